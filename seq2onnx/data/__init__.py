@@ -1,0 +1,6 @@
+"""FEED: ragged sequences, their targets and statistics, and the batches they are trained in."""
+
+from seq2onnx.data.batches import Shuffle, batches
+from seq2onnx.data.dataset import SequenceDataset
+
+__all__ = ["SequenceDataset", "Shuffle", "batches"]

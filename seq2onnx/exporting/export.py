@@ -1,0 +1,220 @@
+"""export: the whole network as one ONNX file, after the contract of docs/onnx-contract.md."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal
+
+import numpy as np
+import onnx
+from numpy.typing import NDArray
+
+import seq2onnx
+from seq2onnx.errors import NotStreamable, SpecError
+from seq2onnx.exporting.graph import GraphBuilder, Value
+from seq2onnx.files import write_atomically
+from seq2onnx.network import Network, NetworkState
+
+if TYPE_CHECKING:
+    from seq2onnx.training.module import SequenceModule
+
+Signature = Literal["full", "sequence", "stream"]
+Weights = Mapping[str, Mapping[str, NDArray[Any]]]
+
+FORMAT_VERSION = 1
+OLDEST_OPSET = 15  # the first with Shape(start, end)
+
+
+def export(
+    module: SequenceModule,
+    path: str | Path,
+    signature: Signature | None = None,
+    classes: Sequence[str | int] | None = None,
+    opset: int = 17,
+    *,
+    activations: Sequence[str] | bool = (),
+) -> None:
+    """Write a trained module to one ONNX file that holds all that running it needs.
+
+    Args:
+        module: what `build` or `train` gave
+        path: the file; it appears whole or not at all
+        signature: which inputs and outputs it has, of
+            "full" (x, lengths, states), "sequence" (x, lengths) and "stream" (x, states);
+            "full" if the network can stream, else "sequence"
+        classes: the labels of the scores, in order
+        opset: of the ONNX operators; the file's IR version follows from it
+        activations: names of layers whose results are outputs too, or True for all
+    Raises: SpecError, NotStreamable (a signature with states of a network that cannot stream)
+    Example: >>> export(result.module, "vowels.onnx", classes=data.classes)
+    """
+    weights = {
+        name: {key: tensor.detach().cpu().numpy() for key, tensor in layer.state_dict().items()}
+        for name, layer in module.layers.items()
+    }
+    model = build_model(module.network, weights, signature, classes, opset, activations=activations)
+    write_atomically(path, model.SerializeToString())
+
+
+def build_model(
+    network: Network,
+    weights: Weights,
+    signature: Signature | None = None,
+    classes: Sequence[str | int] | None = None,
+    opset: int = 17,
+    *,
+    activations: Sequence[str] | bool = (),
+) -> onnx.ModelProto:
+    """The ONNX model of `network` with `weights` [layer][weight]; numpy arrays, so torch is not needed.
+
+    Arguments and errors as `export`.
+    """
+    newest = onnx.defs.onnx_opset_version()
+    if not OLDEST_OPSET <= opset <= newest:
+        raise SpecError(f"opset: must be from {OLDEST_OPSET} to {newest}, got {opset}")
+    signature, states = choose_signature(network, signature)
+    classes = check_classes(network, classes)
+    graph = build_graph(network, weights, signature, _activations(network, activations))
+    metadata = {
+        "format_version": FORMAT_VERSION,
+        "network": network.to_dict(),
+        "classes": classes,
+        "signature": signature,
+        "states": [
+            {
+                "in": state.input_name,
+                "out": state.output_name,
+                "shape": [None, *state.state.shape],
+                "dtype": state.state.dtype,
+                "kind": state.state.kind,
+                "layer": state.layer,
+            }
+            for state in states or ()
+        ],
+        "time_stride": max(network.signals[name].clock.stride for name in network.outputs),
+        "min_length": max(getattr(layer, "min_length", 1) for layer in network.inputs),
+        "delay_steps": max(network.signals[name].clock.delay for name in network.outputs),
+        "data_policy": {
+            "sequence_length": "longest",
+            "padding_value": 0.0,
+            "padding_direction": "right",
+            "mask_padding": True,
+        },
+        "vocabulary": None,
+        "writer": f"seq2onnx {seq2onnx.__version__}",
+    }
+    properties = {"seq2onnx": json.dumps(metadata)}
+    if classes is not None:
+        properties["classes"] = json.dumps(classes)
+    return graph.model(network.name or "network", opset, properties, ("seq2onnx", seq2onnx.__version__))
+
+
+def choose_signature(
+    network: Network, signature: Signature | None
+) -> tuple[Signature, tuple[NetworkState, ...] | None]:
+    """The signature, by default the fullest, and the states that go in and out (None: there are none)."""
+    if signature not in (None, "full", "sequence", "stream"):
+        raise SpecError(f"signature: must be 'full', 'sequence' or 'stream', got {signature!r}")
+    if signature == "sequence":
+        return signature, None
+    try:
+        return signature or "full", network.states()
+    except NotStreamable as error:
+        if signature is None:
+            return "sequence", None
+        raise NotStreamable(f'signature {signature!r}: {error}; export it with signature="sequence"') from None
+
+
+def check_classes(network: Network, classes: Sequence[str | int] | None) -> list[str | int] | None:
+    """The classes as plain strings or integers, one for each score of the network."""
+    if classes is None:
+        return None
+    plain: list[str | int] = [np.asarray(label).item() for label in classes]
+    for label in plain:
+        if not isinstance(label, str | int):
+            raise SpecError(f"classes: must be strings or integers, got {label!r}")
+    if len(set(plain)) != len(plain):
+        raise SpecError(f"classes: must differ, got {plain}")
+    size = network.signals[network.outputs[0]].size
+    if len(plain) != size:
+        raise SpecError(f"classes: {network.outputs[0]} gives {size} scores, got {len(plain)} classes: {plain}")
+    return plain
+
+
+def _activations(network: Network, activations: Sequence[str] | bool) -> list[str]:
+    if isinstance(activations, bool):
+        return [layer.label for layer in network.layers] if activations else []
+    if isinstance(activations, str):
+        raise SpecError(f"activations: expected a list of layer names, got the string {activations!r}")
+    return [network[name].label for name in activations]
+
+
+def input_names(network: Network) -> dict[str, str]:
+    """The name in the ONNX file of each input layer's data: x, or with several inputs x_{layer}."""
+    names = [layer.label for layer in network.inputs]
+    return {name: "x" if len(names) == 1 else f"x_{name}" for name in names}
+
+
+def output_names(network: Network) -> dict[str, str]:
+    """The name in the ONNX file of each output: y, or with several y_{layer}."""
+    return {name: "y" if len(network.outputs) == 1 else f"y_{name}" for name in network.outputs}
+
+
+def build_graph(
+    network: Network, weights: Weights, signature: Signature, activations: Sequence[str] = ()
+) -> GraphBuilder:
+    """A graph with all nodes, inputs and outputs of the network."""
+    graph = GraphBuilder()
+    _, states = choose_signature(network, signature)
+    values: dict[str, Value] = {}
+    lengths: dict[str, str | None] = {}
+    entering: dict[str, Value] = {}
+    finite: set[str] = set()
+    for layer, name in input_names(network).items():
+        signal = network.signals[layer]
+        entering[layer] = Value(graph.input(name, signal.dtype, _shape(layer, network)), signal)
+    start = None if signature == "stream" else graph.input("lengths", "int32", ["batch"])
+    for state in states or ():
+        graph.input(state.input_name, state.state.dtype, ["batch", *state.state.shape])
+
+    new_states: list[str] = []
+    for layer in network.layers:
+        name, sources = layer.label, network.reads[layer.label]
+        xs = tuple(values[source] for source in sources) or (entering[name],)
+        steps = next((lengths[source] for source in sources if network.signals[source].has_time), start)
+        own = [state.input_name for state in states or () if state.layer == name]
+        with graph.scope(name):
+            y, lengths[name], new = layer.emit(
+                graph, xs, steps, None if states is None else tuple(own), weights.get(name, {})
+            )
+        values[name] = Value(y, network.signals[name])
+        new_states.extend(new)
+        if layer.masks or (sources and finite.issuperset(sources)) or not network.signals[name].has_time:
+            finite.add(name)
+
+    def answer(output: str, layer: str) -> None:
+        value, steps = values[layer], lengths[layer]
+        name, signal = value.name, value.signal
+        if signal.has_time and steps and layer not in finite:
+            zero = graph.constant(np.zeros((), np.dtype(signal.dtype)))
+            name = graph.op("Where", graph.mask(value, steps), name, zero)
+        graph.output(output, name, signal.dtype, _shape(layer, network))
+        if signal.has_time and signal.clock.windows and steps:
+            graph.output(f"{output}_lengths", steps, "int32", ["batch"])
+
+    for layer_name, output in output_names(network).items():
+        answer(output, layer_name)
+    for layer_name in activations:
+        answer(f"act_{layer_name}", layer_name)
+    for state, value in zip(states or (), new_states, strict=True):
+        graph.output(state.output_name, value, state.state.dtype, ["batch", *state.state.shape])
+    return graph
+
+
+def _shape(layer: str, network: Network) -> list[int | str]:
+    """The dimensions of a layer's signal; those of another clock than the inputs have a name of their own."""
+    signal = network.signals[layer]
+    time = f"time_{layer}" if signal.clock.windows else "time"
+    return ["batch", *([time] if signal.has_time else []), *signal.shape]

@@ -1,0 +1,174 @@
+"""GraphBuilder: what layers add their ONNX nodes to."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from typing import Any, ClassVar
+
+import numpy as np
+import onnx
+from numpy.typing import NDArray
+from onnx import TensorProto, helper, numpy_helper
+
+from seq2onnx.layers import Signal
+
+Dimension = int | str
+
+
+@dataclasses.dataclass(frozen=True)
+class Value:
+    """A tensor in the graph, by its name, and the signal that it carries."""
+
+    name: str
+    signal: Signal
+
+
+class GraphBuilder:
+    """An ONNX graph that grows node by node.
+
+    The same node on the same inputs is made once: layers ask for what they need (a mask, a condition)
+    and share it without knowing of each other. Every node costs a running host some 0.4 µs a step.
+    """
+
+    types: ClassVar[dict[str, int]] = {
+        "float32": TensorProto.FLOAT,
+        "int64": TensorProto.INT64,
+        "int32": TensorProto.INT32,
+        "bool": TensorProto.BOOL,
+    }
+
+    def __init__(self) -> None:
+        self.initializers: dict[str, NDArray[Any]] = {}
+        self._nodes: list[onnx.NodeProto] = []
+        self._made: dict[Any, tuple[str, ...]] = {}
+        self._inputs: list[onnx.ValueInfoProto] = []
+        self._outputs: dict[str, onnx.ValueInfoProto] = {}
+        self._scope = ""
+
+    @contextmanager
+    def scope(self, layer: str) -> Iterator[None]:
+        """Nodes and weights made within belong to that layer, and say so in their names."""
+        self._scope = layer
+        yield
+        self._scope = ""
+
+    def input(self, name: str, dtype: str, shape: Sequence[Dimension]) -> str:
+        """An input of the graph; strings in `shape` are dynamic dimensions."""
+        self._inputs.append(helper.make_tensor_value_info(name, self.types[dtype], list(shape)))
+        return name
+
+    def output(self, name: str, value: str, dtype: str, shape: Sequence[Dimension]) -> None:
+        """An output of the graph, always a tensor of its own, never another's alias."""
+        own = self._nodes_output(value) and value not in self._outputs
+        if own:
+            self._rename(value, name)
+        else:
+            self._nodes.append(helper.make_node("Identity", [value], [name], name=f"{name}/Identity"))
+        self._outputs[name] = helper.make_tensor_value_info(name, self.types[dtype], list(shape))
+
+    def weight(self, name: str, array: NDArray[Any]) -> str:
+        """An initializer of the layer in scope, `layer.name`: what was learned."""
+        full = f"{self._scope}.{name}"
+        if full in self.initializers:
+            raise ValueError(f"two weights are called {full}")
+        self.initializers[full] = np.ascontiguousarray(array)
+        return full
+
+    def constant(self, array: NDArray[Any]) -> str:
+        """An initializer that the operators need; equal ones are kept once."""
+        key = ("constant", array.dtype.str, array.shape, array.tobytes())
+        if key not in self._made:
+            name = f"constant_{sum(n.startswith('constant_') for n in self.initializers)}"
+            self.initializers[name] = array
+            self._made[key] = (name,)
+        return self._made[key][0]
+
+    def op(self, op: str, *inputs: str, **attributes: Any) -> str:
+        """The one result of a node."""
+        return self.ops(op, *inputs, results=1, **attributes)[0]
+
+    def ops(self, op: str, *inputs: str, results: int, **attributes: Any) -> list[str]:
+        """The results of a node; those that nobody reads are left out of the file."""
+        key = (op, inputs, results, repr(sorted(attributes.items())))
+        if key not in self._made:
+            stem = f"{self._scope}/{op}_{len(self._nodes)}"
+            names = [stem if i == 0 else f"{stem}.{i}" for i in range(results)]
+            self._nodes.append(helper.make_node(op, inputs, names, name=stem, **attributes))
+            self._made[key] = tuple(names)
+        return list(self._made[key])
+
+    def choose(
+        self, condition: str, yes: Sequence[tuple[str, ...]], no: Sequence[str], dtype: str = "float32"
+    ) -> list[str]:
+        """Where `condition` (one bool) holds the results of the nodes `yes`, (op, *inputs) each, else `no`."""
+        stem = f"{self._scope}/If_{len(self._nodes)}"
+        branches = {}
+        for branch, nodes in (("then", yes), ("else", [("Identity", value) for value in no])):
+            names = [f"{stem}.{branch}.{i}" for i in range(len(nodes))]
+            branches[f"{branch}_branch"] = helper.make_graph(
+                [helper.make_node(op, inputs, [out]) for (op, *inputs), out in zip(nodes, names, strict=True)],
+                f"{stem}.{branch}",
+                [],
+                [helper.make_tensor_value_info(name, self.types[dtype], None) for name in names],
+            )
+        results = [f"{stem}.{i}" for i in range(len(no))]
+        self._nodes.append(helper.make_node("If", [condition], results, name=stem, **branches))
+        return results
+
+    def mask(self, x: Value, lengths: str) -> str:
+        """True at the steps that are there: [batch, time, 1, …] for x [batch, time, …]."""
+        steps = self.op("Squeeze", self.op("Shape", x.name, start=1, end=2))
+        limits = [self.constant(np.array(limit)) for limit in (0, 1)]
+        numbers = self.op("Cast", self.op("Range", limits[0], steps, limits[1]), to=self.types["int32"])
+        there = self.op("Less", numbers, self.op("Unsqueeze", lengths, self.constant(np.array([1]))))
+        axes = np.arange(2, 2 + len(x.signal.shape))
+        return self.op("Unsqueeze", there, self.constant(axes))
+
+    def model(
+        self, name: str, opset: int, metadata: dict[str, str], writer: tuple[str, str]
+    ) -> onnx.ModelProto:
+        """The finished model, in the IR version that goes with the opset."""
+        self._drop_unread()
+        tensors = [numpy_helper.from_array(array, key) for key, array in self.initializers.items()]
+        graph = helper.make_graph(self._nodes, name, self._inputs, list(self._outputs.values()), tensors)
+        opsets = [helper.make_opsetid("", opset)]
+        model = helper.make_model(
+            graph, opset_imports=opsets, producer_name=writer[0], producer_version=writer[1]
+        )
+        model.ir_version = helper.find_min_ir_version_for(opsets)
+        helper.set_model_props(model, metadata)
+        return model
+
+    def _nodes_output(self, value: str) -> bool:
+        return any(value in node.output for node in self._nodes)
+
+    def _rename(self, old: str, new: str) -> None:
+        for node in _with_subgraphs(self._nodes):
+            for names in (node.input, node.output):
+                for i, name in enumerate(names):
+                    if name == old:
+                        names[i] = new
+        for key, made in self._made.items():
+            self._made[key] = tuple(new if name == old else name for name in made)
+
+    def _drop_unread(self) -> None:
+        """Leave out results that nobody reads, and then nodes and constants without any."""
+        for node in reversed(list(self._nodes)):
+            read = {name for other in _with_subgraphs(self._nodes) for name in other.input} | set(self._outputs)
+            for i, name in enumerate(node.output):
+                if name not in read:
+                    node.output[i] = ""
+            if not any(node.output):
+                self._nodes.remove(node)
+        read = {name for node in _with_subgraphs(self._nodes) for name in node.input}
+        self.initializers = {name: array for name, array in self.initializers.items() if name in read}
+
+
+def _with_subgraphs(nodes: Sequence[onnx.NodeProto]) -> Iterator[onnx.NodeProto]:
+    for node in nodes:
+        yield node
+        for attribute in node.attribute:
+            if attribute.HasField("g"):
+                yield from _with_subgraphs(attribute.g.node)

@@ -1,0 +1,103 @@
+"""restore: the ONNX file as a torch module again, to train on from there."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import onnx
+from numpy.typing import NDArray
+from onnx import numpy_helper
+
+from seq2onnx.errors import ModelFileError, SpecError
+from seq2onnx.exporting.export import FORMAT_VERSION, Weights, build_graph
+from seq2onnx.network import Network
+
+if TYPE_CHECKING:
+    from seq2onnx.training.module import SequenceModule
+
+
+def restore(path: str | Path) -> SequenceModule:
+    """The module that was exported to `path`: the same network, statistics and weights, bit for bit.
+
+    Raises: ModelFileError where the file is not one that `export` wrote, OSError where it cannot be read
+    Example: >>> module = restore("vowels.onnx"); train(module, more_data)
+    """
+    from seq2onnx.errors import require
+
+    require("torch", extra="train")
+    import torch
+
+    from seq2onnx.training import build
+
+    network, weights = read_model(path)
+    module = build(network)
+    module.load_state_dict(
+        {
+            f"layers.{layer}.{name}": torch.from_numpy(array.copy())
+            for layer, arrays in weights.items()
+            for name, array in arrays.items()
+        }
+    )
+    return module.eval()
+
+
+def read_model(path: str | Path) -> tuple[Network, Weights]:
+    """The network in an exported file, and its weights [layer][weight]."""
+    content = Path(path).read_bytes()
+    try:
+        model = onnx.load_from_string(content)
+    except Exception as error:  # protobuf's DecodeError, whose module differs between its implementations
+        raise ModelFileError(f"{path}: is not an ONNX file, or not all of one: {error}") from None
+    properties = {entry.key: entry.value for entry in model.metadata_props}
+    if "seq2onnx" not in properties:
+        raise ModelFileError(
+            f"{path}: has no seq2onnx metadata; only files that seq2onnx wrote can be restored"
+        )
+    metadata = json.loads(properties["seq2onnx"])
+    if metadata["format_version"] > FORMAT_VERSION:
+        raise ModelFileError(
+            f"{path}: has format version {metadata['format_version']}, this seq2onnx reads up to "
+            f"{FORMAT_VERSION}: update seq2onnx"
+        )
+    try:
+        network = Network.from_dict(metadata["network"])
+    except SpecError as error:
+        raise ModelFileError(f"{path}: its network cannot be built here: {error}") from None
+    arrays = {tensor.name: numpy_helper.to_array(tensor) for tensor in model.graph.initializer}
+    return network, _collect(network, metadata["signature"], arrays, path)
+
+
+def _collect(network: Network, signature: Any, arrays: dict[str, NDArray[Any]], path: str | Path) -> Weights:
+    """The weights that `arrays`, the initializers of an exported file, were made from.
+
+    Layers only move weights about when they emit them. So they are made to emit weights whose entries
+    are numbered, and where each number went, its value stands in the file: no layer needs an inverse.
+    """
+    numbered: dict[str, dict[str, NDArray[Any]]] = {}
+    found: dict[str, dict[str, NDArray[Any]]] = {}
+    total = 1
+    for layer in network.layers:
+        numbered[layer.label] = {}
+        for name, weight in layer.weights(*network.signals_into(layer.label)).items():
+            size = int(np.prod(weight.shape))
+            numbered[layer.label][name] = np.arange(total, total + size, dtype=np.int64).reshape(weight.shape)
+            total += size
+    values = np.zeros(total, np.float32)
+    seen = np.zeros(total, bool)
+    for name, numbers in build_graph(network, numbered, signature).initializers.items():
+        if "." not in name:
+            continue
+        if name not in arrays or arrays[name].shape != numbers.shape:
+            raise ModelFileError(
+                f"{path}: its initializer {name} is missing or has another shape than {list(numbers.shape)}: "
+                "another program has changed the file; restore the file that seq2onnx wrote"
+            )
+        values[numbers], seen[numbers] = arrays[name], True
+    for layer, weights in numbered.items():
+        found[layer] = {name: values[numbers] for name, numbers in weights.items()}
+    if not seen[1:].all():
+        raise ModelFileError(f"{path}: does not hold all weights of its network")
+    return found

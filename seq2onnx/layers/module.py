@@ -1,0 +1,38 @@
+"""The torch side of every layer: a module that holds the weights a layer declares and runs its `forward`."""
+
+from __future__ import annotations
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from seq2onnx.layers.base import Layer, Signal
+
+
+class LayerModule(nn.Module):
+    """A layer as a torch module: `module[name]` is a weight, `module(xs, lengths, states)` the function.
+
+    Weights are drawn from numpy, seeded by torch's generator: `torch.manual_seed` repeats them.
+    """
+
+    def __init__(self, layer: Layer, signals: tuple[Signal, ...]) -> None:
+        super().__init__()
+        self.layer = layer
+        rng = np.random.default_rng(int(torch.randint(2**62, ())))
+        for name, weight in layer.weights(*signals).items():
+            values = torch.from_numpy(weight.initialize(rng, weight.shape))
+            self.register_parameter(name, nn.Parameter(values))
+
+    def __getitem__(self, name: str) -> Tensor:
+        return self.get_parameter(name)
+
+    def forward(
+        self, xs: tuple[Tensor, ...], lengths: Tensor | None, states: tuple[Tensor, ...] | None
+    ) -> tuple[Tensor, Tensor | None, tuple[Tensor, ...]]:
+        return self.layer.forward(self, xs, lengths, states)
+
+
+def step_mask(x: Tensor, lengths: Tensor) -> Tensor:
+    """True at the steps that are there: [batch, time, 1, …] for x [batch, time, …]."""
+    mask = torch.arange(x.shape[1], device=x.device) < lengths[:, None]
+    return mask.reshape(*mask.shape, *[1] * (x.ndim - 2))

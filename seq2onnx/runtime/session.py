@@ -1,0 +1,112 @@
+"""Opening a file in onnxruntime, and what it says of itself."""
+
+from __future__ import annotations
+
+import dataclasses
+import importlib.metadata
+import json
+import warnings
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+import onnxruntime
+
+from seq2onnx.errors import MissingExtra, ModelFileError, SpecError
+
+Device = Literal["cpu", "cuda"]
+
+FORMAT_VERSION = 1
+
+
+@dataclasses.dataclass(frozen=True)
+class StateInfo:
+    """One state tensor: its names going in and out, and [1, …] shape."""
+
+    name: str
+    new_name: str
+    shape: tuple[int, ...]
+    dtype: np.dtype[Any]
+
+    def zeros(self, rows: int) -> np.ndarray[Any, np.dtype[Any]]:
+        """The start of `rows` streams."""
+        return np.zeros((rows, *self.shape[1:]), self.dtype)
+
+
+def open_session(path: str | Path, device: Device, threads: int) -> onnxruntime.InferenceSession:
+    """An onnxruntime session on the file."""
+    if threads < 1:
+        raise SpecError(f"threads: must be at least 1, got {threads}")
+    options = onnxruntime.SessionOptions()
+    options.intra_op_num_threads = threads
+    options.inter_op_num_threads = 1
+    options.log_severity_level = 3  # errors; they are raised besides
+    path = Path(path)
+    if not path.is_file():
+        raise FileNotFoundError(f"{path}: there is no such file")
+    try:
+        return onnxruntime.InferenceSession(str(path), options, providers=_providers(device))
+    except (MissingExtra, SpecError):
+        raise
+    except Exception as error:  # onnxruntime raises a dozen classes of its own
+        raise ModelFileError(f"{path}: onnxruntime cannot open it: {error}") from None
+
+
+def _providers(device: Device) -> list[str]:
+    if _installed("onnxruntime") and _installed("onnxruntime-gpu"):
+        warnings.warn(
+            "onnxruntime and onnxruntime-gpu are both installed and overwrite each other's files; "
+            "uninstall both, then install one",
+            RuntimeWarning,
+            stacklevel=4,
+        )
+    if device == "cpu":
+        return ["CPUExecutionProvider"]
+    if device != "cuda":
+        raise SpecError(f"device: must be 'cpu' or 'cuda', got {device!r}")
+    available = onnxruntime.get_available_providers()
+    if "CUDAExecutionProvider" not in available:
+        raise MissingExtra(
+            f"device 'cuda': this onnxruntime has no CUDAExecutionProvider, only {', '.join(available)}; "
+            'pip uninstall onnxruntime, then pip install "seq2onnx[gpu]"'
+        )
+    return ["CUDAExecutionProvider", "CPUExecutionProvider"]
+
+
+def _installed(distribution: str) -> bool:
+    try:
+        importlib.metadata.version(distribution)
+    except importlib.metadata.PackageNotFoundError:
+        return False
+    return True
+
+
+def read_metadata(session: onnxruntime.InferenceSession, path: str | Path) -> dict[str, Any]:
+    """What the exporter wrote of the file, checked as far as running depends on it."""
+    properties = session.get_modelmeta().custom_metadata_map
+    if "seq2onnx" not in properties:
+        raise ModelFileError(
+            f"{path}: is an ONNX file without seq2onnx metadata; load takes files that seq2onnx exported"
+        )
+    try:
+        metadata = json.loads(properties["seq2onnx"])
+        version = metadata["format_version"]
+        states = [(state["in"], state["out"]) for state in metadata["states"]]
+    except (ValueError, TypeError, KeyError) as error:
+        raise ModelFileError(f"{path}: its seq2onnx metadata is damaged: {error!r}") from None
+    if version > FORMAT_VERSION:
+        raise ModelFileError(
+            f"{path}: has format version {version}, this seq2onnx reads up to {FORMAT_VERSION}: update seq2onnx"
+        )
+    names = {i.name for i in session.get_inputs()} | {o.name for o in session.get_outputs()}
+    if not names.issuperset(name for pair in states for name in pair):
+        raise ModelFileError(f"{path}: its metadata names states that the graph does not have")
+    return dict(metadata)
+
+
+def read_states(metadata: dict[str, Any]) -> tuple[StateInfo, ...]:
+    """The states in the order in which they go in and out."""
+    return tuple(
+        StateInfo(state["in"], state["out"], (1, *state["shape"][1:]), np.dtype(state["dtype"]))
+        for state in metadata["states"]
+    )

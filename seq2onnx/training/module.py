@@ -1,0 +1,203 @@
+"""SequenceModule: a network as a torch module. build: the module of a network, statistics and all."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Mapping
+from typing import TypeVar
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from seq2onnx.data import SequenceDataset
+from seq2onnx.errors import DataError, NotStreamable, ShapeError, SpecError, StateError
+from seq2onnx.layers import SequenceInput, Softmax
+from seq2onnx.layers.sequence_input import STATISTICS
+from seq2onnx.network import Network, NetworkState
+
+Data = Tensor | Mapping[str, Tensor]
+T = TypeVar("T")
+
+
+class SequenceModule(nn.Module):
+    """A network in torch: `module(x, lengths, state) -> (y, y_lengths, new_state)`.
+
+    Shapes (B batch, T time; padding on the right):
+        x [B, T, features], or with several inputs a dict by layer name
+        lengths [B], integers: valid steps of each row; None: all T. What stands past them never matters.
+        state: a tuple of [B, …], in the order of the ONNX file's states; None: the start
+        y [B, T, K] or [B, K], or with several outputs a dict by layer name; y_lengths likewise, None
+        where y has no time
+    Raises: ShapeError, StateError, NotStreamable (a state for a network that cannot run in chunks)
+    Attributes: network (with the statistics), layers (a module for each layer, by name)
+    """
+
+    def __init__(self, network: Network) -> None:
+        super().__init__()
+        self.network = network
+        self.layers = nn.ModuleDict(
+            {layer.label: layer.build(*network.signals_into(layer.label)) for layer in network.layers}
+        )
+        self._states: tuple[NetworkState, ...] = ()
+        self._not_streamable: NotStreamable | None = None
+        try:
+            self._states = network.states()
+        except NotStreamable as error:
+            self._not_streamable = error
+
+    def forward(
+        self,
+        x: Data,
+        lengths: Tensor | None = None,
+        state: tuple[Tensor, ...] | None = None,
+        *,
+        logits: bool = False,
+        return_state: bool = True,
+    ) -> tuple[Data, Tensor | dict[str, Tensor | None] | None, tuple[Tensor, ...]]:
+        """The results; see the class.
+
+        logits: give what goes into the final Softmax in its place, as losses want it
+        return_state: False saves the packed run that the cell states of ragged rows cost, where nobody
+            wants them: new_state is then ()
+        """
+        entering = self._check_x(x)
+        first = next(iter(entering.values()))
+        lengths = self._check_lengths(lengths, first)
+        carried = self._carried(state, first, return_state)
+
+        values: dict[str, Tensor] = {}
+        steps: dict[str, Tensor | None] = {}
+        new_states: list[Tensor] = []
+        for layer in self.network.layers:
+            name, sources = layer.label, self.network.reads[layer.label]
+            timed = next((steps[source] for source in sources if self.network.signals[source].has_time), None)
+            if logits and name in self.network.outputs and isinstance(layer, Softmax):
+                values[name], steps[name] = values[sources[0]], steps[sources[0]]
+                continue
+            values[name], steps[name], new = self.layers[name](
+                tuple(values[source] for source in sources) or (entering[name],),
+                timed if sources else lengths,
+                None if carried is None else carried[name],
+            )
+            new_states.extend(new)
+        return self._answer(values), self._answer(steps), tuple(new_states)
+
+    def initial_state(self, batch: int) -> tuple[Tensor, ...]:
+        """The state that every stream starts from, for `batch` rows: zeros."""
+        weight = next(self.parameters(), torch.zeros(()))
+        return tuple(
+            torch.zeros(
+                batch,
+                *entry.state.shape,
+                dtype=weight.dtype if entry.state.dtype == "float32" else getattr(torch, entry.state.dtype),
+                device=weight.device,
+            )
+            for entry in self._states
+        )
+
+    def _answer(self, values: Mapping[str, T]) -> T | dict[str, T]:
+        outputs = self.network.outputs
+        return values[outputs[0]] if len(outputs) == 1 else {name: values[name] for name in outputs}
+
+    def _check_x(self, x: Data) -> dict[str, Tensor]:
+        names = [layer.label for layer in self.network.inputs]
+        entering = dict(x) if isinstance(x, Mapping) else {names[0]: x}
+        if set(entering) != set(names):
+            raise ShapeError(f"x: the network has the inputs {names}, got {list(entering)}")
+        for name, tensor in entering.items():
+            signal = self.network.signals[name]
+            if tensor.ndim != 2 + len(signal.shape) or tuple(tensor.shape[2:]) != signal.shape:
+                raise ShapeError(
+                    f"{name}: expected x {signal}, got {list(tensor.shape)}; "
+                    f"the network's input size is {' × '.join(map(str, signal.shape))}"
+                )
+            if not tensor.shape[0]:
+                raise ShapeError(f"{name}: expected at least one sequence, got x {list(tensor.shape)}")
+        return entering
+
+    def _check_lengths(self, lengths: Tensor | None, x: Tensor) -> Tensor:
+        batch, time = x.shape[:2]
+        if lengths is None:
+            return torch.full((batch,), time, dtype=torch.int32, device=x.device)
+        if lengths.shape != (batch,) or lengths.is_floating_point():
+            raise ShapeError(
+                f"lengths: expected {batch} integers, one for each row of x, got {lengths.dtype} {list(lengths.shape)}"
+            )
+        low, high = int(lengths.min()), int(lengths.max())
+        if low < 0 or high > time:
+            raise ShapeError(f"lengths: must be from 0 to the {time} steps of x, got {low} to {high}")
+        return lengths.to(x.device)
+
+    def _carried(
+        self, state: tuple[Tensor, ...] | None, x: Tensor, return_state: bool
+    ) -> dict[str, tuple[Tensor, ...]] | None:
+        """The state of each layer, by name; None where none goes in or out."""
+        if state is None:
+            if not return_state or self._not_streamable:
+                return None
+            state = self.initial_state(len(x))
+        elif self._not_streamable:
+            raise self._not_streamable
+        expected = [(len(x), *entry.state.shape) for entry in self._states]
+        if [tuple(tensor.shape) for tensor in state] != expected:
+            raise StateError(
+                f"state: expected {len(expected)} tensors {[list(s) for s in expected]} "
+                f"({', '.join(entry.input_name for entry in self._states)}), "
+                f"got {[list(tensor.shape) for tensor in state]}"
+            )
+        carried: dict[str, tuple[Tensor, ...]] = {layer.label: () for layer in self.network.layers}
+        for entry, tensor in zip(self._states, state, strict=True):
+            carried[entry.layer] += (tensor,)
+        return carried
+
+
+def build(network: Network, data: SequenceDataset | None = None) -> SequenceModule:
+    """A torch module for `network`, with fresh weights from torch's random generator.
+
+    Args:
+        network: what to build
+        data: the training data; input layers whose normalization lacks its statistics take them from there
+    Raises: DataError (data that does not fit the network, or NaN or infinity in it)
+    Example: >>> torch.manual_seed(0); module = build(net, data)
+    """
+    if data is not None:
+        network = with_statistics(network, data)
+    return SequenceModule(network)
+
+
+def with_statistics(network: Network, data: SequenceDataset) -> Network:
+    """The network, its input layer with the statistics that its normalization needs."""
+    check_sequences(network, data)
+    entry = input_layer(network)
+    needed = STATISTICS[entry.normalization]
+    if not needed or entry.statistics is not None:
+        return network
+    found = data.statistics()
+    return network.replace({entry.label: dataclasses.replace(entry, statistics={n: found[n] for n in needed})})
+
+
+def input_layer(network: Network) -> SequenceInput:
+    """The one layer where sequences enter."""
+    layers = [layer for layer in network.inputs if isinstance(layer, SequenceInput)]
+    if len(network.inputs) != 1 or not layers:
+        names = [layer.label for layer in network.inputs]
+        raise SpecError(f"data: a SequenceDataset feeds one SequenceInput, the network has the inputs {names}")
+    return layers[0]
+
+
+def check_sequences(network: Network, data: SequenceDataset) -> None:
+    """Raise unless every sequence has the network's features, enough steps, and finite values."""
+    entry = input_layer(network)
+    if data.features != entry.size:
+        raise ShapeError(
+            f"data: expected [time, {entry.size}] sequences, got [time, {data.features}]; "
+            f"the input size of {entry.label} is {entry.size}"
+        )
+    short = np.flatnonzero(data.lengths < entry.min_length)
+    if len(short):
+        raise DataError(
+            f"sequence {short[0]}: has {data.lengths[short[0]]} steps, {entry.label} needs at least "
+            f"{entry.min_length}; remove or lengthen it"
+        )
+    data.check_finite()

@@ -1,0 +1,63 @@
+"""The run folder: network.yaml, weights.safetensors, history.csv and options.yaml of a training run."""
+
+from __future__ import annotations
+
+import csv
+import dataclasses
+import io
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import safetensors.torch
+import yaml
+
+from seq2onnx.errors import ModelFileError
+from seq2onnx.files import write_atomically
+from seq2onnx.network import Network
+from seq2onnx.training.module import SequenceModule, build
+from seq2onnx.training.options import TrainingOptions
+
+
+def save_run(
+    folder: str | Path,
+    module: SequenceModule,
+    history: list[dict[str, float]],
+    options: TrainingOptions,
+    loss: str,
+    classes: Sequence[str | int] | None,
+) -> None:
+    """Write the folder; each file appears whole or not at all."""
+    folder = Path(folder)
+    folder.mkdir(parents=True, exist_ok=True)
+    module.network.save(folder / "network.yaml")
+    write_atomically(folder / "weights.safetensors", safetensors.torch.save(module.state_dict()))
+    table = io.StringIO(newline="")
+    writer = csv.DictWriter(table, list(history[0]), lineterminator="\n")
+    writer.writeheader()
+    writer.writerows(history)
+    write_atomically(folder / "history.csv", table.getvalue().encode())
+    settings = {
+        "loss": loss,
+        "classes": None if classes is None else list(classes),
+        "options": dataclasses.asdict(options),
+    }
+    write_atomically(folder / "options.yaml", yaml.safe_dump(settings, sort_keys=False).encode())
+
+
+def load_run(folder: str | Path) -> tuple[SequenceModule, list[str | int] | None]:
+    """The trained module in a run folder, and the classes of its scores.
+
+    Raises: ModelFileError where a file is missing or does not belong to the others
+    """
+    folder = Path(folder)
+    for name in ("network.yaml", "weights.safetensors", "options.yaml"):
+        if not (folder / name).is_file():
+            raise ModelFileError(f"{folder}: is no run folder, it has no {name}; `seq2onnx train` writes one")
+    module = build(Network.load(folder / "network.yaml"))
+    try:
+        module.load_state_dict(safetensors.torch.load((folder / "weights.safetensors").read_bytes()))
+    except (RuntimeError, safetensors.SafetensorError) as error:
+        raise ModelFileError(f"{folder}/weights.safetensors: does not fit network.yaml: {error}") from None
+    settings: Any = yaml.safe_load((folder / "options.yaml").read_text(encoding="utf-8"))
+    return module.eval(), settings.get("classes")

@@ -1,0 +1,268 @@
+"""train: a network learns from a data set, on pytorch-lightning."""
+
+from __future__ import annotations
+
+import dataclasses
+import functools
+import logging
+import math
+import time
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any, cast
+
+import numpy as np
+import pytorch_lightning as lightning
+import torch
+from torch import Tensor
+from torch.utils.data import DataLoader, Dataset, Sampler
+
+from seq2onnx.data import SequenceDataset, Shuffle, batches
+from seq2onnx.errors import MissingExtra
+from seq2onnx.network import Network
+from seq2onnx.sequences import pad
+from seq2onnx.training.losses import Loss, LossFunction, check_targets, crossentropy
+from seq2onnx.training.module import SequenceModule, build, check_sequences, with_statistics
+from seq2onnx.training.options import TrainingOptions
+from seq2onnx.training.progress import Progress
+from seq2onnx.training.run_folder import save_run
+
+History = list[dict[str, float]]
+
+
+@dataclasses.dataclass(frozen=True)
+class TrainingResult:
+    """What training gives: the module, and a row for each epoch (epoch, loss, …)."""
+
+    module: SequenceModule
+    history: History
+
+
+@dataclasses.dataclass
+class Batch:
+    """Sequences padded on the right, their lengths, and the targets of their valid rows or steps."""
+
+    x: Tensor
+    lengths: Tensor
+    target: Tensor
+
+
+def train(
+    network: Network | SequenceModule,
+    data: SequenceDataset,
+    validation: SequenceDataset | None = None,
+    loss: Loss = "crossentropy",
+    *,
+    options: TrainingOptions | None = None,
+    run_dir: str | Path | None = None,
+) -> TrainingResult:
+    """Train a network, or go on with a module, on `data`.
+
+    Args:
+        network: a Network, which gets fresh weights and its statistics from `data`, or a module
+        data: sequences and targets
+        validation: looked at after each epoch, never learned from; labels are numbered as in `data`
+        loss: "crossentropy" (labels; computed from what goes into the final Softmax), "mse" (numbers), or a
+            function (y [n, k], target [n, …]) -> [n], of the valid rows or steps
+        options: see TrainingOptions
+        run_dir: a folder for network.yaml, weights.safetensors, history.csv and options.yaml
+    Returns: a TrainingResult: `module` in evaluation mode; `history`, for each epoch epoch, loss,
+        learning_rate, seconds, with labels accuracy, and with validation data validation_loss (and
+        validation_accuracy)
+    Raises: DataError, ShapeError, SpecError, saying what does not go together
+    Example: >>> result = train(net, data, options=TrainingOptions(epochs=60))
+    """
+    options = options or TrainingOptions()
+    module = network if isinstance(network, SequenceModule) else None
+    spec = module.network if module else network
+    assert isinstance(spec, Network)
+    function = check_targets(spec, data, loss)
+    if validation is not None:
+        if data.classes is not None:
+            validation = validation.with_classes(data.classes)
+        check_targets(spec, validation, loss)
+        check_sequences(spec, validation)
+    if module is None:
+        spec = with_statistics(spec, data)
+    else:
+        check_sequences(spec, data)
+    # What the caller draws from torch's generator stays as it would have been.
+    with torch.random.fork_rng(), _quiet():
+        torch.manual_seed(options.seed)
+        module = module or build(spec)
+        learner = Learner(module, function, options, data, validation)
+        with Progress(options.epochs, options.progress) as progress:
+            learner.progress = progress
+            trainer = lightning.Trainer(
+                max_epochs=options.epochs,
+                accelerator=_accelerator(options),
+                devices=1,
+                gradient_clip_val=options.gradient_clip,
+                gradient_clip_algorithm="norm" if options.gradient_clip else None,
+                logger=False,
+                enable_checkpointing=False,
+                enable_progress_bar=False,
+                enable_model_summary=False,
+                num_sanity_val_steps=0,
+            )
+            trainer.fit(learner)
+    module.eval().cpu()
+    if run_dir is not None:
+        name = loss if isinstance(loss, str) else getattr(loss, "__name__", "function")
+        save_run(run_dir, module, learner.history, options, name, data.classes)
+    return TrainingResult(module, learner.history)
+
+
+class Learner(lightning.LightningModule):
+    """A SequenceModule with its loss, optimizer and data, as lightning wants them together."""
+
+    progress: Progress
+
+    def __init__(
+        self,
+        module: SequenceModule,
+        loss: LossFunction,
+        options: TrainingOptions,
+        data: SequenceDataset,
+        validation: SequenceDataset | None,
+    ) -> None:
+        super().__init__()
+        self.module = module
+        self.loss = loss
+        self.options = options
+        self.data = data
+        self.validation = validation
+        self.history: History = []
+        self._rng = np.random.default_rng(options.seed)
+        self._sums: dict[str, Tensor | float] = {}
+
+    def train_dataloader(self) -> DataLoader[int]:
+        return self._loader(self.data, self.options.shuffle)
+
+    def val_dataloader(self) -> DataLoader[int] | list[Any]:
+        return [] if self.validation is None else self._loader(self.validation, "sorted")
+
+    def _loader(self, data: SequenceDataset, shuffle: Shuffle) -> DataLoader[int]:
+        order = BatchOrder(data, self.options.batch_size, shuffle, self._rng)
+        indices = cast(Dataset[int], range(len(data)))
+        return DataLoader(indices, batch_sampler=order, collate_fn=functools.partial(collate, data))
+
+    def transfer_batch_to_device(self, batch: Batch, device: torch.device, index: int) -> Batch:
+        return Batch(batch.x.to(device), batch.lengths.to(device), batch.target.to(device))
+
+    def on_train_epoch_start(self) -> None:
+        self._sums = {}
+        self._began = time.perf_counter()
+
+    def training_step(self, batch: Batch, index: int) -> Tensor:
+        return self._measure(batch, "")
+
+    def validation_step(self, batch: Batch, index: int) -> None:
+        self._measure(batch, "validation_")
+
+    def _measure(self, batch: Batch, prefix: str) -> Tensor:
+        """The loss of a batch, the mean over its valid rows or steps; sums for the epoch's row on the way."""
+        y, y_lengths, _ = self.module(
+            batch.x, batch.lengths, logits=self.loss is crossentropy, return_state=False
+        )
+        if y_lengths is not None:
+            # The valid steps of all rows, one after another, as the targets are.
+            y = y[torch.arange(y.shape[1], device=y.device) < y_lengths[:, None]]
+        losses = self.loss(y, batch.target)
+        self._add(f"{prefix}loss", losses.detach().sum())
+        self._add(f"{prefix}count", float(len(losses)))
+        if self.loss is crossentropy:
+            self._add(f"{prefix}accuracy", (y.detach().argmax(-1) == batch.target).sum())
+        return losses.mean()
+
+    def _add(self, name: str, value: Tensor | float) -> None:
+        self._sums[name] = self._sums.get(name, 0.0) + value
+
+    def on_train_epoch_end(self) -> None:
+        row = {"epoch": float(self.current_epoch + 1)}
+        for name, value in self._sums.items():
+            prefix = "validation_" if name.startswith("validation_") else ""
+            if not name.endswith("count"):
+                row[name] = float(value) / float(self._sums[f"{prefix}count"])
+        row["learning_rate"] = float(self.trainer.optimizers[0].param_groups[0]["lr"])
+        row["seconds"] = time.perf_counter() - self._began
+        self.history.append(row)
+        self.progress.update(row)
+
+    def configure_optimizers(self) -> Any:
+        options, groups = self.options, _parameter_groups(self.module, self.options.l2)
+        optimizer: torch.optim.Optimizer = (
+            torch.optim.Adam(groups, options.learning_rate)
+            if options.optimizer == "adam"
+            else torch.optim.SGD(groups, options.learning_rate, momentum=0.9)
+        )
+        if options.schedule == "cosine":
+            schedule: Any = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, options.epochs)
+        elif options.schedule == "piecewise":
+            schedule = torch.optim.lr_scheduler.StepLR(optimizer, options.drop_every, options.drop_factor)
+        else:
+            return optimizer
+        return {"optimizer": optimizer, "lr_scheduler": schedule}
+
+
+class BatchOrder(Sampler[list[int]]):
+    """The indices of each batch, anew for each epoch."""
+
+    def __init__(
+        self, data: SequenceDataset, batch_size: int, shuffle: Shuffle, rng: np.random.Generator
+    ) -> None:
+        self._draw = functools.partial(batches, data.lengths, batch_size, shuffle, rng)
+        self._count = math.ceil(len(data) / batch_size)
+
+    def __len__(self) -> int:
+        return self._count
+
+    def __iter__(self) -> Iterator[list[int]]:
+        return (batch.tolist() for batch in self._draw())
+
+
+def collate(data: SequenceDataset, indices: Any) -> Batch:
+    """The sequences at `indices` as one padded batch."""
+    x, lengths = pad([data.sequences[index] for index in indices])
+    assert data.targets is not None
+    targets = [data.targets[index] for index in indices]
+    target = np.concatenate(targets) if data.per_step else np.stack(targets)
+    return Batch(torch.from_numpy(x), torch.from_numpy(lengths), torch.from_numpy(target))
+
+
+def _parameter_groups(module: SequenceModule, l2: float) -> list[dict[str, Any]]:
+    """Parameters with and without L2, as each layer's weights say."""
+    groups: dict[bool, list[Tensor]] = {True: [], False: []}
+    for layer in module.network.layers:
+        for name, weight in layer.weights(*module.network.signals_into(layer.label)).items():
+            groups[weight.decay].append(module.layers[layer.label].get_parameter(name))
+    return [
+        {"params": groups[decay], "weight_decay": l2 if decay else 0.0}
+        for decay in (True, False)
+        if groups[decay]
+    ]
+
+
+def _accelerator(options: TrainingOptions) -> str:
+    if options.device == "cuda" and not torch.cuda.is_available():
+        raise MissingExtra(
+            "device 'cuda': torch sees no CUDA device here; use device='cpu', or install a CUDA build of torch"
+        )
+    return "gpu" if options.device != "cpu" and torch.cuda.is_available() else "cpu"
+
+
+@contextmanager
+def _quiet() -> Iterator[None]:
+    """Without lightning's notices: what they say (no workers, no logger, a short epoch) is as we want it."""
+    logger = logging.getLogger("pytorch_lightning")
+    level = logger.level
+    logger.setLevel(logging.ERROR)
+    try:
+        with warnings.catch_warnings():
+            warnings.filterwarnings("ignore", module="pytorch_lightning.*")
+            warnings.filterwarnings("ignore", module="lightning_fabric.*")
+            yield
+    finally:
+        logger.setLevel(level)
