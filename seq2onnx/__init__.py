@@ -93,4 +93,5 @@ def __getattr__(name: str) -> Any:
 
 
 def __dir__() -> list[str]:
-    return sorted({*__all__, *importlib.import_module("seq2onnx.layers").__all__})
+    layers = importlib.import_module("seq2onnx.layers").__all__
+    return sorted({*__all__, *(name for name in layers if name[0].isupper())})

@@ -42,9 +42,7 @@ class Network:
     Example: >>> Network([SequenceInput(12), LSTM(100, "last"), FullyConnected(9), Softmax()])
     """
 
-    def __init__(
-        self, layers: Sequence[Layer], outputs: Sequence[str] | None = None, name: str | None = None
-    ) -> None:
+    def __init__(self, layers: Sequence[Layer], outputs: Sequence[str] | None = None, name: str | None = None) -> None:
         if not layers:
             raise SpecError("layers: a network needs at least one layer, got an empty list")
         for index, layer in enumerate(layers):
@@ -68,9 +66,7 @@ class Network:
         used = {source for sources in self.reads.values() for source in sources} | set(self.outputs)
         for name in names:
             if name not in used:
-                raise SpecError(
-                    f"{name}: no layer reads it and it is no output; name it in outputs or remove it"
-                )
+                raise SpecError(f"{name}: no layer reads it and it is no output; name it in outputs or remove it")
 
     def __getitem__(self, name: str) -> Layer:
         """The layer of that name."""
@@ -99,16 +95,13 @@ class Network:
     def states(self) -> tuple[NetworkState, ...]:
         """Every state in topological order; raises NotStreamable where a layer cannot run in chunks."""
         found = [
-            (layer.label, state)
-            for layer in self.layers
-            for state in layer.states(*self.signals_into(layer.label))
+            (layer.label, state) for layer in self.layers for state in layer.states(*self.signals_into(layer.label))
         ]
         if len(found) > 100:
             raise SpecError(f"a network may have 100 state tensors, this one has {len(found)}")
         stems = [f"state_{i:02d}_{name}_{state.kind}" for i, (name, state) in enumerate(found)]
         return tuple(
-            NetworkState(name, state, stem, f"new_{stem}")
-            for stem, (name, state) in zip(stems, found, strict=True)
+            NetworkState(name, state, stem, f"new_{stem}") for stem, (name, state) in zip(stems, found, strict=True)
         )
 
     def replace(self, layers: dict[str, Layer]) -> Network:
@@ -176,10 +169,10 @@ class Network:
 
         Raises: SpecError with the path to the mistake, OSError where the file cannot be read
         """
-        text = Path(path).read_text(encoding="utf-8")
+        content = Path(path).read_bytes()
         try:
-            data = yaml.safe_load(text)  # JSON is YAML
-        except yaml.YAMLError as error:
+            data = yaml.safe_load(content.decode())  # JSON is YAML
+        except (UnicodeDecodeError, yaml.YAMLError) as error:
             raise SpecError(f"{path}: is not YAML: {error}") from None
         return cls.from_dict(data, str(path))
 
@@ -229,8 +222,10 @@ def _named(layers: Sequence[Layer]) -> list[Layer]:
     for layer in layers:
         counts[layer.kind] += 1
         if not layer.name:
-            while (name := f"{layer.kind}_{counts[layer.kind]}") in taken:
-                counts[layer.kind] += 1
+            place = counts[layer.kind]
+            while (name := f"{layer.kind}_{place}") in taken:
+                place += 1
+            taken.add(name)
             layer = dataclasses.replace(layer, name=name)
         named.append(layer)
     names = [layer.label for layer in named]
@@ -246,9 +241,7 @@ def _connections(layers: Sequence[Layer]) -> dict[str, tuple[str, ...]]:
     for index, layer in enumerate(layers):
         if layer.is_input:
             if layer.inputs:
-                raise SpecError(
-                    f"{layer.name}: is where data enters; it reads no layer, got inputs={layer.inputs}"
-                )
+                raise SpecError(f"{layer.name}: is where data enters; it reads no layer, got inputs={layer.inputs}")
             reads[layer.label] = ()
         elif layer.inputs:
             for source in layer.inputs:
@@ -256,7 +249,7 @@ def _connections(layers: Sequence[Layer]) -> dict[str, tuple[str, ...]]:
                     raise SpecError(
                         f"{layer.name}: reads {source!r}, which is not a layer; they are {', '.join(names)}"
                     )
-            reads[layer.label] = layer.inputs
+            reads[layer.label] = tuple(layer.inputs)
         elif index == 0:
             raise SpecError(f"{layer.name}: a network starts with an input layer such as SequenceInput(12)")
         else:

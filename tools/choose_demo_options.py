@@ -12,12 +12,10 @@ import numpy as np
 import seq2onnx as s2o
 
 FOLDS = 5
-GRID = {
-    "learning_rate": (1e-3, 2e-3, 5e-3, 1e-2),
-    "schedule": ("constant", "cosine"),
-    "epochs": (30, 60),
-    "dropout": (0.2, 0.5),
-}
+LEARNING_RATES = (1e-3, 2e-3, 5e-3, 1e-2)
+SCHEDULES = ("constant", "cosine")
+EPOCHS = (30, 60)
+DROPOUTS = (0.2, 0.5)
 
 
 def main() -> None:
@@ -25,7 +23,7 @@ def main() -> None:
     # Every fifth utterance of each speaker: they stand speaker by speaker, 30 each.
     fold = np.arange(len(data)) % FOLDS
     rows = []
-    for learning_rate, schedule, epochs, dropout in itertools.product(*GRID.values()):
+    for learning_rate, schedule, epochs, dropout in itertools.product(LEARNING_RATES, SCHEDULES, EPOCHS, DROPOUTS):
         network = s2o.Network(
             [
                 s2o.SequenceInput(12, normalization="zscore"),

@@ -36,9 +36,7 @@ def main() -> None:
 def read_ts(text: str) -> SequenceDataset:
     """A data set of the .ts form: features separated by colons, steps by commas, the label last."""
     rows = [line.split(":") for line in text.split("@data")[1].split()]
-    sequences = [
-        np.array([[float(value) for value in f.split(",")] for f in features]).T for *features, _ in rows
-    ]
+    sequences = [np.array([[float(value) for value in f.split(",")] for f in features]).T for *features, _ in rows]
     return SequenceDataset(sequences, [label for *_, label in rows])
 
 

@@ -87,9 +87,7 @@ class SequenceDataset:
     def __repr__(self) -> str:
         classes = "" if self.classes is None else f", {len(self.classes)} classes"
         low, high = self.lengths.min(), self.lengths.max()
-        return (
-            f"SequenceDataset({len(self)} sequences, {low} to {high} steps, {self.features} features{classes})"
-        )
+        return f"SequenceDataset({len(self)} sequences, {low} to {high} steps, {self.features} features{classes})"
 
     @property
     def features(self) -> int:
@@ -135,9 +133,7 @@ class SequenceDataset:
                     "needs finite numbers: remove the sequence or fill the gap"
                 )
             if self.targets is not None and not np.isfinite(self.targets[index]).all():
-                raise DataError(
-                    f"targets of sequence {index}: are not all finite; training needs finite numbers"
-                )
+                raise DataError(f"targets of sequence {index}: are not all finite; training needs finite numbers")
 
     def statistics(self) -> dict[str, NDArray[np.float64]]:
         """mean, std (N − 1), min and max of each feature over all steps, each [features]."""
@@ -166,22 +162,15 @@ class SequenceDataset:
         Raises: DataError where the file is not one, OSError where it cannot be read
         """
         try:
-            with np.load(path, allow_pickle=False) as file:
-                arrays = {name: file[name] for name in file.files}
+            with Path(path).open("rb") as file, np.load(file, allow_pickle=False) as archive:
+                arrays = {name: archive[name] for name in archive.files}
         except (ValueError, zipfile.BadZipFile, EOFError, AttributeError) as error:
             raise DataError(f"{path}: is not an .npz of plain arrays, or not all of one: {error}") from None
         for name in ("values", "lengths"):
             if name not in arrays:
-                raise DataError(
-                    f"{path}: has no array {name!r}, only {sorted(arrays)}; see SequenceDataset.save"
-                )
+                raise DataError(f"{path}: has no array {name!r}, only {sorted(arrays)}; see SequenceDataset.save")
         values, lengths = arrays["values"], arrays["lengths"]
-        if (
-            values.ndim != 2
-            or lengths.ndim != 1
-            or lengths.dtype.kind not in "iu"
-            or lengths.sum() != len(values)
-        ):
+        if values.ndim != 2 or lengths.ndim != 1 or lengths.dtype.kind not in "iu" or lengths.sum() != len(values):
             raise DataError(
                 f"{path}: expected values [all steps, features] and lengths [sequences] that add up to all steps, "
                 f"got values {list(values.shape)} and lengths {list(lengths.shape)} that add up to {lengths.sum()}"
@@ -201,9 +190,7 @@ class SequenceDataset:
         return cls(np.split(values, cuts), targets, arrays.get("classes"))
 
 
-def _numbered(
-    flat: NDArray[Any], classes: list[Label] | None, lengths: Any
-) -> tuple[NDArray[np.int64], list[Label]]:
+def _numbered(flat: NDArray[Any], classes: list[Label] | None, lengths: Any) -> tuple[NDArray[np.int64], list[Label]]:
     """Labels as class numbers, and the classes."""
     names: list[Label] = np.unique(flat).tolist() if classes is None else classes
     numbers = {name: number for number, name in enumerate(names)}

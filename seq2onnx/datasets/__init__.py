@@ -15,7 +15,5 @@ def japanese_vowels() -> tuple[SequenceDataset, SequenceDataset]:
     Source: Kudo, Toyama & Shimbo 1999, UCI Machine Learning Repository; CC BY 4.0, see japanese_vowels.md
     Example: >>> training, test = japanese_vowels()
     """
-    training, test = (
-        SequenceDataset.load(FOLDER / f"japanese_vowels_{part}.npz") for part in ("training", "test")
-    )
+    training, test = (SequenceDataset.load(FOLDER / f"japanese_vowels_{part}.npz") for part in ("training", "test"))
     return training, test

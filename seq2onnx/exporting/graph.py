@@ -45,6 +45,7 @@ class GraphBuilder:
         self._made: dict[Any, tuple[str, ...]] = {}
         self._inputs: list[onnx.ValueInfoProto] = []
         self._outputs: dict[str, onnx.ValueInfoProto] = {}
+        self._renamed: dict[str, str] = {}
         self._scope = ""
 
     @contextmanager
@@ -60,9 +61,9 @@ class GraphBuilder:
         return name
 
     def output(self, name: str, value: str, dtype: str, shape: Sequence[Dimension]) -> None:
-        """An output of the graph, always a tensor of its own, never another's alias."""
-        own = self._nodes_output(value) and value not in self._outputs
-        if own:
+        """An output of the graph, always a tensor of its own, never another's alias; nodes come before."""
+        value = self._renamed.get(value, value)
+        if any(value in node.output for node in self._nodes) and value not in self._outputs:
             self._rename(value, name)
         else:
             self._nodes.append(helper.make_node("Identity", [value], [name], name=f"{name}/Identity"))
@@ -126,23 +127,16 @@ class GraphBuilder:
         axes = np.arange(2, 2 + len(x.signal.shape))
         return self.op("Unsqueeze", there, self.constant(axes))
 
-    def model(
-        self, name: str, opset: int, metadata: dict[str, str], writer: tuple[str, str]
-    ) -> onnx.ModelProto:
+    def model(self, name: str, opset: int, metadata: dict[str, str], writer: tuple[str, str]) -> onnx.ModelProto:
         """The finished model, in the IR version that goes with the opset."""
         self._drop_unread()
         tensors = [numpy_helper.from_array(array, key) for key, array in self.initializers.items()]
         graph = helper.make_graph(self._nodes, name, self._inputs, list(self._outputs.values()), tensors)
         opsets = [helper.make_opsetid("", opset)]
-        model = helper.make_model(
-            graph, opset_imports=opsets, producer_name=writer[0], producer_version=writer[1]
-        )
+        model = helper.make_model(graph, opset_imports=opsets, producer_name=writer[0], producer_version=writer[1])
         model.ir_version = helper.find_min_ir_version_for(opsets)
         helper.set_model_props(model, metadata)
         return model
-
-    def _nodes_output(self, value: str) -> bool:
-        return any(value in node.output for node in self._nodes)
 
     def _rename(self, old: str, new: str) -> None:
         for node in _with_subgraphs(self._nodes):
@@ -150,8 +144,7 @@ class GraphBuilder:
                 for i, name in enumerate(names):
                     if name == old:
                         names[i] = new
-        for key, made in self._made.items():
-            self._made[key] = tuple(new if name == old else name for name in made)
+        self._renamed[old] = new
 
     def _drop_unread(self) -> None:
         """Leave out results that nobody reads, and then nodes and constants without any."""

@@ -21,11 +21,11 @@ import inspect
 import math
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping, Sequence
-from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal, TypeVar, dataclass_transform
+from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal, TypeVar, cast, dataclass_transform
 
 import numpy as np
 from numpy.typing import NDArray
-from pydantic import ConfigDict, Field, ValidationError
+from pydantic import AfterValidator, ConfigDict, Field, ValidationError
 from pydantic.dataclasses import dataclass as pydantic_dataclass
 
 from seq2onnx.errors import SpecError
@@ -54,7 +54,8 @@ class Clock:
 
     stride:   input steps per step of this signal
     delay:    input steps that must follow a step before it can be computed
-    windows:  how many steps come out of how many, one (extra, stride) for each layer that changes it
+    windows:  how many steps come out of how many, one (padding − d(k−1), stride) for each layer that
+              changes it, k the kernel size and d the dilation
     """
 
     stride: int = 1
@@ -64,7 +65,7 @@ class Clock:
     def length(self, steps: int) -> int:
         """The steps of this signal when the network's inputs have `steps`; no steps give none."""
         for extra, stride in self.windows:
-            steps = max(0, (steps + extra) // stride + 1) if steps else 0
+            steps = max(0, (steps + extra - 1) // stride + 1) if steps else 0
         return steps
 
 
@@ -114,7 +115,7 @@ class Layer(ABC):
     """
 
     name: Name | None = None
-    inputs: tuple[Name, ...] | None = None
+    inputs: Annotated[Sequence[Name], AfterValidator(tuple)] | None = None
 
     kind: ClassVar[str]
     is_input: ClassVar[bool] = False
@@ -142,9 +143,7 @@ class Layer(ABC):
         return ()
 
     @abstractmethod
-    def forward(
-        self, module: LayerModule, xs: Tensors, lengths: Tensor | None, states: Tensors | None
-    ) -> Outputs:
+    def forward(self, module: LayerModule, xs: Tensors, lengths: Tensor | None, states: Tensors | None) -> Outputs:
         """(y, its lengths, new states) in torch; `module[name]` is a weight.
 
         `states` None: nothing is carried in, and nothing need be carried out.
@@ -195,7 +194,7 @@ def layer(cls: L) -> L:
     """Make a Layer subclass a frozen, validated dataclass and known by its `kind`."""
     if cls.kind in KINDS:
         raise SpecError(f"{cls.kind}: two layers of one kind, {KINDS[cls.kind].__qualname__} and this one")
-    made = pydantic_dataclass(frozen=True, config=ConfigDict(extra="forbid"))(cls)
+    made: Any = pydantic_dataclass(frozen=True, config=ConfigDict(extra="forbid"))(cls)
     validated = made.__init__
 
     @functools.wraps(validated)
@@ -206,9 +205,9 @@ def layer(cls: L) -> L:
             label = fields.get("name") or cls.kind
             raise SpecError("\n".join(f"{label}.{line}" for line in explain(error, cls))) from None
 
-    made.__init__ = init  # type: ignore[method-assign]
+    made.__init__ = init
     KINDS[cls.kind] = made
-    return made
+    return cast(L, made)
 
 
 def explain(error: ValidationError, cls: type) -> list[str]:
@@ -216,7 +215,10 @@ def explain(error: ValidationError, cls: type) -> list[str]:
     fields = [name for name in inspect.signature(cls).parameters if name != "self"]
     lines = []
     for mistake in error.errors():
-        path = ".".join(str(part) for part in mistake["loc"]) or cls.__name__
+        first, *rest = mistake["loc"] or (cls.__name__,)
+        # An argument without a name is known by its place.
+        first = fields[first] if isinstance(first, int) and first < len(fields) else first
+        path = ".".join(str(part) for part in (first, *rest))
         if mistake["type"] == "missing" or mistake["type"] == "missing_argument":
             lines.append(f"{path}: is missing; {cls.__name__} needs it")
         elif "unexpected" in mistake["type"]:
@@ -230,7 +232,5 @@ def explain(error: ValidationError, cls: type) -> list[str]:
 def one(layer: Layer, signals: Sequence[Signal]) -> Signal:
     """The only signal of a layer that reads one."""
     if len(signals) != 1:
-        raise SpecError(
-            f"{layer.label}: reads one layer, got {len(signals)}; join them with Add or Concat first"
-        )
+        raise SpecError(f"{layer.label}: reads one layer, got {len(signals)}; join them with Add or Concat first")
     return signals[0]

@@ -41,9 +41,7 @@ class Dropout(Layer):
     def infer(self, *signals: Signal) -> Signal:
         return one(self, signals)
 
-    def forward(
-        self, module: LayerModule, xs: Tensors, lengths: Tensor | None, states: Tensors | None
-    ) -> Outputs:
+    def forward(self, module: LayerModule, xs: Tensors, lengths: Tensor | None, states: Tensors | None) -> Outputs:
         import torch
 
         return torch.nn.functional.dropout(xs[0], self.probability, module.training), lengths, ()

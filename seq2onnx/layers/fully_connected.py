@@ -48,9 +48,7 @@ class FullyConnected(Layer):
             "bias": Weight((self.size,), zeros, decay=False),
         }
 
-    def forward(
-        self, module: LayerModule, xs: Tensors, lengths: Tensor | None, states: Tensors | None
-    ) -> Outputs:
+    def forward(self, module: LayerModule, xs: Tensors, lengths: Tensor | None, states: Tensors | None) -> Outputs:
         import torch
 
         return torch.nn.functional.linear(xs[0], module["weights"], module["bias"]), lengths, ()

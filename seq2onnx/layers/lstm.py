@@ -60,9 +60,7 @@ class LSTM(Layer):
     def states(self, *signals: Signal) -> tuple[State, ...]:
         return State("h", (self.hidden_size,)), State("c", (self.hidden_size,))
 
-    def forward(
-        self, module: LayerModule, xs: Tensors, lengths: Tensor | None, states: Tensors | None
-    ) -> Outputs:
+    def forward(self, module: LayerModule, xs: Tensors, lengths: Tensor | None, states: Tensors | None) -> Outputs:
         import torch
 
         (x,) = xs
@@ -78,15 +76,15 @@ class LSTM(Layer):
             # Padding on the right comes after all that counts: a plain run is exact, in half the time.
             padded = recurrent.at_least_one_step(x)
             y, h, c = torch.lstm(padded, initial, weights, *settings, True)
-            y, new_states = y[:, : x.shape[1]], (h[0], c[0])
+            y, final = y[:, : x.shape[1]], (h[0], c[0])
         else:
             # Only the cell state at the last step of ragged rows needs a packed run.
             packed = recurrent.pack(recurrent.at_least_one_step(x), lengths)
-            initial = [state.index_select(1, packed.sorted_indices) for state in initial]
+            initial = [state[:, packed.sorted_indices] for state in initial]
             data, h, c = torch.lstm(packed.data, packed.batch_sizes, initial, weights, *settings)
             y = recurrent.unpack(packed, data, x.shape[1])
-            new_states = (h[0][packed.unsorted_indices], c[0][packed.unsorted_indices])
-        new_states = recurrent.keep(new_states, states, lengths)
+            final = (h[0][packed.unsorted_indices], c[0][packed.unsorted_indices])
+        new_states = recurrent.keep(final, states, lengths)
         if self.output_mode == "last":
             return recurrent.last_step(y, lengths, start[0]), None, new_states
         return y, lengths, new_states

@@ -44,9 +44,7 @@ def unpack(packed: PackedSequence, data: Tensor, steps: int) -> Tensor:
     """The results `data` of a packed run as [batch, steps, features]."""
     from torch.nn.utils.rnn import pad_packed_sequence
 
-    return pad_packed_sequence(packed._replace(data=data), batch_first=True, total_length=max(steps, 1))[0][
-        :, :steps
-    ]
+    return pad_packed_sequence(packed._replace(data=data), batch_first=True, total_length=max(steps, 1))[0][:, :steps]
 
 
 def keep(new: Tensors, old: Tensors | None, lengths: Tensor) -> Tensors:
@@ -105,9 +103,7 @@ def emit(
         some = graph.op("Cast", graph.op("Shape", x.name, start=1, end=2), to=graph.types["bool"])
         finals = graph.choose(some, [("Squeeze", state, first) for state in finals], states)
     else:
-        some = graph.op(
-            "Unsqueeze", graph.op("Cast", lengths, to=graph.types["bool"]), graph.constant(np.array([1]))
-        )
+        some = graph.op("Unsqueeze", graph.op("Cast", lengths, to=graph.types["bool"]), graph.constant(np.array([1])))
         finals = [
             graph.op("Where", some, graph.op("Squeeze", new, first), state)
             for new, state in zip(finals, states, strict=True)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, Annotated, ClassVar, Literal, final
+from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal, final
 
 import numpy as np
 from numpy.typing import NDArray
@@ -30,11 +30,11 @@ STATISTICS: dict[str, tuple[str, ...]] = {
 """What each normalization must know of the training data, a number for each feature."""
 
 
-def _plain(value: object) -> object:
-    """Numpy arrays and scalars as the plain numbers that YAML and JSON hold."""
-    if isinstance(value, Mapping):
-        return {key: _plain(entry) for key, entry in value.items()}
-    return value.tolist() if isinstance(value, np.ndarray | np.generic) else value
+def _plain_numbers(statistics: object) -> object:
+    """Arrays and lists as tuples of plain numbers, which YAML and JSON hold."""
+    if not isinstance(statistics, Mapping):
+        return statistics
+    return {name: tuple(np.asarray(values, float).ravel().tolist()) for name, values in statistics.items()}
 
 
 @final
@@ -65,7 +65,7 @@ class SequenceInput(Layer):
     size: PositiveInt
     normalization: Normalization = "none"
     min_length: PositiveInt = 1
-    statistics: Annotated[dict[str, tuple[float, ...]], BeforeValidator(_plain)] | None = None
+    statistics: Annotated[Mapping[str, Any], BeforeValidator(_plain_numbers)] | None = None
 
     kind: ClassVar[str] = "sequence_input"
     is_input: ClassVar[bool] = True
@@ -80,10 +80,8 @@ class SequenceInput(Layer):
                     f"not {list(self.statistics)}"
                 )
             for name, values in self.statistics.items():
-                if len(values) != self.size or not np.isfinite(values).all():
-                    raise ValueError(
-                        f"statistics {name!r} must be {self.size} finite numbers, one for each feature"
-                    )
+                if np.size(values) != self.size or not np.isfinite(values).all():
+                    raise ValueError(f"statistics {name!r} must be {self.size} finite numbers, one for each feature")
         return self
 
     def offset_and_scale(self) -> tuple[NDArray[np.float64], NDArray[np.float64]] | None:
@@ -105,9 +103,7 @@ class SequenceInput(Layer):
     def infer(self, *signals: Signal) -> Signal:
         return Signal((self.size,))
 
-    def forward(
-        self, module: LayerModule, xs: Tensors, lengths: Tensor | None, states: Tensors | None
-    ) -> Outputs:
+    def forward(self, module: LayerModule, xs: Tensors, lengths: Tensor | None, states: Tensors | None) -> Outputs:
         import torch
 
         from seq2onnx.layers.module import step_mask

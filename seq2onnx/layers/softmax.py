@@ -35,9 +35,7 @@ class Softmax(Layer):
     def infer(self, *signals: Signal) -> Signal:
         return one(self, signals)
 
-    def forward(
-        self, module: LayerModule, xs: Tensors, lengths: Tensor | None, states: Tensors | None
-    ) -> Outputs:
+    def forward(self, module: LayerModule, xs: Tensors, lengths: Tensor | None, states: Tensors | None) -> Outputs:
         return xs[0].softmax(-1), lengths, ()
 
     def emit(

@@ -28,9 +28,7 @@ def scores_to_labels(scores: Any, classes: Sequence[str | int] | None) -> Any:
         return [scores_to_labels(rows, classes) for rows in scores]
     scores = np.asarray(scores)
     if scores.ndim == 0 or scores.shape[-1] != len(classes):
-        raise ShapeError(
-            f"scores: expected {len(classes)} in each row, one for each class, got {list(scores.shape)}"
-        )
+        raise ShapeError(f"scores: expected {len(classes)} in each row, one for each class, got {list(scores.shape)}")
     labels: NDArray[Any] = np.array(classes)[scores.argmax(-1)]
     missing = np.isnan(scores).any(-1)
     if missing.any():

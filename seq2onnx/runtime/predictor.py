@@ -60,9 +60,7 @@ class Predictor:
     def __repr__(self) -> str:
         return f"Predictor({str(self.path)!r}, signature={self.signature!r}, features={self.features})"
 
-    def predict(
-        self, sequences: Any, outputs: Sequence[str] | None = None, batch_size: int | None = None
-    ) -> Any:
+    def predict(self, sequences: Any, outputs: Sequence[str] | None = None, batch_size: int | None = None) -> Any:
         """The network's answer to each sequence, in the order in which they came.
 
         Args:

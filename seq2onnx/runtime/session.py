@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import dataclasses
 import importlib.metadata
-import json
 import warnings
 from pathlib import Path
 from typing import Any, Literal
@@ -12,11 +11,10 @@ from typing import Any, Literal
 import numpy as np
 import onnxruntime
 
+from seq2onnx import metadata
 from seq2onnx.errors import MissingExtra, ModelFileError, SpecError
 
 Device = Literal["cpu", "cuda"]
-
-FORMAT_VERSION = 1
 
 
 @dataclasses.dataclass(frozen=True)
@@ -83,30 +81,16 @@ def _installed(distribution: str) -> bool:
 
 def read_metadata(session: onnxruntime.InferenceSession, path: str | Path) -> dict[str, Any]:
     """What the exporter wrote of the file, checked as far as running depends on it."""
-    properties = session.get_modelmeta().custom_metadata_map
-    if "seq2onnx" not in properties:
-        raise ModelFileError(
-            f"{path}: is an ONNX file without seq2onnx metadata; load takes files that seq2onnx exported"
-        )
-    try:
-        metadata = json.loads(properties["seq2onnx"])
-        version = metadata["format_version"]
-        states = [(state["in"], state["out"]) for state in metadata["states"]]
-    except (ValueError, TypeError, KeyError) as error:
-        raise ModelFileError(f"{path}: its seq2onnx metadata is damaged: {error!r}") from None
-    if version > FORMAT_VERSION:
-        raise ModelFileError(
-            f"{path}: has format version {version}, this seq2onnx reads up to {FORMAT_VERSION}: update seq2onnx"
-        )
+    found = metadata.read(session.get_modelmeta().custom_metadata_map, path)
     names = {i.name for i in session.get_inputs()} | {o.name for o in session.get_outputs()}
-    if not names.issuperset(name for pair in states for name in pair):
+    if not names.issuperset(state[way] for state in found["states"] for way in ("in", "out")):
         raise ModelFileError(f"{path}: its metadata names states that the graph does not have")
-    return dict(metadata)
+    return found
 
 
-def read_states(metadata: dict[str, Any]) -> tuple[StateInfo, ...]:
+def read_states(about: dict[str, Any]) -> tuple[StateInfo, ...]:
     """The states in the order in which they go in and out."""
     return tuple(
         StateInfo(state["in"], state["out"], (1, *state["shape"][1:]), np.dtype(state["dtype"]))
-        for state in metadata["states"]
+        for state in about["states"]
     )

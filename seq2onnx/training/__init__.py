@@ -7,6 +7,6 @@ require("torch", "pytorch_lightning", "safetensors", extra="train")
 from seq2onnx.training.module import SequenceModule, build  # noqa: E402
 from seq2onnx.training.options import TrainingOptions  # noqa: E402
 from seq2onnx.training.run_folder import load_run  # noqa: E402
-from seq2onnx.training.train import TrainingResult, train  # noqa: E402
+from seq2onnx.training.trainer import TrainingResult, train  # noqa: E402
 
 __all__ = ["SequenceModule", "TrainingOptions", "TrainingResult", "build", "load_run", "train"]

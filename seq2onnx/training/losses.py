@@ -9,7 +9,7 @@ from torch import Tensor
 
 from seq2onnx.data import SequenceDataset
 from seq2onnx.errors import DataError, ShapeError, SpecError
-from seq2onnx.layers import Layer, Softmax
+from seq2onnx.layers import Softmax
 from seq2onnx.network import Network
 
 LossFunction = Callable[[Tensor, Tensor], Tensor]
@@ -42,18 +42,14 @@ def check_targets(network: Network, data: SequenceDataset, loss: Loss) -> LossFu
     if signal.has_time != data.per_step:
         expected = "one for each step" if signal.has_time else "one for each sequence"
         given = "one for each step" if data.per_step else "one for each sequence"
-        raise DataError(
-            f"targets: the network answers {expected}, the targets are {given}; {_decider(network)}"
-        )
+        raise DataError(f"targets: the network answers {expected}, the targets are {given}; {_decider(network)}")
     if not isinstance(loss, str):
         return loss
     if loss == "crossentropy":
         if not isinstance(network[output], Softmax):
             raise SpecError(f"loss 'crossentropy': the network must end with Softmax(), it ends with {output}")
         if data.classes is None:
-            raise DataError(
-                "loss 'crossentropy': needs labels as targets, got numbers; for numbers there is 'mse'"
-            )
+            raise DataError("loss 'crossentropy': needs labels as targets, got numbers; for numbers there is 'mse'")
         if signal.size != len(data.classes):
             raise ShapeError(
                 f"{output}: gives {signal.size} scores, the data has {len(data.classes)} classes "
@@ -61,9 +57,7 @@ def check_targets(network: Network, data: SequenceDataset, loss: Loss) -> LossFu
             )
     else:
         if data.classes is not None:
-            raise DataError(
-                f"loss {loss!r}: needs numbers as targets, got labels; for labels there is 'crossentropy'"
-            )
+            raise DataError(f"loss {loss!r}: needs numbers as targets, got labels; for labels there is 'crossentropy'")
         row = data.targets[0]
         numbers = row.shape[1:] if data.per_step else row.shape
         size = int(numbers[0]) if numbers else 1
@@ -74,10 +68,10 @@ def check_targets(network: Network, data: SequenceDataset, loss: Loss) -> LossFu
 
 def _decider(network: Network) -> str:
     """Which layer's output_mode decides whether the network answers per step."""
-    deciders: list[Layer] = [layer for layer in network.layers if hasattr(layer, "output_mode")]
-    last = next((layer for layer in deciders if layer.output_mode == "last"), None)
-    if last is not None:
-        return f'{last.label} decides it: output_mode="sequence" there gives an answer for each step'
-    if deciders:
-        return f'{deciders[-1].label} decides it: output_mode="last" there gives one answer for each sequence'
+    modes = {layer.label: mode for layer in network.layers if (mode := getattr(layer, "output_mode", None))}
+    for name, mode in modes.items():
+        if mode == "last":
+            return f'{name} decides it: output_mode="sequence" there gives an answer for each step'
+    if modes:
+        return f'{list(modes)[-1]} decides it: output_mode="last" there gives one answer for each sequence'
     return 'add a layer that drops the time axis, such as LSTM(…, output_mode="last")'

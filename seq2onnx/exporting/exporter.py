@@ -12,6 +12,7 @@ import onnx
 from numpy.typing import NDArray
 
 import seq2onnx
+from seq2onnx import metadata
 from seq2onnx.errors import NotStreamable, SpecError
 from seq2onnx.exporting.graph import GraphBuilder, Value
 from seq2onnx.files import write_atomically
@@ -23,7 +24,6 @@ if TYPE_CHECKING:
 Signature = Literal["full", "sequence", "stream"]
 Weights = Mapping[str, Mapping[str, NDArray[Any]]]
 
-FORMAT_VERSION = 1
 OLDEST_OPSET = 15  # the first with Shape(start, end)
 
 
@@ -77,8 +77,8 @@ def build_model(
     signature, states = choose_signature(network, signature)
     classes = check_classes(network, classes)
     graph = build_graph(network, weights, signature, _activations(network, activations))
-    metadata = {
-        "format_version": FORMAT_VERSION,
+    about = {
+        "format_version": metadata.FORMAT_VERSION,
         "network": network.to_dict(),
         "classes": classes,
         "signature": signature,
@@ -105,7 +105,7 @@ def build_model(
         "vocabulary": None,
         "writer": f"seq2onnx {seq2onnx.__version__}",
     }
-    properties = {"seq2onnx": json.dumps(metadata)}
+    properties = {metadata.KEY: json.dumps(about)}
     if classes is not None:
         properties["classes"] = json.dumps(classes)
     return graph.model(network.name or "network", opset, properties, ("seq2onnx", seq2onnx.__version__))
@@ -172,9 +172,9 @@ def build_graph(
     lengths: dict[str, str | None] = {}
     entering: dict[str, Value] = {}
     finite: set[str] = set()
-    for layer, name in input_names(network).items():
-        signal = network.signals[layer]
-        entering[layer] = Value(graph.input(name, signal.dtype, _shape(layer, network)), signal)
+    for label, name in input_names(network).items():
+        signal = network.signals[label]
+        entering[label] = Value(graph.input(name, signal.dtype, _shape(label, network)), signal)
     start = None if signature == "stream" else graph.input("lengths", "int32", ["batch"])
     for state in states or ():
         graph.input(state.input_name, state.state.dtype, ["batch", *state.state.shape])
@@ -194,20 +194,20 @@ def build_graph(
         if layer.masks or (sources and finite.issuperset(sources)) or not network.signals[name].has_time:
             finite.add(name)
 
-    def answer(output: str, layer: str) -> None:
-        value, steps = values[layer], lengths[layer]
+    def answer(output: str, label: str) -> None:
+        value, steps = values[label], lengths[label]
         name, signal = value.name, value.signal
-        if signal.has_time and steps and layer not in finite:
+        if signal.has_time and steps and label not in finite:
             zero = graph.constant(np.zeros((), np.dtype(signal.dtype)))
             name = graph.op("Where", graph.mask(value, steps), name, zero)
-        graph.output(output, name, signal.dtype, _shape(layer, network))
+        graph.output(output, name, signal.dtype, _shape(label, network))
         if signal.has_time and signal.clock.windows and steps:
             graph.output(f"{output}_lengths", steps, "int32", ["batch"])
 
-    for layer_name, output in output_names(network).items():
-        answer(output, layer_name)
-    for layer_name in activations:
-        answer(f"act_{layer_name}", layer_name)
+    for label, output in output_names(network).items():
+        answer(output, label)
+    for label in activations:
+        answer(f"act_{label}", label)
     for state, value in zip(states or (), new_states, strict=True):
         graph.output(state.output_name, value, state.state.dtype, ["batch", *state.state.shape])
     return graph

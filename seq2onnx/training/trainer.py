@@ -155,6 +155,7 @@ class Learner(lightning.LightningModule):
     def on_train_epoch_start(self) -> None:
         self._sums = {}
         self._began = time.perf_counter()
+        self._rate = float(self.trainer.optimizers[0].param_groups[0]["lr"])
 
     def training_step(self, batch: Batch, index: int) -> Tensor:
         return self._measure(batch, "")
@@ -164,9 +165,7 @@ class Learner(lightning.LightningModule):
 
     def _measure(self, batch: Batch, prefix: str) -> Tensor:
         """The loss of a batch, the mean over its valid rows or steps; sums for the epoch's row on the way."""
-        y, y_lengths, _ = self.module(
-            batch.x, batch.lengths, logits=self.loss is crossentropy, return_state=False
-        )
+        y, y_lengths, _ = self.module(batch.x, batch.lengths, logits=self.loss is crossentropy, return_state=False)
         if y_lengths is not None:
             # The valid steps of all rows, one after another, as the targets are.
             y = y[torch.arange(y.shape[1], device=y.device) < y_lengths[:, None]]
@@ -186,7 +185,7 @@ class Learner(lightning.LightningModule):
             prefix = "validation_" if name.startswith("validation_") else ""
             if not name.endswith("count"):
                 row[name] = float(value) / float(self._sums[f"{prefix}count"])
-        row["learning_rate"] = float(self.trainer.optimizers[0].param_groups[0]["lr"])
+        row["learning_rate"] = self._rate
         row["seconds"] = time.perf_counter() - self._began
         self.history.append(row)
         self.progress.update(row)
@@ -210,9 +209,7 @@ class Learner(lightning.LightningModule):
 class BatchOrder(Sampler[list[int]]):
     """The indices of each batch, anew for each epoch."""
 
-    def __init__(
-        self, data: SequenceDataset, batch_size: int, shuffle: Shuffle, rng: np.random.Generator
-    ) -> None:
+    def __init__(self, data: SequenceDataset, batch_size: int, shuffle: Shuffle, rng: np.random.Generator) -> None:
         self._draw = functools.partial(batches, data.lengths, batch_size, shuffle, rng)
         self._count = math.ceil(len(data) / batch_size)
 
@@ -238,11 +235,7 @@ def _parameter_groups(module: SequenceModule, l2: float) -> list[dict[str, Any]]
     for layer in module.network.layers:
         for name, weight in layer.weights(*module.network.signals_into(layer.label)).items():
             groups[weight.decay].append(module.layers[layer.label].get_parameter(name))
-    return [
-        {"params": groups[decay], "weight_decay": l2 if decay else 0.0}
-        for decay in (True, False)
-        if groups[decay]
-    ]
+    return [{"params": groups[decay], "weight_decay": l2 if decay else 0.0} for decay in (True, False) if groups[decay]]
 
 
 def _accelerator(options: TrainingOptions) -> str:

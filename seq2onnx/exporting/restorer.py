@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -11,8 +10,9 @@ import onnx
 from numpy.typing import NDArray
 from onnx import numpy_helper
 
-from seq2onnx.errors import ModelFileError, SpecError
-from seq2onnx.exporting.export import FORMAT_VERSION, Weights, build_graph
+from seq2onnx import metadata
+from seq2onnx.errors import ModelFileError, SpecError, require
+from seq2onnx.exporting.exporter import Weights, build_graph
 from seq2onnx.network import Network
 
 if TYPE_CHECKING:
@@ -25,8 +25,6 @@ def restore(path: str | Path) -> SequenceModule:
     Raises: ModelFileError where the file is not one that `export` wrote, OSError where it cannot be read
     Example: >>> module = restore("vowels.onnx"); train(module, more_data)
     """
-    from seq2onnx.errors import require
-
     require("torch", extra="train")
     import torch
 
@@ -51,23 +49,13 @@ def read_model(path: str | Path) -> tuple[Network, Weights]:
         model = onnx.load_from_string(content)
     except Exception as error:  # protobuf's DecodeError, whose module differs between its implementations
         raise ModelFileError(f"{path}: is not an ONNX file, or not all of one: {error}") from None
-    properties = {entry.key: entry.value for entry in model.metadata_props}
-    if "seq2onnx" not in properties:
-        raise ModelFileError(
-            f"{path}: has no seq2onnx metadata; only files that seq2onnx wrote can be restored"
-        )
-    metadata = json.loads(properties["seq2onnx"])
-    if metadata["format_version"] > FORMAT_VERSION:
-        raise ModelFileError(
-            f"{path}: has format version {metadata['format_version']}, this seq2onnx reads up to "
-            f"{FORMAT_VERSION}: update seq2onnx"
-        )
+    about = metadata.read({entry.key: entry.value for entry in model.metadata_props}, path)
     try:
-        network = Network.from_dict(metadata["network"])
+        network = Network.from_dict(about["network"])
     except SpecError as error:
         raise ModelFileError(f"{path}: its network cannot be built here: {error}") from None
     arrays = {tensor.name: numpy_helper.to_array(tensor) for tensor in model.graph.initializer}
-    return network, _collect(network, metadata["signature"], arrays, path)
+    return network, _collect(network, about["signature"], arrays, path)
 
 
 def _collect(network: Network, signature: Any, arrays: dict[str, NDArray[Any]], path: str | Path) -> Weights:
@@ -96,8 +84,8 @@ def _collect(network: Network, signature: Any, arrays: dict[str, NDArray[Any]], 
                 "another program has changed the file; restore the file that seq2onnx wrote"
             )
         values[numbers], seen[numbers] = arrays[name], True
-    for layer, weights in numbered.items():
-        found[layer] = {name: values[numbers] for name, numbers in weights.items()}
+    for label, weights in numbered.items():
+        found[label] = {name: values[numbers] for name, numbers in weights.items()}
     if not seen[1:].all():
         raise ModelFileError(f"{path}: does not hold all weights of its network")
     return found

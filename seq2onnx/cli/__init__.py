@@ -1,0 +1,46 @@
+"""The seq2onnx command: a file for each subcommand. Exit code 0, 1 for a check that failed, 2 for bad input."""
+
+from __future__ import annotations
+
+import typer
+from typer.core import TyperGroup
+
+from seq2onnx.cli.demo import demo
+from seq2onnx.cli.export import export
+from seq2onnx.cli.inspect import inspect
+from seq2onnx.cli.predict import predict
+from seq2onnx.cli.stream import stream
+from seq2onnx.cli.train import train
+from seq2onnx.cli.verify import verify
+from seq2onnx.errors import Seq2OnnxError
+
+
+class _Group(TyperGroup):
+    """Bad input ends with its message on standard error, not with a traceback."""
+
+    def invoke(self, ctx: typer.Context) -> object:  # type: ignore[override]
+        try:
+            return super().invoke(ctx)
+        except BrokenPipeError:
+            raise  # the reader of our output has left: typer ends quietly
+        except (Seq2OnnxError, OSError) as error:
+            typer.echo(f"seq2onnx: {error}", err=True)
+            raise typer.Exit(2) from None
+
+
+app = typer.Typer(
+    cls=_Group,
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    rich_markup_mode="markdown",
+    context_settings={"help_option_names": ["-h", "--help"]},
+    help="Sequence networks: train a layer list, ship one ONNX file, run it whole or a step at a time.",
+)
+for command in (demo, train, export, verify, predict, stream, inspect):
+    app.command()(command)
+
+
+def main() -> None:
+    """The command."""
+    app()

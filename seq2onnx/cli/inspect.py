@@ -1,0 +1,37 @@
+"""seq2onnx inspect: what an ONNX file promises."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import typer
+
+from seq2onnx.cli.options import ModelFile, Quiet
+
+
+def inspect(file: ModelFile, quiet: Quiet = False) -> None:
+    """Show inputs, outputs, states, classes and network of an exported file."""
+    from seq2onnx.network import Network
+    from seq2onnx.runtime import load
+
+    model = load(file)
+    if quiet:
+        return
+    meta = model.metadata
+    typer.echo(f"{file}: {file.stat().st_size:,} bytes, written by {meta['writer']}\n")
+    rows = [("signature", model.signature)]
+    for label, entries in (("input", model.session.get_inputs()), ("output", model.session.get_outputs())):
+        rows += [(label, f"{e.name}  {e.type[7:-1]} {_shape(e.shape)}") for e in entries]
+    rows += [("state", f"{s['layer']} {s['kind']}: {s['in']} -> {s['out']}") for s in meta["states"]]
+    rows.append(("classes", "none" if model.classes is None else ", ".join(map(str, model.classes))))
+    rows += [(name.replace("_", " "), str(meta[name])) for name in ("min_length", "time_stride", "delay_steps")]
+    width = max(len(label) for label, _ in rows)
+    before = ""
+    for label, text in rows:
+        typer.echo(f"{label if label != before else '':<{width}}  {text}")
+        before = label
+    typer.echo(f"\n{Network.from_dict(meta['network'], str(file)).summary()}")
+
+
+def _shape(shape: list[Any]) -> str:
+    return f"[{', '.join(str(size) for size in shape)}]"

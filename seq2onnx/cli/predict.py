@@ -1,0 +1,73 @@
+"""seq2onnx predict: scores and labels for a data file."""
+
+from __future__ import annotations
+
+import csv
+import io
+import sys
+from pathlib import Path
+from typing import Annotated, Any
+
+import numpy as np
+import typer
+from numpy.typing import NDArray
+
+from seq2onnx.cli.options import ModelFile, Quiet, read_data, say
+from seq2onnx.errors import SpecError
+from seq2onnx.files import write_atomically
+
+
+def predict(
+    file: ModelFile,
+    data: Annotated[Path, typer.Argument(metavar="DATA", help="Sequences, .npz.")],
+    out: Annotated[Path | None, typer.Option(metavar="FILE", help=".csv or .npz; standard output.")] = None,
+    batch_size: Annotated[int | None, typer.Option(help="Sequences in one run.")] = None,
+    quiet: Quiet = False,
+) -> None:
+    """Answer every sequence of a data file.
+
+    A row a sequence: index, label, a column of score for each class. A network that answers per step gets
+    a row a step, with the step after the index; one without classes has no label.
+    """
+    from seq2onnx.runtime import load, scores_to_labels
+
+    if out is not None and out.suffix not in (".csv", ".npz"):
+        raise SpecError(f"{out}: results are written as .csv or .npz, got {out.suffix!r}")
+    model = load(file)
+    scores = model.predict(read_data(data).sequences, batch_size=batch_size)
+    labels = scores_to_labels(scores, model.classes) if model.classes else None
+    if out is not None and out.suffix == ".npz":
+        content = _npz(scores, labels)
+    else:
+        content = _csv(scores, labels, model.classes or [f"y{k}" for k in range(model.answer_size)])
+    if out is None:
+        sys.stdout.write(content.decode())
+    else:
+        write_atomically(out, content)
+        say(f"{out}: {len(scores):,} sequences", quiet)
+
+
+def _csv(scores: Any, labels: Any, names: list[Any]) -> bytes:
+    table = io.StringIO(newline="")
+    writer = csv.writer(table, lineterminator="\n")
+    per_step = isinstance(scores, list)
+    writer.writerow(["index", *["step"] * per_step, *["label"] * (labels is not None), *names])
+    for index, answer in enumerate(scores):
+        for step, row in enumerate(np.atleast_2d(answer)):
+            label = [] if labels is None else [np.atleast_1d(labels[index])[step]]
+            writer.writerow([index, *[step] * per_step, *label, *(f"{score:.7g}" for score in row)])
+    return table.getvalue().encode()
+
+
+def _npz(scores: Any, labels: Any) -> bytes:
+    """scores (a row a sequence, or a step), labels ("" where there is none), and per step lengths."""
+    arrays: dict[str, NDArray[Any]] = {}
+    if isinstance(scores, list):
+        arrays["lengths"] = np.array([len(rows) for rows in scores], np.int32)
+        labels = None if labels is None else np.concatenate(labels)
+    arrays["scores"] = np.concatenate(scores) if isinstance(scores, list) else scores
+    if labels is not None:
+        arrays["labels"] = np.array(["" if label is None else str(label) for label in labels])
+    buffer = io.BytesIO()
+    np.savez(buffer, allow_pickle=False, **arrays)
+    return buffer.getvalue()

@@ -1,0 +1,60 @@
+"""seq2onnx train: a network file and a data file become a run folder."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+import yaml
+
+from seq2onnx.cli.options import Quiet, read_data, say
+from seq2onnx.errors import SpecError
+
+
+def train(
+    network: Annotated[Path, typer.Argument(metavar="NETWORK", help="A network, .yaml or .json.")],
+    data: Annotated[Path, typer.Argument(metavar="DATA", help="Sequences and targets, .npz.")],
+    validation: Annotated[Path | None, typer.Option(metavar="DATA", help="Looked at after each epoch.")] = None,
+    out: Annotated[Path, typer.Option(metavar="RUN", help="The run folder.")] = Path("run"),
+    loss: Annotated[str | None, typer.Option(help="crossentropy or mse; by default what fits the targets.")] = None,
+    settings: Annotated[
+        list[str] | None,
+        typer.Option("--set", metavar="OPTION=VALUE", help="A training option such as epochs=20; many times."),
+    ] = None,
+    quiet: Quiet = False,
+) -> None:
+    """Train a network and write a run folder.
+
+    The folder has network.yaml, weights.safetensors, history.csv and options.yaml.
+    """
+    from seq2onnx import Network, TrainingOptions
+    from seq2onnx import train as run
+
+    options = parse_settings(settings or [])
+    training = read_data(data)
+    result = run(
+        Network.load(network),
+        training,
+        None if validation is None else read_data(validation),
+        loss or ("mse" if training.classes is None else "crossentropy"),
+        options=TrainingOptions(**{"progress": not quiet, **options}),
+        run_dir=out,
+    )
+    last = result.history[-1]
+    figures = ", ".join(f"{name.replace('_', ' ')} {value:.4g}" for name, value in last.items() if name != "epoch")
+    say(f"{out}: trained {int(last['epoch'])} epochs; {figures}", quiet)
+
+
+def parse_settings(settings: list[str]) -> dict[str, Any]:
+    """OPTION=VALUE pairs as options; values as in YAML, and 5e-3 is a number too."""
+    options: dict[str, Any] = {}
+    for setting in settings:
+        name, equals, value = setting.partition("=")
+        if not equals:
+            raise SpecError(f"--set: expected OPTION=VALUE such as epochs=20, got {setting!r}")
+        try:
+            options[name] = float(value) if "e" in value.lower() else yaml.safe_load(value)
+        except ValueError:
+            options[name] = yaml.safe_load(value)
+    return options

@@ -1,0 +1,72 @@
+"""What several test files use."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import torch
+
+import seq2onnx as s2o
+
+CLASSES = ["left", "right", "up"]
+
+
+def small_network(output_mode="last", normalization="zscore") -> s2o.Network:
+    return s2o.Network(
+        [
+            s2o.SequenceInput(4, normalization),
+            s2o.LSTM(8, output_mode),
+            s2o.Dropout(0.2),
+            s2o.FullyConnected(3),
+            s2o.Softmax(),
+        ],
+        name="small",
+    )
+
+
+def random_data(count=12, per_step=False, seed=0) -> s2o.SequenceDataset:
+    """Sequences of 3 to 11 steps whose label says which of the first features is raised, or largest at a step."""
+    rng = np.random.default_rng(seed)
+    sequences = [5 + 3 * rng.normal(size=(n, 4)) for n in rng.integers(3, 12, count)]
+    if per_step:
+        labels = [np.array(CLASSES)[x[:, :3].argmax(1)] for x in sequences]
+    else:
+        raised = rng.integers(0, 3, count)
+        for x, feature in zip(sequences, raised, strict=True):
+            x[:, feature] += 4
+        labels = [CLASSES[feature] for feature in raised]
+    return s2o.SequenceDataset(sequences, labels, CLASSES)
+
+
+@pytest.fixture(scope="session")
+def data() -> s2o.SequenceDataset:
+    return random_data()
+
+
+def built(network: s2o.Network, data: s2o.SequenceDataset, seed: int = 0):
+    torch.manual_seed(seed)
+    return s2o.build(network, data).eval()
+
+
+@pytest.fixture(scope="session", params=["full", "sequence", "stream"])
+def exported(request, data, tmp_path_factory):
+    """A file of each signature."""
+    path = tmp_path_factory.mktemp("models") / f"{request.param}.onnx"
+    s2o.export(built(small_network(), data), path, signature=request.param, classes=CLASSES)
+    return path
+
+
+@pytest.fixture(scope="session")
+def model_file(data, tmp_path_factory):
+    """A file with the full signature and every activation."""
+    path = tmp_path_factory.mktemp("models") / "small.onnx"
+    s2o.export(built(small_network(), data), path, classes=CLASSES, activations=True)
+    return path
+
+
+@pytest.fixture(scope="session")
+def per_step_file(tmp_path_factory):
+    """A file of a network that answers per step."""
+    path = tmp_path_factory.mktemp("models") / "per_step.onnx"
+    s2o.export(built(small_network("sequence"), random_data(per_step=True)), path, classes=CLASSES)
+    return path

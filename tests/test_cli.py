@@ -1,0 +1,206 @@
+"""The command, as people call it: outputs, exit codes, and messages on standard error."""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+from typer.testing import CliRunner
+
+import seq2onnx as s2o
+from seq2onnx.cli import app
+from tests.conftest import CLASSES, random_data, small_network
+
+
+def run(*arguments, stdin=None, code=0):
+    """(standard output, standard error) of the command, which must end with `code`."""
+    result = CliRunner().invoke(app, [str(a) for a in arguments], input=stdin)
+    assert result.exit_code == code, f"{result.exit_code}\n{result.output}{result.exception!r}"
+    return result.stdout, result.stderr
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory):
+    """network.yaml, data.npz, and a run made from them."""
+    folder = tmp_path_factory.mktemp("cli")
+    small_network().save(folder / "network.yaml")
+    random_data(30).save(folder / "data.npz")
+    settings = ["--set", "epochs=3", "--set", "learning_rate=1e-2", "--set", "device=cpu"]
+    run("train", folder / "network.yaml", folder / "data.npz", "--out", folder / "run", *settings, "--quiet")
+    run("export", folder / "run", "--quiet")
+    return folder
+
+
+def test_from_network_to_scores(folder):
+    out, _ = run("verify", folder / "run/model.onnx", folder / "run", "--data", folder / "data.npz")
+    assert "all hold" in out
+    out, _ = run("predict", folder / "run/model.onnx", folder / "data.npz")
+    rows = list(csv.DictReader(io.StringIO(out)))
+    assert list(rows[0]) == ["index", "label", *CLASSES]
+    scores = s2o.load(folder / "run/model.onnx").predict(random_data(30).sequences)
+    np.testing.assert_allclose([[float(row[c]) for c in CLASSES] for row in rows], scores, rtol=1e-6)
+    assert [row["label"] for row in rows] == [CLASSES[k] for k in scores.argmax(1)]
+
+
+def test_train_says_what_came_out_and_takes_validation(folder, tmp_path):
+    out, err = run(
+        "train",
+        folder / "network.yaml",
+        folder / "data.npz",
+        "--validation",
+        folder / "data.npz",
+        "--out",
+        tmp_path / "run",
+        "--set",
+        "epochs=2",
+    )
+    assert out.startswith(f"{tmp_path / 'run'}: trained 2 epochs; loss ")
+    assert "validation accuracy" in out
+    assert "epoch 2/2" in err
+
+
+def test_export_takes_signature_and_opset(folder, tmp_path):
+    path = tmp_path / "lean.onnx"
+    out, _ = run("export", folder / "run", "--out", path, "--signature", "stream", "--opset", "20", "--activations")
+    assert out == f"{path}: {path.stat().st_size:,} bytes\n"
+    assert s2o.load(path).signature == "stream"
+    assert s2o.load(path).predict(random_data(2).sequences, outputs=["lstm_1"])["lstm_1"].shape == (2, 8)
+
+
+def test_predict_writes_csv_and_npz(folder, tmp_path):
+    out, _ = run("predict", folder / "run/model.onnx", folder / "data.npz", "--out", tmp_path / "scores.npz")
+    assert out == f"{tmp_path / 'scores.npz'}: 30 sequences\n"
+    with np.load(tmp_path / "scores.npz", allow_pickle=False) as file:
+        assert file["scores"].shape == (30, 3)
+        assert file["labels"].dtype.kind == "U"
+    run("predict", folder / "run/model.onnx", folder / "data.npz", "--out", tmp_path / "scores.csv", "-q")
+    assert len((tmp_path / "scores.csv").read_text().splitlines()) == 31
+
+
+def test_predict_gives_a_row_a_step_where_the_network_does(per_step_file, folder, tmp_path):
+    out, _ = run("predict", per_step_file, folder / "data.npz")
+    rows = list(csv.DictReader(io.StringIO(out)))
+    lengths = random_data(30).lengths
+    assert len(rows) == lengths.sum()
+    assert list(rows[0]) == ["index", "step", "label", *CLASSES]
+    assert (rows[lengths[0]]["index"], rows[lengths[0]]["step"]) == ("1", "0")
+    run("predict", per_step_file, folder / "data.npz", "--out", tmp_path / "scores.npz")
+    with np.load(tmp_path / "scores.npz") as file:
+        assert file["lengths"].tolist() == lengths.tolist()
+        assert file["scores"].shape == (lengths.sum(), 3)
+
+
+def test_predict_answers_nan_for_a_sequence_with_nan(folder, tmp_path):
+    sequences = random_data(3).sequences
+    sequences[1][0, 0] = np.nan
+    s2o.SequenceDataset(sequences).save(tmp_path / "data.npz")
+    out, _ = run("predict", folder / "run/model.onnx", tmp_path / "data.npz")
+    assert out.splitlines()[2] == "1,,nan,nan,nan"
+
+
+def test_stream_answers_a_line_for_a_line_at_once(folder):
+    """Through a real pipe: each answer is there before the next step is sent."""
+    model = s2o.load(folder / "run/model.onnx")
+    (x,) = random_data(1, seed=9).sequences
+    stream = model.stream()
+    command = [sys.executable, "-c", "from seq2onnx.cli import main; main()", "stream", folder / "run/model.onnx"]
+    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, bufsize=1) as process:
+        for number, step in enumerate(x):
+            as_json = number % 2
+            line = json.dumps(step.tolist()) if as_json else ",".join(map(str, step.tolist()))
+            process.stdin.write(line + "\n")
+            answer = process.stdout.readline()
+            if as_json:
+                label, scores = json.loads(answer).values()
+            else:
+                label, *scores = answer.strip().split(",")
+            expected = stream.step(step)
+            np.testing.assert_allclose(np.array(scores, float), expected, rtol=1e-6)
+            assert label == CLASSES[expected.argmax()]
+        process.stdin.close()
+        assert process.wait() == 0
+
+
+def test_stream_refuses_a_step_and_keeps_its_state(folder):
+    good = "1,2,3,4"
+    out, err = run(
+        "stream", folder / "run/model.onnx", stdin=f"{good}\n1,2,nan,4\n1,2\nhello\n\n[1,null]\n{good}\n", code=2
+    )
+    clean, _ = run("stream", folder / "run/model.onnx", stdin=f"{good}\n{good}\n")
+    lines = out.splitlines()
+    assert lines[1:5] == [",nan,nan,nan"] * 3 + ['{"label": null, "y": [null, null, null]}']
+    assert [lines[0], lines[5]] == clean.splitlines()
+    assert [line.split(":")[0] for line in err.splitlines()] == ["line 2", "line 3", "line 4", "line 6"]
+    assert "expected 4 numbers, got [2]" in err
+
+
+def test_inspect_shows_what_a_file_promises(folder):
+    out, _ = run("inspect", folder / "run/model.onnx")
+    for text in (
+        "signature    full",
+        "input        x  float [batch, time, 4]",
+        "lengths  int32 [batch]",
+        "output       y  float [batch, 3]",
+        "state        lstm_1 h: state_00_lstm_1_h -> new_state_00_lstm_1_h",
+        "classes      left, right, up",
+        "lstm_1             [batch, 8]               416  h [8] c [8]",
+    ):
+        assert text in out
+    assert max(map(len, out.splitlines())) <= 80 + len(str(folder))
+
+
+def test_verify_ends_with_1_where_numbers_differ(folder, tmp_path):
+    run("train", folder / "network.yaml", folder / "data.npz", "--out", tmp_path / "other", "--set", "epochs=1", "-q")
+    out, _ = run("verify", folder / "run/model.onnx", tmp_path / "other", code=1)
+    assert "FAILED" in out
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["export", "nowhere"], "nowhere: is no run folder"),
+        (["verify", "nowhere.onnx"], "nowhere.onnx: there is no such file"),
+        (["predict", "{run}/model.onnx", "nowhere.npz"], "nowhere.npz"),
+        (["predict", "{run}/model.onnx", "{run}/history.csv"], "data is read from .npz files"),
+        (["predict", "{run}/model.onnx", "{data}", "--out", "x.txt"], "x.txt: results are written as .csv or .npz"),
+        (["inspect", "{data}"], "onnxruntime cannot open it"),
+        (["train", "{net}", "{data}", "--set", "epochs"], "--set: expected OPTION=VALUE such as epochs=20"),
+        (["train", "{net}", "{data}", "--set", "epocs=2"], "options.epocs: is not a field"),
+        (["train", "{net}", "{data}", "--set", "epochs=two"], "options.epochs: "),
+        (["train", "{data}", "{data}"], "data.npz"),
+        (["train", "{net}", "{data}", "--loss", "mse"], "needs numbers as targets"),
+        (["export", "{run}", "--signature", "whole"], "'whole' is not one of"),
+        (["nothing"], "No such command"),
+    ],
+)
+def test_bad_input_ends_with_2_and_a_message(folder, arguments, message):
+    places = {"run": folder / "run", "data": folder / "data.npz", "net": folder / "network.yaml"}
+    _, err = run(*(a.format(**places) for a in arguments), code=2)
+    assert message in " ".join(err.split())
+    assert "Traceback" not in err
+
+
+def test_every_command_has_help_and_quiet():
+    out, _ = run("--help")
+    for command in ("demo", "train", "export", "verify", "predict", "stream", "inspect"):
+        assert command in out
+        assert "--quiet" in run(command, "--help")[0]
+
+
+def test_the_demo_does_what_the_readme_says(tmp_path):
+    out, _ = run("demo", "--out", tmp_path, "--seed", "1")
+    assert sorted(p.name for p in tmp_path.iterdir()) == [
+        "run",
+        "streamed_scores.png",
+        "training_curve.png",
+        "vowels.onnx",
+    ]
+    accuracy = float(out.split("accuracy ")[1].split()[0])
+    assert accuracy >= 0.96
+    assert "all hold" in out
+    assert max(map(len, out.replace(str(tmp_path), "demo").splitlines())) <= 88

@@ -1,0 +1,190 @@
+"""Data sets, batches, the npz form, and what is said of data that cannot be used."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+import seq2onnx as s2o
+from seq2onnx.data import batches
+from seq2onnx.sequences import pad
+from tests.conftest import CLASSES, random_data
+
+X = [np.ones((2, 3)), np.ones((4, 3))]
+
+
+def test_labels_become_class_numbers():
+    data = s2o.SequenceDataset(X, ["b", "a"])
+    assert (data.classes, data.targets.tolist(), data.per_step) == (["a", "b"], [1, 0], False)
+    assert data.labels.tolist() == ["b", "a"]
+    assert s2o.SequenceDataset(X, [7, 3]).classes == [3, 7]
+    assert s2o.SequenceDataset(X, ["b", "a"], classes=["b", "a"]).targets.tolist() == [0, 1]
+
+
+def test_numbers_stay_numbers():
+    assert s2o.SequenceDataset(X, [0.5, 2.0]).classes is None
+    assert s2o.SequenceDataset(X, np.array([[0.5, 1], [2.0, 3]])).targets.shape == (2, 2)
+    assert s2o.SequenceDataset(X, [[0.5, 1.0, 2.0], [2.0, 3.0, 1.0]]).per_step is False
+
+
+def test_a_list_of_a_row_a_step_is_per_step():
+    labels = s2o.SequenceDataset(X, [["a", "b"], ["b"] * 4])
+    assert labels.per_step
+    assert [t.tolist() for t in labels.targets] == [[0, 1], [1, 1, 1, 1]]
+    numbers = s2o.SequenceDataset(X, [np.zeros((2, 5)), np.zeros((4, 5))])
+    assert numbers.per_step
+    assert numbers.targets[1].shape == (4, 5)
+
+
+def test_statistics_are_those_of_the_true_steps():
+    data = random_data(50)
+    every = np.concatenate(data.sequences).astype(float)
+    found = data.statistics()
+    np.testing.assert_allclose(found["mean"], every.mean(0), rtol=1e-12)
+    np.testing.assert_allclose(found["std"], every.std(0, ddof=1), rtol=1e-12)
+    np.testing.assert_array_equal(found["min"], every.min(0))
+    np.testing.assert_array_equal(found["max"], every.max(0))
+
+
+def test_a_constant_feature_has_no_spread():
+    """Its mean rounds, so that a naive standard deviation is not quite 0; dividing by that gives garbage."""
+    data = s2o.SequenceDataset([np.full((n, 1), 0.1) for n in (3, 1000, 7)])
+    assert data.statistics()["std"] == 0
+    module = s2o.build(s2o.Network([s2o.SequenceInput(1, "zscore")]), data)
+    y, _, _ = module(__import__("torch").full((1, 2, 1), 0.1))
+    assert abs(y).max() < 1e-6
+
+
+def test_padding_is_zeros_on_the_right():
+    batch, lengths = pad(X)
+    assert (batch.shape, lengths.tolist(), lengths.dtype) == ((2, 4, 3), [2, 4], np.int32)
+    assert batch[0, :, 0].tolist() == [1, 1, 0, 0]
+
+
+@pytest.mark.parametrize("shuffle", ["bucket", "random", "sorted", "none"])
+def test_every_sequence_is_in_one_batch(shuffle):
+    lengths = np.random.default_rng(0).integers(1, 99, 101)
+    found = batches(lengths, 8, shuffle, np.random.default_rng(1))
+    assert sorted(np.concatenate(found)) == list(range(101))
+    assert max(map(len, found)) == 8
+    assert len(found) == 13
+
+
+def test_buckets_need_less_padding_and_stay_random():
+    lengths = np.random.default_rng(0).integers(1, 600, 512)
+
+    def padding(shuffle, seed=1):
+        found = batches(lengths, 32, shuffle, np.random.default_rng(seed))
+        return sum(lengths[b].max() * len(b) - lengths[b].sum() for b in found), np.concatenate(found)
+
+    assert padding("bucket")[0] < 0.2 * padding("random")[0]
+    assert padding("bucket", 1)[1].tolist() != padding("bucket", 2)[1].tolist()
+
+
+@pytest.mark.parametrize("per_step", [False, True])
+def test_npz_there_and_back(tmp_path, per_step):
+    data = random_data(per_step=per_step)
+    data.save(tmp_path / "data.npz")
+    again = s2o.SequenceDataset.load(tmp_path / "data.npz")
+    assert (again.classes, again.per_step) == (CLASSES, per_step)
+    for a, b in zip(data, again, strict=False):
+        np.testing.assert_array_equal(a[0], b[0])
+        np.testing.assert_array_equal(a[1], b[1])
+    with np.load(tmp_path / "data.npz", allow_pickle=False) as file:
+        assert file["values"].shape == (data.lengths.sum(), 4)
+        assert file["targets"].dtype.kind == "U"
+        assert len(file["targets"]) == (data.lengths.sum() if per_step else len(data))
+
+
+def test_numbers_and_no_targets_survive_npz(tmp_path):
+    for targets in (None, [0.5, 2.0], [np.zeros((2, 2)), np.ones((4, 2))]):
+        s2o.SequenceDataset(X, targets).save(tmp_path / "data.npz")
+        again = s2o.SequenceDataset.load(tmp_path / "data.npz")
+        assert (again.targets is None) == (targets is None)
+        for index in range(2 if targets else 0):
+            np.testing.assert_array_equal(again.targets[index], targets[index])
+
+
+def test_a_subset_keeps_the_classes():
+    data = random_data()
+    assert data.subset([0]).classes == CLASSES
+    assert len(data.subset(np.arange(12) < 5)) == 5
+    np.testing.assert_array_equal(data.subset([3]).sequences[0], data.sequences[3])
+    with pytest.raises(s2o.DataError, match="at least one index"):
+        data.subset([])
+
+
+def test_japanese_vowels_is_as_documented():
+    training, test = s2o.datasets.japanese_vowels()
+    assert (len(training), len(test), training.features) == (270, 370, 12)
+    assert training.classes == test.classes == [str(n) for n in range(1, 10)]
+    assert np.bincount(training.targets).tolist() == [30] * 9
+    assert (np.bincount(test.targets).min(), np.bincount(test.targets).max()) == (24, 88)
+    lengths = np.concatenate([training.lengths, test.lengths])
+    assert (lengths.min(), lengths.max()) == (7, 29)
+    files = list(s2o.datasets.FOLDER.glob("japanese_vowels_*.npz"))
+    assert sum(file.stat().st_size for file in files) < 700_000
+    assert "licence" in (s2o.datasets.FOLDER / "japanese_vowels.md").read_text()
+
+
+@pytest.mark.parametrize(
+    ("arguments", "error", "message"),
+    [
+        (([],), s2o.DataError, "sequences: expected at least one sequence, got none"),
+        ((np.ones((5, 3)),), s2o.ShapeError, r"got one array \[5, 3\]; put a single sequence into a list"),
+        ((7,), s2o.DataError, "expected a list of .* got int"),
+        (([np.ones(3)],), s2o.ShapeError, r"sequence 0: expected \[time, features\], got \[3\]"),
+        (([np.ones((2, 3)), np.ones((2, 4))],), s2o.ShapeError, r"sequence 1: expected \[time, 3\] like sequence 0"),
+        (([np.ones((2, 3)), [["a"]]],), s2o.DataError, "sequence 1: expected real numbers, got <U1"),
+        (([np.ones((2, 3), complex)],), s2o.DataError, "sequence 0: expected real numbers, got complex128"),
+        (([[[1, 2], [3]]],), s2o.DataError, "sequence 0: .* rows of different lengths"),
+        ((X, ["a"]), s2o.DataError, "targets: expected 2, one for each sequence, got 1"),
+        ((X, ["a", "c"], ["a", "b"]), s2o.DataError, "targets of sequence 1: label 'c' is not among the classes"),
+        ((X, [["a", "b"], ["a", "b", "c", "x"]], ["a", "b", "c"]), s2o.DataError, "sequence 1: label 'x'"),
+        ((X, ["a", "b"], ["a", "a"]), s2o.DataError, "classes: must differ"),
+        ((X, [0.5, 1.5], ["a", "b"]), s2o.DataError, "targets: expected labels"),
+        ((X, None, ["a", "b"]), s2o.DataError, "classes: are the labels of targets"),
+        ((X, [np.zeros(3), np.zeros(4)]), s2o.DataError, "targets of sequence 0: .* each of its 2 steps, got 3"),
+    ],
+)
+def test_wrong_data_is_named(arguments, error, message):
+    with pytest.raises(error, match=message):
+        s2o.SequenceDataset(*arguments)
+
+
+def test_files_that_are_no_data_are_named(tmp_path):
+    path = tmp_path / "data.npz"
+    random_data().save(path)
+    whole = path.read_bytes()
+    path.write_bytes(whole[: len(whole) // 2])
+    with pytest.raises(s2o.DataError, match="data.npz: is not an .npz"):
+        s2o.SequenceDataset.load(path)
+    path.write_bytes(b"hello")
+    with pytest.raises(s2o.DataError, match="data.npz: is not an .npz"):
+        s2o.SequenceDataset.load(path)
+    np.savez(path, values=np.array([{}], object), lengths=np.array([1]))
+    with pytest.raises(s2o.DataError, match="data.npz: is not an .npz of plain arrays"):
+        s2o.SequenceDataset.load(path)
+    np.savez(path, values=np.ones((3, 2)))
+    with pytest.raises(s2o.DataError, match=r"has no array 'lengths', only \['values'\]"):
+        s2o.SequenceDataset.load(path)
+    np.savez(path, values=np.ones((3, 2)), lengths=np.array([1, 1]))
+    with pytest.raises(s2o.DataError, match="lengths .2. that add up to 2"):
+        s2o.SequenceDataset.load(path)
+    np.savez(path, values=np.ones((3, 2)), lengths=np.array([1, 2]), targets=np.ones(4))
+    with pytest.raises(s2o.DataError, match="each of the 2 sequences or each of the 3 steps, got 4"):
+        s2o.SequenceDataset.load(path)
+
+
+def test_a_failed_write_leaves_what_was_there(tmp_path, monkeypatch):
+    from pathlib import Path
+
+    from seq2onnx.files import write_atomically
+
+    path = tmp_path / "file"
+    write_atomically(path, b"old")
+    monkeypatch.setattr(Path, "replace", lambda *a: (_ for _ in ()).throw(OSError("disk full")))
+    with pytest.raises(OSError, match="disk full"):
+        write_atomically(path, b"new")
+    assert path.read_bytes() == b"old"
+    assert [p.name for p in tmp_path.iterdir()] == ["file"]

@@ -1,0 +1,85 @@
+"""The laws, for every layer and every example of it; a new layer is held to them without a line here."""
+
+from __future__ import annotations
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+import seq2onnx as s2o
+from seq2onnx.layers import KINDS, Signal
+from tests import laws, reference
+
+EXAMPLES = [
+    pytest.param(example, id=f"{kind}-{number}")
+    for kind, cls in KINDS.items()
+    for number, example in enumerate(cls.examples())
+]
+each_example = pytest.mark.parametrize("example", EXAMPLES)
+
+
+def network_of(example) -> s2o.Network:
+    """The example, behind an input that gives the signal it reads."""
+    if not example.signals:
+        return s2o.Network([example.layer])
+    (signal,) = example.signals
+    assert signal == Signal(signal.shape, signal.has_time)
+    front = [s2o.SequenceInput(signal.size)]
+    if not signal.has_time:
+        front = [s2o.SequenceInput(2), s2o.LSTM(signal.size, "last")]
+    return s2o.Network([*front, example.layer])
+
+
+@each_example
+def test_torch_and_onnxruntime_and_the_equations_agree(example):
+    laws.three_agree(laws.Subject(network_of(example)))
+
+
+@each_example
+def test_a_row_stands_alone(example):
+    laws.rows_stand_alone(laws.Subject(network_of(example)))
+
+
+chunks = st.lists(st.integers(0, 4), min_size=1, max_size=5).filter(sum)
+
+
+@each_example
+def test_whole_equals_any_chunks(example):
+    subject = laws.Subject(network_of(example))
+    if "full" not in subject.signatures:
+        return
+
+    @settings(max_examples=15, deadline=None, derandomize=True, database=None)
+    @given(st.lists(chunks, min_size=1, max_size=3))
+    def holds(splits):
+        laws.whole_equals_chunks(subject, splits)
+
+    holds()
+
+
+@each_example
+def test_the_spec_survives_yaml_json_and_onnx(example, tmp_path):
+    laws.survives(laws.Subject(network_of(example)), tmp_path)
+
+
+def test_every_layer_has_a_reference():
+    assert sorted(reference.REFERENCES) == sorted(KINDS)
+
+
+@pytest.mark.parametrize("kind", sorted(KINDS))
+def test_examples_use_every_option(kind):
+    """Each field has at least two values among the examples, so that every option is held to the laws."""
+    import dataclasses
+
+    cls, layers = KINDS[kind], [example.layer for example in KINDS[kind].examples()]
+    for field in dataclasses.fields(cls):
+        if field.name not in ("name", "inputs", "size"):
+            values = {repr(getattr(layer, field.name)) for layer in layers}
+            assert len(values) > 1, f"{kind}.{field.name}: the examples have only {values}"
+
+
+@pytest.mark.parametrize("kind", sorted(KINDS))
+def test_docstrings_say_what_matters(kind):
+    text = KINDS[kind].__doc__ or ""
+    for part in ("Shapes", "State:", "ONNX:", "Example:"):
+        assert part in text, f"{kind}: its docstring has no {part}"

@@ -1,0 +1,214 @@
+"""Networks: names, connections, YAML and JSON, and what is said of those that cannot be."""
+
+from __future__ import annotations
+
+import dataclasses
+import re
+
+import numpy as np
+import pytest
+
+import seq2onnx as s2o
+from seq2onnx.layers import Clock, Layer, Signal, layer
+from tests.conftest import small_network
+
+
+def test_layers_get_names_from_kind_and_place():
+    net = s2o.Network(
+        [s2o.SequenceInput(3), s2o.LSTM(4), s2o.LSTM(4, name="lstm_1"), s2o.LSTM(5), s2o.FullyConnected(2)]
+    )
+    assert [layer.name for layer in net.layers] == [
+        "sequence_input_1",
+        "lstm_2",
+        "lstm_1",
+        "lstm_3",
+        "fully_connected_1",
+    ]
+
+
+def test_signals_are_inferred():
+    net = small_network()
+    assert [str(net.signals[layer.name]) for layer in net.layers] == [
+        "[batch, time, 4]",
+        "[batch, 8]",
+        "[batch, 8]",
+        "[batch, 3]",
+        "[batch, 3]",
+    ]
+
+
+def test_layers_may_be_given_in_any_order_and_read_by_name():
+    net = s2o.Network(
+        [
+            s2o.FullyConnected(2, name="end", inputs=["middle"]),
+            s2o.SequenceInput(3, name="start"),
+            s2o.LSTM(4, name="middle"),
+        ],
+        outputs=["end"],
+    )
+    assert [layer.name for layer in net.layers] == ["start", "middle", "end"]
+
+
+def test_states_are_named_as_the_contract_says():
+    net = s2o.Network([s2o.SequenceInput(3), s2o.LSTM(4), s2o.LSTM(5, name="top")])
+    assert [(s.input_name, s.output_name, s.state.shape) for s in net.states()] == [
+        ("state_00_lstm_1_h", "new_state_00_lstm_1_h", (4,)),
+        ("state_01_lstm_1_c", "new_state_01_lstm_1_c", (4,)),
+        ("state_02_top_h", "new_state_02_top_h", (5,)),
+        ("state_03_top_c", "new_state_03_top_c", (5,)),
+    ]
+
+
+def test_more_than_100_states_are_an_error():
+    net = s2o.Network([s2o.SequenceInput(1), *[s2o.LSTM(1)] * 51])
+    with pytest.raises(s2o.SpecError, match="100 state tensors, this one has 102"):
+        net.states()
+
+
+def test_summary_is_a_table():
+    assert small_network().summary().splitlines() == [
+        "small",
+        "layer              output            parameters  states",
+        "-----------------  ----------------  ----------  -----------",
+        "sequence_input_1   [batch, time, 4]",
+        "lstm_1             [batch, 8]               416  h [8] c [8]",
+        "dropout_1          [batch, 8]",
+        "fully_connected_1  [batch, 3]                27",
+        "softmax_1          [batch, 3]",
+        "total                                       443",
+    ]
+
+
+def test_yaml_is_one_line_a_layer(tmp_path):
+    small_network().save(tmp_path / "net.yaml")
+    assert (tmp_path / "net.yaml").read_text().splitlines()[:4] == [
+        "name: small",
+        "layers:",
+        "- sequence_input: {name: sequence_input_1, size: 4, normalization: zscore, min_length: 1}",
+        "- lstm: {name: lstm_1, hidden_size: 8, output_mode: last}",
+    ]
+
+
+def test_the_documented_yaml_loads(tmp_path):
+    (tmp_path / "net.yaml").write_text(
+        "name: japanese_vowels\nlayers:\n  - sequence_input: {size: 12, normalization: zscore}\n"
+        "  - lstm: {hidden_size: 100, output_mode: last}\n  - dropout: {probability: 0.2}\n"
+        "  - fully_connected: {size: 9}\n  - softmax: {}\n"
+    )
+    net = s2o.Network.load(tmp_path / "net.yaml")
+    assert net.signals["softmax_1"].shape == (9,)
+
+
+def test_statistics_given_as_arrays_survive_yaml(tmp_path):
+    statistics = {"mean": np.array([0.1, 1e-30, 3]), "std": np.float32([0.1, 2, 3])}
+    net = s2o.Network([s2o.SequenceInput(3, "zscore", statistics=statistics)])
+    net.save(tmp_path / "net.yaml")
+    assert s2o.Network.load(tmp_path / "net.yaml") == net
+
+
+ENTRY = "- sequence_input: {size: 3}\n"
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        (
+            "layers:\n- lstm: {hidden_sise: 4}",
+            r"net.yaml: layers\[0\].lstm.hidden_sise: is not a field of LSTM",
+        ),
+        ("layers:\n- lstm: {}", r"layers\[0\].lstm.hidden_size: is missing; LSTM needs it"),
+        ("layers:\n- lstm: {hidden_size: '4'}", r"layers\[0\].lstm.hidden_size: .*valid integer; got '4'"),
+        ("layers:\n- lstm: {hidden_size: 0}", r"layers\[0\].lstm.hidden_size: .*greater than 0; got 0"),
+        (
+            "layers:\n- lstm: {hidden_size: 4, output_mode: all}",
+            r"output_mode: .*'sequence' or 'last'; got 'all'",
+        ),
+        (
+            "layers:\n- lstn: {hidden_size: 4}",
+            r"layers\[0\].lstn: is not a kind of layer; the kinds are .*lstm",
+        ),
+        ("layers:\n- 7", r"layers\[0\]: expected one layer"),
+        ("layers:\n- lstm: 7", r"layers\[0\].lstm: expected the layer's fields"),
+        ("layers: 7", "layers: must be a list"),
+        ("layers: []", "net.yaml: layers: a network needs at least one layer"),
+        ("layer: []", "layers: is missing"),
+        (f"layers:\n{ENTRY}size: 3", "size: is not a key of a network"),
+        ("layers: [", "net.yaml: is not YAML"),
+        ("layers:\n- lstm: {hidden_size: 4}", "lstm_1: a network starts with an input layer"),
+        (f"layers:\n{ENTRY}- softmax: {{inputs: [a]}}", "softmax_1: reads 'a', which is not a layer"),
+        (f"layers:\n{ENTRY}- sequence_input: {{size: 3}}", "sequence_input_1: no layer reads it"),
+        (f"layers:\n{ENTRY}outputs: [a]", "outputs: 'a' is not a layer"),
+        (f"layers:\n{ENTRY}- softmax: {{name: a b}}", r"layers\[1\].softmax.name: .*pattern"),
+        (f"layers:\n{ENTRY}- softmax: {{name: a}}\n- dropout: {{name: a}}", "a: names must differ"),
+        (
+            f"layers:\n{ENTRY}- softmax: {{name: a, inputs: [b]}}\n- softmax: {{name: b, inputs: [a]}}",
+            "a, b: read each other in a circle",
+        ),
+        (
+            f"layers:\n{ENTRY}- softmax: {{inputs: [sequence_input_1, sequence_input_1]}}",
+            "softmax_1: reads one layer",
+        ),
+        (
+            "layers:\n- sequence_input: {size: 3, normalization: zscore, statistics: {mean: [1, 2, 3]}}",
+            r"layers\[0\].sequence_input.*takes the statistics \['mean', 'std'\]",
+        ),
+        (
+            "layers:\n- sequence_input: {size: 3, normalization: zerocenter, statistics: {mean: [1, 2]}}",
+            "'mean' must be 3 finite numbers",
+        ),
+    ],
+)
+def test_a_mistake_in_the_file_is_named_with_its_path(tmp_path, text, message):
+    (tmp_path / "net.yaml").write_text(text)
+    with pytest.raises(s2o.SpecError, match=message):
+        s2o.Network.load(tmp_path / "net.yaml")
+
+
+@pytest.mark.parametrize(
+    ("make", "message"),
+    [
+        (lambda: s2o.LSTM(0), "lstm.hidden_size: input should be greater than 0; got 0"),
+        (lambda: s2o.LSTM(), "lstm.hidden_size: is missing"),
+        (lambda: s2o.LSTM(4, hidden=4), "lstm.hidden: is not a field of LSTM; its fields are hidden_size"),
+        (lambda: s2o.Dropout(1.0, name="drop"), "drop.probability: input should be less than 1"),
+        (lambda: s2o.Network([]), "needs at least one layer"),
+        (lambda: s2o.Network([7]), r"layers\[0\]: expected a layer"),
+        (lambda: small_network()["lstm_7"], "'lstm_7' is not a layer; the layers are sequence_input_1"),
+    ],
+)
+def test_a_wrong_spec_says_what_is_wrong(make, message):
+    with pytest.raises(s2o.SpecError, match=re.escape(message) if "[" not in message else message):
+        make()
+
+
+def test_layers_that_do_not_fit_are_named_with_the_remedy():
+    with pytest.raises(
+        s2o.ShapeError, match=r'lstm_2: expected x \[batch, time, features\], got \[batch, 4\].*"sequence"'
+    ):
+        s2o.Network([s2o.SequenceInput(3), s2o.LSTM(4, "last"), s2o.LSTM(4)])
+
+
+def test_networks_are_saved_as_yaml_or_json_only(tmp_path):
+    with pytest.raises(s2o.SpecError, match=r"saved as .yaml, .yml or .json, got '.txt'"):
+        small_network().save(tmp_path / "net.txt")
+
+
+def test_two_layers_of_one_kind_are_an_error():
+    with pytest.raises(s2o.SpecError, match="lstm: two layers of one kind"):
+
+        @layer
+        class Again(Layer):
+            kind = "lstm"
+
+
+def test_layers_are_frozen():
+    with pytest.raises(dataclasses.FrozenInstanceError):
+        s2o.LSTM(4).hidden_size = 5  # type: ignore[misc]
+
+
+def test_a_clock_counts_steps_and_makes_none_of_none():
+    halved = Clock(2, 0, ((0, 1), (-2, 2)))  # a window of 1, then one of 3 with stride 2
+    assert [halved.length(n) for n in range(7)] == [0, 0, 0, 1, 1, 2, 2]
+    padded = Clock(1, 2, ((2, 1),))
+    assert [padded.length(n) for n in range(3)] == [0, 3, 4]
+    assert Signal((3, 4, 5)).size == 60

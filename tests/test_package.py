@@ -1,0 +1,155 @@
+"""The package as a whole: its public names, what it imports, and the documents that go with it."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+import seq2onnx as s2o
+from seq2onnx import errors, layers
+from tests.conftest import random_data
+
+ROOT = Path(__file__).parent.parent
+
+
+def python(code: str, *arguments: str) -> str:
+    """What a fresh interpreter prints."""
+    done = subprocess.run([sys.executable, "-c", code, *arguments], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    return done.stdout
+
+
+def test_all_is_sorted_and_complete():
+    assert s2o.__all__ == sorted(s2o.__all__, key=lambda name: (not name.isupper(), not name[0].isupper(), name))
+    for name in dir(s2o):
+        assert getattr(s2o, name) is not None
+    for name, value in vars(errors).items():
+        if isinstance(value, type) and issubclass(value, errors.Seq2OnnxError):
+            assert getattr(s2o, name) is value
+            assert name in (errors.__doc__ or "")
+    for cls in layers.KINDS.values():
+        assert getattr(s2o, cls.__name__) is cls
+        assert cls.__module__.startswith("tests") or cls.__name__ in layers.__all__
+    with pytest.raises(AttributeError, match="no attribute 'nothing'"):
+        s2o.nothing  # noqa: B018
+
+
+def test_functions_are_not_shadowed_by_modules():
+    python(
+        "import seq2onnx.exporting, seq2onnx.parity, seq2onnx.training, seq2onnx as s2o\n"
+        "assert callable(s2o.export) and callable(s2o.verify) and callable(s2o.train)"
+    )
+
+
+def test_importing_the_package_imports_nothing_heavy():
+    loaded = python("import seq2onnx, sys; print(*sys.modules)").split()
+    assert not {"torch", "onnx", "onnxruntime", "pydantic", "numpy", "yaml", "typer"} & set(loaded)
+
+
+BLOCKED = ("torch", "onnx", "pydantic", "yaml", "typer", "rich", "matplotlib", "pytorch_lightning", "safetensors")
+
+
+def test_the_runtime_needs_numpy_and_onnxruntime_only(model_file, tmp_path):
+    np.save(tmp_path / "x.npy", random_data(1).sequences[0])
+    code = (
+        f"import sys; sys.modules.update(dict.fromkeys({BLOCKED}))\n"
+        "import numpy as np, seq2onnx.runtime, seq2onnx as s2o\n"
+        "model, x = seq2onnx.runtime.load(sys.argv[1]), np.load(sys.argv[2])\n"
+        "y, stream = model.predict([x]), model.stream()\n"
+        "for step in x: last = stream.step(step)\n"
+        "assert np.abs(last - y[0]).max() < 1e-6 and model.classify([x])[0] in model.classes\n"
+        "assert s2o.load is seq2onnx.runtime.load\n"
+    )
+    python(code, str(model_file), str(tmp_path / "x.npy"))
+
+
+@pytest.mark.parametrize(
+    ("module", "name", "command"),
+    [
+        ("onnxruntime", "load", "seq2onnx[cpu]"),
+        ("torch", "build", "seq2onnx[train]"),
+        ("pytorch_lightning", "train", "seq2onnx[train]"),
+        ("onnx", "export", "seq2onnx[train]"),
+        ("onnxruntime", "verify", "seq2onnx[cpu]"),
+        ("matplotlib", "plots", "seq2onnx[train]"),
+    ],
+)
+def test_a_missing_extra_is_named_with_the_command(module, name, command):
+    python(
+        f"import sys; sys.modules[{module!r}] = None\n"
+        "import seq2onnx as s2o\n"
+        f"try: s2o.{name}\n"
+        "except s2o.MissingExtra as error: text = str(error)\n"
+        f"assert text.startswith({module!r}) and 'pip install \"{command}\"' in text, text\n"
+    )
+
+
+def test_specs_work_without_torch_and_onnx():
+    python(
+        f"import sys; sys.modules.update(dict.fromkeys({BLOCKED[:2]}))\n"
+        "import seq2onnx as s2o\n"
+        "net = s2o.Network([s2o.SequenceInput(3), s2o.LSTM(4), s2o.Softmax()])\n"
+        "assert '[batch, time, 4]' in net.summary() and s2o.Network.from_dict(net.to_dict()) == net\n"
+    )
+
+
+@pytest.mark.parametrize("signature", ["full", "stream"])
+def test_the_plain_onnxruntime_script_reaches_the_same_scores(tmp_path, signature):
+    """The script of the docs, on the demo's network; it knows the metadata and nothing of this package."""
+    from seq2onnx.cli.demo import network
+
+    training, test = s2o.datasets.japanese_vowels()
+    module = s2o.build(network(), training)
+    path = tmp_path / "vowels.onnx"
+    s2o.export(module, path, signature=signature, classes=training.classes)
+    np.save(tmp_path / "x.npy", test.sequences[0])
+    script = ROOT / "docs" / "plain_onnxruntime.py"
+    text = script.read_text()
+    assert len(text.split('"""')[2].strip().splitlines()) <= 20
+    assert "seq2onnx" not in text.split('"""')[2].replace('custom_metadata_map["seq2onnx"]', "")
+    command = [sys.executable, str(script), str(path), str(tmp_path / "x.npy")]
+    lines = subprocess.run(command, capture_output=True, text=True, check=True).stdout.splitlines()
+    assert len(lines) == len(test.sequences[0])
+    model = s2o.load(path)
+    stream = model.stream()
+    for line, step in zip(lines, test.sequences[0], strict=True):
+        answer, expected = json.loads(line), stream.step(step)
+        np.testing.assert_allclose(answer["scores"], expected, rtol=0, atol=1e-6)
+        assert answer["label"] == model.classes[expected.argmax()]
+    np.testing.assert_allclose(answer["scores"], model.predict(test.sequences[:1])[0], rtol=0, atol=1e-6)
+
+
+def test_the_readme_code_runs(tmp_path, monkeypatch):
+    """Every Python block of the README, one after another, as a reader would type it."""
+    monkeypatch.chdir(tmp_path)
+    blocks = [block.split("```")[0] for block in (ROOT / "README.md").read_text().split("```python\n")[1:]]
+    assert blocks
+    exec("\n".join(blocks), {})
+
+
+def test_a_toy_layer_is_a_new_class_and_nothing_else(tmp_path):
+    from tests import laws, reference
+    from tests.toy import Leaky, leaky
+
+    assert s2o.layers.KINDS["leaky"] is Leaky
+    text = "layers:\n- sequence_input: {size: 3}\n- leaky: {keep: 0.9}\n- lstm: {hidden_size: 4}\n"
+    (tmp_path / "net.yaml").write_text(text)
+    reference.REFERENCES["leaky"] = leaky
+    try:
+        subject = laws.Subject(s2o.Network.load(tmp_path / "net.yaml"))
+        laws.three_agree(subject)
+        laws.rows_stand_alone(subject)
+        laws.whole_equals_chunks(subject, [[1, 0, 3], [2, 2], [5]])
+        laws.whole_equals_chunks(subject, [[2, 1, 3]])
+        laws.survives(subject, tmp_path)
+    finally:
+        del reference.REFERENCES["leaky"], s2o.layers.KINDS["leaky"]
+        sys.modules.pop("tests.toy")
+    s2o.export(subject.module, tmp_path / "toy.onnx")
+    stream = s2o.load(tmp_path / "toy.onnx").stream()
+    assert list(stream.state) == ["state_00_leaky_1_h", "state_01_lstm_1_h", "state_02_lstm_1_c"]

@@ -1,0 +1,100 @@
+"""verify holds on what was exported, and fails on what was not."""
+
+from __future__ import annotations
+
+import numpy as np
+import onnx
+import pytest
+import torch
+from onnx import numpy_helper
+
+import seq2onnx as s2o
+from seq2onnx import parity
+from tests.conftest import CLASSES, built, random_data, small_network
+
+
+def test_every_signature_holds(exported, data):
+    module = s2o.restore(exported)
+    report = s2o.verify(exported, module, data)
+    assert report.ok
+    signature = s2o.load(exported).signature
+    tensors = {row.tensor for row in report.rows}
+    assert tensors == {"y"} | (set() if signature == "sequence" else {"new_state_00_lstm_1_h", "new_state_01_lstm_1_c"})
+    checks = {row.check for row in report.rows}
+    assert ("whole = chunks, data" in checks) == (signature != "sequence")
+    assert all(row.max_abs <= 1e-5 for row in report.rows)
+    assert str(report).splitlines()[0].split() == ["check", "tensor", "max", "abs", "max", "rel", "tolerance"]
+    assert str(report).endswith("all hold")
+
+
+def test_per_step_files_and_files_alone_hold(per_step_file):
+    assert s2o.verify(per_step_file).ok
+    assert s2o.verify(per_step_file, data=random_data().sequences, seed=3).ok
+
+
+def test_another_module_is_found_out(model_file, data):
+    report = s2o.verify(model_file, built(small_network(), data, seed=7))
+    assert not report.ok
+    assert "FAILED" in str(report)
+
+
+@pytest.mark.parametrize("blocks", [(0, 1), (1, 2), (2, 3)])
+def test_a_swapped_gate_in_the_file_is_found_out(tmp_path, model_file, blocks):
+    module, model = s2o.restore(model_file), onnx.load(model_file)
+    tensor = next(t for t in model.graph.initializer if t.name == "lstm_1.R")
+    array = numpy_helper.to_array(tensor).reshape(4, 8, 8).copy()
+    array[list(blocks)] = array[list(blocks[::-1])]
+    tensor.CopyFrom(numpy_helper.from_array(array.reshape(1, 32, 8), tensor.name))
+    onnx.save(model, tmp_path / "swapped.onnx")
+    report = s2o.verify(tmp_path / "swapped.onnx", module)
+    assert {row.check for row in report.rows if not row.ok} == {"torch = onnxruntime, random"}
+
+
+def test_a_lost_state_is_found_out(tmp_path, model_file):
+    """A file whose new cell state is the old one: right whole, wrong in chunks."""
+    model = onnx.load(model_file)
+    for node in model.graph.node:
+        for i, name in enumerate(node.output):
+            if name == "new_state_01_lstm_1_c":
+                node.output[i] = "lost"
+    model.graph.node.append(onnx.helper.make_node("Identity", ["state_01_lstm_1_c"], ["new_state_01_lstm_1_c"]))
+    onnx.save(model, tmp_path / "lost.onnx")
+    failed = {row.check for row in s2o.verify(tmp_path / "lost.onnx").rows if not row.ok}
+    assert {"whole = steps, random", "whole = chunks, random"} <= failed
+
+
+def test_a_file_that_ignores_lengths_is_found_out(tmp_path, model_file):
+    model = onnx.load(model_file)
+    (node,) = [n for n in model.graph.node if n.op_type == "LSTM"]
+    node.input[4] = ""
+    onnx.save(model, tmp_path / "ignores.onnx")
+    failed = {row.check for row in s2o.verify(tmp_path / "ignores.onnx").rows if not row.ok}
+    assert {"torch = onnxruntime, random", "batch = one at a time, random"} <= failed
+
+
+def test_no_number_is_no_agreement():
+    nan, good = {"y": np.array([np.nan])}, {"y": np.array([1.0])}
+    for found, reference in ((nan, good), (good, nan), (nan, nan), ({"y": np.ones((1, 1))}, good)):
+        (row,) = parity.compare("check", found, reference)
+        assert not row.ok
+    (row,) = parity.compare("check", {"y": np.array([100.0005])}, {"y": np.array([100.0])})
+    assert row.max_abs == pytest.approx(5e-4)
+    assert row.max_rel == pytest.approx(5e-6)
+    assert row.ok
+
+
+def test_verify_leaves_the_module_as_it_was(model_file):
+    module = s2o.restore(model_file).train()
+    before = {name: value.clone() for name, value in module.state_dict().items()}
+    assert s2o.verify(model_file, module).ok
+    assert module.training
+    assert all(torch.equal(value, before[name]) for name, value in module.state_dict().items())
+
+
+def test_random_sequences_are_scaled_like_the_training_data(tmp_path):
+    data = s2o.SequenceDataset([1000 + 50 * x for x in random_data().sequences], random_data().labels, CLASSES)
+    for normalization in ("zscore", "rescale_symmetric"):
+        s2o.export(built(small_network(normalization=normalization), data), tmp_path / "m.onnx")
+        every = np.concatenate(parity.random_sequences(s2o.load(tmp_path / "m.onnx"), np.random.default_rng(0)))
+        assert np.abs(every.mean(0) - data.statistics()["mean"]).max() < 200
+        assert 50 < every.std() < 1000

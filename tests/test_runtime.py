@@ -1,0 +1,289 @@
+"""load, predict, classify and streams, on files of every signature; and what they refuse."""
+
+from __future__ import annotations
+
+import numpy as np
+import onnx
+import pytest
+
+import seq2onnx as s2o
+from seq2onnx import runtime
+from tests.conftest import CLASSES, built, random_data, small_network
+
+
+def test_predict_keeps_the_order_and_equals_one_at_a_time(exported):
+    model, data = s2o.load(exported), random_data(50, seed=3)
+    scores = model.predict(data.sequences)
+    assert scores.shape == (50, 3)
+    alone = np.concatenate([model.predict([x]) for x in data.sequences])
+    np.testing.assert_allclose(scores, alone, rtol=0, atol=1e-6)
+    for batch_size in (1, 7, 1000):
+        again = model.predict(data.sequences, batch_size=batch_size)
+        np.testing.assert_allclose(again, scores, rtol=0, atol=1e-6)
+    np.testing.assert_allclose(scores.sum(1), 1, atol=1e-6)
+
+
+def test_per_step_answers_are_a_ragged_list(per_step_file):
+    model, data = s2o.load(per_step_file), random_data(20)
+    scores = model.predict(data.sequences)
+    assert [y.shape for y in scores] == [(n, 3) for n in data.lengths]
+    for x, y in zip(data.sequences, scores, strict=True):
+        np.testing.assert_allclose(model.predict([x])[0], y, rtol=0, atol=1e-6)
+    assert [len(labels) for labels in model.classify(data.sequences)] == data.lengths.tolist()
+
+
+def test_predict_takes_what_is_like_a_list_of_sequences(model_file):
+    model = s2o.load(model_file)
+    cube = np.random.default_rng(0).normal(size=(5, 6, 4))
+    expected = model.predict(list(cube.astype("f")))
+    for given in (cube, cube.tolist(), tuple(cube), (x for x in cube), cube.astype(">f8"), np.asfortranarray(cube)):
+        np.testing.assert_array_equal(model.predict(given), expected)
+
+
+def test_classify_gives_labels(exported):
+    model, data = s2o.load(exported), random_data(30)
+    labels = model.classify(data.sequences)
+    assert labels.dtype.kind == "U"
+    scores = model.predict(data.sequences)
+    assert labels.tolist() == [CLASSES[k] for k in scores.argmax(1)]
+    assert s2o.scores_to_labels(scores, model.classes).tolist() == labels.tolist()
+
+
+def test_activations_are_given_by_name(model_file):
+    model, data = s2o.load(model_file), random_data(9)
+    found = model.predict(data.sequences, outputs=["lstm_1", "sequence_input_1"])
+    assert list(found) == ["lstm_1", "sequence_input_1"]
+    assert found["lstm_1"].shape == (9, 8)
+    assert [a.shape for a in found["sequence_input_1"]] == [x.shape for x in data.sequences]
+    alone = model.predict(data.sequences[:1], outputs=["sequence_input_1"])["sequence_input_1"][0]
+    np.testing.assert_allclose(found["sequence_input_1"][0], alone, atol=1e-6)
+
+
+@pytest.mark.parametrize("value", [np.nan, np.inf, -np.inf, 1e39])
+def test_a_sequence_that_is_not_finite_answers_nan_and_touches_no_other(exported, per_step_file, value):
+    data = random_data(20)
+    spoiled = [x.astype(float) for x in data.sequences]
+    spoiled[4][1, 2] = value
+    others = [i for i in range(20) if i != 4]
+    for path in (exported, per_step_file):
+        model = s2o.load(path)
+        clean, found = model.predict(data.sequences), model.predict(spoiled)
+        assert np.isnan(found[4]).all()
+        assert found[4].shape == clean[4].shape
+        for i in others:
+            np.testing.assert_array_equal(found[i], clean[i])
+    labels = s2o.load(exported).classify(spoiled)
+    assert labels[4] is None
+    assert set(labels[others]) <= set(CLASSES)
+
+
+def streams(exported):
+    model = s2o.load(exported)
+    if model.signature == "sequence":
+        pytest.skip("has no states")
+    return model
+
+
+def test_a_stream_gives_the_numbers_of_the_whole(exported):
+    if s2o.load(exported).signature == "sequence":
+        with pytest.raises(s2o.NotStreamable, match="signature 'sequence', which has no states; export it with"):
+            s2o.load(exported).stream()
+        return
+    model = s2o.load(exported)
+    stream = model.stream()
+    for x in random_data(10).sequences:
+        stream.reset()
+        for step in x:
+            y = stream.step(step)
+        np.testing.assert_allclose(y, model.predict([x])[0], rtol=0, atol=1e-6)
+        stream.reset()
+        for chunk in np.split(x, [1, 1, 3]):
+            y = stream.step(chunk)
+        np.testing.assert_allclose(y, model.predict([x])[0], rtol=0, atol=1e-6)
+        assert y.shape == (3,)
+
+
+def test_a_per_step_stream_answers_every_step(per_step_file):
+    model = s2o.load(per_step_file)
+    (x,) = random_data(1, seed=4).sequences
+    (whole,) = model.predict([x])
+    stream = model.stream()
+    found = [stream.step(x[0])[None], stream.step(x[1:1]), stream.step(x[1:])]
+    assert [y.shape for y in found] == [(1, 3), (0, 3), (len(x) - 1, 3)]
+    np.testing.assert_allclose(np.concatenate(found), whole, rtol=0, atol=1e-6)
+
+
+def test_state_can_be_taken_and_set(model_file):
+    stream = s2o.load(model_file).stream()
+    (x,) = random_data(1, seed=5).sequences
+    assert {name: s.shape for name, s in stream.state.items()} == {
+        "state_00_lstm_1_h": (1, 8),
+        "state_01_lstm_1_c": (1, 8),
+    }
+    assert all((s == 0).all() for s in stream.state.values())
+    stream.step(x[0])
+    saved = stream.state
+    expected = [stream.step(row) for row in x[1:]]
+    assert all((saved[name] != now).any() for name, now in stream.state.items())
+    stream.state = saved
+    for row, y in zip(x[1:], expected, strict=True):
+        np.testing.assert_array_equal(stream.step(row), y)
+    stream.reset()
+    assert all((s == 0).all() for s in stream.state.values())
+
+
+def test_chunks_and_steps_may_alternate(model_file):
+    model = s2o.load(model_file)
+    x = np.random.default_rng(0).normal(size=(12, 4)).astype("f")
+    stream, other = model.stream(), model.stream()
+    for row in x:
+        expected = other.step(row)
+    stream.step(x[:3])
+    stream.step(x[3])
+    stream.step(x[4:4])
+    stream.step(x[4:5])
+    stream.step(x[5])
+    stream.step(x[6])
+    np.testing.assert_allclose(stream.step(x[7:]), expected, rtol=0, atol=1e-6)
+
+
+def test_copy_false_gives_the_buffer(model_file):
+    stream = s2o.load(model_file).stream()
+    kept, shared = stream.step(np.ones(4)), stream.step(np.ones(4), copy=False)
+    before = shared.copy()
+    stream.step(np.zeros(4))
+    assert (shared != before).any()
+    assert (kept != before).any()
+
+
+def test_two_streams_of_a_model_do_not_meet(model_file):
+    model, x = s2o.load(model_file), np.random.default_rng(0).normal(size=(6, 4)).astype("f")
+    one, two = model.stream(), model.stream()
+    for row in x:
+        one.step(row)
+        two.step(-row)
+    np.testing.assert_allclose(one.step(x), model.predict([np.concatenate([x, x])])[0], rtol=0, atol=1e-6)
+
+
+@pytest.mark.parametrize("bad", [np.full(4, np.nan), np.array([1, 2, np.inf, 4]), np.full((3, 4), np.nan)])
+def test_a_stream_refuses_what_is_not_finite_and_keeps_its_state(model_file, bad):
+    model = s2o.load(model_file)
+    stream, clean = model.stream(), model.stream()
+    stream.step(np.ones(4)), clean.step(np.ones(4))
+    with pytest.raises(s2o.DataError, match="NaN or infinity in it; it was refused, and the state is what it was"):
+        stream.step(bad)
+    np.testing.assert_array_equal(stream.step(np.ones(4)), clean.step(np.ones(4)))
+
+
+def test_huge_but_finite_steps_are_taken(model_file):
+    """The quick look at a step squares its numbers, which overflows here; the step is finite all the same."""
+    assert np.isfinite(s2o.load(model_file).stream().step(np.full(4, 3e38, "f"))).all()
+
+
+def test_a_stream_goes_on_after_its_model_is_forgotten(model_file):
+    import gc
+
+    stream = s2o.load(model_file).stream()
+    expected = s2o.load(model_file).predict([np.ones((2, 4))])[0]
+    gc.collect()
+    stream.step(np.ones(4))
+    np.testing.assert_allclose(stream.step(np.ones(4)), expected, atol=1e-6)
+
+
+@pytest.mark.parametrize(
+    ("call", "error", "message"),
+    [
+        (lambda m: m.predict([]), s2o.DataError, "expected at least one sequence, got none"),
+        (lambda m: m.predict([np.ones((3, 4)), np.ones((0, 4))]), s2o.DataError, "sequence 1: has 0 steps"),
+        (lambda m: m.predict([np.ones((3, 5))]), s2o.ShapeError, r"sequence 0: expected \[time, 4\], got \[3, 5\]"),
+        (lambda m: m.predict([np.ones((4, 7))]), s2o.ShapeError, "is it features by time. transpose it"),
+        (lambda m: m.predict([np.ones(4)]), s2o.ShapeError, r"expected \[time, 4\], got \[4\]"),
+        (lambda m: m.predict(np.ones((3, 4))), s2o.ShapeError, r"put a single sequence into a list: \[x\]"),
+        (lambda m: m.predict([[["a"] * 4]]), s2o.DataError, "expected real numbers, got <U1"),
+        (
+            lambda m: m.predict([np.ones((3, 4))], outputs=["gru_1"]),
+            s2o.SpecError,
+            r"export with activations=\['gru_1'",
+        ),
+        (lambda m: m.predict([np.ones((3, 4))], outputs="lstm_1"), s2o.SpecError, "got the string 'lstm_1'"),
+        (lambda m: m.predict([np.ones((3, 4))], batch_size=0), s2o.SpecError, "batch_size: must be at least 1"),
+        (lambda m: m.stream().step(np.ones(5)), s2o.ShapeError, r"expected \[4\] or \[time, 4\], got \[5\]"),
+        (lambda m: m.stream().step(np.ones((2, 5))), s2o.ShapeError, r"got \[2, 5\]; the network's input size is 4"),
+        (lambda m: m.stream().step(np.ones((1, 2, 4))), s2o.ShapeError, r"got \[1, 2, 4\]"),
+        (lambda m: m.stream().step(["a"] * 4), s2o.DataError, "expected real numbers"),
+    ],
+)
+def test_what_cannot_be_run_is_said(model_file, call, error, message):
+    with pytest.raises(error, match=message):
+        call(s2o.load(model_file))
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (lambda state: {}, "expected a dict with the states .*, got \\[\\]"),
+        (lambda state: list(state.values()), "expected a dict .* got list"),
+        (lambda state: state | {"state_00_lstm_1_h": np.zeros((1, 9))}, r"float32 \[1, 8\], got float64 \[1, 9\]"),
+        (lambda state: state | {"state_00_lstm_1_h": np.zeros((1, 8), int)}, "expected float32 .* got int64"),
+        (lambda state: state | {"state_01_lstm_1_c": np.full((1, 8), np.nan)}, "state_01_lstm_1_c: has NaN"),
+    ],
+)
+def test_a_wrong_state_is_refused_whole(model_file, change, message):
+    stream = s2o.load(model_file).stream()
+    stream.step(np.ones(4))
+    before = stream.state
+    with pytest.raises(s2o.StateError, match=message):
+        stream.state = change(stream.state)
+    assert all((stream.state[name] == value).all() for name, value in before.items())
+
+
+def test_files_that_are_not_ours_are_named(tmp_path, model_file):
+    with pytest.raises(FileNotFoundError, match=r"nothing.onnx: there is no such file"):
+        s2o.load(tmp_path / "nothing.onnx")
+    path, whole = tmp_path / "broken.onnx", model_file.read_bytes()
+    for content in (whole[: len(whole) // 2], b"hello", b""):
+        path.write_bytes(content)
+        with pytest.raises(s2o.ModelFileError, match=r"broken.onnx: onnxruntime cannot open it"):
+            s2o.load(path)
+    model = onnx.load(model_file)
+    entry = next(p for p in model.metadata_props if p.key == "seq2onnx")
+    for text, message in (
+        ("{", "metadata is damaged"),
+        ("[]", "metadata is damaged"),
+        ('{"format_version": 1}', "metadata is damaged"),
+        ('{"format_version": 2, "states": []}', "has format version 2, this seq2onnx reads up to 1"),
+        ('{"format_version": 1, "states": []}', "it lacks classes, min_length, network, signature"),
+        (entry.value.replace('"state_00', '"state_77'), "states that the graph does not have"),
+    ):
+        entry.value = text
+        path.write_bytes(model.SerializeToString())
+        with pytest.raises(s2o.ModelFileError, match=message):
+            s2o.load(path)
+    del model.metadata_props[:]
+    path.write_bytes(model.SerializeToString())
+    with pytest.raises(s2o.ModelFileError, match="without seq2onnx metadata"):
+        s2o.load(path)
+
+
+def test_devices_that_are_not_there_are_said(model_file, monkeypatch):
+    with pytest.raises(s2o.SpecError, match="device: must be 'cpu' or 'cuda', got 'tpu'"):
+        s2o.load(model_file, device="tpu")
+    with pytest.raises(s2o.SpecError, match="threads: must be at least 1"):
+        s2o.load(model_file, threads=0)
+    monkeypatch.setattr(runtime.session.onnxruntime, "get_available_providers", lambda: ["CPUExecutionProvider"])
+    with pytest.raises(s2o.MissingExtra, match=r'no CUDAExecutionProvider, only CPU.* pip install "seq2onnx\[gpu\]"'):
+        s2o.load(model_file, device="cuda")
+
+
+def test_both_onnxruntimes_at_once_are_said(model_file, monkeypatch):
+    monkeypatch.setattr(runtime.session, "_installed", lambda name: True)
+    with pytest.warns(RuntimeWarning, match="are both installed .* uninstall both, then install one"):
+        s2o.load(model_file)
+
+
+def test_without_classes_there_are_no_labels(tmp_path, data):
+    s2o.export(built(small_network(), data), tmp_path / "model.onnx")
+    with pytest.raises(s2o.SpecError, match=r"model.onnx: has no classes; export with classes="):
+        s2o.load(tmp_path / "model.onnx").classify(data.sequences)
+    with pytest.raises(s2o.ShapeError, match=r"expected 2 in each row, one for each class, got \[1, 3\]"):
+        s2o.scores_to_labels(np.ones((1, 3)), ["a", "b"])

@@ -1,0 +1,342 @@
+"""build, train and their options: what is learned, that runs repeat, and what is said of bad data."""
+
+from __future__ import annotations
+
+import csv
+
+import numpy as np
+import pytest
+import torch
+
+import seq2onnx as s2o
+from seq2onnx.training import load_run
+from tests.conftest import CLASSES, built, random_data, small_network
+
+
+def options(**more) -> s2o.TrainingOptions:
+    return s2o.TrainingOptions(**({"epochs": 3, "batch_size": 4, "progress": False, "device": "cpu"} | more))
+
+
+def test_it_learns_labels_of_sequences():
+    training, validation = random_data(200), random_data(60, seed=1)
+    result = s2o.train(
+        small_network(), training, validation, options=options(epochs=40, learning_rate=0.02, batch_size=20)
+    )
+    assert result.history[-1]["validation_accuracy"] > 0.85
+    assert result.history[-1]["loss"] < 0.5 * result.history[0]["loss"]
+    assert not result.module.training
+
+
+def test_it_learns_labels_of_steps():
+    training, validation = random_data(60, True), random_data(30, True, seed=1)
+    result = s2o.train(small_network("sequence"), training, validation, options=options(epochs=30, learning_rate=0.02))
+    assert result.history[-1]["validation_accuracy"] > 0.9
+
+
+@pytest.mark.parametrize("mode", ["last", "sequence"])
+@pytest.mark.parametrize("vector", [False, True])
+def test_it_learns_numbers(mode, vector):
+    rng = np.random.default_rng(0)
+    sequences = [rng.normal(size=(n, 2)) for n in rng.integers(3, 9, 100)]
+    sums = [x.cumsum(0) if vector else x.sum(1).cumsum() for x in sequences]
+    targets = sums if mode == "sequence" else np.array([t[-1] for t in sums])
+    net = s2o.Network([s2o.SequenceInput(2), s2o.LSTM(16, mode), s2o.FullyConnected(2 if vector else 1)])
+    data = s2o.SequenceDataset(sequences, targets)
+    result = s2o.train(net, data, loss="mse", options=options(epochs=40, learning_rate=0.02, batch_size=10))
+    assert result.history[-1]["loss"] < 0.15 * np.var(np.concatenate(sums) if mode == "sequence" else targets)
+
+
+def test_a_seeded_run_repeats_exactly_and_leaves_the_generator_alone():
+    data = random_data(30)
+    torch.manual_seed(123)
+    first = s2o.train(small_network(), data, options=options(seed=5)).module.state_dict()
+    after = torch.rand(3)
+    torch.rand(1000)
+    again = s2o.train(small_network(), data, options=options(seed=5)).module.state_dict()
+    other = s2o.train(small_network(), data, options=options(seed=6)).module.state_dict()
+    assert all(torch.equal(first[name], again[name]) for name in first)
+    assert not all(torch.equal(first[name], other[name]) for name in first)
+    torch.manual_seed(123)
+    assert torch.equal(after, torch.rand(3))
+
+
+def test_the_loss_is_the_mean_over_valid_steps():
+    data = random_data(10, per_step=True)
+    module = built(small_network("sequence"), data)
+    history = s2o.train(module, data, options=options(epochs=1, batch_size=3, learning_rate=1e-30)).history
+    losses = []
+    module.eval()
+    for sequence, target in (data[i] for i in range(len(data))):
+        y = module(torch.from_numpy(sequence)[None])[0][0]
+        losses.append(-torch.log(y[torch.arange(len(y)), torch.from_numpy(target)]))
+    module_without_dropout = torch.cat(losses).mean().item()
+    # Dropout is on while training: the two differ, but not by much.
+    assert history[0]["loss"] == pytest.approx(module_without_dropout, rel=0.15)
+
+
+@pytest.mark.parametrize("per_step", [False, True])
+def test_a_padded_batch_has_the_gradients_of_its_sequences(per_step):
+    """In float64, whatever stands in the padding, NaN included."""
+    data = random_data(6, per_step)
+    module = built(small_network("sequence" if per_step else "last"), data).double()
+
+    def gradients(loss):
+        module.zero_grad()
+        loss.backward()
+        return [parameter.grad.clone() for parameter in module.parameters()]
+
+    x = torch.full((6, 15, 4), torch.nan, dtype=torch.float64)
+    for row, sequence in zip(x, data.sequences, strict=True):
+        row[: len(sequence)] = torch.from_numpy(sequence)
+    lengths = torch.from_numpy(data.lengths)
+    y, y_lengths, _ = module(x, lengths, return_state=False)
+    if per_step:
+        y = y[torch.arange(15) < y_lengths[:, None]]
+    batch = gradients(y.square().sum())
+    alone = gradients(sum(module(torch.from_numpy(s)[None].double())[0].square().sum() for s in data.sequences))
+    for a, b in zip(batch, alone, strict=True):
+        torch.testing.assert_close(a, b, rtol=1e-9, atol=1e-9)
+
+
+def test_a_plain_torch_loop_trains_a_built_module():
+    data = random_data(40)
+    torch.manual_seed(0)
+    module = s2o.build(small_network(), data)
+    optimizer = torch.optim.Adam(module.parameters(), 0.02)
+    losses = []
+    from seq2onnx.sequences import pad
+
+    for _ in range(30):
+        x, lengths = map(torch.from_numpy, pad(data.sequences))
+        logits, _, _ = module(x, lengths, logits=True, return_state=False)
+        loss = torch.nn.functional.cross_entropy(logits, torch.from_numpy(data.targets))
+        optimizer.zero_grad()
+        loss.backward()
+        optimizer.step()
+        losses.append(loss.item())
+    assert losses[-1] < 0.6 * losses[0]
+
+
+def test_torch_seed_repeats_the_weights_and_defaults_are_the_documented_ones():
+    net = s2o.Network([s2o.SequenceInput(3), s2o.LSTM(50), s2o.FullyConnected(7)])
+    torch.manual_seed(1)
+    first, second = s2o.build(net).state_dict(), s2o.build(net).state_dict()
+    torch.manual_seed(1)
+    assert all(torch.equal(first[name], value) for name, value in s2o.build(net).state_dict().items())
+    assert not torch.equal(first["layers.lstm_1.input_weights"], second["layers.lstm_1.input_weights"])
+    bias = first["layers.lstm_1.bias"].reshape(4, 50)
+    assert (bias[1] == 1).all()
+    assert (bias[[0, 2, 3]] == 0).all()
+    recurrent = first["layers.lstm_1.recurrent_weights"]
+    torch.testing.assert_close(recurrent.T @ recurrent, torch.eye(50), rtol=0, atol=1e-5)
+    bound = (6 / (200 + 3)) ** 0.5
+    assert 0.95 * bound < first["layers.lstm_1.input_weights"].abs().max() <= bound
+
+
+def test_statistics_are_taken_from_the_data_unless_given():
+    data = random_data(20)
+    module = s2o.build(small_network(), data)
+    found = module.network.layers[0].statistics
+    np.testing.assert_allclose(found["mean"], data.statistics()["mean"])
+    x = torch.from_numpy(data.sequences[0])[None]
+    z = s2o.build(s2o.Network([s2o.SequenceInput(4, "zscore")]), data)(x)[0]
+    np.testing.assert_allclose(z[0], (data.sequences[0] - found["mean"]) / np.array(found["std"]), rtol=1e-4, atol=1e-5)
+    unknown = s2o.build(s2o.Network([s2o.SequenceInput(4, "zscore")]))(x)[0]
+    assert torch.equal(unknown, x)
+    given = s2o.Network([s2o.SequenceInput(4, "zerocenter", statistics={"mean": [1, 2, 3, 4]})])
+    assert s2o.build(given, data).network == given
+
+
+def test_l2_acts_on_weights_and_not_on_biases():
+    from seq2onnx.training.trainer import _parameter_groups
+
+    module = s2o.build(small_network())
+    decayed, free = _parameter_groups(module, 0.1)
+    assert (decayed["weight_decay"], free["weight_decay"]) == (0.1, 0.0)
+    names = {id(p): name for name, p in module.named_parameters()}
+    assert sorted(names[id(p)] for p in free["params"]) == ["layers.fully_connected_1.bias", "layers.lstm_1.bias"]
+    assert len(decayed["params"]) == 3
+
+
+def test_schedules_change_the_rate():
+    def rates(**more):
+        history = s2o.train(small_network(), random_data(8), options=options(epochs=5, **more)).history
+        return [round(row["learning_rate"], 6) for row in history]
+
+    assert rates(learning_rate=0.1) == [0.1] * 5
+    assert rates(learning_rate=0.1, schedule="piecewise", drop_every=2) == [0.1, 0.1, 0.01, 0.01, 0.001]
+    cosine = rates(learning_rate=0.1, schedule="cosine")
+    assert cosine[0] == 0.1
+    assert cosine[-1] < 0.011
+
+
+def test_gradient_clip_limits_the_step():
+    data = random_data(8)
+    start = built(small_network(), data).state_dict()
+
+    def moved(**more):
+        module = built(small_network(), data)
+        module.load_state_dict(start)
+        trained = s2o.train(module, data, options=options(epochs=1, batch_size=8, optimizer="sgd", l2=0, **more))
+        return sum((trained.module.state_dict()[n] - w).square().sum() for n, w in start.items()) ** 0.5
+
+    assert moved(learning_rate=1.0, gradient_clip=0.01) == pytest.approx(0.01, rel=1e-3)
+    assert moved(learning_rate=1.0) > 0.02
+
+
+def test_a_function_may_be_the_loss():
+    data = s2o.SequenceDataset(random_data(8).sequences, np.ones(8))
+    net = s2o.Network([s2o.SequenceInput(4), s2o.LSTM(3, "last"), s2o.FullyConnected(1)])
+    seen = []
+
+    def loss(y, target):
+        seen.append((tuple(y.shape), tuple(target.shape)))
+        return (y[:, 0] - target).abs()
+
+    s2o.train(net, data, loss=loss, options=options(epochs=1))
+    assert seen == [((4, 1), (4,))] * 2
+
+
+def test_the_run_folder_holds_the_run(tmp_path):
+    data = random_data(12)
+    result = s2o.train(small_network(), data, options=options(epochs=2), run_dir=tmp_path / "runs" / "one")
+    folder = tmp_path / "runs" / "one"
+    assert sorted(p.name for p in folder.iterdir()) == [
+        "history.csv",
+        "network.yaml",
+        "options.yaml",
+        "weights.safetensors",
+    ]
+    module, classes = load_run(folder)
+    assert classes == CLASSES
+    assert module.network == result.module.network
+    assert all(torch.equal(a, result.module.state_dict()[n]) for n, a in module.state_dict().items())
+    with (folder / "history.csv").open() as file:
+        rows = list(csv.DictReader(file))
+    assert [float(row["loss"]) for row in rows] == [row["loss"] for row in result.history]
+
+
+def test_broken_run_folders_are_named(tmp_path):
+    with pytest.raises(s2o.ModelFileError, match=r"is no run folder, it has no network.yaml"):
+        load_run(tmp_path)
+    s2o.train(small_network(), random_data(), options=options(epochs=1), run_dir=tmp_path)
+    whole = (tmp_path / "weights.safetensors").read_bytes()
+    (tmp_path / "weights.safetensors").write_bytes(whole[:100])
+    with pytest.raises(s2o.ModelFileError, match=r"weights.safetensors: does not fit"):
+        load_run(tmp_path)
+    (tmp_path / "weights.safetensors").write_bytes(whole)
+    small_network().replace({"lstm_1": s2o.LSTM(9, "last", name="lstm_1")}).save(tmp_path / "network.yaml")
+    with pytest.raises(s2o.ModelFileError, match=r"weights.safetensors: does not fit network.yaml"):
+        load_run(tmp_path)
+
+
+def poisoned(value, index=3, step=2):
+    sequences = [x.copy() for x in random_data().sequences]
+    sequences[index][step, 1] = value
+    return s2o.SequenceDataset(sequences, random_data().labels, CLASSES)
+
+
+def fixed(targets, classes=None):
+    return s2o.SequenceDataset(random_data().sequences, targets, classes)
+
+
+@pytest.mark.parametrize(
+    ("network", "data", "more", "error", "message"),
+    [
+        (small_network(), poisoned(np.nan), {}, s2o.DataError, "sequence 3, step 2: feature 1 is nan"),
+        (small_network(), poisoned(np.inf), {}, s2o.DataError, "sequence 3, step 2: feature 1 is inf"),
+        (small_network(), fixed([1.5] * 12), {"loss": "mse"}, s2o.ShapeError, "gives 3 numbers, the targets have 1"),
+        (
+            s2o.Network([s2o.SequenceInput(4), s2o.LSTM(1, "last")]),
+            fixed([0.5] * 7 + [np.nan] * 5),
+            {"loss": "mse"},
+            s2o.DataError,
+            "targets of sequence 7: are not all finite",
+        ),
+        (small_network(), fixed(None), {}, s2o.DataError, "the data set has none"),
+        (small_network(), fixed([0.5] * 12), {}, s2o.DataError, "needs labels as targets, got numbers"),
+        (small_network(), random_data(), {"loss": "mse"}, s2o.DataError, "needs numbers as targets, got labels"),
+        (small_network(), random_data(), {"loss": "hinge"}, s2o.SpecError, "loss: must be one of crossentropy, mse"),
+        (
+            small_network(),
+            random_data(per_step=True),
+            {},
+            s2o.DataError,
+            'answers one for each sequence, the targets are one for each step; lstm_1 decides it: output_mode="seq',
+        ),
+        (
+            small_network("sequence"),
+            random_data(),
+            {},
+            s2o.DataError,
+            'answers one for each step, the targets are one for each sequence; lstm_1 decides it: output_mode="last"',
+        ),
+        (
+            small_network(),
+            fixed(["a", "b"] * 6),
+            {},
+            s2o.ShapeError,
+            r"softmax_1: gives 3 scores, the data has 2 classes .* FullyConnected\(2\)",
+        ),
+        (
+            s2o.Network([s2o.SequenceInput(4), s2o.LSTM(3, "last")]),
+            random_data(),
+            {},
+            s2o.SpecError,
+            r"must end with Softmax\(\), it ends with lstm_1",
+        ),
+        (
+            s2o.Network([s2o.SequenceInput(5), s2o.LSTM(3, "last"), s2o.Softmax()]),
+            random_data(),
+            {},
+            s2o.ShapeError,
+            r"data: expected \[time, 5\] sequences, got \[time, 4\]; the input size of sequence_input_1 is 5",
+        ),
+        (
+            s2o.Network([s2o.SequenceInput(4, min_length=5), s2o.LSTM(3, "last"), s2o.Softmax()]),
+            random_data(),
+            {},
+            s2o.DataError,
+            "sequence .*: has 3 steps, sequence_input_1 needs at least 5",
+        ),
+    ],
+)
+def test_what_does_not_go_together_is_said(network, data, more, error, message):
+    with pytest.raises(error, match=message):
+        s2o.train(network, data, options=options(epochs=1), **more)
+
+
+def test_an_empty_sequence_is_refused():
+    data = s2o.SequenceDataset([np.ones((3, 4)), np.ones((0, 4))], ["left", "up"], CLASSES)
+    with pytest.raises(s2o.DataError, match="sequence 1: has 0 steps, sequence_input_1 needs at least 1"):
+        s2o.train(small_network(), data, options=options())
+
+
+@pytest.mark.parametrize(
+    ("given", "message"),
+    [
+        ({"epoch": 3}, "options.epoch: is not a field .* epochs, batch_size"),
+        ({"epochs": 0}, "options.epochs: .*greater than 0; got 0"),
+        ({"learning_rate": float("nan")}, "options.learning_rate: .*finite"),
+        ({"optimizer": "adagrad"}, "options.optimizer: .*'adam' or 'sgd'; got 'adagrad'"),
+    ],
+)
+def test_wrong_options_are_named(given, message):
+    with pytest.raises(s2o.SpecError, match=message):
+        s2o.TrainingOptions(**given)
+
+
+@pytest.mark.parametrize(
+    ("call", "error", "message"),
+    [
+        (lambda m: m(torch.ones(2, 7, 9)), s2o.ShapeError, r"sequence_input_1: expected x \[batch, time, 4\], got \[2"),
+        (lambda m: m(torch.ones(7, 4)), s2o.ShapeError, "the network's input size is 4"),
+        (lambda m: m(torch.ones(0, 7, 4)), s2o.ShapeError, "at least one sequence"),
+        (lambda m: m(torch.ones(2, 7, 4), torch.tensor([7])), s2o.ShapeError, "lengths: expected 2 integers"),
+        (lambda m: m(torch.ones(2, 7, 4), torch.tensor([8, 1])), s2o.ShapeError, "from 0 to the 7 steps of x"),
+        (lambda m: m(torch.ones(2, 7, 4), None, (torch.ones(2, 8),)), s2o.StateError, "expected 2 tensors"),
+    ],
+)
+def test_a_module_says_what_it_cannot_take(data, call, error, message):
+    with pytest.raises(error, match=message):
+        call(built(small_network(), data))

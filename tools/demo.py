@@ -1,0 +1,12 @@
+"""The main job, end to end, on a fresh clone: python tools/demo.py [--seed 0] [--out demo]"""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+
+from venv_setup import prepare
+
+if __name__ == "__main__":
+    program = prepare() / "seq2onnx"
+    sys.exit(subprocess.run([str(program), "demo", *sys.argv[1:]]).returncode)
