@@ -11,7 +11,7 @@ from typing import Any
 
 import yaml
 
-from seq2onnx.errors import SpecError
+from seq2onnx.errors import NotStreamable, SpecError
 from seq2onnx.files import write_atomically
 from seq2onnx.layers import KINDS, Layer, Signal, State
 
@@ -54,9 +54,7 @@ class Network:
         self.layers = _ordered(named, self.reads)
         self.outputs = tuple(outputs) if outputs else (named[-1].label,)
         self._check_use()
-        self.signals: dict[str, Signal] = {}
-        for layer in self.layers:
-            self.signals[layer.label] = layer.infer(*self.signals_into(layer.label))
+        self.signals = self.infer()
 
     def _check_use(self) -> None:
         names = list(self.reads)
@@ -88,14 +86,27 @@ class Network:
         """The input layers."""
         return tuple(layer for layer in self.layers if layer.is_input)
 
+    def infer(self, lookahead: bool = False) -> dict[str, Signal]:
+        """The signal that comes out of each layer; with lookahead steps may wait for later ones."""
+        signals: dict[str, Signal] = {}
+        for layer in self.layers:
+            signal = layer.infer(*(signals[source] for source in self.reads[layer.label]))
+            if layer.is_input and lookahead:
+                signal = dataclasses.replace(signal, clock=dataclasses.replace(signal.clock, lookahead=True))
+            signals[layer.label] = signal
+        return signals
+
     def signals_into(self, name: str) -> tuple[Signal, ...]:
         """The signals that a layer reads."""
         return tuple(self.signals[source] for source in self.reads[name])
 
-    def states(self) -> tuple[NetworkState, ...]:
+    def states(self, lookahead: bool = False) -> tuple[NetworkState, ...]:
         """Every state in topological order; raises NotStreamable where a layer cannot run in chunks."""
+        signals = self.infer(lookahead)
         found = [
-            (layer.label, state) for layer in self.layers for state in layer.states(*self.signals_into(layer.label))
+            (layer.label, state)
+            for layer in self.layers
+            for state in layer.states(*(signals[source] for source in self.reads[layer.label]))
         ]
         if len(found) > 100:
             raise SpecError(f"a network may have 100 state tensors, this one has {len(found)}")
@@ -115,19 +126,28 @@ class Network:
             signals = self.signals_into(layer.label)
             count = sum(math.prod(weight.shape) for weight in layer.weights(*signals).values())
             total += count
-            states = " ".join(f"{state.kind} {list(state.shape)}" for state in layer.states(*signals))
-            rows.append((layer.label, str(self.signals[layer.label]), f"{count:,}" if count else "", states))
+            rows.append(
+                (layer.label, str(self.signals[layer.label]), f"{count:,}" if count else "", self._states_of(layer))
+            )
         rows.append(("total", "", f"{total:,}", ""))
         a, b, c, d = (max(len(row[column]) for row in rows) for column in range(4))
         lines = [f"{w:<{a}}  {x:<{b}}  {y:>{c}}  {z:<{d}}".rstrip() for w, x, y, z in rows]
         lines.insert(1, "  ".join("-" * width for width in (a, b, c, d)))
         return "\n".join([*([self.name] if self.name else []), *lines])
 
+    def _states_of(self, layer: Layer) -> str:
+        """For the summary."""
+        try:
+            states = layer.states(*self.signals_into(layer.label))
+        except NotStreamable:
+            return "cannot stream"
+        return " ".join(f"{state.kind} {list(state.shape)}" for state in states)
+
     def to_dict(self) -> dict[str, Any]:
         """The network as plain data, the form of its YAML and JSON."""
         layers = []
         for layer in self.layers:
-            fields = {f.name: getattr(layer, f.name) for f in dataclasses.fields(layer)}
+            fields = {f.name: getattr(layer, f.name) for f in dataclasses.fields(layer) if f.name != "vectors"}
             layers.append({layer.kind: {key: _plain(v) for key, v in fields.items() if v is not None}})
         data: dict[str, Any] = {"name": self.name} if self.name else {}
         data["layers"] = layers

@@ -1,4 +1,4 @@
-"""The laws that every network obeys; test_layers.py holds every layer to them, through a small network.
+"""The laws that every network obeys; test_layers.py holds every layer to them, test_random.py random networks.
 
 A law takes a Subject and raises AssertionError, naming the tensor. Tolerances are relative to
 max(1, largest number of the reference).
@@ -7,6 +7,7 @@ max(1, largest number of the reference).
 from __future__ import annotations
 
 import dataclasses
+from typing import Any
 
 import numpy as np
 import onnx
@@ -16,185 +17,289 @@ import torch
 import seq2onnx as s2o
 from seq2onnx.errors import NotStreamable
 from seq2onnx.exporting import build_model
+from seq2onnx.exporting.exporter import input_names, output_names
 from seq2onnx.exporting.restorer import read_model
 from tests import reference
 
 FLOAT32 = 1e-5  # three implementations that round at other places: a few hundred roundings of 6e-8
 SAME = 1e-6  # one implementation on other batches: its matrix products may sum in another order
 
+Arrays = dict[str, np.ndarray]
+
 
 @dataclasses.dataclass
+class Answer:
+    """What a run gave: by output the valid steps of each row, or its vector; raw, all that came; new states."""
+
+    y: dict[str, list[np.ndarray]]
+    raw: Arrays
+    states: list[np.ndarray]
+
+
 class Subject:
     """A network with random distinct weights, in torch and exported with each signature it can have."""
 
-    network: s2o.Network
-    seed: int = 0
-
-    def __post_init__(self) -> None:
-        self.rng = np.random.default_rng(self.seed)
-        torch.manual_seed(self.seed)
-        self.module = s2o.build(self.network).eval()
+    def __init__(self, network: s2o.Network, seed: int = 0, scale: float = 0.5) -> None:
+        self.network, self.rng = network, np.random.default_rng(seed)
+        torch.manual_seed(seed)
+        self.module = s2o.build(network).eval()
         with torch.no_grad():
-            for parameter in self.module.parameters():
-                parameter.copy_(torch.from_numpy(self.rng.normal(0, 0.5, parameter.shape).astype("f")))
+            for name, tensor in self.module.state_dict().items():
+                values = self.rng.normal(0, scale, tensor.shape).astype("f")
+                # A variance is positive, and so far from zero that rounding is not what is divided by.
+                tensor.copy_(torch.from_numpy(abs(values) + 0.5 if name.endswith("variance") else values))
         self.weights = {
             name: {key: value.numpy() for key, value in layer.state_dict().items()}
             for name, layer in self.module.layers.items()
         }
-        self.output = self.network.signals[self.network.outputs[0]]
-        try:
-            self.states = self.network.states()
-            self.signatures = ["full", "sequence", "stream"]
-        except NotStreamable:
-            self.states = ()
-            self.signatures = ["sequence"]
-        self.models = {name: build_model(self.network, self.weights, name) for name in self.signatures}
+        self.states = self._states(False)
+        self.lookahead_states = self._states(True)
+        signatures = ["full", "sequence", "stream"] if self.states is not None else ["sequence"]
+        self.models = {name: build_model(network, self.weights, name) for name in signatures}
+        if self.lookahead_states is not None:
+            for name in ("full", "stream"):
+                model = build_model(network, self.weights, name, lookahead=True)
+                self.models[f"lookahead {name}"] = model
         self.sessions = {name: open_session(model) for name, model in self.models.items()}
 
-    def x(self, batch: int, time: int) -> np.ndarray:
-        (entry,) = self.network.inputs
-        return self.rng.normal(size=(batch, time, *self.network.signals[entry.name].shape)).astype("f")
+    def _states(self, lookahead):
+        try:
+            return self.network.states(lookahead)
+        except NotStreamable:
+            return None
 
-    def state(self, batch: int) -> list[np.ndarray]:
-        """States that the network can really be in: those that some random steps leave."""
-        with torch.no_grad():
-            return [s.numpy() for s in self.module(torch.from_numpy(self.x(batch, 6)))[2]]
-
-    def zeros(self, batch: int) -> list[np.ndarray]:
-        return [s.numpy() for s in self.module.initial_state(batch)]
-
-    def torch(self, x, lengths=None, states=None):
-        """(y, new states) in numpy."""
-        with torch.no_grad():
-            y, _, new = self.module(
-                torch.from_numpy(x),
-                None if lengths is None else torch.from_numpy(lengths),
-                None if states is None else tuple(torch.from_numpy(s) for s in states),
+    def x(self, batch: int, time: int) -> Arrays:
+        """Random data for every input."""
+        entering = {}
+        for layer in self.network.inputs:
+            signal = self.network.signals[layer.name]
+            shape = (batch, time, *signal.shape) if signal.has_time else (batch, *signal.shape)
+            tokens = signal.dtype == "int64"
+            entering[layer.name] = (
+                self.rng.integers(-1, 8, shape) if tokens else self.rng.normal(size=shape).astype("f")
             )
-        return y.numpy(), [s.numpy() for s in new]
+        return entering
 
-    def onnxruntime(self, signature, x, lengths=None, states=None):
-        """(y, new states)."""
-        feeds = {"x": x}
-        if signature != "stream":
-            feeds["lengths"] = np.full(len(x), x.shape[1], "i4") if lengths is None else lengths
+    def state(self, batch: int) -> list[np.ndarray] | None:
+        """States that the network can really be in: those that some random steps leave."""
+        if self.states is None:
+            return None
+        lengths = self.rng.integers(0, 9, batch).astype("i4")
+        return self.torch(self.x(batch, 8), lengths, self.zeros(batch)).states
+
+    def zeros(self, batch: int, lookahead: bool = False) -> list[np.ndarray]:
+        states = self.lookahead_states if lookahead else self.states
+        return [np.zeros((batch, *s.state.shape), s.state.dtype) for s in states or ()]
+
+    def torch(self, x: Arrays, lengths: np.ndarray, states=None) -> Answer:
+        tensors = {name: torch.from_numpy(array) for name, array in x.items()}
+        with torch.no_grad():
+            y, y_lengths, new = self.module(
+                tensors if len(tensors) > 1 else next(iter(tensors.values())),
+                torch.from_numpy(lengths),
+                None if states is None else tuple(torch.from_numpy(s) for s in states),
+                return_state=states is not None,
+            )
+        outputs = self.network.outputs
+        ys, counts = (y, y_lengths) if len(outputs) > 1 else ({outputs[0]: y}, {outputs[0]: y_lengths})
+        raw = {name: array.numpy() for name, array in ys.items()}
+        return self._answer(raw, {name: counts[name] for name in outputs}, [s.numpy() for s in new])
+
+    def onnxruntime(self, signature: str, x: Arrays, lengths: np.ndarray, states=None, end=None) -> Answer:
+        inputs, session = input_names(self.network), self.sessions[signature]
+        feeds: dict[str, Any] = {inputs[name]: array for name, array in x.items()}
+        if "stream" not in signature:
+            feeds["lengths"] = lengths
+        infos = self.lookahead_states if "lookahead" in signature else self.states
         if signature != "sequence":
-            states = self.zeros(len(x)) if states is None else states
-            feeds |= {s.input_name: array for s, array in zip(self.states, states, strict=True)}
-        y, *new = self.sessions[signature].run(None, feeds)
-        return y, new
+            feeds |= {s.input_name: array for s, array in zip(infos, states, strict=True)}
+        if end is not None:
+            feeds["end"] = end
+        found = dict(zip((o.name for o in session.get_outputs()), session.run(None, feeds), strict=True))
+        names = output_names(self.network)
+        raw = {name: found[output] for name, output in names.items()}
+        counts = {name: found.get(f"{output}_lengths", lengths) for name, output in names.items()}
+        new = [] if signature == "sequence" else [found[s.output_name] for s in infos]
+        return self._answer(raw, counts, new)
 
-    def valid(self, y, lengths):
-        """y without what stands past the ends: rows, or the valid steps of all rows."""
-        return [row[:count] for row, count in zip(y, lengths, strict=True)] if self.output.has_time else list(y)
+    def reference(self, x: Arrays, lengths: np.ndarray, states=None) -> Answer:
+        """Row by row, of which each has its own steps alone."""
+        ys: dict[str, list[np.ndarray]] = {name: [] for name in self.network.outputs}
+        ends = []
+        for i, n in enumerate(lengths):
+            row = {k: a[i, :n] if self.network.signals[k].has_time else a[i] for k, a in x.items()}
+            own = None if states is None else [s[i] for s in states]
+            y, new = reference.run(self.network, self.weights, row, own)
+            ends.append(new)
+            for name in ys:
+                ys[name].append(y[name])
+        return Answer(ys, {}, [np.stack(parts) for parts in zip(*ends, strict=True)])
+
+    def _answer(self, raw, counts, states) -> Answer:
+        timed = {name: self.network.signals[name].has_time for name in raw}
+        y = {
+            name: [row[: int(n)] for row, n in zip(array, counts[name], strict=True)] if timed[name] else list(array)
+            for name, array in raw.items()
+        }
+        return Answer(y, raw, states)
 
 
 def open_session(model: onnx.ModelProto) -> onnxruntime.InferenceSession:
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = 1
+    options.log_severity_level = 3
     return onnxruntime.InferenceSession(model.SerializeToString(), options, ["CPUExecutionProvider"])
 
 
-def close(found, expected, tolerance, what) -> None:
-    """Raise unless the arrays, or lists of arrays, agree."""
+WORST: dict[str, float] = {}
+"""The largest error that each comparison has seen, relative as the tolerances are."""
+
+
+def close(found, expected, tolerance, what, kind="") -> None:
+    """Raise unless the arrays, lists or dicts of arrays agree."""
+    if isinstance(expected, dict):
+        for name in expected:
+            close(found[name], expected[name], tolerance, f"{what} of {name}", kind)
+        return
     if isinstance(expected, list):
         assert len(found) == len(expected), f"{what}: {len(found)} arrays, expected {len(expected)}"
         for index, (a, b) in enumerate(zip(found, expected, strict=True)):
-            close(a, b, tolerance, f"{what}[{index}]")
+            close(a, b, tolerance, f"{what}[{index}]", kind)
         return
     assert np.shape(found) == np.shape(expected), f"{what}: {np.shape(found)}, expected {np.shape(expected)}"
     error = np.max(np.abs(np.asarray(found, float) - expected), initial=0.0)
-    limit = tolerance * np.max(np.abs(expected), initial=1.0)
-    assert error <= limit, f"{what}: differs by {error:.2e}, allowed {limit:.2e}"
+    largest = np.max(np.abs(expected), initial=1.0)
+    WORST[kind] = max(WORST.get(kind, 0.0), error / largest)
+    assert error <= tolerance * largest, f"{what}: differs by {error:.2e}, allowed {tolerance * largest:.2e}"
+
+
+def agree(found: Answer, expected: Answer, tolerance: float, what: str, kind: str = "") -> None:
+    close(found.y, expected.y, tolerance, f"{what} y", kind)
+    if expected.states:
+        close(found.states, expected.states, tolerance, f"{what} new states", kind)
 
 
 def three_agree(subject: Subject) -> None:
-    """torch = onnxruntime = reference on y and new states, from random states, rows and chunks of none too."""
-    for lengths in ([5, 0, 3, 1], [0, 0], [4]):
+    """torch = onnxruntime = reference, whole and from random states, rows and chunks of no steps too."""
+    for lengths in ([5, 0, 3, 1, 7], [0, 0], [6, 6]):
         count = np.array(lengths, "i4")
         for time in {max(lengths), max(lengths) + 2}:
             x = subject.x(len(count), time)
-            for states in [subject.state(len(count)), None] if subject.states else [None]:
-                start = states or subject.zeros(len(count))
-                rows = [
-                    reference.run(subject.network, subject.weights, x[i, :n], [s[i] for s in start])
-                    for i, n in enumerate(count)
-                ]
-                expected = [row[0] for row in rows]
-                new = [np.stack(parts) for parts in zip(*(row[1] for row in rows), strict=True)]
-                y, found = subject.torch(x, count, states)
-                close(subject.valid(y, count), expected, FLOAT32, f"torch y, {lengths}")
-                close(found, new, FLOAT32, f"torch new states, {lengths}")
-                for signature in subject.signatures:
-                    if (signature == "sequence" and states) or (signature == "stream" and set(lengths) != {time}):
-                        continue
-                    y, found = subject.onnxruntime(signature, x, count, states)
-                    close(subject.valid(y, count), expected, FLOAT32, f"{signature} y, {lengths}")
-                    if signature != "sequence":
-                        close(found, new, FLOAT32, f"{signature} new states, {lengths}")
+            expected = subject.reference(x, count)
+            expected.states = []
+            agree(subject.torch(x, count), expected, FLOAT32, f"torch whole {lengths}", "reference")
+            found = subject.onnxruntime("sequence", x, count)
+            agree(found, expected, FLOAT32, f"sequence {lengths}", "reference")
+            if subject.states is None:
+                continue
+            for states in (subject.zeros(len(count)), subject.state(len(count))):
+                expected = subject.reference(x, count, states)
+                agree(subject.torch(x, count, states), expected, FLOAT32, f"torch chunk {lengths}", "reference")
+                found = subject.onnxruntime("full", x, count, states)
+                agree(found, expected, FLOAT32, f"full {lengths}", "reference")
+                if set(lengths) == {time}:
+                    found = subject.onnxruntime("stream", x, count, states)
+                    agree(found, expected, FLOAT32, f"stream {lengths}", "reference")
 
 
 def rows_stand_alone(subject: Subject) -> None:
     """A row's result does not change with its batch mates, nor with what stands in the padding."""
-    lengths = np.array([7, 2, 0, 4], "i4")
-    x = subject.x(4, 9)
-    states = subject.state(4) if subject.states else None
-    poisoned = x.copy()
-    for row, count in zip(poisoned, lengths, strict=True):
-        row[count:] = np.nan
+    lengths = np.array([7, 2, 0, 4, 9], "i4")
+    x = subject.x(5, 11)
+    poisoned = {name: array.copy() for name, array in x.items()}
+    for name, array in poisoned.items():
+        if subject.network.signals[name].has_time:
+            for row, count in zip(array, lengths, strict=True):
+                row[count:] = np.nan if array.dtype == np.float32 else 99
 
-    def check(run, name):
-        y, new = run(x, lengths, states)
-        z, spoiled = run(poisoned, lengths, states)
-        assert np.isfinite(z).all(), f"{name} y: not finite past the end of a row whose padding is NaN"
-        close(subject.valid(z, lengths), subject.valid(y, lengths), 0, f"{name} y with NaN as padding")
-        close(spoiled, new, 0, f"{name} new states with NaN as padding")
+    def check(run, states, name):
+        clean, spoiled = run(x, lengths, states), run(poisoned, lengths, states)
+        for output, array in spoiled.raw.items():
+            assert np.isfinite(array).all(), f"{name} y of {output}: not finite where the padding is NaN"
+        agree(spoiled, clean, 0, f"{name} with NaN as padding")
         for i, count in enumerate(lengths):
             own = None if states is None else [s[i : i + 1] for s in states]
-            alone, alone_new = run(x[i : i + 1, :count], lengths[i : i + 1], own)
-            close(
-                subject.valid(alone, [count])[0],
-                subject.valid(y, lengths)[i],
-                SAME,
-                f"{name} y of row {i} alone",
-            )
-            close([s[0] for s in alone_new], [s[i] for s in new], SAME, f"{name} new states of row {i} alone")
+            row = {
+                k: a[i : i + 1, :count] if subject.network.signals[k].has_time else a[i : i + 1] for k, a in x.items()
+            }
+            alone = run(row, lengths[i : i + 1], own)
+            for output, rows in clean.y.items():
+                close(alone.y[output][0], rows[i], SAME, f"{name} y of row {i} alone", "batch mates")
+            close([s[0] for s in alone.states], [s[i] for s in clean.states], SAME, f"{name} states of row {i} alone")
 
-    check(subject.torch, "torch")
-    if subject.states or "full" in subject.signatures:
-        check(lambda *a: subject.onnxruntime("full", *a), "full")
-    else:
-        check(lambda *a: subject.onnxruntime("sequence", *a), "sequence")
+    check(subject.torch, None, "torch")
+    check(lambda x, lengths, states: subject.onnxruntime("sequence", x, lengths), None, "sequence")
+    if subject.states is not None:
+        states = subject.state(5)
+        check(subject.torch, states, "torch")
+        check(lambda *a: subject.onnxruntime("full", *a), states, "full")
+    if subject.lookahead_states is not None:
+        states, end = subject.zeros(5, True), np.array([1, 0, 1, 0, 1], "i4")
+        ends = {5: lambda i: end, 1: lambda i: end[i : i + 1]}
+        row_numbers = iter([None, None, *range(5)])
+
+        def run(x, lengths, states):
+            i = next(row_numbers)
+            return subject.onnxruntime("lookahead full", x, lengths, states, ends[len(lengths)](i))
+
+        check(run, states, "lookahead full")
 
 
 def whole_equals_chunks(subject: Subject, splits: list[list[int]]) -> None:
     """A run over whole rows = runs over any chunks of them; `splits` has for each row its chunks' lengths."""
     totals = np.array([sum(row) for row in splits], "i4")
     x = subject.x(len(splits), int(totals.max()))
-    y, end = subject.onnxruntime("full", x, totals)
-    whole = subject.valid(y, totals)
-
-    def chunked(run, parts, name):
-        states, found, at = subject.zeros(len(splits)), [[] for _ in splits], np.zeros(len(splits), int)
-        last = None
-        for counts in parts:
-            piece = np.zeros((len(splits), int(max(counts)), *x.shape[2:]), "f")
-            for row, count in enumerate(counts):
-                piece[row, :count] = x[row, at[row] : at[row] + count]
-            last, states = run(piece, np.array(counts, "i4"), states)
-            at += counts
-            for row, answer in enumerate(subject.valid(last, counts)):
-                found[row].append(answer)
-        joined = [np.concatenate(rows) for rows in found] if subject.output.has_time else list(last)
-        close(joined, whole, FLOAT32, f"{name} y in chunks")
-        close(states, end, FLOAT32, f"{name} new states in chunks")
-
+    whole = subject.onnxruntime("sequence", x, totals)
     longest = max(len(row) for row in splits)
-    parts = list(zip(*(row + [0] * (longest - len(row)) for row in splits), strict=True))
-    chunked(lambda *a: subject.onnxruntime("full", *a), parts, "full")
-    chunked(subject.torch, parts, "torch")
-    if len(splits) == 1:
-        chunked(lambda piece, counts, states: subject.onnxruntime("stream", piece, None, states), parts, "stream")
+    parts = [list(part) for part in zip(*(row + [0] * (longest - len(row)) for row in splits), strict=True)]
+
+    def chunked(run, states, name):
+        found = {output: [[] for _ in splits] for output in whole.y}
+        at = np.zeros(len(splits), int)
+        for number, counts in enumerate(parts):
+            piece = {
+                key: np.zeros((len(splits), max(counts), *array.shape[2:]), array.dtype)
+                if subject.network.signals[key].has_time
+                else array
+                for key, array in x.items()
+            }
+            for key, array in piece.items():
+                if subject.network.signals[key].has_time:
+                    for row, count in enumerate(counts):
+                        array[row, :count] = x[key][row, at[row] : at[row] + count]
+            at += counts
+            # Rows whose last chunk this is; a row's end is not said twice.
+            end = np.array([number == len(parts) - 1] * len(splits), "i4")
+            answer = run(piece, np.array(counts, "i4"), states, end)
+            states = answer.states
+            for output, rows in answer.y.items():
+                for row, y in enumerate(rows):
+                    found[output][row].append(y)
+        for output, rows in found.items():
+            timed = subject.network.signals[output].has_time
+            joined = [np.concatenate(r) if timed else r[-1] for r in rows]
+            close(joined, whole.y[output], FLOAT32, f"{name} y of {output} in chunks", "whole = chunks")
+        return states
+
+    alone = len(splits) == 1
+    if subject.states is not None:
+        zeros = subject.zeros(len(splits))
+        ends = subject.onnxruntime("full", x, totals, zeros).states
+        runs = {
+            "torch": lambda x, n, s, e: subject.torch(x, n, s),
+            "full": lambda x, n, s, e: subject.onnxruntime("full", x, n, s),
+        }
+        if alone:
+            runs["stream"] = lambda x, n, s, e: subject.onnxruntime("stream", x, n, s)
+        for name, run in runs.items():
+            close(chunked(run, zeros, name), ends, FLOAT32, f"{name} new states in chunks")
+    if subject.lookahead_states is not None:
+        for name in ("lookahead full", "lookahead stream")[: 1 + alone]:
+            chunked(
+                lambda x, n, s, e, name=name: subject.onnxruntime(name, x, n, s, e),
+                subject.zeros(len(splits), True),
+                name,
+            )
 
 
 def survives(subject: Subject, folder) -> None:
@@ -212,7 +317,8 @@ def survives(subject: Subject, folder) -> None:
             assert sorted(weights[layer]) == sorted(arrays)
             for name, array in arrays.items():
                 assert np.array_equal(weights[layer][name], array), f"{layer}.{name}: restored otherwise"
-    restored = s2o.restore(path)
-    x = subject.x(2, 3)
-    y = restored(torch.from_numpy(x))[0].detach().numpy()
-    close(y, subject.torch(x)[0], 0, "y of the restored module")
+    module, subject.module = subject.module, s2o.restore(path)
+    x, lengths = subject.x(2, 6), np.array([6, 4], "i4")
+    restored = subject.torch(x, lengths)
+    subject.module = module
+    agree(subject.torch(x, lengths), restored, 0, "restored module")

@@ -2,63 +2,266 @@
 
 Shares no code with the package: it is what both torch and onnxruntime are held against. A row has no
 padding, so nothing here knows of lengths. A reference takes (layer, weights, xs, states) and gives
-(y, new states); x is [time, features], or [features] where there is no time.
+(y, new states); x is [time, …], or […] where there is no time. states None: the whole sequence at once,
+by the formula for whole sequences; a tuple: one chunk, by the rule for chunks.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import Any
+import math
 
 import numpy as np
 
-Reference = Callable[[Any, dict[str, np.ndarray], tuple[np.ndarray, ...], tuple[np.ndarray, ...]], Any]
 
-
-def sigmoid(x: np.ndarray) -> np.ndarray:
+def sigmoid(x):
     return 1 / (1 + np.exp(-x))
 
 
-def sequence_input(layer, weights, xs, states):
-    (x,) = xs
-    known = {name: np.array(values, float) for name, values in (layer.statistics or {}).items()}
+def hard_sigmoid(x):
+    return np.clip(0.2 * x + 0.5, 0, 1)
+
+
+FUNCTIONS = {
+    "tanh": np.tanh,
+    "softsign": lambda x: x / (1 + np.abs(x)),
+    "relu": lambda x: np.maximum(x, 0),
+    "sigmoid": sigmoid,
+    "hard_sigmoid": hard_sigmoid,
+}
+
+
+def normalized(layer, x, has_time):
+    if not layer.statistics:
+        return x if x.dtype == np.int64 else np.array(x, float)
+    known = {name: np.array(values, float) for name, values in layer.statistics.items()}
     y = np.array(x, float)
-    for feature in range(x.shape[1] if known else 0):
+    for channel in range(x.shape[has_time]):
+        at = (slice(None), channel) if has_time else (channel,)
         if layer.normalization == "zerocenter":
-            y[:, feature] -= known["mean"][feature]
+            y[at] -= known["mean"][channel]
         elif layer.normalization == "zscore":
-            y[:, feature] = (y[:, feature] - known["mean"][feature]) / (known["std"][feature] or 1)
+            y[at] = (y[at] - known["mean"][channel]) / (known["std"][channel] or 1)
         else:
-            low, high = known["min"][feature], known["max"][feature]
+            low, high = known["min"][channel], known["max"][channel]
             if layer.normalization == "rescale_zero_one":
-                y[:, feature] = (y[:, feature] - low) / ((high - low) or 1)
+                y[at] = (y[at] - low) / ((high - low) or 1)
             elif high > low:
-                y[:, feature] = 2 * (y[:, feature] - low) / (high - low) - 1
+                y[at] = 2 * (y[at] - low) / (high - low) - 1
             else:  # a constant channel divides by 1
-                y[:, feature] = y[:, feature] - low
-    return y, ()
+                y[at] = y[at] - low
+    return y
+
+
+def sequence_input(layer, weights, xs, states):
+    return normalized(layer, xs[0], 1), ()
+
+
+def feature_input(layer, weights, xs, states):
+    return normalized(layer, xs[0], 0), ()
+
+
+def lstm_run(layer, W, R, b, x, h, c):
+    state, gate = FUNCTIONS[layer.state_activation], FUNCTIONS[layer.gate_activation]
+    (Wi, Wf, Wg, Wo), (Ri, Rf, Rg, Ro), (bi, bf, bg, bo) = (np.split(array, 4) for array in (W, R, b))
+    outputs = []
+    for step in x.reshape(len(x), W.shape[1]):
+        i = gate(Wi @ step + Ri @ h + bi)
+        f = gate(Wf @ step + Rf @ h + bf)
+        g = state(Wg @ step + Rg @ h + bg)
+        o = gate(Wo @ step + Ro @ h + bo)
+        c = f * c + i * g
+        h = o * state(c)
+        outputs.append(h)
+    return np.array(outputs).reshape(len(x), len(h)), h, c
 
 
 def lstm(layer, weights, xs, states):
-    Wi, Wf, Wg, Wo = np.split(weights["input_weights"], 4)
-    Ri, Rf, Rg, Ro = np.split(weights["recurrent_weights"], 4)
-    bi, bf, bg, bo = np.split(weights["bias"], 4)
-    h, c = states
+    h, c = states or np.zeros((2, layer.hidden_size))
+    y, h, c = lstm_run(layer, weights["input_weights"], weights["recurrent_weights"], weights["bias"], xs[0], h, c)
+    return (h if layer.output_mode == "last" else y), (h, c)
+
+
+def bilstm(layer, weights, xs, states):
+    def half(name, x):
+        arrays = [weights[f"{name}_{part}"] for part in ("input_weights", "recurrent_weights", "bias")]
+        return lstm_run(layer, *arrays, x, *np.zeros((2, layer.hidden_size)))
+
+    x = xs[0]
+    forward, forward_end, _ = half("forward", x)
+    backward, backward_end, _ = half("backward", x[::-1])
+    y = np.concatenate([forward, backward[::-1]], 1)
+    if layer.output_mode == "sequence":
+        return y, ()
+    if layer.last == "final_state":
+        return np.concatenate([forward_end, backward_end]), ()
+    return y[-1] if len(y) else np.zeros(2 * layer.hidden_size), ()
+
+
+def gru(layer, weights, xs, states):
+    state, gate = FUNCTIONS[layer.state_activation], FUNCTIONS[layer.gate_activation]
+    Wr, Wz, Wn = np.split(weights["input_weights"], 3)
+    Rr, Rz, Rn = np.split(weights["recurrent_weights"], 3)
+    br, bz, bn = np.split(weights["bias"], 3)
+    bRn = weights.get("recurrent_bias", 0)
+    (h,) = states or (np.zeros(layer.hidden_size),)
     outputs = []
-    for x in xs[0]:
-        i = sigmoid(Wi @ x + Ri @ h + bi)
-        f = sigmoid(Wf @ x + Rf @ h + bf)
-        g = np.tanh(Wg @ x + Rg @ h + bg)
-        o = sigmoid(Wo @ x + Ro @ h + bo)
-        c = f * c + i * g
-        h = o * np.tanh(c)
+    for x in xs[0].reshape(len(xs[0]), Wr.shape[1]):
+        r = gate(Wr @ x + Rr @ h + br)
+        z = gate(Wz @ x + Rz @ h + bz)
+        if layer.reset_gate_mode == "before_multiplication":
+            n = state(Wn @ x + bn + Rn @ (r * h))
+        else:
+            n = state(Wn @ x + bn + r * (Rn @ h + bRn))
+        h = (1 - z) * n + z * h
         outputs.append(h)
-    y = h if layer.output_mode == "last" else np.array(outputs).reshape(len(outputs), len(h))
-    return y, (h, c)
+    y = np.array(outputs).reshape(len(outputs), len(h))
+    return (h if layer.output_mode == "last" else y), (h,)
+
+
+def windows(x, k, s, d, padding):
+    """The windows of a whole sequence: lists of k steps, None where there is padding."""
+    reach, steps = d * (k - 1), len(x)
+    if padding == "same":
+        lack = max((math.ceil(steps / s) - 1) * s + reach + 1 - steps, 0)
+        left, right = lack // 2, lack - lack // 2
+    elif padding == "causal":
+        left, right = reach, 0
+    else:
+        left, right = (padding, padding) if isinstance(padding, int) else padding
+    padded = [None] * left + list(x) + [None] * right if steps else []
+    count = (len(padded) - reach - 1) // s + 1
+    return [[padded[i * s + j * d] for j in range(k)] for i in range(max(count, 0))]
+
+
+def chunk_windows(x, k, s, d, states, marked):
+    """The windows that end in a chunk of a causal layer, and the new states."""
+    reach, left = d * (k - 1), list(states)
+    buffer = left.pop(0) if reach else np.zeros((0, 1))
+    before = [(row[:-1] if row[-1] else None) if marked else row for row in buffer]
+    phase = int(left.pop(0)[0]) if s > 1 else 0
+    steps, found = before + list(x), []
+    for i in range(len(x)):
+        if phase == 0:
+            found.append([steps[i + j * d] for j in range(k)])
+        phase = (phase + 1) % s
+    rows = np.concatenate([x, np.ones((len(x), 1))], 1) if marked else x
+    new = (np.concatenate([buffer, rows])[len(x) :],) if reach else ()
+    return found, new + ((np.array([phase]),) if s > 1 else ())
+
+
+def windowed(layer, x, states, k, d, marked, function, channels):
+    """A layer of windows, over time or over the width of each step."""
+    if layer.axis == "space":
+        width = len(windows(np.arange(x.shape[2]), k, layer.stride, d, layer.padding))
+        rows = [[function(w) for w in windows(step.T, k, layer.stride, d, layer.padding)] for step in x]
+        return np.array(rows).reshape(len(x), width, channels).transpose(0, 2, 1), ()
+    if states is None:
+        found, new = windows(x, k, layer.stride, d, layer.padding), ()
+    else:
+        found, new = chunk_windows(x, k, layer.stride, d, states, marked)
+    return np.array([function(window) for window in found]).reshape(len(found), channels), new
+
+
+def conv1d(layer, weights, xs, states):
+    W, b, x = weights["weights"], weights["bias"], xs[0]
+    inputs, outputs = x.shape[1] // layer.groups, layer.filters // layer.groups
+
+    def function(window):
+        y = b.copy()
+        for f in range(layer.filters):
+            first = f // outputs * inputs
+            for j, step in enumerate(window):
+                if step is not None:
+                    y[f] += W[f, :, j] @ step[first : first + inputs]
+        return y
+
+    return windowed(layer, x, states, layer.kernel_size, layer.dilation, False, function, layer.filters)
+
+
+def max_pool1d(layer, weights, xs, states):
+    def function(window):
+        return np.max([step for step in window if step is not None], 0)
+
+    return windowed(layer, xs[0], states, layer.pool_size, 1, True, function, xs[0].shape[1])
+
+
+def avg_pool1d(layer, weights, xs, states):
+    def function(window):
+        there = [step for step in window if step is not None]
+        return np.sum(there, 0) / (layer.pool_size if layer.count_padding else len(there))
+
+    return windowed(layer, xs[0], states, layer.pool_size, 1, not layer.count_padding, function, xs[0].shape[1])
+
+
+def global_max_pool1d(layer, weights, xs, states):
+    (x,) = xs
+    if layer.axis == "space":
+        return x.max(-1), ()
+    so_far, count = states or (np.zeros(x.shape[1]), np.zeros(1))
+    rows = list(x) + ([so_far] if count[0] else [])
+    y = np.max(rows, 0) if rows else np.zeros(x.shape[1])
+    return y, (y, count + len(x))
+
+
+def global_avg_pool1d(layer, weights, xs, states):
+    (x,) = xs
+    if layer.axis == "space":
+        return x.mean(-1), ()
+    total, count = states or (np.zeros(x.shape[1]), np.zeros(1))
+    total, count = total + x.sum(0), count + len(x)
+    return total / max(count[0], 1), (total, count)
+
+
+def flatten(layer, weights, xs, states):
+    x = xs[0]
+    return x.reshape(len(x), math.prod(x.shape[1:])) if x.ndim > 1 else x, ()
+
+
+def word_embedding(layer, weights, xs, states):
+    E = weights["vectors"]
+    known = len(E) - 2
+    return np.array([E[i] if 0 <= i <= known else E[known + 1] for i in xs[0]]).reshape(-1, E.shape[1]), ()
 
 
 def fully_connected(layer, weights, xs, states):
-    return xs[0] @ weights["weights"].T + weights["bias"], ()
+    x, _ = flatten(layer, weights, xs, states)
+    return x @ weights["weights"].T + weights["bias"], ()
+
+
+def conv2d(layer, weights, xs, states):
+    W, b, x = weights["weights"], weights["bias"], xs[0]
+    (kh, kw), (sh, sw), (dh, dw) = layer.kernel_size, layer.stride, layer.dilation
+    inputs, outputs = x.shape[1] // layer.groups, layer.filters // layer.groups
+    rows = windows(np.arange(x.shape[2]), kh, sh, dh, layer.padding)
+    columns = windows(np.arange(x.shape[3]), kw, sw, dw, layer.padding)
+    frames = np.zeros((len(x), layer.filters, len(rows), len(columns))) + b[:, None, None]
+    for t, f, h, w in np.ndindex(*frames.shape):
+        first = f // outputs * inputs
+        for i, row in enumerate(rows[h]):
+            for j, column in enumerate(columns[w]):
+                if row is not None and column is not None:
+                    frames[t, f, h, w] += W[f, :, i, j] @ x[t, first : first + inputs, row, column]
+    return frames, ()
+
+
+def batch_norm(layer, weights, xs, states):
+    x, timed = xs[0], weights["mean"].shape != xs[0].shape
+    y = np.array(x, float)
+    for channel in range(len(weights["mean"])):
+        at = (slice(None), channel) if timed else (channel,)
+        spread = math.sqrt(weights["variance"][channel] + layer.epsilon)
+        y[at] = (x[at] - weights["mean"][channel]) / spread
+        y[at] = y[at] * weights["scale"][channel] + weights["offset"][channel]
+    return y, ()
+
+
+def layer_norm(layer, weights, xs, states):
+    steps = []
+    for x in xs[0]:
+        centered = x - x.mean()
+        normal = centered / math.sqrt((centered**2).mean() + layer.epsilon)
+        steps.append(normal * weights["scale"] + weights["offset"])
+    return np.array(steps).reshape(xs[0].shape), ()
 
 
 def softmax(layer, weights, xs, states):
@@ -66,29 +269,73 @@ def softmax(layer, weights, xs, states):
     return e / e.sum(-1, keepdims=True), ()
 
 
-def dropout(layer, weights, xs, states):
-    return xs[0], ()
+def rescale(layer, weights, xs, states):
+    x = xs[0]
+    y = np.array(x, float)
+    channels = np.ndim(layer.scale) or np.ndim(layer.offset)
+    if not channels:
+        return x * layer.scale + layer.offset, ()
+    for c in range(x.shape[1]):
+        y[:, c] = x[:, c] * np.broadcast_to(layer.scale, x.shape[1])[c] + np.broadcast_to(layer.offset, x.shape[1])[c]
+    return y, ()
 
 
-REFERENCES: dict[str, Reference] = {
+def steps_of(xs):
+    """All with time, where one has it: repeated over the steps."""
+    dimensions = max(x.ndim for x in xs)
+    steps = next((len(x) for x in xs if x.ndim == dimensions), 0)
+    return [x if x.ndim == dimensions else np.array([x] * steps).reshape(steps, *x.shape) for x in xs], dimensions
+
+
+def add(layer, weights, xs, states):
+    parts, _ = steps_of(xs)
+    return sum(parts), ()
+
+
+def concat(layer, weights, xs, states):
+    parts, dimensions = steps_of(xs)
+    return np.concatenate(parts, 1 if dimensions > 1 else 0), ()
+
+
+REFERENCES = {
     "sequence_input": sequence_input,
+    "feature_input": feature_input,
     "lstm": lstm,
+    "bilstm": bilstm,
+    "gru": gru,
+    "conv1d": conv1d,
+    "max_pool1d": max_pool1d,
+    "avg_pool1d": avg_pool1d,
+    "global_max_pool1d": global_max_pool1d,
+    "global_avg_pool1d": global_avg_pool1d,
+    "flatten": flatten,
+    "word_embedding": word_embedding,
     "fully_connected": fully_connected,
+    "conv2d": conv2d,
+    "batch_norm": batch_norm,
+    "layer_norm": layer_norm,
     "softmax": softmax,
-    "dropout": dropout,
+    "dropout": lambda layer, weights, xs, states: (xs[0], ()),
+    "relu": lambda layer, weights, xs, states: (np.maximum(xs[0], 0), ()),
+    "sigmoid": lambda layer, weights, xs, states: (sigmoid(xs[0]), ()),
+    "tanh": lambda layer, weights, xs, states: (np.tanh(xs[0]), ()),
+    "rescale": rescale,
+    "add": add,
+    "concat": concat,
 }
 
 
-def run(network, weights, x, states):
-    """One row [time, features] through a whole network: (y, new states)."""
-    values: dict[str, np.ndarray] = {}
-    found: list[np.ndarray] = []
-    left = list(states)
+def run(network, weights, entering, states):
+    """One row through a whole network: ({output: y}, new states); entering is a dict by input layer."""
+    values, found = {}, []
+    left = None if states is None else list(states)
     for layer in network.layers:
-        xs = tuple(values[source] for source in network.reads[layer.name]) or (np.array(x, float),)
-        count = len(layer.states(*network.signals_into(layer.name)))
-        own, left = tuple(np.array(state, float) for state in left[:count]), left[count:]
+        xs = tuple(values[source] for source in network.reads[layer.name]) or (entering[layer.name],)
+        own = None
+        if left is not None:
+            count = len(layer.states(*network.signals_into(layer.name)))
+            own, left = tuple(np.array(state, float) for state in left[:count]), left[count:]
         arrays = {name: np.array(w, float) for name, w in weights[layer.name].items()}
         values[layer.name], new = REFERENCES[layer.kind](layer, arrays, xs, own)
-        found += new
-    return values[network.outputs[0]], tuple(found)
+        found += new if left is not None else ()
+    return {name: values[name] for name in network.outputs}, tuple(found)

@@ -16,6 +16,7 @@ from seq2onnx import metadata
 from seq2onnx.errors import NotStreamable, SpecError
 from seq2onnx.exporting.graph import GraphBuilder, Value
 from seq2onnx.files import write_atomically
+from seq2onnx.layers import Signal
 from seq2onnx.network import Network, NetworkState
 
 if TYPE_CHECKING:
@@ -24,7 +25,7 @@ if TYPE_CHECKING:
 Signature = Literal["full", "sequence", "stream"]
 Weights = Mapping[str, Mapping[str, NDArray[Any]]]
 
-OLDEST_OPSET = 15  # the first with Shape(start, end)
+OLDEST_OPSET = 17  # the first with LayerNormalization
 
 
 def export(
@@ -33,6 +34,7 @@ def export(
     signature: Signature | None = None,
     classes: Sequence[str | int] | None = None,
     opset: int = 17,
+    lookahead: bool = False,
     *,
     activations: Sequence[str] | bool = (),
 ) -> None:
@@ -46,6 +48,8 @@ def export(
             "full" if the network can stream, else "sequence"
         classes: the labels of the scores, in order
         opset: of the ONNX operators; the file's IR version follows from it
+        lookahead: the file streams with a delay where windows read ahead: it has the input `end`, 1 in a row's
+            last chunk, and always `y_lengths`
         activations: names of layers whose results are outputs too, or True for all
     Raises: SpecError, NotStreamable (a signature with states of a network that cannot stream)
     Example: >>> export(result.module, "vowels.onnx", classes=data.classes)
@@ -54,7 +58,9 @@ def export(
         name: {key: tensor.detach().cpu().numpy() for key, tensor in layer.state_dict().items()}
         for name, layer in module.layers.items()
     }
-    model = build_model(module.network, weights, signature, classes, opset, activations=activations)
+    model = build_model(
+        module.network, weights, signature, classes, opset, lookahead=lookahead, activations=activations
+    )
     write_atomically(path, model.SerializeToString())
 
 
@@ -64,6 +70,7 @@ def build_model(
     signature: Signature | None = None,
     classes: Sequence[str | int] | None = None,
     opset: int = 17,
+    lookahead: bool = False,
     *,
     activations: Sequence[str] | bool = (),
 ) -> onnx.ModelProto:
@@ -74,9 +81,9 @@ def build_model(
     newest = onnx.defs.onnx_opset_version()
     if not OLDEST_OPSET <= opset <= newest:
         raise SpecError(f"opset: must be from {OLDEST_OPSET} to {newest}, got {opset}")
-    signature, states = choose_signature(network, signature)
+    signature, states = choose_signature(network, signature, lookahead)
     classes = check_classes(network, classes)
-    graph = build_graph(network, weights, signature, _activations(network, activations))
+    graph = build_graph(network, weights, signature, lookahead, _activations(network, activations))
     about = {
         "format_version": metadata.FORMAT_VERSION,
         "network": network.to_dict(),
@@ -103,6 +110,7 @@ def build_model(
             "mask_padding": True,
         },
         "vocabulary": None,
+        "lookahead": lookahead,
         "writer": f"seq2onnx {seq2onnx.__version__}",
     }
     properties = {metadata.KEY: json.dumps(about)}
@@ -112,19 +120,21 @@ def build_model(
 
 
 def choose_signature(
-    network: Network, signature: Signature | None
+    network: Network, signature: Signature | None, lookahead: bool = False
 ) -> tuple[Signature, tuple[NetworkState, ...] | None]:
     """The signature, by default the fullest, and the states that go in and out (None: there are none)."""
     if signature not in (None, "full", "sequence", "stream"):
         raise SpecError(f"signature: must be 'full', 'sequence' or 'stream', got {signature!r}")
     if signature == "sequence":
+        if lookahead:
+            raise SpecError('lookahead: is for files that stream; signature "sequence" has no states to stream with')
         return signature, None
     try:
-        return signature or "full", network.states()
+        return signature or "full", network.states(lookahead)
     except NotStreamable as error:
-        if signature is None:
+        if signature is None and not lookahead:
             return "sequence", None
-        raise NotStreamable(f'signature {signature!r}: {error}; export it with signature="sequence"') from None
+        raise NotStreamable(f'{error}. Or export with signature="sequence", for whole sequences alone') from None
 
 
 def check_classes(network: Network, classes: Sequence[str | int] | None) -> list[str | int] | None:
@@ -163,46 +173,48 @@ def output_names(network: Network) -> dict[str, str]:
 
 
 def build_graph(
-    network: Network, weights: Weights, signature: Signature, activations: Sequence[str] = ()
+    network: Network,
+    weights: Weights,
+    signature: Signature,
+    lookahead: bool = False,
+    activations: Sequence[str] = (),
 ) -> GraphBuilder:
     """A graph with all nodes, inputs and outputs of the network."""
-    graph = GraphBuilder()
-    _, states = choose_signature(network, signature)
-    values: dict[str, Value] = {}
-    lengths: dict[str, str | None] = {}
-    entering: dict[str, Value] = {}
-    finite: set[str] = set()
-    for label, name in input_names(network).items():
-        signal = network.signals[label]
-        entering[label] = Value(graph.input(name, signal.dtype, _shape(label, network)), signal)
+    graph, signals = GraphBuilder(), network.infer(lookahead)
+    _, states = choose_signature(network, signature, lookahead)
+    entering = {
+        label: Value(graph.input(name, signals[label].dtype, _shape(label, signals[label])), signals[label])
+        for label, name in input_names(network).items()
+    }
     start = None if signature == "stream" else graph.input("lengths", "int32", ["batch"])
+    if lookahead:
+        graph.end = graph.input("end", "int32", ["batch"])
     for state in states or ():
         graph.input(state.input_name, state.state.dtype, ["batch", *state.state.shape])
 
+    values: dict[str, Value] = {}
+    finite: set[str] = set()
     new_states: list[str] = []
     for layer in network.layers:
         name, sources = layer.label, network.reads[layer.label]
         xs = tuple(values[source] for source in sources) or (entering[name],)
-        steps = next((lengths[source] for source in sources if network.signals[source].has_time), start)
-        own = [state.input_name for state in states or () if state.layer == name]
+        lengths = next((x.lengths for x in xs if x.signal.has_time), None) if sources else start
+        own = tuple(state.input_name for state in states or () if state.layer == name)
         with graph.scope(name):
-            y, lengths[name], new = layer.emit(
-                graph, xs, steps, None if states is None else tuple(own), weights.get(name, {})
-            )
-        values[name] = Value(y, network.signals[name])
+            y, steps, new = layer.emit(graph, xs, lengths, None if states is None else own, weights.get(name, {}))
+        values[name] = Value(y, signals[name], steps)
         new_states.extend(new)
-        if layer.masks or (sources and finite.issuperset(sources)) or not network.signals[name].has_time:
+        if layer.masks or (sources and finite.issuperset(sources)) or not signals[name].has_time:
             finite.add(name)
 
     def answer(output: str, label: str) -> None:
-        value, steps = values[label], lengths[label]
+        value = values[label]
         name, signal = value.name, value.signal
-        if signal.has_time and steps and label not in finite:
-            zero = graph.constant(np.zeros((), np.dtype(signal.dtype)))
-            name = graph.op("Where", graph.mask(value, steps), name, zero)
-        graph.output(output, name, signal.dtype, _shape(label, network))
-        if signal.has_time and signal.clock.windows and steps:
-            graph.output(f"{output}_lengths", steps, "int32", ["batch"])
+        if signal.has_time and value.lengths and label not in finite:
+            name = graph.masked(value, value.lengths)
+        graph.output(output, name, signal.dtype, _shape(label, signal))
+        if signal.has_time and (signal.clock.windows or lookahead) and value.lengths:
+            graph.output(f"{output}_lengths", value.lengths, "int32", ["batch"])
 
     for label, output in output_names(network).items():
         answer(output, label)
@@ -213,8 +225,7 @@ def build_graph(
     return graph
 
 
-def _shape(layer: str, network: Network) -> list[int | str]:
-    """The dimensions of a layer's signal; those of another clock than the inputs have a name of their own."""
-    signal = network.signals[layer]
-    time = f"time_{layer}" if signal.clock.windows else "time"
+def _shape(label: str, signal: Signal) -> list[int | str]:
+    """The dimensions of a layer's signal; steps of another clock than the inputs' have a name of their own."""
+    time = f"time_{label}" if signal.clock.windows or signal.clock.delay else "time"
     return ["batch", *([time] if signal.has_time else []), *signal.shape]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any, ClassVar
 
@@ -19,10 +19,11 @@ Dimension = int | str
 
 @dataclasses.dataclass(frozen=True)
 class Value:
-    """A tensor in the graph, by its name, and the signal that it carries."""
+    """A tensor in the graph, by its name; the signal that it carries, and the name of its lengths, if it has any."""
 
     name: str
     signal: Signal
+    lengths: str | None = None
 
 
 class GraphBuilder:
@@ -47,6 +48,8 @@ class GraphBuilder:
         self._outputs: dict[str, onnx.ValueInfoProto] = {}
         self._renamed: dict[str, str] = {}
         self._scope = ""
+        # The input that says 1 in a row's last chunk, in files with lookahead.
+        self.end: str | None = None
 
     @contextmanager
     def scope(self, layer: str) -> Iterator[None]:
@@ -77,8 +80,9 @@ class GraphBuilder:
         self.initializers[full] = np.ascontiguousarray(array)
         return full
 
-    def constant(self, array: NDArray[Any]) -> str:
+    def constant(self, array: NDArray[Any] | np.generic) -> str:
         """An initializer that the operators need; equal ones are kept once."""
+        array = np.asarray(array)
         key = ("constant", array.dtype.str, array.shape, array.tobytes())
         if key not in self._made:
             name = f"constant_{sum(n.startswith('constant_') for n in self.initializers)}"
@@ -118,14 +122,82 @@ class GraphBuilder:
         self._nodes.append(helper.make_node("If", [condition], results, name=stem, **branches))
         return results
 
+    def ints(self, *values: int) -> str:
+        """A constant of int64 [n], as operators take sizes, axes and the like."""
+        return self.constant(np.array(values))
+
+    def number(self, value: int) -> str:
+        """A constant int32 to calculate lengths with."""
+        return self.constant(np.array(value, np.int32))
+
+    def steps(self, x: str) -> str:
+        """How many steps x [batch, time, …] has: int64 [1]."""
+        return self.op("Shape", x, start=1, end=2)
+
+    def cast(self, x: str, dtype: str) -> str:
+        """x as another type."""
+        return self.op("Cast", x, to=self.types[dtype])
+
+    def range(self, count: str) -> str:
+        """0, 1, … up to `count` (int64 [1]): int32 [count]."""
+        numbers = self.op("Range", *(self.constant(np.array(0)), self.op("Squeeze", count), self.constant(np.array(1))))
+        return self.cast(numbers, "int32")
+
     def mask(self, x: Value, lengths: str) -> str:
         """True at the steps that are there: [batch, time, 1, …] for x [batch, time, …]."""
-        steps = self.op("Squeeze", self.op("Shape", x.name, start=1, end=2))
-        limits = [self.constant(np.array(limit)) for limit in (0, 1)]
-        numbers = self.op("Cast", self.op("Range", limits[0], steps, limits[1]), to=self.types["int32"])
-        there = self.op("Less", numbers, self.op("Unsqueeze", lengths, self.constant(np.array([1]))))
-        axes = np.arange(2, 2 + len(x.signal.shape))
-        return self.op("Unsqueeze", there, self.constant(axes))
+        there = self.op("Less", self.range(self.steps(x.name)), self.op("Unsqueeze", lengths, self.ints(1)))
+        if not x.signal.shape:
+            return there
+        return self.op("Unsqueeze", there, self.ints(*range(2, 2 + len(x.signal.shape))))
+
+    def masked(self, x: Value, lengths: str | None, fill: float = 0.0) -> str:
+        """x with `fill` at and past each row's length."""
+        if lengths is None:
+            return x.name
+        value = self.constant(np.array(fill, x.signal.dtype))
+        return self.op("Where", self.mask(x, lengths), x.name, value)
+
+    def rows(self, x: str, offset: str, count: str) -> str:
+        """`count` steps (int64 [1]) of x [batch, time, …], each row from its own offset (int32 [batch, 1]).
+
+        What would lie past the end of x is its last step again.
+        """
+        last = self.op("Sub", self.cast(self.steps(x), "int32"), self.number(1))
+        index = self.op("Min", self.op("Add", offset, self.range(count)), last)
+        return self.op("GatherND", x, self.op("Unsqueeze", self.cast(index, "int64"), self.ints(2)), batch_dims=1)
+
+    def pad_steps(self, x: str, left: int, right: int, dimensions: int = 3) -> str:
+        """x [batch, time, …] with steps of zeros before and after."""
+        if not left and not right:
+            return x
+        after = [0] * (dimensions - 2)
+        return self.op("Pad", x, self.ints(0, left, *after, 0, right, *after))
+
+    def first_steps(self, x: str, count: str) -> str:
+        """The first `count` (int64 [1]) steps of x [batch, time, …]."""
+        return self.op("Slice", x, self.ints(0), count, self.ints(1))
+
+    def flat(self, x: Value) -> str:
+        """x with the features of a step as one flat vector."""
+        if len(x.signal.shape) == 1:
+            return x.name
+        return self.op("Reshape", x.name, self.ints(*[0] * (1 + x.signal.has_time), x.signal.size))
+
+    def per_step(self, x: Value, make: Callable[[str], str], shape: tuple[int, ...]) -> str:
+        """What `make` makes of x with its steps as rows of one batch, [batch · time, …] to [batch · time, *shape]."""
+        if not x.signal.has_time:
+            return make(x.name)
+        y = make(self.op("Reshape", x.name, self.ints(-1, *x.signal.shape)))
+        sizes = self.op("Concat", self.op("Shape", x.name, start=0, end=2), self.ints(*shape), axis=0)
+        return self.op("Reshape", y, sizes, allowzero=1)
+
+    def affine(self, x: str, ab: tuple[NDArray[np.float64], NDArray[np.float64]] | None) -> str:
+        """(x − a) / b with constants; None: x."""
+        if ab is None:
+            return x
+        offset, scale = (values.astype(np.float32) for values in ab)
+        y = self.op("Sub", x, self.constant(offset))
+        return self.op("Div", y, self.constant(scale)) if np.any(scale != 1) else y
 
     def model(self, name: str, opset: int, metadata: dict[str, str], writer: tuple[str, str]) -> onnx.ModelProto:
         """The finished model, in the IR version that goes with the opset."""

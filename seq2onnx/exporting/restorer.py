@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import functools
+from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -13,6 +15,7 @@ from onnx import numpy_helper
 from seq2onnx import metadata
 from seq2onnx.errors import ModelFileError, SpecError, require
 from seq2onnx.exporting.exporter import Weights, build_graph
+from seq2onnx.exporting.graph import GraphBuilder
 from seq2onnx.network import Network
 
 if TYPE_CHECKING:
@@ -55,10 +58,15 @@ def read_model(path: str | Path) -> tuple[Network, Weights]:
     except SpecError as error:
         raise ModelFileError(f"{path}: its network cannot be built here: {error}") from None
     arrays = {tensor.name: numpy_helper.to_array(tensor) for tensor in model.graph.initializer}
-    return network, _collect(network, about["signature"], arrays, path)
+    graph = functools.partial(
+        build_graph, network, signature=about["signature"], lookahead=about.get("lookahead", False)
+    )
+    return network, _collect(network, graph, arrays, path)
 
 
-def _collect(network: Network, signature: Any, arrays: dict[str, NDArray[Any]], path: str | Path) -> Weights:
+def _collect(
+    network: Network, emit: Callable[..., GraphBuilder], arrays: dict[str, NDArray[Any]], path: str | Path
+) -> Weights:
     """The weights that `arrays`, the initializers of an exported file, were made from.
 
     Layers only move weights about when they emit them. So they are made to emit weights whose entries
@@ -75,7 +83,7 @@ def _collect(network: Network, signature: Any, arrays: dict[str, NDArray[Any]], 
             total += size
     values = np.zeros(total, np.float32)
     seen = np.zeros(total, bool)
-    for name, numbers in build_graph(network, numbered, signature).initializers.items():
+    for name, numbers in emit(weights=numbered).initializers.items():
         if "." not in name:
             continue
         if name not in arrays or arrays[name].shape != numbers.shape:

@@ -28,7 +28,7 @@ from numpy.typing import NDArray
 from pydantic import AfterValidator, ConfigDict, Field, ValidationError
 from pydantic.dataclasses import dataclass as pydantic_dataclass
 
-from seq2onnx.errors import SpecError
+from seq2onnx.errors import ShapeError, SpecError
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -46,21 +46,41 @@ if TYPE_CHECKING:
 PositiveInt = Annotated[int, Field(gt=0, strict=True)]
 Name = Annotated[str, Field(pattern=r"^[A-Za-z0-9_]+$")]
 DType = Literal["float32", "int64", "int32"]
+Initializer = Callable[[np.random.Generator, tuple[int, ...]], NDArray[np.float32]]
 
 
 @dataclasses.dataclass(frozen=True)
 class Clock:
-    """When a signal ticks, compared with the network's inputs; signals are joined only on equal clocks.
+    """When a signal ticks, compared with the network's inputs.
 
-    stride:   input steps per step of this signal
-    delay:    input steps that must follow a step before it can be computed
-    windows:  how many steps come out of how many, one (padding − d(k−1), stride) for each layer that
-              changes it, k the kernel size and d the dilation
+    stride:    input steps per step of this signal
+    delay:     input steps that must follow a step before it can be computed
+    windows:   how many steps come out of how many, one (padding − d(k−1), stride) for each layer that
+               changes it, k the kernel size and d the dilation
+    lookahead: steps may wait for later ones: the host says with the input `end` when there are no more
     """
 
     stride: int = 1
     delay: int = 0
     windows: tuple[tuple[int, int], ...] = ()
+    lookahead: bool = False
+
+    def after(self, extra: int, stride: int, delay: int) -> Clock:
+        """The clock of what a window makes of this signal; `delay` in steps of this signal."""
+        windows = self.windows
+        if windows and extra == windows[-1][0] == 0:
+            windows, stride_here = windows[:-1], windows[-1][1] * stride  # ⌈⌈T/a⌉/b⌉ = ⌈T/ab⌉
+        else:
+            stride_here = stride
+        if (extra, stride_here) != (0, 1):
+            windows += ((extra, stride_here),)
+        return dataclasses.replace(
+            self, stride=self.stride * stride, delay=self.delay + delay * self.stride, windows=windows
+        )
+
+    def ticks_with(self, other: Clock) -> bool:
+        """Whether signals of both clocks have the same steps, some perhaps later than the others."""
+        return (self.stride, self.windows) == (other.stride, other.windows)
 
     def length(self, steps: int) -> int:
         """The steps of this signal when the network's inputs have `steps`; no steps give none."""
@@ -71,12 +91,16 @@ class Clock:
 
 @dataclasses.dataclass(frozen=True)
 class Signal:
-    """What flows from layer to layer: the features of a step, and whether there are steps."""
+    """What flows from layer to layer: the features of a step, and whether there are steps.
+
+    static: without time, and the same from the first step to the last; else it is the value so far
+    """
 
     shape: tuple[int, ...]
     has_time: bool = True
     dtype: DType = "float32"
     clock: Clock = Clock()
+    static: bool = False
 
     @property
     def size(self) -> int:
@@ -99,11 +123,16 @@ class State:
 
 @dataclasses.dataclass(frozen=True)
 class Weight:
-    """One array a layer learns, how it starts, and whether L2 regularization acts on it."""
+    """One array a layer learns, and how it starts.
+
+    decay:     L2 regularization acts on it
+    trainable: gradients change it; else the layer itself does, or nothing
+    """
 
     shape: tuple[int, ...]
-    initialize: Callable[[np.random.Generator, tuple[int, ...]], NDArray[np.float32]]
+    initialize: Initializer
     decay: bool = True
+    trainable: bool = True
 
 
 @pydantic_dataclass(frozen=True, kw_only=True, config=ConfigDict(extra="forbid"))
@@ -234,3 +263,11 @@ def one(layer: Layer, signals: Sequence[Signal]) -> Signal:
     if len(signals) != 1:
         raise SpecError(f"{layer.label}: reads one layer, got {len(signals)}; join them with Add or Concat first")
     return signals[0]
+
+
+def numbers(layer: Layer, signals: Sequence[Signal]) -> Signal:
+    """The only signal of a layer that calculates with its numbers."""
+    x = one(layer, signals)
+    if x.dtype != "float32":
+        raise ShapeError(f"{layer.label}: expected numbers, got tokens; put a WordEmbedding before it")
+    return x

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated, ClassVar, final
 
 from pydantic import Field
 
-from seq2onnx.layers.base import Example, Layer, Signal, layer, one
+from seq2onnx.layers.base import Example, Layer, Signal, layer, numbers
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -39,7 +39,7 @@ class Dropout(Layer):
     kind: ClassVar[str] = "dropout"
 
     def infer(self, *signals: Signal) -> Signal:
-        return one(self, signals)
+        return numbers(self, signals)
 
     def forward(self, module: LayerModule, xs: Tensors, lengths: Tensor | None, states: Tensors | None) -> Outputs:
         import torch
@@ -53,4 +53,4 @@ class Dropout(Layer):
 
     @classmethod
     def examples(cls) -> Sequence[Example]:
-        return [Example(cls(), (Signal((3,)),)), Example(cls(0.2), (Signal((3,), has_time=False),))]
+        return [Example(cls(), (Signal((3,)),)), Example(cls(0.2), (Signal((3,), has_time=False, static=True),))]

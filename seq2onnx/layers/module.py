@@ -21,10 +21,15 @@ class LayerModule(nn.Module):
         rng = np.random.default_rng(int(torch.randint(2**62, ())))
         for name, weight in layer.weights(*signals).items():
             values = torch.from_numpy(weight.initialize(rng, weight.shape))
-            self.register_parameter(name, nn.Parameter(values))
+            if weight.trainable:
+                self.register_parameter(name, nn.Parameter(values))
+            else:
+                self.register_buffer(name, values)
 
     def __getitem__(self, name: str) -> Tensor:
-        return self.get_parameter(name)
+        tensor = self._parameters[name] if name in self._parameters else self._buffers[name]
+        assert tensor is not None
+        return tensor
 
     def forward(
         self, xs: tuple[Tensor, ...], lengths: Tensor | None, states: tuple[Tensor, ...] | None

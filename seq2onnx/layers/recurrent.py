@@ -3,27 +3,29 @@
 from __future__ import annotations
 
 import dataclasses
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 
 from seq2onnx.errors import ShapeError
-from seq2onnx.layers.base import Signal
+from seq2onnx.layers.base import Layer, Signal, numbers
 
 if TYPE_CHECKING:
     from torch import Tensor
-    from torch.nn.utils.rnn import PackedSequence
 
     from seq2onnx.exporting.graph import GraphBuilder, Value
     from seq2onnx.layers.base import Arrays, Names, Nodes, Tensors
 
+OutputMode = Literal["sequence", "last"]
 
-def infer(label: str, x: Signal, size: int, output_mode: str) -> Signal:
+
+def infer(layer: Layer, signals: tuple[Signal, ...], size: int, output_mode: OutputMode) -> Signal:
     """`size` features a step, or once a sequence with output_mode "last"."""
+    x = numbers(layer, signals)
     if not x.has_time:
         raise ShapeError(
-            f"{label}: expected x [batch, time, features], got {x}; a layer before it has already dropped "
-            f'the time axis (output_mode="last"?): let that one answer with output_mode="sequence"'
+            f"{layer.label}: expected x [batch, time, features], got {x}; it reads what has no time axis, or has "
+            f'lost it: let the layer before answer with output_mode="sequence"'
         )
     return dataclasses.replace(x, shape=(size,), has_time=output_mode == "sequence")
 
@@ -31,20 +33,6 @@ def infer(label: str, x: Signal, size: int, output_mode: str) -> Signal:
 def at_least_one_step(x: Tensor) -> Tensor:
     """x, or one step of zeros where x has none: torch's recurrent operators refuse a chunk of no steps."""
     return x if x.shape[1] else x.new_zeros(len(x), 1, *x.shape[2:])
-
-
-def pack(x: Tensor, lengths: Tensor) -> PackedSequence:
-    """x packed; a row of no steps as a row of one, which packing would refuse (`keep` undoes it)."""
-    from torch.nn.utils.rnn import pack_padded_sequence
-
-    return pack_padded_sequence(x, lengths.clamp(min=1).cpu(), batch_first=True, enforce_sorted=False)
-
-
-def unpack(packed: PackedSequence, data: Tensor, steps: int) -> Tensor:
-    """The results `data` of a packed run as [batch, steps, features]."""
-    from torch.nn.utils.rnn import pad_packed_sequence
-
-    return pad_packed_sequence(packed._replace(data=data), batch_first=True, total_length=max(steps, 1))[0][:, :steps]
 
 
 def keep(new: Tensors, old: Tensors | None, lengths: Tensor) -> Tensors:
@@ -56,46 +44,72 @@ def keep(new: Tensors, old: Tensors | None, lengths: Tensor) -> Tensors:
     return tuple(torch.where(lengths[:, None] > 0, n, o) for n, o in zip(new, old, strict=True))
 
 
+def at_last_step(sequence: Tensor, lengths: Tensor) -> Tensor:
+    """A sequence [batch, time, features] at each row's last valid step; at the first where it has none."""
+    index = (lengths.long() - 1).clamp(min=0)[:, None, None].expand(-1, 1, sequence.shape[2])
+    return sequence.gather(1, index)[:, 0]
+
+
 def last_step(y: Tensor, lengths: Tensor, start: Tensor) -> Tensor:
     """y [batch, time, features] at each row's last valid step; `start` where it has none."""
     import torch
 
-    if not y.shape[1]:
-        return start
-    index = (lengths.long() - 1).clamp(min=0)[:, None, None].expand(-1, 1, y.shape[2])
-    return torch.where(lengths[:, None] > 0, y.gather(1, index)[:, 0], start)
+    return torch.where(lengths[:, None] > 0, at_last_step(y, lengths), start) if y.shape[1] else start
+
+
+def reverse(x: Tensor, lengths: Tensor) -> Tensor:
+    """Each row's valid steps in reverse; what stands past them stays."""
+    import torch
+
+    step = torch.arange(x.shape[1], device=x.device)
+    index = torch.where(step < lengths[:, None], lengths[:, None] - 1 - step, step)
+    return x.gather(1, index[:, :, None].expand_as(x))
+
+
+def emit_node(
+    graph: GraphBuilder, op: str, x: Value, lengths: str | None, initial: list[str], arrays: Arrays, **attributes: Any
+) -> list[str]:
+    """The results of an LSTM or GRU operator: Y [time, directions, batch, hidden], and the final states.
+
+    `arrays` are W, R and B [directions, …] with the gates in ONNX's order. Time goes before batch, and a
+    step of more dimensions is the flat vector that it is.
+    """
+    flat = graph.flat(x)
+    if op == "GRU" and lengths is None:
+        # A chunk of no steps ends the process in onnxruntime's GRU, unless it is told that there are none.
+        steps, rows = graph.cast(graph.steps(x.name), "int32"), graph.op("Shape", x.name, start=0, end=1)
+        lengths = graph.op("Expand", steps, rows)
+    names = [graph.weight(name, arrays[name]) for name in ("W", "R", "B")]
+    return graph.ops(
+        op,
+        graph.op("Transpose", flat, perm=[1, 0, 2]),
+        *names,
+        lengths or "",
+        *initial,
+        results=3 if op == "LSTM" else 2,
+        hidden_size=arrays["R"].shape[2],
+        **attributes,
+    )
 
 
 def emit(
     graph: GraphBuilder,
     op: str,
-    output_mode: str,
+    output_mode: OutputMode,
     x: Value,
     lengths: str | None,
     states: Names | None,
     arrays: Arrays,
     **attributes: Any,
 ) -> Nodes:
-    """An LSTM or GRU node with `arrays` W, R, B (one direction, gates in ONNX's order), and what it needs.
+    """An LSTM or GRU of one direction, with what it needs to be a layer.
 
-    The operator wants time before batch and states [1, batch, hidden]. Rows of no steps, and chunks of
-    none, come out of onnxruntime's operator with a state of zeros: the old one is put back.
+    Rows of no steps, and chunks of none, come out of onnxruntime's operator with a state of zeros: the
+    old one is put back.
     """
     first = graph.constant(np.array([0]))
     old = [graph.op("Unsqueeze", state, first) for state in states or ()]
-    names = [graph.weight(name, arrays[name][None]) for name in ("W", "R", "B")]
-    sequence = graph.op("Transpose", x.name, perm=[1, 0, 2])
-    results = 3 if op == "LSTM" else 2
-    y, *finals = graph.ops(
-        op,
-        sequence,
-        *names,
-        lengths or "",
-        *old,
-        results=results,
-        hidden_size=arrays["R"].shape[1],
-        **attributes,
-    )
+    y, *finals = emit_node(graph, op, x, lengths, old, arrays, **attributes)
     if states is None:
         finals = [graph.op("Squeeze", state, first) for state in finals]
     elif lengths is None:
@@ -111,6 +125,5 @@ def emit(
     new_states = () if states is None else tuple(finals)
     if output_mode == "last":
         return finals[0], None, new_states
-    # Y is [time, directions, batch, hidden].
     y = graph.op("Transpose", graph.op("Squeeze", y, graph.constant(np.array([1]))), perm=[1, 0, 2])
     return y, lengths, new_states

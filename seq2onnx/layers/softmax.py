@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, ClassVar, final
 
-from seq2onnx.layers.base import Example, Layer, Signal, layer, one
+from seq2onnx.layers.base import Example, Layer, Signal, layer, numbers
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -33,7 +33,7 @@ class Softmax(Layer):
     kind: ClassVar[str] = "softmax"
 
     def infer(self, *signals: Signal) -> Signal:
-        return one(self, signals)
+        return numbers(self, signals)
 
     def forward(self, module: LayerModule, xs: Tensors, lengths: Tensor | None, states: Tensors | None) -> Outputs:
         return xs[0].softmax(-1), lengths, ()
@@ -45,4 +45,4 @@ class Softmax(Layer):
 
     @classmethod
     def examples(cls) -> Sequence[Example]:
-        return [Example(cls(), (Signal((3,)),)), Example(cls(), (Signal((3,), has_time=False),))]
+        return [Example(cls(), (Signal((3,)),)), Example(cls(), (Signal((3,), has_time=False, static=True),))]

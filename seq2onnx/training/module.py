@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from seq2onnx.data import SequenceDataset
 from seq2onnx.errors import DataError, NotStreamable, ShapeError, SpecError, StateError
 from seq2onnx.layers import SequenceInput, Softmax
-from seq2onnx.layers.sequence_input import STATISTICS
+from seq2onnx.layers.normalization import NEEDED
 from seq2onnx.network import Network, NetworkState
 
 Data = Tensor | Mapping[str, Tensor]
@@ -62,9 +62,8 @@ class SequenceModule(nn.Module):
             wants them: new_state is then ()
         """
         entering = self._check_x(x)
-        first = next(iter(entering.values()))
-        lengths = self._check_lengths(lengths, first)
-        carried = self._carried(state, first, return_state)
+        lengths = self._check_lengths(lengths, entering)
+        carried = self._carried(state, len(next(iter(entering.values()))), return_state)
 
         values: dict[str, Tensor] = {}
         steps: dict[str, Tensor | None] = {}
@@ -77,7 +76,7 @@ class SequenceModule(nn.Module):
                 continue
             values[name], steps[name], new = self.layers[name](
                 tuple(values[source] for source in sources) or (entering[name],),
-                timed if sources else lengths,
+                timed if sources else lengths if self.network.signals[name].has_time else None,
                 None if carried is None else carried[name],
             )
             new_states.extend(new)
@@ -105,18 +104,28 @@ class SequenceModule(nn.Module):
         entering = dict(x) if isinstance(x, Mapping) else {names[0]: x}
         if set(entering) != set(names):
             raise ShapeError(f"x: the network has the inputs {names}, got {list(entering)}")
+        sizes: dict[str, list[int]] = {}
         for name, tensor in entering.items():
             signal = self.network.signals[name]
-            if tensor.ndim != 2 + len(signal.shape) or tuple(tensor.shape[2:]) != signal.shape:
+            axes = 1 + signal.has_time
+            if tensor.ndim != axes + len(signal.shape) or tuple(tensor.shape[axes:]) != signal.shape:
+                size = " × ".join(map(str, signal.shape)) or "one token"
                 raise ShapeError(
-                    f"{name}: expected x {signal}, got {list(tensor.shape)}; "
-                    f"the network's input size is {' × '.join(map(str, signal.shape))}"
+                    f"{name}: expected x {signal}, got {list(tensor.shape)}; the network's input size is {size}"
                 )
+            if tensor.is_floating_point() == (signal.dtype == "int64"):
+                raise ShapeError(f"{name}: expected x of type {signal.dtype}, got {tensor.dtype}")
+            sizes[name] = list(tensor.shape[:axes])
             if not tensor.shape[0]:
                 raise ShapeError(f"{name}: expected at least one sequence, got x {list(tensor.shape)}")
+        if len({shape[0] for shape in sizes.values()}) > 1 or len({s[1] for s in sizes.values() if len(s) > 1}) > 1:
+            raise ShapeError(f"x: inputs must have the same rows and steps, got {sizes}")
         return entering
 
-    def _check_lengths(self, lengths: Tensor | None, x: Tensor) -> Tensor:
+    def _check_lengths(self, lengths: Tensor | None, entering: Mapping[str, Tensor]) -> Tensor | None:
+        x = next((tensor for name, tensor in entering.items() if self.network.signals[name].has_time), None)
+        if x is None:
+            return None
         batch, time = x.shape[:2]
         if lengths is None:
             return torch.full((batch,), time, dtype=torch.int32, device=x.device)
@@ -130,16 +139,16 @@ class SequenceModule(nn.Module):
         return lengths.to(x.device)
 
     def _carried(
-        self, state: tuple[Tensor, ...] | None, x: Tensor, return_state: bool
+        self, state: tuple[Tensor, ...] | None, batch: int, return_state: bool
     ) -> dict[str, tuple[Tensor, ...]] | None:
         """The state of each layer, by name; None where none goes in or out."""
         if state is None:
             if not return_state or self._not_streamable:
                 return None
-            state = self.initial_state(len(x))
+            state = self.initial_state(batch)
         elif self._not_streamable:
             raise self._not_streamable
-        expected = [(len(x), *entry.state.shape) for entry in self._states]
+        expected = [(batch, *entry.state.shape) for entry in self._states]
         if [tuple(tensor.shape) for tensor in state] != expected:
             raise StateError(
                 f"state: expected {len(expected)} tensors {[list(s) for s in expected]} "
@@ -170,7 +179,7 @@ def with_statistics(network: Network, data: SequenceDataset) -> Network:
     """The network, its input layer with the statistics that its normalization needs."""
     check_sequences(network, data)
     entry = input_layer(network)
-    needed = STATISTICS[entry.normalization]
+    needed = NEEDED[entry.normalization]
     if not needed or entry.statistics is not None:
         return network
     found = data.statistics()

@@ -234,7 +234,8 @@ def _parameter_groups(module: SequenceModule, l2: float) -> list[dict[str, Any]]
     groups: dict[bool, list[Tensor]] = {True: [], False: []}
     for layer in module.network.layers:
         for name, weight in layer.weights(*module.network.signals_into(layer.label)).items():
-            groups[weight.decay].append(module.layers[layer.label].get_parameter(name))
+            if weight.trainable:
+                groups[weight.decay].append(module.layers[layer.label].get_parameter(name))
     return [{"params": groups[decay], "weight_decay": l2 if decay else 0.0} for decay in (True, False) if groups[decay]]
 
 

@@ -1,0 +1,144 @@
+"""LSTM and GRU over a batch in torch: by torch's fused operators, and a step at a time where they cannot.
+
+Steps run one after another in plain torch: the product with the inputs is made once, for all steps.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Literal
+
+from seq2onnx.layers.recurrent import at_last_step, at_least_one_step
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from seq2onnx.layers.base import Tensors
+
+StateActivation = Literal["tanh", "softsign", "relu"]
+GateActivation = Literal["sigmoid", "hard_sigmoid"]
+
+ONNX_NAMES = {
+    "tanh": "Tanh",
+    "softsign": "Softsign",
+    "relu": "Relu",
+    "sigmoid": "Sigmoid",
+    "hard_sigmoid": "HardSigmoid",
+}
+
+
+def activation(name: str) -> Callable[[Tensor], Tensor]:
+    """The function of that name; hard_sigmoid is clip(0.2 x + 0.5, 0, 1), and not torch's of slope 1/6."""
+    import torch
+
+    functions: dict[str, Callable[[Tensor], Tensor]] = {
+        "tanh": torch.tanh,
+        "softsign": torch.nn.functional.softsign,
+        "relu": torch.relu,
+        "sigmoid": torch.sigmoid,
+        "hard_sigmoid": lambda x: (0.2 * x + 0.5).clamp(0, 1),
+    }
+    return functions[name]
+
+
+def lstm(
+    x: Tensor, lengths: Tensor | None, start: Tensors, weights: Tensors, activations: tuple[str, str], training: bool
+) -> tuple[Tensor, Tensors]:
+    """(h of every step [B, T, H], final (h, c)) of x [B, T, C].
+
+    weights: input [4H, C], recurrent [4H, H], bias [4H], row blocks i f g o; activations: of state and gates.
+    lengths: rows are ragged, and the final states are wanted at each row's last step; None: at the end of x,
+    which costs less.
+    """
+    import torch
+
+    steps, x = x.shape[1], at_least_one_step(x)
+    W, R, b = weights
+    if activations != ("tanh", "sigmoid"):
+        state, gate = activation(activations[0]), activation(activations[1])
+
+        def cell(wx: Tensor, h: Tensor, c: Tensor) -> Tensors:
+            i, f, g, o = torch.addmm(wx, h, R.T).chunk(4, 1)
+            c = gate(f) * c + gate(i) * state(g)
+            return gate(o) * state(c), c
+
+        return _loop(cell, torch.nn.functional.linear(x, W, b), start, lengths, steps)
+    # torch adds two biases; the documented equations have one.
+    arrays = [W, R, b, torch.zeros_like(b)]
+    settings = (True, 1, 0.0, training, False)  # biases, layers, dropout, training, bidirectional
+    initial = [s[None] for s in start]
+    if lengths is None or bool((lengths == x.shape[1]).all()):
+        y, h, c = torch.lstm(x, initial, arrays, *settings, True)
+        return y[:, :steps], (h[0], c[0])
+    # Only the cell state at the last step of ragged rows needs a packed run; it would refuse a row of no steps.
+    from torch.nn.utils.rnn import pack_padded_sequence, pad_packed_sequence
+
+    packed = pack_padded_sequence(x, lengths.clamp(min=1).cpu(), batch_first=True, enforce_sorted=False)
+    initial = [s[:, packed.sorted_indices] for s in initial]
+    data, h, c = torch.lstm(packed.data, packed.batch_sizes, initial, arrays, *settings)
+    y, _ = pad_packed_sequence(packed._replace(data=data), batch_first=True, total_length=x.shape[1])
+    return y[:, :steps], (h[0][packed.unsorted_indices], c[0][packed.unsorted_indices])
+
+
+def gru(
+    x: Tensor, lengths: Tensor | None, start: Tensors, weights: Tensors, activations: tuple[str, str], mode: str
+) -> tuple[Tensor, Tensors]:
+    """(h of every step [B, T, H], final (h,)) of x [B, T, C].
+
+    weights: input [3H, C], recurrent [3H, H], bias [3H], recurrent bias [H] (zeros where the mode has none),
+    row blocks r z n; mode: the reset_gate_mode. The rest as in `lstm`.
+    """
+    import torch
+
+    steps, x = x.shape[1], at_least_one_step(x)
+    W, R, b, bn = weights
+    size = len(bn)
+    if activations == ("tanh", "sigmoid") and mode != "before_multiplication":
+        arrays = [W, R, b, torch.cat([bn.new_zeros(2 * size), bn])]
+        y, h = torch.gru(x, start[0][None], arrays, True, 1, 0.0, False, False, True)
+        final = h[0] if lengths is None else at_last_step(y, lengths)
+        return y[:, :steps], (final,)
+    state, gate = activation(activations[0]), activation(activations[1])
+    gates, candidate = R[: 2 * size].T, R[2 * size :].T
+
+    def cell(wx: Tensor, h: Tensor) -> Tensors:
+        if mode == "before_multiplication":
+            r, z = gate(torch.addmm(wx[:, : 2 * size], h, gates)).chunk(2, 1)
+            n = state(torch.addmm(wx[:, 2 * size :], r * h, candidate))
+        else:
+            rh, zh, nh = (h @ R.T).chunk(3, 1)
+            rx, zx, nx = wx.chunk(3, 1)
+            z = gate(zx + zh)
+            n = state(nx + gate(rx + rh) * (nh + bn))
+        return (n + z * (h - n),)
+
+    return _loop(cell, torch.nn.functional.linear(x, W, b), start, lengths, steps)
+
+
+def _loop(
+    cell: Callable[..., Tensors], wx: Tensor, states: Tensors, lengths: Tensor | None, steps: int
+) -> tuple[Tensor, Tensors]:
+    """A cell over all steps: (h of every step, the states at each row's last step, or at the end)."""
+    import torch
+
+    found: list[Tensors] = []
+    for x in wx.unbind(1):
+        states = cell(x, *states)
+        found.append(states)
+    h = torch.stack([state[0] for state in found], 1)
+    if lengths is not None:
+        every = [h, *(torch.stack([state[i] for state in found], 1) for i in range(1, len(states)))]
+        states = tuple(at_last_step(sequence, lengths) for sequence in every)
+    return h[:, :steps], states
+
+
+def lstm_activations(state: str, gate: str, directions: int = 1) -> dict[str, list[str]]:
+    """The LSTM operator's attribute: for the gates, the candidate and the cell; nothing where all are its defaults."""
+    if (state, gate) == ("tanh", "sigmoid"):
+        return {}
+    return {"activations": [ONNX_NAMES[gate], ONNX_NAMES[state], ONNX_NAMES[state]] * directions}
+
+
+def gru_activations(state: str, gate: str) -> dict[str, list[str]]:
+    """The GRU operator's attribute: for the gates and the candidate; nothing where both are its defaults."""
+    return {} if (state, gate) == ("tanh", "sigmoid") else {"activations": [ONNX_NAMES[gate], ONNX_NAMES[state]]}

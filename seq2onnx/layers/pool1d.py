@@ -1,0 +1,245 @@
+"""Pooling over windows of time, or of the width of each step: MaxPool1d and AvgPool1d."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, ClassVar, final
+
+import numpy as np
+from pydantic import model_validator
+
+from seq2onnx.layers.base import Example, Layer, PositiveInt, Signal, State, layer, one
+from seq2onnx.layers.window import Axis, Padding, Window, check_axis
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from seq2onnx.exporting.graph import GraphBuilder, Value
+    from seq2onnx.layers.base import Arrays, Names, Nodes, Outputs, Tensors, Values
+    from seq2onnx.layers.module import LayerModule
+
+
+@final
+@layer
+class MaxPool1d(Layer):
+    """The largest of a window of steps, channel by channel; padding never is.
+
+        y_t = max_j x_{st − left + j}     j = 0 … k − 1, of the steps that are there
+
+    Shapes (B batch, T time, C channels, W width; float32):
+        x [B, T, C] -> y [B, T', C];   axis="space": x [B, T, C, W] -> y [B, T, C, W'];   T' as in Conv1d
+    State:   buf [B, k − 1, C + 1], the steps before, each marked as real with a 1;
+             with a stride phase [B, 1], with lookahead count [B, 1]
+    Args:    pool_size, stride: k, s, > 0
+             padding: as in Conv1d, less than pool_size on each side
+             axis: "time", or "space", the width of each step of a (C, W) signal
+    ONNX:    MaxPool, around it what lengths and states need
+    Raises:  ShapeError; NotStreamable as Conv1d
+    Example: >>> MaxPool1d(2, stride=2)
+    Source:  ONNX operator MaxPool-12
+    """
+
+    pool_size: PositiveInt
+    stride: PositiveInt = 1
+    padding: Padding = 0
+    axis: Axis = "time"
+
+    kind: ClassVar[str] = "max_pool1d"
+
+    @model_validator(mode="after")
+    def _check(self) -> MaxPool1d:
+        _check_padding(self.pool_size, self.padding)
+        return self
+
+    @property
+    def window(self) -> Window:
+        """Its windows."""
+        return Window(self.pool_size, self.stride, 1, self.padding)
+
+    def infer(self, *signals: Signal) -> Signal:
+        return _infer(self, self.window, self.axis, signals)
+
+    def states(self, *signals: Signal) -> tuple[State, ...]:
+        return self.window.states(self.label, signals[0], signals[0].shape[0] + 1) if self.axis == "time" else ()
+
+    def forward(self, module: LayerModule, xs: Tensors, lengths: Tensor | None, states: Tensors | None) -> Outputs:
+        import torch
+        from torch.nn.functional import max_pool1d, pad
+
+        (x,) = xs
+        if self.axis == "space":
+            padded = pad(x.flatten(0, 1), self.window.width_pads(x.shape[3]), value=-torch.inf)
+            y = max_pool1d(padded, self.pool_size, self.stride)
+            return y.reshape(*x.shape[:2], *y.shape[1:]), lengths, ()
+        assert lengths is not None
+        framed, count, windows, new_states = self.window.frame(_marked(x), lengths, states)
+        # The smallest number and not −∞, which gradients would make NaN of where a window holds nothing else.
+        values = torch.where(framed[:, :, -1:] > 0, framed[:, :, :-1], torch.finfo(x.dtype).min)
+        y = max_pool1d(values.transpose(1, 2), self.pool_size, self.stride).transpose(1, 2)
+        return y[:, :count], windows, new_states
+
+    def emit(
+        self, graph: GraphBuilder, xs: Values, lengths: str | None, states: Names | None, weights: Arrays
+    ) -> Nodes:
+        (x,) = xs
+        settings = {"kernel_shape": [self.pool_size], "strides": [self.stride]}
+        if self.axis == "space":
+            pads = list(self.window.width_pads(x.signal.shape[1]))
+            shape = (x.signal.shape[0], self.window.width(self, x.signal))
+            return graph.per_step(x, lambda y: graph.op("MaxPool", y, pads=pads, **settings), shape), lengths, ()
+        framed, count, windows, new_states = self.window.emit_frame(graph, _emit_marked(graph, x), lengths, states)
+        values, marks = _split_marks(graph, framed)
+        there = graph.op("Greater", marks, graph.constant(np.float32(0)))
+        values = graph.op("Where", there, values, graph.constant(np.finfo(np.float32).min))
+        y = graph.op("MaxPool", graph.op("Transpose", values, perm=[0, 2, 1]), **settings)
+        return graph.first_steps(graph.op("Transpose", y, perm=[0, 2, 1]), count), windows, new_states
+
+    @classmethod
+    def examples(cls) -> Sequence[Example]:
+        signal, image = Signal((2,)), Signal((2, 7))
+        return [
+            Example(cls(3, padding="causal"), (signal,)),
+            Example(cls(2, 2, "causal"), (signal,)),
+            Example(cls(1, 2), (signal,)),
+            Example(cls(3, 2), (signal,)),
+            Example(cls(3, 1, "same"), (signal,)),
+            Example(cls(4, 3, "same"), (signal,)),
+            Example(cls(3, 2, (1, 2)), (signal,)),
+            Example(cls(3, 2, 1, "space"), (image,)),
+        ]
+
+
+@final
+@layer
+class AvgPool1d(Layer):
+    """The mean of a window of steps, channel by channel, of the steps that are there.
+
+        y_t = Σ_j x_{st − left + j} / n     j = 0 … k − 1, n the steps that are there, or k with count_padding
+
+    Shapes (B batch, T time, C channels, W width; float32):
+        x [B, T, C] -> y [B, T', C];   axis="space": x [B, T, C, W] -> y [B, T, C, W'];   T' as in Conv1d
+    State:   buf [B, k − 1, C + 1], the steps before, each marked as real with a 1 (no mark with count_padding);
+             with a stride phase [B, 1], with lookahead count [B, 1]
+    Args:    pool_size, stride: k, s, > 0
+             padding: as in Conv1d, less than pool_size on each side
+             axis: "time", or "space", the width of each step of a (C, W) signal
+             count_padding: padding counts as zeros, as it does in MATLAB
+    ONNX:    AveragePool, around it what lengths and states need
+    Raises:  ShapeError; NotStreamable as Conv1d
+    Example: >>> AvgPool1d(2, stride=2)
+    Source:  ONNX operator AveragePool-11
+    """
+
+    pool_size: PositiveInt
+    stride: PositiveInt = 1
+    padding: Padding = 0
+    axis: Axis = "time"
+    count_padding: bool = False
+
+    kind: ClassVar[str] = "avg_pool1d"
+
+    @model_validator(mode="after")
+    def _check(self) -> AvgPool1d:
+        _check_padding(self.pool_size, self.padding)
+        return self
+
+    @property
+    def window(self) -> Window:
+        """Its windows."""
+        return Window(self.pool_size, self.stride, 1, self.padding)
+
+    def infer(self, *signals: Signal) -> Signal:
+        return _infer(self, self.window, self.axis, signals)
+
+    def states(self, *signals: Signal) -> tuple[State, ...]:
+        channels = signals[0].shape[0] + (not self.count_padding)
+        return self.window.states(self.label, signals[0], channels) if self.axis == "time" else ()
+
+    def forward(self, module: LayerModule, xs: Tensors, lengths: Tensor | None, states: Tensors | None) -> Outputs:
+        import torch
+        from torch.nn.functional import avg_pool1d, pad
+
+        (x,) = xs
+        if self.axis == "space":
+            pads, folded = self.window.width_pads(x.shape[3]), x.flatten(0, 1)
+            y = avg_pool1d(pad(folded, pads), self.pool_size, self.stride)
+            if not self.count_padding:
+                y = y / avg_pool1d(pad(torch.ones_like(folded), pads), self.pool_size, self.stride)
+            return y.reshape(*x.shape[:2], *y.shape[1:]), lengths, ()
+        assert lengths is not None
+        x = x if self.count_padding else _marked(x)
+        framed, count, windows, new_states = self.window.frame(x, lengths, states)
+        y = avg_pool1d(framed.transpose(1, 2), self.pool_size, self.stride).transpose(1, 2)[:, :count]
+        if not self.count_padding:
+            y = y[:, :, :-1] / y[:, :, -1:].clamp(min=1 / self.pool_size)  # the marks: the share that is there
+        return y, windows, new_states
+
+    def emit(
+        self, graph: GraphBuilder, xs: Values, lengths: str | None, states: Names | None, weights: Arrays
+    ) -> Nodes:
+        (x,) = xs
+        settings = {"kernel_shape": [self.pool_size], "strides": [self.stride]}
+        if self.axis == "space":
+            pads = list(self.window.width_pads(x.signal.shape[1]))
+            settings |= {"pads": pads, "count_include_pad": int(self.count_padding)}  # type: ignore[dict-item]
+            shape = (x.signal.shape[0], self.window.width(self, x.signal))
+            return graph.per_step(x, lambda y: graph.op("AveragePool", y, **settings), shape), lengths, ()
+        x = x if self.count_padding else _emit_marked(graph, x)
+        framed, count, windows, new_states = self.window.emit_frame(graph, x, lengths, states)
+        y = graph.op("AveragePool", graph.op("Transpose", framed, perm=[0, 2, 1]), **settings)
+        y = graph.first_steps(graph.op("Transpose", y, perm=[0, 2, 1]), count)
+        if not self.count_padding:
+            y, share = _split_marks(graph, y)
+            least = graph.constant(np.float32(1 / self.pool_size))
+            y = graph.op("Div", y, graph.op("Max", share, least))
+        return y, windows, new_states
+
+    @classmethod
+    def examples(cls) -> Sequence[Example]:
+        signal, image = Signal((2,)), Signal((2, 7))
+        return [
+            Example(cls(3, padding="causal"), (signal,)),
+            Example(cls(2, 2, "causal"), (signal,)),
+            Example(cls(3, 2, "causal", count_padding=True), (signal,)),
+            Example(cls(3, 2), (signal,)),
+            Example(cls(3, 1, "same"), (signal,)),
+            Example(cls(4, 3, "same"), (signal,)),
+            Example(cls(3, 2, (1, 2), count_padding=True), (signal,)),
+            Example(cls(3, 2, 1, "space"), (image,)),
+            Example(cls(3, 3, "same", "space", True), (image,)),
+        ]
+
+
+def _check_padding(pool_size: int, padding: Padding) -> None:
+    pads = (padding, padding) if isinstance(padding, int) else padding
+    if isinstance(pads, tuple) and max(pads) >= pool_size:
+        raise ValueError(f"padding {padding} must be less than pool_size {pool_size}: a window would hold nothing else")
+
+
+def _infer(layer: MaxPool1d | AvgPool1d, window: Window, axis: Axis, signals: tuple[Signal, ...]) -> Signal:
+    x = one(layer, signals)
+    check_axis(layer, x, axis)
+    if axis == "time":
+        return dataclasses.replace(x, clock=window.clock(x.clock))
+    return dataclasses.replace(x, shape=(x.shape[0], window.width(layer, x)))
+
+
+def _marked(x: Tensor) -> Tensor:
+    """x with one more channel of ones: what is not there, padding and buffers at the start, has a zero in it."""
+    import torch
+
+    return torch.cat([x, torch.ones_like(x[:, :, :1])], 2)
+
+
+def _emit_marked(graph: GraphBuilder, x: Value) -> Value:
+    sizes = graph.op("Concat", graph.op("Shape", x.name, start=0, end=2), graph.ints(1), axis=0)
+    ones = graph.op("Expand", graph.constant(np.float32(1)), sizes)
+    marked = graph.op("Concat", x.name, ones, axis=2)
+    return dataclasses.replace(x, name=marked, signal=dataclasses.replace(x.signal, shape=(x.signal.shape[0] + 1,)))
+
+
+def _split_marks(graph: GraphBuilder, x: str) -> tuple[str, str]:
+    """(values, marks) of what `_emit_marked` joined."""
+    values = graph.op("Slice", x, graph.ints(0), graph.ints(-1), graph.ints(2))
+    return values, graph.op("Slice", x, graph.ints(-1), graph.ints(2**31 - 1), graph.ints(2))

@@ -1,0 +1,312 @@
+"""Window: what convolution and pooling over time share, whole, in ragged batches and in chunks.
+
+A layer of this kind is a *frame* and an operation. The frame lays out the steps of every row so that its
+windows begin at 0, stride, 2 · stride …; the operation then knows nothing of padding, lengths and states.
+
+In chunks, one row behaves as this (all states zero at the start):
+
+    def step(x, end):                             # end: the row's last chunk; only with lookahead
+        if end and (count or len(x)): x = x + right padding
+        e = buf + x                               # buf: the d(k−1) steps before x
+        for i in range(len(x)):                   # the window that ends at the i-th new step
+            if skip: skip -= 1; continue          # skip: d(k−1) − left at the start
+            if phase == 0: emit f(e[i], e[i+d], …, e[i+d(k−1)])
+            phase = (phase + 1) % stride
+        buf = the last d(k−1) of e
+
+`count` counts steps up to d(k−1): it says how many are still to be skipped, and whether any were seen.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Annotated, Literal
+
+from pydantic import Field
+
+from seq2onnx.errors import NotStreamable, ShapeError
+from seq2onnx.layers.base import Clock, Layer, Signal, State
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from seq2onnx.exporting.graph import GraphBuilder, Value
+    from seq2onnx.layers.base import Names, Tensors
+
+Steps = Annotated[int, Field(ge=0, strict=True)]
+Padding = Literal["same", "causal"] | Steps | tuple[Steps, Steps]
+Axis = Literal["time", "space"]
+
+
+@dataclasses.dataclass(frozen=True)
+class Window:
+    """k steps, d apart, every s; `pads` are (left, right), None where they depend on the length ("same", s > 1)."""
+
+    kernel: int
+    stride: int
+    dilation: int
+    padding: Padding
+
+    @property
+    def reach(self) -> int:
+        """From the first step of a window to its last: d(k − 1)."""
+        return self.dilation * (self.kernel - 1)
+
+    @property
+    def pads(self) -> tuple[int, int] | None:
+        if self.padding == "same":
+            return None if self.stride > 1 else (self.reach // 2, self.reach - self.reach // 2)
+        if self.padding == "causal":
+            return self.reach, 0
+        return (self.padding, self.padding) if isinstance(self.padding, int) else self.padding
+
+    @property
+    def extra(self) -> int:
+        """Padding less reach: what the length grows by, before the stride."""
+        return 0 if self.pads is None else sum(self.pads) - self.reach
+
+    @property
+    def is_causal(self) -> bool:
+        """No window reads ahead of its step, and the first ends at the first step."""
+        return self.pads == (self.reach, 0)
+
+    def clock(self, clock: Clock) -> Clock:
+        """When the results tick."""
+        ahead = 0 if self.pads is None else max(self.reach - self.pads[0], 0)
+        return clock.after(self.extra, self.stride, ahead)
+
+    def length(self, steps: int) -> int:
+        """How many windows `steps` give."""
+        return Clock().after(self.extra, self.stride, 0).length(steps)
+
+    def width_pads(self, width: int) -> tuple[int, int]:
+        """(left, right) along an axis whose size is known, the width of a step."""
+        if self.pads is not None:
+            return self.pads
+        lack = max((self.length(width) - 1) * self.stride + self.reach + 1 - width, 0)
+        return lack // 2, lack - lack // 2
+
+    def width(self, layer: Layer, signal: Signal) -> int:
+        """The width that comes out of a step [channels, width]; ShapeError where no window fits."""
+        found = self.length(signal.shape[1])
+        if not found:
+            raise ShapeError(
+                f"{layer.label}: a window of {self.reach + 1} does not fit into the width {signal.shape[1]} of x "
+                f"{signal}; use a smaller one, or padding"
+            )
+        return found
+
+    def states(self, label: str, signal: Signal, channels: int) -> tuple[State, ...]:
+        """What a chunk leaves for the next; `channels` of the steps that are kept."""
+        if self.pads is None:
+            raise NotStreamable(
+                f'{label}: where padding="same" with stride {self.stride} begins depends on how long the whole '
+                'sequence is; use padding="causal"'
+            )
+        left, right = self.pads
+        if left > self.reach:
+            raise NotStreamable(
+                f"{label}: its first windows hold padding alone, left padding {left} is more than d(k − 1) = "
+                f'{self.reach}; use padding="causal"'
+            )
+        if not self.is_causal and not signal.clock.lookahead:
+            raise NotStreamable(
+                f"{label}: its windows read {self.reach - left} steps ahead, with {right} of padding at the end; use "
+                'padding="causal", or export with lookahead=True, which answers with a delay'
+            )
+        found = [State("buf", (self.reach, channels))] if self.reach else []
+        if not self.is_causal:
+            found.append(State("count", (1,), "int32"))
+        if self.stride > 1:
+            found.append(State("phase", (1,), "int32"))
+        return tuple(found)
+
+    def frame(self, x: Tensor, lengths: Tensor, states: Tensors | None) -> tuple[Tensor, int, Tensor, Tensors]:
+        """(framed [B, …, C], how many windows count, their number in each row, new states) of x [B, T, C].
+
+        Framed has room for one window at least.
+        """
+        import torch
+
+        time, stride, reach = x.shape[1], self.stride, self.reach
+        if states is not None:
+            return self._frame_chunk(x, lengths, states)
+        count = self.length(time)
+        room = (max(count, 1) - 1) * stride + reach + 1
+        if self.pads is None:
+            windows = (lengths + stride - 1) // stride
+            left = ((windows - 1) * stride + reach + 1 - lengths).clamp(min=0) // 2
+            padded = pad_steps(mask(x, lengths), reach, room)
+            return rows(padded, reach - left, room), count, windows, ()
+        left_pad, right_pad = self.pads
+        if right_pad:
+            x = mask(x, lengths)  # windows reach past the end of a row, where padding is zeros
+        windows = torch.where(
+            lengths > 0, (lengths + self.extra - 1 + stride).clamp(min=0) // stride, torch.zeros_like(lengths)
+        )
+        return pad_steps(x, left_pad, room - left_pad - time), count, windows, ()
+
+    def _frame_chunk(self, x: Tensor, lengths: Tensor, states: Tensors) -> tuple[Tensor, int, Tensor, Tensors]:
+        """A causal chunk."""
+        import torch
+
+        stride, reach, left = self.stride, self.reach, list(states)
+        new: list[Tensor] = []
+        if reach:
+            x_before = x
+            x = torch.cat([left.pop(0), x_before], 1)
+            new.append(rows(x, lengths, reach))
+        count = (x.shape[1] - reach + stride - 1) // stride
+        room = (max(count, 1) - 1) * stride + reach + 1
+        if stride == 1:
+            return pad_steps(x, 0, room - x.shape[1]), count, lengths, tuple(new)
+        phase = left.pop(0)[:, 0]
+        first = (stride - phase) % stride
+        windows = ((lengths - first).clamp(min=0) + stride - 1) // stride
+        new.append(((phase + lengths) % stride).to(torch.int32)[:, None])
+        return rows(pad_steps(x, 0, 1), first, room), count, windows.to(lengths.dtype), tuple(new)
+
+    def emit_frame(
+        self, graph: GraphBuilder, x: Value, lengths: str | None, states: Names | None
+    ) -> tuple[str, str, str | None, Names]:
+        """The same in ONNX: (framed, how many windows count int64 [1], their number in each row, new states)."""
+        if states is not None:
+            return self._emit_chunk(graph, x, lengths, states)
+        stride, reach = self.stride, self.reach
+        steps = graph.steps(x.name)
+        if self.pads is None:
+            assert lengths is not None
+            count = _ceil_div(graph, steps, stride, graph.ints)
+            windows = _ceil_div(graph, lengths, stride, graph.number)
+            # How much of the padding of each row is on the left: half of what its last window lacks.
+            begin = graph.op("Mul", graph.op("Sub", windows, graph.number(1)), graph.number(stride))
+            lack = graph.op("Add", graph.op("Sub", begin, lengths), graph.number(reach + 1))
+            left = graph.op("Div", graph.op("Max", lack, graph.number(0)), graph.number(2))
+            offset = graph.op("Unsqueeze", graph.op("Sub", graph.number(reach), left), graph.ints(1))
+            padded = graph.pad_steps(graph.masked(x, lengths), reach, reach + stride)
+            return graph.rows(padded, offset, self._room(graph, count)), count, windows, ()
+        left_pad, right_pad = self.pads
+        name = graph.masked(x, lengths) if right_pad else x.name
+        framed = graph.pad_steps(name, left_pad, right_pad + max(0, 1 - self.extra))
+        if (self.extra, stride) == (0, 1):
+            return framed, steps, lengths, ()
+        windows = None if lengths is None else self._emit_length(graph, lengths, graph.number)
+        return framed, self._emit_length(graph, steps, graph.ints), windows, ()
+
+    def _emit_chunk(
+        self, graph: GraphBuilder, x: Value, lengths: str | None, states: Names
+    ) -> tuple[str, str, str | None, Names]:
+        assert self.pads is not None
+        stride, reach, (left, right) = self.stride, self.reach, self.pads
+        waiting, new = list(states), []
+        buffer = waiting.pop(0) if reach else None
+        steps = graph.steps(x.name)
+        name = x.name
+        if self.is_causal and stride == 1:
+            if buffer:
+                name = graph.op("Concat", buffer, name, axis=1)
+                new.append(_last(graph, name, lengths, reach))
+            return graph.pad_steps(name, 0, 1), steps, lengths, tuple(new)
+
+        # New steps of each row [batch, 1]: without lengths the same in all, as many rows as a state has.
+        no_more = graph.op("Mul", waiting[-1], graph.number(0))
+        if lengths is None:
+            fresh = graph.op("Add", no_more, graph.cast(steps, "int32"))
+        else:
+            fresh = graph.op("Unsqueeze", lengths, graph.ints(1))
+        skip: str | None = None
+        if not self.is_causal:
+            count = waiting.pop(0)
+            most = graph.number(max(reach, 1))
+            if right and graph.end:
+                seen = graph.op("Min", graph.op("Add", count, fresh), graph.number(1))
+                ends = graph.op("Mul", graph.op("Unsqueeze", graph.end, graph.ints(1)), seen)
+                name = graph.pad_steps(graph.masked(x, lengths), 0, right)
+                fresh = graph.op("Add", fresh, graph.op("Mul", ends, graph.number(right)))
+                steps = graph.op("Add", steps, graph.ints(right))
+            new.append(graph.op("Min", graph.op("Add", count, fresh), most))
+            if left < reach:
+                skip = graph.op("Max", graph.op("Sub", graph.number(reach - left), count), graph.number(0))
+            else:
+                skip = no_more
+        begin, counted = skip, fresh if skip is None else _clamped_sub(graph, fresh, skip)
+        if stride > 1:
+            phase = waiting.pop(0)
+            wait = graph.op("Mod", graph.op("Sub", graph.number(stride), phase), graph.number(stride))
+            begin = wait if skip is None else graph.op("Add", skip, wait)
+            new.append(graph.op("Mod", graph.op("Add", phase, counted), graph.number(stride)))
+            counted = _clamped_sub(graph, fresh, begin)
+        assert begin is not None
+        windows = graph.op("Squeeze", _ceil_div(graph, counted, stride, graph.number), graph.ints(1))
+        if buffer:
+            name = graph.op("Concat", buffer, name, axis=1)
+            new.insert(0, graph.rows(name, fresh, graph.ints(reach)))
+        out = _ceil_div(graph, steps, stride, graph.ints)
+        framed = graph.rows(graph.pad_steps(name, 0, 1), begin, self._room(graph, out))
+        return framed, out, windows, tuple(new)
+
+    def _room(self, graph: GraphBuilder, count: str) -> str:
+        """Steps that `count` windows need, one at least."""
+        some = graph.op("Max", count, graph.ints(1))
+        return graph.op("Add", graph.op("Mul", some, graph.ints(self.stride)), graph.ints(self.reach))
+
+    def _emit_length(self, graph: GraphBuilder, steps: str, make: Callable[[int], str]) -> str:
+        """`length` of int64 [1] or int32 [batch]; ONNX's Div truncates, so it is kept from negative numbers."""
+        grown = graph.op("Max", graph.op("Add", steps, make(self.extra - 1 + self.stride)), make(0))
+        count = graph.op("Div", grown, make(self.stride)) if self.stride > 1 else grown
+        if self.extra > 0:
+            # No steps give no windows, however much padding there is.
+            count = graph.op("Min", count, graph.op("Mul", steps, make(self.extra + 1)))
+        return count
+
+
+def check_axis(layer: Layer, signal: Signal, axis: Axis) -> None:
+    """Raise ShapeError unless the signal has the axis that a layer works along."""
+    expected = "[batch, time, channels]" if axis == "time" else "[batch, time, channels, width]"
+    fits = signal.has_time and len(signal.shape) == 1 if axis == "time" else len(signal.shape) == 2
+    if not fits or signal.dtype != "float32":
+        raise ShapeError(f'{layer.label}: with axis="{axis}" expected {expected}, got {signal}')
+
+
+def mask(x: Tensor, lengths: Tensor) -> Tensor:
+    """x [batch, time, …] with zeros past each row's length."""
+    import torch
+
+    from seq2onnx.layers.module import step_mask
+
+    return torch.where(step_mask(x, lengths), x, 0)
+
+
+def pad_steps(x: Tensor, left: int, right: int) -> Tensor:
+    """x [batch, time, channels] with steps of zeros before and after; `right` negative: with fewer steps."""
+    import torch
+
+    padded = torch.nn.functional.pad(x, (0, 0, left, max(right, 0))) if left or right > 0 else x
+    return padded[:, :right] if right < 0 else padded
+
+
+def rows(x: Tensor, offset: Tensor, count: int) -> Tensor:
+    """`count` steps of x [batch, time, channels], each row from its own offset [batch]."""
+    import torch
+
+    index = offset.long()[:, None] + torch.arange(count, device=x.device)
+    return x.gather(1, index.clamp(max=x.shape[1] - 1)[:, :, None].expand(-1, -1, x.shape[2]))
+
+
+def _last(graph: GraphBuilder, x: str, lengths: str | None, reach: int) -> str:
+    """The last `reach` steps of each row of x, a buffer of `reach` steps and a chunk of `lengths`."""
+    if lengths is None:
+        return graph.op("Slice", x, graph.ints(-reach), graph.ints(2**31 - 1), graph.ints(1))
+    return graph.rows(x, graph.op("Unsqueeze", lengths, graph.ints(1)), graph.ints(reach))
+
+
+def _clamped_sub(graph: GraphBuilder, a: str, b: str) -> str:
+    return graph.op("Max", graph.op("Sub", a, b), graph.number(0))
+
+
+def _ceil_div(graph: GraphBuilder, steps: str, stride: int, make: Callable[[int], str]) -> str:
+    """⌈steps / stride⌉ of numbers that are not negative."""
+    if stride == 1:
+        return steps
+    return graph.op("Div", graph.op("Add", steps, make(stride - 1)), make(stride))
