@@ -19,7 +19,9 @@ def read(properties: Mapping[str, str], path: str | Path) -> dict[str, Any]:
         raise ModelFileError(f"{path}: is an ONNX file without seq2onnx metadata; take one that seq2onnx exported")
     try:
         metadata = json.loads(properties[KEY])
-        version = metadata["format_version"]
+        version = int(metadata["format_version"])
+        for state in metadata.get("states", []):
+            state["in"], state["out"], state["dtype"], list(state["shape"])
     except (ValueError, TypeError, KeyError) as error:
         raise ModelFileError(f"{path}: its seq2onnx metadata is damaged: {error!r}") from None
     if version > FORMAT_VERSION:

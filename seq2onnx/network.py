@@ -5,13 +5,14 @@ from __future__ import annotations
 import dataclasses
 import json
 import math
+from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import yaml
 
-from seq2onnx.errors import NotStreamable, SpecError
+from seq2onnx.errors import NotStreamable, ShapeError, SpecError
 from seq2onnx.files import write_atomically
 from seq2onnx.layers import KINDS, Layer, Signal, State
 
@@ -43,6 +44,10 @@ class Network:
     """
 
     def __init__(self, layers: Sequence[Layer], outputs: Sequence[str] | None = None, name: str | None = None) -> None:
+        if name is not None and not isinstance(name, str):
+            raise SpecError(f"name: must be text, got {name!r}")
+        if isinstance(outputs, str):
+            raise SpecError(f"outputs: expected a list of layer names, got the text {outputs!r}")
         if not layers:
             raise SpecError("layers: a network needs at least one layer, got an empty list")
         for index, layer in enumerate(layers):
@@ -74,7 +79,7 @@ class Network:
         raise SpecError(f"{name!r} is not a layer; the layers are {', '.join(self.reads)}")
 
     def __eq__(self, other: object) -> bool:
-        return isinstance(other, Network) and self.to_dict() == other.to_dict()
+        return isinstance(other, Network) and self.to_dict(True) == other.to_dict(True)
 
     __hash__ = None  # type: ignore[assignment]
 
@@ -143,12 +148,24 @@ class Network:
             return "cannot stream"
         return " ".join(f"{state.kind} {list(state.shape)}" for state in states)
 
-    def to_dict(self) -> dict[str, Any]:
-        """The network as plain data, the form of its YAML and JSON."""
+    def to_dict(self, every_field: bool = False) -> dict[str, Any]:
+        """The network as plain data, the form of its YAML and JSON.
+
+        every_field: also the fields that have their default, and the names that layers get by themselves
+        """
         layers = []
+        counts = Counter[str]()
         for layer in self.layers:
-            fields = {f.name: getattr(layer, f.name) for f in dataclasses.fields(layer) if f.name != "vectors"}
-            layers.append({layer.kind: {key: _plain(v) for key, v in fields.items() if v is not None}})
+            counts[layer.kind] += 1
+            entry: dict[str, Any] = {}
+            for field in dataclasses.fields(layer):
+                value = getattr(layer, field.name)
+                default = f"{layer.kind}_{counts[layer.kind]}" if field.name == "name" else field.default
+                # What weights start from is no part of what the network is.
+                if field.name == "vectors" or value is None or (value == default and not every_field):
+                    continue
+                entry[field.name] = _plain(value)
+            layers.append({layer.kind: entry})
         data: dict[str, Any] = {"name": self.name} if self.name else {}
         data["layers"] = layers
         if self.outputs != (self.layers[-1].label,):
@@ -169,14 +186,14 @@ class Network:
         layers = [_read_layer(entry, f"{prefix}layers[{i}]") for i, entry in enumerate(data["layers"])]
         try:
             return cls(layers, data.get("outputs"), data.get("name"))
-        except SpecError as error:
-            raise SpecError(f"{prefix}{error}") from None
+        except (SpecError, ShapeError) as error:
+            raise type(error)(f"{prefix}{error}") from None
 
     def save(self, path: str | Path) -> None:
         """Write the network to a .yaml, .yml or .json file."""
         path = Path(path)
         if path.suffix == ".json":
-            text = json.dumps(self.to_dict(), indent=2) + "\n"
+            text = json.dumps(self.to_dict(), indent=2, ensure_ascii=False) + "\n"
         elif path.suffix in (".yaml", ".yml"):
             text = yaml.dump(self.to_dict(), Dumper=_Dumper, sort_keys=False, allow_unicode=True, width=100)
         else:
@@ -191,10 +208,26 @@ class Network:
         """
         content = Path(path).read_bytes()
         try:
-            data = yaml.safe_load(content.decode())  # JSON is YAML
-        except (UnicodeDecodeError, yaml.YAMLError) as error:
-            raise SpecError(f"{path}: is not YAML: {error}") from None
+            text = content.decode()
+            data = json.loads(text) if Path(path).suffix == ".json" else yaml.load(text, Loader=_Loader)
+        except (ValueError, yaml.YAMLError) as error:
+            raise SpecError(f"{path}: is not {'JSON' if Path(path).suffix == '.json' else 'YAML'}: {error}") from None
         return cls.from_dict(data, str(path))
+
+
+class _Loader(yaml.SafeLoader):
+    """Plain data alone, and no key twice."""
+
+
+def _mapping(loader: _Loader, node: yaml.MappingNode) -> dict[Any, Any]:
+    keys = [loader.construct_object(key) for key, _ in node.value]
+    for key in keys:
+        if keys.count(key) > 1:
+            raise yaml.constructor.ConstructorError(None, None, f"{key!r} stands there twice", node.start_mark)
+    return dict(zip(keys, (loader.construct_object(value, deep=True) for _, value in node.value), strict=True))
+
+
+_Loader.add_constructor("tag:yaml.org,2002:map", _mapping)
 
 
 class _Dumper(yaml.SafeDumper):
@@ -228,7 +261,7 @@ def _read_layer(entry: Any, where: str) -> Layer:
     if not isinstance(fields, dict):
         raise SpecError(f"{where}.{kind}: expected the layer's fields as a mapping, got {fields!r}")
     try:
-        return KINDS[kind](**fields)
+        return KINDS[kind](**{str(key): value for key, value in fields.items()})
     except SpecError as error:
         label = fields.get("name") or kind
         lines = [line.replace(f"{label}.", f"{where}.{kind}.", 1) for line in str(error).splitlines()]
@@ -238,7 +271,7 @@ def _read_layer(entry: Any, where: str) -> Layer:
 def _named(layers: Sequence[Layer]) -> list[Layer]:
     """The layers, each with a name."""
     taken = {layer.name for layer in layers if layer.name}
-    named, counts = [], dict.fromkeys(KINDS, 0)
+    named, counts = [], Counter[str]()
     for layer in layers:
         counts[layer.kind] += 1
         if not layer.name:
@@ -287,4 +320,9 @@ def _ordered(layers: Sequence[Layer], reads: dict[str, tuple[str, ...]]) -> tupl
         waiting.remove(ready)
         done.add(ready.label)
         order.append(ready)
-    return tuple(order)
+    # What a layer reads is written down where the one before it does not say it: layers may have moved.
+    before = [None, *(layer.label for layer in order)]
+    return tuple(
+        layer if reads[layer.label] in ((), (previous,)) else dataclasses.replace(layer, inputs=reads[layer.label])
+        for layer, previous in zip(order, before, strict=False)
+    )

@@ -11,9 +11,10 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from seq2onnx.errors import SpecError
+from seq2onnx.errors import DataError, ShapeError
 from seq2onnx.runtime import Predictor, load
-from seq2onnx.sequences import Floats, as_sequences, pad
+from seq2onnx.runtime.inputs import Input, Rows, read_rows
+from seq2onnx.sequences import pad
 
 if TYPE_CHECKING:
     from seq2onnx.training import SequenceModule
@@ -23,6 +24,7 @@ Arrays = dict[str, NDArray[Any]]
 # float32 carries 7 digits; sums of a few hundred products lose one or two of them.
 TOLERANCE = 1e-5
 SEQUENCES, LONGEST, WARM_UP = 12, 40, 8
+MOST_FOR_TORCH = 128
 
 
 @dataclasses.dataclass(frozen=True)
@@ -59,14 +61,15 @@ class Report:
     def __str__(self) -> str:
         check = max(len(row.check) for row in self.rows)
         tensor = max(len(row.tensor) for row in self.rows)
-        lines = [f"{'check':<{check}}  {'tensor':<{tensor}}  max abs  max rel  tolerance"]
+        lines = [f"{'check':<{check}}  {'tensor':<{tensor}}  max abs  max rel"]
         lines += [
             f"{row.check:<{check}}  {row.tensor:<{tensor}}  {row.max_abs:7.1e}  {row.max_rel:7.1e}  "
-            f"{row.tolerance:9.0e}  {'ok' if row.ok else 'FAILED'}"
+            f"{'ok' if row.ok else 'FAILED'}"
             for row in self.rows
         ]
         failed = sum(not row.ok for row in self.rows)
-        lines.append(f"{self.path}: {f'{failed} of {len(self.rows)} FAILED' if failed else 'all hold'}")
+        verdict = f"{failed} of {len(self.rows)} FAILED" if failed else "all hold"
+        lines.append(f"{self.path}: {verdict}, at {self.rows[0].tolerance:g} of max(1, largest)")
         return "\n".join(lines)
 
 
@@ -74,48 +77,69 @@ def verify(path: str | Path, module: SequenceModule | None = None, data: Any = N
     """Compare an exported file with the torch module, and with itself run in other ways.
 
     Random sequences of ragged lengths, scaled to the network's normalization, and those of `data`:
-        torch = onnxruntime           from random states that the network can be in, rows of no steps too
+        torch = onnxruntime           whole, or from random states that the network can be in, with a row of
+                                      no steps; the first 128 sequences
         batch = one at a time         `predict` of all against each alone
-        whole = steps, whole = chunks `Stream`, in single steps and in random chunks, empty ones among them
+        whole = steps, whole = chunks `Stream`, in single steps and in random chunks, empty ones among them; the
+                                      first 12 sequences
+    A row holds if its largest error is at most 1e-5 of max(1, largest number of the reference).
     Args:
         path: the file
         module: what was exported; without one it is restored from the file, where torch is installed
-        data: a SequenceDataset or a list of [time, features] arrays, at best real ones
+        data: a SequenceDataset, or what `predict` takes, at best real ones; sequences with NaN are left out
         seed: of what is random
     Returns: a Report: `ok`, and `rows` with check, tensor, max_abs, max_rel, tolerance
-    Raises: ModelFileError, ShapeError, DataError
-    Example: >>> print(verify("vowels.onnx", result.module, test.sequences))
+    Raises: ModelFileError, ShapeError (a module of another network), DataError
+    Example: >>> print(verify("vowels.onnx", result.module, test))
     """
     model, rng = load(path), np.random.default_rng(seed)
     if module is None and importlib.util.find_spec("torch") and importlib.util.find_spec("onnx"):
         from seq2onnx.exporting import restore
 
         module = restore(path)
+    if module is not None:
+        _check_same_network(model, module)
     sources = {"random": random_sequences(model, rng)}
     if data is not None:
-        sources["data"] = as_sequences(getattr(data, "sequences", data), model.features)
+        sources["data"] = _finite(read_rows(data, model.inputs, model.metadata["min_length"]))
     rows: list[Row] = []
     for name, sequences in sources.items():
         if module is not None:
-            rows += _torch(model, module, sequences, rng, f"torch = onnxruntime, {name}")
-        rows += _alone(model, sequences, f"batch = one at a time, {name}")
-        if model.states or model.signature != "sequence":
-            few = sequences[:SEQUENCES]
+            rows += _torch(model, module, _first(sequences, MOST_FOR_TORCH), rng, f"torch = onnxruntime, {name}")
+        whole, alone = _answers(model, sequences), [_answers(model, one) for one in _each(sequences)]
+        joined = {output: np.concatenate([a[output] for a in alone]) for output in whole}
+        rows += compare(f"batch = one at a time, {name}", whole, joined)
+        if model.signature != "sequence":
+            few = _first(sequences, SEQUENCES)
             rows += _streamed(model, few, rng, f"whole = steps, {name}", 1)
             rows += _streamed(model, few, rng, f"whole = chunks, {name}", 6)
     return Report(str(path), rows)
 
 
-def random_sequences(model: Predictor, rng: np.random.Generator) -> list[Floats]:
+def random_sequences(model: Predictor, rng: np.random.Generator) -> Rows:
     """Normal sequences of ragged lengths, where the network normalizes scaled like its training data."""
     least = model.metadata["min_length"]
     lengths = rng.integers(least, least + LONGEST, SEQUENCES)
-    entry = next(iter(model.metadata["network"]["layers"][0].values()))
-    given = {name: np.asarray(values) for name, values in (entry.get("statistics") or {}).items()}
-    center, scale = given.get("mean", 0.0), given.get("std", 1.0)
-    if "min" in given:
-        center, scale = (given["min"] + given["max"]) / 2, (given["max"] - given["min"]) / 2
-    return [(center + scale * rng.normal(size=(n, model.features))).astype(np.float32) for n in lengths]
+    specs = [next(iter(layer.values())) for layer in model.metadata["network"]["layers"]]
+    statistics = {spec["name"]: spec.get("statistics") or {} for spec in specs}
+    return {
+        entry.layer: [_random(entry, int(steps), statistics[entry.layer], rng) for steps in lengths]
+        for entry in model.inputs
+    }
+
+
+def _random(entry: Input, steps: int, statistics: Mapping[str, Any], rng: np.random.Generator) -> NDArray[Any]:
+    shape = (steps, *entry.shape) if entry.has_time else entry.shape
+    if entry.is_tokens:
+        return rng.integers(0, len(entry.words or range(8)) + 2, shape)
+    known = {
+        name: np.asarray(values, float).reshape(-1, *[1] * (len(entry.shape) - 1))
+        for name, values in statistics.items()
+    }
+    center, scale = known.get("mean", 0.0), known.get("std", 1.0)
+    if "min" in known:
+        center, scale = (known["min"] + known["max"]) / 2, (known["max"] - known["min"]) / 2
+    return (center + scale * rng.normal(size=shape)).astype(np.float32)
 
 
 def compare(check: str, found: Mapping[str, Any], reference: Mapping[str, Any]) -> Iterator[Row]:
@@ -130,73 +154,146 @@ def compare(check: str, found: Mapping[str, Any], reference: Mapping[str, Any]) 
         yield Row(check, name, error, error / largest, TOLERANCE)
 
 
-def _torch(
-    model: Predictor, module: SequenceModule, sequences: list[Floats], rng: np.random.Generator, check: str
-) -> list[Row]:
-    """Both on one padded batch, from the states that random sequences leave."""
+def _check_same_network(model: Predictor, module: SequenceModule) -> None:
+    def layers(spec: dict[str, Any]) -> list[dict[str, Any]]:
+        return [
+            {kind: {key: value for key, value in fields.items() if key != "statistics"}}
+            for layer in spec["layers"]
+            for kind, fields in layer.items()
+        ]
+
+    in_file, given = layers(model.metadata["network"]), layers(module.network.to_dict(every_field=True))
+    for a, b in zip(in_file, given, strict=False):
+        if a != _as_json(b):
+            raise ShapeError(f"{model.path}: holds another network than the module: {a} there, {b} here")
+    if len(in_file) != len(given):
+        raise ShapeError(f"{model.path}: holds {len(in_file)} layers, the module has {len(given)}")
+
+
+def _as_json(value: Any) -> Any:
+    if isinstance(value, dict):
+        return {key: _as_json(entry) for key, entry in value.items()}
+    return [_as_json(entry) for entry in value] if isinstance(value, tuple | list) else value
+
+
+def _finite(rows: Rows) -> Rows:
+    good = [all(np.isfinite(array).all() for array in arrays) for arrays in zip(*rows.values(), strict=True)]
+    if not any(good):
+        raise DataError("data: has NaN or infinity in every sequence; there is nothing to compare")
+    return {name: [a for a, ok in zip(arrays, good, strict=True) if ok] for name, arrays in rows.items()}
+
+
+def _first(rows: Rows, count: int) -> Rows:
+    return {name: arrays[:count] for name, arrays in rows.items()}
+
+
+def _each(rows: Rows) -> list[Rows]:
+    return [{name: [arrays[i]] for name, arrays in rows.items()} for i in range(len(next(iter(rows.values()))))]
+
+
+def _answers(model: Predictor, rows: Rows) -> Arrays:
+    """`predict`, all rows after one another: for each output [rows or steps, …]."""
+    found = model.predict(rows)
+    named = found if isinstance(found, dict) else {"y": found}
+    return {
+        name: np.concatenate([np.asarray(row)[None] if _single(model, name) else row for row in rows_])
+        for name, rows_ in named.items()
+    }
+
+
+def _single(model: Predictor, output: str) -> bool:
+    """Whether an output answers once a sequence."""
+    return not model.has_time(output if output == "y" else f"y_{output}")
+
+
+def _torch(model: Predictor, module: SequenceModule, rows: Rows, rng: np.random.Generator, check: str) -> Iterator[Row]:
+    """Both on one padded batch, from the states that a few random steps leave; with lookahead whole rows."""
     import torch
 
+    def tensors(arrays: Rows) -> tuple[Any, torch.Tensor, Arrays, NDArray[np.int32]]:
+        x: Arrays = {}
+        lengths = np.zeros(0, np.int32)
+        for entry in model.inputs:
+            if entry.has_time:
+                x[entry.layer], lengths = pad(arrays[entry.layer])
+            else:
+                x[entry.layer] = np.stack(arrays[entry.layer])
+        moved = {name: torch.from_numpy(array).to(device) for name, array in x.items()}
+        single = next(iter(moved.values())) if len(moved) == 1 else moved
+        return single, torch.from_numpy(lengths).to(device), x, lengths
+
+    timed = [entry.layer for entry in model.inputs if entry.has_time]
+    carries = bool(model.states) and not model.lookahead
+    if not model.takes_lengths:
+        shortest = min(len(array) for array in rows[timed[0]])
+        rows = {name: [a[:shortest] if name in timed else a for a in arrays] for name, arrays in rows.items()}
+    elif carries:  # a row of no steps keeps its state
+        rows = {name: [*arrays, arrays[0][:0] if name in timed else arrays[0]] for name, arrays in rows.items()}
     was_training, device = module.training, next(module.parameters(), torch.zeros(())).device
     module.eval()
     try:
-        sequences = sequences[:128]
-        if not model.takes_lengths:
-            shortest = min(len(sequence) for sequence in sequences)
-            sequences = [sequence[:shortest] for sequence in sequences]
-        elif model.states:
-            sequences = [*sequences, sequences[0][:0]]  # a row of no steps keeps its state
-        x, lengths = pad(sequences)
         with torch.no_grad():
             state = None
-            if model.states:
+            if carries:
                 # A few steps in any order: a state that the network can be in, and is not its start.
-                before, steps = pad([array[rng.permutation(len(array))][:WARM_UP] for array in sequences])
-                _, _, state = module(torch.from_numpy(before).to(device), torch.from_numpy(steps).to(device))
-            y, y_lengths, new_state = module(
-                torch.from_numpy(x).to(device), torch.from_numpy(lengths).to(device), state
-            )
+                before = {
+                    name: [a[rng.permutation(len(a))][:WARM_UP] if name in timed else a for a in arrays]
+                    for name, arrays in rows.items()
+                }
+                x, lengths, _, _ = tensors(before)
+                _, _, state = module(x, lengths)
+            x, lengths, arrays, counts = tensors(rows)
+            y, y_lengths, new_state = module(x, lengths, state, return_state=carries)
     finally:
         module.train(was_training)
-    if isinstance(y, dict):
-        raise SpecError("verify: takes networks of one output")
-    feeds: Arrays = {"x": x}
+    feeds: Arrays = {entry.tensor: arrays[entry.layer] for entry in model.inputs}
     if model.takes_lengths:
-        feeds["lengths"] = lengths
-    feeds.update({info.name: tensor.cpu().numpy() for info, tensor in zip(model.states, state or (), strict=True)})
-    names = ["y", *(info.new_name for info in model.states)]
+        feeds["lengths"] = counts
+    if model.lookahead:
+        feeds["end"] = np.ones(len(counts), np.int32)
+    start = [tensor.cpu().numpy() for tensor in state] if state else [s.zeros(len(counts)) for s in model.states]
+    feeds.update({info.name: array for info, array in zip(model.states, start, strict=True)})
+    names = list(model.shapes)
     found = dict(zip(names, model.session.run(names, feeds), strict=True))
-    reference = dict(zip(names, [y.cpu().numpy(), *(tensor.cpu().numpy() for tensor in new_state)], strict=False))
-    if y_lengths is not None:  # what stands past a row's end is not part of the answer
-        valid = np.arange(x.shape[1]) < lengths[:, None]
-        found["y"], reference["y"] = found["y"][valid], reference["y"][valid]
-    return list(compare(check, found, reference))
+    reference: Arrays = {}
+    for output in model.outputs:
+        layer = output.removeprefix("y_")
+        values = (y[layer] if isinstance(y, dict) else y).cpu().numpy()
+        steps = y_lengths[layer] if isinstance(y_lengths, dict) else y_lengths
+        if steps is not None:  # what stands past a row's end is not part of the answer
+            steps = steps.cpu().numpy()
+            got = found.get(f"{output}_lengths", counts)
+            found[output] = np.concatenate([row[:n] for row, n in zip(found[output], got, strict=True)])
+            values = np.concatenate([row[:n] for row, n in zip(values, steps, strict=True)])
+        reference[output] = values
+    if carries:
+        reference |= {i.new_name: t.cpu().numpy() for i, t in zip(model.states, new_state, strict=True)}
+    return compare(check, found, reference)
 
 
-def _alone(model: Predictor, sequences: list[Floats], check: str) -> list[Row]:
-    whole = model.predict(sequences)
-    alone = [model.predict([sequence])[0] for sequence in sequences]
-    return list(compare(check, {"y": np.concatenate(list(whole))}, {"y": np.concatenate(alone)}))
-
-
-def _streamed(
-    model: Predictor, sequences: list[Floats], rng: np.random.Generator, check: str, longest: int
-) -> list[Row]:
+def _streamed(model: Predictor, rows: Rows, rng: np.random.Generator, check: str, longest: int) -> Iterator[Row]:
     """`Stream` in chunks of up to `longest` steps (1: in single steps) against `predict`."""
-    found = []
-    for sequence in sequences:
-        stream, parts, at = model.stream(), [], 0
-        while at < len(sequence):
-            steps = 1 if longest == 1 else int(rng.integers(0, longest + 1))
-            piece = sequence[at] if longest == 1 else sequence[at : at + steps]
-            answer = stream.step(piece)
-            parts.append(answer if model.answers_per_step and longest > 1 else answer[None])
-            at += steps
-        found.append(np.concatenate(parts) if model.answers_per_step else parts[-1])
-    reference = model.predict(sequences)
-    return list(
-        compare(
-            check,
-            {"y": np.concatenate(found)},
-            {"y": np.concatenate(list(reference)).reshape(-1, model.answer_size)},
-        )
-    )
+    timed = [entry.layer for entry in model.inputs if entry.has_time]
+    found: dict[str, list[NDArray[Any]]] = {name.removeprefix("y_"): [] for name in model.outputs}
+    for one in _each(rows):
+        sequence = {name: arrays[0] for name, arrays in one.items()}
+        steps = len(sequence[timed[0]])
+        stream, at, answers = model.stream(), 0, []
+        while at < steps:
+            size = 1 if longest == 1 else int(rng.integers(0, longest + 1))
+            cut = slice(at, at + size)
+            piece = {name: array[cut] if name in timed else array for name, array in sequence.items()}
+            if longest == 1:
+                piece = {name: array[0] if name in timed else array for name, array in piece.items()}
+            answers.append(stream.step(piece if len(piece) > 1 else next(iter(piece.values()))))
+            at += size
+        if model.lookahead:
+            answers.append(stream.finish())
+        for name, parts in found.items():
+            mine = [answer[name] if isinstance(answer, dict) else answer for answer in answers]
+            if _single(model, name):
+                parts.append(mine[-1][None])
+            else:
+                width = model.shapes[name if name == "y" else f"y_{name}"][2:]
+                parts += [part.reshape(-1, *width) for part in mine]
+    return compare(check, {name: np.concatenate(parts) for name, parts in found.items()}, _answers(model, rows))

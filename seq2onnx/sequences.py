@@ -6,17 +6,20 @@ from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
-from numpy.typing import ArrayLike, NDArray
+from numpy.typing import NDArray
 
 from seq2onnx.errors import DataError, ShapeError
 
-Floats = NDArray[np.float32]
+Array = NDArray[Any]
+Shape = tuple[int, ...]
 
 
-def as_floats(value: ArrayLike, where: str) -> Floats:
+def as_floats(value: Any, where: str) -> NDArray[np.float32]:
     """`value` as float32, or a DataError: real numbers of any width are taken, all else is not."""
-    if isinstance(value, np.ndarray) and value.dtype == np.float32:
+    if type(value) is np.ndarray and value.dtype == np.float32:
         return value
+    if isinstance(value, np.ma.MaskedArray):
+        value = np.ma.filled(value.astype(np.float64), np.nan)  # what is masked is not known
     try:
         array = np.asarray(value)
     except ValueError:
@@ -27,36 +30,52 @@ def as_floats(value: ArrayLike, where: str) -> Floats:
         return array.astype(np.float32)
 
 
-def as_sequence(value: ArrayLike, where: str, features: int | None = None) -> Floats:
-    """`value` as a sequence [time, features] of float32, or an error that says what it is instead."""
-    array = as_floats(value, where)
-    if array.ndim != 2 or (features is not None and array.shape[1] != features):
-        size = "features" if features is None else features
-        remedy = "a sequence is steps by features"
-        if array.ndim == 2 and array.shape[0] == features:
-            remedy = f"the network's input size is {features}; is it features by time? transpose it"
-        elif features is not None:
-            remedy = f"the network's input size is {features}"
-        raise ShapeError(f"{where}: expected [time, {size}], got {list(array.shape)}; {remedy}")
-    return array
+def as_tokens(value: Any, where: str, numbers: dict[str, int] | None) -> NDArray[np.int64]:
+    """`value` as numbers of words, int64; words are looked up in `numbers`, unknown ones get the last + 1."""
+    if isinstance(value, str):
+        raise DataError(f"{where}: expected a list of words or their numbers, got the text {value!r}; split it")
+    array = np.asarray(value)
+    if array.dtype.kind == "U":
+        if numbers is None:
+            raise DataError(f"{where}: expected numbers of words, got words, and the file has no vocabulary")
+        found = [numbers.get(word, len(numbers) + 1) for word in array.ravel().tolist()]
+        return np.array(found, np.int64).reshape(array.shape)
+    if array.dtype.kind not in "iu" and array.size:
+        raise DataError(f"{where}: expected numbers of words, integers, got {array.dtype}")
+    return array.astype(np.int64)
 
 
-def as_sequences(values: Any, features: int | None = None) -> list[Floats]:
-    """A ragged list of sequences, each [time, features]; never empty."""
-    if isinstance(values, np.ndarray) and values.ndim == 2 and values.dtype != object:
+def check_steps(array: Array, where: str, shape: Shape | None, dimensions: int = 1) -> None:
+    """Raise ShapeError unless `array` is [time, *shape]; without a shape, [time] and so many dimensions more."""
+    if array.ndim == 1 + (dimensions if shape is None else len(shape)) and shape in (None, array.shape[1:]):
+        return
+    size = "features" if shape is None else ", ".join(map(str, shape))
+    remedy = "a sequence is steps by features"
+    if shape is not None:
+        wanted = " × ".join(map(str, shape)) or "one token"
+        remedy = f"the network's input size is {wanted}"
+        if len(shape) == 1 and array.ndim == 2 and array.shape[0] == shape[0]:
+            remedy += "; is it features by time? transpose it"
+    expected = "[time]" if shape == () else f"[time, {size}]"
+    raise ShapeError(f"{where}: expected {expected}, got {list(array.shape)}; {remedy}")
+
+
+def as_list(values: Any, dimensions: int = 2) -> list[Any]:
+    """A list of sequences, never empty; each has `dimensions` dimensions, so an array of as many is but one."""
+    if isinstance(values, np.ndarray) and values.ndim == dimensions and values.dtype != object:
         raise ShapeError(
             f"sequences: expected a list of [time, features] arrays, got one array {list(values.shape)}; "
             "put a single sequence into a list: [x]"
         )
     if isinstance(values, str | bytes | dict) or not hasattr(values, "__iter__"):
         raise DataError(f"sequences: expected a list of [time, features] arrays, got {type(values).__name__}")
-    sequences = [as_sequence(value, f"sequence {index}", features) for index, value in enumerate(values)]
-    if not sequences:
+    found = list(values)
+    if not found:
         raise DataError("sequences: expected at least one sequence, got none")
-    return sequences
+    return found
 
 
-def pad(sequences: Sequence[NDArray[Any]]) -> tuple[NDArray[Any], NDArray[np.int32]]:
+def pad(sequences: Sequence[Array]) -> tuple[Array, NDArray[np.int32]]:
     """Sequences [time, …] as one batch [batch, longest, …], zeros on the right, and their lengths [batch]."""
     lengths = np.array([len(sequence) for sequence in sequences], np.int32)
     batch = np.zeros((len(sequences), int(lengths.max()), *sequences[0].shape[1:]), sequences[0].dtype)

@@ -151,8 +151,22 @@ def open_session(model: onnx.ModelProto) -> onnxruntime.InferenceSession:
     return onnxruntime.InferenceSession(model.SerializeToString(), options, ["CPUExecutionProvider"])
 
 
-WORST: dict[str, float] = {}
-"""The largest error that each comparison has seen, relative as the tolerances are."""
+WORST: dict[tuple[str, str], float] = {}
+"""The largest error, relative as the tolerances are, by comparison and kind of layer in the network."""
+
+KINDS_HERE: set[str] = set()
+"""The kinds of layer in the network that is looked at."""
+
+
+def all_of_them(subject: Subject, splits: list[list[int]], folder) -> None:
+    """Every law."""
+    KINDS_HERE.clear()
+    KINDS_HERE.update(layer.kind for layer in subject.network.layers)
+    three_agree(subject)
+    rows_stand_alone(subject)
+    whole_equals_chunks(subject, splits)
+    whole_equals_chunks(subject, splits[:1])
+    survives(subject, folder)
 
 
 def close(found, expected, tolerance, what, kind="") -> None:
@@ -169,7 +183,8 @@ def close(found, expected, tolerance, what, kind="") -> None:
     assert np.shape(found) == np.shape(expected), f"{what}: {np.shape(found)}, expected {np.shape(expected)}"
     error = np.max(np.abs(np.asarray(found, float) - expected), initial=0.0)
     largest = np.max(np.abs(expected), initial=1.0)
-    WORST[kind] = max(WORST.get(kind, 0.0), error / largest)
+    for layer in KINDS_HERE if kind else ():
+        WORST[kind, layer] = max(WORST.get((kind, layer), 0.0), error / largest)
     assert error <= tolerance * largest, f"{what}: differs by {error:.2e}, allowed {tolerance * largest:.2e}"
 
 

@@ -230,7 +230,10 @@ def fully_connected(layer, weights, xs, states):
 
 def conv2d(layer, weights, xs, states):
     W, b, x = weights["weights"], weights["bias"], xs[0]
-    (kh, kw), (sh, sw), (dh, dw) = layer.kernel_size, layer.stride, layer.dilation
+    (kh, kw), (sh, sw), (dh, dw) = (
+        (value, value) if isinstance(value, int) else value
+        for value in (layer.kernel_size, layer.stride, layer.dilation)
+    )
     inputs, outputs = x.shape[1] // layer.groups, layer.filters // layer.groups
     rows = windows(np.arange(x.shape[2]), kh, sh, dh, layer.padding)
     columns = windows(np.arange(x.shape[3]), kw, sw, dw, layer.padding)
@@ -257,7 +260,7 @@ def batch_norm(layer, weights, xs, states):
 
 def layer_norm(layer, weights, xs, states):
     steps = []
-    for x in xs[0]:
+    for x in xs[0].reshape(-1, *weights["scale"].shape):
         centered = x - x.mean()
         normal = centered / math.sqrt((centered**2).mean() + layer.epsilon)
         steps.append(normal * weights["scale"] + weights["offset"])

@@ -136,7 +136,7 @@ def test_stream_refuses_a_step_and_keeps_its_state(folder):
     assert lines[1:5] == [",nan,nan,nan"] * 3 + ['{"label": null, "y": [null, null, null]}']
     assert [lines[0], lines[5]] == clean.splitlines()
     assert [line.split(":")[0] for line in err.splitlines()] == ["line 2", "line 3", "line 4", "line 6"]
-    assert "expected 4 numbers, got [2]" in err
+    assert "expected 4 numbers, got 2" in err
 
 
 def test_inspect_shows_what_a_file_promises(folder):

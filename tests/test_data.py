@@ -116,7 +116,7 @@ def test_a_subset_keeps_the_classes():
 
 def test_japanese_vowels_is_as_documented():
     training, test = s2o.datasets.japanese_vowels()
-    assert (len(training), len(test), training.features) == (270, 370, 12)
+    assert (len(training), len(test), training.sequences[0].shape[1]) == (270, 370, 12)
     assert training.classes == test.classes == [str(n) for n in range(1, 10)]
     assert np.bincount(training.targets).tolist() == [30] * 9
     assert (np.bincount(test.targets).min(), np.bincount(test.targets).max()) == (24, 88)
@@ -144,7 +144,12 @@ def test_japanese_vowels_is_as_documented():
         ((X, ["a", "b"], ["a", "a"]), s2o.DataError, "classes: must differ"),
         ((X, [0.5, 1.5], ["a", "b"]), s2o.DataError, "targets: expected labels"),
         ((X, None, ["a", "b"]), s2o.DataError, "classes: are the labels of targets"),
-        ((X, [np.zeros(3), np.zeros(4)]), s2o.DataError, "targets of sequence 0: .* each of its 2 steps, got 3"),
+        ((X, np.array([[1, 2], [3, 4]])), s2o.DataError, "integers and strings are labels, and one each is expected"),
+        (({},), s2o.DataError, "at least one input"),
+        (({"a": X, "b": X[:1]},), s2o.DataError, "as many for each input, got {'a': 2, 'b': 1}"),
+        (({"a": X, "b": X[::-1]},), s2o.DataError, "sequence 0: expected as many steps in each input, got 2 and 4"),
+        (({"a": [np.zeros(2)] * 2},), s2o.DataError, "one input at least to have time"),
+        (([np.ones((2, 3)), np.ones((3, 2))],), s2o.ShapeError, "is it features by time. transpose it"),
     ],
 )
 def test_wrong_data_is_named(arguments, error, message):
@@ -169,8 +174,12 @@ def test_files_that_are_no_data_are_named(tmp_path):
     with pytest.raises(s2o.DataError, match=r"has no array 'lengths', only \['values'\]"):
         s2o.SequenceDataset.load(path)
     np.savez(path, values=np.ones((3, 2)), lengths=np.array([1, 1]))
-    with pytest.raises(s2o.DataError, match="lengths .2. that add up to 2"):
+    with pytest.raises(s2o.DataError, match="expected lengths .* add up to 3, got int64 .2. that add up to 2"):
         s2o.SequenceDataset.load(path)
+    for lengths in ([3, -1, 1], [], [1.5, 1.5]):
+        np.savez(path, values=np.ones((3, 2)), lengths=np.array(lengths))
+        with pytest.raises(s2o.DataError, match="integers that are not negative and add up to 3"):
+            s2o.SequenceDataset.load(path)
     np.savez(path, values=np.ones((3, 2)), lengths=np.array([1, 2]), targets=np.ones(4))
     with pytest.raises(s2o.DataError, match="each of the 2 sequences or each of the 3 steps, got 4"):
         s2o.SequenceDataset.load(path)
@@ -188,3 +197,39 @@ def test_a_failed_write_leaves_what_was_there(tmp_path, monkeypatch):
         write_atomically(path, b"new")
     assert path.read_bytes() == b"old"
     assert [p.name for p in tmp_path.iterdir()] == ["file"]
+
+
+def test_per_step_targets_survive_npz_however_short_the_sequences_are(tmp_path):
+    for lengths in ([1, 1, 1], [0, 2], [2, 2]):
+        data = s2o.SequenceDataset([np.zeros((n, 3)) for n in lengths], [["a", "b"][:n] for n in lengths], ["a", "b"])
+        assert data.per_step
+        data.save(tmp_path / "data.npz")
+        again = s2o.SequenceDataset.load(tmp_path / "data.npz")
+        assert again.per_step
+        assert [row.tolist() for row in again.targets] == [[0, 1][:n] for n in lengths]
+
+
+def test_several_inputs_are_a_dict():
+    data = s2o.SequenceDataset({"a": X, "b": [np.zeros(5)] * 2, "words": [np.array([1, 2]), np.arange(4)]}, ["x", "y"])
+    assert data.lengths.tolist() == [2, 4]
+    sequence, target = data[1]
+    assert {name: array.shape for name, array in sequence.items()} == {"a": (4, 3), "b": (5,), "words": (4,)}
+    assert target == 1
+    assert len(data.subset([1])) == 1
+    with pytest.raises(s2o.DataError, match="holds one input, this data set has a, b, words"):
+        data.save("data.npz")
+
+
+def test_masked_arrays_are_not_known_where_they_are_masked():
+    masked = np.ma.array(np.ones((2, 3)), mask=[[False] * 3, [False, True, False]])
+    data = s2o.SequenceDataset([masked])
+    with pytest.raises(s2o.DataError, match="sequence 0, step 1: feature 1 is nan"):
+        data.check_finite()
+
+
+def test_image_statistics_are_per_channel():
+    rng = np.random.default_rng(0)
+    images = [rng.normal(size=(n, 3, 2, 4)) * [[[1]], [[2]], [[3]]] for n in (4, 7)]
+    found = s2o.SequenceDataset(images).statistics()
+    every = np.concatenate([image.astype("f") for image in images]).astype(float)
+    np.testing.assert_allclose(found["std"], every.std((0, 2, 3), ddof=1), rtol=1e-9)

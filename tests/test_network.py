@@ -84,8 +84,8 @@ def test_yaml_is_one_line_a_layer(tmp_path):
     assert (tmp_path / "net.yaml").read_text().splitlines()[:4] == [
         "name: small",
         "layers:",
-        "- sequence_input: {name: sequence_input_1, size: 4, normalization: zscore, min_length: 1}",
-        "- lstm: {name: lstm_1, hidden_size: 8, output_mode: last}",
+        "- sequence_input: {size: 4, normalization: zscore}",
+        "- lstm: {hidden_size: 8, output_mode: last}",
     ]
 
 
@@ -212,3 +212,114 @@ def test_a_clock_counts_steps_and_makes_none_of_none():
     padded = Clock(1, 2, ((2, 1),))
     assert [padded.length(n) for n in range(3)] == [0, 3, 4]
     assert Signal((3, 4, 5)).size == 60
+
+
+def test_what_a_layer_reads_survives_reordering(tmp_path):
+    """D reads C because C stands before it; once the layers are in order, B does."""
+    net = s2o.Network(
+        [
+            s2o.SequenceInput(3, "zscore", name="i"),
+            s2o.FullyConnected(4, name="B", inputs=["C"]),
+            s2o.LSTM(4, name="C", inputs=["i"]),
+            s2o.FullyConnected(4, name="D"),
+        ],
+        outputs=["B", "D"],
+    )
+    assert net.reads["D"] == ("C",)
+    net.save(tmp_path / "net.yaml")
+    for other in (s2o.Network.load(tmp_path / "net.yaml"), net.replace({}), s2o.Network.from_dict(net.to_dict(True))):
+        assert other.reads == net.reads
+        assert other == net
+
+
+def test_branches_join_and_what_cannot_join_is_named():
+    entry = s2o.SequenceInput(3)
+    skip = [entry, s2o.Conv1d(3, 3, padding="causal"), s2o.Add(inputs=["conv1d_1", "sequence_input_1"])]
+    assert str(s2o.Network(skip).signals["add_1"]) == "[batch, time, 3]"
+    with pytest.raises(s2o.ShapeError, match=r"add_1: expected signals of one shape, got conv1d_1 .*4\], sequence_in"):
+        s2o.Network([entry, s2o.Conv1d(4, 3, padding="causal"), skip[2]])
+    with pytest.raises(s2o.ShapeError, match="add_1: expected signals with the same steps"):
+        s2o.Network([entry, s2o.Conv1d(3, 3, stride=2, padding="causal"), skip[2]])
+    with pytest.raises(s2o.SpecError, match="add_1: joins two layers or more, it reads 1"):
+        s2o.Network([entry, s2o.Add()])
+    net = s2o.Network([entry, s2o.LSTM(2, "last"), s2o.Concat(inputs=["lstm_1", "sequence_input_1"])])
+    with pytest.raises(s2o.NotStreamable, match="concat_1: joins steps to what is known only at the end"):
+        net.states()
+
+
+@pytest.mark.parametrize(
+    ("layer", "message"),
+    [
+        (s2o.BiLSTM(2), "bilstm_1: its backward half reads from the end .* use an LSTM"),
+        (
+            s2o.Conv1d(2, 3, padding="same"),
+            r'conv1d_1: its windows read 1 steps ahead.*padding="causal", or export with',
+        ),
+        (s2o.Conv1d(2, 3), "conv1d_1: its windows read 2 steps ahead"),
+        (s2o.Conv1d(2, 3, stride=2, padding="same"), "conv1d_1: where .* begins depends on how long the whole"),
+        (s2o.MaxPool1d(3, padding=1), "max_pool1d_1: its windows read 1 steps ahead"),
+        (s2o.Conv1d(2, 2, padding=(2, 0)), "conv1d_1: its first windows hold padding alone"),
+    ],
+)
+def test_layers_that_cannot_stream_say_why_and_what_to_do(layer, message):
+    net = s2o.Network([s2o.SequenceInput(3), layer])
+    assert "cannot stream" in net.summary()
+    with pytest.raises(s2o.NotStreamable, match=message):
+        net.states()
+
+
+@pytest.mark.parametrize(
+    ("layers", "message"),
+    [
+        (
+            [s2o.SequenceInput("tokens"), s2o.LSTM(2)],
+            "lstm_1: expected numbers, got tokens; put a WordEmbedding before",
+        ),
+        ([s2o.SequenceInput(2), s2o.WordEmbedding(2, 5)], "word_embedding_1: expected tokens, got numbers"),
+        ([s2o.SequenceInput(2), s2o.Conv2d(2, 3)], "conv2d_1: expected images"),
+        ([s2o.SequenceInput((2, 4, 4)), s2o.Conv2d(2, 5)], "conv2d_1: its window does not fit into x"),
+        ([s2o.SequenceInput((2, 4)), s2o.Conv1d(2, 5, axis="space")], "a window of 5 does not fit into the width 4"),
+        ([s2o.SequenceInput((2, 4)), s2o.Conv1d(2, 3)], 'conv1d_1: with axis="time" expected'),
+        ([s2o.SequenceInput(3), s2o.Conv1d(2, 3, groups=2)], "groups 2 must divide the channels"),
+        ([s2o.SequenceInput(3), s2o.Rescale([1, 2])], r"rescale_1: scale has 2 numbers, x .* has 3 channels"),
+    ],
+)
+def test_layers_that_do_not_fit_their_signal_say_so(layers, message):
+    with pytest.raises(s2o.ShapeError, match=message):
+        s2o.Network(layers)
+
+
+@pytest.mark.parametrize(
+    ("make", "message"),
+    [
+        (lambda: s2o.MaxPool1d(2, padding=2), "padding 2 must be less than pool_size 2"),
+        (lambda: s2o.Conv1d(3, 3, groups=2), "groups 2 must divide the filters 3"),
+        (lambda: s2o.WordEmbedding(2, ["a", "a"]), "words of a vocabulary must differ"),
+        (lambda: s2o.WordEmbedding(2, 3, vectors=np.zeros((3, 3))), r"vectors must be \(3, 2\) or \(5, 2\)"),
+        (lambda: s2o.SequenceInput("tokens", "zscore"), "they have no normalization"),
+        (
+            lambda: s2o.SequenceInput(1, "zscore", statistics={"mean": [0], "std": [-1]}),
+            "a spread must not be negative",
+        ),
+        (lambda: s2o.LSTM(2, name="a_lengths"), "must not end in _lengths"),
+        (lambda: s2o.Network([s2o.SequenceInput(2)], name=2024), "name: must be text, got 2024"),
+        (lambda: s2o.Network([s2o.SequenceInput(2)], "foo"), "outputs: expected a list of layer names"),
+    ],
+)
+def test_options_that_cannot_be_are_refused(make, message):
+    with pytest.raises(s2o.SpecError, match=message):
+        make()
+
+
+def test_names_that_torch_has_itself_are_names_too():
+    net = s2o.Network([s2o.SequenceInput(2, name="values"), s2o.LSTM(2, name="forward"), s2o.Softmax(name="train")])
+    module = s2o.build(net)
+    assert module.layers["forward"]["bias"].shape == (8,)
+    assert "layers.forward.bias" in module.state_dict()
+
+
+@pytest.mark.parametrize("text", ["layers:\n- lstm: {1: 2}", "layers: []\nlayers: []"])
+def test_odd_yaml_is_refused_with_its_place(tmp_path, text):
+    (tmp_path / "net.yaml").write_text(text)
+    with pytest.raises(s2o.SpecError, match=r"net.yaml: "):
+        s2o.Network.load(tmp_path / "net.yaml")

@@ -223,9 +223,13 @@ def test_what_cannot_be_run_is_said(model_file, call, error, message):
     [
         (lambda state: {}, "expected a dict with the states .*, got \\[\\]"),
         (lambda state: list(state.values()), "expected a dict .* got list"),
-        (lambda state: state | {"state_00_lstm_1_h": np.zeros((1, 9))}, r"float32 \[1, 8\], got float64 \[1, 9\]"),
+        (
+            lambda state: state | {"state_00_lstm_1_h": np.zeros((1, 9))},
+            r"expected float32 \[1, 8\], got float32 \[1, 9\]",
+        ),
         (lambda state: state | {"state_00_lstm_1_h": np.zeros((1, 8), int)}, "expected float32 .* got int64"),
         (lambda state: state | {"state_01_lstm_1_c": np.full((1, 8), np.nan)}, "state_01_lstm_1_c: has NaN"),
+        (lambda state: state | {"state_01_lstm_1_c": np.full((1, 8), 1e300)}, "state_01_lstm_1_c: has NaN"),
     ],
 )
 def test_a_wrong_state_is_refused_whole(model_file, change, message):

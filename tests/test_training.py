@@ -254,7 +254,13 @@ def fixed(targets, classes=None):
             "targets of sequence 7: are not all finite",
         ),
         (small_network(), fixed(None), {}, s2o.DataError, "the data set has none"),
-        (small_network(), fixed([0.5] * 12), {}, s2o.DataError, "needs labels as targets, got numbers"),
+        (
+            small_network(),
+            fixed([0.5] * 12),
+            {"loss": "crossentropy"},
+            s2o.DataError,
+            "needs labels as targets, got numbers",
+        ),
         (small_network(), random_data(), {"loss": "mse"}, s2o.DataError, "needs numbers as targets, got labels"),
         (small_network(), random_data(), {"loss": "hinge"}, s2o.SpecError, "loss: must be one of crossentropy, mse"),
         (
@@ -290,7 +296,7 @@ def fixed(targets, classes=None):
             random_data(),
             {},
             s2o.ShapeError,
-            r"data: expected \[time, 5\] sequences, got \[time, 4\]; the input size of sequence_input_1 is 5",
+            r"data: expected \[time, 5\], got \[time, 4\]; the input size of sequence_input_1 is 5",
         ),
         (
             s2o.Network([s2o.SequenceInput(4, min_length=5), s2o.LSTM(3, "last"), s2o.Softmax()]),
@@ -340,3 +346,126 @@ def test_wrong_options_are_named(given, message):
 def test_a_module_says_what_it_cannot_take(data, call, error, message):
     with pytest.raises(error, match=message):
         call(built(small_network(), data))
+
+
+def test_validation_changes_nothing_and_is_numbered_like_the_training_data():
+    """Dropout draws from torch's generator, which looking at validation data must leave alone."""
+    training = random_data(20)
+    validation = random_data(10, seed=1)
+    other = s2o.SequenceDataset(validation.sequences, validation.labels, CLASSES[::-1])
+    without = s2o.train(small_network(), training, options=options()).module.state_dict()
+    for data in (validation, other):
+        result = s2o.train(small_network(), training, data, options=options())
+        assert all(torch.equal(w, without[name]) for name, w in result.module.state_dict().items())
+        module = result.module
+        right = [
+            module(torch.from_numpy(x)[None])[0].argmax().item() == t
+            for x, t in zip(validation.sequences, validation.targets, strict=True)
+        ]
+        assert result.history[-1]["validation_accuracy"] == pytest.approx(np.mean(right))
+
+
+def test_dropout_works_while_training_alone():
+    module = s2o.build(s2o.Network([s2o.SequenceInput(1000), s2o.Dropout(0.25)]))
+    x = torch.ones(1, 20, 1000)
+    y = module.train()(x)[0]
+    assert y.unique().tolist() == pytest.approx([0, 1 / 0.75])
+    assert (y == 0).float().mean().item() == pytest.approx(0.25, abs=0.02)
+    assert torch.equal(module.eval()(x)[0], x)
+
+
+def test_the_seed_decides_the_order():
+    def first_loss(seed):
+        module = built(small_network(), random_data(20))
+        history = s2o.train(module, random_data(20), options=options(seed=seed, epochs=1, l2=0)).module.state_dict()
+        return history["layers.lstm_1.bias"]
+
+    assert torch.equal(first_loss(1), first_loss(1))
+    assert not torch.equal(first_loss(1), first_loss(2))
+
+
+def test_training_a_built_module_computes_statistics_that_are_missing():
+    data = random_data(20)
+    trained = s2o.train(s2o.build(small_network()), data, options=options(epochs=1)).module
+    np.testing.assert_allclose(trained.network.layers[0].statistics["mean"], data.statistics()["mean"])
+    assert trained.layers["sequence_input_1"].layer == trained.network.layers[0]
+    again = s2o.train(trained, random_data(20, seed=9), options=options(epochs=1)).module
+    assert again.network == trained.network
+
+
+def test_numbers_as_targets_are_trained_with_mse_unless_said_otherwise():
+    net = s2o.Network([s2o.SequenceInput(4), s2o.LSTM(3, "last"), s2o.FullyConnected(1)])
+    assert "accuracy" not in s2o.train(net, fixed([0.5] * 12), options=options(epochs=1)).history[0]
+
+
+@pytest.mark.parametrize(
+    "loss", [lambda y, target: (y[:, 0] - target).abs().mean(), lambda y, target: (y - target).abs()]
+)
+def test_a_loss_that_is_not_one_number_a_row_is_refused(loss):
+    net = s2o.Network([s2o.SequenceInput(4), s2o.LSTM(3, "last"), s2o.FullyConnected(1)])
+    with pytest.raises(s2o.ShapeError, match="loss: expected one number for each of 4 rows or steps"):
+        s2o.train(net, fixed([0.5] * 12), loss=loss, options=options(epochs=1))
+
+
+def test_several_inputs_are_trained_by_name():
+    rng = np.random.default_rng(0)
+    sequences = [rng.normal(size=(n, 2)) for n in rng.integers(3, 9, 40)]
+    features = [rng.normal(5, 3, 1) for _ in sequences]
+    targets = np.array([v[0] for v in features])
+    net = s2o.Network(
+        [
+            s2o.SequenceInput(2, "zscore", name="sensor"),
+            s2o.LSTM(4, "last"),
+            s2o.FeatureInput(1, "zscore", name="machine"),
+            s2o.Concat(inputs=["lstm_1", "machine"]),
+            s2o.FullyConnected(1),
+        ]
+    )
+    data = s2o.SequenceDataset({"sensor": sequences, "machine": features}, targets)
+    result = s2o.train(net, data, options=options(epochs=60, learning_rate=0.05, batch_size=20))
+    assert result.history[-1]["loss"] < 0.2 * np.var(targets)
+    assert result.module.network["machine"].statistics["mean"] == pytest.approx([np.mean(features)])
+    with pytest.raises(s2o.DataError, match="expected a dict with sequences for each of sensor, machine"):
+        s2o.train(net, s2o.SequenceDataset(sequences, targets), options=options())
+
+
+def test_targets_for_each_step_follow_a_stride():
+    net = s2o.Network([s2o.SequenceInput(4), s2o.Conv1d(3, 3, stride=2, padding="causal"), s2o.Softmax()])
+    sequences = random_data().sequences
+    labels = [np.array(CLASSES)[np.zeros(-(-len(x) // 2), int)] for x in sequences]
+    data = s2o.SequenceDataset(sequences, labels, CLASSES)
+    assert s2o.train(net, data, options=options(epochs=1)).history[0]["accuracy"] >= 0
+    with pytest.raises(s2o.DataError, match=r"targets of sequence 0: expected one for each of the \d+ steps"):
+        s2o.train(net, random_data(per_step=True), options=options())
+
+
+def test_batch_norm_learns_from_valid_steps_alone():
+    data = random_data(30)
+    net = s2o.Network([s2o.SequenceInput(4), s2o.BatchNorm(momentum=1.0), s2o.LSTM(3, "last"), s2o.Softmax()])
+    module = s2o.build(net)
+    x = torch.full((30, 20, 4), torch.nan)
+    for row, sequence in zip(x, data.sequences, strict=True):
+        row[: len(sequence)] = torch.from_numpy(sequence)
+    module.train()(x, torch.from_numpy(data.lengths), return_state=False)
+    found, expected = module.layers["batch_norm_1"], data.statistics()
+    np.testing.assert_allclose(found["mean"].numpy(), expected["mean"], rtol=1e-5)
+    np.testing.assert_allclose(found["variance"].sqrt().numpy(), expected["std"], rtol=1e-5)
+
+
+def test_frozen_words_stay_and_others_learn():
+    vectors = np.arange(8.0).reshape(4, 2)
+    for frozen in (True, False):
+        net = s2o.Network(
+            [
+                s2o.SequenceInput("tokens"),
+                s2o.WordEmbedding(2, ["a", "b", "c", "d"], frozen, vectors),
+                s2o.LSTM(3, "last"),
+                s2o.Softmax(),
+            ]
+        )
+        data = s2o.SequenceDataset([np.array([1, 2]), np.array([3, 9, 4])] * 3, ["x", "y"] * 3, ["x", "y", "z"])
+        start = s2o.build(net).layers["word_embedding_1"]["vectors"].detach().clone()
+        np.testing.assert_array_equal(start[1:5], vectors)
+        assert (start[0] == 0).all()
+        end = s2o.train(s2o.build(net), data, options=options(epochs=1)).module.layers["word_embedding_1"]["vectors"]
+        assert torch.equal(end[1:5], start[1:5]) == frozen

@@ -74,7 +74,7 @@ class Leaky(Layer):
 
 
 def leaky(layer, weights, xs, states):
-    (h,) = states
+    (h,) = states or (np.zeros(xs[0].shape[1]),)
     found = []
     for x in xs[0]:
         h = layer.keep * h + weights["gain"] * x

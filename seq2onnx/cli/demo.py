@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from seq2onnx import Network
 
 # Chosen, and the dropout, by cross-validation within the training set: tools/choose_demo_options.py
-OPTIONS = {"epochs": 30, "batch_size": 27, "learning_rate": 5e-3}
+OPTIONS = {"epochs": 30, "batch_size": 27, "learning_rate": 5e-3, "threads": 1}
 
 
 def network() -> Network:
@@ -60,10 +60,10 @@ def demo(
     say(f"\n{report}\n", quiet)
 
     model = s2o.load(path)
-    accuracy = float(np.mean(model.classify(test.sequences) == test.labels))
+    accuracy = float(np.mean(model.classify(test) == test.labels))
     index = longest_correct(model, test)
     stream = model.stream()
-    scores = np.stack([stream.step(x) for x in test.sequences[index]])
+    scores = np.stack([stream.step(x) for x in test[index][0]])
     say(firming_up(scores, training.classes or [], index), quiet)
     _pictures(out, result.history, scores, training.classes, index, str(test.labels[index]))
 
@@ -85,7 +85,7 @@ def longest_correct(model: Any, test: Any) -> int:
     """The longest test utterance that is classified right: the one to watch."""
     import numpy as np
 
-    correct = model.classify(test.sequences) == test.labels
+    correct = model.classify(test) == test.labels
     return int(np.argmax(np.where(correct, test.lengths, 0)))
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import io
+import math
 import sys
 from pathlib import Path
 from typing import Annotated, Any
@@ -34,17 +35,26 @@ def predict(
     if out is not None and out.suffix not in (".csv", ".npz"):
         raise SpecError(f"{out}: results are written as .csv or .npz, got {out.suffix!r}")
     model = load(file)
-    scores = model.predict(read_data(data).sequences, batch_size=batch_size)
+    if len(model.outputs) > 1:
+        raise SpecError(
+            f"{file}: answers with several outputs, {', '.join(model.outputs)}; use model.predict for those"
+        )
+    scores = model.predict(read_data(data), batch_size=batch_size)
     labels = scores_to_labels(scores, model.classes) if model.classes else None
     if out is not None and out.suffix == ".npz":
         content = _npz(scores, labels)
     else:
-        content = _csv(scores, labels, model.classes or [f"y{k}" for k in range(model.answer_size)])
+        content = _csv(scores, labels, model.classes or _columns(model.shapes["y"]))
     if out is None:
         sys.stdout.write(content.decode())
     else:
         write_atomically(out, content)
         say(f"{out}: {len(scores):,} sequences", quiet)
+
+
+def _columns(shape: list[int | str]) -> list[str]:
+    """Names for numbers that are no scores of classes."""
+    return [f"y{k}" for k in range(math.prod(size for size in shape if isinstance(size, int)))]
 
 
 def _csv(scores: Any, labels: Any, names: list[Any]) -> bytes:
@@ -53,7 +63,7 @@ def _csv(scores: Any, labels: Any, names: list[Any]) -> bytes:
     per_step = isinstance(scores, list)
     writer.writerow(["index", *["step"] * per_step, *["label"] * (labels is not None), *names])
     for index, answer in enumerate(scores):
-        for step, row in enumerate(np.atleast_2d(answer)):
+        for step, row in enumerate(answer.reshape(len(answer) if per_step else 1, -1)):
             label = [] if labels is None else [np.atleast_1d(labels[index])[step]]
             writer.writerow([index, *[step] * per_step, *label, *(f"{score:.7g}" for score in row)])
     return table.getvalue().encode()

@@ -54,7 +54,12 @@ def parse_settings(settings: list[str]) -> dict[str, Any]:
         if not equals:
             raise SpecError(f"--set: expected OPTION=VALUE such as epochs=20, got {setting!r}")
         try:
-            options[name] = float(value) if "e" in value.lower() else yaml.safe_load(value)
+            options[name] = float(value)  # YAML 1.1 takes 5e-3 for text
+            options[name] = int(value)
         except ValueError:
-            options[name] = yaml.safe_load(value)
+            pass
+        try:
+            options.setdefault(name, yaml.safe_load(value))
+        except yaml.YAMLError as error:
+            raise SpecError(f"--set {name}: {value!r} is no value: {error}") from None
     return options

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import io
 import zipfile
-from collections.abc import Sequence
+import zlib
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -13,40 +14,55 @@ from numpy.typing import NDArray
 
 from seq2onnx.errors import DataError, ShapeError
 from seq2onnx.files import write_atomically
-from seq2onnx.sequences import as_sequences
+from seq2onnx.sequences import as_floats, as_list
 
 Label = str | int
+Array = NDArray[Any]
 
 
 class SequenceDataset:
     """A ragged list of sequences, with or without targets.
 
     Args:
-        sequences: a list of [time, features] arrays; the times differ, the features do not
-        targets: one for each sequence (labels, numbers, or vectors of numbers [sequences, k]),
-            or one for each step: a list of [time] or [time, k] arrays
-        classes: the labels in the order of the scores; else sorted from the targets, where those are
-            strings or integers
-    Attributes: sequences, targets (labels as class numbers), classes (None for numbers), per_step
-        (targets are one a step), lengths [sequences]
+        sequences: a list of [time, features] arrays; the times differ, the features do not. Images are
+            [time, channels, height, width], tokens [time] integers. For several inputs a dict of such lists by
+            input layer; there a float vector [size] for each sequence is what a FeatureInput takes.
+        targets: one for each sequence (labels, numbers, or vectors of numbers [sequences, k]), or a list of
+            [time] or [time, k] arrays, one for each step that the network answers. Integers and strings are
+            labels, floats are numbers.
+        classes: the labels in the order of the scores; else sorted from the targets, where those are labels
+    Attributes: sequences, as given; parts, the same as a dict (without names the key is ""); targets (labels
+        as class numbers); classes (None for numbers); per_step (targets are one a step); lengths [sequences]
     Raises: DataError, ShapeError, naming the sequence
     Example: >>> SequenceDataset([np.zeros((20, 12)), np.zeros((26, 12))], ["yes", "no"])
     """
 
     def __init__(self, sequences: Any, targets: Any = None, classes: Sequence[Label] | None = None) -> None:
-        self.sequences = as_sequences(sequences)
-        features = self.sequences[0].shape[1]
-        for index, sequence in enumerate(self.sequences):
-            if sequence.shape[1] != features:
-                raise ShapeError(
-                    f"sequence {index}: expected [time, {features}] like sequence 0, got {list(sequence.shape)}"
-                )
-        self.lengths = np.array([len(sequence) for sequence in self.sequences], np.int32)
+        named = sequences if isinstance(sequences, Mapping) else {"": sequences}
+        if not named:
+            raise DataError("sequences: expected data for at least one input, got an empty dict")
+        self.parts: dict[str, list[Array]] = {name: _read_part(values, name) for name, values in named.items()}
+        counts = {name: len(part) for name, part in self.parts.items()}
+        if len(set(counts.values())) > 1:
+            raise DataError(f"sequences: expected as many for each input, got {counts}")
+        timed = [part for part in self.parts.values() if _has_time(part[0])]
+        if not timed:
+            raise DataError("sequences: expected one input at least to have time, got float vectors alone")
+        self.lengths = np.array([len(sequence) for sequence in timed[0]], np.int32)
+        for part in timed:
+            for index, sequence in enumerate(part):
+                if len(sequence) != self.lengths[index]:
+                    raise DataError(
+                        f"sequence {index}: expected as many steps in each input, "
+                        f"got {self.lengths[index]} and {len(sequence)}"
+                    )
         self.per_step = False
         self.classes: list[Label] | None = None
-        self.targets: list[NDArray[Any]] | NDArray[Any] | None = None
+        self.targets: list[Array] | Array | None = None
         if targets is not None:
-            self._read_targets(targets, None if classes is None else [np.asarray(c).item() for c in classes])
+            if classes is not None:
+                classes = [np.asarray(label).item() for label in classes]
+            self._read_targets(targets, classes)
         elif classes is not None:
             raise DataError("classes: are the labels of targets, and there are no targets")
 
@@ -59,138 +75,200 @@ class SequenceDataset:
         ragged = len(set(sizes)) > 1 or sizes == self.lengths.tolist()
         self.per_step = rows[0].ndim > 0 and not isinstance(targets, np.ndarray) and ragged
         if self.per_step:
-            for index, (size, length) in enumerate(zip(sizes, self.lengths, strict=True)):
-                if size != length:
-                    raise DataError(
-                        f"targets of sequence {index}: expected one for each of its {length} steps, got {size}"
-                    )
-            flat = np.concatenate(rows)
+            # An empty list is float64 to numpy, and must not make numbers of labels.
+            flat = np.concatenate([row for row in rows if row.size] or rows)
         else:
             flat = np.stack(rows)
-        if (flat.dtype.kind in "iub" and flat.ndim == 1) or flat.dtype.kind == "U":
-            flat, self.classes = _numbered(flat, classes, [] if not self.per_step else self.lengths)
+        if flat.dtype.kind in "iubU":
+            if flat.ndim > 1:
+                raise DataError(
+                    f"targets: integers and strings are labels, and one each is expected, got {list(flat.shape)}; give "
+                    "numbers as floats, labels for each step as a list of arrays"
+                )
+            flat, self.classes = _numbered(flat, classes, sizes if self.per_step else [1] * len(self))
         elif flat.dtype.kind == "f" and classes is None:
             flat = flat.astype(np.float32)
         else:
             raise DataError(
-                f"targets: expected labels (strings or integers), or numbers without classes, got {flat.dtype}"
+                f"targets: expected labels, strings or integers, or without classes numbers, got {flat.dtype}"
             )
-        self.targets = np.split(flat, np.cumsum(self.lengths)[:-1]) if self.per_step else flat
+        self.targets = np.split(flat, np.cumsum(sizes)[:-1]) if self.per_step else flat
+
+    @property
+    def sequences(self) -> list[Array] | dict[str, list[Array]]:
+        """As they were given: a list, or for several inputs a dict of lists."""
+        return self.parts[""] if list(self.parts) == [""] else self.parts
 
     def __len__(self) -> int:
-        return len(self.sequences)
+        return len(next(iter(self.parts.values())))
 
-    def __getitem__(self, index: int) -> tuple[NDArray[np.float32], Any]:
-        """The sequence, and its target (None without targets)."""
-        return self.sequences[index], None if self.targets is None else self.targets[index]
+    def __getitem__(self, index: int) -> tuple[Any, Any]:
+        """The sequence, for several inputs a dict, and its target (None without targets)."""
+        parts = {name: part[index] for name, part in self.parts.items()}
+        return parts.get("", parts), None if self.targets is None else self.targets[index]
 
     def __repr__(self) -> str:
         classes = "" if self.classes is None else f", {len(self.classes)} classes"
         low, high = self.lengths.min(), self.lengths.max()
-        return f"SequenceDataset({len(self)} sequences, {low} to {high} steps, {self.features} features{classes})"
+        shapes = ", ".join(f"{name} {_step(part[0])}".strip() for name, part in self.parts.items())
+        return f"SequenceDataset({len(self)} sequences, {low} to {high} steps of {shapes}{classes})"
 
     @property
-    def features(self) -> int:
-        """Numbers in a step."""
-        return int(self.sequences[0].shape[1])
-
-    @property
-    def labels(self) -> NDArray[Any]:
-        """The targets as they were given: the label of each sequence."""
-        if self.classes is None or self.per_step:
-            raise DataError("labels: this data set has no label for each sequence")
-        return np.array(self.classes)[self.targets]
+    def labels(self) -> Any:
+        """The labels of the targets: an array [sequences], or one label a step a list of arrays."""
+        if self.classes is None or self.targets is None:
+            raise DataError("labels: this data set has no labels as targets")
+        names = np.array(self.classes)
+        return [names[row] for row in self.targets] if self.per_step else names[np.asarray(self.targets)]
 
     def subset(self, indices: Any) -> SequenceDataset:
-        """The sequences at `indices`, with the same classes."""
+        """The sequences at `indices` (numbers, booleans or a slice), with the same classes."""
         chosen = np.arange(len(self))[indices]
-        made = object.__new__(SequenceDataset)
-        made.sequences = [self.sequences[i] for i in chosen]
-        made.lengths, made.per_step, made.classes = self.lengths[chosen], self.per_step, self.classes
-        made.targets = None if self.targets is None else [self.targets[i] for i in chosen]
-        if isinstance(self.targets, np.ndarray):
-            made.targets = self.targets[chosen]
-        if not made.sequences:
+        if not len(chosen):
             raise DataError("subset: expected at least one index, got none")
+        made = object.__new__(SequenceDataset)
+        made.parts = {name: [part[i] for i in chosen] for name, part in self.parts.items()}
+        made.lengths, made.per_step, made.classes = self.lengths[chosen], self.per_step, self.classes
+        made.targets = self.targets
+        if self.targets is not None:
+            made.targets = [self.targets[i] for i in chosen] if self.per_step else np.asarray(self.targets)[chosen]
         return made
 
     def with_classes(self, classes: Sequence[Label]) -> SequenceDataset:
         """The same data with its labels numbered as `classes` are, those of the training data, say."""
         if self.classes is None or self.targets is None:
-            raise DataError(f"targets: expected labels among {list(classes)}, got numbers")
-        names = np.array(self.classes)
-        rows = list(self.targets) if self.per_step else self.targets
-        given = [names[row] for row in rows] if self.per_step else names[np.asarray(rows)]
-        return SequenceDataset(self.sequences, given, classes)
+            got = "none" if self.targets is None else "numbers"
+            raise DataError(f"targets: expected labels among {list(classes)}, got {got}")
+        return SequenceDataset(self.sequences, self.labels, classes)
 
     def check_finite(self) -> None:
         """Raise DataError, naming sequence and step, where a value is NaN or infinite."""
-        for index, sequence in enumerate(self.sequences):
-            if not np.isfinite(sequence).all():
-                step, feature = np.argwhere(~np.isfinite(sequence))[0]
-                raise DataError(
-                    f"sequence {index}, step {step}: feature {feature} is {sequence[step, feature]}; training "
-                    "needs finite numbers: remove the sequence or fill the gap"
-                )
-            if self.targets is not None and not np.isfinite(self.targets[index]).all():
+        for name, part in self.parts.items():
+            of = f" of {name}" if name else ""
+            for index, sequence in enumerate(part):
+                if not np.isfinite(sequence).all():
+                    place = np.argwhere(~np.isfinite(sequence))[0]
+                    step, feature = (place[0], place[1:]) if _has_time(sequence) else (None, place)
+                    at = f"sequence {index}{of}" if step is None else f"sequence {index}{of}, step {step}"
+                    raise DataError(
+                        f"{at}: feature {', '.join(map(str, feature))} is {sequence[tuple(place)]}; training needs "
+                        "finite numbers: remove the sequence or fill the gap"
+                    )
+        for index in range(len(self) if self.targets is not None else 0):
+            assert self.targets is not None
+            if not np.isfinite(self.targets[index]).all():
                 raise DataError(f"targets of sequence {index}: are not all finite; training needs finite numbers")
 
-    def statistics(self) -> dict[str, NDArray[np.float64]]:
-        """mean, std (N − 1), min and max of each feature over all steps, each [features]."""
-        values = np.concatenate(self.sequences).astype(np.float64)
-        spread = values.std(0, ddof=1) if len(values) > 1 else np.zeros(self.features)
-        # Rounding gives a constant feature a spread of its last digits; it has none.
-        spread[values.min(0) == values.max(0)] = 0
-        return {"mean": values.mean(0), "std": spread, "min": values.min(0), "max": values.max(0)}
+    def statistics(self, name: str = "") -> dict[str, NDArray[np.float64]]:
+        """mean, std (N − 1), min and max of each channel of an input over all steps (and space), each [channels]."""
+        part = self.parts[name]
+        values = np.concatenate(part) if _has_time(part[0]) else np.stack(part)
+        channels = np.moveaxis(values.astype(np.float64), 1, 0).reshape(values.shape[1], -1)
+        low, high = channels.min(1), channels.max(1)
+        spread = channels.std(1, ddof=1) if channels.shape[1] > 1 else np.zeros(len(channels))
+        # Rounding gives a constant channel a spread of its last digits; it has none.
+        spread[low == high] = 0
+        return {"mean": channels.mean(1), "std": spread, "min": low, "max": high}
 
     def save(self, path: str | Path) -> None:
-        """Write an .npz: values [all steps, features], lengths [sequences], targets (a row a sequence or a step)."""
-        arrays: dict[str, NDArray[Any]] = {"values": np.concatenate(self.sequences), "lengths": self.lengths}
+        """Write an .npz, for data of one input.
+
+        values [all steps, features], lengths [sequences]; with targets also targets (a row a sequence, or a
+        row a step and target_lengths [sequences]), and with labels classes.
+        """
+        if not isinstance(self.sequences, list):
+            raise DataError(f"{path}: an .npz holds one input, this data set has {', '.join(self.parts)}")
+        arrays: dict[str, Array] = {"values": np.concatenate(self.sequences), "lengths": self.lengths}
         if self.targets is not None:
             targets = np.concatenate(list(self.targets)) if self.per_step else np.asarray(self.targets)
             arrays["targets"] = targets if self.classes is None else np.array(self.classes)[targets]
+            if self.per_step:
+                arrays["target_lengths"] = np.array([len(row) for row in self.targets], np.int32)
             if self.classes is not None:
                 arrays["classes"] = np.array(self.classes)
         buffer = io.BytesIO()
-        np.savez_compressed(buffer, allow_pickle=False, **arrays)
+        np.savez_compressed(buffer, **arrays)  # type: ignore[arg-type]
         write_atomically(path, buffer.getvalue())
 
     @classmethod
     def load(cls, path: str | Path) -> SequenceDataset:
-        """Read the .npz that `save` describes; `classes` in it is optional.
+        """Read the .npz that `save` describes. Without target_lengths there is a target for each step, or sequence.
 
         Raises: DataError where the file is not one, OSError where it cannot be read
         """
         try:
             with Path(path).open("rb") as file, np.load(file, allow_pickle=False) as archive:
                 arrays = {name: archive[name] for name in archive.files}
-        except (ValueError, zipfile.BadZipFile, EOFError, AttributeError) as error:
+        except (ValueError, TypeError, EOFError, AttributeError, zipfile.BadZipFile, zlib.error) as error:
             raise DataError(f"{path}: is not an .npz of plain arrays, or not all of one: {error}") from None
         for name in ("values", "lengths"):
             if name not in arrays:
                 raise DataError(f"{path}: has no array {name!r}, only {sorted(arrays)}; see SequenceDataset.save")
-        values, lengths = arrays["values"], arrays["lengths"]
-        if values.ndim != 2 or lengths.ndim != 1 or lengths.dtype.kind not in "iu" or lengths.sum() != len(values):
-            raise DataError(
-                f"{path}: expected values [all steps, features] and lengths [sequences] that add up to all steps, "
-                f"got values {list(values.shape)} and lengths {list(lengths.shape)} that add up to {lengths.sum()}"
-            )
-        if not len(lengths):
-            raise DataError(f"{path}: expected at least one sequence, got none")
-        cuts = np.cumsum(lengths)[:-1]
+        values = arrays["values"]
+        if not values.ndim:
+            raise DataError(f"{path}: expected values [all steps, features], got one number")
+        cuts = _cuts(path, arrays, "lengths", len(values))
         targets: Any = arrays.get("targets")
         if targets is not None:
-            if len(targets) == len(values) and len(lengths) != len(values):
+            count, rows = len(cuts) + 1, len(targets) if targets.ndim else 0
+            if "target_lengths" in arrays:
+                targets = np.split(targets, _cuts(path, arrays, "target_lengths", rows))
+            elif rows == len(values) and count != rows:
                 targets = np.split(targets, cuts)
-            elif len(targets) != len(lengths):
+            elif rows != count:
                 raise DataError(
-                    f"{path}: expected targets with a row for each of the {len(lengths)} sequences or each of the "
-                    f"{len(values)} steps, got {len(targets)}"
+                    f"{path}: expected targets with a row for each of the {count} sequences or each of the "
+                    f"{len(values)} steps, got {rows}"
                 )
         return cls(np.split(values, cuts), targets, arrays.get("classes"))
 
 
-def _numbered(flat: NDArray[Any], classes: list[Label] | None, lengths: Any) -> tuple[NDArray[np.int64], list[Label]]:
+def _read_part(values: Any, name: str) -> list[Array]:
+    """The sequences of one input, all of one shape of step."""
+    of = f" of {name}" if name else ""
+    part: list[Array] = []
+    for index, value in enumerate(as_list(values, 1 if name else 2)):
+        array = np.asarray(value) if isinstance(value, np.ndarray) and value.ndim == 1 else None
+        if array is not None and array.dtype.kind in "iu":
+            part.append(array.astype(np.int64))
+        else:
+            part.append(as_floats(value, f"sequence {index}{of}"))
+        if not part[-1].ndim or (not name and part[-1].ndim == 1 and part[-1].dtype.kind == "f"):
+            raise ShapeError(
+                f"sequence {index}{of}: expected [time, features], got {list(part[-1].shape)}; a sequence is steps by "
+                "features, tokens are integers"
+            )
+        if part[-1].ndim != part[0].ndim or _step(part[-1]) != _step(part[0]):
+            remedy = "; is it features by time? transpose it" if part[0].ndim == part[-1].ndim == 2 else ""
+            expected = ", ".join(["time"] * _has_time(part[0]) + [str(size) for size in _step(part[0])])
+            raise ShapeError(
+                f"sequence {index}{of}: expected [{expected}] like sequence 0, got {list(part[-1].shape)}{remedy}"
+            )
+    return part
+
+
+def _has_time(array: Array) -> bool:
+    """Steps have features, or are tokens; a float vector is one of a whole sequence."""
+    return array.ndim > 1 or array.dtype.kind == "i"
+
+
+def _step(array: Array) -> tuple[int, ...]:
+    return array.shape[1:] if _has_time(array) else array.shape
+
+
+def _cuts(path: str | Path, arrays: dict[str, Array], name: str, rows: int) -> Array:
+    """Where one sequence ends and the next begins."""
+    lengths = arrays[name]
+    good = lengths.ndim == 1 and len(lengths) and lengths.dtype.kind in "iu" and lengths.min() >= 0
+    if not good or lengths.sum() != rows:
+        raise DataError(
+            f"{path}: expected {name} [sequences], one at least, integers that are not negative and add up to {rows}, "
+            f"got {lengths.dtype} {list(lengths.shape)}{f' that add up to {lengths.sum()}' if good else ''}"
+        )
+    return np.cumsum(lengths)[:-1]
+
+
+def _numbered(flat: Array, classes: list[Label] | None, sizes: list[int]) -> tuple[NDArray[np.int64], list[Label]]:
     """Labels as class numbers, and the classes."""
     names: list[Label] = np.unique(flat).tolist() if classes is None else classes
     numbers = {name: number for number, name in enumerate(names)}
@@ -198,6 +276,6 @@ def _numbered(flat: NDArray[Any], classes: list[Label] | None, lengths: Any) -> 
         raise DataError(f"classes: must differ, got {names}")
     for place, label in enumerate(flat.tolist()):
         if label not in numbers:
-            index = int(np.searchsorted(np.cumsum(lengths), place, side="right")) if len(lengths) else place
+            index = int(np.searchsorted(np.cumsum(sizes), place, side="right"))
             raise DataError(f"targets of sequence {index}: label {label!r} is not among the classes {names}")
     return np.array([numbers[label] for label in flat.tolist()], np.int64), names

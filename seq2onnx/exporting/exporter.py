@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 import seq2onnx
 from seq2onnx import metadata
-from seq2onnx.errors import NotStreamable, SpecError
+from seq2onnx.errors import DataError, NotStreamable, SpecError
 from seq2onnx.exporting.graph import GraphBuilder, Value
 from seq2onnx.files import write_atomically
 from seq2onnx.layers import Signal
@@ -54,10 +54,17 @@ def export(
     Raises: SpecError, NotStreamable (a signature with states of a network that cannot stream)
     Example: >>> export(result.module, "vowels.onnx", classes=data.classes)
     """
+    # Duck typing would go wrong far from here: a Network or a TrainingResult is an easy mistake.
+    if not hasattr(module, "network") or not hasattr(module, "layers"):
+        raise SpecError(f"export: expected a module, such as result.module, got {type(module).__name__}")
     weights = {
-        name: {key: tensor.detach().cpu().numpy() for key, tensor in layer.state_dict().items()}
+        name: {key: tensor.detach().cpu().float().numpy() for key, tensor in layer.state_dict().items()}
         for name, layer in module.layers.items()
     }
+    for name, arrays in weights.items():
+        for key, array in arrays.items():
+            if not np.isfinite(array).all():
+                raise DataError(f"{name}.{key}: has NaN or infinity in it; train again, with a lower learning rate")
     model = build_model(
         module.network, weights, signature, classes, opset, lookahead=lookahead, activations=activations
     )
@@ -86,7 +93,7 @@ def build_model(
     graph = build_graph(network, weights, signature, lookahead, _activations(network, activations))
     about = {
         "format_version": metadata.FORMAT_VERSION,
-        "network": network.to_dict(),
+        "network": network.to_dict(every_field=True),
         "classes": classes,
         "signature": signature,
         "states": [
@@ -109,8 +116,7 @@ def build_model(
             "padding_direction": "right",
             "mask_padding": True,
         },
-        "vocabulary": None,
-        "lookahead": lookahead,
+        "vocabulary": vocabularies(network),
         "writer": f"seq2onnx {seq2onnx.__version__}",
     }
     properties = {metadata.KEY: json.dumps(about)}
@@ -145,7 +151,7 @@ def check_classes(network: Network, classes: Sequence[str | int] | None) -> list
     for label in plain:
         if not isinstance(label, str | int):
             raise SpecError(f"classes: must be strings or integers, got {label!r}")
-    if len(set(plain)) != len(plain):
+    if len({str(label) for label in plain}) != len(plain):
         raise SpecError(f"classes: must differ, got {plain}")
     size = network.signals[network.outputs[0]].size
     if len(plain) != size:
@@ -159,6 +165,16 @@ def _activations(network: Network, activations: Sequence[str] | bool) -> list[st
     if isinstance(activations, str):
         raise SpecError(f"activations: expected a list of layer names, got the string {activations!r}")
     return [network[name].label for name in activations]
+
+
+def vocabularies(network: Network) -> dict[str, list[str]] | None:
+    """The words of each token input whose WordEmbedding has a vocabulary."""
+    found: dict[str, list[str]] = {}
+    for layer in network.layers:
+        words = getattr(layer, "vocabulary", None)
+        if words is not None and not isinstance(words, int):
+            found.setdefault(network.reads[layer.label][0], list(words))
+    return found or None
 
 
 def input_names(network: Network) -> dict[str, str]:

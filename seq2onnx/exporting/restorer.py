@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from onnx import numpy_helper
 
 from seq2onnx import metadata
-from seq2onnx.errors import ModelFileError, SpecError, require
+from seq2onnx.errors import ModelFileError, ShapeError, SpecError, require
 from seq2onnx.exporting.exporter import Weights, build_graph
 from seq2onnx.exporting.graph import GraphBuilder
 from seq2onnx.network import Network
@@ -55,12 +55,11 @@ def read_model(path: str | Path) -> tuple[Network, Weights]:
     about = metadata.read({entry.key: entry.value for entry in model.metadata_props}, path)
     try:
         network = Network.from_dict(about["network"])
-    except SpecError as error:
+    except (SpecError, ShapeError) as error:
         raise ModelFileError(f"{path}: its network cannot be built here: {error}") from None
     arrays = {tensor.name: numpy_helper.to_array(tensor) for tensor in model.graph.initializer}
-    graph = functools.partial(
-        build_graph, network, signature=about["signature"], lookahead=about.get("lookahead", False)
-    )
+    lookahead = any(entry.name == "end" for entry in model.graph.input)
+    graph = functools.partial(build_graph, network, signature=about["signature"], lookahead=lookahead)
     return network, _collect(network, graph, arrays, path)
 
 

@@ -17,7 +17,6 @@ from __future__ import annotations
 
 import dataclasses
 import functools
-import inspect
 import math
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping, Sequence
@@ -43,8 +42,16 @@ if TYPE_CHECKING:
     Nodes = tuple[str, str | None, Names]
     Arrays = Mapping[str, NDArray[Any]]
 
+
+def _check_name(name: str) -> str:
+    if name.endswith("_lengths"):
+        raise ValueError("must not end in _lengths, which is the end of names of tensors with lengths")
+    return name
+
+
 PositiveInt = Annotated[int, Field(gt=0, strict=True)]
-Name = Annotated[str, Field(pattern=r"^[A-Za-z0-9_]+$")]
+# A name ends in none of what the ONNX file appends to one, so that its tensors are told apart.
+Name = Annotated[str, Field(pattern=r"^[A-Za-z0-9_]+$"), AfterValidator(_check_name)]
 DType = Literal["float32", "int64", "int32"]
 Initializer = Callable[[np.random.Generator, tuple[int, ...]], NDArray[np.float32]]
 
@@ -239,9 +246,10 @@ def layer(cls: L) -> L:
     return cast(L, made)
 
 
-def explain(error: ValidationError, cls: type) -> list[str]:
+def explain(error: ValidationError, cls: type[Any]) -> list[str]:
     """A line for each mistake: path, rule, what was received, and for a wrong key the keys there are."""
-    fields = [name for name in inspect.signature(cls).parameters if name != "self"]
+    fields = [field.name for field in dataclasses.fields(cls)]
+    fields.sort(key=lambda name: name in ("name", "inputs"))
     lines = []
     for mistake in error.errors():
         first, *rest = mistake["loc"] or (cls.__name__,)

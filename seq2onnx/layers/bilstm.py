@@ -63,7 +63,7 @@ class BiLSTM(Layer):
 
     def weights(self, *signals: Signal) -> dict[str, Weight]:
         rows = 4 * self.hidden_size
-        found = {}
+        found: dict[str, Weight] = {}
         for half in HALVES:
             found |= {
                 f"{half}_input_weights": Weight((rows, signals[0].size), by_name[self.input_initializer]),

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Annotated, ClassVar, Literal, final
+from typing import TYPE_CHECKING, ClassVar, Literal, final
 
-from pydantic import BeforeValidator, model_validator
+from pydantic import model_validator
 
 from seq2onnx.errors import ShapeError
 from seq2onnx.layers.base import Example, Layer, PositiveInt, Signal, Weight, layer, one
@@ -21,12 +21,12 @@ if TYPE_CHECKING:
     from seq2onnx.layers.module import LayerModule
 
 
-def _pair(value: object) -> object:
-    """A number for both axes, or (height, width)."""
+Pair = PositiveInt | tuple[PositiveInt, PositiveInt]
+"""A number for both axes, or (height, width)."""
+
+
+def _pair(value: Pair) -> tuple[int, int]:
     return (value, value) if isinstance(value, int) else value
-
-
-Pair = Annotated[tuple[PositiveInt, PositiveInt], BeforeValidator(_pair)]
 
 
 @final
@@ -52,8 +52,8 @@ class Conv2d(Layer):
 
     filters: PositiveInt
     kernel_size: Pair
-    stride: Pair = (1, 1)
-    dilation: Pair = (1, 1)
+    stride: Pair = 1
+    dilation: Pair = 1
     padding: Literal["same"] | Steps | tuple[Steps, Steps] = 0
     groups: PositiveInt = 1
 
@@ -67,9 +67,8 @@ class Conv2d(Layer):
 
     def _windows(self) -> list[Window]:
         """Of height and width."""
-        return [
-            Window(k, s, d, self.padding) for k, s, d in zip(self.kernel_size, self.stride, self.dilation, strict=True)
-        ]
+        options = (_pair(value) for value in (self.kernel_size, self.stride, self.dilation))
+        return [Window(k, s, d, self.padding) for k, s, d in zip(*options, strict=True)]
 
     def _pads(self, shape: tuple[int, ...]) -> tuple[int, int, int, int]:
         """top, left, bottom, right."""
@@ -88,7 +87,7 @@ class Conv2d(Layer):
         return dataclasses.replace(x, shape=(self.filters, height, width))
 
     def weights(self, *signals: Signal) -> dict[str, Weight]:
-        shape = (self.filters, signals[0].shape[0] // self.groups, *self.kernel_size)
+        shape = (self.filters, signals[0].shape[0] // self.groups, *_pair(self.kernel_size))
         return {"weights": Weight(shape, glorot), "bias": Weight((self.filters,), zeros, decay=False)}
 
     def forward(self, module: LayerModule, xs: Tensors, lengths: Tensor | None, states: Tensors | None) -> Outputs:
@@ -97,7 +96,8 @@ class Conv2d(Layer):
         (x,) = xs
         top, left, bottom, right = self._pads(tuple(x.shape[-3:]))
         folded = pad(x.flatten(0, -4), (left, right, top, bottom))
-        y = conv2d(folded, module["weights"], module["bias"], self.stride, 0, self.dilation, self.groups)
+        settings = (_pair(self.stride), 0, _pair(self.dilation), self.groups)
+        y = conv2d(folded, module["weights"], module["bias"], *settings)
         return y.reshape(*x.shape[:-3], *y.shape[1:]), lengths, ()
 
     def emit(
@@ -106,8 +106,8 @@ class Conv2d(Layer):
         (x,) = xs
         names = [graph.weight(name, weights[name]) for name in ("weights", "bias")]
         settings = {
-            "strides": list(self.stride),
-            "dilations": list(self.dilation),
+            "strides": list(_pair(self.stride)),
+            "dilations": list(_pair(self.dilation)),
             "pads": list(self._pads(x.signal.shape)),
             "group": self.groups,
         }

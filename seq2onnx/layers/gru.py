@@ -19,6 +19,8 @@ if TYPE_CHECKING:
     from seq2onnx.layers.base import Arrays, Names, Nodes, Outputs, Tensors, Values
     from seq2onnx.layers.module import LayerModule
 
+ResetGateMode = Literal["after_multiplication", "before_multiplication", "recurrent_bias_after_multiplication"]
+
 
 @final
 @layer
@@ -51,9 +53,7 @@ class GRU(Layer):
     output_mode: recurrent.OutputMode = "sequence"
     state_activation: StateActivation = "tanh"
     gate_activation: GateActivation = "sigmoid"
-    reset_gate_mode: Literal["after_multiplication", "before_multiplication", "recurrent_bias_after_multiplication"] = (
-        "after_multiplication"
-    )
+    reset_gate_mode: ResetGateMode = "after_multiplication"
     input_initializer: MatrixInitializer = "glorot"
     recurrent_initializer: MatrixInitializer = "orthogonal"
 
@@ -121,7 +121,8 @@ class GRU(Layer):
     @classmethod
     def examples(cls) -> Sequence[Example]:
         signal = Signal((3,))
-        before, bias = "before_multiplication", "recurrent_bias_after_multiplication"
+        before: ResetGateMode = "before_multiplication"
+        bias: ResetGateMode = "recurrent_bias_after_multiplication"
         return [
             Example(cls(4), (signal,)),
             Example(cls(5, "last", reset_gate_mode=before), (signal,)),

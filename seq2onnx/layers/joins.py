@@ -222,11 +222,11 @@ def _align(
         held = buffers[i]
         if held is None:
             continue
-        wait = graph.number(waits[i])
+        room = graph.number(waits[i])
         every = graph.op("Concat", held[0], names[i], axis=1)
         remaining = graph.op("Sub", have, out)
         new_states += [graph.rows(every, fresh[i], graph.ints(waits[i])), remaining]
-        names[i] = graph.rows(every, graph.op("Sub", wait, held[1]), count)
+        names[i] = graph.rows(every, graph.op("Sub", room, held[1]), count)
     return names, graph.op("Squeeze", out, graph.ints(1)), tuple(new_states)
 
 

@@ -41,6 +41,9 @@ def check(normalization: str, statistics: Mapping[str, Any] | None, channels: in
     for name, values in statistics.items():
         if len(values) != channels or not np.isfinite(values).all():
             raise ValueError(f"statistics {name!r} must be {channels} finite numbers, one for each channel")
+    spread = np.subtract(statistics["max"], statistics["min"]) if "min" in needed else statistics.get("std", 0)
+    if np.any(np.less(spread, 0)):
+        raise ValueError(f"statistics {list(needed)}: a spread must not be negative, got {list(np.ravel(spread))}")
 
 
 def affine(
@@ -58,6 +61,6 @@ def affine(
         offset, scale = (known["min"] + known["max"]) / 2, (known["max"] - known["min"]) / 2
     else:
         offset, scale = known["min"], known["max"] - known["min"]
-    scale = np.where(scale == 0, 1.0, scale)  # a constant channel divides by 1
+    scale = np.where(scale < np.finfo(np.float32).tiny, 1.0, scale)  # a constant channel divides by 1
     channels = (len(offset), *[1] * (len(shape) - 1))
     return offset.reshape(channels), scale.reshape(channels)

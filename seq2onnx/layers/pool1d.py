@@ -10,7 +10,7 @@ import numpy as np
 from pydantic import model_validator
 
 from seq2onnx.layers.base import Example, Layer, PositiveInt, Signal, State, layer, one
-from seq2onnx.layers.window import Axis, Padding, Window, check_axis
+from seq2onnx.layers.window import Axis, Padding, Window, check_axis, mask
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -74,10 +74,10 @@ class MaxPool1d(Layer):
             return y.reshape(*x.shape[:2], *y.shape[1:]), lengths, ()
         assert lengths is not None
         framed, count, windows, new_states = self.window.frame(_marked(x), lengths, states)
-        # The smallest number and not −∞, which gradients would make NaN of where a window holds nothing else.
         values = torch.where(framed[:, :, -1:] > 0, framed[:, :, :-1], torch.finfo(x.dtype).min)
-        y = max_pool1d(values.transpose(1, 2), self.pool_size, self.stride).transpose(1, 2)
-        return y[:, :count], windows, new_states
+        y = max_pool1d(values.transpose(1, 2), self.pool_size, self.stride).transpose(1, 2)[:, :count]
+        # Windows past the end may hold nothing but the smallest number, which later layers would make NaN of.
+        return mask(y, windows), windows, new_states
 
     def emit(
         self, graph: GraphBuilder, xs: Values, lengths: str | None, states: Names | None, weights: Arrays
@@ -125,7 +125,7 @@ class AvgPool1d(Layer):
              padding: as in Conv1d, less than pool_size on each side
              axis: "time", or "space", the width of each step of a (C, W) signal
              count_padding: padding counts as zeros, as it does in MATLAB
-    ONNX:    AveragePool, around it what lengths and states need
+    ONNX:    over time a Conv with weights 1 / k, around it what lengths and states need; over space AveragePool
     Raises:  ShapeError; NotStreamable as Conv1d
     Example: >>> AvgPool1d(2, stride=2)
     Source:  ONNX operator AveragePool-11
@@ -179,15 +179,22 @@ class AvgPool1d(Layer):
         self, graph: GraphBuilder, xs: Values, lengths: str | None, states: Names | None, weights: Arrays
     ) -> Nodes:
         (x,) = xs
-        settings = {"kernel_shape": [self.pool_size], "strides": [self.stride]}
         if self.axis == "space":
-            pads = list(self.window.width_pads(x.signal.shape[1]))
-            settings |= {"pads": pads, "count_include_pad": int(self.count_padding)}  # type: ignore[dict-item]
+            settings = {
+                "kernel_shape": [self.pool_size],
+                "strides": [self.stride],
+                "pads": list(self.window.width_pads(x.signal.shape[1])),
+                "count_include_pad": int(self.count_padding),
+            }
             shape = (x.signal.shape[0], self.window.width(self, x.signal))
             return graph.per_step(x, lambda y: graph.op("AveragePool", y, **settings), shape), lengths, ()
         x = x if self.count_padding else _emit_marked(graph, x)
         framed, count, windows, new_states = self.window.emit_frame(graph, x, lengths, states)
-        y = graph.op("AveragePool", graph.op("Transpose", framed, perm=[0, 2, 1]), **settings)
+        # A Conv of 1 / k: onnxruntime merges padding into an AveragePool, which then throws on a chunk of no steps.
+        channels = x.signal.shape[0]
+        weights_of_one = graph.constant(np.full((channels, 1, self.pool_size), 1 / self.pool_size, np.float32))
+        frames = graph.op("Transpose", framed, perm=[0, 2, 1])
+        y = graph.op("Conv", frames, weights_of_one, strides=[self.stride], group=channels)
         y = graph.first_steps(graph.op("Transpose", y, perm=[0, 2, 1]), count)
         if not self.count_padding:
             y, share = _split_marks(graph, y)

@@ -191,8 +191,8 @@ class Window:
         framed = graph.pad_steps(name, left_pad, right_pad + max(0, 1 - self.extra))
         if (self.extra, stride) == (0, 1):
             return framed, steps, lengths, ()
-        windows = None if lengths is None else self._emit_length(graph, lengths, graph.number)
-        return framed, self._emit_length(graph, steps, graph.ints), windows, ()
+        counted = None if lengths is None else self._emit_length(graph, lengths, graph.number)
+        return framed, self._emit_length(graph, steps, graph.ints), counted, ()
 
     def _emit_chunk(
         self, graph: GraphBuilder, x: Value, lengths: str | None, states: Names

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any, ClassVar, final
 
 import numpy as np
 from numpy.typing import NDArray
-from pydantic import BeforeValidator, Field, model_validator
+from pydantic import AfterValidator, BeforeValidator, Field, model_validator
 
 from seq2onnx.errors import ShapeError
 from seq2onnx.layers.base import Example, Layer, PositiveInt, Signal, Weight, layer, one
@@ -51,7 +51,7 @@ class WordEmbedding(Layer):
     """
 
     dimension: PositiveInt
-    vocabulary: PositiveInt | tuple[str, ...]
+    vocabulary: PositiveInt | Annotated[Sequence[str], AfterValidator(tuple)]
     frozen: bool = False
     vectors: Vectors = Field(default=None, repr=False)
 
@@ -59,7 +59,7 @@ class WordEmbedding(Layer):
 
     @model_validator(mode="after")
     def _check(self) -> WordEmbedding:
-        if isinstance(self.vocabulary, tuple) and len(set(self.vocabulary)) != len(self.vocabulary):
+        if not isinstance(self.vocabulary, int) and len(set(self.vocabulary)) != len(self.vocabulary):
             raise ValueError("the words of a vocabulary must differ")
         shapes = [(words, self.dimension) for words in (self.words, self.words + 2)]
         if self.vectors is not None and self.vectors.shape not in shapes:
@@ -69,7 +69,7 @@ class WordEmbedding(Layer):
     @property
     def words(self) -> int:
         """V, how many words are known."""
-        return len(self.vocabulary) if isinstance(self.vocabulary, tuple) else self.vocabulary
+        return self.vocabulary if isinstance(self.vocabulary, int) else len(self.vocabulary)
 
     def infer(self, *signals: Signal) -> Signal:
         x = one(self, signals)

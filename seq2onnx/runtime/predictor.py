@@ -9,15 +9,14 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from seq2onnx.errors import DataError, NotStreamable, SpecError
+from seq2onnx.errors import NotStreamable, SpecError
+from seq2onnx.runtime.inputs import Rows, read_inputs, read_rows
 from seq2onnx.runtime.labels import scores_to_labels
 from seq2onnx.runtime.session import Device, open_session, read_metadata, read_states
-from seq2onnx.sequences import Floats, as_sequences, chunk, pad
+from seq2onnx.sequences import Array, chunk, pad
 
 if TYPE_CHECKING:
     from seq2onnx.runtime.stream import Stream
-
-Results = NDArray[Any] | list[NDArray[Any]]
 
 BATCH_SIZE = 32
 
@@ -39,8 +38,8 @@ class Predictor:
     """An exported network, ready to run; make it with `load`.
 
     Attributes: classes (labels of the scores, or None), metadata (all that the file says of itself),
-        signature, states (StateInfo of each state, in order), features (of a step), answer_size (k),
-        answers_per_step, takes_lengths, session (onnxruntime's)
+        signature, lookahead, states (StateInfo of each state, in order), inputs (Input of each data
+        input), outputs (their names in the file), session (onnxruntime's)
     """
 
     def __init__(self, path: str | Path, device: Device = "cpu", threads: int = 1) -> None:
@@ -50,44 +49,47 @@ class Predictor:
         self.signature: str = self.metadata["signature"]
         self.classes: list[str | int] | None = self.metadata["classes"]
         self.states = read_states(self.metadata)
-        inputs = {entry.name: entry for entry in self.session.get_inputs()}
-        self.features: int = inputs["x"].shape[-1]
-        self.takes_lengths = "lengths" in inputs
-        self._outputs = {entry.name: entry.shape for entry in self.session.get_outputs()}
-        self.answers_per_step = self._has_time("y")
-        self.answer_size: int = self._outputs["y"][-1]
+        self.inputs = read_inputs(self.session.get_inputs(), self.metadata)
+        names = {entry.name for entry in self.session.get_inputs()}
+        self.takes_lengths, self.lookahead = "lengths" in names, "end" in names
+        self.shapes: dict[str, list[int | str]] = {e.name: e.shape for e in self.session.get_outputs()}
+        network = self.metadata["network"]
+        answering = network.get("outputs") or [next(iter(network["layers"][-1].values()))["name"]]
+        self.outputs = ["y"] if len(answering) == 1 else [f"y_{name}" for name in answering]
 
     def __repr__(self) -> str:
-        return f"Predictor({str(self.path)!r}, signature={self.signature!r}, features={self.features})"
+        sizes = ", ".join(f"{entry.layer} {list(entry.shape)}" for entry in self.inputs)
+        return f"Predictor({str(self.path)!r}, signature={self.signature!r}, inputs: {sizes})"
 
     def predict(self, sequences: Any, outputs: Sequence[str] | None = None, batch_size: int | None = None) -> Any:
         """The network's answer to each sequence, in the order in which they came.
 
         Args:
-            sequences: a list of [time, features] arrays of any lengths
+            sequences: a list of [time, features] arrays of any lengths; [time, channels, height, width] for
+                images; words or their numbers [time] for tokens; a SequenceDataset; with several inputs a
+                dict by input layer, where a FeatureInput has one [size] for each sequence
             outputs: names of layers, from an export with activations; the answer is then a dict by name
             batch_size: sequences in one run; those of like length run together
         Returns: [sequences, k] where the network answers per sequence, a list of [time, k] where it
-            answers per step. A sequence with NaN or infinity in it is answered with NaN; no other is
-            affected.
+            answers per step; with several outputs a dict by layer. A sequence with NaN or infinity in it
+            is answered with NaN; no other is affected.
         Raises: DataError, ShapeError (naming the sequence), SpecError (an output that is not there)
         """
-        names = ["y"] if outputs is None else self._activations(outputs)
-        arrays = as_sequences(sequences, self.features)
-        least = self.metadata["min_length"]
-        for index, array in enumerate(arrays):
-            if len(array) < least:
-                raise DataError(f"sequence {index}: has {len(array)} steps, the network needs at least {least}")
-        results = self._run_sorted(arrays, names, BATCH_SIZE if batch_size is None else batch_size)
-        if outputs is None:
-            return results["y"]
-        return dict(zip(outputs, results.values(), strict=True))
+        names = self.outputs if outputs is None else self._activations(outputs)
+        rows = read_rows(sequences, self.inputs, self.metadata["min_length"])
+        results = self._run_sorted(rows, names, BATCH_SIZE if batch_size is None else batch_size)
+        if outputs is None and len(names) == 1:
+            return results[names[0]]
+        return {name.split("_", 1)[1]: results[name] for name in names}
 
     def classify(self, sequences: Any, batch_size: int | None = None) -> Any:
         """The label of each sequence, or of each step: `scores_to_labels(predict(sequences), classes)`."""
         if self.classes is None:
             raise SpecError(f"{self.path}: has no classes; export with classes=[…], or use predict")
-        return scores_to_labels(self.predict(sequences, batch_size=batch_size), self.classes)
+        scores = self.predict(sequences, batch_size=batch_size)
+        if isinstance(scores, dict):
+            scores = next(iter(scores.values()))  # the classes are those of the first output
+        return scores_to_labels(scores, self.classes)
 
     def stream(self) -> Stream:
         """A new stream, at its start: the network one step, or one chunk, after another.
@@ -103,10 +105,15 @@ class Predictor:
             )
         return Stream(self)
 
+    def has_time(self, name: str) -> bool:
+        """Whether an output has a time axis."""
+        shape = self.shapes[name]
+        return len(shape) > 1 and isinstance(shape[1], str)
+
     def _activations(self, layers: Sequence[str]) -> list[str]:
         if isinstance(layers, str):
             raise SpecError(f"outputs: expected a list of layer names, got the string {layers!r}")
-        there = [name.removeprefix("act_") for name in self._outputs if name.startswith("act_")]
+        there = [name.removeprefix("act_") for name in self.shapes if name.startswith("act_")]
         for layer in layers:
             if layer not in there:
                 raise SpecError(
@@ -115,48 +122,56 @@ class Predictor:
                 )
         return [f"act_{layer}" for layer in layers]
 
-    def _run_sorted(self, arrays: list[Floats], names: list[str], batch_size: int) -> dict[str, Results]:
-        """Run `arrays` in batches of like length, and put the results back in order."""
+    def _run_sorted(self, rows: Rows, names: Sequence[str], batch_size: int) -> dict[str, Any]:
+        """Run in batches of like length, and put the results back in order."""
         if batch_size < 1:
             raise SpecError(f"batch_size: must be at least 1, got {batch_size}")
-        lengths = np.array([len(array) for array in arrays])
+        timed = next((entry.layer for entry in self.inputs if entry.has_time), None)
+        count = len(rows[self.inputs[0].layer])
+        lengths = np.zeros(count, int) if timed is None else np.array([len(array) for array in rows[timed]])
         order = np.argsort(lengths, kind="stable")
         batches = chunk(order, batch_size)
         if not self.takes_lengths:
             # A file without lengths takes batches without padding: only sequences of one length run together.
             same = np.split(order, np.flatnonzero(np.diff(lengths[order])) + 1)
-            batches = [batch for rows in same for batch in chunk(rows, batch_size)]
-        rows: dict[str, list[NDArray[Any]]] = {name: [np.empty(0)] * len(arrays) for name in names}
+            batches = [batch for group in same for batch in chunk(group, batch_size)]
+        found: dict[str, list[Array]] = {name: [np.empty(0)] * count for name in names}
         for batch in batches:
-            results = self.run_batch([arrays[index] for index in batch], names)
+            results = self.run_batch({layer: [arrays[i] for i in batch] for layer, arrays in rows.items()}, names)
             for name, result in results.items():
                 for index, row in zip(batch, result, strict=True):
-                    rows[name][index] = row
-        return {name: rows[name] if self._has_time(name) else np.stack(rows[name]) for name in names}
+                    found[name][index] = row
+        return {name: found[name] if self.has_time(name) else np.stack(found[name]) for name in names}
 
-    def run_batch(self, arrays: Sequence[Floats], names: Sequence[str]) -> dict[str, list[NDArray[Any]]]:
+    def run_batch(self, rows: Rows, names: Sequence[str]) -> dict[str, list[Array]]:
         """One run over a few sequences from the start: for each name a result for each sequence, unpadded."""
-        x, lengths = pad(arrays)
-        finite = np.array([bool(np.isfinite(array).all()) for array in arrays])
-        # onnxruntime's recurrent operators make finite numbers of NaN; they must not pass for an answer.
-        x[~finite] = 0
-        feeds: dict[str, NDArray[Any]] = {"x": x}
+        count = len(rows[self.inputs[0].layer])
+        finite = np.ones(count, bool)
+        feeds: dict[str, Array] = {}
+        lengths = np.zeros(count, np.int32)
+        for entry in self.inputs:
+            arrays = rows[entry.layer]
+            finite &= np.array([bool(np.isfinite(array).all()) for array in arrays])
+            if entry.has_time:
+                feeds[entry.tensor], lengths = pad(arrays)
+            else:
+                feeds[entry.tensor] = np.stack(arrays)
+        for entry in self.inputs:
+            # onnxruntime's recurrent operators make finite numbers of NaN; they must not pass for an answer.
+            feeds[entry.tensor][~finite] = 0
         if self.takes_lengths:
             feeds["lengths"] = lengths
-        feeds.update({state.name: state.zeros(len(x)) for state in self.states})
-        extra = [f"{name}_lengths" for name in names if f"{name}_lengths" in self._outputs]
+        if self.lookahead:
+            feeds["end"] = np.ones(count, np.int32)
+        feeds.update({state.name: state.zeros(count) for state in self.states})
+        extra = [f"{name}_lengths" for name in names if f"{name}_lengths" in self.shapes]
         found = dict(zip([*names, *extra], self.session.run([*names, *extra], feeds), strict=True))
-        results: dict[str, list[NDArray[Any]]] = {}
+        results: dict[str, list[Array]] = {}
         for name in names:
-            values = found[name]
-            values[~finite] = np.nan
+            values: NDArray[Any] = found[name]
+            if values.dtype.kind == "f":
+                values[~finite] = np.nan
             steps = found.get(f"{name}_lengths", lengths)
-            results[name] = [
-                row[:count] if self._has_time(name) else row for row, count in zip(values, steps, strict=True)
-            ]
+            timed = self.has_time(name)
+            results[name] = [row[:n] if timed else row for row, n in zip(values, steps, strict=True)]
         return results
-
-    def _has_time(self, name: str) -> bool:
-        """Whether an output has a time axis: [batch, time, …], the time a name and not a number."""
-        shape = self._outputs[name]
-        return len(shape) > 2 and isinstance(shape[1], str)

@@ -43,13 +43,24 @@ def check_targets(network: Network, data: SequenceDataset, loss: Loss) -> LossFu
         expected = "one for each step" if signal.has_time else "one for each sequence"
         given = "one for each step" if data.per_step else "one for each sequence"
         raise DataError(f"targets: the network answers {expected}, the targets are {given}; {_decider(network)}")
+    if data.per_step:
+        for index, (steps, row) in enumerate(zip(data.lengths, data.targets, strict=True)):
+            count = signal.clock.length(int(steps))
+            if len(row) != count:
+                raise DataError(
+                    f"targets of sequence {index}: expected one for each of the {count} steps that the network gives "
+                    f"for {steps}, got {len(row)}"
+                )
     if not isinstance(loss, str):
         return loss
     if loss == "crossentropy":
+        if data.classes is None:
+            raise DataError(
+                "loss 'crossentropy': needs labels as targets, got numbers; for numbers use loss='mse', "
+                "and give labels as integers or strings"
+            )
         if not isinstance(network[output], Softmax):
             raise SpecError(f"loss 'crossentropy': the network must end with Softmax(), it ends with {output}")
-        if data.classes is None:
-            raise DataError("loss 'crossentropy': needs labels as targets, got numbers; for numbers there is 'mse'")
         if signal.size != len(data.classes):
             raise ShapeError(
                 f"{output}: gives {signal.size} scores, the data has {len(data.classes)} classes "
@@ -57,7 +68,10 @@ def check_targets(network: Network, data: SequenceDataset, loss: Loss) -> LossFu
             )
     else:
         if data.classes is not None:
-            raise DataError(f"loss {loss!r}: needs numbers as targets, got labels; for labels there is 'crossentropy'")
+            raise DataError(
+                f"loss {loss!r}: needs numbers as targets, got labels; integers and strings are labels, "
+                "give numbers as floats"
+            )
         row = data.targets[0]
         numbers = row.shape[1:] if data.per_step else row.shape
         size = int(numbers[0]) if numbers else 1

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Mapping
-from typing import TypeVar
+from collections.abc import Iterator, Mapping
+from typing import TypeVar, cast
 
 import numpy as np
 import torch
@@ -12,12 +12,29 @@ from torch import Tensor, nn
 
 from seq2onnx.data import SequenceDataset
 from seq2onnx.errors import DataError, NotStreamable, ShapeError, SpecError, StateError
-from seq2onnx.layers import SequenceInput, Softmax
+from seq2onnx.layers import FeatureInput, Layer, SequenceInput, Softmax
+from seq2onnx.layers.module import LayerModule
 from seq2onnx.layers.normalization import NEEDED
 from seq2onnx.network import Network, NetworkState
 
 Data = Tensor | Mapping[str, Tensor]
 T = TypeVar("T")
+
+
+class Layers(nn.Module):
+    """The modules of a network's layers by name; any name, which torch's ModuleDict would not take."""
+
+    def __init__(self, network: Network) -> None:
+        super().__init__()
+        for layer in network.layers:
+            self._modules[layer.label] = layer.build(*network.signals_into(layer.label))
+
+    def __getitem__(self, name: str) -> LayerModule:
+        return cast(LayerModule, self._modules[name])
+
+    def items(self) -> Iterator[tuple[str, LayerModule]]:
+        """(name, module) of each layer."""
+        return ((name, self[name]) for name in self._modules)
 
 
 class SequenceModule(nn.Module):
@@ -36,9 +53,7 @@ class SequenceModule(nn.Module):
     def __init__(self, network: Network) -> None:
         super().__init__()
         self.network = network
-        self.layers = nn.ModuleDict(
-            {layer.label: layer.build(*network.signals_into(layer.label)) for layer in network.layers}
-        )
+        self.layers = Layers(network)
         self._states: tuple[NetworkState, ...] = ()
         self._not_streamable: NotStreamable | None = None
         try:
@@ -81,6 +96,12 @@ class SequenceModule(nn.Module):
             )
             new_states.extend(new)
         return self._answer(values), self._answer(steps), tuple(new_states)
+
+    def take_statistics(self, data: SequenceDataset) -> None:
+        """Set the statistics that the normalization lacks from `data`; those that are known stay."""
+        self.network = with_statistics(self.network, data)
+        for layer in self.network.inputs:
+            self.layers[layer.label].layer = layer
 
     def initial_state(self, batch: int) -> tuple[Tensor, ...]:
         """The state that every stream starts from, for `batch` rows: zeros."""
@@ -170,43 +191,59 @@ def build(network: Network, data: SequenceDataset | None = None) -> SequenceModu
     Raises: DataError (data that does not fit the network, or NaN or infinity in it)
     Example: >>> torch.manual_seed(0); module = build(net, data)
     """
+    if not isinstance(network, Network):
+        raise SpecError(f"build: expected a Network, got {type(network).__name__}")
     if data is not None:
+        check_sequences(network, data)
         network = with_statistics(network, data)
     return SequenceModule(network)
 
 
 def with_statistics(network: Network, data: SequenceDataset) -> Network:
-    """The network, its input layer with the statistics that its normalization needs."""
-    check_sequences(network, data)
-    entry = input_layer(network)
-    needed = NEEDED[entry.normalization]
-    if not needed or entry.statistics is not None:
-        return network
-    found = data.statistics()
-    return network.replace({entry.label: dataclasses.replace(entry, statistics={n: found[n] for n in needed})})
+    """The network, each input layer with the statistics that its normalization needs."""
+    measured: dict[str, Layer] = {}
+    for layer, name in fed_by(network, data).items():
+        entry = network[layer]
+        assert isinstance(entry, SequenceInput | FeatureInput)
+        needed = NEEDED[entry.normalization]
+        if needed and entry.statistics is None:
+            found = data.statistics(name)
+            measured[layer] = dataclasses.replace(entry, statistics={key: found[key] for key in needed})
+    return network.replace(measured)
 
 
-def input_layer(network: Network) -> SequenceInput:
-    """The one layer where sequences enter."""
-    layers = [layer for layer in network.inputs if isinstance(layer, SequenceInput)]
-    if len(network.inputs) != 1 or not layers:
-        names = [layer.label for layer in network.inputs]
-        raise SpecError(f"data: a SequenceDataset feeds one SequenceInput, the network has the inputs {names}")
-    return layers[0]
+def fed_by(network: Network, data: SequenceDataset) -> dict[str, str]:
+    """For each input layer the part of the data that it gets."""
+    layers = [layer.label for layer in network.inputs]
+    if list(data.parts) == [""] and len(layers) == 1:
+        return {layers[0]: ""}
+    if set(data.parts) != set(layers):
+        got = "one unnamed list" if list(data.parts) == [""] else ", ".join(data.parts)
+        raise DataError(f"data: expected a dict with sequences for each of {', '.join(layers)}, got {got}")
+    return {layer: layer for layer in layers}
 
 
 def check_sequences(network: Network, data: SequenceDataset) -> None:
-    """Raise unless every sequence has the network's features, enough steps, and finite values."""
-    entry = input_layer(network)
-    if data.features != entry.size:
-        raise ShapeError(
-            f"data: expected [time, {entry.size}] sequences, got [time, {data.features}]; "
-            f"the input size of {entry.label} is {entry.size}"
-        )
-    short = np.flatnonzero(data.lengths < entry.min_length)
-    if len(short):
-        raise DataError(
-            f"sequence {short[0]}: has {data.lengths[short[0]]} steps, {entry.label} needs at least "
-            f"{entry.min_length}; remove or lengthen it"
-        )
+    """Raise unless every sequence has the shape of its input layer, enough steps, and finite values."""
+    for layer, name in fed_by(network, data).items():
+        signal, array = network.signals[layer], data.parts[name][0]
+        axes = int(signal.has_time)
+        kind = "i" if signal.dtype == "int64" else "f"
+        if array.ndim != axes + len(signal.shape) or array.shape[axes:] != signal.shape or array.dtype.kind != kind:
+            expected = ", ".join(["time"] * axes + [str(size) for size in signal.shape])
+            got = ", ".join(["time"] * (array.ndim > 1 or kind == "i") + [str(size) for size in array.shape[1:]])
+            remedy = ""
+            if len(signal.shape) == 1 and array.ndim == 2 and len(array) == signal.shape[0]:
+                remedy = "; is it features by time? transpose it"
+            raise ShapeError(
+                f"data: expected {'integers ' * (kind == 'i')}[{expected}], got [{got}]; the input size of {layer} is "
+                f"{' × '.join(map(str, signal.shape)) or 'one token'}{remedy}"
+            )
+        least = getattr(network[layer], "min_length", 1)
+        short = np.flatnonzero(data.lengths < least)
+        if len(short):
+            raise DataError(
+                f"sequence {short[0]}: has {data.lengths[short[0]]} steps, {layer} needs at least {least}; "
+                "remove or lengthen it"
+            )
     data.check_finite()

@@ -26,8 +26,9 @@ class _Options:
     l2: Annotated[float, Field(ge=0, allow_inf_nan=False)] = 1e-4
     gradient_clip: Annotated[float, Field(gt=0)] | None = None
     shuffle: Shuffle = "bucket"
-    seed: Annotated[int, Field(ge=0)] = 0
+    seed: Annotated[int, Field(ge=0, lt=2**63)] = 0
     device: Literal["auto", "cpu", "cuda"] = "auto"
+    threads: PositiveInt | None = None
     progress: bool = True
 
 
@@ -38,14 +39,16 @@ class TrainingOptions(_Options):
         epochs: passes over the training data
         batch_size: sequences in a mini-batch
         learning_rate: of the optimizer, at the start
-        schedule: "constant"; "cosine", down to 0 at the end; "piecewise", times `drop_factor` after every
-            `drop_every` epochs
+        schedule: "constant"; "cosine", down to 0 at the end; "piecewise", as the next two say
+        drop_every, drop_factor: with "piecewise", the rate is multiplied by the factor after so many epochs
         optimizer: "adam", or "sgd" with momentum 0.9
         l2: factor of the L2 regularization, on weights and not on biases
         gradient_clip: the largest norm of all gradients together; None: no limit
         shuffle: "bucket" (random, but like lengths together), "random", "sorted" by length or "none"
         seed: of weights, order and dropout; a seeded run repeats exactly on one machine
         device: "cpu", "cuda", or "auto": cuda where there is one
+        threads: of torch on the CPU; None: as it is set. Small networks are fastest with 1, and on a machine
+            that is busy with other work more can be many times slower
         progress: a progress bar on a terminal, a line now and then elsewhere; False for silence
     Raises: SpecError naming the option
     Example: >>> TrainingOptions(epochs=60, batch_size=27, learning_rate=5e-3)
@@ -55,4 +58,4 @@ class TrainingOptions(_Options):
         try:
             super().__init__(**options)
         except ValidationError as error:
-            raise SpecError("\n".join(f"options.{line}" for line in explain(error, _Options))) from None
+            raise SpecError("\n".join(f"options.{line}" for line in explain(error, type(self)))) from None

@@ -59,5 +59,8 @@ def load_run(folder: str | Path) -> tuple[SequenceModule, list[str | int] | None
         module.load_state_dict(safetensors.torch.load((folder / "weights.safetensors").read_bytes()))
     except (RuntimeError, safetensors.SafetensorError) as error:
         raise ModelFileError(f"{folder}/weights.safetensors: does not fit network.yaml: {error}") from None
-    settings: Any = yaml.safe_load((folder / "options.yaml").read_text(encoding="utf-8"))
-    return module.eval(), settings.get("classes")
+    try:
+        settings: Any = yaml.safe_load((folder / "options.yaml").read_bytes())
+        return module.eval(), settings["classes"]
+    except (yaml.YAMLError, TypeError, KeyError, UnicodeDecodeError) as error:
+        raise ModelFileError(f"{folder}/options.yaml: is not what a training run writes: {error!r}") from None

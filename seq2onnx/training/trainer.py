@@ -20,7 +20,7 @@ from torch import Tensor
 from torch.utils.data import DataLoader, Dataset, Sampler
 
 from seq2onnx.data import SequenceDataset, Shuffle, batches
-from seq2onnx.errors import MissingExtra
+from seq2onnx.errors import DataError, MissingExtra, ShapeError, SpecError
 from seq2onnx.network import Network
 from seq2onnx.sequences import pad
 from seq2onnx.training.losses import Loss, LossFunction, check_targets, crossentropy
@@ -30,6 +30,7 @@ from seq2onnx.training.progress import Progress
 from seq2onnx.training.run_folder import save_run
 
 History = list[dict[str, float]]
+"""A row for each epoch; see `train`."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -39,12 +40,16 @@ class TrainingResult:
     module: SequenceModule
     history: History
 
+    def __repr__(self) -> str:
+        last = {name: round(value, 4) for name, value in (self.history[-1] if self.history else {}).items()}
+        return f"TrainingResult({self.module.network.name or 'network'}, {len(self.history)} epochs, last {last})"
+
 
 @dataclasses.dataclass
 class Batch:
     """Sequences padded on the right, their lengths, and the targets of their valid rows or steps."""
 
-    x: Tensor
+    x: Tensor | dict[str, Tensor]
     lengths: Tensor
     target: Tensor
 
@@ -53,7 +58,7 @@ def train(
     network: Network | SequenceModule,
     data: SequenceDataset,
     validation: SequenceDataset | None = None,
-    loss: Loss = "crossentropy",
+    loss: Loss | None = None,
     *,
     options: TrainingOptions | None = None,
     run_dir: str | Path | None = None,
@@ -65,7 +70,7 @@ def train(
         data: sequences and targets
         validation: looked at after each epoch, never learned from; labels are numbered as in `data`
         loss: "crossentropy" (labels; computed from what goes into the final Softmax), "mse" (numbers), or a
-            function (y [n, k], target [n, …]) -> [n], of the valid rows or steps
+            function (y [n, k], target [n] or [n, k]) -> [n], of the valid rows or steps; None: by the targets
         options: see TrainingOptions
         run_dir: a folder for network.yaml, weights.safetensors, history.csv and options.yaml
     Returns: a TrainingResult: `module` in evaluation mode; `history`, for each epoch epoch, loss,
@@ -75,21 +80,36 @@ def train(
     Example: >>> result = train(net, data, options=TrainingOptions(epochs=60))
     """
     options = options or TrainingOptions()
+    if not isinstance(network, Network | SequenceModule):
+        raise SpecError(f"train: expected a Network or a module from build, got {type(network).__name__}")
+    for name, given, kind in (
+        ("data", data, SequenceDataset),
+        ("validation", validation, SequenceDataset | None),
+        ("options", options, TrainingOptions),
+    ):
+        if not isinstance(given, kind):
+            raise DataError(f"{name}: expected a {kind}, got {type(given).__name__}")
     module = network if isinstance(network, SequenceModule) else None
-    spec = module.network if module else network
-    assert isinstance(spec, Network)
+    spec = network.network if isinstance(network, SequenceModule) else network
+    loss = loss or ("mse" if data.classes is None else "crossentropy")
     function = check_targets(spec, data, loss)
+    check_sequences(spec, data)
     if validation is not None:
-        if data.classes is not None:
-            validation = validation.with_classes(data.classes)
-        check_targets(spec, validation, loss)
-        check_sequences(spec, validation)
+        try:
+            if data.classes is not None:
+                validation = validation.with_classes(data.classes)
+            check_targets(spec, validation, loss)
+            check_sequences(spec, validation)
+        except (DataError, ShapeError) as error:
+            raise type(error)(f"validation: {error}") from None
+    if run_dir is not None:
+        Path(run_dir).mkdir(parents=True, exist_ok=True)  # a place that cannot be written is known at the start
     if module is None:
         spec = with_statistics(spec, data)
     else:
-        check_sequences(spec, data)
+        module.take_statistics(data)
     # What the caller draws from torch's generator stays as it would have been.
-    with torch.random.fork_rng(), _quiet():
+    with torch.random.fork_rng(), _threads(options.threads), _quiet():
         torch.manual_seed(options.seed)
         module = module or build(spec)
         learner = Learner(module, function, options, data, validation)
@@ -147,10 +167,14 @@ class Learner(lightning.LightningModule):
     def _loader(self, data: SequenceDataset, shuffle: Shuffle) -> DataLoader[int]:
         order = BatchOrder(data, self.options.batch_size, shuffle, self._rng)
         indices = cast(Dataset[int], range(len(data)))
-        return DataLoader(indices, batch_sampler=order, collate_fn=functools.partial(collate, data))
+        return DataLoader(
+            indices, batch_sampler=order, collate_fn=functools.partial(collate, data), generator=torch.Generator()
+        )
 
     def transfer_batch_to_device(self, batch: Batch, device: torch.device, index: int) -> Batch:
-        return Batch(batch.x.to(device), batch.lengths.to(device), batch.target.to(device))
+        x = batch.x
+        moved = {k: v.to(device) for k, v in x.items()} if isinstance(x, dict) else x.to(device)
+        return Batch(moved, batch.lengths.to(device), batch.target.to(device))
 
     def on_train_epoch_start(self) -> None:
         self._sums = {}
@@ -170,6 +194,11 @@ class Learner(lightning.LightningModule):
             # The valid steps of all rows, one after another, as the targets are.
             y = y[torch.arange(y.shape[1], device=y.device) < y_lengths[:, None]]
         losses = self.loss(y, batch.target)
+        if losses.shape != (len(y),):
+            raise ShapeError(
+                f"loss: expected one number for each of {len(y)} rows or steps, [{len(y)}], got {list(losses.shape)}; "
+                "leave the mean to train, and mind that y is [n, k] where the target may be [n]"
+            )
         self._add(f"{prefix}loss", losses.detach().sum())
         self._add(f"{prefix}count", float(len(losses)))
         if self.loss is crossentropy:
@@ -222,11 +251,16 @@ class BatchOrder(Sampler[list[int]]):
 
 def collate(data: SequenceDataset, indices: Any) -> Batch:
     """The sequences at `indices` as one padded batch."""
-    x, lengths = pad([data.sequences[index] for index in indices])
+    parts: dict[str, Tensor] = {}
+    for name, part in data.parts.items():
+        chosen = [part[index] for index in indices]
+        has_time = part[0].ndim > 1 or part[0].dtype.kind == "i"
+        parts[name] = torch.from_numpy(pad(chosen)[0] if has_time else np.stack(chosen))
+    lengths = data.lengths[indices]
     assert data.targets is not None
     targets = [data.targets[index] for index in indices]
     target = np.concatenate(targets) if data.per_step else np.stack(targets)
-    return Batch(torch.from_numpy(x), torch.from_numpy(lengths), torch.from_numpy(target))
+    return Batch(parts.get("", parts), torch.from_numpy(lengths), torch.from_numpy(target))
 
 
 def _parameter_groups(module: SequenceModule, l2: float) -> list[dict[str, Any]]:
@@ -245,6 +279,17 @@ def _accelerator(options: TrainingOptions) -> str:
             "device 'cuda': torch sees no CUDA device here; use device='cpu', or install a CUDA build of torch"
         )
     return "gpu" if options.device != "cpu" and torch.cuda.is_available() else "cpu"
+
+
+@contextmanager
+def _threads(count: int | None) -> Iterator[None]:
+    """torch with so many threads, and afterwards with as many as before."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(count or before)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)
 
 
 @contextmanager

@@ -1,0 +1,96 @@
+"""The data inputs of an exported file: x, or several x_{layer}."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+
+from seq2onnx.errors import DataError, ShapeError
+from seq2onnx.sequences import Array, as_floats, as_list, as_tokens, check_steps
+
+Rows = dict[str, list[Array]]
+
+
+@dataclasses.dataclass(frozen=True)
+class Input:
+    """One data input of the file.
+
+    tensor: its name there; layer: the input layer; shape: of a step, or of the one vector of a sequence
+    where it has no time; words: the number of each word, for token inputs whose vocabulary the file holds
+    """
+
+    tensor: str
+    layer: str
+    shape: tuple[int, ...]
+    has_time: bool
+    is_tokens: bool
+    words: dict[str, int] | None = None
+
+    @property
+    def dtype(self) -> type[np.generic]:
+        return np.int64 if self.is_tokens else np.float32
+
+    def convert(self, value: Any, where: str) -> Array:
+        """`value` in the type of the input."""
+        return as_tokens(value, where, self.words) if self.is_tokens else as_floats(value, where)
+
+
+def read_inputs(entries: list[Any], about: Mapping[str, Any]) -> tuple[Input, ...]:
+    """The data inputs among onnxruntime's input entries, in the order of the file."""
+    kinds = ("sequence_input", "feature_input")
+    layers = [next(iter(layer.values()))["name"] for layer in about["network"]["layers"] if next(iter(layer)) in kinds]
+    vocabulary = about.get("vocabulary") or {}
+    found = []
+    for entry in entries:
+        layer = layers[0] if entry.name == "x" else entry.name.removeprefix("x_")
+        if entry.name != "x" and (not entry.name.startswith("x_") or layer not in layers):
+            continue
+        has_time = len(entry.shape) > 1 and isinstance(entry.shape[1], str)
+        words = {word: number for number, word in enumerate(vocabulary[layer], 1)} if layer in vocabulary else None
+        shape = tuple(entry.shape[1 + has_time :])
+        found.append(Input(entry.name, layer, shape, has_time, "int64" in entry.type, words))
+    return tuple(found)
+
+
+def by_layer(values: Any, inputs: tuple[Input, ...], where: str) -> dict[str, Any]:
+    """The data of each input by its layer's name; a file with one input takes it without a dict too."""
+    if not isinstance(values, Mapping):
+        if len(inputs) > 1:
+            names = ", ".join(entry.layer for entry in inputs)
+            raise DataError(f"{where}: expected a dict with data for each of {names}, got {type(values).__name__}")
+        return {inputs[0].layer: values}
+    if set(values) != {entry.layer for entry in inputs}:
+        names = ", ".join(entry.layer for entry in inputs)
+        raise DataError(f"{where}: expected a dict with data for {names}, got {', '.join(map(str, values))}")
+    return dict(values)
+
+
+def read_rows(values: Any, inputs: tuple[Input, ...], least: int) -> Rows:
+    """A ragged list of sequences for each input, checked; as many in each, and as long."""
+    given = by_layer(getattr(values, "sequences", values), inputs, "sequences")
+    several = len(inputs) > 1
+    rows: Rows = {}
+    for entry in inputs:
+        rows[entry.layer] = []
+        for index, value in enumerate(as_list(given[entry.layer], len(entry.shape) + entry.has_time)):
+            where = f"sequence {index} of {entry.layer}" if several else f"sequence {index}"
+            array = entry.convert(value, where)
+            if entry.has_time:
+                check_steps(array, where, entry.shape)
+                if len(array) < least:
+                    raise DataError(f"{where}: has {len(array)} steps, the network needs at least {least}")
+            elif array.shape != entry.shape:
+                raise ShapeError(f"{where}: expected {list(entry.shape)}, got {list(array.shape)}")
+            rows[entry.layer].append(array)
+    counts = {name: len(arrays) for name, arrays in rows.items()}
+    if len(set(counts.values())) > 1:
+        raise DataError(f"sequences: expected as many for each input, got {counts}")
+    timed = [entry.layer for entry in inputs if entry.has_time]
+    for index in range(next(iter(counts.values()))):
+        lengths = {name: len(rows[name][index]) for name in timed}
+        if len(set(lengths.values())) > 1:
+            raise DataError(f"sequence {index}: expected as many steps for each input, got {lengths}")
+    return rows

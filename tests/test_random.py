@@ -1,0 +1,31 @@
+"""The laws, on random networks; tools/fuzz.py runs as many as asked."""
+
+from __future__ import annotations
+
+import hypothesis
+import pytest
+from hypothesis import HealthCheck, given
+from hypothesis import strategies as st
+
+from tests import laws
+from tests.networks import networks
+
+chunks = st.lists(st.integers(0, 5), min_size=1, max_size=4).filter(sum)
+settings = hypothesis.settings(
+    max_examples=60,
+    deadline=None,
+    derandomize=True,
+    database=None,
+    suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large, HealthCheck.filter_too_much],
+)
+
+
+@settings
+@given(networks(), st.lists(chunks, min_size=1, max_size=3), st.integers(0, 2**32 - 1))
+def test_the_laws_hold_on_random_networks(folder, network, splits, seed):
+    laws.all_of_them(laws.Subject(network, seed), splits, folder)
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory):
+    return tmp_path_factory.mktemp("random")

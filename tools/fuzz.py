@@ -1,0 +1,66 @@
+"""Hold random networks to the laws of tests/: python tools/fuzz.py --networks 2000 --seed 1
+
+Prints how often each option of each layer was drawn, and the worst error of each comparison, relative to
+max(1, largest number of the reference). Ends with 1 where a law is broken. Sets up .venv by itself.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import random
+import subprocess
+import sys
+import tempfile
+import time
+from collections import Counter
+from pathlib import Path
+
+from venv_setup import ROOT, prepare
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--networks", type=int, default=200, help="how many networks (default: 200)")
+    parser.add_argument("--seed", type=int, default=0, help="of all that is random (default: 0)")
+    arguments = parser.parse_args()
+    if not os.environ.get("SEQ2ONNX_FUZZ"):
+        # Networks are small: threads within an operator would only wait for each other.
+        settings = {"SEQ2ONNX_FUZZ": "1", "PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"}
+        command = [str(prepare() / "python"), __file__, *sys.argv[1:]]
+        return subprocess.run(command, env=os.environ | settings).returncode
+    with tempfile.TemporaryDirectory() as folder:
+        return fuzz(arguments.networks, arguments.seed, Path(folder))
+
+
+def fuzz(count: int, seed: int, folder: Path) -> int:
+    """Run `count` networks; 1 where a law is broken."""
+    from tests import laws
+    from tests.networks import compose, options_of
+
+    began, failures = time.monotonic(), 0
+    drawn: Counter[str] = Counter()
+    for number in range(count):
+        rng = random.Random(f"{seed} {number}")
+        network = compose(rng, seen=drawn)
+        splits = [[rng.randint(0, 5) for _ in range(rng.randint(1, 4))] + [1] for _ in range(rng.randint(1, 3))]
+        try:
+            laws.all_of_them(laws.Subject(network, number), splits, folder)
+        except Exception as error:
+            failures += 1
+            print(f"BROKEN in network {number}: {type(error).__name__}: {error}\n  {network}\n  {splits}", flush=True)
+        drawn.update(option for layer in network.layers for option in options_of(layer))
+        if (number + 1) % 250 == 0:
+            print(f"{number + 1} networks, {time.monotonic() - began:.0f} s", flush=True)
+    print(f"\n{count} networks in {time.monotonic() - began:.0f} s, {failures} failures")
+    print("\nhow often each option was drawn")
+    for option, times in sorted(drawn.items()):
+        print(f"{times:>6}  {option}")
+    print("\nworst error of each comparison, of networks with a layer of the kind")
+    for (comparison, kind), error in sorted(laws.WORST.items()):
+        print(f"{error:.1e}  {comparison:<16} {kind}")
+    return int(failures > 0)
+
+
+if __name__ == "__main__":
+    sys.exit(main())
