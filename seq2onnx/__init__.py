@@ -10,7 +10,7 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from seq2onnx import datasets, layers, plots, runtime
+    from seq2onnx import datasets, layers, plots, runtime, templates
     from seq2onnx.data import SequenceDataset
     from seq2onnx.errors import (
         DataError,
@@ -32,7 +32,7 @@ if TYPE_CHECKING:
 __version__ = "0.1.0"
 
 _HOMES = {
-    "": ("datasets", "layers", "plots", "runtime"),
+    "": ("datasets", "layers", "plots", "runtime", "templates"),
     "data": ("SequenceDataset",),
     "errors": (
         "DataError",
@@ -73,6 +73,7 @@ __all__ = [
     "restore",
     "runtime",
     "scores_to_labels",
+    "templates",
     "train",
     "verify",
 ]

@@ -1,7 +1,7 @@
-"""Everything that must hold before a change lands: python tools/check.py [--static] [--fix]
+"""Everything that must hold before a change lands: python tools/check.py [--static] [--slow] [--fix]
 
-Format, lint, types and tests, the same for people and CI; --static leaves the tests out, --fix mends what
-format and lint can mend.
+Format, lint, types and tests, the same for people and CI; --static leaves the tests out, --slow adds those of
+large networks, --fix mends what format and lint can mend.
 """
 
 from __future__ import annotations
@@ -17,6 +17,7 @@ from venv_setup import ROOT, prepare
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--static", action="store_true", help="format, lint and types only")
+    parser.add_argument("--slow", action="store_true", help="also the tests of large networks")
     parser.add_argument("--fix", action="store_true", help="mend what format and lint can mend")
     arguments = parser.parse_args()
     python = [str(prepare() / "python"), "-m"]
@@ -24,7 +25,7 @@ def main() -> int:
         "format": ["ruff", "format", *([] if arguments.fix else ["--check"])],
         "lint": ["ruff", "check", *(["--fix"] if arguments.fix else [])],
         "types": ["mypy"],
-        "tests": ["pytest"],
+        "tests": ["pytest", *(["-m", ""] if arguments.slow else [])],
     }
     if arguments.static:
         del steps["tests"]

@@ -57,8 +57,8 @@ def fuzz(count: int, seed: int, folder: Path) -> int:
     for option, times in sorted(drawn.items()):
         print(f"{times:>6}  {option}")
     print("\nworst error of each comparison, of networks with a layer of the kind")
-    for (comparison, kind), error in sorted(laws.WORST.items()):
-        print(f"{error:.1e}  {comparison:<16} {kind}")
+    for (comparison, kind), worst in sorted(laws.WORST.items()):
+        print(f"{worst:.1e}  {comparison:<16} {kind}")
     return int(failures > 0)
 
 

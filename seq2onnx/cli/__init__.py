@@ -8,6 +8,7 @@ from typer.core import TyperGroup
 from seq2onnx.cli.demo import demo
 from seq2onnx.cli.export import export
 from seq2onnx.cli.inspect import inspect
+from seq2onnx.cli.new import new
 from seq2onnx.cli.predict import predict
 from seq2onnx.cli.stream import stream
 from seq2onnx.cli.train import train
@@ -24,7 +25,7 @@ class _Group(TyperGroup):
         except BrokenPipeError:
             raise  # the reader of our output has left: typer ends quietly
         except (Seq2OnnxError, OSError) as error:
-            typer.echo(f"seq2onnx: {error}", err=True)
+            typer.echo(f"seq2onnx: {_said(error)}", err=True)
             raise typer.Exit(2) from None
 
 
@@ -37,8 +38,15 @@ app = typer.Typer(
     context_settings={"help_option_names": ["-h", "--help"]},
     help="Sequence networks: train a layer list, ship one ONNX file, run it whole or a step at a time.",
 )
-for command in (demo, train, export, verify, predict, stream, inspect):
+for command in (demo, new, train, export, verify, predict, stream, inspect):
     app.command()(command)
+
+
+def _said(error: Exception) -> str:
+    """The message, without the number that the operating system gives its errors."""
+    if isinstance(error, OSError) and error.strerror and error.filename:
+        return f"{error.filename}: {error.strerror.lower()}"
+    return str(error)
 
 
 def main() -> None:

@@ -64,7 +64,7 @@ class GraphBuilder:
         return name
 
     def output(self, name: str, value: str, dtype: str, shape: Sequence[Dimension]) -> None:
-        """An output of the graph, always a tensor of its own, never another's alias; nodes come before."""
+        """An output of the graph, always a tensor of its own, never another's alias."""
         value = self._renamed.get(value, value)
         if any(value in node.output for node in self._nodes) and value not in self._outputs:
             self._rename(value, name)
@@ -96,6 +96,7 @@ class GraphBuilder:
 
     def ops(self, op: str, *inputs: str, results: int, **attributes: Any) -> list[str]:
         """The results of a node; those that nobody reads are left out of the file."""
+        inputs = tuple(self._renamed.get(name, name) for name in inputs)
         key = (op, inputs, results, repr(sorted(attributes.items())))
         if key not in self._made:
             stem = f"{self._scope}/{op}_{len(self._nodes)}"

@@ -36,7 +36,7 @@ def activation(name: str) -> Callable[[Tensor], Tensor]:
         "softsign": torch.nn.functional.softsign,
         "relu": torch.relu,
         "sigmoid": torch.sigmoid,
-        "hard_sigmoid": lambda x: (0.2 * x + 0.5).clamp(0, 1),
+        "hard_sigmoid": lambda x: torch.add(x.new_tensor(0.5), x, alpha=0.2).clamp(0, 1),
     }
     return functions[name]
 
@@ -56,11 +56,17 @@ def lstm(
     W, R, b = weights
     if activations != ("tanh", "sigmoid"):
         state, gate = activation(activations[0]), activation(activations[1])
+        # The three gates side by side, so that one call serves them: i f o g.
+        i, f, g, o = torch.arange(4 * len(R.T), device=x.device).chunk(4)
+        order = torch.cat([i, f, o, g])
+        W, R, b = W[order], R[order], b[order]
+        size = len(R.T)
 
         def cell(wx: Tensor, h: Tensor, c: Tensor) -> Tensors:
-            i, f, g, o = torch.addmm(wx, h, R.T).chunk(4, 1)
-            c = gate(f) * c + gate(i) * state(g)
-            return gate(o) * state(c), c
+            z = torch.addmm(wx, h, R.T)
+            i, f, o = gate(z[:, : 3 * size]).chunk(3, 1)
+            c = torch.addcmul(f * c, i, state(z[:, 3 * size :]))
+            return o * state(c), c
 
         return _loop(cell, torch.nn.functional.linear(x, W, b), start, lengths, steps)
     # torch adds two biases; the documented equations have one.

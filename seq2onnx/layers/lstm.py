@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 @final
 @layer
 class LSTM(Layer):
-    """Long short-term memory: a cell that gates decide what to keep in, add to and show of.
+    """Long short-term memory: gates decide what its cell keeps, takes in and shows.
 
         i = σ(W_i x + R_i h' + b_i)   f = σ(W_f x + R_f h' + b_f)   o = σ(W_o x + R_o h' + b_o)
         g = tanh(W_g x + R_g h' + b_g)

@@ -10,7 +10,7 @@ import numpy as np
 from pydantic import model_validator
 
 from seq2onnx.layers.base import Example, Layer, PositiveInt, Signal, State, layer, one
-from seq2onnx.layers.window import Axis, Padding, Window, check_axis, mask
+from seq2onnx.layers.window import Axis, Padding, Window, check_axis
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -74,10 +74,11 @@ class MaxPool1d(Layer):
             return y.reshape(*x.shape[:2], *y.shape[1:]), lengths, ()
         assert lengths is not None
         framed, count, windows, new_states = self.window.frame(_marked(x), lengths, states)
-        values = torch.where(framed[:, :, -1:] > 0, framed[:, :, :-1], torch.finfo(x.dtype).min)
+        lowest = torch.finfo(x.dtype).min
+        values = torch.where(framed[:, :, -1:] > 0, framed[:, :, :-1], lowest)
         y = max_pool1d(values.transpose(1, 2), self.pool_size, self.stride).transpose(1, 2)[:, :count]
-        # Windows past the end may hold nothing but the smallest number, which later layers would make NaN of.
-        return mask(y, windows), windows, new_states
+        # Windows past the end may hold nothing but the lowest number, of which later layers would make NaN.
+        return torch.where(y > lowest, y, 0), windows, new_states
 
     def emit(
         self, graph: GraphBuilder, xs: Values, lengths: str | None, states: Names | None, weights: Arrays
@@ -90,9 +91,10 @@ class MaxPool1d(Layer):
             return graph.per_step(x, lambda y: graph.op("MaxPool", y, pads=pads, **settings), shape), lengths, ()
         framed, count, windows, new_states = self.window.emit_frame(graph, _emit_marked(graph, x), lengths, states)
         values, marks = _split_marks(graph, framed)
-        there = graph.op("Greater", marks, graph.constant(np.float32(0)))
-        values = graph.op("Where", there, values, graph.constant(np.finfo(np.float32).min))
+        zero, lowest = graph.constant(np.float32(0)), graph.constant(np.finfo(np.float32).min)
+        values = graph.op("Where", graph.op("Greater", marks, zero), values, lowest)
         y = graph.op("MaxPool", graph.op("Transpose", values, perm=[0, 2, 1]), **settings)
+        y = graph.op("Where", graph.op("Greater", y, lowest), y, zero)
         return graph.first_steps(graph.op("Transpose", y, perm=[0, 2, 1]), count), windows, new_states
 
     @classmethod

@@ -1,0 +1,34 @@
+"""seq2onnx new: a network to start from."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from seq2onnx.cli.options import Quiet, say
+from seq2onnx.errors import SpecError
+from seq2onnx.files import write_atomically
+
+
+def new(
+    template: Annotated[str | None, typer.Argument(metavar="TEMPLATE", help="One of those that --list shows.")] = None,
+    out: Annotated[Path, typer.Option(metavar="FILE", help="The file to write.")] = Path("network.yaml"),
+    list_them: Annotated[bool, typer.Option("--list", help="Show the templates.")] = False,
+    quiet: Quiet = False,
+) -> None:
+    """Write a network to start from: a YAML file with a layer a line."""
+    from seq2onnx import Network, templates
+
+    if list_them:
+        for name, description in templates.descriptions().items():
+            typer.echo(f"{name:<21}{description}")
+        return
+    if template is None:
+        raise SpecError("new: needs the name of a template; `seq2onnx new --list` shows them")
+    content = templates.text(template)
+    if out.exists():
+        raise SpecError(f"{out}: is there already, and is not overwritten; choose another name with --out")
+    write_atomically(out, content.encode())
+    say(f"{out}\n\n{Network.load(out).summary()}", quiet)
