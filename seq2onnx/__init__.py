@@ -26,8 +26,8 @@ if TYPE_CHECKING:
     from seq2onnx.layers import *  # noqa: F403
     from seq2onnx.network import Network
     from seq2onnx.parity import verify
-    from seq2onnx.runtime import load, scores_to_labels
-    from seq2onnx.training import TrainingOptions, build, train
+    from seq2onnx.runtime import Predictor, Stream, load, scores_to_labels
+    from seq2onnx.training import SequenceModule, TrainingOptions, TrainingResult, build, train
 
 __version__ = "0.1.0"
 
@@ -47,8 +47,8 @@ _HOMES = {
     "exporting": ("export", "restore"),
     "network": ("Network",),
     "parity": ("verify",),
-    "runtime": ("load", "scores_to_labels"),
-    "training": ("TrainingOptions", "build", "train"),
+    "runtime": ("Predictor", "Stream", "load", "scores_to_labels"),
+    "training": ("SequenceModule", "TrainingOptions", "TrainingResult", "build", "train"),
 }
 _HOME = {name: home for home, names in _HOMES.items() for name in names}
 
@@ -58,12 +58,16 @@ __all__ = [
     "ModelFileError",
     "Network",
     "NotStreamable",
+    "Predictor",
     "Seq2OnnxError",
     "SequenceDataset",
+    "SequenceModule",
     "ShapeError",
     "SpecError",
     "StateError",
+    "Stream",
     "TrainingOptions",
+    "TrainingResult",
     "build",
     "datasets",
     "export",

@@ -326,7 +326,7 @@ def survives(subject: Subject, folder) -> None:
         onnx.checker.check_model(model, full_check=True)
         path = folder / f"{signature}.onnx"
         path.write_bytes(model.SerializeToString())
-        network, weights = read_model(path)
+        network, weights, _ = read_model(path)
         assert network == subject.network
         for layer, arrays in subject.weights.items():
             assert sorted(weights[layer]) == sorted(arrays)

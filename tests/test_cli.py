@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import dataclasses
 import io
 import json
 import subprocess
@@ -59,7 +60,7 @@ def test_train_says_what_came_out_and_takes_validation(folder, tmp_path):
         "--set",
         "epochs=2",
     )
-    assert out.startswith(f"{tmp_path / 'run'}: trained 2 epochs; loss ")
+    assert out.startswith(f"{tmp_path / 'run'}: 2 epochs, loss ")
     assert "validation accuracy" in out
     assert "epoch 2/2" in err
 
@@ -185,9 +186,39 @@ def test_bad_input_ends_with_2_and_a_message(folder, arguments, message):
     assert "Traceback" not in err
 
 
+def test_a_run_is_not_overwritten(folder):
+    before = (folder / "run/weights.safetensors").read_bytes()
+    _, err = run("train", folder / "network.yaml", folder / "data.npz", "--out", folder / "run", code=2)
+    assert "holds a run already, which is not overwritten" in err
+    assert (folder / "run/weights.safetensors").read_bytes() == before
+
+
+def test_every_training_option_is_in_the_help():
+    out, _ = run("train", "--help")
+    for field in dataclasses.fields(s2o.TrainingOptions):
+        assert f"{field.name}=" in "".join(out.split())
+
+
+def test_stream_answers_strides_and_lookahead(tmp_path):
+    network = s2o.Network([s2o.SequenceInput(2), s2o.Conv1d(1, 3, stride=2, padding=1)])
+    s2o.export(s2o.build(network), tmp_path / "model.onnx", lookahead=True)
+    out, _ = run("stream", tmp_path / "model.onnx", stdin="1,2\n3,4\n5,6\n7,8\n9,1\n")
+    lines = out.splitlines()
+    assert [bool(line) for line in lines] == [False, True, False, True, False, True]
+    whole = s2o.load(tmp_path / "model.onnx").predict([[[1, 2], [3, 4], [5, 6], [7, 8], [9, 1]]])[0]
+    np.testing.assert_allclose([float(line) for line in lines if line], whole[:, 0], rtol=1e-6)
+
+
+def test_stream_reads_words(tmp_path):
+    network = s2o.Network([s2o.SequenceInput("tokens"), s2o.WordEmbedding(2, ["yes", "no"]), s2o.LSTM(1, "last")])
+    s2o.export(s2o.build(network), tmp_path / "model.onnx")
+    out, _ = run("stream", tmp_path / "model.onnx", stdin='yes\n"no"\n7\n')
+    assert len(out.splitlines()) == 3
+
+
 def test_every_command_has_help_and_quiet():
     out, _ = run("--help")
-    for command in ("demo", "train", "export", "verify", "predict", "stream", "inspect"):
+    for command in ("demo", "new", "train", "export", "verify", "predict", "stream", "inspect"):
         assert command in out
         assert "--quiet" in run(command, "--help")[0]
 

@@ -207,8 +207,8 @@ def test_the_run_folder_holds_the_run(tmp_path):
         "options.yaml",
         "weights.safetensors",
     ]
-    module, classes = load_run(folder)
-    assert classes == CLASSES
+    module = load_run(folder)
+    assert module.classes == CLASSES
     assert module.network == result.module.network
     assert all(torch.equal(a, result.module.state_dict()[n]) for n, a in module.state_dict().items())
     with (folder / "history.csv").open() as file:

@@ -46,13 +46,13 @@ def cells() -> None:
     for state in ("tanh", "softsign", "relu"):
         for gate in ("sigmoid", "hard_sigmoid"):
             if (state, gate) != ("tanh", "sigmoid"):
-                layers[f"LSTM {state} {gate}"] = s2o.LSTM(100, "sequence", state, gate)  # type: ignore[arg-type]
+                layers[f"LSTM {state} {gate}"] = s2o.LSTM(100, "sequence", state, gate)
     table({name: step(layer) for name, layer in layers.items()})
 
 
 def export() -> None:
     """Export of the demo's network, as a ratio to torch.onnx.export (dynamo=False) of an LSTM and a linear layer."""
-    import io
+    import tempfile
     import warnings
 
     from seq2onnx.cli.demo import network
@@ -71,11 +71,14 @@ def export() -> None:
     weights = {n: {k: t.numpy() for k, t in m.state_dict().items()} for n, m in module.layers.items()}
 
     def theirs() -> None:
-        with warnings.catch_warnings():
+        with warnings.catch_warnings(), tempfile.TemporaryDirectory() as folder:
             warnings.simplefilter("ignore")
-            torch.onnx.export(plain, (torch.zeros(1, 5, 12),), io.BytesIO(), dynamo=False, opset_version=17)
+            torch.onnx.export(plain, (torch.zeros(1, 5, 12),), f"{folder}/m.onnx", dynamo=False, opset_version=17)
 
-    table({"torch.onnx.export": theirs, "seq2onnx": lambda: build_model(module.network, weights)})
+    def ours() -> None:
+        build_model(module.network, weights)
+
+    table({"torch.onnx.export": theirs, "seq2onnx": ours})
 
 
 def table(runs: dict[str, Callable[[], None]], rounds: int = 9) -> None:

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+from typing import Annotated
+
 import typer
 from typer.core import TyperGroup
 
+import seq2onnx
 from seq2onnx.cli.demo import demo
 from seq2onnx.cli.export import export
 from seq2onnx.cli.inspect import inspect
@@ -32,12 +35,24 @@ class _Group(TyperGroup):
 app = typer.Typer(
     cls=_Group,
     no_args_is_help=True,
+    invoke_without_command=True,
     add_completion=False,
     pretty_exceptions_enable=False,
     rich_markup_mode="markdown",
     context_settings={"help_option_names": ["-h", "--help"]},
-    help="Sequence networks: train a layer list, ship one ONNX file, run it whole or a step at a time.",
 )
+
+
+@app.callback()
+def version(
+    show: Annotated[bool, typer.Option("--version", help="Show the version.", is_eager=True)] = False,
+) -> None:
+    """Sequence networks: train a layer list, ship one ONNX file, run it whole or a step at a time."""
+    if show:
+        typer.echo(seq2onnx.__version__)
+        raise typer.Exit
+
+
 for command in (demo, new, train, export, verify, predict, stream, inspect):
     app.command()(command)
 

@@ -18,14 +18,16 @@ def export(
         typer.Option(help="Inputs and outputs; by default full if the network can stream, else sequence."),
     ] = None,
     opset: Annotated[int, typer.Option(help="Version of the ONNX operators.")] = 17,
-    activations: Annotated[bool, typer.Option(help="Make every layer's result an output.")] = False,
+    lookahead: Annotated[
+        bool, typer.Option("--lookahead", help="Stream with a delay where windows read ahead.")
+    ] = False,
+    activations: Annotated[bool, typer.Option("--activations", help="Make every layer's result an output.")] = False,
     quiet: Quiet = False,
 ) -> None:
     """Write the network of a run folder to one ONNX file."""
     from seq2onnx import export as write
     from seq2onnx.training import load_run
 
-    module, classes = load_run(run)
     path = out or run / "model.onnx"
-    write(module, path, signature, classes, opset, activations=activations)
+    write(load_run(run), path, signature, opset=opset, lookahead=lookahead, activations=activations)
     say(f"{path}: {path.stat().st_size:,} bytes", quiet)

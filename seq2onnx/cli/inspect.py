@@ -15,8 +15,6 @@ def inspect(file: ModelFile, quiet: Quiet = False) -> None:
     from seq2onnx.runtime import load
 
     model = load(file)
-    if quiet:
-        return
     meta = model.metadata
     typer.echo(f"{file}: {file.stat().st_size:,} bytes, written by {meta['writer']}\n")
     rows = [("signature", model.signature)]

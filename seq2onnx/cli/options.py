@@ -10,7 +10,7 @@ import typer
 from seq2onnx.data import SequenceDataset
 from seq2onnx.errors import DataError
 
-Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="Print nothing but results and errors.")]
+Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="No messages: results and errors alone.")]
 ModelFile = Annotated[Path, typer.Argument(metavar="FILE", help="An exported ONNX file.")]
 
 

@@ -21,7 +21,9 @@ from seq2onnx.files import write_atomically
 def predict(
     file: ModelFile,
     data: Annotated[Path, typer.Argument(metavar="DATA", help="Sequences, .npz.")],
-    out: Annotated[Path | None, typer.Option(metavar="FILE", help=".csv or .npz; standard output.")] = None,
+    out: Annotated[
+        Path | None, typer.Option(metavar="FILE", help=".csv or .npz; without it to standard output.")
+    ] = None,
     batch_size: Annotated[int | None, typer.Option(help="Sequences in one run.")] = None,
     quiet: Quiet = False,
 ) -> None:

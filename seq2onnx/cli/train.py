@@ -27,23 +27,30 @@ def train(
     """Train a network and write a run folder.
 
     The folder has network.yaml, weights.safetensors, history.csv and options.yaml.
+
+    Options for --set: epochs=30, batch_size=128, learning_rate=0.001, schedule=constant (or cosine, or piecewise
+    with drop_every=10 and drop_factor=0.1), optimizer=adam (or sgd), l2=0.0001, gradient_clip=null, shuffle=bucket
+    (or random, sorted, none), seed=0, device=auto (or cpu, cuda), threads=null, progress=true.
     """
     from seq2onnx import Network, TrainingOptions
     from seq2onnx import train as run
 
+    if (out / "network.yaml").exists():
+        raise SpecError(f"{out}: holds a run already, which is not overwritten; choose another --out, or remove it")
     options = parse_settings(settings or [])
     training = read_data(data)
     result = run(
         Network.load(network),
         training,
         None if validation is None else read_data(validation),
-        loss or ("mse" if training.classes is None else "crossentropy"),
+        loss,
         options=TrainingOptions(**{"progress": not quiet, **options}),
         run_dir=out,
     )
     last = result.history[-1]
-    figures = ", ".join(f"{name.replace('_', ' ')} {value:.4g}" for name, value in last.items() if name != "epoch")
-    say(f"{out}: trained {int(last['epoch'])} epochs; {figures}", quiet)
+    shown = [name for name in last if name.endswith(("loss", "accuracy"))]
+    figures = ", ".join(f"{name.replace('_', ' ')} {last[name]:.4g}" for name in shown)
+    say(f"{out}: {len(result.history)} epochs, {figures}", quiet)
 
 
 def parse_settings(settings: list[str]) -> dict[str, Any]:

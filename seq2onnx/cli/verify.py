@@ -27,7 +27,7 @@ def verify(
     if run is not None:
         from seq2onnx.training import load_run
 
-        module, _ = load_run(run)
+        module = load_run(run)
     report = check(file, module, None if data is None else read_data(data), seed=seed)
     say(report, quiet)
     if not report.ok:

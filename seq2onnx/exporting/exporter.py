@@ -46,7 +46,7 @@ def export(
         signature: which inputs and outputs it has, of
             "full" (x, lengths, states), "sequence" (x, lengths) and "stream" (x, states);
             "full" if the network can stream, else "sequence"
-        classes: the labels of the scores, in order
+        classes: the labels of the scores, in order; None: those that the module was trained on, if any
         opset: of the ONNX operators; the file's IR version follows from it
         lookahead: the file streams with a delay where windows read ahead: it has the input `end`, 1 in a row's
             last chunk, and always `y_lengths`
@@ -65,6 +65,7 @@ def export(
         for key, array in arrays.items():
             if not np.isfinite(array).all():
                 raise DataError(f"{name}.{key}: has NaN or infinity in it; train again, with a lower learning rate")
+    classes = module.classes if classes is None else classes
     model = build_model(
         module.network, weights, signature, classes, opset, lookahead=lookahead, activations=activations
     )

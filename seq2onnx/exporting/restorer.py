@@ -33,8 +33,9 @@ def restore(path: str | Path) -> SequenceModule:
 
     from seq2onnx.training import build
 
-    network, weights = read_model(path)
+    network, weights, classes = read_model(path)
     module = build(network)
+    module.classes = classes
     module.load_state_dict(
         {
             f"layers.{layer}.{name}": torch.from_numpy(array.copy())
@@ -45,8 +46,8 @@ def restore(path: str | Path) -> SequenceModule:
     return module.eval()
 
 
-def read_model(path: str | Path) -> tuple[Network, Weights]:
-    """The network in an exported file, and its weights [layer][weight]."""
+def read_model(path: str | Path) -> tuple[Network, Weights, list[str | int] | None]:
+    """The network in an exported file, its weights [layer][weight], and the classes of its scores."""
     content = Path(path).read_bytes()
     try:
         model = onnx.load_from_string(content)
@@ -60,7 +61,7 @@ def read_model(path: str | Path) -> tuple[Network, Weights]:
     arrays = {tensor.name: numpy_helper.to_array(tensor) for tensor in model.graph.initializer}
     lookahead = any(entry.name == "end" for entry in model.graph.input)
     graph = functools.partial(build_graph, network, signature=about["signature"], lookahead=lookahead)
-    return network, _collect(network, graph, arrays, path)
+    return network, _collect(network, graph, arrays, path), about["classes"]
 
 
 def _collect(

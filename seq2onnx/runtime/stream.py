@@ -117,6 +117,8 @@ class Stream:
         inputs = self._model.inputs
         given = by_layer(x, inputs, "step")
         where = {entry.layer: f"step of {entry.layer}" if len(inputs) > 1 else "step" for entry in inputs}
+        # One word is one step; a list of words is a chunk.
+        given = {name: np.asarray(value) if isinstance(value, str) else value for name, value in given.items()}
         arrays = {entry.layer: entry.convert(given[entry.layer], where[entry.layer]) for entry in inputs}
         single = any(entry.has_time and arrays[entry.layer].shape == entry.shape for entry in inputs)
         for entry in inputs:

@@ -47,12 +47,14 @@ class SequenceModule(nn.Module):
         y [B, T, K] or [B, K], or with several outputs a dict by layer name; y_lengths likewise, None
         where y has no time
     Raises: ShapeError, StateError, NotStreamable (a state for a network that cannot run in chunks)
-    Attributes: network (with the statistics), layers (a module for each layer, by name)
+    Attributes: network (with the statistics), layers (a module for each layer, by name), classes (the labels of
+        the scores, where it was trained on labels; export writes them)
     """
 
     def __init__(self, network: Network) -> None:
         super().__init__()
         self.network = network
+        self.classes: list[str | int] | None = None
         self.layers = Layers(network)
         self._states: tuple[NetworkState, ...] = ()
         self._not_streamable: NotStreamable | None = None

@@ -22,7 +22,7 @@ class Progress:
             self._bar = Bar(
                 TextColumn("epoch"),
                 MofNCompleteColumn(),
-                BarColumn(bar_width=20),
+                BarColumn(bar_width=8),
                 TextColumn("{task.description}"),
                 TimeRemainingColumn(),
                 console=self._console,
@@ -46,6 +46,8 @@ class Progress:
         text = "  ".join(f"{name.replace('_', ' ')} {row[name]:.4f}" for name in figures if name in row)
         epoch = int(row["epoch"])
         if self._bar:
+            for long, short in (("validation loss", "val"), ("validation accuracy", "acc"), ("accuracy", "acc")):
+                text = text.replace(long, short)  # with the bar it must go into 80 columns
             self._bar.update(self._task, advance=1, description=text)
         elif self._lines and (epoch == self._epochs or epoch % max(1, self._epochs // 10) == 0):
             print(f"epoch {epoch}/{self._epochs}  {text}", file=sys.stderr, flush=True)

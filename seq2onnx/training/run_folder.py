@@ -5,7 +5,6 @@ from __future__ import annotations
 import csv
 import dataclasses
 import io
-from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -25,7 +24,6 @@ def save_run(
     history: list[dict[str, float]],
     options: TrainingOptions,
     loss: str,
-    classes: Sequence[str | int] | None,
 ) -> None:
     """Write the folder; each file appears whole or not at all."""
     folder = Path(folder)
@@ -39,14 +37,14 @@ def save_run(
     write_atomically(folder / "history.csv", table.getvalue().encode())
     settings = {
         "loss": loss,
-        "classes": None if classes is None else list(classes),
+        "classes": module.classes,
         "options": dataclasses.asdict(options),
     }
     write_atomically(folder / "options.yaml", yaml.safe_dump(settings, sort_keys=False).encode())
 
 
-def load_run(folder: str | Path) -> tuple[SequenceModule, list[str | int] | None]:
-    """The trained module in a run folder, and the classes of its scores.
+def load_run(folder: str | Path) -> SequenceModule:
+    """The trained module in a run folder, with the classes of its scores.
 
     Raises: ModelFileError where a file is missing or does not belong to the others
     """
@@ -54,13 +52,16 @@ def load_run(folder: str | Path) -> tuple[SequenceModule, list[str | int] | None
     for name in ("network.yaml", "weights.safetensors", "options.yaml"):
         if not (folder / name).is_file():
             raise ModelFileError(f"{folder}: is no run folder, it has no {name}; `seq2onnx train` writes one")
-    module = build(Network.load(folder / "network.yaml"))
+    content = (folder / "weights.safetensors").read_bytes()
     try:
-        module.load_state_dict(safetensors.torch.load((folder / "weights.safetensors").read_bytes()))
+        weights = safetensors.torch.load(content)
+        module = build(Network.load(folder / "network.yaml"))
+        module.load_state_dict(weights)
     except (RuntimeError, safetensors.SafetensorError) as error:
         raise ModelFileError(f"{folder}/weights.safetensors: does not fit network.yaml: {error}") from None
     try:
         settings: Any = yaml.safe_load((folder / "options.yaml").read_bytes())
-        return module.eval(), settings["classes"]
+        module.classes = settings["classes"]
     except (yaml.YAMLError, TypeError, KeyError, UnicodeDecodeError) as error:
         raise ModelFileError(f"{folder}/options.yaml: is not what a training run writes: {error!r}") from None
+    return module.eval()

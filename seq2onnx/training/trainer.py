@@ -72,7 +72,8 @@ def train(
         loss: "crossentropy" (labels; computed from what goes into the final Softmax), "mse" (numbers), or a
             function (y [n, k], target [n] or [n, k]) -> [n], of the valid rows or steps; None: by the targets
         options: see TrainingOptions
-        run_dir: a folder for network.yaml, weights.safetensors, history.csv and options.yaml
+        run_dir: a folder for network.yaml, weights.safetensors, history.csv and options.yaml; files of another run
+            there are replaced
     Returns: a TrainingResult: `module` in evaluation mode; `history`, for each epoch epoch, loss,
         learning_rate, seconds, with labels accuracy, and with validation data validation_loss (and
         validation_accuracy)
@@ -129,9 +130,10 @@ def train(
             )
             trainer.fit(learner)
     module.eval().cpu()
+    module.classes = data.classes
     if run_dir is not None:
         name = loss if isinstance(loss, str) else getattr(loss, "__name__", "function")
-        save_run(run_dir, module, learner.history, options, name, data.classes)
+        save_run(run_dir, module, learner.history, options, name)
     return TrainingResult(module, learner.history)
 
 

@@ -1,0 +1,294 @@
+"""Networks of all shapes through the whole way: built, exported, predicted, streamed."""
+
+from __future__ import annotations
+
+import numpy as np
+import onnx
+import pytest
+import torch
+
+import seq2onnx as s2o
+
+
+def exported(tmp_path, network, **options):
+    torch.manual_seed(0)
+    module = s2o.build(network).eval()
+    s2o.export(module, tmp_path / "model.onnx", **options)
+    return s2o.load(tmp_path / "model.onnx"), module
+
+
+def in_chunks(x, sizes):
+    """x cut into chunks of these sizes, again and again."""
+    at = 0
+    while at < len(x):
+        for size in sizes:
+            yield x[at : at + size]
+            at += size
+
+
+def tcn() -> s2o.Network:
+    """Four residual blocks of two dilated causal convolutions each."""
+    layers, before = [s2o.SequenceInput(5), s2o.Conv1d(8, 1, name="widen")], "widen"
+    for block, dilation in enumerate((1, 2, 4, 8)):
+        layers += [
+            s2o.Conv1d(8, 3, dilation=dilation, padding="causal", name=f"first_{block}", inputs=[before]),
+            s2o.ReLU(name=f"relu_{block}"),
+            s2o.Conv1d(8, 3, dilation=dilation, padding="causal", name=f"second_{block}"),
+            s2o.Add(name=f"block_{block}", inputs=[f"second_{block}", before]),
+        ]
+        before = f"block_{block}"
+    return s2o.Network([*layers, s2o.FullyConnected(3), s2o.Softmax()])
+
+
+def strided() -> s2o.Network:
+    """Convolution and pooling, each with stride 2, then an LSTM."""
+    conv = s2o.Conv1d(6, 3, stride=2, padding="causal")
+    return s2o.Network(
+        [s2o.SequenceInput(5), conv, s2o.MaxPool1d(2, stride=2, padding="causal"), s2o.LSTM(4), s2o.FullyConnected(2)]
+    )
+
+
+def pooled() -> s2o.Network:
+    """Convolution, an LSTM, and the mean over all time."""
+    conv = s2o.Conv1d(6, 3, padding="causal")
+    return s2o.Network([s2o.SequenceInput(5), conv, s2o.LSTM(4), s2o.GlobalAvgPool1d(), s2o.FullyConnected(2)])
+
+
+@pytest.mark.parametrize("network", [tcn, strided, pooled])
+@pytest.mark.parametrize("sizes", [(1,), (3,), (4, 0, 1, 7, 2)])
+@pytest.mark.parametrize("signature", ["full", "stream"])
+def test_chunks_give_the_numbers_of_the_whole(tmp_path, network, sizes, signature):
+    model, module = exported(tmp_path, network(), signature=signature)
+    x = np.random.default_rng(0).normal(size=(53, 5)).astype("f")
+    (whole,) = model.predict([x])
+    np.testing.assert_allclose(whole, module(torch.from_numpy(x)[None])[0][0].detach(), rtol=0, atol=1e-5)
+    stream = model.stream()
+    found = [stream.step(chunk) for chunk in in_chunks(x, sizes)]
+    joined = np.concatenate(found) if model.has_time("y") else found[-1]
+    np.testing.assert_allclose(joined, whole, rtol=0, atol=1e-5)
+    stream.reset()
+    found = [stream.step(step) for step in x]
+    joined = np.concatenate(found).reshape(whole.shape) if model.has_time("y") else found[-1]
+    np.testing.assert_allclose(joined, whole, rtol=0, atol=1e-5)
+
+
+def test_strides_give_what_came_out(tmp_path):
+    model, _ = exported(tmp_path, strided())
+    assert model.metadata["time_stride"] == 4
+    stream = model.stream()
+    assert [stream.step(np.ones(5)).shape for _ in range(6)] == [(1, 2), (0, 2), (0, 2), (0, 2), (1, 2), (0, 2)]
+    assert stream.step(np.ones((8, 5))).shape == (2, 2)
+    outputs = {
+        o.name: [d.dim_param or d.dim_value for d in o.type.tensor_type.shape.dim]
+        for o in onnx.load(model.path).graph.output
+    }
+    assert outputs["y_lengths"] == ["batch"]
+    assert outputs["y"] == ["batch", "time_fully_connected_1", 2]
+
+
+def lookahead_network() -> s2o.Network:
+    """Windows that read ahead by 2, 1 and, at half the rate, 1 step; a branch that waits for another."""
+    return s2o.Network(
+        [
+            s2o.SequenceInput(5),
+            s2o.Conv1d(6, 5, padding="same"),
+            s2o.Conv1d(6, 1, inputs=["sequence_input_1"]),
+            s2o.Add(inputs=["conv1d_1", "conv1d_2"]),
+            s2o.MaxPool1d(3, 2, padding=1),
+            s2o.Conv1d(4, 3, padding=(0, 1)),
+            s2o.GRU(3),
+        ]
+    )
+
+
+@pytest.mark.parametrize("signature", ["full", "stream"])
+@pytest.mark.parametrize("sizes", [(1,), (3,), (4, 0, 1, 7, 2), (100,)])
+def test_lookahead_answers_late_and_the_same(tmp_path, signature, sizes):
+    model, module = exported(tmp_path, lookahead_network(), signature=signature, lookahead=True)
+    assert model.metadata["delay_steps"] == 2 + 1 + 2 * 2
+    assert {s["kind"] for s in model.metadata["states"]} == {"buf", "count", "phase", "skip", "h"}
+    stream = model.stream()
+    for length in (31, 2, 1):
+        x = np.random.default_rng(0).normal(size=(length, 5)).astype("f")
+        whole = module(torch.from_numpy(x)[None])[0][0].detach().numpy()
+        np.testing.assert_allclose(model.predict([x])[0], whole, rtol=0, atol=1e-5)
+        found = [stream.step(chunk) for chunk in in_chunks(x, sizes)]
+        found.append(stream.finish())  # and the stream is at its start again
+        np.testing.assert_allclose(np.concatenate(found), whole, rtol=0, atol=1e-5)
+    assert not any(array.any() for array in stream.state.values())
+    report = s2o.verify(model.path, module)
+    assert report.ok, report
+
+
+def test_a_step_comes_out_after_its_delay(tmp_path):
+    network = s2o.Network([s2o.SequenceInput(1), s2o.Conv1d(1, 5, padding="same")])
+    model, _ = exported(tmp_path, network, lookahead=True)
+    stream = model.stream()
+    assert model.metadata["delay_steps"] == 2
+    assert [len(stream.step(np.ones(1))) for _ in range(4)] == [0, 0, 1, 1]
+    assert len(stream.finish()) == 2
+    assert len(stream.finish()) == 0  # no steps, no padding either
+
+
+def test_what_lookahead_cannot_do_is_said(tmp_path):
+    same = s2o.Network([s2o.SequenceInput(2), s2o.Conv1d(3, 3, padding="same")])
+    with pytest.raises(s2o.NotStreamable, match=r"conv1d_1: its windows read 1 steps ahead.*lookahead=True.*sequence"):
+        exported(tmp_path, same, signature="stream")
+    with pytest.raises(s2o.SpecError, match="lookahead: is for files that stream"):
+        exported(tmp_path, same, signature="sequence", lookahead=True)
+    with pytest.raises(s2o.NotStreamable, match="bilstm_1: its backward half"):
+        exported(tmp_path, s2o.Network([s2o.SequenceInput(2), s2o.BiLSTM(3)]), lookahead=True)
+    model, _ = exported(tmp_path, same)
+    assert model.signature == "sequence"
+    model, _ = exported(tmp_path, pooled())
+    with pytest.raises(s2o.NotStreamable, match="without lookahead, so nothing waits"):
+        model.stream().finish()
+
+
+def two_sensors() -> s2o.Network:
+    """Two sequences on one clock and static features, two heads."""
+    return s2o.Network(
+        [
+            s2o.SequenceInput(3, name="sound"),
+            s2o.SequenceInput(2, name="motion"),
+            s2o.FeatureInput(4, name="machine"),
+            s2o.Concat(inputs=["sound", "motion", "machine"]),
+            s2o.LSTM(6, name="memory"),
+            s2o.FullyConnected(2, name="now"),
+            s2o.LSTM(5, "last", inputs=["memory"]),
+            s2o.FullyConnected(1, name="overall"),
+        ],
+        outputs=["now", "overall"],
+    )
+
+
+def sensors(rng, lengths):
+    return {
+        "sound": [rng.normal(size=(n, 3)).astype("f") for n in lengths],
+        "motion": [rng.normal(size=(n, 2)).astype("f") for n in lengths],
+        "machine": [rng.normal(size=4).astype("f") for _ in lengths],
+    }
+
+
+@pytest.mark.parametrize("signature", ["full", "sequence", "stream"])
+def test_several_inputs_and_outputs_go_by_name(tmp_path, signature):
+    model, module = exported(tmp_path, two_sensors(), signature=signature)
+    names = [i.name for i in onnx.load(model.path).graph.input]
+    assert names[:3] == ["x_sound", "x_motion", "x_machine"]
+    outputs = [o.name for o in onnx.load(model.path).graph.output]
+    assert outputs[:2] == ["y_now", "y_overall"]
+    data = sensors(np.random.default_rng(0), [7, 3, 12])
+    found = model.predict(data)
+    assert [y.shape for y in found["now"]] == [(7, 2), (3, 2), (12, 2)]
+    assert found["overall"].shape == (3, 1)
+    for i in range(3):
+        x = {name: torch.from_numpy(part[i])[None] for name, part in data.items()}
+        y, y_lengths, _ = module(x)
+        np.testing.assert_allclose(found["now"][i], y["now"][0].detach(), rtol=0, atol=1e-5)
+        np.testing.assert_allclose(found["overall"][i], y["overall"][0].detach(), rtol=0, atol=1e-5)
+        assert y_lengths["overall"] is None
+    if signature != "sequence":
+        stream = model.stream()
+        for t in range(7):
+            y = stream.step({name: part[0] if name == "machine" else part[0][t] for name, part in data.items()})
+            np.testing.assert_allclose(y["now"], found["now"][0][t], rtol=0, atol=1e-5)
+        np.testing.assert_allclose(y["overall"], found["overall"][0], rtol=0, atol=1e-5)
+        stream.reset()
+        y = stream.step({name: part[2] for name, part in data.items()})
+        np.testing.assert_allclose(y["now"], found["now"][2], rtol=0, atol=1e-5)
+    assert s2o.verify(model.path, module, data).ok
+
+
+@pytest.mark.parametrize(
+    ("change", "error", "message"),
+    [
+        (lambda d: d["sound"], s2o.DataError, "expected a dict with data for each of sound, motion, machine, got list"),
+        (lambda d: {"sound": d["sound"]}, s2o.DataError, "expected a dict with data for sound, motion, machine"),
+        (lambda d: d | {"motion": d["motion"][:1]}, s2o.DataError, "as many for each input"),
+        (lambda d: d | {"motion": d["motion"][::-1]}, s2o.DataError, "sequence 0: expected as many steps"),
+        (lambda d: d | {"machine": [np.ones(3)] * 2}, s2o.ShapeError, r"sequence 0 of machine: expected \[4\], got"),
+        (lambda d: d | {"sound": [np.ones((7, 4))] * 2}, s2o.ShapeError, r"sequence 0 of sound: expected \[time, 3\]"),
+    ],
+)
+def test_wrong_data_for_several_inputs_is_named(tmp_path, change, error, message):
+    model, _ = exported(tmp_path, two_sensors())
+    with pytest.raises(error, match=message):
+        model.predict(change(sensors(np.random.default_rng(0), [7, 3])))
+
+
+def test_a_sequence_that_is_not_finite_in_one_input_answers_nan(tmp_path):
+    model, _ = exported(tmp_path, two_sensors())
+    data = sensors(np.random.default_rng(0), [7, 3])
+    clean = model.predict(data)
+    data["machine"][1] = np.array([1, np.nan, 1, 1])
+    found = model.predict(data)
+    np.testing.assert_array_equal(found["now"][0], clean["now"][0])
+    assert np.isnan(found["now"][1]).all()
+    assert np.isnan(found["overall"][1]).all()
+
+
+WORDS = ["good", "bad", "film"]
+
+
+def text_network() -> s2o.Network:
+    return s2o.Network(
+        [s2o.SequenceInput("tokens"), s2o.WordEmbedding(4, WORDS), s2o.LSTM(5, "last"), s2o.FullyConnected(2)]
+    )
+
+
+def test_words_are_looked_up_in_the_file(tmp_path):
+    model, module = exported(tmp_path, text_network())
+    assert model.metadata["vocabulary"] == {"sequence_input_1": WORDS}
+    numbers = model.predict([np.array([1, 3]), np.array([2, 4, 99, -1])])
+    words = model.predict([["good", "film"], ["bad", "unknown", "words", "here"]])
+    np.testing.assert_array_equal(numbers, words)
+    stream = model.stream()
+    stream.step("good")
+    np.testing.assert_allclose(stream.step("film"), words[0], rtol=0, atol=1e-6)
+    stream.reset()
+    np.testing.assert_allclose(stream.step(["bad", "unknown", "words", "here"]), words[1], rtol=0, atol=1e-6)
+    assert s2o.verify(model.path, module).ok
+    for given, message in (
+        (["good film"], r"expected a list of words or their numbers, got the text 'good film'"),
+        ([[0.5]], "sequence 0: expected numbers of words, integers, got float64"),
+    ):
+        with pytest.raises(s2o.DataError, match=message):
+            model.predict(given)
+
+
+def test_images_stream_frame_by_frame(tmp_path):
+    network = s2o.Network(
+        [s2o.SequenceInput((2, 6, 5)), s2o.Conv2d(3, 3), s2o.BatchNorm(), s2o.ReLU(), s2o.Flatten(), s2o.GRU(4, "last")]
+    )
+    model, module = exported(tmp_path, network)
+    rng = np.random.default_rng(0)
+    videos = [rng.normal(size=(n, 2, 6, 5)).astype("f") for n in (9, 4)]
+    stream = model.stream()
+    for frame in videos[0]:
+        y = stream.step(frame)
+    np.testing.assert_allclose(y, model.predict(videos)[0], rtol=0, atol=1e-6)
+    with pytest.raises(s2o.DataError, match="NaN or infinity"):
+        stream.step(np.full((2, 6, 5), np.nan))
+    assert s2o.verify(model.path, module, videos).ok
+
+
+@pytest.mark.parametrize("opset", [17, 22])
+def test_all_of_it_restores(tmp_path, opset):
+    for network in (tcn(), strided(), lookahead_network(), two_sensors(), text_network()):
+        model, module = exported(tmp_path, network, opset=opset)
+        restored = s2o.restore(model.path).state_dict()
+        assert all(torch.equal(value, restored[name]) for name, value in module.state_dict().items())
+        onnx.checker.check_model(onnx.load(model.path), full_check=True)
+
+
+def test_the_pages_are_made_from_what_they_are_about():
+    import sys
+    from pathlib import Path
+
+    tools = Path(__file__).parent.parent / "tools"
+    sys.path.insert(0, str(tools))
+    try:
+        import make_docs
+    finally:
+        sys.path.remove(str(tools))
+    assert make_docs.PAGE.read_text(encoding="utf-8") == make_docs.page(), "python tools/make_docs.py makes it anew"
