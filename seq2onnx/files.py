@@ -9,7 +9,9 @@ from pathlib import Path
 
 def write_atomically(path: str | Path, content: bytes) -> None:
     """Write beside, then rename: `path` holds all of `content`, or what it held before."""
-    path = Path(path)
+    path = Path(path).resolve()  # a link stays a link
+    if not path.parent.is_dir():
+        raise FileNotFoundError(f"{path}: its folder {path.parent} does not exist")
     handle, beside = tempfile.mkstemp(prefix=f".{path.name}.", dir=path.parent)
     try:
         with os.fdopen(handle, "wb") as file:

@@ -3,18 +3,15 @@
 from __future__ import annotations
 
 import dataclasses
-import json
 import math
 from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-import yaml
-
 from seq2onnx.errors import NotStreamable, ShapeError, SpecError
-from seq2onnx.files import write_atomically
 from seq2onnx.layers import KINDS, Layer, Signal, State
+from seq2onnx.spec_files import read_spec, write_spec
 
 
 @dataclasses.dataclass(frozen=True)
@@ -164,6 +161,10 @@ class Network:
                 # What weights start from is no part of what the network is.
                 if field.name == "vectors" or value is None or (value == default and not every_field):
                     continue
+                if callable(value):
+                    raise SpecError(
+                        f"{layer.label}.{field.name}: is a function, which YAML, JSON and ONNX files cannot hold"
+                    )
                 entry[field.name] = _plain(value)
             layers.append({layer.kind: entry})
         data: dict[str, Any] = {"name": self.name} if self.name else {}
@@ -191,14 +192,7 @@ class Network:
 
     def save(self, path: str | Path) -> None:
         """Write the network to a .yaml, .yml or .json file."""
-        path = Path(path)
-        if path.suffix == ".json":
-            text = json.dumps(self.to_dict(), indent=2, ensure_ascii=False) + "\n"
-        elif path.suffix in (".yaml", ".yml"):
-            text = yaml.dump(self.to_dict(), Dumper=_Dumper, sort_keys=False, allow_unicode=True, width=100)
-        else:
-            raise SpecError(f"{path}: a network is saved as .yaml, .yml or .json, got {path.suffix!r}")
-        write_atomically(path, text.encode())
+        write_spec(path, self.to_dict())
 
     @classmethod
     def load(cls, path: str | Path) -> Network:
@@ -206,40 +200,7 @@ class Network:
 
         Raises: SpecError with the path to the mistake, OSError where the file cannot be read
         """
-        content = Path(path).read_bytes()
-        try:
-            text = content.decode()
-            data = json.loads(text) if Path(path).suffix == ".json" else yaml.load(text, Loader=_Loader)
-        except (ValueError, yaml.YAMLError) as error:
-            raise SpecError(f"{path}: is not {'JSON' if Path(path).suffix == '.json' else 'YAML'}: {error}") from None
-        return cls.from_dict(data, str(path))
-
-
-class _Loader(yaml.SafeLoader):
-    """Plain data alone, and no key twice."""
-
-
-def _mapping(loader: _Loader, node: yaml.MappingNode) -> dict[Any, Any]:
-    keys = [loader.construct_object(key) for key, _ in node.value]
-    for key in keys:
-        if keys.count(key) > 1:
-            raise yaml.constructor.ConstructorError(None, None, f"{key!r} stands there twice", node.start_mark)
-    return dict(zip(keys, (loader.construct_object(value, deep=True) for _, value in node.value), strict=True))
-
-
-_Loader.add_constructor("tag:yaml.org,2002:map", _mapping)
-
-
-class _Dumper(yaml.SafeDumper):
-    """A layer a line: block style outside, flow style for the fields."""
-
-
-def _flow_innermost(dumper: _Dumper, data: dict[str, Any]) -> yaml.Node:
-    nested = any(isinstance(value, dict) or key == "layers" for key, value in data.items())
-    return dumper.represent_mapping("tag:yaml.org,2002:map", data.items(), flow_style=not nested)
-
-
-_Dumper.add_representer(dict, _flow_innermost)
+        return cls.from_dict(read_spec(path), str(path))
 
 
 def _plain(value: Any) -> Any:

@@ -235,9 +235,12 @@ def _torch(model: Predictor, module: SequenceModule, rows: Rows, rng: np.random.
         with torch.no_grad():
             state = None
             if carries:
-                # A few steps in any order: a state that the network can be in, and is not its start.
+                # A few steps of another row in any order: a state that the network can be in, and not its start,
+                # for the row of no steps too.
                 before = {
-                    name: [a[rng.permutation(len(a))][:WARM_UP] if name in timed else a for a in arrays]
+                    name: [
+                        a[rng.permutation(len(a))][:WARM_UP] if name in timed else a for a in [arrays[-1], *arrays[:-1]]
+                    ]
                     for name, arrays in rows.items()
                 }
                 x, lengths, _, _ = tensors(before)

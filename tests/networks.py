@@ -11,6 +11,7 @@ import random
 import types
 import typing
 from collections import Counter
+from collections.abc import Callable
 
 import numpy as np
 from hypothesis import strategies as st
@@ -45,7 +46,7 @@ def compose(rng: random.Random, most: int = 8, seen: Counter[str] | None = None)
             break
         kinds = ["sequence_input"] if not layers else rng.choices(OTHERS * 4 + INPUTS, k=3)
         kind = min(kinds, key=seen.__getitem__)
-        drawn = [draw_layer(rng, kind, layers) for _ in range(12)]
+        drawn = [draw_layer(rng, kind, layers) for _ in range(20)]
         good = [layer for layer in drawn if layer and fits([*layers, layer])]
         if good:
             layers.append(min(good, key=lambda layer: min(seen[option] for option in options_of(layer))))
@@ -94,7 +95,8 @@ def value(rng: random.Random, hint, name: str):
     if origin is typing.Literal:
         return rng.choice(arguments)
     if origin in (typing.Union, types.UnionType):
-        return value(rng, rng.choice(arguments), name)
+        plain = [a for a in arguments if typing.get_origin(a) is not Callable]  # no file holds a function
+        return value(rng, rng.choice(plain), name)
     if hint is bool:
         return rng.random() < 0.5
     if name in ("scale", "offset"):

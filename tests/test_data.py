@@ -48,8 +48,10 @@ def test_statistics_are_those_of_the_true_steps():
 
 def test_a_constant_feature_has_no_spread():
     """Its mean rounds, so that a naive standard deviation is not quite 0; dividing by that gives garbage."""
+    for value in (0.1, 0.3, 0.7, 1e-3, 1234.5):
+        for steps in (10, 1010, 2311):
+            assert s2o.SequenceDataset([np.full((steps, 1), value)]).statistics()["std"] == 0
     data = s2o.SequenceDataset([np.full((n, 1), 0.1) for n in (3, 1000, 7)])
-    assert data.statistics()["std"] == 0
     module = s2o.build(s2o.Network([s2o.SequenceInput(1, "zscore")]), data)
     y, _, _ = module(__import__("torch").full((1, 2, 1), 0.1))
     assert abs(y).max() < 1e-6
@@ -79,6 +81,9 @@ def test_buckets_need_less_padding_and_stay_random():
 
     assert padding("bucket")[0] < 0.2 * padding("random")[0]
     assert padding("bucket", 1)[1].tolist() != padding("bucket", 2)[1].tolist()
+    found = batches(lengths, 32, "bucket", np.random.default_rng(1))
+    longest = [lengths[batch].max() for batch in found]
+    assert longest != sorted(longest)  # the batches of a bucket do not come by length
 
 
 @pytest.mark.parametrize("per_step", [False, True])
@@ -233,3 +238,18 @@ def test_image_statistics_are_per_channel():
     found = s2o.SequenceDataset(images).statistics()
     every = np.concatenate([image.astype("f") for image in images]).astype(float)
     np.testing.assert_allclose(found["std"], every.std((0, 2, 3), ddof=1), rtol=1e-9)
+
+
+def test_writing_keeps_links_and_modes_and_names_a_missing_folder(tmp_path):
+    from seq2onnx.files import write_atomically
+
+    target, link = tmp_path / "target", tmp_path / "link"
+    write_atomically(target, b"one")
+    target.chmod(0o640)
+    link.symlink_to(target)
+    write_atomically(link, b"two")
+    assert link.is_symlink()
+    assert target.read_bytes() == b"two"
+    assert target.stat().st_mode & 0o777 == 0o640
+    with pytest.raises(FileNotFoundError, match="its folder .*nowhere does not exist"):
+        write_atomically(tmp_path / "nowhere" / "file", b"")

@@ -50,6 +50,43 @@ def test_a_swapped_gate_in_the_file_is_found_out(tmp_path, model_file, blocks):
     assert {row.check for row in report.rows if not row.ok} == {"torch = onnxruntime, random"}
 
 
+def test_a_small_error_is_found_out(tmp_path, model_file):
+    """A thousandth of a recurrent weight is more than rounding."""
+    module, model = s2o.restore(model_file), onnx.load(model_file)
+    tensor = next(t for t in model.graph.initializer if t.name == "lstm_1.R")
+    tensor.CopyFrom(numpy_helper.from_array(numpy_helper.to_array(tensor) * np.float32(1.001), tensor.name))
+    onnx.save(model, tmp_path / "rough.onnx")
+    assert not s2o.verify(tmp_path / "rough.onnx", module).ok
+
+
+def test_a_row_of_no_steps_that_loses_its_state_is_found_out(tmp_path, model_file):
+    """The new states as onnxruntime's operator gives them, without the old ones where a row has no steps."""
+    model = onnx.load(model_file)
+    for node in model.graph.node:
+        if node.op_type == "Where" and node.output[0].startswith("new_state"):
+            node.input[2] = node.input[1]
+    onnx.save(model, tmp_path / "forgets.onnx")
+    failed = [row for row in s2o.verify(tmp_path / "forgets.onnx").rows if not row.ok]
+    assert {row.check for row in failed} == {"torch = onnxruntime, random", "whole = chunks, random"}
+    assert {row.tensor for row in failed} >= {"new_state_00_lstm_1_h", "new_state_01_lstm_1_c"}
+
+
+def test_a_module_of_another_network_is_refused(model_file, data):
+    other = small_network().replace({"lstm_1": s2o.LSTM(9, "last", name="lstm_1")})
+    with pytest.raises(
+        s2o.ShapeError, match=r"small.onnx: holds another network than the module: .*8.* there, .*9.* here"
+    ):
+        s2o.verify(model_file, built(other, data))
+
+
+def test_data_with_nan_is_left_out(model_file, data):
+    sequences = [x.copy() for x in data.sequences]
+    sequences[2][1, 1] = np.nan
+    assert s2o.verify(model_file, data=sequences).ok
+    with pytest.raises(s2o.DataError, match="NaN or infinity in every sequence"):
+        s2o.verify(model_file, data=[np.full((3, 4), np.nan)])
+
+
 def test_a_lost_state_is_found_out(tmp_path, model_file):
     """A file whose new cell state is the old one: right whole, wrong in chunks."""
     model = onnx.load(model_file)

@@ -469,3 +469,52 @@ def test_frozen_words_stay_and_others_learn():
         assert (start[0] == 0).all()
         end = s2o.train(s2o.build(net), data, options=options(epochs=1)).module.layers["word_embedding_1"]["vectors"]
         assert torch.equal(end[1:5], start[1:5]) == frozen
+
+
+def test_a_function_normalizes_for_training_alone(tmp_path):
+    net = small_network(normalization=torch.log1p)
+    data = s2o.SequenceDataset([np.abs(x) for x in random_data().sequences], random_data().labels, CLASSES)
+    module = s2o.train(net, data, options=options(epochs=1)).module
+    x = torch.from_numpy(data.sequences[0])[None]
+    torch.testing.assert_close(module.layers["sequence_input_1"]((x,), None, None)[0], x.log1p())
+    with pytest.raises(s2o.SpecError, match="sequence_input_1: its normalization is a function, which no ONNX file"):
+        s2o.export(module, tmp_path / "model.onnx")
+    with pytest.raises(s2o.SpecError, match=r"sequence_input_1.normalization: is a function"):
+        net.save(tmp_path / "net.yaml")
+    with pytest.raises(s2o.ShapeError, match="its normalization must give"):
+        s2o.build(small_network(normalization=lambda x: x[:, :1]))(torch.ones(1, 3, 4))
+
+
+@pytest.mark.parametrize("optimizer", ["adam", "sgd"])
+def test_training_is_what_a_plain_loop_does(optimizer):
+    """The same batches, loss, optimizer, L2 and clipping, by hand."""
+    data = random_data(12)
+    net = s2o.Network([s2o.SequenceInput(4, "zscore"), s2o.LSTM(6, "last"), s2o.FullyConnected(3), s2o.Softmax()])
+    settings = options(
+        epochs=4, batch_size=5, shuffle="none", optimizer=optimizer, learning_rate=0.01, l2=0.1, gradient_clip=0.2
+    )
+    trained = s2o.train(built(net, data), data, options=settings).module.state_dict()
+    module = built(net, data).train()
+    named = dict(module.named_parameters())
+    groups = [
+        {"params": [p for n, p in named.items() if not n.endswith("bias")], "weight_decay": 0.1},
+        {"params": [p for n, p in named.items() if n.endswith("bias")], "weight_decay": 0.0},
+    ]
+    if optimizer == "adam":
+        by_hand = torch.optim.Adam(groups, 0.01)
+    else:
+        by_hand = torch.optim.SGD(groups, 0.01, momentum=0.9)
+    from seq2onnx.sequences import pad
+
+    for _ in range(4):
+        for start in (0, 5, 10):
+            x, lengths = map(torch.from_numpy, pad(data.sequences[start : start + 5]))
+            y, _, _ = module(x, lengths, return_state=False)
+            target = torch.from_numpy(data.targets[start : start + 5])
+            loss = -torch.log(y[torch.arange(len(y)), target]).mean()
+            by_hand.zero_grad()
+            loss.backward()
+            torch.nn.utils.clip_grad_norm_(module.parameters(), 0.2)
+            by_hand.step()
+    for name, value in module.state_dict().items():
+        torch.testing.assert_close(trained[name], value, rtol=1e-4, atol=1e-5)

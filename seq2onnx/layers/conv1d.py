@@ -12,6 +12,7 @@ from seq2onnx.errors import ShapeError
 from seq2onnx.layers.base import Example, Layer, PositiveInt, Signal, State, Weight, layer, one
 from seq2onnx.layers.initializers import glorot, zeros
 from seq2onnx.layers.window import Axis, Padding, Window, check_axis
+from seq2onnx.layers.window_nodes import emit_frame
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -108,7 +109,7 @@ class Conv1d(Layer):
             shape = (self.filters, self.window.width(self, x.signal))
             y = graph.per_step(x, lambda folded: graph.op("Conv", folded, *names, pads=pads, **settings), shape)
             return y, lengths, ()
-        framed, count, windows, new_states = self.window.emit_frame(graph, x, lengths, states)
+        framed, count, windows, new_states = emit_frame(self.window, graph, x, lengths, states)
         y = graph.op("Conv", graph.op("Transpose", framed, perm=[0, 2, 1]), *names, **settings)
         return graph.first_steps(graph.op("Transpose", y, perm=[0, 2, 1]), count), windows, new_states
 

@@ -50,18 +50,14 @@ class FeatureInput(Layer):
         return Signal((self.size,), has_time=False, static=True)
 
     def forward(self, module: LayerModule, xs: Tensors, lengths: Tensor | None, states: Tensors | None) -> Outputs:
-        import torch
-
         (x,) = xs
-        if ab := norm.affine(self.normalization, self.statistics, (self.size,)):
-            offset, scale = (torch.from_numpy(values).to(x) for values in ab)
-            x = (x - offset) / scale
-        return x, None, ()
+        return norm.normalize(x, self.label, self.normalization, self.statistics, (self.size,)), None, ()
 
     def emit(
         self, graph: GraphBuilder, xs: Values, lengths: str | None, states: Names | None, weights: Arrays
     ) -> Nodes:
-        return graph.affine(xs[0].name, norm.affine(self.normalization, self.statistics, (self.size,))), None, ()
+        ab = norm.emitted(self.label, self.normalization, self.statistics, (self.size,))
+        return graph.affine(xs[0].name, ab), None, ()
 
     @classmethod
     def examples(cls) -> Sequence[Example]:

@@ -2,14 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import Annotated, Any, Literal
+from collections.abc import Callable, Mapping
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
 from pydantic import BeforeValidator
 
-Normalization = Literal["none", "zerocenter", "zscore", "rescale_symmetric", "rescale_zero_one"]
+from seq2onnx.errors import ShapeError, SpecError
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+Normalization = Literal["none", "zerocenter", "zscore", "rescale_symmetric", "rescale_zero_one"] | Callable[[Any], Any]
+"""One of five by name, or a function of x in torch, for training alone: no file can hold it."""
 
 NEEDED: dict[str, tuple[str, ...]] = {
     "none": (),
@@ -19,6 +25,11 @@ NEEDED: dict[str, tuple[str, ...]] = {
     "rescale_zero_one": ("min", "max"),
 }
 """What each normalization must know of the training data, a number for each channel."""
+
+
+def needed(normalization: Normalization) -> tuple[str, ...]:
+    """The statistics of NEEDED; a function needs none."""
+    return NEEDED[normalization] if isinstance(normalization, str) else ()
 
 
 def _plain_numbers(statistics: object) -> object:
@@ -31,23 +42,23 @@ def _plain_numbers(statistics: object) -> object:
 Statistics = Annotated[Mapping[str, Any], BeforeValidator(_plain_numbers)]
 
 
-def check(normalization: str, statistics: Mapping[str, Any] | None, channels: int) -> None:
+def check(normalization: Normalization, statistics: Mapping[str, Any] | None, channels: int) -> None:
     """Raise ValueError unless the statistics are those that the normalization needs."""
     if statistics is None:
         return
-    needed = NEEDED[normalization]
-    if set(statistics) != set(needed):
-        raise ValueError(f"normalization {normalization!r} takes the statistics {list(needed)}, not {list(statistics)}")
+    names = needed(normalization)
+    if set(statistics) != set(names):
+        raise ValueError(f"normalization {normalization!r} takes the statistics {list(names)}, not {list(statistics)}")
     for name, values in statistics.items():
         if len(values) != channels or not np.isfinite(values).all():
             raise ValueError(f"statistics {name!r} must be {channels} finite numbers, one for each channel")
-    spread = np.subtract(statistics["max"], statistics["min"]) if "min" in needed else statistics.get("std", 0)
+    spread = np.subtract(statistics["max"], statistics["min"]) if "min" in names else statistics.get("std", 0)
     if np.any(np.less(spread, 0)):
-        raise ValueError(f"statistics {list(needed)}: a spread must not be negative, got {list(np.ravel(spread))}")
+        raise ValueError(f"statistics {list(names)}: a spread must not be negative, got {list(np.ravel(spread))}")
 
 
 def affine(
-    normalization: str, statistics: Mapping[str, Any] | None, shape: tuple[int, ...]
+    normalization: Normalization, statistics: Mapping[str, Any] | None, shape: tuple[int, ...]
 ) -> tuple[NDArray[np.float64], NDArray[np.float64]] | None:
     """(a, b) of y = (x − a) / b, each [channels, 1, …] for features of that shape; None where y = x."""
     if not statistics:
@@ -64,3 +75,32 @@ def affine(
     scale = np.where(scale < np.finfo(np.float32).tiny, 1.0, scale)  # a constant channel divides by 1
     channels = (len(offset), *[1] * (len(shape) - 1))
     return offset.reshape(channels), scale.reshape(channels)
+
+
+def normalize(
+    x: Tensor, layer: str, normalization: Normalization, statistics: Mapping[str, Any] | None, shape: tuple[int, ...]
+) -> Tensor:
+    """x [batch, …, *shape] normalized, in torch."""
+    import torch
+
+    if not isinstance(normalization, str):
+        y: Tensor = normalization(x)
+        if y.shape != x.shape:
+            raise ShapeError(f"{layer}: its normalization must give {list(x.shape)} like x, got {list(y.shape)}")
+        return y
+    if ab := affine(normalization, statistics, shape):
+        offset, scale = (torch.from_numpy(values).to(x) for values in ab)
+        return (x - offset) / scale
+    return x
+
+
+def emitted(
+    layer: str, normalization: Normalization, statistics: Mapping[str, Any] | None, shape: tuple[int, ...]
+) -> tuple[NDArray[np.float64], NDArray[np.float64]] | None:
+    """`affine`, for a file."""
+    if not isinstance(normalization, str):
+        raise SpecError(
+            f"{layer}: its normalization is a function, which no ONNX file and no YAML can hold; normalize the data "
+            f"before it enters, or use one of {', '.join(NEEDED)}"
+        )
+    return affine(normalization, statistics, shape)

@@ -11,6 +11,7 @@ from pydantic import model_validator
 
 from seq2onnx.layers.base import Example, Layer, PositiveInt, Signal, State, layer, one
 from seq2onnx.layers.window import Axis, Padding, Window, check_axis
+from seq2onnx.layers.window_nodes import emit_frame
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -89,7 +90,7 @@ class MaxPool1d(Layer):
             pads = list(self.window.width_pads(x.signal.shape[1]))
             shape = (x.signal.shape[0], self.window.width(self, x.signal))
             return graph.per_step(x, lambda y: graph.op("MaxPool", y, pads=pads, **settings), shape), lengths, ()
-        framed, count, windows, new_states = self.window.emit_frame(graph, _emit_marked(graph, x), lengths, states)
+        framed, count, windows, new_states = emit_frame(self.window, graph, _emit_marked(graph, x), lengths, states)
         values, marks = _split_marks(graph, framed)
         zero, lowest = graph.constant(np.float32(0)), graph.constant(np.finfo(np.float32).min)
         values = graph.op("Where", graph.op("Greater", marks, zero), values, lowest)
@@ -191,7 +192,7 @@ class AvgPool1d(Layer):
             shape = (x.signal.shape[0], self.window.width(self, x.signal))
             return graph.per_step(x, lambda y: graph.op("AveragePool", y, **settings), shape), lengths, ()
         x = x if self.count_padding else _emit_marked(graph, x)
-        framed, count, windows, new_states = self.window.emit_frame(graph, x, lengths, states)
+        framed, count, windows, new_states = emit_frame(self.window, graph, x, lengths, states)
         # A Conv of 1 / k: onnxruntime merges padding into an AveragePool, which then throws on a chunk of no steps.
         channels = x.signal.shape[0]
         weights_of_one = graph.constant(np.full((channels, 1, self.pool_size), 1 / self.pool_size, np.float32))

@@ -36,7 +36,8 @@ class SequenceInput(Layer):
         [B, T] int64 for "tokens"; y as x
     State:   none
     Args:    size: of a step: C; (C, W), a 1-D image; (C, H, W), an image; or "tokens", the number of a word
-             normalization: one of the five above
+             normalization: one of the five above; or a function of x in torch, for training alone: it cannot
+             be written to a file
              min_length: the fewest steps a sequence may have
              statistics: {"mean": …, "std": …} or {"min": …, "max": …}, each a number for each channel;
              without them `build` and `train` take them from the training data: over true steps, never
@@ -81,15 +82,13 @@ class SequenceInput(Layer):
         if lengths is not None:
             # A NaN in the padding would reach the weights through their gradients (0 · NaN is NaN).
             x = torch.where(step_mask(x, lengths), x, 0)
-        if ab := norm.affine(self.normalization, self.statistics, self.shape):
-            offset, scale = (torch.from_numpy(values).to(x) for values in ab)
-            x = (x - offset) / scale
-        return x, lengths, ()
+        return norm.normalize(x, self.label, self.normalization, self.statistics, self.shape), lengths, ()
 
     def emit(
         self, graph: GraphBuilder, xs: Values, lengths: str | None, states: Names | None, weights: Arrays
     ) -> Nodes:
-        return graph.affine(xs[0].name, norm.affine(self.normalization, self.statistics, self.shape)), lengths, ()
+        ab = norm.emitted(self.label, self.normalization, self.statistics, self.shape)
+        return graph.affine(xs[0].name, ab), lengths, ()
 
     @classmethod
     def examples(cls) -> Sequence[Example]:

@@ -20,7 +20,6 @@ In chunks, one row behaves as this (all states zero at the start):
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable
 from typing import TYPE_CHECKING, Annotated, Literal
 
 from pydantic import Field
@@ -31,8 +30,7 @@ from seq2onnx.layers.base import Clock, Layer, Signal, State
 if TYPE_CHECKING:
     from torch import Tensor
 
-    from seq2onnx.exporting.graph import GraphBuilder, Value
-    from seq2onnx.layers.base import Names, Tensors
+    from seq2onnx.layers.base import Tensors
 
 Steps = Annotated[int, Field(ge=0, strict=True)]
 Padding = Literal["same", "causal"] | Steps | tuple[Steps, Steps]
@@ -167,99 +165,6 @@ class Window:
         new.append(((phase + lengths) % stride).to(torch.int32)[:, None])
         return rows(pad_steps(x, 0, 1), first, room), count, windows.to(lengths.dtype), tuple(new)
 
-    def emit_frame(
-        self, graph: GraphBuilder, x: Value, lengths: str | None, states: Names | None
-    ) -> tuple[str, str, str | None, Names]:
-        """The same in ONNX: (framed, how many windows count int64 [1], their number in each row, new states)."""
-        if states is not None:
-            return self._emit_chunk(graph, x, lengths, states)
-        stride, reach = self.stride, self.reach
-        steps = graph.steps(x.name)
-        if self.pads is None:
-            assert lengths is not None
-            count = _ceil_div(graph, steps, stride, graph.ints)
-            windows = _ceil_div(graph, lengths, stride, graph.number)
-            # How much of the padding of each row is on the left: half of what its last window lacks.
-            begin = graph.op("Mul", graph.op("Sub", windows, graph.number(1)), graph.number(stride))
-            lack = graph.op("Add", graph.op("Sub", begin, lengths), graph.number(reach + 1))
-            left = graph.op("Div", graph.op("Max", lack, graph.number(0)), graph.number(2))
-            offset = graph.op("Unsqueeze", graph.op("Sub", graph.number(reach), left), graph.ints(1))
-            padded = graph.pad_steps(graph.masked(x, lengths), reach, reach + stride)
-            return graph.rows(padded, offset, self._room(graph, count)), count, windows, ()
-        left_pad, right_pad = self.pads
-        name = graph.masked(x, lengths) if right_pad else x.name
-        framed = graph.pad_steps(name, left_pad, right_pad + max(0, 1 - self.extra))
-        if (self.extra, stride) == (0, 1):
-            return framed, steps, lengths, ()
-        counted = None if lengths is None else self._emit_length(graph, lengths, graph.number)
-        return framed, self._emit_length(graph, steps, graph.ints), counted, ()
-
-    def _emit_chunk(
-        self, graph: GraphBuilder, x: Value, lengths: str | None, states: Names
-    ) -> tuple[str, str, str | None, Names]:
-        assert self.pads is not None
-        stride, reach, (left, right) = self.stride, self.reach, self.pads
-        waiting, new = list(states), []
-        buffer = waiting.pop(0) if reach else None
-        steps = graph.steps(x.name)
-        name = x.name
-        if self.is_causal and stride == 1:
-            if buffer:
-                name = graph.op("Concat", buffer, name, axis=1)
-                new.append(_last(graph, name, lengths, reach))
-            return graph.pad_steps(name, 0, 1), steps, lengths, tuple(new)
-
-        # New steps of each row [batch, 1]: without lengths the same in all, as many rows as a state has.
-        no_more = graph.op("Mul", waiting[-1], graph.number(0))
-        if lengths is None:
-            fresh = graph.op("Add", no_more, graph.cast(steps, "int32"))
-        else:
-            fresh = graph.op("Unsqueeze", lengths, graph.ints(1))
-        skip: str | None = None
-        if not self.is_causal:
-            count = waiting.pop(0)
-            most = graph.number(max(reach, 1))
-            if right and graph.end:
-                seen = graph.op("Min", graph.op("Add", count, fresh), graph.number(1))
-                ends = graph.op("Mul", graph.op("Unsqueeze", graph.end, graph.ints(1)), seen)
-                name = graph.pad_steps(graph.masked(x, lengths), 0, right)
-                fresh = graph.op("Add", fresh, graph.op("Mul", ends, graph.number(right)))
-                steps = graph.op("Add", steps, graph.ints(right))
-            new.append(graph.op("Min", graph.op("Add", count, fresh), most))
-            if left < reach:
-                skip = graph.op("Max", graph.op("Sub", graph.number(reach - left), count), graph.number(0))
-            else:
-                skip = no_more
-        begin, counted = skip, fresh if skip is None else _clamped_sub(graph, fresh, skip)
-        if stride > 1:
-            phase = waiting.pop(0)
-            wait = graph.op("Mod", graph.op("Sub", graph.number(stride), phase), graph.number(stride))
-            begin = wait if skip is None else graph.op("Add", skip, wait)
-            new.append(graph.op("Mod", graph.op("Add", phase, counted), graph.number(stride)))
-            counted = _clamped_sub(graph, fresh, begin)
-        assert begin is not None
-        windows = graph.op("Squeeze", _ceil_div(graph, counted, stride, graph.number), graph.ints(1))
-        if buffer:
-            name = graph.op("Concat", buffer, name, axis=1)
-            new.insert(0, graph.rows(name, fresh, graph.ints(reach)))
-        out = _ceil_div(graph, steps, stride, graph.ints)
-        framed = graph.rows(graph.pad_steps(name, 0, 1), begin, self._room(graph, out))
-        return framed, out, windows, tuple(new)
-
-    def _room(self, graph: GraphBuilder, count: str) -> str:
-        """Steps that `count` windows need, one at least."""
-        some = graph.op("Max", count, graph.ints(1))
-        return graph.op("Add", graph.op("Mul", some, graph.ints(self.stride)), graph.ints(self.reach))
-
-    def _emit_length(self, graph: GraphBuilder, steps: str, make: Callable[[int], str]) -> str:
-        """`length` of int64 [1] or int32 [batch]; ONNX's Div truncates, so it is kept from negative numbers."""
-        grown = graph.op("Max", graph.op("Add", steps, make(self.extra - 1 + self.stride)), make(0))
-        count = graph.op("Div", grown, make(self.stride)) if self.stride > 1 else grown
-        if self.extra > 0:
-            # No steps give no windows, however much padding there is.
-            count = graph.op("Min", count, graph.op("Mul", steps, make(self.extra + 1)))
-        return count
-
 
 def check_axis(layer: Layer, signal: Signal, axis: Axis) -> None:
     """Raise ShapeError unless the signal has the axis that a layer works along."""
@@ -292,21 +197,3 @@ def rows(x: Tensor, offset: Tensor, count: int) -> Tensor:
 
     index = offset.long()[:, None] + torch.arange(count, device=x.device)
     return x.gather(1, index.clamp(max=x.shape[1] - 1)[:, :, None].expand(-1, -1, x.shape[2]))
-
-
-def _last(graph: GraphBuilder, x: str, lengths: str | None, reach: int) -> str:
-    """The last `reach` steps of each row of x, a buffer of `reach` steps and a chunk of `lengths`."""
-    if lengths is None:
-        return graph.op("Slice", x, graph.ints(-reach), graph.ints(2**31 - 1), graph.ints(1))
-    return graph.rows(x, graph.op("Unsqueeze", lengths, graph.ints(1)), graph.ints(reach))
-
-
-def _clamped_sub(graph: GraphBuilder, a: str, b: str) -> str:
-    return graph.op("Max", graph.op("Sub", a, b), graph.number(0))
-
-
-def _ceil_div(graph: GraphBuilder, steps: str, stride: int, make: Callable[[int], str]) -> str:
-    """⌈steps / stride⌉ of numbers that are not negative."""
-    if stride == 1:
-        return steps
-    return graph.op("Div", graph.op("Add", steps, make(stride - 1)), make(stride))

@@ -113,6 +113,8 @@ class Predictor:
     def _activations(self, layers: Sequence[str]) -> list[str]:
         if isinstance(layers, str):
             raise SpecError(f"outputs: expected a list of layer names, got the string {layers!r}")
+        if not layers:
+            raise SpecError("outputs: expected the names of some layers, got none; None gives the network's answer")
         there = [name.removeprefix("act_") for name in self.shapes if name.startswith("act_")]
         for layer in layers:
             if layer not in there:

@@ -12,9 +12,8 @@ from torch import Tensor, nn
 
 from seq2onnx.data import SequenceDataset
 from seq2onnx.errors import DataError, NotStreamable, ShapeError, SpecError, StateError
-from seq2onnx.layers import FeatureInput, Layer, SequenceInput, Softmax
+from seq2onnx.layers import FeatureInput, Layer, SequenceInput, Softmax, normalization
 from seq2onnx.layers.module import LayerModule
-from seq2onnx.layers.normalization import NEEDED
 from seq2onnx.network import Network, NetworkState
 
 Data = Tensor | Mapping[str, Tensor]
@@ -207,7 +206,7 @@ def with_statistics(network: Network, data: SequenceDataset) -> Network:
     for layer, name in fed_by(network, data).items():
         entry = network[layer]
         assert isinstance(entry, SequenceInput | FeatureInput)
-        needed = NEEDED[entry.normalization]
+        needed = normalization.needed(entry.normalization)
         if needed and entry.statistics is None:
             found = data.statistics(name)
             measured[layer] = dataclasses.replace(entry, statistics={key: found[key] for key in needed})

@@ -5,7 +5,6 @@ from __future__ import annotations
 import dataclasses
 import functools
 import logging
-import math
 import time
 import warnings
 from collections.abc import Iterator
@@ -17,12 +16,12 @@ import numpy as np
 import pytorch_lightning as lightning
 import torch
 from torch import Tensor
-from torch.utils.data import DataLoader, Dataset, Sampler
+from torch.utils.data import DataLoader, Dataset
 
-from seq2onnx.data import SequenceDataset, Shuffle, batches
+from seq2onnx.data import SequenceDataset, Shuffle
 from seq2onnx.errors import DataError, MissingExtra, ShapeError, SpecError
 from seq2onnx.network import Network
-from seq2onnx.sequences import pad
+from seq2onnx.training.batching import Batch, BatchOrder, collate
 from seq2onnx.training.losses import Loss, LossFunction, check_targets, crossentropy
 from seq2onnx.training.module import SequenceModule, build, check_sequences, with_statistics
 from seq2onnx.training.options import TrainingOptions
@@ -43,15 +42,6 @@ class TrainingResult:
     def __repr__(self) -> str:
         last = {name: round(value, 4) for name, value in (self.history[-1] if self.history else {}).items()}
         return f"TrainingResult({self.module.network.name or 'network'}, {len(self.history)} epochs, last {last})"
-
-
-@dataclasses.dataclass
-class Batch:
-    """Sequences padded on the right, their lengths, and the targets of their valid rows or steps."""
-
-    x: Tensor | dict[str, Tensor]
-    lengths: Tensor
-    target: Tensor
 
 
 def train(
@@ -235,34 +225,6 @@ class Learner(lightning.LightningModule):
         else:
             return optimizer
         return {"optimizer": optimizer, "lr_scheduler": schedule}
-
-
-class BatchOrder(Sampler[list[int]]):
-    """The indices of each batch, anew for each epoch."""
-
-    def __init__(self, data: SequenceDataset, batch_size: int, shuffle: Shuffle, rng: np.random.Generator) -> None:
-        self._draw = functools.partial(batches, data.lengths, batch_size, shuffle, rng)
-        self._count = math.ceil(len(data) / batch_size)
-
-    def __len__(self) -> int:
-        return self._count
-
-    def __iter__(self) -> Iterator[list[int]]:
-        return (batch.tolist() for batch in self._draw())
-
-
-def collate(data: SequenceDataset, indices: Any) -> Batch:
-    """The sequences at `indices` as one padded batch."""
-    parts: dict[str, Tensor] = {}
-    for name, part in data.parts.items():
-        chosen = [part[index] for index in indices]
-        has_time = part[0].ndim > 1 or part[0].dtype.kind == "i"
-        parts[name] = torch.from_numpy(pad(chosen)[0] if has_time else np.stack(chosen))
-    lengths = data.lengths[indices]
-    assert data.targets is not None
-    targets = [data.targets[index] for index in indices]
-    target = np.concatenate(targets) if data.per_step else np.stack(targets)
-    return Batch(parts.get("", parts), torch.from_numpy(lengths), torch.from_numpy(target))
 
 
 def _parameter_groups(module: SequenceModule, l2: float) -> list[dict[str, Any]]:
