@@ -518,3 +518,14 @@ def test_training_is_what_a_plain_loop_does(optimizer):
             by_hand.step()
     for name, value in module.state_dict().items():
         torch.testing.assert_close(trained[name], value, rtol=1e-4, atol=1e-5)
+
+
+def test_a_module_that_is_trained_on_keeps_the_order_of_its_classes():
+    data = random_data(20)
+    module = s2o.train(small_network(), data, options=options(epochs=1)).module
+    other = s2o.SequenceDataset(data.sequences, data.labels, CLASSES[::-1])
+    again = s2o.train(module, other, options=options(epochs=1)).module
+    assert again is module
+    assert again.classes == CLASSES
+    with pytest.raises(s2o.DataError, match="label 'down' is not among the classes"):
+        s2o.train(module, fixed(["down", "left"] * 6), options=options(epochs=1))

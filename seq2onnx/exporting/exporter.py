@@ -165,7 +165,7 @@ def _activations(network: Network, activations: Sequence[str] | bool) -> list[st
         return [layer.label for layer in network.layers] if activations else []
     if isinstance(activations, str):
         raise SpecError(f"activations: expected a list of layer names, got the string {activations!r}")
-    return [network[name].label for name in activations]
+    return [network[name].label for name in dict.fromkeys(activations)]
 
 
 def vocabularies(network: Network) -> dict[str, list[str]] | None:
@@ -210,6 +210,7 @@ def build_graph(
         graph.input(state.input_name, state.state.dtype, ["batch", *state.state.shape])
 
     values: dict[str, Value] = {}
+    # Layers whose results are finite past the end of a row, whatever stands in x there; others are masked at the end.
     finite: set[str] = set()
     new_states: list[str] = []
     for layer in network.layers:

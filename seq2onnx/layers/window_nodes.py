@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 def emit_frame(
     window: Window, graph: GraphBuilder, x: Value, lengths: str | None, states: Names | None
 ) -> tuple[str, str, str | None, Names]:
-    """The same in ONNX: (framed, how many windows count int64 [1], their number in each row, new states)."""
+    """`Window.frame` as nodes: (framed, how many windows count int64 [1], their number in each row, new states)."""
     if states is not None:
         return _emit_chunk(window, graph, x, lengths, states)
     stride, reach = window.stride, window.reach
@@ -56,9 +56,9 @@ def _emit_chunk(
         return graph.pad_steps(name, 0, 1), steps, lengths, tuple(new)
 
     # New steps of each row [batch, 1]: without lengths the same in all, as many rows as a state has.
-    no_more = graph.op("Mul", waiting[-1], graph.number(0))
+    zeros = graph.op("Mul", waiting[-1], graph.number(0))
     if lengths is None:
-        fresh = graph.op("Add", no_more, graph.cast(steps, "int32"))
+        fresh = graph.op("Add", zeros, graph.cast(steps, "int32"))
     else:
         fresh = graph.op("Unsqueeze", lengths, graph.ints(1))
     skip: str | None = None
@@ -75,7 +75,7 @@ def _emit_chunk(
         if left < reach:
             skip = graph.op("Max", graph.op("Sub", graph.number(reach - left), count), graph.number(0))
         else:
-            skip = no_more
+            skip = zeros
     begin, counted = skip, fresh if skip is None else _clamped_sub(graph, fresh, skip)
     if stride > 1:
         phase = waiting.pop(0)

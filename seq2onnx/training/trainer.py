@@ -56,7 +56,8 @@ def train(
     """Train a network, or go on with a module, on `data`.
 
     Args:
-        network: a Network, which gets fresh weights and its statistics from `data`, or a module
+        network: a Network, which gets fresh weights and its statistics from `data`; or a module, which is
+            trained on from where it is, itself, and keeps its classes and statistics
         data: sequences and targets
         validation: looked at after each epoch, never learned from; labels are numbered as in `data`
         loss: "crossentropy" (labels; computed from what goes into the final Softmax), "mse" (numbers), or a
@@ -82,6 +83,8 @@ def train(
             raise DataError(f"{name}: expected a {kind}, got {type(given).__name__}")
     module = network if isinstance(network, SequenceModule) else None
     spec = network.network if isinstance(network, SequenceModule) else network
+    if module is not None and module.classes is not None and data.classes is not None:
+        data = data.with_classes(module.classes)  # what a score stands for stays
     loss = loss or ("mse" if data.classes is None else "crossentropy")
     function = check_targets(spec, data, loss)
     check_sequences(spec, data)
