@@ -164,7 +164,7 @@ def test_verify_ends_with_1_where_numbers_differ(folder, tmp_path):
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (["export", "nowhere"], "nowhere: is no run folder"),
+        (["export", "nowhere"], "nowhere: is no finished run"),
         (["verify", "nowhere.onnx"], "nowhere.onnx: there is no such file"),
         (["predict", "{run}/model.onnx", "nowhere.npz"], "nowhere.npz"),
         (["predict", "{run}/model.onnx", "{run}/history.csv"], "data is read from .npz files"),

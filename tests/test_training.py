@@ -148,10 +148,10 @@ def test_statistics_are_taken_from_the_data_unless_given():
 
 
 def test_l2_acts_on_weights_and_not_on_biases():
-    from seq2onnx.training.trainer import _parameter_groups
+    from seq2onnx.training.optimization import parameter_groups
 
     module = s2o.build(small_network())
-    decayed, free = _parameter_groups(module, 0.1)
+    decayed, free = parameter_groups(module, options(l2=0.1))
     assert (decayed["weight_decay"], free["weight_decay"]) == (0.1, 0.0)
     names = {id(p): name for name, p in module.named_parameters()}
     assert sorted(names[id(p)] for p in free["params"]) == ["layers.fully_connected_1.bias", "layers.lstm_1.bias"]
@@ -202,6 +202,8 @@ def test_the_run_folder_holds_the_run(tmp_path):
     result = s2o.train(small_network(), data, options=options(epochs=2), run_dir=tmp_path / "runs" / "one")
     folder = tmp_path / "runs" / "one"
     assert sorted(p.name for p in folder.iterdir()) == [
+        "checkpoint.safetensors",
+        "curve.png",
         "history.csv",
         "network.yaml",
         "options.yaml",
@@ -217,7 +219,7 @@ def test_the_run_folder_holds_the_run(tmp_path):
 
 
 def test_broken_run_folders_are_named(tmp_path):
-    with pytest.raises(s2o.ModelFileError, match=r"is no run folder, it has no network.yaml"):
+    with pytest.raises(s2o.ModelFileError, match=r"is no finished run, it has no network.yaml"):
         load_run(tmp_path)
     s2o.train(small_network(), random_data(), options=options(epochs=1), run_dir=tmp_path)
     whole = (tmp_path / "weights.safetensors").read_bytes()
@@ -262,7 +264,13 @@ def fixed(targets, classes=None):
             "needs labels as targets, got numbers",
         ),
         (small_network(), random_data(), {"loss": "mse"}, s2o.DataError, "needs numbers as targets, got labels"),
-        (small_network(), random_data(), {"loss": "hinge"}, s2o.SpecError, "loss: must be one of crossentropy, mse"),
+        (
+            small_network(),
+            random_data(),
+            {"loss": "hinge"},
+            s2o.SpecError,
+            "loss: must be one of crossentropy, mse, bce",
+        ),
         (
             small_network(),
             random_data(per_step=True),
@@ -275,7 +283,8 @@ def fixed(targets, classes=None):
             random_data(),
             {},
             s2o.DataError,
-            'answers one for each step, the targets are one for each sequence; lstm_1 decides it: output_mode="last"',
+            "answers one for each step, as a list of .time. arrays, the targets are one for each sequence; "
+            'lstm_1 decides it: output_mode="last"',
         ),
         (
             small_network(),
@@ -324,7 +333,7 @@ def test_an_empty_sequence_is_refused():
         ({"epoch": 3}, "options.epoch: is not a field .* epochs, batch_size"),
         ({"epochs": 0}, "options.epochs: .*greater than 0; got 0"),
         ({"learning_rate": float("nan")}, "options.learning_rate: .*finite"),
-        ({"optimizer": "adagrad"}, "options.optimizer: .*'adam' or 'sgd'; got 'adagrad'"),
+        ({"optimizer": "adagrad"}, "options.optimizer: .*'adam', .* got 'adagrad'"),
     ],
 )
 def test_wrong_options_are_named(given, message):
@@ -529,3 +538,263 @@ def test_a_module_that_is_trained_on_keeps_the_order_of_its_classes():
     assert again.classes == CLASSES
     with pytest.raises(s2o.DataError, match="label 'down' is not among the classes"):
         s2o.train(module, fixed(["down", "left"] * 6), options=options(epochs=1))
+
+
+def test_several_labels_at_once_are_learned_with_bce():
+    rng = np.random.default_rng(0)
+    targets = rng.integers(0, 2, (120, 3)).astype(float)
+    sequences = [rng.normal(size=(n, 3)) + 3 * t for n, t in zip(rng.integers(3, 9, 120), targets, strict=True)]
+    net = s2o.Network([s2o.SequenceInput(3, "zscore"), s2o.LSTM(12, "last"), s2o.FullyConnected(3), s2o.Sigmoid()])
+    data = s2o.SequenceDataset(sequences, targets)
+    settings = options(epochs=30, learning_rate=0.02, batch_size=20)
+    result = s2o.train(net, data.subset(slice(80)), data.subset(slice(80, None)), "bce", options=settings)
+    assert result.history[-1]["validation_accuracy"] > 0.9
+    y = result.module(torch.from_numpy(data.sequences[0])[None])[0][0]
+    assert (y >= 0).all()
+    assert (y <= 1).all()
+    with pytest.raises(
+        s2o.SpecError, match=r"loss 'bce': the network must end with Sigmoid\(\), it ends with softmax_1"
+    ):
+        s2o.train(small_network(), fixed(np.zeros((12, 3))), loss="bce", options=settings)
+
+
+@pytest.mark.parametrize("per_step", [False, True])
+def test_normalized_targets_come_out_in_their_unit(tmp_path, per_step):
+    """Numbers around 1,000 with a spread of 50: hopeless in 60 epochs without."""
+    rng = np.random.default_rng(0)
+    sequences = [rng.normal(size=(n, 2)) for n in rng.integers(4, 9, 120)]
+    targets = [1000 + 50 * (x[:, 0] if per_step else x[-1, 0]) for x in sequences]
+    data = s2o.SequenceDataset(sequences, targets if per_step else np.array(targets))
+    mode = "sequence" if per_step else "last"
+    net = s2o.Network([s2o.SequenceInput(2), s2o.LSTM(8, mode), s2o.FullyConnected(1)])
+    settings = options(epochs=60, learning_rate=0.02, batch_size=20)
+    result = s2o.train(net, data.subset(slice(90)), data.subset(slice(90, None)), None, True, settings)
+    assert result.module.network.outputs == ("rescale_1",)
+    last = result.history[-1]
+    assert last["validation_rmse"] < 15
+    assert last["validation_r2"] > 0.9
+    assert last["loss"] < 1  # of normalized numbers
+    s2o.export(result.module, tmp_path / "m.onnx")
+    y = np.concatenate(list(s2o.load(tmp_path / "m.onnx").predict(sequences))).ravel()
+    truth = np.concatenate(targets) if per_step else np.array(targets)
+    assert np.sqrt(np.mean((y - truth) ** 2)) < 15
+    again = s2o.train(s2o.restore(tmp_path / "m.onnx"), data, normalize_targets=True, options=options(epochs=1))
+    assert again.history[0]["loss"] < 1
+    with pytest.raises(s2o.SpecError, match="must end with the Rescale layer of before"):
+        s2o.train(s2o.build(net), data, normalize_targets=True, options=settings)
+    with pytest.raises(s2o.DataError, match="normalize_targets: needs numbers"):
+        s2o.train(small_network(), random_data(), normalize_targets=True, options=settings)
+
+
+def test_ignored_targets_count_for_nothing(tmp_path):
+    data = random_data(10, per_step=True)
+    labels = [row.copy() for row in data.labels]
+    for row in labels:
+        row[0] = "?"
+    partly = s2o.SequenceDataset(data.sequences, labels, CLASSES, ignore="?")
+    assert partly.targets[0][0] == -1
+    assert partly.labels[0].tolist() == labels[0].tolist()
+    partly.save(tmp_path / "data.npz")
+    assert s2o.SequenceDataset.load(tmp_path / "data.npz").targets[3][0] == -1
+    module = built(small_network("sequence").replace({"dropout_1": s2o.Dropout(0, name="dropout_1")}), data)
+    row = s2o.train(module, partly, options=options(epochs=1, batch_size=10, learning_rate=1e-30)).history[0]
+    kept = [module(torch.from_numpy(x)[None])[0][0, 1:] for x in data.sequences]
+    truth = [torch.from_numpy(t[1:]) for t in data.targets]
+    loss = torch.nn.functional.nll_loss(torch.cat(kept).log(), torch.cat(truth)).item()
+    assert row["loss"] == pytest.approx(loss, rel=1e-4)
+    numbers = s2o.SequenceDataset(X_TWO, [1.0, np.nan], ignore=np.nan)
+    numbers.check_finite()
+    net = s2o.Network([s2o.SequenceInput(4), s2o.LSTM(3, "last"), s2o.FullyConnected(1)])
+    assert np.isfinite(s2o.train(net, numbers, options=options(epochs=1)).history[0]["loss"])
+
+
+X_TWO = [np.ones((3, 4)), np.ones((2, 4))]
+
+
+def test_class_weights_weigh_the_losses():
+    data = s2o.SequenceDataset([np.ones((3, 4))] * 4, ["a", "a", "a", "b"])
+    net = s2o.Network([s2o.SequenceInput(4), s2o.LSTM(3, "last"), s2o.FullyConnected(2), s2o.Softmax()])
+
+    def loss(weights):
+        module = built(net, data)
+        settings = options(epochs=1, learning_rate=1e-30, class_weights=weights)
+        return s2o.train(module, data, options=settings).history[0]["loss"]
+
+    p = built(net, data)(torch.ones(1, 3, 4))[0][0].detach()
+    assert loss(None) == pytest.approx(-(3 * p[0].log() + p[1].log()).item() / 4, rel=1e-5)
+    assert loss({"b": 3}) == pytest.approx(-(3 * p[0].log() + 3 * p[1].log()).item() / 4, rel=1e-5)
+    assert loss("balanced") == pytest.approx(-(2 * p[0].log() + 2 * p[1].log()).item() / 4, rel=1e-5)
+    with pytest.raises(s2o.SpecError, match="class_weights: 'c' is not among the classes"):
+        loss({"c": 1})
+
+
+def test_rates_follow_schedule_and_warm_up():
+    from seq2onnx.training.optimization import plateaus, rate_at
+
+    warm = options(learning_rate=1.0, warm_up=3)
+    assert [rate_at(warm, epoch, []) for epoch in range(5)] == [0.25, 0.5, 0.75, 1, 1]
+    history = [{"loss": 9.0, "validation_loss": loss} for loss in (5, 4, 4, 4, 3, 3, 3, 3, 3)]
+    assert [plateaus(history[:n], 2) for n in range(10)] == [0, 0, 0, 0, 1, 1, 1, 2, 2, 3]
+    falling = options(learning_rate=1.0, schedule="plateau", drop_every=2, drop_factor=0.5)
+    assert rate_at(falling, 9, history) == 0.125
+
+
+def test_layers_can_be_frozen_or_slowed():
+    data = random_data(8)
+
+    def moved(factors):
+        module = built(small_network(), data)
+        start = {name: value.clone() for name, value in module.state_dict().items()}
+        settings = options(epochs=1, batch_size=8, optimizer="sgd", l2=0, learning_rate_factors=factors)
+        end = s2o.train(module, data, options=settings).module.state_dict()
+        return {name: (end[name] - value).norm().item() for name, value in start.items()}
+
+    plain, half = moved({}), moved({"lstm_1": 0.5})
+    frozen = moved({"lstm_1": 0})
+    assert frozen["layers.lstm_1.bias"] == 0 < frozen["layers.fully_connected_1.bias"]
+    assert half["layers.lstm_1.bias"] == pytest.approx(plain["layers.lstm_1.bias"] / 2, rel=1e-3)
+    with pytest.raises(s2o.SpecError, match="'lstm_9' is not a layer"):
+        moved({"lstm_9": 1})
+    with pytest.raises(s2o.SpecError, match="nothing is left to train"):
+        moved({"lstm_1": 0, "fully_connected_1": 0})
+
+
+@pytest.mark.parametrize("method", ["value", "norm"])
+def test_gradients_are_limited_as_the_method_says(method):
+    data = random_data(8)
+    module = built(small_network(), data)
+    start = {name: value.clone() for name, value in module.state_dict().items()}
+    settings = options(
+        epochs=1,
+        batch_size=8,
+        optimizer="sgd",
+        l2=0,
+        learning_rate=1.0,
+        gradient_clip=1e-3,
+        gradient_clip_method=method,
+    )
+    end = s2o.train(module, data, options=settings).module.state_dict()
+    steps = [end[name] - value for name, value in start.items()]
+    largest = [step.abs().max() if method == "value" else step.norm() for step in steps]
+    assert max(largest) == pytest.approx(1e-3, rel=1e-2)
+    assert min(largest) == pytest.approx(1e-3, rel=1e-2)
+
+
+def test_patience_stops_and_the_best_is_kept():
+    training, validation = random_data(20), random_data(20, seed=3)
+    settings = {"epochs": 200, "learning_rate": 0.05, "patience": 3, "batch_size": 20}
+    last = s2o.train(small_network(), training, validation, options=options(**settings))
+    losses = [row["validation_loss"] for row in last.history]
+    assert len(losses) < 200
+    assert len(losses) - 1 - int(np.argmin(losses)) == 3
+    best = s2o.train(small_network(), training, validation, options=options(**settings, keep="best"))
+
+    def loss(module):
+        y = [module(torch.from_numpy(x)[None])[0][0] for x in validation.sequences]
+        return torch.nn.functional.nll_loss(torch.stack(y).log(), torch.from_numpy(validation.targets)).item()
+
+    assert loss(last.module) == pytest.approx(losses[-1], rel=1e-4)
+    assert loss(best.module) == pytest.approx(min(losses), rel=1e-4)
+
+
+def test_a_share_of_the_data_is_set_aside_and_looked_at_now_and_then():
+    history = s2o.train(small_network(), random_data(20), 0.25, options=options(epochs=5, validation_every=2)).history
+    assert ["validation_f1" in row for row in history] == [False, True, False, True, True]
+    with pytest.raises(s2o.DataError, match=r"a share of 0.01 of 20 sequences leaves none"):
+        s2o.train(small_network(), random_data(20), 0.01, options=options())
+
+
+def test_a_loss_that_is_no_number_stops_with_the_last_good_weights():
+    data = s2o.SequenceDataset(random_data().sequences, np.full(12, 1e18))
+    net = s2o.Network([s2o.SequenceInput(4), s2o.LSTM(3, "last"), s2o.FullyConnected(1)])
+    with pytest.warns(RuntimeWarning, match=r"epoch \d+: the loss is (nan|inf); training stopped.*lower learning_rate"):
+        result = s2o.train(net, data, options=options(epochs=9, optimizer="sgd", learning_rate=1e30))
+    assert len(result.history) < 9
+    assert all(torch.isfinite(value).all() for value in result.module.state_dict().values())
+
+
+INTERRUPTED = """
+import sys, numpy as np, seq2onnx as s2o
+from seq2onnx.training import run_folder
+from tests.conftest import random_data, small_network
+run_folder.SECONDS_BETWEEN_CHECKPOINTS = 0
+options = s2o.TrainingOptions(
+    epochs=40, batch_size=7, learning_rate=0.01, schedule="plateau", drop_every=2, keep="best",
+    progress=False, device="cpu"
+)
+s2o.train(small_network(), random_data(200), random_data(30, seed=2), options=options, run_dir=sys.argv[1],
+          resume=len(sys.argv) > 2)
+"""
+
+
+def test_a_killed_run_resumes_to_the_same_weights(tmp_path):
+    """Killed with SIGKILL again and again, at moments that no one chose."""
+    import random
+    import signal
+    import subprocess
+    import sys
+    import time
+
+    def run(folder, *more, kill_after=None):
+        command = [sys.executable, "-c", INTERRUPTED, str(folder), *more]
+        with subprocess.Popen(command, stderr=subprocess.PIPE, text=True) as process:
+            if kill_after is not None:
+                while not (folder / "checkpoint.safetensors").exists() and process.poll() is None:
+                    time.sleep(0.005)
+                time.sleep(kill_after)
+                process.send_signal(signal.SIGKILL)
+            errors = process.stderr.read()
+        assert kill_after is not None or process.returncode == 0, errors
+
+    run(tmp_path / "whole")
+    delays = random.Random(0)
+    run(tmp_path / "killed", kill_after=delays.uniform(0, 0.3))
+    # The checkpoint is there from before: wait for the process to be well under way.
+    run(tmp_path / "killed", "resume", kill_after=3 + delays.uniform(0, 0.3))
+    run(tmp_path / "killed", "resume")
+    for name in ("weights.safetensors", "network.yaml", "options.yaml"):
+        assert (tmp_path / "whole" / name).read_bytes() == (tmp_path / "killed" / name).read_bytes(), name
+    assert not [path for path in (tmp_path / "killed").iterdir() if path.name.startswith(".")]
+
+
+def test_resuming_needs_the_same_run(tmp_path):
+    data, settings = random_data(12), {"epochs": 2}
+    whole = s2o.train(small_network(), data, options=options(epochs=4))
+    first = s2o.train(small_network(), data, options=options(**settings), run_dir=tmp_path)
+    further = s2o.train(small_network(), data, options=options(epochs=4), run_dir=tmp_path, resume=True)
+    assert [row["loss"] for row in further.history] == [row["loss"] for row in whole.history]
+    assert first.history[1]["loss"] == further.history[1]["loss"]
+    with pytest.raises(s2o.SpecError, match="is of a run with batch_size=4, not 5"):
+        s2o.train(small_network(), data, options=options(epochs=4, batch_size=5), run_dir=tmp_path, resume=True)
+    with pytest.raises(s2o.DataError, match="is of a run on other data"):
+        s2o.train(small_network(), random_data(13), options=options(epochs=4), run_dir=tmp_path, resume=True)
+    with pytest.raises(s2o.ModelFileError, match="has no checkpoint.safetensors to go on from"):
+        s2o.train(small_network(), data, options=options(), run_dir=tmp_path / "new", resume=True)
+    with pytest.raises(s2o.SpecError, match="resume: needs the run_dir"):
+        s2o.train(small_network(), data, options=options(), resume=True)
+    whole_file = (tmp_path / "checkpoint.safetensors").read_bytes()
+    (tmp_path / "checkpoint.safetensors").write_bytes(whole_file[:200])
+    with pytest.raises(s2o.ModelFileError, match="is not a checkpoint, or not all of one"):
+        s2o.train(small_network(), data, options=options(epochs=4), run_dir=tmp_path, resume=True)
+
+
+def test_ctrl_c_keeps_what_was_learned(monkeypatch):
+    import signal
+
+    from seq2onnx.training.learner import Learner
+
+    measure, handler = Learner.training_step, signal.getsignal(signal.SIGINT)
+
+    def step(self, batch, index):
+        if len(self.history) == 2:
+            raise KeyboardInterrupt
+        return measure(self, batch, index)
+
+    monkeypatch.setattr(Learner, "training_step", step)
+    with pytest.warns(UserWarning, match="training was stopped after 2 epochs; what they learned is kept"):
+        result = s2o.train(small_network(), random_data(12), options=options(epochs=9))
+    assert len(result.history) == 2
+    assert signal.getsignal(signal.SIGINT) is handler
+    monkeypatch.setattr(Learner, "training_step", lambda *a: (_ for _ in ()).throw(KeyboardInterrupt()))
+    with pytest.raises(KeyboardInterrupt):
+        s2o.train(small_network(), random_data(12), options=options())

@@ -9,48 +9,72 @@ import typer
 import yaml
 
 from seq2onnx.cli.options import Quiet, read_data, say
+from seq2onnx.data import SequenceDataset
 from seq2onnx.errors import SpecError
 
 
 def train(
     network: Annotated[Path, typer.Argument(metavar="NETWORK", help="A network, .yaml or .json.")],
     data: Annotated[Path, typer.Argument(metavar="DATA", help="Sequences and targets, .npz.")],
-    validation: Annotated[Path | None, typer.Option(metavar="DATA", help="Looked at after each epoch.")] = None,
+    validation: Annotated[
+        str | None, typer.Option(metavar="DATA", help="Looked at after each epoch; or a share of DATA, 0.2 say.")
+    ] = None,
     out: Annotated[Path, typer.Option(metavar="RUN", help="The run folder.")] = Path("run"),
-    loss: Annotated[str | None, typer.Option(help="crossentropy or mse; by default what fits the targets.")] = None,
+    loss: Annotated[
+        str | None, typer.Option(help="crossentropy, mse or bce; by default what fits the targets.")
+    ] = None,
+    normalize_targets: Annotated[
+        bool, typer.Option("--normalize-targets", help="Learn numbers with mean 0 and deviation 1.")
+    ] = False,
     settings: Annotated[
         list[str] | None,
         typer.Option("--set", metavar="OPTION=VALUE", help="A training option such as epochs=20; many times."),
     ] = None,
+    resume: Annotated[bool, typer.Option("--resume", help="Go on with what is in RUN.")] = False,
     quiet: Quiet = False,
 ) -> None:
     """Train a network and write a run folder.
 
-    The folder has network.yaml, weights.safetensors, history.csv and options.yaml.
+    The folder has network.yaml, options.yaml, weights.safetensors, history.csv, curve.png and a checkpoint.
 
-    Options for --set: epochs=30, batch_size=128, learning_rate=0.001, schedule=constant (or cosine, or piecewise
-    with drop_every=10 and drop_factor=0.1), optimizer=adam (or sgd), l2=0.0001, gradient_clip=null, shuffle=bucket
-    (or random, sorted, none), seed=0, device=auto (or cpu, cuda), threads=null, progress=true.
+    Options for --set: epochs=30, batch_size=128, learning_rate=0.001, schedule=constant (or cosine, or piecewise or
+    plateau with drop_every=10 and drop_factor=0.1), warm_up=0, optimizer=adam (or adamw, rmsprop, or sgd with
+    momentum=0.9), l2=0.0001, gradient_clip=null, gradient_clip_method=global_norm (or norm, value),
+    learning_rate_factors={} (such as {lstm_1: 0}), class_weights=null (or balanced, or {label: 2}), shuffle=bucket (or
+    random, sorted, none), validation_every=1, patience=null, keep=last (or best), seed=0, device=auto (or cpu, cuda),
+    threads=null, progress=true.
     """
     from seq2onnx import Network, TrainingOptions
     from seq2onnx import train as run
 
-    if (out / "network.yaml").exists():
-        raise SpecError(f"{out}: holds a run already, which is not overwritten; choose another --out, or remove it")
+    if (out / "network.yaml").exists() and not resume:
+        raise SpecError(
+            f"{out}: holds a run already, which is not overwritten; choose another --out, remove it, or --resume"
+        )
     options = parse_settings(settings or [])
     training = read_data(data)
     result = run(
         Network.load(network),
         training,
-        None if validation is None else read_data(validation),
+        None if validation is None else _validation(validation),
         loss,
+        normalize_targets,
         options=TrainingOptions(**{"progress": not quiet, **options}),
         run_dir=out,
+        resume=resume,
     )
     last = result.history[-1]
     shown = [name for name in last if name.endswith(("loss", "accuracy"))]
     figures = ", ".join(f"{name.replace('_', ' ')} {last[name]:.4g}" for name in shown)
     say(f"{out}: {len(result.history)} epochs, {figures}", quiet)
+
+
+def _validation(text: str) -> SequenceDataset | float:
+    """A data file, or a share."""
+    try:
+        return float(text)
+    except ValueError:
+        return read_data(Path(text))
 
 
 def parse_settings(settings: list[str]) -> dict[str, Any]:

@@ -31,13 +31,22 @@ class SequenceDataset:
             [time] or [time, k] arrays, one for each step that the network answers. Integers and strings are
             labels, floats are numbers.
         classes: the labels in the order of the scores; else sorted from the targets, where those are labels
+        ignore: the target of sequences or steps that training and metrics leave out: a label, or a number such as nan
     Attributes: sequences, as given; parts, the same as a dict (without names the key is ""); targets (labels
-        as class numbers); classes (None for numbers); per_step (targets are one a step); lengths [sequences]
+        as class numbers, −1 where ignored; numbers as float32, NaN where ignored); classes (None for numbers);
+        per_step (targets are one a step); lengths [sequences]
     Raises: DataError, ShapeError, naming the sequence
     Example: >>> SequenceDataset([np.zeros((20, 12)), np.zeros((26, 12))], ["yes", "no"])
     """
 
-    def __init__(self, sequences: Any, targets: Any = None, classes: Sequence[Label] | None = None) -> None:
+    def __init__(
+        self,
+        sequences: Any,
+        targets: Any = None,
+        classes: Sequence[Label] | None = None,
+        *,
+        ignore: Label | float | None = None,
+    ) -> None:
         named = sequences if isinstance(sequences, Mapping) else {"": sequences}
         if not named:
             raise DataError("sequences: expected data for at least one input, got an empty dict")
@@ -56,6 +65,7 @@ class SequenceDataset:
                         f"sequence {index}: expected as many steps in each input, "
                         f"got {self.lengths[index]} and {len(sequence)}"
                     )
+        self.ignore = ignore
         self.per_step = False
         self.classes: list[Label] | None = None
         self.targets: list[Array] | Array | None = None
@@ -85,9 +95,12 @@ class SequenceDataset:
                     f"targets: integers and strings are labels, and one each is expected, got {list(flat.shape)}; give "
                     "numbers as floats, labels for each step as a list of arrays"
                 )
-            flat, self.classes = _numbered(flat, classes, sizes if self.per_step else [1] * len(self))
+            sizes_of_rows = sizes if self.per_step else [1] * len(self)
+            flat, self.classes = _numbered(flat, classes, sizes_of_rows, self.ignore)
         elif flat.dtype.kind == "f" and classes is None:
             flat = flat.astype(np.float32)
+            if self.ignore is not None:
+                flat[flat == np.float32(self.ignore)] = np.nan
         else:
             raise DataError(
                 f"targets: expected labels, strings or integers, or without classes numbers, got {flat.dtype}"
@@ -118,7 +131,8 @@ class SequenceDataset:
         """The labels of the targets: an array [sequences], or one label a step a list of arrays."""
         if self.classes is None or self.targets is None:
             raise DataError("labels: this data set has no labels as targets")
-        names = np.array(self.classes)
+        # Class −1 is what is ignored, the last name.
+        names = np.array([*self.classes, *([] if self.ignore is None else [self.ignore])])
         return [names[row] for row in self.targets] if self.per_step else names[np.asarray(self.targets)]
 
     def subset(self, indices: Any) -> SequenceDataset:
@@ -129,6 +143,7 @@ class SequenceDataset:
         made = object.__new__(SequenceDataset)
         made.parts = {name: [part[i] for i in chosen] for name, part in self.parts.items()}
         made.lengths, made.per_step, made.classes = self.lengths[chosen], self.per_step, self.classes
+        made.ignore = self.ignore
         made.targets = self.targets
         if self.targets is not None:
             made.targets = [self.targets[i] for i in chosen] if self.per_step else np.asarray(self.targets)[chosen]
@@ -139,7 +154,7 @@ class SequenceDataset:
         if self.classes is None or self.targets is None:
             got = "none" if self.targets is None else "numbers"
             raise DataError(f"targets: expected labels among {list(classes)}, got {got}")
-        return SequenceDataset(self.sequences, self.labels, classes)
+        return SequenceDataset(self.sequences, self.labels, classes, ignore=self.ignore)
 
     def check_finite(self) -> None:
         """Raise DataError, naming sequence and step, where a value is NaN or infinite."""
@@ -154,7 +169,7 @@ class SequenceDataset:
                         f"{at}: feature {', '.join(map(str, feature))} is {sequence[tuple(place)]}; training needs "
                         "finite numbers: remove the sequence or fill the gap"
                     )
-        for index in range(len(self) if self.targets is not None else 0):
+        for index in range(len(self) if self.targets is not None and self.ignore is None else 0):
             assert self.targets is not None
             if not np.isfinite(self.targets[index]).all():
                 raise DataError(f"targets of sequence {index}: are not all finite; training needs finite numbers")
@@ -174,14 +189,16 @@ class SequenceDataset:
         """Write an .npz, for data of one input.
 
         values [all steps, features], lengths [sequences]; with targets also targets (a row a sequence, or a
-        row a step and target_lengths [sequences]), and with labels classes.
+        row a step and target_lengths [sequences]), with labels classes, and ignore where there is such a target.
         """
         if not isinstance(self.sequences, list):
             raise DataError(f"{path}: an .npz holds one input, this data set has {', '.join(self.parts)}")
         arrays: dict[str, Array] = {"values": np.concatenate(self.sequences), "lengths": self.lengths}
         if self.targets is not None:
-            targets = np.concatenate(list(self.targets)) if self.per_step else np.asarray(self.targets)
-            arrays["targets"] = targets if self.classes is None else np.array(self.classes)[targets]
+            targets: Any = list(self.targets) if self.classes is None else self.labels
+            arrays["targets"] = np.concatenate(targets) if self.per_step else np.asarray(targets)
+            if self.ignore is not None:
+                arrays["ignore"] = np.array(self.ignore)
             if self.per_step:
                 arrays["target_lengths"] = np.array([len(row) for row in self.targets], np.int32)
             if self.classes is not None:
@@ -220,7 +237,8 @@ class SequenceDataset:
                     f"{path}: expected targets with a row for each of the {count} sequences or each of the "
                     f"{len(values)} steps, got {rows}"
                 )
-        return cls(np.split(values, cuts), targets, arrays.get("classes"))
+        ignore = arrays["ignore"].item() if "ignore" in arrays else None
+        return cls(np.split(values, cuts), targets, arrays.get("classes"), ignore=ignore)
 
 
 def _read_part(values: Any, name: str) -> list[Array]:
@@ -268,12 +286,16 @@ def _cuts(path: str | Path, arrays: dict[str, Array], name: str, rows: int) -> A
     return np.cumsum(lengths)[:-1]
 
 
-def _numbered(flat: Array, classes: list[Label] | None, sizes: list[int]) -> tuple[NDArray[np.int64], list[Label]]:
-    """Labels as class numbers, and the classes."""
-    names: list[Label] = np.unique(flat).tolist() if classes is None else classes
+def _numbered(
+    flat: Array, classes: list[Label] | None, sizes: list[int], ignore: Label | float | None
+) -> tuple[NDArray[np.int64], list[Label]]:
+    """Labels as class numbers, −1 where ignored, and the classes."""
+    names: list[Label] = [n for n in np.unique(flat).tolist() if n != ignore] if classes is None else classes
     numbers = {name: number for number, name in enumerate(names)}
     if len(numbers) != len(names):
         raise DataError(f"classes: must differ, got {names}")
+    if ignore is not None:
+        numbers[ignore] = -1  # type: ignore[index]
     for place, label in enumerate(flat.tolist()):
         if label not in numbers:
             index = int(np.searchsorted(np.cumsum(sizes), place, side="right"))

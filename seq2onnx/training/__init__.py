@@ -2,7 +2,7 @@
 
 from seq2onnx.errors import require
 
-require("torch", "pytorch_lightning", "safetensors", extra="train")
+require("torch", "pytorch_lightning", "safetensors", "torchmetrics", extra="train")
 
 from seq2onnx.training.module import SequenceModule, build  # noqa: E402
 from seq2onnx.training.options import TrainingOptions  # noqa: E402

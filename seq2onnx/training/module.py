@@ -12,7 +12,7 @@ from torch import Tensor, nn
 
 from seq2onnx.data import SequenceDataset
 from seq2onnx.errors import DataError, NotStreamable, ShapeError, SpecError, StateError
-from seq2onnx.layers import FeatureInput, Layer, SequenceInput, Softmax, normalization
+from seq2onnx.layers import FeatureInput, Layer, SequenceInput, Sigmoid, Softmax, normalization
 from seq2onnx.layers.module import LayerModule
 from seq2onnx.network import Network, NetworkState
 
@@ -73,7 +73,7 @@ class SequenceModule(nn.Module):
     ) -> tuple[Data, Tensor | dict[str, Tensor | None] | None, tuple[Tensor, ...]]:
         """The results; see the class.
 
-        logits: give what goes into the final Softmax in its place, as losses want it
+        logits: give what goes into a final Softmax or Sigmoid in its place, as losses want it
         return_state: False saves the packed run that the cell states of ragged rows cost, where nobody
             wants them: new_state is then ()
         """
@@ -87,7 +87,7 @@ class SequenceModule(nn.Module):
         for layer in self.network.layers:
             name, sources = layer.label, self.network.reads[layer.label]
             timed = next((steps[source] for source in sources if self.network.signals[source].has_time), None)
-            if logits and name in self.network.outputs and isinstance(layer, Softmax):
+            if logits and name in self.network.outputs and isinstance(layer, Softmax | Sigmoid):
                 values[name], steps[name] = values[sources[0]], steps[sources[0]]
                 continue
             values[name], steps[name], new = self.layers[name](

@@ -11,21 +11,30 @@ from seq2onnx.data import Shuffle
 from seq2onnx.errors import SpecError
 from seq2onnx.layers.base import PositiveInt, explain
 
-Schedule = Literal["constant", "cosine", "piecewise"]
+Positive = Annotated[float, Field(gt=0, allow_inf_nan=False)]
+NotNegative = Annotated[float, Field(ge=0, allow_inf_nan=False)]
 
 
 @dataclass(frozen=True, kw_only=True, config=ConfigDict(extra="forbid"))
 class _Options:
     epochs: PositiveInt = 30
     batch_size: PositiveInt = 128
-    learning_rate: Annotated[float, Field(gt=0, allow_inf_nan=False)] = 1e-3
-    schedule: Schedule = "constant"
+    learning_rate: Positive = 1e-3
+    schedule: Literal["constant", "cosine", "piecewise", "plateau"] = "constant"
     drop_every: PositiveInt = 10
     drop_factor: Annotated[float, Field(gt=0, le=1)] = 0.1
-    optimizer: Literal["adam", "sgd"] = "adam"
-    l2: Annotated[float, Field(ge=0, allow_inf_nan=False)] = 1e-4
-    gradient_clip: Annotated[float, Field(gt=0)] | None = None
+    warm_up: Annotated[int, Field(ge=0)] = 0
+    optimizer: Literal["adam", "adamw", "sgd", "rmsprop"] = "adam"
+    momentum: Annotated[float, Field(ge=0, lt=1)] = 0.9
+    l2: NotNegative = 1e-4
+    gradient_clip: Positive | None = None
+    gradient_clip_method: Literal["global_norm", "norm", "value"] = "global_norm"
+    learning_rate_factors: dict[str, NotNegative] = Field(default_factory=dict)
+    class_weights: dict[str | int, NotNegative] | Literal["balanced"] | None = None
     shuffle: Shuffle = "bucket"
+    validation_every: PositiveInt = 1
+    patience: PositiveInt | None = None
+    keep: Literal["last", "best"] = "last"
     seed: Annotated[int, Field(ge=0, lt=2**63)] = 0
     device: Literal["auto", "cpu", "cuda"] = "auto"
     threads: PositiveInt | None = None
@@ -39,12 +48,21 @@ class TrainingOptions(_Options):
         epochs: passes over the training data
         batch_size: sequences in a mini-batch
         learning_rate: of the optimizer, at the start
-        schedule: "constant"; "cosine", down to 0 at the end; "piecewise", as the next two say
-        drop_every, drop_factor: with "piecewise", the rate is multiplied by the factor after so many epochs
-        optimizer: "adam", or "sgd" with momentum 0.9
+        schedule: "constant"; "cosine", down to 0 at the end; "piecewise" and "plateau", as the next two say
+        drop_every, drop_factor: the rate is multiplied by the factor after so many epochs ("piecewise"), or after
+            so many in which the loss did not fall ("plateau": of the validation data, or without them of training)
+        warm_up: epochs in which the rate rises to what it would be
+        optimizer: "adam", "adamw", "rmsprop", or "sgd" with momentum
+        momentum: of sgd
         l2: factor of the L2 regularization, on weights and not on biases
-        gradient_clip: the largest norm of all gradients together; None: no limit
+        gradient_clip: the largest norm of all gradients together ("global_norm"), of each weight's gradient
+            ("norm"), or the largest number in them ("value"), as gradient_clip_method says; None: no limit
+        learning_rate_factors: for layers by name, the factor of their rate; 0 leaves them as they are
+        class_weights: by label the weight of its losses; "balanced": the rarer, the more
         shuffle: "bucket" (random, but like lengths together), "random", "sorted" by length or "none"
+        validation_every: epochs from one look at the validation data to the next
+        patience: stop after so many looks at which the validation loss did not fall; None: never
+        keep: the weights of the "last" epoch, or of that with the "best" validation loss
         seed: of weights, order and dropout; a seeded run repeats exactly on one machine
         device: "cpu", "cuda", or "auto": cuda where there is one
         threads: of torch on the CPU; None: as it is set. Small networks are fastest with 1, and on a machine

@@ -1,46 +1,69 @@
-"""The run folder: network.yaml, weights.safetensors, history.csv and options.yaml of a training run."""
+"""The run folder: what a training run leaves, and what it needs to go on after a stop."""
 
 from __future__ import annotations
 
 import csv
 import dataclasses
 import io
+import json
+import time
+import zlib
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
+import safetensors
 import safetensors.torch
+import torch
 import yaml
+from torch import Tensor
 
-from seq2onnx.errors import ModelFileError
+from seq2onnx.data import SequenceDataset
+from seq2onnx.errors import DataError, ModelFileError, SpecError
 from seq2onnx.files import write_atomically
 from seq2onnx.network import Network
 from seq2onnx.training.module import SequenceModule, build
+from seq2onnx.training.optimization import History
 from seq2onnx.training.options import TrainingOptions
 
+if TYPE_CHECKING:
+    from seq2onnx.training.learner import Learner
 
-def save_run(
-    folder: str | Path,
-    module: SequenceModule,
-    history: list[dict[str, float]],
-    options: TrainingOptions,
-    loss: str,
-) -> None:
-    """Write the folder; each file appears whole or not at all."""
+SECONDS_BETWEEN_CHECKPOINTS = 5.0
+# What may differ between a run and its resumption without another result.
+FREE_TO_CHANGE = ("epochs", "progress", "device", "threads")
+
+
+def start_run(folder: str | Path, module: SequenceModule, options: TrainingOptions, loss: str) -> None:
+    """Write what is known before the first epoch: network.yaml and options.yaml."""
     folder = Path(folder)
-    folder.mkdir(parents=True, exist_ok=True)
     module.network.save(folder / "network.yaml")
+    settings = {"loss": loss, "classes": module.classes, "options": dataclasses.asdict(options)}
+    write_atomically(folder / "options.yaml", yaml.safe_dump(settings, sort_keys=False).encode())
+
+
+def save_run(folder: str | Path, module: SequenceModule, history: History) -> None:
+    """Write what training gave: weights.safetensors, history.csv and curve.png."""
+    folder = Path(folder)
     write_atomically(folder / "weights.safetensors", safetensors.torch.save(module.state_dict()))
     table = io.StringIO(newline="")
-    writer = csv.DictWriter(table, list(history[0]), lineterminator="\n")
+    columns = list(dict.fromkeys(name for row in history for name in row))
+    writer = csv.DictWriter(table, columns, lineterminator="\n")
     writer.writeheader()
     writer.writerows(history)
     write_atomically(folder / "history.csv", table.getvalue().encode())
-    settings = {
-        "loss": loss,
-        "classes": module.classes,
-        "options": dataclasses.asdict(options),
-    }
-    write_atomically(folder / "options.yaml", yaml.safe_dump(settings, sort_keys=False).encode())
+    if history:
+        _draw(folder / "curve.png", history)
+
+
+def _draw(path: Path, history: History) -> None:
+    from matplotlib.figure import Figure
+
+    from seq2onnx.plots import training_curve
+
+    figure, picture = Figure(figsize=(7, 4), layout="constrained"), io.BytesIO()
+    training_curve(history, figure.add_subplot())
+    figure.savefig(picture, dpi=120, format="png")
+    write_atomically(path, picture.getvalue())
 
 
 def load_run(folder: str | Path) -> SequenceModule:
@@ -49,9 +72,9 @@ def load_run(folder: str | Path) -> SequenceModule:
     Raises: ModelFileError where a file is missing or does not belong to the others
     """
     folder = Path(folder)
-    for name in ("network.yaml", "weights.safetensors", "options.yaml"):
+    for name in ("network.yaml", "options.yaml", "weights.safetensors"):
         if not (folder / name).is_file():
-            raise ModelFileError(f"{folder}: is no run folder, it has no {name}; `seq2onnx train` writes one")
+            raise ModelFileError(f"{folder}: is no finished run, it has no {name}; `seq2onnx train` writes one")
     content = (folder / "weights.safetensors").read_bytes()
     try:
         weights = safetensors.torch.load(content)
@@ -65,3 +88,77 @@ def load_run(folder: str | Path) -> SequenceModule:
     except (yaml.YAMLError, TypeError, KeyError, UnicodeDecodeError) as error:
         raise ModelFileError(f"{folder}/options.yaml: is not what a training run writes: {error!r}") from None
     return module.eval()
+
+
+class Checkpoints:
+    """checkpoint.safetensors of a run folder: all that the next epoch depends on, written now and then.
+
+    Weights, those with the lowest validation loss, the optimizer's state and torch's generator as tensors;
+    history, the order's generator, options and a mark of the data as JSON. Nothing is pickled.
+    """
+
+    def __init__(self, folder: str | Path, options: TrainingOptions, data: SequenceDataset, resume: bool) -> None:
+        self.resume = resume
+        self._path = Path(folder) / "checkpoint.safetensors"
+        self._options = {k: v for k, v in dataclasses.asdict(options).items() if k not in FREE_TO_CHANGE}
+        self._data = f"{len(data)} sequences, lengths {zlib.crc32(data.lengths.tobytes()):08x}"
+        self._written = time.monotonic()
+        Path(folder).mkdir(parents=True, exist_ok=True)  # a place that cannot be written is known at the start
+        for stale in Path(folder).glob(f".{self._path.name}.*"):
+            stale.unlink()  # what a killed run was just writing beside
+        if resume and not self._path.is_file():
+            raise ModelFileError(f"{folder}: has no checkpoint.safetensors to go on from; train without resume")
+        if not resume:
+            self._path.unlink(missing_ok=True)
+
+    def write(self, learner: Learner, force: bool) -> None:
+        """Write, unless that was just done: small networks learn an epoch faster than a file is written."""
+        if not force and time.monotonic() - self._written < SECONDS_BETWEEN_CHECKPOINTS:
+            return
+        tensors = {f"last.{name}": tensor for name, tensor in learner.last.items()}
+        if learner.best is not learner.last:
+            tensors |= {f"best.{name}": tensor for name, tensor in learner.best.items()}
+        for index, state in learner.optimizer.state_dict()["state"].items():
+            for key, value in state.items():
+                if value is not None:
+                    tensors[f"optimizer.{index}.{key}"] = torch.as_tensor(value).detach().cpu().clone()
+        tensors["generator"] = torch.get_rng_state()
+        about = {
+            "history": learner.history,
+            "order": learner.rng.bit_generator.state,
+            "options": self._options,
+            "data": self._data,
+            "best_is_last": learner.best is learner.last,
+        }
+        write_atomically(self._path, safetensors.torch.save(tensors, {"run": json.dumps(about)}))
+        self._written = time.monotonic()
+
+    def read_into(self, learner: Learner) -> None:
+        """Set a learner to where the run stood."""
+        try:
+            with safetensors.safe_open(self._path, "pt") as file:
+                about = json.loads(file.metadata()["run"])
+                tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+        except (safetensors.SafetensorError, ValueError, KeyError, TypeError) as error:
+            raise ModelFileError(f"{self._path}: is not a checkpoint, or not all of one: {error}") from None
+        if about["data"] != self._data:
+            raise DataError(f"{self._path}: is of a run on other data: {about['data']} there, {self._data} here")
+        options = json.loads(json.dumps(self._options))
+        for name, value in about["options"].items():
+            if options.get(name) != value:
+                raise SpecError(f"{self._path}: is of a run with {name}={value!r}, not {options.get(name)!r}")
+
+        def part(prefix: str) -> dict[str, Tensor]:
+            return {n.removeprefix(prefix): t for n, t in tensors.items() if n.startswith(prefix)}
+
+        learner.history = about["history"]
+        learner.last = part("last.")
+        learner.best = learner.last if about["best_is_last"] else part("best.")
+        learner.module.load_state_dict(learner.last)
+        learner.rng.bit_generator.state = about["order"]
+        torch.set_rng_state(tensors["generator"])
+        state: dict[int, dict[str, Tensor]] = {}
+        for name, tensor in part("optimizer.").items():
+            index, key = name.split(".", 1)
+            state.setdefault(int(index), {})[key] = tensor
+        learner.optimizer.load_state_dict(learner.optimizer.state_dict() | {"state": state})

@@ -3,33 +3,28 @@
 from __future__ import annotations
 
 import dataclasses
-import functools
 import logging
-import time
+import signal
+import threading
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, cast
 
 import numpy as np
 import pytorch_lightning as lightning
 import torch
-from torch import Tensor
-from torch.utils.data import DataLoader, Dataset
 
-from seq2onnx.data import SequenceDataset, Shuffle
+from seq2onnx.data import SequenceDataset
 from seq2onnx.errors import DataError, MissingExtra, ShapeError, SpecError
 from seq2onnx.network import Network
-from seq2onnx.training.batching import Batch, BatchOrder, collate
-from seq2onnx.training.losses import Loss, LossFunction, check_targets, crossentropy
+from seq2onnx.training.learner import Learner
+from seq2onnx.training.losses import Loss, Objective, make_objective, with_rescale
 from seq2onnx.training.module import SequenceModule, build, check_sequences, with_statistics
+from seq2onnx.training.optimization import History
 from seq2onnx.training.options import TrainingOptions
 from seq2onnx.training.progress import Progress
-from seq2onnx.training.run_folder import save_run
-
-History = list[dict[str, float]]
-"""A row for each epoch; see `train`."""
+from seq2onnx.training.run_folder import Checkpoints, save_run, start_run
 
 
 @dataclasses.dataclass(frozen=True)
@@ -47,11 +42,13 @@ class TrainingResult:
 def train(
     network: Network | SequenceModule,
     data: SequenceDataset,
-    validation: SequenceDataset | None = None,
+    validation: SequenceDataset | float | None = None,
     loss: Loss | None = None,
-    *,
+    normalize_targets: bool = False,
     options: TrainingOptions | None = None,
     run_dir: str | Path | None = None,
+    *,
+    resume: bool = False,
 ) -> TrainingResult:
     """Train a network, or go on with a module, on `data`.
 
@@ -59,185 +56,126 @@ def train(
         network: a Network, which gets fresh weights and its statistics from `data`; or a module, which is
             trained on from where it is, itself, and keeps its classes and statistics
         data: sequences and targets
-        validation: looked at after each epoch, never learned from; labels are numbered as in `data`
-        loss: "crossentropy" (labels; computed from what goes into the final Softmax), "mse" (numbers), or a
+        validation: looked at after each epoch, never learned from, its labels numbered as in `data`; or the
+            share of `data` to set aside for it, at random
+        loss: "crossentropy" (labels; computed from what goes into the final Softmax), "mse" (numbers), "bce"
+            (0 or 1 for each of several labels at once; from what goes into the final Sigmoid), or a
             function (y [n, k], target [n] or [n, k]) -> [n], of the valid rows or steps; None: by the targets
+        normalize_targets: learn numbers with mean 0 and deviation 1; the network ends with their inverse, a
+            Rescale layer, so that module, file and metrics are in the unit of the targets
         options: see TrainingOptions
-        run_dir: a folder for network.yaml, weights.safetensors, history.csv and options.yaml; files of another run
-            there are replaced
+        run_dir: a folder for network.yaml, options.yaml, weights.safetensors, history.csv, curve.png and
+            checkpoint.safetensors; files of another run there are replaced
+        resume: go on with the run in run_dir, from its last checkpoint, to the same weights as without a stop
     Returns: a TrainingResult: `module` in evaluation mode; `history`, for each epoch epoch, loss,
-        learning_rate, seconds, with labels accuracy, and with validation data validation_loss (and
-        validation_accuracy)
-    Raises: DataError, ShapeError, SpecError, saying what does not go together
+        learning_rate, seconds, with labels accuracy, and with validation data validation_loss and
+        validation_accuracy, validation_f1 (macro), or validation_rmse, validation_mae, validation_r2.
+        On Ctrl-C, and where the loss is no longer a number, what was learned up to the epoch before.
+    Raises: DataError, ShapeError, SpecError, saying what does not go together; ModelFileError (nothing to resume)
     Example: >>> result = train(net, data, options=TrainingOptions(epochs=60))
     """
     options = options or TrainingOptions()
-    if not isinstance(network, Network | SequenceModule):
-        raise SpecError(f"train: expected a Network or a module from build, got {type(network).__name__}")
-    for name, given, kind in (
-        ("data", data, SequenceDataset),
-        ("validation", validation, SequenceDataset | None),
-        ("options", options, TrainingOptions),
-    ):
-        if not isinstance(given, kind):
-            raise DataError(f"{name}: expected a {kind}, got {type(given).__name__}")
+    _check_types(network, data, validation, options)
+    if isinstance(validation, float):
+        data, validation = _split(data, validation, options.seed)
     module = network if isinstance(network, SequenceModule) else None
     spec = network.network if isinstance(network, SequenceModule) else network
     if module is not None and module.classes is not None and data.classes is not None:
         data = data.with_classes(module.classes)  # what a score stands for stays
-    loss = loss or ("mse" if data.classes is None else "crossentropy")
-    function = check_targets(spec, data, loss)
     check_sequences(spec, data)
+    if normalize_targets:
+        spec = with_rescale(spec, data, module is not None)
+    objective = make_objective(spec, data, loss, options.class_weights, normalize_targets)
     if validation is not None:
-        try:
-            if data.classes is not None:
-                validation = validation.with_classes(data.classes)
-            check_targets(spec, validation, loss)
-            check_sequences(spec, validation)
-        except (DataError, ShapeError) as error:
-            raise type(error)(f"validation: {error}") from None
-    if run_dir is not None:
-        Path(run_dir).mkdir(parents=True, exist_ok=True)  # a place that cannot be written is known at the start
+        validation = _checked_validation(spec, validation, data, objective)
+    if resume and run_dir is None:
+        raise SpecError("resume: needs the run_dir of the run to go on with")
+    checkpoints = None if run_dir is None else Checkpoints(run_dir, options, data, resume)
     if module is None:
         spec = with_statistics(spec, data)
     else:
         module.take_statistics(data)
+
     # What the caller draws from torch's generator stays as it would have been.
     with torch.random.fork_rng(), _threads(options.threads), _quiet():
         torch.manual_seed(options.seed)
         module = module or build(spec)
-        learner = Learner(module, function, options, data, validation)
+        module.classes = data.classes
+        learner = Learner(module, objective, options, data, validation, checkpoints)
+        if run_dir is not None:
+            start_run(run_dir, module, options, objective.name)
         with Progress(options.epochs, options.progress) as progress:
             learner.progress = progress
-            trainer = lightning.Trainer(
-                max_epochs=options.epochs,
-                accelerator=_accelerator(options),
-                devices=1,
-                gradient_clip_val=options.gradient_clip,
-                gradient_clip_algorithm="norm" if options.gradient_clip else None,
-                logger=False,
-                enable_checkpointing=False,
-                enable_progress_bar=False,
-                enable_model_summary=False,
-                num_sanity_val_steps=0,
-            )
-            trainer.fit(learner)
+            _fit(learner, options)
+    module.load_state_dict(learner.best if options.keep == "best" and learner.best else learner.last)
     module.eval().cpu()
-    module.classes = data.classes
     if run_dir is not None:
-        name = loss if isinstance(loss, str) else getattr(loss, "__name__", "function")
-        save_run(run_dir, module, learner.history, options, name)
+        save_run(run_dir, module, learner.history)
     return TrainingResult(module, learner.history)
 
 
-class Learner(lightning.LightningModule):
-    """A SequenceModule with its loss, optimizer and data, as lightning wants them together."""
+def _check_types(network: object, data: object, validation: object, options: object) -> None:
+    """Duck typing would go wrong far from here: sequences for a data set, a dict for options."""
+    if not isinstance(network, Network | SequenceModule):
+        raise SpecError(f"train: expected a Network or a module from build, got {type(network).__name__}")
+    for name, given in (("data", data), ("validation", validation)):
+        if not isinstance(given, SequenceDataset) and (name == "data" or not isinstance(given, float | None)):
+            raise DataError(f"{name}: expected a SequenceDataset, got {type(given).__name__}")
+    if not isinstance(options, TrainingOptions):
+        raise SpecError(f"options: expected TrainingOptions(…), got {type(options).__name__}")
 
-    progress: Progress
 
-    def __init__(
-        self,
-        module: SequenceModule,
-        loss: LossFunction,
-        options: TrainingOptions,
-        data: SequenceDataset,
-        validation: SequenceDataset | None,
-    ) -> None:
-        super().__init__()
-        self.module = module
-        self.loss = loss
-        self.options = options
-        self.data = data
-        self.validation = validation
-        self.history: History = []
-        self._rng = np.random.default_rng(options.seed)
-        self._sums: dict[str, Tensor | float] = {}
+def _split(data: SequenceDataset, share: float, seed: int) -> tuple[SequenceDataset, SequenceDataset]:
+    """(for training, for validation), at random."""
+    count = round(share * len(data))
+    if not 0 < count < len(data):
+        raise DataError(f"validation: a share of {share} of {len(data)} sequences leaves none on one of the sides")
+    order = np.random.default_rng(seed).permutation(len(data))
+    return data.subset(np.sort(order[count:])), data.subset(np.sort(order[:count]))
 
-    def train_dataloader(self) -> DataLoader[int]:
-        return self._loader(self.data, self.options.shuffle)
 
-    def val_dataloader(self) -> DataLoader[int] | list[Any]:
-        return [] if self.validation is None else self._loader(self.validation, "sorted")
+def _checked_validation(
+    network: Network, validation: SequenceDataset, data: SequenceDataset, objective: Objective
+) -> SequenceDataset:
+    try:
+        if data.classes is not None:
+            validation = validation.with_classes(data.classes)
+        objective.check(network, validation)
+        check_sequences(network, validation)
+    except (DataError, ShapeError) as error:
+        raise type(error)(f"validation: {error}") from None
+    return validation
 
-    def _loader(self, data: SequenceDataset, shuffle: Shuffle) -> DataLoader[int]:
-        order = BatchOrder(data, self.options.batch_size, shuffle, self._rng)
-        indices = cast(Dataset[int], range(len(data)))
-        return DataLoader(
-            indices, batch_sampler=order, collate_fn=functools.partial(collate, data), generator=torch.Generator()
+
+def _fit(learner: Learner, options: TrainingOptions) -> None:
+    """Run what epochs are left; Ctrl-C ends them early, once one has been learned."""
+    left = options.epochs - len(learner.history)
+    if left <= 0:
+        return
+    trainer = lightning.Trainer(
+        max_epochs=left,
+        accelerator=_accelerator(options),
+        devices=1,
+        check_val_every_n_epoch=1,
+        logger=False,
+        enable_checkpointing=False,
+        enable_progress_bar=False,
+        enable_model_summary=False,
+        num_sanity_val_steps=0,
+    )
+    in_main = threading.current_thread() is threading.main_thread()
+    handler = signal.getsignal(signal.SIGINT) if in_main else None
+    try:
+        trainer.fit(learner)
+    except SystemExit:  # what lightning makes of Ctrl-C, after it has told the signal to be ignored
+        if not learner.history:
+            raise KeyboardInterrupt from None
+        warnings.warn(
+            f"training was stopped after {len(learner.history)} epochs; what they learned is kept", stacklevel=3
         )
-
-    def transfer_batch_to_device(self, batch: Batch, device: torch.device, index: int) -> Batch:
-        x = batch.x
-        moved = {k: v.to(device) for k, v in x.items()} if isinstance(x, dict) else x.to(device)
-        return Batch(moved, batch.lengths.to(device), batch.target.to(device))
-
-    def on_train_epoch_start(self) -> None:
-        self._sums = {}
-        self._began = time.perf_counter()
-        self._rate = float(self.trainer.optimizers[0].param_groups[0]["lr"])
-
-    def training_step(self, batch: Batch, index: int) -> Tensor:
-        return self._measure(batch, "")
-
-    def validation_step(self, batch: Batch, index: int) -> None:
-        self._measure(batch, "validation_")
-
-    def _measure(self, batch: Batch, prefix: str) -> Tensor:
-        """The loss of a batch, the mean over its valid rows or steps; sums for the epoch's row on the way."""
-        y, y_lengths, _ = self.module(batch.x, batch.lengths, logits=self.loss is crossentropy, return_state=False)
-        if y_lengths is not None:
-            # The valid steps of all rows, one after another, as the targets are.
-            y = y[torch.arange(y.shape[1], device=y.device) < y_lengths[:, None]]
-        losses = self.loss(y, batch.target)
-        if losses.shape != (len(y),):
-            raise ShapeError(
-                f"loss: expected one number for each of {len(y)} rows or steps, [{len(y)}], got {list(losses.shape)}; "
-                "leave the mean to train, and mind that y is [n, k] where the target may be [n]"
-            )
-        self._add(f"{prefix}loss", losses.detach().sum())
-        self._add(f"{prefix}count", float(len(losses)))
-        if self.loss is crossentropy:
-            self._add(f"{prefix}accuracy", (y.detach().argmax(-1) == batch.target).sum())
-        return losses.mean()
-
-    def _add(self, name: str, value: Tensor | float) -> None:
-        self._sums[name] = self._sums.get(name, 0.0) + value
-
-    def on_train_epoch_end(self) -> None:
-        row = {"epoch": float(self.current_epoch + 1)}
-        for name, value in self._sums.items():
-            prefix = "validation_" if name.startswith("validation_") else ""
-            if not name.endswith("count"):
-                row[name] = float(value) / float(self._sums[f"{prefix}count"])
-        row["learning_rate"] = self._rate
-        row["seconds"] = time.perf_counter() - self._began
-        self.history.append(row)
-        self.progress.update(row)
-
-    def configure_optimizers(self) -> Any:
-        options, groups = self.options, _parameter_groups(self.module, self.options.l2)
-        optimizer: torch.optim.Optimizer = (
-            torch.optim.Adam(groups, options.learning_rate)
-            if options.optimizer == "adam"
-            else torch.optim.SGD(groups, options.learning_rate, momentum=0.9)
-        )
-        if options.schedule == "cosine":
-            schedule: Any = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, options.epochs)
-        elif options.schedule == "piecewise":
-            schedule = torch.optim.lr_scheduler.StepLR(optimizer, options.drop_every, options.drop_factor)
-        else:
-            return optimizer
-        return {"optimizer": optimizer, "lr_scheduler": schedule}
-
-
-def _parameter_groups(module: SequenceModule, l2: float) -> list[dict[str, Any]]:
-    """Parameters with and without L2, as each layer's weights say."""
-    groups: dict[bool, list[Tensor]] = {True: [], False: []}
-    for layer in module.network.layers:
-        for name, weight in layer.weights(*module.network.signals_into(layer.label)).items():
-            if weight.trainable:
-                groups[weight.decay].append(module.layers[layer.label].get_parameter(name))
-    return [{"params": groups[decay], "weight_decay": l2 if decay else 0.0} for decay in (True, False) if groups[decay]]
+    finally:
+        if in_main:
+            signal.signal(signal.SIGINT, handler)
 
 
 def _accelerator(options: TrainingOptions) -> str:
