@@ -27,7 +27,15 @@ if TYPE_CHECKING:
     from seq2onnx.network import Network
     from seq2onnx.parity import verify
     from seq2onnx.runtime import Predictor, Stream, load, scores_to_labels
-    from seq2onnx.training import SequenceModule, TrainingOptions, TrainingResult, build, train
+    from seq2onnx.training import (
+        SequenceClassifier,
+        SequenceModule,
+        SequenceRegressor,
+        TrainingOptions,
+        TrainingResult,
+        build,
+        train,
+    )
 
 __version__ = "0.1.0"
 
@@ -48,7 +56,15 @@ _HOMES = {
     "network": ("Network",),
     "parity": ("verify",),
     "runtime": ("Predictor", "Stream", "load", "scores_to_labels"),
-    "training": ("SequenceModule", "TrainingOptions", "TrainingResult", "build", "train"),
+    "training": (
+        "SequenceClassifier",
+        "SequenceModule",
+        "SequenceRegressor",
+        "TrainingOptions",
+        "TrainingResult",
+        "build",
+        "train",
+    ),
 }
 _HOME = {name: home for home, names in _HOMES.items() for name in names}
 
@@ -60,8 +76,10 @@ __all__ = [
     "NotStreamable",
     "Predictor",
     "Seq2OnnxError",
+    "SequenceClassifier",
     "SequenceDataset",
     "SequenceModule",
+    "SequenceRegressor",
     "ShapeError",
     "SpecError",
     "StateError",

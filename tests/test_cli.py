@@ -167,7 +167,7 @@ def test_verify_ends_with_1_where_numbers_differ(folder, tmp_path):
         (["export", "nowhere"], "nowhere: is no finished run"),
         (["verify", "nowhere.onnx"], "nowhere.onnx: there is no such file"),
         (["predict", "{run}/model.onnx", "nowhere.npz"], "nowhere.npz"),
-        (["predict", "{run}/model.onnx", "{run}/history.csv"], "data is read from .npz files"),
+        (["predict", "{run}/model.onnx", "{run}/history.csv"], "data is read from .npz and .ts files"),
         (["predict", "{run}/model.onnx", "{data}", "--out", "x.txt"], "x.txt: results are written as .csv or .npz"),
         (["inspect", "{data}"], "onnxruntime cannot open it"),
         (["train", "{net}", "{data}", "--set", "epochs"], "--set: expected OPTION=VALUE such as epochs=20"),
@@ -235,3 +235,24 @@ def test_the_demo_does_what_the_readme_says(tmp_path):
     assert accuracy >= 0.96
     assert "all hold" in out
     assert max(map(len, out.replace(str(tmp_path), "demo").splitlines())) <= 88
+
+
+def test_data_is_inspected_and_converted(folder, tmp_path):
+    out, _ = run("data", "inspect", folder / "data.npz")
+    for text in (
+        "sequences  30, ",
+        "lengths    3 to 11, median",
+        "gaps       none",
+        "channel        mean",
+        "left       ",
+    ):
+        assert text in out
+    assert max(map(len, out.splitlines())) <= 80
+    (tmp_path / "csv" / "good").mkdir(parents=True)
+    (tmp_path / "csv" / "bad").mkdir()
+    (tmp_path / "csv" / "good" / "1.csv").write_text("a,b\n1,2\n3,\n")
+    (tmp_path / "csv" / "bad" / "2.csv").write_text("5,6\n")
+    out, _ = run("data", "convert", tmp_path / "csv", tmp_path / "data.npz")
+    assert "2 sequences, 1 to 2 steps, features 2, 2 classes" in out
+    assert "NaN or infinity in 1 sequences" in run("data", "inspect", tmp_path / "data.npz")[0]
+    run("data", "convert", tmp_path / "csv", tmp_path / "data.csv", code=2)

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 import seq2onnx as s2o
-from seq2onnx.data import batches
+from seq2onnx.data import batches, read
 from seq2onnx.sequences import pad
 from tests.conftest import CLASSES, random_data
 
@@ -253,3 +253,56 @@ def test_writing_keeps_links_and_modes_and_names_a_missing_folder(tmp_path):
     assert target.stat().st_mode & 0o777 == 0o640
     with pytest.raises(FileNotFoundError, match="its folder .*nowhere does not exist"):
         write_atomically(tmp_path / "nowhere" / "file", b"")
+
+
+TS = """@problemName toy
+@timeStamps false
+@classLabel true a b
+@data
+1,2,?:4,5,6:a
+7:8:b
+"""
+
+
+def test_ts_files_are_read(tmp_path):
+    path = tmp_path / "toy.ts"
+    path.write_text(TS)
+    data = read(path)
+    np.testing.assert_array_equal(data.sequences[0], [[1, 4], [2, 5], [np.nan, 6]])
+    assert (data.labels.tolist(), data.lengths.tolist()) == (["a", "b"], [3, 1])
+    path.write_text(TS.replace("@classLabel true a b", "@targetLabel true").replace(":a", ":0.5").replace(":b", ":1"))
+    assert read(path).targets.tolist() == [0.5, 1.0]
+    for text, message in (
+        ("1,2", "has no line @data"),
+        (TS.replace("5,6", "5"), r"toy.ts, line 5: features have \[2, 3\] steps"),
+        (TS.replace("7:", "x:"), "toy.ts, line 6: could not convert"),
+        (TS.replace("@timeStamps false", "@timeStamps true"), "has time stamps"),
+    ):
+        path.write_text(text)
+        with pytest.raises(s2o.DataError, match=message):
+            read(path)
+
+
+def test_folders_of_csv_files_are_read(tmp_path):
+    (tmp_path / "one.csv").write_text("1,2\n3,4\n")
+    (tmp_path / "two.csv").write_text("x,y\n5,6\n")
+    data = read(tmp_path)
+    assert data.targets is None
+    np.testing.assert_array_equal(data.sequences[0], [[1, 2], [3, 4]])
+    turned = read(tmp_path, features_by_time=True) if (tmp_path / "two.csv").unlink() is None else None
+    np.testing.assert_array_equal(turned.sequences[0], [[1, 3], [2, 4]])
+    (tmp_path / "one.csv").write_text("1,2\n3\n")
+    with pytest.raises(s2o.DataError, match="one.csv, line 2: expected 2 numbers as in the first line, got 1"):
+        read(tmp_path)
+    (tmp_path / "one.csv").write_text("a,b\n")
+    with pytest.raises(s2o.DataError, match="one.csv: has no numbers in it"):
+        read(tmp_path)
+    (tmp_path / "left").mkdir()
+    (tmp_path / "left" / "two.csv").write_text("1,2\n")
+    with pytest.raises(s2o.DataError, match="beside folders of them"):
+        read(tmp_path)
+    (tmp_path / "empty").mkdir()
+    with pytest.raises(s2o.DataError, match="holds no .csv files"):
+        read(tmp_path / "empty")
+    with pytest.raises(s2o.DataError, match="data is read from .npz and .ts files"):
+        read(tmp_path / "data.xyz")

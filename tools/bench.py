@@ -1,4 +1,4 @@
-"""Timings, as ratios measured side by side in one run: python tools/bench.py [--only cells]
+"""Timings, as ratios measured side by side in one run: python tools/bench.py [--only cells] [--threads 2]
 
 Timings are no tests: machines are noisy. Needs seq2onnx[cpu,train] installed.
 """
@@ -7,19 +7,30 @@ from __future__ import annotations
 
 import argparse
 import platform
+import tempfile
 import time
 from collections.abc import Callable
+from typing import Any
 
+import numpy as np
 import torch
 
 import seq2onnx as s2o
 
 
 def main() -> None:
-    benches: dict[str, Callable[[], None]] = {"cells": cells, "export": export}
+    benches: dict[str, Callable[[], None]] = {
+        "cells": cells,
+        "training": training,
+        "bucketing": bucketing,
+        "export": export,
+    }
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--only", choices=list(benches), help="one of the tables")
-    only = parser.parse_args().only
+    parser.add_argument("--threads", type=int, default=torch.get_num_threads(), help="of torch")
+    arguments = parser.parse_args()
+    only = arguments.only
+    torch.set_num_threads(arguments.threads)
     print(f"torch {torch.__version__}, {platform.machine()}, {torch.get_num_threads()} threads")
     for name, bench in benches.items():
         if only in (None, name):
@@ -50,9 +61,77 @@ def cells() -> None:
     table({name: step(layer) for name, layer in layers.items()})
 
 
+def training() -> None:
+    """An epoch on Japanese Vowels (LSTM 100, batches of 27), as a ratio to a plain loop with pack_padded_sequence."""
+    from seq2onnx.sequences import pad
+
+    data, _ = s2o.datasets.japanese_vowels()
+    known = {name: torch.tensor(values, dtype=torch.float32) for name, values in data.statistics().items()}
+    order = np.argsort(data.lengths, kind="stable")
+    batches = [order[start : start + 27] for start in range(0, len(order), 27)]
+    epochs = 30
+
+    class Plain(torch.nn.Module):
+        def __init__(self, packed: bool) -> None:
+            super().__init__()
+            self.lstm, self.linear = torch.nn.LSTM(12, 100, batch_first=True), torch.nn.Linear(100, 9)
+            self.packed = packed
+
+        def forward(self, x: torch.Tensor, lengths: torch.Tensor) -> Any:
+            x = (x - known["mean"]) / known["std"]
+            if self.packed:
+                pack = torch.nn.utils.rnn.pack_padded_sequence
+                _, (h, _) = self.lstm(pack(x, lengths, batch_first=True, enforce_sorted=False))
+                return self.linear(h[0])
+            return self.linear(self.lstm(x)[0][torch.arange(len(x)), lengths.long() - 1])
+
+    def loop(packed: bool) -> None:
+        module = Plain(packed)
+        optimizer = torch.optim.Adam(module.parameters(), weight_decay=1e-4)
+        for _ in range(epochs):
+            for batch in batches:
+                x, lengths = map(torch.from_numpy, pad([data.parts[""][i] for i in batch]))
+                target = torch.from_numpy(np.asarray(data.targets)[batch])
+                loss = torch.nn.functional.cross_entropy(module(x, lengths), target)
+                optimizer.zero_grad()
+                loss.backward()  # type: ignore[no-untyped-call]
+                optimizer.step()
+
+    def ours(folder: str | None) -> None:
+        layers = [s2o.SequenceInput(12, "zscore"), s2o.LSTM(100, "last"), s2o.FullyConnected(9), s2o.Softmax()]
+        options = s2o.TrainingOptions(epochs=epochs, batch_size=27, shuffle="sorted", progress=False, device="cpu")
+        s2o.train(s2o.Network(layers), data, options=options, run_dir=folder)
+
+    with tempfile.TemporaryDirectory() as folder:
+        runs = {
+            "a loop that packs": lambda: loop(True),
+            "a loop that does not": lambda: loop(False),
+            "seq2onnx": lambda: ours(None),
+            "seq2onnx with a run folder": lambda: ours(folder),
+        }
+        table(runs, rounds=5)
+
+
+def bucketing() -> None:
+    """An epoch of 2,000 sequences of lognormal length (median 33, up to 600), as a ratio to batches at random."""
+    rng = np.random.default_rng(0)
+    lengths = np.minimum(np.exp(rng.normal(np.log(33), 0.8, 2000)).astype(int) + 1, 600)
+    data = s2o.SequenceDataset([rng.normal(size=(n, 13)) for n in lengths], (rng.random(2000) < 0.5).astype(int))
+    layers = [s2o.SequenceInput(13), s2o.LSTM(128, "last"), s2o.FullyConnected(2), s2o.Softmax()]
+
+    def epoch(shuffle: Any) -> Callable[[], None]:
+        options = s2o.TrainingOptions(epochs=1, batch_size=64, shuffle=shuffle, progress=False, device="cpu")
+        return lambda: void(s2o.train(s2o.Network(layers), data, options=options))
+
+    table({"at random": epoch("random"), "in buckets": epoch("bucket")}, rounds=3)
+
+
+def void(_: object) -> None:
+    """Nothing: what a bench makes is not looked at."""
+
+
 def export() -> None:
     """Export of the demo's network, as a ratio to torch.onnx.export (dynamo=False) of an LSTM and a linear layer."""
-    import tempfile
     import warnings
 
     from seq2onnx.cli.demo import network

@@ -11,9 +11,7 @@ import tempfile
 import zipfile
 from pathlib import Path
 
-import numpy as np
-
-from seq2onnx import SequenceDataset
+from seq2onnx.data import read
 from seq2onnx.datasets import FOLDER
 
 SOURCE = "aeon/datasets/data/JapaneseVowels/JapaneseVowels_{}.ts"
@@ -28,16 +26,9 @@ def main() -> None:
         (wheel,) = Path(folder).glob("aeon-*.whl")
         with zipfile.ZipFile(wheel) as archive:
             for part, name in (("training", "TRAIN"), ("test", "TEST")):
-                data = read_ts(archive.read(SOURCE.format(name)).decode())
+                data = read(archive.extract(SOURCE.format(name), folder))
                 data.save(FOLDER / f"japanese_vowels_{part}.npz")
                 print(part, data)
-
-
-def read_ts(text: str) -> SequenceDataset:
-    """A data set of the .ts form: features separated by colons, steps by commas, the label last."""
-    rows = [line.split(":") for line in text.split("@data")[1].split()]
-    sequences = [np.array([[float(value) for value in f.split(",")] for f in features]).T for *features, _ in rows]
-    return SequenceDataset(sequences, [label for *_, label in rows])
 
 
 if __name__ == "__main__":

@@ -8,6 +8,7 @@ import typer
 from typer.core import TyperGroup
 
 import seq2onnx
+from seq2onnx.cli.data import data
 from seq2onnx.cli.demo import demo
 from seq2onnx.cli.export import export
 from seq2onnx.cli.inspect import inspect
@@ -55,6 +56,7 @@ def version(
 
 for command in (demo, new, train, export, verify, predict, stream, inspect):
     app.command()(command)
+app.add_typer(data, name="data")
 
 
 def _said(error: Exception) -> str:

@@ -2,5 +2,6 @@
 
 from seq2onnx.data.batches import Shuffle, batches
 from seq2onnx.data.dataset import SequenceDataset
+from seq2onnx.data.readers import read
 
-__all__ = ["SequenceDataset", "Shuffle", "batches"]
+__all__ = ["SequenceDataset", "Shuffle", "batches", "read"]

@@ -123,8 +123,10 @@ class SequenceDataset:
     def __repr__(self) -> str:
         classes = "" if self.classes is None else f", {len(self.classes)} classes"
         low, high = self.lengths.min(), self.lengths.max()
-        shapes = ", ".join(f"{name} {_step(part[0])}".strip() for name, part in self.parts.items())
-        return f"SequenceDataset({len(self)} sequences, {low} to {high} steps of {shapes}{classes})"
+        shapes = ", ".join(
+            f"{name} {' × '.join(map(str, _step(part[0]))) or 'tokens'}".strip() for name, part in self.parts.items()
+        )
+        return f"SequenceDataset({len(self)} sequences, {low} to {high} steps, features {shapes}{classes})"
 
     @property
     def labels(self) -> Any:
