@@ -38,5 +38,6 @@ def training_curve(history: Sequence[dict[str, float]], ax: Axes | None = None) 
                 values = [row[f"{prefix}accuracy"] for row in history]
                 lines += right.plot(epochs, values, f"C1{style}", label=label, linewidth=2)
         right.set(ylabel="accuracy", ylim=(0, 1.03))
-    ax.legend(lines, [line.get_label() for line in lines], loc="center right")
+    # Below the axes: inside, it would lie over one line or another.
+    ax.legend(lines, [line.get_label() for line in lines], loc="upper center", bbox_to_anchor=(0.5, -0.14), ncols=4)
     return ax

@@ -8,6 +8,7 @@ import io
 import json
 import time
 import zlib
+from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -26,7 +27,11 @@ from seq2onnx.training.optimization import History
 from seq2onnx.training.options import TrainingOptions
 
 if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+
     from seq2onnx.training.learner import Learner
+
+Judged = tuple[list[int], list[int]]
 
 SECONDS_BETWEEN_CHECKPOINTS = 5.0
 # What may differ between a run and its resumption without another result.
@@ -41,8 +46,13 @@ def start_run(folder: str | Path, module: SequenceModule, options: TrainingOptio
     write_atomically(folder / "options.yaml", yaml.safe_dump(settings, sort_keys=False).encode())
 
 
-def save_run(folder: str | Path, module: SequenceModule, history: History) -> None:
-    """Write what training gave: weights.safetensors, history.csv and curve.png."""
+def save_run(
+    folder: str | Path, module: SequenceModule, history: History, kept: dict[str, float], judged: Judged | None
+) -> None:
+    """Write what training gave: weights.safetensors, history.csv, metrics.json and pictures.
+
+    kept: the row of the epoch whose weights these are; judged: (true, predicted) classes of validation data
+    """
     folder = Path(folder)
     write_atomically(folder / "weights.safetensors", safetensors.torch.save(module.state_dict()))
     table = io.StringIO(newline="")
@@ -51,17 +61,21 @@ def save_run(folder: str | Path, module: SequenceModule, history: History) -> No
     writer.writeheader()
     writer.writerows(history)
     write_atomically(folder / "history.csv", table.getvalue().encode())
-    if history:
-        _draw(folder / "curve.png", history)
+    write_atomically(folder / "metrics.json", (json.dumps(kept, indent=2) + "\n").encode())
+    from seq2onnx.plots import confusion_chart, training_curve
+
+    _draw(folder / "curve.png", (7, 4), lambda ax: training_curve(history, ax))
+    if judged and module.classes:
+        classes, size = module.classes, max(4.0, 1.5 + 0.45 * len(module.classes))
+        truth, predicted = ([classes[number] for number in numbers] for numbers in judged)
+        _draw(folder / "confusion.png", (size, size), lambda ax: confusion_chart(truth, predicted, classes, ax))
 
 
-def _draw(path: Path, history: History) -> None:
+def _draw(path: Path, size: tuple[float, float], draw: Callable[[Axes], object]) -> None:
     from matplotlib.figure import Figure
 
-    from seq2onnx.plots import training_curve
-
-    figure, picture = Figure(figsize=(7, 4), layout="constrained"), io.BytesIO()
-    training_curve(history, figure.add_subplot())
+    figure, picture = Figure(figsize=size, layout="constrained"), io.BytesIO()
+    draw(figure.add_subplot())
     figure.savefig(picture, dpi=120, format="png")
     write_atomically(path, picture.getvalue())
 

@@ -18,6 +18,8 @@ import torch
 from seq2onnx.data import SequenceDataset
 from seq2onnx.errors import DataError, MissingExtra, ShapeError, SpecError
 from seq2onnx.network import Network
+from seq2onnx.sequences import chunk
+from seq2onnx.training.batching import collate
 from seq2onnx.training.learner import Learner
 from seq2onnx.training.losses import Loss, Objective, make_objective, with_rescale
 from seq2onnx.training.module import SequenceModule, build, check_sequences, with_statistics
@@ -64,8 +66,9 @@ def train(
         normalize_targets: learn numbers with mean 0 and deviation 1; the network ends with their inverse, a
             Rescale layer, so that module, file and metrics are in the unit of the targets
         options: see TrainingOptions
-        run_dir: a folder for network.yaml, options.yaml, weights.safetensors, history.csv, curve.png and
-            checkpoint.safetensors; files of another run there are replaced
+        run_dir: a folder for network.yaml, options.yaml, weights.safetensors, history.csv, metrics.json,
+            curve.png, with validation labels confusion.png, and checkpoint.safetensors; files of another run
+            there are replaced
         resume: go on with the run in run_dir, from its last checkpoint, to the same weights as without a stop
     Returns: a TrainingResult: `module` in evaluation mode; `history`, for each epoch epoch, loss,
         learning_rate, seconds, with labels accuracy, and with validation data validation_loss and
@@ -107,10 +110,13 @@ def train(
         with Progress(options.epochs, options.progress) as progress:
             learner.progress = progress
             _fit(learner, options)
-    module.load_state_dict(learner.best if options.keep == "best" and learner.best else learner.last)
+    keeps_best = options.keep == "best" and bool(learner.best)
+    module.load_state_dict(learner.best if keeps_best else learner.last)
     module.eval().cpu()
-    if run_dir is not None:
-        save_run(run_dir, module, learner.history)
+    if run_dir is not None and learner.history:
+        looked = [row for row in learner.history if "validation_loss" in row]
+        kept = min(looked, key=lambda row: row["validation_loss"]) if keeps_best else learner.history[-1]
+        save_run(run_dir, module, learner.history, kept, judge(module, objective, validation))
     return TrainingResult(module, learner.history)
 
 
@@ -176,6 +182,26 @@ def _fit(learner: Learner, options: TrainingOptions) -> None:
     finally:
         if in_main:
             signal.signal(signal.SIGINT, handler)
+
+
+def judge(
+    module: SequenceModule, objective: Objective, validation: SequenceDataset | None
+) -> tuple[list[int], list[int]] | None:
+    """(true, predicted) class numbers of the validation data, where there are any."""
+    if validation is None or objective.name != "crossentropy":
+        return None
+    truth: list[int] = []
+    predicted: list[int] = []
+    with torch.no_grad():
+        for indices in chunk(np.argsort(validation.lengths, kind="stable"), 64):
+            batch = collate(validation, indices)
+            y, y_lengths, _ = module(batch.x, batch.lengths, return_state=False)
+            if y_lengths is not None:
+                y = y[torch.arange(y.shape[1]) < y_lengths[:, None]]
+            y, target = objective.valid(y, batch.target)
+            truth += target.tolist()
+            predicted += y.argmax(-1).tolist()
+    return truth, predicted
 
 
 def _accelerator(options: TrainingOptions) -> str:

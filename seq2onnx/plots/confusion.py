@@ -1,0 +1,43 @@
+"""The confusion chart."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+
+
+def confusion_chart(truth: Any, predicted: Any, classes: Sequence[str | int], ax: Axes | None = None) -> Axes:
+    """How often each class (a row) was taken for each (a column); darker is a larger share of the row.
+
+    Args:
+        truth, predicted: labels, [n] each
+        classes: all labels, in the order of the axes
+        ax: drawn into; without one into a new figure
+    Example: >>> confusion_chart(test.labels, model.classify(test.sequences), model.classes)
+    """
+    from matplotlib import pyplot as plt
+
+    size = max(4.0, 1.5 + 0.45 * len(classes))
+    if ax is None:
+        ax = plt.subplots(figsize=(size, size), layout="constrained")[1]
+    numbers = {label: number for number, label in enumerate(classes)}
+    counts = np.zeros((len(classes), len(classes)), int)
+    for row, column in zip(truth, predicted, strict=True):
+        counts[numbers[row], numbers[column]] += 1
+    shares = counts / np.maximum(counts.sum(1, keepdims=True), 1)
+    ax.imshow(shares, cmap="Greys", vmin=0, vmax=1.3)
+    for (row, column), count in np.ndenumerate(counts):
+        if count:
+            color = "white" if shares[row, column] > 0.7 else "black"
+            ax.text(column, row, str(count), ha="center", va="center", color=color)
+    ticks = range(len(classes))
+    long = max(len(str(label)) for label in classes) > 4
+    ax.set_xticks(ticks, [str(label) for label in classes], rotation=90 if long else 0)
+    ax.set_yticks(ticks, [str(label) for label in classes])
+    ax.set(xlabel="predicted", ylabel="true")
+    return ax
