@@ -224,7 +224,7 @@ def _torch(model: Predictor, module: SequenceModule, rows: Rows, rng: np.random.
 
     timed = [entry.layer for entry in model.inputs if entry.has_time]
     carries = bool(model.states) and not model.lookahead
-    if not model.takes_lengths:
+    if not model.takes_lengths and timed:
         shortest = min(len(array) for array in rows[timed[0]])
         rows = {name: [a[:shortest] if name in timed else a for a in arrays] for name, arrays in rows.items()}
     elif carries:  # a row of no steps keeps its state
@@ -280,7 +280,7 @@ def _streamed(model: Predictor, rows: Rows, rng: np.random.Generator, check: str
     found: dict[str, list[NDArray[Any]]] = {name.removeprefix("y_"): [] for name in model.outputs}
     for one in _each(rows):
         sequence = {name: arrays[0] for name, arrays in one.items()}
-        steps = len(sequence[timed[0]])
+        steps = len(sequence[timed[0]]) if timed else 1
         stream, at, answers = model.stream(), 0, []
         while at < steps:
             size = 1 if longest == 1 else int(rng.integers(0, longest + 1))

@@ -34,8 +34,13 @@ def as_tokens(value: Any, where: str, numbers: dict[str, int] | None) -> NDArray
     """`value` as numbers of words, int64; words are looked up in `numbers`, unknown ones get the last + 1."""
     if isinstance(value, str):
         raise DataError(f"{where}: expected a list of words or their numbers, got the text {value!r}; split it")
-    array = np.asarray(value)
+    try:
+        array = np.asarray(value)
+    except ValueError:
+        raise DataError(f"{where}: expected a list of words or their numbers, got lists of different lengths") from None
     if array.dtype.kind == "U":
+        if not isinstance(value, np.ndarray) and not all(isinstance(word, str) for word in value):
+            raise DataError(f"{where}: expected words or their numbers, got some of both")
         if numbers is None:
             raise DataError(f"{where}: expected numbers of words, got words, and the file has no vocabulary")
         found = [numbers.get(word, len(numbers) + 1) for word in array.ravel().tolist()]

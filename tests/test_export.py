@@ -284,6 +284,6 @@ def test_equal_nodes_and_constants_are_made_once():
         with pytest.raises(ValueError, match="two weights are called layer.bias"):
             graph.weight("bias", np.ones(3, "f"))
     graph.output("y", graph.op("Add", x, one), "float32", ["batch", 3])
-    model = graph.model("g", 17, {}, ("test", "0"))
+    model = graph.model("g", {}, ("test", "0"))
     assert [node.op_type for node in model.graph.node] == ["Add"]
     assert [t.name for t in model.graph.initializer] == [one]

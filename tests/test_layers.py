@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import dataclasses
 
+import onnx
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import seq2onnx as s2o
+from seq2onnx.exporting import build_model
 from seq2onnx.layers import KINDS
 from tests import laws, reference
 
@@ -64,6 +66,18 @@ def test_whole_equals_any_chunks(example):
 @each_example
 def test_the_spec_survives_yaml_json_and_onnx(example, tmp_path):
     laws.survives(laws.Subject(network_of(example)), tmp_path)
+
+
+@each_example
+@pytest.mark.parametrize("opset", [18, 22])
+def test_later_opsets_give_the_same_numbers(example, opset):
+    subject = laws.Subject(network_of(example))
+    for signature in ("full", "sequence", "stream"):
+        if signature in subject.models:
+            model = build_model(subject.network, subject.weights, signature, opset=opset)
+            onnx.checker.check_model(model, full_check=True)
+            subject.sessions[signature] = laws.open_session(model)
+    laws.three_agree(subject)
 
 
 def test_every_layer_has_a_reference():

@@ -130,6 +130,108 @@ def test_a_step_comes_out_after_its_delay(tmp_path):
     assert len(stream.finish()) == 0  # no steps, no padding either
 
 
+def test_a_stream_that_never_began_has_no_padding_to_answer(tmp_path):
+    """With more padding than the window skips, an end without steps must still give nothing."""
+    network = s2o.Network([s2o.SequenceInput(1), s2o.Conv1d(1, 3, padding=(2, 2))])
+    model, _ = exported(tmp_path, network, lookahead=True)
+    stream = model.stream()
+    assert len(stream.finish()) == 0
+    stream.step(np.ones((0, 1)))
+    assert len(stream.finish()) == 0
+    assert len(stream.step(np.ones(1))) + len(stream.finish()) == 3
+
+
+@pytest.mark.parametrize("signature", ["full", "stream"])
+def test_lookahead_answers_once_a_sequence_too(tmp_path, signature):
+    network = s2o.Network(
+        [
+            s2o.SequenceInput(2, name="x"),
+            s2o.Conv1d(3, 3, padding="same"),
+            s2o.FeatureInput(2, name="machine"),
+            s2o.Concat(inputs=["conv1d_1", "machine"], name="both"),
+            s2o.LSTM(4, "last"),
+        ]
+    )
+    model, module = exported(tmp_path, network, signature=signature, lookahead=True, activations=["both"])
+    rng = np.random.default_rng(0)
+    data = {"x": [rng.normal(size=(n, 2)) for n in (9, 4)], "machine": [np.array([1, 2.0]), np.array([3, -1.0])]}
+    report = s2o.verify(model.path, module, data)
+    assert report.ok, report
+    outputs = [o.name for o in onnx.load(model.path).graph.output]
+    assert "act_both_lengths" in outputs
+    model, module = exported(
+        tmp_path,
+        s2o.Network([s2o.SequenceInput(2), s2o.Conv1d(3, 3, padding="same"), s2o.GlobalAvgPool1d()]),
+        lookahead=True,
+    )
+    assert s2o.verify(model.path, module).ok
+
+
+def test_every_timed_output_has_its_lengths_with_lookahead(tmp_path):
+    model, _ = exported(tmp_path, s2o.Network([s2o.SequenceInput(2), s2o.LSTM(3)]), signature="stream", lookahead=True)
+    assert "y_lengths" in model.shapes
+    assert s2o.verify(model.path).ok
+
+
+def branches_of_different_delay() -> list[s2o.Network]:
+    """Half a step of waiting at stride 2; joins of joins; what is known only at the end on both sides."""
+    return [
+        s2o.Network(
+            [
+                s2o.SequenceInput(2, name="x"),
+                s2o.Conv1d(2, 2, padding=(0, 1), inputs=["x"]),
+                s2o.AvgPool1d(1, 2),
+                s2o.AvgPool1d(1, 2, inputs=["x"]),
+                s2o.Add(inputs=["avg_pool1d_1", "avg_pool1d_2"]),
+            ]
+        ),
+        s2o.Network(
+            [
+                s2o.SequenceInput(2, name="x"),
+                s2o.Conv1d(2, 5, padding="same", inputs=["x"]),
+                s2o.Add(inputs=["x", "conv1d_1"]),
+                s2o.Conv1d(2, 1, inputs=["x"]),
+                s2o.Add(inputs=["conv1d_2", "add_1"]),
+            ]
+        ),
+    ]
+
+
+@pytest.mark.parametrize("number", [0, 1])
+def test_branches_wait_for_each_other(tmp_path, number):
+    network = branches_of_different_delay()[number]
+    model, module = exported(tmp_path, network, lookahead=True)
+    assert model.metadata["delay_steps"] == [1, 2][number]
+    assert s2o.verify(model.path, module).ok
+
+
+def test_two_values_so_far_joined_are_still_so_far():
+    network = s2o.Network(
+        [
+            s2o.SequenceInput(2, name="x"),
+            s2o.LSTM(2, "last"),
+            s2o.GlobalMaxPool1d(inputs=["x"]),
+            s2o.Add(inputs=["lstm_1", "global_max_pool1d_1"]),
+            s2o.Add(inputs=["add_1", "x"]),
+        ]
+    )
+    with pytest.raises(s2o.NotStreamable, match="add_2: joins steps to what is known only at the end"):
+        network.states()
+
+
+def test_two_vocabularies_of_one_input_must_agree(tmp_path):
+    network = s2o.Network(
+        [
+            s2o.SequenceInput("tokens", name="words"),
+            s2o.WordEmbedding(2, ["a", "b"], inputs=["words"]),
+            s2o.WordEmbedding(2, ["b", "a"], inputs=["words"]),
+            s2o.Add(inputs=["word_embedding_1", "word_embedding_2"]),
+        ]
+    )
+    with pytest.raises(s2o.SpecError, match="word_embedding_2: numbers the words of words otherwise"):
+        exported(tmp_path, network)
+
+
 def test_what_lookahead_cannot_do_is_said(tmp_path):
     same = s2o.Network([s2o.SequenceInput(2), s2o.Conv1d(3, 3, padding="same")])
     with pytest.raises(s2o.NotStreamable, match=r"conv1d_1: its windows read 1 steps ahead.*lookahead=True.*sequence"):

@@ -207,7 +207,11 @@ def test_a_stream_goes_on_after_its_model_is_forgotten(model_file):
         ),
         (lambda m: m.predict([np.ones((3, 4))], outputs="lstm_1"), s2o.SpecError, "got the string 'lstm_1'"),
         (lambda m: m.predict([np.ones((3, 4))], outputs=[]), s2o.SpecError, "expected the names of some layers"),
-        (lambda m: m.predict([np.ones((3, 4))], batch_size=0), s2o.SpecError, "batch_size: must be at least 1"),
+        (
+            lambda m: m.predict([np.ones((3, 4))], batch_size=0),
+            s2o.SpecError,
+            "batch_size: must be a whole number, at least 1",
+        ),
         (lambda m: m.stream().step(np.ones(5)), s2o.ShapeError, r"expected \[4\] or \[time, 4\], got \[5\]"),
         (lambda m: m.stream().step(np.ones((2, 5))), s2o.ShapeError, r"got \[2, 5\]; the network's input size is 4"),
         (lambda m: m.stream().step(np.ones((1, 2, 4))), s2o.ShapeError, r"got \[1, 2, 4\]"),

@@ -708,7 +708,10 @@ def test_a_share_of_the_data_is_set_aside_and_looked_at_now_and_then():
 def test_a_loss_that_is_no_number_stops_with_the_last_good_weights():
     data = s2o.SequenceDataset(random_data().sequences, np.full(12, 1e18))
     net = s2o.Network([s2o.SequenceInput(4), s2o.LSTM(3, "last"), s2o.FullyConnected(1)])
-    with pytest.warns(RuntimeWarning, match=r"epoch \d+: the loss is (nan|inf); training stopped.*lower learning_rate"):
+    with pytest.warns(
+        RuntimeWarning,
+        match=r"epoch \d+: loss .*, and weights that are no numbers; training stopped.*lower learning_rate",
+    ):
         result = s2o.train(net, data, options=options(epochs=9, optimizer="sgd", learning_rate=1e30))
     assert len(result.history) < 9
     assert all(torch.isfinite(value).all() for value in result.module.state_dict().values())
@@ -767,7 +770,14 @@ def test_resuming_needs_the_same_run(tmp_path):
     assert first.history[1]["loss"] == further.history[1]["loss"]
     with pytest.raises(s2o.SpecError, match="is of a run with batch_size=4, not 5"):
         s2o.train(small_network(), data, options=options(epochs=4, batch_size=5), run_dir=tmp_path, resume=True)
-    with pytest.raises(s2o.DataError, match="is of a run on other data"):
+    with pytest.raises(s2o.SpecError, match="is of a run with another network"):
+        s2o.train(
+            small_network(normalization="zerocenter"), data, options=options(epochs=4), run_dir=tmp_path, resume=True
+        )
+    relabelled = s2o.SequenceDataset(data.sequences, data.labels[::-1], CLASSES)
+    with pytest.raises(s2o.SpecError, match="is of a run with another data: 12 sequences, mark"):
+        s2o.train(small_network(), relabelled, options=options(epochs=4), run_dir=tmp_path, resume=True)
+    with pytest.raises(s2o.SpecError, match="is of a run with another"):
         s2o.train(small_network(), random_data(13), options=options(epochs=4), run_dir=tmp_path, resume=True)
     with pytest.raises(s2o.ModelFileError, match="has no checkpoint.safetensors to go on from"):
         s2o.train(small_network(), data, options=options(), run_dir=tmp_path / "new", resume=True)
@@ -816,3 +826,84 @@ def test_the_run_folder_says_how_good_the_kept_weights_are(tmp_path):
     truth, predicted = judge(result.module, objective, validation.with_classes(CLASSES))
     assert np.mean(np.equal(truth, predicted)) == pytest.approx(kept["validation_accuracy"])
     assert (tmp_path / "confusion.png").read_bytes().startswith(b"\x89PNG")
+
+
+def test_what_is_frozen_stays_and_limits_nothing():
+    """Its gradients are not in the norm that is limited, and running means stay too."""
+    data = s2o.SequenceDataset(random_data(8).sequences, np.arange(8.0) * 100)
+    net = s2o.Network([s2o.SequenceInput(4), s2o.BatchNorm(), s2o.LSTM(3, "last"), s2o.FullyConnected(1)])
+    module = built(net, data)
+    start = {name: value.clone() for name, value in module.state_dict().items()}
+    settings = options(
+        epochs=1,
+        batch_size=8,
+        optimizer="sgd",
+        momentum=0,
+        l2=0,
+        learning_rate=1.0,
+        gradient_clip=1.0,
+        learning_rate_factors={"lstm_1": 0, "batch_norm_1": 0},
+    )
+    end = s2o.train(module, data, options=settings).module.state_dict()
+    moved = {name: (end[name] - value).norm().item() for name, value in start.items()}
+    trained = [moved.pop(f"layers.fully_connected_1.{name}") for name in ("weights", "bias")]
+    assert np.hypot(*trained) == pytest.approx(1, rel=1e-4)
+    assert set(moved.values()) == {0}
+
+
+def test_a_batch_without_valid_steps_leaves_batch_norm_alone():
+    net = s2o.Network([s2o.SequenceInput(2), s2o.Conv1d(2, 5), s2o.BatchNorm(), s2o.LSTM(2, "last")])
+    module = s2o.build(net).train()
+    y, _, _ = module(torch.ones(3, 2, 2), return_state=False)
+    assert torch.isfinite(y).all()
+    assert (module.layers["batch_norm_1"]["mean"] == 0).all()
+
+
+def test_weights_that_are_no_numbers_are_not_handed_out():
+    net = s2o.Network([s2o.SequenceInput(4), s2o.LSTM(3, "last"), s2o.FullyConnected(1)])
+
+    def root(y, target):  # 0, with a gradient of 0 / 0
+        return (y[:, 0] - y[:, 0].detach()).abs().sqrt()
+
+    with pytest.warns(RuntimeWarning, match="weights that are no numbers"):
+        result = s2o.train(net, fixed(np.ones(12)), loss=root, options=options(epochs=2))
+    assert all(torch.isfinite(value).all() for value in result.module.state_dict().values())
+
+
+def test_a_function_with_the_name_of_a_loss_is_not_that_loss():
+    net = s2o.Network([s2o.SequenceInput(4), s2o.LSTM(3, "last"), s2o.Sigmoid()])
+    seen = []
+
+    def bce(y, target):
+        seen.append(y.detach())
+        return y.square().sum(1)
+
+    s2o.train(net, fixed(np.full((12, 3), 7.0)), loss=bce, options=options(epochs=1))
+    assert torch.cat(seen).min() >= 0
+    with pytest.raises(s2o.DataError, match="loss 'bce': needs targets from 0 to 1, got 7 to 7"):
+        s2o.train(net, fixed(np.full((12, 3), 7.0)), loss="bce", options=options(epochs=1))
+
+
+def test_a_run_that_stopped_early_stays_stopped(tmp_path):
+    training, validation = random_data(20), random_data(20, seed=3)
+    settings = options(epochs=200, learning_rate=0.05, patience=2, batch_size=20)
+    first = s2o.train(small_network(), training, validation, options=settings, run_dir=tmp_path)
+    again = s2o.train(small_network(), training, validation, options=settings, run_dir=tmp_path, resume=True)
+    assert again.history == first.history
+    assert all(torch.equal(w, again.module.state_dict()[n]) for n, w in first.module.state_dict().items())
+
+
+def test_validation_losses_alone_decide_and_nan_is_never_the_best():
+    from seq2onnx.training.learner import looks_since_best
+    from seq2onnx.training.optimization import plateaus
+
+    rows = [{"loss": 9.0 - n} | ({"validation_loss": 1.0 + n} if n % 2 else {}) for n in range(20)]
+    assert plateaus(rows, 3) == 3
+    losses = (float("nan"), 0.7, 0.6, 0.65)
+    assert looks_since_best([{"validation_loss": loss} for loss in losses]) == 1
+
+
+def test_per_step_targets_of_equal_lengths_can_be_said_to_be_that():
+    net = s2o.Network([s2o.SequenceInput(2), s2o.Conv1d(1, 3, stride=2, padding="causal")])
+    data = s2o.SequenceDataset([np.ones((8, 2))] * 6, [np.zeros(4)] * 6, per_step=True)
+    assert np.isfinite(s2o.train(net, data, options=options(epochs=1)).history[0]["loss"])

@@ -31,6 +31,8 @@ class SequenceDataset:
             [time] or [time, k] arrays, one for each step that the network answers. Integers and strings are
             labels, floats are numbers.
         classes: the labels in the order of the scores; else sorted from the targets, where those are labels
+        per_step: whether targets are one a step; None: where a list of rows differs in length, or has the lengths of
+            the sequences
         ignore: the target of sequences or steps that training and metrics leave out: a label, or a number such as nan
     Attributes: sequences, as given; parts, the same as a dict (without names the key is ""); targets (labels
         as class numbers, −1 where ignored; numbers as float32, NaN where ignored); classes (None for numbers);
@@ -46,6 +48,7 @@ class SequenceDataset:
         classes: Sequence[Label] | None = None,
         *,
         ignore: Label | float | None = None,
+        per_step: bool | None = None,
     ) -> None:
         named = sequences if isinstance(sequences, Mapping) else {"": sequences}
         if not named:
@@ -72,11 +75,11 @@ class SequenceDataset:
         if targets is not None:
             if classes is not None:
                 classes = [np.asarray(label).item() for label in classes]
-            self._read_targets(targets, classes)
+            self._read_targets(targets, classes, per_step)
         elif classes is not None:
             raise DataError("classes: are the labels of targets, and there are no targets")
 
-    def _read_targets(self, targets: Any, classes: list[Label] | None) -> None:
+    def _read_targets(self, targets: Any, classes: list[Label] | None, per_step: bool | None) -> None:
         if len(targets) != len(self):
             raise DataError(f"targets: expected {len(self)}, one for each sequence, got {len(targets)}")
         rows = [np.asarray(target) for target in targets]
@@ -84,6 +87,10 @@ class SequenceDataset:
         # An array [sequences, k], or a list of equal vectors, is a vector a sequence; the rest is a row a step.
         ragged = len(set(sizes)) > 1 or sizes == self.lengths.tolist()
         self.per_step = rows[0].ndim > 0 and not isinstance(targets, np.ndarray) and ragged
+        if per_step is not None:
+            self.per_step = per_step
+            if per_step and not rows[0].ndim:
+                raise DataError("targets: per_step=True needs an array for each sequence, got single values")
         if self.per_step:
             # An empty list is float64 to numpy, and must not make numbers of labels.
             flat = np.concatenate([row for row in rows if row.size] or rows)
@@ -156,7 +163,7 @@ class SequenceDataset:
         if self.classes is None or self.targets is None:
             got = "none" if self.targets is None else "numbers"
             raise DataError(f"targets: expected labels among {list(classes)}, got {got}")
-        return SequenceDataset(self.sequences, self.labels, classes, ignore=self.ignore)
+        return SequenceDataset(self.sequences, self.labels, classes, ignore=self.ignore, per_step=self.per_step)
 
     def check_finite(self) -> None:
         """Raise DataError, naming sequence and step, where a value is NaN or infinite."""
@@ -171,9 +178,10 @@ class SequenceDataset:
                         f"{at}: feature {', '.join(map(str, feature))} is {sequence[tuple(place)]}; training needs "
                         "finite numbers: remove the sequence or fill the gap"
                     )
-        for index in range(len(self) if self.targets is not None and self.ignore is None else 0):
+        for index in range(len(self) if self.targets is not None else 0):
             assert self.targets is not None
-            if not np.isfinite(self.targets[index]).all():
+            row = np.asarray(self.targets[index])
+            if not (np.isfinite(row) | (np.isnan(row) & (self.ignore is not None))).all():
                 raise DataError(f"targets of sequence {index}: are not all finite; training needs finite numbers")
 
     def statistics(self, name: str = "") -> dict[str, NDArray[np.float64]]:
@@ -239,8 +247,9 @@ class SequenceDataset:
                     f"{path}: expected targets with a row for each of the {count} sequences or each of the "
                     f"{len(values)} steps, got {rows}"
                 )
+        per_step = None if targets is None else isinstance(targets, list)
         ignore = arrays["ignore"].item() if "ignore" in arrays else None
-        return cls(np.split(values, cuts), targets, arrays.get("classes"), ignore=ignore)
+        return cls(np.split(values, cuts), targets, arrays.get("classes"), ignore=ignore, per_step=per_step)
 
 
 def _read_part(values: Any, name: str) -> list[Array]:

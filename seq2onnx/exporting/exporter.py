@@ -91,7 +91,7 @@ def build_model(
         raise SpecError(f"opset: must be from {OLDEST_OPSET} to {newest}, got {opset}")
     signature, states = choose_signature(network, signature, lookahead)
     classes = check_classes(network, classes)
-    graph = build_graph(network, weights, signature, lookahead, _activations(network, activations))
+    graph = build_graph(network, weights, signature, lookahead, _activations(network, activations), opset)
     about = {
         "format_version": metadata.FORMAT_VERSION,
         "network": network.to_dict(every_field=True),
@@ -123,7 +123,7 @@ def build_model(
     properties = {metadata.KEY: json.dumps(about)}
     if classes is not None:
         properties["classes"] = json.dumps(classes)
-    return graph.model(network.name or "network", opset, properties, ("seq2onnx", seq2onnx.__version__))
+    return graph.model(network.name or "network", properties, ("seq2onnx", seq2onnx.__version__))
 
 
 def choose_signature(
@@ -174,7 +174,12 @@ def vocabularies(network: Network) -> dict[str, list[str]] | None:
     for layer in network.layers:
         words = getattr(layer, "vocabulary", None)
         if words is not None and not isinstance(words, int):
-            found.setdefault(network.reads[layer.label][0], list(words))
+            source = network.reads[layer.label][0]
+            if found.setdefault(source, list(words)) != list(words):
+                raise SpecError(
+                    f"{layer.label}: numbers the words of {source} otherwise than another WordEmbedding does; "
+                    "give both the same vocabulary"
+                )
     return found or None
 
 
@@ -195,9 +200,10 @@ def build_graph(
     signature: Signature,
     lookahead: bool = False,
     activations: Sequence[str] = (),
+    opset: int = 17,
 ) -> GraphBuilder:
     """A graph with all nodes, inputs and outputs of the network."""
-    graph, signals = GraphBuilder(), network.infer(lookahead)
+    graph, signals = GraphBuilder(opset), network.infer(lookahead)
     _, states = choose_signature(network, signature, lookahead)
     entering = {
         label: Value(graph.input(name, signals[label].dtype, _shape(label, signals[label])), signals[label])
@@ -230,9 +236,13 @@ def build_graph(
         name, signal = value.name, value.signal
         if signal.has_time and value.lengths and label not in finite:
             name = graph.masked(value, value.lengths)
+        lengths = value.lengths
+        if lookahead and signal.has_time and lengths is None:  # as long as x in every row
+            rows = graph.op("Shape", value.name, start=0, end=1)
+            lengths = graph.op("Expand", graph.cast(graph.steps(value.name), "int32"), rows)
         graph.output(output, name, signal.dtype, _shape(label, signal))
-        if signal.has_time and (signal.clock.windows or lookahead) and value.lengths:
-            graph.output(f"{output}_lengths", value.lengths, "int32", ["batch"])
+        if signal.has_time and (signal.clock.windows or lookahead) and lengths:
+            graph.output(f"{output}_lengths", lengths, "int32", ["batch"])
 
     for label, output in output_names(network).items():
         answer(output, label)

@@ -40,7 +40,8 @@ class GraphBuilder:
         "bool": TensorProto.BOOL,
     }
 
-    def __init__(self) -> None:
+    def __init__(self, opset: int = 17) -> None:
+        self.opset = opset
         self.initializers: dict[str, NDArray[Any]] = {}
         self._nodes: list[onnx.NodeProto] = []
         self._made: dict[Any, tuple[str, ...]] = {}
@@ -178,6 +179,12 @@ class GraphBuilder:
         """The first `count` (int64 [1]) steps of x [batch, time, …]."""
         return self.op("Slice", x, self.ints(0), count, self.ints(1))
 
+    def reduce(self, op: str, x: str, axis: int) -> str:
+        """ReduceMax or ReduceMean over an axis, which is then gone."""
+        if self.opset < 18:
+            return self.op(op, x, axes=[axis], keepdims=0)
+        return self.op(op, x, self.ints(axis), keepdims=0)
+
     def flat(self, x: Value) -> str:
         """x with the features of a step as one flat vector."""
         if len(x.signal.shape) == 1:
@@ -200,12 +207,12 @@ class GraphBuilder:
         y = self.op("Sub", x, self.constant(offset))
         return self.op("Div", y, self.constant(scale)) if np.any(scale != 1) else y
 
-    def model(self, name: str, opset: int, metadata: dict[str, str], writer: tuple[str, str]) -> onnx.ModelProto:
+    def model(self, name: str, metadata: dict[str, str], writer: tuple[str, str]) -> onnx.ModelProto:
         """The finished model, in the IR version that goes with the opset."""
         self._drop_unread()
         tensors = [numpy_helper.from_array(array, key) for key, array in self.initializers.items()]
         graph = helper.make_graph(self._nodes, name, self._inputs, list(self._outputs.values()), tensors)
-        opsets = [helper.make_opsetid("", opset)]
+        opsets = [helper.make_opsetid("", self.opset)]
         model = helper.make_model(graph, opset_imports=opsets, producer_name=writer[0], producer_version=writer[1])
         model.ir_version = helper.find_min_ir_version_for(opsets)
         helper.set_model_props(model, metadata)

@@ -68,11 +68,12 @@ class BatchNorm(Layer):
             # Channels first, and of all rows, steps and space what is valid.
             valid = x if lengths is None else x[torch.arange(x.shape[1], device=x.device) < lengths[:, None]]
             values = valid.movedim(1, 0).flatten(1)
-            mean, variance = values.mean(1), values.var(1, correction=0)
-            with torch.no_grad():
-                unbiased = variance * (values.shape[1] / max(values.shape[1] - 1, 1))
-                module["mean"].lerp_(mean, self.momentum)
-                module["variance"].lerp_(unbiased, self.momentum)
+            count = values.shape[1]
+            if count:  # a batch may have no valid steps at all
+                mean, variance = values.mean(1), values.var(1, correction=0)
+                with torch.no_grad():
+                    module["mean"].lerp_(mean, self.momentum)
+                    module["variance"].lerp_(variance * (count / max(count - 1, 1)), self.momentum)
         mean, scale = mean.reshape(shape), (variance + self.epsilon).sqrt().reshape(shape)
         y = (x - mean) / scale * module["scale"].reshape(shape) + module["offset"].reshape(shape)
         return y, lengths, ()

@@ -71,9 +71,9 @@ class GlobalMaxPool1d(Layer):
     ) -> Nodes:
         (x,) = xs
         if self.axis == "space":
-            return graph.op("ReduceMax", x.name, axes=[-1], keepdims=0), lengths, ()
+            return graph.reduce("ReduceMax", x.name, -1), lengths, ()
         lowest = graph.constant(np.finfo(np.float32).min)
-        largest = graph.op("ReduceMax", graph.masked(x, lengths, float(np.finfo(np.float32).min)), axes=[1], keepdims=0)
+        largest = graph.reduce("ReduceMax", graph.masked(x, lengths, float(np.finfo(np.float32).min)), 1)
         seen, count = _seen(graph, x, lengths, None if states is None else states[1])
         if states is not None:
             before = graph.op("Where", graph.cast(states[1], "bool"), states[0], lowest)
@@ -133,7 +133,7 @@ class GlobalAvgPool1d(Layer):
     ) -> Nodes:
         (x,) = xs
         if self.axis == "space":
-            return graph.op("ReduceMean", x.name, axes=[-1], keepdims=0), lengths, ()
+            return graph.reduce("ReduceMean", x.name, -1), lengths, ()
         total = graph.op("ReduceSum", graph.masked(x, lengths), graph.ints(1), keepdims=0)
         if states is not None:
             total = graph.op("Add", total, states[0])

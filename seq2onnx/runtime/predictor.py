@@ -126,8 +126,8 @@ class Predictor:
 
     def _run_sorted(self, rows: Rows, names: Sequence[str], batch_size: int) -> dict[str, Any]:
         """Run in batches of like length, and put the results back in order."""
-        if batch_size < 1:
-            raise SpecError(f"batch_size: must be at least 1, got {batch_size}")
+        if not isinstance(batch_size, int) or batch_size < 1:
+            raise SpecError(f"batch_size: must be a whole number, at least 1, got {batch_size!r}")
         timed = next((entry.layer for entry in self.inputs if entry.has_time), None)
         count = len(rows[self.inputs[0].layer])
         lengths = np.zeros(count, int) if timed is None else np.array([len(array) for array in rows[timed]])

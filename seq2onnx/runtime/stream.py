@@ -34,10 +34,12 @@ class Stream:
         # Two buffers for each state, in turn the one that is read and the one that is written.
         self._buffers = [[state.zeros(1) for state in model.states] for _ in range(2)]
         self._turn = 0
+        # What was last given of a whole sequence: `finish` has nothing else to go by.
+        self._features: dict[str, Array] = {}
         self._counts = [name for name in (f"{output}_lengths" for output in model.outputs) if name in model.shapes]
         self._shape: tuple[int, ...] | None = None
         (entry, *more), (output, *others) = model.inputs, model.outputs
-        if not (more or others or self._counts or entry.is_tokens):
+        if not (more or others or self._counts or entry.is_tokens or model.lookahead):
             self._bind_one_step(entry.tensor, entry.shape, output)
 
     def step(self, x: Any, copy: bool = True) -> Any:
@@ -71,7 +73,9 @@ class Stream:
                 f"{self._model.path}: was exported without lookahead, so nothing waits; every step has been answered"
             )
         chunk = {
-            entry.layer: np.zeros((0, *entry.shape) if entry.has_time else entry.shape, entry.dtype)
+            entry.layer: np.zeros((0, *entry.shape), entry.dtype)
+            if entry.has_time
+            else self._features.get(entry.layer, np.zeros(entry.shape, entry.dtype))
             for entry in self._model.inputs
         }
         answer = self._run_chunk(chunk, False, end=True)
@@ -82,6 +86,7 @@ class Stream:
         """Back to the start."""
         for buffer in self._buffers[self._turn]:
             buffer.fill(0)
+        self._features = {}
 
     @property
     def state(self) -> dict[str, Array]:
@@ -145,6 +150,7 @@ class Stream:
     def _run_chunk(self, arrays: dict[str, Array], single: bool, end: bool) -> Any:
         """[time, …] of each input, run; `single`: it is one step, and so is the answer."""
         model = self._model
+        self._features = {entry.layer: arrays[entry.layer] for entry in model.inputs if not entry.has_time}
         old, new = self._buffers[self._turn], self._buffers[self._turn ^ 1]
         feeds: dict[str, Array] = {entry.tensor: arrays[entry.layer][None] for entry in model.inputs}
         steps = next((len(arrays[entry.layer]) for entry in model.inputs if entry.has_time), 0)

@@ -62,7 +62,8 @@ class Learner(lightning.LightningModule):
         return self.optimizer
 
     def configure_gradient_clipping(self, *arguments: Any, **more: Any) -> None:
-        clip_gradients(self.module.parameters(), self.options)
+        trained = [parameter for group in self.optimizer.param_groups for parameter in group["params"]]
+        clip_gradients(trained, self.options)
 
     def train_dataloader(self) -> DataLoader[int]:
         return self._loader(self.data, self.options.shuffle)
@@ -89,6 +90,9 @@ class Learner(lightning.LightningModule):
         self._rate = rate_at(self.options, len(self.history), self.history)
         for group in self.optimizer.param_groups:
             group["lr"] = self._rate * group["factor"]
+        for name, factor in self.options.learning_rate_factors.items():
+            if not factor:
+                self.module.layers[name].eval()  # nor do running means of a frozen layer change
 
     def training_step(self, batch: Batch, index: int) -> Tensor:
         return self._measure(batch, "")
@@ -128,16 +132,16 @@ class Learner(lightning.LightningModule):
             row |= {f"validation_{name}": value for name, value in self.objective.metrics(y, target).items()}
         row["learning_rate"] = self._rate
         row["seconds"] = time.perf_counter() - self._began
-        if not math.isfinite(row["loss"]):
+        weights = self._weights()
+        if not math.isfinite(row["loss"]) or not all(bool(tensor.isfinite().all()) for tensor in weights.values()):
             self._give_up(row)
             return
         self.history.append(row)
-        self.last = self._weights()
+        self.last = weights
         if "validation_loss" in row and looks_since_best(self.history) == 0:
             self.best = self.last
         self.progress.update(row)
-        patience = self.options.patience
-        stops = patience is not None and looks_since_best(self.history) >= patience
+        stops = out_of_patience(self.options, self.history)
         if stops:
             self.trainer.should_stop = True
         if self.checkpoints:
@@ -147,13 +151,13 @@ class Learner(lightning.LightningModule):
         return {name: tensor.detach().cpu().clone() for name, tensor in self.module.state_dict().items()}
 
     def _give_up(self, row: dict[str, float]) -> None:
-        """The loss is no longer a number, and so are the weights."""
+        """Loss or weights are no longer numbers."""
         self.trainer.should_stop = True
         if not self.last:
             self.last = self.module_at_start
         warnings.warn(
-            f"epoch {int(row['epoch'])}: the loss is {row['loss']}; training stopped, with the weights of the epoch "
-            "before; try a lower learning_rate, or a gradient_clip of 1",
+            f"epoch {int(row['epoch'])}: loss {row['loss']}, and weights that are no numbers; "
+            "training stopped, with the weights of the epoch before; try a lower learning_rate, or a gradient_clip of 1",
             RuntimeWarning,
             stacklevel=2,
         )
@@ -165,4 +169,9 @@ class Learner(lightning.LightningModule):
 def looks_since_best(history: History) -> int:
     """How many looks at the validation data there were since the one with the lowest loss."""
     losses = [row["validation_loss"] for row in history if "validation_loss" in row]
-    return len(losses) - 1 - int(np.argmin(losses)) if losses else 0
+    return len(losses) - 1 - int(np.argmin(np.nan_to_num(losses, nan=np.inf))) if losses else 0
+
+
+def out_of_patience(options: TrainingOptions, history: History) -> bool:
+    """Whether training stops early."""
+    return options.patience is not None and looks_since_best(history) >= options.patience

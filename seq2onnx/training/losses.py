@@ -125,6 +125,12 @@ class Objective:
                 f"loss {self.name!r}: needs numbers as targets, got labels; integers and strings are labels, "
                 "give numbers as floats"
             )
+        if self.name == "bce":
+            flat = np.concatenate([np.ravel(row) for row in data.targets])
+            if np.any((flat < 0) | (flat > 1)):
+                raise DataError(
+                    f"loss 'bce': needs targets from 0 to 1, got {np.nanmin(flat):g} to {np.nanmax(flat):g}"
+                )
         if self.name in ENDS and not isinstance(network[output], ENDS[self.name]):
             end = ENDS[self.name].__name__
             raise SpecError(f"loss {self.name!r}: the network must end with {end}(), it ends with {output}")
@@ -148,7 +154,8 @@ def make_objective(
     loss = loss or ("mse" if data.classes is None else "crossentropy")
     if isinstance(loss, str) and loss not in LOSSES:
         raise SpecError(f"loss: must be one of {', '.join(LOSSES)} or a function, got {loss!r}")
-    name = loss if isinstance(loss, str) else getattr(loss, "__name__", type(loss).__name__)
+    # A function of the user's may have the name of one of ours, and is not it.
+    name = loss if isinstance(loss, str) else f"function {getattr(loss, '__name__', type(loss).__name__)}"
     objective = Objective(name, LOSSES[loss] if isinstance(loss, str) else loss)
     objective.check(network, data)
     if normalized:
@@ -165,7 +172,9 @@ def with_rescale(network: Network, data: SequenceDataset, is_module: bool) -> Ne
     """The network ending with the Rescale layer that undoes the normalization of the targets."""
     output = network.outputs[0]
     if isinstance(network[output], Rescale):
-        return network
+        if is_module:
+            return network
+        raise SpecError(f"normalize_targets: {output} stands where the layer that it adds would; leave that one out")
     if is_module:
         raise SpecError(
             f"normalize_targets: the module must end with the Rescale layer of before, it ends with {output}"
@@ -175,6 +184,8 @@ def with_rescale(network: Network, data: SequenceDataset, is_module: bool) -> Ne
     targets = np.concatenate(list(data.targets)) if data.per_step else np.asarray(data.targets)
     numbers = targets.reshape(len(targets), -1).astype(np.float64)
     numbers = numbers[~np.isnan(numbers).any(1)]
+    if not len(numbers):
+        raise DataError("normalize_targets: every target is ignored; there is nothing to learn from")
     spread = np.where(np.ptp(numbers, 0) == 0, 1.0, numbers.std(0))
     end = Rescale(spread.tolist(), numbers.mean(0).tolist(), inputs=[output])
     return Network([*network.layers, end], name=network.name)

@@ -67,10 +67,10 @@ def rate_at(options: TrainingOptions, epoch: int, history: Sequence[dict[str, fl
 
 
 def plateaus(history: Sequence[dict[str, float]], length: int) -> int:
-    """How often the loss did not fall for `length` epochs in a row."""
+    """How often the loss did not fall for `length` epochs in a row; with validation data for so many looks at it."""
+    looked = [row["validation_loss"] for row in history if "validation_loss" in row]
     best, waited, found = math.inf, 0, 0
-    for row in history:
-        loss = row.get("validation_loss", row["loss"])
+    for loss in looked or [row["loss"] for row in history]:
         best, waited = (loss, 0) if loss < best else (best, waited + 1)
         if waited == length:
             found, waited = found + 1, 0

@@ -6,12 +6,14 @@ import csv
 import dataclasses
 import io
 import json
+import math
 import time
 import zlib
 from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
 import safetensors
 import safetensors.torch
 import torch
@@ -19,7 +21,7 @@ import yaml
 from torch import Tensor
 
 from seq2onnx.data import SequenceDataset
-from seq2onnx.errors import DataError, ModelFileError, SpecError
+from seq2onnx.errors import ModelFileError, SpecError
 from seq2onnx.files import write_atomically
 from seq2onnx.network import Network
 from seq2onnx.training.module import SequenceModule, build
@@ -104,19 +106,31 @@ def load_run(folder: str | Path) -> SequenceModule:
     return module.eval()
 
 
+def fingerprint(data: SequenceDataset | None) -> str | None:
+    """A mark of all values, targets and classes of a data set."""
+    if data is None:
+        return None
+    mark = zlib.crc32(repr((data.classes, data.per_step, data.ignore)).encode())
+    for part in (*data.parts.values(), [] if data.targets is None else data.targets):
+        for array in part:
+            mark = zlib.crc32(np.ascontiguousarray(array).tobytes(), zlib.crc32(repr(np.shape(array)).encode(), mark))
+    return f"{len(data)} sequences, mark {mark:08x}"
+
+
 class Checkpoints:
     """checkpoint.safetensors of a run folder: all that the next epoch depends on, written now and then.
 
     Weights, those with the lowest validation loss, the optimizer's state and torch's generator as tensors;
-    history, the order's generator, options and a mark of the data as JSON. Nothing is pickled.
+    history, the order's generator, options, network and marks of the data as JSON. Nothing is pickled.
     """
 
-    def __init__(self, folder: str | Path, options: TrainingOptions, data: SequenceDataset, resume: bool) -> None:
+    def __init__(self, folder: str | Path, options: TrainingOptions, same: dict[str, Any], resume: bool) -> None:
+        """same: what else must be as it was for a run to go on, by name."""
         self.resume = resume
         self._path = Path(folder) / "checkpoint.safetensors"
         self._options = {k: v for k, v in dataclasses.asdict(options).items() if k not in FREE_TO_CHANGE}
-        self._data = f"{len(data)} sequences, lengths {zlib.crc32(data.lengths.tobytes()):08x}"
-        self._written = time.monotonic()
+        self._same = json.loads(json.dumps(same))
+        self._written = -math.inf  # the first epoch is always written
         Path(folder).mkdir(parents=True, exist_ok=True)  # a place that cannot be written is known at the start
         for stale in Path(folder).glob(f".{self._path.name}.*"):
             stale.unlink()  # what a killed run was just writing beside
@@ -141,7 +155,7 @@ class Checkpoints:
             "history": learner.history,
             "order": learner.rng.bit_generator.state,
             "options": self._options,
-            "data": self._data,
+            "same": self._same,
             "best_is_last": learner.best is learner.last,
         }
         write_atomically(self._path, safetensors.torch.save(tensors, {"run": json.dumps(about)}))
@@ -155,8 +169,12 @@ class Checkpoints:
                 tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
         except (safetensors.SafetensorError, ValueError, KeyError, TypeError) as error:
             raise ModelFileError(f"{self._path}: is not a checkpoint, or not all of one: {error}") from None
-        if about["data"] != self._data:
-            raise DataError(f"{self._path}: is of a run on other data: {about['data']} there, {self._data} here")
+        for name, value in about["same"].items():
+            if value != self._same[name]:
+                raise SpecError(
+                    f"{self._path}: is of a run with another {name}: {value!s:.200} "
+                    f"there, not {self._same[name]!s:.200}"
+                )
         options = json.loads(json.dumps(self._options))
         for name, value in about["options"].items():
             if options.get(name) != value:

@@ -20,13 +20,13 @@ from seq2onnx.errors import DataError, MissingExtra, ShapeError, SpecError
 from seq2onnx.network import Network
 from seq2onnx.sequences import chunk
 from seq2onnx.training.batching import collate
-from seq2onnx.training.learner import Learner
+from seq2onnx.training.learner import Learner, looks_since_best, out_of_patience
 from seq2onnx.training.losses import Loss, Objective, make_objective, with_rescale
 from seq2onnx.training.module import SequenceModule, build, check_sequences, with_statistics
 from seq2onnx.training.optimization import History
 from seq2onnx.training.options import TrainingOptions
 from seq2onnx.training.progress import Progress
-from seq2onnx.training.run_folder import Checkpoints, save_run, start_run
+from seq2onnx.training.run_folder import Checkpoints, fingerprint, save_run, start_run
 
 
 @dataclasses.dataclass(frozen=True)
@@ -93,11 +93,16 @@ def train(
         validation = _checked_validation(spec, validation, data, objective)
     if resume and run_dir is None:
         raise SpecError("resume: needs the run_dir of the run to go on with")
-    checkpoints = None if run_dir is None else Checkpoints(run_dir, options, data, resume)
     if module is None:
         spec = with_statistics(spec, data)
     else:
         module.take_statistics(data)
+        spec = module.network
+    checkpoints = None
+    if run_dir is not None:
+        same = {"network": spec.to_dict(), "loss": objective.name, "normalize_targets": normalize_targets}
+        same |= {"data": fingerprint(data), "validation": fingerprint(validation)}
+        checkpoints = Checkpoints(run_dir, options, same, resume)
 
     # What the caller draws from torch's generator stays as it would have been.
     with torch.random.fork_rng(), _threads(options.threads), _quiet():
@@ -115,7 +120,7 @@ def train(
     module.eval().cpu()
     if run_dir is not None and learner.history:
         looked = [row for row in learner.history if "validation_loss" in row]
-        kept = min(looked, key=lambda row: row["validation_loss"]) if keeps_best else learner.history[-1]
+        kept = looked[-1 - looks_since_best(learner.history)] if keeps_best else learner.history[-1]
         save_run(run_dir, module, learner.history, kept, judge(module, objective, validation))
     return TrainingResult(module, learner.history)
 
@@ -156,7 +161,7 @@ def _checked_validation(
 def _fit(learner: Learner, options: TrainingOptions) -> None:
     """Run what epochs are left; Ctrl-C ends them early, once one has been learned."""
     left = options.epochs - len(learner.history)
-    if left <= 0:
+    if left <= 0 or out_of_patience(options, learner.history):
         return
     trainer = lightning.Trainer(
         max_epochs=left,
@@ -173,7 +178,9 @@ def _fit(learner: Learner, options: TrainingOptions) -> None:
     handler = signal.getsignal(signal.SIGINT) if in_main else None
     try:
         trainer.fit(learner)
-    except SystemExit:  # what lightning makes of Ctrl-C, after it has told the signal to be ignored
+    except SystemExit as stop:  # what lightning makes of Ctrl-C, after it has told the signal to be ignored
+        if not isinstance(stop.__context__, KeyboardInterrupt):
+            raise
         if not learner.history:
             raise KeyboardInterrupt from None
         warnings.warn(
