@@ -157,7 +157,7 @@ class Learner(lightning.LightningModule):
             self.last = self.module_at_start
         warnings.warn(
             f"epoch {int(row['epoch'])}: loss {row['loss']}, and weights that are no numbers; "
-            "training stopped, with the weights of the epoch before; try a lower learning_rate, or a gradient_clip of 1",
+            "training stopped, with the weights of the epoch before; try a lower learning_rate, or gradient_clip=1",
             RuntimeWarning,
             stacklevel=2,
         )
