@@ -57,7 +57,7 @@ class SequenceDataset:
         counts = {name: len(part) for name, part in self.parts.items()}
         if len(set(counts.values())) > 1:
             raise DataError(f"sequences: expected as many for each input, got {counts}")
-        timed = [part for part in self.parts.values() if _has_time(part[0])]
+        timed = [part for part in self.parts.values() if has_time(part[0])]
         if not timed:
             raise DataError("sequences: expected one input at least to have time, got float vectors alone")
         self.lengths = np.array([len(sequence) for sequence in timed[0]], np.int32)
@@ -172,7 +172,7 @@ class SequenceDataset:
             for index, sequence in enumerate(part):
                 if not np.isfinite(sequence).all():
                     place = np.argwhere(~np.isfinite(sequence))[0]
-                    step, feature = (place[0], place[1:]) if _has_time(sequence) else (None, place)
+                    step, feature = (place[0], place[1:]) if has_time(sequence) else (None, place)
                     at = f"sequence {index}{of}" if step is None else f"sequence {index}{of}, step {step}"
                     raise DataError(
                         f"{at}: feature {', '.join(map(str, feature))} is {sequence[tuple(place)]}; training needs "
@@ -187,7 +187,7 @@ class SequenceDataset:
     def statistics(self, name: str = "") -> dict[str, NDArray[np.float64]]:
         """mean, std (N − 1), min and max of each channel of an input over all steps (and space), each [channels]."""
         part = self.parts[name]
-        values = np.concatenate(part) if _has_time(part[0]) else np.stack(part)
+        values = np.concatenate(part) if has_time(part[0]) else np.stack(part)
         channels = np.moveaxis(values.astype(np.float64), 1, 0).reshape(values.shape[1], -1)
         low, high = channels.min(1), channels.max(1)
         spread = channels.std(1, ddof=1) if channels.shape[1] > 1 else np.zeros(len(channels))
@@ -269,20 +269,20 @@ def _read_part(values: Any, name: str) -> list[Array]:
             )
         if part[-1].ndim != part[0].ndim or _step(part[-1]) != _step(part[0]):
             remedy = "; is it features by time? transpose it" if part[0].ndim == part[-1].ndim == 2 else ""
-            expected = ", ".join(["time"] * _has_time(part[0]) + [str(size) for size in _step(part[0])])
+            expected = ", ".join(["time"] * has_time(part[0]) + [str(size) for size in _step(part[0])])
             raise ShapeError(
                 f"sequence {index}{of}: expected [{expected}] like sequence 0, got {list(part[-1].shape)}{remedy}"
             )
     return part
 
 
-def _has_time(array: Array) -> bool:
+def has_time(array: Array) -> bool:
     """Steps have features, or are tokens; a float vector is one of a whole sequence."""
     return array.ndim > 1 or array.dtype.kind == "i"
 
 
 def _step(array: Array) -> tuple[int, ...]:
-    return array.shape[1:] if _has_time(array) else array.shape
+    return array.shape[1:] if has_time(array) else array.shape
 
 
 def _cuts(path: str | Path, arrays: dict[str, Array], name: str, rows: int) -> Array:

@@ -60,13 +60,15 @@ class BatchNorm(Layer):
     def forward(self, module: LayerModule, xs: Tensors, lengths: Tensor | None, states: Tensors | None) -> Outputs:
         import torch
 
+        from seq2onnx.layers.module import steps_there
+
         (x,) = xs
         first = 1 if lengths is None else 2
         shape = (-1, *[1] * (x.ndim - first - 1))
         mean, variance = module["mean"], module["variance"]
         if module.training:
             # Channels first, and of all rows, steps and space what is valid.
-            valid = x if lengths is None else x[torch.arange(x.shape[1], device=x.device) < lengths[:, None]]
+            valid = x if lengths is None else x[steps_there(x, lengths)]
             values = valid.movedim(1, 0).flatten(1)
             count = values.shape[1]
             if count:  # a batch may have no valid steps at all

@@ -51,13 +51,14 @@ class GlobalMaxPool1d(Layer):
     def forward(self, module: LayerModule, xs: Tensors, lengths: Tensor | None, states: Tensors | None) -> Outputs:
         import torch
 
+        from seq2onnx.layers.module import step_mask
+
         (x,) = xs
         if self.axis == "space":
             return x.amax(-1), lengths, ()
         assert lengths is not None
         lowest = torch.finfo(x.dtype).min
-        there = torch.arange(x.shape[1], device=x.device) < lengths[:, None]
-        values = torch.where(there[:, :, None], x, lowest)
+        values = torch.where(step_mask(x, lengths), x, lowest)
         before = x.new_full((len(x), 1, x.shape[2]), lowest)
         count = lengths[:, None]
         if states is not None:

@@ -37,7 +37,12 @@ class LayerModule(nn.Module):
         return self.layer.forward(self, xs, lengths, states)
 
 
+def steps_there(x: Tensor, lengths: Tensor) -> Tensor:
+    """True at the steps that are there: [batch, time] for x [batch, time, …]."""
+    return torch.arange(x.shape[1], device=x.device) < lengths[:, None]
+
+
 def step_mask(x: Tensor, lengths: Tensor) -> Tensor:
-    """True at the steps that are there: [batch, time, 1, …] for x [batch, time, …]."""
-    mask = torch.arange(x.shape[1], device=x.device) < lengths[:, None]
+    """`steps_there` in as many dimensions as x: [batch, time, 1, …] for x [batch, time, …]."""
+    mask = steps_there(x, lengths)
     return mask.reshape(*mask.shape, *[1] * (x.ndim - 2))

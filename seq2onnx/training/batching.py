@@ -14,6 +14,7 @@ from torch import Tensor
 from torch.utils.data import Sampler
 
 from seq2onnx.data import SequenceDataset, Shuffle, batches
+from seq2onnx.data.dataset import has_time
 from seq2onnx.sequences import pad
 
 
@@ -45,8 +46,7 @@ def collate(data: SequenceDataset, indices: Any) -> Batch:
     parts: dict[str, Tensor] = {}
     for name, part in data.parts.items():
         chosen = [part[index] for index in indices]
-        has_time = part[0].ndim > 1 or part[0].dtype.kind == "i"
-        parts[name] = torch.from_numpy(pad(chosen)[0] if has_time else np.stack(chosen))
+        parts[name] = torch.from_numpy(pad(chosen)[0] if has_time(part[0]) else np.stack(chosen))
     lengths = data.lengths[indices]
     assert data.targets is not None
     targets = [data.targets[index] for index in indices]

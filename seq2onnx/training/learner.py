@@ -15,6 +15,7 @@ from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
 from seq2onnx.data import SequenceDataset, Shuffle
+from seq2onnx.layers.module import steps_there
 from seq2onnx.training.batching import Batch, BatchOrder, collate
 from seq2onnx.training.losses import Objective
 from seq2onnx.training.module import SequenceModule
@@ -107,7 +108,7 @@ class Learner(lightning.LightningModule):
         y, y_lengths, _ = self.module(batch.x, batch.lengths, logits=self.objective.wants_logits, return_state=False)
         if y_lengths is not None:
             # The valid steps of all rows, one after another, as the targets are.
-            y = y[torch.arange(y.shape[1], device=y.device) < y_lengths[:, None]]
+            y = y[steps_there(y, y_lengths)]
         y, target = self.objective.valid(y, batch.target)
         losses = self.objective(y, target)
         self._add(f"{prefix}loss", losses.detach().sum())

@@ -17,6 +17,7 @@ import torch
 
 from seq2onnx.data import SequenceDataset
 from seq2onnx.errors import DataError, MissingExtra, ShapeError, SpecError
+from seq2onnx.layers.module import steps_there
 from seq2onnx.network import Network
 from seq2onnx.sequences import chunk
 from seq2onnx.training.batching import collate
@@ -204,7 +205,7 @@ def judge(
             batch = collate(validation, indices)
             y, y_lengths, _ = module(batch.x, batch.lengths, return_state=False)
             if y_lengths is not None:
-                y = y[torch.arange(y.shape[1]) < y_lengths[:, None]]
+                y = y[steps_there(y, y_lengths)]
             y, target = objective.valid(y, batch.target)
             truth += target.tolist()
             predicted += y.argmax(-1).tolist()
