@@ -4,25 +4,35 @@ from __future__ import annotations
 
 import os
 import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 
 def write_atomically(path: str | Path, content: bytes) -> None:
     """Write beside, then rename: `path` holds all of `content`, or what it held before."""
+    with written_beside(path) as beside:
+        beside.write_bytes(content)
+
+
+@contextmanager
+def written_beside(path: str | Path) -> Iterator[Path]:
+    """A file beside `path` to write to, which takes its place once all went well, and else is gone."""
     path = Path(path).resolve()  # a link stays a link
     if not path.parent.is_dir():
         raise FileNotFoundError(f"{path}: its folder {path.parent} does not exist")
-    handle, beside = tempfile.mkstemp(prefix=f".{path.name}.", dir=path.parent)
+    handle, name = tempfile.mkstemp(prefix=f".{path.name}.", dir=path.parent)
+    os.close(handle)
+    beside = Path(name)
     try:
-        with os.fdopen(handle, "wb") as file:
-            file.write(content)
-            file.flush()
+        yield beside
+        with beside.open("rb+") as file:
             os.fsync(file.fileno())
         mode = path.stat().st_mode if path.exists() else 0o666 & ~_umask()
-        Path(beside).chmod(mode)
-        Path(beside).replace(path)
+        beside.chmod(mode)
+        beside.replace(path)
     except BaseException:
-        Path(beside).unlink(missing_ok=True)
+        beside.unlink(missing_ok=True)
         raise
 
 

@@ -90,7 +90,7 @@ def training() -> None:
         optimizer = torch.optim.Adam(module.parameters(), weight_decay=1e-4)
         for _ in range(epochs):
             for batch in batches:
-                x, lengths = map(torch.from_numpy, pad([data.parts[""][i] for i in batch]))
+                x, lengths = map(torch.from_numpy, pad(data.parts[""].take(batch)))
                 target = torch.from_numpy(np.asarray(data.targets)[batch])
                 loss = torch.nn.functional.cross_entropy(module(x, lengths), target)
                 optimizer.zero_grad()

@@ -44,26 +44,24 @@ def convert(
 
 def describe(found: SequenceDataset) -> str:
     """The text of `inspect`."""
-    values = np.concatenate(next(iter(found.parts.values())))
     lengths = found.lengths
     lines = [
         f"sequences  {len(found):,}, {lengths.sum():,} steps",
         f"lengths    {lengths.min()} to {lengths.max()}, median {np.median(lengths):g}",
         *(f"           {line}" for line in histogram(lengths)),
     ]
-    gaps = [int((~np.isfinite(sequence)).any()) for sequence in next(iter(found.parts.values()))]
-    lines.append(f"gaps       NaN or infinity in {sum(gaps):,} sequences" if sum(gaps) else "gaps       none")
-    if values.ndim == 2:
-        with np.errstate(invalid="ignore"):
-            finite = np.where(np.isfinite(values), values, np.nan)
+    for name, part in found.parts.items():
+        if part.dtype.kind != "f":
+            continue
+        survey = found.survey(name)
+        gaps = f"NaN or infinity in {survey.gaps:,} sequences" if survey.gaps else "none"
+        lines += [f"gaps       {gaps}" + (f" of {name}" if name else "")]
         lines += ["", "channel        mean         std         min         max"]
-        for channel in range(values.shape[1]):
-            column = finite[:, channel][~np.isnan(finite[:, channel])].astype(np.float64)
-            figures = (column.mean(), column.std(), column.min(), column.max()) if len(column) else (np.nan,) * 4
-            lines.append(f"{channel:>7}" + "".join(f"{figure:12.4g}" for figure in figures))
+        for channel, figures in enumerate(zip(*survey.statistics().values(), strict=True)):
+            known = figures if survey.count[channel] else (np.nan,) * 4
+            lines.append(f"{channel:>7}" + "".join(f"{figure:12.4g}" for figure in known))
     if found.classes is not None and found.targets is not None:
-        flat = np.concatenate(list(found.targets)) if found.per_step else np.asarray(found.targets)
-        counts = np.bincount(flat[flat >= 0], minlength=len(found.classes))
+        counts = found.class_counts()
         unit = "steps" if found.per_step else "sequences"
         lines += ["", f"label      {unit}"]
         lines += [f"{label!s:<10} {count:,}" for label, count in zip(found.classes, counts, strict=True)]

@@ -2,22 +2,21 @@
 
 from __future__ import annotations
 
-import io
-import zipfile
-import zlib
-from collections.abc import Mapping, Sequence
+import copy
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
 import numpy as np
 from numpy.typing import NDArray
 
-from seq2onnx.errors import DataError, ShapeError
-from seq2onnx.files import write_atomically
-from seq2onnx.sequences import as_floats, as_list
+from seq2onnx.data.columns import SEQUENCES_IN_A_BLOCK, Block, Column, Indices, InMemory, as_column
+from seq2onnx.data.statistics import Survey, survey
+from seq2onnx.data.targets import Label, Targets, read_targets, renumbered
+from seq2onnx.errors import DataError
+from seq2onnx.sequences import Array, as_floats, chunk
 
-Label = str | int
-Array = NDArray[Any]
+Transform = Callable[[Any, Any, np.random.Generator], tuple[Any, Any]]
 
 
 class SequenceDataset:
@@ -34,9 +33,9 @@ class SequenceDataset:
         per_step: whether targets are one a step; None: where a list of rows differs in length, or has the lengths of
             the sequences
         ignore: the target of sequences or steps that training and metrics leave out: a label, or a number such as nan
-    Attributes: sequences, as given; parts, the same as a dict (without names the key is ""); targets (labels
-        as class numbers, −1 where ignored; numbers as float32, NaN where ignored); classes (None for numbers);
-        per_step (targets are one a step); lengths [sequences]
+    Attributes: sequences, as given; parts, a Column of sequences for each input (without names the key is "");
+        targets (labels as class numbers, −1 where ignored; numbers as float32, NaN where ignored); classes (None for
+        numbers); per_step (targets are one a step); lengths [sequences]
     Raises: DataError, ShapeError, naming the sequence
     Example: >>> SequenceDataset([np.zeros((20, 12)), np.zeros((26, 12))], ["yes", "no"])
     """
@@ -53,86 +52,55 @@ class SequenceDataset:
         named = sequences if isinstance(sequences, Mapping) else {"": sequences}
         if not named:
             raise DataError("sequences: expected data for at least one input, got an empty dict")
-        self.parts: dict[str, list[Array]] = {name: _read_part(values, name) for name, values in named.items()}
+        self.parts: dict[str, Column] = {name: as_column(values, name) for name, values in named.items()}
         counts = {name: len(part) for name, part in self.parts.items()}
         if len(set(counts.values())) > 1:
             raise DataError(f"sequences: expected as many for each input, got {counts}")
-        timed = [part for part in self.parts.values() if has_time(part[0])]
+        timed = [part for part in self.parts.values() if part.has_time]
         if not timed:
             raise DataError("sequences: expected one input at least to have time, got float vectors alone")
-        self.lengths = np.array([len(sequence) for sequence in timed[0]], np.int32)
+        self.lengths = timed[0].lengths
         for part in timed:
-            for index, sequence in enumerate(part):
-                if len(sequence) != self.lengths[index]:
-                    raise DataError(
-                        f"sequence {index}: expected as many steps in each input, "
-                        f"got {self.lengths[index]} and {len(sequence)}"
-                    )
+            if (differ := np.flatnonzero(part.lengths != self.lengths)).size:
+                raise DataError(
+                    f"sequence {differ[0]}: expected as many steps in each input, "
+                    f"got {self.lengths[differ[0]]} and {part.lengths[differ[0]]}"
+                )
         self.ignore = ignore
         self.per_step = False
         self.classes: list[Label] | None = None
-        self.targets: list[Array] | Array | None = None
+        self.targets: Targets | None = None
+        self._transform: Transform | None = None
+        self.batch_transform: Callable[[Any], Any] | None = None
+        self._surveys: dict[str, Survey] = {}
         if targets is not None:
-            if classes is not None:
-                classes = [np.asarray(label).item() for label in classes]
-            self._read_targets(targets, classes, per_step)
+            self.targets, self.classes, self.per_step = read_targets(targets, self.lengths, classes, per_step, ignore)
         elif classes is not None:
             raise DataError("classes: are the labels of targets, and there are no targets")
 
-    def _read_targets(self, targets: Any, classes: list[Label] | None, per_step: bool | None) -> None:
-        if len(targets) != len(self):
-            raise DataError(f"targets: expected {len(self)}, one for each sequence, got {len(targets)}")
-        rows = [np.asarray(target) for target in targets]
-        sizes = [len(row) if row.ndim else 0 for row in rows]
-        # An array [sequences, k], or a list of equal vectors, is a vector a sequence; the rest is a row a step.
-        ragged = len(set(sizes)) > 1 or sizes == self.lengths.tolist()
-        self.per_step = rows[0].ndim > 0 and not isinstance(targets, np.ndarray) and ragged
-        if per_step is not None:
-            self.per_step = per_step
-            if per_step and not rows[0].ndim:
-                raise DataError("targets: per_step=True needs an array for each sequence, got single values")
-        if self.per_step:
-            # An empty list is float64 to numpy, and must not make numbers of labels.
-            flat = np.concatenate([row for row in rows if row.size] or rows)
-        else:
-            flat = np.stack(rows)
-        if flat.dtype.kind in "iubU":
-            if flat.ndim > 1:
-                raise DataError(
-                    f"targets: integers and strings are labels, and one each is expected, got {list(flat.shape)}; give "
-                    "numbers as floats, labels for each step as a list of arrays"
-                )
-            sizes_of_rows = sizes if self.per_step else [1] * len(self)
-            flat, self.classes = _numbered(flat, classes, sizes_of_rows, self.ignore)
-        elif flat.dtype.kind == "f" and classes is None:
-            flat = flat.astype(np.float32)
-            if self.ignore is not None:
-                flat[flat == np.float32(self.ignore)] = np.nan
-        else:
-            raise DataError(
-                f"targets: expected labels, strings or integers, or without classes numbers, got {flat.dtype}"
-            )
-        self.targets = np.split(flat, np.cumsum(sizes)[:-1]) if self.per_step else flat
-
     @property
-    def sequences(self) -> list[Array] | dict[str, list[Array]]:
-        """As they were given: a list, or for several inputs a dict of lists."""
-        return self.parts[""] if list(self.parts) == [""] else self.parts
+    def sequences(self) -> Any:
+        """As they were given: a list, or for several inputs a dict of lists; of files a Column in place of a list."""
+        plain = {name: part.arrays if isinstance(part, InMemory) else part for name, part in self.parts.items()}
+        return plain[""] if list(plain) == [""] else plain
 
     def __len__(self) -> int:
-        return len(next(iter(self.parts.values())))
+        return len(self.lengths)
 
     def __getitem__(self, index: int) -> tuple[Any, Any]:
         """The sequence, for several inputs a dict, and its target (None without targets)."""
-        parts = {name: part[index] for name, part in self.parts.items()}
-        return parts.get("", parts), None if self.targets is None else self.targets[index]
+        if not -len(self) <= index < len(self):
+            raise IndexError(f"sequence {index} of {len(self)}")
+        parts, targets = self.take([index % len(self)])
+        first = {name: arrays[0] for name, arrays in parts.items()}
+        return first.get("", first), None if targets is None else targets[0]
 
     def __repr__(self) -> str:
         classes = "" if self.classes is None else f", {len(self.classes)} classes"
-        low, high = self.lengths.min(), self.lengths.max()
         shapes = ", ".join(
-            f"{name} {' × '.join(map(str, _step(part[0]))) or 'tokens'}".strip() for name, part in self.parts.items()
+            f"{name} {' × '.join(map(str, part.shape)) or 'tokens'}".strip() for name, part in self.parts.items()
         )
+        low, high = self.lengths.min(), self.lengths.max()
         return f"SequenceDataset({len(self)} sequences, {low} to {high} steps, features {shapes}{classes})"
 
     @property
@@ -144,171 +112,171 @@ class SequenceDataset:
         names = np.array([*self.classes, *([] if self.ignore is None else [self.ignore])])
         return [names[row] for row in self.targets] if self.per_step else names[np.asarray(self.targets)]
 
-    def subset(self, indices: Any) -> SequenceDataset:
+    def class_counts(self) -> NDArray[np.int64]:
+        """How many sequences, or steps, there are of each class, without those that are ignored."""
+        assert self.classes is not None
+        rows = self.targets.blocks() if isinstance(self.targets, Column) else [_one_block(np.asarray(self.targets))]
+        numbers = (block.values[block.values >= 0] for block in rows)
+        return sum(np.bincount(row, minlength=len(self.classes)) for row in numbers)  # type: ignore[return-value]
+
+    def take(
+        self, indices: Sequence[int] | Indices, seed: tuple[int, ...] = (0,)
+    ) -> tuple[dict[str, list[Array]], Any]:
+        """Some sequences, a list for each part, and their targets, after the transform.
+
+        seed: of what the transform draws, for each sequence another
+        """
+        parts = {name: part.take(indices) for name, part in self.parts.items()}
+        targets: Any = self.targets
+        if isinstance(targets, Column):
+            targets = targets.take(indices)
+        elif targets is not None:
+            targets = targets[indices]
+        if self._transform is None:
+            return parts, targets
+        changed = []
+        for place, index in enumerate(indices):
+            x = {name: arrays[place] for name, arrays in parts.items()}
+            rng = np.random.default_rng([*seed, int(index)])
+            new, target = self._transform(x.get("", x), None if targets is None else targets[place], rng)
+            new = new if isinstance(new, Mapping) else {"": new}
+            if set(new) != set(x):
+                raise DataError(f"transform: expected it to give {list(x)}, got {list(new)}")
+            for name, array in new.items():
+                parts[name][place] = array if array.dtype.kind == "i" else as_floats(array, f"sequence {index}")
+            changed.append(target)
+        if targets is not None:
+            targets = changed if self.per_step else np.stack(changed)
+        return parts, targets
+
+    def transformed(self, sequence: Transform | None = None, batch: Callable[[Any], Any] | None = None) -> Self:
+        """The same data with hooks that change it as it is read, in each epoch anew.
+
+        Args:
+            sequence: (x, target, rng) -> (x, target), for each sequence; x is [time, features], for several inputs a
+                dict, and rng a numpy generator of its own, so that a seeded run repeats with any number of workers.
+                Statistics are those of what it gives.
+            batch: a `seq2onnx.training.Batch` -> Batch, of padded tensors, in training and validation
+        Example: >>> data.transformed(lambda x, target, rng: (x + rng.normal(0, 0.01, x.shape), target))
+        """
+        return self._with(_transform=sequence or self._transform, batch_transform=batch or self.batch_transform)
+
+    def subset(self, indices: Any) -> Self:
         """The sequences at `indices` (numbers, booleans or a slice), with the same classes."""
         chosen = np.arange(len(self))[indices]
         if not len(chosen):
             raise DataError("subset: expected at least one index, got none")
-        made = object.__new__(SequenceDataset)
-        made.parts = {name: [part[i] for i in chosen] for name, part in self.parts.items()}
-        made.lengths, made.per_step, made.classes = self.lengths[chosen], self.per_step, self.classes
-        made.ignore = self.ignore
-        made.targets = self.targets
-        if self.targets is not None:
-            made.targets = [self.targets[i] for i in chosen] if self.per_step else np.asarray(self.targets)[chosen]
-        return made
+        targets = self.targets
+        if targets is not None:
+            targets = targets.subset(chosen) if isinstance(targets, Column) else targets[chosen]
+        parts = {name: part.subset(chosen) for name, part in self.parts.items()}
+        return self._with(parts=parts, lengths=self.lengths[chosen], targets=targets)
 
-    def with_classes(self, classes: Sequence[Label]) -> SequenceDataset:
+    def with_classes(self, classes: Sequence[Label]) -> Self:
         """The same data with its labels numbered as `classes` are, those of the training data, say."""
         if self.classes is None or self.targets is None:
             got = "none" if self.targets is None else "numbers"
             raise DataError(f"targets: expected labels among {list(classes)}, got {got}")
-        return SequenceDataset(self.sequences, self.labels, classes, ignore=self.ignore, per_step=self.per_step)
+        names = [np.asarray(label).item() for label in classes]
+        return self if names == self.classes else self._with(targets=renumbered(self, names), classes=names)
+
+    def _with(self, **changes: Any) -> Self:
+        made = copy.copy(self)
+        made._surveys = {}
+        for name, value in changes.items():
+            setattr(made, name, value)
+        return made
+
+    def windows(self, rng: np.random.Generator | None = None) -> list[Indices]:
+        """All indices, in the parts that are best read together; in order, or at random as far as that goes."""
+        lazy = [part for part in self.parts.values() if not part.in_memory]
+        return (lazy or list(self.parts.values()))[0].windows(rng)
+
+    def shape(self, name: str = "") -> tuple[int, ...]:
+        """Of a step of an input; of its vector, where it has no time."""
+        if self._transform is None:
+            return self.parts[name].shape
+        (first,) = self.take([0])[0][name]
+        return first.shape[self.parts[name].has_time :]
+
+    def survey(self, name: str = "") -> Survey:
+        """What a pass over an input tells of its channels; for files the pass is made once."""
+        if name in self._surveys:
+            return self._surveys[name]
+        part = self.parts[name]
+        found = survey(part.blocks() if self._transform is None else self._blocks(name), part.has_time)
+        if not part.in_memory:
+            self._surveys[name] = found
+        return found
+
+    def target_survey(self) -> Survey:
+        """What a pass over the targets tells, where they are numbers; those that are ignored are gaps."""
+        if isinstance(self.targets, Column):
+            column = self.targets
+            blocks = (Block(b.indices, b.values.reshape(len(b.values), -1), b.lengths) for b in column.blocks())
+            return survey(blocks, True)
+        numbers = np.asarray(self.targets)
+        return survey([_one_block(numbers.reshape(len(numbers), -1))], False)
+
+    def _blocks(self, name: str) -> Iterator[Block]:
+        """Blocks of an input, after the transform."""
+        for window in self.windows():
+            for indices in chunk(window, SEQUENCES_IN_A_BLOCK):
+                arrays = self.take(indices)[0][name]
+                if self.parts[name].has_time:
+                    yield Block(indices, np.concatenate(arrays), np.array([len(array) for array in arrays]))
+                else:
+                    yield Block(indices, np.stack(arrays), np.zeros(len(arrays), int))
 
     def check_finite(self) -> None:
         """Raise DataError, naming sequence and step, where a value is NaN or infinite."""
         for name, part in self.parts.items():
-            of = f" of {name}" if name else ""
-            for index, sequence in enumerate(part):
-                if not np.isfinite(sequence).all():
-                    place = np.argwhere(~np.isfinite(sequence))[0]
-                    step, feature = (place[0], place[1:]) if has_time(sequence) else (None, place)
-                    at = f"sequence {index}{of}" if step is None else f"sequence {index}{of}, step {step}"
-                    raise DataError(
-                        f"{at}: feature {', '.join(map(str, feature))} is {sequence[tuple(place)]}; training needs "
-                        "finite numbers: remove the sequence or fill the gap"
-                    )
-        for index in range(len(self) if self.targets is not None else 0):
-            assert self.targets is not None
-            row = np.asarray(self.targets[index])
-            if not (np.isfinite(row) | (np.isnan(row) & (self.ignore is not None))).all():
+            gap = self.survey(name).first_gap if part.dtype.kind == "f" else None
+            if gap:
+                index, step, place, value = gap
+                at = f"sequence {index}" + (f" of {name}" if name else "") + (f", step {step}" * part.has_time)
+                raise DataError(
+                    f"{at}: feature {', '.join(map(str, place))} is {value}; training needs "
+                    "finite numbers: remove the sequence or fill the gap"
+                )
+        if self.targets is None:
+            return
+        rows = self.targets.blocks() if isinstance(self.targets, Column) else [_one_block(self.targets)]
+        for block in rows:
+            good = np.isfinite(block.values) | (np.isnan(block.values) & (self.ignore is not None))
+            if not good.all():
+                row = np.flatnonzero(~good.reshape(len(good), -1).all(1))[0]
+                index = block.indices[np.searchsorted(np.cumsum(block.lengths), row, side="right")]
                 raise DataError(f"targets of sequence {index}: are not all finite; training needs finite numbers")
 
     def statistics(self, name: str = "") -> dict[str, NDArray[np.float64]]:
         """mean, std (N − 1), min and max of each channel of an input over all steps (and space), each [channels]."""
-        part = self.parts[name]
-        values = np.concatenate(part) if has_time(part[0]) else np.stack(part)
-        channels = np.moveaxis(values.astype(np.float64), 1, 0).reshape(values.shape[1], -1)
-        low, high = channels.min(1), channels.max(1)
-        spread = channels.std(1, ddof=1) if channels.shape[1] > 1 else np.zeros(len(channels))
-        # Rounding gives a constant channel a spread of its last digits; it has none.
-        spread[low == high] = 0
-        return {"mean": channels.mean(1), "std": spread, "min": low, "max": high}
+        return self.survey(name).statistics()
 
     def save(self, path: str | Path) -> None:
-        """Write an .npz, for data of one input.
+        """Write an .npz, for data of one input; or a .parquet file, see docs/data.md.
 
-        values [all steps, features], lengths [sequences]; with targets also targets (a row a sequence, or a
-        row a step and target_lengths [sequences]), with labels classes, and ignore where there is such a target.
+        An .npz has values [all steps, features] and lengths [sequences]; with targets also targets (a row a sequence,
+        or a row a step and target_lengths [sequences]), with labels classes, and ignore where there is such a target.
         """
-        if not isinstance(self.sequences, list):
-            raise DataError(f"{path}: an .npz holds one input, this data set has {', '.join(self.parts)}")
-        arrays: dict[str, Array] = {"values": np.concatenate(self.sequences), "lengths": self.lengths}
-        if self.targets is not None:
-            targets: Any = list(self.targets) if self.classes is None else self.labels
-            arrays["targets"] = np.concatenate(targets) if self.per_step else np.asarray(targets)
-            if self.ignore is not None:
-                arrays["ignore"] = np.array(self.ignore)
-            if self.per_step:
-                arrays["target_lengths"] = np.array([len(row) for row in self.targets], np.int32)
-            if self.classes is not None:
-                arrays["classes"] = np.array(self.classes)
-        buffer = io.BytesIO()
-        np.savez_compressed(buffer, **arrays)  # type: ignore[arg-type]
-        write_atomically(path, buffer.getvalue())
+        from seq2onnx.data.npz import save_npz
+        from seq2onnx.data.parquet import save_parquet
+
+        if self._transform is not None:
+            raise DataError(f"{path}: the data has a transform, which no file can hold; save it without")
+        (save_parquet if Path(path).suffix == ".parquet" else save_npz)(self, path)
 
     @classmethod
     def load(cls, path: str | Path) -> SequenceDataset:
-        """Read the .npz that `save` describes. Without target_lengths there is a target for each step, or sequence.
+        """Read what `save` writes.
 
         Raises: DataError where the file is not one, OSError where it cannot be read
         """
-        try:
-            with Path(path).open("rb") as file, np.load(file, allow_pickle=False) as archive:
-                arrays = {name: archive[name] for name in archive.files}
-        except (ValueError, TypeError, EOFError, AttributeError, zipfile.BadZipFile, zlib.error) as error:
-            raise DataError(f"{path}: is not an .npz of plain arrays, or not all of one: {error}") from None
-        for name in ("values", "lengths"):
-            if name not in arrays:
-                raise DataError(f"{path}: has no array {name!r}, only {sorted(arrays)}; see SequenceDataset.save")
-        values = arrays["values"]
-        if not values.ndim:
-            raise DataError(f"{path}: expected values [all steps, features], got one number")
-        cuts = _cuts(path, arrays, "lengths", len(values))
-        targets: Any = arrays.get("targets")
-        if targets is not None:
-            count, rows = len(cuts) + 1, len(targets) if targets.ndim else 0
-            if "target_lengths" in arrays:
-                targets = np.split(targets, _cuts(path, arrays, "target_lengths", rows))
-            elif rows == len(values) and count != rows:
-                targets = np.split(targets, cuts)
-            elif rows != count:
-                raise DataError(
-                    f"{path}: expected targets with a row for each of the {count} sequences or each of the "
-                    f"{len(values)} steps, got {rows}"
-                )
-        per_step = None if targets is None else isinstance(targets, list)
-        ignore = arrays["ignore"].item() if "ignore" in arrays else None
-        return cls(np.split(values, cuts), targets, arrays.get("classes"), ignore=ignore, per_step=per_step)
+        from seq2onnx.data.npz import load_npz
+        from seq2onnx.data.parquet import read_parquet
+
+        return read_parquet(path) if Path(path).suffix == ".parquet" else load_npz(path)
 
 
-def _read_part(values: Any, name: str) -> list[Array]:
-    """The sequences of one input, all of one shape of step."""
-    of = f" of {name}" if name else ""
-    part: list[Array] = []
-    for index, value in enumerate(as_list(values, 1 if name else 2)):
-        array = np.asarray(value) if isinstance(value, np.ndarray) and value.ndim == 1 else None
-        if array is not None and array.dtype.kind in "iu":
-            part.append(array.astype(np.int64))
-        else:
-            part.append(as_floats(value, f"sequence {index}{of}"))
-        if not part[-1].ndim or (not name and part[-1].ndim == 1 and part[-1].dtype.kind == "f"):
-            raise ShapeError(
-                f"sequence {index}{of}: expected [time, features], got {list(part[-1].shape)}; a sequence is steps by "
-                "features, tokens are integers"
-            )
-        if part[-1].ndim != part[0].ndim or _step(part[-1]) != _step(part[0]):
-            remedy = "; is it features by time? transpose it" if part[0].ndim == part[-1].ndim == 2 else ""
-            expected = ", ".join(["time"] * has_time(part[0]) + [str(size) for size in _step(part[0])])
-            raise ShapeError(
-                f"sequence {index}{of}: expected [{expected}] like sequence 0, got {list(part[-1].shape)}{remedy}"
-            )
-    return part
-
-
-def has_time(array: Array) -> bool:
-    """Steps have features, or are tokens; a float vector is one of a whole sequence."""
-    return array.ndim > 1 or array.dtype.kind == "i"
-
-
-def _step(array: Array) -> tuple[int, ...]:
-    return array.shape[1:] if has_time(array) else array.shape
-
-
-def _cuts(path: str | Path, arrays: dict[str, Array], name: str, rows: int) -> Array:
-    """Where one sequence ends and the next begins."""
-    lengths = arrays[name]
-    good = lengths.ndim == 1 and len(lengths) and lengths.dtype.kind in "iu" and lengths.min() >= 0
-    if not good or lengths.sum() != rows:
-        raise DataError(
-            f"{path}: expected {name} [sequences], one at least, integers that are not negative and add up to {rows}, "
-            f"got {lengths.dtype} {list(lengths.shape)}{f' that add up to {lengths.sum()}' if good else ''}"
-        )
-    return np.cumsum(lengths)[:-1]
-
-
-def _numbered(
-    flat: Array, classes: list[Label] | None, sizes: list[int], ignore: Label | float | None
-) -> tuple[NDArray[np.int64], list[Label]]:
-    """Labels as class numbers, −1 where ignored, and the classes."""
-    names: list[Label] = [n for n in np.unique(flat).tolist() if n != ignore] if classes is None else classes
-    numbers = {name: number for number, name in enumerate(names)}
-    if len(numbers) != len(names):
-        raise DataError(f"classes: must differ, got {names}")
-    if ignore is not None:
-        numbers[ignore] = -1  # type: ignore[index]
-    for place, label in enumerate(flat.tolist()):
-        if label not in numbers:
-            index = int(np.searchsorted(np.cumsum(sizes), place, side="right"))
-            raise DataError(f"targets of sequence {index}: label {label!r} is not among the classes {names}")
-    return np.array([numbers[label] for label in flat.tolist()], np.int64), names
+def _one_block(targets: Array) -> Block:
+    return Block(np.arange(len(targets)), targets, np.ones(len(targets), np.int64))

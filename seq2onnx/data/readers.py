@@ -2,22 +2,32 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 
 from seq2onnx.data.dataset import SequenceDataset
+from seq2onnx.data.npz import load_npz
+from seq2onnx.data.parquet import read_parquet
 from seq2onnx.errors import DataError
 
 
-def read(path: str | Path, *, features_by_time: bool = False) -> SequenceDataset:
+def read(
+    path: str | Path,
+    *,
+    sequences: str | Sequence[str] | None = None,
+    targets: str | None = None,
+    features_by_time: bool = False,
+) -> SequenceDataset:
     """The data set at a path.
 
     Args:
-        path: an .npz that `SequenceDataset.save` describes; a .ts file of the time series archives; or a folder of
-            CSV files, a sequence each, with a line a step and perhaps a header. Where they lie in folders of
-            their own, the name of the folder is the label.
+        path: an .npz that `SequenceDataset.save` describes; a .parquet file with list columns, see `read_parquet`; a
+            .ts file of the time series archives; or a folder of CSV files, a sequence each, with a line a step and
+            perhaps a header. Where they lie in folders of their own, the name of the folder is the label.
+        sequences, targets: the columns with them in a .parquet file
         features_by_time: the CSV files have a line a feature and not a line a step
     Raises: DataError naming file and line, OSError where it cannot be read
     """
@@ -25,10 +35,14 @@ def read(path: str | Path, *, features_by_time: bool = False) -> SequenceDataset
     if path.is_dir():
         return _read_folder(path, features_by_time)
     if path.suffix == ".npz":
-        return SequenceDataset.load(path)
+        return load_npz(path)
+    if path.suffix == ".parquet":
+        return read_parquet(path, sequences, targets)
     if path.suffix == ".ts":
         return read_ts(path)
-    raise DataError(f"{path}: data is read from .npz and .ts files and from folders of CSV files, got {path.suffix!r}")
+    raise DataError(
+        f"{path}: data is read from .npz, .parquet and .ts files and from folders of CSV files, got {path.suffix!r}"
+    )
 
 
 def read_ts(path: str | Path) -> SequenceDataset:

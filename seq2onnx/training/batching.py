@@ -14,7 +14,6 @@ from torch import Tensor
 from torch.utils.data import Sampler
 
 from seq2onnx.data import SequenceDataset, Shuffle, batches
-from seq2onnx.data.dataset import has_time
 from seq2onnx.sequences import pad
 
 
@@ -31,7 +30,7 @@ class BatchOrder(Sampler[list[int]]):
     """The indices of each batch, anew for each epoch."""
 
     def __init__(self, data: SequenceDataset, batch_size: int, shuffle: Shuffle, rng: np.random.Generator) -> None:
-        self._draw = functools.partial(batches, data.lengths, batch_size, shuffle, rng)
+        self._draw = functools.partial(batches, data.lengths, batch_size, shuffle, rng, data.windows)
         self._count = math.ceil(len(data) / batch_size)
 
     def __len__(self) -> int:
@@ -43,12 +42,13 @@ class BatchOrder(Sampler[list[int]]):
 
 def collate(data: SequenceDataset, indices: Any) -> Batch:
     """The sequences at `indices` as one padded batch."""
+    found, targets = data.take(indices)
     parts: dict[str, Tensor] = {}
-    for name, part in data.parts.items():
-        chosen = [part[index] for index in indices]
-        parts[name] = torch.from_numpy(pad(chosen)[0] if has_time(part[0]) else np.stack(chosen))
-    lengths = data.lengths[indices]
-    assert data.targets is not None
-    targets = [data.targets[index] for index in indices]
-    target = np.concatenate(targets) if data.per_step else np.stack(targets)
+    for name, sequences in found.items():
+        if data.parts[name].has_time:
+            x, lengths = pad(sequences)
+        else:
+            x = np.stack(sequences)
+        parts[name] = torch.from_numpy(x)
+    target = np.concatenate(targets) if data.per_step else np.asarray(targets)
     return Batch(parts.get("", parts), torch.from_numpy(lengths), torch.from_numpy(target))

@@ -94,7 +94,7 @@ class _Estimator:
         found: list[Any] = [None] * len(data)
         with torch.no_grad():
             for batch in chunk(order, BATCH_SIZE):
-                x, lengths = pad([data.parts[""][index] for index in batch])
+                x, lengths = pad(data.parts[""].take(batch))
                 y, _, _ = module(torch.from_numpy(x), torch.from_numpy(lengths), return_state=False)
                 for index, row in zip(batch, y.numpy(), strict=True):
                     found[index] = row

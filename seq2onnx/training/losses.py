@@ -11,6 +11,7 @@ import torch
 from torch import Tensor
 
 from seq2onnx.data import SequenceDataset
+from seq2onnx.data.columns import Column
 from seq2onnx.errors import DataError, ShapeError, SpecError
 from seq2onnx.layers import Layer, Rescale, Sigmoid, Softmax
 from seq2onnx.network import Network
@@ -126,10 +127,10 @@ class Objective:
                 "give numbers as floats"
             )
         if self.name == "bce":
-            flat = np.concatenate([np.ravel(row) for row in data.targets])
-            if np.any((flat < 0) | (flat > 1)):
+            found = data.target_survey()
+            if found.low.min() < 0 or found.high.max() > 1:
                 raise DataError(
-                    f"loss 'bce': needs targets from 0 to 1, got {np.nanmin(flat):g} to {np.nanmax(flat):g}"
+                    f"loss 'bce': needs targets from 0 to 1, got {found.low.min():g} to {found.high.max():g}"
                 )
         if self.name in ENDS and not isinstance(network[output], ENDS[self.name]):
             end = ENDS[self.name].__name__
@@ -181,13 +182,11 @@ def with_rescale(network: Network, data: SequenceDataset, is_module: bool) -> Ne
         )
     if data.targets is None or data.classes is not None:
         raise DataError("normalize_targets: needs numbers as targets, got labels or none")
-    targets = np.concatenate(list(data.targets)) if data.per_step else np.asarray(data.targets)
-    numbers = targets.reshape(len(targets), -1).astype(np.float64)
-    numbers = numbers[~np.isnan(numbers).any(1)]
-    if not len(numbers):
+    found = data.target_survey()
+    if not found.count.all():
         raise DataError("normalize_targets: every target is ignored; there is nothing to learn from")
-    spread = np.where(np.ptp(numbers, 0) == 0, 1.0, numbers.std(0))
-    end = Rescale(spread.tolist(), numbers.mean(0).tolist(), inputs=[output])
+    spread = np.where(found.low == found.high, 1.0, np.sqrt(found.squares / found.count))
+    end = Rescale(spread.tolist(), found.mean.tolist(), inputs=[output])
     return Network([*network.layers, end], name=network.name)
 
 
@@ -208,13 +207,14 @@ def _check_per_step(network: Network, data: SequenceDataset) -> None:
         hint = ", as a list of [time] arrays" if signal.has_time else ""
         raise DataError(f"targets: the network answers {expected}{hint}, the targets are {given}; {_decider(network)}")
     if data.per_step:
-        for index, (steps, row) in enumerate(zip(data.lengths, data.targets, strict=True)):
-            count = signal.clock.length(int(steps))
-            if len(row) != count:
-                raise DataError(
-                    f"targets of sequence {index}: expected one for each of the {count} steps that the network gives "
-                    f"for {steps}, got {len(row)}"
-                )
+        assert isinstance(data.targets, Column)
+        lengths, places = np.unique(data.lengths, return_inverse=True)
+        counts = np.array([signal.clock.length(int(steps)) for steps in lengths])[places]
+        for index in np.flatnonzero(data.targets.lengths != counts)[:1]:
+            raise DataError(
+                f"targets of sequence {index}: expected one for each of the {counts[index]} steps that the network "
+                f"gives for {data.lengths[index]}, got {data.targets.lengths[index]}"
+            )
 
 
 def _class_weights(data: SequenceDataset, given: Any) -> Tensor:
@@ -222,8 +222,7 @@ def _class_weights(data: SequenceDataset, given: Any) -> Tensor:
     if data.classes is None or data.targets is None:
         raise DataError("class_weights: need labels as targets, got numbers")
     if given == "balanced":
-        flat = np.concatenate(list(data.targets)) if data.per_step else np.asarray(data.targets)
-        counts = np.bincount(flat[flat >= 0], minlength=len(data.classes))
+        counts = data.class_counts()
         return torch.tensor(counts.sum() / (len(counts) * np.maximum(counts, 1)), dtype=torch.float32)
     unknown = [label for label in given if label not in data.classes]
     if unknown:

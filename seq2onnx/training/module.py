@@ -227,14 +227,14 @@ def fed_by(network: Network, data: SequenceDataset) -> dict[str, str]:
 def check_sequences(network: Network, data: SequenceDataset) -> None:
     """Raise unless every sequence has the shape of its input layer, enough steps, and finite values."""
     for layer, name in fed_by(network, data).items():
-        signal, array = network.signals[layer], data.parts[name][0]
-        axes = int(signal.has_time)
+        signal, part = network.signals[layer], data.parts[name]
         kind = "i" if signal.dtype == "int64" else "f"
-        if array.ndim != axes + len(signal.shape) or array.shape[axes:] != signal.shape or array.dtype.kind != kind:
-            expected = ", ".join(["time"] * axes + [str(size) for size in signal.shape])
-            got = ", ".join(["time"] * (array.ndim > 1 or kind == "i") + [str(size) for size in array.shape[1:]])
+        shape = data.shape(name)
+        if (part.has_time, shape, part.dtype.kind) != (signal.has_time, signal.shape, kind):
+            expected = ", ".join(["time"] * signal.has_time + [str(size) for size in signal.shape])
+            got = ", ".join(["time"] * part.has_time + [str(size) for size in shape])
             remedy = ""
-            if len(signal.shape) == 1 and array.ndim == 2 and len(array) == signal.shape[0]:
+            if len(signal.shape) == len(shape) == 1 and part.has_time and data.lengths[0] == signal.shape[0]:
                 remedy = "; is it features by time? transpose it"
             raise ShapeError(
                 f"data: expected {'integers ' * (kind == 'i')}[{expected}], got [{got}]; the input size of {layer} is "

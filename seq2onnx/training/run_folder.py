@@ -13,7 +13,6 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
 import safetensors
 import safetensors.torch
 import torch
@@ -21,6 +20,7 @@ import yaml
 from torch import Tensor
 
 from seq2onnx.data import SequenceDataset
+from seq2onnx.data.columns import Column, InMemory
 from seq2onnx.errors import ModelFileError, SpecError
 from seq2onnx.files import write_atomically
 from seq2onnx.network import Network
@@ -111,9 +111,11 @@ def fingerprint(data: SequenceDataset | None) -> str | None:
     if data is None:
         return None
     mark = zlib.crc32(repr((data.classes, data.per_step, data.ignore)).encode())
-    for part in (*data.parts.values(), [] if data.targets is None else data.targets):
-        for array in part:
-            mark = zlib.crc32(np.ascontiguousarray(array).tobytes(), zlib.crc32(repr(np.shape(array)).encode(), mark))
+    columns = list(data.parts.values())
+    if data.targets is not None:
+        columns.append(data.targets if isinstance(data.targets, Column) else InMemory([data.targets]))
+    for column in columns:
+        mark = zlib.crc32(str(column.mark()).encode(), mark)
     return f"{len(data)} sequences, mark {mark:08x}"
 
 

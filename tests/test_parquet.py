@@ -1,0 +1,183 @@
+"""Parquet files: data beyond memory, the same as in memory, and what is said of files that cannot be used."""
+
+from __future__ import annotations
+
+import pickle
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+import torch
+
+import seq2onnx as s2o
+from seq2onnx.data import batches, parquet, read
+from seq2onnx.data.columns import Column
+from seq2onnx.data.parquet import write_parquet
+from tests.conftest import CLASSES, random_data
+
+
+def assert_same(a, b):
+    assert (len(a), a.classes, a.per_step) == (len(b), b.classes, b.per_step)
+    assert a.lengths.tolist() == b.lengths.tolist()
+    for index in range(len(a)):
+        np.testing.assert_equal(a[index], b[index])
+
+
+@pytest.fixture
+def small_groups(monkeypatch):
+    """Row groups, windows and blocks of a few sequences each."""
+    sizes = {"ROW_GROUP_BYTES": 700, "BLOCK_BYTES": 500, "WINDOW_BYTES": 3000, "CACHED_BYTES": 9000}
+    for name, size in sizes.items():
+        monkeypatch.setattr(parquet, name, size)
+
+
+@pytest.mark.parametrize("per_step", [False, True])
+def test_there_and_back(tmp_path, small_groups, per_step):
+    data = random_data(40, per_step=per_step)
+    data.save(tmp_path / "data.parquet")
+    assert pq.ParquetFile(tmp_path / "data.parquet").num_row_groups > 5
+    again = read(tmp_path / "data.parquet")
+    assert isinstance(again.sequences, Column)
+    assert_same(again, data)
+    for name, values in data.statistics().items():
+        np.testing.assert_allclose(again.statistics()[name], values, rtol=1e-12)
+    np.testing.assert_equal(again.class_counts(), data.class_counts())
+    assert_same(again.subset([31, 2, 17]), data.subset([31, 2, 17]))
+    assert_same(again.with_classes(CLASSES[::-1]), data.with_classes(CLASSES[::-1]))
+    assert_same(pickle.loads(pickle.dumps(again)), data)  # as for a worker of torch's DataLoader
+
+
+@pytest.mark.parametrize(
+    "data",
+    [
+        s2o.SequenceDataset([np.ones((2, 3, 4, 5)), np.zeros((0, 3, 4, 5))], [0.5, np.nan], ignore=np.nan),
+        s2o.SequenceDataset([np.array([3, 1]), np.array([7])], np.array([[0.5, 1], [2, 3]])),
+        s2o.SequenceDataset([np.ones((2, 3)), np.ones((1, 3))], [np.ones((2, 2)), np.zeros((1, 2))]),
+        s2o.SequenceDataset([np.ones((2, 3)), np.ones((1, 3))], [[3, 5], [9]], ignore=9),
+        s2o.SequenceDataset({"a": [np.ones((2, 3)), np.ones((1, 3))], "b": [np.ones(4), np.zeros(4)]}, ["x", "y"]),
+        s2o.SequenceDataset([np.ones((2, 3)), np.ones((1, 3))]),
+    ],
+    ids=["images", "tokens", "numbers a step", "labels a step", "two inputs", "no targets"],
+)
+def test_every_kind_survives(tmp_path, data):
+    data.save(tmp_path / "data.parquet")
+    assert_same(read(tmp_path / "data.parquet"), data)
+
+
+def test_training_from_a_file_equals_training_from_memory(tmp_path):
+    data = random_data(40)
+    data.save(tmp_path / "data.parquet")
+    net = s2o.Network([s2o.SequenceInput(4, "zscore"), s2o.LSTM(5, "last"), s2o.FullyConnected(3), s2o.Softmax()])
+    options = s2o.TrainingOptions(epochs=2, batch_size=8, shuffle="none", progress=False)
+    found = [s2o.train(net, d, 0.25, options=options) for d in (data, read(tmp_path / "data.parquet"))]
+    for a, b in zip(*(result.module.state_dict().values() for result in found), strict=True):
+        torch.testing.assert_close(a, b, rtol=0, atol=1e-6)
+
+
+@pytest.mark.parametrize("shuffle", ["bucket", "random", "sorted", "none"])
+def test_batches_read_a_window_after_another(tmp_path, small_groups, shuffle):
+    data = random_data(100)
+    data.save(tmp_path / "data.parquet")
+    stored = read(tmp_path / "data.parquet")
+    (column,) = stored.parts.values()
+    reads = []
+    original = column._read
+    column._read = lambda groups, rows: reads.append(groups.start) or original(groups, rows)
+    found = batches(stored.lengths, 8, shuffle, np.random.default_rng(0), stored.windows)
+    assert sorted(np.concatenate(found)) == list(range(100))
+    assert sorted(len(batch) for batch in found) == [4, *[8] * 12]
+    for batch in found:
+        stored.take(batch)
+    assert len(reads) <= 2 * len(set(reads))  # a group is not read again for each batch
+    assert len(set(reads)) > 10
+    two = [
+        np.concatenate(batches(stored.lengths, 8, shuffle, rng, stored.windows))
+        for rng in (np.random.default_rng(1), np.random.default_rng(2))
+    ]
+    assert (two[0].tolist() == two[1].tolist()) == (shuffle in ("sorted", "none"))
+
+
+def test_files_of_others_are_read(tmp_path):
+    path = tmp_path / "data.parquet"
+    left, right = [[1.0, 2.0], [3.0]], [[4.0, 5.0], [6.0]]
+    pq.write_table(
+        pa.table({"left": left, "label": ["a", "b"], "right": pa.array(right, pa.list_(pa.float64()))}), path
+    )
+    data = read(path)
+    np.testing.assert_array_equal(data[0][0], np.array([[1, 4], [2, 5]], np.float32))
+    assert (data.labels.tolist(), data.lengths.tolist()) == (["a", "b"], [2, 1])
+    assert read(path, sequences="right")[0][0].tolist() == [[4], [5]]
+    assert read(path, sequences=["right", "left"], targets="label")[0][0].tolist() == [[4, 1], [5, 2]]
+    pq.write_table(pa.table({"x": [[[1.0, 2.0], [3.0, 4.0]], []], "target": [[0.5, 1.5], []]}), path)
+    data = read(path)
+    assert data[0][0].tolist() == [[1, 2], [3, 4]]
+    assert data[1][0].shape == (0, 2)
+    assert data.per_step
+    pq.write_table(pa.table({"words": pa.array([[1, 5], [2]], pa.large_list(pa.int32()))}), path)
+    assert [row.tolist() for row in read(path).sequences] == [[1, 5], [2]]
+
+
+def table(**columns):
+    return pa.table({"values": [[[1.0], [2.0]], [[3.0]]]} | columns)
+
+
+@pytest.mark.parametrize(
+    ("content", "arguments", "message"),
+    [
+        (table(values=[[[1.0], [2.0]], None]), {}, "row 1: values is null"),
+        (table(values=[[[1.0]], [[2.0], [3.0, 4.0]]]), {}, "row 1, step 1: expected 1 features .* got 2"),
+        (table(values=[[["a"]], [["b"]]]), {}, "values: expected lists of numbers, got strings"),
+        (table(), {"sequences": "x"}, "has no column 'x'; they are values"),
+        (table(), {"targets": "y"}, "has no column 'y'; they are values"),
+        (pa.table({"x": [1.0, 2.0]}), {}, r"expected one column of sequences.*got x \(double\)"),
+        (table(other=[[[1.0]], [[2.0]]]), {}, "name it with sequences="),
+        (table(label=["a", None]), {}, "row 1: label is null"),
+        (pa.table({"a": [[1.0, 2.0], [1.0]], "b": [[1.0, 2.0], [1.0, 3.0]]}), {}, "row 1: expected as many steps in b"),
+        (table(values=[[[1.0]], []]).slice(0, 0), {}, "holds no rows"),
+    ],
+)
+def test_wrong_files_are_named(tmp_path, content, arguments, message):
+    path = tmp_path / "data.parquet"
+    pq.write_table(content, path)
+    with pytest.raises(s2o.DataError, match=f"data.parquet: .*({message})"):
+        read(path, **arguments)
+
+
+def test_a_file_that_is_damaged_is_named(tmp_path, small_groups):
+    path = tmp_path / "data.parquet"
+    data = random_data(40)
+    data.save(path)
+    whole = path.read_bytes()
+    path.write_bytes(whole[: len(whole) // 2])
+    with pytest.raises(s2o.DataError, match="data.parquet: is not a parquet file, or not all of one"):
+        read(path)
+    path.write_bytes(whole)
+    place = pq.ParquetFile(path).metadata.row_group(3).column(0)
+    begin = place.data_page_offset
+    path.write_bytes(whole[:begin] + b"\xff" * 40 + whole[begin + 40 :])
+    stored = read(path)
+    with pytest.raises(s2o.DataError, match=r"row group 3, rows \d+ to \d+, cannot be read: .* write the file again"):
+        stored.check_finite()
+
+
+def test_a_nan_is_named_by_row_and_step_far_into_a_file(tmp_path):
+    """Row 1,234,567, as the issue has it."""
+    path, rows = tmp_path / "data.parquet", 1_300_000
+    values = np.zeros(2 * rows, np.float32)
+    values[2 * 1_234_567 + 1] = np.nan
+    lists = pa.ListArray.from_arrays(np.arange(0, 2 * rows + 1, 2, dtype=np.int32), pa.array(values))
+    pq.write_table(pa.table({"values": lists, "label": np.arange(rows) % 2}), path, row_group_size=100_000)
+    net = s2o.Network([s2o.SequenceInput(1), s2o.LSTM(1, "last"), s2o.FullyConnected(2), s2o.Softmax()])
+    with pytest.raises(s2o.DataError, match="sequence 1234567, step 1: feature 0 is nan; training needs finite"):
+        s2o.train(net, read(path))
+
+
+def test_nothing_stays_of_a_file_that_could_not_be_written(tmp_path):
+    def pieces():
+        yield {"": [np.ones((2, 3), np.float32)]}, None
+        raise OSError("disk full")
+
+    with pytest.raises(OSError, match="disk full"):
+        write_parquet(tmp_path / "data.parquet", pieces(), None, None, False)
+    assert list(tmp_path.iterdir()) == []
