@@ -187,6 +187,11 @@ class SequenceDataset:
             setattr(made, name, value)
         return made
 
+    @property
+    def in_memory(self) -> bool:
+        """Whether all of it is; else it is read from files as it is needed."""
+        return all(part.in_memory for part in self.parts.values()) and self._transform is None
+
     def windows(self, rng: np.random.Generator | None = None) -> list[Indices]:
         """All indices, in the parts that are best read together; in order, or at random as far as that goes."""
         lazy = [part for part in self.parts.values() if not part.in_memory]

@@ -68,14 +68,17 @@ def by_layer(values: Any, inputs: tuple[Input, ...], where: str) -> dict[str, An
     return dict(values)
 
 
-def read_rows(values: Any, inputs: tuple[Input, ...], least: int) -> Rows:
-    """A ragged list of sequences for each input, checked; as many in each, and as long."""
+def read_rows(values: Any, inputs: tuple[Input, ...], least: int, first: int = 0) -> Rows:
+    """A ragged list of sequences for each input, checked; as many in each, and as long.
+
+    first: the number of the first of them, where they are part of more
+    """
     given = by_layer(getattr(values, "sequences", values), inputs, "sequences")
     several = len(inputs) > 1
     rows: Rows = {}
     for entry in inputs:
         rows[entry.layer] = []
-        for index, value in enumerate(as_list(given[entry.layer], len(entry.shape) + entry.has_time)):
+        for index, value in enumerate(as_list(given[entry.layer], len(entry.shape) + entry.has_time), first):
             where = f"sequence {index} of {entry.layer}" if several else f"sequence {index}"
             array = entry.convert(value, where)
             if entry.has_time:
@@ -92,5 +95,5 @@ def read_rows(values: Any, inputs: tuple[Input, ...], least: int) -> Rows:
     for index in range(next(iter(counts.values()))):
         lengths = {name: len(rows[name][index]) for name in timed}
         if len(set(lengths.values())) > 1:
-            raise DataError(f"sequence {index}: expected as many steps for each input, got {lengths}")
+            raise DataError(f"sequence {first + index}: expected as many steps for each input, got {lengths}")
     return rows

@@ -2,18 +2,17 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
-from numpy.typing import NDArray
-
 from seq2onnx.errors import NotStreamable, SpecError
-from seq2onnx.runtime.inputs import Rows, read_inputs, read_rows
+from seq2onnx.padding import PaddingPolicy, SequenceLength
+from seq2onnx.runtime.inputs import read_inputs
 from seq2onnx.runtime.labels import scores_to_labels
 from seq2onnx.runtime.session import Device, open_session, read_metadata, read_states
-from seq2onnx.sequences import Array, chunk, pad
+from seq2onnx.runtime.whole import check_policy, run_all
 
 if TYPE_CHECKING:
     from seq2onnx.runtime.stream import Stream
@@ -38,8 +37,8 @@ class Predictor:
     """An exported network, ready to run; make it with `load`.
 
     Attributes: classes (labels of the scores, or None), metadata (all that the file says of itself),
-        signature, lookahead, states (StateInfo of each state, in order), inputs (Input of each data
-        input), outputs (their names in the file), session (onnxruntime's)
+        signature, lookahead, policy (how sequences are padded), states (StateInfo of each state, in order), inputs
+        (Input of each data input), outputs (their names in the file), session (onnxruntime's)
     """
 
     def __init__(self, path: str | Path, device: Device = "cpu", threads: int = 1) -> None:
@@ -49,6 +48,7 @@ class Predictor:
         self.signature: str = self.metadata["signature"]
         self.classes: list[str | int] | None = self.metadata["classes"]
         self.states = read_states(self.metadata)
+        self.policy = PaddingPolicy(**self.metadata.get("data_policy", {}))
         self.inputs = read_inputs(self.session.get_inputs(), self.metadata)
         names = {entry.name for entry in self.session.get_inputs()}
         self.takes_lengths, self.lookahead = "lengths" in names, "end" in names
@@ -61,32 +61,56 @@ class Predictor:
         sizes = ", ".join(f"{entry.layer} {list(entry.shape)}" for entry in self.inputs)
         return f"Predictor({str(self.path)!r}, signature={self.signature!r}, inputs: {sizes})"
 
-    def predict(self, sequences: Any, outputs: Sequence[str] | None = None, batch_size: int | None = None) -> Any:
+    def predict(
+        self,
+        sequences: Any,
+        outputs: Sequence[str] | None = None,
+        batch_size: int | None = None,
+        *,
+        sequence_length: SequenceLength | None = None,
+        padding_value: float | None = None,
+        padding_direction: str | None = None,
+        mask_padding: bool | None = None,
+    ) -> Any:
         """The network's answer to each sequence, in the order in which they came.
 
         Args:
             sequences: a list of [time, features] arrays of any lengths; [time, channels, height, width] for
-                images; words or their numbers [time] for tokens; a SequenceDataset; with several inputs a
-                dict by input layer, where a FeatureInput has one [size] for each sequence
+                images; words or their numbers [time] for tokens; with several inputs a dict by input layer, where a
+                FeatureInput has one [size] for each sequence; a SequenceDataset; or a generator of sequences. Of the
+                last, and of data in files, never more than a part is in memory.
             outputs: names of layers, from an export with activations; the answer is then a dict by name
             batch_size: sequences in one run; those of like length run together
+            sequence_length, padding_value, padding_direction, mask_padding: see PaddingPolicy; None: as the network
+                was trained, which the file says
         Returns: [sequences, k] where the network answers per sequence, a list of [time, k] where it
             answers per step; with several outputs a dict by layer. A sequence with NaN or infinity in it
             is answered with NaN; no other is affected.
         Raises: DataError, ShapeError (naming the sequence), SpecError (an output that is not there)
         """
         names = self.outputs if outputs is None else self._activations(outputs)
-        rows = read_rows(sequences, self.inputs, self.metadata["min_length"])
-        results = self._run_sorted(rows, names, BATCH_SIZE if batch_size is None else batch_size)
+        given = {
+            "sequence_length": sequence_length,
+            "padding_value": padding_value,
+            "padding_direction": padding_direction,
+            "mask_padding": mask_padding,
+        }
+        policy = dataclasses.replace(self.policy, **{n: v for n, v in given.items() if v is not None})  # type: ignore[arg-type]
+        if sequence_length is not None:
+            check_policy(self, policy)
+        size = BATCH_SIZE if batch_size is None else batch_size
+        if not isinstance(size, int) or size < 1:
+            raise SpecError(f"batch_size: must be a whole number, at least 1, got {size!r}")
+        results = run_all(self, sequences, names, size, policy)
         if outputs is None and len(names) == 1:
             return results[names[0]]
         return {name.split("_", 1)[1]: results[name] for name in names}
 
-    def classify(self, sequences: Any, batch_size: int | None = None) -> Any:
-        """The label of each sequence, or of each step: `scores_to_labels(predict(sequences), classes)`."""
+    def classify(self, sequences: Any, batch_size: int | None = None, **policy: Any) -> Any:
+        """The label of each sequence, or of each step: `scores_to_labels(predict(sequences, …), classes)`."""
         if self.classes is None:
             raise SpecError(f"{self.path}: has no classes; export with classes=[…], or use predict")
-        scores = self.predict(sequences, batch_size=batch_size)
+        scores = self.predict(sequences, batch_size=batch_size, **policy)
         if isinstance(scores, dict):
             scores = next(iter(scores.values()))  # the classes are those of the first output
         return scores_to_labels(scores, self.classes)
@@ -123,57 +147,3 @@ class Predictor:
                     f"activations=[{layer!r}], or True for all layers"
                 )
         return [f"act_{layer}" for layer in layers]
-
-    def _run_sorted(self, rows: Rows, names: Sequence[str], batch_size: int) -> dict[str, Any]:
-        """Run in batches of like length, and put the results back in order."""
-        if not isinstance(batch_size, int) or batch_size < 1:
-            raise SpecError(f"batch_size: must be a whole number, at least 1, got {batch_size!r}")
-        timed = next((entry.layer for entry in self.inputs if entry.has_time), None)
-        count = len(rows[self.inputs[0].layer])
-        lengths = np.zeros(count, int) if timed is None else np.array([len(array) for array in rows[timed]])
-        order = np.argsort(lengths, kind="stable")
-        batches = chunk(order, batch_size)
-        if not self.takes_lengths:
-            # A file without lengths takes batches without padding: only sequences of one length run together.
-            same = np.split(order, np.flatnonzero(np.diff(lengths[order])) + 1)
-            batches = [batch for group in same for batch in chunk(group, batch_size)]
-        found: dict[str, list[Array]] = {name: [np.empty(0)] * count for name in names}
-        for batch in batches:
-            results = self.run_batch({layer: [arrays[i] for i in batch] for layer, arrays in rows.items()}, names)
-            for name, result in results.items():
-                for index, row in zip(batch, result, strict=True):
-                    found[name][index] = row
-        return {name: found[name] if self.has_time(name) else np.stack(found[name]) for name in names}
-
-    def run_batch(self, rows: Rows, names: Sequence[str]) -> dict[str, list[Array]]:
-        """One run over a few sequences from the start: for each name a result for each sequence, unpadded."""
-        count = len(rows[self.inputs[0].layer])
-        finite = np.ones(count, bool)
-        feeds: dict[str, Array] = {}
-        lengths = np.zeros(count, np.int32)
-        for entry in self.inputs:
-            arrays = rows[entry.layer]
-            finite &= np.array([bool(np.isfinite(array).all()) for array in arrays])
-            if entry.has_time:
-                feeds[entry.tensor], lengths = pad(arrays)
-            else:
-                feeds[entry.tensor] = np.stack(arrays)
-        for entry in self.inputs:
-            # onnxruntime's recurrent operators make finite numbers of NaN; they must not pass for an answer.
-            feeds[entry.tensor][~finite] = 0
-        if self.takes_lengths:
-            feeds["lengths"] = lengths
-        if self.lookahead:
-            feeds["end"] = np.ones(count, np.int32)
-        feeds.update({state.name: state.zeros(count) for state in self.states})
-        extra = [f"{name}_lengths" for name in names if f"{name}_lengths" in self.shapes]
-        found = dict(zip([*names, *extra], self.session.run([*names, *extra], feeds), strict=True))
-        results: dict[str, list[Array]] = {}
-        for name in names:
-            values: NDArray[Any] = found[name]
-            if values.dtype.kind == "f":
-                values[~finite] = np.nan
-            steps = found.get(f"{name}_lengths", lengths)
-            timed = self.has_time(name)
-            results[name] = [row[:n] if timed else row for row, n in zip(values, steps, strict=True)]
-        return results

@@ -1,0 +1,120 @@
+"""Padding policies: what is cut and padded, where, and whether it counts; in prediction and in training."""
+
+from __future__ import annotations
+
+import itertools
+
+import numpy as np
+import pytest
+
+import seq2onnx as s2o
+from seq2onnx.padding import PaddingPolicy
+from tests.conftest import random_data
+
+NETWORKS = {
+    "a step": [s2o.SequenceInput(4, "zscore", statistics={"mean": [1] * 4, "std": [2] * 4}), s2o.LSTM(5)],
+    "a sequence": [s2o.SequenceInput(4), s2o.GRU(5, "last"), s2o.FullyConnected(3), s2o.Softmax()],
+    "strided": [s2o.SequenceInput(4), s2o.Conv1d(3, 3, stride=2, padding="causal"), s2o.LSTM(4)],
+    "strided, pooled": [s2o.SequenceInput(4), s2o.MaxPool1d(2, 2, padding="causal"), s2o.GlobalAvgPool1d()],
+}
+POLICIES = [
+    {"sequence_length": length, "padding_direction": direction, "mask_padding": mask, "padding_value": value}
+    for length, direction, mask, value in itertools.product(
+        ["longest", "shortest", 9, ("split", 4)], ["right", "left"], [True, False], [0.0, 2.5]
+    )
+    if not (mask and value)
+]
+
+
+def by_hand(model, sequences, sequence_length, padding_value, padding_direction, mask_padding):
+    """The answers of a single batch by the words of the policy: each sequence laid out and run on its own."""
+    lengths = [len(x) for x in sequences]
+    limit = {"longest": 99, "shortest": min(lengths)}.get(sequence_length, sequence_length)
+    limit = 99 if isinstance(limit, tuple) else limit
+    right = padding_direction == "right"
+    cut = [x[:limit] if right else x[max(len(x) - limit, 0) :] for x in sequences]
+    if mask_padding:
+        return [model.predict([x])[0] for x in cut]
+    steps = sequence_length if isinstance(sequence_length, int) else max(len(x) for x in cut)
+    answers = []
+    for x in cut:
+        padding = np.full((steps - len(x), x.shape[1]), padding_value, np.float32)
+        answer = model.predict([np.concatenate([x, padding] if right else [padding, x])])[0]
+        if answer.ndim == 2:
+            real = len(model.predict([x])[0])
+            answer = answer[:real] if right else answer[len(answer) - real :]
+        answers.append(answer)
+    return answers
+
+
+@pytest.fixture(scope="module", params=NETWORKS)
+def model(request, tmp_path_factory):
+    import torch
+
+    torch.manual_seed(0)
+    path = tmp_path_factory.mktemp("padding") / "model.onnx"
+    s2o.export(s2o.build(s2o.Network(NETWORKS[request.param])), path)
+    return s2o.load(path)
+
+
+@pytest.mark.parametrize("policy", POLICIES, ids=lambda p: "-".join(map(str, p.values())))
+def test_prediction_follows_the_policy(model, policy):
+    sequences = random_data(7).sequences
+    found = model.predict(sequences, batch_size=7, **policy)
+    for a, b in zip(found, by_hand(model, sequences, **policy), strict=True):
+        np.testing.assert_allclose(a, b, rtol=0, atol=1e-6)
+
+
+def test_a_row_with_nan_is_answered_with_nan_under_every_policy(model):
+    sequences = [x.copy() for x in random_data(5).sequences]
+    sequences[2][:, 1] = np.nan  # whatever is cut
+    for policy in POLICIES:
+        found = model.predict(sequences, batch_size=5, **policy)
+        assert [bool(np.isnan(y).any()) for y in found] == [False, False, True, False, False]
+
+
+def test_splitting_needs_states(tmp_path):
+    path = tmp_path / "model.onnx"
+    s2o.export(s2o.build(s2o.Network([s2o.SequenceInput(4), s2o.LSTM(3)])), path, signature="sequence")
+    with pytest.raises(s2o.NotStreamable, match="has no states to carry from chunk to chunk"):
+        s2o.load(path).predict(random_data(2).sequences, sequence_length=("split", 3))
+
+
+def test_lookahead_ends_each_row_in_its_own_chunk(tmp_path):
+    path = tmp_path / "model.onnx"
+    net = s2o.Network([s2o.SequenceInput(4), s2o.Conv1d(3, 3, padding="same"), s2o.LSTM(3)])
+    s2o.export(s2o.build(net), path, lookahead=True)
+    model, sequences = s2o.load(path), random_data(7).sequences
+    for a, b in zip(model.predict(sequences), model.predict(sequences, sequence_length=("split", 3)), strict=True):
+        np.testing.assert_allclose(a, b, rtol=0, atol=1e-6)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ({"sequence_length": "long"}, "sequence_length: must be 'longest', 'shortest', a number .* got 'long'"),
+        ({"sequence_length": 0}, "sequence_length: .* got 0"),
+        ({"sequence_length": True}, "sequence_length: .* got True"),
+        ({"sequence_length": ("split", 0)}, r"sequence_length: .* got \('split', 0\)"),
+        ({"padding_direction": "up"}, "padding_direction: must be 'right' or 'left', got 'up'"),
+        ({"padding_value": np.nan}, "padding_value: must be a finite number, got nan"),
+        ({"mask_padding": 1}, "mask_padding: must be True or False, got 1"),
+    ],
+)
+def test_policies_that_cannot_be(arguments, message):
+    with pytest.raises(s2o.SpecError, match=message):
+        PaddingPolicy(**arguments)
+
+
+def test_generators_are_answered_in_order(model, monkeypatch):
+    from seq2onnx.runtime import whole
+
+    monkeypatch.setattr(whole, "SEQUENCES_IN_A_PART", 3)
+    sequences = random_data(10).sequences
+    for a, b in zip(model.predict(iter(sequences)), model.predict(sequences), strict=True):
+        np.testing.assert_allclose(a, b, rtol=0, atol=1e-6)
+    sequences[7] = np.ones((3, 5))
+    with pytest.raises(s2o.ShapeError, match="sequence 7: expected"):
+        model.predict(iter(sequences))
+    with pytest.raises(s2o.DataError, match="at least one sequence"):
+        model.predict(iter([]))
