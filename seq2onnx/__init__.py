@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from seq2onnx import datasets, layers, plots, runtime, templates
-    from seq2onnx.data import SequenceDataset
+    from seq2onnx.data import SequenceDataset, padding_report
     from seq2onnx.errors import (
         DataError,
         MissingExtra,
@@ -41,7 +41,7 @@ __version__ = "0.1.0"
 
 _HOMES = {
     "": ("datasets", "layers", "plots", "runtime", "templates"),
-    "data": ("SequenceDataset",),
+    "data": ("SequenceDataset", "padding_report"),
     "errors": (
         "DataError",
         "MissingExtra",
@@ -91,6 +91,7 @@ __all__ = [
     "export",
     "layers",
     "load",
+    "padding_report",
     "plots",
     "restore",
     "runtime",

@@ -306,3 +306,43 @@ def test_folders_of_csv_files_are_read(tmp_path):
         read(tmp_path / "empty")
     with pytest.raises(s2o.DataError, match="data is read from .npz, .parquet and .ts files"):
         read(tmp_path / "data.xyz")
+
+
+def test_a_transform_changes_each_sequence_as_it_is_read():
+    data = random_data(8, per_step=True)
+    drawn = data.transformed(lambda x, target, rng: (x[1:, :2] + rng.normal(), target[1:]))
+    (x, target), (again, _), (other, _) = drawn[3], drawn[3], drawn[4]
+    np.testing.assert_array_equal(x, again)
+    assert x.shape == (data.lengths[3] - 1, 2)
+    assert target.tolist() == data.targets[3][1:].tolist()
+    assert x[0, 0] - data.sequences[3][1, 0] != other[0, 0] - data.sequences[4][1, 0]
+    assert drawn.take([3], seed=(0, 1))[0][""][0][0, 0] != drawn.take([3], seed=(0, 2))[0][""][0][0, 0]
+    found = data.transformed(lambda x, target, rng: (10 * x, target)).statistics()
+    np.testing.assert_allclose(found["mean"], 10 * data.statistics()["mean"], rtol=1e-6)
+    with pytest.raises(s2o.DataError, match="has a transform, which no file can hold"):
+        drawn.save("data.npz")
+    assert len(drawn.subset([1, 2])[0][0]) == data.lengths[1] - 1
+
+
+def test_statistics_are_joined_from_parts_as_exactly_as_from_the_whole(monkeypatch):
+    from seq2onnx.data import columns
+
+    rng = np.random.default_rng(0)
+    # A mean of 10,000 deviations: a sum of squares would lose all digits of them.
+    data = s2o.SequenceDataset([rng.normal(1e4, 1, (n, 3)) for n in rng.integers(0, 30, 200)])
+    every = np.concatenate(data.sequences).astype(float)
+    for size in (1, 7, 1024):
+        monkeypatch.setattr(columns, "SEQUENCES_IN_A_BLOCK", size)
+        found = data.statistics()
+        np.testing.assert_allclose(found["mean"], every.mean(0), rtol=1e-13)
+        np.testing.assert_allclose(found["std"], every.std(0, ddof=1), rtol=1e-9)
+        np.testing.assert_array_equal(found["min"], every.min(0))
+
+
+def test_gaps_are_counted_and_left_out_of_statistics():
+    data = s2o.SequenceDataset([np.array([[1.0, np.nan], [3, 4]]), np.ones((2, 2)), np.array([[np.inf, 0.0]])])
+    found = data.survey()
+    assert (found.gaps, found.first_gap[:3], found.count.tolist()) == (2, (0, 0, (1,)), [4, 4])
+    np.testing.assert_allclose(found.mean, [1.5, 1.5])
+    np.testing.assert_allclose(found.statistics()["std"], [1.0, np.std([4, 1, 1, 0], ddof=1)])
+    assert (found.low.tolist(), found.high.tolist()) == ([1, 0], [3, 4])

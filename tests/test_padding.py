@@ -118,3 +118,41 @@ def test_generators_are_answered_in_order(model, monkeypatch):
         model.predict(iter(sequences))
     with pytest.raises(s2o.DataError, match="at least one sequence"):
         model.predict(iter([]))
+
+
+@pytest.mark.parametrize("shuffle", ["none", "sorted", "bucket", "random"])
+@pytest.mark.parametrize("sequence_length", ["longest", "shortest", 12, ("split", 5)])
+def test_the_report_counts_what_is_padded_and_cut(shuffle, sequence_length):
+    data = random_data(23)
+    report = s2o.padding_report(data, 5, shuffle, sequence_length=sequence_length)
+    assert sorted(np.concatenate(report.batches)) == list(range(23))
+    place = 0
+    for batch in report.batches:
+        lengths = data.lengths[batch]
+        steps = {"shortest": lengths.min(), 12: 12}.get(sequence_length, lengths.max())
+        for length in lengths:
+            kept = min(length, steps)
+            assert (report.kept[place], report.padded[place], report.cut[place]) == (kept, steps - kept, length - kept)
+            place += 1
+    assert place == 23
+    assert report.wasted == report.padded.sum() / (report.padded + report.kept).sum()
+    assert f"{report.cut.sum():,} cut" in str(report)
+
+
+def test_the_report_is_drawn():
+    from seq2onnx.plots import padding_bars
+
+    data = random_data(30)
+    for length, direction, parts in (
+        ("longest", "right", ["data", "padding"]),
+        (6, "left", ["data", "padding", "cut"]),
+        ("shortest", "right", ["data", "cut"]),
+    ):
+        report = s2o.padding_report(data, 6, "sorted", sequence_length=length, padding_direction=direction)
+        ax = padding_bars(report)
+        assert [text.get_text() for text in ax.get_legend().get_texts()] == parts
+        assert "in 5 batches" in ax.get_xlabel()
+        assert ax.get_ylabel() == "time step"
+        low = ax.dataLim.y0
+        assert (low < 0) == (direction == "left")
+        assert ax.dataLim.y1 >= report.kept.max()

@@ -181,3 +181,35 @@ def test_nothing_stays_of_a_file_that_could_not_be_written(tmp_path):
     with pytest.raises(OSError, match="disk full"):
         write_parquet(tmp_path / "data.parquet", pieces(), None, None, False)
     assert list(tmp_path.iterdir()) == []
+
+
+def test_items_are_taken_from_torch_and_generators(tmp_path, small_groups):
+    data = random_data(30)
+
+    class Mapped(torch.utils.data.Dataset):
+        def __len__(self):
+            return len(data)
+
+        def __getitem__(self, index):  # as many data sets of torch do, it knows of no IndexError
+            return torch.from_numpy(data.sequences[index % len(data)]), data.labels[index % len(data)]
+
+    class Stream(torch.utils.data.IterableDataset):
+        def __iter__(self):
+            return iter(zip(data.sequences, data.labels, strict=True))
+
+    for number, items in enumerate((Mapped(), Stream(), zip(data.sequences, data.labels, strict=True))):
+        assert_same(s2o.SequenceDataset.from_items(items, classes=CLASSES), data)
+        again = zip(data.sequences, data.labels, strict=True) if number == 2 else items
+        path = tmp_path / f"{number}.parquet"
+        assert_same(s2o.SequenceDataset.from_items(again, path, classes=CLASSES), data)
+        assert pq.ParquetFile(path).num_row_groups > 3
+    assert s2o.SequenceDataset.from_items(data.sequences).targets is None
+    steps = random_data(9, per_step=True)
+    pairs = list(zip(steps.sequences, steps.labels, strict=True))
+    assert_same(s2o.SequenceDataset.from_items(pairs, tmp_path / "steps.parquet", classes=CLASSES), steps)
+    with pytest.raises(s2o.DataError, match="items: expected at least one sequence"):
+        s2o.SequenceDataset.from_items(iter([]))
+    with pytest.raises(s2o.DataError, match="items: expected at least one sequence"):
+        s2o.SequenceDataset.from_items(iter([]), tmp_path / "none.parquet")
+    with pytest.raises(s2o.DataError, match="kept in a .parquet file, got '.npz'"):
+        s2o.SequenceDataset.from_items(pairs, "data.npz")

@@ -272,6 +272,44 @@ class SequenceDataset:
         (save_parquet if Path(path).suffix == ".parquet" else save_npz)(self, path)
 
     @classmethod
+    def from_items(
+        cls,
+        items: Any,
+        path: str | Path | None = None,
+        *,
+        classes: Sequence[Label] | None = None,
+        ignore: Label | float | None = None,
+        per_step: bool | None = None,
+    ) -> SequenceDataset:
+        """Data from whatever yields (sequence, target), or sequences: a torch Dataset or IterableDataset, a generator.
+
+        Args:
+            items: each is read once, in order
+            path: a .parquet file, for more than memory holds: items are written there as they come, and read from there
+            classes, ignore, per_step: as of SequenceDataset; with a path, None takes targets that are arrays for one
+                a step
+        Raises: DataError, ShapeError, naming the sequence
+        Example: >>> SequenceDataset.from_items(torch_dataset, "cache.parquet")
+        """
+        from seq2onnx.data.items import in_order, parts_of, write_items
+        from seq2onnx.data.parquet import read_parquet
+
+        if path is not None:
+            write_items(path, in_order(items), None if classes is None else list(classes), ignore, per_step)
+            return read_parquet(path)
+        pairs = [parts_of(item) for item in in_order(items)]
+        if not pairs:
+            raise DataError("items: expected at least one sequence, got none")
+        first, target = pairs[0]
+        found: Any = [x for x, _ in pairs]
+        if isinstance(first, Mapping):
+            found = {name: [np.asarray(x[name]) for x in found] for name in first}
+        else:
+            found = [np.asarray(x) for x in found]
+        targets = None if target is None else [np.asarray(t) for _, t in pairs]
+        return cls(found, targets, classes, ignore=ignore, per_step=per_step)
+
+    @classmethod
     def load(cls, path: str | Path) -> SequenceDataset:
         """Read what `save` writes.
 

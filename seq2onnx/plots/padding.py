@@ -1,0 +1,50 @@
+"""What padding does to batches."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+
+    from seq2onnx.data.padding_report import PaddingReport
+
+# Light and dark enough to tell apart in grey, and hatched besides.
+KEPT, PADDED, CUT = "#3b6fb6", "#d9d9d9", "#f0a04b"
+
+
+def padding_bars(report: PaddingReport, ax: Axes | None = None) -> Axes:
+    """A bar a sequence, in the order of the batches: steps that are data, padding, and what was cut.
+
+    Args:
+        report: from `padding_report`
+        ax: drawn into; without one into a new figure
+    Example: >>> padding_bars(padding_report(data, 27, "sorted")).figure.savefig("padding.png")
+    """
+    from matplotlib import pyplot as plt
+
+    if ax is None:
+        ax = plt.subplots(figsize=(7, 4), layout="constrained")[1]
+    right = report.policy.padding_direction == "right"
+    edges = np.arange(len(report.kept) + 1)
+    # With padding on the left, and what is cut there, sequences end together and begin where they may.
+    low = np.zeros_like(report.kept) if right else report.padded
+    parts = [
+        ("data", low, low + report.kept, KEPT, None),
+        ("padding", report.kept if right else 0 * low, report.kept + report.padded if right else low, PADDED, "////"),
+        ("cut", report.kept if right else -report.cut, report.kept + report.cut if right else 0 * low, CUT, "xxxx"),
+    ]
+    for label, begin, end, colour, hatch in parts:
+        if np.any(end > begin):
+            ax.stairs(end, edges, baseline=begin, fill=True, color=colour, label=label)
+            if hatch:
+                ax.stairs(end, edges, baseline=begin, fill=True, facecolor="none", hatch=hatch, edgecolor="white", lw=0)
+    ends = np.cumsum([len(batch) for batch in report.batches])[:-1]
+    if len(ends) <= 60:  # more would hide the bars
+        ax.vlines(ends, *ax.get_ylim(), colors="black", linewidth=0.6)
+    ax.set(xlabel=f"sequence, in {len(report.batches)} batches", ylabel="time step", xlim=(0, len(report.kept)))
+    ax.set_title(f"{report.wasted:.0%} of the steps run are padding", fontsize=10)
+    ax.legend(loc="upper center", bbox_to_anchor=(0.5, -0.14), ncols=3)
+    return ax
