@@ -167,8 +167,11 @@ def test_verify_ends_with_1_where_numbers_differ(folder, tmp_path):
         (["export", "nowhere"], "nowhere: is no finished run"),
         (["verify", "nowhere.onnx"], "nowhere.onnx: there is no such file"),
         (["predict", "{run}/model.onnx", "nowhere.npz"], "nowhere.npz"),
-        (["predict", "{run}/model.onnx", "{run}/history.csv"], "data is read from .npz and .ts files"),
-        (["predict", "{run}/model.onnx", "{data}", "--out", "x.txt"], "x.txt: results are written as .csv or .npz"),
+        (["predict", "{run}/model.onnx", "{run}/history.csv"], "data is read from .npz, .parquet and .ts files"),
+        (
+            ["predict", "{run}/model.onnx", "{data}", "--out", "x.txt"],
+            "x.txt: results are written as .csv, .npz or .parquet",
+        ),
         (["inspect", "{data}"], "onnxruntime cannot open it"),
         (["train", "{net}", "{data}", "--set", "epochs"], "--set: expected OPTION=VALUE such as epochs=20"),
         (["train", "{net}", "{data}", "--set", "epocs=2"], "options.epocs: is not a field"),
@@ -256,3 +259,19 @@ def test_data_is_inspected_and_converted(folder, tmp_path):
     assert "2 sequences, 1 to 2 steps, features 2, 2 classes" in out
     assert "NaN or infinity in 1 sequences" in run("data", "inspect", tmp_path / "data.npz")[0]
     run("data", "convert", tmp_path / "csv", tmp_path / "data.csv", code=2)
+
+
+def test_parquet_goes_in_and_out(folder, tmp_path):
+    import pyarrow.parquet as pq
+
+    run("data", "convert", folder / "data.npz", tmp_path / "data.parquet")
+    out, _ = run("data", "inspect", tmp_path / "data.parquet")
+    assert "sequences  30, " in out
+    assert "padding    of batches of 128: " in out
+    run("predict", folder / "run/model.onnx", tmp_path / "data.parquet", "--out", tmp_path / "scores.parquet")
+    found = pq.read_table(tmp_path / "scores.parquet").to_pydict()
+    model = s2o.load(folder / "run/model.onnx")
+    scores = model.predict(random_data(30).sequences)
+    assert list(found) == ["index", "label", *model.classes]
+    np.testing.assert_allclose(np.stack([found[c] for c in model.classes], 1), scores, rtol=0, atol=1e-6)
+    assert found["label"] == s2o.scores_to_labels(scores, model.classes).tolist()

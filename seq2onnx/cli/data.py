@@ -9,12 +9,14 @@ import numpy as np
 import typer
 
 from seq2onnx.cli.options import Quiet, read_data, say
-from seq2onnx.data import SequenceDataset
+from seq2onnx.data import SequenceDataset, padding_report
 from seq2onnx.errors import SpecError
 
 data = typer.Typer(no_args_is_help=True, help="Look at data files, and convert them.")
 
-Source = Annotated[Path, typer.Argument(metavar="DATA", help="An .npz or .ts file, or a folder of CSV files.")]
+Source = Annotated[
+    Path, typer.Argument(metavar="DATA", help="An .npz, .parquet or .ts file, or a folder of CSV files.")
+]
 
 
 @data.command()
@@ -26,17 +28,17 @@ def inspect(source: Source) -> None:
 @data.command()
 def convert(
     source: Source,
-    out: Annotated[Path, typer.Argument(metavar="OUT", help="The .npz file to write.")],
+    out: Annotated[Path, typer.Argument(metavar="OUT", help="The .npz or .parquet file to write.")],
     features_by_time: Annotated[
         bool, typer.Option("--features-by-time", help="CSV files have a line a feature, not a line a step.")
     ] = False,
     quiet: Quiet = False,
 ) -> None:
-    """Write a data set as .npz."""
+    """Write a data set as .npz, or as .parquet, which is read a part at a time."""
     from seq2onnx.data import read
 
-    if out.suffix != ".npz":
-        raise SpecError(f"{out}: data is written as .npz, got {out.suffix!r}")
+    if out.suffix not in (".npz", ".parquet"):
+        raise SpecError(f"{out}: data is written as .npz or .parquet, got {out.suffix!r}")
     found = read(source, features_by_time=features_by_time)
     found.save(out)
     say(f"{out}: {found}", quiet)
@@ -50,6 +52,9 @@ def describe(found: SequenceDataset) -> str:
         f"lengths    {lengths.min()} to {lengths.max()}, median {np.median(lengths):g}",
         *(f"           {line}" for line in histogram(lengths)),
     ]
+    if len(found) > 1:
+        costs = (f"{padding_report(found, 128, order).wasted:.0%} {order}" for order in ("random", "bucket", "sorted"))
+        lines.append(f"padding    of batches of 128: {', '.join(costs)}")
     for name, part in found.parts.items():
         if part.dtype.kind != "f":
             continue

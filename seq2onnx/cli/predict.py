@@ -14,15 +14,15 @@ import typer
 from numpy.typing import NDArray
 
 from seq2onnx.cli.options import ModelFile, Quiet, read_data, say
-from seq2onnx.errors import SpecError
+from seq2onnx.errors import SpecError, require
 from seq2onnx.files import write_atomically
 
 
 def predict(
     file: ModelFile,
-    data: Annotated[Path, typer.Argument(metavar="DATA", help="Sequences, .npz.")],
+    data: Annotated[Path, typer.Argument(metavar="DATA", help="Sequences: what `data inspect` reads.")],
     out: Annotated[
-        Path | None, typer.Option(metavar="FILE", help=".csv or .npz; without it to standard output.")
+        Path | None, typer.Option(metavar="FILE", help=".csv, .npz or .parquet; without it to standard output.")
     ] = None,
     batch_size: Annotated[int | None, typer.Option(help="Sequences in one run.")] = None,
     quiet: Quiet = False,
@@ -34,8 +34,8 @@ def predict(
     """
     from seq2onnx.runtime import load, scores_to_labels
 
-    if out is not None and out.suffix not in (".csv", ".npz"):
-        raise SpecError(f"{out}: results are written as .csv or .npz, got {out.suffix!r}")
+    if out is not None and out.suffix not in (".csv", ".npz", ".parquet"):
+        raise SpecError(f"{out}: results are written as .csv, .npz or .parquet, got {out.suffix!r}")
     model = load(file)
     if len(model.outputs) > 1:
         raise SpecError(
@@ -43,10 +43,13 @@ def predict(
         )
     scores = model.predict(read_data(data), batch_size=batch_size)
     labels = scores_to_labels(scores, model.classes) if model.classes else None
+    names = model.classes or _columns(model.shapes["y"])
     if out is not None and out.suffix == ".npz":
         content = _npz(scores, labels)
+    elif out is not None and out.suffix == ".parquet":
+        content = _parquet(scores, labels, names)
     else:
-        content = _csv(scores, labels, model.classes or _columns(model.shapes["y"]))
+        content = _csv(scores, labels, names)
     if out is None:
         sys.stdout.write(content.decode())
     else:
@@ -69,6 +72,28 @@ def _csv(scores: Any, labels: Any, names: list[Any]) -> bytes:
             label = [] if labels is None else [np.atleast_1d(labels[index])[step]]
             writer.writerow([index, *[step] * per_step, *label, *(f"{score:.7g}" for score in row)])
     return table.getvalue().encode()
+
+
+def _parquet(scores: Any, labels: Any, names: list[Any]) -> bytes:
+    """The columns of the CSV file; a label that is not known is null."""
+    require("pyarrow", extra="data")
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    columns: dict[str, Any] = {}
+    if isinstance(scores, list):
+        columns["index"] = np.repeat(np.arange(len(scores)), [len(rows) for rows in scores])
+        columns["step"] = np.concatenate([np.arange(len(rows)) for rows in scores])
+        scores = np.concatenate(scores)
+        labels = None if labels is None else np.concatenate(labels)
+    else:
+        columns["index"] = np.arange(len(scores))
+    if labels is not None:
+        columns["label"] = labels.tolist()
+    columns |= {str(name): column for name, column in zip(names, scores.reshape(len(scores), -1).T, strict=True)}
+    buffer = io.BytesIO()
+    pq.write_table(pa.table(columns), buffer)
+    return buffer.getvalue()
 
 
 def _npz(scores: Any, labels: Any) -> bytes:
