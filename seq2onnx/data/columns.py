@@ -11,8 +11,8 @@ from typing import Any, final
 import numpy as np
 from numpy.typing import NDArray
 
-from seq2onnx.errors import ShapeError
-from seq2onnx.sequences import Array, as_floats, as_list, chunk
+from seq2onnx.errors import DataError, ShapeError
+from seq2onnx.sequences import Array, as_floats, as_list, chunk, tokenize
 
 Indices = NDArray[np.intp]
 
@@ -40,6 +40,11 @@ class Column(abc.ABC):
     dtype: np.dtype[Any]
     has_time: bool = True
     in_memory: bool = False
+
+    @property
+    def is_words(self) -> bool:
+        """Whether the sequences are words, which a vocabulary makes numbers of; of type object, for their lengths."""
+        return self.dtype == object
 
     def __len__(self) -> int:
         return len(self.lengths)
@@ -80,7 +85,7 @@ class Column(abc.ABC):
 
 @final
 class InMemory(Column):
-    """A list of arrays; for texts a list of lists of words."""
+    """A list of arrays."""
 
     in_memory = True
 
@@ -99,7 +104,8 @@ class InMemory(Column):
     def mark(self) -> int:
         found = 0
         for array in self.arrays:
-            found = zlib.crc32(np.ascontiguousarray(array).tobytes(), zlib.crc32(repr(np.shape(array)).encode(), found))
+            content = repr(array.tolist()).encode() if self.is_words else np.ascontiguousarray(array).tobytes()
+            found = zlib.crc32(content, zlib.crc32(repr(np.shape(array)).encode(), found))
         return found
 
     def subset(self, indices: Indices) -> InMemory:
@@ -158,6 +164,8 @@ def as_column(values: Any, name: str) -> Column:
         array = np.asarray(value) if isinstance(value, np.ndarray) and value.ndim == 1 else None
         if array is not None and array.dtype.kind in "iu":
             arrays.append(array.astype(np.int64))
+        elif isinstance(value, str) or _is_words(value):
+            arrays.append(as_words(value, f"sequence {index}{of}"))
         else:
             arrays.append(as_floats(value, f"sequence {index}{of}"))
         found, first = arrays[-1], arrays[0]
@@ -175,9 +183,23 @@ def as_column(values: Any, name: str) -> Column:
     return InMemory(arrays, _has_time(arrays[0]))
 
 
+def as_words(value: Any, where: str) -> Array:
+    """The words of a text, or of a list of them, as an array of objects, since words differ in length."""
+    words = tokenize(value) if isinstance(value, str) else [str(word) for word in value]
+    if not words:
+        raise DataError(f"{where}: has no words, got {value!r}; a sequence needs one at least: leave it out")
+    return np.array(words, object)
+
+
+def _is_words(value: Any) -> bool:
+    if isinstance(value, np.ndarray):
+        return value.ndim == 1 and (value.dtype.kind == "U" or (value.dtype == object and isinstance(value[0], str)))
+    return isinstance(value, list | tuple) and bool(value) and all(isinstance(word, str) for word in value)
+
+
 def _has_time(array: Array) -> bool:
-    """Steps have features, or are tokens; a float vector is one of a whole sequence."""
-    return array.ndim > 1 or array.dtype.kind == "i"
+    """Steps have features, or are tokens or words; a float vector is one of a whole sequence."""
+    return array.ndim > 1 or array.dtype.kind in "iO"
 
 
 def _step(array: Array) -> tuple[int, ...]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import functools
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Self
@@ -10,11 +11,11 @@ from typing import Any, Self
 import numpy as np
 from numpy.typing import NDArray
 
-from seq2onnx.data.columns import SEQUENCES_IN_A_BLOCK, Block, Column, Indices, InMemory, as_column
+from seq2onnx.data.columns import SEQUENCES_IN_A_BLOCK, Block, Column, Indices, InMemory, Mapped, as_column
 from seq2onnx.data.statistics import Survey, survey
 from seq2onnx.data.targets import Label, Targets, read_targets, renumbered
 from seq2onnx.errors import DataError
-from seq2onnx.sequences import Array, as_floats, chunk
+from seq2onnx.sequences import Array, as_floats, as_tokens, chunk
 
 Transform = Callable[[Any, Any, np.random.Generator], tuple[Any, Any]]
 
@@ -24,8 +25,9 @@ class SequenceDataset:
 
     Args:
         sequences: a list of [time, features] arrays; the times differ, the features do not. Images are
-            [time, channels, height, width], tokens [time] integers. For several inputs a dict of such lists by
-            input layer; there a float vector [size] for each sequence is what a FeatureInput takes.
+            [time, channels, height, width], tokens [time] integers, texts strings or lists of words. For several
+            inputs a dict of such lists by input layer; there a float vector [size] for each sequence is what a
+            FeatureInput takes.
         targets: one for each sequence (labels, numbers, or vectors of numbers [sequences, k]), or a list of
             [time] or [time, k] arrays, one for each step that the network answers. Integers and strings are
             labels, floats are numbers.
@@ -98,7 +100,8 @@ class SequenceDataset:
     def __repr__(self) -> str:
         classes = "" if self.classes is None else f", {len(self.classes)} classes"
         shapes = ", ".join(
-            f"{name} {' × '.join(map(str, part.shape)) or 'tokens'}".strip() for name, part in self.parts.items()
+            f"{name} {' × '.join(map(str, part.shape)) or ('words' if part.is_words else 'tokens')}".strip()
+            for name, part in self.parts.items()
         )
         low, high = self.lengths.min(), self.lengths.max()
         return f"SequenceDataset({len(self)} sequences, {low} to {high} steps, features {shapes}{classes})"
@@ -143,7 +146,7 @@ class SequenceDataset:
             if set(new) != set(x):
                 raise DataError(f"transform: expected it to give {list(x)}, got {list(new)}")
             for name, array in new.items():
-                parts[name][place] = array if array.dtype.kind == "i" else as_floats(array, f"sequence {index}")
+                parts[name][place] = array if array.dtype.kind in "iO" else as_floats(array, f"sequence {index}")
             changed.append(target)
         if targets is not None:
             targets = changed if self.per_step else np.stack(changed)
@@ -179,6 +182,12 @@ class SequenceDataset:
             raise DataError(f"targets: expected labels among {list(classes)}, got {got}")
         names = [np.asarray(label).item() for label in classes]
         return self if names == self.classes else self._with(targets=renumbered(self, names), classes=names)
+
+    def with_vocabulary(self, words: Sequence[str], name: str = "") -> Self:
+        """The same data with the words of an input as their numbers: 1 … V as in `words`, V + 1 for any other."""
+        numbers = {word: number for number, word in enumerate(words, 1)}
+        encoded = Mapped(self.parts[name], functools.partial(as_tokens, where=name or "sequences", numbers=numbers))
+        return self._with(parts=self.parts | {name: encoded})
 
     def _with(self, **changes: Any) -> Self:
         made = copy.copy(self)
@@ -305,7 +314,7 @@ class SequenceDataset:
         if isinstance(first, Mapping):
             found = {name: [np.asarray(x[name]) for x in found] for name in first}
         else:
-            found = [np.asarray(x) for x in found]
+            found = [x if isinstance(x, str) else np.asarray(x) for x in found]
         targets = None if target is None else [np.asarray(t) for _, t in pairs]
         return cls(found, targets, classes, ignore=ignore, per_step=per_step)
 

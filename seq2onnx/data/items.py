@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 
 from seq2onnx.data import parquet
+from seq2onnx.data.columns import as_words
 from seq2onnx.errors import DataError
 from seq2onnx.sequences import Array, as_floats
 
@@ -53,10 +54,12 @@ def _pieces(items: Iterable[Any]) -> Iterator[tuple[dict[str, list[Array]], Any]
     for index, item in enumerate(items):
         given, target = parts_of(item)
         for name, value in (given if isinstance(given, dict) else {"": given}).items():
-            array = np.asarray(value)
+            array = as_words(value, f"sequence {index}") if isinstance(value, str) else np.asarray(value)
+            if array.dtype.kind == "U":
+                array = as_words(array, f"sequence {index}")
             if array.ndim == 1 and array.dtype.kind in "iu":
                 array = array.astype(np.int64)
-            else:
+            elif array.dtype != object:
                 array = as_floats(array, f"sequence {index}")
             parts.setdefault(name, []).append(array)
             size += array.nbytes

@@ -22,7 +22,9 @@ def save_npz(data: SequenceDataset, path: str | Path) -> None:
     """Write what `SequenceDataset.save` describes."""
     if list(data.parts) != [""]:
         raise DataError(f"{path}: an .npz holds one input, this data set has {', '.join(data.parts)}")
-    arrays: dict[str, Array] = {"values": np.concatenate(list(data.parts[""])), "lengths": data.lengths}
+    values = np.concatenate(list(data.parts[""]))
+    arrays: dict[str, Array] = {"values": values.astype(np.str_) if values.dtype == object else values}
+    arrays["lengths"] = data.lengths
     if data.targets is not None:
         targets: Any = list(data.targets) if data.classes is None else data.labels
         arrays["targets"] = np.concatenate(list(targets)) if data.per_step else np.asarray(targets)

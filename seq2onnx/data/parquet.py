@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, final
 import numpy as np
 from numpy.typing import NDArray
 
-from seq2onnx.data.columns import Block, Column, Indices
+from seq2onnx.data.columns import Block, Column, Indices, as_words
 from seq2onnx.errors import DataError, require
 from seq2onnx.files import written_beside
 from seq2onnx.sequences import Array
@@ -35,8 +35,8 @@ class ParquetColumn(Column):
     """The sequences in one list column, or in several, one a feature. Nothing is read before it is needed.
 
     A row is a sequence: a list of numbers (tokens where they are integers, else one feature), of lists or
-    fixed-size lists of numbers [time, features], or for several columns each a list [time]. A fixed-size list is a
-    vector of a whole sequence.
+    fixed-size lists of numbers [time, features], or for several columns each a list [time]; a text, or a list of
+    words. A fixed-size list is a vector of a whole sequence.
     """
 
     def __init__(
@@ -162,9 +162,9 @@ class ParquetColumn(Column):
                 )
         if len(found) > 1:
             values = np.stack([column for _, column in found], 1)
-        if values.dtype.kind == "U" and values.ndim > 1:
+        if values.dtype == object and values.ndim > 1:
             raise DataError(f"{self.path}: {', '.join(self._names)}: expected lists of numbers, got strings")
-        if values.dtype.kind not in "iU" or values.ndim > 1:
+        if values.dtype.kind not in "iO" or values.ndim > 1:
             values = values.astype(np.float32, copy=False)
             if values.ndim == 1:
                 values = values[:, None]
@@ -180,6 +180,9 @@ class ParquetColumn(Column):
         if array.null_count:
             row = start + pc.index(array.is_null(), True).as_py()
             raise DataError(f"{self.path}: row {row}: {name} is null; a sequence is a list, which may be empty")
+        if _is_text(array.type):
+            texts = [as_words(text, f"{self.path}: row {row}") for row, text in enumerate(array.to_pylist(), start)]
+            return np.array([len(words) for words in texts]), np.concatenate(texts)
         if pa.types.is_fixed_size_list(array.type):
             size = array.type.list_size
             return np.zeros(len(array), np.int64), _numbers(array.flatten(), self.path, name).reshape(-1, size)
@@ -203,6 +206,12 @@ class ParquetColumn(Column):
         return lengths, values.reshape(-1, int(size))
 
 
+def _is_text(kind: Any) -> bool:
+    import pyarrow as pa
+
+    return bool(pa.types.is_string(kind) or pa.types.is_large_string(kind))
+
+
 def _is_list(kind: Any) -> bool:
     import pyarrow as pa
 
@@ -213,8 +222,8 @@ def _numbers(array: Any, path: Path, name: str) -> Array:
     """The values of an arrow array; what is null is NaN."""
     import pyarrow as pa
 
-    if pa.types.is_string(array.type) or pa.types.is_large_string(array.type):
-        return np.array(array.to_pylist(), np.str_)
+    if _is_text(array.type):
+        return np.array(array.to_pylist(), object)
     if not (pa.types.is_floating(array.type) or pa.types.is_integer(array.type) or pa.types.is_boolean(array.type)):
         raise DataError(f"{path}: column {name}: expected lists of numbers, got {array.type}")
     values: Array = array.to_numpy(zero_copy_only=False)
@@ -231,7 +240,7 @@ def read_parquet(
     Args:
         path: what `SequenceDataset.save` wrote; or any parquet file with list columns
         sequences: the column with the sequences, or several with a list for each feature, in this order; None: all list
-            columns but the targets
+            columns but the targets, or a column of texts called text
         targets: the column with the targets; None: target, targets, label or labels, where there is one
     Raises: DataError naming the file, and the column, row group or row
     """
@@ -291,11 +300,13 @@ def _column(path: str | Path, name: str) -> Any:
 def _list_columns(path: str | Path, schema: Any, targets: str | None) -> list[str]:
     import pyarrow as pa
 
-    found = [
+    found = [name for name in ["text"] if name in schema.names and _is_text(schema.field(name).type)] or [
         field.name
         for field in schema
         if field.name != targets and (_is_list(field.type) or pa.types.is_fixed_size_list(field.type))
     ]
+    if found == ["text"]:
+        return found
     plain = all(_is_list(schema.field(n).type) and not _is_list(schema.field(n).type.value_type) for n in found)
     if not found or (len(found) > 1 and not plain):
         raise DataError(
@@ -339,7 +350,7 @@ def write_parquet(
         writer = None
         for parts, targets in pieces:
             arrays = {name or "values": _as_arrow(part) for name, part in parts.items()}
-            timed = next(part for part in parts.values() if part[0].ndim > 1 or part[0].dtype.kind == "i")
+            timed = next(part for part in parts.values() if part[0].ndim > 1 or part[0].dtype.kind in "iO")
             arrays["length"] = pa.array([len(x) for x in timed], pa.int32())
             if targets is not None:
                 arrays["target"] = _as_arrow([np.asarray(t) for t in targets], per_step)
@@ -372,7 +383,7 @@ def _as_arrow(rows: list[Array], is_list: bool | None = None) -> Any:
             return pa.array(values.tolist() if values.dtype.kind == "U" else values)
         return pa.FixedSizeListArray.from_arrays(pa.array(values.ravel()), values.shape[1])
     flat = np.concatenate(rows)
-    values = pa.array(flat.ravel().tolist() if flat.dtype.kind == "U" else flat.ravel())
+    values = pa.array(flat.ravel().tolist() if flat.dtype.kind in "UO" else flat.ravel())
     if flat.ndim > 1:
         values = pa.FixedSizeListArray.from_arrays(values, int(np.prod(flat.shape[1:])))
     return pa.ListArray.from_arrays(pa.array(np.cumsum([0, *map(len, rows)]), pa.int32()), values)

@@ -67,7 +67,7 @@ def _read_column(targets: Column, names: list[Label] | None, ignore: Label | flo
     """Targets one a step that are read as they are needed."""
     if targets.dtype.kind == "f" and names is None:
         return Mapped(targets, functools.partial(_as_numbers, ignore=ignore)), None, True
-    if targets.dtype.kind not in "iubU" or targets.shape:
+    if targets.dtype.kind not in "iubUO" or targets.shape:
         raise DataError(f"targets: expected a label or numbers for each step, got {targets.dtype} {targets.shape}")
     if names is None:
         found: set[Label] = set()

@@ -15,6 +15,7 @@ from seq2onnx.errors import DataError, NotStreamable, ShapeError, SpecError, Sta
 from seq2onnx.layers import FeatureInput, Layer, SequenceInput, Sigmoid, Softmax, normalization
 from seq2onnx.layers.module import LayerModule
 from seq2onnx.network import Network, NetworkState
+from seq2onnx.training.words import with_numbers, with_vocabularies
 
 Data = Tensor | Mapping[str, Tensor]
 T = TypeVar("T")
@@ -188,13 +189,16 @@ def build(network: Network, data: SequenceDataset | None = None) -> SequenceModu
 
     Args:
         network: what to build
-        data: the training data; input layers whose normalization lacks its statistics take them from there
+        data: the training data; input layers whose normalization lacks its statistics take them from there, and a
+            WordEmbedding that knows only how many words there are takes the most frequent ones of its texts
     Raises: DataError (data that does not fit the network, or NaN or infinity in it)
     Example: >>> torch.manual_seed(0); module = build(net, data)
     """
     if not isinstance(network, Network):
         raise SpecError(f"build: expected a Network, got {type(network).__name__}")
     if data is not None:
+        network = with_vocabularies(network, data)
+        data = with_numbers(network, data)
         check_sequences(network, data)
         network = with_statistics(network, data)
     return SequenceModule(network)

@@ -28,6 +28,7 @@ from seq2onnx.training.optimization import History
 from seq2onnx.training.options import TrainingOptions
 from seq2onnx.training.progress import Progress
 from seq2onnx.training.run_folder import Checkpoints, fingerprint, save_run, start_run
+from seq2onnx.training.words import with_numbers, with_vocabularies
 
 
 @dataclasses.dataclass(frozen=True)
@@ -84,6 +85,9 @@ def train(
         data, validation = _split(data, validation, options.seed)
     module = network if isinstance(network, SequenceModule) else None
     spec = network.network if isinstance(network, SequenceModule) else network
+    if module is None:
+        spec = with_vocabularies(spec, data)
+    data = with_numbers(spec, data)
     if module is not None and module.classes is not None and data.classes is not None:
         data = data.with_classes(module.classes)  # what a score stands for stays
     check_sequences(spec, data)
@@ -150,6 +154,7 @@ def _checked_validation(
     network: Network, validation: SequenceDataset, data: SequenceDataset, objective: Objective
 ) -> SequenceDataset:
     try:
+        validation = with_numbers(network, validation)
         if data.classes is not None:
             validation = validation.with_classes(data.classes)
         objective.check(network, validation)
