@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+import unicodedata
 from collections.abc import Sequence
 from typing import Any
 
@@ -25,15 +27,41 @@ def as_floats(value: Any, where: str) -> NDArray[np.float32]:
     except ValueError:
         raise DataError(f"{where}: expected an array of numbers, got rows of different lengths") from None
     if array.dtype.kind not in "fiub":
-        raise DataError(f"{where}: expected real numbers, got {array.dtype}; convert it to float32")
+        remedy = "text becomes numbers with a Vocabulary" if array.dtype.kind == "U" else "convert it to float32"
+        raise DataError(f"{where}: expected real numbers, got {array.dtype}; {remedy}")
     with np.errstate(over="ignore"):  # a number beyond float32 becomes infinite, and is treated as that
         return array.astype(np.float32)
+
+
+def tokenize(text: str) -> list[str]:
+    """The words and signs of a text in lower case, as a Vocabulary counts and a network of words reads them.
+
+    A word is a run of letters, digits and _, with apostrophes inside it; each other sign is one of its own, and spaces
+    fall away. Marks of accents and vowels stay with what they follow, and letters are composed with them (NFC).
+
+    Raises:  DataError unless `text` is a string
+    Example: >>> tokenize("Don't miss it!")
+             ["don't", 'miss', 'it', '!']
+    """
+    if not isinstance(text, str):
+        raise DataError(f"text: expected a string, got {type(text).__name__}")
+    text = unicodedata.normalize("NFC", text.lower().replace("\u2019", "'"))  # the typographic apostrophe
+    # \w leaves out combining marks and joiners, without which most Indic words would fall apart.
+    marks = "" if text.isascii() else "".join(sorted(filter(_is_mark, set(text))))
+    more = f"[{marks}]*" if marks else ""
+    return re.findall(rf"[\w{marks}]+(?:'[\w{marks}]+)*|[^\w\s]{more}", text)
+
+
+def _is_mark(letter: str) -> bool:
+    return unicodedata.category(letter).startswith("M") or letter in "\u200c\u200d"
 
 
 def as_tokens(value: Any, where: str, numbers: dict[str, int] | None) -> NDArray[np.int64]:
     """`value` as numbers of words, int64; words are looked up in `numbers`, unknown ones get the last + 1."""
     if isinstance(value, str):
-        raise DataError(f"{where}: expected a list of words or their numbers, got the text {value!r}; split it")
+        raise DataError(
+            f"{where}: expected a list of words or their numbers, got the text {value!r}; split it: tokenize(text)"
+        )
     try:
         array = np.asarray(value)
     except ValueError:
@@ -73,7 +101,8 @@ def as_list(values: Any, dimensions: int = 2) -> list[Any]:
             "put a single sequence into a list: [x]"
         )
     if isinstance(values, str | bytes | dict) or not hasattr(values, "__iter__"):
-        raise DataError(f"sequences: expected a list of [time, features] arrays, got {type(values).__name__}")
+        remedy = "; a text is one sequence of words: [tokenize(text)]" if isinstance(values, str) else ""
+        raise DataError(f"sequences: expected a list of [time, features] arrays, got {type(values).__name__}{remedy}")
     found = list(values)
     if not found:
         raise DataError("sequences: expected at least one sequence, got none")

@@ -3,5 +3,6 @@
 from seq2onnx.data.batches import Shuffle, batches
 from seq2onnx.data.dataset import SequenceDataset
 from seq2onnx.data.readers import read
+from seq2onnx.data.text import Vocabulary
 
-__all__ = ["SequenceDataset", "Shuffle", "batches", "read"]
+__all__ = ["SequenceDataset", "Shuffle", "Vocabulary", "batches", "read"]
