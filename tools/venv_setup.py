@@ -11,7 +11,7 @@ from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
 FOLDER = ROOT / ".venv"
-EXTRAS = "cpu,train,dev"
+EXTRAS = "cpu,train,data,dev"
 
 
 def prepare() -> Path:

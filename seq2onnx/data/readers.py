@@ -1,4 +1,4 @@
-"""Reading data sets from files and folders, by what they are: .npz, .ts, and folders of CSV files."""
+"""Reading data sets from files and folders, by what they are: .npz, .h5, .mat, .ts, and folders of CSV files."""
 
 from __future__ import annotations
 
@@ -8,27 +8,41 @@ import numpy as np
 from numpy.typing import NDArray
 
 from seq2onnx.data.dataset import SequenceDataset
+from seq2onnx.data.hdf5 import read_hdf5
+from seq2onnx.data.matlab import read_mat
 from seq2onnx.errors import DataError
 
 
-def read(path: str | Path, *, features_by_time: bool = False) -> SequenceDataset:
+def read(
+    path: str | Path, *, features_by_time: bool = False, sequences: str | None = None, targets: str | None = None
+) -> SequenceDataset:
     """The data set at a path.
 
     Args:
-        path: an .npz that `SequenceDataset.save` describes; a .ts file of the time series archives; or a folder of
-            CSV files, a sequence each, with a line a step and perhaps a header. Where they lie in folders of
+        path: an .npz that `SequenceDataset.save` describes; an .h5 or .hdf5 file of the same arrays (`write_hdf5`); a
+            .mat file with a cell array of matrices (`read_mat`); a .ts file of the time series archives; or a folder
+            of CSV files, a sequence each, with a line a step and perhaps a header. Where they lie in folders of
             their own, the name of the folder is the label.
-        features_by_time: the CSV files have a line a feature and not a line a step
+        features_by_time: matrices of a .mat file, and CSV files, have a row a feature and not a row a step
+        sequences, targets: which variables of a .mat file, where that needs to be said; targets="" takes none
     Raises: DataError naming file and line, OSError where it cannot be read
     """
     path = Path(path)
+    if path.suffix == ".mat":
+        return read_mat(path, features_by_time=features_by_time, sequences=sequences, targets=targets)
+    if sequences is not None or targets is not None:
+        raise DataError(f"{path}: sequences and targets are names of variables in a .mat file, and this is none")
     if path.is_dir():
         return _read_folder(path, features_by_time)
     if path.suffix == ".npz":
         return SequenceDataset.load(path)
+    if path.suffix in (".h5", ".hdf5"):
+        return read_hdf5(path)
     if path.suffix == ".ts":
         return read_ts(path)
-    raise DataError(f"{path}: data is read from .npz and .ts files and from folders of CSV files, got {path.suffix!r}")
+    raise DataError(
+        f"{path}: data is read from .npz, .h5, .mat and .ts files and from folders of CSV files, got {path.suffix!r}"
+    )
 
 
 def read_ts(path: str | Path) -> SequenceDataset:
