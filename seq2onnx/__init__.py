@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from seq2onnx import datasets, layers, plots, runtime, templates
-    from seq2onnx.data import SequenceDataset, padding_report
+    from seq2onnx.data import SequenceDataset, Vocabulary, padding_report
     from seq2onnx.errors import (
         DataError,
         MissingExtra,
@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from seq2onnx.network import Network
     from seq2onnx.parity import verify
     from seq2onnx.runtime import Predictor, Stream, load, scores_to_labels
+    from seq2onnx.sequences import tokenize
     from seq2onnx.training import (
         SequenceClassifier,
         SequenceModule,
@@ -41,7 +42,7 @@ __version__ = "0.1.0"
 
 _HOMES = {
     "": ("datasets", "layers", "plots", "runtime", "templates"),
-    "data": ("SequenceDataset", "padding_report"),
+    "data": ("SequenceDataset", "Vocabulary", "padding_report"),
     "errors": (
         "DataError",
         "MissingExtra",
@@ -56,6 +57,7 @@ _HOMES = {
     "network": ("Network",),
     "parity": ("verify",),
     "runtime": ("Predictor", "Stream", "load", "scores_to_labels"),
+    "sequences": ("tokenize",),
     "training": (
         "SequenceClassifier",
         "SequenceModule",
@@ -86,6 +88,7 @@ __all__ = [
     "Stream",
     "TrainingOptions",
     "TrainingResult",
+    "Vocabulary",
     "build",
     "datasets",
     "export",
@@ -97,6 +100,7 @@ __all__ = [
     "runtime",
     "scores_to_labels",
     "templates",
+    "tokenize",
     "train",
     "verify",
 ]

@@ -167,7 +167,7 @@ def test_verify_ends_with_1_where_numbers_differ(folder, tmp_path):
         (["export", "nowhere"], "nowhere: is no finished run"),
         (["verify", "nowhere.onnx"], "nowhere.onnx: there is no such file"),
         (["predict", "{run}/model.onnx", "nowhere.npz"], "nowhere.npz"),
-        (["predict", "{run}/model.onnx", "{run}/history.csv"], "data is read from .npz, .parquet and .ts files"),
+        (["predict", "{run}/model.onnx", "{run}/history.csv"], "data is read from .parquet, .npz, .h5, .mat and .ts"),
         (
             ["predict", "{run}/model.onnx", "{data}", "--out", "x.txt"],
             "x.txt: results are written as .csv, .npz or .parquet",

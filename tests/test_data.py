@@ -304,7 +304,7 @@ def test_folders_of_csv_files_are_read(tmp_path):
     (tmp_path / "empty").mkdir()
     with pytest.raises(s2o.DataError, match="holds no .csv files"):
         read(tmp_path / "empty")
-    with pytest.raises(s2o.DataError, match="data is read from .npz, .parquet and .ts files"):
+    with pytest.raises(s2o.DataError, match=r"data is read from .parquet, .npz, .h5, .mat and .ts files .* got '.xyz'"):
         read(tmp_path / "data.xyz")
 
 

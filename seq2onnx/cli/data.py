@@ -8,38 +8,43 @@ from typing import Annotated
 import numpy as np
 import typer
 
-from seq2onnx.cli.options import Quiet, read_data, say
-from seq2onnx.data import SequenceDataset, padding_report
-from seq2onnx.errors import SpecError
+from seq2onnx.cli.options import Quiet, say
+from seq2onnx.data import SequenceDataset, padding_report, read
 
 data = typer.Typer(no_args_is_help=True, help="Look at data files, and convert them.")
 
 Source = Annotated[
-    Path, typer.Argument(metavar="DATA", help="An .npz, .parquet or .ts file, or a folder of CSV files.")
+    Path, typer.Argument(metavar="DATA", help="A .parquet, .npz, .h5, .mat or .ts file, or a folder of CSV files.")
 ]
+FeaturesByTime = Annotated[
+    bool, typer.Option("--features-by-time", help="Matrices of a .mat file, or CSV files, have a row a feature.")
+]
+Sequences = Annotated[
+    str | None,
+    typer.Option(metavar="NAME", help="The variable of a .mat, or column of a .parquet, with the sequences."),
+]
+Targets = Annotated[str | None, typer.Option(metavar="NAME", help='And with their targets; "" for none.')]
 
 
 @data.command()
-def inspect(source: Source) -> None:
+def inspect(
+    source: Source, features_by_time: FeaturesByTime = False, sequences: Sequences = None, targets: Targets = None
+) -> None:
     """Show how many sequences there are, how long, of which channels, with which labels and gaps."""
-    typer.echo(describe(read_data(source)))
+    typer.echo(describe(read(source, features_by_time=features_by_time, sequences=sequences, targets=targets)))
 
 
 @data.command()
 def convert(
     source: Source,
-    out: Annotated[Path, typer.Argument(metavar="OUT", help="The .npz or .parquet file to write.")],
-    features_by_time: Annotated[
-        bool, typer.Option("--features-by-time", help="CSV files have a line a feature, not a line a step.")
-    ] = False,
+    out: Annotated[Path, typer.Argument(metavar="OUT", help="The .parquet, .npz or .h5 file to write.")],
+    features_by_time: FeaturesByTime = False,
+    sequences: Sequences = None,
+    targets: Targets = None,
     quiet: Quiet = False,
 ) -> None:
-    """Write a data set as .npz, or as .parquet, which is read a part at a time."""
-    from seq2onnx.data import read
-
-    if out.suffix not in (".npz", ".parquet"):
-        raise SpecError(f"{out}: data is written as .npz or .parquet, got {out.suffix!r}")
-    found = read(source, features_by_time=features_by_time)
+    """Write a data set as .parquet or .h5, which are read a part at a time, or as .npz."""
+    found = read(source, features_by_time=features_by_time, sequences=sequences, targets=targets)
     found.save(out)
     say(f"{out}: {found}", quiet)
 

@@ -268,17 +268,22 @@ class SequenceDataset:
         return self.survey(name).statistics()
 
     def save(self, path: str | Path) -> None:
-        """Write an .npz, for data of one input; or a .parquet file, see docs/data.md.
+        """Write a .parquet file, a row a sequence; or, for data of one input, an .npz or .h5 file of arrays.
 
-        An .npz has values [all steps, features] and lengths [sequences]; with targets also targets (a row a sequence,
+        Those have values [all steps, features] and lengths [sequences]; with targets also targets (a row a sequence,
         or a row a step and target_lengths [sequences]), with labels classes, and ignore where there is such a target.
         """
+        from seq2onnx.data.hdf5 import write_hdf5
         from seq2onnx.data.npz import save_npz
         from seq2onnx.data.parquet import save_parquet
 
         if self._transform is not None:
             raise DataError(f"{path}: the data has a transform, which no file can hold; save it without")
-        (save_parquet if Path(path).suffix == ".parquet" else save_npz)(self, path)
+        writers = {".parquet": save_parquet, ".npz": save_npz, ".h5": write_hdf5, ".hdf5": write_hdf5}
+        suffix = Path(path).suffix
+        if suffix not in writers:
+            raise DataError(f"{path}: data is written as {', '.join(writers)}, got {suffix!r}")
+        writers[suffix](self, path)
 
     @classmethod
     def from_items(
@@ -320,14 +325,13 @@ class SequenceDataset:
 
     @classmethod
     def load(cls, path: str | Path) -> SequenceDataset:
-        """Read what `save` writes.
+        """Read a file, as `seq2onnx.data.read` does: what `save` writes, and more.
 
         Raises: DataError where the file is not one, OSError where it cannot be read
         """
-        from seq2onnx.data.npz import load_npz
-        from seq2onnx.data.parquet import read_parquet
+        from seq2onnx.data.readers import read
 
-        return read_parquet(path) if Path(path).suffix == ".parquet" else load_npz(path)
+        return read(path)
 
 
 def _one_block(targets: Array) -> Block:

@@ -241,7 +241,7 @@ def read_parquet(
         path: what `SequenceDataset.save` wrote; or any parquet file with list columns
         sequences: the column with the sequences, or several with a list for each feature, in this order; None: all list
             columns but the targets, or a column of texts called text
-        targets: the column with the targets; None: target, targets, label or labels, where there is one
+        targets: the column with the targets, "" for none; None: target, targets, label or labels, where there is one
     Raises: DataError naming the file, and the column, row group or row
     """
     require("pyarrow", extra="data")
@@ -257,13 +257,15 @@ def read_parquet(
         chosen = about["targets"]
         options = {"classes": about["classes"], "ignore": about["ignore"], "per_step": about["per_step"]}
     else:
-        chosen = targets or next((n for n in ("target", "targets", "label", "labels") if n in schema.names), None)
+        chosen = targets
+        if targets is None:
+            chosen = next((name for name in ("target", "targets", "label", "labels") if name in schema.names), None)
         names = [sequences] if isinstance(sequences, str) else list(sequences or _list_columns(path, schema, chosen))
         for name in [*names, *([chosen] if chosen else [])]:
             if name not in schema.names:
                 raise DataError(f"{path}: has no column {name!r}; they are {', '.join(schema.names)}")
         parts, options = {"": ParquetColumn(path, names, None, None)}, {}
-    if chosen is None:
+    if not chosen:
         return SequenceDataset(parts)
     kind = schema.field(chosen).type
     if _is_list(kind):

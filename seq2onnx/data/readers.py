@@ -1,4 +1,4 @@
-"""Reading data sets from files and folders, by what they are: .npz, .ts, and folders of CSV files."""
+"""Reading data sets from files and folders, by what they are: .npz, .h5, .mat, .ts, and folders of CSV files."""
 
 from __future__ import annotations
 
@@ -9,6 +9,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from seq2onnx.data.dataset import SequenceDataset
+from seq2onnx.data.hdf5 import read_hdf5
+from seq2onnx.data.matlab import read_mat
 from seq2onnx.data.npz import load_npz
 from seq2onnx.data.parquet import read_parquet
 from seq2onnx.errors import DataError
@@ -24,24 +26,35 @@ def read(
     """The data set at a path.
 
     Args:
-        path: an .npz that `SequenceDataset.save` describes; a .parquet file with list columns, see `read_parquet`; a
-            .ts file of the time series archives; or a folder of CSV files, a sequence each, with a line a step and
-            perhaps a header. Where they lie in folders of their own, the name of the folder is the label.
-        sequences, targets: the columns with them in a .parquet file
-        features_by_time: the CSV files have a line a feature and not a line a step
+        path: a .parquet file with list columns (`read_parquet`), an .npz that `SequenceDataset.save` describes, an .h5
+            or .hdf5 file of the same arrays (`write_hdf5`), a .mat file with a cell array of matrices (`read_mat`), a
+            .ts file of the time series archives, or a folder of CSV files, a sequence each, with a line a step and
+            perhaps a header; where they lie in folders of their own, the name of the folder is the label
+        sequences, targets: which variables of a .mat file or columns of a .parquet file, where that needs to be said;
+            targets="" takes none
+        features_by_time: matrices of a .mat file, and CSV files, have a row a feature and not a row a step
     Raises: DataError naming file and line, OSError where it cannot be read
     """
     path = Path(path)
+    if path.suffix == ".mat":
+        if not isinstance(sequences, str | None):
+            raise DataError(f"{path}: sequences is the name of one variable in a .mat file, got {list(sequences)}")
+        return read_mat(path, features_by_time=features_by_time, sequences=sequences, targets=targets)
+    if path.suffix == ".parquet":
+        return read_parquet(path, sequences, targets)
+    if sequences is not None or targets is not None:
+        raise DataError(f"{path}: sequences and targets are names in a .mat or .parquet file, and this is none")
     if path.is_dir():
         return _read_folder(path, features_by_time)
     if path.suffix == ".npz":
         return load_npz(path)
-    if path.suffix == ".parquet":
-        return read_parquet(path, sequences, targets)
+    if path.suffix in (".h5", ".hdf5"):
+        return read_hdf5(path)
     if path.suffix == ".ts":
         return read_ts(path)
     raise DataError(
-        f"{path}: data is read from .npz, .parquet and .ts files and from folders of CSV files, got {path.suffix!r}"
+        f"{path}: data is read from .parquet, .npz, .h5, .mat and .ts files and from folders of CSV files, "
+        f"got {path.suffix!r}"
     )
 
 

@@ -122,8 +122,8 @@ class Stream:
         inputs = self._model.inputs
         given = by_layer(x, inputs, "step")
         where = {entry.layer: f"step of {entry.layer}" if len(inputs) > 1 else "step" for entry in inputs}
-        # One word is one step; a list of words is a chunk.
-        given = {name: np.asarray(value) if isinstance(value, str) else value for name, value in given.items()}
+        # One word is one step; a list of words is a chunk, and so would a text be, which is refused.
+        given = {e.layer: np.asarray(x) if _is_word(x := given[e.layer], e.words) else x for e in inputs}
         arrays = {entry.layer: entry.convert(given[entry.layer], where[entry.layer]) for entry in inputs}
         single = any(entry.has_time and arrays[entry.layer].shape == entry.shape for entry in inputs)
         for entry in inputs:
@@ -196,3 +196,7 @@ class Stream:
         self._shape, self._entry = shape, x[0, 0]
         self._answer = y[0, 0] if model.has_time(output) else y[0]
         self._small = np.full(x.size, 1e-20, np.float32)
+
+
+def _is_word(x: Any, words: dict[str, int] | None) -> bool:
+    return isinstance(x, str) and (len(x.split()) < 2 or x in (words or {}))
