@@ -8,7 +8,10 @@ from pathlib import Path
 
 
 def write_atomically(path: str | Path, content: bytes) -> None:
-    """Write beside, then rename: `path` holds all of `content`, or what it held before."""
+    """Write beside, then rename: `path` holds all of `content`, or what it held before.
+
+    Raises: OSError, with the path
+    """
     path = Path(path).resolve()  # a link stays a link
     if not path.parent.is_dir():
         raise FileNotFoundError(f"{path}: its folder {path.parent} does not exist")
@@ -21,8 +24,10 @@ def write_atomically(path: str | Path, content: bytes) -> None:
         mode = path.stat().st_mode if path.exists() else 0o666 & ~_umask()
         Path(beside).chmod(mode)
         Path(beside).replace(path)
-    except BaseException:
+    except BaseException as error:
         Path(beside).unlink(missing_ok=True)
+        if isinstance(error, OSError):
+            error.filename = str(path)  # an error on an open file, such as a full disk, does not say which
         raise
 
 
