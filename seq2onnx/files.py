@@ -10,7 +10,10 @@ from pathlib import Path
 
 
 def write_atomically(path: str | Path, content: bytes) -> None:
-    """Write beside, then rename: `path` holds all of `content`, or what it held before."""
+    """Write beside, then rename: `path` holds all of `content`, or what it held before.
+
+    Raises: OSError, with the path
+    """
     with written_beside(path) as beside:
         beside.write_bytes(content)
 
@@ -31,8 +34,10 @@ def written_beside(path: str | Path) -> Iterator[Path]:
         mode = path.stat().st_mode if path.exists() else 0o666 & ~_umask()
         beside.chmod(mode)
         beside.replace(path)
-    except BaseException:
+    except BaseException as error:
         beside.unlink(missing_ok=True)
+        if isinstance(error, OSError):
+            error.filename = str(path)  # an error on an open file, such as a full disk, does not say which
         raise
 
 

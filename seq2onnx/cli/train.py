@@ -35,14 +35,17 @@ def train(
 ) -> None:
     """Train a network and write a run folder.
 
-    The folder has network.yaml, options.yaml, weights.safetensors, history.csv, curve.png and a checkpoint.
+    The folder has network.yaml, options.yaml, weights.safetensors, history.csv, curve.png and a checkpoint, and a
+    folder for TensorBoard where that is installed.
 
     Options for --set: epochs=30, batch_size=128, learning_rate=0.001, schedule=constant (or cosine, or piecewise or
     plateau with drop_every=10 and drop_factor=0.1), warm_up=0, optimizer=adam (or adamw, rmsprop, or sgd with
     momentum=0.9), l2=0.0001, gradient_clip=null, gradient_clip_method=global_norm (or norm, value),
     learning_rate_factors={} (such as {lstm_1: 0}), class_weights=null (or balanced, or {label: 2}), shuffle=bucket (or
-    random, sorted, none), validation_every=1, patience=null, keep=last (or best), seed=0, device=auto (or cpu, cuda),
-    threads=null, progress=true.
+    random, sorted, none), validation_every=1, patience=null, keep=last (or best), seed=0,
+    batch_norm_statistics=running (or exact), precision=32 (or bf16-mixed, 16-mixed), device=auto (or cpu, cuda),
+    devices=1 and nodes=1 (processes on each machine, and machines), workers=0 with prefetch=2 (processes that load
+    batches, and how far ahead), threads=null, progress=true.
     """
     from seq2onnx import Network, TrainingOptions
     from seq2onnx import train as run
@@ -66,7 +69,7 @@ def train(
     last = result.history[-1]
     shown = [name for name in last if name.endswith(("loss", "accuracy"))]
     figures = ", ".join(f"{name.replace('_', ' ')} {last[name]:.4g}" for name in shown)
-    say(f"{out}: {len(result.history)} epochs, {figures}", quiet)
+    say(f"{out}: {len(result.history)} epochs, {figures}", quiet or result.rank > 0)
 
 
 def _validation(text: str) -> SequenceDataset | float:

@@ -27,7 +27,8 @@ class BatchNorm(Layer):
         y = (x − μ) / √(σ² + ε) ⊙ γ + β
 
     While training μ and σ² are those of the batch, over its rows, valid steps and space, never over padding;
-    running means of them (σ² with N − 1) are kept, and used everywhere else.
+    running means of them (σ² with N − 1) are kept, and used everywhere else. Processes that train together take
+    those of the rows of all.
 
     Shapes:  y as x; a channel is the first axis of a step
     State:   none
@@ -60,19 +61,20 @@ class BatchNorm(Layer):
     def forward(self, module: LayerModule, xs: Tensors, lengths: Tensor | None, states: Tensors | None) -> Outputs:
         import torch
 
-        from seq2onnx.layers.module import steps_there
-
         (x,) = xs
+        x = x.to(module["scale"].dtype)  # means of 16 bits would be too coarse
         first = 1 if lengths is None else 2
         shape = (-1, *[1] * (x.ndim - first - 1))
         mean, variance = module["mean"], module["variance"]
         if module.training:
-            # Channels first, and of all rows, steps and space what is valid.
-            valid = x if lengths is None else x[steps_there(x, lengths)]
-            values = valid.movedim(1, 0).flatten(1)
-            count = values.shape[1]
+            values = valid_values(x, lengths)
+            count: float = values.shape[1]
+            if module.synchronized:
+                count, batch = _over_processes(values)
+            else:
+                batch = (values.mean(1), values.var(1, correction=0)) if count else (mean, variance)
             if count:  # a batch may have no valid steps at all
-                mean, variance = values.mean(1), values.var(1, correction=0)
+                mean, variance = batch
                 with torch.no_grad():
                     module["mean"].lerp_(mean, self.momentum)
                     module["variance"].lerp_(variance * (count / max(count - 1, 1)), self.momentum)
@@ -100,3 +102,24 @@ class BatchNorm(Layer):
             Example(cls(momentum=0.5), (Signal((2, 3, 2)),)),
             Example(cls(), (Signal((3,), has_time=False, static=True),)),
         ]
+
+
+def valid_values(x: Tensor, lengths: Tensor | None) -> Tensor:
+    """What is valid of all rows, steps and space: [channels, n] of x [batch, time, channels, …] or without time."""
+    from seq2onnx.layers.module import steps_there
+
+    valid = x if lengths is None else x[steps_there(x, lengths)]
+    return valid.movedim(1, 0).flatten(1)
+
+
+def _over_processes(values: Tensor) -> tuple[float, Tensors]:
+    """How many values [channels, n] all of torch's processes have, and their (mean, variance)."""
+    import torch
+
+    from seq2onnx.layers.module import sum_over_processes
+
+    size = values.new_tensor([values.shape[1]])
+    sums = sum_over_processes(torch.cat([values.sum(1), size]).double())  # float32 counts to 2²⁴
+    count = float(sums[-1].detach())
+    mean = (sums[:-1] / max(count, 1)).to(values)
+    return count, (mean, sum_over_processes((values - mean[:, None]).square().sum(1)) / max(count, 1))

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any, cast
+
 import numpy as np
 import torch
 from torch import Tensor, nn
@@ -13,7 +15,12 @@ class LayerModule(nn.Module):
     """A layer as a torch module: `module[name]` is a weight, `module(xs, lengths, states)` the function.
 
     Weights are drawn from numpy, seeded by torch's generator: `torch.manual_seed` repeats them.
+
+    synchronized: torch's processes train together, each on some rows of a batch, and what a layer computes over the
+        rows must be over those of all
     """
+
+    synchronized = False
 
     def __init__(self, layer: Layer, signals: tuple[Signal, ...]) -> None:
         super().__init__()
@@ -46,3 +53,20 @@ def step_mask(x: Tensor, lengths: Tensor) -> Tensor:
     """`steps_there` in as many dimensions as x: [batch, time, 1, …] for x [batch, time, …]."""
     mask = steps_there(x, lengths)
     return mask.reshape(*mask.shape, *[1] * (x.ndim - 2))
+
+
+def sum_over_processes(x: Tensor) -> Tensor:
+    """The sum of the x of all of torch's processes; gradients are added up likewise."""
+    return cast(Tensor, _Sum.apply(x))  # type: ignore[no-untyped-call]
+
+
+class _Sum(torch.autograd.Function):
+    @staticmethod
+    def forward(context: Any, x: Tensor) -> Tensor:
+        total = x.clone(memory_format=torch.contiguous_format)
+        torch.distributed.all_reduce(total)
+        return total
+
+    @staticmethod
+    def backward(context: Any, gradient: Tensor) -> Tensor:
+        return sum_over_processes(gradient)

@@ -25,6 +25,12 @@ class Batch:
     lengths: Tensor
     target: Tensor
 
+    def to(self, device: torch.device | str) -> Batch:
+        """The same on a device."""
+        x = self.x
+        moved = {name: part.to(device) for name, part in x.items()} if isinstance(x, dict) else x.to(device)
+        return Batch(moved, self.lengths.to(device), self.target.to(device))
+
 
 class BatchOrder(Sampler[list[int]]):
     """The indices of each batch, anew for each epoch."""

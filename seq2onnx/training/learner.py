@@ -11,16 +11,18 @@ from typing import Any, cast
 import numpy as np
 import pytorch_lightning as lightning
 import torch
+from pytorch_lightning.core.optimizer import LightningOptimizer
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
 from seq2onnx.data import SequenceDataset, Shuffle
 from seq2onnx.layers.module import steps_there
-from seq2onnx.training.batching import Batch, BatchOrder, collate
+from seq2onnx.training.batching import Batch, BatchOrder
 from seq2onnx.training.losses import Objective
 from seq2onnx.training.module import SequenceModule
 from seq2onnx.training.optimization import History, clip_gradients, make_optimizer, rate_at
 from seq2onnx.training.options import TrainingOptions
+from seq2onnx.training.processes import Processes
 from seq2onnx.training.progress import Progress
 from seq2onnx.training.run_folder import Checkpoints
 
@@ -29,9 +31,17 @@ class Learner(lightning.LightningModule):
     """Trains a module; after each epoch `history` has a row more, and `last` the weights.
 
     `best` are those with the lowest validation loss so far, empty without validation data.
+
+    Every process has one, draws the same batches, takes its share of their rows, and comes to the same rows of history.
     """
 
     progress: Progress
+    listened_to = False
+    """Whether there are callbacks or loggers that want each epoch's row."""
+    interrupted = False
+    """Ctrl-C ended training within an epoch."""
+    broken = False
+    """Loss or weights were no numbers after an epoch, which is not kept."""
 
     def __init__(
         self,
@@ -41,19 +51,23 @@ class Learner(lightning.LightningModule):
         data: SequenceDataset,
         validation: SequenceDataset | None,
         checkpoints: Checkpoints | None,
+        processes: Processes,
     ) -> None:
         super().__init__()
+        self.automatic_optimization = False  # lightning's own way costs more calls a batch than a small network
         self.module = module
         self.objective = objective
         self.options = options
         self.data = data
         self.validation = validation
         self.checkpoints = checkpoints
+        self.processes = processes
         self.history: History = []
         self.last: dict[str, Tensor] = {}
         self.best: dict[str, Tensor] = {}
         self.rng = np.random.default_rng(options.seed)
         self.optimizer = make_optimizer(module, options)
+        self._asked_to_stop = False
         self._sums: dict[str, Tensor | float] = {}
         self._seen: list[tuple[Tensor, Tensor]] = []
         if checkpoints and checkpoints.resume:
@@ -62,30 +76,53 @@ class Learner(lightning.LightningModule):
     def configure_optimizers(self) -> torch.optim.Optimizer:
         return self.optimizer
 
-    def configure_gradient_clipping(self, *arguments: Any, **more: Any) -> None:
+    def on_before_optimizer_step(self, optimizer: torch.optim.Optimizer) -> None:
         trained = [parameter for group in self.optimizer.param_groups for parameter in group["params"]]
         clip_gradients(trained, self.options)
 
     def train_dataloader(self) -> DataLoader[int]:
-        return self._loader(self.data, self.options.shuffle)
+        return self.loader(self.data, self.options.shuffle, self.processes)
 
     def val_dataloader(self) -> DataLoader[int] | list[Any]:
-        return [] if self.validation is None else self._loader(self.validation, "sorted")
+        return [] if self.validation is None else self.loader(self.validation, "sorted", self.processes)
 
-    def _loader(self, data: SequenceDataset, shuffle: Shuffle) -> DataLoader[int]:
-        order = BatchOrder(data, self.options.batch_size, shuffle, self.rng)
-        indices = cast(Dataset[int], range(len(data)))
-        # A generator of its own: loading draws from torch's otherwise, and dropout would depend on it.
+    def loader(self, data: SequenceDataset, shuffle: Shuffle, processes: Processes) -> DataLoader[int]:
+        """The batches of a data set, this process's share of the rows of each; their order is drawn here."""
+        order, workers = BatchOrder(data, self.options.batch_size, shuffle, self.rng), self.options.workers
         return DataLoader(
-            indices, batch_sampler=order, collate_fn=functools.partial(collate, data), generator=torch.Generator()
+            cast(Dataset[int], range(len(data))),
+            batch_sampler=order,
+            collate_fn=functools.partial(processes.share, data),
+            num_workers=workers,
+            prefetch_factor=self.options.prefetch if workers else None,
+            persistent_workers=workers > 0,
+            # A generator of its own: loading draws from torch's otherwise, and dropout would depend on it.
+            generator=torch.Generator(),
         )
 
     def transfer_batch_to_device(self, batch: Batch, device: torch.device, index: int) -> Batch:
-        x = batch.x
-        moved = {k: v.to(device) for k, v in x.items()} if isinstance(x, dict) else x.to(device)
-        return Batch(moved, batch.lengths.to(device), batch.target.to(device))
+        return batch.to(device)
+
+    def on_fit_start(self) -> None:
+        self.module_at_start = self._weights()
+        if self.options.threads:
+            torch.set_num_threads(self.options.threads)  # lightning shares the cores out among processes
+        for _, layer in self.module.layers.items():
+            layer.synchronized = self.processes.count > 1
+        if self.checkpoints:
+            self.checkpoints.start(self.module, self.options, self.objective.name)
+
+    def ask_to_stop(self, *_: object) -> None:
+        """Ctrl-C where there are several processes: all stop after the same batch. The second time at once."""
+        if self._asked_to_stop:
+            raise KeyboardInterrupt
+        self._asked_to_stop = True
 
     def on_train_epoch_start(self) -> None:
+        if self.processes.rank:
+            # Dropout must differ from the first process's, and be the same again when a run is resumed.
+            seed = np.random.SeedSequence((self.options.seed, len(self.history), self.processes.rank))
+            torch.manual_seed(int(seed.generate_state(1)[0]))
         self._sums, self._seen = {}, []
         self._began = time.perf_counter()
         self._rate = rate_at(self.options, len(self.history), self.history)
@@ -95,21 +132,34 @@ class Learner(lightning.LightningModule):
             if not factor:
                 self.module.layers[name].eval()  # nor do running means of a frozen layer change
 
-    def training_step(self, batch: Batch, index: int) -> Tensor:
-        return self._measure(batch, "")
+    def training_step(self, batch: Batch, index: int) -> Tensor | None:
+        losses = self._measure(batch, "")
+        count, stop = self.processes.sums([len(losses), self._asked_to_stop])
+        if stop:
+            self.interrupted = self.trainer.should_stop = True
+            return None
+        # Of all processes' rows the sum by the count; gradients are averaged over the processes.
+        loss = losses.sum() * (self.processes.count / max(count, 1))
+        self.optimizer.zero_grad()
+        self.manual_backward(loss)
+        cast(LightningOptimizer, self.optimizers()).step()
+        return loss
 
     def validation_step(self, batch: Batch, index: int) -> None:
         epoch = len(self.history) + 1
-        if epoch % self.options.validation_every == 0 or epoch == self.options.epochs:
+        if (epoch % self.options.validation_every == 0 or epoch == self.options.epochs) and not self.interrupted:
             self._measure(batch, "validation_")
 
     def _measure(self, batch: Batch, prefix: str) -> Tensor:
-        """The loss of a batch, its sum over what is valid by their count; sums for the epoch's row on the way."""
-        y, y_lengths, _ = self.module(batch.x, batch.lengths, logits=self.objective.wants_logits, return_state=False)
+        """The losses of what is valid in a batch; sums for the epoch's row on the way."""
+        y, y_lengths, _ = self.module(
+            batch.x, batch.lengths, logits=self.objective.wants_logits, return_state=False, check=False
+        )
         if y_lengths is not None:
             # The valid steps of all rows, one after another, as the targets are.
             y = y[steps_there(y, y_lengths)]
-        y, target = self.objective.valid(y, batch.target)
+        # The loss in float32, where the network computes in 16 bits.
+        y, target = self.objective.valid(y.float(), batch.target)
         losses = self.objective(y, target)
         self._add(f"{prefix}loss", losses.detach().sum())
         self._add(f"{prefix}count", float(len(losses)))
@@ -117,20 +167,37 @@ class Learner(lightning.LightningModule):
             self._add(f"{prefix}accuracy", self.objective.right(y.detach(), target))
         if prefix:
             self._seen.append((y.detach().cpu(), target.cpu()))
-        return losses.sum() / max(len(losses), 1)
+        return losses
 
     def _add(self, name: str, value: Tensor | float) -> None:
         self._sums[name] = self._sums.get(name, 0.0) + value
 
-    def on_train_epoch_end(self) -> None:
-        row = {"epoch": float(len(self.history) + 1)}
-        for name, value in self._sums.items():
+    def _figures(self, processes: Processes) -> dict[str, float]:
+        """Means of what `_measure` added up, and metrics."""
+        sums = dict(zip(self._sums, processes.sums(list(self._sums.values())), strict=True))
+        row: dict[str, float] = {}
+        for name, value in sums.items():
             prefix = "validation_" if name.startswith("validation_") else ""
             if not name.endswith("count"):
-                row[name] = float(value) / max(float(self._sums[f"{prefix}count"]), 1.0)
+                row[name] = value / max(sums[f"{prefix}count"], 1.0)
         if self._seen:
-            y, target = (torch.cat(parts) for parts in zip(*self._seen, strict=True))
+            y, target = (processes.gather(torch.cat(parts)) for parts in zip(*self._seen, strict=True))
             row |= {f"validation_{name}": value for name, value in self.objective.metrics(y, target).items()}
+        return row
+
+    @torch.no_grad()
+    def validation_figures(self, validation: SequenceDataset, device: torch.device | str) -> dict[str, float]:
+        """What an epoch's row says of validation data, of the module as it is now."""
+        self._sums, self._seen = {}, []
+        self.module.eval().to(device)
+        for batch in self.loader(validation, "sorted", Processes()):
+            self._measure(cast(Batch, batch).to(device), "validation_")
+        return self._figures(Processes())
+
+    def on_train_epoch_end(self) -> None:
+        if self.interrupted:
+            return
+        row = {"epoch": float(len(self.history) + 1)} | self._figures(self.processes)
         row["learning_rate"] = self._rate
         row["seconds"] = time.perf_counter() - self._began
         weights = self._weights()
@@ -142,29 +209,33 @@ class Learner(lightning.LightningModule):
         if "validation_loss" in row and looks_since_best(self.history) == 0:
             self.best = self.last
         self.progress.update(row)
-        stops = out_of_patience(self.options, self.history)
-        if stops:
+        if self.listened_to:
+            self.log_dict(row | {"step": row["epoch"]})  # lightning takes "step" for where on the axis to log
+        if out_of_patience(self.options, self.history):
             self.trainer.should_stop = True
         if self.checkpoints:
-            self.checkpoints.write(self, force=stops or len(self.history) == self.options.epochs)
+            self.checkpoints.write(self)
+
+    def on_train_end(self) -> None:
+        if self.checkpoints and not (self.interrupted or self.broken):
+            self.checkpoints.write(self, last=True)
 
     def _weights(self) -> dict[str, Tensor]:
         return {name: tensor.detach().cpu().clone() for name, tensor in self.module.state_dict().items()}
 
     def _give_up(self, row: dict[str, float]) -> None:
         """Loss or weights are no longer numbers."""
-        self.trainer.should_stop = True
+        self.broken = self.trainer.should_stop = True
         if not self.last:
             self.last = self.module_at_start
+        if self.processes.rank:
+            return
         warnings.warn(
             f"epoch {int(row['epoch'])}: loss {row['loss']}, and weights that are no numbers; "
             "training stopped, with the weights of the epoch before; try a lower learning_rate, or gradient_clip=1",
             RuntimeWarning,
             stacklevel=2,
         )
-
-    def on_fit_start(self) -> None:
-        self.module_at_start = self._weights()
 
 
 def looks_since_best(history: History) -> int:

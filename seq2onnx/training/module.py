@@ -71,15 +71,17 @@ class SequenceModule(nn.Module):
         *,
         logits: bool = False,
         return_state: bool = True,
+        check: bool = True,
     ) -> tuple[Data, Tensor | dict[str, Tensor | None] | None, tuple[Tensor, ...]]:
         """The results; see the class.
 
         logits: give what goes into a final Softmax or Sigmoid in its place, as losses want it
         return_state: False saves the packed run that the cell states of ragged rows cost, where nobody
             wants them: new_state is then ()
+        check: False where x and lengths are known to fit; then they may have no rows too
         """
-        entering = self._check_x(x)
-        lengths = self._check_lengths(lengths, entering)
+        entering = self._check_x(x) if check else self._by_name(x)
+        lengths = self._check_lengths(lengths, entering) if check else lengths
         carried = self._carried(state, len(next(iter(entering.values()))), return_state)
 
         values: dict[str, Tensor] = {}
@@ -122,9 +124,12 @@ class SequenceModule(nn.Module):
         outputs = self.network.outputs
         return values[outputs[0]] if len(outputs) == 1 else {name: values[name] for name in outputs}
 
+    def _by_name(self, x: Data) -> dict[str, Tensor]:
+        return dict(x) if isinstance(x, Mapping) else {self.network.inputs[0].label: x}
+
     def _check_x(self, x: Data) -> dict[str, Tensor]:
         names = [layer.label for layer in self.network.inputs]
-        entering = dict(x) if isinstance(x, Mapping) else {names[0]: x}
+        entering = self._by_name(x)
         if set(entering) != set(names):
             raise ShapeError(f"x: the network has the inputs {names}, got {list(entering)}")
         sizes: dict[str, list[int]] = {}

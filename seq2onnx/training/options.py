@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Annotated, Any, Literal
 
-from pydantic import ConfigDict, Field, ValidationError
+from pydantic import BeforeValidator, ConfigDict, Field, ValidationError
 from pydantic.dataclasses import dataclass
 
 from seq2onnx.data import Shuffle
@@ -36,7 +36,13 @@ class _Options:
     patience: PositiveInt | None = None
     keep: Literal["last", "best"] = "last"
     seed: Annotated[int, Field(ge=0, lt=2**63)] = 0
+    batch_norm_statistics: Literal["running", "exact"] = "running"
+    precision: Annotated[Literal["32", "bf16-mixed", "16-mixed"], BeforeValidator(str)] = "32"
     device: Literal["auto", "cpu", "cuda"] = "auto"
+    devices: PositiveInt = 1
+    nodes: PositiveInt = 1
+    workers: Annotated[int, Field(ge=0)] = 0
+    prefetch: PositiveInt = 2
     threads: PositiveInt | None = None
     progress: bool = True
 
@@ -64,7 +70,17 @@ class TrainingOptions(_Options):
         patience: stop after so many looks at which the validation loss did not fall; None: never
         keep: the weights of the "last" epoch, or of that with the "best" validation loss
         seed: of weights, order and dropout; a seeded run repeats exactly on one machine
+        batch_norm_statistics: what BatchNorm layers end with: "running" means of the batches, or the "exact" mean
+            and variance of the training data, from a last pass over it for each of them
+        precision: "32"; or "bf16-mixed", "16-mixed" (CUDA alone): faster where the device has it. Weights, and what
+            is exported, are float32 all the same
         device: "cpu", "cuda", or "auto": cuda where there is one
+        devices, nodes: processes on each machine, one a device, and machines. They train on the same batches as one
+            process would, each on its share of the rows. On one machine they are started by themselves, which runs
+            the script again in each (keep what it does under `if __name__ == "__main__":`); torchrun and SLURM
+            are recognized. Every process gets the result, the first writes and shows it
+        workers: processes that load batches, each `prefetch` batches ahead; 0: loaded as they are needed. The result
+            is the same for any number
         threads: of torch on the CPU; None: as it is set. Small networks are fastest with 1, and on a machine
             that is busy with other work more can be many times slower
         progress: a progress bar on a terminal, a line now and then elsewhere; False for silence

@@ -8,6 +8,7 @@ import io
 import json
 import math
 import time
+import warnings
 import zlib
 from collections.abc import Callable
 from pathlib import Path
@@ -35,17 +36,12 @@ if TYPE_CHECKING:
 
 Judged = tuple[list[int], list[int]]
 
-SECONDS_BETWEEN_CHECKPOINTS = 5.0
-# What may differ between a run and its resumption without another result.
-FREE_TO_CHANGE = ("epochs", "progress", "device", "threads")
-
-
-def start_run(folder: str | Path, module: SequenceModule, options: TrainingOptions, loss: str) -> None:
-    """Write what is known before the first epoch: network.yaml and options.yaml."""
-    folder = Path(folder)
-    module.network.save(folder / "network.yaml")
-    settings = {"loss": loss, "classes": module.classes, "options": dataclasses.asdict(options)}
-    write_atomically(folder / "options.yaml", yaml.safe_dump(settings, sort_keys=False).encode())
+# Not more often than this, and not more of the time than that.
+SECONDS_BETWEEN_CHECKPOINTS, SHARE_OF_CHECKPOINTS = 5.0, 0.05
+SECONDS_BETWEEN_PICTURES, SHARE_OF_PICTURES = 10.0, 0.02
+# What may differ between a run and its resumption without another result, but for rounding.
+FREE_TO_CHANGE = {"epochs", "progress", "device", "devices", "nodes", "workers", "prefetch", "threads"}
+FREE_TO_CHANGE |= {"batch_norm_statistics"}  # of what comes after the last epoch
 
 
 def save_run(
@@ -57,20 +53,27 @@ def save_run(
     """
     folder = Path(folder)
     write_atomically(folder / "weights.safetensors", safetensors.torch.save(module.state_dict()))
+    write_atomically(folder / "metrics.json", (json.dumps(kept, indent=2) + "\n").encode())
+    save_history(folder, history)
+    if judged and module.classes:
+        from seq2onnx.plots import confusion_chart
+
+        classes, size = module.classes, max(4.0, 1.5 + 0.45 * len(module.classes))
+        truth, predicted = ([classes[number] for number in numbers] for numbers in judged)
+        _draw(folder / "confusion.png", (size, size), lambda ax: confusion_chart(truth, predicted, classes, ax))
+
+
+def save_history(folder: Path, history: History) -> None:
+    """Write history.csv and its picture, curve.png."""
+    from seq2onnx.plots import training_curve
+
     table = io.StringIO(newline="")
     columns = list(dict.fromkeys(name for row in history for name in row))
     writer = csv.DictWriter(table, columns, lineterminator="\n")
     writer.writeheader()
     writer.writerows(history)
     write_atomically(folder / "history.csv", table.getvalue().encode())
-    write_atomically(folder / "metrics.json", (json.dumps(kept, indent=2) + "\n").encode())
-    from seq2onnx.plots import confusion_chart, training_curve
-
     _draw(folder / "curve.png", (7, 4), lambda ax: training_curve(history, ax))
-    if judged and module.classes:
-        classes, size = module.classes, max(4.0, 1.5 + 0.45 * len(module.classes))
-        truth, predicted = ([classes[number] for number in numbers] for numbers in judged)
-        _draw(folder / "confusion.png", (size, size), lambda ax: confusion_chart(truth, predicted, classes, ax))
 
 
 def _draw(path: Path, size: tuple[float, float], draw: Callable[[Axes], object]) -> None:
@@ -124,27 +127,80 @@ class Checkpoints:
 
     Weights, those with the lowest validation loss, the optimizer's state and torch's generator as tensors;
     history, the order's generator, options, network and marks of the data as JSON. Nothing is pickled.
+
+    Of several processes each has one and reads, the first alone writes.
     """
 
-    def __init__(self, folder: str | Path, options: TrainingOptions, same: dict[str, Any], resume: bool) -> None:
+    def __init__(
+        self, folder: str | Path, options: TrainingOptions, same: dict[str, Any], resume: bool, writes: bool
+    ) -> None:
         """same: what else must be as it was for a run to go on, by name."""
         self.resume = resume
-        self._path = Path(folder) / "checkpoint.safetensors"
+        self._writes = writes
+        self._folder = Path(folder)
+        self._path = self._folder / "checkpoint.safetensors"
         self._options = {k: v for k, v in dataclasses.asdict(options).items() if k not in FREE_TO_CHANGE}
         self._same = json.loads(json.dumps(same))
-        self._written = -math.inf  # the first epoch is always written
-        Path(folder).mkdir(parents=True, exist_ok=True)  # a place that cannot be written is known at the start
-        for stale in Path(folder).glob(f".{self._path.name}.*"):
-            stale.unlink()  # what a killed run was just writing beside
+        self._next_checkpoint = -math.inf  # the first epoch is always written
+        self._next_picture = time.monotonic() + SECONDS_BETWEEN_PICTURES
+        self._epochs_written = 0
+        self._has_warned = False
+        if writes:
+            self._folder.mkdir(parents=True, exist_ok=True)  # a place that cannot be written is known at the start
+            for name in (self._path.name, "history.csv", "curve.png"):
+                for stale in self._folder.glob(f".{name}.*"):
+                    stale.unlink()  # what a killed run was just writing beside
         if resume and not self._path.is_file():
             raise ModelFileError(f"{folder}: has no checkpoint.safetensors to go on from; train without resume")
-        if not resume:
+        if writes and not resume:
             self._path.unlink(missing_ok=True)
+            for events in self._folder.glob("tensorboard/events.out.tfevents.*"):
+                events.unlink()
 
-    def write(self, learner: Learner, force: bool) -> None:
-        """Write, unless that was just done: small networks learn an epoch faster than a file is written."""
-        if not force and time.monotonic() - self._written < SECONDS_BETWEEN_CHECKPOINTS:
+    def start(self, module: SequenceModule, options: TrainingOptions, loss: str) -> None:
+        """Write what is known before the first epoch: network.yaml and options.yaml."""
+        if not self._writes:
             return
+        module.network.save(self._folder / "network.yaml")
+        settings = {"loss": loss, "classes": module.classes, "options": dataclasses.asdict(options)}
+        write_atomically(self._folder / "options.yaml", yaml.safe_dump(settings, sort_keys=False).encode())
+
+    def write(self, learner: Learner, last: bool = False) -> None:
+        """Write checkpoint, history.csv and curve.png where it is time to; the checkpoint after the last epoch too.
+
+        Small networks learn an epoch faster than a file is written. What cannot be written is warned of once, and
+        tried again when it is due.
+        """
+        if not self._writes:
+            return
+        now, epochs = time.monotonic(), len(learner.history)
+        try:
+            if epochs != self._epochs_written and (last or now >= self._next_checkpoint):
+                self._next_checkpoint = now + SECONDS_BETWEEN_CHECKPOINTS
+                self._write(learner)
+                self._epochs_written = epochs
+                cost = time.monotonic() - now
+                self._next_checkpoint = now + max(SECONDS_BETWEEN_CHECKPOINTS, cost / SHARE_OF_CHECKPOINTS)
+            if now >= self._next_picture and not last:
+                import matplotlib.figure  # noqa: F401  # what loading it costs would be paid at the end too
+
+                now = time.monotonic()
+                self._next_picture = now + SECONDS_BETWEEN_PICTURES
+                save_history(self._folder, learner.history)
+                cost = time.monotonic() - now
+                self._next_picture = now + max(SECONDS_BETWEEN_PICTURES, cost / SHARE_OF_PICTURES)
+        except OSError as error:
+            if not self._has_warned or last:
+                warnings.warn(
+                    f"{error.filename or self._folder}: {(error.strerror or str(error)).lower()}; make room there. "
+                    f"Training goes on; the checkpoint of epoch {self._epochs_written} stays, and the next is tried "
+                    "in its time",
+                    RuntimeWarning,
+                    stacklevel=2,
+                )
+            self._has_warned = True
+
+    def _write(self, learner: Learner) -> None:
         tensors = {f"last.{name}": tensor for name, tensor in learner.last.items()}
         if learner.best is not learner.last:
             tensors |= {f"best.{name}": tensor for name, tensor in learner.best.items()}
@@ -161,7 +217,6 @@ class Checkpoints:
             "best_is_last": learner.best is learner.last,
         }
         write_atomically(self._path, safetensors.torch.save(tensors, {"run": json.dumps(about)}))
-        self._written = time.monotonic()
 
     def read_into(self, learner: Learner) -> None:
         """Set a learner to where the run stood."""
@@ -186,6 +241,7 @@ class Checkpoints:
             return {n.removeprefix(prefix): t for n, t in tensors.items() if n.startswith(prefix)}
 
         learner.history = about["history"]
+        self._epochs_written = len(learner.history)
         learner.last = part("last.")
         learner.best = learner.last if about["best_is_last"] else part("best.")
         learner.module.load_state_dict(learner.last)

@@ -3,40 +3,42 @@
 from __future__ import annotations
 
 import dataclasses
-import logging
-import signal
-import threading
-import warnings
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
 import numpy as np
 import pytorch_lightning as lightning
 import torch
+from pytorch_lightning.loggers import Logger
 
 from seq2onnx.data import SequenceDataset
-from seq2onnx.errors import DataError, MissingExtra, ShapeError, SpecError
+from seq2onnx.errors import DataError, ShapeError, SpecError
+from seq2onnx.layers import BatchNorm
 from seq2onnx.layers.module import steps_there
 from seq2onnx.network import Network
 from seq2onnx.sequences import chunk
+from seq2onnx.training.batch_statistics import set_exact_statistics
 from seq2onnx.training.batching import collate
-from seq2onnx.training.learner import Learner, looks_since_best, out_of_patience
+from seq2onnx.training.fitting import fit, make_trainer, quiet
+from seq2onnx.training.learner import Learner, looks_since_best
 from seq2onnx.training.losses import Loss, Objective, make_objective, with_rescale
 from seq2onnx.training.module import SequenceModule, build, check_sequences, with_statistics
 from seq2onnx.training.optimization import History
 from seq2onnx.training.options import TrainingOptions
+from seq2onnx.training.processes import Processes
 from seq2onnx.training.progress import Progress
-from seq2onnx.training.run_folder import Checkpoints, fingerprint, save_run, start_run
+from seq2onnx.training.run_folder import Checkpoints, fingerprint, save_run
 from seq2onnx.training.words import with_numbers, with_vocabularies
 
 
 @dataclasses.dataclass(frozen=True)
 class TrainingResult:
-    """What training gives: the module, and a row for each epoch (epoch, loss, …)."""
+    """What training gives: the module, a row for each epoch (epoch, loss, …), and which of several processes this is."""
 
     module: SequenceModule
     history: History
+    rank: int = 0
 
     def __repr__(self) -> str:
         last = {name: round(value, 4) for name, value in (self.history[-1] if self.history else {}).items()}
@@ -53,6 +55,8 @@ def train(
     run_dir: str | Path | None = None,
     *,
     resume: bool = False,
+    callbacks: Iterable[lightning.Callback] = (),
+    logger: Logger | Iterable[Logger] | bool | None = None,
 ) -> TrainingResult:
     """Train a network, or go on with a module, on `data`.
 
@@ -70,13 +74,19 @@ def train(
         options: see TrainingOptions
         run_dir: a folder for network.yaml, options.yaml, weights.safetensors, history.csv, metrics.json,
             curve.png, with validation labels confusion.png, and checkpoint.safetensors; files of another run
-            there are replaced
+            there are replaced. Checkpoint, history and curve are written now and then as training goes; a
+            checkpoint that cannot be written, on a full disk say, is warned of and tried again
         resume: go on with the run in run_dir, from its last checkpoint, to the same weights as without a stop
+        callbacks: of lightning, such as EarlyStopping("validation_loss"); each epoch's row of `history` is logged,
+            and its columns are the names to monitor
+        logger: of lightning, one or several, which get the same rows; None: TensorBoard in run_dir, where there is
+            one and tensorboard is installed; False: none
     Returns: a TrainingResult: `module` in evaluation mode; `history`, for each epoch epoch, loss,
         learning_rate, seconds, with labels accuracy, and with validation data validation_loss and
         validation_accuracy, validation_f1 (macro), or validation_rmse, validation_mae, validation_r2.
         On Ctrl-C, and where the loss is no longer a number, what was learned up to the epoch before.
-    Raises: DataError, ShapeError, SpecError, saying what does not go together; ModelFileError (nothing to resume)
+    Raises: DataError, ShapeError, SpecError, saying what does not go together; ModelFileError (nothing to resume);
+        OSError where run_dir cannot be written at the end: its `result` is what would have been returned
     Example: >>> result = train(net, data, options=TrainingOptions(epochs=60))
     """
     options = options or TrainingOptions()
@@ -103,31 +113,52 @@ def train(
     else:
         module.take_statistics(data)
         spec = module.network
+    with quiet():
+        trainer = make_trainer(spec, data, options, run_dir, callbacks, logger)
+    processes = Processes(trainer.global_rank, trainer.world_size, trainer.strategy.root_device)
+    is_first = processes.rank == 0
     checkpoints = None
     if run_dir is not None:
         same = {"network": spec.to_dict(), "loss": objective.name, "normalize_targets": normalize_targets}
         same |= {"data": fingerprint(data), "validation": fingerprint(validation)}
-        checkpoints = Checkpoints(run_dir, options, same, resume)
+        checkpoints = Checkpoints(run_dir, options, same, resume, is_first)
 
     # What the caller draws from torch's generator stays as it would have been.
-    with torch.random.fork_rng(), _threads(options.threads), _quiet():
+    with torch.random.fork_rng(), _threads(options.threads), quiet():
         torch.manual_seed(options.seed)
         module = module or build(spec)
         module.classes = data.classes
-        learner = Learner(module, objective, options, data, validation, checkpoints)
-        if run_dir is not None:
-            start_run(run_dir, module, options, objective.name)
-        with Progress(options.epochs, options.progress) as progress:
+        learner = Learner(module, objective, options, data, validation, checkpoints, processes)
+        with Progress(options.epochs, options.progress and is_first) as progress:
             learner.progress = progress
-            _fit(learner, options)
-    keeps_best = options.keep == "best" and bool(learner.best)
-    module.load_state_dict(learner.best if keeps_best else learner.last)
+            fit(trainer, learner, options)
+        keeps_best = options.keep == "best" and bool(learner.best)
+        module.load_state_dict(learner.best if keeps_best else learner.last)
+        measured = _finish(learner, options) if learner.history else {}
     module.eval().cpu()
-    if run_dir is not None and learner.history:
+    result = TrainingResult(module, learner.history, processes.rank)
+    if run_dir is not None and learner.history and is_first:
         looked = [row for row in learner.history if "validation_loss" in row]
         kept = looked[-1 - looks_since_best(learner.history)] if keeps_best else learner.history[-1]
-        save_run(run_dir, module, learner.history, kept, judge(module, objective, validation))
-    return TrainingResult(module, learner.history)
+        try:
+            save_run(run_dir, module, learner.history, kept | measured, judge(module, objective, validation))
+        except OSError as error:
+            reason = f"{error.strerror}, so the run is not saved; make room there and resume from its last checkpoint"
+            raised = OSError(error.errno, reason, error.filename)
+            raised.result = result  # type: ignore[attr-defined]
+            raise raised from error
+    return result
+
+
+def _finish(learner: Learner, options: TrainingOptions) -> dict[str, float]:
+    """Exact statistics of BatchNorm layers, where wanted; and what is then to be said of the validation data."""
+    kinds = {type(layer) for layer in learner.module.network.layers}
+    if options.batch_norm_statistics == "running" or BatchNorm not in kinds:
+        return {}
+    frozen = [name for name, factor in options.learning_rate_factors.items() if not factor]
+    device, alone = learner.processes.device, Processes()  # each process by itself: all come to the same
+    set_exact_statistics(learner.module, lambda: learner.loader(learner.data, "sorted", alone), device, frozen)
+    return {} if learner.validation is None else learner.validation_figures(learner.validation, device)
 
 
 def _check_types(network: object, data: object, validation: object, options: object) -> None:
@@ -164,39 +195,6 @@ def _checked_validation(
     return validation
 
 
-def _fit(learner: Learner, options: TrainingOptions) -> None:
-    """Run what epochs are left; Ctrl-C ends them early, once one has been learned."""
-    left = options.epochs - len(learner.history)
-    if left <= 0 or out_of_patience(options, learner.history):
-        return
-    trainer = lightning.Trainer(
-        max_epochs=left,
-        accelerator=_accelerator(options),
-        devices=1,
-        check_val_every_n_epoch=1,
-        logger=False,
-        enable_checkpointing=False,
-        enable_progress_bar=False,
-        enable_model_summary=False,
-        num_sanity_val_steps=0,
-    )
-    in_main = threading.current_thread() is threading.main_thread()
-    handler = signal.getsignal(signal.SIGINT) if in_main else None
-    try:
-        trainer.fit(learner)
-    except SystemExit as stop:  # what lightning makes of Ctrl-C, after it has told the signal to be ignored
-        if not isinstance(stop.__context__, KeyboardInterrupt):
-            raise
-        if not learner.history:
-            raise KeyboardInterrupt from None
-        warnings.warn(
-            f"training was stopped after {len(learner.history)} epochs; what they learned is kept", stacklevel=3
-        )
-    finally:
-        if in_main:
-            signal.signal(signal.SIGINT, handler)
-
-
 def judge(
     module: SequenceModule, objective: Objective, validation: SequenceDataset | None
 ) -> tuple[list[int], list[int]] | None:
@@ -217,14 +215,6 @@ def judge(
     return truth, predicted
 
 
-def _accelerator(options: TrainingOptions) -> str:
-    if options.device == "cuda" and not torch.cuda.is_available():
-        raise MissingExtra(
-            "device 'cuda': torch sees no CUDA device here; use device='cpu', or install a CUDA build of torch"
-        )
-    return "gpu" if options.device != "cpu" and torch.cuda.is_available() else "cpu"
-
-
 @contextmanager
 def _threads(count: int | None) -> Iterator[None]:
     """torch with so many threads, and afterwards with as many as before."""
@@ -234,18 +224,3 @@ def _threads(count: int | None) -> Iterator[None]:
         yield
     finally:
         torch.set_num_threads(before)
-
-
-@contextmanager
-def _quiet() -> Iterator[None]:
-    """Without lightning's notices: what they say (no workers, no logger, a short epoch) is as we want it."""
-    logger = logging.getLogger("pytorch_lightning")
-    level = logger.level
-    logger.setLevel(logging.ERROR)
-    try:
-        with warnings.catch_warnings():
-            warnings.filterwarnings("ignore", module="pytorch_lightning.*")
-            warnings.filterwarnings("ignore", module="lightning_fabric.*")
-            yield
-    finally:
-        logger.setLevel(level)
