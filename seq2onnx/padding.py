@@ -72,12 +72,16 @@ class PaddingPolicy:
             return rows
         return rows[:limit] if self.padding_direction == "right" else rows[len(rows) - limit :]
 
-    def pad(self, sequences: Sequence[Array]) -> tuple[Array, NDArray[np.int32]]:
-        """Sequences that have been cut, as one batch [batch, time, …], and the steps [batch] that count as data."""
+    def pad(self, sequences: Sequence[Array], longest: int = 0) -> tuple[Array, NDArray[np.int32]]:
+        """Sequences that have been cut, as one batch [batch, time, …], and the steps [batch] that count as data.
+
+        longest: steps of the longest of more sequences, of which these are a part
+        """
         if self.mask_padding:
             return pad(sequences)
-        lengths = [len(sequence) for sequence in sequences]
-        steps = self.sequence_length if isinstance(self.sequence_length, int) else max(lengths)
+        steps = max(longest, *(len(sequence) for sequence in sequences))
+        if isinstance(self.sequence_length, int):
+            steps = self.sequence_length
         shape = (len(sequences), steps, *sequences[0].shape[1:])
         batch = np.full(shape, self.padding_value, sequences[0].dtype)
         for row, sequence in zip(batch, sequences, strict=True):
@@ -87,6 +91,10 @@ class PaddingPolicy:
     def place(self, steps: int, real: int) -> slice:
         """Where among the steps of a row its real ones are."""
         return slice(steps - real, steps) if self.padding_direction == "left" and not self.mask_padding else slice(real)
+
+
+MASKED = PaddingPolicy()
+"""As long as the longest, and nothing of it padding: what holds where nothing else is said."""
 
 
 def _is_count(value: object) -> bool:

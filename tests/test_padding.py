@@ -156,3 +156,162 @@ def test_the_report_is_drawn():
         low = ax.dataLim.y0
         assert (low < 0) == (direction == "left")
         assert ax.dataLim.y1 >= report.kept.max()
+
+
+# Training ------------------------------------------------------------------------------------------------------------
+
+HEADS = {"a step": [s2o.FullyConnected(3), s2o.Softmax()], "a sequence": [s2o.FullyConnected(3), s2o.Softmax()]}
+
+
+def classifier(per_step, *middle):
+    return s2o.Network(
+        [s2o.SequenceInput(4), *middle, s2o.LSTM(5, "sequence" if per_step else "last"), *HEADS["a step"]]
+    )
+
+
+def trained(net, data, **options):
+    """The weights after some steps of plain gradient descent on all sequences at once."""
+    given = {"epochs": 3, "batch_size": 99, "optimizer": "sgd", "momentum": 0, "learning_rate": 0.1, "l2": 0}
+    given |= {"shuffle": "none", "progress": False, "threads": 1} | options
+    return s2o.train(net, data, options=s2o.TrainingOptions(**given)).module
+
+
+def assert_same_weights(a, b, tolerance=1e-6):
+    import torch
+
+    for (name, x), y in zip(a.state_dict().items(), b.state_dict().values(), strict=True):
+        torch.testing.assert_close(x, y, rtol=0, atol=tolerance, msg=lambda text, name=name: f"{name}: {text}")
+
+
+def some_data(per_step, count=6):
+    data = random_data(count, per_step=per_step)
+    return s2o.SequenceDataset(data.sequences, data.labels, data.classes, ignore="?", per_step=per_step)
+
+
+@pytest.mark.parametrize("per_step", [True, False])
+@pytest.mark.parametrize("direction", ["right", "left"])
+@pytest.mark.parametrize("length", ["shortest", 6, 20])
+def test_training_on_cut_sequences_is_training_on_what_is_left(per_step, direction, length):
+    data = some_data(per_step)
+    n = int(data.lengths.min()) if length == "shortest" else length
+    cut = (lambda x: x[:n]) if direction == "right" else (lambda x: x[-n:])
+    labels = [cut(row) for row in data.labels] if per_step else data.labels
+    by_hand = s2o.SequenceDataset([cut(x) for x in data.sequences], labels, data.classes, ignore="?", per_step=per_step)
+    net = classifier(per_step)
+    found = trained(net, data, sequence_length=length, padding_direction=direction)
+    assert_same_weights(found, trained(net, by_hand))
+
+
+@pytest.mark.parametrize("per_step", [True, False])
+@pytest.mark.parametrize("direction", ["right", "left"])
+@pytest.mark.parametrize("length", ["longest", 14, 6])
+def test_training_on_padding_as_data_is_training_on_padded_sequences(per_step, direction, length):
+    """Targets of padding are left out, whatever stands there."""
+    data = some_data(per_step)
+    right = direction == "right"
+    n = length if isinstance(length, int) else int(data.lengths.max())
+    sequences, labels = [], []
+    for x, label in zip(data.sequences, data.labels, strict=True):
+        x, label = (x[:n], label[:n]) if right else (x[-n:], label[-n:]) if per_step else (x[-n:], label)
+        padding, none = np.full((n - len(x), 4), 1.5, np.float32), ["?"] * (n - len(x))
+        sequences.append(np.concatenate([x, padding] if right else [padding, x]))
+        labels.append(([*label, *none] if right else [*none, *label]) if per_step else label)
+    by_hand = s2o.SequenceDataset(sequences, labels, data.classes, ignore="?", per_step=per_step)
+    net = classifier(per_step)
+    policy = {"sequence_length": length, "padding_direction": direction, "padding_value": 1.5, "mask_padding": False}
+    assert_same_weights(trained(net, data, **policy), trained(net, by_hand))
+
+
+@pytest.mark.parametrize("strided", [False, True])
+@pytest.mark.parametrize("per_step", [True, False])
+def test_split_training_is_truncated_backpropagation_through_time(per_step, strided):
+    """Against a loop that goes through each sequence by itself, chunk after chunk, with its own state."""
+    import torch
+
+    middle = [s2o.Conv1d(4, 2, stride=2, padding="causal")] if strided else []
+    data, net = some_data(per_step), classifier(per_step, *middle)
+    if per_step and strided:
+        data = s2o.SequenceDataset(data.sequences, [row[::2] for row in data.labels], data.classes, per_step=True)
+    found = trained(net, data, sequence_length=("split", 4))
+
+    with torch.random.fork_rng():
+        torch.manual_seed(0)
+        module = s2o.build(net)
+    optimizer = torch.optim.SGD(module.parameters(), 0.1)
+    for _ in range(3):
+        states, came = [module.initial_state(1) for _ in data.sequences], [0] * len(data)
+        for start in range(0, int(data.lengths.max()), 4):
+            losses = []
+            for row, x in enumerate(data.sequences):
+                chunk = torch.from_numpy(x[start : start + 4])[None]
+                if not chunk.shape[1]:
+                    continue
+                y, lengths, states[row] = module(chunk, None, states[row], logits=True)
+                states[row] = tuple(tensor.detach() for tensor in states[row])
+                target = torch.from_numpy(np.atleast_1d(data.targets[row]))
+                if per_step:
+                    n = int(lengths[0])
+                    target, y = target[came[row] : came[row] + n], y[0, :n]
+                    came[row] += n
+                elif start + 4 < len(x):
+                    continue
+                losses.append(torch.nn.functional.cross_entropy(y, target, reduction="none"))
+            if losses:
+                optimizer.zero_grad()
+                torch.cat(losses).mean().backward()
+                optimizer.step()
+    assert_same_weights(found, module, 2e-6)
+
+
+def test_one_chunk_is_no_split():
+    data = some_data(True)
+    assert_same_weights(trained(classifier(True), data, sequence_length=("split", 50)), trained(classifier(True), data))
+    with pytest.raises(s2o.NotStreamable, match="bilstm_1"):
+        trained(
+            s2o.Network([s2o.SequenceInput(4), s2o.BiLSTM(3), *HEADS["a step"]]), data, sequence_length=("split", 4)
+        )
+
+
+def test_several_inputs_are_laid_out_together():
+    data = some_data(True)
+    two = {"a": [x[:, :1] for x in data.sequences], "b": [x[:, 1:] for x in data.sequences]}
+    both = s2o.SequenceDataset(two, data.labels, data.classes, ignore="?", per_step=True)
+    net = s2o.Network(
+        [
+            s2o.SequenceInput(1, name="a"),
+            s2o.SequenceInput(3, name="b"),
+            s2o.Concat(inputs=["a", "b"]),
+            s2o.LSTM(5),
+            *HEADS["a step"],
+        ]
+    )
+    for policy in ({"sequence_length": ("split", 4)}, {"mask_padding": False, "padding_direction": "left"}):
+        one, two = s2o.build(classifier(True)), s2o.build(net)
+        two.load_state_dict(one.state_dict())
+        assert_same_weights(trained(two, both, **policy), trained(one, data, **policy))
+
+
+def test_the_policy_of_training_goes_into_the_file_and_prediction_follows_it(tmp_path):
+    data = some_data(False)
+    policy = {"sequence_length": 9, "padding_direction": "left", "padding_value": 0.5, "mask_padding": False}
+    options = s2o.TrainingOptions(epochs=1, progress=False, **policy)
+    module = s2o.train(classifier(False), data, data, options=options, run_dir=tmp_path / "run").module
+    from seq2onnx.training import load_run
+
+    for number, source in enumerate((module, load_run(tmp_path / "run"))):
+        path = tmp_path / f"{number}.onnx"
+        s2o.export(source, path)
+        model = s2o.load(path)
+        np.testing.assert_array_equal(model.predict(data.sequences), model.predict(data.sequences, **policy))
+        plain = model.predict(data.sequences, sequence_length="longest", mask_padding=True)
+        assert np.abs(plain - model.predict(data.sequences)).max() > 1e-4
+        assert s2o.restore(path).policy == module.policy == model.policy
+        assert s2o.verify(path, module, data).ok
+    # Validation was by the same policy.
+    import json
+
+    scores = model.predict(data.sequences)
+    expected = -np.log(scores[np.arange(len(data)), data.targets]).mean()
+    np.testing.assert_allclose(
+        json.loads((tmp_path / "run/metrics.json").read_text())["validation_loss"], expected, rtol=1e-4
+    )

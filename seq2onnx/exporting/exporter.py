@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -18,6 +19,7 @@ from seq2onnx.exporting.graph import GraphBuilder, Value
 from seq2onnx.files import write_atomically
 from seq2onnx.layers import Signal
 from seq2onnx.network import Network, NetworkState
+from seq2onnx.padding import MASKED, PaddingPolicy
 
 if TYPE_CHECKING:
     from seq2onnx.training.module import SequenceModule
@@ -67,7 +69,14 @@ def export(
                 raise DataError(f"{name}.{key}: has NaN or infinity in it; train again, with a lower learning rate")
     classes = module.classes if classes is None else classes
     model = build_model(
-        module.network, weights, signature, classes, opset, lookahead=lookahead, activations=activations
+        module.network,
+        weights,
+        signature,
+        classes,
+        opset,
+        lookahead=lookahead,
+        activations=activations,
+        policy=module.policy,
     )
     write_atomically(path, model.SerializeToString())
 
@@ -81,10 +90,11 @@ def build_model(
     lookahead: bool = False,
     *,
     activations: Sequence[str] | bool = (),
+    policy: PaddingPolicy = MASKED,
 ) -> onnx.ModelProto:
     """The ONNX model of `network` with `weights` [layer][weight]; numpy arrays, so torch is not needed.
 
-    Arguments and errors as `export`.
+    Arguments and errors as `export`; policy: by which prediction pads.
     """
     newest = onnx.defs.onnx_opset_version()
     if not OLDEST_OPSET <= opset <= newest:
@@ -111,12 +121,7 @@ def build_model(
         "time_stride": max(network.signals[name].clock.stride for name in network.outputs),
         "min_length": max(getattr(layer, "min_length", 1) for layer in network.inputs),
         "delay_steps": max(network.signals[name].clock.delay for name in network.outputs),
-        "data_policy": {
-            "sequence_length": "longest",
-            "padding_value": 0.0,
-            "padding_direction": "right",
-            "mask_padding": True,
-        },
+        "data_policy": dataclasses.asdict(policy),
         "vocabulary": vocabularies(network),
         "writer": f"seq2onnx {seq2onnx.__version__}",
     }

@@ -17,6 +17,7 @@ from seq2onnx.errors import ModelFileError, ShapeError, SpecError, require
 from seq2onnx.exporting.exporter import Weights, build_graph
 from seq2onnx.exporting.graph import GraphBuilder
 from seq2onnx.network import Network
+from seq2onnx.padding import PaddingPolicy
 
 if TYPE_CHECKING:
     from seq2onnx.training.module import SequenceModule
@@ -33,9 +34,9 @@ def restore(path: str | Path) -> SequenceModule:
 
     from seq2onnx.training import build
 
-    network, weights, classes = read_model(path)
+    network, weights, about = read_model(path)
     module = build(network)
-    module.classes = classes
+    module.classes, module.policy = about["classes"], PaddingPolicy(**about.get("data_policy", {}))
     module.load_state_dict(
         {
             f"layers.{layer}.{name}": torch.from_numpy(array.copy())
@@ -46,8 +47,8 @@ def restore(path: str | Path) -> SequenceModule:
     return module.eval()
 
 
-def read_model(path: str | Path) -> tuple[Network, Weights, list[str | int] | None]:
-    """The network in an exported file, its weights [layer][weight], and the classes of its scores."""
+def read_model(path: str | Path) -> tuple[Network, Weights, dict[str, Any]]:
+    """The network in an exported file, its weights [layer][weight], and its metadata."""
     content = Path(path).read_bytes()
     try:
         model = onnx.load_from_string(content)
@@ -61,7 +62,7 @@ def read_model(path: str | Path) -> tuple[Network, Weights, list[str | int] | No
     arrays = {tensor.name: numpy_helper.to_array(tensor) for tensor in model.graph.initializer}
     lookahead = any(entry.name == "end" for entry in model.graph.input)
     graph = functools.partial(build_graph, network, signature=about["signature"], lookahead=lookahead)
-    return network, _collect(network, graph, arrays, path), about["classes"]
+    return network, _collect(network, graph, arrays, path), about
 
 
 def _collect(

@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 import functools
 import math
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 import numpy as np
@@ -14,47 +14,128 @@ from torch import Tensor
 from torch.utils.data import Sampler
 
 from seq2onnx.data import SequenceDataset, Shuffle, batches
-from seq2onnx.sequences import pad
+from seq2onnx.layers.base import Clock
+from seq2onnx.layers.module import steps_there
+from seq2onnx.padding import MASKED, PaddingPolicy
+
+Drawn = tuple[int, list[int]]
+"""(epoch, the indices of a batch)"""
 
 
 @dataclasses.dataclass
 class Batch:
-    """Sequences padded on the right, their lengths, and the targets of their valid rows or steps."""
+    """Sequences as one tensor, and their targets.
+
+    x: [batch, time, …], by input layer where there are several
+    lengths: [batch], the steps of each row that are data; padding is on their right
+    target: of all rows one after another: a row, or with targets one a step a row for each of them
+    first, counts: [batch], the step of the answer that the first of a row's targets is for, and how many it has; None
+        where a row has as many as answers come out
+    steps: of the longest row; where several processes share a batch, of all of its rows
+    """
 
     x: Tensor | dict[str, Tensor]
     lengths: Tensor
     target: Tensor
+    first: Tensor | None = None
+    counts: Tensor | None = None
+    steps: int = 0
 
     def to(self, device: torch.device | str) -> Batch:
         """The same on a device."""
-        x = self.x
-        moved = {name: part.to(device) for name, part in x.items()} if isinstance(x, dict) else x.to(device)
-        return Batch(moved, self.lengths.to(device), self.target.to(device))
+
+        def move(value: Any) -> Any:
+            if isinstance(value, dict):
+                return {name: part.to(device) for name, part in value.items()}
+            return value.to(device) if isinstance(value, Tensor) else value
+
+        return Batch(*(move(getattr(self, field.name)) for field in dataclasses.fields(self)))
+
+    def answered(self, y: Tensor, y_lengths: Tensor, before: Tensor | int = 0) -> Tensor:
+        """True at the steps of y [batch, time, k] that have a target: [batch, time]; `before` y came so many."""
+        there = steps_there(y, y_lengths)
+        if self.first is None or self.counts is None:
+            return there
+        place = torch.arange(y.shape[1], device=y.device) + torch.as_tensor(before, device=y.device).reshape(-1, 1)
+        return there & (place >= self.first[:, None]) & (place < (self.first + self.counts)[:, None])
 
 
-class BatchOrder(Sampler[list[int]]):
+class BatchOrder(Sampler[list[Drawn]]):
     """The indices of each batch, anew for each epoch."""
 
-    def __init__(self, data: SequenceDataset, batch_size: int, shuffle: Shuffle, rng: np.random.Generator) -> None:
+    def __init__(
+        self,
+        data: SequenceDataset,
+        batch_size: int,
+        shuffle: Shuffle,
+        rng: np.random.Generator,
+        epoch: Callable[[], int] = lambda: 0,
+    ) -> None:
         self._draw = functools.partial(batches, data.lengths, batch_size, shuffle, rng, data.windows)
         self._count = math.ceil(len(data) / batch_size)
+        self._epoch = epoch
 
     def __len__(self) -> int:
         return self._count
 
-    def __iter__(self) -> Iterator[list[int]]:
-        return (batch.tolist() for batch in self._draw())
+    def __iter__(self) -> Iterator[list[Drawn]]:
+        # Not before the first batch is asked for: a loader with workers makes an iterator more than it uses.
+        epoch = self._epoch()
+        for batch in self._draw():
+            yield [(epoch, batch.tolist())]
 
 
-def collate(data: SequenceDataset, indices: Any) -> Batch:
-    """The sequences at `indices` as one padded batch."""
-    found, targets = data.take(indices)
-    parts: dict[str, Tensor] = {}
-    for name, sequences in found.items():
-        if data.parts[name].has_time:
-            x, lengths = pad(sequences)
-        else:
-            x = np.stack(sequences)
-        parts[name] = torch.from_numpy(x)
-    target = np.concatenate(targets) if data.per_step else np.asarray(targets)
-    return Batch(parts.get("", parts), torch.from_numpy(lengths), torch.from_numpy(target))
+@dataclasses.dataclass(frozen=True)
+class Collate:
+    """Makes a batch of what was drawn; by number `rank` of `count` processes its share of the rows.
+
+    policy: how sequences become one tensor; clock: of the answer, where there are targets one a step; seed: of what
+    a transform draws
+    """
+
+    data: SequenceDataset
+    policy: PaddingPolicy = MASKED
+    clock: Clock | None = None
+    seed: int = 0
+    rank: int = 0
+    count: int = 1
+
+    def __call__(self, drawn: Sequence[Drawn]) -> Batch:
+        ((epoch, every),) = drawn
+        mine = every[self.rank :: self.count]
+        batch = self._batch(mine or every[:1], every, epoch)
+        if not mine:
+            # Fewer rows than processes. The network is to be run all the same, for gradients of zero, so a batch of no
+            # rows has the shape of one that there is.
+            x = {n: part[:0] for n, part in batch.x.items()} if isinstance(batch.x, dict) else batch.x[:0]
+            batch = Batch(x, batch.lengths[:0], batch.target[:0], steps=batch.steps)
+        return batch if self.data.batch_transform is None else self.data.batch_transform(batch)
+
+    def _batch(self, indices: list[int], every: list[int], epoch: int) -> Batch:
+        found, targets = self.data.take(indices, (self.seed, epoch))
+        timed = [name for name in found if self.data.parts[name].has_time]
+        whole = np.array([len(x) for x in found[timed[0]]], np.int32)
+        if self.count > 1:
+            whole = self.data.lengths[every]  # what all processes must agree on
+        limit = self.policy.limit(whole)
+        steps = int(whole.max() if limit is None else min(whole.max(), limit))
+        parts: dict[str, Tensor] = {}
+        for name, sequences in found.items():
+            if name in timed:
+                kept = [self.policy.cut(x, limit) for x in sequences]
+                real = np.array([len(x) for x in kept], np.int32)
+                x, lengths = self.policy.pad(kept, steps)
+            else:
+                x = np.stack(sequences)
+            parts[name] = torch.from_numpy(x)
+        batch = Batch(parts.get("", parts), torch.from_numpy(lengths), torch.empty(0), steps=int(lengths.max()))
+        if self.data.per_step and self.clock is not None:
+            most = None if limit is None else self.clock.length(limit)
+            targets = [self.policy.cut(target, most) for target in targets]
+            if not self.policy.mask_padding or self.policy.chunk:
+                counts = [self.clock.length(int(n)) for n in real]
+                answers = [self.clock.length(int(n)) for n in lengths]
+                first = [self.policy.place(n, k).start or 0 for n, k in zip(answers, counts, strict=True)]
+                batch.first, batch.counts = torch.tensor(first), torch.tensor(counts)
+        batch.target = torch.from_numpy(np.concatenate(targets) if self.data.per_step else np.asarray(targets))
+        return batch

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import functools
 import math
 import time
 import warnings
+from collections.abc import Iterator
 from typing import Any, cast
 
 import numpy as np
@@ -16,15 +16,22 @@ from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
 from seq2onnx.data import SequenceDataset, Shuffle
-from seq2onnx.layers.module import steps_there
-from seq2onnx.training.batching import Batch, BatchOrder
+from seq2onnx.network import Network
+from seq2onnx.training.batching import Batch, BatchOrder, Collate
 from seq2onnx.training.losses import Objective
-from seq2onnx.training.module import SequenceModule
+from seq2onnx.training.module import Data, SequenceModule
 from seq2onnx.training.optimization import History, clip_gradients, make_optimizer, rate_at
 from seq2onnx.training.options import TrainingOptions
 from seq2onnx.training.processes import Processes
 from seq2onnx.training.progress import Progress
 from seq2onnx.training.run_folder import Checkpoints
+
+
+class _AsDrawn:
+    """What the order draws is what the loader makes a batch of."""
+
+    def __getitem__(self, drawn: Any) -> Any:
+        return drawn
 
 
 class Learner(lightning.LightningModule):
@@ -80,21 +87,25 @@ class Learner(lightning.LightningModule):
         trained = [parameter for group in self.optimizer.param_groups for parameter in group["params"]]
         clip_gradients(trained, self.options)
 
-    def train_dataloader(self) -> DataLoader[int]:
+    def train_dataloader(self) -> DataLoader[Batch]:
         return self.loader(self.data, self.options.shuffle, self.processes)
 
-    def val_dataloader(self) -> DataLoader[int] | list[Any]:
+    def val_dataloader(self) -> DataLoader[Batch] | list[Any]:
         return [] if self.validation is None else self.loader(self.validation, "sorted", self.processes)
 
-    def loader(self, data: SequenceDataset, shuffle: Shuffle, processes: Processes) -> DataLoader[int]:
+    def loader(self, data: SequenceDataset, shuffle: Shuffle, processes: Processes) -> DataLoader[Batch]:
         """The batches of a data set, this process's share of the rows of each; their order is drawn here."""
-        order, workers = BatchOrder(data, self.options.batch_size, shuffle, self.rng), self.options.workers
+        options, workers = self.options, self.options.workers
+        # What is drawn for a transform differs from epoch to epoch of training, and not of validation.
+        epoch = (lambda: len(self.history)) if data is self.data else (lambda: 0)
+        order = BatchOrder(data, options.batch_size, shuffle, self.rng, epoch)
+        clock = self.module.network.signals[self.module.network.outputs[0]].clock
         return DataLoader(
-            cast(Dataset[int], range(len(data))),
+            cast(Dataset[Batch], _AsDrawn()),
             batch_sampler=order,
-            collate_fn=functools.partial(processes.share, data),
+            collate_fn=Collate(data, options.padding, clock, options.seed, processes.rank, processes.count),
             num_workers=workers,
-            prefetch_factor=self.options.prefetch if workers else None,
+            prefetch_factor=options.prefetch if workers else None,
             persistent_workers=workers > 0,
             # A generator of its own: loading draws from torch's otherwise, and dropout would depend on it.
             generator=torch.Generator(),
@@ -132,34 +143,71 @@ class Learner(lightning.LightningModule):
             if not factor:
                 self.module.layers[name].eval()  # nor do running means of a frozen layer change
 
-    def training_step(self, batch: Batch, index: int) -> Tensor | None:
-        losses = self._measure(batch, "")
-        count, stop = self.processes.sums([len(losses), self._asked_to_stop])
-        if stop:
-            self.interrupted = self.trainer.should_stop = True
-            return None
-        # Of all processes' rows the sum by the count; gradients are averaged over the processes.
-        loss = losses.sum() * (self.processes.count / max(count, 1))
-        self.optimizer.zero_grad()
-        self.manual_backward(loss)
-        cast(LightningOptimizer, self.optimizers()).step()
-        return loss
+    def training_step(self, batch: Batch, index: int) -> None:
+        chunk = self.options.padding.chunk
+        for y, target in [self._answers(batch)] if chunk is None else self._answers_in_chunks(batch, chunk):
+            losses = self._measure(y, target, "")
+            count, stop = self.processes.sums([len(losses), self._asked_to_stop])
+            if stop:
+                self.interrupted = self.trainer.should_stop = True
+                return
+            if not count:
+                continue  # a chunk in which no sequence ends, and targets are one a sequence
+            # Of all processes' rows the sum by the count; gradients are averaged over the processes.
+            loss = losses.sum() * (self.processes.count / count)
+            self.optimizer.zero_grad()
+            self.manual_backward(loss)
+            cast(LightningOptimizer, self.optimizers()).step()
 
     def validation_step(self, batch: Batch, index: int) -> None:
         epoch = len(self.history) + 1
         if (epoch % self.options.validation_every == 0 or epoch == self.options.epochs) and not self.interrupted:
-            self._measure(batch, "validation_")
+            self._measure(*self._answers(batch), "validation_")
 
-    def _measure(self, batch: Batch, prefix: str) -> Tensor:
-        """The losses of what is valid in a batch; sums for the epoch's row on the way."""
+    def _answers(self, batch: Batch) -> tuple[Tensor, Tensor]:
+        """(y [n, k], target [n] or [n, k]), of all rows one after another those that have a target."""
         y, y_lengths, _ = self.module(
             batch.x, batch.lengths, logits=self.objective.wants_logits, return_state=False, check=False
         )
-        if y_lengths is not None:
-            # The valid steps of all rows, one after another, as the targets are.
-            y = y[steps_there(y, y_lengths)]
+        return y if y_lengths is None else y[batch.answered(y, y_lengths)], batch.target
+
+    def _answers_in_chunks(self, batch: Batch, size: int) -> Iterator[tuple[Tensor, Tensor]]:
+        """`_answers` of so many steps after another, the state carried on and its gradient not: truncated BPTT."""
+        state = self.module.initial_state(len(batch.lengths))
+        counts = batch.counts
+        rows = 0 if counts is None else (counts.cumsum(0) - counts)[:, None]  # where each row's targets begin
+        came = torch.zeros_like(batch.lengths)
+        for start in range(0, max(batch.steps, 1), size):
+            here = (batch.lengths - start).clamp(0, size)
+            x = _steps(batch.x, slice(start, start + size), self.module.network)
+            y, y_lengths, state = self.module(x, here, state, logits=self.objective.wants_logits, check=False)
+            state = tuple(tensor.detach() for tensor in state)
+            if y_lengths is None:
+                # One answer a sequence: that to its last step.
+                ends = (here > 0) & (batch.lengths <= start + size) if start else batch.lengths <= size
+                yield y[ends], batch.target[ends]
+                continue
+            assert batch.first is not None
+            chosen = batch.answered(y, y_lengths, came)
+            place = torch.arange(y.shape[1], device=y.device) + (came - batch.first)[:, None] + rows
+            yield y[chosen], batch.target[place[chosen]]
+            came = came + y_lengths
+
+    def judge(self, validation: SequenceDataset) -> tuple[list[int], list[int]]:
+        """(true, predicted) class numbers of validation data, of the module as it is now."""
+        truth: list[int] = []
+        predicted: list[int] = []
+        with torch.no_grad():
+            for batch in self.loader(validation, "sorted", Processes()):
+                y, target = self.objective.valid(*self._answers(cast(Batch, batch)))
+                truth += target.tolist()
+                predicted += y.argmax(-1).tolist()
+        return truth, predicted
+
+    def _measure(self, y: Tensor, target: Tensor, prefix: str) -> Tensor:
+        """The losses of answers; sums for the epoch's row on the way."""
         # The loss in float32, where the network computes in 16 bits.
-        y, target = self.objective.valid(y.float(), batch.target)
+        y, target = self.objective.valid(y.float(), target)
         losses = self.objective(y, target)
         self._add(f"{prefix}loss", losses.detach().sum())
         self._add(f"{prefix}count", float(len(losses)))
@@ -191,7 +239,7 @@ class Learner(lightning.LightningModule):
         self._sums, self._seen = {}, []
         self.module.eval().to(device)
         for batch in self.loader(validation, "sorted", Processes()):
-            self._measure(cast(Batch, batch).to(device), "validation_")
+            self._measure(*self._answers(cast(Batch, batch).to(device)), "validation_")
         return self._figures(Processes())
 
     def on_train_epoch_end(self) -> None:
@@ -236,6 +284,13 @@ class Learner(lightning.LightningModule):
             RuntimeWarning,
             stacklevel=2,
         )
+
+
+def _steps(x: Data, steps: slice, network: Network) -> Data:
+    """Some steps of each input that has them."""
+    if isinstance(x, Tensor):
+        return x[:, steps]
+    return {name: part[:, steps] if network.signals[name].has_time else part for name, part in x.items()}
 
 
 def looks_since_best(history: History) -> int:

@@ -15,6 +15,7 @@ from seq2onnx.errors import DataError, NotStreamable, ShapeError, SpecError, Sta
 from seq2onnx.layers import FeatureInput, Layer, SequenceInput, Sigmoid, Softmax, normalization
 from seq2onnx.layers.module import LayerModule
 from seq2onnx.network import Network, NetworkState
+from seq2onnx.padding import MASKED
 from seq2onnx.training.words import with_numbers, with_vocabularies
 
 Data = Tensor | Mapping[str, Tensor]
@@ -48,13 +49,14 @@ class SequenceModule(nn.Module):
         where y has no time
     Raises: ShapeError, StateError, NotStreamable (a state for a network that cannot run in chunks)
     Attributes: network (with the statistics), layers (a module for each layer, by name), classes (the labels of
-        the scores, where it was trained on labels; export writes them)
+        the scores, where it was trained on labels), policy (how sequences are padded); export writes both
     """
 
     def __init__(self, network: Network) -> None:
         super().__init__()
         self.network = network
         self.classes: list[str | int] | None = None
+        self.policy = MASKED
         self.layers = Layers(network)
         self._states: tuple[NetworkState, ...] = ()
         self._not_streamable: NotStreamable | None = None

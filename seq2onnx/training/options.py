@@ -10,6 +10,7 @@ from pydantic.dataclasses import dataclass
 from seq2onnx.data import Shuffle
 from seq2onnx.errors import SpecError
 from seq2onnx.layers.base import PositiveInt, explain
+from seq2onnx.padding import PaddingPolicy
 
 Positive = Annotated[float, Field(gt=0, allow_inf_nan=False)]
 NotNegative = Annotated[float, Field(ge=0, allow_inf_nan=False)]
@@ -32,6 +33,10 @@ class _Options:
     learning_rate_factors: dict[str, NotNegative] = Field(default_factory=dict)
     class_weights: dict[str | int, NotNegative] | Literal["balanced"] | None = None
     shuffle: Shuffle = "bucket"
+    sequence_length: PositiveInt | Literal["longest", "shortest"] | tuple[Literal["split"], PositiveInt] = "longest"
+    padding_value: Annotated[float, Field(allow_inf_nan=False)] = 0.0
+    padding_direction: Literal["right", "left"] = "right"
+    mask_padding: bool = True
     validation_every: PositiveInt = 1
     patience: PositiveInt | None = None
     keep: Literal["last", "best"] = "last"
@@ -66,6 +71,9 @@ class TrainingOptions(_Options):
         learning_rate_factors: for layers by name, the factor of their rate; 0 leaves them as they are
         class_weights: by label the weight of its losses; "balanced": the rarer, the more
         shuffle: "bucket" (random, but like lengths together), "random", "sorted" by length or "none"
+        sequence_length, padding_value, padding_direction, mask_padding: how sequences of differing lengths become one
+            batch, see PaddingPolicy; with ("split", n) weights are learned after each n steps, and the state goes on
+            (truncated backpropagation through time). They go into the file, and prediction follows them
         validation_every: epochs from one look at the validation data to the next
         patience: stop after so many looks at which the validation loss did not fall; None: never
         keep: the weights of the "last" epoch, or of that with the "best" validation loss
@@ -87,6 +95,11 @@ class TrainingOptions(_Options):
     Raises: SpecError naming the option
     Example: >>> TrainingOptions(epochs=60, batch_size=27, learning_rate=5e-3)
     """
+
+    @property
+    def padding(self) -> PaddingPolicy:
+        """The four options of it together."""
+        return PaddingPolicy(self.sequence_length, self.padding_value, self.padding_direction, self.mask_padding)
 
     def __init__(self, **options: Any) -> None:
         try:

@@ -8,9 +8,6 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
-from seq2onnx.data import SequenceDataset
-from seq2onnx.training.batching import Batch, collate
-
 
 @dataclasses.dataclass(frozen=True)
 class Processes:
@@ -19,16 +16,6 @@ class Processes:
     rank: int = 0
     count: int = 1
     device: torch.device | str = "cpu"
-
-    def share(self, data: SequenceDataset, indices: Sequence[int]) -> Batch:
-        """This process's rows of the batch that all work on; none, where there are fewer rows than processes."""
-        mine = indices[self.rank :: self.count]
-        if mine:
-            return collate(data, mine)
-        # In the shape of a row that there is: the network must be run, for its weights are to have gradients of zero.
-        batch = collate(data, indices[:1])
-        x = {name: part[:0] for name, part in batch.x.items()} if isinstance(batch.x, dict) else batch.x[:0]
-        return Batch(x, batch.lengths[:0], batch.target[:0])
 
     def sums(self, numbers: Sequence[float | Tensor]) -> list[float]:
         """Each of the numbers, added up over all processes."""

@@ -103,8 +103,8 @@ def load_run(folder: str | Path) -> SequenceModule:
         raise ModelFileError(f"{folder}/weights.safetensors: does not fit network.yaml: {error}") from None
     try:
         settings: Any = yaml.safe_load((folder / "options.yaml").read_bytes())
-        module.classes = settings["classes"]
-    except (yaml.YAMLError, TypeError, KeyError, UnicodeDecodeError) as error:
+        module.classes, module.policy = settings["classes"], TrainingOptions(**settings["options"]).padding
+    except (yaml.YAMLError, TypeError, KeyError, UnicodeDecodeError, SpecError) as error:
         raise ModelFileError(f"{folder}/options.yaml: is not what a training run writes: {error!r}") from None
     return module.eval()
 

@@ -15,11 +15,8 @@ from pytorch_lightning.loggers import Logger
 from seq2onnx.data import SequenceDataset
 from seq2onnx.errors import DataError, ShapeError, SpecError
 from seq2onnx.layers import BatchNorm
-from seq2onnx.layers.module import steps_there
 from seq2onnx.network import Network
-from seq2onnx.sequences import chunk
 from seq2onnx.training.batch_statistics import set_exact_statistics
-from seq2onnx.training.batching import collate
 from seq2onnx.training.fitting import fit, make_trainer, quiet
 from seq2onnx.training.learner import Learner, looks_since_best
 from seq2onnx.training.losses import Loss, Objective, make_objective, with_rescale
@@ -34,7 +31,7 @@ from seq2onnx.training.words import with_numbers, with_vocabularies
 
 @dataclasses.dataclass(frozen=True)
 class TrainingResult:
-    """What training gives: the module, a row for each epoch (epoch, loss, …), and which of several processes this is."""
+    """What training gives: the module, a row for each epoch (epoch, loss, …), and this process's number, from 0."""
 
     module: SequenceModule
     history: History
@@ -106,6 +103,8 @@ def train(
     objective = make_objective(spec, data, loss, options.class_weights, normalize_targets)
     if validation is not None:
         validation = _checked_validation(spec, validation, data, objective)
+    if options.padding.chunk is not None:
+        spec.states()  # raises where there is none that could be carried from chunk to chunk
     if resume and run_dir is None:
         raise SpecError("resume: needs the run_dir of the run to go on with")
     if module is None:
@@ -127,7 +126,7 @@ def train(
     with torch.random.fork_rng(), _threads(options.threads), quiet():
         torch.manual_seed(options.seed)
         module = module or build(spec)
-        module.classes = data.classes
+        module.classes, module.policy = data.classes, options.padding
         learner = Learner(module, objective, options, data, validation, checkpoints, processes)
         with Progress(options.epochs, options.progress and is_first) as progress:
             learner.progress = progress
@@ -140,8 +139,11 @@ def train(
     if run_dir is not None and learner.history and is_first:
         looked = [row for row in learner.history if "validation_loss" in row]
         kept = looked[-1 - looks_since_best(learner.history)] if keeps_best else learner.history[-1]
+        judged = None
+        if validation is not None and objective.name == "crossentropy":
+            judged = learner.judge(validation)
         try:
-            save_run(run_dir, module, learner.history, kept | measured, judge(module, objective, validation))
+            save_run(run_dir, module, learner.history, kept | measured, judged)
         except OSError as error:
             reason = f"{error.strerror}, so the run is not saved; make room there and resume from its last checkpoint"
             raised = OSError(error.errno, reason, error.filename)
@@ -193,26 +195,6 @@ def _checked_validation(
     except (DataError, ShapeError) as error:
         raise type(error)(f"validation: {error}") from None
     return validation
-
-
-def judge(
-    module: SequenceModule, objective: Objective, validation: SequenceDataset | None
-) -> tuple[list[int], list[int]] | None:
-    """(true, predicted) class numbers of the validation data, where there are any."""
-    if validation is None or objective.name != "crossentropy":
-        return None
-    truth: list[int] = []
-    predicted: list[int] = []
-    with torch.no_grad():
-        for indices in chunk(np.argsort(validation.lengths, kind="stable"), 64):
-            batch = collate(validation, indices)
-            y, y_lengths, _ = module(batch.x, batch.lengths, return_state=False)
-            if y_lengths is not None:
-                y = y[steps_there(y, y_lengths)]
-            y, target = objective.valid(y, batch.target)
-            truth += target.tolist()
-            predicted += y.argmax(-1).tolist()
-    return truth, predicted
 
 
 @contextmanager
