@@ -114,6 +114,24 @@ class SequenceDataset:
             )
         self.targets = np.split(flat, np.cumsum(sizes)[:-1]) if self.per_step else flat
 
+    @classmethod
+    def next_step(cls, series: Any, horizon: int = 1) -> SequenceDataset:
+        """For forecasting: series [time, features] less their last steps, and for each step that `horizon` later.
+
+        Raises: DataError (naming a series that is too short), ShapeError
+        Example: >>> SequenceDataset.next_step([temperature, another])  # y_t: the x_{t+1}
+        """
+        if not isinstance(horizon, int) or horizon < 1:
+            raise DataError(f"horizon: must be a whole number of steps, at least 1, got {horizon!r}")
+        arrays = cls(as_list(series)).parts[""]
+        for index, array in enumerate(arrays):
+            if len(array) <= horizon:
+                raise DataError(
+                    f"sequence {index}: has {len(array)} steps, and a target {horizon} later needs {horizon + 1}; "
+                    "leave it out"
+                )
+        return cls([a[:-horizon] for a in arrays], [a[horizon:] for a in arrays], per_step=True)
+
     @property
     def sequences(self) -> list[Array] | dict[str, list[Array]]:
         """As they were given: a list, or for several inputs a dict of lists."""
