@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -38,8 +38,9 @@ class Predictor:
     """An exported network, ready to run; make it with `load`.
 
     Attributes: classes (labels of the scores, or None), metadata (all that the file says of itself),
-        signature, lookahead, states (StateInfo of each state, in order), inputs (Input of each data
-        input), outputs (their names in the file), session (onnxruntime's)
+        signature, lookahead, closed_loop (how many steps it goes on by itself, or None), states (StateInfo of
+        each state, in order), inputs (Input of each data input), outputs (their names in the file), session
+        (onnxruntime's)
     """
 
     def __init__(self, path: str | Path, device: Device = "cpu", threads: int = 1) -> None:
@@ -48,6 +49,7 @@ class Predictor:
         self.metadata = read_metadata(self.session, path)
         self.signature: str = self.metadata["signature"]
         self.classes: list[str | int] | None = self.metadata["classes"]
+        self.closed_loop: int | None = self.metadata.get("closed_loop")
         self.states = read_states(self.metadata)
         self.inputs = read_inputs(self.session.get_inputs(), self.metadata)
         names = {entry.name for entry in self.session.get_inputs()}
@@ -71,8 +73,9 @@ class Predictor:
             outputs: names of layers, from an export with activations; the answer is then a dict by name
             batch_size: sequences in one run; those of like length run together
         Returns: [sequences, k] where the network answers per sequence, a list of [time, k] where it
-            answers per step; with several outputs a dict by layer. A sequence with NaN or infinity in it
-            is answered with NaN; no other is affected.
+            answers per step; with several outputs a dict by layer; from a file with a closed loop of K steps
+            those that follow, [sequences, K, k]. A sequence with NaN or infinity in it is answered with NaN;
+            no other is affected.
         Raises: DataError, ShapeError (naming the sequence), SpecError (an output that is not there)
         """
         names = self.outputs if outputs is None else self._activations(outputs)
@@ -90,6 +93,31 @@ class Predictor:
         if isinstance(scores, dict):
             scores = next(iter(scores.values()))  # the classes are those of the first output
         return scores_to_labels(scores, self.classes)
+
+    def forecast(
+        self, history: Any, steps: int, known: Mapping[str, Any] | None = None, batch_size: int = 128
+    ) -> Array:
+        """The steps that follow each series, by a network that answers each step with the next.
+
+        In a closed loop its own answers are fed back: inside the file where it was exported with closed_loop, so many
+        steps in a run, else from here, a run a step. In an open loop, where `known` has the true values, they are fed.
+
+        Args:
+            history: the series, as `predict` takes sequences; or one, as an array (with several inputs: arrays)
+            steps: how many to go ahead
+            known: future values by input layer, as history has them, from the first step after it: `steps` − 1 at
+                least, since the last answer needs no more. Every input with time but the one that is fed back needs
+                them; that one too for an open loop.
+            batch_size: series in one run; those of like length run together
+        Returns: [series, steps, features], or of one series [steps, features]. A series, or its known values, with NaN
+            or infinity in it is answered with NaN; no other is affected.
+        Raises: DataError, ShapeError (naming the series), SpecError (an answer that is not all that the input takes),
+            NotStreamable (a file without states)
+        Example: >>> model.forecast([temperature, another], 24)
+        """
+        from seq2onnx.runtime.forecast import forecast
+
+        return forecast(self, history, steps, known, batch_size)
 
     def stream(self) -> Stream:
         """A new stream, at its start: the network one step, or one chunk, after another.
@@ -126,27 +154,46 @@ class Predictor:
 
     def _run_sorted(self, rows: Rows, names: Sequence[str], batch_size: int) -> dict[str, Any]:
         """Run in batches of like length, and put the results back in order."""
-        if not isinstance(batch_size, int) or batch_size < 1:
-            raise SpecError(f"batch_size: must be a whole number, at least 1, got {batch_size!r}")
-        timed = next((entry.layer for entry in self.inputs if entry.has_time), None)
         count = len(rows[self.inputs[0].layer])
-        lengths = np.zeros(count, int) if timed is None else np.array([len(array) for array in rows[timed]])
-        order = np.argsort(lengths, kind="stable")
-        batches = chunk(order, batch_size)
-        if not self.takes_lengths:
-            # A file without lengths takes batches without padding: only sequences of one length run together.
-            same = np.split(order, np.flatnonzero(np.diff(lengths[order])) + 1)
-            batches = [batch for group in same for batch in chunk(group, batch_size)]
         found: dict[str, list[Array]] = {name: [np.empty(0)] * count for name in names}
-        for batch in batches:
+        for batch in self.batches(rows, batch_size):
             results = self.run_batch({layer: [arrays[i] for i in batch] for layer, arrays in rows.items()}, names)
             for name, result in results.items():
                 for index, row in zip(batch, result, strict=True):
                     found[name][index] = row
         return {name: found[name] if self.has_time(name) else np.stack(found[name]) for name in names}
 
+    def batches(self, rows: Rows, batch_size: int) -> list[NDArray[np.intp]]:
+        """The sequences that run together, by their indices: those of like length."""
+        if not isinstance(batch_size, int) or batch_size < 1:
+            raise SpecError(f"batch_size: must be a whole number, at least 1, got {batch_size!r}")
+        timed = next((entry.layer for entry in self.inputs if entry.has_time), None)
+        count = len(rows[self.inputs[0].layer])
+        lengths = np.zeros(count, int) if timed is None else np.array([len(array) for array in rows[timed]])
+        order = np.argsort(lengths, kind="stable")
+        if not self.takes_lengths:
+            # A file without lengths takes batches without padding: only sequences of one length run together.
+            same = np.split(order, np.flatnonzero(np.diff(lengths[order])) + 1)
+            return [batch for group in same for batch in chunk(group, batch_size)]
+        return chunk(order, batch_size)
+
     def run_batch(self, rows: Rows, names: Sequence[str]) -> dict[str, list[Array]]:
         """One run over a few sequences from the start: for each name a result for each sequence, unpadded."""
+        feeds, lengths, finite = self.feeds(rows)
+        extra = [f"{name}_lengths" for name in names if f"{name}_lengths" in self.shapes]
+        found = dict(zip([*names, *extra], self.session.run([*names, *extra], feeds), strict=True))
+        results: dict[str, list[Array]] = {}
+        for name in names:
+            values: NDArray[Any] = found[name]
+            if values.dtype.kind == "f":
+                values[~finite] = np.nan
+            steps = found.get(f"{name}_lengths", lengths)
+            timed = self.has_time(name)
+            results[name] = [row[:n] if timed else row for row, n in zip(values, steps, strict=True)]
+        return results
+
+    def feeds(self, rows: Rows) -> tuple[dict[str, Array], NDArray[np.int32], NDArray[np.bool_]]:
+        """What one run over a few sequences from the start reads, their lengths, and which of them are finite."""
         count = len(rows[self.inputs[0].layer])
         finite = np.ones(count, bool)
         feeds: dict[str, Array] = {}
@@ -166,14 +213,4 @@ class Predictor:
         if self.lookahead:
             feeds["end"] = np.ones(count, np.int32)
         feeds.update({state.name: state.zeros(count) for state in self.states})
-        extra = [f"{name}_lengths" for name in names if f"{name}_lengths" in self.shapes]
-        found = dict(zip([*names, *extra], self.session.run([*names, *extra], feeds), strict=True))
-        results: dict[str, list[Array]] = {}
-        for name in names:
-            values: NDArray[Any] = found[name]
-            if values.dtype.kind == "f":
-                values[~finite] = np.nan
-            steps = found.get(f"{name}_lengths", lengths)
-            timed = self.has_time(name)
-            results[name] = [row[:n] if timed else row for row, n in zip(values, steps, strict=True)]
-        return results
+        return feeds, lengths, finite
