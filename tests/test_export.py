@@ -273,6 +273,28 @@ def test_files_that_cannot_be_restored_are_named(tmp_path, model_file):
         s2o.restore(path)
 
 
+def test_the_body_of_a_loop_shares_weights_and_keeps_states_unsqueezed_where_it_can():
+    graph = GraphBuilder()
+    with graph.scope("layer"):
+        graph.weight("W", np.ones(3, "f"))
+    body = graph.inner("step/")
+    with body.scope("layer"):
+        assert body.weight("W", np.ones(3, "f")) == "layer.W"
+        with pytest.raises(ValueError, match="two weights are called layer.W"):
+            body.weight("W", np.zeros(3, "f"))
+        assert body.ints(0) == graph.ints(0)
+        first, second = body.ints(0), body.ints(1)
+        for state, more in (("a", False), ("b", True)):
+            out = body.op("Relu", body.op("Unsqueeze", state, first))
+            if more:
+                body.op("Relu", state)
+            new = body.op("Squeeze", out, first)
+            assert body.unsqueezed(state, new) == ((new, None) if more else (out, first))
+        new = body.op("Squeeze", body.op("Unsqueeze", "c", first), second)
+        assert body.unsqueezed("c", new) == (new, None)
+        assert body.unsqueezed("d", "e") == ("e", None)
+
+
 def test_equal_nodes_and_constants_are_made_once():
     graph = GraphBuilder()
     x = graph.input("x", "float32", ["batch", 3])

@@ -24,6 +24,7 @@ def main() -> None:
         "training": training,
         "bucketing": bucketing,
         "export": export,
+        "forecast": forecast,
     }
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--only", choices=list(benches), help="one of the tables")
@@ -158,6 +159,38 @@ def export() -> None:
         build_model(module.network, weights)
 
     table({"torch.onnx.export": theirs, "seq2onnx": ours})
+
+
+def forecast() -> None:
+    """A closed loop of 100 steps, 12 → LSTM 100 → 12, in one run, as a ratio to 100 `Stream.step`."""
+    mean, std = np.linspace(-1, 1, 12), np.linspace(1, 2, 12)
+    entry = s2o.SequenceInput(12, "zscore", statistics={"mean": mean, "std": std})
+    module = s2o.build(s2o.Network([entry, s2o.LSTM(100), s2o.FullyConnected(12)]))
+    rng, steps = np.random.default_rng(0), 100
+    history = rng.normal(size=(1, 12)).astype(np.float32)
+    many = [rng.normal(size=(n, 12)) for n in rng.integers(20, 60, 256)]
+    with tempfile.TemporaryDirectory() as folder:
+        s2o.export(module, f"{folder}/open.onnx")
+        s2o.export(module, f"{folder}/loop.onnx", closed_loop=steps)
+        model, loop = s2o.load(f"{folder}/open.onnx"), s2o.load(f"{folder}/loop.onnx")
+        one_step, all_steps = model.stream(), loop.stream()
+
+        def by_steps() -> None:
+            x = history[0]
+            for _ in range(steps):
+                x = one_step.step(x)
+
+        one = {
+            "100 Stream.step": by_steps,
+            "one Stream.step of a loop": lambda: all_steps.step(history[0]),
+            "forecast with a loop inside": lambda: void(loop.forecast(history, steps)),
+            "forecast with a loop outside": lambda: void(model.forecast(history, steps)),
+        }
+        table(one, rounds=50)
+        print("  256 series of 20 to 59 steps, 100 steps ahead of each:")
+        table(
+            {"outside": lambda: void(model.forecast(many, steps)), "inside": lambda: void(loop.forecast(many, steps))}
+        )
 
 
 def table(runs: dict[str, Callable[[], None]], rounds: int = 9) -> None:

@@ -22,6 +22,10 @@ def export(
         bool, typer.Option("--lookahead", help="Stream with a delay where windows read ahead.")
     ] = False,
     activations: Annotated[bool, typer.Option("--activations", help="Make every layer's result an output.")] = False,
+    closed_loop: Annotated[
+        int | None,
+        typer.Option(metavar="K", help="Answer with the K steps that follow, each made from the one before."),
+    ] = None,
     quiet: Quiet = False,
 ) -> None:
     """Write the network of a run folder to one ONNX file."""
@@ -29,5 +33,13 @@ def export(
     from seq2onnx.training import load_run
 
     path = out or run / "model.onnx"
-    write(load_run(run), path, signature, opset=opset, lookahead=lookahead, activations=activations)
+    write(
+        load_run(run),
+        path,
+        signature,
+        opset=opset,
+        lookahead=lookahead,
+        activations=activations,
+        closed_loop=closed_loop,
+    )
     say(f"{path}: {path.stat().st_size:,} bytes", quiet)

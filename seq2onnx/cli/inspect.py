@@ -18,6 +18,8 @@ def inspect(file: ModelFile, quiet: Quiet = False) -> None:
     meta = model.metadata
     typer.echo(f"{file}: {file.stat().st_size:,} bytes, written by {meta['writer']}\n")
     rows = [("signature", model.signature)]
+    if model.closed_loop:
+        rows.append(("closed loop", f"{model.closed_loop} steps"))
     for label, entries in (("input", model.session.get_inputs()), ("output", model.session.get_outputs())):
         rows += [(label, f"{e.name}  {e.type[7:-1]} {_shape(e.shape)}") for e in entries]
     rows += [("state", f"{s['layer']} {s['kind']}: {s['in']} -> {s['out']}") for s in meta["states"]]

@@ -30,7 +30,7 @@ def predict(
     """Answer every sequence of a data file.
 
     A row a sequence: index, label, a column of score for each class. A network that answers per step gets
-    a row a step, with the step after the index; one without classes has no label.
+    a row a step, with the step after the index, as does a closed loop; one without classes has no label.
     """
     from seq2onnx.runtime import load, scores_to_labels
 
@@ -42,8 +42,10 @@ def predict(
             f"{file}: answers with several outputs, {', '.join(model.outputs)}; use model.predict for those"
         )
     scores = model.predict(read_data(data), batch_size=batch_size)
+    if model.closed_loop:  # [sequences, steps, …]
+        scores = list(scores)
     labels = scores_to_labels(scores, model.classes) if model.classes else None
-    names = model.classes or _columns(model.shapes["y"])
+    names = model.classes or _columns(model.shapes["y"][1 + bool(model.closed_loop) :])
     if out is not None and out.suffix == ".npz":
         content = _npz(scores, labels)
     elif out is not None and out.suffix == ".parquet":

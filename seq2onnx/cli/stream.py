@@ -32,6 +32,8 @@ def stream(file: ModelFile, quiet: Quiet = False) -> None:
         raise SpecError(
             f"{file}: a line holds one vector or word and is answered with one; use model.stream for others"
         )
+    if model.closed_loop:
+        raise SpecError(f"{file}: answers a line with {model.closed_loop} steps, by closed_loop; export it without")
     width, states, refused = model.shapes["y"][-1], model.stream(), 0
 
     def answer(scores: Any, as_json: bool) -> None:

@@ -15,7 +15,7 @@ from seq2onnx.data.columns import SEQUENCES_IN_A_BLOCK, Block, Column, Indices, 
 from seq2onnx.data.statistics import Survey, survey
 from seq2onnx.data.targets import Label, Targets, read_targets, renumbered
 from seq2onnx.errors import DataError
-from seq2onnx.sequences import Array, as_floats, as_tokens, chunk
+from seq2onnx.sequences import Array, as_floats, as_list, as_tokens, chunk
 
 Transform = Callable[[Any, Any, np.random.Generator], tuple[Any, Any]]
 
@@ -79,6 +79,24 @@ class SequenceDataset:
             self.targets, self.classes, self.per_step = read_targets(targets, self.lengths, classes, per_step, ignore)
         elif classes is not None:
             raise DataError("classes: are the labels of targets, and there are no targets")
+
+    @classmethod
+    def next_step(cls, series: Any, horizon: int = 1) -> SequenceDataset:
+        """For forecasting: series [time, features] less their last steps, and for each step that `horizon` later.
+
+        Raises: DataError (naming a series that is too short), ShapeError
+        Example: >>> SequenceDataset.next_step([temperature, another])  # y_t: the x_{t+1}
+        """
+        if not isinstance(horizon, int) or horizon < 1:
+            raise DataError(f"horizon: must be a whole number of steps, at least 1, got {horizon!r}")
+        arrays = list(cls(as_list(series)).parts[""])
+        for index, array in enumerate(arrays):
+            if len(array) <= horizon:
+                raise DataError(
+                    f"sequence {index}: has {len(array)} steps, and a target {horizon} later needs {horizon + 1}; "
+                    "leave it out"
+                )
+        return cls([a[:-horizon] for a in arrays], [a[horizon:] for a in arrays], per_step=True)
 
     @property
     def sequences(self) -> Any:

@@ -4,18 +4,19 @@ from __future__ import annotations
 
 import dataclasses
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Literal
 
 import numpy as np
 import onnx
-from numpy.typing import NDArray
 
 import seq2onnx
 from seq2onnx import metadata
 from seq2onnx.errors import DataError, NotStreamable, SpecError
-from seq2onnx.exporting.graph import GraphBuilder, Value
+from seq2onnx.exporting.closed_loop import check_closed_loop, emit_closed_loop
+from seq2onnx.exporting.emission import Weights, emit_layers
+from seq2onnx.exporting.graph import GraphBuilder
 from seq2onnx.files import write_atomically
 from seq2onnx.layers import Signal
 from seq2onnx.network import Network, NetworkState
@@ -25,8 +26,6 @@ if TYPE_CHECKING:
     from seq2onnx.training.module import SequenceModule
 
 Signature = Literal["full", "sequence", "stream"]
-Weights = Mapping[str, Mapping[str, NDArray[Any]]]
-
 OLDEST_OPSET = 17  # the first with LayerNormalization
 
 
@@ -39,6 +38,7 @@ def export(
     lookahead: bool = False,
     *,
     activations: Sequence[str] | bool = (),
+    closed_loop: int | None = None,
 ) -> None:
     """Write a trained module to one ONNX file that holds all that running it needs.
 
@@ -53,7 +53,9 @@ def export(
         lookahead: the file streams with a delay where windows read ahead: it has the input `end`, 1 in a row's
             last chunk, and always `y_lengths`
         activations: names of layers whose results are outputs too, or True for all
-    Raises: SpecError, NotStreamable (a signature with states of a network that cannot stream)
+        closed_loop: K: y is [batch, K, features], the K steps that follow x, each made from the one before; for
+            networks of one input and one output of its size, that answer each step
+    Raises: SpecError, NotStreamable (a signature with states, or a closed loop, of a network that cannot stream)
     Example: >>> export(result.module, "vowels.onnx", classes=data.classes)
     """
     # Duck typing would go wrong far from here: a Network or a TrainingResult is an easy mistake.
@@ -76,6 +78,7 @@ def export(
         opset,
         lookahead=lookahead,
         activations=activations,
+        closed_loop=closed_loop,
         policy=module.policy,
     )
     write_atomically(path, model.SerializeToString())
@@ -90,6 +93,7 @@ def build_model(
     lookahead: bool = False,
     *,
     activations: Sequence[str] | bool = (),
+    closed_loop: int | None = None,
     policy: PaddingPolicy = MASKED,
 ) -> onnx.ModelProto:
     """The ONNX model of `network` with `weights` [layer][weight]; numpy arrays, so torch is not needed.
@@ -99,9 +103,11 @@ def build_model(
     newest = onnx.defs.onnx_opset_version()
     if not OLDEST_OPSET <= opset <= newest:
         raise SpecError(f"opset: must be from {OLDEST_OPSET} to {newest}, got {opset}")
+    if closed_loop is not None:
+        check_closed_loop(network, closed_loop, lookahead, bool(activations))
     signature, states = choose_signature(network, signature, lookahead)
     classes = check_classes(network, classes)
-    graph = build_graph(network, weights, signature, lookahead, _activations(network, activations), opset)
+    graph = build_graph(network, weights, signature, lookahead, _activations(network, activations), opset, closed_loop)
     about = {
         "format_version": metadata.FORMAT_VERSION,
         "network": network.to_dict(every_field=True),
@@ -125,6 +131,8 @@ def build_model(
         "vocabulary": vocabularies(network),
         "writer": f"seq2onnx {seq2onnx.__version__}",
     }
+    if closed_loop is not None:
+        about["closed_loop"] = closed_loop
     properties = {metadata.KEY: json.dumps(about)}
     if classes is not None:
         properties["classes"] = json.dumps(classes)
@@ -206,35 +214,26 @@ def build_graph(
     lookahead: bool = False,
     activations: Sequence[str] = (),
     opset: int = 17,
+    closed_loop: int | None = None,
 ) -> GraphBuilder:
     """A graph with all nodes, inputs and outputs of the network."""
     graph, signals = GraphBuilder(opset), network.infer(lookahead)
     _, states = choose_signature(network, signature, lookahead)
-    entering = {
-        label: Value(graph.input(name, signals[label].dtype, _shape(label, signals[label])), signals[label])
-        for label, name in input_names(network).items()
-    }
+    entering = {}
+    for label, name in input_names(network).items():
+        entering[label] = graph.input(name, signals[label].dtype, _shape(label, signals[label]))
     start = None if signature == "stream" else graph.input("lengths", "int32", ["batch"])
     if lookahead:
         graph.end = graph.input("end", "int32", ["batch"])
     for state in states or ():
         graph.input(state.input_name, state.state.dtype, ["batch", *state.state.shape])
-
-    values: dict[str, Value] = {}
-    # Layers whose results are finite past the end of a row, whatever stands in x there; others are masked at the end.
-    finite: set[str] = set()
-    new_states: list[str] = []
-    for layer in network.layers:
-        name, sources = layer.label, network.reads[layer.label]
-        xs = tuple(values[source] for source in sources) or (entering[name],)
-        lengths = next((x.lengths for x in xs if x.signal.has_time), None) if sources else start
-        own = tuple(state.input_name for state in states or () if state.layer == name)
-        with graph.scope(name):
-            y, steps, new = layer.emit(graph, xs, lengths, None if states is None else own, weights.get(name, {}))
-        values[name] = Value(y, signals[name], steps)
-        new_states.extend(new)
-        if layer.masks or (sources and finite.issuperset(sources)) or not signals[name].has_time:
-            finite.add(name)
+    if closed_loop is not None:
+        (x,) = entering.values()
+        y, new_states = emit_closed_loop(graph, network, weights, x, start, states, closed_loop)
+        graph.output("y", y, "float32", ["batch", closed_loop, *signals[network.outputs[0]].shape])
+        return _with_states(graph, states, new_states)
+    own = None if states is None else [(state.layer, state.input_name) for state in states]
+    values, new_states, finite = emit_layers(graph, network, weights, signals, entering, start, own)
 
     def answer(output: str, label: str) -> None:
         value = values[label]
@@ -253,7 +252,12 @@ def build_graph(
         answer(output, label)
     for label in activations:
         answer(f"act_{label}", label)
-    for state, value in zip(states or (), new_states, strict=True):
+    return _with_states(graph, states, new_states)
+
+
+def _with_states(graph: GraphBuilder, states: Sequence[NetworkState] | None, new_states: Sequence[str]) -> GraphBuilder:
+    """The graph, its new states among its outputs where it has states."""
+    for state, value in zip(states or (), new_states if states else (), strict=True):
         graph.output(state.output_name, value, state.state.dtype, ["batch", *state.state.shape])
     return graph
 

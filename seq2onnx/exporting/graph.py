@@ -45,10 +45,13 @@ class GraphBuilder:
         self.initializers: dict[str, NDArray[Any]] = {}
         self._nodes: list[onnx.NodeProto] = []
         self._made: dict[Any, tuple[str, ...]] = {}
+        self._constants: dict[Any, str] = {}
         self._inputs: list[onnx.ValueInfoProto] = []
         self._outputs: dict[str, onnx.ValueInfoProto] = {}
         self._renamed: dict[str, str] = {}
-        self._scope = ""
+        self._scope = self._prefix = ""
+        # Every signal is one step long, as in the body of a closed loop: nothing guards against chunks of no steps.
+        self.one_step = False
         # The input that says 1 in a row's last chunk, in files with lookahead.
         self.end: str | None = None
 
@@ -75,8 +78,8 @@ class GraphBuilder:
 
     def weight(self, name: str, array: NDArray[Any]) -> str:
         """An initializer of the layer in scope, `layer.name`: what was learned."""
-        full = f"{self._scope}.{name}"
-        if full in self.initializers:
+        full, there = f"{self._scope}.{name}", self.initializers.get(f"{self._scope}.{name}")
+        if there is not None and not (self._prefix and np.array_equal(there, array)):
             raise ValueError(f"two weights are called {full}")
         self.initializers[full] = np.ascontiguousarray(array)
         return full
@@ -84,12 +87,11 @@ class GraphBuilder:
     def constant(self, array: NDArray[Any] | np.generic) -> str:
         """An initializer that the operators need; equal ones are kept once."""
         array = np.asarray(array)
-        key = ("constant", array.dtype.str, array.shape, array.tobytes())
-        if key not in self._made:
-            name = f"constant_{sum(n.startswith('constant_') for n in self.initializers)}"
-            self.initializers[name] = array
-            self._made[key] = (name,)
-        return self._made[key][0]
+        key = (array.dtype.str, array.shape, array.tobytes())
+        if key not in self._constants:
+            self._constants[key] = f"constant_{len(self._constants)}"
+            self.initializers[self._constants[key]] = array
+        return self._constants[key]
 
     def op(self, op: str, *inputs: str, **attributes: Any) -> str:
         """The one result of a node."""
@@ -100,7 +102,7 @@ class GraphBuilder:
         inputs = tuple(self._renamed.get(name, name) for name in inputs)
         key = (op, inputs, results, repr(sorted(attributes.items())))
         if key not in self._made:
-            stem = f"{self._scope}/{op}_{len(self._nodes)}"
+            stem = f"{self._prefix}{self._scope}/{op}_{len(self._nodes)}"
             names = [stem if i == 0 else f"{stem}.{i}" for i in range(results)]
             self._nodes.append(helper.make_node(op, inputs, names, name=stem, **attributes))
             self._made[key] = tuple(names)
@@ -110,7 +112,7 @@ class GraphBuilder:
         self, condition: str, yes: Sequence[tuple[str, ...]], no: Sequence[str], dtype: str = "float32"
     ) -> list[str]:
         """Where `condition` (one bool) holds the results of the nodes `yes`, (op, *inputs) each, else `no`."""
-        stem = f"{self._scope}/If_{len(self._nodes)}"
+        stem = f"{self._prefix}{self._scope}/If_{len(self._nodes)}"
         branches = {}
         for branch, nodes in (("then", yes), ("else", [("Identity", value) for value in no])):
             names = [f"{stem}.{branch}.{i}" for i in range(len(nodes))]
@@ -207,6 +209,37 @@ class GraphBuilder:
         y = self.op("Sub", x, self.constant(offset))
         return self.op("Div", y, self.constant(scale)) if np.any(scale != 1) else y
 
+    def inner(self, prefix: str) -> GraphBuilder:
+        """A builder of a graph that a node here runs, such as the body of a Scan: see `body`.
+
+        Its names begin with `prefix`; its weights and constants are those of this graph.
+        """
+        made = GraphBuilder(self.opset)
+        made._prefix, made.initializers, made._constants = prefix, self.initializers, self._constants
+        return made
+
+    def unsqueezed(self, state: str, new: str) -> tuple[str, str | None]:
+        """What a loop carries from step to step for a state that is read as `state` and left as `new`, and its axes.
+
+        Where all that reads it is Unsqueeze, and it is left by a Squeeze of the same axes, these nodes are saved:
+        the loop carries it as it is between them. Else as it is, without axes.
+        """
+        readers = [node for node in _with_subgraphs(self._nodes) if state in node.input]
+        maker = next((node for node in self._nodes if new in node.output), None)
+        if maker is None or maker.op_type != "Squeeze":
+            return new, None
+        if any(node.op_type != "Unsqueeze" or node.input[1] != maker.input[1] for node in readers):
+            return new, None
+        for node in readers:
+            self._nodes.remove(node)
+            self._rename(node.output[0], state)
+        return maker.input[0], maker.input[1]
+
+    def body(self, name: str) -> onnx.GraphProto:
+        """The finished graph, for a node of the graph around it."""
+        self._drop_unread()
+        return helper.make_graph(self._nodes, name, self._inputs, list(self._outputs.values()))
+
     def model(self, name: str, metadata: dict[str, str], writer: tuple[str, str]) -> onnx.ModelProto:
         """The finished model, in the IR version that goes with the opset."""
         self._drop_unread()
@@ -231,7 +264,8 @@ class GraphBuilder:
         for node in reversed(list(self._nodes)):
             read = {name for other in _with_subgraphs(self._nodes) for name in other.input} | set(self._outputs)
             for i, name in enumerate(node.output):
-                if name not in read:
+                # onnxruntime does not open a Scan that lacks a result.
+                if name not in read and (node.op_type != "Scan" or read.isdisjoint(node.output)):
                     node.output[i] = ""
             if not any(node.output):
                 self._nodes.remove(node)

@@ -14,7 +14,8 @@ from onnx import numpy_helper
 
 from seq2onnx import metadata
 from seq2onnx.errors import ModelFileError, ShapeError, SpecError, require
-from seq2onnx.exporting.exporter import Weights, build_graph
+from seq2onnx.exporting.emission import Weights
+from seq2onnx.exporting.exporter import build_graph
 from seq2onnx.exporting.graph import GraphBuilder
 from seq2onnx.network import Network
 from seq2onnx.padding import PaddingPolicy

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -13,6 +13,7 @@ from seq2onnx.runtime.inputs import read_inputs
 from seq2onnx.runtime.labels import scores_to_labels
 from seq2onnx.runtime.session import Device, open_session, read_metadata, read_states
 from seq2onnx.runtime.whole import check_policy, run_all
+from seq2onnx.sequences import Array
 
 if TYPE_CHECKING:
     from seq2onnx.runtime.stream import Stream
@@ -37,8 +38,9 @@ class Predictor:
     """An exported network, ready to run; make it with `load`.
 
     Attributes: classes (labels of the scores, or None), metadata (all that the file says of itself),
-        signature, lookahead, policy (how sequences are padded), states (StateInfo of each state, in order), inputs
-        (Input of each data input), outputs (their names in the file), session (onnxruntime's)
+        signature, lookahead, closed_loop (how many steps it goes on by itself, or None), policy (how sequences are
+        padded), states (StateInfo of each state, in order), inputs (Input of each data input), outputs (their names in
+        the file), session (onnxruntime's)
     """
 
     def __init__(self, path: str | Path, device: Device = "cpu", threads: int = 1) -> None:
@@ -47,6 +49,7 @@ class Predictor:
         self.metadata = read_metadata(self.session, path)
         self.signature: str = self.metadata["signature"]
         self.classes: list[str | int] | None = self.metadata["classes"]
+        self.closed_loop: int | None = self.metadata.get("closed_loop")
         self.states = read_states(self.metadata)
         self.policy = PaddingPolicy(**self.metadata.get("data_policy", {}))
         self.inputs = read_inputs(self.session.get_inputs(), self.metadata)
@@ -84,8 +87,9 @@ class Predictor:
             sequence_length, padding_value, padding_direction, mask_padding: see PaddingPolicy; None: as the network
                 was trained, which the file says
         Returns: [sequences, k] where the network answers per sequence, a list of [time, k] where it
-            answers per step; with several outputs a dict by layer. A sequence with NaN or infinity in it
-            is answered with NaN; no other is affected.
+            answers per step; with several outputs a dict by layer; from a file with a closed loop of K steps
+            those that follow, [sequences, K, k]. A sequence with NaN or infinity in it is answered with NaN;
+            no other is affected.
         Raises: DataError, ShapeError (naming the sequence), SpecError (an output that is not there)
         """
         names = self.outputs if outputs is None else self._activations(outputs)
@@ -114,6 +118,31 @@ class Predictor:
         if isinstance(scores, dict):
             scores = next(iter(scores.values()))  # the classes are those of the first output
         return scores_to_labels(scores, self.classes)
+
+    def forecast(
+        self, history: Any, steps: int, known: Mapping[str, Any] | None = None, batch_size: int = 128
+    ) -> Array:
+        """The steps that follow each series, by a network that answers each step with the next.
+
+        In a closed loop its own answers are fed back: inside the file where it was exported with closed_loop, so many
+        steps in a run, else from here, a run a step. In an open loop, where `known` has the true values, they are fed.
+
+        Args:
+            history: the series, as `predict` takes sequences; or one, as an array (with several inputs: arrays)
+            steps: how many to go ahead
+            known: future values by input layer, as history has them, from the first step after it: `steps` − 1 at
+                least, since the last answer needs no more. Every input with time but the one that is fed back needs
+                them; that one too for an open loop.
+            batch_size: series in one run; those of like length run together
+        Returns: [series, steps, features], or of one series [steps, features]. A series, or its known values, with NaN
+            or infinity in it is answered with NaN; no other is affected.
+        Raises: DataError, ShapeError (naming the series), SpecError (an answer that is not all that the input takes),
+            NotStreamable (a file without states)
+        Example: >>> model.forecast([temperature, another], 24)
+        """
+        from seq2onnx.runtime.forecast import forecast
+
+        return forecast(self, history, steps, known, batch_size)
 
     def stream(self) -> Stream:
         """A new stream, at its start: the network one step, or one chunk, after another.

@@ -50,7 +50,9 @@ class Stream:
                 with several inputs a dict by input layer
             copy: False gives the buffer of the answer itself for one step, which the next step overwrites
         Returns: [k] for one step; for a chunk [time, k] where the network answers per step, else [k]. With
-            strides or lookahead always what came out, [n, k], and n may be 0. With several outputs a dict.
+            strides or lookahead always what came out, [n, k], and n may be 0. From a file with a closed loop the K
+            steps that follow, [K, k]; the state is then that before the last of them: step(y[-1]) goes on. With
+            several outputs a dict.
         Raises: ShapeError, DataError (not numbers; NaN or infinity). The state is then what it was.
         """
         if self._shape is None or type(x) is not np.ndarray or x.dtype != np.float32 or x.shape != self._shape:

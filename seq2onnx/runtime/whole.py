@@ -80,9 +80,9 @@ def run_batch(model: Predictor, rows: Rows, names: Sequence[str], policy: Paddin
     limit = policy.limit(_lengths(model, rows))
     timed = [entry.layer for entry in model.inputs if entry.has_time]
     rows = {layer: [policy.cut(x, limit) for x in given] if layer in timed else given for layer, given in rows.items()}
-    feeds, steps, finite = _feeds(model, rows, policy)
+    feeds, steps, finite = feeds_of(model, rows, policy)
     counts = [f"{name}_lengths" for name in names if f"{name}_lengths" in model.shapes]
-    if policy.chunk is None or not model.states:
+    if policy.chunk is None or not model.states or model.closed_loop:
         found = _run(model, [*names, *counts], feeds | {state.name: state.zeros(len(steps)) for state in model.states})
         answers = {name: _unpadded(model, name, found, steps) for name in names}
     else:
@@ -103,8 +103,8 @@ def _lengths(model: Predictor, rows: Rows) -> Counts:
     return np.zeros(count, np.int32) if timed is None else np.array([len(x) for x in rows[timed]], np.int32)
 
 
-def _feeds(model: Predictor, rows: Rows, policy: PaddingPolicy) -> tuple[dict[str, Array], Counts, NDArray[np.bool_]]:
-    """What a run reads, the steps of each row that are data, and which rows are finite."""
+def feeds_of(model: Predictor, rows: Rows, policy: PaddingPolicy) -> tuple[dict[str, Array], Counts, NDArray[np.bool_]]:
+    """What a run reads but for states, the steps of each row that are data, and which rows are finite."""
     finite = np.ones(len(rows[model.inputs[0].layer]), bool)
     feeds: dict[str, Array] = {}
     steps: Counts = np.zeros(len(finite), np.int32)
