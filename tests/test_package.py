@@ -124,12 +124,16 @@ def test_the_plain_onnxruntime_script_reaches_the_same_scores(tmp_path, signatur
     np.testing.assert_allclose(answer["scores"], model.predict(test.sequences[:1])[0], rtol=0, atol=1e-6)
 
 
-def test_the_readme_code_runs(tmp_path, monkeypatch):
-    """Every Python block of the README, one after another, as a reader would type it."""
+@pytest.mark.parametrize("page", ["README.md", "docs/data.md"])
+def test_the_code_of_the_pages_runs(tmp_path, monkeypatch, capsys, page):
+    """Every Python block, one after another, as a reader would type it."""
     monkeypatch.chdir(tmp_path)
-    blocks = [block.split("```")[0] for block in (ROOT / "README.md").read_text().split("```python\n")[1:]]
+    text = (ROOT / page).read_text()
+    blocks = [block.split("```")[0] for block in text.split("```python\n")[1:]]
     assert blocks
     exec("\n".join(blocks), {})
+    if page == "docs/data.md":  # what it prints is shown there
+        assert capsys.readouterr().out in text
 
 
 def test_a_toy_layer_is_a_new_class_and_nothing_else(tmp_path):
