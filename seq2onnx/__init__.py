@@ -21,12 +21,13 @@ if TYPE_CHECKING:
         ShapeError,
         SpecError,
         StateError,
+        StreamError,
     )
     from seq2onnx.exporting import export, restore
     from seq2onnx.layers import *  # noqa: F403
     from seq2onnx.network import Network
     from seq2onnx.parity import verify
-    from seq2onnx.runtime import Predictor, Stream, load, scores_to_labels
+    from seq2onnx.runtime import Predictor, Stream, StreamPool, load, scores_to_labels
     from seq2onnx.sequences import tokenize
     from seq2onnx.training import (
         SequenceClassifier,
@@ -52,11 +53,12 @@ _HOMES = {
         "ShapeError",
         "SpecError",
         "StateError",
+        "StreamError",
     ),
     "exporting": ("export", "restore"),
     "network": ("Network",),
     "parity": ("verify",),
-    "runtime": ("Predictor", "Stream", "load", "scores_to_labels"),
+    "runtime": ("Predictor", "Stream", "StreamPool", "load", "scores_to_labels"),
     "sequences": ("tokenize",),
     "training": (
         "SequenceClassifier",
@@ -86,6 +88,8 @@ __all__ = [
     "SpecError",
     "StateError",
     "Stream",
+    "StreamError",
+    "StreamPool",
     "TrainingOptions",
     "TrainingResult",
     "Vocabulary",

@@ -6,6 +6,7 @@ Seq2OnnxError
 ├── DataError        sequences or targets that cannot be used             (ValueError)
 ├── NotStreamable    a network or file that cannot run a step at a time   (ValueError)
 ├── StateError       a state of the wrong name, shape or type             (ValueError)
+├── StreamError      a stream that is not open or in use, a full pool     (RuntimeError)
 ├── ModelFileError   a file that is not a seq2onnx model or run folder    (ValueError)
 └── MissingExtra     a package that is not installed                      (ImportError)
 """
@@ -37,6 +38,10 @@ class NotStreamable(Seq2OnnxError, ValueError):
 
 class StateError(Seq2OnnxError, ValueError):
     """A state of the wrong name, shape or type."""
+
+
+class StreamError(Seq2OnnxError, RuntimeError):
+    """A stream that is not open, or that another thread steps at this moment; a pool that is full."""
 
 
 class ModelFileError(Seq2OnnxError, ValueError):

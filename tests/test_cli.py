@@ -275,3 +275,73 @@ def test_parquet_goes_in_and_out(folder, tmp_path):
     assert list(found) == ["index", "label", *model.classes]
     np.testing.assert_allclose(np.stack([found[c] for c in model.classes], 1), scores, rtol=0, atol=1e-6)
     assert found["label"] == s2o.scores_to_labels(scores, model.classes).tolist()
+
+
+def test_stream_answers_many_streams_by_their_id(folder):
+    model = s2o.load(folder / "run/model.onnx")
+    x = np.random.default_rng(0).normal(size=(40, 4)).astype("f")
+    names = np.random.default_rng(1).choice(["pump 7", "a,b", 'the "old" one', "7"], 40).tolist()
+    written = io.StringIO()
+    for number, (name, step) in enumerate(zip(names, x.tolist(), strict=True)):
+        if number % 3:
+            csv.writer(written, lineterminator="\n").writerow([name, *step])
+        else:
+            written.write(json.dumps({"id": 7 if name == "7" else name, "x": step}) + "\n")
+    out, _ = run("stream", folder / "run/model.onnx", "--id-column", stdin=written.getvalue())
+    streams = {name: model.stream() for name in names}
+    for number, (name, step, line) in enumerate(zip(names, x, out.splitlines(), strict=True)):
+        if number % 3:
+            id, label, *scores = next(csv.reader([line]))
+        else:
+            id, label, scores = json.loads(line).values()
+            assert id == (7 if name == "7" else name)
+        assert str(id) == name
+        expected = streams[name].step(step)
+        np.testing.assert_allclose(np.array(scores, float), expected, rtol=0, atol=1e-5)
+        assert label == CLASSES[expected.argmax()]
+
+
+def test_lines_that_come_together_run_together(folder, monkeypatch):
+    runs, step = [], s2o.StreamPool.step
+    monkeypatch.setattr(s2o.StreamPool, "step", lambda self, ids, x: (runs.append(len(ids)), step(self, ids, x))[1])
+    lines = "".join(f"{name},1,2,3,4\n" for name in [*range(300), *range(100), 99])
+    run("stream", folder / "run/model.onnx", "--id-column", stdin=lines)
+    assert runs == [300, 100, 1]
+
+
+def test_many_streams_refuse_a_line_each_and_go_on(folder):
+    lines = [
+        "a,1,2,3,4",
+        "b,1,2,nan,4",
+        "c,1,2",
+        '{"id": "d", "x": [1, null, 3, 4]}',
+        '{"x": [1, 2, 3, 4]}',
+        '{"id": 1.5, "x": [1, 2, 3, 4]}',
+        "hello",
+        "a,1,2,3,4",
+        "b,1,2,3,4",
+    ]
+    out, err = run("stream", folder / "run/model.onnx", "--id-column", stdin="\n".join(lines), code=2)
+    clean, _ = run("stream", folder / "run/model.onnx", "--id-column", stdin="a,1,2,3,4\na,1,2,3,4\nb,1,2,3,4\n")
+    found = out.splitlines()
+    assert [found[0], *found[7:]] == clean.splitlines()
+    assert found[1:3] == ["b,,nan,nan,nan", "c,,nan,nan,nan"]
+    assert found[3] == '{"id": "d", "label": null, "y": [null, null, null]}'
+    assert [json.loads(line)["id"] for line in found[4:6]] == [None, 1.5]
+    assert found[6] == "hello,,nan,nan,nan"
+    assert [line.split(":")[0] for line in err.splitlines()] == [f"line {n}" for n in range(2, 8)]
+    assert 'such as pump 7,0.1,0.2 or {"id": "pump 7", "x": [0.1, 0.2]}: a line needs id' in err
+
+
+def test_many_streams_with_lookahead_are_finished_with_their_ids(tmp_path):
+    network = s2o.Network([s2o.SequenceInput(2), s2o.Conv1d(1, 3, padding="same")])
+    s2o.export(s2o.build(network), tmp_path / "model.onnx", lookahead=True)
+    lines = 'a,1,2\n{"id": "b", "x": [1, 2]}\na,3,4\n'
+    out, _ = run("stream", tmp_path / "model.onnx", "--id-column", stdin=lines)
+    first, second, third, *waited = out.splitlines()
+    assert (first, second) == ("a", '{"id": "b", "y": null}')
+    a, b = s2o.load(tmp_path / "model.onnx").predict([[[1, 2], [3, 4]], [[1, 2]]])
+    np.testing.assert_allclose([float(line.removeprefix("a,")) for line in (third, waited[0])], a[:, 0], rtol=1e-6)
+    answer = json.loads(waited[1])
+    assert answer["id"] == "b"
+    np.testing.assert_allclose(answer["y"], b[0], rtol=1e-6)

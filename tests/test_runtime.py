@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import io
+import threading
+
 import numpy as np
 import onnx
 import pytest
@@ -244,6 +247,106 @@ def test_a_wrong_state_is_refused_whole(model_file, change, message):
     with pytest.raises(s2o.StateError, match=message):
         stream.state = change(stream.state)
     assert all((stream.state[name] == value).all() for name, value in before.items())
+
+
+def test_a_clone_goes_on_from_here_and_the_two_do_not_meet(model_file):
+    model, x = s2o.load(model_file), np.random.default_rng(0).normal(size=(9, 4)).astype("f")
+    stream = model.stream()
+    for row in x[:3]:
+        stream.step(row)
+    branch = stream.clone()
+    for row in x[3:6]:
+        one, two = stream.step(row), branch.step(-row)
+    np.testing.assert_allclose(one, model.predict([x[:6]])[0], rtol=0, atol=1e-6)
+    np.testing.assert_allclose(two, model.predict([np.concatenate([x[:3], -x[3:6]])])[0], rtol=0, atol=1e-6)
+
+
+def test_a_saved_stream_goes_on_in_another(model_file, tmp_path):
+    model, x = s2o.load(model_file), np.random.default_rng(0).normal(size=(6, 4)).astype("f")
+    stream, path = model.stream(), tmp_path / "stream.state"
+    for row in x[:3]:
+        stream.step(row)
+    stream.save(path)
+    expected = stream.step(x[3:])
+    other = model.stream()
+    other.step(x[5])
+    other.load(path)
+    np.testing.assert_array_equal(other.step(x[3:]), expected)
+    with np.load(path, allow_pickle=False) as archive:
+        assert sorted(archive.files) == sorted(stream.state)
+    assert [file.name for file in tmp_path.iterdir()] == ["stream.state"]
+
+
+def test_files_that_are_no_saved_state_are_refused_whole(model_file, per_step_file, tmp_path):
+    import pickle
+
+    stream, path = s2o.load(model_file).stream(), tmp_path / "state.npz"
+    stream.step(np.ones(4))
+    before = stream.state
+    stream.save(path)
+    whole = path.read_bytes()
+    array = tmp_path / "array.npy"
+    np.save(array, np.ones(3))
+    objects = io.BytesIO()
+    np.savez(objects, **(before | {"state_00_lstm_1_h": np.array([{"a": 1}], object)}))
+    damaged = bytearray(whole)
+    damaged[200] ^= 255
+    for content in (b"", b"hello", whole[:100], array.read_bytes(), pickle.dumps(before), objects.getvalue(), damaged):
+        path.write_bytes(content)
+        with pytest.raises(s2o.StateError, match=r"state.npz: is not a state that Stream.save wrote"):
+            stream.load(path)
+    for change, message in (
+        ({"state_01_lstm_1_c": np.ones((1, 9))}, r"state.npz: state state_01_lstm_1_c: expected float32 \[1, 8\], got"),
+        ({"more": np.ones(1)}, r"state.npz: state: expected a dict with the states \['state_00_lstm_1_h'"),
+        ({"state_01_lstm_1_c": np.full((1, 8), np.inf)}, r"state.npz: state state_01_lstm_1_c: has NaN or infinity"),
+    ):
+        np.savez(path, **(before | change))
+        with pytest.raises(s2o.StateError, match=message):
+            stream.load(path)
+    with pytest.raises(FileNotFoundError):
+        stream.load(tmp_path / "nothing.npz")
+    assert all((stream.state[name] == value).all() for name, value in before.items())
+
+
+def test_two_threads_in_one_stream_are_said_and_nothing_moves(model_file):
+    model, x = s2o.load(model_file), np.random.default_rng(0).normal(size=(3, 4)).astype("f")
+    expected = model.predict([np.concatenate([x, x])])[0]
+    stream, session, inside, go_on = model.stream(), model.session, threading.Event(), threading.Event()
+
+    class Slow:
+        def run(self, *arguments):
+            inside.set()
+            assert go_on.wait(60)
+            return session.run(*arguments)
+
+    stream.step(x[0])
+    kept = stream.state
+    model.session = Slow()
+    thread = threading.Thread(target=stream.step, args=(x[1:],))
+    thread.start()
+    assert inside.wait(60)
+    model.session = session
+    for call in (
+        lambda: stream.step(x[0]),
+        lambda: stream.step(x),
+        stream.reset,
+        stream.clone,
+        lambda: stream.state,
+        lambda: setattr(stream, "state", kept),
+    ):
+        with pytest.raises(s2o.StreamError, match="stream: another thread is using it; give each thread a stream of"):
+            call()
+    go_on.set()
+    thread.join()
+    np.testing.assert_allclose(stream.step(x), expected, rtol=0, atol=1e-6)
+
+
+def test_a_stream_is_free_again_after_an_error(model_file):
+    stream = s2o.load(model_file).stream()
+    for bad in (np.ones(5), np.full(4, np.nan, "f"), np.full((2, 4), np.nan), ["a"]):
+        with pytest.raises(s2o.Seq2OnnxError):
+            stream.step(bad)
+    assert np.isfinite(stream.step(np.ones(4))).all()
 
 
 def test_files_that_are_not_ours_are_named(tmp_path, model_file):

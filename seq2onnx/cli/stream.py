@@ -1,26 +1,34 @@
-"""seq2onnx stream: a line in, a line out."""
+"""seq2onnx stream: a line in, a line out, for one stream or for many."""
 
 from __future__ import annotations
 
-import csv
-import io
-import json
 import sys
-from typing import Any
+from typing import Annotated, Any
 
 import numpy as np
 import typer
 
+from seq2onnx.cli.lines import Line, arrivals
 from seq2onnx.cli.options import ModelFile, Quiet
 from seq2onnx.errors import DataError, ShapeError, SpecError
 
 
-def stream(file: ModelFile, quiet: Quiet = False) -> None:
+def stream(
+    file: ModelFile,
+    id_column: Annotated[
+        bool, typer.Option("--id-column", help='Many streams: the first column, or "id" in JSON, names the stream.')
+    ] = False,
+    quiet: Quiet = False,
+) -> None:
     """Read one step per line from standard input, and answer each at once with a line.
 
     A step is CSV (0.1,0.2) or JSON ([0.1, 0.2]), and is answered in kind: label,score,… or {"label": …, "y": […]}.
     A step that is refused is answered with nan (JSON: null) and a message on standard error; the state stays what it
     was, and the exit code is 2. Empty lines are passed over.
+
+    With --id-column a line is pump 7,0.1,0.2 or {"id": "pump 7", "x": [0.1, 0.2]}, and its answer begins with the id
+    in the same way. A new id begins a new stream. Lines that have come together run together; the answers keep their
+    order.
 
     A network with a stride or lookahead answers with an empty line (JSON: "y" null) where nothing came out; what
     still waits at the end of a file with lookahead follows after the last line.
@@ -34,65 +42,50 @@ def stream(file: ModelFile, quiet: Quiet = False) -> None:
         )
     if model.closed_loop:
         raise SpecError(f"{file}: answers a line with {model.closed_loop} steps, by closed_loop; export it without")
-    width, states, refused = model.shapes["y"][-1], model.stream(), 0
+    pool = model.pool()
+    opened: dict[str, tuple[int, Line]] = {}  # of each stream: its id in the pool, and the latest line
+    width: Any = model.shapes["y"][-1]
+    refusal = np.full(width, np.nan, np.float32)
 
-    def answer(scores: Any, as_json: bool) -> None:
-        label = scores_to_labels(scores[None], model.classes)[0] if model.classes else None
-        print((_json if as_json else _csv)(scores, label, bool(model.classes)), flush=True)
+    def answer(line: Line, scores: Any) -> None:
+        for row in np.atleast_2d(scores):
+            print(line.answer([scores_to_labels(row[None], model.classes)[0]] if model.classes else [], row))
+        if not scores.size:  # a stride or lookahead: nothing came out
+            print(line.answer([], None))
 
-    as_json = False
-    for number, line in enumerate(sys.stdin.buffer, 1):
-        if not line.strip():
-            continue
-        as_json = line.lstrip().startswith((b"[", b"{", b'"'))
-        try:
-            step = _parse(line, as_json, model.inputs[0].is_tokens)
-            if np.shape(step) != model.inputs[0].shape:
-                raise ShapeError(f"expected {np.prod(model.inputs[0].shape, dtype=int)} numbers, got {np.size(step)}")
-            scores = states.step(step)
-        except (DataError, ShapeError) as error:
-            refused += 1
-            if not quiet:
-                typer.echo(f"line {number}: {error}", err=True)
-            scores = np.full(width, np.nan, np.float32)
-        if scores.ndim == 1:
-            answer(scores, as_json)
-        else:  # what came out of a stride or lookahead: nothing, or some steps
-            for row in scores:
-                answer(row, as_json)
-            if not len(scores):
-                print('{"y": null}' if as_json else "", flush=True)
-    if model.lookahead:
-        for row in np.atleast_2d(states.finish()):
-            answer(row, as_json)
+    def run(lines: list[Line]) -> None:
+        good = [line for line in lines if line.step is not None]
+        for line in good:
+            opened[line.name] = (opened[line.name][0] if line.name in opened else pool.open(), line)
+        ids, steps = [opened[line.name][0] for line in good], [line.step for line in good]
+        found = iter(pool.step(ids, np.stack(steps)) if good else ())
+        for line in lines:
+            answer(line, refusal if line.step is None else next(found))
+        sys.stdout.flush()
+
+    number, refused = 0, 0
+    for arrived in arrivals(sys.stdin.buffer):
+        lines: dict[str, Line] = {}
+        for raw in arrived:
+            number += 1
+            if not raw.strip():
+                continue
+            line = Line(raw.lstrip().startswith(b"{" if id_column else (b"[", b"{", b'"')), id_column)
+            try:
+                line.read(raw, model.inputs[0])
+            except (DataError, ShapeError) as error:
+                refused += 1
+                if not quiet:
+                    typer.echo(f"line {number}: {error}", err=True)
+            if line.name in lines:  # a stream takes one step in a run
+                run(list(lines.values()))
+                lines = {}
+            lines[line.name] = line
+        run(list(lines.values()))
+    if model.lookahead and opened:
+        waiting = pool.finish([id for id, _ in opened.values()])
+        for (_, line), scores in zip(opened.values(), waiting, strict=True):
+            if scores.size:
+                answer(line, scores)
     if refused:
         raise typer.Exit(2)
-
-
-def _parse(line: bytes, as_json: bool, is_token: bool) -> Any:
-    try:
-        text = line.decode().strip()
-        if as_json:
-            values = json.loads(text)
-        elif is_token:
-            values = int(text) if text.lstrip("-").isdigit() else text
-        else:
-            values = [float(part) for part in text.split(",")]
-        if is_token:
-            return np.asarray(values)
-        with np.errstate(over="ignore"):  # a number beyond float32 is infinite, and refused as that
-            return np.asarray(values, np.float64).astype(np.float32)
-    except (ValueError, TypeError, OverflowError, RecursionError) as error:
-        raise DataError(f"is not a list of numbers, such as 0.1,0.2 or [0.1, 0.2]: {error}") from None
-
-
-def _json(scores: Any, label: Any, has_label: bool) -> str:
-    first = {"label": label.item() if isinstance(label, np.generic) else label} if has_label else {}
-    return json.dumps(first | {"y": [None if np.isnan(s) else float(f"{s:.7g}") for s in scores]})
-
-
-def _csv(scores: Any, label: Any, has_label: bool) -> str:
-    row = io.StringIO()
-    first = ["" if label is None else label] if has_label else []
-    csv.writer(row, lineterminator="").writerow([*first, *(f"{score:.7g}" for score in scores)])
-    return row.getvalue()

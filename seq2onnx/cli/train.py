@@ -42,10 +42,11 @@ def train(
     plateau with drop_every=10 and drop_factor=0.1), warm_up=0, optimizer=adam (or adamw, rmsprop, or sgd with
     momentum=0.9), l2=0.0001, gradient_clip=null, gradient_clip_method=global_norm (or norm, value),
     learning_rate_factors={} (such as {lstm_1: 0}), class_weights=null (or balanced, or {label: 2}), shuffle=bucket (or
-    random, sorted, none), validation_every=1, patience=null, keep=last (or best), seed=0,
-    batch_norm_statistics=running (or exact), precision=32 (or bf16-mixed, 16-mixed), device=auto (or cpu, cuda),
-    devices=1 and nodes=1 (processes on each machine, and machines), workers=0 with prefetch=2 (processes that load
-    batches, and how far ahead), threads=null, progress=true.
+    random, sorted, none), sequence_length=longest (or shortest, 200, [split, 50]), padding_direction=right (or left),
+    mask_padding=true (false: padding is data) with padding_value=0, validation_every=1, patience=null, keep=last (or
+    best), seed=0, batch_norm_statistics=running (or exact), precision=32 (or bf16-mixed, 16-mixed), device=auto (or
+    cpu, cuda), devices=1 and nodes=1 (processes on each machine, and machines), workers=0 with prefetch=2 (processes
+    that load batches, and how far ahead), threads=null, progress=true.
     """
     from seq2onnx import Network, TrainingOptions
     from seq2onnx import train as run

@@ -3,19 +3,22 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
+
+import numpy as np
 
 from seq2onnx.errors import NotStreamable, SpecError
 from seq2onnx.padding import PaddingPolicy, SequenceLength
 from seq2onnx.runtime.inputs import read_inputs
 from seq2onnx.runtime.labels import scores_to_labels
-from seq2onnx.runtime.session import Device, open_session, read_metadata, read_states
+from seq2onnx.runtime.session import Device, StateInfo, open_session, read_metadata, read_states
 from seq2onnx.runtime.whole import check_policy, run_all
 from seq2onnx.sequences import Array
 
 if TYPE_CHECKING:
+    from seq2onnx.runtime.pool import StreamPool
     from seq2onnx.runtime.stream import Stream
 
 BATCH_SIZE = 32
@@ -59,6 +62,14 @@ class Predictor:
         network = self.metadata["network"]
         answering = network.get("outputs") or [next(iter(network["layers"][-1].values()))["name"]]
         self.outputs = ["y"] if len(answering) == 1 else [f"y_{name}" for name in answering]
+        self.counts = [name for name in (f"{output}_lengths" for output in self.outputs) if name in self.shapes]
+        # What a stream must keep from step to step: with lookahead also what was said of the whole sequence,
+        # since `finish` runs once more and is given nothing.
+        self.memory = self.states + tuple(
+            StateInfo(entry.tensor, entry.tensor, (1, *entry.shape), np.dtype(entry.dtype))
+            for entry in self.inputs
+            if self.lookahead and not entry.has_time
+        )
 
     def __repr__(self) -> str:
         sizes = ", ".join(f"{entry.layer} {list(entry.shape)}" for entry in self.inputs)
@@ -151,17 +162,57 @@ class Predictor:
         """
         from seq2onnx.runtime.stream import Stream
 
-        if self.signature == "sequence":
-            raise NotStreamable(
-                f"{self.path}: was exported with signature 'sequence', which has no states; export it with "
-                "signature='full' or 'stream'"
-            )
+        self._must_have_states()
         return Stream(self)
+
+    def pool(
+        self,
+        capacity: int = 1024,
+        maximum: int | None = None,
+        idle_seconds: float | None = None,
+        gather_ms: float = 0,
+        on_evict: Callable[[list[int]], object] | None = None,
+    ) -> StreamPool:
+        """A pool of streams, none of them open yet: thousands of streams that step together.
+
+        Args:
+            capacity: streams that there is room for at first; when full, the room doubles
+            maximum: streams, beyond which `open` raises StreamError instead; None: 2²⁴
+            idle_seconds: when room is needed, streams that were not stepped for so long are closed first
+            gather_ms: how long `push` waits for others to run with; 0: until the next turn of the event loop
+            on_evict: is called with the ids of the streams that `idle_seconds` has closed
+        Raises: NotStreamable where the file has no states to carry; SpecError (an argument that cannot be)
+        Example: >>> pool = model.pool(1000); ids = [pool.open() for _ in range(3)]; pool.step(ids, np.zeros((3, 12)))
+        """
+        from seq2onnx.runtime.pool import StreamPool
+
+        self._must_have_states()
+        return StreamPool(self, capacity, maximum, idle_seconds, gather_ms, on_evict)
+
+    @property
+    def is_plain(self) -> bool:
+        """Whether a step is one float array in and one out, so that its buffers can be bound once."""
+        (entry, *more), (_, *others) = self.inputs, self.outputs
+        return entry.has_time and not (more or others or self.counts or entry.is_tokens or self.lookahead)
 
     def has_time(self, name: str) -> bool:
         """Whether an output has a time axis."""
         shape = self.shapes[name]
         return len(shape) > 1 and isinstance(shape[1], str)
+
+    def must_have_lookahead(self) -> None:
+        """Raise NotStreamable unless steps wait for others to come: `finish` is for those alone."""
+        if not self.lookahead:
+            raise NotStreamable(
+                f"{self.path}: was exported without lookahead, so nothing waits; every step has been answered"
+            )
+
+    def _must_have_states(self) -> None:
+        if self.signature == "sequence":
+            raise NotStreamable(
+                f"{self.path}: was exported with signature 'sequence', which has no states; export it with "
+                "signature='full' or 'stream'"
+            )
 
     def _activations(self, layers: Sequence[str]) -> list[str]:
         if isinstance(layers, str):

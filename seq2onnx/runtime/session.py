@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import importlib.metadata
 import warnings
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, Literal
 
@@ -12,7 +13,8 @@ import numpy as np
 import onnxruntime
 
 from seq2onnx import metadata
-from seq2onnx.errors import MissingExtra, ModelFileError, SpecError
+from seq2onnx.errors import MissingExtra, ModelFileError, SpecError, StateError
+from seq2onnx.sequences import Array
 
 Device = Literal["cpu", "cuda"]
 
@@ -26,9 +28,41 @@ class StateInfo:
     shape: tuple[int, ...]
     dtype: np.dtype[Any]
 
-    def zeros(self, rows: int) -> np.ndarray[Any, np.dtype[Any]]:
+    def zeros(self, rows: int) -> Array:
         """The start of `rows` streams."""
         return np.zeros((rows, *self.shape[1:]), self.dtype)
+
+
+def check_state(infos: Sequence[StateInfo], state: Any) -> list[Array]:
+    """The arrays [1, …] of a state in the order of `infos`; raises StateError unless names, shapes and types fit."""
+    names = [info.name for info in infos]
+    if not isinstance(state, Mapping) or set(state) != set(names):
+        got = list(state) if isinstance(state, Mapping) else type(state).__name__
+        raise StateError(f"state: expected a dict with the states {names}, got {got}")
+    arrays = []
+    for info in infos:
+        array = np.asarray(state[info.name])
+        if array.dtype.kind == "f" == info.dtype.kind:
+            with np.errstate(over="ignore"):
+                array = array.astype(info.dtype)
+        if array.shape != info.shape or array.dtype.kind != info.dtype.kind:
+            raise StateError(
+                f"state {info.name}: expected {info.dtype} {list(info.shape)}, got {array.dtype} {list(array.shape)}"
+            )
+        if not np.isfinite(array).all():
+            raise StateError(f"state {info.name}: has NaN or infinity in it; a stream could not recover from it")
+        arrays.append(array)
+    return arrays
+
+
+def bind(session: onnxruntime.InferenceSession, reads: Mapping[str, Array], writes: Mapping[str, Array]) -> Any:
+    """A binding of inputs and outputs to arrays. It holds their addresses: whoever has it must hold the arrays."""
+    binding = session.io_binding()
+    for name, array in reads.items():
+        binding.bind_input(name, "cpu", 0, array.dtype, array.shape, array.ctypes.data)
+    for name, array in writes.items():
+        binding.bind_output(name, "cpu", 0, array.dtype, array.shape, array.ctypes.data)
+    return binding
 
 
 def open_session(path: str | Path, device: Device, threads: int) -> onnxruntime.InferenceSession:

@@ -2,22 +2,29 @@
 
 from __future__ import annotations
 
+import contextlib
+import io
 import math
+import threading
+import zipfile
+import zlib
+from collections.abc import Iterator, Mapping
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from seq2onnx.errors import DataError, NotStreamable, ShapeError, StateError
-from seq2onnx.runtime.inputs import by_layer
-from seq2onnx.sequences import Array, check_steps
+from seq2onnx.errors import DataError, StateError, StreamError
+from seq2onnx.files import write_atomically
+from seq2onnx.runtime.session import bind, check_state
+from seq2onnx.runtime.steps import not_finite, read_step
+from seq2onnx.sequences import Array
 
 if TYPE_CHECKING:
     from seq2onnx.runtime.predictor import Predictor
 
-_NOT_FINITE = (
-    "step: x has NaN or infinity in it; it was refused, and the state is what it was: fill the gap, or skip the step"
-)
+_IN_USE = "stream: another thread is using it; give each thread a stream of its own, or hold a lock around the calls"
 
 
 class Stream:
@@ -25,22 +32,22 @@ class Stream:
 
     For networks of one input, one output and no stride all buffers are bound once. Two bindings take
     turns: what one writes as the new state, the other reads as the state, so a step allocates and copies
-    nothing but x and y. Make it with `model.stream()`; use it from one thread at a time.
+    nothing but x and y. Make it with `model.stream()`. Where two threads use one stream at the same moment, the
+    second gets a StreamError and nothing happens; the order of their steps would be left to chance.
     """
 
     def __init__(self, model: Predictor) -> None:
         self._model = model
         self._run = model.session.run_with_iobinding
+        self._in_use = threading.Lock()
         # Two buffers for each state, in turn the one that is read and the one that is written.
         self._buffers = [[state.zeros(1) for state in model.states] for _ in range(2)]
         self._turn = 0
-        # What was last given of a whole sequence: `finish` has nothing else to go by.
-        self._features: dict[str, Array] = {}
-        self._counts = [name for name in (f"{output}_lengths" for output in model.outputs) if name in model.shapes]
+        # What was last given of a whole sequence, with lookahead: `finish` has nothing else to go by.
+        self._features = [info.zeros(1) for info in model.memory[len(model.states) :]]
         self._shape: tuple[int, ...] | None = None
-        (entry, *more), (output, *others) = model.inputs, model.outputs
-        if not (more or others or self._counts or entry.is_tokens or model.lookahead):
-            self._bind_one_step(entry.tensor, entry.shape, output)
+        if model.is_plain:
+            self._bind_one_step()
 
     def step(self, x: Any, copy: bool = True) -> Any:
         """The answer after one more step, or chunk.
@@ -53,106 +60,114 @@ class Stream:
             strides or lookahead always what came out, [n, k], and n may be 0. From a file with a closed loop the K
             steps that follow, [K, k]; the state is then that before the last of them: step(y[-1]) goes on. With
             several outputs a dict.
-        Raises: ShapeError, DataError (not numbers; NaN or infinity). The state is then what it was.
+        Raises: ShapeError, DataError (not numbers; NaN or infinity), StreamError (another thread is using the
+            stream). The state is then what it was.
         """
-        if self._shape is None or type(x) is not np.ndarray or x.dtype != np.float32 or x.shape != self._shape:
-            return self._step_any(x, copy)
-        # One product is the quickest look: NaN or infinity in x is in it too, and the factor rules out overflow.
-        if not math.isfinite(x.reshape(-1).dot(self._small)):
-            raise DataError(_NOT_FINITE)
-        self._entry[...] = x
-        self._run(self._bindings[self._turn])
-        self._turn ^= 1
-        return self._answer.copy() if copy else self._answer
+        if not self._in_use.acquire(False):
+            raise StreamError(_IN_USE)
+        try:
+            if self._shape is None or type(x) is not np.ndarray or x.dtype != np.float32 or x.shape != self._shape:
+                arrays, single = read_step(x, self._model.inputs, "step")
+                if self._shape is None or not single:
+                    return self._run_chunk(arrays, single, end=False)
+                ((x,),) = arrays.values()
+            self._entry[...] = x
+            # One product is the quickest look: NaN or infinity in x is in it too, and the factor rules out overflow.
+            if not math.isfinite(self._numbers.dot(self._small)):
+                raise DataError(not_finite("step"))
+            self._run(self._bindings[self._turn])
+            self._turn ^= 1
+            return self._answer.copy() if copy else self._answer
+        finally:
+            self._in_use.release()
 
     def finish(self) -> Any:
         """In files with lookahead, what still waited for steps to come, as `step` gives it; then back to the start.
 
         Raises: NotStreamable where nothing waits: every step has been answered
         """
-        if not self._model.lookahead:
-            raise NotStreamable(
-                f"{self._model.path}: was exported without lookahead, so nothing waits; every step has been answered"
-            )
-        chunk = {
-            entry.layer: np.zeros((0, *entry.shape), entry.dtype)
-            if entry.has_time
-            else self._features.get(entry.layer, np.zeros(entry.shape, entry.dtype))
-            for entry in self._model.inputs
-        }
-        answer = self._run_chunk(chunk, False, end=True)
-        self.reset()
-        return answer
+        model = self._model
+        model.must_have_lookahead()
+        with self._alone():
+            features = iter(self._features)
+            chunk = {
+                entry.layer: np.zeros((0, *entry.shape), entry.dtype) if entry.has_time else next(features)[0].copy()
+                for entry in model.inputs
+            }
+            answer = self._run_chunk(chunk, False, end=True)
+            self._clear()
+            return answer
 
     def reset(self) -> None:
         """Back to the start."""
-        for buffer in self._buffers[self._turn]:
-            buffer.fill(0)
-        self._features = {}
+        with self._alone():
+            self._clear()
+
+    def clone(self) -> Stream:
+        """Another stream that goes on from here; the two do not meet again."""
+        other = Stream(self._model)
+        other.state = self.state
+        return other
 
     @property
     def state(self) -> dict[str, Array]:
-        """All that the stream remembers, a copy: name in the ONNX file -> [1, …]. It can be set."""
-        current = self._buffers[self._turn]
-        return {s.name: buffer.copy() for s, buffer in zip(self._model.states, current, strict=True)}
+        """All that the stream remembers, a copy: name in the ONNX file -> [1, …]. It can be set.
+
+        With lookahead the vectors of a FeatureInput are in it too, which `finish` needs.
+        """
+        with self._alone():
+            return {info.name: array.copy() for info, array in zip(self._model.memory, self._memory, strict=True)}
 
     @state.setter
-    def state(self, state: dict[str, ArrayLike]) -> None:
-        names = [info.name for info in self._model.states]
-        if not isinstance(state, dict) or set(state) != set(names):
-            got = list(state) if isinstance(state, dict) else type(state).__name__
-            raise StateError(f"state: expected a dict with the states {names}, got {got}")
-        arrays = [np.asarray(state[name]) for name in names]
-        with np.errstate(over="ignore"):
-            arrays = [
-                a.astype(i.dtype) if a.dtype.kind == "f" == i.dtype.kind else a
-                for i, a in zip(self._model.states, arrays, strict=True)
-            ]
-        for info, array in zip(self._model.states, arrays, strict=True):
-            if array.shape != info.shape or array.dtype.kind != info.dtype.kind:
-                raise StateError(
-                    f"state {info.name}: expected {info.dtype} {list(info.shape)}, "
-                    f"got {array.dtype} {list(array.shape)}"
-                )
-            if not np.isfinite(array).all():
-                raise StateError(f"state {info.name}: has NaN or infinity in it; a stream could not recover from it")
-        for buffer, array in zip(self._buffers[self._turn], arrays, strict=True):
-            buffer[...] = array
+    def state(self, state: Mapping[str, ArrayLike]) -> None:
+        arrays = check_state(self._model.memory, state)
+        with self._alone():
+            for buffer, array in zip(self._memory, arrays, strict=True):
+                buffer[...] = array
 
-    def _step_any(self, x: Any, copy: bool) -> Any:
-        """A step or chunk of any kind, after it has been checked."""
-        inputs = self._model.inputs
-        given = by_layer(x, inputs, "step")
-        where = {entry.layer: f"step of {entry.layer}" if len(inputs) > 1 else "step" for entry in inputs}
-        # One word is one step; a list of words is a chunk, and so would a text be, which is refused.
-        given = {e.layer: np.asarray(x) if _is_word(x := given[e.layer], e.words) else x for e in inputs}
-        arrays = {entry.layer: entry.convert(given[entry.layer], where[entry.layer]) for entry in inputs}
-        single = any(entry.has_time and arrays[entry.layer].shape == entry.shape for entry in inputs)
-        for entry in inputs:
-            array, name = arrays[entry.layer], where[entry.layer]
-            if entry.has_time and not single:
-                try:
-                    check_steps(array, name, entry.shape)
-                except ShapeError as error:
-                    one = list(entry.shape) or "one token"
-                    raise ShapeError(str(error).replace("expected [", f"expected {one} or [", 1)) from None
-            elif array.shape != entry.shape:
-                raise ShapeError(f"{name}: expected {list(entry.shape)}, got {list(array.shape)}")
-            if not np.isfinite(array).all():
-                raise DataError(_NOT_FINITE)
-        lengths = {entry.layer: len(arrays[entry.layer]) for entry in inputs if entry.has_time and not single}
-        if len(set(lengths.values())) > 1:
-            raise ShapeError(f"step: expected as many steps for each input, got {lengths}")
-        if single and self._shape is not None:
-            return self.step(next(iter(arrays.values())), copy)
-        if single:
-            arrays = {e.layer: arrays[e.layer][None] if e.has_time else arrays[e.layer] for e in inputs}
-        return self._run_chunk(arrays, single, end=False)
+    def save(self, path: str | Path) -> None:
+        """Write the state to a file, .npz, from which `load` goes on."""
+        buffer = io.BytesIO()
+        np.savez(buffer, allow_pickle=False, **self.state)
+        write_atomically(path, buffer.getvalue())
+
+    def load(self, path: str | Path) -> None:
+        """Go on from the state that `save` wrote, of this stream or of another of the same network.
+
+        Raises: StateError (not such a file, or states of other names and shapes), FileNotFoundError
+        """
+        try:
+            with Path(path).open("rb") as file, np.load(file, allow_pickle=False) as archive:
+                state = {name: archive[name] for name in archive.files}
+        except (ValueError, TypeError, EOFError, AttributeError, zipfile.BadZipFile, zlib.error) as error:
+            raise StateError(f"{path}: is not a state that Stream.save wrote: {error}") from None
+        try:
+            self.state = state
+        except StateError as error:
+            raise StateError(f"{path}: {error}") from None
+
+    @property
+    def _memory(self) -> list[Array]:
+        """The arrays that hold it now."""
+        return self._buffers[self._turn] + self._features
+
+    @contextlib.contextmanager
+    def _alone(self) -> Iterator[None]:
+        """Nobody else uses the stream meanwhile, or a StreamError."""
+        if not self._in_use.acquire(False):
+            raise StreamError(_IN_USE)
+        try:
+            yield
+        finally:
+            self._in_use.release()
+
+    def _clear(self) -> None:
+        for array in self._memory:
+            array.fill(0)
 
     def _run_chunk(self, arrays: dict[str, Array], single: bool, end: bool) -> Any:
         """[time, …] of each input, run; `single`: it is one step, and so is the answer."""
         model = self._model
-        self._features = {entry.layer: arrays[entry.layer] for entry in model.inputs if not entry.has_time}
         old, new = self._buffers[self._turn], self._buffers[self._turn ^ 1]
         feeds: dict[str, Array] = {entry.tensor: arrays[entry.layer][None] for entry in model.inputs}
         steps = next((len(arrays[entry.layer]) for entry in model.inputs if entry.has_time), 0)
@@ -161,10 +176,12 @@ class Stream:
         if model.lookahead:
             feeds["end"] = np.array([end], np.int32)
         feeds.update({state.name: buffer for state, buffer in zip(model.states, old, strict=True)})
-        names = [*model.outputs, *self._counts, *(state.new_name for state in model.states)]
+        names = [*model.outputs, *model.counts, *(state.new_name for state in model.states)]
         found = dict(zip(names, model.session.run(names, feeds), strict=True))
         for state, buffer in zip(model.states, new, strict=True):
             buffer[...] = found[state.new_name]
+        for info, features in zip(model.memory[len(model.states) :], self._features, strict=True):
+            features[...] = feeds[info.name]
         self._turn ^= 1
         answers = {}
         for output in model.outputs:
@@ -176,29 +193,20 @@ class Stream:
             answers[output.removeprefix("y_")] = answer
         return answers if len(answers) > 1 else next(iter(answers.values()))
 
-    def _bind_one_step(self, tensor: str, shape: tuple[int, ...], output: str) -> None:
+    def _bind_one_step(self) -> None:
         """Buffers of one step, and the two bindings that use them."""
-        model = self._model
-        x = np.zeros((1, 1, *shape), np.float32)
+        model, (entry,), (output,) = self._model, self._model.inputs, self._model.outputs
+        x = np.zeros((1, 1, *entry.shape), np.float32)
         y = np.zeros([1 if isinstance(size, str) else size for size in model.shapes[output]], np.float32)
-        fixed: dict[str, Array] = {tensor: x}
+        fixed: dict[str, Array] = {entry.tensor: x}
         if model.takes_lengths:
             fixed["lengths"] = np.ones(1, np.int32)
         self._fixed = fixed  # the bindings hold addresses, not references
         self._bindings = []
         for turn in (0, 1):
-            binding = model.session.io_binding()
             reads = dict(zip((s.name for s in model.states), self._buffers[turn], strict=True))
             writes = dict(zip((s.new_name for s in model.states), self._buffers[turn ^ 1], strict=True))
-            for name, array in {**fixed, **reads}.items():
-                binding.bind_input(name, "cpu", 0, array.dtype, array.shape, array.ctypes.data)
-            for name, array in {output: y, **writes}.items():
-                binding.bind_output(name, "cpu", 0, array.dtype, array.shape, array.ctypes.data)
-            self._bindings.append(binding)
-        self._shape, self._entry = shape, x[0, 0]
+            self._bindings.append(bind(model.session, fixed | reads, {output: y} | writes))
+        self._shape, self._entry, self._numbers = entry.shape, x[0, 0], x.reshape(-1)
         self._answer = y[0, 0] if model.has_time(output) else y[0]
         self._small = np.full(x.size, 1e-20, np.float32)
-
-
-def _is_word(x: Any, words: dict[str, int] | None) -> bool:
-    return isinstance(x, str) and (len(x.split()) < 2 or x in (words or {}))

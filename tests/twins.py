@@ -1,0 +1,144 @@
+"""A pool, and beside it each of its streams alone: test_pool.py and tools/soak.py hold one to the other."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+import seq2onnx as s2o
+from seq2onnx.runtime.slots import MOST
+from tests import laws
+
+ACTIONS = {"open": 2, "step": 6, "chunk": 2, "ragged": 6, "reset": 1, "close": 1, "finish": 1, "move": 1, "stale": 1}
+
+
+class Twins:
+    """Whatever a stream of the pool is told, a Stream of its own is told too, and must answer the same.
+
+    most: streams that are open at once; spoil: how often some rows of a step have a NaN in them. It is drawn for the
+    step and not for each row: of thousands of rows one would always have one, and no step would take the short way
+    """
+
+    def __init__(self, model: s2o.Predictor, seed: int, most: int = 8, capacity: int = 2, spoil: float = 0.3) -> None:
+        self.model, self.rng, self.most, self.spoil = model, np.random.default_rng(seed), most, spoil
+        self.pool = model.pool(capacity)
+        self.alone: dict[int, s2o.Stream] = {}
+        self.newest: dict[int, int] = {}  # of each slot, the id that it had last
+        self.closed: int | None = None
+        self.spoiling = False
+        self.answers = self.clean_steps = 0
+
+    def act(self) -> str:
+        """One action at random; its name."""
+        self.spoiling = bool(self.rng.random() < self.spoil)
+        names = [name for name in ACTIONS if name != "finish" or self.model.lookahead]
+        weights = np.array([ACTIONS[name] for name in names])
+        name = str(self.rng.choice(names, p=weights / weights.sum()))
+        if not self.alone or (name == "open" and len(self.alone) < self.most):
+            name = "open"
+            for _ in range(self.rng.integers(1, self.most - len(self.alone) + 1)):
+                self.open()
+        elif name != "open":
+            getattr(self, name)(self.some())
+        return name
+
+    def some(self) -> np.ndarray:
+        """Ids of open streams, in any order."""
+        ids = np.array(list(self.alone))
+        return self.rng.permutation(ids)[: self.rng.integers(1, len(ids) + 1)]
+
+    def open(self) -> int:
+        id = self.pool.open()
+        assert self.newest.get(id % MOST, -1) < id, f"id {id} was there before"
+        self.newest[id % MOST] = id
+        self.alone[id] = self.model.stream()
+        return id
+
+    def close(self, ids) -> None:
+        for id in ids[: max(1, len(ids) // 4)].tolist():
+            self.pool.close(id)
+            del self.alone[id]
+            self.closed = id
+
+    def stale(self, ids) -> None:
+        """A step of a stream that is closed is refused, and the others with it."""
+        if self.closed is not None:
+            given = [self.data(None) for _ in range(len(ids) + 1)]
+            x = {name: np.stack([row[name] for row in given]) for name in given[0]}
+            with pytest.raises(s2o.StreamError, match=f"stream {self.closed}: is closed"):
+                self.pool.step([*ids.tolist(), self.closed], x)
+
+    def reset(self, ids) -> None:
+        self.pool.reset(ids)
+        for id in ids.tolist():
+            self.alone[id].reset()
+
+    def move(self, ids) -> None:
+        """A stream leaves the pool, and goes on in another place of it."""
+        id = int(ids[0])
+        new = self.open()
+        self.pool.set_state(new, self.pool.state(id))
+        self.alone[new] = self.alone[id].clone()
+        self.close(ids[:1])
+
+    def step(self, ids) -> None:
+        self.clean_steps += not self.spoiling
+        self.compare(ids, [self.data(None) for _ in ids], np.stack)
+
+    def chunk(self, ids) -> None:
+        steps = int(self.rng.integers(0, 5))
+        self.compare(ids, [self.data(steps) for _ in ids], np.stack)
+
+    def ragged(self, ids) -> None:
+        self.compare(ids, [self.data(int(self.rng.integers(0, 6))) for _ in ids], list)
+
+    def finish(self, ids) -> None:
+        found = self.pool.finish(ids)
+        self.same(found, [self.alone[id].finish() for id in ids.tolist()], "finish")
+
+    def data(self, steps: int | None) -> dict[str, np.ndarray]:
+        """One step (None) or a chunk for every input, perhaps with a NaN in it."""
+        found = {}
+        for entry in self.model.inputs:
+            shape = (steps, *entry.shape) if entry.has_time and steps is not None else entry.shape
+            tokens = entry.is_tokens
+            x = self.rng.integers(-1, 8, shape) if tokens else self.rng.normal(size=shape).astype("f")
+            if not tokens and x.size and self.spoiling and self.rng.random() < 0.2:
+                x.reshape(-1)[self.rng.integers(x.size)] = self.rng.choice([np.nan, np.inf, -np.inf])
+            found[entry.layer] = x
+        return found
+
+    def compare(self, ids, rows, join) -> None:
+        """Step the streams together and alone."""
+        given = {name: join([row[name] for row in rows]) for name in rows[0]}
+        found = self.pool.step(ids, given if len(given) > 1 else next(iter(given.values())))
+        expected = []
+        for id, row in zip(ids.tolist(), rows, strict=True):
+            try:
+                expected.append(self.alone[id].step(row))
+            except s2o.DataError:
+                expected.append(None)
+        self.same(found, expected, "ragged" if join is list else "step")
+
+    def same(self, found, expected, what) -> None:
+        """Answers to several streams = those of each; None: it was refused, and is answered with NaN."""
+        outputs = [output.removeprefix("y_") for output in self.model.outputs]
+        for name, output in zip(outputs, self.model.outputs, strict=True):
+            together = found[name] if len(outputs) > 1 else found
+            assert len(together) == len(expected)
+            for y, own in zip(together, expected, strict=True):
+                if own is None:
+                    if y.dtype.kind == "f":  # what comes from tokens alone is none the worse
+                        assert np.isnan(y).all(), f"{what} {name}: a number for what was refused"
+                        assert len(y) == 1 or output + "_lengths" not in self.model.shapes
+                else:
+                    laws.close(y, own[name] if len(outputs) > 1 else own, laws.FLOAT32, f"{what} {name}", "pool")
+        self.answers += len(expected)
+
+    def check_states(self) -> None:
+        """What the pool remembers of each stream = what the stream itself does."""
+        assert sorted(self.pool.ids.tolist()) == sorted(self.alone)
+        for id, stream in self.alone.items():
+            found = self.pool.state(id)
+            for name, own in stream.state.items():
+                laws.close(found[name], own, laws.FLOAT32, f"{name} of {id}")
