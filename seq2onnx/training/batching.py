@@ -44,7 +44,9 @@ class BatchOrder(Sampler[list[int]]):
         return self._count
 
     def __iter__(self) -> Iterator[list[int]]:
-        return (batch.tolist() for batch in self._draw())
+        # Not before the first batch is asked for: a loader with workers makes an iterator more than it uses.
+        for batch in self._draw():
+            yield batch.tolist()
 
 
 def collate(data: SequenceDataset, indices: Any) -> Batch:

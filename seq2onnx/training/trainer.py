@@ -33,7 +33,7 @@ from seq2onnx.training.run_folder import Checkpoints, fingerprint, save_run
 
 @dataclasses.dataclass(frozen=True)
 class TrainingResult:
-    """What training gives: the module, a row for each epoch (epoch, loss, …), and which of several processes this is."""
+    """What training gives: the module, a row for each epoch (epoch, loss, …), and this process's number, from 0."""
 
     module: SequenceModule
     history: History
