@@ -6,7 +6,6 @@ import dataclasses
 import functools
 import math
 from collections.abc import Callable, Iterator, Sequence
-from typing import Any
 
 import numpy as np
 import torch
@@ -43,13 +42,18 @@ class Batch:
 
     def to(self, device: torch.device | str) -> Batch:
         """The same on a device."""
+        return self.each(lambda tensor: tensor.to(device))
 
-        def move(value: Any) -> Any:
-            if isinstance(value, dict):
-                return {name: part.to(device) for name, part in value.items()}
-            return value.to(device) if isinstance(value, Tensor) else value
-
-        return Batch(*(move(getattr(self, field.name)) for field in dataclasses.fields(self)))
+    def each(self, change: Callable[[Tensor], Tensor]) -> Batch:
+        """The same with each of its tensors changed."""
+        return Batch(
+            {name: change(part) for name, part in self.x.items()} if isinstance(self.x, dict) else change(self.x),
+            change(self.lengths),
+            change(self.target),
+            None if self.first is None else change(self.first),
+            None if self.counts is None else change(self.counts),
+            self.steps,
+        )
 
     def answered(self, y: Tensor, y_lengths: Tensor, before: Tensor | int = 0) -> Tensor:
         """True at the steps of y [batch, time, k] that have a target: [batch, time]; `before` y came so many."""
@@ -107,8 +111,7 @@ class Collate:
         if not mine:
             # Fewer rows than processes. The network is to be run all the same, for gradients of zero, so a batch of no
             # rows has the shape of one that there is.
-            x = {n: part[:0] for n, part in batch.x.items()} if isinstance(batch.x, dict) else batch.x[:0]
-            batch = Batch(x, batch.lengths[:0], batch.target[:0], steps=batch.steps)
+            batch = batch.each(lambda tensor: tensor[:0])
         return batch if self.data.batch_transform is None else self.data.batch_transform(batch)
 
     def _batch(self, indices: list[int], every: list[int], epoch: int) -> Batch:
@@ -128,7 +131,9 @@ class Collate:
             else:
                 x = np.stack(sequences)
             parts[name] = torch.from_numpy(x)
-        batch = Batch(parts.get("", parts), torch.from_numpy(lengths), torch.empty(0), steps=int(lengths.max()))
+        batch = Batch(
+            parts.get("", parts), torch.from_numpy(lengths), torch.empty(0), steps=max(steps, int(lengths.max()))
+        )
         if self.data.per_step and self.clock is not None:
             most = None if limit is None else self.clock.length(limit)
             targets = [self.policy.cut(target, most) for target in targets]

@@ -83,7 +83,7 @@ class Objective:
         if not target.is_floating_point():
             keep = target >= 0
         else:
-            keep = ~target.reshape(len(target), -1).isnan().any(1)
+            keep = ~(target.isnan() if target.ndim == 1 else target.isnan().flatten(1).any(1))
         return (y, target) if bool(keep.all()) else (y[keep], target[keep])
 
     def right(self, y: Tensor, target: Tensor) -> Tensor:

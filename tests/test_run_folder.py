@@ -1,0 +1,191 @@
+"""What is written as training goes, who is told of it, and what happens when the disk is full."""
+
+from __future__ import annotations
+
+import csv
+import errno
+import json
+import os
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+import pytorch_lightning as lightning
+import torch
+from pytorch_lightning.callbacks import EarlyStopping, LearningRateMonitor, ModelCheckpoint
+from pytorch_lightning.loggers import CSVLogger
+
+import seq2onnx as s2o
+from seq2onnx.training import load_run, run_folder
+from tests.conftest import random_data, small_network
+
+
+def options(**more):
+    return s2o.TrainingOptions(
+        **({"epochs": 4, "batch_size": 4, "progress": False, "device": "cpu", "threads": 1} | more)
+    )
+
+
+class AfterEpoch(lightning.Callback):
+    """Calls a function at the end of each epoch, with how many were learned before it."""
+
+    def __init__(self, call):
+        self.call = call
+
+    def on_train_epoch_end(self, trainer, learner):
+        self.call(len(learner.history))
+
+
+def rows(path):
+    with path.open() as file:
+        return list(csv.DictReader(file))
+
+
+def test_history_and_curve_are_written_as_training_goes(tmp_path, monkeypatch):
+    monkeypatch.setattr(run_folder, "SECONDS_BETWEEN_PICTURES", 0)
+    monkeypatch.setattr(run_folder, "SHARE_OF_PICTURES", 1e9)
+    seen = []
+
+    def look(epochs):
+        if epochs:
+            seen.append(len(rows(tmp_path / "history.csv")))
+            assert (tmp_path / "curve.png").read_bytes().startswith(b"\x89PNG")
+
+    s2o.train(small_network(), random_data(), options=options(), run_dir=tmp_path, callbacks=[AfterEpoch(look)])
+    assert seen == [1, 2, 3]
+    assert len(rows(tmp_path / "history.csv")) == 4
+
+
+def test_pictures_and_checkpoints_take_a_small_share_of_the_time(tmp_path, monkeypatch):
+    """On a clock that a picture takes 1 second of, a checkpoint 2, an epoch 3."""
+    clock, pictures, checkpoints = [0.0], [], []
+
+    def spend(seconds, times):
+        times.append(clock[0])
+        clock[0] += seconds
+
+    monkeypatch.setattr(run_folder, "time", SimpleNamespace(monotonic=lambda: clock[0]))
+    monkeypatch.setattr(run_folder, "save_history", lambda *_: spend(1, pictures))
+    monkeypatch.setattr(run_folder.Checkpoints, "_write", lambda *_: spend(2, checkpoints))
+    epoch = AfterEpoch(lambda _: spend(3, []))
+    settings = options(epochs=100, batch_size=12)
+    s2o.train(small_network(), random_data(), options=settings, run_dir=tmp_path, callbacks=[epoch], logger=False)
+    pictures.pop()  # the one at the end
+    assert len(pictures) <= 0.02 * clock[0] / 1 + 1
+    assert len(pictures) > 0.015 * clock[0] / 1
+    assert 2 * len(checkpoints[:-1]) <= 0.05 * clock[0] + 2
+    assert 2 * len(checkpoints[:-1]) > 0.03 * clock[0]
+
+
+def test_callbacks_and_loggers_get_each_row_by_the_names_of_history(tmp_path):
+    stop, keep = EarlyStopping("validation_loss", patience=2), ModelCheckpoint(tmp_path, monitor="validation_loss")
+    logger = CSVLogger(tmp_path, name="", version="log")
+    result = s2o.train(
+        small_network(),
+        random_data(20),
+        random_data(20, seed=3),
+        options=options(epochs=200, learning_rate=0.05, batch_size=20),
+        callbacks=[stop, keep, LearningRateMonitor()],
+        logger=logger,
+        run_dir=tmp_path / "run",
+    )
+    losses = [row["validation_loss"] for row in result.history]
+    assert len(losses) < 200
+    assert len(losses) - 1 - int(np.argmin(losses)) == 2
+    assert float(keep.best_model_score) == pytest.approx(min(losses))
+    logged = [row for row in rows(tmp_path / "log" / "metrics.csv") if row["loss"]]
+    assert [float(row["validation_loss"]) for row in logged] == pytest.approx(losses)
+    assert [float(row["step"]) for row in logged] == list(range(1, len(losses) + 1))
+    assert not (tmp_path / "run" / "tensorboard").exists()
+    # Stopped by a callback, the last epoch is in the checkpoint all the same.
+    settings = options(epochs=len(losses), learning_rate=0.05, batch_size=20)
+    data = random_data(20), random_data(20, seed=3)
+    again = s2o.train(small_network(), *data, options=settings, run_dir=tmp_path / "run", resume=True)
+    assert again.history == result.history
+
+
+def test_tensorboard_is_written_where_it_is_installed(tmp_path, monkeypatch):
+    pytest.importorskip("tensorboard")
+    from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+
+    for epochs in (2, 4):
+        result = s2o.train(small_network(), random_data(), options=options(epochs=epochs), run_dir=tmp_path)
+    events = EventAccumulator(str(tmp_path / "tensorboard")).Reload().Scalars("loss")  # of the last run alone
+    assert [(event.step, event.value) for event in events] == [
+        (row["epoch"], pytest.approx(row["loss"])) for row in result.history
+    ]
+    s2o.train(small_network(), random_data(), options=options(), run_dir=tmp_path / "without", logger=False)
+    assert not (tmp_path / "without" / "tensorboard").exists()
+
+
+@pytest.fixture
+def disk(monkeypatch):
+    """A disk that is full while `disk.full`."""
+
+    class Disk:
+        full = False
+
+    def fsync(handle):
+        if Disk.full:
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    monkeypatch.setattr(os, "fsync", fsync)
+    monkeypatch.setattr(run_folder, "SECONDS_BETWEEN_CHECKPOINTS", 0)
+    monkeypatch.setattr(run_folder, "SHARE_OF_CHECKPOINTS", 1e9)
+    return Disk
+
+
+def test_a_disk_that_is_full_for_a_while_costs_nothing(tmp_path, disk):
+    """Training goes on, the checkpoint of before stays, no half-written file does, and the next are written."""
+    held = []
+
+    def fill(epochs):
+        if disk.full:
+            with safetensors_of(tmp_path) as file:
+                held.append(len(json.loads(file.metadata()["run"])["history"]))
+            assert not [path for path in tmp_path.iterdir() if path.name.startswith(".")]
+        disk.full = epochs in (2, 3)
+
+    with pytest.warns(RuntimeWarning, match=r"checkpoint.safetensors: no space left on device; make room") as told:
+        result = s2o.train(
+            small_network(), random_data(), options=options(epochs=6), run_dir=tmp_path, callbacks=[AfterEpoch(fill)]
+        )
+    assert len(told) == 1
+    assert "the checkpoint of epoch 2 stays" in str(told[0].message)
+    assert held == [2, 2]
+    whole = s2o.train(small_network(), random_data(), options=options(epochs=6)).module.state_dict()
+    assert all(torch.equal(w, whole[name]) for name, w in result.module.state_dict().items())
+    assert all(torch.equal(w, whole[name]) for name, w in load_run(tmp_path).state_dict().items())
+
+
+def safetensors_of(folder):
+    import safetensors
+
+    return safetensors.safe_open(folder / "checkpoint.safetensors", "pt")
+
+
+def test_a_disk_that_is_full_at_the_end_is_an_error_that_has_the_result(tmp_path, disk):
+    def fill(epochs):
+        disk.full = epochs == 3
+
+    with (
+        pytest.warns(RuntimeWarning, match="the checkpoint of epoch 3 stays"),
+        pytest.raises(OSError, match="No space left on device, so the run is not saved; make room") as raised,
+    ):
+        s2o.train(small_network(), random_data(), options=options(), run_dir=tmp_path, callbacks=[AfterEpoch(fill)])
+    assert raised.value.filename == str(tmp_path / "weights.safetensors")
+    assert len(raised.value.result.history) == 4
+    disk.full = False
+    again = s2o.train(small_network(), random_data(), options=options(), run_dir=tmp_path, resume=True)
+    reached = raised.value.result.module.state_dict()
+    assert all(torch.equal(w, reached[name]) for name, w in again.module.state_dict().items())
+
+
+def test_what_fails_to_be_written_says_where(tmp_path, disk):
+    from seq2onnx.files import write_atomically
+
+    write_atomically(tmp_path / "file", b"before")
+    disk.full = True
+    with pytest.raises(OSError, match=f"No space left on device: '{tmp_path}/file'"):
+        write_atomically(tmp_path / "file", b"after")
+    assert [path.read_bytes() for path in tmp_path.iterdir()] == [b"before"]
