@@ -13,7 +13,8 @@ import pytest
 import torch
 
 import seq2onnx as s2o
-from seq2onnx.training.processes import Processes
+from seq2onnx.padding import PaddingPolicy
+from seq2onnx.training.batching import Collate
 from tests.conftest import random_data, small_network
 
 ROOT = Path(__file__).parent.parent
@@ -131,7 +132,7 @@ def test_a_script_runs_in_each_process_and_all_get_the_result(tmp_path):
 def test_rows_are_shared_out_without_loss_or_duplication(rows):
     data = random_data(12, per_step=True)
     indices = list(range(5, 5 + rows))
-    shares = [Processes(rank, 3).share(data, indices) for rank in range(3)]
+    shares = [Collate(data, rank=rank, count=3)([(0, indices)]) for rank in range(3)]
     lengths = torch.cat([share.lengths for share in shares])
     assert sorted(lengths.tolist()) == sorted(data.lengths[indices].tolist())
     targets = torch.cat([share.target for share in shares])
@@ -139,9 +140,63 @@ def test_rows_are_shared_out_without_loss_or_duplication(rows):
     assert all(len(share.x) == len(share.lengths) and share.x.shape[1] for share in shares)
 
 
+@pytest.mark.parametrize(
+    "policy",
+    [
+        PaddingPolicy("shortest"),
+        PaddingPolicy("shortest", padding_direction="left", mask_padding=False),
+        PaddingPolicy(padding_direction="left", mask_padding=False, padding_value=2.0),
+        PaddingPolicy(5, mask_padding=False),
+        PaddingPolicy(("split", 4)),
+    ],
+    ids=str,
+)
+def test_each_process_lays_out_its_rows_as_one_would_lay_out_all(policy):
+    data, indices = random_data(12, per_step=True), [3, 8, 1, 5, 6]
+    clock = s2o.Network([s2o.SequenceInput(4), s2o.LSTM(3)]).signals["lstm_1"].clock
+    whole = Collate(data, policy, clock)([(0, indices)])
+    for rank in range(2):
+        share = Collate(data, policy, clock, rank=rank, count=2)([(0, indices)])
+        mine = slice(rank, None, 2)
+        assert share.steps == whole.steps
+        assert share.lengths.tolist() == whole.lengths[mine].tolist()
+        steps = share.x.shape[1]
+        torch.testing.assert_close(share.x, whole.x[mine][:, :steps], rtol=0, atol=0)
+        assert policy.mask_padding or steps == whole.x.shape[1]
+        for name in ("first", "counts"):
+            if getattr(whole, name) is not None:
+                assert getattr(share, name).tolist() == getattr(whole, name)[mine].tolist()
+    none = Collate(data, policy, clock, rank=1, count=2)([(0, [3])])
+    assert (len(none.x), none.steps) == (0, Collate(data, policy, clock)([(0, [3])]).steps)
+
+
+@pytest.mark.parametrize("workers", [0, 2])
+def test_a_transform_draws_the_same_with_any_number_of_workers(workers):
+    data = random_data(12)
+    changed = data.transformed(noisy, batch=halved)
+    options = s2o.TrainingOptions(epochs=2, batch_size=5, workers=workers, progress=False)
+    found = s2o.train(small_network(), changed, 0.25, options=options).module
+    expected = s2o.train(
+        small_network(), changed, 0.25, options=s2o.TrainingOptions(epochs=2, batch_size=5, progress=False)
+    )
+    for a, b in zip(found.state_dict().values(), expected.module.state_dict().values(), strict=True):
+        torch.testing.assert_close(a, b, rtol=0, atol=0)
+    plain = s2o.train(small_network(), data, 0.25, options=options).module
+    assert not torch.equal(plain.layers["lstm_1"]["bias"], found.layers["lstm_1"]["bias"])
+
+
+def noisy(x, target, rng):
+    return x + rng.normal(0, 0.1, x.shape), target
+
+
+def halved(batch):
+    batch.x = batch.x / 2
+    return batch
+
+
 def test_no_rows_have_gradients_of_zero():
     module = s2o.build(network(), random_data())
-    share = Processes(1, 2).share(random_data(), [3])
+    share = Collate(random_data(), rank=1, count=2)([(0, [3])])
     y, _, _ = module(share.x, share.lengths, return_state=False, check=False)
     y.sum().backward()
     assert y.shape == (0, 3)
