@@ -11,7 +11,7 @@ import pytest
 import torch
 
 import seq2onnx as s2o
-from seq2onnx.data import batches, parquet, read
+from seq2onnx.data import batches, parquet, parquet_column, read
 from seq2onnx.data.columns import Column
 from seq2onnx.data.parquet import write_parquet
 from tests.conftest import CLASSES, random_data
@@ -27,9 +27,9 @@ def assert_same(a, b):
 @pytest.fixture
 def small_groups(monkeypatch):
     """Row groups, windows and blocks of a few sequences each."""
-    sizes = {"ROW_GROUP_BYTES": 700, "BLOCK_BYTES": 500, "WINDOW_BYTES": 3000, "CACHED_BYTES": 9000}
-    for name, size in sizes.items():
-        monkeypatch.setattr(parquet, name, size)
+    monkeypatch.setattr(parquet, "ROW_GROUP_BYTES", 700)
+    for name, size in {"BLOCK_BYTES": 500, "WINDOW_BYTES": 3000, "CACHED_BYTES": 9000}.items():
+        monkeypatch.setattr(parquet_column, name, size)
 
 
 @pytest.mark.parametrize("per_step", [False, True])

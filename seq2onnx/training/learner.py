@@ -5,7 +5,6 @@ from __future__ import annotations
 import math
 import time
 import warnings
-from collections.abc import Iterator
 from typing import Any, cast
 
 import numpy as np
@@ -16,10 +15,10 @@ from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
 from seq2onnx.data import SequenceDataset, Shuffle
-from seq2onnx.network import Network
+from seq2onnx.training.answers import answers, answers_in_chunks
 from seq2onnx.training.batching import Batch, BatchOrder, Collate
 from seq2onnx.training.losses import Objective
-from seq2onnx.training.module import Data, SequenceModule
+from seq2onnx.training.module import SequenceModule
 from seq2onnx.training.optimization import History, clip_gradients, make_optimizer, rate_at
 from seq2onnx.training.options import TrainingOptions
 from seq2onnx.training.processes import Processes
@@ -145,7 +144,9 @@ class Learner(lightning.LightningModule):
 
     def training_step(self, batch: Batch, index: int) -> None:
         chunk = self.options.padding.chunk
-        for y, target in [self._answers(batch)] if chunk is None else self._answers_in_chunks(batch, chunk):
+        logits = self.objective.wants_logits
+        parts = [self._answers(batch)] if chunk is None else answers_in_chunks(self.module, batch, chunk, logits)
+        for y, target in parts:
             losses = self._measure(y, target, "")
             count, stop = self.processes.sums([len(losses), self._asked_to_stop])
             if stop:
@@ -165,33 +166,7 @@ class Learner(lightning.LightningModule):
             self._measure(*self._answers(batch), "validation_")
 
     def _answers(self, batch: Batch) -> tuple[Tensor, Tensor]:
-        """(y [n, k], target [n] or [n, k]), of all rows one after another those that have a target."""
-        y, y_lengths, _ = self.module(
-            batch.x, batch.lengths, logits=self.objective.wants_logits, return_state=False, check=False
-        )
-        return y if y_lengths is None else y[batch.answered(y, y_lengths)], batch.target
-
-    def _answers_in_chunks(self, batch: Batch, size: int) -> Iterator[tuple[Tensor, Tensor]]:
-        """`_answers` of so many steps after another, the state carried on and its gradient not: truncated BPTT."""
-        state = self.module.initial_state(len(batch.lengths))
-        counts = batch.counts
-        rows = 0 if counts is None else (counts.cumsum(0) - counts)[:, None]  # where each row's targets begin
-        came = torch.zeros_like(batch.lengths)
-        for start in range(0, max(batch.steps, 1), size):
-            here = (batch.lengths - start).clamp(0, size)
-            x = _steps(batch.x, slice(start, start + size), self.module.network)
-            y, y_lengths, state = self.module(x, here, state, logits=self.objective.wants_logits, check=False)
-            state = tuple(tensor.detach() for tensor in state)
-            if y_lengths is None:
-                # One answer a sequence: that to its last step.
-                ends = (here > 0) & (batch.lengths <= start + size) if start else batch.lengths <= size
-                yield y[ends], batch.target[ends]
-                continue
-            assert batch.first is not None
-            chosen = batch.answered(y, y_lengths, came)
-            place = torch.arange(y.shape[1], device=y.device) + (came - batch.first)[:, None] + rows
-            yield y[chosen], batch.target[place[chosen]]
-            came = came + y_lengths
+        return answers(self.module, batch, self.objective.wants_logits)
 
     def judge(self, validation: SequenceDataset) -> tuple[list[int], list[int]]:
         """(true, predicted) class numbers of validation data, of the module as it is now."""
@@ -284,13 +259,6 @@ class Learner(lightning.LightningModule):
             RuntimeWarning,
             stacklevel=2,
         )
-
-
-def _steps(x: Data, steps: slice, network: Network) -> Data:
-    """Some steps of each input that has them."""
-    if isinstance(x, Tensor):
-        return x[:, steps]
-    return {name: part[:, steps] if network.signals[name].has_time else part for name, part in x.items()}
 
 
 def looks_since_best(history: History) -> int:

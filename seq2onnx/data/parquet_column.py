@@ -1,0 +1,224 @@
+"""One input of a parquet file: sequences in list columns, read a window of row groups at a time."""
+
+from __future__ import annotations
+
+import collections
+import os
+import zlib
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any, final
+
+import numpy as np
+from numpy.typing import NDArray
+
+from seq2onnx.data.columns import Block, Column, Indices, as_words
+from seq2onnx.errors import DataError, require
+from seq2onnx.sequences import Array
+
+# A window of row groups is shuffled together; two may be in use at once, while a batch straddles them.
+WINDOW_BYTES = 64 * 2**20
+CACHED_BYTES = 2 * WINDOW_BYTES
+BLOCK_BYTES = 8 * 2**20
+
+
+@final
+class ParquetColumn(Column):
+    """The sequences in one list column, or in several, one a feature. Nothing is read before it is needed.
+
+    A row is a sequence: a list of numbers (tokens where they are integers, else one feature), of lists or
+    fixed-size lists of numbers [time, features], or for several columns each a list [time]; a text, or a list of
+    words. A fixed-size list is a vector of a whole sequence.
+    """
+
+    def __init__(
+        self, path: str | Path, names: Sequence[str], lengths: NDArray[np.int32] | None, step: Sequence[int] | None
+    ) -> None:
+        """lengths: of each sequence, where they are known; else they are counted, in a pass over the file
+
+        step: the shape of a step that lies flat in the file
+        """
+        self.path, self._names, self._step = Path(path), list(names), step
+        self._files: dict[int, Any] = {}
+        self._cache: collections.OrderedDict[int, list[Array]] = collections.OrderedDict()
+        about = self._file().metadata
+        rows = [about.row_group(group).num_rows for group in range(about.num_row_groups)]
+        self._starts = np.cumsum([0, *rows])
+        if not self._starts[-1]:
+            raise DataError(f"{path}: holds no rows; expected a sequence in each")
+        places = [i for i in range(about.num_columns) if about.schema.column(i).path.split(".")[0] in self._names]
+        self._bytes = np.array(
+            [sum(about.row_group(g).column(i).total_uncompressed_size for i in places) for g in range(len(rows))]
+        )
+        import pyarrow as pa
+
+        kind = self._file().schema_arrow.field(self._names[0]).type
+        self.has_time = not pa.types.is_fixed_size_list(kind)
+        self.shape: tuple[int, ...] = ()
+        first = next((block for block in self.blocks() if len(block.values)), None)
+        if first is None:
+            raise DataError(f"{path}: column {', '.join(names)}: every sequence is empty")
+        self.shape, self.dtype = first.values.shape[1:], first.values.dtype
+        if self.has_time:
+            self.lengths = (
+                lengths if lengths is not None else np.concatenate([b.lengths for b in self.blocks()]).astype(np.int32)
+            )
+        else:
+            self.lengths = np.zeros(self._starts[-1], np.int32)
+
+    def __getstate__(self) -> dict[str, Any]:
+        """For another process: without open files, and what was read from them."""
+        return self.__dict__ | {"_files": {}, "_cache": collections.OrderedDict()}
+
+    def take(self, indices: Sequence[int] | Indices) -> list[Array]:
+        groups = np.searchsorted(self._starts, indices, side="right") - 1
+        return [self._group(int(g))[int(i) - int(self._starts[g])] for g, i in zip(groups, indices, strict=True)]
+
+    def mark(self) -> int:
+        about = self.path.stat()
+        return zlib.crc32(repr((self._names, about.st_size, about.st_mtime_ns, self._starts[-1])).encode())
+
+    def windows(self, rng: np.random.Generator | None = None) -> list[Indices]:
+        count = len(self._bytes)
+        order = np.arange(count) if rng is None else rng.permutation(count)
+        # Groups are put together as far as they fit; one alone may be larger.
+        windows: list[list[int]] = []
+        room = 0
+        for group in order:
+            if not windows or self._bytes[group] > room:
+                windows.append([])
+                room = WINDOW_BYTES
+            windows[-1].append(group)
+            room -= self._bytes[group]
+        found = [np.concatenate([np.arange(self._starts[g], self._starts[g + 1]) for g in w]) for w in windows]
+        return found if rng is None else [rng.permutation(window) for window in found]
+
+    def blocks(self) -> Iterator[Block]:
+        rows = int(self._starts[-1] * BLOCK_BYTES / max(int(self._bytes.sum()), 1))
+        yield from self._read(slice(0, len(self._bytes)), min(max(rows, 1), 65536))
+
+    def _file(self) -> Any:
+        """The open file; of each process its own, since they do not survive a fork."""
+        require("pyarrow", extra="data")
+        import pyarrow as pa
+        import pyarrow.parquet as pq
+
+        if os.getpid() not in self._files:
+            try:
+                self._files = {os.getpid(): pq.ParquetFile(self.path, memory_map=True, pre_buffer=False)}
+            except pa.ArrowInvalid as error:
+                raise DataError(f"{self.path}: is not a parquet file, or not all of one: {error}") from None
+        return self._files[os.getpid()]
+
+    def _group(self, group: int) -> list[Array]:
+        """The sequences of a row group, read once while it is in use."""
+        if group in self._cache:
+            self._cache.move_to_end(group)
+            return self._cache[group]
+        held = sum(int(self._bytes[g]) for g in self._cache) + int(self._bytes[group])
+        while self._cache and held > CACHED_BYTES:
+            held -= int(self._bytes[self._cache.popitem(last=False)[0]])
+        found: list[Array] = []
+        for block in self._read(slice(group, group + 1), 65536):
+            found += np.split(block.values, np.cumsum(block.lengths)[:-1]) if self.has_time else list(block.values)
+        self._cache[group] = found
+        return found
+
+    def _read(self, groups: slice, rows: int) -> Iterator[Block]:
+        """Row groups, so many rows at a time."""
+        import pyarrow as pa
+
+        for group in range(len(self._bytes))[groups]:
+            start = int(self._starts[group])
+            batches = self._file().iter_batches(rows, [group], self._names, use_threads=False)
+            try:
+                for batch in batches:
+                    yield self._block(batch, start)
+                    start += batch.num_rows
+            except (pa.ArrowException, OSError) as error:
+                last, why = int(self._starts[group + 1]) - 1, " ".join(str(error).split())
+                raise DataError(
+                    f"{self.path}: row group {group}, rows {self._starts[group]} to {last}, cannot be read: {why}; "
+                    "write the file again, or leave the group out"
+                ) from None
+
+    def _block(self, batch: Any, start: int) -> Block:
+        found = [self._values(batch.column(name), name, start) for name in self._names]
+        indices = np.arange(start, start + batch.num_rows)
+        lengths, values = found[0]
+        for name, (others, _) in zip(self._names, found, strict=True):
+            if (differ := np.flatnonzero(others != lengths)).size:
+                raise DataError(
+                    f"{self.path}: row {start + differ[0]}: expected as many steps in {name} as in {self._names[0]}, "
+                    f"got {others[differ[0]]} and {lengths[differ[0]]}"
+                )
+        if len(found) > 1:
+            values = np.stack([column for _, column in found], 1)
+        if values.dtype == object and values.ndim > 1:
+            raise DataError(f"{self.path}: {', '.join(self._names)}: expected lists of numbers, got strings")
+        if values.dtype.kind not in "iO" or values.ndim > 1:
+            values = values.astype(np.float32, copy=False)
+            if values.ndim == 1:
+                values = values[:, None]
+        if self._step is not None:
+            values = values.reshape(len(values), *self._step)
+        return Block(indices, values, lengths)
+
+    def _values(self, array: Any, name: str, start: int) -> tuple[NDArray[np.int64], Array]:
+        """(lengths, values end to end) of one list column."""
+        import pyarrow as pa
+        import pyarrow.compute as pc
+
+        if array.null_count:
+            row = start + pc.index(array.is_null(), True).as_py()
+            raise DataError(f"{self.path}: row {row}: {name} is null; a sequence is a list, which may be empty")
+        if is_text(array.type):
+            texts = [as_words(text, f"{self.path}: row {row}") for row, text in enumerate(array.to_pylist(), start)]
+            return np.array([len(words) for words in texts]), np.concatenate(texts)
+        if pa.types.is_fixed_size_list(array.type):
+            size = array.type.list_size
+            return np.zeros(len(array), np.int64), numbers(array.flatten(), self.path, name).reshape(-1, size)
+        offsets = array.offsets.to_numpy()
+        inner = array.values[int(offsets[0]) : int(offsets[-1])]
+        lengths = np.diff(offsets).astype(np.int64)
+        if not (is_list(inner.type) or pa.types.is_fixed_size_list(inner.type)):
+            return lengths, numbers(inner, self.path, name)
+        sizes = pc.list_value_length(inner).to_numpy(zero_copy_only=False)
+        size = sizes[0] if len(sizes) else 0
+        if np.isnan(sizes).any() or (sizes != size).any():
+            step = int(np.flatnonzero(~(sizes == size))[0])
+            row = int(np.searchsorted(np.cumsum(lengths), step, side="right"))
+            raise DataError(
+                f"{self.path}: row {start + row}, step {step - int(lengths[:row].sum())}: expected {size:g} features "
+                f"as in the steps before, got {sizes[step]:g}"
+            )
+        values = numbers(inner.flatten(), self.path, name)
+        if not len(values):
+            size = inner.type.list_size if pa.types.is_fixed_size_list(inner.type) else (*self.shape, 1)[0]
+        return lengths, values.reshape(-1, int(size))
+
+
+def is_text(kind: Any) -> bool:
+    import pyarrow as pa
+
+    return bool(pa.types.is_string(kind) or pa.types.is_large_string(kind))
+
+
+def is_list(kind: Any) -> bool:
+    import pyarrow as pa
+
+    return bool(pa.types.is_list(kind) or pa.types.is_large_list(kind))
+
+
+def numbers(array: Any, path: Path, name: str) -> Array:
+    """The values of an arrow array; what is null is NaN."""
+    import pyarrow as pa
+
+    if is_text(array.type):
+        return np.array(array.to_pylist(), object)
+    if not (pa.types.is_floating(array.type) or pa.types.is_integer(array.type) or pa.types.is_boolean(array.type)):
+        raise DataError(f"{path}: column {name}: expected lists of numbers, got {array.type}")
+    values: Array = array.to_numpy(zero_copy_only=False)
+    if values.dtype == object:  # booleans with nulls
+        values = np.array([np.nan if value is None else value for value in values.tolist()])
+    return values.astype(np.int64, copy=False) if values.dtype.kind in "iub" else values
