@@ -18,7 +18,7 @@ from seq2onnx.training.batching import Collate
 from tests.conftest import random_data, small_network
 
 ROOT = Path(__file__).parent.parent
-TWO = {"devices": 2, "device": "cpu", "progress": False}
+TWO = {"devices": 2, "device": "cpu", "progress": False, "threads": 1}
 
 
 def run(*command, cwd=ROOT):
@@ -57,7 +57,14 @@ def test_one_command_trains_in_two_processes_as_in_one(tmp_path):
     random_data(25).save(tmp_path / "data.npz")
     random_data(13, seed=1).save(tmp_path / "validation.npz")
     command = ["-m", "tests.command", "train", "net.yaml", "data.npz", "--validation", "validation.npz"]
-    for setting in ["device=cpu", "batch_size=4", "epochs=5", "learning_rate=0.01", "class_weights=balanced"]:
+    for setting in [
+        "device=cpu",
+        "threads=1",
+        "batch_size=4",
+        "epochs=5",
+        "learning_rate=0.01",
+        "class_weights=balanced",
+    ]:
         command += ["--set", setting]
     one = run(*command, "--out", "one", cwd=tmp_path)
     two = run(*command, "--set", "devices=2", "--out", "two", cwd=tmp_path)

@@ -23,13 +23,15 @@ def make_optimizer(module: SequenceModule, options: TrainingOptions) -> torch.op
     if not groups:
         raise SpecError("train: nothing is left to train; every layer is frozen, or has no weights")
     rate = options.learning_rate
+    # One pass over the weights where the default for CPUs is a dozen; CUDA has a fast default of its own.
+    fused = True if options.device == "cpu" or not torch.cuda.is_available() else None
     if options.optimizer == "adam":
-        return torch.optim.Adam(groups, rate)
+        return torch.optim.Adam(groups, rate, fused=fused)
     if options.optimizer == "adamw":
-        return torch.optim.AdamW(groups, rate)
+        return torch.optim.AdamW(groups, rate, fused=fused)
     if options.optimizer == "rmsprop":
         return torch.optim.RMSprop(groups, rate)
-    return torch.optim.SGD(groups, rate, momentum=options.momentum)
+    return torch.optim.SGD(groups, rate, momentum=options.momentum, fused=fused)
 
 
 def parameter_groups(module: SequenceModule, options: TrainingOptions) -> list[dict[str, Any]]:
