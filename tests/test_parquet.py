@@ -213,3 +213,27 @@ def test_items_are_taken_from_torch_and_generators(tmp_path, small_groups):
         s2o.SequenceDataset.from_items(iter([]), tmp_path / "none.parquet")
     with pytest.raises(s2o.DataError, match="kept in a .parquet file, got '.npz'"):
         s2o.SequenceDataset.from_items(pairs, "data.npz")
+
+
+def test_columns_become_several_inputs(tmp_path):
+    path = tmp_path / "data.parquet"
+    pq.write_table(
+        pa.table(
+            {
+                "sound": [[[1.0, 2.0], [3.0, 4.0]], [[5.0, 6.0]]],
+                "speed": [[1.0, 2.0], [3.0]],
+                "load": [[0.0, 1.0], [2.0]],
+                "machine": pa.array([[1.0, 0.0], [0.0, 1.0]], pa.list_(pa.float32(), 2)),
+                "label": ["a", "b"],
+            }
+        ),
+        path,
+    )
+    data = read(path, sequences={"sound": "sound", "motion": ["load", "speed"], "machine": "machine"})
+    sequence, _ = data[0]
+    assert {name: x.tolist() for name, x in sequence.items()} == {
+        "sound": [[1, 2], [3, 4]],
+        "motion": [[0, 1], [1, 2]],
+        "machine": [1, 0],
+    }
+    assert data.labels.tolist() == ["a", "b"]

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 import math
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -18,19 +19,22 @@ from seq2onnx.sequences import Array
 if TYPE_CHECKING:
     from seq2onnx.data.dataset import SequenceDataset
 
+Names = str | Sequence[str]
+
 KEY = b"seq2onnx"
 ROW_GROUP_BYTES = 8 * 2**20
 
 
 def read_parquet(
-    path: str | Path, sequences: str | Sequence[str] | None = None, targets: str | None = None
+    path: str | Path, sequences: Names | Mapping[str, Names] | None = None, targets: str | None = None
 ) -> SequenceDataset:
     """A data set in a parquet file, a row a sequence, read as it is used.
 
     Args:
         path: what `SequenceDataset.save` wrote; or any parquet file with list columns
-        sequences: the column with the sequences, or several with a list for each feature, in this order; None: all list
-            columns but the targets, or a column of texts called text
+        sequences: the column with the sequences, or several with a list for each feature, in this order; for several
+            inputs a dict of those by input layer; None: all list columns but the targets, or a column of texts called
+            text
         targets: the column with the targets, "" for none; None: target, targets, label or labels, where there is one
     Raises: DataError naming the file, and the column, row group or row
     """
@@ -50,11 +54,13 @@ def read_parquet(
         chosen = targets
         if targets is None:
             chosen = next((name for name in ("target", "targets", "label", "labels") if name in schema.names), None)
-        names = [sequences] if isinstance(sequences, str) else list(sequences or _list_columns(path, schema, chosen))
-        for name in [*names, *([chosen] if chosen else [])]:
+        found = sequences or _list_columns(path, schema, chosen)
+        by_layer = found if isinstance(found, Mapping) else {"": found}
+        columns = {layer: [names] if isinstance(names, str) else list(names) for layer, names in by_layer.items()}
+        for name in [*itertools.chain(*columns.values()), *([chosen] if chosen else [])]:
             if name not in schema.names:
                 raise DataError(f"{path}: has no column {name!r}; they are {', '.join(schema.names)}")
-        parts, options = {"": ParquetColumn(path, names, None, None)}, {}
+        parts, options = {layer: ParquetColumn(path, names, None, None) for layer, names in columns.items()}, {}
     if not chosen:
         return SequenceDataset(parts)
     kind = schema.field(chosen).type
@@ -66,8 +72,8 @@ def read_parquet(
         raise DataError(f"{path}: row {row}: {chosen} is null; leave the row out, or name what stands for no target")
     if pa.types.is_fixed_size_list(kind):
         return SequenceDataset(parts, numbers(column.flatten(), Path(path), chosen).reshape(count, -1), **options)
-    found = np.array(column.to_pylist()) if not pa.types.is_floating(kind) else column.to_numpy()
-    return SequenceDataset(parts, found, **options)
+    single = column.to_numpy() if pa.types.is_floating(kind) else np.array(column.to_pylist())
+    return SequenceDataset(parts, single, **options)
 
 
 def _look(path: str | Path) -> tuple[Any, int]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -19,7 +19,7 @@ from seq2onnx.errors import DataError
 def read(
     path: str | Path,
     *,
-    sequences: str | Sequence[str] | None = None,
+    sequences: str | Sequence[str] | Mapping[str, str | Sequence[str]] | None = None,
     targets: str | None = None,
     features_by_time: bool = False,
 ) -> SequenceDataset:

@@ -44,6 +44,7 @@ class Progress:
         """Show the row of an epoch that has ended."""
         figures = ("loss", "accuracy", "validation_loss", "validation_accuracy")
         text = "  ".join(f"{name.replace('_', ' ')} {row[name]:.4f}" for name in figures if name in row)
+        text += f"  rate {row['learning_rate']:.2g}"
         epoch = int(row["epoch"])
         if self._bar:
             for long, short in (("validation loss", "val"), ("validation accuracy", "acc"), ("accuracy", "acc")):
