@@ -42,13 +42,15 @@ class Progress:
 
     def update(self, row: dict[str, float]) -> None:
         """Show the row of an epoch that has ended."""
-        figures = ("loss", "accuracy", "validation_loss", "validation_accuracy")
+        figures = ["loss", "accuracy", "validation_loss", "validation_accuracy"]
+        if self._bar and "validation_accuracy" in row:
+            figures.remove("accuracy")  # with the bar it must go into 80 columns
         text = "  ".join(f"{name.replace('_', ' ')} {row[name]:.4f}" for name in figures if name in row)
         text += f"  rate {row['learning_rate']:.2g}"
         epoch = int(row["epoch"])
         if self._bar:
             for long, short in (("validation loss", "val"), ("validation accuracy", "acc"), ("accuracy", "acc")):
-                text = text.replace(long, short)  # with the bar it must go into 80 columns
+                text = text.replace(long, short)
             self._bar.update(self._task, advance=1, description=text)
         elif self._lines and (epoch == self._epochs or epoch % max(1, self._epochs // 10) == 0):
             print(f"epoch {epoch}/{self._epochs}  {text}", file=sys.stderr, flush=True)
