@@ -36,7 +36,7 @@ def written_beside(path: str | Path) -> Iterator[Path]:
         beside.replace(path)
     except BaseException as error:
         beside.unlink(missing_ok=True)
-        if isinstance(error, OSError) and error.errno is not None:
+        if isinstance(error, OSError) and error.errno and not error.filename:
             error.filename = str(path)  # an error on an open file, such as a full disk, does not say which
         raise
 

@@ -44,7 +44,7 @@ def make_trainer(
         raise SpecError(
             f"options.devices: {options.devices}, torch sees {torch.cuda.device_count()} here; use fewer, or device=cpu"
         )
-    started = int(os.environ.get("LOCAL_WORLD_SIZE", 1)) if torch.distributed.is_torchelastic_launched() else 1
+    started = int(os.environ.get("LOCAL_WORLD_SIZE", 1)) if "TORCHELASTIC_RUN_ID" in os.environ else 1
     if count == 1 < started:
         raise SpecError(f"options.devices: torchrun started {started} processes here; set devices={started}")
     strategy: Any = "auto"
@@ -108,7 +108,7 @@ def fit(trainer: lightning.Trainer, learner: Learner, options: TrainingOptions) 
         learner.interrupted = True
     except BaseException:
         if trainer.strategy.launcher is not None:  # nor are those to wait that lightning has started
-            trainer.strategy.launcher.kill(signal.SIGKILL)
+            trainer.strategy.launcher.kill(getattr(signal, "SIGKILL", signal.SIGTERM))
         raise
     finally:
         if in_main:
