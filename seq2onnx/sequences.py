@@ -120,6 +120,12 @@ def pad(sequences: Sequence[Array]) -> tuple[Array, NDArray[np.int32]]:
     return batch, lengths
 
 
+def by_size(order: NDArray[np.intp], sizes: NDArray[np.integer[Any]], most: int) -> list[NDArray[np.intp]]:
+    """An order of indices in parts whose sizes add up to about `most`, one index at least in each."""
+    parts = np.cumsum(sizes[order], dtype=np.int64) // most
+    return np.split(order, np.flatnonzero(np.diff(parts)) + 1)
+
+
 def chunk(order: NDArray[np.intp], size: int) -> list[NDArray[np.intp]]:
     """An order of indices in batches of `size`; the last may be smaller."""
     return [order[start : start + size] for start in range(0, len(order), size)]

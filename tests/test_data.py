@@ -331,8 +331,8 @@ def test_statistics_are_joined_from_parts_as_exactly_as_from_the_whole(monkeypat
     # A mean of 10,000 deviations: a sum of squares would lose all digits of them.
     data = s2o.SequenceDataset([rng.normal(1e4, 1, (n, 3)) for n in rng.integers(0, 30, 200)])
     every = np.concatenate(data.sequences).astype(float)
-    for size in (1, 7, 1024):
-        monkeypatch.setattr(columns, "SEQUENCES_IN_A_BLOCK", size)
+    for size in (1, 1000, 2**23):
+        monkeypatch.setattr(columns, "BLOCK_BYTES", size)
         found = data.statistics()
         np.testing.assert_allclose(found["mean"], every.mean(0), rtol=1e-13)
         np.testing.assert_allclose(found["std"], every.std(0, ddof=1), rtol=1e-9)
@@ -346,3 +346,60 @@ def test_gaps_are_counted_and_left_out_of_statistics():
     np.testing.assert_allclose(found.mean, [1.5, 1.5])
     np.testing.assert_allclose(found.statistics()["std"], [1.0, np.std([4, 1, 1, 0], ddof=1)])
     assert (found.low.tolist(), found.high.tolist()) == ([1, 0], [3, 4])
+
+
+@pytest.mark.parametrize(
+    ("transform", "message"),
+    [
+        (lambda x, target, rng: x, r"transform of sequence 0: expected it to give \(x, target\), got ndarray"),
+        (lambda x, target, rng: ({"a": x}, target), "expected x for '', got 'a'"),
+        (lambda x, target, rng: (x[0], target), "expected x of 2 dimensions and type float32, got 1"),
+        (lambda x, target, rng: (x, "a"), "expected a target as data.targets has them, int64 of 0 dimensions"),
+        (lambda x, target, rng: (x, 0.5), r"labels are class numbers\), got float64"),
+        (lambda x, target, rng: ([["a"]], target), "transform of sequence 0: expected real numbers"),
+    ],
+)
+def test_what_a_transform_must_not_give_is_named(transform, message):
+    with pytest.raises(s2o.DataError, match=message):
+        random_data(3).transformed(transform)[0]
+
+
+def test_transforms_follow_each_other_and_leave_the_data_as_it_is():
+    data = random_data(3)
+    before = [x.copy() for x in data.sequences]
+
+    def add(x, target, rng):
+        x += 1
+        return x.tolist(), target
+
+    changed = data.transformed(add).transformed(lambda x, target, rng: (2 * np.asarray(x), target))
+    for _ in range(2):
+        np.testing.assert_allclose(changed[0][0], 2 * (before[0] + 1), rtol=1e-6)
+    np.testing.assert_array_equal(data.sequences[0], before[0])
+    both = data.transformed(batch=lambda batch: batch + 1).transformed(batch=lambda batch: batch * 2)
+    assert both.batch_transform(3) == 8
+
+
+def test_targets_that_a_transform_leaves_behind_are_named():
+    data = random_data(6, per_step=True).transformed(lambda x, target, rng: (x[:-1], target))
+    net = s2o.Network([s2o.SequenceInput(4), s2o.LSTM(3), s2o.FullyConnected(3), s2o.Softmax()])
+    for length in ("longest", ("split", 3)):
+        options = s2o.TrainingOptions(epochs=1, sequence_length=length, progress=False)
+        with pytest.raises(s2o.DataError, match=r"targets of sequence \d: expected \d+ for the \d+ steps that its"):
+            s2o.train(net, data, options=options)
+
+
+def test_wrong_places_and_sizes_are_named():
+    data = random_data(4)
+    for wrong in ([9], [1.5], "abc"):
+        with pytest.raises(s2o.DataError, match="subset: expected numbers below 4, booleans or a slice"):
+            data.subset(wrong)
+    with pytest.raises(IndexError, match="expected an integer; subset takes several"):
+        data[0:2]
+    for wrong in ([], ["a"], data.sequences):
+        with pytest.raises((s2o.DataError, ValueError), match="lengths: expected a SequenceDataset|inhomogeneous"):
+            s2o.padding_report(wrong)
+    with pytest.raises(s2o.SpecError, match="batch_size: must be a whole number, at least 1, got 0"):
+        s2o.padding_report(data, 0)
+    with pytest.raises(s2o.DataError, match="no finite values in some channel"):
+        s2o.SequenceDataset([np.zeros((0, 3))]).statistics()

@@ -135,6 +135,9 @@ def table(**columns):
         (table(label=["a", None]), {}, "row 1: label is null"),
         (pa.table({"a": [[1.0, 2.0], [1.0]], "b": [[1.0, 2.0], [1.0, 3.0]]}), {}, "row 1: expected as many steps in b"),
         (table(values=[[[1.0]], []]).slice(0, 0), {}, "holds no rows"),
+        (pa.table({"values": [[1, 2], [3, None]]}), {}, "row 1, step 1: values is null"),
+        (pa.table({"words": [["a"], ["b", None]]}), {}, "row 1, step 1: words is null"),
+        (table(label=[[1, 0], [None]]), {}, "row 1, step 0: label is null"),
     ],
 )
 def test_wrong_files_are_named(tmp_path, content, arguments, message):
@@ -237,3 +240,170 @@ def test_columns_become_several_inputs(tmp_path):
         "machine": [1, 0],
     }
     assert data.labels.tolist() == ["a", "b"]
+
+
+def test_steps_that_change_from_one_row_group_to_another_are_named(tmp_path):
+    path = tmp_path / "data.parquet"
+    pq.write_table(pa.table({"values": [[[1.0, 2.0]], [[1.0, 2.0, 3.0]]]}), path, row_group_size=1)
+    with pytest.raises(
+        s2o.DataError, match=r"rows 1 to 1: expected steps \[2\] of float32 as in the rows before, got \[3\]"
+    ):
+        read(path)
+
+
+def test_numbers_a_step_are_as_in_memory(tmp_path):
+    data = s2o.SequenceDataset([np.ones((2, 3)), np.ones((1, 3))], [np.ones(2), np.zeros(1)], per_step=True)
+    data.save(tmp_path / "data.parquet")
+    assert_same(read(tmp_path / "data.parquet"), data)
+
+
+def test_prediction_takes_columns_and_names_sequences_by_their_place(tmp_path):
+    data = random_data(6)
+    s2o.export(s2o.build(s2o.Network([s2o.SequenceInput(4), s2o.LSTM(3, "last")])), tmp_path / "model.onnx")
+    model = s2o.load(tmp_path / "model.onnx")
+    for name in ("data.parquet", "data.h5"):
+        data.save(tmp_path / name)
+        stored = read(tmp_path / name)
+        for source in (stored, stored.sequences, stored.subset([4, 1, 3])):
+            expected = model.predict(data.subset([4, 1, 3]) if len(source) == 3 else data)
+            np.testing.assert_allclose(model.predict(source), expected, rtol=0, atol=1e-6)
+    spoiled = [*data.sequences[:5], np.zeros((0, 4))]
+    s2o.SequenceDataset(spoiled).save(tmp_path / "short.parquet")
+    with pytest.raises(s2o.DataError, match="sequence 0: has 0 steps"):
+        model.predict(read(tmp_path / "short.parquet").subset([5, 1]))
+
+
+def test_the_mark_of_a_file_is_of_what_it_holds(tmp_path):
+    import os
+    import shutil
+
+    data = random_data(6)
+    for name in ("data.parquet", "data.h5"):
+        data.save(tmp_path / name)
+        mark = read(tmp_path / name).parts[""].mark()
+        os.utime(tmp_path / name, (1, 1))
+        shutil.copy(tmp_path / name, tmp_path / f"copy_{name}")
+        assert read(tmp_path / f"copy_{name}").parts[""].mark() == mark == read(tmp_path / name).parts[""].mark()
+        s2o.SequenceDataset([x + 1 for x in data.sequences], data.labels, CLASSES).save(tmp_path / name)
+        assert read(tmp_path / name).parts[""].mark() != mark
+
+
+def test_dicts_come_from_generators_too(tmp_path):
+    net = s2o.Network(
+        [s2o.SequenceInput(1, name="a"), s2o.SequenceInput(3, name="b"), s2o.Concat(inputs=["a", "b"]), s2o.LSTM(3)]
+    )
+    s2o.export(s2o.build(net), tmp_path / "model.onnx")
+    model, data = s2o.load(tmp_path / "model.onnx"), random_data(5)
+    items = [{"a": x[:, :1], "b": x[:, 1:]} for x in data.sequences]
+    together = {name: [item[name] for item in items] for name in ("a", "b")}
+    for a, b in zip(model.predict(iter(items)), model.predict(together), strict=True):
+        np.testing.assert_allclose(a, b, rtol=0, atol=1e-6)
+
+
+@pytest.mark.parametrize("shuffle", ["bucket", "random", "sorted", "none"])
+def test_groups_that_do_not_fit_together_are_not_read_in_turns(tmp_path, monkeypatch, shuffle):
+    """Each window is a group larger than the cache, and its rows are no multiple of the batch size."""
+    monkeypatch.setattr(parquet_column, "WINDOW_BYTES", 100)
+    monkeypatch.setattr(parquet_column, "CACHED_BYTES", 200)
+    monkeypatch.setattr(parquet, "ROW_GROUP_BYTES", 3000)
+    random_data(200).save(tmp_path / "data.parquet")
+    stored = read(tmp_path / "data.parquet")
+    (column,) = stored.parts.values()
+    groups = len(column._bytes)
+    reads, original = [], column._read
+    column._read = lambda groups, rows: reads.append(groups.start) or original(groups, rows)
+    found = batches(stored.lengths, 7, shuffle, np.random.default_rng(0), stored.windows)
+    assert sorted(np.concatenate(found)) == list(range(200))
+    assert sorted(len(batch) for batch in found)[:2] == [200 % 7, 7]
+    for batch in found:
+        stored.take(batch)
+    assert groups > 4
+    assert len(reads) <= 3 * groups
+
+
+def test_the_largest_input_decides_what_is_read_together(tmp_path, small_groups):
+    rng = np.random.default_rng(0)
+    parts = {"m": [rng.normal(size=2) for _ in range(60)], "x": [rng.normal(size=(20, 4)) for _ in range(60)]}
+    s2o.SequenceDataset(parts).save(tmp_path / "data.parquet")
+    assert len(read(tmp_path / "data.parquet").windows()) > 4
+
+
+def test_names_of_inputs_are_free(tmp_path):
+    x, rows = [np.ones((2, 3)), np.zeros((4, 3))], [np.ones((2, 1)), np.zeros((4, 1))]
+    for names in (("target", "length"), ("values", "a.b"), ("target_", "length_")):
+        data = s2o.SequenceDataset(dict(zip(names, (x, rows), strict=True)), ["u", "v"])
+        data.save(tmp_path / "data.parquet")
+        again = read(tmp_path / "data.parquet")
+        assert_same(again, data)
+        assert all(part._bytes.sum() > 0 for part in again.parts.values())
+
+
+def test_what_is_named_keeps_what_the_file_says_of_the_rest(tmp_path):
+    path = tmp_path / "data.parquet"
+    images = s2o.SequenceDataset([np.ones((2, 3, 4, 5)), np.ones((1, 3, 4, 5))], ["a", "b"], ["b", "a"])
+    images.save(path)
+    bare = read(path, targets="")
+    assert (bare.targets, bare.parts[""].shape) == (None, (3, 4, 5))
+    assert read(path, targets="target").classes == ["b", "a"]
+    assert read(path, sequences="values").parts[""].shape == (3, 4, 5)
+    pq.write_table(pq.read_table(path).select(["values", "target"]), path)
+    assert read(path).lengths.tolist() == [2, 1]
+    images.save(path)
+    table = pq.read_table(path)
+    shorter = table.set_column(0, table.schema.field("values"), table.column("values").take(pa.array([1, 1])))
+    pq.write_table(shorter, path)
+    with pytest.raises(s2o.DataError, match="row 0: has 1 steps, and 2 by the lengths beside it"):
+        read(path)[0]
+    pq.write_table(pa.table({"text": ["a b", "c"], "values": [[[1.0]], [[2.0]]], "label": ["x", "y"]}), path)
+    assert read(path)[0][0].tolist() == [[1]]
+    pq.write_table(pa.table({"n": [1.0, 2.0]}), path)
+    with pytest.raises(s2o.DataError, match="column n: expected a list or a text in each row, got double"):
+        read(path, sequences="n")
+
+
+def test_parts_are_bounded_by_their_bytes(tmp_path, monkeypatch):
+    """Not by their number: sequences may be long."""
+    from seq2onnx.data import columns, dataset
+    from seq2onnx.runtime import whole
+
+    data = random_data(40)
+    for module in (columns, dataset):
+        monkeypatch.setattr(module, "BLOCK_BYTES", 600)
+    monkeypatch.setattr(whole, "BYTES_IN_A_PART", 600)
+    data.save(tmp_path / "data.h5")
+    stored = read(tmp_path / "data.h5")
+    largest = max(x.nbytes for x in data.sequences)
+    for source in (stored.parts[""].blocks(), stored.transformed(lambda x, t, rng: (x, t))._blocks("")):
+        assert max(block.values.nbytes for block in source) <= 600 + largest
+    s2o.export(s2o.build(s2o.Network([s2o.SequenceInput(4), s2o.LSTM(3, "last")])), tmp_path / "model.onnx")
+    model, seen, run = s2o.load(tmp_path / "model.onnx"), [], whole.run_sorted
+    monkeypatch.setattr(
+        whole,
+        "run_sorted",
+        lambda m, rows, *a: seen.append(sum(x.nbytes for v in rows.values() for x in v)) or run(m, rows, *a),
+    )
+    expected = model.predict(data)
+    seen.clear()
+    for source in (stored, iter(data.sequences)):
+        np.testing.assert_allclose(model.predict(source), expected, rtol=0, atol=1e-6)
+    assert max(seen) <= 600 + largest
+    assert len(seen) > 10
+
+
+def test_items_are_taken_as_they_are():
+    masked = np.ma.array(np.ones((2, 3)), mask=[[False] * 3, [False, True, False]])
+    data = s2o.SequenceDataset.from_items(iter([masked]))
+    assert np.isnan(data[0][0][1, 1])
+
+    class Sized(torch.utils.data.IterableDataset):
+        def __len__(self):
+            return 2
+
+        def __iter__(self):
+            return iter([(np.ones((2, 3)), "a"), (np.ones((1, 3)), "b")])
+
+    assert s2o.SequenceDataset.from_items(Sized()).labels.tolist() == ["a", "b"]
+    with pytest.raises(s2o.DataError, match="items: expected a data set, or another iterable of sequences, got int"):
+        s2o.SequenceDataset.from_items(7)
+    with pytest.raises(s2o.DataError, match="targets of sequence 1: expected one for each sequence or for none"):
+        s2o.SequenceDataset.from_items([(np.ones((2, 3)), None), (np.ones((2, 3)), "a")])

@@ -15,7 +15,7 @@ from seq2onnx.errors import SpecError
 
 def train(
     network: Annotated[Path, typer.Argument(metavar="NETWORK", help="A network, .yaml or .json.")],
-    data: Annotated[Path, typer.Argument(metavar="DATA", help="Sequences and targets, .npz.")],
+    data: Annotated[Path, typer.Argument(metavar="DATA", help="Sequences and targets: what `data inspect` reads.")],
     validation: Annotated[
         str | None, typer.Option(metavar="DATA", help="Looked at after each epoch; or a share of DATA, 0.2 say.")
     ] = None,

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from typing import Literal, get_args
 
 import numpy as np
@@ -36,31 +36,37 @@ def batches(
     """
     if shuffle not in get_args(Shuffle):
         raise SpecError(f"shuffle: must be one of {', '.join(get_args(Shuffle))}, got {shuffle!r}")
+    if not isinstance(batch_size, int) or batch_size < 1:
+        raise SpecError(f"batch_size: must be a whole number, at least 1, got {batch_size!r}")
     is_random = shuffle in ("bucket", "random")
     if windows is None:
         drawn: Sequence[Indices] = [rng.permutation(len(lengths)) if is_random else np.arange(len(lengths))]
     else:
         drawn = windows(rng if is_random else None)
     found: list[Indices] = []
-    for window in _multiples_of(batch_size, drawn):
+    rest = np.zeros(0, np.intp)
+    for number, window in enumerate(drawn, 1):
         if shuffle == "sorted":
             window = window[np.argsort(lengths[window], kind="stable")]
-        if shuffle != "bucket":
-            found += chunk(window, batch_size)
-            continue
-        sorted_ones = []
-        for bucket in chunk(window, BATCHES_IN_A_BUCKET * batch_size):
-            sorted_ones += chunk(bucket[np.argsort(lengths[bucket], kind="stable")], batch_size)
-        found += [sorted_ones[index] for index in rng.permutation(len(sorted_ones))]
-    return found
-
-
-def _multiples_of(size: int, windows: Sequence[Indices]) -> Iterator[Indices]:
-    """The windows, each but the last a multiple of the size: what is over begins the next."""
-    rest = np.zeros(0, np.intp)
-    for number, window in enumerate(windows, 1):
-        window = np.concatenate([rest, window])
-        end = len(window) - len(window) % size if number < len(windows) else len(window)
+        if len(rest):
+            # What is left of one window makes one batch with the first of the next, so that all are full, and no more
+            # than one batch needs both.
+            rest, window = np.concatenate([rest, window[: batch_size - len(rest)]]), window[batch_size - len(rest) :]
+            if len(rest) < batch_size:
+                continue
+            found.append(rest)
+        end = len(window) - len(window) % batch_size if number < len(drawn) else len(window)
+        found += _batches_of(window[:end], lengths, batch_size, shuffle, rng)
         rest = window[end:]
-        if end:
-            yield window[:end]
+    return [*found, rest] if len(rest) else found
+
+
+def _batches_of(
+    window: Indices, lengths: NDArray[np.integer], batch_size: int, shuffle: Shuffle, rng: np.random.Generator
+) -> list[Indices]:
+    if shuffle != "bucket":
+        return chunk(window, batch_size)
+    found: list[Indices] = []
+    for bucket in chunk(window, BATCHES_IN_A_BUCKET * batch_size):
+        found += chunk(bucket[np.argsort(lengths[bucket], kind="stable")], batch_size)
+    return [found[index] for index in rng.permutation(len(found))]

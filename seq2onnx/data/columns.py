@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import abc
 import dataclasses
+import math
 import zlib
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any, final
@@ -12,11 +13,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from seq2onnx.errors import DataError, ShapeError
-from seq2onnx.sequences import Array, as_floats, as_list, chunk, tokenize
+from seq2onnx.sequences import Array, as_floats, as_list, by_size, tokenize
 
 Indices = NDArray[np.intp]
 
-SEQUENCES_IN_A_BLOCK = 1024
+BLOCK_BYTES = 8 * 2**20
+BYTES_OF_A_WORD = 64  # about what Python takes for a short string
 
 
 @dataclasses.dataclass(frozen=True)
@@ -46,12 +48,18 @@ class Column(abc.ABC):
         """Whether the sequences are words, which a vocabulary makes numbers of; of type object, for their lengths."""
         return self.dtype == object
 
+    @property
+    def sizes(self) -> NDArray[np.int64]:
+        """Bytes that each sequence takes in memory, about."""
+        step = BYTES_OF_A_WORD if self.is_words else math.prod(self.shape) * self.dtype.itemsize
+        return np.maximum(self.lengths.astype(np.int64) * step if self.has_time else np.full(len(self), step), 1)
+
     def __len__(self) -> int:
         return len(self.lengths)
 
     def __getitem__(self, index: int) -> Array:
-        if not -len(self) <= index < len(self):
-            raise IndexError(f"sequence {index} of {len(self)}")
+        if not isinstance(index, int | np.integer) or not -len(self) <= index < len(self):
+            raise IndexError(f"sequence {index} of {len(self)}: expected an integer; take gives several")
         return self.take([index % len(self)])[0]
 
     def __iter__(self) -> Iterator[Array]:
@@ -73,7 +81,7 @@ class Column(abc.ABC):
     def blocks(self) -> Iterator[Block]:
         """All sequences, once each, a bounded part at a time."""
         for window in self.windows():
-            for indices in chunk(window, SEQUENCES_IN_A_BLOCK):
+            for indices in by_size(window, self.sizes, BLOCK_BYTES):
                 values = self.take(indices)
                 joined = np.concatenate(values) if self.has_time else np.stack(values)
                 yield Block(indices, joined, self.lengths[indices])

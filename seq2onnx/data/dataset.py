@@ -11,13 +11,12 @@ from typing import Any, Self
 import numpy as np
 from numpy.typing import NDArray
 
-from seq2onnx.data.columns import SEQUENCES_IN_A_BLOCK, Block, Column, Indices, InMemory, Mapped, as_column
+from seq2onnx.data.columns import BLOCK_BYTES, Block, Column, Indices, InMemory, Mapped, as_column
 from seq2onnx.data.statistics import Survey, survey
 from seq2onnx.data.targets import Label, Targets, read_targets, renumbered
+from seq2onnx.data.transforms import Chain, Transform, transformed
 from seq2onnx.errors import DataError
-from seq2onnx.sequences import Array, as_floats, as_list, as_tokens, chunk
-
-Transform = Callable[[Any, Any, np.random.Generator], tuple[Any, Any]]
+from seq2onnx.sequences import Array, as_list, as_tokens, by_size
 
 
 class SequenceDataset:
@@ -109,8 +108,8 @@ class SequenceDataset:
 
     def __getitem__(self, index: int) -> tuple[Any, Any]:
         """The sequence, for several inputs a dict, and its target (None without targets)."""
-        if not -len(self) <= index < len(self):
-            raise IndexError(f"sequence {index} of {len(self)}")
+        if not isinstance(index, int | np.integer) or not -len(self) <= index < len(self):
+            raise IndexError(f"sequence {index} of {len(self)}: expected an integer; subset takes several")
         parts, targets = self.take([index % len(self)])
         first = {name: arrays[0] for name, arrays in parts.items()}
         return first.get("", first), None if targets is None else targets[0]
@@ -157,14 +156,12 @@ class SequenceDataset:
             return parts, targets
         changed = []
         for place, index in enumerate(indices):
-            x = {name: arrays[place] for name, arrays in parts.items()}
+            # Copies: what a transform does to them in place must not add up from epoch to epoch.
+            x = {name: arrays[place].copy() for name, arrays in parts.items()}
             rng = np.random.default_rng([*seed, int(index)])
-            new, target = self._transform(x.get("", x), None if targets is None else targets[place], rng)
-            new = new if isinstance(new, Mapping) else {"": new}
-            if set(new) != set(x):
-                raise DataError(f"transform: expected it to give {list(x)}, got {list(new)}")
+            new, target = transformed(self._transform, int(index), x, None if targets is None else targets[place], rng)
             for name, array in new.items():
-                parts[name][place] = array if array.dtype.kind in "iO" else as_floats(array, f"sequence {index}")
+                parts[name][place] = array
             changed.append(target)
         if targets is not None:
             targets = changed if self.per_step else np.stack(changed)
@@ -178,13 +175,19 @@ class SequenceDataset:
                 dict, and rng a numpy generator of its own, so that a seeded run repeats with any number of workers.
                 Statistics are those of what it gives.
             batch: a `seq2onnx.training.Batch` -> Batch, of padded tensors, in training and validation
+            Those that the data has already come first.
         Example: >>> data.transformed(lambda x, target, rng: (x + rng.normal(0, 0.01, x.shape), target))
         """
+        sequence = sequence if self._transform is None or sequence is None else Chain(self._transform, sequence)
+        batch = batch if self.batch_transform is None or batch is None else Chain(self.batch_transform, batch)
         return self._with(_transform=sequence or self._transform, batch_transform=batch or self.batch_transform)
 
     def subset(self, indices: Any) -> Self:
         """The sequences at `indices` (numbers, booleans or a slice), with the same classes."""
-        chosen = np.arange(len(self))[indices]
+        try:
+            chosen = np.atleast_1d(np.arange(len(self))[indices])
+        except (IndexError, TypeError) as error:
+            raise DataError(f"subset: expected numbers below {len(self)}, booleans or a slice: {error}") from None
         if not len(chosen):
             raise DataError("subset: expected at least one index, got none")
         targets = self.targets
@@ -221,8 +224,18 @@ class SequenceDataset:
 
     def windows(self, rng: np.random.Generator | None = None) -> list[Indices]:
         """All indices, in the parts that are best read together; in order, or at random as far as that goes."""
-        lazy = [part for part in self.parts.values() if not part.in_memory]
-        return (lazy or list(self.parts.values()))[0].windows(rng)
+        columns = [*self.parts.values(), *([self.targets] if isinstance(self.targets, Column) else [])]
+        stored = [column for column in columns if not column.in_memory]
+        # What is largest decides how much is read together.
+        return max(stored or columns[:1], key=lambda column: int(column.sizes.sum())).windows(rng)
+
+    @property
+    def sizes(self) -> NDArray[np.int64]:
+        """Bytes that each sequence takes in memory, about."""
+        total = np.zeros(len(self), np.int64)
+        for part in self.parts.values():
+            total += part.sizes
+        return total
 
     def shape(self, name: str = "") -> tuple[int, ...]:
         """Of a step of an input; of its vector, where it has no time."""
@@ -253,7 +266,7 @@ class SequenceDataset:
     def _blocks(self, name: str) -> Iterator[Block]:
         """Blocks of an input, after the transform."""
         for window in self.windows():
-            for indices in chunk(window, SEQUENCES_IN_A_BLOCK):
+            for indices in by_size(window, self.sizes, BLOCK_BYTES):
                 arrays = self.take(indices)[0][name]
                 if self.parts[name].has_time:
                     yield Block(indices, np.concatenate(arrays), np.array([len(array) for array in arrays]))
@@ -283,7 +296,10 @@ class SequenceDataset:
 
     def statistics(self, name: str = "") -> dict[str, NDArray[np.float64]]:
         """mean, std (N − 1), min and max of each channel of an input over all steps (and space), each [channels]."""
-        return self.survey(name).statistics()
+        found = self.survey(name)
+        if not found.count.size or not found.count.all():
+            raise DataError(f"{name or 'sequences'}: there are no finite values in some channel to take statistics of")
+        return found.statistics()
 
     def save(self, path: str | Path) -> None:
         """Write a .parquet file, a row a sequence; or, for data of one input, an .npz or .h5 file of arrays.
@@ -335,9 +351,12 @@ class SequenceDataset:
         first, target = pairs[0]
         found: Any = [x for x, _ in pairs]
         if isinstance(first, Mapping):
-            found = {name: [np.asarray(x[name]) for x in found] for name in first}
+            found = {name: [np.asanyarray(x[name]) for x in found] for name in first}
         else:
-            found = [x if isinstance(x, str) else np.asarray(x) for x in found]
+            found = [x if isinstance(x, str) else np.asanyarray(x) for x in found]
+        missing = [index for index, (_, t) in enumerate(pairs) if (t is None) != (target is None)]
+        if missing:
+            raise DataError(f"targets of sequence {missing[0]}: expected one for each sequence or for none")
         targets = None if target is None else [np.asarray(t) for _, t in pairs]
         return cls(found, targets, classes, ignore=ignore, per_step=per_step)
 

@@ -15,10 +15,15 @@ from seq2onnx.sequences import Array, as_floats
 
 
 def in_order(items: Any) -> Iterator[Any]:
-    """The items of a torch Dataset, which has a length, of an IterableDataset, or of any other iterable."""
-    if hasattr(items, "__len__") and hasattr(items, "__getitem__"):
+    """The items of a torch Dataset, which is indexed and not iterable, or of an IterableDataset or another iterable."""
+    if not hasattr(items, "__iter__") and hasattr(items, "__len__"):
         return (items[index] for index in range(len(items)))
-    return iter(items)
+    try:
+        return iter(items)
+    except TypeError:
+        raise DataError(
+            f"items: expected a data set, or another iterable of sequences, got {type(items).__name__}"
+        ) from None
 
 
 def parts_of(item: Any) -> tuple[Any, Any]:
@@ -54,7 +59,7 @@ def _pieces(items: Iterable[Any]) -> Iterator[tuple[dict[str, list[Array]], Any]
     for index, item in enumerate(items):
         given, target = parts_of(item)
         for name, value in (given if isinstance(given, dict) else {"": given}).items():
-            array = as_words(value, f"sequence {index}") if isinstance(value, str) else np.asarray(value)
+            array = as_words(value, f"sequence {index}") if isinstance(value, str) else np.asanyarray(value)
             if array.dtype.kind == "U":
                 array = as_words(array, f"sequence {index}")
             if array.ndim == 1 and array.dtype.kind in "iu":
@@ -64,6 +69,8 @@ def _pieces(items: Iterable[Any]) -> Iterator[tuple[dict[str, list[Array]], Any]
             parts.setdefault(name, []).append(array)
             size += array.nbytes
         targets.append(None if target is None else np.asarray(target))
+        if (target is None) != (targets[0] is None):
+            raise DataError(f"targets of sequence {index}: expected one for each sequence or for none")
         if size >= parquet.ROW_GROUP_BYTES:
             yield parts, None if targets[0] is None else targets
             parts, targets, size = {}, [], 0

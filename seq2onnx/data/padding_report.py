@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from seq2onnx.data.batches import Shuffle, batches
 from seq2onnx.data.columns import Indices
 from seq2onnx.data.dataset import SequenceDataset
+from seq2onnx.errors import DataError
 from seq2onnx.padding import PaddingPolicy, SequenceLength
 
 Steps = NDArray[np.int64]
@@ -48,6 +49,7 @@ def padding_report(
     *,
     sequence_length: SequenceLength = "longest",
     padding_direction: str = "right",
+    mask_padding: bool = True,
     seed: int = 0,
 ) -> PaddingReport:
     """What padding costs: how many steps are added to make batches of sequences of differing lengths, or are cut.
@@ -55,13 +57,16 @@ def padding_report(
     Args:
         data: a SequenceDataset, or lengths [sequences]
         batch_size, shuffle: as of TrainingOptions
-        sequence_length, padding_direction: see PaddingPolicy
+        sequence_length, padding_direction, mask_padding: see PaddingPolicy
         seed: of the order, where it is drawn
-    Raises: SpecError
+    Raises: SpecError, DataError
     Example: >>> print(padding_report(data, 27, "sorted"))
     """
-    policy = PaddingPolicy(sequence_length, padding_direction=padding_direction)
-    lengths = np.asarray(getattr(data, "lengths", data), np.int64)
+    policy = PaddingPolicy(sequence_length, padding_direction=padding_direction, mask_padding=mask_padding)
+    lengths = np.asarray(getattr(data, "lengths", data))
+    if lengths.ndim != 1 or not len(lengths) or lengths.dtype.kind not in "iu":
+        raise DataError(f"lengths: expected a SequenceDataset, or integers [sequences], got {type(data).__name__}")
+    lengths = lengths.astype(np.int64)
     drawn = batches(lengths, batch_size, shuffle, np.random.default_rng(seed), getattr(data, "windows", None))
     kept: list[Steps] = []
     padded: list[Steps] = []
@@ -69,7 +74,8 @@ def padding_report(
         limit = policy.limit(lengths[batch])
         here = lengths[batch] if limit is None else np.minimum(lengths[batch], limit)
         kept.append(here)
-        steps = policy.sequence_length if isinstance(policy.sequence_length, int) else here.max()
+        pads_to = policy.sequence_length if isinstance(policy.sequence_length, int) and not mask_padding else 0
+        steps = max(pads_to, here.max())
         padded.append(steps - here)
     order = np.concatenate(drawn)
     whole = np.concatenate(kept)

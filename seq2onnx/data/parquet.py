@@ -45,27 +45,41 @@ def read_parquet(
 
     schema, count = _look(path)
     about = json.loads((schema.metadata or {}).get(KEY, b"{}"))
-    if about and sequences is None and targets is None:
-        lengths = _column(path, about["lengths"]).to_numpy() if about["lengths"] else None
-        parts = {n: ParquetColumn(path, [p["column"]], lengths, p["step"]) for n, p in about["parts"].items()}
-        chosen = about["targets"]
-        options = {"classes": about["classes"], "ignore": about["ignore"], "per_step": about["per_step"]}
+    saved = {part["column"]: part["step"] for part in about.get("parts", {}).values()}
+    if not {*saved, about.get("lengths") or "length"} <= set(schema.names):
+        about = {}  # somebody took columns out
+    chosen = about.get("targets") if targets is None else targets
+    if chosen not in schema.names and targets is None:
+        chosen = next((name for name in ("target", "targets", "label", "labels") if name in schema.names), None)
+    if about and sequences is None:
+        found: Any = {layer: part["column"] for layer, part in about["parts"].items()}
     else:
-        chosen = targets
-        if targets is None:
-            chosen = next((name for name in ("target", "targets", "label", "labels") if name in schema.names), None)
         found = sequences or _list_columns(path, schema, chosen)
-        by_layer = found if isinstance(found, Mapping) else {"": found}
-        columns = {layer: [names] if isinstance(names, str) else list(names) for layer, names in by_layer.items()}
-        for name in [*itertools.chain(*columns.values()), *([chosen] if chosen else [])]:
-            if name not in schema.names:
-                raise DataError(f"{path}: has no column {name!r}; they are {', '.join(schema.names)}")
-        parts, options = {layer: ParquetColumn(path, names, None, None) for layer, names in columns.items()}, {}
+    by_layer = found if isinstance(found, Mapping) else {"": found}
+    columns = {layer: [names] if isinstance(names, str) else list(names) for layer, names in by_layer.items()}
+    for name in [*itertools.chain(*columns.values()), *([chosen] if chosen else [])]:
+        if name not in schema.names:
+            raise DataError(f"{path}: has no column {name!r}; they are {', '.join(schema.names)}")
+    for name in itertools.chain(*columns.values()):
+        if not _holds_sequences(schema.field(name).type):
+            raise DataError(
+                f"{path}: column {name}: expected a list or a text in each row, got {schema.field(name).type}"
+            )
+    lengths = _column(path, about["lengths"]).to_numpy() if about else None
+    parts = {
+        layer: ParquetColumn(path, names, lengths, saved.get(names[0]) if about else None)
+        for layer, names in columns.items()
+    }
+    options = {}
+    if about and chosen == about["targets"]:
+        options = {"classes": about["classes"], "ignore": about["ignore"], "per_step": about["per_step"]}
     if not chosen:
         return SequenceDataset(parts)
     kind = schema.field(chosen).type
     if is_list(kind):
-        return SequenceDataset(parts, ParquetColumn(path, [chosen], None, None), **options)
+        # One number a step is [time], as in memory, and not [time, 1].
+        nested = is_list(kind.value_type) or pa.types.is_fixed_size_list(kind.value_type)
+        return SequenceDataset(parts, ParquetColumn(path, [chosen], None, None if nested else ()), **options)
     column = _column(path, chosen)
     if column.null_count:
         row = next(i for i, value in enumerate(column) if not value.is_valid)
@@ -95,16 +109,22 @@ def _column(path: str | Path, name: str) -> Any:
     return pq.read_table(path, columns=[name], memory_map=True, pre_buffer=False).column(name).combine_chunks()
 
 
+def _holds_sequences(kind: Any) -> bool:
+    import pyarrow as pa
+
+    return is_list(kind) or is_text(kind) or bool(pa.types.is_fixed_size_list(kind))
+
+
 def _list_columns(path: str | Path, schema: Any, targets: str | None) -> list[str]:
     import pyarrow as pa
 
-    found = [name for name in ["text"] if name in schema.names and is_text(schema.field(name).type)] or [
+    found = [
         field.name
         for field in schema
         if field.name != targets and (is_list(field.type) or pa.types.is_fixed_size_list(field.type))
     ]
-    if found == ["text"]:
-        return found
+    if not found and "text" in schema.names and targets != "text" and is_text(schema.field("text").type):
+        return ["text"]
     plain = all(is_list(schema.field(n).type) and not is_list(schema.field(n).type.value_type) for n in found)
     if not found or (len(found) > 1 and not plain):
         raise DataError(
@@ -147,7 +167,7 @@ def write_parquet(
     with written_beside(path) as beside:
         writer = None
         for parts, targets in pieces:
-            arrays = {name or "values": _as_arrow(part) for name, part in parts.items()}
+            arrays = {_column_of(name): _as_arrow(part) for name, part in parts.items()}
             timed = next(part for part in parts.values() if part[0].ndim > 1 or part[0].dtype.kind in "iO")
             arrays["length"] = pa.array([len(x) for x in timed], pa.int32())
             if targets is not None:
@@ -155,7 +175,7 @@ def write_parquet(
             if writer is None:
                 steps = {name: list(part[0].shape[1:]) if part[0].ndim > 2 else None for name, part in parts.items()}
                 about = {
-                    "parts": {name: {"column": name or "values", "step": step} for name, step in steps.items()},
+                    "parts": {name: {"column": _column_of(name), "step": step} for name, step in steps.items()},
                     "lengths": "length",
                     "targets": None if targets is None else "target",
                     "per_step": per_step,
@@ -163,11 +183,16 @@ def write_parquet(
                     "ignore": ignore,
                 }
                 schema = pa.schema({name: a.type for name, a in arrays.items()}, {KEY: json.dumps(about).encode()})
-                writer = pq.ParquetWriter(beside, schema, use_dictionary=["target"])
+                writer = pq.ParquetWriter(beside, schema, use_dictionary=["target"], write_page_checksum=True)
             writer.write_table(pa.table(arrays, schema=writer.schema))
         if writer is None:
             raise DataError(f"{path}: there are no sequences to write")
         writer.close()
+
+
+def _column_of(name: str) -> str:
+    """The column of an input; not one of those that lengths and targets are in."""
+    return f"{name}_" if name in ("length", "target") else name or "values"
 
 
 def _as_arrow(rows: list[Array], is_list: bool | None = None) -> Any:

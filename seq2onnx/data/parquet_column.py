@@ -20,11 +20,12 @@ from seq2onnx.sequences import Array
 WINDOW_BYTES = 64 * 2**20
 CACHED_BYTES = 2 * WINDOW_BYTES
 BLOCK_BYTES = 8 * 2**20
+ROWS_AT_ONCE = 2**16
 
 
 @final
 class ParquetColumn(Column):
-    """The sequences in one list column, or in several, one a feature. Nothing is read before it is needed.
+    """The sequences in one list column, or in several, one a feature; read as they are needed.
 
     A row is a sequence: a list of numbers (tokens where they are integers, else one feature), of lists or
     fixed-size lists of numbers [time, features], or for several columns each a list [time]; a text, or a list of
@@ -38,7 +39,7 @@ class ParquetColumn(Column):
 
         step: the shape of a step that lies flat in the file
         """
-        self.path, self._names, self._step = Path(path), list(names), step
+        self.path, self._names, self._step = Path(path).resolve(), list(names), step
         self._files: dict[int, Any] = {}
         self._cache: collections.OrderedDict[int, list[Array]] = collections.OrderedDict()
         about = self._file().metadata
@@ -46,7 +47,11 @@ class ParquetColumn(Column):
         self._starts = np.cumsum([0, *rows])
         if not self._starts[-1]:
             raise DataError(f"{path}: holds no rows; expected a sequence in each")
-        places = [i for i in range(about.num_columns) if about.schema.column(i).path.split(".")[0] in self._names]
+        places = [
+            i
+            for i in range(about.num_columns)
+            if any(f"{about.schema.column(i).path}.".startswith(f"{name}.") for name in self._names)
+        ]
         self._bytes = np.array(
             [sum(about.row_group(g).column(i).total_uncompressed_size for i in places) for g in range(len(rows))]
         )
@@ -65,18 +70,29 @@ class ParquetColumn(Column):
             )
         else:
             self.lengths = np.zeros(self._starts[-1], np.int32)
+        # What a group takes once it is read: its encoding may be much smaller.
+        ends = np.concatenate([[0], np.cumsum(self.sizes)])[self._starts]
+        self._bytes = np.maximum(self._bytes, np.diff(ends))
 
     def __getstate__(self) -> dict[str, Any]:
         """For another process: without open files, and what was read from them."""
         return self.__dict__ | {"_files": {}, "_cache": collections.OrderedDict()}
 
     def take(self, indices: Sequence[int] | Indices) -> list[Array]:
-        groups = np.searchsorted(self._starts, indices, side="right") - 1
-        return [self._group(int(g))[int(i) - int(self._starts[g])] for g, i in zip(groups, indices, strict=True)]
+        wanted = np.asarray(indices, np.intp)
+        found: list[Any] = [None] * len(wanted)
+        groups = np.searchsorted(self._starts, wanted, side="right") - 1
+        for group in np.unique(groups):  # one after another: two may not fit
+            sequences, start = self._group(int(group)), int(self._starts[group])
+            for place in np.flatnonzero(groups == group):
+                found[place] = sequences[int(wanted[place]) - start]
+        return found
 
     def mark(self) -> int:
-        about = self.path.stat()
-        return zlib.crc32(repr((self._names, about.st_size, about.st_mtime_ns, self._starts[-1])).encode())
+        # The footer says where everything lies, how large it is and in which range: with other values it differs.
+        with self.path.open("rb") as file:
+            file.seek(-min(self.path.stat().st_size, 2**20), os.SEEK_END)
+            return zlib.crc32(file.read(), zlib.crc32(repr((self._names, self.path.stat().st_size)).encode()))
 
     def windows(self, rng: np.random.Generator | None = None) -> list[Indices]:
         count = len(self._bytes)
@@ -95,7 +111,7 @@ class ParquetColumn(Column):
 
     def blocks(self) -> Iterator[Block]:
         rows = int(self._starts[-1] * BLOCK_BYTES / max(int(self._bytes.sum()), 1))
-        yield from self._read(slice(0, len(self._bytes)), min(max(rows, 1), 65536))
+        yield from self._read(slice(0, len(self._bytes)), min(max(rows, 1), ROWS_AT_ONCE))
 
     def _file(self) -> Any:
         """The open file; of each process its own, since they do not survive a fork."""
@@ -105,7 +121,11 @@ class ParquetColumn(Column):
 
         if os.getpid() not in self._files:
             try:
-                self._files = {os.getpid(): pq.ParquetFile(self.path, memory_map=True, pre_buffer=False)}
+                self._files = {
+                    os.getpid(): pq.ParquetFile(
+                        self.path, memory_map=True, pre_buffer=False, page_checksum_verification=True
+                    )
+                }
             except pa.ArrowInvalid as error:
                 raise DataError(f"{self.path}: is not a parquet file, or not all of one: {error}") from None
         return self._files[os.getpid()]
@@ -119,7 +139,14 @@ class ParquetColumn(Column):
         while self._cache and held > CACHED_BYTES:
             held -= int(self._bytes[self._cache.popitem(last=False)[0]])
         found: list[Array] = []
-        for block in self._read(slice(group, group + 1), 65536):
+        for block in self._read(slice(group, group + 1), ROWS_AT_ONCE):
+            known = self.lengths[block.indices]
+            if self.has_time and (differ := np.flatnonzero(known != block.lengths)).size:
+                row = block.indices[differ[0]]
+                raise DataError(
+                    f"{self.path}: row {row}: has {block.lengths[differ[0]]} steps, and {self.lengths[row]} by the "
+                    "lengths beside it; write the file again"
+                )
             found += np.split(block.values, np.cumsum(block.lengths)[:-1]) if self.has_time else list(block.values)
         self._cache[group] = found
         return found
@@ -162,6 +189,14 @@ class ParquetColumn(Column):
                 values = values[:, None]
         if self._step is not None:
             values = values.reshape(len(values), *self._step)
+        known = getattr(self, "dtype", values.dtype)
+        if len(values) and (values.shape[1:], values.dtype) != (self.shape or values.shape[1:], known):
+            raise DataError(
+                f"{self.path}: rows {start} to {indices[-1]}: expected steps {list(self.shape)} of {known} as in the "
+                f"rows before, got {list(values.shape[1:])} of {values.dtype}"
+            )
+        if not len(values):
+            values = np.zeros((0, *self.shape), known)
         return Block(indices, values, lengths)
 
     def _values(self, array: Any, name: str, start: int) -> tuple[NDArray[np.int64], Array]:
@@ -182,6 +217,13 @@ class ParquetColumn(Column):
         inner = array.values[int(offsets[0]) : int(offsets[-1])]
         lengths = np.diff(offsets).astype(np.int64)
         if not (is_list(inner.type) or pa.types.is_fixed_size_list(inner.type)):
+            if inner.null_count and not pa.types.is_floating(inner.type):
+                step = pc.index(inner.is_null(), True).as_py()
+                row = int(np.searchsorted(np.cumsum(lengths), step, side="right"))
+                raise DataError(
+                    f"{self.path}: row {start + row}, step {step - int(lengths[:row].sum())}: {name} is null; fill the "
+                    "gap, or leave the row out"
+                )
             return lengths, numbers(inner, self.path, name)
         sizes = pc.list_value_length(inner).to_numpy(zero_copy_only=False)
         size = sizes[0] if len(sizes) else 0

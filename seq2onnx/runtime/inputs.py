@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -68,17 +68,18 @@ def by_layer(values: Any, inputs: tuple[Input, ...], where: str) -> dict[str, An
     return dict(values)
 
 
-def read_rows(values: Any, inputs: tuple[Input, ...], least: int, first: int = 0) -> Rows:
+def read_rows(values: Any, inputs: tuple[Input, ...], least: int, places: Sequence[int] | None = None) -> Rows:
     """A ragged list of sequences for each input, checked; as many in each, and as long.
 
-    first: the number of the first of them, where they are part of more
+    places: their numbers, where they are part of more
     """
     given = by_layer(getattr(values, "sequences", values), inputs, "sequences")
     several = len(inputs) > 1
     rows: Rows = {}
     for entry in inputs:
         rows[entry.layer] = []
-        for index, value in enumerate(as_list(given[entry.layer], len(entry.shape) + entry.has_time), first):
+        for row, value in enumerate(as_list(given[entry.layer], len(entry.shape) + entry.has_time)):
+            index = row if places is None else places[row]
             where = f"sequence {index} of {entry.layer}" if several else f"sequence {index}"
             array = entry.convert(value, where)
             if entry.has_time:
@@ -95,5 +96,6 @@ def read_rows(values: Any, inputs: tuple[Input, ...], least: int, first: int = 0
     for index in range(next(iter(counts.values()))):
         lengths = {name: len(rows[name][index]) for name in timed}
         if len(set(lengths.values())) > 1:
-            raise DataError(f"sequence {first + index}: expected as many steps for each input, got {lengths}")
+            place = index if places is None else places[index]
+            raise DataError(f"sequence {place}: expected as many steps for each input, got {lengths}")
     return rows

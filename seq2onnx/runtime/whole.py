@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from seq2onnx.errors import NotStreamable, SpecError
 from seq2onnx.padding import PaddingPolicy
 from seq2onnx.runtime.inputs import Rows, read_rows
-from seq2onnx.sequences import Array, chunk
+from seq2onnx.sequences import Array, by_size, chunk
 
 if TYPE_CHECKING:
     from seq2onnx.runtime.predictor import Predictor
@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 Counts = NDArray[np.integer[Any]]
 
 SEQUENCES_IN_A_PART = 4096
+BYTES_IN_A_PART = 32 * 2**20
 
 
 def run_all(
@@ -29,11 +30,12 @@ def run_all(
     least = model.metadata["min_length"]
     if isinstance(sequences, Iterator):
         parts = []
-        for first in itertools.count(0, SEQUENCES_IN_A_PART):
-            part = list(itertools.islice(sequences, SEQUENCES_IN_A_PART))
-            if not part and first:
-                break
-            parts.append(run_sorted(model, read_rows(part, model.inputs, least, first), names, batch_size, policy))
+        first = 0
+        while (part := _next_part(sequences)) or not first:
+            places = range(first, first + len(part))
+            first += len(part)
+            rows = read_rows(_by_layer(part), model.inputs, least, places)
+            parts.append(run_sorted(model, rows, names, batch_size, policy))
         joined = {name: [part[name] for part in parts] for name in names}
         return {n: list(itertools.chain(*p)) if model.has_time(n) else np.concatenate(p) for n, p in joined.items()}
     in_memory = getattr(sequences, "in_memory", True)
@@ -41,13 +43,35 @@ def run_all(
         return run_sorted(model, read_rows(sequences, model.inputs, least), names, batch_size, policy)
     found: dict[str, Any] = {name: [None] * len(sequences) for name in names}
     for window in sequences.windows():
-        for indices in chunk(window, SEQUENCES_IN_A_PART):
-            given, _ = sequences.take(indices)
-            rows = read_rows(given.get("", given), model.inputs, least, int(indices[0]))
+        for indices in by_size(window, sequences.sizes, BYTES_IN_A_PART):
+            given = sequences.take(indices)
+            if isinstance(given, tuple):  # of a data set with the targets, which do not matter here
+                given = given[0].get("", given[0])
+            rows = read_rows(given, model.inputs, least, indices.tolist())
             for name, result in run_sorted(model, rows, names, batch_size, policy).items():
                 for index, row in zip(indices, result, strict=True):
                     found[name][index] = row
     return {name: found[name] if model.has_time(name) else np.stack(found[name]) for name in names}
+
+
+def _next_part(sequences: Iterator[Any]) -> list[Any]:
+    """As many sequences as make a part; none at the end."""
+    part: list[Any] = []
+    size = 0
+    for sequence in sequences:
+        part.append(sequence)
+        values = sequence.values() if isinstance(sequence, Mapping) else [sequence]
+        size += sum(getattr(value, "nbytes", 64 * len(value)) for value in values)
+        if len(part) == SEQUENCES_IN_A_PART or size >= BYTES_IN_A_PART:
+            break
+    return part
+
+
+def _by_layer(part: list[Any]) -> Any:
+    """A list for each input, where the sequences that came were dicts."""
+    if not part or not isinstance(part[0], Mapping):
+        return part
+    return {name: [sequence[name] for sequence in part] for name in part[0]}
 
 
 def run_sorted(

@@ -13,6 +13,7 @@ from torch import Tensor
 from torch.utils.data import Sampler
 
 from seq2onnx.data import SequenceDataset, Shuffle, batches
+from seq2onnx.errors import DataError
 from seq2onnx.layers.base import Clock
 from seq2onnx.layers.module import steps_there
 from seq2onnx.padding import MASKED, PaddingPolicy
@@ -135,6 +136,12 @@ class Collate:
             parts.get("", parts), torch.from_numpy(lengths), torch.empty(0), steps=max(steps, int(lengths.max()))
         )
         if self.data.per_step and self.clock is not None:
+            for index, x, target in zip(indices, found[timed[0]], targets, strict=True):
+                if len(target) != self.clock.length(len(x)):  # a transform may have made it so
+                    raise DataError(
+                        f"targets of sequence {index}: expected {self.clock.length(len(x))} for the {len(x)} steps "
+                        f"that its transform gives, got {len(target)}"
+                    )
             most = None if limit is None else self.clock.length(limit)
             targets = [self.policy.cut(target, most) for target in targets]
             if not self.policy.mask_padding or self.policy.chunk:
