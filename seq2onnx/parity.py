@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import importlib.util
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -121,14 +121,15 @@ def verify(path: str | Path, module: SequenceModule | None = None, data: Any = N
     return Report(str(path), rows)
 
 
-def random_sequences(model: Predictor, rng: np.random.Generator) -> Rows:
-    """Normal sequences of ragged lengths, where the network normalizes scaled like its training data."""
-    least = model.metadata["min_length"]
-    lengths = rng.integers(least, least + LONGEST, SEQUENCES)
+def random_sequences(model: Predictor, rng: np.random.Generator, lengths: Sequence[int] | None = None) -> Rows:
+    """Normal sequences of ragged lengths, or of those given; where the network normalizes scaled like its data."""
+    if lengths is None:
+        least = model.metadata["min_length"]
+        lengths = rng.integers(least, least + LONGEST, SEQUENCES).tolist()
     specs = [next(iter(layer.values())) for layer in model.metadata["network"]["layers"]]
     statistics = {spec["name"]: spec.get("statistics") or {} for spec in specs}
     return {
-        entry.layer: [_random(entry, int(steps), statistics[entry.layer], rng) for steps in lengths]
+        entry.layer: [_random(entry, steps, statistics[entry.layer], rng) for steps in lengths]
         for entry in model.inputs
     }
 

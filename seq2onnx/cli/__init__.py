@@ -8,6 +8,7 @@ import typer
 from typer.core import TyperGroup
 
 import seq2onnx
+from seq2onnx.cli.bench import bench
 from seq2onnx.cli.data import data
 from seq2onnx.cli.demo import demo
 from seq2onnx.cli.export import export
@@ -54,7 +55,7 @@ def version(
         raise typer.Exit
 
 
-for command in (demo, new, train, export, verify, predict, stream, inspect):
+for command in (demo, new, train, export, verify, predict, stream, inspect, bench):
     app.command()(command)
 app.add_typer(data, name="data")
 
