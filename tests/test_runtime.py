@@ -382,13 +382,13 @@ def test_devices_that_are_not_there_are_said(model_file, monkeypatch):
         s2o.load(model_file, device="tpu")
     with pytest.raises(s2o.SpecError, match="threads: must be at least 1"):
         s2o.load(model_file, threads=0)
-    monkeypatch.setattr(runtime.session.onnxruntime, "get_available_providers", lambda: ["CPUExecutionProvider"])
+    monkeypatch.setattr(runtime.opening.onnxruntime, "get_available_providers", lambda: ["CPUExecutionProvider"])
     with pytest.raises(s2o.MissingExtra, match=r'no CUDAExecutionProvider, only CPU.* pip install "seq2onnx\[gpu\]"'):
         s2o.load(model_file, device="cuda")
 
 
 def test_both_onnxruntimes_at_once_are_said(model_file, monkeypatch):
-    monkeypatch.setattr(runtime.session, "_installed", lambda name: True)
+    monkeypatch.setattr(runtime.opening, "_installed", lambda name: True)
     with pytest.warns(RuntimeWarning, match="are both installed .* uninstall both, then install one"):
         s2o.load(model_file)
 
