@@ -399,3 +399,10 @@ def test_without_classes_there_are_no_labels(tmp_path, data):
         s2o.load(tmp_path / "model.onnx").classify(data.sequences)
     with pytest.raises(s2o.ShapeError, match=r"expected 2 in each row, one for each class, got \[1, 3\]"):
         s2o.scores_to_labels(np.ones((1, 3)), ["a", "b"])
+
+
+def test_an_installed_package_is_seen_beside_onnxruntime(monkeypatch, tmp_path):
+    monkeypatch.setattr(runtime.opening.onnxruntime, "__file__", str(tmp_path / "onnxruntime" / "__init__.py"))
+    (tmp_path / "onnxruntime_gpu-1.20.0.dist-info").mkdir()
+    assert not runtime.opening._installed("onnxruntime")
+    assert runtime.opening._installed("onnxruntime-gpu")

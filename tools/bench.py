@@ -8,9 +8,8 @@ from __future__ import annotations
 
 import os
 
-os.environ.setdefault(
-    "OPENBLAS_NUM_THREADS", "1"
-)  # before numpy: the arithmetic floor multiplies in threads of its own
+# Before numpy is there: the arithmetic floor of `predict` multiplies in threads of its own.
+os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
 
 import argparse
 import contextlib

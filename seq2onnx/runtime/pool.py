@@ -12,7 +12,6 @@ from numpy.typing import ArrayLike, NDArray
 from seq2onnx.errors import SpecError, StreamError
 from seq2onnx.runtime.buffers import StepBuffers
 from seq2onnx.runtime.device import DeviceStates
-from seq2onnx.runtime.pushes import Pushes
 from seq2onnx.runtime.session import check_state
 from seq2onnx.runtime.slots import MOST, Places, Slots
 from seq2onnx.runtime.steps import Steps, read_steps
@@ -42,6 +41,8 @@ class StreamPool:
         gather_ms: float,
         on_evict: Callable[[list[int]], object] | None,
     ) -> None:
+        from seq2onnx.runtime.pushes import Pushes  # asyncio takes 20 ms to be imported, which only pools need
+
         for name, value in {"capacity": capacity, "maximum": maximum}.items():
             if value is not None and (not isinstance(value, int) or not 1 <= value <= MOST):
                 raise SpecError(f"{name}: must be a whole number from 1 to {MOST:,}, got {value!r}")
