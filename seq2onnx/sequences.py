@@ -114,7 +114,10 @@ def as_list(values: Any, dimensions: int = 2) -> list[Any]:
 def pad(sequences: Sequence[Array]) -> tuple[Array, NDArray[np.int32]]:
     """Sequences [time, …] as one batch [batch, longest, …], zeros on the right, and their lengths [batch]."""
     lengths = np.array([len(sequence) for sequence in sequences], np.int32)
-    batch = np.zeros((len(sequences), int(lengths.max()), *sequences[0].shape[1:]), sequences[0].dtype)
+    if (lengths == lengths[0]).all():
+        return np.stack(sequences), lengths
+    batch = np.empty((len(sequences), int(lengths.max()), *sequences[0].shape[1:]), sequences[0].dtype)
+    batch[:, lengths.min() :] = 0
     for row, sequence in zip(batch, sequences, strict=True):
         row[: len(sequence)] = sequence
     return batch, lengths

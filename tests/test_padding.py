@@ -107,9 +107,9 @@ def test_policies_that_cannot_be(arguments, message):
 
 
 def test_generators_are_answered_in_order(model, monkeypatch):
-    from seq2onnx.runtime import whole
+    from seq2onnx.runtime import scoring
 
-    monkeypatch.setattr(whole, "SEQUENCES_IN_A_PART", 3)
+    monkeypatch.setattr(scoring, "SEQUENCES_IN_A_PART", 3)
     sequences = random_data(10).sequences
     for a, b in zip(model.predict(iter(sequences)), model.predict(sequences), strict=True):
         np.testing.assert_allclose(a, b, rtol=0, atol=1e-6)

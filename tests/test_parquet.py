@@ -364,22 +364,22 @@ def test_what_is_named_keeps_what_the_file_says_of_the_rest(tmp_path):
 def test_parts_are_bounded_by_their_bytes(tmp_path, monkeypatch):
     """Not by their number: sequences may be long."""
     from seq2onnx.data import columns, dataset
-    from seq2onnx.runtime import whole
+    from seq2onnx.runtime import scoring
 
     data = random_data(40)
     for module in (columns, dataset):
         monkeypatch.setattr(module, "BLOCK_BYTES", 600)
-    monkeypatch.setattr(whole, "BYTES_IN_A_PART", 600)
+    monkeypatch.setattr(scoring, "BYTES_IN_A_PART", 600)
     data.save(tmp_path / "data.h5")
     stored = read(tmp_path / "data.h5")
     largest = max(x.nbytes for x in data.sequences)
     for source in (stored.parts[""].blocks(), stored.transformed(lambda x, t, rng: (x, t))._blocks("")):
         assert max(block.values.nbytes for block in source) <= 600 + largest
     s2o.export(s2o.build(s2o.Network([s2o.SequenceInput(4), s2o.LSTM(3, "last")])), tmp_path / "model.onnx")
-    model, seen, run = s2o.load(tmp_path / "model.onnx"), [], whole.run_sorted
+    model, seen, run = s2o.load(tmp_path / "model.onnx"), [], scoring._start
     monkeypatch.setattr(
-        whole,
-        "run_sorted",
+        scoring,
+        "_start",
         lambda m, rows, *a: seen.append(sum(x.nbytes for v in rows.values() for x in v)) or run(m, rows, *a),
     )
     expected = model.predict(data)

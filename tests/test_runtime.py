@@ -382,13 +382,13 @@ def test_devices_that_are_not_there_are_said(model_file, monkeypatch):
         s2o.load(model_file, device="tpu")
     with pytest.raises(s2o.SpecError, match="threads: must be at least 1"):
         s2o.load(model_file, threads=0)
-    monkeypatch.setattr(runtime.session.onnxruntime, "get_available_providers", lambda: ["CPUExecutionProvider"])
+    monkeypatch.setattr(runtime.opening.onnxruntime, "get_available_providers", lambda: ["CPUExecutionProvider"])
     with pytest.raises(s2o.MissingExtra, match=r'no CUDAExecutionProvider, only CPU.* pip install "seq2onnx\[gpu\]"'):
         s2o.load(model_file, device="cuda")
 
 
 def test_both_onnxruntimes_at_once_are_said(model_file, monkeypatch):
-    monkeypatch.setattr(runtime.session, "_installed", lambda name: True)
+    monkeypatch.setattr(runtime.opening, "_installed", lambda name: True)
     with pytest.warns(RuntimeWarning, match="are both installed .* uninstall both, then install one"):
         s2o.load(model_file)
 
@@ -399,3 +399,10 @@ def test_without_classes_there_are_no_labels(tmp_path, data):
         s2o.load(tmp_path / "model.onnx").classify(data.sequences)
     with pytest.raises(s2o.ShapeError, match=r"expected 2 in each row, one for each class, got \[1, 3\]"):
         s2o.scores_to_labels(np.ones((1, 3)), ["a", "b"])
+
+
+def test_an_installed_package_is_seen_beside_onnxruntime(monkeypatch, tmp_path):
+    monkeypatch.setattr(runtime.opening.onnxruntime, "__file__", str(tmp_path / "onnxruntime" / "__init__.py"))
+    (tmp_path / "onnxruntime_gpu-1.20.0.dist-info").mkdir()
+    assert not runtime.opening._installed("onnxruntime")
+    assert runtime.opening._installed("onnxruntime-gpu")

@@ -1,19 +1,28 @@
 """Timings, as ratios measured side by side in one run: python tools/bench.py [--only cells] [--threads 2]
 
-Timings are no tests: machines are noisy. Needs seq2onnx[cpu,train] installed.
+Of each ratio the shortest times count, and the median of the rounds is given beside it. Timings are no tests: machines
+are noisy. Needs seq2onnx[cpu,train] installed.
 """
 
 from __future__ import annotations
 
+import os
+
+# Before numpy is there: the arithmetic floor of `predict` multiplies in threads of its own.
+os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
+
 import argparse
-import platform
+import contextlib
+import io
 import tempfile
-import time
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
+from bench_report import REPORT, lognormal, ratio, table, void
+from bench_runtime import cold, generator, graph, predict
 
 import seq2onnx as s2o
 
@@ -27,18 +36,29 @@ def main() -> None:
         "forecast": forecast,
         "stream": stream,
         "pool": pool,
+        "predict": predict,
+        "graph": graph,
+        "generator": generator,
+        "cold": cold,
     }
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--only", choices=list(benches), help="one of the tables")
-    parser.add_argument("--threads", type=int, default=torch.get_num_threads(), help="of torch")
+    parser.add_argument("--only", choices=list(benches), action="append", help="one of the parts; may be repeated")
+    parser.add_argument("--threads", type=int, default=os.cpu_count(), help="of torch, and of predict")
+    parser.add_argument("--quick", action="store_true", help="few rounds, and none of the parts that train")
+    parser.add_argument("--json", type=Path, metavar="FILE", help="write all ratios, with their targets, to a file")
     arguments = parser.parse_args()
-    only = arguments.only
     torch.set_num_threads(arguments.threads)
-    print(f"torch {torch.__version__}, {platform.machine()}, {torch.get_num_threads()} threads")
+    REPORT.begin(arguments.threads, arguments.quick)
     for name, bench in benches.items():
-        if only in (None, name):
-            print(f"\n{name}: {(bench.__doc__ or '').splitlines()[0]}")
+        if name in arguments.only if arguments.only else not (arguments.quick and name in SLOW):
+            REPORT.part = name
+            print(f"\n{name}: {(bench.__doc__ or '').splitlines()[0]}", flush=True)
             bench()
+    if arguments.json:
+        REPORT.save(arguments.json)
+
+
+SLOW = ("cells", "training", "bucketing")
 
 
 def cells() -> None:
@@ -117,9 +137,8 @@ def training() -> None:
 
 def bucketing() -> None:
     """An epoch of 2,000 sequences of lognormal length (median 33, up to 600), as a ratio to batches at random."""
-    rng = np.random.default_rng(0)
-    lengths = np.minimum(np.exp(rng.normal(np.log(33), 0.8, 2000)).astype(int) + 1, 600)
-    data = s2o.SequenceDataset([rng.normal(size=(n, 13)) for n in lengths], (rng.random(2000) < 0.5).astype(int))
+    sequences = lognormal(2000)
+    data = s2o.SequenceDataset(sequences, (np.random.default_rng(0).random(len(sequences)) < 0.5).astype(int))
     layers = [s2o.SequenceInput(13), s2o.LSTM(128, "last"), s2o.FullyConnected(2), s2o.Softmax()]
 
     def epoch(shuffle: Any) -> Callable[[], None]:
@@ -127,10 +146,6 @@ def bucketing() -> None:
         return lambda: void(s2o.train(s2o.Network(layers), data, options=options))
 
     table({"at random": epoch("random"), "in buckets": epoch("bucket")}, rounds=3)
-
-
-def void(_: object) -> None:
-    """Nothing: what a bench makes is not looked at."""
 
 
 def export() -> None:
@@ -160,7 +175,13 @@ def export() -> None:
     def ours() -> None:
         build_model(module.network, weights)
 
-    table({"torch.onnx.export": theirs, "seq2onnx": ours})
+    def dynamo() -> None:
+        with warnings.catch_warnings(), contextlib.redirect_stdout(io.StringIO()):
+            warnings.simplefilter("ignore")
+            torch.onnx.export(plain, (torch.zeros(1, 5, 12),), dynamo=True, verbose=False)
+
+    times = table({"torch.onnx.export": theirs, "torch.onnx.export, dynamo": dynamo, "seq2onnx": ours}, rounds=5)
+    ratio("seq2onnx", "torch.onnx.export, dynamo", times, 1 / 20)
 
 
 def forecast() -> None:
@@ -188,7 +209,8 @@ def forecast() -> None:
             "forecast with a loop inside": lambda: void(loop.forecast(history, steps)),
             "forecast with a loop outside": lambda: void(model.forecast(history, steps)),
         }
-        table(one, rounds=50)
+        best = table(one, rounds=50)
+        ratio("one Stream.step of a loop", "100 Stream.step", best, 0.8)
         print("  256 series of 20 to 59 steps, 100 steps ahead of each:")
         table(
             {"outside": lambda: void(model.forecast(many, steps)), "inside": lambda: void(loop.forecast(many, steps))}
@@ -286,25 +308,6 @@ def pool() -> None:
     ratio("pool.step", "session.run", best, 1.3)
     ratio("pool.step, half of 2,000", "session.run", best, 1.3)
     ratio("pool.step", "Stream.step", best, 0.2)
-
-
-def ratio(name: str, other: str, best: dict[str, float], target: float) -> None:
-    """One time by another, and what it should be at most."""
-    print(f"  {f'{name} / {other}':<48} {best[name] / best[other]:6.3f}  (at most {target:g})")
-
-
-def table(runs: dict[str, Callable[[], None]], rounds: int = 9) -> dict[str, float]:
-    """The shortest time of each, in turns; ratios to the first."""
-    best = dict.fromkeys(runs, float("inf"))
-    for _ in range(rounds):
-        for name, run in runs.items():
-            began = time.perf_counter()
-            run()
-            best[name] = min(best[name], time.perf_counter() - began)
-    first = next(iter(best.values()))
-    for name, seconds in best.items():
-        print(f"  {name:<28} {seconds * 1e3:9.2f} ms  {seconds / first:6.3f}")
-    return best
 
 
 if __name__ == "__main__":

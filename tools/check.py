@@ -25,7 +25,7 @@ def main() -> int:
         "format": ["ruff", "format", *([] if arguments.fix else ["--check"])],
         "lint": ["ruff", "check", *(["--fix"] if arguments.fix else [])],
         "types": ["mypy"],
-        "tests": ["pytest", *(["-m", ""] if arguments.slow else [])],
+        "tests": ["pytest", *(["-m", "not gpu"] if arguments.slow else [])],
     }
     if arguments.static:
         del steps["tests"]

@@ -10,7 +10,8 @@ import numpy as np
 from seq2onnx.errors import DataError, NotStreamable, SpecError
 from seq2onnx.padding import MASKED
 from seq2onnx.runtime.inputs import Input, Rows, by_layer, read_rows
-from seq2onnx.runtime.whole import batches, feeds_of, run_sorted
+from seq2onnx.runtime.scoring import batches, run_sorted
+from seq2onnx.runtime.whole import feeds_of
 from seq2onnx.sequences import Array, as_list, check_steps
 
 if TYPE_CHECKING:

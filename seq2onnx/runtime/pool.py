@@ -11,7 +11,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from seq2onnx.errors import SpecError, StreamError
 from seq2onnx.runtime.buffers import StepBuffers
-from seq2onnx.runtime.pushes import Pushes
+from seq2onnx.runtime.device import DeviceStates
 from seq2onnx.runtime.session import check_state
 from seq2onnx.runtime.slots import MOST, Places, Slots
 from seq2onnx.runtime.steps import Steps, read_steps
@@ -41,6 +41,8 @@ class StreamPool:
         gather_ms: float,
         on_evict: Callable[[list[int]], object] | None,
     ) -> None:
+        from seq2onnx.runtime.pushes import Pushes  # asyncio takes 20 ms to be imported, which only pools need
+
         for name, value in {"capacity": capacity, "maximum": maximum}.items():
             if value is not None and (not isinstance(value, int) or not 1 <= value <= MOST):
                 raise SpecError(f"{name}: must be a whole number from 1 to {MOST:,}, got {value!r}")
@@ -55,7 +57,9 @@ class StreamPool:
         self.slots = Slots(capacity)
         self._states = {info.name: info.zeros(capacity) for info in model.memory}
         self._pushes = Pushes(self, gather_ms / 1000)
-        self._buffers = StepBuffers(model, capacity) if model.is_plain else None
+        # On the device all slots run, those of other streams no step long: so their states need not be gathered.
+        self._device = DeviceStates(model) if model.keeps_states_on_device and model.takes_lengths else None
+        self._buffers = StepBuffers(model, capacity) if model.is_plain and self._device is None else None
 
     def __len__(self) -> int:
         return len(self.slots)
@@ -157,6 +161,7 @@ class StreamPool:
         """All that a stream remembers, a copy: name in the ONNX file -> [1, …], as `Stream.state` has it."""
         with self.lock:
             slots = self._find(id)
+            self._fetch()
             return {name: array[slots] for name, array in self._states.items()}
 
     def set_state(self, id: int, state: dict[str, ArrayLike]) -> None:
@@ -166,13 +171,20 @@ class StreamPool:
         """
         with self.lock:
             slots = self._find(id)
+            self._fetch()
             for info, array in zip(self.model.memory, check_state(self.model.memory, state), strict=True):
                 self._states[info.name][slots] = array
 
     def _find(self, ids: int | ArrayLike) -> Places:
         return self.slots.find(np.atleast_1d(np.asarray(ids)))[1]
 
+    def _fetch(self) -> None:
+        """Have the states in the host's arrays."""
+        if self._device is not None:
+            self._device.fetch([self._states[info.name] for info in self.model.states])
+
     def _clear(self, slots: int | Places) -> None:
+        self._fetch()
         for array in self._states.values():
             array[slots] = 0
 
@@ -192,6 +204,7 @@ class StreamPool:
                 f"pool: is full, {self.capacity} streams are open{idle_rule}; close some, or make the pool with a "
                 "larger maximum or idle_seconds"
             )
+        self._fetch()
         self.slots.grow(min(2 * self.capacity, self._maximum))
         for info in self.model.memory:
             before = self._states[info.name]
@@ -202,6 +215,8 @@ class StreamPool:
 
     def _run(self, slots: Places, steps: Steps, end: bool) -> dict[str, Array]:
         """Any steps in one run; in one for each length where the file takes none. Nothing moves until all have run."""
+        if self._device is not None:
+            return self._run_on_device(self._device, slots, steps, end)
         model, names = self.model, [*self.model.outputs, *self.model.counts]
         runs: list[tuple[Any, dict[str, Array]]] = []
         for rows in self._groups(steps.lengths):
@@ -226,6 +241,25 @@ class StreamPool:
         if len(runs) == 1:
             return runs[0][1]
         return {name: _joined([(rows, found[name]) for rows, found in runs], len(slots)) for name in names}
+
+    def _run_on_device(self, device: DeviceStates, slots: Places, steps: Steps, end: bool) -> dict[str, Array]:
+        model, good = self.model, slots[steps.good]
+        lengths = np.zeros(self.capacity, np.int32)
+        lengths[good] = steps.lengths[steps.good]
+        feeds: dict[str, Array] = {"lengths": lengths}
+        for entry in model.inputs:
+            array = steps.arrays[entry.layer]
+            feeds[entry.tensor] = np.zeros((self.capacity, *array.shape[1:]), array.dtype)
+            feeds[entry.tensor][slots] = array
+        if model.lookahead:
+            feeds["end"] = np.zeros(self.capacity, np.int32)
+            feeds["end"][good] = end
+        states = [self._states[info.name] for info in model.states]
+        found = device.run(feeds, [*model.outputs, *model.counts], states)
+        for entry in model.inputs:
+            if entry.tensor in self._states:
+                self._states[entry.tensor][good] = steps.arrays[entry.layer][steps.good]
+        return {name: array[slots] for name, array in found.items()}
 
     def _groups(self, lengths: NDArray[np.int32]) -> list[Any]:
         """The rows of each run."""

@@ -13,28 +13,47 @@ from seq2onnx.errors import NotStreamable, SpecError
 from seq2onnx.padding import PaddingPolicy, SequenceLength
 from seq2onnx.runtime.inputs import read_inputs
 from seq2onnx.runtime.labels import scores_to_labels
-from seq2onnx.runtime.session import Device, StateInfo, open_session, read_metadata, read_states
-from seq2onnx.runtime.whole import check_policy, run_all
+from seq2onnx.runtime.opening import Device, Optimization, SessionSettings
+from seq2onnx.runtime.scoring import run_all
+from seq2onnx.runtime.session import StateInfo, read_metadata, read_states
+from seq2onnx.runtime.whole import check_policy
 from seq2onnx.sequences import Array
 
 if TYPE_CHECKING:
+    from seq2onnx.runtime.placement import Placement
     from seq2onnx.runtime.pool import StreamPool
     from seq2onnx.runtime.stream import Stream
 
-BATCH_SIZE = 32
 
-
-def load(path: str | Path, device: Device = "cpu", threads: int = 1) -> Predictor:
-    """Open an exported file.
+def load(
+    path: str | Path,
+    device: Device = "cpu",
+    threads: int = 1,
+    *,
+    providers: Sequence[str] | None = None,
+    provider_options: Sequence[Mapping[str, Any]] | None = None,
+    optimization: Optimization = "all",
+    cache: str | Path | None = None,
+) -> Predictor:
+    """Open an exported file. It is read at once: what becomes of the file afterwards does not matter.
 
     Args:
         path: what `export` wrote
-        device: "cpu" or "cuda"
-        threads: of onnxruntime within an operator
-    Raises: ModelFileError (not such a file), MissingExtra (no GPU build of onnxruntime), FileNotFoundError
-    Example: >>> model = load("vowels.onnx"); model.classify(sequences)
+        device: "cpu" or "cuda"; on a GPU streams and pools leave their states there
+        threads: how many batches `predict` runs at the same time, each on one thread; answers are the same for any
+            number. Streams and pools run in the thread that calls them.
+        providers: onnxruntime's names of what runs the nodes, the first that can; None: those of the device
+        provider_options: a dict of onnxruntime's options for each of `providers`
+        optimization: what onnxruntime may make of the graph: "disabled", "basic", "extended" or "all"
+        cache: a folder, in which is kept what onnxruntime made of the graph. A file is found again where its content,
+            onnxruntime, processor, providers and optimization are the same; it is never removed.
+    Raises: ModelFileError (not such a file), MissingExtra (an onnxruntime without this provider), SpecError,
+        FileNotFoundError
+    Example: >>> model = load("vowels.onnx", threads=4); model.classify(sequences)
     """
-    return Predictor(path, device, threads)
+    if not isinstance(threads, int) or isinstance(threads, bool) or threads < 1:
+        raise SpecError(f"threads: must be at least 1, got {threads!r}")
+    return Predictor(path, SessionSettings(device, providers, provider_options, optimization, cache), threads)
 
 
 class Predictor:
@@ -42,13 +61,15 @@ class Predictor:
 
     Attributes: classes (labels of the scores, or None), metadata (all that the file says of itself),
         signature, lookahead, closed_loop (how many steps it goes on by itself, or None), policy (how sequences are
-        padded), states (StateInfo of each state, in order), inputs (Input of each data input), outputs (their names in
-        the file), session (onnxruntime's)
+        padded), device, threads (of `predict`), states (StateInfo of each state, in order), inputs (Input of each data
+        input), outputs (their names in the file), session (onnxruntime's)
     """
 
-    def __init__(self, path: str | Path, device: Device = "cpu", threads: int = 1) -> None:
-        self.path = Path(path)
-        self.session = open_session(path, device, threads)
+    def __init__(self, path: str | Path, settings: SessionSettings, threads: int) -> None:
+        self.path, self.threads = Path(path), threads
+        self.device = settings.device
+        self.keeps_states_on_device = self.device != "cpu"
+        self.session = settings.open(self.path)
         self.metadata = read_metadata(self.session, path)
         self.signature: str = self.metadata["signature"]
         self.classes: list[str | int] | None = self.metadata["classes"]
@@ -80,6 +101,7 @@ class Predictor:
         sequences: Any,
         outputs: Sequence[str] | None = None,
         batch_size: int | None = None,
+        progress: bool = False,
         *,
         sequence_length: SequenceLength | None = None,
         padding_value: float | None = None,
@@ -92,9 +114,11 @@ class Predictor:
             sequences: a list of [time, features] arrays of any lengths; [time, channels, height, width] for
                 images; words or their numbers [time] for tokens; with several inputs a dict by input layer, where a
                 FeatureInput has one [size] for each sequence; a SequenceDataset; or a generator of sequences. Of the
-                last, and of data in files, never more than a part is in memory.
+                last, and of data in files, never more than two parts are in memory, and what has been answered.
             outputs: names of layers, from an export with activations; the answer is then a dict by name
-            batch_size: sequences in one run; those of like length run together
+            batch_size: sequences in one run; those of like length run together. None: as many as run fastest, so
+                many steps; where padding is data or sequences are cut to the shortest, 32
+            progress: show how far it is, on standard error: a bar on a terminal, elsewhere lines
             sequence_length, padding_value, padding_direction, mask_padding: see PaddingPolicy; None: as the network
                 was trained, which the file says
         Returns: [sequences, k] where the network answers per sequence, a list of [time, k] where it
@@ -113,22 +137,27 @@ class Predictor:
         policy = dataclasses.replace(self.policy, **{n: v for n, v in given.items() if v is not None})  # type: ignore[arg-type]
         if sequence_length is not None:
             check_policy(self, policy)
-        size = BATCH_SIZE if batch_size is None else batch_size
-        if not isinstance(size, int) or size < 1:
-            raise SpecError(f"batch_size: must be a whole number, at least 1, got {size!r}")
-        results = run_all(self, sequences, names, size, policy)
+        if batch_size is not None and (not isinstance(batch_size, int) or batch_size < 1):
+            raise SpecError(f"batch_size: must be a whole number, at least 1, got {batch_size!r}")
+        results = run_all(self, sequences, names, batch_size, policy, progress)
         if outputs is None and len(names) == 1:
             return results[names[0]]
         return {name.split("_", 1)[1]: results[name] for name in names}
 
-    def classify(self, sequences: Any, batch_size: int | None = None, **policy: Any) -> Any:
-        """The label of each sequence, or of each step: `scores_to_labels(predict(sequences, …), classes)`."""
+    def classify(
+        self, sequences: Any, batch_size: int | None = None, *, top_k: int | None = None, **options: Any
+    ) -> Any:
+        """The label of each sequence, or of each step: `scores_to_labels(predict(sequences, …), classes, top_k)`.
+
+        With `top_k` the labels of the highest scores and those scores, a pair. The options are those of `predict`.
+        Example: >>> labels, probabilities = model.classify(sequences, top_k=3)
+        """
         if self.classes is None:
             raise SpecError(f"{self.path}: has no classes; export with classes=[…], or use predict")
-        scores = self.predict(sequences, batch_size=batch_size, **policy)
+        scores = self.predict(sequences, batch_size=batch_size, **options)
         if isinstance(scores, dict):
             scores = next(iter(scores.values()))  # the classes are those of the first output
-        return scores_to_labels(scores, self.classes)
+        return scores_to_labels(scores, self.classes, top_k)
 
     def forecast(
         self, history: Any, steps: int, known: Mapping[str, Any] | None = None, batch_size: int = 128
@@ -188,6 +217,17 @@ class Predictor:
 
         self._must_have_states()
         return StreamPool(self, capacity, maximum, idle_seconds, gather_ms, on_evict)
+
+    def placement(self) -> list[Placement]:
+        """Where each node of the graph runs, as onnxruntime has changed it: (node, op, provider, reason).
+
+        The reason says why it is not the first provider; onnxruntime gives none, so it is what is known of its kernels.
+        Raises: SpecError (onnxruntime before 1.24 does not tell)
+        Example: >>> [place for place in load("vowels.onnx", "cuda").placement() if place.reason]
+        """
+        from seq2onnx.runtime.placement import placement
+
+        return placement(self)
 
     @property
     def is_plain(self) -> bool:

@@ -1,22 +1,18 @@
-"""Opening a file in onnxruntime, and what it says of itself."""
+"""What an open file says of itself, its states, and bindings of its buffers."""
 
 from __future__ import annotations
 
 import dataclasses
-import importlib.metadata
-import warnings
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 import onnxruntime
 
 from seq2onnx import metadata
-from seq2onnx.errors import MissingExtra, ModelFileError, SpecError, StateError
+from seq2onnx.errors import ModelFileError, StateError
 from seq2onnx.sequences import Array
-
-Device = Literal["cpu", "cuda"]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -63,54 +59,6 @@ def bind(session: onnxruntime.InferenceSession, reads: Mapping[str, Array], writ
     for name, array in writes.items():
         binding.bind_output(name, "cpu", 0, array.dtype, array.shape, array.ctypes.data)
     return binding
-
-
-def open_session(path: str | Path, device: Device, threads: int) -> onnxruntime.InferenceSession:
-    """An onnxruntime session on the file."""
-    if threads < 1:
-        raise SpecError(f"threads: must be at least 1, got {threads}")
-    options = onnxruntime.SessionOptions()
-    options.intra_op_num_threads = threads
-    options.inter_op_num_threads = 1
-    options.log_severity_level = 3  # errors; they are raised besides
-    path = Path(path)
-    if not path.is_file():
-        raise FileNotFoundError(f"{path}: there is no such file")
-    try:
-        return onnxruntime.InferenceSession(str(path), options, providers=_providers(device))
-    except (MissingExtra, SpecError):
-        raise
-    except Exception as error:  # onnxruntime raises a dozen classes of its own
-        raise ModelFileError(f"{path}: onnxruntime cannot open it: {error}") from None
-
-
-def _providers(device: Device) -> list[str]:
-    if _installed("onnxruntime") and _installed("onnxruntime-gpu"):
-        warnings.warn(
-            "onnxruntime and onnxruntime-gpu are both installed and overwrite each other's files; "
-            "uninstall both, then install one",
-            RuntimeWarning,
-            stacklevel=4,
-        )
-    if device == "cpu":
-        return ["CPUExecutionProvider"]
-    if device != "cuda":
-        raise SpecError(f"device: must be 'cpu' or 'cuda', got {device!r}")
-    available = onnxruntime.get_available_providers()
-    if "CUDAExecutionProvider" not in available:
-        raise MissingExtra(
-            f"device 'cuda': this onnxruntime has no CUDAExecutionProvider, only {', '.join(available)}; "
-            'pip uninstall onnxruntime, then pip install "seq2onnx[gpu]"'
-        )
-    return ["CUDAExecutionProvider", "CPUExecutionProvider"]
-
-
-def _installed(distribution: str) -> bool:
-    try:
-        importlib.metadata.version(distribution)
-    except importlib.metadata.PackageNotFoundError:
-        return False
-    return True
 
 
 def read_metadata(session: onnxruntime.InferenceSession, path: str | Path) -> dict[str, Any]:

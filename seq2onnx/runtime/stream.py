@@ -17,6 +17,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from seq2onnx.errors import DataError, StateError, StreamError
 from seq2onnx.files import write_atomically
+from seq2onnx.runtime.device import DeviceStates
 from seq2onnx.runtime.session import bind, check_state
 from seq2onnx.runtime.steps import not_finite, read_step
 from seq2onnx.sequences import Array
@@ -46,7 +47,8 @@ class Stream:
         # What was last given of a whole sequence, with lookahead: `finish` has nothing else to go by.
         self._features = [info.zeros(1) for info in model.memory[len(model.states) :]]
         self._shape: tuple[int, ...] | None = None
-        if model.is_plain:
+        self._device = DeviceStates(model) if model.keeps_states_on_device else None
+        if model.is_plain and self._device is None:
             self._bind_one_step()
 
     def step(self, x: Any, copy: bool = True) -> Any:
@@ -148,7 +150,9 @@ class Stream:
 
     @property
     def _memory(self) -> list[Array]:
-        """The arrays that hold it now."""
+        """The arrays that hold it now; from the device it comes into them first."""
+        if self._device is not None:
+            self._device.fetch(self._buffers[self._turn])
         return self._buffers[self._turn] + self._features
 
     @contextlib.contextmanager
@@ -175,14 +179,18 @@ class Stream:
             feeds["lengths"] = np.array([steps], np.int32)
         if model.lookahead:
             feeds["end"] = np.array([end], np.int32)
-        feeds.update({state.name: buffer for state, buffer in zip(model.states, old, strict=True)})
-        names = [*model.outputs, *model.counts, *(state.new_name for state in model.states)]
-        found = dict(zip(names, model.session.run(names, feeds), strict=True))
-        for state, buffer in zip(model.states, new, strict=True):
-            buffer[...] = found[state.new_name]
+        names = [*model.outputs, *model.counts]
+        if self._device is not None:
+            found = self._device.run(feeds, names, old)
+        else:
+            feeds.update({state.name: buffer for state, buffer in zip(model.states, old, strict=True)})
+            names += [state.new_name for state in model.states]
+            found = dict(zip(names, model.session.run(names, feeds), strict=True))
+            for state, buffer in zip(model.states, new, strict=True):
+                buffer[...] = found[state.new_name]
+            self._turn ^= 1
         for info, features in zip(model.memory[len(model.states) :], self._features, strict=True):
             features[...] = feeds[info.name]
-        self._turn ^= 1
         answers = {}
         for output in model.outputs:
             answer: NDArray[np.float32] = found[output][0]

@@ -1,0 +1,140 @@
+"""Opening a file in onnxruntime, and keeping what onnxruntime made of it."""
+
+from __future__ import annotations
+
+import dataclasses
+import hashlib
+import json
+import platform
+import warnings
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any, Literal
+
+import onnxruntime
+
+from seq2onnx.errors import MissingExtra, ModelFileError, SpecError
+from seq2onnx.files import written_beside
+
+Device = Literal["cpu", "cuda"]
+Optimization = Literal["disabled", "basic", "extended", "all"]
+
+_LEVELS = {
+    "disabled": "ORT_DISABLE_ALL",
+    "basic": "ORT_ENABLE_BASIC",
+    "extended": "ORT_ENABLE_EXTENDED",
+    "all": "ORT_ENABLE_ALL",
+}
+_BY_DEVICE = {"cpu": ["CPUExecutionProvider"], "cuda": ["CUDAExecutionProvider", "CPUExecutionProvider"]}
+
+
+@dataclasses.dataclass(frozen=True)
+class SessionSettings:
+    """How a file is opened; the arguments of `load`, which see."""
+
+    device: Device = "cpu"
+    providers: Sequence[str] | None = None
+    provider_options: Sequence[Mapping[str, Any]] | None = None
+    optimization: Optimization = "all"
+    cache: str | Path | None = None
+
+    def open(self, path: Path) -> onnxruntime.InferenceSession:
+        """A session on the file, whose operators run in the thread that calls it."""
+        providers, options = self._providers()
+        if self.optimization not in _LEVELS:
+            raise SpecError(f"optimization: must be one of {', '.join(_LEVELS)}, got {self.optimization!r}")
+        if not path.is_file():
+            raise FileNotFoundError(f"{path}: there is no such file")
+        level = _LEVELS[self.optimization]
+        if self.cache is None:
+            return _session(path, str(path), level, providers, options)
+        content = path.read_bytes()
+        cached = Path(self.cache) / f"{_key(content, level, providers, options)}.onnx"
+        if cached.is_file():
+            try:
+                return _session(cached, str(cached), "ORT_DISABLE_ALL", providers, options)
+            except ModelFileError:
+                pass  # damaged on the disk: it is made again
+        cached.parent.mkdir(parents=True, exist_ok=True)
+        with written_beside(cached) as beside:
+            # From the bytes that gave the key: the file itself may be another by now.
+            _session(path, content, level, providers, options, save_as=beside)
+        return _session(cached, str(cached), "ORT_DISABLE_ALL", providers, options)
+
+    def _providers(self) -> tuple[list[str], list[dict[str, Any]]]:
+        if _installed("onnxruntime") and _installed("onnxruntime-gpu"):
+            warnings.warn(
+                "onnxruntime and onnxruntime-gpu are both installed and overwrite each other's files; "
+                "uninstall both, then install one",
+                RuntimeWarning,
+                stacklevel=5,
+            )
+        if self.device not in _BY_DEVICE:
+            raise SpecError(f"device: must be 'cpu' or 'cuda', got {self.device!r}")
+        if self.providers is not None and (isinstance(self.providers, str) or not self.providers):
+            raise SpecError(f"providers: expected a list of onnxruntime's names, got {self.providers!r}")
+        providers = list(_BY_DEVICE[self.device] if self.providers is None else self.providers)
+        if self.device == "cuda" and "CUDAExecutionProvider" not in providers:
+            raise SpecError(f"device: 'cuda' needs CUDAExecutionProvider among the providers, got {providers}")
+        options = [dict(given) for given in self.provider_options or [{} for _ in providers]]
+        if len(options) != len(providers):
+            raise SpecError(
+                f"provider_options: expected a dict for each of {', '.join(providers)}, got {len(options)} of them"
+            )
+        available = onnxruntime.get_available_providers()
+        for name in providers:
+            if name not in available:
+                where = f"device {self.device!r}" if self.providers is None else f"providers {name!r}"
+                raise MissingExtra(
+                    f"{where}: this onnxruntime has no {name}, only {', '.join(available)}; "
+                    'pip uninstall onnxruntime, then pip install "seq2onnx[gpu]", or the build that has it'
+                )
+        return providers, options
+
+
+def _session(
+    path: Path,
+    source: str | bytes,
+    level: str,
+    providers: list[str],
+    provider_options: list[dict[str, Any]],
+    save_as: Path | None = None,
+) -> onnxruntime.InferenceSession:
+    options = onnxruntime.SessionOptions()
+    options.intra_op_num_threads = options.inter_op_num_threads = 1
+    options.log_severity_level = 3  # errors; they are raised besides
+    options.graph_optimization_level = getattr(onnxruntime.GraphOptimizationLevel, level)
+    options.add_session_config_entry("session.record_ep_graph_assignment_info", "1")  # for `placement`; costs nothing
+    if save_as is not None:
+        options.optimized_model_filepath = str(save_as)
+    try:
+        # onnxruntime's own fallback would go on with other providers, and read the file anew to do so.
+        session = onnxruntime.InferenceSession(
+            source, options, providers=providers, provider_options=provider_options, enable_fallback=0
+        )
+    except Exception as error:  # onnxruntime raises a dozen classes of its own
+        raise ModelFileError(f"{path}: onnxruntime cannot open it: {error}") from None
+    for name in providers:
+        if name not in session.get_providers():
+            raise MissingExtra(f"{name}: onnxruntime could not start it; its libraries are missing or do not fit")
+    return session
+
+
+def _key(content: bytes, level: str, providers: list[str], options: list[dict[str, Any]]) -> str:
+    """Of all that what onnxruntime makes of a file depends on: with level "all" on the processor, too."""
+    info = Path("/proc/cpuinfo")
+    lines = info.read_text().splitlines() if info.is_file() else []
+    flags = [line for line in lines if line.startswith(("flags", "Features"))]
+    about = {
+        "onnxruntime": [onnxruntime.__version__, onnxruntime.get_build_info()],
+        "level": level,
+        "providers": [providers, options],
+        "processor": [platform.machine(), platform.processor(), *flags[:1]],
+    }
+    return hashlib.sha256(json.dumps(about, sort_keys=True, default=str).encode() + content).hexdigest()
+
+
+def _installed(distribution: str) -> bool:
+    """Whether it is, beside the onnxruntime in use; importlib.metadata would take 12 ms to be imported."""
+    folder = Path(onnxruntime.__file__).parent.parent
+    return any(folder.glob(f"{distribution.replace('-', '_')}-*.dist-info"))
