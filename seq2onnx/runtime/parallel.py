@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 class Workers:
     """Threads that work as long as the block lasts; with one, all runs where it is asked for.
 
-    However the block ends, no thread outlives it. After an error, or Ctrl-C, what has not begun is dropped.
+    However the block ends, its threads end with it. After an error, or Ctrl-C, what has not begun is dropped.
     """
 
     def __init__(self, threads: int) -> None:
