@@ -6,6 +6,7 @@ import _thread
 import gc
 import io
 import shutil
+import signal
 import sys
 import threading
 import weakref
@@ -66,7 +67,15 @@ def test_a_session_has_one_thread_whatever_predict_has(model_file):
     assert (options.intra_op_num_threads, options.inter_op_num_threads, model.threads) == (1, 1, 3)
 
 
-@pytest.mark.usefixtures("small_parts")
+@pytest.fixture
+def ctrl_c():
+    """Ctrl-C raises KeyboardInterrupt; a process that was started in the background ignores it otherwise."""
+    handler = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, handler)
+
+
+@pytest.mark.usefixtures("small_parts", "ctrl_c")
 @pytest.mark.parametrize("threads", [1, 3])
 @pytest.mark.parametrize("stop", [ZeroDivisionError, KeyboardInterrupt])
 def test_an_error_in_a_batch_reaches_the_caller_and_no_thread_stays(model_file, monkeypatch, threads, stop):
