@@ -1,7 +1,7 @@
 """Timings, as ratios measured side by side in one run: python tools/bench.py [--only cells] [--threads 2]
 
-Of each ratio the shortest times count, and the median of the rounds is given beside it. Timings are no tests: machines
-are noisy. Needs seq2onnx[cpu,train] installed.
+Each takes its turn in each round, and medians of the rounds count; in brackets the quartiles of the rounds' own ratios.
+Timings are no tests: machines are noisy. Needs seq2onnx[cpu,train] installed.
 """
 
 from __future__ import annotations
@@ -209,8 +209,8 @@ def forecast() -> None:
             "forecast with a loop inside": lambda: void(loop.forecast(history, steps)),
             "forecast with a loop outside": lambda: void(model.forecast(history, steps)),
         }
-        best = table(one, rounds=50)
-        ratio("one Stream.step of a loop", "100 Stream.step", best, 0.8)
+        times = table(one, rounds=50)
+        ratio("one Stream.step of a loop", "100 Stream.step", times, 0.8)
         print("  256 series of 20 to 59 steps, 100 steps ahead of each:")
         table(
             {"outside": lambda: void(model.forecast(many, steps)), "inside": lambda: void(loop.forecast(many, steps))}
@@ -267,10 +267,10 @@ def stream() -> None:
                 _, _, state = module(tensor, lengths, state)
 
     runs = {"session.run": by_hand, "bound buffers, bare": bound, "Stream.step": stepped, "torch module": in_torch}
-    best = table(runs, rounds=25)
+    times = table(runs, rounds=25)
     targets = {"session.run": 0.78, "bound buffers, bare": 1.25, "torch module": 0.15}
     for name, target in targets.items():
-        ratio("Stream.step", name, best, target)
+        ratio("Stream.step", name, times, target)
 
 
 def pool() -> None:
@@ -304,10 +304,10 @@ def pool() -> None:
         "pool.push": lambda: asyncio.run(push()),
         "Stream.step": singly,
     }
-    best = table(runs, rounds=25)
-    ratio("pool.step", "session.run", best, 1.3)
-    ratio("pool.step, half of 2,000", "session.run", best, 1.3)
-    ratio("pool.step", "Stream.step", best, 0.2)
+    times = table(runs, rounds=25)
+    ratio("pool.step", "session.run", times, 1.3)
+    ratio("pool.step, half of 2,000", "session.run", times, 1.3)
+    ratio("pool.step", "Stream.step", times, 0.2)
 
 
 if __name__ == "__main__":

@@ -31,7 +31,8 @@ class Report:
     quick: bool = False
     part: str = ""
     about: dict[str, Any] = dataclasses.field(default_factory=dict)
-    ratios: list[dict[str, Any]] = dataclasses.field(default_factory=list)
+    figures: list[dict[str, Any]] = dataclasses.field(default_factory=list)
+    times: list[dict[str, Any]] = dataclasses.field(default_factory=list)
 
     def begin(self, threads: int, quick: bool) -> None:
         """Say what is measured with."""
@@ -47,42 +48,48 @@ class Report:
         } | {module.__name__: str(module.__version__) for module in modules}
         print(", ".join(f"{name} {value}" for name, value in self.about.items()))
 
-    def add(self, name: str, ratio: float, median: float | None, target: float, least: bool = False) -> None:
-        """Print and keep one figure; `least`: the target is what it must reach, and not what it must stay below."""
-        met = ratio >= target if least else ratio <= target
-        rule = f"{'at least' if least else 'at most'} {target:.3g}"
-        middle = "" if median is None else f"  median {median:7.3f}"
-        print(f"  {name:<56} {ratio:7.3f}{middle}  ({rule}{'' if met else ': MISSED'})", flush=True)
-        self.ratios.append(
-            {"part": self.part, "name": name, "ratio": ratio, "median": median, "rule": rule, "met": met}
+    def add(self, name: str, figure: float, target: float, rounds: list[float] | None = None) -> None:
+        """Print and keep one figure, what it should be at most, and the quartiles of what the rounds gave."""
+        low, _, high = statistics.quantiles(rounds) if rounds else (None, None, None)
+        spread = "" if low is None else f"  ({low:.3f} to {high:.3f})"
+        met = figure <= target
+        print(f"  {name:<64} {figure:7.3f}{spread}  at most {target:.3g}{'' if met else ': MISSED'}", flush=True)
+        quartiles = {} if low is None else {"quartiles": [low, high]}
+        self.figures.append(
+            {"part": self.part, "name": name, "figure": figure, "target": target, "met": met} | quartiles
         )
 
     def save(self, path: Path) -> None:
         """All of it as JSON."""
         self.about["load at the end"] = [round(number, 1) for number in os.getloadavg()]
-        write_atomically(path, json.dumps({"about": self.about, "ratios": self.ratios}, indent=1).encode())
+        write_atomically(
+            path, json.dumps({"about": self.about, "figures": self.figures, "times": self.times}, indent=1).encode()
+        )
 
 
 REPORT = Report()
 
 
 def ratio(name: str, other: str, times: Times, target: float) -> None:
-    """The shortest time of one by that of another, and what it should be at most."""
-    median = statistics.median(a / b for a, b in zip(times[name], times[other], strict=True))
-    REPORT.add(f"{name} / {other}", min(times[name]) / min(times[other]), median, target)
+    """The median time of one by that of another, and what it should be at most."""
+    rounds = [a / b for a, b in zip(times[name], times[other], strict=True)]
+    figure = statistics.median(times[name]) / statistics.median(times[other])
+    REPORT.add(f"{name} / {other}", figure, target, rounds)
 
 
 def table(runs: dict[str, Callable[[], None]], rounds: int = 9) -> Times:
-    """The times of each, in turns; shown are the shortest, and ratios to the first."""
+    """The times of each, in turns; shown are the medians, and ratios to the first."""
     times: Times = {name: [] for name in runs}
     for _ in range(max(3, rounds // 5) if REPORT.quick else rounds):
         for name, run in runs.items():
             began = time.perf_counter()
             run()
             times[name].append(time.perf_counter() - began)
-    first = min(next(iter(times.values())))
-    for name, seconds in times.items():
-        print(f"  {name:<44} {min(seconds) * 1e3:9.2f} ms  {min(seconds) / first:6.3f}", flush=True)
+    medians = {name: statistics.median(seconds) for name, seconds in times.items()}
+    first = next(iter(medians.values()))
+    for name, seconds in medians.items():
+        print(f"  {name:<44} {seconds * 1e3:9.2f} ms  {seconds / first:6.3f}", flush=True)
+    REPORT.times.append({"part": REPORT.part, "medians in seconds": medians})
     return times
 
 
