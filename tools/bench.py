@@ -1,7 +1,7 @@
 """Timings, as ratios measured side by side in one run: python tools/bench.py [--only cells] [--threads 2]
 
 Each takes its turn in each round, and medians of the rounds count; in brackets the quartiles of the rounds' own ratios.
-Timings are no tests: machines are noisy. Needs seq2onnx[cpu,train] installed.
+Timings are no tests: machines are noisy. Needs seq2onnx[cpu,train,bench] installed.
 """
 
 from __future__ import annotations

