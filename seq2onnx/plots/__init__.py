@@ -10,12 +10,14 @@ from seq2onnx.plots.forecast import forecast_chart  # noqa: E402
 from seq2onnx.plots.latency import accuracy_against_latency  # noqa: E402
 from seq2onnx.plots.numbers import predicted_against_true, series_over_time  # noqa: E402
 from seq2onnx.plots.padding import padding_bars  # noqa: E402
+from seq2onnx.plots.png import as_png  # noqa: E402
 from seq2onnx.plots.scores import scores_over_time  # noqa: E402
 from seq2onnx.plots.training import training_curve  # noqa: E402
 
 __all__ = [
     "accuracy_against_latency",
     "activations_heatmap",
+    "as_png",
     "confusion_chart",
     "forecast_chart",
     "padding_bars",

@@ -35,9 +35,9 @@ def predicted_against_true(truth: Any, predicted: Any, unit: str = "", ax: Axes 
     room = 0.05 * (high - low) or 0.5
     limits = (low - room, high + room)
     ax.plot(limits, limits, "-", color="0.4", linewidth=1.2, label="predicted = true")
-    # Where there are many, those that lie on one another are seen as darker.
-    many = len(truth) > 300
-    ax.plot(truth, predicted, "o", color="C0", markersize=3 if many else 5, alpha=0.35 if many else 0.7, mew=0)
+    # The more points there are, the lighter each: those that lie on one another are seen as darker.
+    alpha = min(max(150 / max(len(truth), 1), 0.15), 0.7)
+    ax.plot(truth, predicted, "o", color="C0", markersize=3 if len(truth) > 300 else 5, alpha=alpha, mew=0)
     of = f", {unit}" if unit else ""
     ax.set(xlabel=f"true{of}", ylabel=f"predicted{of}", xlim=limits, ylim=limits, aspect="equal")
     ax.grid(alpha=0.3)
