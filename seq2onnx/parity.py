@@ -312,7 +312,7 @@ def _streamed(model: Predictor, rows: Rows, rng: np.random.Generator, check: str
             cut = slice(at, at + size)
             piece = {name: array[cut] if name in timed else array for name, array in sequence.items()}
             if longest == 1:
-                piece = {name: array[0, ...] if name in timed else array for name, array in piece.items()}
+                piece = {name: array[0] if name in timed else array for name, array in piece.items()}
             answers.append(stream.step(piece if len(piece) > 1 else next(iter(piece.values()))))
             at += size
         if model.lookahead:

@@ -21,6 +21,7 @@ from seq2onnx.sequences import pad
 from tests import laws
 from tests.test_cli import run
 from tests.test_export import described
+from tests.twins import Twins
 
 WORDS = ["good", "bad", "film", "New York", "日本", "é", "?"]
 TEXTS = [
@@ -163,6 +164,7 @@ def test_odd_strings_are_words_that_are_not_known(tmp_path):
     expected = numbers.predict(tokens([[8] * len(odd)]))
     same(words.predict([odd]), expected)
     same(numbers.predict([odd]), expected)
+    same(words.predict([np.array([letter]) for letter in "\ud800z\0"]), numbers.predict(tokens([[8], [8], [0]])))
     (entry,) = words.inputs
     assert entry.convert(odd, "here").dtype.itemsize == 8  # "??": no word of the vocabulary, and as wide as that
     assert entry.spell([0, 1, 7, 8, 99, -1]).tolist() == ["", "good", "?", "??", "??", "??"]
@@ -248,6 +250,17 @@ def test_a_pool_takes_words(tmp_path, name, signature):
         found, expected = asyncio.run(pushed(pool, ids, chunks)), asyncio.run(pushed(other, others, rows))
         for a, b in zip(found, expected, strict=True):
             same(a, b)
+
+
+@pytest.mark.parametrize("signature", ["full", "stream"])
+@pytest.mark.parametrize("name", ["a sequence", "strided", "reads ahead"])
+def test_a_pool_of_words_gives_the_numbers_of_its_streams_alone(tmp_path, name, signature):
+    _, words, _ = exported(tmp_path, NETWORKS[name](), signature=signature, lookahead=name == "reads ahead")
+    twins = Twins(words, 0)
+    for _ in range(60):
+        twins.act()
+    twins.check_states()
+    assert twins.answers > 20
 
 
 def test_on_another_device_strings_go_in_without_bindings(tmp_path, monkeypatch):
