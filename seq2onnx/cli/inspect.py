@@ -37,6 +37,10 @@ def promises(model: Predictor) -> list[tuple[str, str]]:
     for label, entries in (("input", model.session.get_inputs()), ("output", model.session.get_outputs())):
         rows += [(label, f"{e.name}  {e.type[7:-1]} {_shape(e.shape)}") for e in entries]
     rows += [("state", f"{s['layer']} {s['kind']}: {s['in']} -> {s['out']}") for s in meta["states"]]
+    for entry in model.inputs:
+        if entry.words is not None:
+            where = "looked up in the file" if entry.takes_words else "looked up before the run"
+            rows.append(("vocabulary", f"{len(entry.words):,} words of {entry.layer}, {where}"))
     rows.append(("classes", "none" if model.classes is None else ", ".join(map(str, model.classes))))
     rows += [(name.replace("_", " "), str(meta[name])) for name in ("min_length", "time_stride", "delay_steps")]
     return rows
