@@ -58,9 +58,8 @@ def _pictures(model: Predictor, test: s2o.SequenceDataset, folder: Path) -> dict
     shown = (short[ratings.argmax()], short[ratings.argmin()])
     _, axes = plt.subplots(2, 1, figsize=(9, 7.5), layout="constrained", sharey=True)
     for index, ax in zip(shown, axes, strict=True):
-        text, rating = test[int(index)]
-        words = s2o.tokenize(text)
-        scores = model.predict([" ".join(words[: n + 1]) for n in range(len(words))])[:, 0]
+        words, rating = test[int(index)]
+        scores = model.predict([words[: n + 1] for n in range(len(words))])[:, 0]
         ax.plot(scores, "o-", color="#3b6fb6", label="score of the words so far")
         ax.axhline(float(np.ravel(rating)[0]), color="black", linestyle="--", label="rating by people")
         ax.axhline(0, color="0.7", linewidth=0.8)
@@ -101,4 +100,5 @@ RECIPE = Recipe(
     pictures=_pictures,
     baselines=_baselines,
     slice_of=every(20),
+    export={"words": True},
 )

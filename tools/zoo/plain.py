@@ -82,6 +82,7 @@ class Residual(nn.Module):
         for block in self.blocks:
             y = x
             for layer in block.children():
+                assert isinstance(layer, nn.Conv1d)
                 y = self.inner(layer(nn.functional.pad(y, (2 * layer.dilation[0], 0))).relu())
             x = (x + y).relu()
         return self.linear(self.dropout(_masked(x, lengths).sum(2) / lengths[:, None]))

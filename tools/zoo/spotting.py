@@ -18,7 +18,7 @@ from zoo.recipe import Data, Figures, Recipe, most_frequent, share_right
 NOISE = "noise"
 CLASSES = [NOISE, *map(str, range(10))]
 HELD = 3  # steps that a label must lead before it counts as a detection
-OPTIONS = {"epochs": 20, "batch_size": 24, "learning_rate": 5e-3, "gradient_clip": 1.0, "schedule": "cosine"}
+OPTIONS = {"epochs": 12, "batch_size": 24, "learning_rate": 5e-3, "gradient_clip": 1.0, "schedule": "cosine"}
 
 
 def streams(

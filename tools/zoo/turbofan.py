@@ -32,15 +32,15 @@ def simulate(units: int, rng: np.random.Generator) -> s2o.SequenceDataset:
         share = np.arange(1, life + 1) / life
         wear = start + (1 - start) * np.expm1(steepness * share) / np.expm1(steepness)
         settings = np.cumsum(rng.normal(0, 0.1, (life, 3)), 0) + rng.normal(0, 0.5, 3)
-        sensors = gain * wear[:, None] ** power + settings @ mixed + rng.normal(0, 0.4, 14)
-        sequences.append(np.hstack([settings, sensors + rng.normal(0, 0.5, sensors.shape)]).astype(np.float32))
+        sensors = gain * wear[:, None] ** power + settings @ mixed + rng.normal(0, 0.2, 14)
+        sequences.append(np.hstack([settings, sensors + rng.normal(0, 1, sensors.shape)]).astype(np.float32))
         lives.append(np.minimum(np.arange(life - 1, -1, -1), CAP).astype(np.float32))
     return s2o.SequenceDataset(sequences, lives, per_step=True)
 
 
 def _data() -> Data:
     rng = np.random.default_rng(0)
-    return simulate(120, rng), simulate(60, rng)
+    return simulate(200, rng), simulate(60, rng)
 
 
 def _joined(rows: object) -> np.ndarray:
@@ -77,13 +77,13 @@ RECIPE = Recipe(
         "SIMULATED, and no NASA data: `simulate` in tools/zoo/turbofan.py, a few lines of equations in the manner of "
         "run-to-failure data sets. Engines live 128 to 356 steps."
     ),
-    split="120 engines to learn from and 60 for the test, drawn one after another with seed 0.",
+    split="200 engines to learn from and 60 for the test, drawn one after another with seed 0.",
     limits="A simulator's engines wear by a formula: figures say nothing of real machines.",
     data=_data,
     network=s2o.Network(
         [s2o.SequenceInput(17, "zscore"), s2o.LSTM(200), s2o.Dropout(0.3), s2o.FullyConnected(1)], name="turbofan"
     ),
-    options={"epochs": 30, "batch_size": 12, "learning_rate": 3e-3, "gradient_clip": 1.0, "schedule": "cosine"},
+    options={"epochs": 20, "batch_size": 12, "learning_rate": 3e-3, "gradient_clip": 1.0, "schedule": "cosine"},
     figures=_figures,
     pictures=_pictures,
     baselines=_baselines,
