@@ -124,7 +124,10 @@ def test_the_plain_onnxruntime_script_reaches_the_same_scores(tmp_path, signatur
     np.testing.assert_allclose(answer["scores"], model.predict(test.sequences[:1])[0], rtol=0, atol=1e-6)
 
 
-@pytest.mark.parametrize("page", ["README.md", "docs/data.md"])
+TUTORIALS = sorted(f"docs/tutorials/{path.name}" for path in (ROOT / "docs" / "tutorials").glob("*.md"))
+
+
+@pytest.mark.parametrize("page", ["README.md", "docs/data.md", *TUTORIALS])
 def test_the_code_of_the_pages_runs(tmp_path, monkeypatch, capsys, page):
     """Every Python block, one after another, as a reader would type it."""
     monkeypatch.chdir(tmp_path)
