@@ -102,7 +102,7 @@ def command_section(name: str, command: Command) -> str:
             names = [*first, *(info.param_decls or ())] or [f"--{parameter.name.replace('_', '-')}"]
             shown = " ".join([", ".join(names), *value(kind, info.metavar)])
         default = "" if required or parameter.default in (None, False) else f"`{parameter.default}`"
-        rows.append(f"| `{cell(shown)}` | {cell(info.help)} | {default} |")
+        rows.append(f"| `{shown}` | {info.help} | {default} |")
     table = "| argument or option | | unless given |\n|---|---|---|\n" + "\n".join(rows) + "\n"
     return f"\n## {name}\n\n`{' '.join(usage)} [OPTIONS]`\n\n{inspect.cleandoc(command.__doc__ or '')}\n\n{table}"
 
@@ -114,13 +114,8 @@ def value(kind: Any, metavar: str | None) -> list[str]:
         return []
     choices = [choice for one in kinds if typing.get_origin(one) is Literal for choice in typing.get_args(one)]
     if metavar or choices:
-        return [metavar or "|".join(choices)]
+        return [metavar or f"{{{','.join(choices)}}}"]
     return ["NUMBER" if int in kinds or float in kinds else "TEXT"]
-
-
-def cell(text: str) -> str:
-    """Text within a table."""
-    return text.replace("|", "\\|")
 
 
 if __name__ == "__main__":
