@@ -62,10 +62,12 @@ def _baselines(training: s2o.SequenceDataset, test: s2o.SequenceDataset) -> Figu
 
 
 def _pictures(model: Predictor, test: s2o.SequenceDataset, folder: Path) -> dict[str, str]:
-    _, axes = plt.subplots(2, 2, figsize=(9, 6.5), layout="constrained", sharey=True)
+    figure, axes = plt.subplots(2, 2, figsize=(9, 6.5), layout="constrained", sharey=True)
     for index, ax in enumerate(axes.flat):
         x, truth = test[index]
         plots.series_over_time(truth, model.predict([x])[0][:, 0], "steps left", f"engine {index}", ax=ax)
+        ax.get_legend().remove()
+    figure.legend(*axes[0, 0].get_legend_handles_labels(), loc="outside lower center", ncols=2)
     save(axes[0, 0], folder / "remaining_life.png")
     return {"remaining_life.png": "True and predicted remaining life of four simulated engines of the test data."}
 

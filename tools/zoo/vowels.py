@@ -34,7 +34,7 @@ def _lstm_pictures(model: Predictor, test: s2o.SequenceDataset, folder: Path) ->
     stream, units = model.stream(), []
     for x in test[index][0]:
         stream.step(x)
-        units.append(stream.state["lstm_1_h"].ravel())
+        units.append(stream.state["state_00_lstm_1_h"].ravel())
     ax = plots.activations_heatmap(np.array(units), 10)
     ax.set_title(f"Test utterance {index}: first 10 units of the LSTM")
     save(ax, folder / "activations.png")
