@@ -22,7 +22,7 @@ STEPS = 100
 def bench(
     file: ModelFile,
     seconds: Annotated[float, typer.Option(help="For each measurement.")] = 0.75,
-    threads: Annotated[int, typer.Option(help="Of onnxruntime within an operator.")] = 1,
+    threads: Annotated[int, typer.Option(help="How many batches predict runs at the same time.")] = 1,
     lengths: Annotated[
         str | None,
         typer.Option(

@@ -139,9 +139,9 @@ def read_rows(values: Any, inputs: tuple[Input, ...], least: int, places: Sequen
     if len(set(counts.values())) > 1:
         raise DataError(f"sequences: expected as many for each input, got {counts}")
     timed = [entry.layer for entry in inputs if entry.has_time]
-    for index in range(next(iter(counts.values()))):
-        lengths = {name: len(rows[name][index]) for name in timed}
-        if len(set(lengths.values())) > 1:
+    for index, arrays in enumerate(zip(*(rows[name] for name in timed), strict=True) if len(timed) > 1 else ()):
+        if len(set(map(len, arrays))) > 1:
+            lengths = dict(zip(timed, map(len, arrays), strict=True))
             place = index if places is None else places[index]
             raise DataError(f"sequence {place}: expected as many steps for each input, got {lengths}")
     return rows

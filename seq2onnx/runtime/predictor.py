@@ -253,7 +253,7 @@ class Predictor:
         if self.signature == "sequence":
             raise NotStreamable(
                 f"{self.path}: was exported with signature 'sequence', which has no states; export it with "
-                "signature='full' or 'stream'"
+                "signature='full' or 'stream', if the network can stream: one that reads ahead, as a BiLSTM, cannot"
             )
 
     def _activations(self, layers: Sequence[str]) -> list[str]:

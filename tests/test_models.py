@@ -1,0 +1,79 @@
+"""The shipped models: each runs, agrees with torch and with itself, and reaches the figures of its card."""
+
+from __future__ import annotations
+
+import re
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+import seq2onnx as s2o
+
+ROOT = Path(__file__).parent.parent
+MODELS = ROOT / "models"
+sys.path.insert(0, str(ROOT / "tools"))
+
+from zoo import RECIPES  # noqa: E402
+from zoo.card import write_card  # noqa: E402
+from zoo.making import read_figures  # noqa: E402
+
+
+def test_each_recipe_has_its_folder_and_row():
+    folders = sorted(path.name for path in MODELS.iterdir() if path.is_dir())
+    assert folders == sorted(RECIPES)
+    index = (MODELS / "README.md").read_text(encoding="utf-8")
+    assert re.findall(r"\]\((\w+)/card\.md\)", index) == list(RECIPES)
+
+
+def test_all_of_them_are_small():
+    assert sum(path.stat().st_size for path in MODELS.rglob("*") if path.is_file()) < 25e6
+
+
+@pytest.mark.parametrize("name", RECIPES)
+def test_shipped_model(name: str, tmp_path: Path):
+    folder, known = MODELS / name, read_figures(MODELS / name)
+    file = folder / "model.onnx"
+    data = s2o.SequenceDataset.load(folder / known["slice"]["file"])
+    report = s2o.verify(file, data=data)
+    assert report.ok, report
+    model = s2o.load(file)
+    if model.signature != "sequence":
+        assert {"whole = steps", "whole = chunks"} <= {row.check.split(",")[0] for row in report.rows}
+    found = RECIPES[name].figures(model, data)
+    assert found == pytest.approx(known["slice"]["figures"], rel=1e-4)
+    assert s2o.Network.load(folder / "network.yaml").to_dict()["layers"] == model.metadata["network"]["layers"]
+
+
+@pytest.mark.parametrize("name", RECIPES)
+def test_card(name: str, tmp_path: Path):
+    known = read_figures(MODELS / name)
+    values = [row[known["figure"]] for row in known["seeds"].values()]
+    assert known["mean"] == pytest.approx(np.mean(values))
+    low, high = known["range"]
+    assert low <= min(values) <= max(values) <= high
+    assert max(known["baselines"].values()) < known["mean"]
+    assert all(row["ok"] for row in known["parity"])
+    # The card says what figures.json does: nobody has changed one of them alone.
+    shutil.copy(MODELS / name / "figures.json", tmp_path)
+    write_card(RECIPES[name], tmp_path)
+    assert (tmp_path / "card.md").read_text(encoding="utf-8") == (MODELS / name / "card.md").read_text(encoding="utf-8")
+    for picture in known["pictures"]:
+        assert (MODELS / name / picture).stat().st_size > 1000
+
+
+def test_trains_again_to_the_figure_of_the_card():
+    command = [sys.executable, str(ROOT / "tools" / "train_models.py"), "vowels_lstm", "--seed", "0"]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    assert re.fullmatch(r"vowels_lstm, seed 0: accuracy 0\.\d{4}, within the card's .*\n", done.stdout)
+
+
+def test_unknown_model():
+    command = [sys.executable, str(ROOT / "tools" / "train_models.py"), "vowel"]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert done.returncode == 2
+    assert "there is no vowel; there are vowels_lstm, vowels_bilstm" in done.stderr

@@ -1,0 +1,133 @@
+"""Make docs/performance.md and its pictures from results of bench.py: python tools/make_performance.py FILE.json ...
+
+Several files, of parts that ran one after another on one machine, make one page.
+"""
+
+from __future__ import annotations
+
+import argparse
+import io
+import json
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import matplotlib
+
+matplotlib.use("Agg")
+from matplotlib import pyplot as plt
+from matplotlib.figure import Figure
+from matplotlib.ticker import FormatStrFormatter, LogLocator, NullLocator
+
+from seq2onnx.files import write_atomically
+
+DOCS = Path(__file__).resolve().parent.parent / "docs"
+# What each part of the bench measures, in the order of the page.
+PARTS = {
+    "stream": "One stream, a step at a time: 12 features, LSTM 100, 9 classes, one thread",
+    "pool": "1,000 streams, a step of each in one run: the same network",
+    "predict": "2,000 sequences of lognormal length (median 33, up to 600): 13 features, LSTM 128",
+    "generator": "1,000,000 short sequences from a generator: 4 features, LSTM 16",
+    "forecast": "A closed loop of 100 steps: 12 features, LSTM 100, 12 outputs",
+    "graph": "The exported graph under plain session.run, against that of torch.onnx.export(dynamo=False)",
+    "export": "Export of 12 features, LSTM 100, 9 classes",
+    "cold": "A new process to its first prediction",
+    "cells": "Training of LSTM and GRU layers, against torch's own",
+    "training": "Training, against a loop of packed sequences in plain torch: Japanese Vowels, LSTM 100",
+    "bucketing": "Training on sequences of differing lengths, against random batches",
+}
+TEXT = """# Performance
+
+Made by `tools/make_performance.py` from what `tools/bench.py` measured. Each figure is a ratio of two medians, measured
+in turns in one run; in brackets the quartiles of the rounds' own ratios. Smaller is faster, and a target is what the
+ratio should be at most. Measure your own model on your own machine with `seq2onnx bench MODEL`.
+
+Measured on an {processor}, {cores} cores, with {threads} threads; Python {python}, numpy {numpy}, onnxruntime
+{onnxruntime}, torch {torch}. No figure here was measured on a GPU.
+
+![Each ratio against its target](images/performance.png)
+
+"""
+MISSES = {
+    "stream, 1 steps": (
+        "`stream` files keep their state where a chunk has no steps: a few small nodes before each LSTM, 1 to 2 µs a run, "
+        "which torch's graph lacks. That is a tenth of a run of one step, and little in one of fifty. No cheaper way was "
+        "found, and the promise is worth more."
+    )
+}
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("files", nargs="+", type=Path, metavar="FILE.json", help="what bench.py --json wrote")
+    found = [json.loads(path.read_bytes()) for path in parser.parse_args().files]
+    figures = [row for part in found for row in part["figures"]]
+    figures.sort(key=lambda row: list(PARTS).index(row["part"]))
+    times = {
+        row["part"]: row["medians in seconds"] for part in found for row in part["times"] if row["part"] == "stream"
+    }
+    write_atomically(DOCS / "images" / "performance.png", _png(_against_targets(figures)))
+    write_atomically(DOCS / "images" / "performance_step.png", _png(_a_step(times["stream"])))
+    page = TEXT.format(**found[0]["about"]) + "\n".join(_sections(figures))
+    write_atomically(DOCS / "performance.md", f"{page}\n".encode())
+
+
+def _sections(figures: list[dict[str, Any]]) -> Iterator[str]:
+    for part, title in PARTS.items():
+        rows = [row for row in figures if row["part"] == part]
+        if not rows:
+            continue
+        yield from (f"## {title}", "", "| ratio | measured | target |", "|---|---|---|")
+        for row in rows:
+            low, high = row.get("quartiles", (None, None))
+            spread = "" if low is None else f" ({low:.3f} to {high:.3f})"
+            missed = "" if row["met"] else ": **missed**"
+            yield f"| {row['name']} | {row['figure']:.3f}{spread} | {row['target']:.3g}{missed} |"
+        yield ""
+        if part == "stream":
+            yield from ("![Microseconds a step, by what runs it](images/performance_step.png)", "")
+        for beginning, why in MISSES.items():
+            if any(row["name"].startswith(beginning) and not row["met"] for row in rows):
+                yield from (why, "")
+
+
+def _against_targets(figures: list[dict[str, Any]]) -> Figure:
+    """A point a figure, as a share of its target, with a bar between the quartiles."""
+    figure, ax = plt.subplots(figsize=(9, 0.31 * len(figures) + 1.4), layout="constrained")
+    for place, row in enumerate(figures):
+        if "quartiles" in row:
+            ax.plot([q / row["target"] for q in row["quartiles"]], [place, place], color="0.6", linewidth=3)
+        ax.plot(row["figure"] / row["target"], place, "o" if row["met"] else "D", color="C0" if row["met"] else "C3")
+    ax.axvline(1, color="black", linewidth=1)
+    ax.set_yticks(range(len(figures)), [f"{row['part']}: {row['name']}" for row in figures], fontsize=9)
+    ax.set(
+        xscale="log", xlabel="ratio by its target; on the left of the line it is met", ylim=(len(figures) - 0.4, -0.6)
+    )
+    ax.xaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
+    ax.xaxis.set_major_formatter(FormatStrFormatter("%g"))
+    ax.xaxis.set_minor_locator(NullLocator())
+    ax.grid(axis="x", alpha=0.3)
+    return figure
+
+
+def _a_step(medians: dict[str, float]) -> Figure:
+    """Microseconds of a step, from the seconds of 1,000."""
+    figure, ax = plt.subplots(figsize=(7, 2.6), layout="constrained")
+    names, values = list(medians), [1e3 * seconds for seconds in medians.values()]
+    ax.barh(names, values, color="C0")
+    for place, value in enumerate(values):
+        ax.text(value * 1.05, place, f"{value:.1f}", va="center")
+    ax.set(xscale="log", xlabel="µs a step", xlim=(min(values) / 2, 2 * max(values)))
+    ax.invert_yaxis()
+    return figure
+
+
+def _png(figure: Figure) -> bytes:
+    picture = io.BytesIO()
+    figure.savefig(picture, dpi=110, format="png")
+    plt.close(figure)
+    return picture.getvalue()
+
+
+if __name__ == "__main__":
+    main()
