@@ -14,7 +14,7 @@ from zoo.pictures import confusion, save
 from zoo.plain import Recurrent, accuracy_of
 from zoo.recipe import Figures, Recipe, accuracy, linear_on_moments, most_frequent
 
-LSTM_OPTIONS = {"epochs": 30, "batch_size": 27, "learning_rate": 5e-3}
+LSTM_OPTIONS = {"epochs": 60, "batch_size": 27, "learning_rate": 5e-3, "schedule": "cosine"}
 BILSTM_OPTIONS = {"epochs": 60, "batch_size": 27, "learning_rate": 5e-3, "l2": 1e-3, "schedule": "cosine"}
 TASK = "Two Japanese vowels in a row, as 12 cepstrum coefficients a step: which of nine male speakers said them?"
 SOURCE = (
