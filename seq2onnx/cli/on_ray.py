@@ -10,6 +10,8 @@ from __future__ import annotations
 import dataclasses
 import logging
 import os
+import signal
+import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -52,7 +54,7 @@ def predict_on_ray(
         raise SpecError(f"{out}: lies in {data}, and would be taken for data the next time; name another folder")
     files = _files(data)
     per_step = model.has_time("y") or bool(model.closed_loop)
-    with folder_beside(out) as folder, _cluster() as ray:
+    with folder_beside(out) as folder, _cluster(progress) as ray:
         opened, pieces = _open_all(ray, files)
         count = sum(piece.count for piece in pieces)
         job = Job(ray.put(model.path.read_bytes()), opened, folder, batch_size)
@@ -113,8 +115,11 @@ def _files(data: Path) -> list[Path]:
 
 
 @contextmanager
-def _cluster() -> Iterator[Any]:
+def _cluster(progress: bool) -> Iterator[Any]:
     """Ray, connected to the cluster of RAY_ADDRESS or of this machine, else to one that it starts; quiet."""
+    address = os.environ.get("RAY_ADDRESS")
+    if progress and address:  # where nobody answers, Ray tries for minutes
+        print(f"predict: connecting to the Ray cluster at {address}", file=sys.stderr, flush=True)
     os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
     # Of the way in which Ray Data makes its actors, Ray's core warns as of an error; and says that it was told not to.
     os.environ.setdefault("RAY_BACKEND_LOG_LEVEL", "fatal")
@@ -124,6 +129,8 @@ def _cluster() -> Iterator[Any]:
     try:
         with _standard_error_closed():
             ray.init(logging_level=logging.ERROR, log_to_driver=False, include_dashboard=False)
+        # Job managers send it. What Ray has put there ends the process at once, and the folder would be left.
+        signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))
         context = ray.data.DataContext.get_current()
         context.enable_progress_bars = context.print_on_execution_start = False
         logging.getLogger("ray.data").setLevel(logging.ERROR)
