@@ -121,17 +121,21 @@ class Network:
         """The network with other layers in the place of those named."""
         return Network([layers.get(layer.label, layer) for layer in self.layers], self.outputs, self.name)
 
-    def summary(self) -> str:
-        """A table: name, kind, output shape, parameters and states of every layer."""
-        rows, total = [("layer", "output", "parameters", "states")], 0
+    def table(self) -> list[tuple[str, str, int, str]]:
+        """Of each layer its name, what comes out of it, how many parameters it has, and its states."""
+        rows = []
         for layer in self.layers:
             signals = self.signals_into(layer.label)
             count = sum(math.prod(weight.shape) for weight in layer.weights(*signals).values())
-            total += count
-            rows.append(
-                (layer.label, str(self.signals[layer.label]), f"{count:,}" if count else "", self._states_of(layer))
-            )
-        rows.append(("total", "", f"{total:,}", ""))
+            rows.append((layer.label, str(self.signals[layer.label]), count, self._states_of(layer)))
+        return rows
+
+    def summary(self) -> str:
+        """A table: name, kind, output shape, parameters and states of every layer."""
+        found = self.table()
+        rows = [("layer", "output", "parameters", "states")]
+        rows += [(name, output, f"{count:,}" if count else "", states) for name, output, count, states in found]
+        rows.append(("total", "", f"{sum(count for _, _, count, _ in found):,}", ""))
         a, b, c, d = (max(len(row[column]) for row in rows) for column in range(4))
         lines = [f"{w:<{a}}  {x:<{b}}  {y:>{c}}  {z:<{d}}".rstrip() for w, x, y, z in rows]
         lines.insert(1, "  ".join("-" * width for width in (a, b, c, d)))

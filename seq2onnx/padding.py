@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from seq2onnx.errors import SpecError
-from seq2onnx.sequences import Array, pad
+from seq2onnx.sequences import Array, pad, widest
 
 SequenceLength = str | int | tuple[str, int]
 
@@ -72,10 +72,13 @@ class PaddingPolicy:
             return rows
         return rows[:limit] if self.padding_direction == "right" else rows[len(rows) - limit :]
 
-    def pad(self, sequences: Sequence[Array], longest: int = 0) -> tuple[Array, NDArray[np.int32]]:
+    def pad(
+        self, sequences: Sequence[Array], longest: int = 0, word: str | None = None
+    ) -> tuple[Array, NDArray[np.int32]]:
         """Sequences that have been cut, as one batch [batch, time, …], and the steps [batch] that count as data.
 
         longest: steps of the longest of more sequences, of which these are a part
+        word: what stands for padding_value, where sequences are words
         """
         if self.mask_padding:
             return pad(sequences)
@@ -83,7 +86,10 @@ class PaddingPolicy:
         if isinstance(self.sequence_length, int):
             steps = self.sequence_length
         shape = (len(sequences), steps, *sequences[0].shape[1:])
-        batch = np.full(shape, self.padding_value, sequences[0].dtype)
+        if word is None:
+            batch = np.full(shape, self.padding_value, sequences[0].dtype)
+        else:
+            batch = np.full(shape, word, widest([*sequences, np.array(word)]))
         for row, sequence in zip(batch, sequences, strict=True):
             row[self.place(steps, len(sequence))] = sequence
         return batch, np.full(len(sequences), steps, np.int32)

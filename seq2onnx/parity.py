@@ -15,7 +15,7 @@ from seq2onnx.errors import DataError, ShapeError
 from seq2onnx.padding import MASKED
 from seq2onnx.runtime import Predictor, load
 from seq2onnx.runtime.inputs import Input, Rows, read_rows
-from seq2onnx.sequences import pad
+from seq2onnx.sequences import as_tokens, is_finite, pad
 
 if TYPE_CHECKING:
     from seq2onnx.training import SequenceModule
@@ -137,7 +137,8 @@ def random_sequences(model: Predictor, rng: np.random.Generator, lengths: Sequen
 def _random(entry: Input, steps: int, statistics: Mapping[str, Any], rng: np.random.Generator) -> NDArray[Any]:
     shape = (steps, *entry.shape) if entry.has_time else entry.shape
     if entry.is_tokens:
-        return rng.integers(0, len(entry.words or range(8)) + 2, shape)
+        numbers = rng.integers(0, len(entry.words or range(8)) + 2, shape)
+        return entry.spell(numbers) if entry.takes_words else numbers
     known = {
         name: np.asarray(values, float).reshape(-1, *[1] * (len(entry.shape) - 1))
         for name, values in statistics.items()
@@ -183,7 +184,7 @@ def _as_json(value: Any) -> Any:
 
 
 def _finite(rows: Rows) -> Rows:
-    good = [all(np.isfinite(array).all() for array in arrays) for arrays in zip(*rows.values(), strict=True)]
+    good = [all(map(is_finite, arrays)) for arrays in zip(*rows.values(), strict=True)]
     if not any(good):
         raise DataError("data: has NaN or infinity in every sequence; there is nothing to compare")
     return {name: [a for a, ok in zip(arrays, good, strict=True) if ok] for name, arrays in rows.items()}
@@ -224,7 +225,11 @@ def _torch(model: Predictor, module: SequenceModule, rows: Rows, rng: np.random.
                 x[entry.layer], lengths = pad(arrays[entry.layer])
             else:
                 x[entry.layer] = np.stack(arrays[entry.layer])
-        moved = {name: torch.from_numpy(array).to(device) for name, array in x.items()}
+        numbers = {
+            entry.layer: as_tokens(x[entry.layer], entry.layer, entry.words) if entry.takes_words else x[entry.layer]
+            for entry in model.inputs
+        }
+        moved = {name: torch.from_numpy(array).to(device) for name, array in numbers.items()}
         single = next(iter(moved.values())) if len(moved) == 1 else moved
         return single, torch.from_numpy(lengths).to(device), x, lengths
 

@@ -57,27 +57,52 @@ def _is_mark(letter: str) -> bool:
 
 
 def as_tokens(value: Any, where: str, numbers: dict[str, int] | None) -> NDArray[np.int64]:
-    """`value` as numbers of words, int64; words are looked up in `numbers`, unknown ones get the last + 1."""
-    if isinstance(value, str):
-        raise DataError(
-            f"{where}: expected a list of words or their numbers, got the text {value!r}; split it: tokenize(text)"
-        )
-    try:
-        array = np.asarray(value)
-    except ValueError:
-        raise DataError(f"{where}: expected a list of words or their numbers, got lists of different lengths") from None
-    if array.dtype == object and all(isinstance(word, str) for word in array):
-        array = array.astype(np.str_)
+    """`value` as numbers of words, int64.
+
+    Words are looked up in `numbers`; unknown ones get the last + 1, and "", which is padding, gets 0.
+    """
+    array = _words_or_numbers(value, where, "words or their numbers")
     if array.dtype.kind == "U":
-        if not isinstance(value, np.ndarray) and not all(isinstance(word, str) for word in value):
-            raise DataError(f"{where}: expected words or their numbers, got some of both")
         if numbers is None:
             raise DataError(f"{where}: expected numbers of words, got words, and the file has no vocabulary")
-        found = [numbers.get(word, len(numbers) + 1) for word in array.ravel().tolist()]
+        unknown = len(numbers) + 1
+        found = [numbers.get(word, unknown if word else 0) for word in array.ravel().tolist()]
         return np.array(found, np.int64).reshape(array.shape)
     if array.dtype.kind not in "iu" and array.size:
         raise DataError(f"{where}: expected numbers of words, integers, got {array.dtype}")
     return array.astype(np.int64)
+
+
+def as_strings(value: Any, where: str) -> NDArray[np.str_]:
+    """`value` as words, for a file that looks them up itself; a DataError where it has their numbers, or others."""
+    array = _words_or_numbers(value, where, "words")
+    if array.dtype.kind != "U" and array.size:
+        raise DataError(
+            f"{where}: expected words, strings, got {array.dtype}; the file was exported with words=True and numbers "
+            "them itself: give it words, or export it without"
+        )
+    return array.astype(np.str_, copy=False)
+
+
+def _words_or_numbers(value: Any, where: str, expected: str) -> Array:
+    """`value` as an array, of strings where it has words."""
+    if isinstance(value, str):
+        raise DataError(f"{where}: expected a list of {expected}, got the text {value!r}; split it: tokenize(text)")
+    try:
+        array = np.asarray(value)
+    except ValueError:
+        raise DataError(f"{where}: expected a list of {expected}, got lists of different lengths") from None
+    if array.dtype == object and all(isinstance(word, str) for word in array.ravel()):
+        array = array.astype(np.str_)
+    mixed = array.dtype.kind == "U" and not isinstance(value, np.ndarray) and any(not isinstance(w, str) for w in value)
+    if mixed:
+        raise DataError(f"{where}: expected {expected}, got words and others")
+    return array
+
+
+def is_finite(array: Array) -> bool:
+    """Whether no number in it is NaN or infinite; words are none."""
+    return array.dtype.kind == "U" or bool(np.isfinite(array).all())
 
 
 def check_steps(array: Array, where: str, shape: Shape | None, dimensions: int = 1) -> None:
@@ -112,15 +137,23 @@ def as_list(values: Any, dimensions: int = 2) -> list[Any]:
 
 
 def pad(sequences: Sequence[Array]) -> tuple[Array, NDArray[np.int32]]:
-    """Sequences [time, …] as one batch [batch, longest, …], zeros on the right, and their lengths [batch]."""
+    """Sequences [time, …] as one batch [batch, longest, …], padded on the right, and their lengths [batch].
+
+    Padding is zeros; after words it is "".
+    """
     lengths = np.array([len(sequence) for sequence in sequences], np.int32)
     if (lengths == lengths[0]).all():
         return np.stack(sequences), lengths
-    batch = np.empty((len(sequences), int(lengths.max()), *sequences[0].shape[1:]), sequences[0].dtype)
-    batch[:, lengths.min() :] = 0
+    batch = np.empty((len(sequences), int(lengths.max()), *sequences[0].shape[1:]), widest(sequences))
+    batch[:, lengths.min() :] = np.zeros((), batch.dtype)
     for row, sequence in zip(batch, sequences, strict=True):
         row[: len(sequence)] = sequence
     return batch, lengths
+
+
+def widest(sequences: Sequence[Array]) -> np.dtype[Any]:
+    """Their type; of words the one that the longest word needs."""
+    return max((sequence.dtype for sequence in sequences), key=lambda dtype: dtype.itemsize)
 
 
 def by_size(order: NDArray[np.intp], sizes: NDArray[np.integer[Any]], most: int) -> list[NDArray[np.intp]]:

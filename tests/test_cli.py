@@ -221,7 +221,7 @@ def test_stream_reads_words(tmp_path):
 
 def test_every_command_has_help_and_quiet():
     out, _ = run("--help")
-    for command in ("demo", "new", "train", "export", "verify", "predict", "stream", "inspect", "bench"):
+    for command in ("demo", "new", "train", "export", "verify", "predict", "stream", "inspect", "bench", "report"):
         assert command in out
         assert "--quiet" in run(command, "--help")[0]
 

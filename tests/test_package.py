@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import importlib
 import json
+import re
 import subprocess
 import sys
+import types
 from pathlib import Path
 
 import numpy as np
@@ -124,7 +127,10 @@ def test_the_plain_onnxruntime_script_reaches_the_same_scores(tmp_path, signatur
     np.testing.assert_allclose(answer["scores"], model.predict(test.sequences[:1])[0], rtol=0, atol=1e-6)
 
 
-@pytest.mark.parametrize("page", ["README.md", "docs/data.md"])
+TUTORIALS = sorted(f"docs/tutorials/{path.name}" for path in (ROOT / "docs" / "tutorials").glob("*.md"))
+
+
+@pytest.mark.parametrize("page", ["README.md", "docs/data.md", *TUTORIALS])
 def test_the_code_of_the_pages_runs(tmp_path, monkeypatch, capsys, page):
     """Every Python block, one after another, as a reader would type it."""
     monkeypatch.chdir(tmp_path)
@@ -134,6 +140,23 @@ def test_the_code_of_the_pages_runs(tmp_path, monkeypatch, capsys, page):
     exec("\n".join(blocks), {})
     if page == "docs/data.md":  # what it prints is shown there
         assert capsys.readouterr().out in text
+
+
+def test_every_public_name_has_its_place_in_the_pages():
+    """mkdocs shows what stands at each address; here the addresses are what the package gives by name."""
+    pages = "".join(path.read_text() for path in (ROOT / "docs" / "api").glob("*.md"))
+    shown = set()
+    for address in re.findall(r"^::: (\S+)$", pages, re.MULTILINE):
+        module, _, name = address.rpartition(".")
+        value = getattr(importlib.import_module(module), name)
+        shown.add(name)
+        if name in s2o.__all__:
+            assert value is getattr(s2o, name)
+    if "errors" in shown:  # all of them
+        shown |= set(vars(errors))
+    modules = {name for name in s2o.__all__ if isinstance(getattr(s2o, name), types.ModuleType)}
+    assert set(s2o.__all__) - modules <= shown
+    assert set(s2o.plots.__all__) <= shown
 
 
 def test_a_toy_layer_is_a_new_class_and_nothing_else(tmp_path):

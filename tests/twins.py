@@ -105,7 +105,7 @@ class Twins:
             x = self.rng.integers(-1, 8, shape) if tokens else self.rng.normal(size=shape).astype("f")
             if not tokens and x.size and self.spoiling and self.rng.random() < 0.2:
                 x.reshape(-1)[self.rng.integers(x.size)] = self.rng.choice([np.nan, np.inf, -np.inf])
-            found[entry.layer] = x
+            found[entry.layer] = entry.spell(x) if entry.takes_words else x
         return found
 
     def compare(self, ids, rows, join) -> None:

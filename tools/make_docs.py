@@ -1,16 +1,23 @@
-"""Make docs/layers.md from the docstrings of the layers: python tools/make_docs.py (seq2onnx installed)."""
+"""Make docs/layers.md and docs/cli.md from the code: python tools/make_docs.py (seq2onnx installed)."""
 
 from __future__ import annotations
 
 import dataclasses
 import inspect
+import typing
+from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any, Literal
 
+import typer
+
+from seq2onnx.cli import app
 from seq2onnx.layers import KINDS, Layer
 
-PAGE = Path(__file__).resolve().parent.parent / "docs" / "layers.md"
+Command = Callable[..., Any]
+DOCS = Path(__file__).resolve().parent.parent / "docs"
 
-HEAD = """# The layers
+LAYERS = """# The layers
 
 Made from the docstrings by `tools/make_docs.py`; a test fails where this page is stale.
 
@@ -21,20 +28,36 @@ simply read the one before it. The name in YAML is the kind.
 |---|---|---|
 """
 
+COMMANDS = """# The commands
 
-def page() -> str:
-    """The whole page."""
+Made from the help of the commands by `tools/make_docs.py`; a test fails where this page is stale.
+
+Each command also takes `--help`; `seq2onnx --version` shows the version. Exit codes: 0; 1 for a check that failed; 2
+for bad input, with its message on standard error.
+
+| command | |
+|---|---|
+"""
+
+
+def pages() -> dict[Path, str]:
+    """The whole text of each page."""
+    return {DOCS / "layers.md": layers_page(), DOCS / "cli.md": commands_page()}
+
+
+def layers_page() -> str:
+    """A table of the layers, and a section for each."""
     layers = sorted((cls for cls in KINDS.values() if cls.__module__.startswith("seq2onnx.")), key=lambda c: c.__name__)
     rows = [f"| [{c.__name__}](#{c.__name__.lower()}) | `{c.kind}` | {summary(c)} |" for c in layers]
-    return HEAD + "\n".join(rows) + "\n" + "".join(section(c) for c in layers)
+    return LAYERS + "\n".join(rows) + "\n" + "".join(layer_section(c) for c in layers)
 
 
-def summary(cls: type[Layer]) -> str:
+def summary(documented: type[Layer] | Command) -> str:
     """The first sentence of the docstring."""
-    return inspect.cleandoc(cls.__doc__ or "").splitlines()[0]
+    return inspect.cleandoc(documented.__doc__ or "").splitlines()[0]
 
 
-def section(cls: type[Layer]) -> str:
+def layer_section(cls: type[Layer]) -> str:
     """Heading, signature and docstring of a layer."""
     fields = [field for field in dataclasses.fields(cls) if field.name not in ("name", "inputs")]
     shown = ", ".join(
@@ -47,6 +70,55 @@ def section(cls: type[Layer]) -> str:
     )
 
 
+def commands_page() -> str:
+    """A table of the commands, and a section for each."""
+    commands = dict(all_commands(app, "seq2onnx"))
+    rows = [f"| [{name}](#{name.replace(' ', '-')}) | {summary(command)} |" for name, command in commands.items()]
+    return COMMANDS + "\n".join(rows) + "\n" + "".join(command_section(*entry) for entry in commands.items())
+
+
+def all_commands(of: typer.Typer, name: str) -> Iterator[tuple[str, Command]]:
+    """The function of each command, with the command's full name."""
+    for info in of.registered_commands:
+        assert info.callback is not None
+        yield f"{name} {info.callback.__name__}", info.callback
+    for group in of.registered_groups:
+        assert group.typer_instance is not None
+        yield from all_commands(group.typer_instance, f"{name} {group.name}")
+
+
+def command_section(name: str, command: Command) -> str:
+    """Heading, usage, help, arguments and options of a command."""
+    usage, rows = [name], []
+    hints = typing.get_type_hints(command, include_extras=True)
+    for parameter in inspect.signature(command).parameters.values():
+        kind, info = typing.get_args(hints[parameter.name])[:2]
+        required = parameter.default is inspect.Parameter.empty
+        if isinstance(info, typer.models.ArgumentInfo):
+            shown = str(info.metavar)
+            usage.append(shown if required else f"[{shown}]")
+        else:
+            first = [info.default] if isinstance(info.default, str) else []  # typer has the first name there
+            names = [*first, *(info.param_decls or ())] or [f"--{parameter.name.replace('_', '-')}"]
+            shown = " ".join([", ".join(names), *value(kind, info.metavar)])
+        default = "" if required or parameter.default in (None, False) else f"`{parameter.default}`"
+        rows.append(f"| `{shown}` | {info.help} | {default} |")
+    table = "| argument or option | | unless given |\n|---|---|---|\n" + "\n".join(rows) + "\n"
+    return f"\n## {name}\n\n`{' '.join(usage)} [OPTIONS]`\n\n{inspect.cleandoc(command.__doc__ or '')}\n\n{table}"
+
+
+def value(kind: Any, metavar: str | None) -> list[str]:
+    """What follows the name of an option: nothing after a flag."""
+    kinds = [kind, *typing.get_args(kind)]
+    if bool in kinds:
+        return []
+    choices = [choice for one in kinds if typing.get_origin(one) is Literal for choice in typing.get_args(one)]
+    if metavar or choices:
+        return [metavar or f"{{{','.join(choices)}}}"]
+    return ["NUMBER" if int in kinds or float in kinds else "TEXT"]
+
+
 if __name__ == "__main__":
-    PAGE.write_text(page(), encoding="utf-8")
-    print(PAGE)
+    for path, text in pages().items():
+        path.write_text(text, encoding="utf-8")
+        print(path)

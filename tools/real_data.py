@@ -75,7 +75,7 @@ def co2() -> np.ndarray:
     lines = _member("statsmodels>=0.14", "statsmodels/datasets/co2/co2.csv").decode().splitlines()[1:]
     values = np.array([float(line.split(",")[1] or "nan") for line in lines])
     known = np.flatnonzero(np.isfinite(values))
-    return np.interp(np.arange(len(values)), known, values[known])
+    return np.asarray(np.interp(np.arange(len(values)), known, values[known]))
 
 
 def sunspots() -> np.ndarray:

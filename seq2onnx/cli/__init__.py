@@ -15,6 +15,7 @@ from seq2onnx.cli.export import export
 from seq2onnx.cli.inspect import inspect
 from seq2onnx.cli.new import new
 from seq2onnx.cli.predict import predict
+from seq2onnx.cli.report import report
 from seq2onnx.cli.stream import stream
 from seq2onnx.cli.train import train
 from seq2onnx.cli.verify import verify
@@ -55,7 +56,7 @@ def version(
         raise typer.Exit
 
 
-for command in (demo, new, train, export, verify, predict, stream, inspect, bench):
+for command in (demo, new, train, export, verify, predict, stream, inspect, bench, report):
     app.command()(command)
 app.add_typer(data, name="data")
 

@@ -26,6 +26,9 @@ def export(
         int | None,
         typer.Option(metavar="K", help="Answer with the K steps that follow, each made from the one before."),
     ] = None,
+    words: Annotated[
+        bool, typer.Option("--words", help="Take words as strings, looked up in the file itself.")
+    ] = False,
     quiet: Quiet = False,
 ) -> None:
     """Write the network of a run folder to one ONNX file."""
@@ -41,5 +44,6 @@ def export(
         lookahead=lookahead,
         activations=activations,
         closed_loop=closed_loop,
+        words=words,
     )
     say(f"{path}: {path.stat().st_size:,} bytes", quiet)

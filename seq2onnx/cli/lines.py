@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any, BinaryIO
 import numpy as np
 
 from seq2onnx.errors import DataError, ShapeError
+from seq2onnx.sequences import is_finite
 
 if TYPE_CHECKING:
     from seq2onnx.runtime.inputs import Input
@@ -38,17 +39,21 @@ class Line:
         try:
             values = self._parts(raw.decode().strip())
             if not self.as_json and entry.is_tokens:
-                values = int(values) if values.lstrip("-").isdigit() else values
+                number = not entry.takes_words and values.lstrip("-").isdigit()
+                values = int(values) if number else values
             elif not self.as_json:
                 values = [float(part) for part in values.split(",")]
             if not entry.is_tokens:
                 values = np.asarray(values, np.float64)
         except (ValueError, TypeError, OverflowError, RecursionError, csv.Error) as error:
-            raise DataError(f"is not a list of numbers, such as {self._example()}: {error}") from None
+            what = "a word" if entry.is_tokens else "a list of numbers"
+            raise DataError(f"is not {what}, such as {self._example(entry.is_tokens)}: {error}") from None
         step = entry.convert(np.asarray(values), "step")
         if step.shape != entry.shape:
+            if entry.is_tokens:
+                raise ShapeError(f"expected one word, got a list of {step.size}")
             raise ShapeError(f"expected {np.prod(entry.shape, dtype=int)} numbers, got {step.size}")
-        if not np.isfinite(step).all():
+        if not is_finite(step):
             raise DataError(not_finite("step"))
         self.step = step
 
@@ -65,10 +70,9 @@ class Line:
         self.id, *values = next(csv.reader([text]))
         return ",".join(values)
 
-    def _example(self) -> str:
-        if self.has_id:
-            return 'pump 7,0.1,0.2 or {"id": "pump 7", "x": [0.1, 0.2]}'
-        return "0.1,0.2 or [0.1, 0.2]"
+    def _example(self, is_word: bool) -> str:
+        row, data = ("good", '"good"') if is_word else ("0.1,0.2", "[0.1, 0.2]")
+        return f'pump 7,{row} or {{"id": "pump 7", "x": {data}}}' if self.has_id else f"{row} or {data}"
 
     def answer(self, labels: list[Any], scores: Any) -> str:
         """The line that answers it; labels: the label, or none; scores: None where nothing came out."""

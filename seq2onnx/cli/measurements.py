@@ -1,4 +1,4 @@
-"""What seq2onnx bench measures: how long runs of a model take, of one step or sequence and of many at once."""
+"""What bench and report measure: how long runs of a model take, of one step or sequence and of many at once."""
 
 from __future__ import annotations
 
@@ -79,6 +79,15 @@ def measure(model: Predictor, lowest: int, highest: int, seconds: float) -> tupl
             run, given = prepare(model, rows, count)
             found.append(_timed(of, count, run, given, seconds))
     return found, left_out
+
+
+def measure_alone(model: Predictor, steps: int, seconds: float) -> list[Measurement]:
+    """Of one sequence of so many steps: a step of a stream, where the file has states, and `predict`."""
+    from seq2onnx.parity import random_sequences
+
+    rows = random_sequences(model, np.random.default_rng(0), [steps])
+    subjects = [] if model.signature == "sequence" else [("Stream.step", _stream)]
+    return [_timed(of, 1, *prepare(model, rows, 1), seconds) for of, prepare in [*subjects, ("predict", _batches)]]
 
 
 def _stream(model: Predictor, rows: Rows, count: int) -> Subject:

@@ -205,7 +205,7 @@ class SequenceDataset:
         return self if names == self.classes else self._with(targets=renumbered(self, names), classes=names)
 
     def with_vocabulary(self, words: Sequence[str], name: str = "") -> Self:
-        """The same data with the words of an input as their numbers: 1 … V as in `words`, V + 1 for any other."""
+        """The same data with the words of an input as their numbers: as `Vocabulary` has them."""
         numbers = {word: number for number, word in enumerate(words, 1)}
         encoded = Mapped(self.parts[name], functools.partial(as_tokens, where=name or "sequences", numbers=numbers))
         return self._with(parts=self.parts | {name: encoded})

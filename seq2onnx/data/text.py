@@ -22,7 +22,7 @@ PADDING, UNKNOWN = "<padding>", "<unknown>"
 @final
 @dataclasses.dataclass(frozen=True)
 class Vocabulary:
-    """The words that are known, and their numbers: 1 … V in order, V + 1 for any other, 0 for padding.
+    """The words that are known, and their numbers: 1 … V in order, V + 1 for any other, 0 for padding, "".
 
     It goes with `WordEmbedding(dimension, vocabulary.words)`, which numbers words in the same way, so that the exported
     file takes words too: `model.predict([tokenize(text)])`.
@@ -62,7 +62,7 @@ class Vocabulary:
             raise DataError("texts: expected a list of texts, got one text; put it into a list: [text]")
         counts: Counter[str] = Counter()
         for index, text in enumerate(texts):
-            counts.update(_words(text, f"text {index}"))
+            counts.update(filter(None, _words(text, f"text {index}")))  # "" is padding, and no word
         words = sorted((word for word, count in counts.items() if count >= min_count), key=lambda w: (-counts[w], w))
         if not words:
             most = (
@@ -83,7 +83,9 @@ class Vocabulary:
         return {word: number for number, word in enumerate(self.words, 1)}
 
     def encode(self, text: Text) -> NDArray[np.int64]:
-        """The numbers of the words of a text, or of a list of words as they are: [time] int64, V + 1 where not known.
+        """The numbers of the words of a text, or of a list of words as they are: [time] int64.
+
+        V + 1 where a word is not known, 0 for "", which is padding.
 
         Raises: DataError where there is no word: a sequence has at least one step
         """
@@ -97,7 +99,8 @@ class Vocabulary:
         words = _words(text, where)
         if not words:
             raise DataError(f"{where}: has no words, got {text!r}; a sequence needs one at least: leave it out")
-        return np.array([self._numbers.get(word, len(self) + 1) for word in words], np.int64)
+        unknown = len(self) + 1
+        return np.array([self._numbers.get(word, unknown if word else 0) for word in words], np.int64)
 
     def decode(self, numbers: Any) -> list[str]:
         """The words of numbers [time]; <padding> for 0, <unknown> for all that are not numbers of words."""

@@ -17,6 +17,7 @@ from seq2onnx.errors import DataError, NotStreamable, SpecError
 from seq2onnx.exporting.closed_loop import check_closed_loop, emit_closed_loop
 from seq2onnx.exporting.emission import Weights, emit_layers
 from seq2onnx.exporting.graph import GraphBuilder
+from seq2onnx.exporting.words import emit_look_up, vocabularies, words_to_look_up
 from seq2onnx.files import write_atomically
 from seq2onnx.layers import Signal
 from seq2onnx.network import Network, NetworkState
@@ -39,6 +40,7 @@ def export(
     *,
     activations: Sequence[str] | bool = (),
     closed_loop: int | None = None,
+    words: bool = False,
 ) -> None:
     """Write a trained module to one ONNX file that holds all that running it needs.
 
@@ -55,6 +57,8 @@ def export(
         activations: names of layers whose results are outputs too, or True for all
         closed_loop: K: y is [batch, K, features], the K steps that follow x, each made from the one before; for
             networks of one input and one output of its size, that answer each step
+        words: x is strings [batch, time], which the file itself looks up in the vocabulary of its WordEmbedding; ""
+            is padding. For networks of one input, SequenceInput("tokens")
     Raises: SpecError, NotStreamable (a signature with states, or a closed loop, of a network that cannot stream)
     Example: >>> export(result.module, "vowels.onnx", classes=data.classes)
     """
@@ -79,6 +83,7 @@ def export(
         lookahead=lookahead,
         activations=activations,
         closed_loop=closed_loop,
+        words=words,
         policy=module.policy,
     )
     write_atomically(path, model.SerializeToString())
@@ -94,6 +99,7 @@ def build_model(
     *,
     activations: Sequence[str] | bool = (),
     closed_loop: int | None = None,
+    words: bool = False,
     policy: PaddingPolicy = MASKED,
 ) -> onnx.ModelProto:
     """The ONNX model of `network` with `weights` [layer][weight]; numpy arrays, so torch is not needed.
@@ -105,9 +111,20 @@ def build_model(
         raise SpecError(f"opset: must be from {OLDEST_OPSET} to {newest}, got {opset}")
     if closed_loop is not None:
         check_closed_loop(network, closed_loop, lookahead, bool(activations))
+    if not isinstance(words, bool):
+        raise SpecError(f"words: must be True or False, got {words!r:.60}; which words, the WordEmbedding says")
     signature, states = choose_signature(network, signature, lookahead)
     classes = check_classes(network, classes)
-    graph = build_graph(network, weights, signature, lookahead, _activations(network, activations), opset, closed_loop)
+    graph = build_graph(
+        network,
+        weights,
+        signature,
+        lookahead,
+        _activations(network, activations),
+        opset,
+        closed_loop,
+        words_to_look_up(network) if words else None,
+    )
     about = {
         "format_version": metadata.FORMAT_VERSION,
         "network": network.to_dict(every_field=True),
@@ -181,21 +198,6 @@ def _activations(network: Network, activations: Sequence[str] | bool) -> list[st
     return [network[name].label for name in dict.fromkeys(activations)]
 
 
-def vocabularies(network: Network) -> dict[str, list[str]] | None:
-    """The words of each token input whose WordEmbedding has a vocabulary."""
-    found: dict[str, list[str]] = {}
-    for layer in network.layers:
-        words = getattr(layer, "vocabulary", None)
-        if words is not None and not isinstance(words, int):
-            source = network.reads[layer.label][0]
-            if found.setdefault(source, list(words)) != list(words):
-                raise SpecError(
-                    f"{layer.label}: numbers the words of {source} otherwise than another WordEmbedding does; "
-                    "give both the same vocabulary"
-                )
-    return found or None
-
-
 def input_names(network: Network) -> dict[str, str]:
     """The name in the ONNX file of each input layer's data: x, or with several inputs x_{layer}."""
     names = [layer.label for layer in network.inputs]
@@ -215,13 +217,17 @@ def build_graph(
     activations: Sequence[str] = (),
     opset: int = 17,
     closed_loop: int | None = None,
+    words: Sequence[str] | None = None,
 ) -> GraphBuilder:
-    """A graph with all nodes, inputs and outputs of the network."""
+    """A graph with all nodes, inputs and outputs of the network; words: x is strings, looked up in them."""
     graph, signals = GraphBuilder(opset), network.infer(lookahead)
     _, states = choose_signature(network, signature, lookahead)
     entering = {}
     for label, name in input_names(network).items():
-        entering[label] = graph.input(name, signals[label].dtype, _shape(label, signals[label]))
+        dtype = signals[label].dtype if words is None else "string"
+        entering[label] = graph.input(name, dtype, _shape(label, signals[label]))
+        if words is not None:
+            entering[label] = emit_look_up(graph, label, entering[label], words)
     start = None if signature == "stream" else graph.input("lengths", "int32", ["batch"])
     if lookahead:
         graph.end = graph.input("end", "int32", ["batch"])

@@ -15,6 +15,7 @@ from onnx import TensorProto, helper, numpy_helper
 from seq2onnx.layers import Signal
 
 Dimension = int | str
+ML_DOMAIN, ML_OPSET = "ai.onnx.ml", 2  # the first whose LabelEncoder gives int64 for strings with any default
 
 
 @dataclasses.dataclass(frozen=True)
@@ -38,6 +39,7 @@ class GraphBuilder:
         "int64": TensorProto.INT64,
         "int32": TensorProto.INT32,
         "bool": TensorProto.BOOL,
+        "string": TensorProto.STRING,
     }
 
     def __init__(self, opset: int = 17) -> None:
@@ -246,6 +248,8 @@ class GraphBuilder:
         tensors = [numpy_helper.from_array(array, key) for key, array in self.initializers.items()]
         graph = helper.make_graph(self._nodes, name, self._inputs, list(self._outputs.values()), tensors)
         opsets = [helper.make_opsetid("", self.opset)]
+        if any(node.domain == ML_DOMAIN for node in self._nodes):
+            opsets.append(helper.make_opsetid(ML_DOMAIN, ML_OPSET))
         model = helper.make_model(graph, opset_imports=opsets, producer_name=writer[0], producer_version=writer[1])
         model.ir_version = helper.find_min_ir_version_for(opsets)
         helper.set_model_props(model, metadata)

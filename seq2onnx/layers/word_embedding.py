@@ -33,14 +33,14 @@ Vectors = Annotated[Any, BeforeValidator(_array)]
 class WordEmbedding(Layer):
     """A learned vector for each word; row 0 is padding, the last row is for words that are not known.
 
-        y = E_i     i the number of the word: 1 … V as in the vocabulary, V + 1 for any other
+        y = E_i     i the number of the word: 1 … V as in the vocabulary, V + 1 for any other, 0 for ""
 
     Shapes (B batch, T time, D dimension): x [B, T] int64 -> y [B, T, D]
     State:   none
     Weights: vectors [V + 2, D]
     Args:    dimension: D, > 0
-             vocabulary: a list of words, which the exported file holds, so that `predict` takes words;
-             or how many there are, V
+             vocabulary: a list of words, which the exported file holds, so that `predict` takes words, and with
+             `export(words=True)` any host; or how many there are, V
              frozen: vectors are not trained
              vectors: pretrained, [V, D] in the order of the vocabulary, or [V + 2, D] with the first and
              last rows; where training starts, and no part of the specification

@@ -7,20 +7,30 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from seq2onnx.errors import ShapeError
+
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
 STYLES = ("-", "--", "-.", ":")
+BAND = (-0.15, -0.05)  # where the true labels stand, below the lines
+GREYS = ("0.95", "0.8", "0.88", "0.7")
 
 
-def scores_over_time(scores: Any, classes: Sequence[str | int] | None = None, ax: Axes | None = None) -> Axes:
+def scores_over_time(
+    scores: Any, classes: Sequence[str | int] | None = None, ax: Axes | None = None, *, truth: Any = None
+) -> Axes:
     """The score of each class after each step: the leading classes in colour, the others in grey.
 
     Args:
         scores: [time, k]
         classes: the k labels; without them classes are numbered from 0
         ax: drawn into; without one into a new figure
+        truth: [time], the true label of each step, or None where there is none: a band below the lines, in which each
+            stretch of equal labels has its name where there is room for it
+    Raises: ShapeError (as many labels as steps)
     Example: >>> scores_over_time(np.stack([stream.step(x) for x in sequence]), model.classes)
+             >>> scores_over_time(model.predict(test)[0], model.classes, truth=test.labels[0])
     """
     from matplotlib import pyplot as plt
 
@@ -37,5 +47,39 @@ def scores_over_time(scores: Any, classes: Sequence[str | int] | None = None, ax
         ax.plot(steps, scores[:, index], style, linewidth=2, label=f"{names[index]}")
     ax.set(xlabel="step", ylabel="score", ylim=(-0.02, 1.02), xlim=(1, max(len(scores), 2)))
     ax.grid(alpha=0.3)
-    ax.legend(title="class", loc="center right")
+    if truth is None:
+        ax.legend(title="class", loc="center right")
+    else:
+        _band(ax, _stretches(truth, len(scores)), len(scores))
+        # Below: the scores of steps rise and fall anywhere.
+        ax.legend(title="class", loc="upper center", bbox_to_anchor=(0.5, -0.14), ncols=len(STYLES))
     return ax
+
+
+def _stretches(truth: Any, steps: int) -> list[tuple[int, int, Any]]:
+    """(begin, end, label) of each stretch of equal labels, those without one left out."""
+    labels = list(truth)
+    if len(labels) != steps:
+        raise ShapeError(f"truth: expected {steps} labels, one a step as the scores have them, got {len(labels)}")
+    ends = [i for i in range(1, steps) if labels[i] != labels[i - 1]]
+    bounds = zip([0, *ends], [*ends, steps], strict=True)
+    return [(begin, end, labels[begin]) for begin, end in bounds if end > begin and labels[begin] is not None]
+
+
+def _band(ax: Axes, stretches: list[tuple[int, int, Any]], steps: int) -> None:
+    """The stretches with their names, below 0; a label has the same grey throughout."""
+    ax.set(xlim=(0.5, steps + 0.5), ylim=(BAND[0] - 0.03, 1.02), yticks=np.linspace(0, 1, 6))
+    greys = {label: GREYS[number % len(GREYS)] for number, label in enumerate(dict.fromkeys(s[2] for s in stretches))}
+    pixels = ax.get_window_extent().width / steps
+    for begin, end, label in stretches:
+        ax.broken_barh(
+            [(begin + 0.5, end - begin)],
+            (BAND[0], BAND[1] - BAND[0]),
+            facecolor=greys[label],
+            edgecolor="black",
+            linewidth=0.6,
+        )
+        name = ax.text((begin + end + 1) / 2, sum(BAND) / 2, str(label), ha="center", va="center", fontsize=8)
+        if name.get_window_extent().width > 0.95 * pixels * (end - begin):
+            name.remove()
+    ax.text(0, sum(BAND) / 2, "true ", transform=ax.get_yaxis_transform(), ha="right", va="center")

@@ -19,6 +19,7 @@ def training_curve(history: Sequence[dict[str, float]], ax: Axes | None = None) 
     Example: >>> training_curve(result.history).figure.savefig("curve.png")
     """
     from matplotlib import pyplot as plt
+    from matplotlib.ticker import MaxNLocator
 
     if ax is None:
         ax = plt.subplots(figsize=(7, 4), layout="constrained")[1]
@@ -29,6 +30,7 @@ def training_curve(history: Sequence[dict[str, float]], ax: Axes | None = None) 
             label = f"{prefix.replace('_', ' ')}loss"
             lines += ax.plot(epochs, [row[f"{prefix}loss"] for row in history], f"C0{style}", label=label)
     ax.set(xlabel="epoch", ylabel="loss", yscale="log", xlim=(epochs[0], max(epochs[-1], epochs[0] + 1)))
+    ax.xaxis.set_major_locator(MaxNLocator(integer=True))
     ax.grid(alpha=0.3)
     if "accuracy" in history[0]:
         right = ax.twinx()

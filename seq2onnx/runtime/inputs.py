@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import dataclasses
+import itertools
 from collections.abc import Mapping, Sequence
+from functools import cached_property
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from seq2onnx.errors import DataError, ShapeError
-from seq2onnx.sequences import Array, as_floats, as_list, as_tokens, check_steps
+from seq2onnx.sequences import Array, as_floats, as_list, as_strings, as_tokens, check_steps, tokenize
 
 Rows = dict[str, list[Array]]
 
@@ -19,7 +22,8 @@ class Input:
     """One data input of the file.
 
     tensor: its name there; layer: the input layer; shape: of a step, or of the one vector of a sequence
-    where it has no time; words: the number of each word, for token inputs whose vocabulary the file holds
+    where it has no time; is_tokens: of words, or their numbers; words: the number of each word, for token inputs whose
+    vocabulary the file holds; takes_words: the file looks them up itself, and takes strings alone
     """
 
     tensor: str
@@ -28,15 +32,20 @@ class Input:
     has_time: bool
     is_tokens: bool
     words: dict[str, int] | None = None
+    takes_words: bool = False
 
     @property
-    def dtype(self) -> type[np.generic]:
-        return np.int64 if self.is_tokens else np.float32
+    def dtype(self) -> np.dtype[Any]:
+        """Of words it is that of the shortest: numpy's strings are as wide as the longest."""
+        if self.takes_words:
+            return np.dtype("U1")
+        return np.dtype(np.int64 if self.is_tokens else np.float32)
 
     def is_ready(self, value: Any, least: int) -> bool:
         """Whether `value` has so many steps, just as the file takes them: a quick look, for the usual case."""
         return (
             self.has_time
+            and not self.takes_words
             and type(value) is np.ndarray
             and value.dtype == self.dtype
             and value.shape[1:] == self.shape
@@ -46,7 +55,26 @@ class Input:
 
     def convert(self, value: Any, where: str) -> Array:
         """`value` in the type of the input."""
-        return as_tokens(value, where, self.words) if self.is_tokens else as_floats(value, where)
+        if not self.takes_words:
+            return as_tokens(value, where, self.words) if self.is_tokens else as_floats(value, where)
+        words, known = as_strings(value, where), self.words or {}
+        # All that are not known go in as one of them: a long one would make all of its batch as wide, and onnxruntime
+        # cuts a string of numpy at a NUL, and refuses half of a surrogate pair.
+        sent = [word if word in known or not word else self._spelling[-1] for word in words.ravel().tolist()]
+        return np.array(sent, np.str_).reshape(words.shape)
+
+    @cached_property
+    def _spelling(self) -> list[str]:
+        """The word of each number, from 0, padding, to V + 1, one that is not known."""
+        known = self.words or {}
+        unknown = next(word for word in map("?".__mul__, itertools.count(1)) if word not in known)
+        return ["", *known, unknown]
+
+    def spell(self, numbers: Any) -> NDArray[np.str_]:
+        """Words that have these numbers, of an input that takes words."""
+        array, last = np.asarray(numbers), len(self._spelling) - 1
+        words = [self._spelling[number if 0 <= number < last else last] for number in array.ravel().tolist()]
+        return np.array(words, np.str_).reshape(array.shape)
 
 
 def read_inputs(entries: list[Any], about: Mapping[str, Any]) -> tuple[Input, ...]:
@@ -62,7 +90,9 @@ def read_inputs(entries: list[Any], about: Mapping[str, Any]) -> tuple[Input, ..
         has_time = len(entry.shape) > 1 and isinstance(entry.shape[1], str)
         words = {word: number for number, word in enumerate(vocabulary[layer], 1)} if layer in vocabulary else None
         shape = tuple(entry.shape[1 + has_time :])
-        found.append(Input(entry.name, layer, shape, has_time, "int64" in entry.type, words))
+        takes_words = entry.type == "tensor(string)"
+        is_tokens = takes_words or entry.type == "tensor(int64)"
+        found.append(Input(entry.name, layer, shape, has_time, is_tokens, words, takes_words))
     return tuple(found)
 
 
@@ -95,6 +125,8 @@ def read_rows(values: Any, inputs: tuple[Input, ...], least: int, places: Sequen
                 continue
             index = row if places is None else places[row]
             where = f"sequence {index} of {entry.layer}" if several else f"sequence {index}"
+            if entry.takes_words and isinstance(value, str):
+                value = tokenize(value)
             array = entry.convert(value, where)
             if entry.has_time:
                 check_steps(array, where, entry.shape)

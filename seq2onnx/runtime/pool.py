@@ -106,7 +106,8 @@ class StreamPool:
         Args:
             ids: [n], as `open` gave them, in any order, each once; an array is quickest, and so is x of float32
             x: [n, features], one step of each; [n, time, features], a chunk of each; or a list of n steps or n
-                chunks of any lengths; likewise images and tokens; with several inputs a dict by input layer
+                chunks of any lengths; likewise images and tokens, of which words are a list of n words or of n lists
+                of them; with several inputs a dict by input layer
         Returns: for each stream what `Stream.step` gives, as one array: [n, k] for one step; for chunks [n, time, k]
             where the network answers per step, else [n, k]. Answers of several lengths are a list of n arrays: those
             per step to a list of chunks, and with strides or lookahead all. With several outputs a dict.

@@ -68,7 +68,6 @@ class Predictor:
     def __init__(self, path: str | Path, settings: SessionSettings, threads: int) -> None:
         self.path, self.threads = Path(path), threads
         self.device = settings.device
-        self.keeps_states_on_device = self.device != "cpu"
         self.session = settings.open(self.path)
         self.metadata = read_metadata(self.session, path)
         self.signature: str = self.metadata["signature"]
@@ -77,6 +76,8 @@ class Predictor:
         self.states = read_states(self.metadata)
         self.policy = PaddingPolicy(**self.metadata.get("data_policy", {}))
         self.inputs = read_inputs(self.session.get_inputs(), self.metadata)
+        # Strings go in without a binding: onnxruntime binds numbers alone.
+        self.keeps_states_on_device = self.device != "cpu" and not any(entry.takes_words for entry in self.inputs)
         names = {entry.name for entry in self.session.get_inputs()}
         self.takes_lengths, self.lookahead = "lengths" in names, "end" in names
         self.shapes: dict[str, list[int | str]] = {e.name: e.shape for e in self.session.get_outputs()}
@@ -112,9 +113,10 @@ class Predictor:
 
         Args:
             sequences: a list of [time, features] arrays of any lengths; [time, channels, height, width] for
-                images; words or their numbers [time] for tokens; with several inputs a dict by input layer, where a
-                FeatureInput has one [size] for each sequence; a SequenceDataset; or a generator of sequences. Of the
-                last, and of data in files, never more than two parts are in memory, and what has been answered.
+                images; words or their numbers [time] for tokens, of a file exported with words=True words, or a text
+                that `tokenize` splits; with several inputs a dict by input layer, where a FeatureInput has one [size]
+                for each sequence; a SequenceDataset; or a generator of sequences. Of the last, and of data in files,
+                never more than two parts are in memory, and what has been answered.
             outputs: names of layers, from an export with activations; the answer is then a dict by name
             batch_size: sequences in one run; those of like length run together. None: as many as run fastest, so
                 many steps; where padding is data or sequences are cut to the shortest, 32

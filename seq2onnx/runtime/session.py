@@ -67,6 +67,10 @@ def read_metadata(session: onnxruntime.InferenceSession, path: str | Path) -> di
     names = {i.name for i in session.get_inputs()} | {o.name for o in session.get_outputs()}
     if not names.issuperset(state[way] for state in found["states"] for way in ("in", "out")):
         raise ModelFileError(f"{path}: its metadata names states that the graph does not have")
+    if not found.get("vocabulary") and any(entry.type == "tensor(string)" for entry in session.get_inputs()):
+        raise ModelFileError(
+            f"{path}: takes words, and its metadata does not have them; take the file that was exported"
+        )
     return found
 
 

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from seq2onnx.errors import DataError, ShapeError
 from seq2onnx.runtime.inputs import Input, by_layer
-from seq2onnx.sequences import Array, check_steps, pad
+from seq2onnx.sequences import Array, check_steps, is_finite, pad
 
 
 @dataclasses.dataclass
@@ -43,7 +43,7 @@ def read_step(x: Any, inputs: tuple[Input, ...], where: str) -> tuple[dict[str, 
                 raise ShapeError(f"{place}: expected {list(entry.shape)}, got {list(array.shape)}")
         else:
             _check_chunk(entry, array, place)
-        if not np.isfinite(array).all():
+        if not is_finite(array):
             raise DataError(not_finite(where))
     lengths = {entry.layer: len(arrays[entry.layer]) for entry in inputs if entry.has_time and not single}
     if len(set(lengths.values())) > 1:
@@ -75,7 +75,7 @@ def read_steps(x: Any, inputs: tuple[Input, ...], ids: NDArray[np.int64]) -> Ste
             array, lengths, single = _from_list(entry, value, ids, where)
         if entry.has_time:
             clocks[entry.layer] = (single, lengths)
-        if not np.isfinite(array).all():
+        if not is_finite(array):
             good &= np.isfinite(array.reshape(count, -1)).all(1)
         arrays[entry.layer] = array
     single, lengths = next(iter(clocks.values()), (False, np.zeros(count, np.int32)))

@@ -55,8 +55,8 @@ class Stream:
         """The answer after one more step, or chunk.
 
         Args:
-            x: [features], one step; or [time, features], a chunk of any length; likewise images and tokens;
-                with several inputs a dict by input layer
+            x: [features], one step; or [time, features], a chunk of any length; likewise images and tokens, a word
+                or a list of them; with several inputs a dict by input layer
             copy: False gives the buffer of the answer itself for one step, which the next step overwrites
         Returns: [k] for one step; for a chunk [time, k] where the network answers per step, else [k]. With
             strides or lookahead always what came out, [n, k], and n may be 0. From a file with a closed loop the K

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from seq2onnx.errors import NotStreamable, SpecError
 from seq2onnx.padding import PaddingPolicy
 from seq2onnx.runtime.inputs import Rows
-from seq2onnx.sequences import Array
+from seq2onnx.sequences import Array, is_finite
 
 if TYPE_CHECKING:
     from seq2onnx.runtime.predictor import Predictor
@@ -57,10 +57,11 @@ def feeds_of(model: Predictor, rows: Rows, policy: PaddingPolicy) -> tuple[dict[
     steps: Counts = np.zeros(len(finite), np.int32)
     for entry in model.inputs:
         if entry.has_time:
-            batch, steps = policy.pad(rows[entry.layer])
+            word = entry.spell(int(policy.padding_value)).item() if entry.takes_words else None
+            batch, steps = policy.pad(rows[entry.layer], word=word)
         else:
             batch = np.stack(rows[entry.layer])
-        if not np.isfinite(batch).all():
+        if not is_finite(batch):
             finite &= np.isfinite(batch.reshape(len(batch), -1)).all(1)
         feeds[entry.tensor] = batch
     if not finite.all():

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import csv
 import dataclasses
+import functools
 import io
 import json
 import math
 import time
 import warnings
 import zlib
-from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -30,8 +30,6 @@ from seq2onnx.training.optimization import History
 from seq2onnx.training.options import TrainingOptions
 
 if TYPE_CHECKING:
-    from matplotlib.axes import Axes
-
     from seq2onnx.training.learner import Learner
 
 Judged = tuple[list[int], list[int]]
@@ -56,16 +54,17 @@ def save_run(
     write_atomically(folder / "metrics.json", (json.dumps(kept, indent=2) + "\n").encode())
     save_history(folder, history)
     if judged and module.classes:
-        from seq2onnx.plots import confusion_chart
+        from seq2onnx.plots import as_png, confusion_chart
 
         classes, size = module.classes, max(4.0, 1.5 + 0.45 * len(module.classes))
         truth, predicted = ([classes[number] for number in numbers] for numbers in judged)
-        _draw(folder / "confusion.png", (size, size), lambda ax: confusion_chart(truth, predicted, classes, ax))
+        picture = as_png(functools.partial(confusion_chart, truth, predicted, classes), (size, size))
+        write_atomically(folder / "confusion.png", picture)
 
 
 def save_history(folder: Path, history: History) -> None:
     """Write history.csv and its picture, curve.png."""
-    from seq2onnx.plots import training_curve
+    from seq2onnx.plots import as_png, training_curve
 
     table = io.StringIO(newline="")
     columns = list(dict.fromkeys(name for row in history for name in row))
@@ -73,16 +72,7 @@ def save_history(folder: Path, history: History) -> None:
     writer.writeheader()
     writer.writerows(history)
     write_atomically(folder / "history.csv", table.getvalue().encode())
-    _draw(folder / "curve.png", (7, 4), lambda ax: training_curve(history, ax))
-
-
-def _draw(path: Path, size: tuple[float, float], draw: Callable[[Axes], object]) -> None:
-    from matplotlib.figure import Figure
-
-    figure, picture = Figure(figsize=size, layout="constrained"), io.BytesIO()
-    draw(figure.add_subplot())
-    figure.savefig(picture, dpi=120, format="png")
-    write_atomically(path, picture.getvalue())
+    write_atomically(folder / "curve.png", as_png(functools.partial(training_curve, history)))
 
 
 def load_run(folder: str | Path) -> SequenceModule:

@@ -1,0 +1,66 @@
+"""A forecast beside what came."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from seq2onnx.plots.arrays import as_series
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+
+# Told apart by line and marker where there is no colour; more forecasts than these begin again.
+LINES = (("--", "o", "C0"), ("-.", "s", "C1"), (":", "^", "C2"), ((0, (5, 1, 1, 1, 1, 1)), "D", "C4"))
+MARKERS = 12
+
+
+def forecast_chart(
+    history: Any, truth: Any, forecasts: Mapping[str, Any], ax: Axes | None = None, unit: str = "", start: int = 0
+) -> Axes:
+    """What was known, what followed, and what was forecast; a vertical line is where the forecast begins.
+
+    Args:
+        history: [n], the values before
+        truth: [m], the values that followed
+        forecasts: by name the m values in the place of those, such as {"closed loop": …, "seasonal naive": …}
+        ax: drawn into; without one into a new figure
+        unit: of the values, on the y axis
+        start: the number of the first step of history
+    Raises: ShapeError, naming the series
+    Example: >>> forecast_chart(x[:200, 0], x[200:, 0], {"closed loop": model.forecast(x[:200], 50)})
+    """
+    from matplotlib import pyplot as plt
+
+    history, truth = as_series(history, "history"), as_series(truth, "truth")
+    named = {name: as_series(values, f"forecast {name!r}", len(truth)) for name, values in forecasts.items()}
+    if ax is None:
+        ax = plt.subplots(figsize=(7, 4), layout="constrained")[1]
+    begin = start + len(history)
+    ahead = np.arange(begin, begin + len(truth))
+    ax.plot(np.arange(start, begin), history, "-", color="0.5", linewidth=1.5, label="before")
+    ax.plot(ahead, truth, "-", color="black", linewidth=2, label="true")
+    every = -(-len(truth) // MARKERS)
+    for number, (name, values) in enumerate(named.items()):
+        line, marker, colour = LINES[number % len(LINES)]
+        # The markers of one line stand beside those of another.
+        place = number * every // max(len(named), 1)
+        ax.plot(
+            ahead,
+            values,
+            linestyle=line,
+            marker=marker,
+            color=colour,
+            markersize=5,
+            markevery=(place, every),
+            linewidth=1.8,
+            label=name,
+        )
+    ax.axvline(begin - 0.5, color="black", linewidth=1)
+    ax.set(xlabel="step", ylabel=unit)
+    ax.margins(x=0.01)
+    ax.grid(alpha=0.3)
+    ax.legend(loc="upper center", bbox_to_anchor=(0.5, -0.14), ncols=min(len(named) + 2, 4))
+    return ax

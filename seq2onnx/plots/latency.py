@@ -1,0 +1,108 @@
+"""What accuracy costs."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from seq2onnx.errors import DataError
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.transforms import BboxBase
+
+# Where a label may stand, from its point: (right, up), times so many typographic points. The nearest are tried first.
+DISTANCES = (8, 22, 38, 56, 76, 98)
+SIDES = ((1, 0), (-1, 0), (0, 1), (0, -1), (0.8, 0.8), (-0.8, 0.8), (0.8, -0.8), (-0.8, -0.8))
+FONT = 9
+LEADER = {"arrowstyle": "-", "linewidth": 0.6, "color": "0.4", "shrinkA": 1, "shrinkB": 0}
+POINT = 5  # half of what a marker takes, in typographic points
+
+
+def accuracy_against_latency(rows: Sequence[Mapping[str, Any]], ax: Axes | None = None) -> Axes:
+    """A labelled point for each network: what it reaches, and how long a step takes. The best are at the top left.
+
+    Labels are placed for the size that the figure has now: resize it before, not after.
+    Args:
+        rows: a dict each of name, accuracy (0 to 1), latency (µs a step) and size (MB of the file)
+        ax: drawn into; without one into a new figure
+    Raises: DataError (no rows, or a latency that a logarithmic axis has no place for)
+    Example: >>> accuracy_against_latency([{"name": "LSTM 100", "accuracy": 0.98, "latency": 10.2, "size": 0.19}])
+    """
+    from matplotlib import pyplot as plt
+    from matplotlib.ticker import FuncFormatter, LogLocator, NullLocator
+
+    if not rows:
+        raise DataError("rows: expected a network at least, got none")
+    for row in rows:
+        if not 0 < row["latency"] < math.inf:
+            raise DataError(f"{row['name']}: latency must be above 0 and finite, got {row['latency']}")
+    if ax is None:
+        ax = plt.subplots(figsize=(7, 4.5), layout="constrained")[1]
+    latencies, accuracies = ([float(row[key]) for row in rows] for key in ("latency", "accuracy"))
+    ax.plot(latencies, accuracies, "o", color="C0", markersize=7, markeredgecolor="black")
+    room = 0.18 * (max(accuracies) - min(accuracies)) or 0.02
+    ax.set(
+        xlabel="latency of a step, µs",
+        ylabel="accuracy",
+        xscale="log",
+        xlim=(_round(0.8 * min(latencies), math.floor), _round(1.25 * max(latencies), math.ceil)),
+        ylim=(min(accuracies) - room, max(accuracies) + room),
+    )
+    ax.xaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
+    ax.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
+    ax.xaxis.set_minor_locator(NullLocator())
+    ax.set_yticks([tick for tick in ax.get_yticks() if ax.get_ylim()[0] <= tick <= min(1, ax.get_ylim()[1])])
+    ax.grid(alpha=0.3)
+    texts = [f"{row['name']}, {row['size']:.3g} MB" for row in rows]
+    _label(ax, list(zip(latencies, accuracies, strict=True)), texts)
+    return ax
+
+
+def _round(value: float, towards: Any) -> float:
+    """The next of 1, 2, 5, 10, 20 … in a direction, so that an axis begins and ends at a number."""
+    decade = 10.0 ** math.floor(math.log10(value))
+    steps = [decade, 2 * decade, 5 * decade, 10 * decade]
+    return max(s for s in steps if s <= value) if towards is math.floor else min(s for s in steps if s >= value)
+
+
+def _label(ax: Axes, points: Sequence[tuple[float, float]], texts: Sequence[str]) -> None:
+    """Write each text near its point: over no other text, no marker and not beyond the axes, where there is room."""
+    from matplotlib.transforms import Bbox
+
+    ax.figure.figure.draw_without_rendering()  # the layout decides where the points are
+    scale, frame = ax.figure.dpi / 72, ax.get_window_extent()
+    places = [ax.transData.transform(point) for point in points]
+    taken = [Bbox([place - POINT * scale, place + POINT * scale]) for place in places]
+    for point, place, text in zip(points, places, texts, strict=True):
+        probe = ax.text(0, 0, text, fontsize=FONT)
+        size = np.array(probe.get_window_extent().size)
+        probe.remove()
+        found = []
+        for distance in DISTANCES:
+            for side in SIDES:
+                # The edge or corner of the text that is nearest to the point lies so far from it.
+                begin = place + distance * scale * np.array(side) + size * (np.sign(side) - 1) / 2
+                box = Bbox([begin, begin + size])
+                covered = sum(_area(Bbox.intersection(box, other)) for other in taken)
+                beyond = _area(box) - _area(Bbox.intersection(box, frame))
+                found.append((covered + beyond, box))
+        _, box = min(found, key=lambda entry: entry[0])  # of equals the first, which is the nearest
+        note = ax.annotate(
+            text,
+            point,
+            (box.p0 - place) / scale,
+            textcoords="offset points",
+            va="bottom",
+            fontsize=FONT,
+            arrowprops=LEADER,
+        )
+        note.set_in_layout(False)
+        taken.append(box)
+
+
+def _area(box: BboxBase | None) -> float:
+    return 0.0 if box is None else float(box.width * box.height)

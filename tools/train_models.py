@@ -1,0 +1,61 @@
+"""Train the networks of models/: python tools/train_models.py [NAME ...] [--seed 0] [--out models] [--jobs 2]
+
+Without --seed each is trained with all its seeds, and its folder in models/ is written anew: network, options, exported
+file, card, figures, pictures, a part of the test data. With --seed each is trained once, nothing is written, and the
+exit code is 1 where a figure lies outside the range that its card states. Data is fetched by pip or simulated.
+Needs seq2onnx[cpu,train,data] installed.
+"""
+
+from __future__ import annotations
+
+import argparse
+import concurrent.futures
+import multiprocessing
+import sys
+from pathlib import Path
+
+from zoo import RECIPES
+from zoo.card import write_card, write_index
+from zoo.making import again, latency, make, read_figures, write_figures
+
+ROOT = Path(__file__).resolve().parents[1]
+LONGEST_FIRST = ("video", "films", "spotting", "digits_lstm", "turbofan")
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("names", nargs="*", metavar="NAME", help=f"of {', '.join(RECIPES)}; default: all")
+    parser.add_argument("--seed", type=int, help="train once with this seed, and compare with the card")
+    parser.add_argument("--out", type=Path, default=ROOT / "models", help="where the folders are (%(default)s)")
+    parser.add_argument("--jobs", type=int, default=2, help="how many to train at a time, on a core each (%(default)s)")
+    arguments = parser.parse_args()
+    if unknown := [name for name in arguments.names if name not in RECIPES]:
+        parser.error(f"there is no {', '.join(unknown)}; there are {', '.join(RECIPES)}")
+    names = sorted(arguments.names or RECIPES, key=lambda name: name not in LONGEST_FIRST)
+    # Spawned: a fork of a process in which torch runs threads may hang.
+    context = multiprocessing.get_context("spawn")
+    with concurrent.futures.ProcessPoolExecutor(arguments.jobs, context) as pool:
+        done = list(pool.map(_work, names, [arguments.seed] * len(names), [arguments.out] * len(names)))
+    if arguments.seed is not None:
+        return 0 if all(done) else 1
+    # One after another, when nothing else runs.
+    for name in names:
+        folder = arguments.out / name
+        write_figures(folder, read_figures(folder) | {"latency": latency(folder)})
+        write_card(RECIPES[name], folder)
+    if all((arguments.out / name / "card.md").exists() for name in RECIPES):
+        write_index(list(RECIPES.values()), arguments.out)
+    return 0
+
+
+def _work(name: str, seed: int | None, out: Path) -> bool:
+    """In a process of its own."""
+    recipe = RECIPES[name]
+    if seed is not None:
+        return again(recipe, seed, out / name)
+    make(recipe, out)
+    return True
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,142 @@
+"""From a recipe to a folder of models/: trained, exported, verified, measured; and its figure once more."""
+
+from __future__ import annotations
+
+import json
+import shutil
+import statistics
+import tempfile
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import onnx
+import torch
+
+import seq2onnx as s2o
+from seq2onnx.cli.measurements import surroundings
+from seq2onnx.files import write_atomically
+from seq2onnx.runtime import Predictor
+from zoo.recipe import Data, Figures, Recipe
+
+LEAST_SPREAD = 0.01  # of the range in which the first figure should be found again
+STEPS = 1000  # that a latency is the median of
+
+
+def train_once(recipe: Recipe, data: Data, seed: int, folder: Path) -> tuple[Any, Figures, float]:
+    """Train with a seed on one thread, and export into a folder: (module, figures of the test, seconds of training)."""
+    training, test = data
+    options = s2o.TrainingOptions(**recipe.options, seed=seed, threads=1, device="cpu", progress=False)
+    began = time.monotonic()
+    result = s2o.train(
+        recipe.network, training, normalize_targets=training.classes is None, options=options, run_dir=folder
+    )
+    seconds = time.monotonic() - began
+    s2o.export(result.module, folder / "model.onnx", **recipe.export)
+    return result.module, recipe.figures(s2o.load(folder / "model.onnx"), test), seconds
+
+
+def again(recipe: Recipe, seed: int, folder: Path) -> bool:
+    """Train with a seed and say whether the first figure lies within the range that the card states."""
+    known = read_figures(folder)
+    with tempfile.TemporaryDirectory() as made:
+        _, found, seconds = train_once(recipe, recipe.data(), seed, Path(made))
+    name, value = next(iter(found.items()))
+    low, high = known["range"]
+    verdict = "within" if low <= value <= high else "NOT within"
+    print(
+        f"{recipe.name}, seed {seed}: {name} {value:.4f}, {verdict} the card's {low:.4f} to {high:.4f}; "
+        f"trained in {seconds:.0f} s",
+        flush=True,
+    )
+    return bool(low <= value <= high)
+
+
+def make(recipe: Recipe, out: Path) -> None:
+    """Train with all seeds, and write out/NAME, but for its card; a folder that is there is replaced at the end."""
+    began = time.monotonic()
+    data = recipe.data()
+    out.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(dir=out, prefix=f".{recipe.name}.") as name:
+        run, folder = Path(name, "run"), Path(name, "made")
+        folder.mkdir()
+        module, first, seconds = train_once(recipe, data, 0, run)
+        for file in ("network.yaml", "options.yaml", "model.onnx", "curve.png"):
+            shutil.copy(run / file, folder)
+        seeds = {0: first}
+        for seed in range(1, recipe.seeds):
+            seeds[seed] = train_once(recipe, data, seed, run)[1]
+        model, shipped = s2o.load(folder / "model.onnx"), recipe.slice_of(data[1])
+        file = "test_slice.parquet" if shipped.parts[""].is_words else "test_slice.npz"
+        shipped.save(folder / file)
+        peers = [recipe.peer(*data, seed) for seed in range(recipe.seeds)] if recipe.peer else []
+        values = [next(iter(found.values())) for found in seeds.values()]
+        mean, deviation = statistics.mean(values), statistics.stdev(values)
+        spread = max(3 * deviation, LEAST_SPREAD)
+        report = s2o.verify(folder / "model.onnx", module, shipped)
+        figures = {
+            "figure": next(iter(first)),
+            "seeds": seeds,
+            "mean": mean,
+            "deviation": deviation,
+            "range": [mean - spread, mean + spread],
+            "peer": peers,
+            "baselines": recipe.baselines(*data),
+            "slice": {"file": file, "sequences": len(shipped), "figures": recipe.figures(model, shipped)},
+            "sequences": [len(part) for part in data],
+            "training_seconds": seconds,
+            "parity": [{"check": r.check, "tensor": r.tensor, "max_abs": r.max_abs, "ok": r.ok} for r in report.rows],
+            "parameters": sum(p.numel() for p in module.parameters()),
+            "bytes": (folder / "model.onnx").stat().st_size,
+            "pictures": recipe.pictures(model, data[1], folder) | {"curve.png": "Training."},
+            "made_with": surroundings() | {"torch": torch.__version__, "onnx": onnx.__version__},
+        }
+        write_figures(folder, figures)
+        shutil.rmtree(out / recipe.name, ignore_errors=True)
+        folder.rename(out / recipe.name)
+    print(
+        f"{recipe.name}: {figures['figure']} {mean:.4f} ± {deviation:.4f} of {len(seeds)} seeds, "
+        f"trained in {seconds:.0f} s, all in {time.monotonic() - began:.0f} s",
+        flush=True,
+    )
+
+
+def read_figures(folder: Path) -> dict[str, Any]:
+    """What `make` has measured."""
+    found: dict[str, Any] = json.loads((folder / "figures.json").read_text(encoding="utf-8"))
+    return found
+
+
+def write_figures(folder: Path, figures: dict[str, Any]) -> None:
+    """Write figures.json."""
+    content = json.dumps(figures, indent=2, ensure_ascii=False, default=float)
+    write_atomically(folder / "figures.json", f"{content}\n".encode())
+
+
+def latency(folder: Path) -> dict[str, Any]:
+    """Median microseconds on one thread, of a step of a stream; or, of a network that cannot stream, of a sequence."""
+    model = s2o.load(folder / "model.onnx")
+    data = s2o.SequenceDataset.load(folder / read_figures(folder)["slice"]["file"])
+    sequences = list(data.sequences)
+    if model.signature == "sequence":
+        rows = [[x] for x in sequences][:STEPS]
+        return {"of": "a sequence", "steps": float(np.median(data.lengths)), "us": _median(model.predict, rows)}
+    return {"of": "a step", "steps": 1.0, "us": _median(_stepper(model), np.concatenate(sequences)[:STEPS])}
+
+
+def _stepper(model: Predictor) -> Callable[[Any], Any]:
+    return model.stream().step
+
+
+def _median(run: Callable[[Any], Any], given: Any) -> float:
+    """Of a run, after a round to warm up."""
+    times: list[float] = []
+    for _ in range(2):
+        times = []
+        for x in given:
+            began = time.perf_counter()
+            run(x)
+            times.append(time.perf_counter() - began)
+    return 1e6 * statistics.median(times)

