@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import os
+import shutil
 import tempfile
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -38,6 +40,31 @@ def written_beside(path: str | Path) -> Iterator[Path]:
         beside.unlink(missing_ok=True)
         if isinstance(error, OSError) and error.errno and not error.filename:
             error.filename = str(path)  # an error on an open file, such as a full disk, does not say which
+        raise
+
+
+@contextmanager
+def folder_beside(path: str | Path) -> Iterator[Path]:
+    """A folder beside `path` to fill, which becomes `path` once all went well, and else is gone.
+
+    Raises: FileExistsError where something is there already, FileNotFoundError where its own folder is not
+    """
+    path = Path(path).absolute()
+    if not path.parent.is_dir():
+        raise FileNotFoundError(f"{path}: its folder {path.parent} does not exist")
+    if os.path.lexists(path):
+        raise FileExistsError(f"{path}: is there already, and is not overwritten; remove it, or name another")
+    beside = Path(tempfile.mkdtemp(prefix=f".{path.name}.", dir=path.parent))
+    try:
+        beside.chmod(0o777 & ~_umask())
+        yield beside
+        beside.rename(path)
+    except BaseException:
+        for _ in range(20):  # another process may be about to write there
+            shutil.rmtree(beside, ignore_errors=True)
+            if not beside.exists():
+                break
+            time.sleep(0.1)
         raise
 
 

@@ -277,6 +277,24 @@ def test_parquet_goes_in_and_out(folder, tmp_path):
     assert found["label"] == s2o.scores_to_labels(scores, model.classes).tolist()
 
 
+def test_ray_that_is_not_installed_is_named(folder, tmp_path, monkeypatch):
+    monkeypatch.setitem(sys.modules, "ray", None)
+    run("data", "convert", folder / "data.npz", tmp_path / "data.parquet")
+    arguments = [folder / "run/model.onnx", tmp_path / "data.parquet", "--ray", "--out", tmp_path / "scores.parquet"]
+    _, err = run("predict", *arguments, code=2)
+    assert err == "seq2onnx: ray is not installed; it comes with the extra 'ray': pip install \"seq2onnx[ray]\"\n"
+    assert [file.name for file in tmp_path.iterdir()] == ["data.parquet"]
+
+
+def test_parquet_labels_have_their_type_where_none_is_known(folder, tmp_path):
+    import pyarrow.parquet as pq
+
+    s2o.SequenceDataset([np.full((3, 4), np.nan)]).save(tmp_path / "data.npz")
+    run("predict", folder / "run/model.onnx", tmp_path / "data.npz", "--out", tmp_path / "scores.parquet", "--quiet")
+    found = pq.read_table(tmp_path / "scores.parquet")
+    assert (str(found.schema.field("label").type), found["label"].to_pylist()) == ("string", [None])
+
+
 def test_stream_answers_many_streams_by_their_id(folder):
     model = s2o.load(folder / "run/model.onnx")
     x = np.random.default_rng(0).normal(size=(40, 4)).astype("f")

@@ -130,7 +130,7 @@ def test_the_plain_onnxruntime_script_reaches_the_same_scores(tmp_path, signatur
 TUTORIALS = sorted(f"docs/tutorials/{path.name}" for path in (ROOT / "docs" / "tutorials").glob("*.md"))
 
 
-@pytest.mark.parametrize("page", ["README.md", "docs/data.md", *TUTORIALS])
+@pytest.mark.parametrize("page", ["README.md", "docs/data.md", "docs/serving.md", *TUTORIALS])
 def test_the_code_of_the_pages_runs(tmp_path, monkeypatch, capsys, page):
     """Every Python block, one after another, as a reader would type it."""
     monkeypatch.chdir(tmp_path)

@@ -43,7 +43,7 @@ def read_parquet(
 
     from seq2onnx.data.dataset import SequenceDataset
 
-    schema, count = _look(path)
+    schema, groups = look(path)
     about = json.loads((schema.metadata or {}).get(KEY, b"{}"))
     saved = {part["column"]: part["step"] for part in about.get("parts", {}).values()}
     if not {*saved, about.get("lengths") or "length"} <= set(schema.names):
@@ -85,19 +85,23 @@ def read_parquet(
         row = next(i for i, value in enumerate(column) if not value.is_valid)
         raise DataError(f"{path}: row {row}: {chosen} is null; leave the row out, or name what stands for no target")
     if pa.types.is_fixed_size_list(kind):
-        return SequenceDataset(parts, numbers(column.flatten(), Path(path), chosen).reshape(count, -1), **options)
+        return SequenceDataset(parts, numbers(column.flatten(), Path(path), chosen).reshape(sum(groups), -1), **options)
     single = column.to_numpy() if pa.types.is_floating(kind) else np.array(column.to_pylist())
     return SequenceDataset(parts, single, **options)
 
 
-def _look(path: str | Path) -> tuple[Any, int]:
-    """(schema, rows) of a file."""
+def look(path: str | Path) -> tuple[Any, list[int]]:
+    """(schema, rows of each row group) of a file.
+
+    Raises: DataError
+    """
     import pyarrow as pa
     import pyarrow.parquet as pq
 
     try:
         with pq.ParquetFile(path) as file:
-            return file.schema_arrow, file.metadata.num_rows
+            about = file.metadata
+            return file.schema_arrow, [about.row_group(group).num_rows for group in range(about.num_row_groups)]
     except pa.ArrowInvalid as error:
         raise DataError(f"{path}: is not a parquet file, or not all of one: {error}") from None
 

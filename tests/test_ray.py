@@ -1,0 +1,315 @@
+"""predict --ray on a cluster of two workers: the answers of a single process, whatever dies in between."""
+
+from __future__ import annotations
+
+import os
+import secrets
+import signal
+import subprocess
+import sys
+import time
+from contextlib import contextmanager
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+
+import seq2onnx as s2o
+from seq2onnx.cli.ray_worker import ATTEMPTS, _begin
+from seq2onnx.data import parquet
+from seq2onnx.files import folder_beside
+from tests.conftest import CLASSES, built, random_data, small_network
+from tests.test_cli import run
+
+pytest.importorskip("ray")
+
+ROOT = Path(__file__).parent.parent
+# In a process of its own: Ray has warnings, which are errors here, and changes how the process takes signals.
+CLUSTER = """
+import sys, ray
+ray.init("local", num_cpus=2, include_dashboard=False, log_to_driver=False)
+print(ray.get_runtime_context().gcs_address, flush=True)
+sys.stdin.read()
+ray.shutdown()
+"""
+# Ctrl-C raises KeyboardInterrupt also where the tests were started in the background, which would ignore it.
+COMMAND = "import signal; signal.signal(2, signal.default_int_handler); from seq2onnx.cli import main; main()"
+
+
+# A token of the tests' own: of itself Ray writes one in the home folder.
+SETTINGS = {"RAY_USAGE_STATS_ENABLED": "0", "RAY_AUTH_MODE": "token", "RAY_AUTH_TOKEN": secrets.token_hex(32)}
+
+
+@pytest.fixture(scope="module")
+def cluster():
+    """The address of a cluster with two CPUs."""
+    command = [sys.executable, "-c", CLUSTER]
+    pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "stderr": subprocess.DEVNULL}
+    with subprocess.Popen(command, **pipes, env=os.environ | SETTINGS, cwd=ROOT) as process:
+        yield process.stdout.readline().decode().strip()
+
+
+@contextmanager
+def started(address, *arguments):
+    """The command in a process, and in a group, of its own."""
+    with subprocess.Popen(
+        [sys.executable, "-c", COMMAND, "predict", *map(str, arguments), "--ray"],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        env=os.environ | SETTINGS | {"RAY_ADDRESS": address},
+        cwd=ROOT,
+        start_new_session=True,
+    ) as process:
+        try:
+            yield process
+        finally:
+            process.kill()
+
+
+def on_ray(address, *arguments, code=0):
+    """(standard output, standard error) of the command, which must end with `code`."""
+    with started(address, *arguments) as process:
+        out, err = process.communicate(timeout=120)
+    assert process.returncode == code, err
+    return out, err
+
+
+@pytest.fixture
+def small_groups(monkeypatch):
+    """Row groups of a few sequences each."""
+    monkeypatch.setattr(parquet, "ROW_GROUP_BYTES", 700)
+
+
+def save(data, folder, *ends):
+    """A data set whole, and in a folder in files that end at the given sequences; both by their paths."""
+    whole, parts = folder / "whole.parquet", folder / "parts"
+    parts.mkdir()
+    data.save(whole)
+    for number, (first, end) in enumerate(zip((0, *ends), (*ends, len(data)), strict=True)):
+        data.subset(slice(first, end)).save(parts / f"{number}.parquet")
+    return whole, parts
+
+
+def assert_same(folder, file):
+    """Tables of the same rows in the same order; scores differ by what other batches change."""
+    found, expected = pq.read_table(folder), pq.read_table(file)
+    assert found.schema == expected.schema
+    for name in found.column_names:
+        column, other = found[name], expected[name]
+        if pa.types.is_floating(column.type):
+            np.testing.assert_allclose(column.to_numpy(), other.to_numpy(), rtol=0, atol=1e-6)
+        else:
+            assert column.equals(other)
+
+
+def kind(name, folder):
+    """(model, data) where the network answers so."""
+    model = folder / "model.onnx"
+    data = random_data(60)
+    data.sequences[7][1, 2] = np.nan
+    if name == "label":
+        for x in data.sequences[20:40]:  # a row group and more without a label
+            x[0, 0] = np.nan
+        s2o.export(built(small_network(), random_data()), model, classes=CLASSES)
+    elif name == "label a step":
+        s2o.export(built(small_network("sequence"), random_data(per_step=True)), model, classes=CLASSES)
+    elif name == "numbers":
+        network = s2o.Network([s2o.SequenceInput(4), s2o.GRU(5, "last"), s2o.FullyConnected(2)])
+        s2o.export(built(network, random_data()), model)
+    else:
+        network = s2o.Network([s2o.SequenceInput(4), s2o.LSTM(5), s2o.FullyConnected(4)])
+        s2o.export(built(network, random_data()), model, closed_loop=3)
+    return model, data
+
+
+@pytest.mark.slow
+@pytest.mark.usefixtures("small_groups")
+@pytest.mark.parametrize("name", ["label", "label a step", "numbers", "closed loop"])
+def test_the_cluster_answers_what_one_process_does(cluster, tmp_path, name):
+    model, data = kind(name, tmp_path)
+    whole, parts = save(data, tmp_path, 31, 32)
+    pq.write_table(pq.read_table(whole).slice(0, 0), parts / "2a.parquet")  # as others leave them
+    (parts / "_temporary").mkdir()
+    (parts / "_temporary" / "3.parquet").write_text("no data")
+    groups = sum(pq.ParquetFile(file).num_row_groups for file in parts.glob("[012].parquet"))
+    assert groups > 10
+    run("predict", model, whole, "--out", tmp_path / "one.parquet", "--quiet")
+    out, err = on_ray(cluster, model, parts, "--out", tmp_path / "many.parquet", "--workers", 2)
+    assert out == f"{tmp_path}/many.parquet: 60 sequences in {groups} files\n"
+    assert err.startswith(f"predict: connecting to the Ray cluster at {cluster}\npredict: ")
+    assert err.splitlines()[-1].startswith("predict: 60 of 60 sequences, ")
+    assert len(err.splitlines()) <= 5  # nothing of Ray's
+    assert_same(tmp_path / "many.parquet", tmp_path / "one.parquet")
+    names = sorted(file.name for file in (tmp_path / "many.parquet").iterdir())
+    assert names == [f"part-{part:05}.parquet" for part in range(groups)]
+
+
+@pytest.mark.slow
+@pytest.mark.usefixtures("small_groups")
+def test_without_a_cluster_one_is_started_here(tmp_path):
+    model, data = kind("label", tmp_path)
+    whole, _ = save(data, tmp_path)
+    run("predict", model, whole, "--out", tmp_path / "one.parquet", "--quiet")
+    assert on_ray("local", model, whole, "--out", tmp_path / "many.parquet", "--quiet") == ("", "")
+    assert_same(tmp_path / "many.parquet", tmp_path / "one.parquet")
+
+
+def slow_job(folder):
+    """(model, data, its data whole) that takes seconds, in row groups that take some tenths of one each."""
+    model = folder / "model.onnx"
+    s2o.export(built(small_network(), random_data()), model, classes=CLASSES)
+    rng = np.random.default_rng(0)
+    data = s2o.SequenceDataset([rng.normal(size=(n, 4)) for n in rng.integers(5000, 20000, 160)])
+    return model, *save(data, folder, 60)
+
+
+def begun(folder):
+    """{number of the row group: process} of those that are in work, or were, by the notes beside the answers."""
+    notes = [file for beside in folder.glob(".many.parquet.*") for file in beside.glob(".part-*.parquet.[0-9]")]
+    return {note.name: int(text) for note in notes if (text := note.read_text())}
+
+
+def wait_for(condition, seconds=60):
+    """What the condition gives once that is true."""
+    end = time.monotonic() + seconds
+    while not (found := condition()):
+        assert time.monotonic() < end
+        time.sleep(0.005)
+    return found
+
+
+def is_alive(process):
+    """Whether a process runs; one that has ended, and that nobody has asked for, does not."""
+    try:
+        return Path(f"/proc/{process}/stat").read_text().rsplit(")", 1)[1].split()[0] != "Z"
+    except OSError:
+        return False
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(not Path("/proc/self/stat").exists(), reason="looks at processes in /proc")
+def test_nothing_is_lost_with_a_worker_that_is_killed(cluster, tmp_path, monkeypatch):
+    monkeypatch.setattr(parquet, "ROW_GROUP_BYTES", 2**20)
+    model, whole, parts = slow_job(tmp_path)
+    run("predict", model, whole, "--out", tmp_path / "one.parquet", "--quiet")
+
+    def stopped():
+        """(note, process) of a row group that will not be answered: its process is stopped in the middle."""
+        for note, worker in begun(tmp_path).items():
+            (beside,) = tmp_path.glob(".many.parquet.*")
+            answer = beside / note[1:-2]
+            if list(beside.glob("part-*.parquet")) and not answer.exists() and is_alive(worker):
+                os.kill(worker, signal.SIGSTOP)
+                if not answer.exists():
+                    return note, worker
+                os.kill(worker, signal.SIGCONT)
+        return None
+
+    with started(cluster, model, parts, "--out", tmp_path / "many.parquet", "--workers", 2) as process:
+        note, worker = wait_for(stopped)
+        assert process.poll() is None
+        os.kill(worker, signal.SIGKILL)
+        wait_for(lambda: not is_alive(worker))
+        again = wait_for(lambda: begun(tmp_path).get(f"{note[:-1]}1"))
+        assert again != worker
+        out, err = process.communicate(timeout=120)
+    assert process.returncode == 0, err
+    assert "160 sequences in " in out
+    assert_same(tmp_path / "many.parquet", tmp_path / "one.parquet")
+    assert not [file for file in (tmp_path / "many.parquet").iterdir() if file.name.startswith(".")]
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("sent", [signal.SIGINT, signal.SIGTERM])
+def test_a_signal_to_stop_leaves_nothing(cluster, tmp_path, monkeypatch, sent):
+    monkeypatch.setattr(parquet, "ROW_GROUP_BYTES", 2**20)
+    model, _, parts = slow_job(tmp_path)
+    before = sorted(tmp_path.iterdir())
+    with started(cluster, model, parts, "--out", tmp_path / "many.parquet") as process:
+        wait_for(lambda: begun(tmp_path))
+        os.killpg(process.pid, sent)
+        process.communicate(timeout=60)
+    assert process.returncode == 128 + sent
+    time.sleep(1)  # for what a worker might still write
+    assert sorted(tmp_path.iterdir()) == before
+
+
+@pytest.mark.slow
+def test_bad_data_ends_with_2_and_leaves_nothing(cluster, tmp_path):
+    model, data = kind("numbers", tmp_path)
+    _, parts = save(data, tmp_path, 50)
+    before = sorted(tmp_path.iterdir())
+    for write, message in (
+        (lambda path: path.write_text("no data"), "is not a parquet file, or not all of one"),
+        (s2o.SequenceDataset([np.ones((3, 3))]).save, "sequence 0: expected [time, 4], got [3, 3]"),
+    ):
+        write(parts / "9.parquet")
+        _, err = on_ray(cluster, model, parts, "--out", tmp_path / "many.parquet", "-q", code=2)
+        assert err.startswith(f"seq2onnx: {parts}/9.parquet: ")
+        assert message in err
+        assert len(err.splitlines()) == 1
+        assert sorted(tmp_path.iterdir()) == before
+
+
+def test_what_ray_cannot_do_is_said_before_a_cluster_is_asked_for(tmp_path):
+    model, data = kind("numbers", tmp_path)
+    _, parts = save(data, tmp_path)
+    data.save(tmp_path / "data.npz")
+    (tmp_path / "empty").mkdir()
+    (tmp_path / "old.parquet").mkdir()
+    out = tmp_path / "out.parquet"
+    for arguments, message in (
+        ([parts], "writes a folder of parquet files; name it with --out NAME.parquet, got None"),
+        ([parts, "--out", tmp_path / "out.csv"], "name it with --out NAME.parquet, got"),
+        ([tmp_path / "data.npz", "--out", out], "reads a .parquet file or a folder of them"),
+        ([tmp_path / "empty", "--out", out], "holds no .parquet files"),
+        ([tmp_path / "nowhere.parquet", "--out", out], "there is no such file"),
+        ([parts, "--out", tmp_path / "old.parquet"], "is there already, and is not overwritten"),
+        ([parts, "--out", tmp_path / "nowhere" / "out.parquet"], "does not exist"),
+        ([parts, "--out", parts / "out.parquet"], "would be taken for data the next time"),
+        ([parts, "--out", out, "--workers", "0"], "--workers"),
+    ):
+        assert message in " ".join(run("predict", model, *arguments, "--ray", code=2)[1].split())
+    assert "give --ray too" in run("predict", model, parts, "--workers", "2", code=2)[1]
+    assert not out.exists()
+
+
+@pytest.mark.parametrize("options", [{"sequence_length": "shortest"}, {"mask_padding": False}])
+def test_answers_that_depend_on_others_are_refused(tmp_path, options):
+    data = random_data()
+    options = s2o.TrainingOptions(epochs=1, progress=False, **options)
+    result = s2o.train(small_network(), data, options=options)
+    s2o.export(result.module, tmp_path / "model.onnx")
+    _, parts = save(data, tmp_path)
+    _, err = run("predict", tmp_path / "model.onnx", parts, "--out", tmp_path / "out.parquet", "--ray", code=2)
+    assert "an answer depends on those it is computed with" in err
+
+
+def test_a_row_group_that_ends_its_process_each_time_is_given_up(tmp_path):
+    path = tmp_path / "part-00003.parquet"
+    for _ in range(ATTEMPTS):
+        _begin(path, "data.parquet: rows 8 to 15")
+    with pytest.raises(s2o.DataError, match="data.parquet: rows 8 to 15: 5 processes ended while they answered these"):
+        _begin(path, "data.parquet: rows 8 to 15")
+    _begin(tmp_path / "part-00004.parquet", "another")
+
+
+def test_a_folder_appears_whole_or_not_at_all(tmp_path):
+    with folder_beside(tmp_path / "new") as folder:
+        (folder / "a").write_text("x")
+        assert not (tmp_path / "new").exists()
+    assert [file.name for file in (tmp_path / "new").iterdir()] == ["a"]
+
+
+def test_a_folder_that_is_not_finished_is_gone(tmp_path):
+    def fill(path):
+        with folder_beside(path) as folder:
+            (folder / "a").write_text("x")
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        fill(tmp_path / "new")
+    assert not list(tmp_path.iterdir())
