@@ -34,6 +34,20 @@ print(ray.get_runtime_context().gcs_address, flush=True)
 sys.stdin.read()
 ray.shutdown()
 """
+# Two machines with a CPU each, as far as Ray can tell; one of them dies when told to.
+MACHINES = """
+import sys
+from ray.cluster_utils import Cluster
+cluster = Cluster(initialize_head=True, head_node_args={"num_cpus": 1, "include_dashboard": False})
+other = cluster.add_node(num_cpus=1)
+cluster.wait_for_nodes()
+print(cluster.address, flush=True)
+sys.stdin.readline()
+cluster.remove_node(other, allow_graceful=False)
+print("dead", flush=True)
+sys.stdin.read()
+cluster.shutdown()
+"""
 # Ctrl-C raises KeyboardInterrupt also where the tests were started in the background, which would ignore it.
 COMMAND = "import signal; signal.signal(2, signal.default_int_handler); from seq2onnx.cli import main; main()"
 
@@ -42,13 +56,17 @@ COMMAND = "import signal; signal.signal(2, signal.default_int_handler); from seq
 SETTINGS = {"RAY_USAGE_STATS_ENABLED": "0", "RAY_AUTH_MODE": "token", "RAY_AUTH_TOKEN": secrets.token_hex(32)}
 
 
+def hold(script):
+    """A process that holds a cluster until its standard input ends, and writes the address first."""
+    pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "stderr": subprocess.DEVNULL, "text": True}
+    return subprocess.Popen([sys.executable, "-c", script], **pipes, env=os.environ | SETTINGS, cwd=ROOT)
+
+
 @pytest.fixture(scope="module")
 def cluster():
     """The address of a cluster with two CPUs."""
-    command = [sys.executable, "-c", CLUSTER]
-    pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "stderr": subprocess.DEVNULL}
-    with subprocess.Popen(command, **pipes, env=os.environ | SETTINGS, cwd=ROOT) as process:
-        yield process.stdout.readline().decode().strip()
+    with hold(CLUSTER) as process:
+        yield process.stdout.readline().strip()
 
 
 @contextmanager
@@ -220,6 +238,24 @@ def test_nothing_is_lost_with_a_worker_that_is_killed(cluster, tmp_path, monkeyp
     assert "160 sequences in " in out
     assert_same(tmp_path / "many.parquet", tmp_path / "one.parquet")
     assert not [file for file in (tmp_path / "many.parquet").iterdir() if file.name.startswith(".")]
+
+
+@pytest.mark.slow
+def test_nothing_is_lost_with_a_machine_that_dies(tmp_path, monkeypatch):
+    monkeypatch.setattr(parquet, "ROW_GROUP_BYTES", 2**20)
+    model, whole, parts = slow_job(tmp_path)
+    run("predict", model, whole, "--out", tmp_path / "one.parquet", "--quiet")
+    with hold(MACHINES) as machines:
+        address = machines.stdout.readline().strip()
+        with started(address, model, parts, "--out", tmp_path / "many.parquet", "--workers", 2) as process:
+            wait_for(lambda: len(set(begun(tmp_path).values())) == 2)  # both are at work
+            machines.stdin.write("\n")
+            machines.stdin.flush()
+            assert machines.stdout.readline() == "dead\n"
+            assert process.poll() is None
+            _, err = process.communicate(timeout=120)
+    assert process.returncode == 0, err
+    assert_same(tmp_path / "many.parquet", tmp_path / "one.parquet")
 
 
 @pytest.mark.slow
