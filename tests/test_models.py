@@ -45,7 +45,7 @@ def test_shipped_model(name: str, tmp_path: Path):
         assert {"whole = steps", "whole = chunks"} <= {row.check.split(",")[0] for row in report.rows}
     found = RECIPES[name].figures(model, data)
     assert found == pytest.approx(known["slice"]["figures"], rel=1e-4)
-    assert s2o.Network.load(folder / "network.yaml").to_dict()["layers"] == model.metadata["network"]["layers"]
+    assert s2o.Network.load(folder / "network.yaml") == s2o.Network.from_dict(model.metadata["network"])
 
 
 @pytest.mark.parametrize("name", RECIPES)
@@ -55,6 +55,9 @@ def test_card(name: str, tmp_path: Path):
     assert known["mean"] == pytest.approx(np.mean(values))
     low, high = known["range"]
     assert low <= min(values) <= max(values) <= high
+    if known["peer"]:  # not below it: by no more than two standard errors of the difference
+        error = np.hypot(known["deviation"], np.std(known["peer"], ddof=1)) / np.sqrt(len(values))
+        assert known["mean"] >= np.mean(known["peer"]) - 2 * error
     assert max(known["baselines"].values()) < known["mean"]
     assert all(row["ok"] for row in known["parity"])
     # The card says what figures.json does: nobody has changed one of them alone.

@@ -28,7 +28,7 @@ def write_card(recipe: Recipe, folder: Path) -> None:
         "training": f"[options.yaml](options.yaml), {found['training_seconds']:.0f} s on one core of two of an "
         f"{made['processor']}; torch {made['torch']}, Python {made['python']}",
         "latency": f"{latency['us']:.0f} µs {latency['of']}"
-        + ("" if streams else f" (of {latency['steps']:.0f} steps, the median)")
+        + ("" if streams else f" of {latency['steps']:.0f} steps")
         + f", the median; one thread of the same machine, onnxruntime {made['onnxruntime']}",
         "limits": recipe.limits,
     }
@@ -55,7 +55,7 @@ def write_card(recipe: Recipe, folder: Path) -> None:
         lines.append(f"| the same network in plain torch, the same seeds: {each} | {sum(peers) / len(peers):.4f} |")
     lines += [f"| {baseline} | {value:.4f} |" for baseline, value in found["baselines"].items()]
     lines += ["", "## Pictures", ""]
-    for file, caption in found["pictures"].items():
+    for file, caption in (found["pictures"] | {"curve.png": "The loss of the training data, epoch by epoch."}).items():
         lines += [f"![{caption}]({file})", "", caption, ""]
     lines += ["## Parity", "", "| check | tensor | largest difference |", "|---|---|---|"]
     lines += [f"| {row['check']} | {row['tensor']} | {row['max_abs']:.1e} |" for row in found["parity"]]

@@ -57,7 +57,7 @@ def _recipe(name: str, title: str, layers: list[Any], peer: Any, options: dict[s
         limits=f"Six speakers and one digit at a time; how well it does for other voices was not measured. {limits}",
         data=_data,
         network=s2o.Network(
-            [s2o.SequenceInput(13, "zscore", min_length=4), *layers, s2o.FullyConnected(10), s2o.Softmax()], name=name
+            [s2o.SequenceInput(13, "zscore"), *layers, s2o.FullyConnected(10), s2o.Softmax()], name=name
         ),
         options=options,
         figures=accuracy,
@@ -92,16 +92,16 @@ CONVOLUTIONAL = _recipe(
     [
         s2o.Conv1d(64, 5, padding="causal"),
         s2o.ReLU(),
-        s2o.MaxPool1d(2, 2),
+        s2o.MaxPool1d(2, 2, "causal"),
         s2o.Conv1d(96, 5, padding="causal"),
         s2o.ReLU(),
-        s2o.MaxPool1d(2, 2),
+        s2o.MaxPool1d(2, 2, "causal"),
         s2o.GlobalAvgPool1d(),
         s2o.Dropout(0.3),
     ],
     lambda: Convolutional(13, [64, 96], 10, 0.3),
     {"epochs": 30},
-    "Pooling makes one step of four, so a stream has news at each fourth step; sequences need four.",
+    "Pooling makes one step of four, so a stream has news at each fourth step.",
 )
 
 TCN = _recipe(

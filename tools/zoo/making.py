@@ -90,7 +90,7 @@ def make(recipe: Recipe, out: Path) -> None:
             "parity": [{"check": r.check, "tensor": r.tensor, "max_abs": r.max_abs, "ok": r.ok} for r in report.rows],
             "parameters": sum(p.numel() for p in module.parameters()),
             "bytes": (folder / "model.onnx").stat().st_size,
-            "pictures": recipe.pictures(model, data[1], folder) | {"curve.png": "Training."},
+            "pictures": recipe.pictures(model, data[1], folder),
             "made_with": surroundings() | {"torch": torch.__version__, "onnx": onnx.__version__},
         }
         write_figures(folder, figures)

@@ -59,8 +59,9 @@ class Convolutional(nn.Module):
     def forward(self, x: Tensor, lengths: Tensor) -> Any:
         x = x.transpose(1, 2)
         for layer in self.layers:
-            x = nn.functional.max_pool1d(layer(nn.functional.pad(x, (4, 0))).relu(), 2, 2)
-            lengths = lengths // 2
+            x = layer(nn.functional.pad(x, (4, 0))).relu()
+            x = nn.functional.max_pool1d(nn.functional.pad(x, (1, 0)), 2, 2)  # of ReLU's results 0 is the least
+            lengths = (lengths + 1) // 2
         return self.linear(self.dropout(_masked(x, lengths).sum(2) / lengths[:, None]))
 
 
