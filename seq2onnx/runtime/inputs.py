@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import itertools
+import operator
 from collections.abc import Mapping, Sequence
 from functools import cached_property
 from typing import Any
@@ -15,6 +16,9 @@ from seq2onnx.errors import DataError, ShapeError
 from seq2onnx.sequences import Array, as_floats, as_list, as_strings, as_tokens, check_steps, tokenize
 
 Rows = dict[str, list[Array]]
+
+_dtype, _ndim, _shape = map(operator.attrgetter, ("dtype", "ndim", "shape"))
+_step = operator.itemgetter(slice(1, None))
 
 
 @dataclasses.dataclass(frozen=True)
@@ -41,16 +45,16 @@ class Input:
             return np.dtype("U1")
         return np.dtype(np.int64 if self.is_tokens else np.float32)
 
-    def is_ready(self, value: Any, least: int) -> bool:
-        """Whether `value` has so many steps, just as the file takes them: a quick look, for the usual case."""
+    def are_ready(self, values: list[Any], least: int) -> bool:
+        """Whether each has so many steps, just as the file takes them: a quick look at all, for the usual case."""
         return (
             self.has_time
             and not self.takes_words
-            and type(value) is np.ndarray
-            and value.dtype == self.dtype
-            and value.shape[1:] == self.shape
-            and value.ndim > 0
-            and len(value) >= max(least, 1)
+            and set(map(type, values)) == {np.ndarray}
+            and set(map(_dtype, values)) == {self.dtype}
+            and set(map(_ndim, values)) == {1 + len(self.shape)}
+            and set(map(_step, map(_shape, values))) == {self.shape}
+            and min(map(len, values)) >= max(least, 1)
         )
 
     def convert(self, value: Any, where: str) -> Array:
@@ -118,11 +122,12 @@ def read_rows(values: Any, inputs: tuple[Input, ...], least: int, places: Sequen
     several = len(inputs) > 1
     rows: Rows = {}
     for entry in inputs:
+        values = as_list(given[entry.layer], len(entry.shape) + entry.has_time)
+        if entry.are_ready(values, least):
+            rows[entry.layer] = values
+            continue
         rows[entry.layer] = []
-        for row, value in enumerate(as_list(given[entry.layer], len(entry.shape) + entry.has_time)):
-            if entry.is_ready(value, least):
-                rows[entry.layer].append(value)
-                continue
+        for row, value in enumerate(values):
             index = row if places is None else places[row]
             where = f"sequence {index} of {entry.layer}" if several else f"sequence {index}"
             if entry.takes_words and isinstance(value, str):

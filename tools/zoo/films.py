@@ -56,7 +56,7 @@ def _pictures(model: Predictor, test: s2o.SequenceDataset, folder: Path) -> dict
     short = np.flatnonzero((test.lengths >= 8) & (test.lengths <= 16))
     ratings = numbers(test)[short]
     shown = (short[ratings.argmax()], short[ratings.argmin()])
-    _, axes = plt.subplots(2, 1, figsize=(9, 7.5), layout="constrained", sharey=True)
+    figure, axes = plt.subplots(2, 1, figsize=(9, 7.5), layout="constrained", sharey=True)
     for index, ax in zip(shown, axes, strict=True):
         words, rating = test[int(index)]
         scores = model.predict([words[: n + 1] for n in range(len(words))])[:, 0]
@@ -65,7 +65,7 @@ def _pictures(model: Predictor, test: s2o.SequenceDataset, folder: Path) -> dict
         ax.axhline(0, color="0.7", linewidth=0.8)
         ax.set_xticks(range(len(words)), words, rotation=45, ha="right", fontsize=11)
         ax.set(ylabel="rating, −4 to 4", ylim=(-4.2, 4.2))
-        ax.legend(loc="upper left", ncols=2)
+    figure.legend(*axes[0].get_legend_handles_labels(), loc="outside lower center", ncols=2)
     save(axes[0], folder / "word_by_word.png")
     return {"word_by_word.png": "The score after each word, of the best and the worst rated short test snippets."}
 

@@ -105,13 +105,15 @@ def _pictures(model: Predictor, test: s2o.SequenceDataset, folder: Path) -> dict
         if name != NOISE:
             above.axvspan(begin + 1, end, color="0.8")
             above.text((begin + 1 + end) / 2, 0.5, name, ha="center", va="center", fontsize=13)
-    for begin, end, name in _runs(np.array(CLASSES)[scores.argmax(1)]):
-        if name != NOISE and end - begin >= HELD:
-            below.axvline(begin + HELD, color="black", linewidth=1)
-            below.annotate(name, (begin + HELD, 1.03), ha="center", fontsize=13, annotation_clip=False)
+    detected = [
+        run for run in _runs(np.array(CLASSES)[scores.argmax(1)]) if run[2] != NOISE and run[1] - run[0] >= HELD
+    ]
+    for number, (begin, _, name) in enumerate(detected):
+        below.axvline(begin + HELD, color="black", linewidth=1)
+        below.annotate(f" {name}", (begin + HELD, 1.03 + 0.11 * (number % 2)), fontsize=13)  # at two heights, to fit
     below.plot(np.arange(1, len(scores) + 1), 1 - scores[:, 0], color="#3b6fb6", label="1 − score of noise")
     above.set(yticks=[], ylabel="spoken")
-    below.set(xlabel="step", ylabel="score", ylim=(-0.02, 1.15), xlim=(1, len(scores)))
+    below.set(xlabel="step", ylabel="score", ylim=(-0.02, 1.28), xlim=(1, len(scores)))
     below.legend(loc="upper center", bbox_to_anchor=(0.5, -0.2))
     above.set_title("Above: what is spoken, and when. Below: lines and labels are detections")
     save(below, folder / "timeline.png")
