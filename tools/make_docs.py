@@ -101,7 +101,8 @@ def command_section(name: str, command: Command) -> str:
             first = [info.default] if isinstance(info.default, str) else []  # typer has the first name there
             names = [*first, *(info.param_decls or ())] or [f"--{parameter.name.replace('_', '-')}"]
             shown = " ".join([", ".join(names), *value(kind, info.metavar)])
-        default = "" if required or parameter.default in (None, False) else f"`{parameter.default}`"
+        unsaid = required or parameter.default is None or parameter.default is False  # but 0 is said
+        default = "" if unsaid else f"`{parameter.default}`"
         rows.append(f"| `{shown}` | {info.help} | {default} |")
     table = "| argument or option | | unless given |\n|---|---|---|\n" + "\n".join(rows) + "\n"
     return f"\n## {name}\n\n`{' '.join(usage)} [OPTIONS]`\n\n{inspect.cleandoc(command.__doc__ or '')}\n\n{table}"

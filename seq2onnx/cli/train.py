@@ -35,8 +35,8 @@ def train(
 ) -> None:
     """Train a network and write a run folder.
 
-    The folder has network.yaml, options.yaml, weights.safetensors, history.csv, curve.png and a checkpoint, and a
-    folder for TensorBoard where that is installed.
+    The folder has network.yaml, options.yaml, weights.safetensors, history.csv, metrics.json, curve.png and a
+    checkpoint, and a folder for TensorBoard where that is installed.
 
     Options for --set: epochs=30, batch_size=128, learning_rate=0.001, schedule=constant (or cosine, or piecewise or
     plateau with drop_every=10 and drop_factor=0.1), warm_up=0, optimizer=adam (or adamw, rmsprop, or sgd with

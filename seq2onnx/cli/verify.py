@@ -13,7 +13,9 @@ from seq2onnx.cli.options import ModelFile, Quiet, read_data, say
 def verify(
     file: ModelFile,
     run: Annotated[Path | None, typer.Argument(metavar="RUN", help="The run folder that it came from.")] = None,
-    data: Annotated[Path | None, typer.Option(metavar="DATA", help="Real sequences, .npz.")] = None,
+    data: Annotated[
+        Path | None, typer.Option(metavar="DATA", help="Real sequences: what `data inspect` reads.")
+    ] = None,
     seed: Annotated[int, typer.Option(help="Of the random sequences.")] = 0,
     quiet: Quiet = False,
 ) -> None:
