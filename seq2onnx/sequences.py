@@ -27,7 +27,8 @@ def as_floats(value: Any, where: str) -> NDArray[np.float32]:
     except ValueError:
         raise DataError(f"{where}: expected an array of numbers, got rows of different lengths") from None
     if array.dtype.kind not in "fiub":
-        remedy = "text becomes numbers with a Vocabulary" if array.dtype.kind == "U" else "convert it to float32"
+        text = array.size and isinstance(array.flat[0], str)
+        remedy = "text becomes numbers with a Vocabulary" if text else "convert it to float32"
         raise DataError(f"{where}: expected real numbers, got {array.dtype}; {remedy}")
     with np.errstate(over="ignore"):  # a number beyond float32 becomes infinite, and is treated as that
         return array.astype(np.float32)

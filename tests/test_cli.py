@@ -164,7 +164,8 @@ def test_verify_ends_with_1_where_numbers_differ(folder, tmp_path):
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (["export", "nowhere"], "nowhere: is no finished run"),
+        (["export", "nowhere"], "nowhere: is no finished run, it does not exist"),
+        (["export", "{data}"], "is no finished run, it is a file"),
         (["verify", "nowhere.onnx"], "nowhere.onnx: there is no such file"),
         (["predict", "{run}/model.onnx", "nowhere.npz"], "nowhere.npz"),
         (["predict", "{run}/model.onnx", "{run}/history.csv"], "data is read from .parquet, .npz, .h5, .mat and .ts"),
@@ -173,6 +174,7 @@ def test_verify_ends_with_1_where_numbers_differ(folder, tmp_path):
             "x.txt: results are written as .csv, .npz or .parquet",
         ),
         (["inspect", "{data}"], "onnxruntime cannot open it"),
+        (["inspect", "{run}"], "is a folder; of a run it is"),
         (["train", "{net}", "{data}", "--set", "epochs"], "--set: expected OPTION=VALUE such as epochs=20"),
         (["train", "{net}", "{data}", "--set", "epocs=2"], "options.epocs: is not a field"),
         (["train", "{net}", "{data}", "--set", "epochs=two"], "options.epochs: "),

@@ -43,6 +43,8 @@ class SessionSettings:
         providers, options = self._providers()
         if self.optimization not in _LEVELS:
             raise SpecError(f"optimization: must be one of {', '.join(_LEVELS)}, got {self.optimization!r}")
+        if path.is_dir():
+            raise ModelFileError(f"{path}: is a folder; of a run it is {path / 'model.onnx'}, which `export` writes")
         if not path.is_file():
             raise FileNotFoundError(f"{path}: there is no such file")
         level = _LEVELS[self.optimization]

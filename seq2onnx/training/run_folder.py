@@ -81,6 +81,9 @@ def load_run(folder: str | Path) -> SequenceModule:
     Raises: ModelFileError where a file is missing or does not belong to the others
     """
     folder = Path(folder)
+    if not folder.is_dir():
+        what = "is a file" if folder.is_file() else "does not exist"
+        raise ModelFileError(f"{folder}: is no finished run, it {what}; `seq2onnx train` writes a folder")
     for name in ("network.yaml", "options.yaml", "weights.safetensors"):
         if not (folder / name).is_file():
             raise ModelFileError(f"{folder}: is no finished run, it has no {name}; `seq2onnx train` writes one")
