@@ -57,7 +57,8 @@ def write_card(recipe: Recipe, folder: Path) -> None:
     lines += ["", "## Pictures", ""]
     for file, caption in (found["pictures"] | {"curve.png": "The loss of the training data, epoch by epoch."}).items():
         lines += [f"![{caption}]({file})", "", caption, ""]
-    lines += ["## Parity", "", "| check | tensor | largest difference |", "|---|---|---|"]
+    lines += ["## Parity", "", "A row holds where the difference is at most 1e-5 of max(1, largest number).", ""]
+    lines += ["| check | tensor | largest difference |", "|---|---|---|"]
     lines += [f"| {row['check']} | {row['tensor']} | {row['max_abs']:.1e} |" for row in found["parity"]]
     answer = "classify" if "accuracy" in name or "share" in name else "predict"
     lines += [
@@ -65,7 +66,8 @@ def write_card(recipe: Recipe, folder: Path) -> None:
         "## Run it",
         "",
         f"[{shipped['file']}]({shipped['file']}) has {shipped['sequences']} of the {found['sequences'][1]} test "
-        f"sequences ({name} {_number(shipped['figures'][name])}).",
+        f"sequences ({name} {_number(shipped['figures'][name])}). In the root of a clone, with "
+        f"`seq2onnx[{'cpu,data' if shipped['file'].endswith('.parquet') else 'cpu'}]` installed:",
         "",
         "```python",
         "import seq2onnx as s2o",

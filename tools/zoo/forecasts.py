@@ -24,6 +24,7 @@ Values = NDArray[Any]
 class Task:
     """A series, from whose step `start` on forecasts begin, `ahead` steps far; a season has so many steps.
 
+    unit, step: of the values, and what lies between two of them
     window, hop: the parts that are learned from, and how far apart they begin
     shift, noise: how far a part is moved up or down, so that what is learned holds at any level, and the largest
         deviation of what is added to its inputs, since a closed loop sees its own errors
@@ -31,6 +32,7 @@ class Task:
 
     series: Callable[[], Values]
     unit: str
+    step: str
     start: int
     ahead: int
     season: int
@@ -101,6 +103,7 @@ class Task:
         }
         first = origin - self.ahead
         ax = plots.forecast_chart(series[first:origin], true, answers, unit=self.unit, start=first)
+        ax.set_xlabel(f"{self.step}s since the beginning of the record")  # bare numbers near 2000 look like years
         save(ax, folder / "forecast.png")
         return {"forecast.png": "A forecast in the midst of the test years: both loops, and the season before again."}
 
@@ -132,7 +135,7 @@ def _recipe(name: str, problem: Task, layers: list[Any], options: dict[str, Any]
 
 CO2 = _recipe(
     "co2",
-    Task(co2, "ppm", start=1764, ahead=104, season=52, window=260, hop=13, shift=30, noise=0.5),
+    Task(co2, "ppm", "week", start=1764, ahead=104, season=52, window=260, hop=13, shift=30, noise=0.5),
     [
         s2o.Conv1d(16, 53, padding="causal"),
         s2o.LSTM(32),
@@ -156,7 +159,7 @@ CO2 = _recipe(
 
 SUNSPOTS = _recipe(
     "sunspots",
-    Task(sunspots, "sunspot number", start=2520, ahead=132, season=132, window=660, hop=12, shift=0, noise=15),
+    Task(sunspots, "sunspot number", "month", start=2520, ahead=132, season=132, window=660, hop=12, shift=0, noise=15),
     [
         s2o.Conv1d(1, 133, padding="causal", name="season"),
         s2o.LSTM(32, inputs=["input"]),
