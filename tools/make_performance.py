@@ -41,9 +41,10 @@ TRAINING = {
 }
 TEXT = """# Performance
 
-Made by `tools/make_performance.py` from what `tools/bench.py` measured. Each figure is a ratio of two medians, measured
-in turns in one run; in brackets the quartiles of the rounds' own ratios. Smaller is faster, and a target is what the
-ratio should be at most. Measure your own model on your own machine with `seq2onnx bench MODEL`.
+Made by `tools/make_performance.py` from what `tools/bench.py` measured. Each figure, unless it says its unit, is a
+ratio of two medians, measured in turns in one run; in brackets the quartiles of the rounds' own ratios. Smaller is
+faster, and a target is what the figure should be at most. Measure your own model on your own machine with `seq2onnx
+bench MODEL`.
 
 Measured on an {processor}, {cores} cores, with {threads} threads; Python {python}, numpy {numpy}, onnxruntime
 {onnxruntime}, torch {torch}. No figure here was measured on a GPU.
