@@ -122,11 +122,12 @@ class Network:
         return Network([layers.get(layer.label, layer) for layer in self.layers], self.outputs, self.name)
 
     def table(self) -> list[tuple[str, str, int, str]]:
-        """Of each layer its name, what comes out of it, how many parameters it has, and its states."""
+        """Of each layer its name, what comes out of it, how many parameters it learns, and its states."""
         rows = []
         for layer in self.layers:
             signals = self.signals_into(layer.label)
-            count = sum(math.prod(weight.shape) for weight in layer.weights(*signals).values())
+            weights = layer.weights(*signals).values()
+            count = sum(math.prod(weight.shape) for weight in weights if weight.trainable)
             rows.append((layer.label, str(self.signals[layer.label]), count, self._states_of(layer)))
         return rows
 

@@ -103,8 +103,16 @@ def _read_folder(folder: Path, features_by_time: bool) -> SequenceDataset:
     return SequenceDataset(sequences, None if "." in labels else labels)
 
 
+def _is_number(field: str) -> bool:
+    try:
+        float(field)
+    except ValueError:
+        return False
+    return True
+
+
 def _read_csv(path: Path) -> NDArray[np.float32]:
-    """Lines of numbers, the first perhaps with names; an empty field is a value that is missing."""
+    """Lines of numbers, the first perhaps with names alone; an empty field is a value that is missing."""
     rows: list[list[float]] = []
     for number, line in enumerate(path.read_text(encoding="utf-8-sig").splitlines(), 1):
         if not line.strip():
@@ -112,9 +120,9 @@ def _read_csv(path: Path) -> NDArray[np.float32]:
         try:
             row = [float(field) if field.strip() else np.nan for field in line.split(",")]
         except ValueError as error:
-            if number == 1:
+            if number == 1 and not any(map(_is_number, line.split(","))):
                 continue
-            raise DataError(f"{path}, line {number}: {error}") from None
+            raise DataError(f"{path}, line {number}: {error}; a first line of names has no numbers in it") from None
         if rows and len(row) != len(rows[0]):
             raise DataError(
                 f"{path}, line {number}: expected {len(rows[0])} numbers as in the first line, got {len(row)}"

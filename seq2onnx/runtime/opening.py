@@ -115,7 +115,8 @@ def _session(
             source, options, providers=providers, provider_options=provider_options, enable_fallback=0
         )
     except Exception as error:  # onnxruntime raises a dozen classes of its own
-        raise ModelFileError(f"{path}: onnxruntime cannot open it: {error}") from None
+        remedy = "; is it the exported file?" if "INVALID_PROTOBUF" in str(error) else ""
+        raise ModelFileError(f"{path}: onnxruntime cannot open it: {error}{remedy}") from None
     for name in providers:
         if name not in session.get_providers():
             raise MissingExtra(f"{name}: onnxruntime could not start it; its libraries are missing or do not fit")
