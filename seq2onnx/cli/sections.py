@@ -173,9 +173,10 @@ def _of_classes(found: ClassComparison) -> list[str]:
         parts.append(picture(chart, says, "True classes, and what they are taken for"))
     else:
         parts.append(paragraph(f"A chart of more than {MOST_CLASSES_IN_A_PICTURE} classes could not be read.", "soft"))
-    if found.scores is not None and found.truth_of_one is not None and len(found.scores):
-        labels = [found.classes[number] if number >= 0 else None for number in found.truth_of_one]
-        draw = functools.partial(plots.scores_over_time, found.scores, found.classes, truth=labels)
+    if found.one_series is not None and len(found.one_series[0]):
+        known, scores = found.one_series
+        labels = [found.classes[number] if number >= 0 else None for number in known]
+        draw = functools.partial(plots.scores_over_time, scores, found.classes, truth=labels)
         says = (
             f"The scores of the leading classes over the {len(labels)} steps of the first sequence, above true labels."
         )
@@ -207,7 +208,7 @@ def _of_numbers(found: NumberComparison) -> list[str]:
         parts.append(picture(plots.as_png(draw, (5, 5)), says, caption))
         if found.one_series is None or not len(found.one_series[0]):
             continue
-        truth, predicted = (rows[:, k] for rows in found.one_series)
+        truth, predicted = (series[:, k] for series in found.one_series)
         if found.history is not None:
             ahead = 4 * len(truth)
             before = found.history[-ahead:, k]
