@@ -83,6 +83,17 @@ def rmse(truth: NDArray[Any], found: NDArray[Any]) -> float:
     return float(np.sqrt(np.square(truth - found).mean()))
 
 
+def explained(model: Predictor, test: s2o.SequenceDataset) -> Figures:
+    """R² and RMSE of networks that answer each sequence with a number."""
+    truth, found = numbers(test), model.predict(test)[:, 0]
+    return {"R²": r2(truth, found), "RMSE": rmse(truth, found)}
+
+
+def always_the_mean(truth: NDArray[Any], training: NDArray[Any]) -> Figures:
+    """R² of always answering the mean of the training data's targets."""
+    return {"the mean of the training data": r2(truth, np.full(len(truth), training.mean()))}
+
+
 def most_frequent(training: s2o.SequenceDataset, test: s2o.SequenceDataset) -> Figures:
     """Accuracy of always answering the label that is most frequent in the training data."""
     assert training.classes is not None
@@ -101,6 +112,11 @@ def linear_on_moments(training: s2o.SequenceDataset, test: s2o.SequenceDataset) 
     found = ridge(table(training), answers, table(test), 1.0).argmax(1)
     name = "ridge regression on mean and deviation of each feature"
     return {name: float(np.mean(found == np.asarray(test.targets)))}
+
+
+def most_frequent_and_linear(training: s2o.SequenceDataset, test: s2o.SequenceDataset) -> Figures:
+    """The two baselines of sequences of numbers with a label each."""
+    return most_frequent(training, test) | linear_on_moments(training, test)
 
 
 def ridge(x: NDArray[Any], t: NDArray[Any], at: NDArray[Any], penalty: float) -> NDArray[Any]:
