@@ -34,7 +34,7 @@ def test_all_of_them_are_small():
 
 
 @pytest.mark.parametrize("name", RECIPES)
-def test_shipped_model(name: str, tmp_path: Path):
+def test_shipped_model(name: str):
     folder, known = MODELS / name, read_figures(MODELS / name)
     file = folder / "model.onnx"
     data = s2o.SequenceDataset.load(folder / known["slice"]["file"])
