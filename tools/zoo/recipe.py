@@ -128,5 +128,5 @@ def ridge(x: NDArray[Any], t: NDArray[Any], at: NDArray[Any], penalty: float) ->
 
 
 def every(step: int) -> Callable[[s2o.SequenceDataset], s2o.SequenceDataset]:
-    """The part of test data that is each so manieth sequence."""
+    """A part of the test data: its first sequence, and each that lies `step`, 2 · `step`, … further on."""
     return lambda test: test.subset(slice(None, None, step))
