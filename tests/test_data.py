@@ -191,20 +191,6 @@ def test_files_that_are_no_data_are_named(tmp_path):
         s2o.SequenceDataset.load(path)
 
 
-def test_a_failed_write_leaves_what_was_there(tmp_path, monkeypatch):
-    from pathlib import Path
-
-    from seq2onnx.files import write_atomically
-
-    path = tmp_path / "file"
-    write_atomically(path, b"old")
-    monkeypatch.setattr(Path, "replace", lambda *a: (_ for _ in ()).throw(OSError("disk full")))
-    with pytest.raises(OSError, match="disk full"):
-        write_atomically(path, b"new")
-    assert path.read_bytes() == b"old"
-    assert [p.name for p in tmp_path.iterdir()] == ["file"]
-
-
 def test_per_step_targets_survive_npz_however_short_the_sequences_are(tmp_path):
     for lengths in ([1, 1, 1], [0, 2], [2, 2]):
         data = s2o.SequenceDataset([np.zeros((n, 3)) for n in lengths], [["a", "b"][:n] for n in lengths], ["a", "b"])
@@ -239,21 +225,6 @@ def test_image_statistics_are_per_channel():
     found = s2o.SequenceDataset(images).statistics()
     every = np.concatenate([image.astype("f") for image in images]).astype(float)
     np.testing.assert_allclose(found["std"], every.std((0, 2, 3), ddof=1), rtol=1e-9)
-
-
-def test_writing_keeps_links_and_modes_and_names_a_missing_folder(tmp_path):
-    from seq2onnx.files import write_atomically
-
-    target, link = tmp_path / "target", tmp_path / "link"
-    write_atomically(target, b"one")
-    target.chmod(0o640)
-    link.symlink_to(target)
-    write_atomically(link, b"two")
-    assert link.is_symlink()
-    assert target.read_bytes() == b"two"
-    assert target.stat().st_mode & 0o777 == 0o640
-    with pytest.raises(FileNotFoundError, match="its folder .*nowhere does not exist"):
-        write_atomically(tmp_path / "nowhere" / "file", b"")
 
 
 TS = """@problemName toy

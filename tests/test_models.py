@@ -18,7 +18,7 @@ MODELS = ROOT / "models"
 sys.path.insert(0, str(ROOT / "tools"))
 
 from zoo import RECIPES  # noqa: E402
-from zoo.card import write_card  # noqa: E402
+from zoo.card import write_card, write_index  # noqa: E402
 from zoo.making import read_figures  # noqa: E402
 
 
@@ -34,7 +34,7 @@ def test_all_of_them_are_small():
 
 
 @pytest.mark.parametrize("name", RECIPES)
-def test_shipped_model(name: str, tmp_path: Path):
+def test_shipped_model(name: str):
     folder, known = MODELS / name, read_figures(MODELS / name)
     file = folder / "model.onnx"
     data = s2o.SequenceDataset.load(folder / known["slice"]["file"])
@@ -66,6 +66,15 @@ def test_card(name: str, tmp_path: Path):
     assert (tmp_path / "card.md").read_text(encoding="utf-8") == (MODELS / name / "card.md").read_text(encoding="utf-8")
     for picture in known["pictures"]:
         assert (MODELS / name / picture).stat().st_size > 1000
+
+
+def test_the_table_of_all_says_what_the_cards_do(tmp_path: Path):
+    for name in RECIPES:
+        (tmp_path / name).mkdir()
+        shutil.copy(MODELS / name / "figures.json", tmp_path / name)
+    write_index(list(RECIPES.values()), tmp_path)
+    assert (tmp_path / "README.md").read_text(encoding="utf-8") == (MODELS / "README.md").read_text(encoding="utf-8")
+    assert (tmp_path / "accuracy_against_latency.png").stat().st_size > 1000
 
 
 def test_trains_again_to_the_figure_of_the_card():

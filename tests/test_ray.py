@@ -19,7 +19,6 @@ import pytest
 import seq2onnx as s2o
 from seq2onnx.cli.ray_worker import ATTEMPTS, _begin
 from seq2onnx.data import parquet
-from seq2onnx.files import folder_beside
 from tests.conftest import CLASSES, built, random_data, small_network
 from tests.test_cli import run
 
@@ -331,21 +330,3 @@ def test_a_row_group_that_ends_its_process_each_time_is_given_up(tmp_path):
     with pytest.raises(s2o.DataError, match="data.parquet: rows 8 to 15: 5 processes ended while they answered these"):
         _begin(path, "data.parquet: rows 8 to 15")
     _begin(tmp_path / "part-00004.parquet", "another")
-
-
-def test_a_folder_appears_whole_or_not_at_all(tmp_path):
-    with folder_beside(tmp_path / "new") as folder:
-        (folder / "a").write_text("x")
-        assert not (tmp_path / "new").exists()
-    assert [file.name for file in (tmp_path / "new").iterdir()] == ["a"]
-
-
-def test_a_folder_that_is_not_finished_is_gone(tmp_path):
-    def fill(path):
-        with folder_beside(path) as folder:
-            (folder / "a").write_text("x")
-            raise KeyboardInterrupt
-
-    with pytest.raises(KeyboardInterrupt):
-        fill(tmp_path / "new")
-    assert not list(tmp_path.iterdir())

@@ -388,7 +388,11 @@ def test_bad_input_ends_with_2_and_a_message(folder, tmp_path, arguments, messag
 
 def test_a_report_that_fails_leaves_the_one_before(folder, tmp_path, monkeypatch):
     (tmp_path / "page.html").write_text("before")
-    monkeypatch.setattr(s2o, "verify", lambda *_: (_ for _ in ()).throw(s2o.DataError("no")))
+
+    def fail(*_):
+        raise s2o.DataError("no")
+
+    monkeypatch.setattr(s2o, "verify", fail)
     run("report", folder / "model.onnx", "--out", tmp_path / "page.html", code=2)
     assert [(path.name, path.read_text()) for path in tmp_path.iterdir()] == [("page.html", "before")]
 

@@ -121,11 +121,11 @@ def test_words_give_the_numbers_of_their_numbers(tmp_path, name, signature):
     assert found["sequence_input_1"][1].tolist() == NUMBERS[1]
 
 
-@pytest.mark.parametrize("opset", [17, 20, onnx.defs.onnx_opset_version()])
-def test_every_opset_and_onnx_s_own_evaluator_look_up_the_same(opset):
+@pytest.mark.parametrize("opset", [17, 20, 22])
+def test_later_opsets_and_onnx_s_own_evaluator_look_up_the_same(opset):
     net = NETWORKS["embedding alone"]()
     weights = laws.Subject(net).weights
-    model = build_model(net, weights, "stream", opset=min(opset, 22), words=True)
+    model = build_model(net, weights, "stream", opset=opset, words=True)
     onnx.checker.check_model(model, full_check=True)
     x = np.array([["good", "", "New York", "unheard of"]], object)
     numbers = np.array([[1, 0, 4, 8]])

@@ -5,7 +5,6 @@ from __future__ import annotations
 import dataclasses
 import json
 import os
-import platform
 import statistics
 import time
 from collections.abc import Callable
@@ -14,9 +13,9 @@ from typing import Any
 
 import numpy as np
 import onnx
-import onnxruntime
 import torch
 
+from seq2onnx.cli.measurements import surroundings
 from seq2onnx.files import write_atomically
 from seq2onnx.sequences import Array
 
@@ -37,27 +36,27 @@ class Report:
     def begin(self, threads: int, quick: bool) -> None:
         """Say what is measured with."""
         self.threads, self.quick = threads, quick
-        modules = (np, onnx, onnxruntime, torch)
-        self.about = {
-            "processor": _processor(),
-            "cores": os.cpu_count(),
-            "threads": threads,
-            "quick": quick,
-            "load": [round(number, 1) for number in os.getloadavg()],
-            "python": platform.python_version(),
-        } | {module.__name__: str(module.__version__) for module in modules}
+        modules = (np, onnx, torch)
+        self.about = (
+            surroundings()
+            | {
+                "threads": threads,
+                "quick": quick,
+                "load": [round(number, 1) for number in os.getloadavg()],
+            }
+            | {module.__name__: str(module.__version__) for module in modules}
+        )
         print(", ".join(f"{name} {value}" for name, value in self.about.items()))
 
     def add(self, name: str, figure: float, target: float, rounds: list[float] | None = None) -> None:
         """Print and keep one figure, what it should be at most, and the quartiles of what the rounds gave."""
-        low, _, high = statistics.quantiles(rounds) if rounds else (None, None, None)
-        spread = "" if low is None else f"  ({low:.3f} to {high:.3f})"
-        met = figure <= target
+        met, spread = figure <= target, ""
+        row = {"part": self.part, "name": name, "figure": figure, "target": target, "met": met}
+        if rounds:
+            low, _, high = statistics.quantiles(rounds)
+            row["quartiles"], spread = [low, high], f"  ({low:.3f} to {high:.3f})"
         print(f"  {name:<64} {figure:7.3f}{spread}  at most {target:.3g}{'' if met else ': MISSED'}", flush=True)
-        quartiles = {} if low is None else {"quartiles": [low, high]}
-        self.figures.append(
-            {"part": self.part, "name": name, "figure": figure, "target": target, "met": met} | quartiles
-        )
+        self.figures.append(row)
 
     def save(self, path: Path) -> None:
         """All of it as JSON."""
@@ -102,10 +101,3 @@ def lognormal(count: int) -> list[Array]:
 
 def void(_: object) -> None:
     """Nothing: what a bench makes is not looked at."""
-
-
-def _processor() -> str:
-    info = Path("/proc/cpuinfo")
-    lines = info.read_text().splitlines() if info.is_file() else []
-    names = [line.split(":", 1)[1].strip() for line in lines if line.startswith("model name")]
-    return names[0] if names else platform.processor() or platform.machine()

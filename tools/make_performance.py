@@ -6,20 +6,17 @@ Several files, of parts that ran one after another on one machine, make one page
 from __future__ import annotations
 
 import argparse
-import io
+import functools
 import json
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-import matplotlib
-
-matplotlib.use("Agg")
-from matplotlib import pyplot as plt
-from matplotlib.figure import Figure
+from matplotlib.axes import Axes
 from matplotlib.ticker import FormatStrFormatter, LogLocator, NullLocator
 
 from seq2onnx.files import write_atomically
+from seq2onnx.plots import as_png
 
 DOCS = Path(__file__).resolve().parent.parent / "docs"
 # What each part of the bench measures, in the order of the page.
@@ -68,8 +65,10 @@ def main() -> None:
     figures = list({(row["part"], row["name"]): row for one in found for row in one["figures"]}.values())
     figures.sort(key=lambda row: list(PARTS).index(row["part"]))
     times = {row["part"]: row["medians in seconds"] for one in found for row in one["times"]}
-    write_atomically(DOCS / "images" / "performance.png", _png(_against_targets(figures)))
-    write_atomically(DOCS / "images" / "performance_step.png", _png(_a_step(times["stream"])))
+    ratios = as_png(functools.partial(_against_targets, figures), (9, 0.31 * len(figures) + 1.4))
+    write_atomically(DOCS / "images" / "performance.png", ratios)
+    step = as_png(functools.partial(_a_step, times["stream"]), (7, 2.6))
+    write_atomically(DOCS / "images" / "performance_step.png", step)
     page = TEXT.format(**found[0]["about"]) + "\n".join([*_sections(figures), *_training(times)])
     write_atomically(DOCS / "performance.md", f"{page}\n".encode())
 
@@ -81,8 +80,7 @@ def _sections(figures: list[dict[str, Any]]) -> Iterator[str]:
             continue
         yield from (f"## {title}", "", "| ratio | measured | target |", "|---|---|---|")
         for row in rows:
-            low, high = row.get("quartiles", (None, None))
-            spread = "" if low is None else f" ({low:.3f} to {high:.3f})"
+            spread = " ({:.3f} to {:.3f})".format(*row["quartiles"]) if "quartiles" in row else ""
             missed = "" if row["met"] else ": **missed**"
             yield f"| {row['name']} | {row['figure']:.3f}{spread} | {row['target']:.3g}{missed} |"
         yield ""
@@ -103,9 +101,8 @@ def _training(times: dict[str, dict[str, float]]) -> Iterator[str]:
             yield ""
 
 
-def _against_targets(figures: list[dict[str, Any]]) -> Figure:
+def _against_targets(figures: list[dict[str, Any]], ax: Axes) -> None:
     """A point a figure, as a share of its target, with a bar between the quartiles."""
-    figure, ax = plt.subplots(figsize=(9, 0.31 * len(figures) + 1.4), layout="constrained")
     for place, row in enumerate(figures):
         if "quartiles" in row:
             ax.plot([q / row["target"] for q in row["quartiles"]], [place, place], color="0.6", linewidth=3)
@@ -119,26 +116,16 @@ def _against_targets(figures: list[dict[str, Any]]) -> Figure:
     ax.xaxis.set_major_formatter(FormatStrFormatter("%g"))
     ax.xaxis.set_minor_locator(NullLocator())
     ax.grid(axis="x", alpha=0.3)
-    return figure
 
 
-def _a_step(medians: dict[str, float]) -> Figure:
+def _a_step(medians: dict[str, float], ax: Axes) -> None:
     """Microseconds of a step, from the seconds of 1,000."""
-    figure, ax = plt.subplots(figsize=(7, 2.6), layout="constrained")
     names, values = list(medians), [1e3 * seconds for seconds in medians.values()]
     ax.barh(names, values, color="C0")
     for place, value in enumerate(values):
         ax.text(value + 0.01 * max(values), place, f"{value:.1f}", va="center")
     ax.set(xlabel="µs a step", xlim=(0, 1.15 * max(values)))
     ax.invert_yaxis()
-    return figure
-
-
-def _png(figure: Figure) -> bytes:
-    picture = io.BytesIO()
-    figure.savefig(picture, dpi=110, format="png")
-    plt.close(figure)
-    return picture.getvalue()
 
 
 if __name__ == "__main__":

@@ -17,21 +17,21 @@ if TYPE_CHECKING:
     from seq2onnx.runtime import Predictor
 
 Numbers = NDArray[np.float64]
+NOTHING = "No sequence has both a target and an answer: there is nothing to compare."
 
 
 @dataclasses.dataclass(frozen=True)
 class ClassComparison:
     """True and predicted classes [n], by their numbers; left_out: answers with NaN; one a step or one a sequence.
 
-    scores, truth_of_one: of the first sequence [time, k] and [time], −1 where there is no target; where one a step
+    one_series: of the first sequence true classes [time], −1 for none, and scores [time, k], where there is one a step
     """
 
     classes: list[str | int]
     truth: NDArray[np.int64]
     predicted: NDArray[np.int64]
     left_out: int
-    scores: Numbers | None
-    truth_of_one: NDArray[np.int64] | None
+    one_series: tuple[NDArray[np.int64], Numbers] | None
 
     @property
     def accuracy(self) -> float:
@@ -39,7 +39,7 @@ class ClassComparison:
         return float(np.mean(self.truth == self.predicted))
 
     def by_class(self) -> list[tuple[str | int, int, float, float]]:
-        """Of each class: how many, the share of them that is found, the share of what is taken for it that is it."""
+        """(class, how many there are, recall, precision) of each; NaN where there is nothing to take a share of."""
         rows = []
         for number, label in enumerate(self.classes):
             there, taken = self.truth == number, self.predicted == number
@@ -50,22 +50,23 @@ class ClassComparison:
 
 @dataclasses.dataclass(frozen=True)
 class NumberComparison:
-    """True and predicted numbers [n, k]; left_out: answers with NaN; one_series: truth and answers of one sequence.
+    """True and predicted numbers [n, k]; left_out: answers with NaN.
 
-    horizon: K where they are the K steps that follow, forecast in a closed loop; history is then that of one_series,
-    and naive the numbers [n, k] of who says that the last value stays.
+    one_series: truth and answers of the first sequence [time, k] each, where there is one a step
+    horizon: K where they are the K steps that follow, forecast in a closed loop; history [time, k] is then what comes
+        before one_series, and naive the numbers [n, k] of who says that the last value stays
     """
 
     truth: Numbers
     predicted: Numbers
-    left_out: int
     one_series: tuple[Numbers, Numbers] | None
+    left_out: int = 0
     horizon: int | None = None
     history: Numbers | None = None
     naive: Numbers | None = None
 
     def figures(self) -> list[tuple[float, float, float]]:
-        """Of each of the k numbers R², RMSE and mean absolute error."""
+        """(R², RMSE, mean absolute error) of each of the k numbers; R² is NaN where all true ones are equal."""
         error = self.predicted - self.truth
         spread = np.square(self.truth - self.truth.mean(0)).sum(0)
         squared = np.square(error).sum(0)
@@ -82,7 +83,7 @@ def _share(part: Any, whole: Any) -> float:
 
 
 def compare(model: Predictor, data: SequenceDataset) -> Comparison | str:
-    """What the model answers beside what is true; or why there is nothing to compare.
+    """What the model answers beside what is true; or in a sentence why there is nothing to compare.
 
     Raises: DataError, ShapeError: the data does not fit the model
     """
@@ -108,16 +109,15 @@ def compare(model: Predictor, data: SequenceDataset) -> Comparison | str:
 
 
 def _rows(data: SequenceDataset, answers: Any, model: Predictor) -> tuple[list[NDArray[Any]], list[Numbers]]:
-    """Targets and answers of each sequence, [steps] or [steps, k] and [steps, k]; a step where there is one in all."""
+    """Targets [n] or [n, k] and answers [n, k] of each sequence; where there is one a sequence, of all as if of one."""
     if not data.per_step:
         return [np.asarray(data.targets)], [np.asarray(answers, np.float64).reshape(len(answers), -1)]
     targets, found = [], []
-    left = model.policy.padding_direction == "left"
     assert isinstance(data.targets, Column)
     for index, (target, answer) in enumerate(zip(data.targets.take(range(len(data))), answers, strict=True)):
         count = len(answer)
         if model.policy.sequence_length != "longest" and count < len(target):  # cut, as in training
-            target = target[-count:] if left else target[:count]
+            target = model.policy.cut(target, count)
         if len(target) != count:
             raise DataError(f"targets of sequence {index}: expected {count}, as many as answers, got {len(target)}")
         targets.append(np.asarray(target))
@@ -133,14 +133,13 @@ def _classes(
     missing = np.isnan(scores).any(1)
     good = (truth >= 0) & ~missing
     if not good.any():
-        return "No sequence has both a target and an answer: there is nothing to compare."
+        return NOTHING
     return ClassComparison(
         list(classes),
         truth[good],
         scores[good].argmax(1),
         int((missing & (truth >= 0)).sum()),
-        found[0] if data.per_step else None,
-        targets[0] if data.per_step else None,
+        (targets[0], found[0]) if data.per_step else None,
     )
 
 
@@ -152,20 +151,22 @@ def _numbers(data: SequenceDataset, answers: Any, model: Predictor) -> NumberCom
         raise DataError(
             f"targets: expected {predicted.shape[1]} numbers each, as the network answers, got {truth.shape[1]}"
         )
-    return _finite(truth, predicted, (shaped[0], found[0]) if data.per_step else None)
+    return _finite(NumberComparison(truth, predicted, (shaped[0], found[0]) if data.per_step else None))
 
 
-def _finite(
-    truth: Numbers, predicted: Numbers, one: tuple[Numbers, Numbers] | None, **more: Any
-) -> NumberComparison | str:
-    """The comparison of what is known and answered."""
-    known, answered = (np.isfinite(array).all(1) for array in (truth, predicted))
+def _finite(found: NumberComparison) -> NumberComparison | str:
+    """The comparison of what is known and answered alone."""
+    known, answered = (np.isfinite(array).all(1) for array in (found.truth, found.predicted))
     good = known & answered
     if not good.any():
-        return "No sequence has both a target and an answer: there is nothing to compare."
-    if "naive" in more:
-        more["naive"] = more["naive"][good]
-    return NumberComparison(truth[good], predicted[good], int((known & ~answered).sum()), one, **more)
+        return NOTHING
+    return dataclasses.replace(
+        found,
+        truth=found.truth[good],
+        predicted=found.predicted[good],
+        left_out=int((known & ~answered).sum()),
+        naive=None if found.naive is None else found.naive[good],
+    )
 
 
 def _forecast(model: Predictor, data: SequenceDataset, steps: int) -> NumberComparison | str:
@@ -183,4 +184,4 @@ def _forecast(model: Predictor, data: SequenceDataset, steps: int) -> NumberComp
     predicted = np.asarray(answers, np.float64).reshape(len(truth), -1)
     naive = np.concatenate([np.repeat(row[-steps - 1][None], steps, 0) for row in rows])
     one = (rows[0][-steps:], predicted[:steps])
-    return _finite(truth, predicted, one, horizon=steps, history=rows[0][:-steps], naive=naive)
+    return _finite(NumberComparison(truth, predicted, one, horizon=steps, history=rows[0][:-steps], naive=naive))

@@ -62,7 +62,7 @@ def predict_on_ray(
         with Progress(count, progress) as shown:
             for part, rows in _answered(ray, job, pieces, workers):
                 piece = missing.pop(part)
-                _check(folder / part_name(part), piece, rows, per_step)
+                _check_part(folder / part_name(part), piece, rows, per_step)
                 shown.add(piece.count)
         if missing:
             raise DataError(f"{data}: {len(missing)} of {len(pieces)} row groups were not answered; run it again")
@@ -173,7 +173,7 @@ def _open_all(ray: Any, files: list[Path]) -> tuple[list[tuple[Path, Any]], list
     return [(path, data) for path, (data, _) in zip(files, opened, strict=True)], pieces
 
 
-def _check(path: Path, piece: Piece, rows: int, per_step: bool) -> None:
+def _check_part(path: Path, piece: Piece, rows: int, per_step: bool) -> None:
     """Raise DataError unless a file has the rows that were written, of the sequences of its row group."""
     import pyarrow.parquet as pq
 

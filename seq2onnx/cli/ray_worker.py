@@ -66,7 +66,7 @@ class Worker:
         try:
             rows = self._write(piece)
         except (Seq2OnnxError, OSError) as found:
-            error = told(found)
+            error = _message(found)
         return {"part": [piece.part], "rows": [rows], "error": [error]}
 
     def _write(self, piece: Piece) -> int:
@@ -79,15 +79,17 @@ class Worker:
         path = self._job.folder / part_name(piece.part)
         _begin(path, f"{source}: rows {piece.start} to {piece.start + piece.count - 1}")
         try:
-            answers = answer(self._model, Rows(self._data, piece.start, piece.count), self._job.batch_size, piece.first)
+            answers = answer(
+                self._model, RowRange(self._data, piece.start, piece.count), self._job.batch_size, piece.first
+            )
         except Seq2OnnxError as error:
             raise DataError(f"{source}: {str(error).removeprefix(f'{source}: ')}") from None
         write_atomically(path, answers.parquet())
         return sum(map(len, answers.scores)) if isinstance(answers.scores, list) else len(answers.scores)
 
 
-class Rows:
-    """Some rows of a data set, with the numbers that they have there: what `predict` reads of data in a file."""
+class RowRange:
+    """Rows start to start + count of a data set, for `predict`; errors name their numbers there, as of no `subset`."""
 
     in_memory = False
 
@@ -111,7 +113,7 @@ def open_file(path: Path) -> tuple[SequenceDataset | None, list[int]]:
         _, groups = look(path)
         return (SequenceDataset(read(path).parts) if sum(groups) else None), groups
     except OSError as error:
-        raise DataError(told(error)) from None
+        raise DataError(_message(error)) from None
 
 
 def _begin(path: Path, where: str) -> None:
@@ -128,8 +130,8 @@ def part_name(part: int) -> str:
     return f"part-{part:05}.parquet"
 
 
-def told(error: Exception) -> str:
-    """What to tell the user of an error of this process."""
+def _message(error: Exception) -> str:
+    """What the user is told of an error of this process."""
     if isinstance(error, FileNotFoundError):
         return (
             f"{socket.gethostname()}: {error.filename or error}: is not there; the data and the folder of --out must "

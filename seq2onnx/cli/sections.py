@@ -153,10 +153,11 @@ def results(found: Comparison | str, about: str) -> str:
 
 def _of_classes(found: ClassComparison) -> list[str]:
     from seq2onnx import plots
+    from seq2onnx.plots.confusion import confusion_size
 
     count, by_class = len(found.truth), found.by_class()
     most = max(there for _, there, _, _ in by_class)
-    rows = [[label, f"{there:,}", _percent(recall), _percent(right)] for label, there, recall, right in by_class]
+    rows = [[label, f"{there:,}", _percent(recall), _percent(precise)] for label, there, recall, precise in by_class]
     parts = [
         paragraph(
             f"Accuracy {_percent(found.accuracy)} of {count:,}; who always says the most frequent class has "
@@ -165,16 +166,17 @@ def _of_classes(found: ClassComparison) -> list[str]:
         table(["class", "true", "recall", "precision"], rows, [1, 2, 3]),
     ]
     if len(found.classes) <= MOST_CLASSES_IN_A_PICTURE:
-        size = max(4.0, 1.5 + 0.45 * len(found.classes))
         truth, predicted = ([found.classes[k] for k in numbers] for numbers in (found.truth, found.predicted))
-        chart = plots.as_png(functools.partial(plots.confusion_chart, truth, predicted, found.classes), (size, size))
+        draw = functools.partial(plots.confusion_chart, truth, predicted, found.classes)
+        chart = plots.as_png(draw, confusion_size(found.classes))
         says = f"Confusion chart of {len(found.classes)} classes: {_percent(found.accuracy)} lie on the diagonal."
         parts.append(picture(chart, says, "True classes, and what they are taken for"))
     else:
         parts.append(paragraph(f"A chart of more than {MOST_CLASSES_IN_A_PICTURE} classes could not be read.", "soft"))
-    if found.scores is not None and found.truth_of_one is not None and len(found.scores):
-        labels = [found.classes[number] if number >= 0 else None for number in found.truth_of_one]
-        draw = functools.partial(plots.scores_over_time, found.scores, found.classes, truth=labels)
+    if found.one_series is not None and len(found.one_series[0]):
+        known, scores = found.one_series
+        labels = [found.classes[number] if number >= 0 else None for number in known]
+        draw = functools.partial(plots.scores_over_time, scores, found.classes, truth=labels)
         says = (
             f"The scores of the leading classes over the {len(labels)} steps of the first sequence, above true labels."
         )
@@ -206,7 +208,7 @@ def _of_numbers(found: NumberComparison) -> list[str]:
         parts.append(picture(plots.as_png(draw, (5, 5)), says, caption))
         if found.one_series is None or not len(found.one_series[0]):
             continue
-        truth, predicted = (rows[:, k] for rows in found.one_series)
+        truth, predicted = (series[:, k] for series in found.one_series)
         if found.history is not None:
             ahead = 4 * len(truth)
             before = found.history[-ahead:, k]

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from seq2onnx.errors import ShapeError, SpecError
+from seq2onnx.plots.axes import new_axes
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -27,7 +28,6 @@ def activations_heatmap(values: Any, units: int | None = None, ax: Axes | None =
     Raises: ShapeError, SpecError (units below 1)
     Example: >>> activations_heatmap(model.predict([x], outputs=["lstm_1"])["lstm_1"][0], units=40)
     """
-    from matplotlib import pyplot as plt
     from matplotlib.ticker import MaxNLocator
 
     values = np.asarray(values, np.float64)
@@ -39,8 +39,7 @@ def activations_heatmap(values: Any, units: int | None = None, ax: Axes | None =
     if units is not None and units < 1:
         raise SpecError(f"units: must be at least 1, got {units}; None shows all")
     shown = values[:, :units]
-    if ax is None:
-        ax = plt.subplots(figsize=(7, 4), layout="constrained")[1]
+    ax = ax or new_axes()
     steps, count = shown.shape
     finite = np.abs(shown[np.isfinite(shown)])
     largest = float(finite.max(initial=0)) or 1.0

@@ -7,6 +7,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from seq2onnx.plots.axes import new_axes
+
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
@@ -20,11 +22,7 @@ def confusion_chart(truth: Any, predicted: Any, classes: Sequence[str | int], ax
         ax: drawn into; without one into a new figure
     Example: >>> confusion_chart(test.labels, model.classify(test.sequences), model.classes)
     """
-    from matplotlib import pyplot as plt
-
-    size = max(4.0, 1.5 + 0.45 * len(classes))
-    if ax is None:
-        ax = plt.subplots(figsize=(size, size), layout="constrained")[1]
+    ax = ax or new_axes(*confusion_size(classes))
     numbers = {label: number for number, label in enumerate(classes)}
     counts = np.zeros((len(classes), len(classes)), int)
     for row, column in zip(truth, predicted, strict=True):
@@ -33,11 +31,17 @@ def confusion_chart(truth: Any, predicted: Any, classes: Sequence[str | int], ax
     ax.imshow(shares, cmap="Greys", vmin=0, vmax=1.3)
     for (row, column), count in np.ndenumerate(counts):
         if count:
-            color = "white" if shares[row, column] > 0.7 else "black"
-            ax.text(column, row, str(count), ha="center", va="center", color=color)
+            colour = "white" if shares[row, column] > 0.7 else "black"
+            ax.text(column, row, str(count), ha="center", va="center", color=colour)
     ticks = range(len(classes))
     long = max(len(str(label)) for label in classes) > 4
     ax.set_xticks(ticks, [str(label) for label in classes], rotation=90 if long else 0)
     ax.set_yticks(ticks, [str(label) for label in classes])
     ax.set(xlabel="predicted", ylabel="true")
     return ax
+
+
+def confusion_size(classes: Sequence[str | int]) -> tuple[float, float]:
+    """Width and height, in inches, in which the counts and labels of so many classes can be read."""
+    side = max(4.0, 1.5 + 0.45 * len(classes))
+    return side, side

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from seq2onnx.plots.arrays import as_series
+from seq2onnx.plots.axes import legend_below, new_axes
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -32,12 +33,9 @@ def forecast_chart(
     Raises: ShapeError, naming the series
     Example: >>> forecast_chart(x[:200, 0], x[200:, 0], {"closed loop": model.forecast(x[:200], 50)})
     """
-    from matplotlib import pyplot as plt
-
     history, truth = as_series(history, "history"), as_series(truth, "truth")
     named = {name: as_series(values, f"forecast {name!r}", len(truth)) for name, values in forecasts.items()}
-    if ax is None:
-        ax = plt.subplots(figsize=(7, 4), layout="constrained")[1]
+    ax = ax or new_axes()
     begin = start + len(history)
     ahead = np.arange(begin, begin + len(truth))
     ax.plot(np.arange(start, begin), history, "-", color="0.5", linewidth=1.5, label="before")
@@ -62,5 +60,5 @@ def forecast_chart(
     ax.set(xlabel="step", ylabel=unit)
     ax.margins(x=0.01)
     ax.grid(alpha=0.3)
-    ax.legend(loc="upper center", bbox_to_anchor=(0.5, -0.14), ncols=min(len(named) + 2, 4))
+    legend_below(ax, ncols=min(len(named) + 2, 4))
     return ax

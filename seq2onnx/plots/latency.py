@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from seq2onnx.errors import DataError
+from seq2onnx.plots.axes import new_axes
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -32,7 +33,6 @@ def accuracy_against_latency(rows: Sequence[Mapping[str, Any]], ax: Axes | None 
     Raises: DataError (no rows, or a latency that a logarithmic axis has no place for)
     Example: >>> accuracy_against_latency([{"name": "LSTM 100", "accuracy": 0.98, "latency": 10.2, "size": 0.19}])
     """
-    from matplotlib import pyplot as plt
     from matplotlib.ticker import FuncFormatter, LogLocator, NullLocator
 
     if not rows:
@@ -40,8 +40,7 @@ def accuracy_against_latency(rows: Sequence[Mapping[str, Any]], ax: Axes | None 
     for row in rows:
         if not 0 < row["latency"] < math.inf:
             raise DataError(f"{row['name']}: latency must be above 0 and finite, got {row['latency']}")
-    if ax is None:
-        ax = plt.subplots(figsize=(7, 4.5), layout="constrained")[1]
+    ax = ax or new_axes(7, 4.5)
     latencies, accuracies = ([float(row[key]) for row in rows] for key in ("latency", "accuracy"))
     ax.plot(latencies, accuracies, "o", color="C0", markersize=7, markeredgecolor="black")
     room = 0.18 * (max(accuracies) - min(accuracies)) or 0.02
@@ -49,7 +48,7 @@ def accuracy_against_latency(rows: Sequence[Mapping[str, Any]], ax: Axes | None 
         xlabel="latency of a step, µs",
         ylabel="accuracy",
         xscale="log",
-        xlim=(_round(0.8 * min(latencies), math.floor), _round(1.25 * max(latencies), math.ceil)),
+        xlim=(_round(0.8 * min(latencies), up=False), _round(1.25 * max(latencies), up=True)),
         ylim=(min(accuracies) - room, max(accuracies) + room),
     )
     ax.xaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
@@ -62,11 +61,11 @@ def accuracy_against_latency(rows: Sequence[Mapping[str, Any]], ax: Axes | None 
     return ax
 
 
-def _round(value: float, towards: Any) -> float:
-    """The next of 1, 2, 5, 10, 20 … in a direction, so that an axis begins and ends at a number."""
+def _round(value: float, *, up: bool) -> float:
+    """The next of …, 1, 2, 5, 10, 20, … up or down, so that an axis begins and ends at a number."""
     decade = 10.0 ** math.floor(math.log10(value))
     steps = [decade, 2 * decade, 5 * decade, 10 * decade]
-    return max(s for s in steps if s <= value) if towards is math.floor else min(s for s in steps if s >= value)
+    return min(s for s in steps if s >= value) if up else max(s for s in steps if s <= value)
 
 
 def _label(ax: Axes, points: Sequence[tuple[float, float]], texts: Sequence[str]) -> None:

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from seq2onnx.plots.arrays import as_series
+from seq2onnx.plots.axes import legend_below, new_axes
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -22,12 +23,9 @@ def predicted_against_true(truth: Any, predicted: Any, unit: str = "", ax: Axes 
     Raises: ShapeError
     Example: >>> predicted_against_true(test.targets, model.predict(test), "°C")
     """
-    from matplotlib import pyplot as plt
-
     truth = as_series(truth, "truth")
     predicted = as_series(predicted, "predicted", len(truth))
-    if ax is None:
-        ax = plt.subplots(figsize=(5, 5), layout="constrained")[1]
+    ax = ax or new_axes(5, 5)
     good = np.isfinite(truth) & np.isfinite(predicted)
     truth, predicted = truth[good], predicted[good]
     both = np.concatenate([truth, predicted]) if len(truth) else np.array([0.0, 1.0])
@@ -41,7 +39,7 @@ def predicted_against_true(truth: Any, predicted: Any, unit: str = "", ax: Axes 
     of = f", {unit}" if unit else ""
     ax.set(xlabel=f"true{of}", ylabel=f"predicted{of}", xlim=limits, ylim=limits, aspect="equal")
     ax.grid(alpha=0.3)
-    ax.legend(loc="upper center", bbox_to_anchor=(0.5, -0.12))
+    legend_below(ax, 0.12)
     return ax
 
 
@@ -56,16 +54,13 @@ def series_over_time(truth: Any, predicted: Any, unit: str = "", title: str = ""
     Raises: ShapeError
     Example: >>> series_over_time(test.targets[0], model.predict(test)[0], "cycles", "engine 1")
     """
-    from matplotlib import pyplot as plt
-
     truth = as_series(truth, "truth")
     predicted = as_series(predicted, "predicted", len(truth))
-    if ax is None:
-        ax = plt.subplots(figsize=(7, 4), layout="constrained")[1]
+    ax = ax or new_axes()
     steps = np.arange(1, len(truth) + 1)
     ax.plot(steps, truth, "-", color="black", linewidth=2, label="true")
     ax.plot(steps, predicted, "--", color="C1", linewidth=2, label="predicted")
     ax.set(xlabel="step", ylabel=unit, title=title, xlim=(1, max(len(truth), 2)))
     ax.grid(alpha=0.3)
-    ax.legend(loc="upper center", bbox_to_anchor=(0.5, -0.14), ncols=2)
+    legend_below(ax, ncols=2)
     return ax

@@ -6,6 +6,8 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from seq2onnx.plots.axes import legend_below, new_axes
+
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
@@ -23,10 +25,7 @@ def padding_bars(report: PaddingReport, ax: Axes | None = None) -> Axes:
         ax: drawn into; without one into a new figure
     Example: >>> padding_bars(padding_report(data, 27, "sorted")).figure.savefig("padding.png")
     """
-    from matplotlib import pyplot as plt
-
-    if ax is None:
-        ax = plt.subplots(figsize=(7, 4), layout="constrained")[1]
+    ax = ax or new_axes()
     right = report.policy.padding_direction == "right"
     edges = np.arange(len(report.kept) + 1)
     # With padding on the left, and what is cut there, sequences end together and begin where they may.
@@ -46,5 +45,5 @@ def padding_bars(report: PaddingReport, ax: Axes | None = None) -> Axes:
         ax.vlines(ends, *ax.get_ylim(), colors="black", linewidth=0.6)
     ax.set(xlabel=f"sequence, in {len(report.batches)} batches", ylabel="time step", xlim=(0, len(report.kept)))
     ax.set_title(f"{report.wasted:.0%} of the steps run are padding", fontsize=10)
-    ax.legend(loc="upper center", bbox_to_anchor=(0.5, -0.14), ncols=3)
+    legend_below(ax, ncols=3)
     return ax

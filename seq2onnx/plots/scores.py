@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from seq2onnx.errors import ShapeError
+from seq2onnx.plots.axes import legend_below, new_axes
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -32,10 +33,7 @@ def scores_over_time(
     Example: >>> scores_over_time(np.stack([stream.step(x) for x in sequence]), model.classes)
              >>> scores_over_time(model.predict(test)[0], model.classes, truth=test.labels[0])
     """
-    from matplotlib import pyplot as plt
-
-    if ax is None:
-        ax = plt.subplots(figsize=(7, 4), layout="constrained")[1]
+    ax = ax or new_axes()
     scores = np.asarray(scores)
     names = list(range(scores.shape[1])) if classes is None else list(classes)
     steps = np.arange(1, len(scores) + 1)
@@ -51,8 +49,7 @@ def scores_over_time(
         ax.legend(title="class", loc="center right")
     else:
         _band(ax, _stretches(truth, len(scores)), len(scores))
-        # Below: the scores of steps rise and fall anywhere.
-        ax.legend(title="class", loc="upper center", bbox_to_anchor=(0.5, -0.14), ncols=len(STYLES))
+        legend_below(ax, title="class", ncols=len(STYLES))
     return ax
 
 

@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
+from seq2onnx.plots.axes import legend_below, new_axes
+
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
@@ -18,11 +20,9 @@ def training_curve(history: Sequence[dict[str, float]], ax: Axes | None = None) 
     Returns: the axes with the loss
     Example: >>> training_curve(result.history).figure.savefig("curve.png")
     """
-    from matplotlib import pyplot as plt
     from matplotlib.ticker import MaxNLocator
 
-    if ax is None:
-        ax = plt.subplots(figsize=(7, 4), layout="constrained")[1]
+    ax = ax or new_axes()
     epochs = [row["epoch"] for row in history]
     lines: list[Any] = []
     for prefix, style in (("", "-"), ("validation_", "--")):
@@ -40,6 +40,5 @@ def training_curve(history: Sequence[dict[str, float]], ax: Axes | None = None) 
                 values = [row[f"{prefix}accuracy"] for row in history]
                 lines += right.plot(epochs, values, f"C1{style}", label=label, linewidth=2)
         right.set(ylabel="accuracy", ylim=(0, 1.03))
-    # Below the axes: inside, it would lie over one line or another.
-    ax.legend(lines, [line.get_label() for line in lines], loc="upper center", bbox_to_anchor=(0.5, -0.14), ncols=4)
+    legend_below(ax, handles=lines, ncols=4)
     return ax

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import itertools
 import operator
 from collections.abc import Mapping, Sequence
 from functools import cached_property
@@ -17,6 +16,7 @@ from seq2onnx.sequences import Array, as_floats, as_list, as_strings, as_tokens,
 
 Rows = dict[str, list[Array]]
 
+# Mapped over many sequences these run in C, without a call of Python's for each.
 _dtype, _ndim, _shape = map(operator.attrgetter, ("dtype", "ndim", "shape"))
 _step = operator.itemgetter(slice(1, None))
 
@@ -40,7 +40,7 @@ class Input:
 
     @property
     def dtype(self) -> np.dtype[Any]:
-        """Of words it is that of the shortest: numpy's strings are as wide as the longest."""
+        """That of its arrays; of words the narrowest: numpy's strings are as wide as the longest."""
         if self.takes_words:
             return np.dtype("U1")
         return np.dtype(np.int64 if self.is_tokens else np.float32)
@@ -70,8 +70,9 @@ class Input:
     @cached_property
     def _spelling(self) -> list[str]:
         """The word of each number, from 0, padding, to V + 1, one that is not known."""
-        known = self.words or {}
-        unknown = next(word for word in map("?".__mul__, itertools.count(1)) if word not in known)
+        known, unknown = self.words or {}, "?"
+        while unknown in known:
+            unknown += "?"
         return ["", *known, unknown]
 
     def spell(self, numbers: Any) -> NDArray[np.str_]:
@@ -144,7 +145,9 @@ def read_rows(values: Any, inputs: tuple[Input, ...], least: int, places: Sequen
     if len(set(counts.values())) > 1:
         raise DataError(f"sequences: expected as many for each input, got {counts}")
     timed = [entry.layer for entry in inputs if entry.has_time]
-    for index, arrays in enumerate(zip(*(rows[name] for name in timed), strict=True) if len(timed) > 1 else ()):
+    if len(timed) < 2:
+        return rows
+    for index, arrays in enumerate(zip(*(rows[name] for name in timed), strict=True)):
         if len(set(map(len, arrays))) > 1:
             lengths = dict(zip(timed, map(len, arrays), strict=True))
             place = index if places is None else places[index]

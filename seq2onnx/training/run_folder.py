@@ -55,10 +55,11 @@ def save_run(
     save_history(folder, history)
     if judged and module.classes:
         from seq2onnx.plots import as_png, confusion_chart
+        from seq2onnx.plots.confusion import confusion_size
 
-        classes, size = module.classes, max(4.0, 1.5 + 0.45 * len(module.classes))
+        classes = module.classes
         truth, predicted = ([classes[number] for number in numbers] for numbers in judged)
-        picture = as_png(functools.partial(confusion_chart, truth, predicted, classes), (size, size))
+        picture = as_png(functools.partial(confusion_chart, truth, predicted, classes), confusion_size(classes))
         write_atomically(folder / "confusion.png", picture)
 
 

@@ -42,8 +42,8 @@ def write_card(recipe: Recipe, folder: Path) -> None:
         lines.append(f"| {seed}{shown} | {' | '.join(_number(row[column]) for column in columns)} |")
     lines += [
         "",
-        f"{_capital(name)}: {found['mean']:.4f} ± {found['deviation']:.4f}, mean and standard deviation. Trained again "
-        f"with any seed it should lie from {low:.4f} to {high:.4f} (three deviations, at least 0.01): "
+        f"{name[0].upper()}{name[1:]}: {found['mean']:.4f} ± {found['deviation']:.4f}, mean and standard deviation. "
+        f"Trained again with any seed it should lie from {low:.4f} to {high:.4f} (three deviations, at least 0.01): "
         f"`python tools/train_models.py {recipe.name} --seed 0`.",
         "",
         f"| compared on the same split | {name} |",
@@ -131,7 +131,3 @@ def _size(found: dict[str, Any]) -> float:
 
 def _number(value: float) -> str:
     return f"{value:.4f}" if abs(value) < 10 else f"{value:.1f}"
-
-
-def _capital(text: str) -> str:
-    return text[:1].upper() + text[1:]

@@ -11,7 +11,7 @@ import seq2onnx as s2o
 from seq2onnx import plots
 from seq2onnx.runtime import Predictor
 from zoo.pictures import save
-from zoo.recipe import Data, Figures, Recipe, numbers, r2, ridge, rmse
+from zoo.recipe import Data, Figures, Recipe, always_the_mean, explained, numbers, r2, ridge
 
 
 def _log(data: s2o.SequenceDataset) -> s2o.SequenceDataset:
@@ -21,11 +21,6 @@ def _log(data: s2o.SequenceDataset) -> s2o.SequenceDataset:
 def _data() -> Data:
     training, test = covid()
     return _log(training), _log(test)
-
-
-def _figures(model: Predictor, test: s2o.SequenceDataset) -> Figures:
-    truth, found = numbers(test), model.predict(test)[:, 0]
-    return {"R²": r2(truth, found), "RMSE": rmse(truth, found)}
 
 
 def _baselines(training: s2o.SequenceDataset, test: s2o.SequenceDataset) -> Figures:
@@ -41,12 +36,8 @@ def _baselines(training: s2o.SequenceDataset, test: s2o.SequenceDataset) -> Figu
         )
 
     penalty = min((1, 10, 100, 1000, 10000), key=error)
-    return {
-        "the mean of the training data": r2(truth, np.full(len(truth), t.mean())),
-        f"ridge regression on the 84 values, penalty {penalty} by cross-validation": r2(
-            truth, ridge(x, t, at, penalty)[:, 0]
-        ),
-    }
+    name = f"ridge regression on the 84 values, penalty {penalty} by cross-validation"
+    return always_the_mean(truth, t) | {name: r2(truth, ridge(x, t, at, penalty)[:, 0])}
 
 
 def _pictures(model: Predictor, test: s2o.SequenceDataset, folder: Path) -> dict[str, str]:
@@ -73,7 +64,7 @@ RECIPE = Recipe(
         [s2o.SequenceInput(1, "zscore"), s2o.LSTM(16, "last"), s2o.Dropout(0.5), s2o.FullyConnected(1)], name="covid"
     ),
     options={"epochs": 60, "batch_size": 20, "learning_rate": 3e-3, "l2": 1e-3, "schedule": "cosine"},
-    figures=_figures,
+    figures=explained,
     pictures=_pictures,
     baselines=_baselines,
     seeds=5,

@@ -10,7 +10,7 @@ from torch import nn
 import seq2onnx as s2o
 from zoo.pictures import confusion
 from zoo.plain import Convolutional, Recurrent, Residual, accuracy_of
-from zoo.recipe import Data, Figures, Recipe, accuracy, every, linear_on_moments, most_frequent
+from zoo.recipe import Data, Recipe, accuracy, every, most_frequent_and_linear
 
 DILATIONS = (1, 2, 4)
 
@@ -19,10 +19,6 @@ def _data() -> Data:
     data = digits()
     training, test = split(len(data), 0.2)
     return data.subset(training), data.subset(test)
-
-
-def _baselines(training: s2o.SequenceDataset, test: s2o.SequenceDataset) -> Figures:
-    return most_frequent(training, test) | linear_on_moments(training, test)
 
 
 def _residual_blocks(filters: int) -> list[Any]:
@@ -62,7 +58,7 @@ def _recipe(name: str, title: str, layers: list[Any], peer: Any, options: dict[s
         options=options,
         figures=accuracy,
         pictures=confusion,
-        baselines=_baselines,
+        baselines=most_frequent_and_linear,
         peer=accuracy_of(peer, options),
         slice_of=every(5),
     )

@@ -10,7 +10,7 @@ from real_data import snippets, split
 import seq2onnx as s2o
 from seq2onnx.runtime import Predictor
 from zoo.pictures import plt, save
-from zoo.recipe import Data, Figures, Recipe, every, numbers, r2, rmse
+from zoo.recipe import Data, Figures, Recipe, always_the_mean, every, explained, numbers, r2
 
 WORDS = 6000
 
@@ -20,11 +20,6 @@ def _data() -> Data:
     training, test = split(len(texts), 0.2)
     made = [s2o.SequenceDataset([texts[i] for i in part], ratings[part]) for part in (training, test)]
     return made[0], made[1]
-
-
-def _figures(model: Predictor, test: s2o.SequenceDataset) -> Figures:
-    truth, found = numbers(test), model.predict(test)[:, 0]
-    return {"R²": r2(truth, found), "RMSE": rmse(truth, found)}
 
 
 def _baselines(training: s2o.SequenceDataset, test: s2o.SequenceDataset) -> Figures:
@@ -45,10 +40,8 @@ def _baselines(training: s2o.SequenceDataset, test: s2o.SequenceDataset) -> Figu
     aside = np.arange(len(t)) % 5 == 0
     penalty = max((3, 10, 30, 100), key=lambda p: r2(t[aside], answer(x[~aside], t[~aside], x[aside], p)))
     truth = numbers(test)
-    return {
-        "the mean of the training data": r2(truth, np.full(len(truth), t.mean())),
-        f"bag of words: ridge regression on {WORDS:,} words": r2(truth, answer(x, t, table(test.sequences), penalty)),
-    }
+    name = f"bag of words: ridge regression on {WORDS:,} words"
+    return always_the_mean(truth, t) | {name: r2(truth, answer(x, t, table(test.sequences), penalty))}
 
 
 def _pictures(model: Predictor, test: s2o.SequenceDataset, folder: Path) -> dict[str, str]:
@@ -96,7 +89,7 @@ RECIPE = Recipe(
         name="films",
     ),
     options={"epochs": 8, "batch_size": 64, "learning_rate": 2e-3, "l2": 1e-5, "schedule": "cosine"},
-    figures=_figures,
+    figures=explained,
     pictures=_pictures,
     baselines=_baselines,
     slice_of=every(20),

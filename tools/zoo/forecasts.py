@@ -45,8 +45,14 @@ class Task:
         """Windows of the series before `start`; and all of it."""
         series = self.series()[:, None].astype(np.float32)
         parts = [series[i : i + self.window + 1] for i in range(0, self.start - self.window, self.hop)]
-        training = s2o.SequenceDataset.next_step(parts).transformed(_Moved(self.shift, self.noise))
+        training = s2o.SequenceDataset.next_step(parts).transformed(self._moved)
         return training, s2o.SequenceDataset([series])
+
+    def _moved(self, x: Values, target: Values, rng: np.random.Generator) -> tuple[Values, Values]:
+        """A window moved up or down, with noise added to its inputs."""
+        by = np.float32(rng.uniform(-self.shift, self.shift))
+        noise = rng.normal(0, rng.uniform(0, self.noise), x.shape).astype(np.float32)
+        return x + by + noise, target + by
 
     def origins(self, series: Values) -> range:
         """Where forecasts begin."""
@@ -106,18 +112,6 @@ class Task:
         ax.set_xlabel(f"{self.step}s since the beginning of the record")  # bare numbers near 2000 look like years
         save(ax, folder / "forecast.png")
         return {"forecast.png": "A forecast in the midst of the test years: both loops, and the season before again."}
-
-
-class _Moved:
-    """Moves a window up or down, and adds noise to its inputs."""
-
-    def __init__(self, shift: float, noise: float) -> None:
-        self.shift, self.noise = shift, noise
-
-    def __call__(self, x: Values, target: Values, rng: np.random.Generator) -> tuple[Values, Values]:
-        by = np.float32(rng.uniform(-self.shift, self.shift))
-        noise = rng.normal(0, rng.uniform(0, self.noise), x.shape).astype(np.float32)
-        return x + by + noise, target + by
 
 
 def _recipe(name: str, problem: Task, layers: list[Any], options: dict[str, Any], **texts: str) -> Recipe:

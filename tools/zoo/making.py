@@ -18,7 +18,6 @@ import torch
 import seq2onnx as s2o
 from seq2onnx.cli.measurements import surroundings
 from seq2onnx.files import write_atomically
-from seq2onnx.runtime import Predictor
 from zoo.recipe import Data, Figures, Recipe
 
 LEAST_SPREAD = 0.01  # of the range in which the first figure should be found again
@@ -123,11 +122,7 @@ def latency(folder: Path) -> dict[str, Any]:
     if model.signature == "sequence":
         rows = [[x] for x in sequences][:STEPS]
         return {"of": "a sequence", "steps": float(np.median(data.lengths)), "us": _median(model.predict, rows)}
-    return {"of": "a step", "steps": 1.0, "us": _median(_stepper(model), np.concatenate(sequences)[:STEPS])}
-
-
-def _stepper(model: Predictor) -> Callable[[Any], Any]:
-    return model.stream().step
+    return {"of": "a step", "steps": 1.0, "us": _median(model.stream().step, np.concatenate(sequences)[:STEPS])}
 
 
 def _median(run: Callable[[Any], Any], given: Any) -> float:

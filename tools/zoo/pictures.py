@@ -18,7 +18,7 @@ from seq2onnx.runtime import Predictor
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
-__all__ = ["confusion", "plt", "save"]
+__all__ = ["confusion", "plt", "save"]  # plt is taken from here: with the backend that needs no screen
 
 
 def save(ax: Axes, path: Path) -> None:

@@ -83,6 +83,17 @@ def rmse(truth: NDArray[Any], found: NDArray[Any]) -> float:
     return float(np.sqrt(np.square(truth - found).mean()))
 
 
+def explained(model: Predictor, test: s2o.SequenceDataset) -> Figures:
+    """R² and RMSE of networks that answer each sequence with a number."""
+    truth, found = numbers(test), model.predict(test)[:, 0]
+    return {"R²": r2(truth, found), "RMSE": rmse(truth, found)}
+
+
+def always_the_mean(truth: NDArray[Any], training: NDArray[Any]) -> Figures:
+    """R² of always answering the mean of the training data's targets."""
+    return {"the mean of the training data": r2(truth, np.full(len(truth), training.mean()))}
+
+
 def most_frequent(training: s2o.SequenceDataset, test: s2o.SequenceDataset) -> Figures:
     """Accuracy of always answering the label that is most frequent in the training data."""
     assert training.classes is not None
@@ -103,6 +114,11 @@ def linear_on_moments(training: s2o.SequenceDataset, test: s2o.SequenceDataset) 
     return {name: float(np.mean(found == np.asarray(test.targets)))}
 
 
+def most_frequent_and_linear(training: s2o.SequenceDataset, test: s2o.SequenceDataset) -> Figures:
+    """The two baselines of sequences of numbers with a label each."""
+    return most_frequent(training, test) | linear_on_moments(training, test)
+
+
 def ridge(x: NDArray[Any], t: NDArray[Any], at: NDArray[Any], penalty: float) -> NDArray[Any]:
     """Linear regression of t [n, k] on x [n, m], normalized, with a penalty on squared weights: answers at [·, m]."""
     mean, deviation = x.mean(0), x.std(0) + 1e-9
@@ -112,5 +128,5 @@ def ridge(x: NDArray[Any], t: NDArray[Any], at: NDArray[Any], penalty: float) ->
 
 
 def every(step: int) -> Callable[[s2o.SequenceDataset], s2o.SequenceDataset]:
-    """The part of test data that is each so manieth sequence."""
+    """A part of the test data: its first sequence, and each that lies `step`, 2 · `step`, … further on."""
     return lambda test: test.subset(slice(None, None, step))

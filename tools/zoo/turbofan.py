@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -10,7 +11,7 @@ import seq2onnx as s2o
 from seq2onnx import plots
 from seq2onnx.runtime import Predictor
 from zoo.pictures import plt, save
-from zoo.recipe import Data, Figures, Recipe, every, r2, ridge, rmse
+from zoo.recipe import Data, Figures, Recipe, always_the_mean, every, r2, ridge, rmse
 
 CAP = 150  # steps: an engine with more to come looks like new
 
@@ -43,8 +44,9 @@ def _data() -> Data:
     return simulate(200, rng), simulate(60, rng)
 
 
-def _joined(rows: object) -> np.ndarray:
-    return np.concatenate([np.ravel(row) for row in rows])  # type: ignore[attr-defined]
+def _joined(rows: Any) -> np.ndarray:
+    """The numbers of all steps, [n], of rows [time] or [time, 1]."""
+    return np.concatenate([np.ravel(row) for row in rows])
 
 
 def _figures(model: Predictor, test: s2o.SequenceDataset) -> Figures:
@@ -55,10 +57,7 @@ def _figures(model: Predictor, test: s2o.SequenceDataset) -> Figures:
 def _baselines(training: s2o.SequenceDataset, test: s2o.SequenceDataset) -> Figures:
     truth, t = _joined(test.targets), _joined(training.targets)[:, None]
     x, at = (np.concatenate(data.sequences) for data in (training, test))
-    return {
-        "the mean of the training data": r2(truth, np.full(len(truth), t.mean())),
-        "linear regression on each step alone": r2(truth, ridge(x, t, at, 1.0)[:, 0]),
-    }
+    return always_the_mean(truth, t) | {"linear regression on each step alone": r2(truth, ridge(x, t, at, 1.0)[:, 0])}
 
 
 def _pictures(model: Predictor, test: s2o.SequenceDataset, folder: Path) -> dict[str, str]:

@@ -41,13 +41,9 @@ def film(digit: NDArray[np.float64], way: str, frames: int, rng: np.random.Gener
     return (np.round(255 * made) / 255).astype(np.float32)  # the 256 values that a picture has
 
 
-class _Film:
-    """Makes a film of a digit, given as its image in each frame, and of the class that is its target."""
-
-    def __call__(
-        self, x: NDArray[np.float32], target: int, rng: np.random.Generator
-    ) -> tuple[NDArray[np.float32], int]:
-        return film(x[0, 0], list(WAYS)[target % len(WAYS)], len(x), rng), target
+def _filmed(x: NDArray[np.float32], target: int, rng: np.random.Generator) -> tuple[NDArray[np.float32], int]:
+    """A film of a digit, given as its image in each frame, [frames, 1, 8, 8], and of the class that is its target."""
+    return film(x[0, 0], list(WAYS)[target % len(WAYS)], len(x), rng), target
 
 
 def _data() -> Data:
@@ -67,7 +63,7 @@ def _data() -> Data:
             else:
                 learned[0].append(np.broadcast_to(images[index].astype(np.float32), (frames, 1, 8, 8)))
                 learned[1].append(name)
-    made = s2o.SequenceDataset(*learned, classes=CLASSES).transformed(_Film())
+    made = s2o.SequenceDataset(*learned, classes=CLASSES).transformed(_filmed)
     return made, s2o.SequenceDataset(*shown, classes=CLASSES)
 
 

@@ -12,7 +12,7 @@ from seq2onnx import plots
 from seq2onnx.runtime import Predictor
 from zoo.pictures import confusion, save
 from zoo.plain import Recurrent, accuracy_of
-from zoo.recipe import Figures, Recipe, accuracy, linear_on_moments, most_frequent
+from zoo.recipe import Recipe, accuracy, most_frequent_and_linear
 
 LSTM_OPTIONS = {"epochs": 60, "batch_size": 27, "learning_rate": 5e-3, "schedule": "cosine"}
 BILSTM_OPTIONS = {"epochs": 60, "batch_size": 27, "learning_rate": 5e-3, "l2": 1e-3, "schedule": "cosine"}
@@ -23,10 +23,6 @@ SOURCE = (
 )
 SPLIT = "That of the data set: 270 utterances to learn from, 30 a speaker, and 370 for the test."
 LIMITS = "Nine speakers, one word, one recording session: it knows no other speaker and has no answer for noise."
-
-
-def _baselines(training: s2o.SequenceDataset, test: s2o.SequenceDataset) -> Figures:
-    return most_frequent(training, test) | linear_on_moments(training, test)
 
 
 def _lstm_pictures(model: Predictor, test: s2o.SequenceDataset, folder: Path) -> dict[str, str]:
@@ -63,7 +59,7 @@ LSTM = Recipe(
     options=LSTM_OPTIONS,
     figures=accuracy,
     pictures=_lstm_pictures,
-    baselines=_baselines,
+    baselines=most_frequent_and_linear,
     peer=accuracy_of(lambda: Recurrent(12, [100], 9, 0.5), LSTM_OPTIONS),
     seeds=5,
 )
@@ -88,7 +84,7 @@ BILSTM = Recipe(
     options=BILSTM_OPTIONS,
     figures=accuracy,
     pictures=confusion,
-    baselines=_baselines,
+    baselines=most_frequent_and_linear,
     peer=accuracy_of(lambda: Recurrent(12, [100], 9, 0.4, nn.LSTM, both_ways=True), BILSTM_OPTIONS),
     seeds=5,
 )
