@@ -266,6 +266,9 @@ def test_folders_of_csv_files_are_read(tmp_path):
     (tmp_path / "one.csv").write_text("1,2\n3\n")
     with pytest.raises(s2o.DataError, match="one.csv, line 2: expected 2 numbers as in the first line, got 1"):
         read(tmp_path)
+    (tmp_path / "one.csv").write_text("1,x\n3,4\n")
+    with pytest.raises(s2o.DataError, match="one.csv, line 1: could not convert .* a first line of names has no num"):
+        read(tmp_path)
     (tmp_path / "one.csv").write_text("a,b\n")
     with pytest.raises(s2o.DataError, match="one.csv: has no numbers in it"):
         read(tmp_path)

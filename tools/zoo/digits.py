@@ -52,6 +52,7 @@ def _recipe(name: str, title: str, layers: list[Any], peer: Any, options: dict[s
         split="2,400 recordings to learn from and 600 for the test, at random (seed 0): all speakers are in both.",
         limits=f"Six speakers and one digit at a time; how well it does for other voices was not measured. {limits}",
         data=_data,
+        call="classify(data)",
         network=s2o.Network(
             [s2o.SequenceInput(13, "zscore"), *layers, s2o.FullyConnected(10), s2o.Softmax()], name=name
         ),

@@ -92,6 +92,6 @@ RECIPE = Recipe(
     figures=explained,
     pictures=_pictures,
     baselines=_baselines,
-    slice_of=every(20),
+    slice_of=every(4),
     export={"words": True},
 )

@@ -118,6 +118,7 @@ def _recipe(name: str, problem: Task, layers: list[Any], options: dict[str, Any]
     """The last value, and what `layers` say that it changes by."""
     return Recipe(
         data=problem.data,
+        call=f"forecast(data, {problem.ahead})",
         network=s2o.Network([s2o.SequenceInput(1, "zscore", name="input"), *layers], name=name),
         options={"batch_size": 16, "learning_rate": 5e-3, "gradient_clip": 1.0, "schedule": "cosine"} | options,
         figures=problem.figures,

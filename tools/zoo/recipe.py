@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import tempfile
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -29,6 +30,7 @@ class Recipe:
     baselines: by name the first figure of something simpler on the same split
     peer: the first figure of the same network in plain torch, trained with a seed on the same split
     pictures: draws into a folder, and says by file name what is to be seen
+    call: what the card does with that part, of a Predictor
     slice_of: the test data, or what part of it ships with the model
     export: further arguments of `export`
     seeds: how many trainings the spread is taken from
@@ -46,6 +48,7 @@ class Recipe:
     pictures: Callable[[Predictor, s2o.SequenceDataset, Path], dict[str, str]]
     baselines: Callable[[s2o.SequenceDataset, s2o.SequenceDataset], Figures]
     peer: Callable[[s2o.SequenceDataset, s2o.SequenceDataset, int], float] | None = None
+    call: str = "predict(data)"
     slice_of: Callable[[s2o.SequenceDataset], s2o.SequenceDataset] = lambda test: test
     export: dict[str, Any] = dataclasses.field(default_factory=dict)
     seeds: int = 3
@@ -117,6 +120,22 @@ def linear_on_moments(training: s2o.SequenceDataset, test: s2o.SequenceDataset) 
 def most_frequent_and_linear(training: s2o.SequenceDataset, test: s2o.SequenceDataset) -> Figures:
     """The two baselines of sequences of numbers with a label each."""
     return most_frequent(training, test) | linear_on_moments(training, test)
+
+
+def without_memory(training: s2o.SequenceDataset, test: s2o.SequenceDataset, options: dict[str, Any]) -> Figures:
+    """Accuracy of a network of one layer, which knows each step alone, trained with the options of a recipe."""
+    layers = [
+        s2o.SequenceInput(training.shape(), "zscore"),
+        s2o.FullyConnected(len(training.classes or [])),
+        s2o.Softmax(),
+    ]
+    given = s2o.TrainingOptions(**options, threads=1, device="cpu", progress=False)
+    module = s2o.train(s2o.Network(layers), training, options=given).module
+    with tempfile.TemporaryDirectory() as folder:
+        s2o.export(module, Path(folder, "model.onnx"))
+        return {
+            "softmax regression on each step alone": accuracy(s2o.load(Path(folder, "model.onnx")), test)["accuracy"]
+        }
 
 
 def ridge(x: NDArray[Any], t: NDArray[Any], at: NDArray[Any], penalty: float) -> NDArray[Any]:

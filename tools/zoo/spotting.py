@@ -9,11 +9,13 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 from real_data import digits, split
+from torch import nn
 
 import seq2onnx as s2o
 from seq2onnx.runtime import Predictor
 from zoo.pictures import plt, save
-from zoo.recipe import Data, Figures, Recipe, most_frequent, share_right
+from zoo.plain import Recurrent, accuracy_of
+from zoo.recipe import Data, Figures, Recipe, most_frequent, share_right, without_memory
 
 NOISE = "noise"
 CLASSES = [NOISE, *map(str, range(10))]
@@ -22,14 +24,13 @@ OPTIONS = {"epochs": 12, "batch_size": 24, "learning_rate": 5e-3, "gradient_clip
 
 
 def streams(
-    data: s2o.SequenceDataset, indices: NDArray[np.intp], spoken: int, rng: np.random.Generator
+    data: s2o.SequenceDataset, spoken: int, edges: NDArray[Any], rng: np.random.Generator
 ) -> s2o.SequenceDataset:
     """Streams of `spoken` digits each, 10 to 60 steps of noise before each and after the last; a label a step.
 
-    The noise is normal, with the mean and deviation of the frames in which a word begins and ends, each frame half the
-    one before. Digits are not changed.
+    The noise is normal, with the mean and deviation of `edges` [frames, 13], the frames in which words of the training
+    data begin and end, each frame half the one before. Digits are not changed.
     """
-    edges = np.concatenate([x[[0, -1]] for x in data.sequences])
     mean, deviation = edges.mean(0), edges.std(0)
 
     def noise() -> NDArray[np.float64]:
@@ -39,7 +40,7 @@ def streams(
         return np.asarray(mean + deviation * made)
 
     sequences, labels = [], []
-    order = rng.permutation(indices)
+    order = rng.permutation(len(data))
     for start in range(0, len(order) - spoken + 1, spoken):
         parts, names = [noise()], []
         names.append([NOISE] * len(parts[0]))
@@ -54,13 +55,14 @@ def streams(
 
 def _data() -> Data:
     data = digits()
-    training, test = split(len(data), 0.2)
+    training, test = (data.subset(part) for part in split(len(data), 0.2))
+    edges = np.concatenate([x[[0, -1]] for x in training.sequences])
     rng = np.random.default_rng(0)
     # Each pass over the training digits joins them in another order, with other noise.
-    passes = [streams(data, training, 4, rng) for _ in range(2)]
+    passes = [streams(training, 4, edges, rng) for _ in range(2)]
     sequences = [x for part in passes for x in part.sequences]
     labels = [row for part in passes for row in part.labels]
-    return s2o.SequenceDataset(sequences, labels, classes=CLASSES), streams(data, test, 100, rng)
+    return s2o.SequenceDataset(sequences, labels, classes=CLASSES), streams(test, 100, edges, rng)
 
 
 def _runs(labels: NDArray[Any]) -> list[tuple[int, int, str]]:
@@ -91,15 +93,15 @@ def _figures(model: Predictor, test: s2o.SequenceDataset) -> Figures:
         false += sum(detection not in right for detection in detections)
         spoken, steps = spoken + len(words), steps + len(truth)
     return {
+        "accuracy of the steps": share_right(answers, test.labels),
         "share of the digits found": found / spoken,
-        "share of the steps labelled rightly": share_right(answers, test.labels),
         "false detections per 1,000 steps": 1000 * false / steps,
         "median steps from onset to detection": float(np.median(latencies)) if latencies else float("inf"),
     }
 
 
 def _baselines(training: s2o.SequenceDataset, test: s2o.SequenceDataset) -> Figures:
-    return {f"{name} (share of the steps)": value for name, value in most_frequent(training, test).items()}
+    return most_frequent(training, test) | without_memory(training, test, OPTIONS)
 
 
 def _pictures(model: Predictor, test: s2o.SequenceDataset, folder: Path) -> dict[str, str]:
@@ -138,6 +140,7 @@ RECIPE = Recipe(
         "steps in a row; it counts for a digit within the word and five steps after it."
     ),
     data=_data,
+    call="classify(data)",
     network=s2o.Network(
         [s2o.SequenceInput(13, "zscore"), s2o.GRU(96), s2o.Dropout(0.3), s2o.FullyConnected(11), s2o.Softmax()],
         name="spotting",
@@ -146,5 +149,6 @@ RECIPE = Recipe(
     figures=_figures,
     pictures=_pictures,
     baselines=_baselines,
+    peer=accuracy_of(lambda: Recurrent(13, [96], 11, 0.3, nn.GRU, per_step=True), OPTIONS),
     slice_of=lambda test: test.subset([0]),
 )

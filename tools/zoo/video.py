@@ -122,6 +122,7 @@ RECIPE = Recipe(
         "template video-classifier, it has 58 million weights."
     ),
     data=_data,
+    call="classify(data)",
     network=s2o.Network(
         [
             s2o.SequenceInput((3, SIZE, SIZE), "zerocenter"),

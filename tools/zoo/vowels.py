@@ -46,6 +46,7 @@ LSTM = Recipe(
     split=SPLIT,
     limits=LIMITS,
     data=s2o.datasets.japanese_vowels,
+    call="classify(data)",
     network=s2o.Network(
         [
             s2o.SequenceInput(12, "zscore"),
@@ -71,6 +72,7 @@ BILSTM = Recipe(
     split=SPLIT,
     limits=f"{LIMITS} It reads each utterance from both ends, so it cannot stream.",
     data=s2o.datasets.japanese_vowels,
+    call="classify(data)",
     network=s2o.Network(
         [
             s2o.SequenceInput(12, "zscore"),
