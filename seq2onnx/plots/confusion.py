@@ -7,6 +7,9 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from seq2onnx.errors import DataError, ShapeError
+from seq2onnx.plots.text import as_text
+
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
@@ -18,17 +21,28 @@ def confusion_chart(truth: Any, predicted: Any, classes: Sequence[str | int], ax
         truth, predicted: labels, [n] each
         classes: all labels, in the order of the axes
         ax: drawn into; without one into a new figure
+    Raises: DataError (no classes, or a label that is none of them), ShapeError (as many predicted as true)
     Example: >>> confusion_chart(test.labels, model.classify(test.sequences), model.classes)
     """
     from matplotlib import pyplot as plt
 
+    if not len(classes):
+        raise DataError("classes: expected a label at least, got none")
+    if len(truth) != len(predicted):
+        raise ShapeError(
+            f"predicted: expected {len(truth)} labels, as many as there are true ones, got {len(predicted)}"
+        )
     size = max(4.0, 1.5 + 0.45 * len(classes))
-    if ax is None:
-        ax = plt.subplots(figsize=(size, size), layout="constrained")[1]
     numbers = {label: number for number, label in enumerate(classes)}
+    for where, labels in (("truth", truth), ("predicted", predicted)):
+        for label in labels:
+            if np.ndim(label) or label not in numbers:
+                raise DataError(f"{where}: {label!r} is not among the classes; leave out what has no label")
     counts = np.zeros((len(classes), len(classes)), int)
     for row, column in zip(truth, predicted, strict=True):
         counts[numbers[row], numbers[column]] += 1
+    if ax is None:
+        ax = plt.subplots(figsize=(size, size), layout="constrained")[1]
     shares = counts / np.maximum(counts.sum(1, keepdims=True), 1)
     ax.imshow(shares, cmap="Greys", vmin=0, vmax=1.3)
     for (row, column), count in np.ndenumerate(counts):
@@ -37,7 +51,8 @@ def confusion_chart(truth: Any, predicted: Any, classes: Sequence[str | int], ax
             ax.text(column, row, str(count), ha="center", va="center", color=color)
     ticks = range(len(classes))
     long = max(len(str(label)) for label in classes) > 4
-    ax.set_xticks(ticks, [str(label) for label in classes], rotation=90 if long else 0)
-    ax.set_yticks(ticks, [str(label) for label in classes])
+    names = [as_text(label) for label in classes]
+    ax.set_xticks(ticks, names, rotation=90 if long else 0)
+    ax.set_yticks(ticks, names)
     ax.set(xlabel="predicted", ylabel="true")
     return ax

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from seq2onnx.plots.arrays import as_series
+from seq2onnx.plots.text import add_legend
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -40,14 +41,14 @@ def forecast_chart(
         ax = plt.subplots(figsize=(7, 4), layout="constrained")[1]
     begin = start + len(history)
     ahead = np.arange(begin, begin + len(truth))
-    ax.plot(np.arange(start, begin), history, "-", color="0.5", linewidth=1.5, label="before")
-    ax.plot(ahead, truth, "-", color="black", linewidth=2, label="true")
+    lines = ax.plot(np.arange(start, begin), history, "-", color="0.5", linewidth=1.5, label="before")
+    lines += ax.plot(ahead, truth, "-", color="black", linewidth=2, label="true")
     every = -(-len(truth) // MARKERS)
     for number, (name, values) in enumerate(named.items()):
         line, marker, colour = LINES[number % len(LINES)]
         # The markers of one line stand beside those of another.
         place = number * every // max(len(named), 1)
-        ax.plot(
+        lines += ax.plot(
             ahead,
             values,
             linestyle=line,
@@ -62,5 +63,6 @@ def forecast_chart(
     ax.set(xlabel="step", ylabel=unit)
     ax.margins(x=0.01)
     ax.grid(alpha=0.3)
-    ax.legend(loc="upper center", bbox_to_anchor=(0.5, -0.14), ncols=min(len(named) + 2, 4))
+    labels = ["before", "true", *named]
+    add_legend(ax, lines, labels, loc="upper center", bbox_to_anchor=(0.5, -0.14), ncols=min(len(labels), 4))
     return ax
