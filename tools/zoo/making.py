@@ -81,7 +81,7 @@ def make(recipe: Recipe, out: Path) -> None:
             "seeds": seeds,
             "mean": mean,
             "deviation": deviation,
-            "range": [mean - spread, mean + spread],
+            "range": [mean - spread, min(mean + spread, 1.0)],  # accuracies, shares, R² and skills end there
             "peer": peers,
             "baselines": recipe.baselines(*data),
             "slice": {"file": file, "sequences": len(shipped), "figures": recipe.figures(model, shipped)},

@@ -43,6 +43,18 @@ def _data() -> Data:
     return simulate(200, rng), simulate(60, rng)
 
 
+def _remembered(data: s2o.SequenceDataset) -> np.ndarray:
+    """Of each step the means of the last 10 and 30 and of the first 10 steps, as far as they are there, and its age."""
+    rows = []
+    for x in data.sequences:
+        age = np.arange(1, len(x) + 1)
+        sums = np.vstack([np.zeros(x.shape[1]), np.cumsum(x, 0, np.float64)])
+        means = [(sums[age] - sums[np.maximum(age - n, 0)]) / np.minimum(age, n)[:, None] for n in (10, 30)]
+        first = np.minimum(age, 10)
+        rows.append(np.hstack([*means, sums[first] / first[:, None], age[:, None]]))
+    return np.concatenate(rows)
+
+
 def _joined(rows: object) -> np.ndarray:
     return np.concatenate([np.ravel(row) for row in rows])  # type: ignore[attr-defined]
 
@@ -58,6 +70,9 @@ def _baselines(training: s2o.SequenceDataset, test: s2o.SequenceDataset) -> Figu
     return {
         "the mean of the training data": r2(truth, np.full(len(truth), t.mean())),
         "linear regression on each step alone": r2(truth, ridge(x, t, at, 1.0)[:, 0]),
+        "linear regression on means of the last 10 and 30 and the first 10 steps, and the age": r2(
+            truth, ridge(_remembered(training), t, _remembered(test), 1.0)[:, 0]
+        ),
     }
 
 
@@ -80,7 +95,10 @@ RECIPE = Recipe(
         "run-to-failure data sets. Engines live 128 to 356 steps."
     ),
     split="200 engines to learn from and 60 for the test, drawn one after another with seed 0.",
-    limits="A simulator's engines wear by a formula: figures say nothing of real machines.",
+    limits=(
+        "A simulator's engines wear by a formula: figures say nothing of real machines. Linear regression on a few "
+        "means and the age comes within a hundredth of it (below)."
+    ),
     data=_data,
     network=s2o.Network(
         [s2o.SequenceInput(17, "zscore"), s2o.LSTM(200), s2o.Dropout(0.3), s2o.FullyConnected(1)], name="turbofan"

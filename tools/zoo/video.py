@@ -118,8 +118,8 @@ RECIPE = Recipe(
         "scikit-learn (BSD 3-Clause), fetched by pip. The handwriting is real; motion, colours and noise are SIMULATED."
     ),
     split=(
-        "1,438 digits to learn from, each in four directions and drawn anew in each epoch; 359 other digits for the "
-        "test, in a direction or two each."
+        "1,438 digits to learn from, each in four directions and drawn anew in each epoch; of 359 other "
+        "digits 358 films for the test: a quarter of all directions, drawn at random, in which 242 of them are seen."
     ),
     limits="One digit at a time, moving straight; the network of the task's row has stride 1 and 58 million weights.",
     data=_data,
