@@ -270,6 +270,8 @@ def test_a_training_curve_joins_the_epochs_in_which_there_was_a_figure():
     history = [{"epoch": 1, "loss": 3.0}, {"epoch": 2, "loss": 2.0, "validation_loss": 2.5}, {"epoch": 3, "loss": 1.0}]
     ax = plots.training_curve(history)
     assert line(ax, "validation loss").get_xydata().tolist() == [[2, 2.5]]
+    assert line(ax, "validation loss").get_marker() == "o"  # of one point there is no line to be seen
+    assert line(ax, "loss").get_marker() == ""
     assert ax.get_yscale() == "log"
 
 

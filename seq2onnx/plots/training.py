@@ -34,7 +34,7 @@ def training_curve(history: Sequence[dict[str, float]], ax: Axes | None = None) 
     lines: list[Any] = []
     for prefix, style in (("", "-"), ("validation_", "--")):
         if values := _column(history, f"{prefix}loss"):
-            lines += ax.plot(*values, f"C0{style}", label=f"{prefix.replace('_', ' ')}loss")
+            lines += ax.plot(*values, f"C0{style}", marker=_marker(values), label=f"{prefix.replace('_', ' ')}loss")
     is_positive = all(np.all(np.greater(line.get_ydata(), 0) | np.isnan(line.get_ydata())) for line in lines)
     ax.set(
         xlabel="epoch",
@@ -49,11 +49,16 @@ def training_curve(history: Sequence[dict[str, float]], ax: Axes | None = None) 
         for prefix, style in (("", "-."), ("validation_", ":")):
             if values := _column(history, f"{prefix}accuracy"):
                 label = f"{prefix.replace('_', ' ')}accuracy"
-                lines += right.plot(*values, f"C1{style}", label=label, linewidth=2)
+                lines += right.plot(*values, f"C1{style}", marker=_marker(values), label=label, linewidth=2)
         right.set(ylabel="accuracy", ylim=(0, 1.03))
     # Below the axes: inside, it would lie over one line or another.
     ax.legend(lines, [line.get_label() for line in lines], loc="upper center", bbox_to_anchor=(0.5, -0.14), ncols=4)
     return ax
+
+
+def _marker(values: tuple[list[float], list[float]]) -> str:
+    """A line of one point would not be seen."""
+    return "o" if len(values[0]) == 1 else ""
 
 
 def _column(history: Sequence[dict[str, float]], name: str) -> tuple[list[float], list[float]] | None:
