@@ -89,12 +89,15 @@ def _words_or_numbers(value: Any, where: str, expected: str) -> Array:
     """`value` as an array, of strings where it has words."""
     if isinstance(value, str):
         raise DataError(f"{where}: expected a list of {expected}, got the text {value!r}; split it: tokenize(text)")
+    if np.ma.is_masked(value):
+        raise DataError(f'{where}: expected {expected}, some are masked; say what is there: x.filled(0), of words ""')
     try:
         array = np.asarray(value)
     except ValueError:
         raise DataError(f"{where}: expected a list of {expected}, got lists of different lengths") from None
-    if array.dtype == object and all(isinstance(word, str) for word in array.ravel()):
-        array = array.astype(np.str_)
+    # Objects, and numpy's strings of any width ("T"), whose missing ones may be no strings.
+    if array.dtype.kind in "OT" and all(isinstance(word, str) for word in array.ravel()):
+        array = np.array(array.tolist(), np.str_).reshape(array.shape)  # "T" cannot be cast
     mixed = array.dtype.kind == "U" and not isinstance(value, np.ndarray) and any(not isinstance(w, str) for w in value)
     if mixed:
         raise DataError(f"{where}: expected {expected}, got words and others")

@@ -58,7 +58,8 @@ def test_card(name: str, tmp_path: Path):
     if known["peer"]:  # not below it: by no more than two standard errors of the difference
         error = np.hypot(known["deviation"], np.std(known["peer"], ddof=1)) / np.sqrt(len(values))
         assert known["mean"] >= np.mean(known["peer"]) - 2 * error
-    assert max(known["baselines"].values()) < known["mean"]
+    # What something simpler does better, the limits say.
+    assert max(known["baselines"].values()) < known["mean"] or "regression" in RECIPES[name].limits
     assert all(row["ok"] for row in known["parity"])
     # The card says what figures.json does: nobody has changed one of them alone.
     shutil.copy(MODELS / name / "figures.json", tmp_path)

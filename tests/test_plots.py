@@ -236,3 +236,59 @@ def test_labels_of_latencies_lie_over_nothing(cloud):
 def test_what_cannot_be_drawn_is_said(draw, error, message):
     with pytest.raises(error, match=message):
         draw()
+
+
+ODD = ["$\\foo$", "_hidden_", "\ud800"]
+
+
+def test_labels_are_no_formulas_and_none_is_left_out():
+    scores = plots.scores_over_time(np.eye(3), ODD, truth=ODD)
+    forecast = plots.forecast_chart([1, 2], [3], {label: [2] for label in ODD})
+    chart = plots.confusion_chart(ODD, ODD, ODD)
+    point = plots.accuracy_against_latency([{"name": "$\\foo$", "accuracy": 1, "latency": 3, "size": 1}])
+    for ax in (scores, forecast, chart, point):
+        ax.figure.canvas.draw()  # a formula that makes no sense raises here
+    shown = ["\\$\\foo\\$", "_hidden_", "?"]
+    assert legend(scores) == shown
+    assert legend(forecast) == ["before", "true", *shown]
+    assert [tick.get_text() for tick in chart.get_xticklabels()] == shown
+
+
+@pytest.mark.parametrize(
+    ("draw", "error", "message"),
+    [
+        (
+            lambda: plots.confusion_chart(["a"], [None], ["a"]),
+            s2o.DataError,
+            "predicted: None is not among the classes",
+        ),
+        (lambda: plots.confusion_chart([1], [1], ["1"]), s2o.DataError, "truth: 1 is not among the classes"),
+        (lambda: plots.confusion_chart([[1]], [1], [1]), s2o.DataError, r"truth: \[1\] is not among the classes"),
+        (lambda: plots.confusion_chart([1, 1], [1], [1]), s2o.ShapeError, "predicted: expected 2 labels, .* got 1"),
+        (lambda: plots.confusion_chart([], [], []), s2o.DataError, "classes: expected a label at least, got none"),
+        (lambda: plots.scores_over_time(np.zeros((0, 3))), s2o.ShapeError, r"scores: expected .* got \[0, 3\]"),
+        (lambda: plots.scores_over_time(np.zeros(3)), s2o.ShapeError, r"scores: expected .* got \[3\]"),
+        (lambda: plots.scores_over_time(np.eye(3), ["a"]), s2o.ShapeError, "classes: expected 3 labels, .* got 1"),
+        (lambda: plots.training_curve([]), s2o.DataError, "history: expected an epoch at least, got none"),
+    ],
+)
+def test_what_cannot_be_drawn_is_said_and_no_figure_stays(draw, error, message):
+    with pytest.raises(error, match=message):
+        draw()
+    assert not plt.get_fignums()
+
+
+def test_a_training_curve_joins_the_epochs_in_which_there_was_a_figure():
+    history = [{"epoch": 1, "loss": 3.0}, {"epoch": 2, "loss": 2.0, "validation_loss": 2.5}, {"epoch": 3, "loss": 1.0}]
+    ax = plots.training_curve(history)
+    assert line(ax, "validation loss").get_xydata().tolist() == [[2, 2.5]]
+    assert line(ax, "validation loss").get_marker() == "o"  # of one point there is no line to be seen
+    assert line(ax, "loss").get_marker() == ""
+    assert ax.get_yscale() == "log"
+
+
+def test_a_loss_that_falls_below_0_is_seen():
+    ax = plots.training_curve([{"epoch": 1, "loss": 0.5}, {"epoch": 2, "loss": -1.0}])
+    ax.figure.canvas.draw()
+    assert ax.get_yscale() == "linear"
+    assert ax.get_ylim()[0] < -1

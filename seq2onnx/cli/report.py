@@ -12,6 +12,7 @@ import typer
 from seq2onnx.cli.options import Quiet, read_data, say
 from seq2onnx.errors import DataError, ShapeError, SpecError
 from seq2onnx.files import written_beside
+from seq2onnx.sequences import is_finite
 
 if TYPE_CHECKING:
     from seq2onnx.cli.comparison import Comparison
@@ -81,10 +82,12 @@ def _page(given: Path, file: Path, module: SequenceModule | None, data: Path | N
         read = read_data(data)
         found = _compared(model, read, data)
         results = [sections.results(found, f"{data.name}: {_described(read)}.")]
-        some = read.subset(slice(0, MOST_FOR_PARITY))
+        some = _for_parity(read)
     checked = seq2onnx.verify(file, module, some)
     has_torch = any(row.check.startswith("torch") for row in checked.rows)
     beside = "Random sequences" + (f", and {data.name}, its first {len(some)} sequences" if data and some else "")
+    if data and not some:
+        beside += f" alone: each of the first {MOST_FOR_PARITY} sequences of {data.name} has NaN or infinity in it"
     beside += "." if has_torch else ". torch is not installed here: the file is compared with itself alone."
     steps = max(STEPS, model.metadata["min_length"])
     times = measure_alone(model, steps, SECONDS)
@@ -123,6 +126,14 @@ def _compared(model: Predictor, data: SequenceDataset, path: Path) -> Comparison
         return compare(model, data)
     except (DataError, ShapeError) as error:
         raise type(error)(f"{path}: {error}") from None
+
+
+def _for_parity(data: SequenceDataset) -> SequenceDataset | None:
+    """The first sequences, of which `verify` takes those that are finite; None: there are none."""
+    some = data.subset(slice(0, MOST_FOR_PARITY))
+    floats = [part.take(range(len(some))) for part in some.parts.values() if part.dtype.kind == "f"]
+    finite = [all(map(is_finite, arrays)) for arrays in zip(*floats, strict=True)]
+    return some if any(finite) or not floats else None
 
 
 def _described(data: SequenceDataset) -> str:

@@ -8,6 +8,10 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
 
+# For `Axes.legend`: inside the axes, it would lie over one line or another.
+BELOW: dict[str, Any] = {"loc": "upper center", "bbox_to_anchor": (0.5, -0.14)}
+
+
 def new_axes(width: float = 7, height: float = 4) -> Axes:
     """The axes of a new figure of pyplot's, of this size in inches."""
     from matplotlib import pyplot as plt
@@ -16,11 +20,6 @@ def new_axes(width: float = 7, height: float = 4) -> Axes:
     return axes
 
 
-def legend_below(ax: Axes, below: float = 0.14, **options: Any) -> None:
-    """Write the legend below the axes: inside, it would lie over one line or another.
-
-    Args:
-        below: how far, as a share of the height of the axes
-        options: further ones of `Axes.legend`
-    """
-    ax.legend(loc="upper center", bbox_to_anchor=(0.5, -below), **options)
+def legend_below(ax: Axes, **options: Any) -> None:
+    """Write the legend below the axes; `options` are further ones of `Axes.legend`, or others than BELOW."""
+    ax.legend(**BELOW | options)

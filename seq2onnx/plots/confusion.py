@@ -7,7 +7,9 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from seq2onnx.errors import DataError, ShapeError
 from seq2onnx.plots.axes import new_axes
+from seq2onnx.plots.text import as_text
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -20,13 +22,24 @@ def confusion_chart(truth: Any, predicted: Any, classes: Sequence[str | int], ax
         truth, predicted: labels, [n] each
         classes: all labels, in the order of the axes
         ax: drawn into; without one into a new figure
+    Raises: DataError (no classes, or a label that is none of them), ShapeError (as many predicted as true)
     Example: >>> confusion_chart(test.labels, model.classify(test.sequences), model.classes)
     """
-    ax = ax or new_axes(*confusion_size(classes))
+    if not len(classes):
+        raise DataError("classes: expected a label at least, got none")
+    if len(truth) != len(predicted):
+        raise ShapeError(
+            f"predicted: expected {len(truth)} labels, as many as there are true ones, got {len(predicted)}"
+        )
     numbers = {label: number for number, label in enumerate(classes)}
+    for where, labels in (("truth", truth), ("predicted", predicted)):
+        for label in labels:
+            if np.ndim(label) or label not in numbers:
+                raise DataError(f"{where}: {label!r} is not among the classes; leave out what has no label")
     counts = np.zeros((len(classes), len(classes)), int)
     for row, column in zip(truth, predicted, strict=True):
         counts[numbers[row], numbers[column]] += 1
+    ax = ax or new_axes(*confusion_size(classes))
     shares = counts / np.maximum(counts.sum(1, keepdims=True), 1)
     ax.imshow(shares, cmap="Greys", vmin=0, vmax=1.3)
     for (row, column), count in np.ndenumerate(counts):
@@ -35,8 +48,9 @@ def confusion_chart(truth: Any, predicted: Any, classes: Sequence[str | int], ax
             ax.text(column, row, str(count), ha="center", va="center", color=colour)
     ticks = range(len(classes))
     long = max(len(str(label)) for label in classes) > 4
-    ax.set_xticks(ticks, [str(label) for label in classes], rotation=90 if long else 0)
-    ax.set_yticks(ticks, [str(label) for label in classes])
+    names = [as_text(label) for label in classes]
+    ax.set_xticks(ticks, names, rotation=90 if long else 0)
+    ax.set_yticks(ticks, names)
     ax.set(xlabel="predicted", ylabel="true")
     return ax
 

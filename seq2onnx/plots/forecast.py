@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from seq2onnx.plots.arrays import as_series
-from seq2onnx.plots.axes import legend_below, new_axes
+from seq2onnx.plots.axes import BELOW, new_axes
+from seq2onnx.plots.text import add_legend
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -38,14 +39,14 @@ def forecast_chart(
     ax = ax or new_axes()
     begin = start + len(history)
     ahead = np.arange(begin, begin + len(truth))
-    ax.plot(np.arange(start, begin), history, "-", color="0.5", linewidth=1.5, label="before")
-    ax.plot(ahead, truth, "-", color="black", linewidth=2, label="true")
+    lines = ax.plot(np.arange(start, begin), history, "-", color="0.5", linewidth=1.5, label="before")
+    lines += ax.plot(ahead, truth, "-", color="black", linewidth=2, label="true")
     every = -(-len(truth) // MARKERS)
     for number, (name, values) in enumerate(named.items()):
         line, marker, colour = LINES[number % len(LINES)]
         # The markers of one line stand beside those of another.
         place = number * every // max(len(named), 1)
-        ax.plot(
+        lines += ax.plot(
             ahead,
             values,
             linestyle=line,
@@ -60,5 +61,6 @@ def forecast_chart(
     ax.set(xlabel="step", ylabel=unit)
     ax.margins(x=0.01)
     ax.grid(alpha=0.3)
-    legend_below(ax, ncols=min(len(named) + 2, 4))
+    labels = ["before", "true", *named]
+    add_legend(ax, lines, labels, **BELOW, ncols=min(len(labels), 4))
     return ax

@@ -10,6 +10,7 @@ import numpy as np
 
 from seq2onnx.errors import DataError
 from seq2onnx.plots.axes import new_axes
+from seq2onnx.plots.text import as_text
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -56,7 +57,7 @@ def accuracy_against_latency(rows: Sequence[Mapping[str, Any]], ax: Axes | None 
     ax.xaxis.set_minor_locator(NullLocator())
     ax.set_yticks([tick for tick in ax.get_yticks() if ax.get_ylim()[0] <= tick <= min(1, ax.get_ylim()[1])])
     ax.grid(alpha=0.3)
-    texts = [f"{row['name']}, {row['size']:.3g} MB" for row in rows]
+    texts = [f"{as_text(row['name'])}, {row['size']:.3g} MB" for row in rows]
     _label(ax, list(zip(latencies, accuracies, strict=True)), texts)
     return ax
 

@@ -39,7 +39,7 @@ def predicted_against_true(truth: Any, predicted: Any, unit: str = "", ax: Axes 
     of = f", {unit}" if unit else ""
     ax.set(xlabel=f"true{of}", ylabel=f"predicted{of}", xlim=limits, ylim=limits, aspect="equal")
     ax.grid(alpha=0.3)
-    legend_below(ax, 0.12)
+    legend_below(ax, bbox_to_anchor=(0.5, -0.12))
     return ax
 
 

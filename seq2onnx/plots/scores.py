@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from seq2onnx.errors import ShapeError
-from seq2onnx.plots.axes import legend_below, new_axes
+from seq2onnx.plots.axes import BELOW, new_axes
+from seq2onnx.plots.text import add_legend, as_text
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -29,27 +30,35 @@ def scores_over_time(
         ax: drawn into; without one into a new figure
         truth: [time], the true label of each step, or None where there is none: a band below the lines, in which each
             stretch of equal labels has its name where there is room for it
-    Raises: ShapeError (as many labels as steps)
+    Raises: ShapeError (a step and a class at least, as many classes as scores, as many true labels as steps)
     Example: >>> scores_over_time(np.stack([stream.step(x) for x in sequence]), model.classes)
              >>> scores_over_time(model.predict(test)[0], model.classes, truth=test.labels[0])
     """
-    ax = ax or new_axes()
-    scores = np.asarray(scores)
+    scores = np.asarray(scores, np.float64)
+    if scores.ndim != 2 or not scores.size:
+        raise ShapeError(
+            f"scores: expected [time, k] with a step and a class at least, got {list(scores.shape)}; take one sequence"
+        )
     names = list(range(scores.shape[1])) if classes is None else list(classes)
+    if len(names) != scores.shape[1]:
+        raise ShapeError(f"classes: expected {scores.shape[1]} labels, one a score, got {len(names)}")
+    ax = ax or new_axes()
     steps = np.arange(1, len(scores) + 1)
     leading = np.argsort(-scores.max(0))[: len(STYLES)]
     for index in range(scores.shape[1]):
         if index not in leading:
             ax.plot(steps, scores[:, index], color="0.8", linewidth=1)
+    lines = []
     for style, index in zip(STYLES, leading, strict=False):
-        ax.plot(steps, scores[:, index], style, linewidth=2, label=f"{names[index]}")
+        lines += ax.plot(steps, scores[:, index], style, linewidth=2, label=f"{names[index]}")
+    labels = [names[index] for index in leading]
     ax.set(xlabel="step", ylabel="score", ylim=(-0.02, 1.02), xlim=(1, max(len(scores), 2)))
     ax.grid(alpha=0.3)
     if truth is None:
-        ax.legend(title="class", loc="center right")
+        add_legend(ax, lines, labels, title="class", loc="center right")
     else:
         _band(ax, _stretches(truth, len(scores)), len(scores))
-        legend_below(ax, title="class", ncols=len(STYLES))
+        add_legend(ax, lines, labels, **BELOW, title="class", ncols=len(STYLES))
     return ax
 
 
@@ -76,7 +85,7 @@ def _band(ax: Axes, stretches: list[tuple[int, int, Any]], steps: int) -> None:
             edgecolor="black",
             linewidth=0.6,
         )
-        name = ax.text((begin + end + 1) / 2, sum(BAND) / 2, str(label), ha="center", va="center", fontsize=8)
+        name = ax.text((begin + end + 1) / 2, sum(BAND) / 2, as_text(label), ha="center", va="center", fontsize=8)
         if name.get_window_extent().width > 0.95 * pixels * (end - begin):
             name.remove()
     ax.text(0, sum(BAND) / 2, "true ", transform=ax.get_yaxis_transform(), ha="right", va="center")

@@ -5,6 +5,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
+
+from seq2onnx.errors import DataError
 from seq2onnx.plots.axes import legend_below, new_axes
 
 if TYPE_CHECKING:
@@ -12,33 +15,51 @@ if TYPE_CHECKING:
 
 
 def training_curve(history: Sequence[dict[str, float]], ax: Axes | None = None) -> Axes:
-    """Loss, on a logarithmic axis, and accuracy where there is one, over epochs.
+    """Loss, on a logarithmic axis if it is above 0, and accuracy where there is one, over epochs.
 
     Args:
-        history: `result.history` of `train`
+        history: `result.history` of `train`; a line joins the epochs in which its figure was measured
         ax: drawn into; without one into a new figure
     Returns: the axes with the loss
+    Raises: DataError (no epochs)
     Example: >>> training_curve(result.history).figure.savefig("curve.png")
     """
     from matplotlib.ticker import MaxNLocator
 
+    if not history:
+        raise DataError("history: expected an epoch at least, got none")
     ax = ax or new_axes()
     epochs = [row["epoch"] for row in history]
     lines: list[Any] = []
     for prefix, style in (("", "-"), ("validation_", "--")):
-        if f"{prefix}loss" in history[0]:
-            label = f"{prefix.replace('_', ' ')}loss"
-            lines += ax.plot(epochs, [row[f"{prefix}loss"] for row in history], f"C0{style}", label=label)
-    ax.set(xlabel="epoch", ylabel="loss", yscale="log", xlim=(epochs[0], max(epochs[-1], epochs[0] + 1)))
+        if values := _column(history, f"{prefix}loss"):
+            lines += ax.plot(*values, f"C0{style}", marker=_marker(values), label=f"{prefix.replace('_', ' ')}loss")
+    is_positive = all(np.all(np.greater(line.get_ydata(), 0) | np.isnan(line.get_ydata())) for line in lines)
+    ax.set(
+        xlabel="epoch",
+        ylabel="loss",
+        yscale="log" if is_positive else "linear",
+        xlim=(epochs[0], max(epochs[-1], epochs[0] + 1)),
+    )
     ax.xaxis.set_major_locator(MaxNLocator(integer=True))
     ax.grid(alpha=0.3)
-    if "accuracy" in history[0]:
+    if any("accuracy" in row for row in history):
         right = ax.twinx()
         for prefix, style in (("", "-."), ("validation_", ":")):
-            if f"{prefix}accuracy" in history[0]:
+            if values := _column(history, f"{prefix}accuracy"):
                 label = f"{prefix.replace('_', ' ')}accuracy"
-                values = [row[f"{prefix}accuracy"] for row in history]
-                lines += right.plot(epochs, values, f"C1{style}", label=label, linewidth=2)
+                lines += right.plot(*values, f"C1{style}", marker=_marker(values), label=label, linewidth=2)
         right.set(ylabel="accuracy", ylim=(0, 1.03))
     legend_below(ax, handles=lines, ncols=4)
     return ax
+
+
+def _marker(values: tuple[list[float], list[float]]) -> str:
+    """A line of one point would not be seen."""
+    return "o" if len(values[0]) == 1 else ""
+
+
+def _column(history: Sequence[dict[str, float]], name: str) -> tuple[list[float], list[float]] | None:
+    """The epochs in which a figure was measured, and what it was; None: in none of them."""
+    rows = [row for row in history if name in row]
+    return ([row["epoch"] for row in rows], [row[name] for row in rows]) if rows else None

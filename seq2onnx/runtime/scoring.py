@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from seq2onnx.padding import PaddingPolicy
-from seq2onnx.runtime.inputs import Rows, read_rows
+from seq2onnx.runtime.inputs import Input, Rows, by_layer, read_rows
 from seq2onnx.runtime.parallel import Workers, finish
 from seq2onnx.runtime.progress import Progress
 from seq2onnx.runtime.whole import Counts, lengths_of, run_batch
@@ -87,7 +87,7 @@ def _read(model: Predictor, sequences: Any) -> Iterator[tuple[Rows, NDArray[np.i
         first = 0
         for part in _taken(sequences):
             places = np.arange(first, first + len(part))
-            yield read_rows(_by_layer(part), model.inputs, least, places.tolist()), places
+            yield read_rows(_by_layer(part, model.inputs, first), model.inputs, least, places.tolist()), places
             first += len(part)
     elif getattr(sequences, "in_memory", True):
         rows = read_rows(sequences, model.inputs, least)
@@ -101,11 +101,12 @@ def _read(model: Predictor, sequences: Any) -> Iterator[tuple[Rows, NDArray[np.i
                 yield read_rows(given, model.inputs, least, indices.tolist()), indices
 
 
-def _by_layer(part: list[Any]) -> Any:
-    """A list for each input, where the sequences that came were dicts."""
-    if not part or not isinstance(part[0], Mapping):
+def _by_layer(part: list[Any], inputs: tuple[Input, ...], first: int) -> Any:
+    """A list for each input, where the sequences that came were dicts; first: the number of the first of them."""
+    if part and not isinstance(part[0], Mapping):
         return part
-    return {name: [sequence[name] for sequence in part] for name in part[0]}
+    given = [by_layer(sequence, inputs, f"sequence {first + row}") for row, sequence in enumerate(part)]
+    return {entry.layer: [sequence[entry.layer] for sequence in given] for entry in inputs}
 
 
 def _taken(sequences: Iterator[Any]) -> Iterator[list[Any]]:

@@ -67,10 +67,10 @@ RECIPE = Recipe(
     title="Film snippets",
     task="A sentence or two of a film review: how do people rate the sentiment, from −4 to 4?",
     source=(
-        "10,604 movie review snippets, each rated by people (Hutto & Gilbert 2014), in the source archive of the "
+        "10,605 movie review snippets, each rated by people (Hutto & Gilbert 2014), in the source archive of the "
         "package vaderSentiment 3.3.2 (MIT), fetched by pip. Real text, not simulated."
     ),
-    split="8,483 snippets to learn from and 2,121 for the test, at random (seed 0).",
+    split="8,484 snippets to learn from and 2,121 for the test, at random (seed 0).",
     limits=(
         f"English, {WORDS:,} words; all others are one unknown word. It learned how film critics write and is easily "
         "fooled elsewhere. It reads from both ends, so it takes whole texts."

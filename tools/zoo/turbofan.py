@@ -49,6 +49,18 @@ def _joined(rows: Any) -> np.ndarray:
     return np.concatenate([np.ravel(row) for row in rows])
 
 
+def _remembered(data: s2o.SequenceDataset) -> np.ndarray:
+    """Of each step the means of the last 10 and 30 and of the first 10 steps, as far as they are there, and its age."""
+    rows = []
+    for x in data.sequences:
+        age = np.arange(1, len(x) + 1)
+        sums = np.vstack([np.zeros(x.shape[1]), np.cumsum(x, 0, np.float64)])
+        means = [(sums[age] - sums[np.maximum(age - n, 0)]) / np.minimum(age, n)[:, None] for n in (10, 30)]
+        first = np.minimum(age, 10)
+        rows.append(np.hstack([*means, sums[first] / first[:, None], age[:, None]]))
+    return np.concatenate(rows)
+
+
 def _figures(model: Predictor, test: s2o.SequenceDataset) -> Figures:
     truth, found = _joined(test.targets), _joined(model.predict(test))
     return {"R²": r2(truth, found), "RMSE, steps": rmse(truth, found)}
@@ -57,7 +69,12 @@ def _figures(model: Predictor, test: s2o.SequenceDataset) -> Figures:
 def _baselines(training: s2o.SequenceDataset, test: s2o.SequenceDataset) -> Figures:
     truth, t = _joined(test.targets), _joined(training.targets)[:, None]
     x, at = (np.concatenate(data.sequences) for data in (training, test))
-    return always_the_mean(truth, t) | {"linear regression on each step alone": r2(truth, ridge(x, t, at, 1.0)[:, 0])}
+    return always_the_mean(truth, t) | {
+        "linear regression on each step alone": r2(truth, ridge(x, t, at, 1.0)[:, 0]),
+        "linear regression on means of the last 10 and 30 and the first 10 steps, and the age": r2(
+            truth, ridge(_remembered(training), t, _remembered(test), 1.0)[:, 0]
+        ),
+    }
 
 
 def _pictures(model: Predictor, test: s2o.SequenceDataset, folder: Path) -> dict[str, str]:
@@ -79,7 +96,10 @@ RECIPE = Recipe(
         "run-to-failure data sets. Engines live 128 to 356 steps."
     ),
     split="200 engines to learn from and 60 for the test, drawn one after another with seed 0.",
-    limits="A simulator's engines wear by a formula: figures say nothing of real machines.",
+    limits=(
+        "A simulator's engines wear by a formula: figures say nothing of real machines. Linear regression on a few "
+        "means and the age comes within a hundredth of it (below)."
+    ),
     data=_data,
     network=s2o.Network(
         [s2o.SequenceInput(17, "zscore"), s2o.LSTM(200), s2o.Dropout(0.3), s2o.FullyConnected(1)], name="turbofan"

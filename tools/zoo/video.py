@@ -115,7 +115,7 @@ RECIPE = Recipe(
     ),
     split=(
         "1,438 digits to learn from, each in four directions and drawn anew in each epoch; 358 films for the test, of "
-        "359 other digits, each of their four directions with a chance of one in four."
+        "242 of 359 other digits: each of their four directions with a chance of one in four."
     ),
     limits=(
         f"One digit at a time, moving straight. Stride {STRIDE} keeps the network small: with stride 1, as in the "
