@@ -61,6 +61,7 @@ def make(recipe: Recipe, out: Path) -> None:
     with tempfile.TemporaryDirectory(dir=out, prefix=f".{recipe.name}.") as name:
         run, folder = Path(name, "run"), Path(name, "made")
         folder.mkdir()
+        baselines = recipe.baselines(*data)
         module, first, seconds = train_once(recipe, data, 0, run)
         for file in ("network.yaml", "options.yaml", "model.onnx", "curve.png"):
             shutil.copy(run / file, folder)
@@ -82,7 +83,7 @@ def make(recipe: Recipe, out: Path) -> None:
             "deviation": deviation,
             "range": [mean - spread, min(1.0, mean + spread)],  # no first figure can be above 1
             "peer": peers,
-            "baselines": recipe.baselines(*data),
+            "baselines": baselines,
             "slice": {"file": file, "sequences": len(shipped), "figures": recipe.figures(model, shipped)},
             "sequences": [len(part) for part in data],
             "training_seconds": seconds,

@@ -125,7 +125,7 @@ def most_frequent_and_linear(training: s2o.SequenceDataset, test: s2o.SequenceDa
 def without_memory(training: s2o.SequenceDataset, test: s2o.SequenceDataset, options: dict[str, Any]) -> Figures:
     """Accuracy of a network of one layer, which knows each step alone, trained with the options of a recipe."""
     layers = [
-        s2o.SequenceInput(training.shape(), "zscore"),
+        s2o.SequenceInput(training.shape()[0], "zscore"),
         s2o.FullyConnected(len(training.classes or [])),
         s2o.Softmax(),
     ]
