@@ -9,7 +9,9 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
+from torch import nn
 
 import seq2onnx as s2o
 from seq2onnx.runtime import Predictor
@@ -106,19 +108,38 @@ def most_frequent(training: s2o.SequenceDataset, test: s2o.SequenceDataset) -> F
 
 
 def linear_on_moments(training: s2o.SequenceDataset, test: s2o.SequenceDataset) -> Figures:
-    """Accuracy of ridge regression to one-hot labels, from mean and deviation over time of each feature."""
+    """Accuracy of ridge regression to one-hot labels, and of softmax regression, on what `table` says of a sequence."""
 
-    def table(data: s2o.SequenceDataset) -> NDArray[Any]:
-        return np.stack([np.concatenate([x.mean(0), x.std(0)]) for x in data.sequences])
+    def table(data: s2o.SequenceDataset) -> torch.Tensor:
+        """Mean and deviation over time of each feature."""
+        return torch.tensor(np.stack([np.concatenate([x.mean(0), x.std(0)]) for x in data.sequences]))
 
-    answers = np.eye(len(training.classes or []))[np.asarray(training.targets)]
-    found = ridge(table(training), answers, table(test), 1.0).argmax(1)
-    name = "ridge regression on mean and deviation of each feature"
-    return {name: float(np.mean(found == np.asarray(test.targets)))}
+    x, labels = table(training), torch.tensor(np.asarray(training.targets))
+    mean, deviation = x.mean(0), x.std(0)
+    weights = torch.zeros(x.shape[1] + 1, len(training.classes or []), requires_grad=True)
+
+    def scores(of: torch.Tensor) -> torch.Tensor:
+        return ((of - mean) / deviation) @ weights[1:] + weights[0]
+
+    def loss() -> torch.Tensor:
+        optimizer.zero_grad()
+        found = nn.functional.cross_entropy(scores(x), labels) + 0.5 / len(x) * weights[1:].square().sum()
+        found.backward()  # type: ignore[no-untyped-call]
+        return found
+
+    optimizer = torch.optim.LBFGS([weights], max_iter=500, line_search_fn="strong_wolfe")
+    optimizer.step(loss)  # type: ignore[no-untyped-call]
+    one_hot = np.eye(len(weights[0]))[labels]
+    answers = {
+        "ridge": ridge(x.numpy(), one_hot, table(test).numpy(), 1.0),
+        "softmax": scores(table(test)).detach().numpy(),
+    }
+    truth, of = np.asarray(test.targets), "regression on mean and deviation of each feature"
+    return {f"{kind} {of}": float(np.mean(answer.argmax(1) == truth)) for kind, answer in answers.items()}
 
 
 def most_frequent_and_linear(training: s2o.SequenceDataset, test: s2o.SequenceDataset) -> Figures:
-    """The two baselines of sequences of numbers with a label each."""
+    """The baselines of sequences of numbers with a label each."""
     return most_frequent(training, test) | linear_on_moments(training, test)
 
 
