@@ -1,7 +1,9 @@
-"""What pictures of series take: one number a step."""
+"""What pictures of series take: one number, or one label, a step."""
 
 from __future__ import annotations
 
+import itertools
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -22,3 +24,9 @@ def as_series(values: Any, where: str, like: int | None = None) -> NDArray[np.fl
     if like is not None and len(array) != like:
         raise ShapeError(f"{where}: expected {like} numbers, as many as there are true ones, got {len(array)}")
     return array
+
+
+def stretches(labels: Sequence[Any]) -> list[tuple[int, int, Any]]:
+    """(begin, end, label) of each stretch of equal labels, one a step."""
+    changes = [step for step in range(1, len(labels)) if labels[step] != labels[step - 1]]
+    return [(begin, end, labels[begin]) for begin, end in itertools.pairwise([0, *changes, len(labels)])]

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from seq2onnx.errors import ShapeError
+from seq2onnx.plots.arrays import stretches
 from seq2onnx.plots.axes import BELOW, new_axes
 from seq2onnx.plots.text import add_legend, as_text
 
@@ -57,27 +58,22 @@ def scores_over_time(
     if truth is None:
         add_legend(ax, lines, labels, title="class", loc="center right")
     else:
-        _band(ax, _stretches(truth, len(scores)), len(scores))
+        labelled = list(truth)
+        if len(labelled) != len(scores):
+            raise ShapeError(
+                f"truth: expected {len(scores)} labels, one a step as the scores have them, got {len(labelled)}"
+            )
+        _band(ax, [stretch for stretch in stretches(labelled) if stretch[2] is not None], len(scores))
         add_legend(ax, lines, labels, **BELOW, title="class", ncols=len(STYLES))
     return ax
 
 
-def _stretches(truth: Any, steps: int) -> list[tuple[int, int, Any]]:
-    """(begin, end, label) of each stretch of equal labels, those without one left out."""
-    labels = list(truth)
-    if len(labels) != steps:
-        raise ShapeError(f"truth: expected {steps} labels, one a step as the scores have them, got {len(labels)}")
-    ends = [i for i in range(1, steps) if labels[i] != labels[i - 1]]
-    bounds = zip([0, *ends], [*ends, steps], strict=True)
-    return [(begin, end, labels[begin]) for begin, end in bounds if end > begin and labels[begin] is not None]
-
-
-def _band(ax: Axes, stretches: list[tuple[int, int, Any]], steps: int) -> None:
+def _band(ax: Axes, known: list[tuple[int, int, Any]], steps: int) -> None:
     """The stretches with their names, below 0; a label has the same grey throughout."""
     ax.set(xlim=(0.5, steps + 0.5), ylim=(BAND[0] - 0.03, 1.02), yticks=np.linspace(0, 1, 6))
-    greys = {label: GREYS[number % len(GREYS)] for number, label in enumerate(dict.fromkeys(s[2] for s in stretches))}
+    greys = {label: GREYS[number % len(GREYS)] for number, label in enumerate(dict.fromkeys(s[2] for s in known))}
     pixels = ax.get_window_extent().width / steps
-    for begin, end, label in stretches:
+    for begin, end, label in known:
         ax.broken_barh(
             [(begin + 0.5, end - begin)],
             (BAND[0], BAND[1] - BAND[0]),

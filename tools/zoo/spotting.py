@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import itertools
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +11,7 @@ from real_data import digits, split
 from torch import nn
 
 import seq2onnx as s2o
+from seq2onnx.plots.arrays import stretches
 from seq2onnx.runtime import Predictor
 from zoo.pictures import plt, save
 from zoo.plain import Recurrent, accuracy_of
@@ -65,15 +65,13 @@ def _data() -> Data:
     return s2o.SequenceDataset(sequences, labels, classes=CLASSES), streams(test, 100, edges, rng)
 
 
-def _runs(labels: NDArray[Any]) -> list[tuple[int, int, str]]:
-    """(begin, end, label) of each stretch of one label."""
-    edges = np.flatnonzero(np.r_[True, labels[1:] != labels[:-1], True])
-    return [(int(a), int(b), str(labels[a])) for a, b in itertools.pairwise(edges)]
-
-
 def _detections(labels: NDArray[Any]) -> list[tuple[int, str]]:
     """(step, counted from 0, digit) of each detection."""
-    return [(begin + HELD - 1, name) for begin, end, name in _runs(labels) if name != NOISE and end - begin >= HELD]
+    return [
+        (begin + HELD - 1, name)
+        for begin, end, name in stretches(labels.tolist())
+        if name != NOISE and end - begin >= HELD
+    ]
 
 
 def _figures(model: Predictor, test: s2o.SequenceDataset) -> Figures:
@@ -83,7 +81,7 @@ def _figures(model: Predictor, test: s2o.SequenceDataset) -> Figures:
     answers = model.classify(test)
     for truth, answer in zip(test.labels, answers, strict=True):
         detections = _detections(answer)
-        words = [(begin, end + 5, name) for begin, end, name in _runs(truth) if name != NOISE]
+        words = [(begin, end + 5, name) for begin, end, name in stretches(truth.tolist()) if name != NOISE]
         right = set()
         for begin, end, name in words:
             hits = [at for at, label in detections if label == name and begin <= at < end]
@@ -108,7 +106,7 @@ def _pictures(model: Predictor, test: s2o.SequenceDataset, folder: Path) -> dict
     window = slice(0, 420)
     truth, scores = test.labels[0][window], model.predict(test.subset([0]))[0][window]
     _, (above, below) = plt.subplots(2, 1, figsize=(10, 5), layout="constrained", sharex=True, height_ratios=[1, 2.2])
-    for begin, end, name in _runs(truth):
+    for begin, end, name in stretches(truth.tolist()):
         if name != NOISE:
             above.axvspan(begin + 1, end, color="0.8")
             above.text((begin + 1 + end) / 2, 0.5, name, ha="center", va="center", fontsize=13)
