@@ -58,41 +58,42 @@ class Task:
         """Where forecasts begin."""
         return range(self.start, len(series) - self.ahead + 1, self.ahead // 6)
 
-    def naive(self, series: Values, origin: int) -> Values:
-        """The last season, over and over."""
-        return np.resize(series[origin - self.season : origin], self.ahead)
+    def naive(self, series: Values) -> Values:
+        """From each origin the season before it, over and over, [origins, ahead]."""
+        return np.stack([np.resize(series[o - self.season : o], self.ahead) for o in self.origins(series)])
 
-    def over_origins(self, series: Values, answer: Callable[[int], Values]) -> float:
-        """RMSE of forecasts from all origins."""
-        starts = self.origins(series)
-        truth = np.stack([series[o : o + self.ahead] for o in starts])
-        return rmse(truth, np.stack([answer(o) for o in starts]))
+    def error(self, series: Values, answers: Values) -> float:
+        """RMSE of forecasts [origins, ahead], or of one that all of them get."""
+        truth = np.stack([series[o : o + self.ahead] for o in self.origins(series)])
+        return rmse(truth, np.broadcast_to(answers, truth.shape))
 
     def figures(self, model: Predictor, test: s2o.SequenceDataset) -> Figures:
         """Skill is 1 − RMSE / RMSE of a simple forecast: of seasonal naive, and in the open loop of the last value."""
         series = test.sequences[0][:, 0]
-        starts = list(self.origins(series))
-        answers = model.forecast([series[:o, None] for o in starts], self.ahead)[:, :, 0]
-        closed = self.over_origins(series, lambda o: answers[starts.index(o)])
-        naive = self.over_origins(series, lambda o: self.naive(series, o))
+        answers = model.forecast([series[:o, None] for o in self.origins(series)], self.ahead)[:, :, 0]
+        closed = self.error(series, answers)
         after, before = series[self.start :], series[self.start - 1 : -1]
         opened = rmse(after, model.predict([series[:-1, None]])[0][self.start - 1 :, 0])
         return {
-            f"skill of {self.ahead} steps in a closed loop": 1 - closed / naive,
+            f"skill of {self.ahead} steps in a closed loop": 1 - closed / self.error(series, self.naive(series)),
             f"its RMSE, {self.unit}": closed,
             "skill of the next step, against the last value": 1 - opened / rmse(after, before),
             f"RMSE of the next step, {self.unit}": opened,
         }
 
-    def linear(self, series: Values) -> Callable[[int], Values]:
+    def linear(self, series: Values) -> Values:
         """Ridge regression of all steps ahead on three seasons, both less the last value, learned before `start`.
 
         The penalty is the best of five by the last fifth of what is learned from.
         """
         span = 3 * self.season
+
+        def windows(origins: Any) -> Values:
+            """The three seasons before each origin, less the last value."""
+            return np.stack([series[o - span : o] - series[o - 1] for o in origins])
+
         origins = np.arange(span, self.start - self.ahead + 1)
-        x = np.stack([series[o - span : o] - series[o - 1] for o in origins])
-        t = np.stack([series[o : o + self.ahead] - series[o - 1] for o in origins])
+        x, t = windows(origins), np.stack([series[o : o + self.ahead] - series[o - 1] for o in origins])
         aside = origins >= origins[-len(origins) // 5]
         before = origins + self.ahead <= origins[aside][0]
 
@@ -100,38 +101,32 @@ class Task:
             return rmse(t[aside], ridge(x[before], t[before], x[aside], penalty))
 
         penalty = min((1, 10, 100, 1000, 10000), key=error)
-        answers = dict(zip(self.origins(series), self._at(series, x, t, span, penalty), strict=True))
-        return lambda o: np.asarray(answers[o])
-
-    def _at(self, series: Values, x: Values, t: Values, span: int, penalty: float) -> Values:
-        """Answers of ridge regression at all origins."""
         last = np.array([series[o - 1] for o in self.origins(series)])[:, None]
-        at = np.stack([series[o - span : o] for o in self.origins(series)]) - last
-        return np.asarray(last + ridge(x, t, at, penalty))
+        return np.asarray(last + ridge(x, t, windows(self.origins(series)), penalty))
 
     def baselines(self, training: s2o.SequenceDataset, test: s2o.SequenceDataset) -> Figures:
         """Skill of others in the same forecasts."""
         series = test.sequences[0][:, 0]
-        naive = self.over_origins(series, lambda o: self.naive(series, o))
-        mean = series[: self.start].mean()
-        others: dict[str, Callable[[int], Values]] = {
-            f"seasonal naive: the last {self.season} steps again": lambda o: self.naive(series, o),
-            "the last value": lambda o: np.full(self.ahead, series[o - 1]),
+        naive = self.error(series, self.naive(series))
+        others = {
+            f"seasonal naive: the last {self.season} steps again": self.naive(series),
+            "the last value": np.array([[series[o - 1]] for o in self.origins(series)]),
             f"ridge regression of all {self.ahead} steps on the last {3 * self.season}": self.linear(series),
-            "the mean of the training data": lambda o: np.full(self.ahead, mean),
+            "the mean of the training data": series[: self.start].mean(),
         }
-        return {name: 1 - self.over_origins(series, answer) / naive for name, answer in others.items()}
+        return {name: 1 - self.error(series, answers) / naive for name, answers in others.items()}
 
     def pictures(self, model: Predictor, test: s2o.SequenceDataset, folder: Path) -> dict[str, str]:
         """A forecast from the origin in the middle."""
         series = test.sequences[0][:, 0]
         starts = self.origins(series)
-        origin = starts[len(starts) // 2]
+        middle = len(starts) // 2
+        origin = starts[middle]
         true, history = series[origin : origin + self.ahead], series[:origin, None]
         answers = {
             "open loop": model.forecast(history, self.ahead, {"input": true[:, None]})[:, 0],
             "closed loop": model.forecast(history, self.ahead)[:, 0],
-            "seasonal naive": self.naive(series, origin),
+            "seasonal naive": self.naive(series)[middle],
         }
         first = origin - self.ahead
         ax = plots.forecast_chart(series[first:origin], true, answers, unit=self.unit, start=first)
