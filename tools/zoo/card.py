@@ -28,7 +28,7 @@ def write_card(recipe: Recipe, folder: Path) -> None:
         "training": f"[options.yaml](options.yaml), {found['training_seconds']:.0f} s on one core of two of an "
         f"{made['processor']}; torch {made['torch']}, Python {made['python']}",
         "latency": f"{latency['us']:.0f} µs {latency['of']}"
-        + ("" if streams else f" of {latency['steps']:.0f} steps")
+        + ("" if streams else f" of {latency['steps']} steps")
         + f", the median; one thread of the same machine, onnxruntime {made['onnxruntime']}",
         "limits": recipe.limits,
     }

@@ -7,7 +7,6 @@ import shutil
 import statistics
 import tempfile
 import time
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -16,12 +15,12 @@ import onnx
 import torch
 
 import seq2onnx as s2o
-from seq2onnx.cli.measurements import surroundings
+from seq2onnx.cli.measurements import measure_alone, surroundings
 from seq2onnx.files import write_atomically
 from zoo.recipe import Data, Figures, Recipe
 
 LEAST_SPREAD = 0.01  # of the range in which the first figure should be found again
-STEPS = 1000  # that a latency is the median of
+SECONDS = 0.75  # that a latency is measured for
 
 
 def train_once(recipe: Recipe, data: Data, seed: int, folder: Path) -> tuple[Any, Figures, float]:
@@ -119,20 +118,11 @@ def latency(folder: Path) -> dict[str, Any]:
     """Median microseconds on one thread, of a step of a stream; or, of a network that cannot stream, of a sequence."""
     model = s2o.load(folder / "model.onnx")
     data = s2o.SequenceDataset.load(folder / read_figures(folder)["slice"]["file"])
-    sequences = list(data.sequences)
-    if model.signature == "sequence":
-        rows = [[x] for x in sequences][:STEPS]
-        return {"of": "a sequence", "steps": float(np.median(data.lengths)), "us": _median(model.predict, rows)}
-    return {"of": "a step", "steps": 1.0, "us": _median(model.stream().step, np.concatenate(sequences)[:STEPS])}
-
-
-def _median(run: Callable[[Any], Any], given: Any) -> float:
-    """Of a run, after a round to warm up."""
-    times: list[float] = []
-    for _ in range(2):
-        times = []
-        for x in given:
-            began = time.perf_counter()
-            run(x)
-            times.append(time.perf_counter() - began)
-    return 1e6 * statistics.median(times)
+    steps = int(np.median(data.lengths))
+    first, *_ = measure_alone(model, steps, SECONDS)
+    streams = first.of == "Stream.step"
+    return {
+        "of": "a step" if streams else "a sequence",
+        "steps": 1 if streams else steps,
+        "us": 1e6 * first.p50,
+    }
