@@ -1,0 +1,30 @@
+"""Check arguments that must be whole numbers."""
+
+from __future__ import annotations
+
+import operator
+from typing import Any
+
+from seq2onnx.errors import SpecError
+
+
+def whole_number(value: Any, where: str, least: int = 1, most: int | None = None) -> int:
+    """Return `value` as an int.
+
+    Args:
+        value: an int, or what Python can index with, such as numpy's integers. A bool is refused.
+        where: the name of the argument, which begins the error.
+        least: the smallest number allowed.
+        most: the largest number allowed. None: there is no limit.
+
+    Raises:
+        SpecError: `value` is not a whole number in this range.
+    """
+    try:
+        number = operator.index(value)
+    except TypeError:
+        number = least - 1
+    if isinstance(value, bool) or number < least or (most is not None and number > most):
+        limits = f"at least {least}" if most is None else f"from {least} to {most}"
+        raise SpecError(f"{where}: must be a whole number, {limits}, got {value!r}")
+    return number
