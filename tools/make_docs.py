@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import dataclasses
 import inspect
+import re
+import textwrap
 import typing
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -16,6 +18,8 @@ from seq2onnx.layers import KINDS, Layer
 
 Command = Callable[..., Any]
 DOCS = Path(__file__).resolve().parent.parent / "docs"
+# The sections of a layer's docstring; Shapes may explain its letters in brackets.
+SECTION = re.compile(r"((?:Shapes|Args|Raises|State|Weights|ONNX|Example|Source)(?: \(.*\))?):")
 
 LAYERS = """# The layers
 
@@ -58,16 +62,61 @@ def summary(documented: type[Layer] | Command) -> str:
 
 
 def layer_section(cls: type[Layer]) -> str:
-    """Heading, signature and docstring of a layer."""
+    """Heading, signature, equations and tables of a layer."""
     fields = [field for field in dataclasses.fields(cls) if field.name not in ("name", "inputs")]
     shown = ", ".join(
         f.name if f.default is dataclasses.MISSING else f"{f.name}={getattr(f.default, 'default', f.default)!r}"
         for f in fields
     )
-    first, *rest = inspect.cleandoc(cls.__doc__ or "").split("\n", 1)
-    return (
-        f"\n## {cls.__name__}\n\n`{cls.__name__}({shown})`\n\n{first}\n\n```text\n{''.join(rest).strip(chr(10))}\n```\n"
-    )
+    body, sections = split_docstring(inspect.cleandoc(cls.__doc__ or ""))
+    parts = [f"## {cls.__name__}", f"`{cls.__name__}({shown})`"]
+    for paragraph in re.split(r"\n\s*\n", body):
+        is_equation = paragraph.startswith(" ")
+        parts.append(f"```text\n{textwrap.dedent(paragraph)}\n```" if is_equation else paragraph)
+    if arguments := entries(sections.pop("Args", "")):
+        parts.append(table("| field | meaning |", [f"| `{name}` | {text} |" for name, text in arguments]))
+    rows = []
+    for title, text in sections.items():
+        name, opening, letters = title.partition(" (")  # the letters of the shapes follow the shapes
+        rows.append(f"| {name} | {cell(title, text)}{opening}{letters} |")
+    parts.append(table("| | |", rows))
+    return "\n" + "\n\n".join(parts) + "\n"
+
+
+def split_docstring(text: str) -> tuple[str, dict[str, str]]:
+    """Return what stands before the sections of a layer's docstring, and the text of each section by its title."""
+    body: list[str] = []
+    sections: dict[str, list[str]] = {}
+    lines = body
+    for line in text.splitlines():
+        if title := SECTION.fullmatch(line):
+            lines = sections.setdefault(title[1], [])
+        else:
+            lines.append(line)
+    return "\n".join(body).strip(), {name: textwrap.dedent("\n".join(rows)) for name, rows in sections.items()}
+
+
+def entries(text: str) -> list[tuple[str, str]]:
+    """Return (names, meaning) of each entry of a section; lines that are indented further belong to the one above."""
+    found = re.split(r"^(\w+(?:, \w+)*):", text, flags=re.MULTILINE)[1:]
+    return [(name, one_line(meaning)) for name, meaning in zip(found[::2], found[1::2], strict=True)]
+
+
+def cell(title: str, text: str) -> str:
+    """Return a section as the content of a table cell: an example as code, an entry a line, else one line."""
+    if title == "Example":
+        return "<br>".join(f"`{line.removeprefix('>>> ')}`" for line in text.split("\n") if line)
+    return "<br>".join(f"{name}: {meaning}" for name, meaning in entries(text)) or one_line(text)
+
+
+def one_line(text: str) -> str:
+    """Return text without line breaks, and with | as a table takes it."""
+    return " ".join(text.split()).replace("|", "\\|")
+
+
+def table(head: str, rows: list[str]) -> str:
+    """Return a table of two columns."""
+    return "\n".join([head, "|---|---|", *rows])
 
 
 def commands_page() -> str:
