@@ -108,7 +108,7 @@ def write_index(recipes: list[Recipe], out: Path) -> None:
     ]
     for recipe in recipes:
         one = found[recipe.name]
-        latency = f"{one['latency']['us']:.0f} µs {one['latency']['of']}"
+        latency = f"{one['latency']['us']:.0f} µs for {one['latency']['of']}"
         figure = f"{one['figure']} {one['mean']:.4f} ± {one['deviation']:.4f}"
         lines.append(
             f"| [{recipe.name}]({recipe.name}/card.md) | {recipe.title} | {figure} | {latency} | {_size(one):.2f} MB |"
