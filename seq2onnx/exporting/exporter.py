@@ -3,16 +3,26 @@
 from __future__ import annotations
 
 import dataclasses
-import json
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING
 
 import numpy as np
 import onnx
 
 import seq2onnx
-from seq2onnx import metadata
+from seq2onnx.contract import (
+    END,
+    LENGTHS,
+    Contract,
+    ContractState,
+    Signature,
+    activation_name,
+    input_names,
+    lengths_name,
+    output_names,
+    state_names,
+)
 from seq2onnx.errors import DataError, NotStreamable, SpecError
 from seq2onnx.exporting.closed_loop import check_closed_loop, emit_closed_loop
 from seq2onnx.exporting.emission import Weights, emit_layers
@@ -26,7 +36,6 @@ from seq2onnx.padding import MASKED, PaddingPolicy
 if TYPE_CHECKING:
     from seq2onnx.training.module import SequenceModule
 
-Signature = Literal["full", "sequence", "stream"]
 OLDEST_OPSET = 17  # the first with LayerNormalization
 
 
@@ -125,35 +134,32 @@ def build_model(
         closed_loop,
         words_to_look_up(network) if words else None,
     )
-    about = {
-        "format_version": metadata.FORMAT_VERSION,
-        "network": network.to_dict(every_field=True),
-        "classes": classes,
-        "signature": signature,
-        "states": [
-            {
-                "in": state.input_name,
-                "out": state.output_name,
-                "shape": [None, *state.state.shape],
-                "dtype": state.state.dtype,
-                "kind": state.state.kind,
-                "layer": state.layer,
-            }
-            for state in states or ()
-        ],
-        "time_stride": max(network.signals[name].clock.stride for name in network.outputs),
-        "min_length": max(getattr(layer, "min_length", 1) for layer in network.inputs),
-        "delay_steps": max(network.signals[name].clock.delay for name in network.outputs),
-        "data_policy": dataclasses.asdict(policy),
-        "vocabulary": vocabularies(network),
-        "writer": f"seq2onnx {seq2onnx.__version__}",
-    }
-    if closed_loop is not None:
-        about["closed_loop"] = closed_loop
-    properties = {metadata.KEY: json.dumps(about)}
-    if classes is not None:
-        properties["classes"] = json.dumps(classes)
-    return graph.model(network.name or "network", properties, ("seq2onnx", seq2onnx.__version__))
+    kinds = [(state.layer, state.state.kind) for state in states or ()]
+    contract = Contract(
+        network=network.to_dict(every_field=True),
+        classes=classes,
+        signature=signature,
+        states=tuple(
+            ContractState(
+                state.input_name,
+                state.output_name,
+                state.state.shape,
+                state.state.dtype,
+                state.state.kind,
+                state.layer,
+                name,
+            )
+            for state, name in zip(states or (), state_names(kinds), strict=True)
+        ),
+        time_stride=max(network.signals[name].clock.stride for name in network.outputs),
+        min_length=max(getattr(layer, "min_length", 1) for layer in network.inputs),
+        delay_steps=max(network.signals[name].clock.delay for name in network.outputs),
+        data_policy=dataclasses.asdict(policy),
+        vocabulary=vocabularies(network) or {},
+        writer=f"seq2onnx {seq2onnx.__version__}",
+        closed_loop=closed_loop,
+    )
+    return graph.model(network.name or "network", contract.properties(), ("seq2onnx", seq2onnx.__version__))
 
 
 def choose_signature(
@@ -198,17 +204,6 @@ def _activations(network: Network, activations: Sequence[str] | bool) -> list[st
     return [network[name].label for name in dict.fromkeys(activations)]
 
 
-def input_names(network: Network) -> dict[str, str]:
-    """The name in the ONNX file of each input layer's data: x, or with several inputs x_{layer}."""
-    names = [layer.label for layer in network.inputs]
-    return {name: "x" if len(names) == 1 else f"x_{name}" for name in names}
-
-
-def output_names(network: Network) -> dict[str, str]:
-    """The name in the ONNX file of each output: y, or with several y_{layer}."""
-    return {name: "y" if len(network.outputs) == 1 else f"y_{name}" for name in network.outputs}
-
-
 def build_graph(
     network: Network,
     weights: Weights,
@@ -223,14 +218,14 @@ def build_graph(
     graph, signals = GraphBuilder(opset), network.infer(lookahead)
     _, states = choose_signature(network, signature, lookahead)
     entering = {}
-    for label, name in input_names(network).items():
+    for label, name in input_names(layer.label for layer in network.inputs).items():
         dtype = signals[label].dtype if words is None else "string"
         entering[label] = graph.input(name, dtype, _shape(label, signals[label]))
         if words is not None:
             entering[label] = emit_look_up(graph, label, entering[label], words)
-    start = None if signature == "stream" else graph.input("lengths", "int32", ["batch"])
+    start = None if signature == "stream" else graph.input(LENGTHS, "int32", ["batch"])
     if lookahead:
-        graph.end = graph.input("end", "int32", ["batch"])
+        graph.end = graph.input(END, "int32", ["batch"])
     for state in states or ():
         graph.input(state.input_name, state.state.dtype, ["batch", *state.state.shape])
     if closed_loop is not None:
@@ -252,12 +247,12 @@ def build_graph(
             lengths = graph.op("Expand", graph.cast(graph.steps(value.name), "int32"), rows)
         graph.output(output, name, signal.dtype, _shape(label, signal))
         if signal.has_time and (signal.clock.windows or lookahead) and lengths:
-            graph.output(f"{output}_lengths", lengths, "int32", ["batch"])
+            graph.output(lengths_name(output), lengths, "int32", ["batch"])
 
-    for label, output in output_names(network).items():
+    for label, output in output_names(network.outputs).items():
         answer(output, label)
     for label in activations:
-        answer(f"act_{label}", label)
+        answer(activation_name(label), label)
     return _with_states(graph, states, new_states)
 
 

@@ -12,7 +12,7 @@ import onnx
 from numpy.typing import NDArray
 from onnx import numpy_helper
 
-from seq2onnx import metadata
+from seq2onnx.contract import END, KEY, Contract
 from seq2onnx.errors import ModelFileError, ShapeError, SpecError, require
 from seq2onnx.exporting.emission import Weights
 from seq2onnx.exporting.exporter import build_graph
@@ -35,9 +35,9 @@ def restore(path: str | Path) -> SequenceModule:
 
     from seq2onnx.training import build
 
-    network, weights, about = read_model(path)
+    network, weights, contract = read_model(path)
     module = build(network)
-    module.classes, module.policy = about["classes"], PaddingPolicy(**about.get("data_policy", {}))
+    module.classes, module.policy = contract.classes, PaddingPolicy(**contract.data_policy)
     module.load_state_dict(
         {
             f"layers.{layer}.{name}": torch.from_numpy(array.copy())
@@ -48,22 +48,23 @@ def restore(path: str | Path) -> SequenceModule:
     return module.eval()
 
 
-def read_model(path: str | Path) -> tuple[Network, Weights, dict[str, Any]]:
-    """The network in an exported file, its weights [layer][weight], and its metadata."""
+def read_model(path: str | Path) -> tuple[Network, Weights, Contract]:
+    """The network in an exported file, its weights [layer][weight], and its contract."""
     content = Path(path).read_bytes()
     try:
         model = onnx.load_from_string(content)
     except Exception as error:  # protobuf's DecodeError, whose module differs between its implementations
         raise ModelFileError(f"{path}: is not an ONNX file, or not all of one: {error}") from None
-    about = metadata.read({entry.key: entry.value for entry in model.metadata_props}, path)
+    properties = {entry.key: entry.value for entry in model.metadata_props}
+    contract = Contract.from_json(properties.get(KEY), path)
     try:
-        network = Network.from_dict(about["network"])
+        network = Network.from_dict(contract.network)
     except (SpecError, ShapeError) as error:
         raise ModelFileError(f"{path}: its network cannot be built here: {error}") from None
     arrays = {tensor.name: numpy_helper.to_array(tensor) for tensor in model.graph.initializer}
-    lookahead = any(entry.name == "end" for entry in model.graph.input)
-    graph = functools.partial(build_graph, network, signature=about["signature"], lookahead=lookahead)
-    return network, _collect(network, graph, arrays, path), about
+    lookahead = any(entry.name == END for entry in model.graph.input)
+    graph = functools.partial(build_graph, network, signature=contract.signature, lookahead=lookahead)
+    return network, _collect(network, graph, arrays, path), contract
 
 
 def _collect(
