@@ -17,7 +17,7 @@ KEY = "seq2onnx"
 """The key of the contract in the metadata of the ONNX file."""
 FORMAT_VERSION = 1
 """The newest version of the contract that this seq2onnx reads."""
-FORMS = ("dynamic", "portable")
+FORMS = ["dynamic"]
 """The forms of graphs that this seq2onnx runs."""
 
 LENGTHS, END = "lengths", "end"

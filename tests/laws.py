@@ -17,7 +17,7 @@ import torch
 import seq2onnx as s2o
 from seq2onnx.contract import input_names, output_names
 from seq2onnx.errors import NotStreamable
-from seq2onnx.exporting import build_model
+from seq2onnx.exporting import ExportOptions, build_model
 from seq2onnx.exporting.restorer import read_model
 from tests import reference
 
@@ -55,10 +55,10 @@ class Subject:
         self.states = self._states(False)
         self.lookahead_states = self._states(True)
         signatures = ["full", "sequence", "stream"] if self.states is not None else ["sequence"]
-        self.models = {name: build_model(network, self.weights, name) for name in signatures}
+        self.models = {name: build_model(network, self.weights, ExportOptions(name)) for name in signatures}
         if self.lookahead_states is not None:
             for name in ("full", "stream"):
-                model = build_model(network, self.weights, name, lookahead=True)
+                model = build_model(network, self.weights, ExportOptions(name, lookahead=True))
                 self.models[f"lookahead {name}"] = model
         self.sessions = {name: open_session(model) for name, model in self.models.items()}
 

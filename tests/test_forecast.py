@@ -11,8 +11,8 @@ import pytest
 import torch
 
 import seq2onnx as s2o
-from seq2onnx.exporting import build_model
-from seq2onnx.exporting.closed_loop import check_closed_loop
+from seq2onnx.exporting import ExportOptions, build_model
+from seq2onnx.exporting.options import closed_loop_states
 from seq2onnx.layers import KINDS
 from tests import laws, reference
 from tests.test_cli import run as command
@@ -89,7 +89,7 @@ def loops_agree(subject, opset=17, steps=K):
     """In the file = torch = reference, of each signature, from the start and from random states; padding is NaN."""
     counts = np.array([4, 0, 1, 7, 2], "i4")
     for signature in ("full", "sequence", "stream"):
-        model = build_model(subject.network, subject.weights, signature, opset=opset, closed_loop=steps)
+        model = build_model(subject.network, subject.weights, ExportOptions(signature, opset, closed_loop=steps))
         onnx.checker.check_model(model, full_check=True)
         session = laws.open_session(model)
         for lengths, time in ((counts, 9), (np.array([3, 3], "i4"), 3), (np.array([0, 0], "i4"), 0)):
@@ -147,7 +147,7 @@ def looped(example) -> s2o.Network | None:
     back = [s2o.FullyConnected(signal.size)] if len(signal.shape) == 1 else []
     try:
         made = s2o.Network([front, layer, *back])
-        check_closed_loop(made, K, False, False)
+        closed_loop_states(made, ExportOptions(closed_loop=K))
     except (s2o.SpecError, s2o.NotStreamable):
         return None
     return made

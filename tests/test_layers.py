@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import seq2onnx as s2o
-from seq2onnx.exporting import build_model
+from seq2onnx.exporting import ExportOptions, build_model
 from seq2onnx.layers import KINDS
 from tests import laws, reference
 
@@ -74,7 +74,7 @@ def test_later_opsets_give_the_same_numbers(example, opset):
     subject = laws.Subject(network_of(example))
     for signature in ("full", "sequence", "stream"):
         if signature in subject.models:
-            model = build_model(subject.network, subject.weights, signature, opset=opset)
+            model = build_model(subject.network, subject.weights, ExportOptions(signature, opset=opset))
             onnx.checker.check_model(model, full_check=True)
             subject.sessions[signature] = laws.open_session(model)
     laws.three_agree(subject)

@@ -14,7 +14,7 @@ import torch
 from onnx.reference import ReferenceEvaluator
 
 import seq2onnx as s2o
-from seq2onnx.exporting import build_model
+from seq2onnx.exporting import ExportOptions, build_model
 from seq2onnx.padding import PaddingPolicy
 from seq2onnx.runtime.opening import SessionSettings
 from seq2onnx.sequences import pad
@@ -125,7 +125,7 @@ def test_words_give_the_numbers_of_their_numbers(tmp_path, name, signature):
 def test_later_opsets_and_onnx_s_own_evaluator_look_up_the_same(opset):
     net = NETWORKS["embedding alone"]()
     weights = laws.Subject(net).weights
-    model = build_model(net, weights, "stream", opset=opset, words=True)
+    model = build_model(net, weights, ExportOptions("stream", opset, words=True))
     onnx.checker.check_model(model, full_check=True)
     x = np.array([["good", "", "New York", "unheard of"]], object)
     numbers = np.array([[1, 0, 4, 8]])

@@ -198,7 +198,7 @@ def _states(layer: Layer, signals: tuple[Signal, ...]) -> tuple[State, ...]:
     has_time = any(x.has_time for x in signals)
     if has_time and any(not x.has_time and not x.static for x in signals):
         raise NotStreamable(
-            f"{layer.label}: joins steps to a value that is known only at the end of a sequence; a stream would use the "
+            f"{layer.label}: joins steps to a value known only at the end of a sequence; a stream would use the "
             'running value and get another result; use output_mode="sequence", or signature="sequence"'
         )
     if not signals[0].clock.lookahead:
