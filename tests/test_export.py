@@ -12,6 +12,7 @@ from onnx import numpy_helper
 
 import seq2onnx as s2o
 from seq2onnx.exporting import ExportOptions, build_model
+from seq2onnx.exporting.emission import EMISSION
 from seq2onnx.layers.graph import GraphBuilder
 from tests import laws
 from tests.conftest import CLASSES, built, small_network
@@ -97,6 +98,16 @@ def test_metadata_says_all_that_running_needs(model_file):
         },
         "vocabulary": None,
         "writer": f"seq2onnx {s2o.__version__}",
+        "options": {
+            "signature": "full",
+            "opset": 17,
+            "lookahead": False,
+            "activations": ["sequence_input_1", "lstm_1", "dropout_1", "fully_connected_1", "softmax_1"],
+            "closed_loop": None,
+            "words": False,
+            "form": "dynamic",
+        },
+        "emission": EMISSION,
     }
 
 
@@ -224,8 +235,8 @@ def test_exporting_needs_no_torch():
     ("arguments", "error", "message"),
     [
         ({"signature": "whole"}, s2o.SpecError, "signature: must be 'full', 'sequence' or 'stream', got 'whole'"),
-        ({"opset": 14}, s2o.SpecError, "opset: must be from 17 to"),
-        ({"opset": 999}, s2o.SpecError, "opset: must be from 17 to"),
+        ({"opset": 14}, s2o.SpecError, "opset: must be a whole number from 17 to"),
+        ({"opset": 999}, s2o.SpecError, "opset: must be a whole number from 17 to"),
         ({"classes": ["a", "b"]}, s2o.SpecError, "softmax_1 gives 3 scores, got 2 classes"),
         ({"classes": ["a", "b", "a"]}, s2o.SpecError, "classes: must differ"),
         ({"classes": [0.5, 1.5, 2.5]}, s2o.SpecError, "classes: must be strings or integers, got 0.5"),

@@ -429,12 +429,16 @@ LOOPLESS = {
         s2o.SpecError,
         r"one input and one output.*\['m', 'n'\]",
     ),
-    "one answer": (s2o.Network([s2o.SequenceInput(2), s2o.LSTM(2, "last")]), s2o.SpecError, "answers once a sequence"),
+    "one answer": (
+        s2o.Network([s2o.SequenceInput(2), s2o.LSTM(2, "last")]),
+        s2o.SpecError,
+        "answers once per sequence",
+    ),
     "fewer numbers": (
         s2o.Network([s2o.SequenceInput(3), s2o.LSTM(1)]),
         s2o.SpecError,
-        r"what lstm_1 answers, float32 \[batch, time, 1\], is fed back into sequence_input_1, which takes float32 "
-        r"\[batch, time, 3\]; a network that goes on from its own answers answers with all that it reads",
+        r"the output of lstm_1, float32 \[batch, time, 1\], is fed back into sequence_input_1, which takes float32 "
+        r"\[batch, time, 3\]; a network in a closed loop must answer with all that it reads",
     ),
     "tokens": (
         s2o.Network([s2o.SequenceInput("tokens"), s2o.WordEmbedding(3, 9)]),
@@ -449,12 +453,12 @@ LOOPLESS = {
     "lookahead": (
         s2o.Network([s2o.SequenceInput(2), s2o.Conv1d(2, 3, padding="same")]),
         s2o.NotStreamable,
-        "closed_loop: runs a step at a time, without lookahead. conv1d_1: its windows read 1 steps ahead",
+        "closed_loop: runs step by step, without lookahead. conv1d_1: its windows read 1 steps ahead",
     ),
     "bilstm": (
         s2o.Network([s2o.SequenceInput(2), s2o.BiLSTM(1)]),
         s2o.NotStreamable,
-        "closed_loop: runs a step at a time, without lookahead. bilstm_1",
+        "closed_loop: runs step by step, without lookahead. bilstm_1",
     ),
 }
 
@@ -471,11 +475,11 @@ def test_networks_that_cannot_loop_say_why(tmp_path, why):
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        ({"closed_loop": 0}, "closed_loop: must be a whole number of steps, at least 1, got 0"),
+        ({"closed_loop": 0}, "closed_loop: must be a whole number, at least 1, got 0"),
         ({"closed_loop": 2.0}, "at least 1, got 2.0"),
         ({"closed_loop": True}, "at least 1, got True"),
-        ({"closed_loop": 2, "lookahead": True}, "closed_loop: has no lookahead; export a second file"),
-        ({"closed_loop": 2, "activations": True}, "closed_loop: has no activations; export a second file"),
+        ({"closed_loop": 2, "lookahead": True}, "closed_loop: cannot have lookahead; export a second file"),
+        ({"closed_loop": 2, "activations": True}, "closed_loop: cannot have activations; export a second file"),
     ],
 )
 def test_options_of_a_loop_that_cannot_be(tmp_path, arguments, message):

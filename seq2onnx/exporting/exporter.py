@@ -50,8 +50,8 @@ def export(
         lookahead: stream with a delay where windows read ahead. The file then has the input `end`, 1 in the last chunk
             of a row, and always the output `y_lengths`.
         activations: names of layers whose results are outputs, too, or True for all layers.
-        closed_loop: the number K of steps to forecast, each from the one before: y is [batch, K, features]. For networks
-            with one input and one output of the same size, which answer each step.
+        closed_loop: the number K of steps to forecast, each from the one before: y is [batch, K, features]. For
+            networks with one input and one output of the same size, which answer each step.
         words: x is strings [batch, time], which the file looks up in the vocabulary of its WordEmbedding. "" is
             padding. For networks with one input, SequenceInput("tokens").
 
