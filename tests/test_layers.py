@@ -6,8 +6,7 @@ import dataclasses
 
 import onnx
 import pytest
-from hypothesis import given, settings
-from hypothesis import strategies as st
+from hypothesis import given, settings, strategies as st
 
 import seq2onnx as s2o
 from seq2onnx.exporting import ExportOptions, build_model

@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 from numpy.typing import NDArray
 
 from seq2onnx.layers import Signal
-from seq2onnx.layers.base import EmitCall
+from seq2onnx.layers.calls import EmitCall
 from seq2onnx.layers.graph import GraphBuilder
 from seq2onnx.layers.signal import Value
 from seq2onnx.network import Network, NetworkState

@@ -56,3 +56,6 @@ __all__ = [
     "WordEmbedding",
     "layer",
 ]
+
+FOR_LAYER_AUTHORS = ("KINDS", "Clock", "Example", "State", "Weight", "layer")
+"""What only those need who write a layer. These names are not in seq2onnx itself."""

@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import ClassVar, final
 
-from seq2onnx.layers.base import EmitCall, Emitted, Example, ForwardCall, Forwarded, Layer, layer, numeric_input
+from seq2onnx.layers.base import Example, Layer, layer, numeric_input
+from seq2onnx.layers.calls import EmitCall, Emitted, ForwardCall, Forwarded
 from seq2onnx.layers.graph import GraphBuilder
 from seq2onnx.layers.signal import Signal
 

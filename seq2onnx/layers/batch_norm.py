@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING, Annotated, ClassVar, final
 import numpy as np
 from pydantic import Field
 
-from seq2onnx.layers.base import EmitCall, Emitted, Example, ForwardCall, Forwarded, Layer, layer, numeric_input
+from seq2onnx.layers.base import Example, Layer, layer, numeric_input
+from seq2onnx.layers.calls import EmitCall, Emitted, ForwardCall, Forwarded
 from seq2onnx.layers.graph import GraphBuilder
 from seq2onnx.layers.initializers import ones, zeros
 from seq2onnx.layers.signal import Signal, Weight

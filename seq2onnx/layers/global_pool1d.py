@@ -8,7 +8,8 @@ from typing import ClassVar, final
 
 import numpy as np
 
-from seq2onnx.layers.base import EmitCall, Emitted, Example, ForwardCall, Forwarded, Layer, layer, single_input
+from seq2onnx.layers.base import Example, Layer, layer, single_input
+from seq2onnx.layers.calls import EmitCall, Emitted, ForwardCall, Forwarded
 from seq2onnx.layers.graph import GraphBuilder
 from seq2onnx.layers.signal import Signal, State
 from seq2onnx.layers.window import Axis, check_axis, mask

@@ -8,7 +8,8 @@ from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, ClassVar, final
 
 from seq2onnx.errors import NotStreamable, ShapeError, SpecError
-from seq2onnx.layers.base import EmitCall, Emitted, Example, ForwardCall, Forwarded, Layer, layer
+from seq2onnx.layers.base import Example, Layer, layer
+from seq2onnx.layers.calls import EmitCall, Emitted, ForwardCall, Forwarded
 from seq2onnx.layers.graph import GraphBuilder
 from seq2onnx.layers.signal import Clock, Signal, State, Value
 

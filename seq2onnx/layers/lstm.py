@@ -8,7 +8,8 @@ from typing import ClassVar, final
 import numpy as np
 
 from seq2onnx.layers import cells, gates, recurrent
-from seq2onnx.layers.base import EmitCall, Emitted, Example, ForwardCall, Forwarded, Layer, PositiveInt, layer
+from seq2onnx.layers.base import Example, Layer, PositiveInt, layer
+from seq2onnx.layers.calls import EmitCall, Emitted, ForwardCall, Forwarded
 from seq2onnx.layers.graph import GraphBuilder
 from seq2onnx.layers.initializers import BiasInitializer, MatrixInitializer, by_name
 from seq2onnx.layers.signal import Signal, State, Weight

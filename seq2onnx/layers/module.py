@@ -9,7 +9,8 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from seq2onnx.layers.base import ForwardCall, Forwarded, Layer
+from seq2onnx.layers.base import Layer
+from seq2onnx.layers.calls import ForwardCall, Forwarded
 from seq2onnx.layers.signal import Signal
 
 

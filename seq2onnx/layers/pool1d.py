@@ -9,17 +9,8 @@ from typing import TYPE_CHECKING, ClassVar, final
 import numpy as np
 from pydantic import model_validator
 
-from seq2onnx.layers.base import (
-    EmitCall,
-    Emitted,
-    Example,
-    ForwardCall,
-    Forwarded,
-    Layer,
-    PositiveInt,
-    layer,
-    single_input,
-)
+from seq2onnx.layers.base import Example, Layer, PositiveInt, layer, single_input
+from seq2onnx.layers.calls import EmitCall, Emitted, ForwardCall, Forwarded
 from seq2onnx.layers.graph import END, GraphBuilder
 from seq2onnx.layers.signal import Signal, State, Value
 from seq2onnx.layers.window import Axis, Padding, Window, check_axis

@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING, Any, Literal
 from numpy.typing import NDArray
 
 from seq2onnx.errors import ShapeError
-from seq2onnx.layers.base import EmitCall, Emitted, ForwardCall, Layer, numeric_input
+from seq2onnx.layers.base import Layer, numeric_input
+from seq2onnx.layers.calls import EmitCall, Emitted, ForwardCall
 from seq2onnx.layers.graph import GraphBuilder
 from seq2onnx.layers.signal import Signal, Value
 

@@ -10,7 +10,8 @@ from numpy.typing import NDArray
 from pydantic import BeforeValidator
 
 from seq2onnx.errors import ShapeError
-from seq2onnx.layers.base import EmitCall, Emitted, Example, ForwardCall, Forwarded, Layer, layer, numeric_input
+from seq2onnx.layers.base import Example, Layer, layer, numeric_input
+from seq2onnx.layers.calls import EmitCall, Emitted, ForwardCall, Forwarded
 from seq2onnx.layers.graph import GraphBuilder
 from seq2onnx.layers.signal import Signal
 

@@ -11,17 +11,8 @@ from numpy.typing import NDArray
 from pydantic import AfterValidator, BeforeValidator, Field, model_validator
 
 from seq2onnx.errors import ShapeError
-from seq2onnx.layers.base import (
-    EmitCall,
-    Emitted,
-    Example,
-    ForwardCall,
-    Forwarded,
-    Layer,
-    PositiveInt,
-    layer,
-    single_input,
-)
+from seq2onnx.layers.base import Example, Layer, PositiveInt, layer, single_input
+from seq2onnx.layers.calls import EmitCall, Emitted, ForwardCall, Forwarded
 from seq2onnx.layers.graph import GraphBuilder
 from seq2onnx.layers.signal import Signal, Weight
 
