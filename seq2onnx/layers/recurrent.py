@@ -122,8 +122,10 @@ def emit(
         finals = graph.choose(some, [("Squeeze", state, first) for state in finals], old)
     else:
         some = graph.op("Unsqueeze", graph.cast(lengths, "bool"), graph.ints(1))
-        squeezed = [graph.op("Squeeze", new, first) for new in finals]
-        finals = [graph.op("Where", some, new, state) for new, state in zip(squeezed, old, strict=True)]
+        finals = [
+            graph.op("Where", some, graph.op("Squeeze", new, first), state)
+            for new, state in zip(finals, old, strict=True)
+        ]
     states = dict(zip(call.states, finals, strict=True)) if call.states else {}
     if output_mode == "last":
         return finals[0], None, states
