@@ -1,6 +1,8 @@
-"""Stream a sequence through an exported file with numpy and onnxruntime alone.
+"""Stream a sequence through an exported file with only numpy and onnxruntime.
 
-python plain_onnxruntime.py MODEL.onnx SEQUENCE.npy     (a file with states; SEQUENCE is [time, features])
+Usage: python plain_onnxruntime.py MODEL.onnx SEQUENCE.npy
+
+The file must have states, and the sequence is an array [time, features].
 """
 
 import json
