@@ -11,8 +11,8 @@ import pytest
 import torch
 
 import seq2onnx as s2o
-from seq2onnx.exporting import build_model
-from seq2onnx.exporting.closed_loop import check_closed_loop
+from seq2onnx.exporting import ExportOptions, build_model
+from seq2onnx.exporting.options import closed_loop_states
 from seq2onnx.layers import KINDS
 from tests import laws, reference
 from tests.test_cli import run as command
@@ -89,7 +89,7 @@ def loops_agree(subject, opset=17, steps=K):
     """In the file = torch = reference, of each signature, from the start and from random states; padding is NaN."""
     counts = np.array([4, 0, 1, 7, 2], "i4")
     for signature in ("full", "sequence", "stream"):
-        model = build_model(subject.network, subject.weights, signature, opset=opset, closed_loop=steps)
+        model = build_model(subject.network, subject.weights, ExportOptions(signature, opset, closed_loop=steps))
         onnx.checker.check_model(model, full_check=True)
         session = laws.open_session(model)
         for lengths, time in ((counts, 9), (np.array([3, 3], "i4"), 3), (np.array([0, 0], "i4"), 0)):
@@ -147,7 +147,7 @@ def looped(example) -> s2o.Network | None:
     back = [s2o.FullyConnected(signal.size)] if len(signal.shape) == 1 else []
     try:
         made = s2o.Network([front, layer, *back])
-        check_closed_loop(made, K, False, False)
+        closed_loop_states(made, ExportOptions(closed_loop=K))
     except (s2o.SpecError, s2o.NotStreamable):
         return None
     return made
@@ -429,12 +429,16 @@ LOOPLESS = {
         s2o.SpecError,
         r"one input and one output.*\['m', 'n'\]",
     ),
-    "one answer": (s2o.Network([s2o.SequenceInput(2), s2o.LSTM(2, "last")]), s2o.SpecError, "answers once a sequence"),
+    "one answer": (
+        s2o.Network([s2o.SequenceInput(2), s2o.LSTM(2, "last")]),
+        s2o.SpecError,
+        "answers once per sequence",
+    ),
     "fewer numbers": (
         s2o.Network([s2o.SequenceInput(3), s2o.LSTM(1)]),
         s2o.SpecError,
-        r"what lstm_1 answers, float32 \[batch, time, 1\], is fed back into sequence_input_1, which takes float32 "
-        r"\[batch, time, 3\]; a network that goes on from its own answers answers with all that it reads",
+        r"the output of lstm_1, float32 \[batch, time, 1\], is fed back into sequence_input_1, which takes float32 "
+        r"\[batch, time, 3\]; a network in a closed loop must answer with all that it reads",
     ),
     "tokens": (
         s2o.Network([s2o.SequenceInput("tokens"), s2o.WordEmbedding(3, 9)]),
@@ -449,12 +453,12 @@ LOOPLESS = {
     "lookahead": (
         s2o.Network([s2o.SequenceInput(2), s2o.Conv1d(2, 3, padding="same")]),
         s2o.NotStreamable,
-        "closed_loop: runs a step at a time, without lookahead. conv1d_1: its windows read 1 steps ahead",
+        "closed_loop: runs step by step, without lookahead. conv1d_1: its windows read 1 steps ahead",
     ),
     "bilstm": (
         s2o.Network([s2o.SequenceInput(2), s2o.BiLSTM(1)]),
         s2o.NotStreamable,
-        "closed_loop: runs a step at a time, without lookahead. bilstm_1",
+        "closed_loop: runs step by step, without lookahead. bilstm_1",
     ),
 }
 
@@ -471,11 +475,11 @@ def test_networks_that_cannot_loop_say_why(tmp_path, why):
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        ({"closed_loop": 0}, "closed_loop: must be a whole number of steps, at least 1, got 0"),
+        ({"closed_loop": 0}, "closed_loop: must be a whole number, at least 1, got 0"),
         ({"closed_loop": 2.0}, "at least 1, got 2.0"),
         ({"closed_loop": True}, "at least 1, got True"),
-        ({"closed_loop": 2, "lookahead": True}, "closed_loop: has no lookahead; export a second file"),
-        ({"closed_loop": 2, "activations": True}, "closed_loop: has no activations; export a second file"),
+        ({"closed_loop": 2, "lookahead": True}, "closed_loop: cannot have lookahead; export a second file"),
+        ({"closed_loop": 2, "activations": True}, "closed_loop: cannot have activations; export a second file"),
     ],
 )
 def test_options_of_a_loop_that_cannot_be(tmp_path, arguments, message):

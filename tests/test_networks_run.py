@@ -238,7 +238,7 @@ def test_what_lookahead_cannot_do_is_said(tmp_path):
         exported(tmp_path, same, signature="stream")
     with pytest.raises(s2o.SpecError, match="lookahead: is for files that stream"):
         exported(tmp_path, same, signature="sequence", lookahead=True)
-    with pytest.raises(s2o.NotStreamable, match="bilstm_1: its backward half"):
+    with pytest.raises(s2o.NotStreamable, match="bilstm_1: its backward direction"):
         exported(tmp_path, s2o.Network([s2o.SequenceInput(2), s2o.BiLSTM(3)]), lookahead=True)
     model, _ = exported(tmp_path, same)
     assert model.signature == "sequence"

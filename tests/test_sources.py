@@ -11,8 +11,7 @@ import h5py
 import numpy as np
 import pytest
 import torch
-from hypothesis import given, settings
-from hypothesis import strategies as st
+from hypothesis import given, settings, strategies as st
 
 import seq2onnx as s2o
 from seq2onnx.data import read

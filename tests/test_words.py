@@ -14,7 +14,7 @@ import torch
 from onnx.reference import ReferenceEvaluator
 
 import seq2onnx as s2o
-from seq2onnx.exporting import build_model
+from seq2onnx.exporting import ExportOptions, build_model
 from seq2onnx.padding import PaddingPolicy
 from seq2onnx.runtime.opening import SessionSettings
 from seq2onnx.sequences import pad
@@ -93,7 +93,11 @@ def test_the_contract(tmp_path):
         "values_int64s": [1, 2, 3, 4, 5, 6, 7, 0],
         "default_int64": 8,
     }
-    assert [p for p in words.metadata_props if p.key == "seq2onnx"] == list(numbers.metadata_props)
+    contracts = [
+        json.loads(next(p.value for p in model.metadata_props if p.key == "seq2onnx")) for model in (words, numbers)
+    ]
+    assert [contract["options"].pop("words") for contract in contracts] == [True, False]
+    assert contracts[0] == contracts[1]
 
 
 @pytest.mark.parametrize(("name", "signature"), SIGNATURES)
@@ -125,7 +129,7 @@ def test_words_give_the_numbers_of_their_numbers(tmp_path, name, signature):
 def test_later_opsets_and_onnx_s_own_evaluator_look_up_the_same(opset):
     net = NETWORKS["embedding alone"]()
     weights = laws.Subject(net).weights
-    model = build_model(net, weights, "stream", opset=opset, words=True)
+    model = build_model(net, weights, ExportOptions("stream", opset, words=True))
     onnx.checker.check_model(model, full_check=True)
     x = np.array([["good", "", "New York", "unheard of"]], object)
     numbers = np.array([[1, 0, 4, 8]])
@@ -395,7 +399,7 @@ def two_inputs() -> s2o.Network:
         (
             lambda: network(vocabulary=5),
             {},
-            "words: no layer says which words sequence_input_1 has; give WordEmbedding a",
+            "words: no layer knows the words of sequence_input_1; give WordEmbedding a",
         ),
         (
             lambda: s2o.Network([s2o.SequenceInput(2), s2o.LSTM(2)]),
@@ -411,18 +415,26 @@ def two_inputs() -> s2o.Network:
         (
             lambda: network(vocabulary=["a", ""]),
             {},
-            'words: the vocabulary has "" as its word 2, and "" is padding; take it out',
+            'words: word 2 of the vocabulary is "", which is padding; remove it',
         ),
-        (lambda: network(vocabulary=["a\0b"]), {}, r"words: word 1 of the vocabulary, 'a\\x00b', has a NUL or half"),
-        (lambda: network(vocabulary=["a", "\ud800"]), {}, r"words: word 2 of the vocabulary, '\\ud800', has a NUL or"),
-        (network, {"words": WORDS}, r"words: must be True or False, got \['good', .*; which words, the WordEmbedding"),
+        (
+            lambda: network(vocabulary=["a\0b"]),
+            {},
+            r"words: word 1 of the vocabulary, 'a\\x00b', contains a NUL or half",
+        ),
+        (
+            lambda: network(vocabulary=["a", "\ud800"]),
+            {},
+            r"words: word 2 of the vocabulary, '\\ud800', contains a NUL or",
+        ),
+        (network, {"words": WORDS}, r"words: must be True or False, got \['good', .*; the WordEmbedding says which"),
         (network, {"words": 1}, "words: must be True or False, got 1;"),
         (
             network,
             {"closed_loop": 3},
-            r"closed_loop: what word_embedding_1 answers, .*, is fed back into sequence_input_1, which takes int64",
+            r"closed_loop: the output of word_embedding_1, .*, is fed back into sequence_input_1, which takes int64",
         ),
-        (NETWORKS["both ways"], {"signature": "stream"}, "bilstm_1: its backward half"),
+        (NETWORKS["both ways"], {"signature": "stream"}, "bilstm_1: its backward direction"),
     ],
 )
 def test_what_cannot_take_words_is_said_and_nothing_is_written(tmp_path, net, options, message):
@@ -433,7 +445,7 @@ def test_what_cannot_take_words_is_said_and_nothing_is_written(tmp_path, net, op
 
 
 def test_a_vocabulary_with_a_word_twice_is_refused_before():
-    with pytest.raises(s2o.SpecError, match="the words of a vocabulary must differ"):
+    with pytest.raises(s2o.SpecError, match="vocabulary contains a word more than once"):
         network(vocabulary=["a", "b", "a"])
 
 

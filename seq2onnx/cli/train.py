@@ -48,8 +48,7 @@ def train(
     cpu, cuda), devices=1 and nodes=1 (processes on each machine, and machines), workers=0 with prefetch=2 (processes
     that load batches, and how far ahead), threads=null, progress=true.
     """
-    from seq2onnx import Network, TrainingOptions
-    from seq2onnx import train as run
+    from seq2onnx import Network, TrainingOptions, train as run
 
     if (out / "network.yaml").exists() and not resume:
         raise SpecError(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -10,7 +11,7 @@ from typing import Any
 import numpy as np
 import onnxruntime
 
-from seq2onnx import metadata
+from seq2onnx.contract import KEY, Contract
 from seq2onnx.errors import ModelFileError, StateError
 from seq2onnx.sequences import Array
 
@@ -63,7 +64,9 @@ def bind(session: onnxruntime.InferenceSession, reads: Mapping[str, Array], writ
 
 def read_metadata(session: onnxruntime.InferenceSession, path: str | Path) -> dict[str, Any]:
     """What the exporter wrote of the file, checked as far as running depends on it."""
-    found = metadata.read(session.get_modelmeta().custom_metadata_map, path)
+    properties = session.get_modelmeta().custom_metadata_map
+    Contract.from_json(properties.get(KEY), path)
+    found: dict[str, Any] = json.loads(properties[KEY])
     names = {i.name for i in session.get_inputs()} | {o.name for o in session.get_outputs()}
     if not names.issuperset(state[way] for state in found["states"] for way in ("in", "out")):
         raise ModelFileError(f"{path}: its metadata names states that the graph does not have")

@@ -1,4 +1,4 @@
-"""The YAML and JSON of networks: plain data in, plain data out, a layer a line."""
+"""YAML and JSON files of networks, from and to plain data."""
 
 from __future__ import annotations
 
@@ -20,12 +20,17 @@ def write_spec(path: str | Path, data: dict[str, Any]) -> None:
     elif path.suffix in (".yaml", ".yml"):
         text = yaml.dump(data, Dumper=_Dumper, sort_keys=False, allow_unicode=True, width=100)
     else:
-        raise SpecError(f"{path}: a network is saved as .yaml, .yml or .json, got {path.suffix!r}")
+        raise SpecError(f"{path}: a network can be saved as .yaml, .yml or .json, got {path.suffix!r}")
     write_atomically(path, text.encode())
 
 
 def read_spec(path: str | Path) -> Any:
-    """What stands in a .json file, or in any other as YAML; raises SpecError where it is neither."""
+    """Read a .json file as JSON, any other as YAML.
+
+    Raises:
+        SpecError: the file is neither.
+        OSError: the file cannot be read.
+    """
     is_json = Path(path).suffix == ".json"
     content = Path(path).read_bytes()
     try:
@@ -36,14 +41,14 @@ def read_spec(path: str | Path) -> Any:
 
 
 class _Loader(yaml.SafeLoader):
-    """Plain data alone, and no key twice."""
+    """Loads plain data only, and refuses duplicate keys."""
 
 
 def _mapping(loader: _Loader, node: yaml.MappingNode) -> dict[Any, Any]:
     keys = [loader.construct_object(key) for key, _ in node.value]
     for key in keys:
         if keys.count(key) > 1:
-            raise yaml.constructor.ConstructorError(None, None, f"{key!r} stands there twice", node.start_mark)
+            raise yaml.constructor.ConstructorError(None, None, f"duplicate key {key!r}", node.start_mark)
     return dict(zip(keys, (loader.construct_object(value, deep=True) for _, value in node.value), strict=True))
 
 
@@ -51,7 +56,7 @@ _Loader.add_constructor("tag:yaml.org,2002:map", _mapping)
 
 
 class _Dumper(yaml.SafeDumper):
-    """A layer a line: block style outside, flow style for the fields."""
+    """Writes one line per layer: block style outside, flow style for the fields."""
 
 
 def _flow_innermost(dumper: _Dumper, data: dict[str, Any]) -> yaml.Node:
