@@ -206,7 +206,7 @@ def test_forecast_is_a_stream_fed_with_its_answers(files, name):
             assert model.closed_loop == closed_loop
             for steps in (1, K - 1, K, K + 1, 2 * K + 2):
                 if signature == "sequence" and steps > (closed_loop or 0):
-                    with pytest.raises(s2o.NotStreamable, match="which has no states to go on from"):
+                    with pytest.raises(s2o.NotStreamable, match="which has no states to continue from"):
                         model.forecast(series, steps)
                     continue
                 for batch_size in (1, 2, 128):
@@ -494,19 +494,23 @@ def test_files_that_cannot_forecast_say_why(tmp_path):
             model.forecast(history, 2, known)
 
     refused(LOOPLESS["two outputs"][0], s2o.SpecError, "forecast needs one output, this file has y_m, y_n")
-    refused(LOOPLESS["one answer"][0], s2o.SpecError, "forecast needs an answer each step")
-    refused(LOOPLESS["stride"][0], s2o.SpecError, "forecast needs an answer each step")
-    refused(LOOPLESS["bilstm"][0], s2o.NotStreamable, "'sequence', which has no states to go on from; export it with")
+    refused(LOOPLESS["one answer"][0], s2o.SpecError, "forecast needs an answer for each step")
+    refused(LOOPLESS["stride"][0], s2o.SpecError, "forecast needs an answer for each step")
+    refused(
+        LOOPLESS["bilstm"][0], s2o.NotStreamable, "'sequence', which has no states to continue from; export it with"
+    )
     refused(LOOPLESS["lookahead"][0], s2o.NotStreamable, "exported with lookahead", lookahead=True)
     refused(
         LOOPLESS["fewer numbers"][0],
         s2o.SpecError,
-        r"answers a step with \[1\], and sequence_input_1 takes \[3\]: only a network that answers with all that it",
+        r"answers a step with \[1\], and sequence_input_1 takes \[3\]; a network forecasts from its own answers",
     )
     refused(LOOPLESS["tokens"][0], s2o.SpecError, r"answers a step with \[3\], and sequence_input_1 takes tokens")
-    refused(LOOPLESS["two inputs"][0], s2o.DataError, "fed back into one input, and there are a, b")
+    refused(LOOPLESS["two inputs"][0], s2o.DataError, "fed back into one input, and these are unknown: a, b")
     known = {"series": [np.zeros((2, 3))]}
-    refused(NETWORKS["lstm"], s2o.SpecError, "feeds its answers back inside, by closed_loop=5", known, closed_loop=K)
+    refused(
+        NETWORKS["lstm"], s2o.SpecError, "feeds its answers back inside, because of closed_loop=5", known, closed_loop=K
+    )
     # What it cannot answer with, it can be told.
     s2o.export(s2o.build(LOOPLESS["fewer numbers"][0]), path)
     assert s2o.load(path).forecast(np.zeros((4, 3)), 2, {"sequence_input_1": np.zeros((1, 3))}).shape == (2, 1)
@@ -535,7 +539,7 @@ def test_files_that_cannot_forecast_say_why(tmp_path):
             4,
             {"series": [np.zeros((2, 3))]},
             s2o.DataError,
-            "known series of sequence 0: has 2 steps, and 4 ahead need 3",
+            "known series of sequence 0: has 2 steps; a forecast of 4 needs 3",
         ),
         ([np.zeros((4, 3))], 3, {"series": [np.zeros((2, 1))]}, s2o.ShapeError, "known series of sequence 0: expected"),
     ],

@@ -132,7 +132,7 @@ def test_random_sequences_are_scaled_like_the_training_data(tmp_path):
     data = s2o.SequenceDataset([1000 + 50 * x for x in random_data().sequences], random_data().labels, CLASSES)
     for normalization in ("zscore", "rescale_symmetric"):
         s2o.export(built(small_network(normalization=normalization), data), tmp_path / "m.onnx")
-        rows = parity.random_sequences(s2o.load(tmp_path / "m.onnx"), np.random.default_rng(0))
+        rows = parity.random_sequences(s2o.load(tmp_path / "m.onnx").model, np.random.default_rng(0))
         every = np.concatenate(rows["sequence_input_1"])
         assert np.abs(every.mean(0) - data.statistics()["mean"]).max() < 200
         assert 50 < every.std() < 1000

@@ -115,17 +115,17 @@ def test_other_streams_are_untouched(model_file):
 
 
 BAD_IDS = [
-    ([0, 1, 7], "stream 7: this pool has not opened it; take the id that open"),
+    ([0, 1, 7], "stream 7: this pool has not opened it; take an id that open"),
     ([0, 10**6], "stream 1000000: this pool has not opened it"),
     ([0, -1], "stream -1: this pool has not opened it"),
     ([0, -4], "stream -4: this pool has not opened it"),
-    ([0, ~(slots.MOST + 3)], "stream -16777220: this pool has not opened it"),  # what stands in a free slot
+    ([0, ~(slots.MAX_SLOTS + 3)], "stream -16777220: this pool has not opened it"),  # what stands in a free slot
     ([0, 3], "stream 3: is closed; open"),
     ([0, 2], "stream 2: is closed; open"),
-    ([0, 2 * slots.MOST + 2], "stream 33554434: this pool has not opened it"),
-    ([0, 1, 0], "ids: 0 is there twice"),
-    ([0, 1] * 3, "ids: 0 is there twice"),
-    ([], "expected a list of ids that .* got float64 "),
+    ([0, 2 * slots.MAX_SLOTS + 2], "stream 33554434: this pool has not opened it"),
+    ([0, 1, 0], "ids: 0 is given twice"),
+    ([0, 1] * 3, "ids: 0 is given twice"),
+    ([], "expected a list of at least one id .* got float64 "),
     ([0.0], "got float64"),
     ([True], "got bool"),
     ([[0, 1]], r"got int64 \[1, 2\]"),
@@ -138,7 +138,7 @@ def test_ids_that_are_not_open_are_said_and_nothing_moves(model_file, bad, messa
     pool, ids = opened(s2o.load(model_file), 4, capacity=4)
     pool.step(ids, np.ones((4, 4)))
     pool.close(ids[2:])
-    assert pool.open() == slots.MOST + 2  # the slot of a stream that was closed, under another id
+    assert pool.open() == slots.MAX_SLOTS + 2  # the slot of a stream that was closed, under another id
     before = everything(pool)
     count = np.size(bad)
     for x in (np.ones((count, 4), "f"), [np.ones((2, 4))] * count):
@@ -248,14 +248,14 @@ def test_a_row_that_is_not_finite_is_answered_nan_and_keeps_its_state(model_file
 def test_what_is_not_finite_is_kept_from_the_run(model_file, monkeypatch):
     """A quantized file has one scale for a batch, so that a NaN in a row would spoil the others."""
     pool, ids = opened(s2o.load(model_file), 2)
-    session, seen = pool.model.session, []
+    session, seen = pool._model.session, []
 
     class Watched:
         def run(self, names, feeds):
             seen.append(feeds["x"])
             return session.run(names, feeds)
 
-    monkeypatch.setattr(pool.model, "session", Watched())
+    monkeypatch.setattr(pool._model, "session", Watched())
     for x in (np.ones((2, 4), "f"), np.ones((2, 3, 4)), [np.ones((1, 4)), np.ones((2, 4))]):
         x[0][..., 2] = np.nan
         pool.step(ids, x)
@@ -276,13 +276,13 @@ def test_the_callers_arrays_are_left_alone(model_file):
     ("x", "error", "message"),
     [
         (np.ones((2, 4)), s2o.ShapeError, r"expected \[3, 4\] or \[3, time, 4\] for 3 streams, got \[2, 4\]"),
-        (np.ones((3, 5)), s2o.ShapeError, r"got \[3, 5\]; chunks of several lengths go as a list"),
+        (np.ones((3, 5)), s2o.ShapeError, r"got \[3, 5\]; give chunks of different lengths as a list"),
         (np.ones((3, 2, 5)), s2o.ShapeError, r"got \[3, 2, 5\]"),
         (np.ones((3, 1, 1, 4)), s2o.ShapeError, r"got \[3, 1, 1, 4\]"),
         (np.ones(4), s2o.ShapeError, r"got \[4\]"),
         (np.float32(1), s2o.ShapeError, "got float32"),
         ([np.ones((2, 4))] * 2, s2o.ShapeError, "a list with a step or chunk of 3 streams, got list of 2"),
-        ([np.ones(4), np.ones((2, 4)), np.ones(4)], s2o.ShapeError, "step of stream 1: .* either all streams get one"),
+        ([np.ones(4), np.ones((2, 4)), np.ones(4)], s2o.ShapeError, "step of stream 1: .* give each stream one step"),
         ([np.ones((2, 4)), np.ones((2, 4)), np.ones(4)], s2o.ShapeError, r"step of stream 2: expected .*, got \[4\]"),
         ([np.ones((2, 4)), np.ones((2, 4)), np.ones((2, 3))], s2o.ShapeError, r"step of stream 2: expected \[4\] or"),
         ([["a"] * 4] * 3, s2o.DataError, "step of stream 0: expected real numbers, got <U1"),
@@ -306,8 +306,12 @@ def test_several_inputs_must_fit(tmp_path):
     good = {"sound": sound, "motion": motion, "machine": machine}
     assert pool.step(ids, good)["now"].shape == (2, 2)
     for change, error, message in (
-        ({"motion": np.ones((2, 1, 2))}, s2o.ShapeError, "as many steps of a stream for each input, got"),
-        ({"motion": [np.ones((1, 2))] * 2, "sound": [np.ones((n, 3)) for n in (1, 2)]}, s2o.ShapeError, "as many"),
+        ({"motion": np.ones((2, 1, 2))}, s2o.ShapeError, "the same number of steps of a stream for each input, got"),
+        (
+            {"motion": [np.ones((1, 2))] * 2, "sound": [np.ones((n, 3)) for n in (1, 2)]},
+            s2o.ShapeError,
+            "the same number of steps",
+        ),
         ({"machine": np.ones((2, 5, 4))}, s2o.ShapeError, r"step of machine: expected \[2, 4\] for 2 streams"),
         ({"machine": [np.ones(4), np.ones(3)]}, s2o.ShapeError, r"step of machine of stream 1: expected \[4\], got"),
         ({"other": sound}, s2o.DataError, "expected a dict with data for sound, motion, machine"),
@@ -363,12 +367,12 @@ def test_what_cannot_be_pooled_is_said(tmp_path, model_file):
         s2o.load(tmp_path / "sequence.onnx").pool()
     model = s2o.load(model_file)
     pool, ids = opened(model, 1)
-    with pytest.raises(s2o.NotStreamable, match="without lookahead, so nothing waits"):
+    with pytest.raises(s2o.NotStreamable, match="without lookahead, so every step has been answered"):
         pool.finish(ids)
     for options, message in (
-        ({"capacity": 0}, "capacity: must be a whole number from 1 to 16,777,216, got 0"),
+        ({"capacity": 0}, "capacity: must be a whole number, from 1 to 16777216, got 0"),
         ({"capacity": 2.5}, "capacity: must be a whole number"),
-        ({"maximum": slots.MOST + 1}, "maximum: must be a whole number from 1 to 16,777,216, got 16777217"),
+        ({"maximum": slots.MAX_SLOTS + 1}, "maximum: must be a whole number, from 1 to 16777216, got 16777217"),
         ({"maximum": 0}, "maximum: must be a whole number"),
         ({"capacity": 5, "maximum": 4}, "maximum: must be at least the capacity, 5, got 4"),
         ({"idle_seconds": -1}, "idle_seconds: must be at least 0"),
@@ -413,13 +417,13 @@ def test_threads_may_share_a_pool(model_file):
 
 def counted(pool):
     """The pool, and a list that gets the ids of each run."""
-    runs, step = [], pool.step
+    runs, step = [], pool._pushes._step
 
     def noted(ids, x):
         runs.append(list(ids))
         return step(ids, x)
 
-    pool.step = noted
+    pool._pushes._step = noted
     return runs
 
 
@@ -550,7 +554,7 @@ def test_pushes_go_on_in_a_new_event_loop_but_not_in_two_at_once(model_file):
         await asyncio.to_thread(other)
         return await waiting
 
-    expected = s2o.load(pool.model.path).stream().step(np.ones(4))
+    expected = s2o.load(pool._model.path).stream().step(np.ones(4))
     np.testing.assert_allclose(asyncio.run(main()), expected, rtol=0, atol=1e-6)
 
 
@@ -561,7 +565,7 @@ def test_a_run_that_fails_is_said_to_all_and_the_pool_goes_on(model_file, monkey
         return await asyncio.gather(*(pool.push(id, np.ones(4)) for id in ids.tolist()), return_exceptions=True)
 
     with monkeypatch.context() as patch:
-        patch.setattr(pool, "step", lambda ids, x: 1 / 0)
+        patch.setattr(pool._pushes, "_step", lambda ids, x: 1 / 0)
         assert [type(answer) for answer in asyncio.run(main())] == [ZeroDivisionError] * 2
     assert np.isfinite(asyncio.run(main())).all()
 

@@ -17,9 +17,8 @@ import pytest
 
 import seq2onnx as s2o
 from seq2onnx.padding import MASKED
-from seq2onnx.runtime import opening, progress, scoring
+from seq2onnx.runtime import progress, scoring, session
 from seq2onnx.runtime.inputs import read_rows
-from seq2onnx.runtime.placement import placement
 from tests.conftest import CLASSES, built, random_data, small_network
 from tests.test_networks_run import exported as export
 from tests.test_networks_run import lookahead_network, strided, text_network, two_sensors
@@ -99,7 +98,7 @@ def test_an_error_in_a_batch_reaches_the_caller_and_no_thread_stays(model_file, 
     for thread in set(threading.enumerate()) - set(before):
         thread.join(10)
     assert threading.enumerate() == before
-    count = len(scoring.batches(model, read_rows(data, model.inputs, 1), None, MASKED))
+    count = len(scoring.batches(model.model, read_rows(data, model.inputs, 1), None, MASKED))
     assert len(began) < count if stop is ZeroDivisionError else len(began) <= count
     assert len(set(began)) <= threads
     monkeypatch.setattr(scoring, "run_batch", real)
@@ -174,9 +173,9 @@ def test_of_a_generator_two_parts_are_in_memory(model_file, threads):
 
 def test_parts_are_of_so_many_bytes(model_file, monkeypatch):
     monkeypatch.setattr(scoring, "BYTES_IN_A_PART", 4000)
-    taken = [len(part) for part in scoring._taken(iter([np.zeros((50, 4))] * 6))]
+    taken = [len(part) for part in scoring._in_parts(iter([np.zeros((50, 4))] * 6))]
     assert taken == [3, 3]
-    assert list(scoring._taken(iter([]))) == [[]]
+    assert list(scoring._in_parts(iter([]))) == [[]]
     with pytest.raises(s2o.DataError, match="expected at least one sequence, got none"):
         s2o.load(model_file).predict(iter([]))
 
@@ -186,13 +185,13 @@ def test_batches_are_cut_by_the_steps_that_run_and_the_longest_come_first(model_
     model = s2o.load(model_file)
     lengths = np.random.default_rng(0).integers(1, 60, 300)
     rows = {"sequence_input_1": [np.zeros((n, 4), np.float32) for n in lengths]}
-    batches = scoring.batches(model, rows, None, MASKED)
+    batches = scoring.batches(model.model, rows, None, MASKED)
     assert sorted(np.concatenate(batches)) == list(range(300))
     longest = [int(lengths[batch].max()) for batch in batches]
     assert longest == sorted(longest, reverse=True)
     for batch, steps in zip(batches[:-1], longest, strict=False):
         assert len(batch) == max(8, 200 // steps)
-    assert {len(batch) for batch in scoring.batches(model, rows, 100, MASKED)} == {100}
+    assert {len(batch) for batch in scoring.batches(model.model, rows, 100, MASKED)} == {100}
 
 
 def test_wide_steps_make_small_batches(tmp_path):
@@ -200,7 +199,7 @@ def test_wide_steps_make_small_batches(tmp_path):
     s2o.export(s2o.build(network), tmp_path / "wide.onnx")
     model = s2o.load(tmp_path / "wide.onnx")
     frames = {"sequence_input_1": [np.zeros((n, 3, 64, 64), np.float32) for n in (2,) * 30]}
-    assert max(map(len, scoring.batches(model, frames, None, MASKED))) == 2**18 // (3 * 64 * 64) // 2
+    assert max(map(len, scoring.batches(model.model, frames, None, MASKED))) == 2**18 // (3 * 64 * 64) // 2
 
 
 # Session options
@@ -244,7 +243,7 @@ def test_the_cache_knows_content_and_settings_and_is_mended(model_file, per_step
     assert kept() == first
     assert len(kept(optimization="basic")) == 2
     assert len(kept(providers=["CPUExecutionProvider"], provider_options=[{"arena_extend_strategy": "0"}])) == 3
-    monkeypatch.setattr(opening.onnxruntime, "get_build_info", lambda: "another build")
+    monkeypatch.setattr(session.onnxruntime, "get_build_info", lambda: "another build")
     assert len(kept()) == 4
     monkeypatch.undo()
     for damage in (file.read_bytes()[:100], b""):
@@ -275,7 +274,7 @@ def test_optimization_and_provider_options_reach_onnxruntime(model_file):
 @pytest.mark.parametrize(
     ("options", "error", "message"),
     [
-        ({"threads": 1.5}, s2o.SpecError, "threads: must be at least 1, got 1.5"),
+        ({"threads": 1.5}, s2o.SpecError, "threads: must be a whole number, at least 1, got 1.5"),
         ({"optimization": "most"}, s2o.SpecError, "must be one of disabled, basic, extended, all, got 'most'"),
         ({"providers": "CPUExecutionProvider"}, s2o.SpecError, "expected a list of onnxruntime's names"),
         ({"providers": []}, s2o.SpecError, "expected a list of onnxruntime's names"),
@@ -291,10 +290,10 @@ def test_options_that_cannot_be_are_said(model_file, options, error, message):
 
 def test_a_provider_that_does_not_start_is_said(model_file, monkeypatch):
     """onnxruntime itself goes on without it, and says so in a log."""
-    monkeypatch.setattr(opening.onnxruntime, "get_available_providers", lambda: ["Gone", "CPUExecutionProvider"])
+    monkeypatch.setattr(session.onnxruntime, "get_available_providers", lambda: ["Gone", "CPUExecutionProvider"])
     real = onnxruntime.InferenceSession
     monkeypatch.setattr(
-        opening.onnxruntime,
+        session.onnxruntime,
         "InferenceSession",
         lambda *given, **options: real(*given, providers=["CPUExecutionProvider"]),
     )
@@ -333,7 +332,7 @@ def test_labels_keep_their_type_and_ties_their_order():
     assert best[0, 0] == 0.5
     assert np.isnan(best[1]).all()
     for wrong in (0, 4, 1.5, True):
-        with pytest.raises(s2o.SpecError, match="top_k: must be a whole number from 1 to 3, the classes, got"):
+        with pytest.raises(s2o.SpecError, match="top_k: must be a whole number, from 1 to 3, got"):
             s2o.scores_to_labels(scores, ["a", "b", "c"], top_k=wrong)
 
 
@@ -378,7 +377,7 @@ def test_progress_is_a_bar_on_a_terminal(model_file, monkeypatch):
 
 
 def on_device(model):
-    model.keeps_states_on_device = True
+    model.model.keeps_states_on_device = True
     return model
 
 
@@ -402,7 +401,7 @@ def test_a_stream_on_a_device_gives_the_numbers_of_one_that_is_not(model_file, t
     branch, saved = stream.clone(), stream.state
     for name, state in other.state.items():
         np.testing.assert_allclose(saved[name], state, rtol=0, atol=1e-6)
-    with pytest.raises(s2o.DataError, match="the state is what it was"):
+    with pytest.raises(s2o.DataError, match="the state has not changed"):
         stream.step(np.full(4, np.nan))
     expected = other.step(x)
     np.testing.assert_allclose(stream.step(x), expected, rtol=0, atol=1e-6)
@@ -451,12 +450,12 @@ def test_placement_names_nodes_providers_and_reasons(tmp_path, monkeypatch):
 
         get_provider_graph_assignment_info = model.session.get_provider_graph_assignment_info
 
-    monkeypatch.setattr(model, "session", OnGpu())
-    reasons = {place.op: place.reason for place in placement(model)}
-    assert reasons["LSTM"] == "lstm: its kernel knows the activations tanh and sigmoid alone"
-    assert reasons["GRU"] == "gru: its kernel resets after the multiplication alone"
+    monkeypatch.setattr(model.model, "session", OnGpu())
+    reasons = {place.op: place.reason for place in model.placement()}
+    assert reasons["LSTM"] == "lstm: its kernel supports only the activations tanh and sigmoid"
+    assert reasons["GRU"] == "gru: its kernel supports only the reset after the multiplication"
     assert reasons["Conv"].startswith("no kernel for Conv, or it computes shapes")
-    monkeypatch.setattr(model, "session", object())
+    monkeypatch.setattr(model.model, "session", object())
     with pytest.raises(s2o.SpecError, match="install onnxruntime 1.24 or newer"):
         model.placement()
 
