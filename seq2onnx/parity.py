@@ -32,8 +32,7 @@ Arrays = dict[str, NDArray[Any]]
 
 # float32 has 7 digits; sums of a few hundred products lose one or two of them.
 TOLERANCE = 1e-5
-MAX_TORCH_SEQUENCES, MAX_STREAMED_SEQUENCES = 128, 12
-WARM_UP_STEPS = 8
+MAX_TORCH_SEQUENCES, MAX_STREAMED_SEQUENCES, WARM_UP_STEPS = 128, 12, 8
 
 
 @dataclasses.dataclass(frozen=True)

@@ -41,7 +41,7 @@ def equal(found, expected):
 @pytest.mark.usefixtures("small_parts")
 @pytest.mark.parametrize("threads", [2, 5])
 @pytest.mark.parametrize("kind", ["list", "generator", "file"])
-def test_any_number_of_threads_gives_the_same_bits_in_order(exported, per_step_file, tmp_path, kind, threads):
+def test_any_number_of_threads_gives_identical_results_in_order(exported, per_step_file, tmp_path, kind, threads):
     data = random_data(60, seed=3)
     data.save(tmp_path / "data.parquet")
 
@@ -60,7 +60,7 @@ def test_any_number_of_threads_gives_the_same_bits_in_order(exported, per_step_f
     equal(model.classify(given()), s2o.load(exported).classify(data.sequences))
 
 
-def test_a_session_has_one_thread_whatever_predict_has(model_file):
+def test_a_session_has_one_thread_for_any_number_of_predict(model_file):
     model = s2o.load(model_file, threads=3)
     options = model.session.get_session_options()
     assert (options.intra_op_num_threads, options.inter_op_num_threads, model.threads) == (1, 1, 3)
@@ -77,7 +77,7 @@ def ctrl_c():
 @pytest.mark.usefixtures("small_parts", "ctrl_c")
 @pytest.mark.parametrize("threads", [1, 3])
 @pytest.mark.parametrize("stop", [ZeroDivisionError, KeyboardInterrupt])
-def test_an_error_in_a_batch_reaches_the_caller_and_no_thread_stays(model_file, monkeypatch, threads, stop):
+def test_an_error_in_a_batch_reaches_the_caller_and_ends_all_threads(model_file, monkeypatch, threads, stop):
     model, data = s2o.load(model_file, threads=threads), random_data(200)
     real, began = scoring.run_batch, []
 
@@ -107,7 +107,7 @@ def test_an_error_in_a_batch_reaches_the_caller_and_no_thread_stays(model_file, 
 
 @pytest.mark.usefixtures("small_parts")
 @pytest.mark.parametrize("threads", [1, 2])
-def test_an_error_in_a_generator_reaches_the_caller_and_no_thread_stays(model_file, threads):
+def test_an_error_in_a_generator_reaches_the_caller_and_ends_all_threads(model_file, threads):
     def sequences():
         yield from random_data(20).sequences
         yield np.ones((3, 5))
@@ -131,7 +131,7 @@ def test_an_error_in_a_generator_reaches_the_caller_and_no_thread_stays(model_fi
         (None, "sequence 9: expected a dict with data for each of a, b, got NoneType"),
     ],
 )
-def test_each_dict_of_a_generator_has_all_inputs_and_no_more(tmp_path, odd, message):
+def test_each_dict_of_a_generator_must_have_exactly_the_inputs(tmp_path, odd, message):
     inputs = [s2o.SequenceInput(2, name="a"), s2o.SequenceInput(1, name="b")]
     net = s2o.Network([*inputs, s2o.Concat(inputs=["a", "b"]), s2o.LSTM(2)])
     s2o.export(s2o.build(net), tmp_path / "two.onnx")
@@ -146,7 +146,7 @@ def test_each_dict_of_a_generator_has_all_inputs_and_no_more(tmp_path, odd, mess
 
 @pytest.mark.usefixtures("small_parts")
 @pytest.mark.parametrize("threads", [1, 2])
-def test_of_a_generator_two_parts_are_in_memory(model_file, threads):
+def test_memory_holds_two_parts_of_a_generator(model_file, threads):
     alive, most = weakref.WeakSet(), 0
 
     class Sequence(np.ndarray):
@@ -171,7 +171,7 @@ def test_of_a_generator_two_parts_are_in_memory(model_file, threads):
     assert not alive
 
 
-def test_parts_are_of_so_many_bytes(model_file, monkeypatch):
+def test_parts_are_limited_by_bytes(model_file, monkeypatch):
     monkeypatch.setattr(scoring, "BYTES_IN_A_PART", 4000)
     taken = [len(part) for part in scoring._in_parts(iter([np.zeros((50, 4))] * 6))]
     assert taken == [3, 3]
@@ -180,7 +180,7 @@ def test_parts_are_of_so_many_bytes(model_file, monkeypatch):
         s2o.load(model_file).predict(iter([]))
 
 
-def test_batches_are_cut_by_the_steps_that_run_and_the_longest_come_first(model_file, monkeypatch):
+def test_batches_are_limited_by_steps_and_the_longest_come_first(model_file, monkeypatch):
     monkeypatch.setattr(scoring, "STEPS_IN_A_BATCH", 200)
     model = s2o.load(model_file)
     lengths = np.random.default_rng(0).integers(1, 60, 300)
@@ -205,7 +205,7 @@ def test_wide_steps_make_small_batches(tmp_path):
 # Session options
 
 
-def test_a_file_that_is_replaced_or_damaged_does_not_disturb_what_is_loaded(model_file, per_step_file, tmp_path):
+def test_replacing_or_damaging_a_file_does_not_affect_a_loaded_model(model_file, per_step_file, tmp_path):
     for cache in (None, tmp_path / "cache"):
         path, data = tmp_path / "model.onnx", random_data(9)
         shutil.copy(model_file, path)
@@ -224,7 +224,7 @@ def test_a_file_that_is_replaced_or_damaged_does_not_disturb_what_is_loaded(mode
         assert model.pool(2).open() == 0
 
 
-def test_the_cache_knows_content_and_settings_and_is_mended(model_file, per_step_file, tmp_path, monkeypatch):
+def test_the_cache_depends_on_content_and_settings_and_is_repaired(model_file, per_step_file, tmp_path, monkeypatch):
     path, cache, data = tmp_path / "model.onnx", tmp_path / "a" / "cache", random_data(9)
     shutil.copy(model_file, path)
     expected = s2o.load(path).predict(data.sequences)
@@ -283,12 +283,12 @@ def test_optimization_and_provider_options_reach_onnxruntime(model_file):
         ({"device": "cuda", "providers": ["CPUExecutionProvider"]}, s2o.SpecError, "needs CUDAExecutionProvider"),
     ],
 )
-def test_options_that_cannot_be_are_said(model_file, options, error, message):
+def test_wrong_options_raise_an_error(model_file, options, error, message):
     with pytest.raises(error, match=message):
         s2o.load(model_file, **options)
 
 
-def test_a_provider_that_does_not_start_is_said(model_file, monkeypatch):
+def test_a_provider_that_does_not_start_raises_an_error(model_file, monkeypatch):
     """onnxruntime itself goes on without it, and says so in a log."""
     monkeypatch.setattr(session.onnxruntime, "get_available_providers", lambda: ["Gone", "CPUExecutionProvider"])
     real = onnxruntime.InferenceSession
@@ -320,7 +320,7 @@ def test_top_k_labels_come_with_their_scores(model_file, per_step_file):
     np.testing.assert_allclose([x.sum(1).max() for x in best], 1, atol=1e-6)
 
 
-def test_labels_keep_their_type_and_ties_their_order():
+def test_labels_keep_their_type_and_ties_the_order_of_classes():
     scores = np.array([[0.25, 0.5, 0.25], [0.1, np.nan, 0.9]], np.float32)
     labels, best = s2o.scores_to_labels(scores[:1], [10, 20, 30], top_k=3)
     assert labels.dtype.kind == "i"
@@ -340,7 +340,7 @@ def test_labels_keep_their_type_and_ties_their_order():
 
 
 @pytest.mark.usefixtures("small_parts")
-def test_progress_is_lines_where_there_is_no_terminal_or_no_rich(model_file, capsys, monkeypatch):
+def test_progress_is_lines_without_a_terminal_or_rich(model_file, capsys, monkeypatch):
     model, data = s2o.load(model_file, threads=2), random_data(20)
     model.predict(data.sequences)
     assert capsys.readouterr().err == ""
@@ -392,7 +392,7 @@ def test_states_on_a_device_give_the_same_streams_and_pools(tmp_path, network):
     assert there.answers == here.answers > 20
 
 
-def test_a_stream_on_a_device_gives_the_numbers_of_one_that_is_not(model_file, tmp_path):
+def test_a_stream_on_a_device_gives_the_numbers_of_one_on_the_host(model_file, tmp_path):
     model, device = s2o.load(model_file), on_device(s2o.load(model_file))
     stream, other = device.stream(), model.stream()
     x = np.random.default_rng(0).normal(size=(9, 4)).astype("f")

@@ -11,7 +11,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from seq2onnx.errors import SpecError, StreamError
 from seq2onnx.numbers import whole_number
-from seq2onnx.runtime.buffers import StepBuffers
+from seq2onnx.runtime.buffers import PoolBuffers
 from seq2onnx.runtime.model import Model
 from seq2onnx.runtime.outputs import Answer, join, unwrap
 from seq2onnx.runtime.slots import MAX_SLOTS, Indices, Slots
@@ -63,7 +63,7 @@ class StreamPool:
         # On the device all slots run, the others with no steps, so that their states need not be gathered.
         on_device = model.keeps_states_on_device and model.takes_lengths
         self._on_device = model.device_states() if on_device else None
-        self._buffers = StepBuffers(model, capacity) if model.can_bind_steps and not on_device else None
+        self._buffers = PoolBuffers(model, capacity) if model.can_bind_steps and not on_device else None
 
     def __len__(self) -> int:
         return len(self._slots)
@@ -233,7 +233,7 @@ class StreamPool:
         self._states = grown[: len(self._states)]
         self._kept = dict(zip(self._kept, grown[len(self._states) :], strict=True))
         if self._buffers is not None:
-            self._buffers = StepBuffers(self._model, self.capacity)
+            self._buffers = PoolBuffers(self._model, self.capacity)
 
     def _run(self, slots: Indices, batch: StepBatch, end: bool) -> Any:
         """Run a batch, keep the new states of its finite rows, and return the answers in the form of `step`."""

@@ -15,12 +15,11 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike
 
-from seq2onnx.contract import LENGTHS
 from seq2onnx.errors import DataError, StateError, StreamError
 from seq2onnx.files import write_atomically
+from seq2onnx.runtime.buffers import StepBuffers
 from seq2onnx.runtime.model import Model
 from seq2onnx.runtime.outputs import Answer, unwrap
-from seq2onnx.runtime.session import bind
 from seq2onnx.runtime.states import check_state
 from seq2onnx.runtime.steps import not_finite, read_step
 from seq2onnx.sequences import Array
@@ -202,18 +201,9 @@ class Stream:
 
     def _bind_one_step(self) -> None:
         """Make the buffers of one step and the two bindings that use them."""
-        model, (entry,), (output,) = self._model, self._model.inputs, self._model.outputs
-        x = np.zeros((1, 1, *entry.shape), np.float32)
-        y = np.zeros((1, *[1] * output.has_time, *output.shape), np.float32)
-        fixed: dict[str, Array] = {entry.tensor: x}
-        if model.takes_lengths:
-            fixed[LENGTHS] = np.ones(1, np.int32)
-        self._fixed = fixed  # the bindings hold addresses, not references
-        self._bindings = []
-        for turn in (0, 1):
-            reads = dict(zip((s.name for s in model.states), self._buffers[turn], strict=True))
-            writes = dict(zip((s.new_name for s in model.states), self._buffers[turn ^ 1], strict=True))
-            self._bindings.append(bind(model.session, fixed | reads, {output.tensor: y} | writes))
-        self._shape, self._entry, self._numbers = entry.shape, x[0, 0], x.reshape(-1)
-        self._answer = y[0, 0] if output.has_time else y[0]
-        self._small = np.full(x.size, 1e-20, np.float32)
+        self._step = StepBuffers(self._model, 1)  # the bindings hold addresses, not references
+        here, there = self._buffers
+        self._bindings = [self._step.bind(1, here, there), self._step.bind(1, there, here)]
+        self._shape, self._entry, self._answer = self._model.inputs[0].shape, self._step.x[0], self._step.y[0]
+        self._numbers = self._entry.reshape(-1)
+        self._small = np.full(self._numbers.size, 1e-20, np.float32)
