@@ -24,6 +24,7 @@ LENGTHS, END = "lengths", "end"
 """The inputs for the valid steps of each row and, with lookahead, for whether a row ends with this chunk."""
 
 _REQUIRED = {"network", "classes", "signature", "states", "min_length"}
+_OPTIONAL = {"closed_loop", "form", "weights", "options", "emission", "channels", "missing", "sample_rate", "answer"}
 _INPUT_KINDS = ("sequence_input", "feature_input")
 
 
@@ -62,7 +63,7 @@ class ContractState:
         dtype: the name of the numpy type.
         kind: what the layer keeps in it, such as "h" or "buf". A layer may have several states of one kind.
         layer: the layer that it belongs to.
-        name: unique in the layer. Files that do not say it have the default of `state_names`.
+        name: unique in the layer. The default is that of `state_names`.
     """
 
     input: str
@@ -180,23 +181,13 @@ class Contract:
 
     def to_json(self) -> str:
         """Return the contract as `from_json` reads it. Optional keys are left out where they have their default."""
-        data = {
-            "format_version": self.format_version,
-            "network": self.network,
-            "classes": self.classes,
-            "signature": self.signature,
-            "states": _write_states(self.states),
-            "time_stride": self.time_stride,
-            "min_length": self.min_length,
-            "delay_steps": self.delay_steps,
-            "data_policy": self.data_policy,
-            "vocabulary": self.vocabulary or None,
-            "writer": self.writer,
+        values = {
+            field.name: getattr(self, field.name)
+            for field in dataclasses.fields(self)
+            if field.name not in _OPTIONAL or getattr(self, field.name) != field.default
         }
-        for field in dataclasses.fields(self):
-            if field.name not in data and getattr(self, field.name) != field.default:
-                data[field.name] = getattr(self, field.name)
-        return json.dumps(data)
+        values |= {"states": _write_states(self.states), "vocabulary": self.vocabulary or None}
+        return json.dumps({"format_version": self.format_version} | values)
 
     def properties(self) -> dict[str, str]:
         """Return the metadata of the ONNX file: the contract, and the classes once more for other programs."""
@@ -231,18 +222,9 @@ def _read_states(entries: list[dict[str, Any]]) -> tuple[ContractState, ...]:
 
 
 def _write_states(states: tuple[ContractState, ...]) -> list[dict[str, Any]]:
-    entries: list[dict[str, Any]] = []
+    entries = []
     for state, default in zip(states, state_names((state.layer, state.kind) for state in states), strict=True):
-        entries.append(
-            {
-                "in": state.input,
-                "out": state.output,
-                "shape": [None, *state.shape],
-                "dtype": state.dtype,
-                "kind": state.kind,
-                "layer": state.layer,
-            }
-        )
-        if state.name != default:
-            entries[-1]["name"] = state.name
+        entry = {"in": state.input, "out": state.output, "shape": [None, *state.shape], "dtype": state.dtype}
+        entry |= {"kind": state.kind, "layer": state.layer}
+        entries.append(entry if state.name == default else entry | {"name": state.name})
     return entries

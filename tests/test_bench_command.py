@@ -141,7 +141,7 @@ def test_what_would_take_too_much_is_left_out(model_file, tmp_path, monkeypatch)
     [
         (["nowhere.onnx"], "nowhere.onnx: there is no such file"),
         (["{model}", "--seconds", "0"], "--seconds: must be above 0, got 0"),
-        (["{model}", "--threads", "0"], "threads: must be at least 1, got 0"),
+        (["{model}", "--threads", "0"], "threads: must be a whole number, at least 1, got 0"),
         (["{model}", "--lengths", "some"], "--lengths: expected a number of steps such as 100, or 20-200, got 'some'"),
         (["{model}", "--lengths", "0"], "--lengths: the network needs at least 1 steps"),
         (["{model}", "--lengths", "9-3"], "N-M rises, got 9-3"),

@@ -174,7 +174,7 @@ def test_verify_ends_with_1_where_numbers_differ(folder, tmp_path):
             "x.txt: results are written as .csv, .npz or .parquet",
         ),
         (["inspect", "{data}"], "onnxruntime cannot open it"),
-        (["inspect", "{run}"], "is a folder; of a run it is"),
+        (["inspect", "{run}"], "is a folder; the model of a run folder is"),
         (["train", "{net}", "{data}", "--set", "epochs"], "--set: expected OPTION=VALUE such as epochs=20"),
         (["train", "{net}", "{data}", "--set", "epocs=2"], "options.epocs: is not a field"),
         (["train", "{net}", "{data}", "--set", "epochs=two"], "options.epochs: "),

@@ -64,11 +64,11 @@ def test_chunks_give_the_numbers_of_the_whole(tmp_path, network, sizes, signatur
     np.testing.assert_allclose(whole, module(torch.from_numpy(x)[None])[0][0].detach(), rtol=0, atol=1e-5)
     stream = model.stream()
     found = [stream.step(chunk) for chunk in in_chunks(x, sizes)]
-    joined = np.concatenate(found) if model.has_time("y") else found[-1]
+    joined = np.concatenate(found) if model.model.outputs[0].has_time else found[-1]
     np.testing.assert_allclose(joined, whole, rtol=0, atol=1e-5)
     stream.reset()
     found = [stream.step(step) for step in x]
-    joined = np.concatenate(found).reshape(whole.shape) if model.has_time("y") else found[-1]
+    joined = np.concatenate(found).reshape(whole.shape) if model.model.outputs[0].has_time else found[-1]
     np.testing.assert_allclose(joined, whole, rtol=0, atol=1e-5)
 
 
@@ -169,7 +169,7 @@ def test_lookahead_answers_once_a_sequence_too(tmp_path, signature):
 
 def test_every_timed_output_has_its_lengths_with_lookahead(tmp_path):
     model, _ = exported(tmp_path, s2o.Network([s2o.SequenceInput(2), s2o.LSTM(3)]), signature="stream", lookahead=True)
-    assert "y_lengths" in model.shapes
+    assert model.model.outputs[0].lengths_tensor == "y_lengths"
     assert s2o.verify(model.path).ok
 
 
@@ -243,7 +243,7 @@ def test_what_lookahead_cannot_do_is_said(tmp_path):
     model, _ = exported(tmp_path, same)
     assert model.signature == "sequence"
     model, _ = exported(tmp_path, pooled())
-    with pytest.raises(s2o.NotStreamable, match="without lookahead, so nothing waits"):
+    with pytest.raises(s2o.NotStreamable, match="without lookahead, so every step has been answered"):
         model.stream().finish()
 
 
@@ -306,8 +306,8 @@ def test_several_inputs_and_outputs_go_by_name(tmp_path, signature):
     [
         (lambda d: d["sound"], s2o.DataError, "expected a dict with data for each of sound, motion, machine, got list"),
         (lambda d: {"sound": d["sound"]}, s2o.DataError, "expected a dict with data for sound, motion, machine"),
-        (lambda d: d | {"motion": d["motion"][:1]}, s2o.DataError, "as many for each input"),
-        (lambda d: d | {"motion": d["motion"][::-1]}, s2o.DataError, "sequence 0: expected as many steps"),
+        (lambda d: d | {"motion": d["motion"][:1]}, s2o.DataError, "the same number for each input"),
+        (lambda d: d | {"motion": d["motion"][::-1]}, s2o.DataError, "sequence 0: expected the same number of steps"),
         (lambda d: d | {"machine": [np.ones(3)] * 2}, s2o.ShapeError, r"sequence 0 of machine: expected \[4\], got"),
         (lambda d: d | {"sound": [np.ones((7, 4))] * 2}, s2o.ShapeError, r"sequence 0 of sound: expected \[time, 3\]"),
     ],

@@ -302,7 +302,7 @@ def test_what_ray_cannot_do_is_said_before_a_cluster_is_asked_for(tmp_path):
         ([tmp_path / "data.npz", "--out", out], "reads a .parquet file or a folder of them"),
         ([tmp_path / "empty", "--out", out], "holds no .parquet files"),
         ([tmp_path / "nowhere.parquet", "--out", out], "there is no such file"),
-        ([parts, "--out", tmp_path / "old.parquet"], "is there already, and is not overwritten"),
+        ([parts, "--out", tmp_path / "old.parquet"], "exists and is not overwritten"),
         ([parts, "--out", tmp_path / "nowhere" / "out.parquet"], "does not exist"),
         ([parts, "--out", parts / "out.parquet"], "would be taken for data the next time"),
         ([parts, "--out", out, "--workers", "0"], "--workers"),

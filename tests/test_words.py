@@ -16,7 +16,7 @@ from onnx.reference import ReferenceEvaluator
 import seq2onnx as s2o
 from seq2onnx.exporting import ExportOptions, build_model
 from seq2onnx.padding import PaddingPolicy
-from seq2onnx.runtime.opening import SessionSettings
+from seq2onnx.runtime.session import SessionSettings
 from seq2onnx.sequences import pad
 from tests import laws
 from tests.test_cli import run
@@ -272,7 +272,10 @@ def test_on_another_device_strings_go_in_without_bindings(tmp_path, monkeypatch)
     real = SessionSettings.open
     monkeypatch.setattr(SessionSettings, "open", lambda self, path: real(SessionSettings(), path))
     model = s2o.load(words.path, "cuda")  # opened on the CPU, as nothing here but the states depends on it
-    assert (model.keeps_states_on_device, s2o.load(numbers.path, "cuda").keeps_states_on_device) == (False, True)
+    assert (model.model.keeps_states_on_device, s2o.load(numbers.path, "cuda").model.keeps_states_on_device) == (
+        False,
+        True,
+    )
     stream, other = model.stream(), numbers.stream()
     same(stream.step("good"), other.step(1))
     same(stream.step(TEXTS[1]), other.step(NUMBERS[1]))

@@ -93,10 +93,10 @@ def answer(model: Predictor, sequences: Any, batch_size: int | None, first: int 
     if model.closed_loop:  # [sequences, steps, …]
         scores = list(scores)
     labels = scores_to_labels(scores, model.classes) if model.classes else None
-    names = model.classes or _columns(model.shapes["y"][1 + bool(model.closed_loop) :])
+    names = model.classes or _columns(model.model.outputs[0].shape[bool(model.closed_loop) :])
     return Answers(scores, labels, names, model.classes, first)
 
 
-def _columns(shape: list[int | str]) -> list[str]:
+def _columns(shape: tuple[int, ...]) -> list[str]:
     """Names for numbers that are no scores of classes."""
-    return [f"y{k}" for k in range(math.prod(size for size in shape if isinstance(size, int)))]
+    return [f"y{k}" for k in range(math.prod(shape))]

@@ -48,13 +48,13 @@ class Measurement:
 
 def measure(model: Predictor, lowest: int, highest: int, seconds: float) -> tuple[list[Measurement], dict[str, str]]:
     """The measurements that apply to the model; and of what was left out, why."""
-    from seq2onnx.parity import random_sequences
+    from seq2onnx.runtime.random_rows import random_sequences
 
     rng = np.random.default_rng(0)
     step = sum(math.prod(entry.shape) * np.dtype(entry.dtype).itemsize for entry in model.inputs)
-    state = sum(math.prod(info.shape) * info.dtype.itemsize for info in model.memory)
+    state = sum(math.prod(info.shape) * info.dtype.itemsize for info in model.model.stream_states)
     most = int(np.clip(MOST_BYTES // (step * highest), 1, BATCHES[-1]))
-    rows = random_sequences(model, rng, rng.integers(lowest, highest + 1, most).tolist())
+    rows = random_sequences(model.model, rng, rng.integers(lowest, highest + 1, most).tolist())
     found: list[Measurement] = []
     left_out: dict[str, str] = {}
     subjects: list[tuple[str, tuple[int, ...], int, Callable[[Predictor, Rows, int], Subject]]]
@@ -83,9 +83,9 @@ def measure(model: Predictor, lowest: int, highest: int, seconds: float) -> tupl
 
 def measure_alone(model: Predictor, steps: int, seconds: float) -> list[Measurement]:
     """Of one sequence of so many steps: a step of a stream, where the file has states, and `predict`."""
-    from seq2onnx.parity import random_sequences
+    from seq2onnx.runtime.random_rows import random_sequences
 
-    rows = random_sequences(model, np.random.default_rng(0), [steps])
+    rows = random_sequences(model.model, np.random.default_rng(0), [steps])
     subjects = [] if model.signature == "sequence" else [("Stream.step", _stream)]
     return [_timed(of, 1, *prepare(model, rows, 1), seconds) for of, prepare in [*subjects, ("predict", _batches)]]
 

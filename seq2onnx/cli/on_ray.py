@@ -21,7 +21,7 @@ import numpy as np
 
 from seq2onnx.cli.ray_worker import Job, Piece, Worker, open_file, part_name
 from seq2onnx.errors import DataError, Seq2OnnxError, SpecError, require
-from seq2onnx.files import folder_beside
+from seq2onnx.files import atomic_folder
 from seq2onnx.runtime import Predictor
 from seq2onnx.runtime.progress import Progress
 
@@ -53,8 +53,8 @@ def predict_on_ray(
     if out.resolve().is_relative_to(data.resolve()):
         raise SpecError(f"{out}: lies in {data}, and would be taken for data the next time; name another folder")
     files = _files(data)
-    per_step = model.has_time("y") or bool(model.closed_loop)
-    with folder_beside(out) as folder, _cluster(progress) as ray:
+    per_step = model.model.outputs[0].has_time or bool(model.closed_loop)
+    with atomic_folder(out) as folder, _cluster(progress) as ray:
         opened, pieces = _open_all(ray, files)
         count = sum(piece.count for piece in pieces)
         job = Job(ray.put(model.path.read_bytes()), opened, folder, batch_size)

@@ -11,7 +11,7 @@ import typer
 
 from seq2onnx.cli.options import Quiet, read_data, say
 from seq2onnx.errors import DataError, ShapeError, SpecError
-from seq2onnx.files import written_beside
+from seq2onnx.files import atomic_file
 from seq2onnx.sequences import is_finite
 
 if TYPE_CHECKING:
@@ -47,7 +47,7 @@ def report(
     out = out or (model / "report.html" if is_run else model.with_suffix(".html"))
     if out.suffix not in (".html", ".htm"):
         raise SpecError(f"{out}: a report is written as .html, got {out.suffix!r}")
-    with written_beside(out) as beside, tempfile.TemporaryDirectory() as folder:
+    with atomic_file(out) as beside, tempfile.TemporaryDirectory() as folder:
         module = None
         file = model
         if is_run:

@@ -44,7 +44,7 @@ def stream(
         raise SpecError(f"{file}: answers a line with {model.closed_loop} steps, by closed_loop; export it without")
     pool = model.pool()
     opened: dict[str, tuple[int, Line]] = {}  # of each stream: its id in the pool, and the latest line
-    width: Any = model.shapes["y"][-1]
+    width = model.model.outputs[0].shape[-1]
     refusal = np.full(width, np.nan, np.float32)
 
     def answer(line: Line, scores: Any) -> None:

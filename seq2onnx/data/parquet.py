@@ -13,7 +13,7 @@ import numpy as np
 
 from seq2onnx.data.parquet_column import ParquetColumn, is_list, is_text, numbers
 from seq2onnx.errors import DataError, require
-from seq2onnx.files import written_beside
+from seq2onnx.files import atomic_file
 from seq2onnx.sequences import Array
 
 if TYPE_CHECKING:
@@ -168,7 +168,7 @@ def write_parquet(
     import pyarrow as pa
     import pyarrow.parquet as pq
 
-    with written_beside(path) as beside:
+    with atomic_file(path) as beside:
         writer = None
         for parts, targets in pieces:
             arrays = {_column_of(name): _as_arrow(part) for name, part in parts.items()}
