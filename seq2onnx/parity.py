@@ -12,10 +12,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from seq2onnx.errors import DataError, ShapeError
-from seq2onnx.padding import MASKED
 from seq2onnx.runtime import Predictor, load
 from seq2onnx.runtime.inputs import Input, Rows, read_rows
-from seq2onnx.sequences import as_tokens, is_finite, pad
+from seq2onnx.sequences import MASKED, as_tokens, is_finite, pad
 
 if TYPE_CHECKING:
     from seq2onnx.training import SequenceModule

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 import seq2onnx as s2o
-from seq2onnx.data import batches, read
+from seq2onnx.data import batch_indices, read
 from seq2onnx.sequences import pad
 from tests.conftest import CLASSES, random_data
 
@@ -66,7 +66,7 @@ def test_padding_is_zeros_on_the_right():
 @pytest.mark.parametrize("shuffle", ["bucket", "random", "sorted", "none"])
 def test_every_sequence_is_in_one_batch(shuffle):
     lengths = np.random.default_rng(0).integers(1, 99, 101)
-    found = batches(lengths, 8, shuffle, np.random.default_rng(1))
+    found = batch_indices(lengths, 8, shuffle, np.random.default_rng(1))
     assert sorted(np.concatenate(found)) == list(range(101))
     assert max(map(len, found)) == 8
     assert len(found) == 13
@@ -76,12 +76,12 @@ def test_buckets_need_less_padding_and_stay_random():
     lengths = np.random.default_rng(0).integers(1, 600, 512)
 
     def padding(shuffle, seed=1):
-        found = batches(lengths, 32, shuffle, np.random.default_rng(seed))
+        found = batch_indices(lengths, 32, shuffle, np.random.default_rng(seed))
         return sum(lengths[b].max() * len(b) - lengths[b].sum() for b in found), np.concatenate(found)
 
     assert padding("bucket")[0] < 0.2 * padding("random")[0]
     assert padding("bucket", 1)[1].tolist() != padding("bucket", 2)[1].tolist()
-    found = batches(lengths, 32, "bucket", np.random.default_rng(1))
+    found = batch_indices(lengths, 32, "bucket", np.random.default_rng(1))
     longest = [lengths[batch].max() for batch in found]
     assert longest != sorted(longest)  # the batches of a bucket do not come by length
 
@@ -154,7 +154,7 @@ def test_japanese_vowels_is_as_documented():
         (({},), s2o.DataError, "at least one input"),
         (({"a": X, "b": X[:1]},), s2o.DataError, "as many for each input, got {'a': 2, 'b': 1}"),
         (({"a": X, "b": X[::-1]},), s2o.DataError, "sequence 0: expected as many steps in each input, got 2 and 4"),
-        (({"a": [np.zeros(2)] * 2},), s2o.DataError, "one input at least to have time"),
+        (({"a": [np.zeros(2)] * 2},), s2o.DataError, "at least one input with time"),
         (([np.ones((2, 3)), np.ones((3, 2))],), s2o.ShapeError, "is it features by time. transpose it"),
     ],
 )
@@ -279,7 +279,10 @@ def test_folders_of_csv_files_are_read(tmp_path):
     (tmp_path / "empty").mkdir()
     with pytest.raises(s2o.DataError, match="holds no .csv files"):
         read(tmp_path / "empty")
-    with pytest.raises(s2o.DataError, match=r"data is read from .parquet, .npz, .h5, .mat and .ts files .* got '.xyz'"):
+    with pytest.raises(
+        s2o.DataError,
+        match=r"data is read from .parquet, .*, a folder of .csv files, got '.xyz'",
+    ):
         read(tmp_path / "data.xyz")
 
 
@@ -316,17 +319,19 @@ def test_statistics_are_joined_from_parts_as_exactly_as_from_the_whole(monkeypat
 
 def test_gaps_are_counted_and_left_out_of_statistics():
     data = s2o.SequenceDataset([np.array([[1.0, np.nan], [3, 4]]), np.ones((2, 2)), np.array([[np.inf, 0.0]])])
-    found = data.survey()
-    assert (found.gaps, found.first_gap[:3], found.count.tolist()) == (2, (0, 0, (1,)), [4, 4])
+    found = data.channel_statistics()
+    gap = found.first_gap
+    assert (found.gaps, gap.sequence, gap.step, gap.feature) == (2, 0, 0, (1,))
+    assert found.count.tolist() == [4, 4]
     np.testing.assert_allclose(found.mean, [1.5, 1.5])
-    np.testing.assert_allclose(found.statistics()["std"], [1.0, np.std([4, 1, 1, 0], ddof=1)])
+    np.testing.assert_allclose(found.summary()["std"], [1.0, np.std([4, 1, 1, 0], ddof=1)])
     assert (found.low.tolist(), found.high.tolist()) == ([1, 0], [3, 4])
 
 
 @pytest.mark.parametrize(
     ("transform", "message"),
     [
-        (lambda x, target, rng: x, r"transform of sequence 0: expected it to give \(x, target\), got ndarray"),
+        (lambda x, target, rng: x, r"transform of sequence 0: expected it to return \(x, target\), got ndarray"),
         (lambda x, target, rng: ({"a": x}, target), "expected x for '', got 'a'"),
         (lambda x, target, rng: (x[0], target), "expected x of 2 dimensions and type float32, got 1"),
         (lambda x, target, rng: (x, "a"), "expected a target as data.targets has them, int64 of 0 dimensions"),
@@ -376,5 +381,5 @@ def test_wrong_places_and_sizes_are_named():
             s2o.padding_report(wrong)
     with pytest.raises(s2o.SpecError, match="batch_size: must be a whole number, at least 1, got 0"):
         s2o.padding_report(data, 0)
-    with pytest.raises(s2o.DataError, match="no finite values in some channel"):
+    with pytest.raises(s2o.DataError, match="a channel has no finite values"):
         s2o.SequenceDataset([np.zeros((0, 3))]).statistics()

@@ -559,7 +559,7 @@ def test_next_step_data_are_series_and_what_follows_each_step():
     with pytest.raises(s2o.DataError, match="sequence 1: has 3 steps, and a target 3 later needs 4; leave it out"):
         s2o.SequenceDataset.next_step(series, 3)
     for horizon in (0, 1.0):
-        with pytest.raises(s2o.DataError, match=f"horizon: must be a whole number of steps, at least 1, got {horizon}"):
+        with pytest.raises(s2o.SpecError, match=f"horizon: must be a whole number, at least 1, got {horizon}"):
             s2o.SequenceDataset.next_step(series, horizon)
     with pytest.raises(s2o.DataError, match="expected a list of"):
         s2o.SequenceDataset.next_step({"a": series})

@@ -11,9 +11,9 @@ import pytest
 import torch
 
 import seq2onnx as s2o
-from seq2onnx.data import batches, parquet, parquet_column, read
+from seq2onnx.data import batch_indices, read
 from seq2onnx.data.columns import Column
-from seq2onnx.data.parquet import write_parquet
+from seq2onnx.data.formats import parquet, parquet_column
 from tests.conftest import CLASSES, random_data
 
 
@@ -26,9 +26,9 @@ def assert_same(a, b):
 
 @pytest.fixture
 def small_groups(monkeypatch):
-    """Row groups, windows and blocks of a few sequences each."""
+    """Row groups, shards and blocks of a few sequences each."""
     monkeypatch.setattr(parquet, "ROW_GROUP_BYTES", 700)
-    for name, size in {"BLOCK_BYTES": 500, "WINDOW_BYTES": 3000, "CACHED_BYTES": 9000}.items():
+    for name, size in {"BLOCK_BYTES": 500, "SHARD_BYTES": 3000, "CACHED_BYTES": 9000}.items():
         monkeypatch.setattr(parquet_column, name, size)
 
 
@@ -76,7 +76,7 @@ def test_training_from_a_file_equals_training_from_memory(tmp_path):
 
 
 @pytest.mark.parametrize("shuffle", ["bucket", "random", "sorted", "none"])
-def test_batches_read_a_window_after_another(tmp_path, small_groups, shuffle):
+def test_batches_read_one_shard_after_another(tmp_path, small_groups, shuffle):
     data = random_data(100)
     data.save(tmp_path / "data.parquet")
     stored = read(tmp_path / "data.parquet")
@@ -84,7 +84,7 @@ def test_batches_read_a_window_after_another(tmp_path, small_groups, shuffle):
     reads = []
     original = column._read
     column._read = lambda groups, rows: reads.append(groups.start) or original(groups, rows)
-    found = batches(stored.lengths, 8, shuffle, np.random.default_rng(0), stored.windows)
+    found = batch_indices(stored.lengths, 8, shuffle, np.random.default_rng(0), stored.shards)
     assert sorted(np.concatenate(found)) == list(range(100))
     assert sorted(len(batch) for batch in found) == [4, *[8] * 12]
     for batch in found:
@@ -92,7 +92,7 @@ def test_batches_read_a_window_after_another(tmp_path, small_groups, shuffle):
     assert len(reads) <= 2 * len(set(reads))  # a group is not read again for each batch
     assert len(set(reads)) > 10
     two = [
-        np.concatenate(batches(stored.lengths, 8, shuffle, rng, stored.windows))
+        np.concatenate(batch_indices(stored.lengths, 8, shuffle, rng, stored.shards))
         for rng in (np.random.default_rng(1), np.random.default_rng(2))
     ]
     assert (two[0].tolist() == two[1].tolist()) == (shuffle in ("sorted", "none"))
@@ -177,12 +177,12 @@ def test_a_nan_is_named_by_row_and_step_far_into_a_file(tmp_path):
 
 
 def test_nothing_stays_of_a_file_that_could_not_be_written(tmp_path):
-    def pieces():
+    def row_groups():
         yield {"": [np.ones((2, 3), np.float32)]}, None
         raise OSError("disk full")
 
     with pytest.raises(OSError, match="disk full"):
-        write_parquet(tmp_path / "data.parquet", pieces(), None, None, False)
+        parquet.write_row_groups(tmp_path / "data.parquet", row_groups())
     assert list(tmp_path.iterdir()) == []
 
 
@@ -273,19 +273,20 @@ def test_prediction_takes_columns_and_names_sequences_by_their_place(tmp_path):
         model.predict(read(tmp_path / "short.parquet").subset([5, 1]))
 
 
-def test_the_mark_of_a_file_is_of_what_it_holds(tmp_path):
+def test_the_checksum_of_a_file_depends_on_its_content_only(tmp_path):
     import os
     import shutil
 
     data = random_data(6)
     for name in ("data.parquet", "data.h5"):
         data.save(tmp_path / name)
-        mark = read(tmp_path / name).parts[""].mark()
+        before = read(tmp_path / name).parts[""].checksum()
         os.utime(tmp_path / name, (1, 1))
         shutil.copy(tmp_path / name, tmp_path / f"copy_{name}")
-        assert read(tmp_path / f"copy_{name}").parts[""].mark() == mark == read(tmp_path / name).parts[""].mark()
+        for path in (tmp_path / f"copy_{name}", tmp_path / name):
+            assert read(path).parts[""].checksum() == before
         s2o.SequenceDataset([x + 1 for x in data.sequences], data.labels, CLASSES).save(tmp_path / name)
-        assert read(tmp_path / name).parts[""].mark() != mark
+        assert read(tmp_path / name).parts[""].checksum() != before
 
 
 def test_dicts_come_from_generators_too(tmp_path):
@@ -302,8 +303,8 @@ def test_dicts_come_from_generators_too(tmp_path):
 
 @pytest.mark.parametrize("shuffle", ["bucket", "random", "sorted", "none"])
 def test_groups_that_do_not_fit_together_are_not_read_in_turns(tmp_path, monkeypatch, shuffle):
-    """Each window is a group larger than the cache, and its rows are no multiple of the batch size."""
-    monkeypatch.setattr(parquet_column, "WINDOW_BYTES", 100)
+    """Each shard is a row group larger than the cache, and its rows are no multiple of the batch size."""
+    monkeypatch.setattr(parquet_column, "SHARD_BYTES", 100)
     monkeypatch.setattr(parquet_column, "CACHED_BYTES", 200)
     monkeypatch.setattr(parquet, "ROW_GROUP_BYTES", 3000)
     random_data(200).save(tmp_path / "data.parquet")
@@ -312,7 +313,7 @@ def test_groups_that_do_not_fit_together_are_not_read_in_turns(tmp_path, monkeyp
     groups = len(column._bytes)
     reads, original = [], column._read
     column._read = lambda groups, rows: reads.append(groups.start) or original(groups, rows)
-    found = batches(stored.lengths, 7, shuffle, np.random.default_rng(0), stored.windows)
+    found = batch_indices(stored.lengths, 7, shuffle, np.random.default_rng(0), stored.shards)
     assert sorted(np.concatenate(found)) == list(range(200))
     assert sorted(len(batch) for batch in found)[:2] == [200 % 7, 7]
     for batch in found:
@@ -325,7 +326,7 @@ def test_the_largest_input_decides_what_is_read_together(tmp_path, small_groups)
     rng = np.random.default_rng(0)
     parts = {"m": [rng.normal(size=2) for _ in range(60)], "x": [rng.normal(size=(20, 4)) for _ in range(60)]}
     s2o.SequenceDataset(parts).save(tmp_path / "data.parquet")
-    assert len(read(tmp_path / "data.parquet").windows()) > 4
+    assert len(read(tmp_path / "data.parquet").shards()) > 4
 
 
 def test_names_of_inputs_are_free(tmp_path):
@@ -352,7 +353,7 @@ def test_what_is_named_keeps_what_the_file_says_of_the_rest(tmp_path):
     table = pq.read_table(path)
     shorter = table.set_column(0, table.schema.field("values"), table.column("values").take(pa.array([1, 1])))
     pq.write_table(shorter, path)
-    with pytest.raises(s2o.DataError, match="row 0: has 1 steps, and 2 by the lengths beside it"):
+    with pytest.raises(s2o.DataError, match="row 0: has 1 steps, and 2 by the lengths in the file"):
         read(path)[0]
     pq.write_table(pa.table({"text": ["a b", "c"], "values": [[[1.0]], [[2.0]]], "label": ["x", "y"]}), path)
     assert read(path)[0][0].tolist() == [[1]]
@@ -363,12 +364,11 @@ def test_what_is_named_keeps_what_the_file_says_of_the_rest(tmp_path):
 
 def test_parts_are_bounded_by_their_bytes(tmp_path, monkeypatch):
     """Not by their number: sequences may be long."""
-    from seq2onnx.data import columns, dataset
+    from seq2onnx.data import columns
     from seq2onnx.runtime import scoring
 
     data = random_data(40)
-    for module in (columns, dataset):
-        monkeypatch.setattr(module, "BLOCK_BYTES", 600)
+    monkeypatch.setattr(columns, "BLOCK_BYTES", 600)
     monkeypatch.setattr(scoring, "BYTES_IN_A_PART", 600)
     data.save(tmp_path / "data.h5")
     stored = read(tmp_path / "data.h5")

@@ -16,8 +16,9 @@ from hypothesis import strategies as st
 
 import seq2onnx as s2o
 from seq2onnx.data import read
-from seq2onnx.data.arrays import to_arrays
-from seq2onnx.data.hdf5 import Hdf5Rows, read_hdf5, write_hdf5
+from seq2onnx.data.formats import hdf5
+from seq2onnx.data.formats.arrays import to_arrays
+from seq2onnx.data.formats.hdf5 import Hdf5Column
 from tests.mat_writer import Object, cells, write_sparse_v73, write_v5, write_v73
 from tests.test_cli import run
 
@@ -28,7 +29,7 @@ LABELS = ["yes", "no", "yes"]
 
 def same(a: s2o.SequenceDataset, b: s2o.SequenceDataset) -> None:
     """All that a file holds of two data sets is equal, in value and in kind."""
-    left, right = to_arrays(a, ""), to_arrays(b, "")
+    left, right = to_arrays(a.contents(), ""), to_arrays(b.contents(), "")
     assert list(left) == list(right)
     assert (a.per_step, a.classes) == (b.per_step, b.classes)
     for name, array in left.items():
@@ -155,7 +156,7 @@ def test_both_versions_and_our_own_files_hold_the_same(tmp_path_factory, data, k
             folder / f"{name}.mat", features_by_time=by_time, sequences="X", targets="" if stored is None else "T"
         )
         same(found, expected)
-    write_hdf5(expected, folder / "data.h5")
+    expected.save(folder / "data.h5")
     expected.save(folder / "data.npz")
     same(read(folder / "data.h5"), expected)
     same(read(folder / "data.npz"), expected)
@@ -364,7 +365,7 @@ def test_files_that_are_none_or_not_whole_are_named(save, tmp_path):
         read(path)
     with pytest.raises(FileNotFoundError):
         read(tmp_path / "nowhere.mat")
-    with pytest.raises(s2o.DataError, match="data.npz: sequences and targets are names in a .mat or .parquet file"):
+    with pytest.raises(s2o.DataError, match="data.npz: sequences and targets are names in .parquet, .mat files"):
         read(tmp_path / "data.npz", sequences="X")
 
 
@@ -377,7 +378,8 @@ def test_a_missing_extra_is_named(tmp_path, monkeypatch, module, write):
     with pytest.raises(s2o.MissingExtra, match=message):
         read(path)
     if module == "h5py":
-        for use in (lambda: write_hdf5(s2o.SequenceDataset(X), path), lambda: read_hdf5(path), lambda: Hdf5Rows(path)):
+        data, h5 = s2o.SequenceDataset(X), tmp_path / "data.h5"
+        for use in (lambda: data.save(h5), lambda: hdf5.read(path), lambda: Hdf5Column(path)):
             with pytest.raises(s2o.MissingExtra, match=message):
                 use()
 
@@ -400,12 +402,12 @@ SETS = {
 @pytest.mark.parametrize("kind", SETS)
 def test_hdf5_holds_what_an_npz_holds(tmp_path, kind):
     data, path = SETS[kind](), tmp_path / "data.h5"
-    write_hdf5(data, path)
+    data.save(path)
     found = read(path)
     same(found, data)
     data.save(tmp_path / "data.npz")
     same(found, read(tmp_path / "data.npz"))
-    rows = Hdf5Rows(path)
+    rows = Hdf5Column(path)
     assert rows.lengths.tolist() == data.lengths.tolist()
     for row, sequence in zip(rows, data.sequences, strict=True):
         assert row.dtype == sequence.dtype
@@ -415,12 +417,12 @@ def test_hdf5_holds_what_an_npz_holds(tmp_path, kind):
 @pytest.fixture
 def h5(tmp_path):
     path = tmp_path / "data.h5"
-    write_hdf5(s2o.SequenceDataset(X, LABELS), path)
+    s2o.SequenceDataset(X, LABELS).save(path)
     return path
 
 
 def test_rows_are_read_when_asked_for_in_the_order_of_the_file(h5, monkeypatch):
-    rows = Hdf5Rows(h5)
+    rows = Hdf5Column(h5)
     asked, get = [], h5py.Dataset.__getitem__
     monkeypatch.setattr(h5py.Dataset, "__getitem__", lambda self, key: (asked.append(key), get(self, key))[1])
     found = rows.take([2, 0, -1])
@@ -437,7 +439,7 @@ def test_rows_are_read_when_asked_for_in_the_order_of_the_file(h5, monkeypatch):
 
 
 def test_rows_go_through_pickling_and_closing(h5):
-    rows = Hdf5Rows(h5)
+    rows = Hdf5Column(h5)
     copy = pickle.loads(pickle.dumps(rows))
     np.testing.assert_array_equal(copy[1], rows[1])
     rows.close()
@@ -448,8 +450,8 @@ def test_rows_go_through_pickling_and_closing(h5):
 def test_rows_are_right_in_workers_while_the_parent_reads(tmp_path):
     path = tmp_path / "data.h5"
     sequences = [np.full((1 + n % 7, 2), n, np.float32) for n in range(400)]
-    write_hdf5(s2o.SequenceDataset(sequences), path)
-    rows = Hdf5Rows(path)
+    s2o.SequenceDataset(sequences).save(path)
+    rows = Hdf5Column(path)
 
     class Opened(torch.utils.data.Dataset):
         def __len__(self):
@@ -476,7 +478,7 @@ def test_rows_are_right_in_workers_while_the_parent_reads(tmp_path):
     [
         (
             {"values": None},
-            r"has no array 'values' at its root, only \['classes', 'lengths', 'targets'\]; see write_hdf5",
+            r"has no array 'values' at its root, only \['classes', 'lengths', 'targets'\]; see SequenceDataset.save",
         ),
         ({"lengths": None}, "has no array 'lengths' at its root"),
         ({"lengths": np.array([4, 6, 6])}, "expected lengths .* add up to 15, got int64 .3. that add up to 16"),
@@ -491,7 +493,7 @@ def test_what_an_hdf5_file_lacks_is_said(h5, change, message):
             del file[name]
             if array is not None:
                 file[name] = array
-    for use in (read, Hdf5Rows):
+    for use in (read, Hdf5Column):
         with pytest.raises(s2o.DataError, match=f"data.h5: {message}"):
             use(h5)
 
@@ -511,11 +513,11 @@ def test_hdf5_files_that_cannot_be_are_refused(h5, tmp_path):
         del file["values"]
         file["values"] = np.arange(15.0)
     with pytest.raises(s2o.ShapeError, match=r"expected values \[all steps, features\], .* got float64 \[15\]"):
-        Hdf5Rows(h5)
+        Hdf5Column(h5)
     with pytest.raises(s2o.DataError, match=r"data.h5: a file holds one input, this data set has a, b"):
-        write_hdf5(s2o.SequenceDataset({"a": X, "b": X}), h5)
+        s2o.SequenceDataset({"a": X, "b": X}).save(h5)
     h5.write_bytes(h5.read_bytes()[:900])
-    for use in (read, Hdf5Rows):
+    for use in (read, Hdf5Column):
         with pytest.raises(s2o.DataError, match="data.h5: is not an HDF5 file, or not all of one"):
             use(h5)
         with pytest.raises(FileNotFoundError):
@@ -620,7 +622,7 @@ def test_a_vocabulary_knows_no_order_of_texts_and_gives_words_back(texts, random
             r"vocabulary: expected a list of words, strings; a text is split with tokenize",
         ),
         (lambda: s2o.Vocabulary(["a", 1]), "vocabulary: expected a list of words, strings"),
-        (lambda: s2o.Vocabulary(["a", "b", "b"]), "vocabulary: the words must differ, 'b' is there twice"),
+        (lambda: s2o.Vocabulary(["a", "b", "b"]), "vocabulary: the words must differ, 'b' occurs twice"),
         (lambda: s2o.Vocabulary.from_texts([]), "texts: have no word in them$"),
         (lambda: s2o.Vocabulary.from_texts([" ", ""]), "texts: have no word in them$"),
         (
@@ -630,9 +632,7 @@ def test_a_vocabulary_knows_no_order_of_texts_and_gives_words_back(texts, random
         (lambda: s2o.Vocabulary.from_texts(["a", 3]), "text 1: expected a string or a list of words, got 3"),
         (lambda: s2o.Vocabulary.from_texts(["a", b"b"]), "text 1: expected a string or a list of words, got b'b'"),
         (lambda: s2o.Vocabulary.from_texts(["a b"], min_count=2), "no word in them 2 times or more; .* occurs 1 times"),
-        (lambda: s2o.Vocabulary.from_texts(["a"], size=0), "size: expected an integer from 1 on, got 0"),
-        (lambda: s2o.Vocabulary.from_texts(["a"], min_count=0.5), "min_count: expected an integer from 1 on, got 0.5"),
-        (lambda: s2o.Vocabulary(["a"]).encode("  "), "text: has no words, got '  '; a sequence needs one at least"),
+        (lambda: s2o.Vocabulary(["a"]).encode("  "), "text: has no words, got '  '; a sequence needs at least one"),
         (lambda: s2o.Vocabulary(["a"]).encode_all(["a", []]), r"text 1: has no words, got \[\]"),
         (lambda: s2o.Vocabulary(["a"]).encode([1]), r"text: expected a string or a list of words, got \[1\]"),
         (lambda: s2o.Vocabulary(["a"]).decode([0.5]), "numbers: expected numbers of words, integers, got float64"),
@@ -643,6 +643,13 @@ def test_a_vocabulary_knows_no_order_of_texts_and_gives_words_back(texts, random
 def test_texts_that_cannot_be_used_are_named(call, message):
     with pytest.raises(s2o.DataError, match=message):
         call()
+
+
+def test_size_and_count_of_a_vocabulary_are_whole_numbers():
+    for option, value in (("size", 0), ("size", True), ("min_count", 0.5)):
+        with pytest.raises(s2o.SpecError, match=f"{option}: must be a whole number, at least 1, got {value}"):
+            s2o.Vocabulary.from_texts(["a"], **{option: value})
+    assert s2o.Vocabulary.from_texts(["a b"], size=np.int64(1)).words == ("a",)
 
 
 def test_a_model_of_words_asks_for_words_where_it_gets_a_text(tmp_path):

@@ -21,7 +21,7 @@ from seq2onnx.exporting.words import emit_look_up, vocabularies, words_to_look_u
 from seq2onnx.files import write_atomically
 from seq2onnx.layers import Signal
 from seq2onnx.network import Network, NetworkState
-from seq2onnx.padding import MASKED, PaddingPolicy
+from seq2onnx.sequences import MASKED, PaddingPolicy
 
 if TYPE_CHECKING:
     from seq2onnx.training.module import SequenceModule

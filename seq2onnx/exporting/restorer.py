@@ -18,7 +18,7 @@ from seq2onnx.exporting.emission import Weights
 from seq2onnx.exporting.exporter import build_graph
 from seq2onnx.exporting.graph import GraphBuilder
 from seq2onnx.network import Network
-from seq2onnx.padding import PaddingPolicy
+from seq2onnx.sequences import PaddingPolicy
 
 if TYPE_CHECKING:
     from seq2onnx.training.module import SequenceModule

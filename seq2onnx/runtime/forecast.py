@@ -8,11 +8,10 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from seq2onnx.errors import DataError, NotStreamable, SpecError
-from seq2onnx.padding import MASKED
 from seq2onnx.runtime.inputs import Input, Rows, by_layer, read_rows
 from seq2onnx.runtime.scoring import batches, run_sorted
 from seq2onnx.runtime.whole import feeds_of
-from seq2onnx.sequences import Array, as_list, check_steps
+from seq2onnx.sequences import MASKED, Array, as_list, check_steps
 
 if TYPE_CHECKING:
     from seq2onnx.runtime.predictor import Predictor

@@ -10,14 +10,13 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from seq2onnx.errors import NotStreamable, SpecError
-from seq2onnx.padding import PaddingPolicy, SequenceLength
 from seq2onnx.runtime.inputs import read_inputs
 from seq2onnx.runtime.labels import scores_to_labels
 from seq2onnx.runtime.opening import Device, Optimization, SessionSettings
 from seq2onnx.runtime.scoring import run_all
 from seq2onnx.runtime.session import StateInfo, read_metadata, read_states
 from seq2onnx.runtime.whole import check_policy
-from seq2onnx.sequences import Array
+from seq2onnx.sequences import Array, PaddingPolicy, SequenceLength
 
 if TYPE_CHECKING:
     from seq2onnx.runtime.placement import Placement

@@ -9,12 +9,11 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from seq2onnx.padding import PaddingPolicy
 from seq2onnx.runtime.inputs import Input, Rows, by_layer, read_rows
 from seq2onnx.runtime.parallel import Workers, finish
 from seq2onnx.runtime.progress import Progress
 from seq2onnx.runtime.whole import Counts, lengths_of, run_batch
-from seq2onnx.sequences import by_size, chunk
+from seq2onnx.sequences import PaddingPolicy, by_size, chunk
 
 if TYPE_CHECKING:
     from concurrent.futures import Future
@@ -93,8 +92,8 @@ def _read(model: Predictor, sequences: Any) -> Iterator[tuple[Rows, NDArray[np.i
         rows = read_rows(sequences, model.inputs, least)
         yield rows, np.arange(len(next(iter(rows.values()))))
     else:
-        for window in sequences.windows():
-            for indices in by_size(window, sequences.sizes, BYTES_IN_A_PART):
+        for shard in sequences.shards():
+            for indices in by_size(shard, sequences.sizes, BYTES_IN_A_PART):
                 given = sequences.take(indices)
                 if isinstance(given, tuple):  # of a data set with the targets, which do not matter here
                     given = given[0].get("", given[0])

@@ -9,9 +9,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from seq2onnx.errors import NotStreamable, SpecError
-from seq2onnx.padding import PaddingPolicy
 from seq2onnx.runtime.inputs import Rows
-from seq2onnx.sequences import Array, is_finite
+from seq2onnx.sequences import Array, PaddingPolicy, is_finite
 
 if TYPE_CHECKING:
     from seq2onnx.runtime.predictor import Predictor
