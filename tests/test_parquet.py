@@ -133,7 +133,11 @@ def table(**columns):
         (pa.table({"x": [1.0, 2.0]}), {}, r"expected one column of sequences.*got x \(double\)"),
         (table(other=[[[1.0]], [[2.0]]]), {}, "name it with sequences="),
         (table(label=["a", None]), {}, "row 1: label is null"),
-        (pa.table({"a": [[1.0, 2.0], [1.0]], "b": [[1.0, 2.0], [1.0, 3.0]]}), {}, "row 1: expected as many steps in b"),
+        (
+            pa.table({"a": [[1.0, 2.0], [1.0]], "b": [[1.0, 2.0], [1.0, 3.0]]}),
+            {},
+            "row 1: expected as many steps in each column, got 2 in b, 1 in a",
+        ),
         (table(values=[[[1.0]], []]).slice(0, 0), {}, "holds no rows"),
         (pa.table({"values": [[1, 2], [3, None]]}), {}, "row 1, step 1: values is null"),
         (pa.table({"words": [["a"], ["b", None]]}), {}, "row 1, step 1: words is null"),
@@ -182,7 +186,7 @@ def test_nothing_stays_of_a_file_that_could_not_be_written(tmp_path):
         raise OSError("disk full")
 
     with pytest.raises(OSError, match="disk full"):
-        parquet.write_row_groups(tmp_path / "data.parquet", row_groups())
+        parquet.write_row_groups(tmp_path / "data.parquet", row_groups(), None, None, False)
     assert list(tmp_path.iterdir()) == []
 
 
@@ -353,7 +357,7 @@ def test_what_is_named_keeps_what_the_file_says_of_the_rest(tmp_path):
     table = pq.read_table(path)
     shorter = table.set_column(0, table.schema.field("values"), table.column("values").take(pa.array([1, 1])))
     pq.write_table(shorter, path)
-    with pytest.raises(s2o.DataError, match="row 0: has 1 steps, and 2 by the lengths in the file"):
+    with pytest.raises(s2o.DataError, match="row 0: expected 2 steps by its length, got 1"):
         read(path)[0]
     pq.write_table(pa.table({"text": ["a b", "c"], "values": [[[1.0]], [[2.0]]], "label": ["x", "y"]}), path)
     assert read(path)[0][0].tolist() == [[1]]
@@ -403,7 +407,7 @@ def test_items_are_taken_as_they_are():
             return iter([(np.ones((2, 3)), "a"), (np.ones((1, 3)), "b")])
 
     assert s2o.SequenceDataset.from_items(Sized()).labels.tolist() == ["a", "b"]
-    with pytest.raises(s2o.DataError, match="items: expected a data set, or another iterable of sequences, got int"):
+    with pytest.raises(s2o.DataError, match="items: expected an iterable of sequences, got int"):
         s2o.SequenceDataset.from_items(7)
     with pytest.raises(s2o.DataError, match="targets of sequence 1: expected one for each sequence or for none"):
         s2o.SequenceDataset.from_items([(np.ones((2, 3)), None), (np.ones((2, 3)), "a")])

@@ -54,7 +54,7 @@ def write(path: Path, gigabytes: float) -> None:
             written += x.nbytes
             yield {"": np.split(x, np.cumsum(lengths)[:-1])}, rng.integers(0, CLASSES, 3000)
 
-    write_row_groups(path, pieces(), list(range(CLASSES)))
+    write_row_groups(path, pieces(), range(CLASSES), None, False)
     print(f"{path.stat().st_size / 1e9:.2f} GB of parquet", flush=True)
 
 

@@ -6,7 +6,7 @@ import dataclasses
 from collections.abc import Sequence
 from typing import Any
 
-from seq2onnx.data.targets import Label
+from seq2onnx.data.targets import Ignore, Label
 
 
 @dataclasses.dataclass(frozen=True)
@@ -25,5 +25,5 @@ class Contents:
     sequences: Any
     targets: Any = None
     classes: Sequence[Label] | None = None
-    ignore: Label | float | None = None
+    ignore: Ignore = None
     per_step: bool | None = None

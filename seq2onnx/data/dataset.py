@@ -91,10 +91,7 @@ class SequenceDataset:
         arrays = list(cls(as_list(series)).parts[""])
         for index, array in enumerate(arrays):
             if len(array) <= horizon:
-                raise DataError(
-                    f"sequence {index}: has {len(array)} steps, and a target {horizon} later needs {horizon + 1}; "
-                    "leave it out"
-                )
+                raise DataError(f"sequence {index}: expected more than {horizon} steps, got {len(array)}; leave it out")
         return cls([a[:-horizon] for a in arrays], [a[horizon:] for a in arrays], per_step=True)
 
     @classmethod

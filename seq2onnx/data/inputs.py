@@ -43,10 +43,8 @@ def common_lengths(columns: Mapping[str, Column]) -> NDArray[np.int32]:
         raise DataError("sequences: expected at least one input with time, got float vectors only")
     for lengths in timed:
         if (differ := np.flatnonzero(lengths != timed[0])).size:
-            raise DataError(
-                f"sequence {differ[0]}: expected as many steps in each input, "
-                f"got {timed[0][differ[0]]} and {lengths[differ[0]]}"
-            )
+            i = differ[0]
+            raise DataError(f"sequence {i}: expected as many steps in each input, got {timed[0][i]} and {lengths[i]}")
     return timed[0]
 
 
@@ -57,19 +55,15 @@ def _as_column(values: Any, name: str) -> Column:
     of = f" of {name}" if name else ""
     arrays: list[Any] = []
     for index, value in enumerate(as_list(values, 1 if name else 2)):
-        arrays.append(as_sequence(value, f"sequence {index}{of}"))
+        where = f"sequence {index}{of}"
+        arrays.append(as_sequence(value, where))
         found, first = arrays[-1], arrays[0]
         if not found.ndim or (not name and found.ndim == 1 and found.dtype.kind == "f"):
-            raise ShapeError(
-                f"sequence {index}{of}: expected [time, features], got {list(found.shape)}; a sequence is steps by "
-                "features, tokens are integers"
-            )
+            raise ShapeError(f"{where}: expected [time, features], got {list(found.shape)}; tokens are integers")
         if found.ndim != first.ndim or _step(found) != _step(first):
             remedy = "; is it features by time? transpose it" if first.ndim == found.ndim == 2 else ""
             expected = ", ".join(["time"] * has_time(first) + [str(size) for size in _step(first)])
-            raise ShapeError(
-                f"sequence {index}{of}: expected [{expected}] like sequence 0, got {list(found.shape)}{remedy}"
-            )
+            raise ShapeError(f"{where}: expected [{expected}] like sequence 0, got {list(found.shape)}{remedy}")
     return InMemory(arrays, has_time(arrays[0]))
 
 

@@ -12,16 +12,14 @@ import numpy as np
 from seq2onnx.data.contents import Contents
 from seq2onnx.data.formats import FORMATS, parquet
 from seq2onnx.data.inputs import as_sequence
-from seq2onnx.data.targets import Label
+from seq2onnx.data.targets import Ignore, Label
 from seq2onnx.errors import DataError
 from seq2onnx.sequences import Array
 
 Pair = tuple[dict[str, Any], Any]
 
 
-def collect(
-    items: Any, classes: Sequence[Label] | None, ignore: Label | float | None, per_step: bool | None
-) -> Contents:
+def collect(items: Any, classes: Sequence[Label] | None, ignore: Ignore, per_step: bool | None) -> Contents:
     """Read all items into memory; see SequenceDataset.from_items."""
     pairs = list(_pairs(items))
     if not pairs:
@@ -32,11 +30,7 @@ def collect(
 
 
 def write_items(
-    path: str | Path,
-    items: Any,
-    classes: Sequence[Label] | None,
-    ignore: Label | float | None,
-    per_step: bool | None,
+    path: str | Path, items: Any, classes: Sequence[Label] | None, ignore: Ignore, per_step: bool | None
 ) -> None:
     """Write items to a parquet file as they come; see SequenceDataset.from_items."""
     if FORMATS.get(Path(path).suffix) is not parquet:
@@ -70,9 +64,7 @@ def _in_order(items: Any) -> Iterable[Any]:
     try:
         found: Iterator[Any] = iter(items)
     except TypeError:
-        raise DataError(
-            f"items: expected a data set, or another iterable of sequences, got {type(items).__name__}"
-        ) from None
+        raise DataError(f"items: expected an iterable of sequences, got {type(items).__name__}") from None
     return found
 
 

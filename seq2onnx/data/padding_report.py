@@ -82,11 +82,8 @@ def padding_report(
     lengths = lengths.astype(np.int64)
     batches = batch_indices(lengths, batch_size, shuffle, np.random.default_rng(seed), getattr(data, "shards", None))
     pads_to = policy.sequence_length if isinstance(policy.sequence_length, int) and not mask_padding else 0
-    kept: list[Counts] = []
-    padded: list[Counts] = []
-    for batch in batches:
-        limit = policy.limit(lengths[batch])
-        kept.append(lengths[batch] if limit is None else np.minimum(lengths[batch], limit))
-        padded.append(max(pads_to, kept[-1].max()) - kept[-1])
-    whole = np.concatenate(kept)
-    return PaddingReport(batches, whole, np.concatenate(padded), lengths[np.concatenate(batches)] - whole, policy)
+    steps = [lengths[batch] for batch in batches]
+    kept = [n if (limit := policy.limit(n)) is None else np.minimum(n, limit) for n in steps]
+    padded = np.concatenate([max(pads_to, n.max()) - n for n in kept])
+    cut = np.concatenate(steps) - np.concatenate(kept)
+    return PaddingReport(batches, np.concatenate(kept), padded, cut, policy)

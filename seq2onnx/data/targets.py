@@ -15,17 +15,13 @@ from seq2onnx.errors import DataError
 from seq2onnx.sequences import Array
 
 Label = str | int
-Targets = Column | Array
-"""A column of arrays with a row a step, or one array with a row a sequence."""
+Ignore = Label | float | None
+Targets = Column | Array  # a column of arrays with a row for each step, or an array with a row for each sequence
 Read = tuple[Targets, list[Label] | None, bool]
 
 
 def read_targets(
-    targets: Any,
-    lengths: NDArray[np.int32],
-    classes: Sequence[Label] | None,
-    per_step: bool | None,
-    ignore: Label | float | None,
+    targets: Any, lengths: NDArray[np.int32], classes: Sequence[Label] | None, per_step: bool | None, ignore: Ignore
 ) -> Read:
     """Check the targets that a user gives; see SequenceDataset for the arguments.
 
@@ -66,19 +62,16 @@ def read_targets(
     return (InMemory(np.split(flat, np.cumsum(sizes)[:-1])) if per_step else flat), names, per_step
 
 
-def _read_column(targets: Column, names: list[Label] | None, ignore: Label | float | None) -> Read:
+def _read_column(targets: Column, names: list[Label] | None, ignore: Ignore) -> Read:
     """Check targets of steps that are read from a file."""
     if targets.dtype.kind == "f" and names is None:
         return Mapped(targets, functools.partial(_as_numbers, ignore=ignore)), None, True
     if targets.dtype.kind not in "iubUO" or targets.shape:
         raise DataError(f"targets: expected a label or numbers for each step, got {targets.dtype} {targets.shape}")
     if names is None:
-        found: set[Label] = set()
-        for block in targets.blocks():
-            found.update(np.unique(block.values).tolist())
-        names = sorted(label for label in found if label != ignore)
-    numbers = _numbers_by_label(names, ignore)
-    return Mapped(targets, functools.partial(_class_numbers, numbers=numbers)), names, True
+        found = set[Label]().union(*(np.unique(block.values).tolist() for block in targets.blocks()))
+        names = sorted(found - {ignore})
+    return Mapped(targets, functools.partial(_class_numbers, numbers=_numbers_by_label(names, ignore))), names, True
 
 
 def renumber(targets: Targets, old: Sequence[Label], new: Sequence[Label]) -> Targets:
@@ -96,7 +89,7 @@ def renumber(targets: Targets, old: Sequence[Label], new: Sequence[Label]) -> Ta
     return InMemory([by_old[row] for row in targets]) if isinstance(targets, Column) else by_old[targets]
 
 
-def labels_of(targets: Targets | None, classes: Sequence[Label] | None, ignore: Label | float | None) -> Targets | None:
+def labels_of(targets: Targets | None, classes: Sequence[Label] | None, ignore: Ignore) -> Targets | None:
     """Return the labels that belong to class numbers; targets that are none as they are."""
     if targets is None or classes is None:
         return targets
@@ -132,7 +125,7 @@ def target_statistics(targets: Targets) -> ChannelStatistics:
     )
 
 
-def check_targets(targets: Targets, ignore: Label | float | None) -> None:
+def check_targets(targets: Targets, ignore: Ignore) -> None:
     """Raise DataError, naming the sequence, where a target is infinite, or NaN and not ignored."""
     for block in target_blocks(targets):
         good = np.isfinite(block.values) | (np.isnan(block.values) & (ignore is not None))
@@ -142,14 +135,14 @@ def check_targets(targets: Targets, ignore: Label | float | None) -> None:
             raise DataError(f"targets of sequence {index}: are not all finite; training needs finite numbers")
 
 
-def _as_numbers(flat: Array, ignore: Label | float | None) -> NDArray[np.float32]:
+def _as_numbers(flat: Array, ignore: Ignore) -> NDArray[np.float32]:
     flat = flat.astype(np.float32)
     if ignore is not None:
         flat[flat == np.float32(ignore)] = np.nan
     return flat
 
 
-def _numbers_by_label(names: list[Label], ignore: Label | float | None) -> dict[Label | float, int]:
+def _numbers_by_label(names: list[Label], ignore: Ignore) -> dict[Label | float, int]:
     """Return the class number of each label; −1 for the one that is ignored."""
     numbers: dict[Label | float, int] = {name: number for number, name in enumerate(names)}
     if len(numbers) != len(names):

@@ -12,6 +12,7 @@ from seq2onnx.data.columns import Indices
 from seq2onnx.errors import DataError
 from seq2onnx.sequences import Array, as_floats
 
+Parts = dict[str, list[Array]]
 Transform = Callable[[Any, Any, np.random.Generator], tuple[Any, Any]]
 
 
@@ -23,17 +24,14 @@ class Chain:
     second: Callable[..., Any]
 
     def __call__(self, *given: Any) -> Any:
+        """Call the second with the results of the first."""
         found = self.first(*given)
         return self.second(found) if len(given) == 1 else self.second(*found, given[-1])
 
 
 def transform_all(
-    transform: Transform,
-    indices: Sequence[int] | Indices,
-    parts: dict[str, list[Array]],
-    targets: Any,
-    seed: tuple[int, ...],
-) -> tuple[dict[str, list[Array]], Any]:
+    transform: Transform, indices: Sequence[int] | Indices, parts: Parts, targets: Any, seed: tuple[int, ...]
+) -> tuple[Parts, Any]:
     """Transform sequences and their targets.
 
     Args:
@@ -46,7 +44,7 @@ def transform_all(
     Raises:
         DataError: the transform returns something else, or x or a target of another kind.
     """
-    changed: dict[str, list[Array]] = {name: [] for name in parts}
+    changed: Parts = {name: [] for name in parts}
     found = []
     for place, index in enumerate(indices):
         # Copies: changes that a transform makes in place must not add up from epoch to epoch.

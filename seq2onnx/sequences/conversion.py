@@ -44,29 +44,21 @@ def is_finite(array: Array) -> bool:
     return array.dtype.kind == "U" or bool(np.isfinite(array).all())
 
 
-def check_steps(array: Array, where: str, shape: Shape | None, dimensions: int = 1) -> None:
-    """Check that `array` is a sequence [time, *shape].
+def check_steps(array: Array, where: str, shape: Shape) -> None:
+    """Raise ShapeError unless `array` is a sequence [time, *shape].
 
     Args:
         array: the sequence.
         where: what it is, which begins the error.
-        shape: the shape of a step. None: any shape with `dimensions` dimensions.
-        dimensions: the dimensions of a step where `shape` is None.
-
-    Raises:
-        ShapeError: `array` has another shape.
+        shape: the shape of a step.
     """
-    if array.ndim == 1 + (dimensions if shape is None else len(shape)) and shape in (None, array.shape[1:]):
+    if array.ndim == 1 + len(shape) and array.shape[1:] == shape:
         return
-    size = "features" if shape is None else ", ".join(map(str, shape))
-    remedy = "a sequence is steps by features"
-    if shape is not None:
-        wanted = " × ".join(map(str, shape)) or "one token"
-        remedy = f"the network's input size is {wanted}"
-        if len(shape) == 1 and array.ndim == 2 and array.shape[0] == shape[0]:
-            remedy += "; is it features by time? transpose it"
-    expected = "[time]" if shape == () else f"[time, {size}]"
-    raise ShapeError(f"{where}: expected {expected}, got {list(array.shape)}; {remedy}")
+    remedy = f"the network's input size is {' × '.join(map(str, shape)) or 'one token'}"
+    if len(shape) == 1 and array.ndim == 2 and array.shape[0] == shape[0]:
+        remedy += "; is it features by time? transpose it"
+    expected = ", ".join(["time", *map(str, shape)])
+    raise ShapeError(f"{where}: expected [{expected}], got {list(array.shape)}; {remedy}")
 
 
 def as_list(values: Any, dimensions: int = 2) -> list[Any]:

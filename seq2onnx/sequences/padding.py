@@ -28,16 +28,11 @@ def pad(sequences: Sequence[Array]) -> tuple[Array, NDArray[np.int32]]:
     lengths = np.array([len(sequence) for sequence in sequences], np.int32)
     if (lengths == lengths[0]).all():
         return np.stack(sequences), lengths
-    batch = np.empty((len(sequences), int(lengths.max()), *sequences[0].shape[1:]), widest(sequences))
+    batch = np.empty((len(sequences), int(lengths.max()), *sequences[0].shape[1:]), _widest(sequences))
     batch[:, lengths.min() :] = np.zeros((), batch.dtype)
     for row, sequence in zip(batch, sequences, strict=True):
         row[: len(sequence)] = sequence
     return batch, lengths
-
-
-def widest(sequences: Sequence[Array]) -> np.dtype[Any]:
-    """Return the type that holds all sequences: for words that of the longest word."""
-    return max((sequence.dtype for sequence in sequences), key=lambda dtype: dtype.itemsize)
 
 
 def by_size(order: NDArray[np.intp], sizes: NDArray[np.integer[Any]], most: int) -> list[NDArray[np.intp]]:
@@ -141,7 +136,7 @@ class PaddingPolicy:
         if word is None:
             batch = np.full(shape, self.padding_value, sequences[0].dtype)
         else:
-            batch = np.full(shape, word, widest([*sequences, np.array(word)]))
+            batch = np.full(shape, word, _widest([*sequences, np.array(word)]))
         for row, sequence in zip(batch, sequences, strict=True):
             row[self.place(steps, len(sequence))] = sequence
         return batch, np.full(len(sequences), steps, np.int32)
@@ -153,3 +148,8 @@ class PaddingPolicy:
 
 MASKED = PaddingPolicy()
 """The default: pad to the longest sequence and mask the padding."""
+
+
+def _widest(sequences: Sequence[Array]) -> np.dtype[Any]:
+    """Return the type that holds all sequences: for words that of the longest word."""
+    return max((sequence.dtype for sequence in sequences), key=lambda dtype: dtype.itemsize)

@@ -94,9 +94,7 @@ def _words_or_numbers(value: Any, where: str, expected: str) -> Array:
     if isinstance(value, str):
         raise DataError(f"{where}: expected a list of {expected}, got the text {value!r}; split it: tokenize(text)")
     if np.ma.is_masked(value):
-        raise DataError(
-            f'{where}: expected {expected}, some are masked; fill them: x.filled(0), for words x.filled("")'
-        )
+        raise DataError(f"{where}: expected {expected}, some are masked; fill them: x.filled(0), or with ''")
     try:
         array = np.asarray(value)
     except ValueError:

@@ -36,6 +36,7 @@ def _read_csv(path: Path) -> NDArray[np.float32]:
     except csv.Error as error:
         raise DataError(f"{path}: {error}") from None
     for number, fields in enumerate(table, 1):
+        where = f"{path}, line {number}"
         if len(fields) < 2 and not "".join(fields).strip():
             continue
         try:
@@ -43,11 +44,9 @@ def _read_csv(path: Path) -> NDArray[np.float32]:
         except ValueError as error:
             if number == 1 and not any(map(_is_number, fields)):
                 continue
-            raise DataError(f"{path}, line {number}: {error}; a first line of names has no numbers in it") from None
+            raise DataError(f"{where}: {error}; a first line of names has no numbers in it") from None
         if rows and len(row) != len(rows[0]):
-            raise DataError(
-                f"{path}, line {number}: expected {len(rows[0])} numbers as in the first line, got {len(row)}"
-            )
+            raise DataError(f"{where}: expected {len(rows[0])} numbers as in the first line, got {len(row)}")
         rows.append(row)
     if not rows:
         raise DataError(f"{path}: has no numbers in it")

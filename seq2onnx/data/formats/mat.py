@@ -55,42 +55,39 @@ def read(
     if not isinstance(sequences, str | None):
         raise DataError(f"{path}: sequences is the name of one variable in a .mat file, got {list(sequences)}")
     variables = read_variables(path, None if sequences is None or targets is None else {sequences, targets})
-    name = _choose_sequences(path, variables, sequences)
+    for role, name in (("sequences", sequences), ("targets", targets)):
+        if name and name not in variables:
+            raise DataError(f"{path}: has no variable {name!r} for the {role}; {_listing(variables)}")
+    name = sequences or _find_sequences(path, variables)
     matrices = _matrices(f"{path}: {name}", variables[name], features_by_time)
-    chosen = _choose_targets(path, variables, name, len(matrices), targets)
-    if not chosen:
+    if targets is None:
+        targets = _find_targets(path, variables, name, len(matrices))
+    if not targets:
         return Contents(matrices)
-    found = _targets(f"{path}: {chosen}", variables[chosen], matrices, features_by_time)
+    found = _targets(f"{path}: {targets}", variables[targets], matrices, features_by_time)
     return Contents(matrices, found, per_step=isinstance(found, list))
 
 
-def _choose_sequences(path: str | Path, variables: Variables, name: str | None) -> str:
-    if name is None:
-        found = [name for name, value in variables.items() if (cells := _cells(value)) and all(map(_is_matrix, cells))]
-        if len(found) == 1:
-            return found[0]
-        raise DataError(
-            f"{path}: expected one cell array of matrices, found {', '.join(found) or 'none'}; "
-            f'sequences="NAME", or --sequences NAME, says which; {_listing(variables)}'
-        )
-    if name not in variables:
-        raise DataError(f"{path}: has no variable {name!r} for the sequences; {_listing(variables)}")
-    return name
+def _find_sequences(path: str | Path, variables: Variables) -> str:
+    """Return the name of the only cell array of matrices."""
+    found = [name for name, value in variables.items() if (cells := _cells(value)) and all(map(_is_matrix, cells))]
+    if len(found) == 1:
+        return found[0]
+    raise DataError(
+        f"{path}: expected one cell array of matrices, found {', '.join(found) or 'none'}; "
+        f'sequences="NAME", or --sequences NAME, says which; {_listing(variables)}'
+    )
 
 
-def _choose_targets(path: str | Path, variables: Variables, sequences: str, count: int, name: str | None) -> str:
-    """Return the name of the targets, "" for none."""
-    if name is None:
-        found = [n for n, value in variables.items() if n != sequences and _may_be_targets(value, count)]
-        if len(found) < 2:
-            return "".join(found)
-        raise DataError(
-            f"{path}: expected one variable with a target for each of the {count} sequences, found {', '.join(found)}; "
-            f'targets="NAME", or --targets NAME, says which, and "" none; {_listing(variables)}'
-        )
-    if name and name not in variables:
-        raise DataError(f"{path}: has no variable {name!r} for the targets; {_listing(variables)}")
-    return name
+def _find_targets(path: str | Path, variables: Variables, sequences: str, count: int) -> str:
+    """Return the name of the only other variable with a target for each sequence, "" where there is none."""
+    found = [name for name, value in variables.items() if name != sequences and _may_be_targets(value, count)]
+    if len(found) < 2:
+        return "".join(found)
+    raise DataError(
+        f"{path}: expected one variable with a target for each of the {count} sequences, found {', '.join(found)}; "
+        f'targets="NAME", or --targets NAME, says which, and "" none; {_listing(variables)}'
+    )
 
 
 def _may_be_targets(value: Value, count: int) -> bool:
@@ -152,18 +149,14 @@ def _targets(where: str, value: Value, matrices: list[Array], features_by_time: 
         if None not in words:
             found.append(np.array(words))
         elif _is_matrix(cell) and cell.shape != (0, 0):
-            found.append(_steps(cell, len(matrix), features_by_time))
+            rows = cell.T if features_by_time else cell
+            # A row or column as long as the sequence has one target for each step.
+            found.append(rows.T if rows.shape == (1, len(matrix)) else rows)
         else:
             raise DataError(f"{where}{{{number}}}: expected labels or numbers, one a step, got {_received(cell)}")
         if found[-1].shape[1:] != found[0].shape[1:] or (found[-1].dtype.kind == "U") != (found[0].dtype.kind == "U"):
             raise DataError(f"{where}{{{number}}}: expected targets like those of the first cell, got {describe(cell)}")
     return [row[:, 0] for row in found] if all(row.ndim == 2 and row.shape[1] == 1 for row in found) else found
-
-
-def _steps(cell: Array, steps: int, features_by_time: bool) -> Array:
-    """Return targets [steps, k]. A row or column as long as the sequence has one target for each step."""
-    rows = cell.T if features_by_time else cell
-    return rows.T if rows.shape == (1, steps) else rows
 
 
 def _cells(value: Any) -> list[Any] | None:
@@ -187,13 +180,12 @@ def _text(cell: Any) -> str | None:
 def _received(value: Any) -> str:
     """Describe a value that was not expected, with the remedy."""
     cells = [] if isinstance(value, Opaque) or value.dtype != object else value.flat
-    kinds = [part.kind for part in (value, *cells) if isinstance(part, Opaque)]
+    kinds = [cell.kind for cell in (value, *cells) if isinstance(cell, Opaque)]
     of = f" of {kinds[0]}" if kinds and kinds[0] not in describe(value) else ""
     remedy = next((f"; {REMEDIES[kind]}" for kind in kinds if kind in REMEDIES), "")
     return f"{describe(value)}{of}{remedy}"
 
 
 def _listing(variables: Variables) -> str:
-    return (
-        f"the file holds {', '.join(f'{name} ({describe(value)})' for name, value in variables.items()) or 'nothing'}"
-    )
+    found = ", ".join(f"{name} ({describe(value)})" for name, value in variables.items())
+    return f"the file holds {found or 'nothing'}"

@@ -15,7 +15,7 @@ from seq2onnx.errors import DataError
 from seq2onnx.sequences import Array
 
 NUMBERS = {
-    **{name: np.dtype(name) for sign in ("int", "uint") for name in (f"{sign}{bits}" for bits in (8, 16, 32, 64))},
+    **{f"{sign}{bits}": np.dtype(f"{sign}{bits}") for sign in ("int", "uint") for bits in (8, 16, 32, 64)},
     "double": np.dtype(np.float64),
     "single": np.dtype(np.float32),
     "logical": np.dtype(bool),

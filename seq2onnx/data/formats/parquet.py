@@ -14,7 +14,7 @@ import numpy as np
 from seq2onnx.data.contents import Contents
 from seq2onnx.data.formats.parquet_column import ParquetColumn, kind_of, numbers, open_parquet
 from seq2onnx.data.inputs import has_time
-from seq2onnx.data.targets import Label, Targets, take
+from seq2onnx.data.targets import Ignore, Label, Targets, take
 from seq2onnx.errors import DataError, require
 from seq2onnx.files import written_beside
 from seq2onnx.sequences import Array
@@ -150,11 +150,7 @@ def write(contents: Contents, path: str | Path) -> None:
 
 
 def write_row_groups(
-    path: str | Path,
-    row_groups: Iterable[RowGroup],
-    classes: Sequence[Label] | None = None,
-    ignore: Label | float | None = None,
-    per_step: bool = False,
+    path: str | Path, row_groups: Iterable[RowGroup], classes: Sequence[Label] | None, ignore: Ignore, per_step: bool
 ) -> None:
     """Write a file with the given row groups.
 

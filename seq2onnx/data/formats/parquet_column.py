@@ -53,11 +53,8 @@ class ParquetColumn(Column):
         self._starts = np.cumsum([0, *(group.num_rows for group in groups)])
         if not self._starts[-1]:
             raise DataError(f"{path}: holds no rows; expected a sequence in each")
-        places = [
-            i
-            for i in range(about.num_columns)
-            if any(f"{about.schema.column(i).path}.".startswith(f"{name}.") for name in self._names)
-        ]
+        prefixes = tuple(f"{name}." for name in self._names)
+        places = [i for i in range(about.num_columns) if f"{about.schema.column(i).path}.".startswith(prefixes)]
         self._bytes = np.array([sum(group.column(i).total_uncompressed_size for i in places) for group in groups])
         self.has_time = kind_of(self._file().schema_arrow.field(self._names[0]).type) != "vector"
         self.shape: tuple[int, ...] = ()
@@ -133,10 +130,8 @@ class ParquetColumn(Column):
             known = self.lengths[block.indices]
             if self.has_time and (differ := np.flatnonzero(known != block.lengths)).size:
                 row = block.indices[differ[0]]
-                raise DataError(
-                    f"{self.path}: row {row}: has {block.lengths[differ[0]]} steps, and {self.lengths[row]} by the "
-                    "lengths in the file; write the file again"
-                )
+                n = block.lengths[differ[0]]
+                raise DataError(f"{self.path}: row {row}: expected {self.lengths[row]} steps by its length, got {n}")
             found += block.split(self.has_time)
         self._cache[group] = found
         return found
@@ -166,10 +161,9 @@ class ParquetColumn(Column):
         lengths, values = found[0]
         for name, (others, _) in zip(self._names, found, strict=True):
             if (differ := np.flatnonzero(others != lengths)).size:
-                raise DataError(
-                    f"{self.path}: row {start + differ[0]}: expected as many steps in {name} as in {self._names[0]}, "
-                    f"got {others[differ[0]]} and {lengths[differ[0]]}"
-                )
+                row, first = differ[0], self._names[0]
+                got = f"{others[row]} in {name}, {lengths[row]} in {first}"
+                raise DataError(f"{self.path}: row {start + row}: expected as many steps in each column, got {got}")
         if len(found) > 1:
             values = np.stack([column for _, column in found], 1)
         if values.dtype == object and values.ndim > 1:
