@@ -33,7 +33,7 @@ def small_groups(monkeypatch):
 
 
 @pytest.mark.parametrize("per_step", [False, True])
-def test_there_and_back(tmp_path, small_groups, per_step):
+def test_a_saved_data_set_is_read_back(tmp_path, small_groups, per_step):
     data = random_data(40, per_step=per_step)
     data.save(tmp_path / "data.parquet")
     assert pq.ParquetFile(tmp_path / "data.parquet").num_row_groups > 5
@@ -60,7 +60,7 @@ def test_there_and_back(tmp_path, small_groups, per_step):
     ],
     ids=["images", "tokens", "numbers a step", "labels a step", "two inputs", "no targets"],
 )
-def test_every_kind_survives(tmp_path, data):
+def test_every_kind_of_data_is_read_back(tmp_path, data):
     data.save(tmp_path / "data.parquet")
     assert_same(read(tmp_path / "data.parquet"), data)
 
@@ -98,7 +98,7 @@ def test_batches_read_one_shard_after_another(tmp_path, small_groups, shuffle):
     assert (two[0].tolist() == two[1].tolist()) == (shuffle in ("sorted", "none"))
 
 
-def test_files_of_others_are_read(tmp_path):
+def test_files_of_other_programs_are_read(tmp_path):
     path = tmp_path / "data.parquet"
     left, right = [[1.0, 2.0], [3.0]], [[4.0, 5.0], [6.0]]
     pq.write_table(
@@ -144,14 +144,14 @@ def table(**columns):
         (table(label=[[1, 0], [None]]), {}, "row 1, step 0: label is null"),
     ],
 )
-def test_wrong_files_are_named(tmp_path, content, arguments, message):
+def test_errors_name_what_is_wrong_with_a_file(tmp_path, content, arguments, message):
     path = tmp_path / "data.parquet"
     pq.write_table(content, path)
     with pytest.raises(s2o.DataError, match=f"data.parquet: .*({message})"):
         read(path, **arguments)
 
 
-def test_a_file_that_is_damaged_is_named(tmp_path, small_groups):
+def test_errors_name_damaged_files_and_row_groups(tmp_path, small_groups):
     path = tmp_path / "data.parquet"
     data = random_data(40)
     data.save(path)
@@ -168,7 +168,7 @@ def test_a_file_that_is_damaged_is_named(tmp_path, small_groups):
         stored.check_finite()
 
 
-def test_a_nan_is_named_by_row_and_step_far_into_a_file(tmp_path):
+def test_errors_name_row_and_step_of_a_nan_in_a_large_file(tmp_path):
     """Row 1,234,567, as the issue has it."""
     path, rows = tmp_path / "data.parquet", 1_300_000
     values = np.zeros(2 * rows, np.float32)
@@ -180,7 +180,7 @@ def test_a_nan_is_named_by_row_and_step_far_into_a_file(tmp_path):
         s2o.train(net, read(path))
 
 
-def test_nothing_stays_of_a_file_that_could_not_be_written(tmp_path):
+def test_a_failed_write_leaves_no_file(tmp_path):
     def row_groups():
         yield {"": [np.ones((2, 3), np.float32)]}, None
         raise OSError("disk full")
@@ -190,7 +190,7 @@ def test_nothing_stays_of_a_file_that_could_not_be_written(tmp_path):
     assert list(tmp_path.iterdir()) == []
 
 
-def test_items_are_taken_from_torch_and_generators(tmp_path, small_groups):
+def test_items_are_read_from_torch_data_sets_and_generators(tmp_path, small_groups):
     data = random_data(30)
 
     class Mapped(torch.utils.data.Dataset):
@@ -246,7 +246,7 @@ def test_columns_become_several_inputs(tmp_path):
     assert data.labels.tolist() == ["a", "b"]
 
 
-def test_steps_that_change_from_one_row_group_to_another_are_named(tmp_path):
+def test_errors_name_row_groups_with_steps_of_another_shape(tmp_path):
     path = tmp_path / "data.parquet"
     pq.write_table(pa.table({"values": [[[1.0, 2.0]], [[1.0, 2.0, 3.0]]]}), path, row_group_size=1)
     with pytest.raises(
@@ -255,13 +255,13 @@ def test_steps_that_change_from_one_row_group_to_another_are_named(tmp_path):
         read(path)
 
 
-def test_numbers_a_step_are_as_in_memory(tmp_path):
+def test_one_number_for_each_step_is_read_back(tmp_path):
     data = s2o.SequenceDataset([np.ones((2, 3)), np.ones((1, 3))], [np.ones(2), np.zeros(1)], per_step=True)
     data.save(tmp_path / "data.parquet")
     assert_same(read(tmp_path / "data.parquet"), data)
 
 
-def test_prediction_takes_columns_and_names_sequences_by_their_place(tmp_path):
+def test_prediction_from_columns_names_sequences_by_their_index(tmp_path):
     data = random_data(6)
     s2o.export(s2o.build(s2o.Network([s2o.SequenceInput(4), s2o.LSTM(3, "last")])), tmp_path / "model.onnx")
     model = s2o.load(tmp_path / "model.onnx")
@@ -293,7 +293,7 @@ def test_the_checksum_of_a_file_depends_on_its_content_only(tmp_path):
         assert read(tmp_path / name).parts[""].checksum() != before
 
 
-def test_dicts_come_from_generators_too(tmp_path):
+def test_prediction_takes_generators_of_dicts(tmp_path):
     net = s2o.Network(
         [s2o.SequenceInput(1, name="a"), s2o.SequenceInput(3, name="b"), s2o.Concat(inputs=["a", "b"]), s2o.LSTM(3)]
     )
@@ -306,7 +306,7 @@ def test_dicts_come_from_generators_too(tmp_path):
 
 
 @pytest.mark.parametrize("shuffle", ["bucket", "random", "sorted", "none"])
-def test_groups_that_do_not_fit_together_are_not_read_in_turns(tmp_path, monkeypatch, shuffle):
+def test_large_row_groups_are_not_read_in_alternation(tmp_path, monkeypatch, shuffle):
     """Each shard is a row group larger than the cache, and its rows are no multiple of the batch size."""
     monkeypatch.setattr(parquet_column, "SHARD_BYTES", 100)
     monkeypatch.setattr(parquet_column, "CACHED_BYTES", 200)
@@ -333,7 +333,7 @@ def test_the_largest_input_decides_what_is_read_together(tmp_path, small_groups)
     assert len(read(tmp_path / "data.parquet").shards()) > 4
 
 
-def test_names_of_inputs_are_free(tmp_path):
+def test_inputs_may_have_the_names_of_other_columns(tmp_path):
     x, rows = [np.ones((2, 3)), np.zeros((4, 3))], [np.ones((2, 1)), np.zeros((4, 1))]
     for names in (("target", "length"), ("values", "a.b"), ("target_", "length_")):
         data = s2o.SequenceDataset(dict(zip(names, (x, rows), strict=True)), ["u", "v"])
@@ -343,7 +343,7 @@ def test_names_of_inputs_are_free(tmp_path):
         assert all(part._bytes.sum() > 0 for part in again.parts.values())
 
 
-def test_what_is_named_keeps_what_the_file_says_of_the_rest(tmp_path):
+def test_named_columns_keep_the_saved_description_of_the_others(tmp_path):
     path = tmp_path / "data.parquet"
     images = s2o.SequenceDataset([np.ones((2, 3, 4, 5)), np.ones((1, 3, 4, 5))], ["a", "b"], ["b", "a"])
     images.save(path)
@@ -366,7 +366,7 @@ def test_what_is_named_keeps_what_the_file_says_of_the_rest(tmp_path):
         read(path, sequences="n")
 
 
-def test_parts_are_bounded_by_their_bytes(tmp_path, monkeypatch):
+def test_blocks_are_bounded_by_their_bytes(tmp_path, monkeypatch):
     """Not by their number: sequences may be long."""
     from seq2onnx.data import columns
     from seq2onnx.runtime import scoring
@@ -394,7 +394,7 @@ def test_parts_are_bounded_by_their_bytes(tmp_path, monkeypatch):
     assert len(seen) > 10
 
 
-def test_items_are_taken_as_they_are():
+def test_items_may_be_masked_arrays_and_sized_iterables():
     masked = np.ma.array(np.ones((2, 3)), mask=[[False] * 3, [False, True, False]])
     data = s2o.SequenceDataset.from_items(iter([masked]))
     assert np.isnan(data[0][0][1, 1])

@@ -42,7 +42,7 @@ def convert(
     targets: Targets = None,
     quiet: Quiet = False,
 ) -> None:
-    """Write a data set as another file. From .parquet and .h5 files sequences are read when they are needed."""
+    """Write a data set as .parquet or .h5, which are read a part at a time, or as .npz."""
     found = read(source, features_by_time=features_by_time, sequences=sequences, targets=targets)
     found.save(out)
     say(f"{out}: {found}", quiet)
