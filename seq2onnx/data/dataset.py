@@ -16,7 +16,7 @@ from seq2onnx.data.columns import Block, Column, Indices, InMemory, Mapped, read
 from seq2onnx.data.contents import Contents
 from seq2onnx.data.inputs import as_columns, common_lengths
 from seq2onnx.data.statistics import ChannelStatistics, channel_statistics
-from seq2onnx.data.targets import Label, Targets, check_targets, count_labels, labels_of, read_targets, renumber, take
+from seq2onnx.data.targets import Label, check_targets, count_labels, labels_of, read_targets, renumber, take_rows
 from seq2onnx.data.transforms import Chain, Transform, transform_all
 from seq2onnx.errors import DataError
 from seq2onnx.numbers import whole_number
@@ -65,16 +65,10 @@ class SequenceDataset:
         self.parts = as_columns(sequences)
         self.lengths = common_lengths(self.parts)
         self.ignore = ignore
-        self.per_step = False
-        self.classes: list[Label] | None = None
-        self.targets: Targets | None = None
+        self.targets, self.classes, self.per_step = read_targets(targets, self.lengths, classes, per_step, ignore)
         self._transform: Transform | None = None
         self.batch_transform: Callable[[Any], Any] | None = None
         self._statistics: dict[str, ChannelStatistics] = {}
-        if targets is not None:
-            self.targets, self.classes, self.per_step = read_targets(targets, self.lengths, classes, per_step, ignore)
-        elif classes is not None:
-            raise DataError("classes: are the labels of targets, and there are no targets")
 
     @classmethod
     def next_step(cls, series: Any, horizon: int = 1) -> SequenceDataset:
@@ -108,7 +102,7 @@ class SequenceDataset:
 
         Args:
             items: each is read once, in order.
-            path: for data beyond memory, a .parquet file: items are written there as they come, and read from there.
+            path: a .parquet file, for data beyond memory: items are written there, and read when they are needed.
             classes: see SequenceDataset.
             ignore: see SequenceDataset.
             per_step: see SequenceDataset. With a path, None means: where targets are arrays.
@@ -127,9 +121,9 @@ class SequenceDataset:
         return cls(**vars(formats.read(path)))
 
     def save(self, path: str | Path) -> None:
-        """Write a .parquet file with a row for each sequence; or, for data of one input, an .npz or .h5 file of arrays.
+        """Write a .parquet file with a row for each sequence, or, for data of one input, an .npz or .h5 file of arrays.
 
-        Those arrays are values [all steps, features] and lengths [sequences]; with targets also targets (a row for each
+        These are values [all steps, features] and lengths [sequences]; with targets also targets (a row for each
         sequence, or a row for each step and target_lengths [sequences]), classes and ignore.
         """
         if self._transform is not None:
@@ -188,10 +182,10 @@ class SequenceDataset:
 
         Args:
             indices: which sequences.
-            seed: seeds, with the index, the generator that the transform gets for each sequence.
+            seed: seeds, with the index of a sequence, the generator of the transform.
         """
         parts = {name: part.take(indices) for name, part in self.parts.items()}
-        targets = take(self.targets, indices)
+        targets = take_rows(self.targets, indices)
         if self._transform is None:
             return parts, targets
         return transform_all(self._transform, indices, parts, targets, seed)
@@ -200,11 +194,10 @@ class SequenceDataset:
         """Return the same data with functions that change it whenever it is read, so in each epoch anew.
 
         Args:
-            sequence: (x, target, rng) -> (x, target), for each sequence; x is [time, features], for several inputs a
-                dict. The numpy generator rng is seeded for each sequence, so a seeded run repeats with any number of
-                workers. Statistics are computed after this function. It follows the one that the data already has.
-            batch: a `seq2onnx.training.Batch` -> Batch, of padded tensors, in training and validation. It follows the
-                one that the data already has.
+            sequence: (x, target, rng) -> (x, target), for each sequence, after the function that the data already has.
+                x is [time, features], for several inputs a dict. The numpy generator rng is seeded for each sequence,
+                so a seeded run repeats with any number of workers. Statistics are those of the results.
+            batch: a `seq2onnx.training.Batch` -> Batch, of padded tensors, in training and validation.
 
         Example:
             >>> data.transformed(lambda x, target, rng: (x + rng.normal(0, 0.01, x.shape), target))
@@ -221,7 +214,7 @@ class SequenceDataset:
             raise DataError(f"subset: expected numbers below {len(self)}, booleans or a slice: {error}") from None
         if not len(chosen):
             raise DataError("subset: expected at least one index, got none")
-        targets = self.targets.subset(chosen) if isinstance(self.targets, Column) else take(self.targets, chosen)
+        targets = self.targets.subset(chosen) if isinstance(self.targets, Column) else take_rows(self.targets, chosen)
         parts = {name: part.subset(chosen) for name, part in self.parts.items()}
         return self._with(parts=parts, lengths=self.lengths[chosen], targets=targets)
 

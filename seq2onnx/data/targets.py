@@ -17,7 +17,7 @@ from seq2onnx.sequences import Array
 Label = str | int
 Ignore = Label | float | None
 Targets = Column | Array  # a column of arrays with a row for each step, or an array with a row for each sequence
-Read = tuple[Targets, list[Label] | None, bool]
+Read = tuple[Targets | None, list[Label] | None, bool]
 
 
 def read_targets(
@@ -29,6 +29,10 @@ def read_targets(
         The targets (labels as class numbers, −1 where ignored; numbers as float32, NaN where ignored), the classes
         (None for numbers) and whether there is a target for each step.
     """
+    if targets is None:
+        if classes is not None:
+            raise DataError("classes: are the labels of targets, and there are no targets")
+        return None, None, False
     if len(targets) != len(lengths):
         raise DataError(f"targets: expected {len(lengths)}, one for each sequence, got {len(targets)}")
     names = None if classes is None else [np.asarray(label).item() for label in classes]
@@ -82,11 +86,12 @@ def renumber(targets: Targets, old: Sequence[Label], new: Sequence[Label]) -> Ta
         if unknown := [label for label in old if label not in numbers]:
             raise DataError(f"targets: label {unknown[0]!r} is not among the classes {list(new)}")
         return Mapped(targets, functools.partial(np.take, by_old))
-    for index, row in enumerate(targets):
-        if np.any(missing := np.atleast_1d(by_old[row] == -2)):
-            label = old[np.atleast_1d(row)[np.argmax(missing)]]
+    rows: Any = [by_old[row] for row in targets] if isinstance(targets, Column) else by_old[targets]
+    for index, row in enumerate(rows):
+        if np.any(row == -2):
+            label = old[np.atleast_1d(targets[index])[np.argmax(row == -2)]]
             raise DataError(f"targets of sequence {index}: label {label!r} is not among the classes {list(new)}")
-    return InMemory([by_old[row] for row in targets]) if isinstance(targets, Column) else by_old[targets]
+    return InMemory(rows) if isinstance(rows, list) else rows
 
 
 def labels_of(targets: Targets | None, classes: Sequence[Label] | None, ignore: Ignore) -> Targets | None:
@@ -97,7 +102,7 @@ def labels_of(targets: Targets | None, classes: Sequence[Label] | None, ignore: 
     return Mapped(targets, functools.partial(np.take, names)) if isinstance(targets, Column) else names[targets]
 
 
-def take(targets: Targets | None, indices: Sequence[int] | Indices) -> Any:
+def take_rows(targets: Targets | None, indices: Sequence[int] | Indices) -> Any:
     """Return the targets of some sequences."""
     return targets.take(indices) if isinstance(targets, Column) else None if targets is None else targets[indices]
 

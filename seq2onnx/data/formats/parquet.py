@@ -14,7 +14,7 @@ import numpy as np
 from seq2onnx.data.contents import Contents
 from seq2onnx.data.formats.parquet_column import ParquetColumn, kind_of, numbers, open_parquet
 from seq2onnx.data.inputs import has_time
-from seq2onnx.data.targets import Ignore, Label, Targets, take
+from seq2onnx.data.targets import Ignore, Label, Targets, take_rows
 from seq2onnx.errors import DataError, require
 from seq2onnx.files import written_beside
 from seq2onnx.sequences import Array
@@ -144,7 +144,7 @@ def write(contents: Contents, path: str | Path) -> None:
     def row_groups() -> Iterator[RowGroup]:
         for start in range(0, count, rows):
             indices = np.arange(start, min(start + rows, count))
-            yield {name: column.take(indices) for name, column in columns.items()}, take(targets, indices)
+            yield {name: column.take(indices) for name, column in columns.items()}, take_rows(targets, indices)
 
     write_row_groups(path, row_groups(), contents.classes, contents.ignore, bool(contents.per_step))
 
