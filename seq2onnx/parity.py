@@ -14,7 +14,6 @@ import numpy as np
 from numpy.typing import NDArray
 
 from seq2onnx.errors import DataError, ShapeError
-from seq2onnx.padding import MASKED
 from seq2onnx.runtime.inputs import Rows, read_rows
 from seq2onnx.runtime.model import Model
 from seq2onnx.runtime.outputs import unwrap
@@ -23,7 +22,7 @@ from seq2onnx.runtime.scoring import Scoring
 from seq2onnx.runtime.session import SessionSettings
 from seq2onnx.runtime.stream import Stream
 from seq2onnx.runtime.whole import Batch, make_batch
-from seq2onnx.sequences import as_tokens, is_finite
+from seq2onnx.sequences import MASKED, as_tokens, is_finite
 
 if TYPE_CHECKING:
     from seq2onnx.training import SequenceModule

@@ -168,7 +168,10 @@ def test_verify_ends_with_1_where_numbers_differ(folder, tmp_path):
         (["export", "{data}"], "is no finished run, it is a file"),
         (["verify", "nowhere.onnx"], "nowhere.onnx: there is no such file"),
         (["predict", "{run}/model.onnx", "nowhere.npz"], "nowhere.npz"),
-        (["predict", "{run}/model.onnx", "{run}/history.csv"], "data is read from .parquet, .npz, .h5, .mat and .ts"),
+        (
+            ["predict", "{run}/model.onnx", "{run}/history.csv"],
+            "data is read from .parquet, .npz, .h5, .hdf5",
+        ),
         (
             ["predict", "{run}/model.onnx", "{data}", "--out", "x.txt"],
             "x.txt: results are written as .csv, .npz or .parquet",

@@ -12,8 +12,7 @@ import pytest
 import seq2onnx as s2o
 from seq2onnx import runtime
 from tests.conftest import CLASSES, built, random_data, small_network
-from tests.test_networks_run import exported as export
-from tests.test_networks_run import lookahead_network, sensors, two_sensors
+from tests.test_networks_run import exported as export, lookahead_network, sensors, two_sensors
 
 
 def test_predict_keeps_the_order_and_equals_one_at_a_time(exported):

@@ -15,9 +15,8 @@ from onnx.reference import ReferenceEvaluator
 
 import seq2onnx as s2o
 from seq2onnx.exporting import ExportOptions, build_model
-from seq2onnx.padding import PaddingPolicy
 from seq2onnx.runtime.session import SessionSettings
-from seq2onnx.sequences import pad
+from seq2onnx.sequences import PaddingPolicy, pad
 from tests import laws
 from tests.test_cli import run
 from tests.test_export import described
@@ -190,9 +189,9 @@ def test_a_stream_takes_a_word_or_a_list_of_them(tmp_path, name, signature):
     for wrong, error, message in (
         (3, s2o.DataError, "step: expected words, strings, got int64; the file was exported with words=True"),
         ([1, 2], s2o.DataError, "step: expected words, strings, got int64"),
-        (["good", 1], s2o.DataError, "step: expected words, got words and others"),
+        (["good", 1], s2o.DataError, "step: expected words, got words and other values"),
         ("good film", s2o.DataError, r"step: expected a list of words, got the text 'good film'; split it"),
-        ([["good"], ["bad"]], s2o.DataError, "step: expected words, got words and others"),
+        ([["good"], ["bad"]], s2o.DataError, "step: expected words, got words and other values"),
         (np.array([["good"]]), s2o.ShapeError, r"step: expected one token or \[time\], got \[1, 1\]"),
         (None, s2o.DataError, "step: expected words, strings, got object"),
     ):
@@ -355,7 +354,7 @@ def test_numbers_are_refused_by_a_file_that_takes_words(tmp_path):
     for wrong, kind in ((np.array([1, 3]), "int64"), ([0.5], "float64"), ([b"good"], r"\|S4"), ([None], "object")):
         with pytest.raises(s2o.DataError, match=f"^{message.format(kind)}$"):
             words.predict([["good"], wrong])
-    with pytest.raises(s2o.DataError, match="sequence 0: expected words, got words and others"):
+    with pytest.raises(s2o.DataError, match="sequence 0: expected words, got words and other values"):
         words.predict([["good", 1]])
     with pytest.raises(s2o.DataError, match="sequence 0: expected a list of words, got lists of different lengths"):
         words.predict([[["good"], ["bad", "film"]]])
@@ -374,7 +373,7 @@ def test_words_that_are_masked_are_refused_and_strings_of_any_kind_are_taken(tmp
             np.testing.assert_array_equal(model.predict([given]), model.predict([["New York", "é"]]))
         with pytest.raises(s2o.DataError, match="sequence 1: expected words.*, some are masked"):
             model.predict([["good"], np.ma.array(["good", "bad"], mask=[False, True])])
-    with pytest.raises(s2o.DataError, match=r"sequence 0: .*some are masked; say what is there: x.filled\(0\)"):
+    with pytest.raises(s2o.DataError, match=r"sequence 0: .*some are masked; fill them: x.filled\(0\)"):
         numbers.predict([np.ma.array([1, 2], mask=[True, False])])
 
 

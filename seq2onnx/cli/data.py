@@ -10,12 +10,11 @@ import typer
 
 from seq2onnx.cli.options import Quiet, say
 from seq2onnx.data import SequenceDataset, padding_report, read
+from seq2onnx.data.formats import readable, writable
 
 data = typer.Typer(no_args_is_help=True, help="Look at data files, and convert them.")
 
-Source = Annotated[
-    Path, typer.Argument(metavar="DATA", help="A .parquet, .npz, .h5, .mat or .ts file, or a folder of CSV files.")
-]
+Source = Annotated[Path, typer.Argument(metavar="DATA", help=f"What to read: {readable()}.")]
 FeaturesByTime = Annotated[
     bool, typer.Option("--features-by-time", help="Matrices of a .mat file, or CSV files, have a row a feature.")
 ]
@@ -37,7 +36,7 @@ def inspect(
 @data.command()
 def convert(
     source: Source,
-    out: Annotated[Path, typer.Argument(metavar="OUT", help="The .parquet, .npz or .h5 file to write.")],
+    out: Annotated[Path, typer.Argument(metavar="OUT", help=f"The file to write: {writable()}.")],
     features_by_time: FeaturesByTime = False,
     sequences: Sequences = None,
     targets: Targets = None,
@@ -63,12 +62,12 @@ def describe(found: SequenceDataset) -> str:
     for name, part in found.parts.items():
         if part.dtype.kind != "f":
             continue
-        survey = found.survey(name)
-        gaps = f"NaN or infinity in {survey.gaps:,} sequences" if survey.gaps else "none"
+        statistics = found.channel_statistics(name)
+        gaps = f"NaN or infinity in {statistics.gaps:,} sequences" if statistics.gaps else "none"
         lines += [f"gaps       {gaps}" + (f" of {name}" if name else "")]
         lines += ["", "channel        mean         std         min         max"]
-        for channel, figures in enumerate(zip(*survey.statistics().values(), strict=True)):
-            known = figures if survey.count[channel] else (np.nan,) * 4
+        for channel, figures in enumerate(zip(*statistics.summary().values(), strict=True)):
+            known = figures if statistics.count[channel] else (np.nan,) * 4
             lines.append(f"{channel:>7}" + "".join(f"{figure:12.4g}" for figure in known))
     if found.classes is not None and found.targets is not None:
         counts = found.class_counts()

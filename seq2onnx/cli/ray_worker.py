@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 from seq2onnx.cli.answers import answer
 from seq2onnx.data import SequenceDataset, read
-from seq2onnx.data.parquet import look
+from seq2onnx.data.formats.parquet import read_schema
 from seq2onnx.errors import DataError, Seq2OnnxError
 from seq2onnx.files import write_atomically
 from seq2onnx.runtime import load
@@ -100,7 +100,7 @@ class RowRange:
     def __len__(self) -> int:
         return len(self._indices)
 
-    def windows(self) -> list[NDArray[np.intp]]:
+    def shards(self) -> list[NDArray[np.intp]]:
         return [self._indices]
 
 
@@ -110,7 +110,7 @@ def open_file(path: Path) -> tuple[SequenceDataset | None, list[int]]:
     Raises: DataError
     """
     try:
-        _, groups = look(path)
+        _, groups = read_schema(path)
         return (SequenceDataset(read(path).parts) if sum(groups) else None), groups
     except OSError as error:
         raise DataError(_message(error)) from None

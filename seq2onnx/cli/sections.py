@@ -16,7 +16,7 @@ from seq2onnx.cli.inspect import promises
 from seq2onnx.cli.measurements import Measurement, in_words, surroundings
 from seq2onnx.cli.page import paragraph, picture, section, table
 from seq2onnx.network import Network
-from seq2onnx.padding import MASKED
+from seq2onnx.sequences import MASKED
 
 if TYPE_CHECKING:
     from seq2onnx.parity import Report

@@ -20,7 +20,7 @@ from seq2onnx.exporting.options import ExportOptions, ExportPlan
 from seq2onnx.exporting.words import vocabularies
 from seq2onnx.files import write_atomically
 from seq2onnx.network import Network
-from seq2onnx.padding import MASKED, PaddingPolicy
+from seq2onnx.sequences import MASKED, PaddingPolicy
 
 if TYPE_CHECKING:
     from seq2onnx.training.module import SequenceModule

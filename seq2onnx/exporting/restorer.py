@@ -16,7 +16,7 @@ from seq2onnx.exporting.emission import Weights
 from seq2onnx.exporting.forms import emit
 from seq2onnx.exporting.options import ExportOptions, ExportPlan
 from seq2onnx.network import Network
-from seq2onnx.padding import PaddingPolicy
+from seq2onnx.sequences import PaddingPolicy
 
 if TYPE_CHECKING:
     from seq2onnx.training.module import SequenceModule

@@ -9,12 +9,11 @@ import numpy as np
 
 from seq2onnx.errors import DataError, NotStreamable, SpecError
 from seq2onnx.numbers import whole_number
-from seq2onnx.padding import MASKED
 from seq2onnx.runtime.inputs import Input, Rows, by_layer, read_rows
 from seq2onnx.runtime.model import Model
 from seq2onnx.runtime.scoring import Scoring, batches
 from seq2onnx.runtime.whole import make_batch
-from seq2onnx.sequences import Array, as_list, check_steps
+from seq2onnx.sequences import MASKED, Array, as_list, check_steps
 
 
 def forecast(

@@ -12,7 +12,6 @@ from typing import Any
 from seq2onnx.contract import KEY
 from seq2onnx.errors import SpecError
 from seq2onnx.numbers import whole_number
-from seq2onnx.padding import PaddingPolicy, SequenceLength
 from seq2onnx.runtime.forecast import forecast
 from seq2onnx.runtime.labels import scores_to_labels
 from seq2onnx.runtime.model import Model
@@ -23,7 +22,7 @@ from seq2onnx.runtime.scoring import Scoring
 from seq2onnx.runtime.session import Device, Optimization, SessionSettings
 from seq2onnx.runtime.stream import Stream
 from seq2onnx.runtime.whole import check_policy
-from seq2onnx.sequences import Array
+from seq2onnx.sequences import Array, PaddingPolicy, SequenceLength
 
 
 def load(

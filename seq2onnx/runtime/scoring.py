@@ -9,7 +9,6 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from seq2onnx.padding import PaddingPolicy
 from seq2onnx.runtime.inputs import Input, Rows, by_layer, read_rows
 from seq2onnx.runtime.model import Model
 from seq2onnx.runtime.outputs import Lengths, Output
@@ -122,8 +121,8 @@ def _read(model: Model, sequences: Any) -> Iterator[tuple[Rows, NDArray[np.intp]
         rows = read_rows(sequences, model.inputs, least)
         yield rows, np.arange(len(next(iter(rows.values()))))
     else:
-        for window in sequences.windows():
-            for indices in by_size(window, sequences.sizes, BYTES_IN_A_PART):
+        for shard in sequences.shards():
+            for indices in by_size(shard, sequences.sizes, BYTES_IN_A_PART):
                 given = sequences.take(indices)
                 if isinstance(given, tuple):  # a data set also gives the targets, which are not needed
                     given = given[0].get("", given[0])

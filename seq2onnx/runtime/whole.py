@@ -9,11 +9,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from seq2onnx.errors import NotStreamable, SpecError
-from seq2onnx.padding import PaddingPolicy
 from seq2onnx.runtime.inputs import Rows
 from seq2onnx.runtime.model import Model
-from seq2onnx.runtime.outputs import Lengths, Output
-from seq2onnx.runtime.outputs import Rows as Results
+from seq2onnx.runtime.outputs import Lengths, Output, Rows as Results
 from seq2onnx.sequences import Array, is_finite
 
 

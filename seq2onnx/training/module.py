@@ -15,7 +15,7 @@ from seq2onnx.errors import DataError, NotStreamable, ShapeError, SpecError, Sta
 from seq2onnx.layers import FeatureInput, Layer, SequenceInput, Sigmoid, Softmax, normalization
 from seq2onnx.layers.module import LayerModule
 from seq2onnx.network import Network, NetworkState
-from seq2onnx.padding import MASKED
+from seq2onnx.sequences import MASKED
 from seq2onnx.training.words import with_numbers, with_vocabularies
 
 Data = Tensor | Mapping[str, Tensor]

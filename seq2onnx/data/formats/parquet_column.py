@@ -1,4 +1,4 @@
-"""One input of a parquet file: sequences in list columns, read a window of row groups at a time."""
+"""One input of a parquet file: sequences in list columns, read a shard of row groups at a time."""
 
 from __future__ import annotations
 
@@ -7,78 +7,76 @@ import os
 import zlib
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import Any, final
+from typing import Any, Literal, final
 
 import numpy as np
 from numpy.typing import NDArray
 
-from seq2onnx.data.columns import Block, Column, Indices, as_words
+from seq2onnx.data.columns import Block, Column, Indices
+from seq2onnx.data.inputs import word_array
 from seq2onnx.errors import DataError, require
 from seq2onnx.sequences import Array
 
-# A window of row groups is shuffled together; two may be in use at once, while a batch straddles them.
-WINDOW_BYTES = 64 * 2**20
-CACHED_BYTES = 2 * WINDOW_BYTES
+# A shard of row groups is shuffled together. Two may be in use at once, while a batch straddles them.
+SHARD_BYTES = 64 * 2**20
+CACHED_BYTES = 2 * SHARD_BYTES
 BLOCK_BYTES = 8 * 2**20
 ROWS_AT_ONCE = 2**16
 
 
 @final
 class ParquetColumn(Column):
-    """The sequences in one list column, or in several, one a feature; read as they are needed.
+    """The sequences in one list column, or in several, one for each feature; read when they are needed.
 
-    A row is a sequence: a list of numbers (tokens where they are integers, else one feature), of lists or
-    fixed-size lists of numbers [time, features], or for several columns each a list [time]; a text, or a list of
-    words. A fixed-size list is a vector of a whole sequence.
+    A row is a sequence: a list of integers, which are tokens; a list of other numbers, which are one feature; a list of
+    lists or fixed-size lists of numbers, [time, features]; for several columns a list [time] in each; a text, or a list
+    of words. A fixed-size list is a vector for a whole sequence.
+
+    Args:
+        path: the file.
+        names: the columns.
+        lengths: the steps of each sequence. None: they are counted, in a pass over the file.
+        step: the shape of a step, which is flat in the file. None: as in the file.
+
+    Raises:
+        DataError: the columns cannot be used. The message names the file, and the column, row group or row.
     """
 
     def __init__(
         self, path: str | Path, names: Sequence[str], lengths: NDArray[np.int32] | None, step: Sequence[int] | None
     ) -> None:
-        """lengths: of each sequence, where they are known; else they are counted, in a pass over the file
-
-        step: the shape of a step that lies flat in the file
-        """
         self.path, self._names, self._step = Path(path).resolve(), list(names), step
         self._files: dict[int, Any] = {}
         self._cache: collections.OrderedDict[int, list[Array]] = collections.OrderedDict()
         about = self._file().metadata
-        rows = [about.row_group(group).num_rows for group in range(about.num_row_groups)]
-        self._starts = np.cumsum([0, *rows])
+        groups = [about.row_group(group) for group in range(about.num_row_groups)]
+        self._starts = np.cumsum([0, *(group.num_rows for group in groups)])
         if not self._starts[-1]:
             raise DataError(f"{path}: holds no rows; expected a sequence in each")
-        places = [
-            i
-            for i in range(about.num_columns)
-            if any(f"{about.schema.column(i).path}.".startswith(f"{name}.") for name in self._names)
-        ]
-        self._bytes = np.array(
-            [sum(about.row_group(g).column(i).total_uncompressed_size for i in places) for g in range(len(rows))]
-        )
-        import pyarrow as pa
-
-        kind = self._file().schema_arrow.field(self._names[0]).type
-        self.has_time = not pa.types.is_fixed_size_list(kind)
+        prefixes = tuple(f"{name}." for name in self._names)
+        places = [i for i in range(about.num_columns) if f"{about.schema.column(i).path}.".startswith(prefixes)]
+        self._bytes = np.array([sum(group.column(i).total_uncompressed_size for i in places) for group in groups])
+        self.has_time = kind_of(self._file().schema_arrow.field(self._names[0]).type) != "vector"
         self.shape: tuple[int, ...] = ()
         first = next((block for block in self.blocks() if len(block.values)), None)
         if first is None:
             raise DataError(f"{path}: column {', '.join(names)}: every sequence is empty")
         self.shape, self.dtype = first.values.shape[1:], first.values.dtype
-        if self.has_time:
-            self.lengths = (
-                lengths if lengths is not None else np.concatenate([b.lengths for b in self.blocks()]).astype(np.int32)
-            )
-        else:
-            self.lengths = np.zeros(self._starts[-1], np.int32)
-        # What a group takes once it is read: its encoding may be much smaller.
+        if not self.has_time:
+            lengths = np.zeros(self._starts[-1], np.int32)
+        elif lengths is None:
+            lengths = np.concatenate([block.lengths for block in self.blocks()]).astype(np.int32)
+        self.lengths = lengths
+        # A group may take much more memory than its encoding.
         ends = np.concatenate([[0], np.cumsum(self.sizes)])[self._starts]
         self._bytes = np.maximum(self._bytes, np.diff(ends))
 
     def __getstate__(self) -> dict[str, Any]:
-        """For another process: without open files, and what was read from them."""
+        """Return the state for another process: without open files and cached sequences."""
         return self.__dict__ | {"_files": {}, "_cache": collections.OrderedDict()}
 
     def take(self, indices: Sequence[int] | Indices) -> list[Array]:
+        """Return the sequences at `indices`, in this order."""
         wanted = np.asarray(indices, np.intp)
         found: list[Any] = [None] * len(wanted)
         groups = np.searchsorted(self._starts, wanted, side="right") - 1
@@ -88,50 +86,39 @@ class ParquetColumn(Column):
                 found[place] = sequences[int(wanted[place]) - start]
         return found
 
-    def mark(self) -> int:
-        # The footer says where everything lies, how large it is and in which range: with other values it differs.
+    def checksum(self) -> int:
+        """Return a checksum of the end of the file, which says where the values lie and between which limits."""
         with self.path.open("rb") as file:
             file.seek(-min(self.path.stat().st_size, 2**20), os.SEEK_END)
             return zlib.crc32(file.read(), zlib.crc32(repr((self._names, self.path.stat().st_size)).encode()))
 
-    def windows(self, rng: np.random.Generator | None = None) -> list[Indices]:
+    def shards(self, rng: np.random.Generator | None = None) -> list[Indices]:
+        """Return all indices, in shards of as many row groups as fit into SHARD_BYTES, at least one."""
         count = len(self._bytes)
-        order = np.arange(count) if rng is None else rng.permutation(count)
-        # Groups are put together as far as they fit; one alone may be larger.
-        windows: list[list[int]] = []
+        shards: list[list[int]] = []
         room = 0
-        for group in order:
-            if not windows or self._bytes[group] > room:
-                windows.append([])
-                room = WINDOW_BYTES
-            windows[-1].append(group)
+        for group in np.arange(count) if rng is None else rng.permutation(count):
+            if not shards or self._bytes[group] > room:
+                shards.append([])
+                room = SHARD_BYTES
+            shards[-1].append(group)
             room -= self._bytes[group]
-        found = [np.concatenate([np.arange(self._starts[g], self._starts[g + 1]) for g in w]) for w in windows]
-        return found if rng is None else [rng.permutation(window) for window in found]
+        found = [np.concatenate([np.arange(self._starts[g], self._starts[g + 1]) for g in shard]) for shard in shards]
+        return found if rng is None else [rng.permutation(shard) for shard in found]
 
     def blocks(self) -> Iterator[Block]:
+        """Read all sequences once, in blocks of bounded size."""
         rows = int(self._starts[-1] * BLOCK_BYTES / max(int(self._bytes.sum()), 1))
         yield from self._read(slice(0, len(self._bytes)), min(max(rows, 1), ROWS_AT_ONCE))
 
     def _file(self) -> Any:
-        """The open file; of each process its own, since they do not survive a fork."""
-        require("pyarrow", extra="data")
-        import pyarrow as pa
-        import pyarrow.parquet as pq
-
+        """Return the file, opened by this process: open files do not survive a fork."""
         if os.getpid() not in self._files:
-            try:
-                self._files = {
-                    os.getpid(): pq.ParquetFile(
-                        self.path, memory_map=True, pre_buffer=False, page_checksum_verification=True
-                    )
-                }
-            except pa.ArrowInvalid as error:
-                raise DataError(f"{self.path}: is not a parquet file, or not all of one: {error}") from None
+            self._files = {os.getpid(): open_parquet(self.path)}
         return self._files[os.getpid()]
 
     def _group(self, group: int) -> list[Array]:
-        """The sequences of a row group, read once while it is in use."""
+        """Return the sequences of a row group, from the cache if they are there."""
         if group in self._cache:
             self._cache.move_to_end(group)
             return self._cache[group]
@@ -143,16 +130,14 @@ class ParquetColumn(Column):
             known = self.lengths[block.indices]
             if self.has_time and (differ := np.flatnonzero(known != block.lengths)).size:
                 row = block.indices[differ[0]]
-                raise DataError(
-                    f"{self.path}: row {row}: has {block.lengths[differ[0]]} steps, and {self.lengths[row]} by the "
-                    "lengths beside it; write the file again"
-                )
-            found += np.split(block.values, np.cumsum(block.lengths)[:-1]) if self.has_time else list(block.values)
+                n = block.lengths[differ[0]]
+                raise DataError(f"{self.path}: row {row}: expected {self.lengths[row]} steps by its length, got {n}")
+            found += block.split(self.has_time)
         self._cache[group] = found
         return found
 
     def _read(self, groups: slice, rows: int) -> Iterator[Block]:
-        """Row groups, so many rows at a time."""
+        """Read row groups, `rows` rows at a time."""
         import pyarrow as pa
 
         for group in range(len(self._bytes))[groups]:
@@ -170,15 +155,15 @@ class ParquetColumn(Column):
                 ) from None
 
     def _block(self, batch: Any, start: int) -> Block:
+        """Return the sequences of the rows from `start`."""
         found = [self._values(batch.column(name), name, start) for name in self._names]
         indices = np.arange(start, start + batch.num_rows)
         lengths, values = found[0]
         for name, (others, _) in zip(self._names, found, strict=True):
             if (differ := np.flatnonzero(others != lengths)).size:
-                raise DataError(
-                    f"{self.path}: row {start + differ[0]}: expected as many steps in {name} as in {self._names[0]}, "
-                    f"got {others[differ[0]]} and {lengths[differ[0]]}"
-                )
+                row, first = differ[0], self._names[0]
+                got = f"{others[row]} in {name}, {lengths[row]} in {first}"
+                raise DataError(f"{self.path}: row {start + row}: expected as many steps in each column, got {got}")
         if len(found) > 1:
             values = np.stack([column for _, column in found], 1)
         if values.dtype == object and values.ndim > 1:
@@ -200,65 +185,81 @@ class ParquetColumn(Column):
         return Block(indices, values, lengths)
 
     def _values(self, array: Any, name: str, start: int) -> tuple[NDArray[np.int64], Array]:
-        """(lengths, values end to end) of one list column."""
+        """Return (lengths, values joined) of one column, whose first row is `start`."""
         import pyarrow as pa
         import pyarrow.compute as pc
 
         if array.null_count:
             row = start + pc.index(array.is_null(), True).as_py()
             raise DataError(f"{self.path}: row {row}: {name} is null; a sequence is a list, which may be empty")
-        if is_text(array.type):
-            texts = [as_words(text, f"{self.path}: row {row}") for row, text in enumerate(array.to_pylist(), start)]
+        if kind_of(array.type) == "text":
+            texts = [word_array(text, f"{self.path}: row {row}") for row, text in enumerate(array.to_pylist(), start)]
             return np.array([len(words) for words in texts]), np.concatenate(texts)
-        if pa.types.is_fixed_size_list(array.type):
-            size = array.type.list_size
-            return np.zeros(len(array), np.int64), numbers(array.flatten(), self.path, name).reshape(-1, size)
+        if kind_of(array.type) == "vector":
+            values = numbers(array.flatten(), self.path, name)
+            return np.ones(len(array), np.int64), values.reshape(-1, array.type.list_size)
         offsets = array.offsets.to_numpy()
         inner = array.values[int(offsets[0]) : int(offsets[-1])]
         lengths = np.diff(offsets).astype(np.int64)
-        if not (is_list(inner.type) or pa.types.is_fixed_size_list(inner.type)):
+
+        def where(step: int) -> str:
+            row = int(np.searchsorted(np.cumsum(lengths), step, side="right"))
+            return f"{self.path}: row {start + row}, step {step - int(lengths[:row].sum())}"
+
+        if kind_of(inner.type) not in ("list", "vector"):
             if inner.null_count and not pa.types.is_floating(inner.type):
                 step = pc.index(inner.is_null(), True).as_py()
-                row = int(np.searchsorted(np.cumsum(lengths), step, side="right"))
-                raise DataError(
-                    f"{self.path}: row {start + row}, step {step - int(lengths[:row].sum())}: {name} is null; fill the "
-                    "gap, or leave the row out"
-                )
+                raise DataError(f"{where(step)}: {name} is null; fill the gap, or leave the row out")
             return lengths, numbers(inner, self.path, name)
         sizes = pc.list_value_length(inner).to_numpy(zero_copy_only=False)
         size = sizes[0] if len(sizes) else 0
         if np.isnan(sizes).any() or (sizes != size).any():
             step = int(np.flatnonzero(~(sizes == size))[0])
-            row = int(np.searchsorted(np.cumsum(lengths), step, side="right"))
-            raise DataError(
-                f"{self.path}: row {start + row}, step {step - int(lengths[:row].sum())}: expected {size:g} features "
-                f"as in the steps before, got {sizes[step]:g}"
-            )
+            raise DataError(f"{where(step)}: expected {size:g} features as in the steps before, got {sizes[step]:g}")
         values = numbers(inner.flatten(), self.path, name)
         if not len(values):
-            size = inner.type.list_size if pa.types.is_fixed_size_list(inner.type) else (*self.shape, 1)[0]
+            size = inner.type.list_size if kind_of(inner.type) == "vector" else (*self.shape, 1)[0]
         return lengths, values.reshape(-1, int(size))
 
 
-def is_text(kind: Any) -> bool:
+def open_parquet(path: str | Path) -> Any:
+    """Open a file with pyarrow.
+
+    Raises:
+        DataError: it is not a parquet file.
+        OSError: it cannot be read.
+        MissingExtra: pyarrow is not installed.
+    """
+    require("pyarrow", extra="data")
     import pyarrow as pa
+    import pyarrow.parquet as pq
 
-    return bool(pa.types.is_string(kind) or pa.types.is_large_string(kind))
+    try:
+        return pq.ParquetFile(path, memory_map=True, pre_buffer=False, page_checksum_verification=True)
+    except pa.ArrowInvalid as error:
+        raise DataError(f"{path}: is not a parquet file, or not all of one: {error}") from None
 
 
-def is_list(kind: Any) -> bool:
-    import pyarrow as pa
+def kind_of(arrow_type: Any) -> Literal["list", "vector", "text", "number", "other"]:
+    """Say what an arrow type holds; "vector" is a list of fixed size."""
+    from pyarrow import types
 
-    return bool(pa.types.is_list(kind) or pa.types.is_large_list(kind))
+    if types.is_list(arrow_type) or types.is_large_list(arrow_type):
+        return "list"
+    if types.is_fixed_size_list(arrow_type):
+        return "vector"
+    if types.is_string(arrow_type) or types.is_large_string(arrow_type):
+        return "text"
+    is_number = types.is_floating(arrow_type) or types.is_integer(arrow_type) or types.is_boolean(arrow_type)
+    return "number" if is_number else "other"
 
 
 def numbers(array: Any, path: Path, name: str) -> Array:
-    """The values of an arrow array; what is null is NaN."""
-    import pyarrow as pa
-
-    if is_text(array.type):
+    """Return the values of an arrow array: int64 for integers and booleans, NaN where null, object for text."""
+    kind = kind_of(array.type)
+    if kind == "text":
         return np.array(array.to_pylist(), object)
-    if not (pa.types.is_floating(array.type) or pa.types.is_integer(array.type) or pa.types.is_boolean(array.type)):
+    if kind != "number":
         raise DataError(f"{path}: column {name}: expected lists of numbers, got {array.type}")
     values: Array = array.to_numpy(zero_copy_only=False)
     if values.dtype == object:  # booleans with nulls

@@ -1,4 +1,4 @@
-"""Data sets from .mat files: cell arrays of matrices, and what they should give."""
+""".mat files: cell arrays of matrices, and their targets."""
 
 from __future__ import annotations
 
@@ -7,11 +7,11 @@ from typing import Any
 
 import numpy as np
 
-from seq2onnx.data.dataset import SequenceDataset
-from seq2onnx.data.mat_files import Array, Opaque, Value, Variables, describe, read_variables
+from seq2onnx.data.contents import Contents
+from seq2onnx.data.formats.mat_variables import Opaque, Value, Variables, describe, read_variables
 from seq2onnx.errors import DataError
+from seq2onnx.sequences import Array
 
-# What to save in the place of values that are not read.
 REMEDIES = {
     "string": "save cellstr(Y) in its place",
     "categorical": "save cellstr(Y) in its place, for a cell of them cellfun(@cellstr, Y, UniformOutput=false)",
@@ -21,78 +21,83 @@ REMEDIES = {
     "timetable": "save its columns as variables",
     "dlarray": "save extractdata(X) in its place",
 }
+"""What to save in place of values that cannot be read."""
 
 
-def read_mat(
-    path: str | Path, *, features_by_time: bool = False, sequences: str | None = None, targets: str | None = None
-) -> SequenceDataset:
-    """The data set of a .mat file, of version 5 to 7.2 (read with scipy) or 7.3 (h5py).
+def read(
+    path: str | Path, *, sequences: Any = None, targets: str | None = None, features_by_time: bool = False
+) -> Contents:
+    """Read a .mat file of version 5 to 7.2 (with scipy) or 7.3 (with h5py).
 
     Sequences are a cell array, N × 1 or 1 × N, of matrices of numbers. Targets for N sequences are one of
 
-        N texts, a cell array of them or the rows of a char matrix     a label a sequence
-        N numbers, a vector of them or a cell array of single ones     integers and logical: a label a sequence;
+        N texts, a cell array of them or the rows of a char matrix     a label for each sequence
+        N numbers, a vector of them or a cell array of single ones     integers and logical: a label for each sequence;
                                                                        double and single: a number
-        a double or single matrix [N, k]                               k numbers a sequence
-        a cell array of N vectors, of numbers or of texts              a label or number a step
-        a cell array of N matrices, laid out as the sequences are      k numbers a step
+        a double or single matrix [N, k]                               k numbers for each sequence
+        a cell array of N vectors, of numbers or of texts              a label or number for each step
+        a cell array of N matrices, laid out as the sequences are      k numbers for each step
 
-    Objects, `string` and `categorical` among them, are stored in a form that is not published: save cellstr(Y).
+    Objects such as `string` and `categorical` are stored in a form that is not published: save cellstr(Y).
 
     Args:
-        features_by_time: the matrices are features by time, as MATLAB's older releases have it, and not time by
-            features; it is never guessed
-        sequences, targets: names of variables; without them the one cell array of matrices, and the one variable
-            beside it that has a target for each. targets="" takes none
-    Raises: DataError, which names file, variable and cell as MATLAB does, X{1} the first; OSError; MissingExtra
+        path: the file.
+        sequences: the name of a variable. None: the only cell array of matrices.
+        targets: the name of a variable, "" for none. None: the only other variable with a target for each sequence.
+        features_by_time: the matrices are features by time, as in MATLAB's older releases, and not time by features.
+            This is never guessed.
+
+    Raises:
+        DataError: the variables cannot be used. The message names file, variable and cell, of which the first is X{1}.
+        OSError: the file cannot be read.
+        MissingExtra: scipy or h5py is needed and not installed.
     """
+    if not isinstance(sequences, str | None):
+        raise DataError(f"{path}: sequences is the name of one variable in a .mat file, got {list(sequences)}")
     variables = read_variables(path, None if sequences is None or targets is None else {sequences, targets})
-    name = _choose_sequences(path, variables, sequences)
+    for role, name in (("sequences", sequences), ("targets", targets)):
+        if name and name not in variables:
+            raise DataError(f"{path}: has no variable {name!r} for the {role}; {_listing(variables)}")
+    name = sequences or _find_sequences(path, variables)
     matrices = _matrices(f"{path}: {name}", variables[name], features_by_time)
-    chosen = _choose_targets(path, variables, name, len(matrices), targets)
-    if not chosen:
-        return SequenceDataset(matrices)
-    found = _targets(f"{path}: {chosen}", variables[chosen], matrices, features_by_time)
-    return SequenceDataset(matrices, found, per_step=isinstance(found, list))
+    if targets is None:
+        targets = _find_targets(path, variables, name, len(matrices))
+    if not targets:
+        return Contents(matrices)
+    found = _targets(f"{path}: {targets}", variables[targets], matrices, features_by_time)
+    return Contents(matrices, found, per_step=isinstance(found, list))
 
 
-def _choose_sequences(path: str | Path, variables: Variables, name: str | None) -> str:
-    if name is None:
-        found = [name for name, value in variables.items() if (cells := _cells(value)) and all(map(_is_matrix, cells))]
-        if len(found) == 1:
-            return found[0]
-        raise DataError(
-            f"{path}: expected one cell array of matrices, found {', '.join(found) or 'none'}; "
-            f'sequences="NAME", or --sequences NAME, says which; {_listing(variables)}'
-        )
-    if name not in variables:
-        raise DataError(f"{path}: has no variable {name!r} for the sequences; {_listing(variables)}")
-    return name
+def _find_sequences(path: str | Path, variables: Variables) -> str:
+    """Return the name of the only cell array of matrices."""
+    found = [name for name, value in variables.items() if (cells := _cells(value)) and all(map(_is_matrix, cells))]
+    if len(found) == 1:
+        return found[0]
+    raise DataError(
+        f"{path}: expected one cell array of matrices, found {', '.join(found) or 'none'}; "
+        f'sequences="NAME", or --sequences NAME, says which; {_listing(variables)}'
+    )
 
 
-def _choose_targets(path: str | Path, variables: Variables, sequences: str, count: int, name: str | None) -> str:
-    """The name of the targets, "" for none."""
-    if name is None:
-        found = [n for n, value in variables.items() if n != sequences and _may_be_targets(value, count)]
-        if len(found) < 2:
-            return "".join(found)
-        raise DataError(
-            f"{path}: expected one variable with a target for each of the {count} sequences, found {', '.join(found)}; "
-            f'targets="NAME", or --targets NAME, says which, and "" none; {_listing(variables)}'
-        )
-    if name and name not in variables:
-        raise DataError(f"{path}: has no variable {name!r} for the targets; {_listing(variables)}")
-    return name
+def _find_targets(path: str | Path, variables: Variables, sequences: str, count: int) -> str:
+    """Return the name of the only other variable with a target for each sequence, "" where there is none."""
+    found = [name for name, value in variables.items() if name != sequences and _may_be_targets(value, count)]
+    if len(found) < 2:
+        return "".join(found)
+    raise DataError(
+        f"{path}: expected one variable with a target for each of the {count} sequences, found {', '.join(found)}; "
+        f'targets="NAME", or --targets NAME, says which, and "" none; {_listing(variables)}'
+    )
 
 
 def _may_be_targets(value: Value, count: int) -> bool:
     if isinstance(value, Opaque):
-        return value.kind in ("string", "categorical")  # how many they are is not told
+        return value.kind in ("string", "categorical")  # the file does not say how many
     return len(value) == count or value.shape == (1, count)
 
 
 def _matrices(where: str, value: Value, features_by_time: bool) -> list[Array]:
-    """The sequences, each [time, features]."""
+    """Return the sequences, each [time, features]."""
     cells = _cells(value)
     if not cells:
         raise DataError(f"{where}: expected a cell array of matrices, N × 1 or 1 × N, got {_received(value)}")
@@ -114,7 +119,7 @@ def _matrices(where: str, value: Value, features_by_time: bool) -> list[Array]:
 
 
 def _targets(where: str, value: Value, matrices: list[Array], features_by_time: bool) -> Array | list[Array]:
-    """An array with a row a sequence, or a list of arrays with a row a step."""
+    """Return an array with a row for each sequence, or a list of arrays with a row for each step."""
     count, cells = len(matrices), _cells(value)
     if cells is None:
         if isinstance(value, Opaque) or value.dtype.kind not in "fiubU" or value.ndim > 2 or value.dtype == object:
@@ -123,7 +128,7 @@ def _targets(where: str, value: Value, matrices: list[Array], features_by_time: 
         if len(rows) != count:
             raise DataError(f"{where}: expected a row for each of the {count} sequences, got {describe(value)}")
         if value.dtype.kind == "U":
-            return np.char.rstrip(rows)  # the rows of a char matrix are filled up with blanks
+            return np.char.rstrip(rows)  # MATLAB pads the rows of a char matrix with blanks
         return rows[:, 0] if rows.shape[1] == 1 else rows
     if len(cells) != count:
         raise DataError(f"{where}: expected a cell for each of the {count} sequences, got {describe(value)}")
@@ -135,7 +140,7 @@ def _targets(where: str, value: Value, matrices: list[Array], features_by_time: 
                 f"{where}{{{number + 1}}}: expected a text as in other cells, got {_received(cells[number])}"
             )
         return np.array(texts)
-    # Where every sequence has but one step, single numbers are taken for targets a step, as all other cells are.
+    # Cells of single numbers are targets of sequences, unless each sequence has one step.
     if all(_is_matrix(cell) and cell.size == 1 for cell in cells) and any(len(matrix) != 1 for matrix in matrices):
         return np.concatenate(cells)[:, 0]
     found: list[Array] = []
@@ -144,7 +149,9 @@ def _targets(where: str, value: Value, matrices: list[Array], features_by_time: 
         if None not in words:
             found.append(np.array(words))
         elif _is_matrix(cell) and cell.shape != (0, 0):
-            found.append(_steps(cell, len(matrix), features_by_time))
+            rows = cell.T if features_by_time else cell
+            # A row or column as long as the sequence has one target for each step.
+            found.append(rows.T if rows.shape == (1, len(matrix)) else rows)
         else:
             raise DataError(f"{where}{{{number}}}: expected labels or numbers, one a step, got {_received(cell)}")
         if found[-1].shape[1:] != found[0].shape[1:] or (found[-1].dtype.kind == "U") != (found[0].dtype.kind == "U"):
@@ -152,14 +159,8 @@ def _targets(where: str, value: Value, matrices: list[Array], features_by_time: 
     return [row[:, 0] for row in found] if all(row.ndim == 2 and row.shape[1] == 1 for row in found) else found
 
 
-def _steps(cell: Array, steps: int, features_by_time: bool) -> Array:
-    """Targets [steps, k]; a vector as long as its sequence is one target a step, whichever way it lies."""
-    rows = cell.T if features_by_time else cell
-    return rows.T if rows.shape == (1, steps) else rows
-
-
 def _cells(value: Any) -> list[Any] | None:
-    """The cells of a cell array N × 1 or 1 × N."""
+    """Return the cells of a cell array N × 1 or 1 × N, else None."""
     if isinstance(value, Opaque) or value.dtype != object or value.ndim != 2 or 1 not in value.shape:
         return None
     return list(value.flat)
@@ -170,22 +171,21 @@ def _is_matrix(cell: Any) -> bool:
 
 
 def _text(cell: Any) -> str | None:
-    """The text of a char vector."""
+    """Return the text of a char vector, else None."""
     if not isinstance(cell, np.ndarray) or cell.dtype.kind != "U" or len(cell) > 1:
         return None
     return "".join(cell.tolist())
 
 
 def _received(value: Any) -> str:
-    """What was found in the place of what was expected, with the remedy."""
+    """Describe a value that was not expected, with the remedy."""
     cells = [] if isinstance(value, Opaque) or value.dtype != object else value.flat
-    kinds = [part.kind for part in (value, *cells) if isinstance(part, Opaque)]
+    kinds = [cell.kind for cell in (value, *cells) if isinstance(cell, Opaque)]
     of = f" of {kinds[0]}" if kinds and kinds[0] not in describe(value) else ""
     remedy = next((f"; {REMEDIES[kind]}" for kind in kinds if kind in REMEDIES), "")
     return f"{describe(value)}{of}{remedy}"
 
 
 def _listing(variables: Variables) -> str:
-    return (
-        f"the file holds {', '.join(f'{name} ({describe(value)})' for name, value in variables.items()) or 'nothing'}"
-    )
+    found = ", ".join(f"{name} ({describe(value)})" for name, value in variables.items())
+    return f"the file holds {found or 'nothing'}"

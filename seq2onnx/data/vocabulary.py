@@ -1,4 +1,4 @@
-"""Text as sequences: the words that a collection of texts has, and their numbers."""
+"""Vocabulary: the words of a collection of texts, and their numbers."""
 
 from __future__ import annotations
 
@@ -12,9 +12,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from seq2onnx.errors import DataError
-from seq2onnx.sequences import as_tokens, tokenize
-
-Text = str | Sequence[str]
+from seq2onnx.numbers import whole_number
+from seq2onnx.sequences import Text, as_tokens, tokenize
 
 PADDING, UNKNOWN = "<padding>", "<unknown>"
 
@@ -22,16 +21,21 @@ PADDING, UNKNOWN = "<padding>", "<unknown>"
 @final
 @dataclasses.dataclass(frozen=True)
 class Vocabulary:
-    """The words that are known, and their numbers: 1 … V in order, V + 1 for any other, 0 for padding, "".
+    """Known words and their numbers: 1 … V in order, V + 1 for any other word, 0 for padding, which is "".
 
-    It goes with `WordEmbedding(dimension, vocabulary.words)`, which numbers words in the same way, so that the exported
-    file takes words too: `model.predict([tokenize(text)])`.
+    `WordEmbedding(dimension, vocabulary.words)` numbers words in the same way, so the exported file takes words too:
+    `model.predict([tokenize(text)])`.
 
-    Args:    words: V different words, at least one
-    Raises:  DataError where words are no strings, occur twice, or there are none
-    Example: >>> vocabulary = Vocabulary.from_texts(["A fine film!", "Not so fine."])
-             >>> vocabulary.encode("a fine mess")
-             array([4, 1, 8])
+    Args:
+        words: V different words, at least one.
+
+    Raises:
+        DataError: the words are no strings, or there are none, or one occurs twice.
+
+    Example:
+        >>> vocabulary = Vocabulary.from_texts(["A fine film!", "Not so fine."])
+        >>> vocabulary.encode("a fine mess")
+        array([4, 1, 8])
     """
 
     words: Sequence[str]
@@ -44,38 +48,39 @@ class Vocabulary:
             raise DataError("vocabulary: expected at least one word, got none")
         if len(self._numbers) != len(self.words):
             twice = next(word for word, count in Counter(self.words).items() if count > 1)
-            raise DataError(f"vocabulary: the words must differ, {twice!r} is there twice")
+            raise DataError(f"vocabulary: the words must differ, {twice!r} occurs twice")
 
     @classmethod
     def from_texts(cls, texts: Iterable[Text], size: int | None = None, min_count: int = 1) -> Vocabulary:
-        """The words of texts, the most frequent first, those of equal count in the order of the alphabet.
+        """Collect the words of texts: the most frequent first, words of equal count in alphabetical order.
 
-        Args:   texts: strings, which `tokenize` splits, or lists of words; gone through once, so a generator will do
-                size: no more words than this, the most frequent
-                min_count: no words that occur less often
-        Raises: DataError naming the text that is not one, or where no word is left
+        Args:
+            texts: strings, which `tokenize` splits, or lists of words. They are read once, so a generator will do.
+            size: keep at most this many words, the most frequent.
+            min_count: keep only words that occur at least this often.
+
+        Raises:
+            DataError: an entry is no text, or no word is left.
+            SpecError: `size` or `min_count` is no whole number, at least 1.
         """
-        for name, value in (("size", 1 if size is None else size), ("min_count", min_count)):
-            if not isinstance(value, int) or value < 1:
-                raise DataError(f"{name}: expected an integer from 1 on, got {value!r}")
+        size = None if size is None else whole_number(size, "size")
+        min_count = whole_number(min_count, "min_count")
         if isinstance(texts, str):
             raise DataError("texts: expected a list of texts, got one text; put it into a list: [text]")
         counts: Counter[str] = Counter()
         for index, text in enumerate(texts):
-            counts.update(filter(None, _words(text, f"text {index}")))  # "" is padding, and no word
+            counts.update(filter(None, _split(text, f"text {index}")))  # "" is padding, and no word
         words = sorted((word for word, count in counts.items() if count >= min_count), key=lambda w: (-counts[w], w))
         if not words:
-            most = (
-                f" {min_count} times or more; the most frequent occurs {max(counts.values())} times" if counts else ""
-            )
-            raise DataError(f"texts: have no word in them{most}")
+            most = f"the most frequent occurs {max(counts.values())} times" if counts else ""
+            raise DataError(f"texts: have no word in them{f' {min_count} times or more; {most}' if most else ''}")
         return cls(words[:size])
 
     def __repr__(self) -> str:
         return f"Vocabulary({len(self)} words)"
 
     def __len__(self) -> int:
-        """V, how many words are known."""
+        """Return V, the number of known words."""
         return len(self.words)
 
     @cached_property
@@ -83,32 +88,35 @@ class Vocabulary:
         return {word: number for number, word in enumerate(self.words, 1)}
 
     def encode(self, text: Text) -> NDArray[np.int64]:
-        """The numbers of the words of a text, or of a list of words as they are: [time] int64.
+        """Return the numbers [time] of the words of a text: V + 1 for words that are not known, 0 for "".
 
-        V + 1 where a word is not known, 0 for "", which is padding.
+        Args:
+            text: a string, which `tokenize` splits, or a list of words.
 
-        Raises: DataError where there is no word: a sequence has at least one step
+        Raises:
+            DataError: `text` has no words.
         """
         return self._encode(text, "text")
 
     def encode_all(self, texts: Iterable[Text]) -> list[NDArray[np.int64]]:
-        """`encode` for each text, as SequenceDataset takes them; a DataError names the text."""
+        """Encode each text, for SequenceDataset. A DataError names the text."""
         return [self._encode(text, f"text {index}") for index, text in enumerate(texts)]
 
     def _encode(self, text: Text, where: str) -> NDArray[np.int64]:
-        words = _words(text, where)
+        words = _split(text, where)
         if not words:
-            raise DataError(f"{where}: has no words, got {text!r}; a sequence needs one at least: leave it out")
+            raise DataError(f"{where}: has no words, got {text!r}; a sequence needs at least one: leave it out")
         unknown = len(self) + 1
         return np.array([self._numbers.get(word, unknown if word else 0) for word in words], np.int64)
 
     def decode(self, numbers: Any) -> list[str]:
-        """The words of numbers [time]; <padding> for 0, <unknown> for all that are not numbers of words."""
+        """Return the words of numbers [time]: <padding> for 0, <unknown> for numbers that no word has."""
         known = {0: PADDING, **dict(enumerate(self.words, 1))}
         return [known.get(number, UNKNOWN) for number in as_tokens(numbers, "numbers", None).ravel().tolist()]
 
 
-def _words(text: Any, where: str) -> list[str]:
+def _split(text: Any, where: str) -> list[str]:
+    """Return the words of a text, or of a list of words."""
     if isinstance(text, np.ndarray):
         text = text.tolist()
     if isinstance(text, str):

@@ -1,4 +1,4 @@
-"""What .mat files hold, of version 5 to 7.3, in one form: arrays of numbers, text, and cells; all else by its class."""
+"""Read the variables of .mat files of version 5 to 7.3, as arrays of numbers, text or cells."""
 
 from __future__ import annotations
 
@@ -9,15 +9,13 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
-from seq2onnx.data.hdf5 import check_readable, parsing
+from seq2onnx.data.formats.parsing import check_readable, parsing
 from seq2onnx.errors import DataError
-
-Array = NDArray[Any]
+from seq2onnx.sequences import Array
 
 NUMBERS = {
-    **{name: np.dtype(name) for sign in ("int", "uint") for name in (f"{sign}{bits}" for bits in (8, 16, 32, 64))},
+    **{f"{sign}{bits}": np.dtype(f"{sign}{bits}") for sign in ("int", "uint") for bits in (8, 16, 32, 64)},
     "double": np.dtype(np.float64),
     "single": np.dtype(np.float32),
     "logical": np.dtype(bool),
@@ -27,44 +25,44 @@ CLASSES = {dtype: name for name, dtype in NUMBERS.items()}
 
 @dataclasses.dataclass(frozen=True)
 class Opaque:
-    """A value that is not read: its class in MATLAB and, where that is told, its size."""
+    """A value that cannot be read: its class in MATLAB, and its size where the file says it."""
 
     kind: str
     shape: tuple[int, ...] = ()
 
 
-# Numbers are arrays as MATLAB shows them, text is an array [rows] of strings, a cell array one of objects.
 Value = Array | Opaque
+"""Numbers as an array as MATLAB shows it, text as an array [rows] of strings, a cell array as an array of objects."""
 Variables = dict[str, Value]
 
 
 def describe(value: Value) -> str:
-    """Class and size, as MATLAB says them."""
+    """Return class and size, as MATLAB shows them."""
     if isinstance(value, Opaque):
         kind, shape = value.kind, value.shape
     elif value.dtype.kind == "U":
         kind, shape = "char", (len(value), max(map(len, value), default=0))
     else:
-        is_complex = value.dtype.kind == "c"
-        kind = (
-            "complex"
-            if is_complex
-            else "cell"
-            if value.dtype == object
-            else CLASSES.get(value.dtype.newbyteorder("="), str(value.dtype))
-        )
-        shape = value.shape
+        kind = {"c": "complex", "O": "cell"}.get(value.dtype.kind, "")
+        kind, shape = kind or CLASSES.get(value.dtype.newbyteorder("="), str(value.dtype)), value.shape
     return f"{kind} {'×'.join(map(str, shape))}".strip()
 
 
 def read_variables(path: str | Path, wanted: set[str] | None) -> Variables:
-    """The variables of a .mat file by name; of version 7.3 all but those wanted, if that is said, by class alone.
+    """Return the variables of a .mat file by name.
 
-    Raises: DataError where the file is not one, OSError where it cannot be read, MissingExtra without scipy or h5py
+    Args:
+        path: the file.
+        wanted: the variables to read; None: all. In a file of version 7.3 the others are returned by class only.
+
+    Raises:
+        DataError: the file has other content.
+        OSError: it cannot be read.
+        MissingExtra: scipy or h5py is needed and not installed.
     """
     check_readable(path)
     with Path(path).open("rb") as file:
-        is_hdf5 = b"\x89HDF\r\n\x1a\n" in file.read(520)  # after a block of 512 bytes, that version 5 has as header too
+        is_hdf5 = b"\x89HDF\r\n\x1a\n" in file.read(520)  # HDF5 begins after 512 bytes for MATLAB
     check_readable(path, "h5py" if is_hdf5 else "scipy")
     with parsing(path, "a .mat file"):
         return _read_hdf5(path, wanted) if is_hdf5 else _read_version_5(path)
@@ -76,7 +74,7 @@ def _read_version_5(path: str | Path) -> Variables:
     with Path(path).open("rb") as file:
         if matlab.matfile_version(file)[0] != 1:
             raise DataError(f"{path}: expected a .mat file of version 5 or later, which have cell arrays")
-        # One at a time: up to scipy 1.17 all objects are named "None", and the last takes the place of the others.
+        # Each by itself: scipy up to 1.17 names all objects "None", and so returns only the last of them.
         parts = matlab.varmats_from_mat(file)
     return dict(_read_variable(name, part) for name, part in parts if name)
 
@@ -88,7 +86,7 @@ def _read_variable(name: str, part: io.BytesIO) -> tuple[str, Value]:
         warnings.simplefilter("ignore")
         warnings.simplefilter("error", np.exceptions.ComplexWarning)
         try:
-            # Numbers of class double are stored as integers where they are whole, and without mat_dtype come as those.
+            # MATLAB stores whole numbers of class double as integers; mat_dtype restores the class.
             found = matlab.loadmat(part, mat_dtype=True)
         except np.exceptions.ComplexWarning:
             part.seek(0)  # mat_dtype drops the imaginary parts
@@ -124,14 +122,13 @@ def _read_hdf5(path: str | Path, wanted: set[str] | None) -> Variables:
         return {
             name: _from_hdf5(file, item) if wanted is None or name in wanted else _outline(item, dict(item.attrs))
             for name, item in file.items()
-            if not name.startswith("#")  # what cells refer to, and the objects
+            if not name.startswith("#")  # the content of cells, and objects
         }
 
 
 def _from_hdf5(file: Any, item: Any) -> Value:
-    """The array of a dataset; HDF5 has its axes the other way round."""
-    marks = dict(item.attrs)
-    outline = _outline(item, marks)
+    """Return the array of a dataset. HDF5 has the axes in reverse order."""
+    outline = _outline(item, dict(item.attrs))
     kind, shape = outline.kind, outline.shape
     if not shape or kind not in (*NUMBERS, "char", "cell"):
         return outline
@@ -148,16 +145,16 @@ def _from_hdf5(file: Any, item: Any) -> Value:
     return raw.astype(NUMBERS[kind])
 
 
-def _outline(item: Any, marks: dict[str, Any]) -> Opaque:
-    """Class and size of a variable by its attributes; objects, structs and sparse matrices do not tell their size."""
-    kind = _text(marks.get("MATLAB_class", "unknown class"))
-    if kind == "canonical empty":  # what cells that were never set refer to
+def _outline(item: Any, attributes: dict[str, Any]) -> Opaque:
+    """Return class and size of a variable; objects, structs and sparse matrices have no size in the file."""
+    kind = _text(attributes.get("MATLAB_class", "unknown class"))
+    if kind == "canonical empty":  # cells that were never set refer to it
         kind = "double"
-    if "MATLAB_sparse" in marks:
+    if "MATLAB_sparse" in attributes:
         return Opaque("sparse")
-    if "MATLAB_object_decode" in marks or not hasattr(item, "shape"):
+    if "MATLAB_object_decode" in attributes or not hasattr(item, "shape"):
         return Opaque(kind)
-    return Opaque(kind, tuple(item[()].tolist()) if marks.get("MATLAB_empty", 0) else item.shape[::-1])
+    return Opaque(kind, tuple(item[()].tolist()) if attributes.get("MATLAB_empty", 0) else item.shape[::-1])
 
 
 def _cells(raw: Array, values: list[Value]) -> Array:
