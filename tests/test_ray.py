@@ -17,7 +17,7 @@ import pyarrow.parquet as pq
 import pytest
 
 import seq2onnx as s2o
-from seq2onnx.cli.ray_worker import ATTEMPTS, _begin
+from seq2onnx.cluster.worker import ATTEMPTS, _count_attempt
 from seq2onnx.data import parquet
 from tests.conftest import CLASSES, built, random_data, small_network
 from tests.test_cli import run
@@ -300,15 +300,15 @@ def test_what_ray_cannot_do_is_said_before_a_cluster_is_asked_for(tmp_path):
         ([parts], "writes a folder of parquet files; name it with --out NAME.parquet, got None"),
         ([parts, "--out", tmp_path / "out.csv"], "name it with --out NAME.parquet, got"),
         ([tmp_path / "data.npz", "--out", out], "reads a .parquet file or a folder of them"),
-        ([tmp_path / "empty", "--out", out], "holds no .parquet files"),
+        ([tmp_path / "empty", "--out", out], "the folder has no .parquet files"),
         ([tmp_path / "nowhere.parquet", "--out", out], "there is no such file"),
         ([parts, "--out", tmp_path / "old.parquet"], "is there already, and is not overwritten"),
         ([parts, "--out", tmp_path / "nowhere" / "out.parquet"], "does not exist"),
-        ([parts, "--out", parts / "out.parquet"], "would be taken for data the next time"),
+        ([parts, "--out", parts / "out.parquet"], "the next run would read it as data"),
         ([parts, "--out", out, "--workers", "0"], "--workers"),
     ):
         assert message in " ".join(run("predict", model, *arguments, "--ray", code=2)[1].split())
-    assert "give --ray too" in run("predict", model, parts, "--workers", "2", code=2)[1]
+    assert "use it with --ray" in run("predict", model, parts, "--workers", "2", code=2)[1]
     assert not out.exists()
 
 
@@ -320,13 +320,15 @@ def test_answers_that_depend_on_others_are_refused(tmp_path, options):
     s2o.export(result.module, tmp_path / "model.onnx")
     _, parts = save(data, tmp_path)
     _, err = run("predict", tmp_path / "model.onnx", parts, "--out", tmp_path / "out.parquet", "--ray", code=2)
-    assert "an answer depends on those it is computed with" in err
+    assert "a result depends on the other sequences in its batch" in err
 
 
 def test_a_row_group_that_ends_its_process_each_time_is_given_up(tmp_path):
     path = tmp_path / "part-00003.parquet"
     for _ in range(ATTEMPTS):
-        _begin(path, "data.parquet: rows 8 to 15")
-    with pytest.raises(s2o.DataError, match="data.parquet: rows 8 to 15: 5 processes ended while they answered these"):
-        _begin(path, "data.parquet: rows 8 to 15")
-    _begin(tmp_path / "part-00004.parquet", "another")
+        _count_attempt(path, "data.parquet: rows 8 to 15")
+    with pytest.raises(
+        s2o.DataError, match="data.parquet: rows 8 to 15: 5 processes died while they worked on these rows"
+    ):
+        _count_attempt(path, "data.parquet: rows 8 to 15")
+    _count_attempt(tmp_path / "part-00004.parquet", "another")
