@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import sys
 
 import numpy as np
 import pytest
@@ -16,8 +17,9 @@ from tests.test_cli import run
 @pytest.fixture(autouse=True)
 def few(monkeypatch):
     """Small batches and pools, so that each run is short."""
-    monkeypatch.setattr(benchmark, "BATCH_SIZES", (1, 4))
-    monkeypatch.setattr(benchmark, "POOL_SIZES", (1, 3))
+    command = sys.modules["seq2onnx.cli.bench"]  # seq2onnx.cli.bench is the function
+    monkeypatch.setattr(command, "BATCH_SIZES", (1, 4))
+    monkeypatch.setattr(command, "POOL_SIZES", (1, 3))
 
 
 def measured(path, tmp_path, *options):
@@ -163,7 +165,7 @@ def test_the_random_input_is_scaled_like_the_training_data(tmp_path, monkeypatch
         "_timed",
         lambda of, count, run, given, seconds: (seen.append(given), timed(of, count, run, given, seconds))[1],
     )
-    benchmark.measure(s2o.load(tmp_path / "model.onnx"), 50, 50, 0.01)
+    benchmark.measure(s2o.load(tmp_path / "model.onnx"), (50, 50), 0.01)
     x = np.stack([step for _, step in seen[0]])  # of Stream.step
     np.testing.assert_allclose(x.mean(0), data.statistics()["mean"], atol=1)
     np.testing.assert_allclose(x.std(0), data.statistics()["std"], rtol=0.2)

@@ -17,6 +17,8 @@ from seq2onnx.files import write_atomically
 from seq2onnx.reporting.benchmark import Measurement, environment, format_seconds, measure
 
 STEPS = 100
+BATCH_SIZES = (1, 8, 32, 128, 512)
+POOL_SIZES = (1, 10, 100, 1000, 10000)
 
 
 def bench(
@@ -40,14 +42,14 @@ def bench(
     if not 0 < seconds < math.inf:
         raise SpecError(f"--seconds: must be above 0, got {seconds}")
     model = load(file, threads=threads)
-    shortest, longest = _read_lengths(lengths, max(model.metadata["min_length"], 1))
-    found, skipped = measure(model, shortest, longest, seconds)
+    steps = _read_lengths(lengths, max(model.metadata["min_length"], 1))
+    found, skipped = measure(model, steps, seconds, BATCH_SIZES, POOL_SIZES)
     about = {
         "model": str(file),
         "bytes": file.stat().st_size,
         "signature": model.signature,
         "closed_loop": model.closed_loop,
-        "lengths": [shortest, longest],
+        "lengths": steps,
         "threads": threads,
         "seconds": seconds,
         **environment(),

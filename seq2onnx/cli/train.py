@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -89,19 +90,22 @@ def _validation(text: str) -> SequenceDataset | float:
 
 
 def parse_settings(settings: list[str]) -> dict[str, Any]:
-    """Parse OPTION=VALUE pairs. Values are YAML, and 5e-3 is a number too."""
+    """Parse OPTION=VALUE pairs."""
     options: dict[str, Any] = {}
     for setting in settings:
         name, equals, value = setting.partition("=")
         if not equals:
             raise SpecError(f"--set: expected OPTION=VALUE such as epochs=20, got {setting!r}")
         try:
-            options[name] = float(value)  # in YAML 1.1, 5e-3 is text
-            options[name] = int(value)
-        except ValueError:
-            pass
-        try:
-            options.setdefault(name, yaml.safe_load(value))
+            options[name] = _parse_value(value)
         except yaml.YAMLError as error:
             raise SpecError(f"--set {name}: {value!r} is not valid YAML: {error}") from None
     return options
+
+
+def _parse_value(text: str) -> Any:
+    """Read an int, a float or YAML, in which 5e-3 would be text."""
+    for number in (int, float):
+        with suppress(ValueError):
+            return number(text)
+    return yaml.safe_load(text)

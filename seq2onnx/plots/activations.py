@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.ticker import MaxNLocator
 
 from seq2onnx.errors import ShapeError
 from seq2onnx.numbers import whole_number
 from seq2onnx.plots.axes import new_axes
-
-if TYPE_CHECKING:
-    from matplotlib.axes import Axes
 
 # From blue through grey to yellow, and from dark to light, so that the picture works in black and white.
 COLOURS = "cividis"
@@ -34,8 +33,6 @@ def activations_heatmap(values: Any, units: int | None = None, ax: Axes | None =
     Example:
         >>> activations_heatmap(model.predict([x], outputs=["lstm_1"])["lstm_1"][0], units=40)
     """
-    from matplotlib.ticker import MaxNLocator
-
     values = np.asarray(values, np.float64)
     if values.ndim != 2 or not values.size:
         raise ShapeError(

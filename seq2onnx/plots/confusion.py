@@ -3,15 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
+from matplotlib.axes import Axes
 
 from seq2onnx.errors import DataError, ShapeError
 from seq2onnx.plots.axes import new_axes, plain_text
-
-if TYPE_CHECKING:
-    from matplotlib.axes import Axes
 
 
 def confusion_chart(truth: Any, predicted: Any, classes: Sequence[str | int], ax: Axes | None = None) -> Axes:

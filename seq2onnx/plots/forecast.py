@@ -3,15 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
+from matplotlib.axes import Axes
 
 from seq2onnx.plots.axes import add_legend, new_axes
 from seq2onnx.plots.series import as_series
-
-if TYPE_CHECKING:
-    from matplotlib.axes import Axes
 
 # Lines and markers differ too, for black and white. Further forecasts start again with the first style.
 LINES = (("--", "o", "C0"), ("-.", "s", "C1"), (":", "^", "C2"), ((0, (5, 1, 1, 1, 1, 1)), "D", "C4"))

@@ -4,16 +4,15 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.ticker import FuncFormatter, LogLocator, NullLocator
+from matplotlib.transforms import Bbox, BboxBase
 
 from seq2onnx.errors import DataError
 from seq2onnx.plots.axes import new_axes, plain_text
-
-if TYPE_CHECKING:
-    from matplotlib.axes import Axes
-    from matplotlib.transforms import BboxBase
 
 # Possible positions of a label: directions (right, up) from its point, and distances in typographic points.
 DISTANCES = (8, 22, 38, 56, 76, 98)
@@ -38,8 +37,6 @@ def accuracy_against_latency(rows: Sequence[Mapping[str, Any]], ax: Axes | None 
     Example:
         >>> accuracy_against_latency([{"name": "LSTM 100", "accuracy": 0.98, "latency": 10.2, "size": 0.19}])
     """
-    from matplotlib.ticker import FuncFormatter, LogLocator, NullLocator
-
     if not rows:
         raise DataError("rows: expected at least one network, got none")
     for row in rows:
@@ -75,8 +72,6 @@ def _round(value: float, *, up: bool) -> float:
 
 def _label(ax: Axes, points: Sequence[tuple[float, float]], texts: Sequence[str]) -> None:
     """Write each text near its point, inside the axes; if there is room, it covers no other text or marker."""
-    from matplotlib.transforms import Bbox
-
     ax.figure.figure.draw_without_rendering()  # the points have no position before the layout
     scale, frame = ax.figure.dpi / 72, ax.get_window_extent()
     places = [ax.transData.transform(point) for point in points]

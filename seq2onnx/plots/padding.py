@@ -2,16 +2,11 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
 import numpy as np
+from matplotlib.axes import Axes
 
+from seq2onnx.data.padding_report import PaddingReport
 from seq2onnx.plots.axes import add_legend, new_axes
-
-if TYPE_CHECKING:
-    from matplotlib.axes import Axes
-
-    from seq2onnx.data.padding_report import PaddingReport
 
 # The colours differ in grey too, and padding and cut steps are hatched.
 KEPT, PADDED, CUT = "#3b6fb6", "#d9d9d9", "#f0a04b"

@@ -5,6 +5,8 @@ from __future__ import annotations
 import io
 from collections.abc import Callable
 
+from matplotlib.figure import Figure
+
 
 def as_png(draw: Callable[..., object], size: tuple[float, float] = (7, 4)) -> bytes:
     """Draw a picture in a new figure, and return it as a PNG file with 120 dots per inch.
@@ -16,8 +18,6 @@ def as_png(draw: Callable[..., object], size: tuple[float, float] = (7, 4)) -> b
     Example:
         >>> as_png(functools.partial(training_curve, history))
     """
-    from matplotlib.figure import Figure
-
     figure, picture = Figure(figsize=size, layout="constrained"), io.BytesIO()
     draw(ax=figure.add_subplot())
     figure.savefig(picture, dpi=120, format="png")

@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
+from matplotlib.axes import Axes
 
 from seq2onnx.plots.axes import add_legend, new_axes
 from seq2onnx.plots.series import as_series
-
-if TYPE_CHECKING:
-    from matplotlib.axes import Axes
 
 
 def predicted_against_true(truth: Any, predicted: Any, unit: str = "", ax: Axes | None = None) -> Axes:

@@ -3,16 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
+from matplotlib.axes import Axes
 
 from seq2onnx.errors import ShapeError
 from seq2onnx.plots.axes import add_legend, new_axes, plain_text
 from seq2onnx.plots.series import stretches
-
-if TYPE_CHECKING:
-    from matplotlib.axes import Axes
 
 STYLES = ("-", "--", "-.", ":")
 BAND = (-0.15, -0.05)  # the true labels, below the lines

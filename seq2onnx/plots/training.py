@@ -3,15 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.ticker import MaxNLocator
 
 from seq2onnx.errors import DataError
 from seq2onnx.plots.axes import add_legend, new_axes
-
-if TYPE_CHECKING:
-    from matplotlib.axes import Axes
 
 
 def training_curve(history: Sequence[dict[str, float]], ax: Axes | None = None) -> Axes:
@@ -32,8 +31,6 @@ def training_curve(history: Sequence[dict[str, float]], ax: Axes | None = None) 
     Example:
         >>> training_curve(result.history).figure.savefig("curve.png")
     """
-    from matplotlib.ticker import MaxNLocator
-
     if not history:
         raise DataError("history: expected at least one epoch, got none")
     ax = ax or new_axes()

@@ -9,7 +9,7 @@ import math
 import os
 import platform
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -20,8 +20,6 @@ if TYPE_CHECKING:
     from seq2onnx.runtime import Predictor
     from seq2onnx.runtime.inputs import Rows
 
-BATCH_SIZES = (1, 8, 32, 128, 512)
-POOL_SIZES = (1, 10, 100, 1000, 10000)
 MAX_BYTES = 2**26
 MAX_STEPS = 1000
 # A run cannot be interrupted. A measurement is skipped if one run is expected to take longer than this many times
@@ -59,30 +57,37 @@ class Measurement:
     steps_per_second: float
 
 
-def measure(model: Predictor, shortest: int, longest: int, seconds: float) -> tuple[list[Measurement], dict[str, str]]:
+def measure(
+    model: Predictor,
+    lengths: tuple[int, int],
+    seconds: float,
+    batch_sizes: Sequence[int] = (1,),
+    pool_sizes: Sequence[int] = (),
+) -> tuple[list[Measurement], dict[str, str]]:
     """Measure single steps, batches and pools, on random input scaled like the training data.
 
     Args:
         model: the model.
-        shortest: the steps of the shortest random sequence.
-        longest: the steps of the longest.
+        lengths: the steps of the shortest and of the longest random sequence.
         seconds: the duration of each measurement.
+        batch_sizes: the numbers of sequences that `predict` runs at once, in ascending order.
+        pool_sizes: the numbers of streams that step at once, in ascending order.
 
     Returns:
         The measurements, and a dict of what was skipped: name -> reason.
     """
     from seq2onnx.parity import random_sequences
 
-    rng = np.random.default_rng(0)
+    rng, (shortest, longest) = np.random.default_rng(0), lengths
     step = sum(math.prod(entry.shape) * np.dtype(entry.dtype).itemsize for entry in model.inputs)
     state = sum(math.prod(info.shape) * info.dtype.itemsize for info in model.memory)
-    count = int(np.clip(MAX_BYTES // (step * longest), 1, BATCH_SIZES[-1]))
+    count = int(np.clip(MAX_BYTES // (step * longest), 1, batch_sizes[-1]))
     rows = random_sequences(model, rng, rng.integers(shortest, longest + 1, count).tolist())
     # For each function: how many sequences or streams run at once, the bytes of one, and how to prepare a run.
-    plan: dict[str, tuple[tuple[int, ...], int, Callable[[Predictor, Rows, int], Workload]]] = {
+    plan: dict[str, tuple[Sequence[int], int, Callable[[Predictor, Rows, int], Workload]]] = {
         "Stream.step": ((1,), step, _single_steps),
-        "predict": (BATCH_SIZES, step * longest, _batches),
-        "pool.step": (POOL_SIZES, step + state, _pool_steps),
+        "predict": (batch_sizes, step * longest, _batches),
+        "pool.step": (pool_sizes, step + state, _pool_steps),
     }
     found: list[Measurement] = []
     skipped: dict[str, str] = {}
@@ -102,17 +107,6 @@ def measure(model: Predictor, shortest: int, longest: int, seconds: float) -> tu
             found.append(_timed(of, count, *prepare(model, rows, count), seconds))
             expected = found[-1].p50 / count
     return found, skipped
-
-
-def measure_single(model: Predictor, steps: int, seconds: float) -> list[Measurement]:
-    """Measure `Stream.step`, if the file has states, and `predict`, on one random sequence of `steps` steps."""
-    from seq2onnx.parity import random_sequences
-
-    rows = random_sequences(model, np.random.default_rng(0), [steps])
-    workloads = {"Stream.step": _single_steps, "predict": _batches}
-    if model.signature == "sequence":
-        del workloads["Stream.step"]
-    return [_timed(of, 1, *prepare(model, rows, 1), seconds) for of, prepare in workloads.items()]
 
 
 def _single_steps(model: Predictor, rows: Rows, count: int) -> Workload:

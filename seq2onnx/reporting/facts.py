@@ -9,7 +9,7 @@ import seq2onnx
 from seq2onnx.data import SequenceDataset, read
 from seq2onnx.errors import DataError, ShapeError, require
 from seq2onnx.network import Network
-from seq2onnx.reporting.benchmark import measure_single
+from seq2onnx.reporting.benchmark import measure
 from seq2onnx.reporting.comparison import compare
 from seq2onnx.sequences import is_finite
 
@@ -73,7 +73,7 @@ class Facts:
             self.sample = None if self.data is None else _parity_sample(self.data)
             self.parity = seq2onnx.verify(file, module, self.sample)
         self.steps = max(STEPS, contract["min_length"])
-        self.latency = measure_single(self.model, self.steps, SECONDS)
+        self.latency, _ = measure(self.model, (self.steps, self.steps), SECONDS)
 
 
 def _parity_sample(data: SequenceDataset) -> SequenceDataset | None:

@@ -16,7 +16,7 @@ import torch
 
 import seq2onnx as s2o
 from seq2onnx.files import write_atomically
-from seq2onnx.reporting.benchmark import environment, measure_single
+from seq2onnx.reporting.benchmark import environment, measure
 from zoo.recipe import Data, Figures, Recipe
 
 LEAST_SPREAD = 0.01  # of the range in which the first figure should be found again
@@ -119,7 +119,7 @@ def latency(folder: Path) -> dict[str, Any]:
     model = s2o.load(folder / "model.onnx")
     data = s2o.SequenceDataset.load(folder / read_figures(folder)["slice"]["file"])
     steps = int(np.median(data.lengths))
-    first, *_ = measure_single(model, steps, SECONDS)
+    (first, *_), _ = measure(model, (steps, steps), SECONDS)
     streams = first.of == "Stream.step"
     return {
         "of": "a step" if streams else "a sequence",
