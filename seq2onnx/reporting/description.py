@@ -22,8 +22,7 @@ def describe_contract(model: Predictor) -> list[tuple[str, str]]:
     for entry in model.inputs:
         if entry.words is not None:
             where = "in the file" if entry.takes_words else "before the run"
-            first = f", the first is {next(iter(entry.words))!r}" if entry.words else ""
-            rows.append(("vocabulary", f"{len(entry.words):,} words of {entry.layer}, looked up {where}{first}"))
+            rows.append(("vocabulary", f"{len(entry.words):,} words of {entry.layer}, looked up {where}"))
     rows.append(("classes", "none" if model.classes is None else ", ".join(map(str, model.classes))))
     rows.append(("min length", str(contract["min_length"])))
     rows.append(("time stride", str(contract["time_stride"])))

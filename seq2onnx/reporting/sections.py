@@ -51,6 +51,7 @@ def _short(value: Any) -> str:
 def contract(facts: Facts) -> list[str]:
     """Inputs, outputs, states and normalization of the file."""
     rows = describe_contract(facts.model)
+    rows += [("first word", repr(next(iter(entry.words)))) for entry in facts.model.inputs if entry.words]
     if facts.model.policy != MASKED:
         fields = dataclasses.asdict(facts.model.policy).items()
         rows.append(("padding", ", ".join(f"{_spaced(name)} {value}" for name, value in fields)))
