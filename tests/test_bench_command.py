@@ -10,8 +10,8 @@ import pytest
 
 import seq2onnx as s2o
 from seq2onnx.reporting import benchmark
+from tests.command import run
 from tests.conftest import random_data
-from tests.test_cli import run
 
 
 @pytest.fixture(autouse=True)
@@ -23,7 +23,7 @@ def few(monkeypatch):
 
 
 def measured(path, tmp_path, *options):
-    """(what the command prints, its JSON)."""
+    """Run the command; return what it prints and its JSON."""
     out, _ = run("bench", path, "--seconds", "0.01", "--json", tmp_path / "bench.json", *options)
     return out, json.loads((tmp_path / "bench.json").read_text())
 
@@ -72,7 +72,7 @@ def test_percentiles_and_throughput_of_a_measurement(model_file, monkeypatch):
     assert set(given) == {(4, 5, 4)}
     assert (found.runs, found.p50, found.max) == (11, 1, 1)
     assert (found.sequences_per_second, found.steps_per_second) == (4, 20)
-    assert len(given) > found.runs  # the first ones are not counted
+    assert len(given) > found.runs  # the warm-up is not counted
 
 
 def several():
@@ -150,7 +150,7 @@ def test_measurements_that_need_too_much_memory_or_time_are_skipped(model_file, 
         (["{model}", "--seconds", "0.01", "--json", "no/such/folder.json"], "no/such/folder.json"),
     ],
 )
-def test_bad_input_ends_with_2_and_a_message(model_file, arguments, message):
+def test_bad_input_exits_with_2_and_a_message(model_file, arguments, message):
     _, err = run("bench", *(a.format(model=model_file) for a in arguments), code=2)
     assert message in " ".join(err.split())
 

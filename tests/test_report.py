@@ -14,8 +14,8 @@ import pytest
 
 import seq2onnx as s2o
 from seq2onnx.reporting import facts
+from tests.command import run
 from tests.conftest import CLASSES, built, random_data, small_network
-from tests.test_cli import run
 
 VOID = {"meta", "link", "img", "br"}
 
@@ -26,7 +26,7 @@ def short(monkeypatch):
 
 
 class Page(html.parser.HTMLParser):
-    """What a page says: tables as lists of rows, texts, pictures; asserts that elements are closed in their order."""
+    """The tables, texts and pictures of a page. Asserts that elements are closed in the right order."""
 
     def __init__(self, path):
         super().__init__()
@@ -67,7 +67,7 @@ class Page(html.parser.HTMLParser):
         return found[1:]
 
     def figure(self, name):
-        """Of those at the top."""
+        """The value of a key figure at the top."""
         return self.texts[self.texts.index(name) + 1]
 
     def says(self, text):
@@ -80,7 +80,7 @@ NUMBER_HEAD = ("output", "R²", "RMSE", "mean absolute error")
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory):
-    """A run, its data, and a file beside."""
+    """A run, its data, and its exported file."""
     folder = tmp_path_factory.mktemp("report")
     random_data(30).save(folder / "data.npz")
     options = s2o.TrainingOptions(epochs=3, learning_rate=1e-2, device="cpu", threads=1, progress=False)
@@ -151,7 +151,7 @@ def test_a_run_and_its_data(folder, tmp_path):
     assert dict(page.table("environment", "value"))["processor"]
 
 
-def test_a_page_is_sound_html_that_fetches_nothing(folder, tmp_path):
+def test_the_page_is_valid_html_and_loads_nothing(folder, tmp_path):
     run("report", folder / "run", folder / "data.npz", "--out", tmp_path / "page.html", "-q")
     page = Page(tmp_path / "page.html")
     assert page.raw.startswith('<!DOCTYPE html>\n<html lang="en">\n<head>\n<meta charset="utf-8">')
@@ -217,7 +217,7 @@ def test_labels_of_steps_are_compared_except_ignored_ones(tmp_path):
     data = random_data(9, per_step=True)
     sequences, labels = list(data.sequences), [np.array(row, object) for row in data.labels]
     sequences[4] = sequences[4].copy()
-    sequences[4][0] = np.nan  # not answered
+    sequences[4][0] = np.nan  # its predictions are NaN
     labels[0][:2] = "unknown"
     data = s2o.SequenceDataset(sequences, [row.astype(str) for row in labels], CLASSES, ignore="unknown")
     clean = random_data(9, per_step=True)
@@ -250,8 +250,8 @@ def test_each_number_of_a_step_has_its_r2_and_rmse(tmp_path):
     assert [row[0] for row in rows] == ["y0", "y1"]
     expected = [r2(truth, found), np.sqrt(np.square(truth - found).mean(0)), np.abs(truth - found).mean(0)]
     np.testing.assert_allclose(np.array([row[1:] for row in rows], float), np.stack(expected, 1), rtol=2e-4)
-    assert len(page.images) == 4  # of each number the points, and one sequence
-    assert "RMSE" not in page.texts[:12]  # of several numbers none is the one
+    assert len(page.images) == 4  # two for each number: the points, and the first sequence
+    assert "RMSE" not in page.texts[:12]  # there is no key figure for several numbers
 
 
 def test_known_numbers_of_sequences_are_compared(tmp_path):
@@ -449,7 +449,7 @@ in_a_browser = pytest.mark.skipif(BROWSER is None, reason="no chromium or google
 
 
 def browsed(path, *options):
-    """(the document as the browser has it, what its console says)."""
+    """Open a page in a browser; return the document and the messages of the console."""
     command = [BROWSER, "--headless", "--no-sandbox", "--disable-gpu", "--disable-background-networking"]
     command += [f"--user-data-dir={path.parent / 'profile'}", "--enable-logging=stderr", "--v=0", *options]
     done = subprocess.run([*command, path.as_uri()], capture_output=True, text=True, timeout=120, check=True)
@@ -471,7 +471,7 @@ def test_a_browser_shows_the_page_without_errors(folder, tmp_path):
 
     pixels = imread(picture)
     assert pixels.shape[:2] == (3000, 1000)
-    # Text and pictures down the page: rows of pixels that are not all of one colour.
+    # There are text and pictures down the page: many rows of pixels have more than one colour.
     assert np.mean(np.ptp(pixels[:, :, :3], axis=1).max(1) > 0.2) > 0.3
 
 
@@ -481,7 +481,7 @@ def test_a_browser_shows_the_page_without_errors(folder, tmp_path):
     ["<script>console.error('x')</script>", "<script>nothing()</script>", '<img src="https://example.com/a.png">'],
 )
 def test_a_browser_reports_what_the_page_must_not_contain(folder, tmp_path, wrong):
-    """The check above can fail: also the page's own policy keeps scripts and what lies elsewhere out."""
+    """The test above can fail. The policy of the page also blocks scripts and other resources."""
     path = tmp_path / "page.html"
     run("report", folder / "model.onnx", "--out", path, "-q")
     path.write_text(path.read_text().replace("</main>", f"{wrong}</main>"))

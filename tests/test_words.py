@@ -19,7 +19,7 @@ from seq2onnx.padding import PaddingPolicy
 from seq2onnx.runtime.opening import SessionSettings
 from seq2onnx.sequences import pad
 from tests import laws
-from tests.test_cli import run
+from tests.command import run
 from tests.test_export import described
 from tests.twins import Twins
 
