@@ -599,4 +599,4 @@ def test_the_command_exports_a_loop_and_says_so(tmp_path):
     expected = s2o.load(path).predict([x[:-1] for x in series])
     np.testing.assert_allclose([float(v) for v in lines[6].split(",")[2:]], expected[1, 1], rtol=1e-5)
     _, err = command("stream", path, stdin="1,2,3\n", code=2)
-    assert "answers a line with 4 steps, by closed_loop; export it without" in err
+    assert "gives 4 steps for each line, since it has a closed loop; export it without one" in err
