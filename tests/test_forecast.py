@@ -15,7 +15,7 @@ from seq2onnx.exporting import ExportOptions, build_model
 from seq2onnx.exporting.options import closed_loop_states
 from seq2onnx.layers import KINDS
 from tests import laws, reference
-from tests.test_cli import run as command
+from tests.command import run as command
 
 K = 5
 STATISTICS = {"mean": [3.0, -1.0, 0.5], "std": [2.0, 0.5, 4.0]}
@@ -607,4 +607,4 @@ def test_the_command_exports_a_closed_loop(tmp_path):
     expected = s2o.load(path).predict([x[:-1] for x in series])
     np.testing.assert_allclose([float(v) for v in lines[6].split(",")[2:]], expected[1, 1], rtol=1e-5)
     _, err = command("stream", path, stdin="1,2,3\n", code=2)
-    assert "answers a line with 4 steps, by closed_loop; export it without" in err
+    assert "gives 4 steps for each line, since it has a closed loop; export it without one" in err

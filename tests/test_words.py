@@ -18,7 +18,7 @@ from seq2onnx.exporting import ExportOptions, build_model
 from seq2onnx.runtime.session import SessionSettings
 from seq2onnx.sequences import PaddingPolicy, pad
 from tests import laws
-from tests.test_cli import run
+from tests.command import run
 from tests.test_export import described
 from tests.twins import Twins
 
@@ -517,7 +517,7 @@ def test_stream_answers_words(tmp_path):
     assert err.splitlines()[0].startswith("line 4: step: expected words, strings, got int64")
     assert err.splitlines()[1] == "line 6: expected one word, got a list of 2"
     _, err = run("stream", words.path, stdin='"yes\n', code=2)
-    assert err.startswith('line 1: is not a word, such as good or "good": ')
+    assert err.startswith('line 1: expected a word, such as good or "good": ')
     out, _ = run("stream", words.path, "--id-column", stdin='a,yes\nb,no\na,no\n{"id": "b", "x": "7"}\n')
     assert [line[0] for line in out.splitlines()[:3]] == ["a", "b", "a"]
     a, b = numbers.stream(), numbers.stream()

@@ -15,7 +15,7 @@ from seq2onnx.runtime.outputs import Lengths, Output
 from seq2onnx.runtime.parallel import Workers, finish
 from seq2onnx.runtime.progress import Progress
 from seq2onnx.runtime.whole import lengths_of, run_batch
-from seq2onnx.sequences import by_size, chunk
+from seq2onnx.sequences import PaddingPolicy, by_size, chunk
 
 if TYPE_CHECKING:
     from concurrent.futures import Future

@@ -12,7 +12,7 @@ from seq2onnx.errors import NotStreamable, SpecError
 from seq2onnx.runtime.inputs import Rows
 from seq2onnx.runtime.model import Model
 from seq2onnx.runtime.outputs import Lengths, Output, Rows as Results
-from seq2onnx.sequences import Array, is_finite
+from seq2onnx.sequences import Array, PaddingPolicy, is_finite
 
 
 class Batch(NamedTuple):

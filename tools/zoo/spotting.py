@@ -11,7 +11,7 @@ from real_data import digits, split
 from torch import nn
 
 import seq2onnx as s2o
-from seq2onnx.plots.arrays import stretches
+from seq2onnx.plots.series import stretches
 from seq2onnx.runtime import Predictor
 from zoo.pictures import plt, save
 from zoo.plain import Recurrent, accuracy_of
