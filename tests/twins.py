@@ -126,7 +126,7 @@ class Twins:
         self.same(found, expected, "ragged" if join is list else "step")
 
     def same(self, found, expected, what) -> None:
-        """Compare the answers of the pool with those of the streams; None stands for a refused step, answered with NaN."""
+        """Compare answers of the pool and of the streams; None stands for a refused step, answered with NaN."""
         outputs = self.model.model.outputs
         for output in outputs:
             name = output.layer
