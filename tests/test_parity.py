@@ -1,4 +1,4 @@
-"""verify holds on what was exported, and fails on what was not."""
+"""verify passes for an exported file and fails for a changed one."""
 
 from __future__ import annotations
 
@@ -88,7 +88,7 @@ def test_data_with_nan_is_left_out(model_file, data):
 
 
 def test_a_lost_state_fails(tmp_path, model_file):
-    """A file whose new cell state is the old one: right whole, wrong in chunks."""
+    """A file whose new cell state is the old one: right for whole sequences, wrong in chunks."""
     model = onnx.load(model_file)
     for node in model.graph.node:
         for i, name in enumerate(node.output):

@@ -380,9 +380,9 @@ def test_blocks_are_bounded_by_their_bytes(tmp_path, monkeypatch):
     for source in (stored.parts[""].blocks(), stored.transformed(lambda x, t, rng: (x, t))._blocks("")):
         assert max(block.values.nbytes for block in source) <= 600 + largest
     s2o.export(s2o.build(s2o.Network([s2o.SequenceInput(4), s2o.LSTM(3, "last")])), tmp_path / "model.onnx")
-    model, seen, run = s2o.load(tmp_path / "model.onnx"), [], scoring._start
+    model, seen, run = s2o.load(tmp_path / "model.onnx"), [], scoring.Scoring._start
     monkeypatch.setattr(
-        scoring,
+        scoring.Scoring,
         "_start",
         lambda m, rows, *a: seen.append(sum(x.nbytes for v in rows.values() for x in v)) or run(m, rows, *a),
     )

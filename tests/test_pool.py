@@ -1,4 +1,4 @@
-"""StreamPool: the numbers of streams alone, whatever else happens in the pool; and what it refuses."""
+"""StreamPool gives the numbers of separate streams, whatever other streams do; and its errors."""
 
 from __future__ import annotations
 
@@ -118,7 +118,7 @@ BAD_IDS = [
     ([0, 10**6], "stream 1000000: this pool has not opened it"),
     ([0, -1], "stream -1: this pool has not opened it"),
     ([0, -4], "stream -4: this pool has not opened it"),
-    ([0, ~(slots.MAX_SLOTS + 3)], "stream -16777220: this pool has not opened it"),  # what stands in a free slot
+    ([0, ~(slots.MAX_SLOTS + 3)], "stream -16777220: this pool has not opened it"),  # the value in a free slot
     ([0, 3], "stream 3: is closed; open"),
     ([0, 2], "stream 2: is closed; open"),
     ([0, 2 * slots.MAX_SLOTS + 2], "stream 33554434: this pool has not opened it"),

@@ -1,4 +1,4 @@
-"""predict on several threads and beyond memory, session options, top-k, progress, and states that stay on a device."""
+"""predict on several threads and with data beyond memory; session options, top-k, progress, states on a device."""
 
 from __future__ import annotations
 
@@ -288,7 +288,7 @@ def test_wrong_options_raise_an_error(model_file, options, error, message):
 
 
 def test_a_provider_that_does_not_start_raises_an_error(model_file, monkeypatch):
-    """onnxruntime itself goes on without it, and says so in a log."""
+    """onnxruntime itself continues without it and only logs that."""
     monkeypatch.setattr(session.onnxruntime, "get_available_providers", lambda: ["Gone", "CPUExecutionProvider"])
     real = onnxruntime.InferenceSession
     monkeypatch.setattr(

@@ -1,4 +1,4 @@
-"""load, predict, classify and streams, on files of every signature; and what they refuse."""
+"""load, predict, classify and streams on files of every signature, and their errors."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A pool, and beside it each of its streams alone: test_pool.py and tools/soak.py hold one to the other."""
+"""A pool compared with a separate Stream for each of its streams; test_pool.py and tools/soak.py use it."""
 
 from __future__ import annotations
 
@@ -13,23 +13,28 @@ ACTIONS = {"open": 2, "step": 6, "chunk": 2, "ragged": 6, "reset": 1, "close": 1
 
 
 class Twins:
-    """Whatever a stream of the pool is told, a Stream of its own is told too, and must answer the same.
+    """Each call to a stream of the pool is repeated on a Stream, which must give the same answer.
 
-    most: streams that are open at once; spoil: how often some rows of a step have a NaN in them. It is drawn for the
-    step and not for each row: of thousands of rows one would always have one, and no step would take the short way
+    Args:
+        model: the model.
+        seed: of the random actions.
+        most: streams that are open at the same time.
+        capacity: of the pool at first.
+        spoil: the share of steps in which some rows have a NaN. It is drawn for each step and not for each row: among
+            thousands of rows one would always have a NaN, and no step would take the fast path.
     """
 
     def __init__(self, model: s2o.Predictor, seed: int, most: int = 8, capacity: int = 2, spoil: float = 0.3) -> None:
         self.model, self.rng, self.most, self.spoil = model, np.random.default_rng(seed), most, spoil
         self.pool = model.pool(capacity)
         self.alone: dict[int, s2o.Stream] = {}
-        self.newest: dict[int, int] = {}  # of each slot, the id that it had last
+        self.newest: dict[int, int] = {}  # the last id of each slot
         self.closed: int | None = None
         self.spoiling = False
         self.answers = self.clean_steps = 0
 
     def act(self) -> str:
-        """One action at random; its name."""
+        """Do a random action and return its name."""
         self.spoiling = bool(self.rng.random() < self.spoil)
         names = [name for name in ACTIONS if name != "finish" or self.model.lookahead]
         weights = np.array([ACTIONS[name] for name in names])
@@ -43,7 +48,7 @@ class Twins:
         return name
 
     def some(self) -> np.ndarray:
-        """Ids of open streams, in any order."""
+        """Ids of some open streams in random order."""
         ids = np.array(list(self.alone))
         return self.rng.permutation(ids)[: self.rng.integers(1, len(ids) + 1)]
 
@@ -61,7 +66,7 @@ class Twins:
             self.closed = id
 
     def stale(self, ids) -> None:
-        """A step of a stream that is closed is refused, and the others with it."""
+        """A step with a closed stream is refused for all streams in it."""
         if self.closed is not None:
             given = [self.data(None) for _ in range(len(ids) + 1)]
             x = {name: np.stack([row[name] for row in given]) for name in given[0]}
@@ -74,7 +79,7 @@ class Twins:
             self.alone[id].reset()
 
     def move(self, ids) -> None:
-        """A stream leaves the pool, and goes on in another place of it."""
+        """Continue a stream in another slot of the pool."""
         id = int(ids[0])
         new = self.open()
         self.pool.set_state(new, self.pool.state(id))
@@ -97,7 +102,7 @@ class Twins:
         self.same(found, [self.alone[id].finish() for id in ids.tolist()], "finish")
 
     def data(self, steps: int | None) -> dict[str, np.ndarray]:
-        """One step (None) or a chunk for every input, perhaps with a NaN in it."""
+        """One step (None) or a chunk for every input, sometimes with a NaN in it."""
         found = {}
         for entry in self.model.inputs:
             shape = (steps, *entry.shape) if entry.has_time and steps is not None else entry.shape
@@ -109,7 +114,7 @@ class Twins:
         return found
 
     def compare(self, ids, rows, join) -> None:
-        """Step the streams together and alone."""
+        """Step the streams in the pool and one at a time."""
         given = {name: join([row[name] for row in rows]) for name in rows[0]}
         found = self.pool.step(ids, given if len(given) > 1 else next(iter(given.values())))
         expected = []
@@ -121,7 +126,7 @@ class Twins:
         self.same(found, expected, "ragged" if join is list else "step")
 
     def same(self, found, expected, what) -> None:
-        """Answers to several streams = those of each; None: it was refused, and is answered with NaN."""
+        """Compare answers of the pool and of the streams; None stands for a refused step, answered with NaN."""
         outputs = self.model.model.outputs
         for output in outputs:
             name = output.layer
@@ -129,7 +134,7 @@ class Twins:
             assert len(together) == len(expected)
             for y, own in zip(together, expected, strict=True):
                 if own is None:
-                    if y.dtype.kind == "f":  # what comes from tokens alone is none the worse
+                    if y.dtype.kind == "f":  # tokens cannot be NaN
                         assert np.isnan(y).all(), f"{what} {name}: a number for what was refused"
                         assert len(y) == 1 or output.lengths_tensor is None
                 else:
@@ -137,7 +142,7 @@ class Twins:
         self.answers += len(expected)
 
     def check_states(self) -> None:
-        """What the pool remembers of each stream = what the stream itself does."""
+        """Compare the states in the pool with those of the streams."""
         assert sorted(self.pool.ids.tolist()) == sorted(self.alone)
         for id, stream in self.alone.items():
             found = self.pool.state(id)

@@ -14,7 +14,7 @@ from seq2onnx.runtime.inputs import step_shape
 from seq2onnx.sequences import Array
 
 Lengths = NDArray[np.integer[Any]]
-Rows = list[Array] | Array  # a result for each row: a list of [time, …], or [batch, …] without time
+RowResults = list[Array] | Array  # a result for each row: a list of [time, …], or [batch, …] without time
 
 _NUMPY_NAMES = {"float": "float32", "double": "float64", "string": "str"}  # others have the name of numpy
 
@@ -47,7 +47,7 @@ class Answer(NamedTuple):
     values: Array
     lengths: Lengths
 
-    def rows(self) -> Rows:
+    def rows(self) -> RowResults:
         """Return the result of each row, without padding."""
         if not self.output.has_time:
             return self.values

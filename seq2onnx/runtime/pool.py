@@ -280,7 +280,7 @@ class StreamPool:
 def _in_form(answer: Answer, batch: StepBatch) -> Any:
     """Return an answer in the form of `step`, with NaN for rows that were refused."""
     output, y, _ = answer
-    refused = np.flatnonzero(~batch.finite) if y.dtype.kind == "f" else ()
+    refused = np.flatnonzero(~batch.finite) if output.dtype.kind == "f" else ()
     if len(refused):
         y[refused] = np.nan
     if output.lengths_tensor is not None:

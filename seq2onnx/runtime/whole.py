@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from seq2onnx.errors import NotStreamable, SpecError
 from seq2onnx.runtime.inputs import Rows
 from seq2onnx.runtime.model import Model
-from seq2onnx.runtime.outputs import Lengths, Output, Rows as Results
+from seq2onnx.runtime.outputs import Lengths, Output, RowResults
 from seq2onnx.sequences import Array, PaddingPolicy, is_finite
 
 
@@ -29,7 +29,7 @@ class Batch(NamedTuple):
     finite: NDArray[np.bool_]
 
 
-def run_batch(model: Model, rows: Rows, outputs: Sequence[Output], policy: PaddingPolicy) -> dict[str, Results]:
+def run_batch(model: Model, rows: Rows, outputs: Sequence[Output], policy: PaddingPolicy) -> dict[str, RowResults]:
     """Run a few sequences from the start; return for each output, by layer, the result of each sequence."""
     limit = policy.limit(lengths_of(model, rows))
     if limit is not None:
@@ -46,9 +46,10 @@ def run_batch(model: Model, rows: Rows, outputs: Sequence[Output], policy: Paddi
             if output.has_time:
                 results[output.layer] = _without_padding(model, output, results[output.layer], batch, rows, policy)
     refused = np.flatnonzero(~batch.finite).tolist()
-    for result in results.values():
-        for row in refused:
-            if result[row].dtype.kind == "f":
+    for output in outputs:
+        if output.dtype.kind == "f":
+            result = results[output.layer]
+            for row in refused:
                 result[row] = np.full_like(result[row], np.nan)
     return results
 
@@ -81,7 +82,7 @@ def make_batch(model: Model, rows: Rows, policy: PaddingPolicy) -> Batch:
     return Batch(x, lengths, finite)
 
 
-def _run_in_chunks(model: Model, batch: Batch, outputs: Sequence[Output], size: int) -> dict[str, Results]:
+def _run_in_chunks(model: Model, batch: Batch, outputs: Sequence[Output], size: int) -> dict[str, RowResults]:
     """Run chunks of `size` steps one after another, carrying the states; the results are those of one run."""
     timed = {entry.layer for entry in model.inputs if entry.has_time}
     states = model.zeros(len(batch.lengths))
@@ -103,8 +104,8 @@ def _run_in_chunks(model: Model, batch: Batch, outputs: Sequence[Output], size: 
 
 
 def _without_padding(
-    model: Model, output: Output, results: Results, batch: Batch, rows: Rows, policy: PaddingPolicy
-) -> Results:
+    model: Model, output: Output, results: RowResults, batch: Batch, rows: Rows, policy: PaddingPolicy
+) -> RowResults:
     """Return the steps of each result that belong to data, where padding counted as data in the run."""
     lengths = lengths_of(model, rows)
     if output.lengths_tensor is not None:
