@@ -16,7 +16,7 @@ def read(path: str | Path, *, features_by_time: bool = False) -> Contents:
     """Read all .csv files in a folder; where they lie in folders of their own, the folder is the label."""
     files = sorted(Path(path).rglob("*.csv"))
     if not files:
-        raise DataError(f"{path}: holds no .csv files")
+        raise DataError(f"{path}: holds no .csv files; a folder is read as CSV files, one for each sequence")
     labels = [file.parent.relative_to(path).as_posix() for file in files]
     if "." in labels and len(set(labels)) > 1:
         raise DataError(f"{path}: has .csv files beside folders of them; a file's folder is its label, or none has one")

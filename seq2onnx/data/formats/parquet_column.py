@@ -130,8 +130,8 @@ class ParquetColumn(Column):
             known = self.lengths[block.indices]
             if self.has_time and (differ := np.flatnonzero(known != block.lengths)).size:
                 row = block.indices[differ[0]]
-                n = block.lengths[differ[0]]
-                raise DataError(f"{self.path}: row {row}: expected {self.lengths[row]} steps by its length, got {n}")
+                got = f"has {block.lengths[differ[0]]} steps, its length is {self.lengths[row]}"
+                raise DataError(f"{self.path}: row {row}: {got}; write the file again")
             found += block.split(self.has_time)
         self._cache[group] = found
         return found
