@@ -23,21 +23,14 @@ if TYPE_CHECKING:
         StateError,
         StreamError,
     )
+    from seq2onnx.estimators import SequenceClassifier, SequenceRegressor
     from seq2onnx.exporting import export, restore
     from seq2onnx.layers import *  # noqa: F403
     from seq2onnx.network import Network
     from seq2onnx.parity import verify
     from seq2onnx.runtime import Predictor, Stream, StreamPool, load, scores_to_labels
     from seq2onnx.sequences import tokenize
-    from seq2onnx.training import (
-        SequenceClassifier,
-        SequenceModule,
-        SequenceRegressor,
-        TrainingOptions,
-        TrainingResult,
-        build,
-        train,
-    )
+    from seq2onnx.training import SequenceModule, TrainingOptions, TrainingResult, build, train
 
 __version__ = "0.1.0"
 
@@ -55,20 +48,13 @@ _HOMES = {
         "StateError",
         "StreamError",
     ),
+    "estimators": ("SequenceClassifier", "SequenceRegressor"),
     "exporting": ("export", "restore"),
     "network": ("Network",),
     "parity": ("verify",),
     "runtime": ("Predictor", "Stream", "StreamPool", "load", "scores_to_labels"),
     "sequences": ("tokenize",),
-    "training": (
-        "SequenceClassifier",
-        "SequenceModule",
-        "SequenceRegressor",
-        "TrainingOptions",
-        "TrainingResult",
-        "build",
-        "train",
-    ),
+    "training": ("SequenceModule", "TrainingOptions", "TrainingResult", "build", "train"),
 }
 _HOME = {name: home for home, names in _HOMES.items() for name in names}
 

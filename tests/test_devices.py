@@ -14,7 +14,7 @@ import torch
 
 import seq2onnx as s2o
 from seq2onnx.padding import PaddingPolicy
-from seq2onnx.training.batching import Collate
+from seq2onnx.training.collate import Collate
 from tests.conftest import random_data, small_network
 
 ROOT = Path(__file__).parent.parent
