@@ -46,12 +46,12 @@ def test_history_and_curve_are_written_during_training(tmp_path, monkeypatch):
     monkeypatch.setattr(run_folder, "SHARE_OF_PICTURES", 1e9)
     seen = []
 
-    def look(epochs):
+    def check(epochs):
         if epochs:
             seen.append(len(rows(tmp_path / "history.csv")))
             assert (tmp_path / "curve.png").read_bytes().startswith(b"\x89PNG")
 
-    s2o.train(small_network(), random_data(), options=options(), run_dir=tmp_path, callbacks=[AfterEpoch(look)])
+    s2o.train(small_network(), random_data(), options=options(), run_dir=tmp_path, callbacks=[AfterEpoch(check)])
     assert seen == [1, 2, 3]
     assert len(rows(tmp_path / "history.csv")) == 4
 

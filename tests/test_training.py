@@ -76,7 +76,7 @@ def test_the_loss_is_the_mean_over_valid_steps():
 
 @pytest.mark.parametrize("per_step", [False, True])
 def test_a_padded_batch_has_the_gradients_of_its_sequences(per_step):
-    """In float64, whatever stands in the padding, NaN included."""
+    """In float64; the padding is NaN."""
     data = random_data(6, per_step)
     module = built(small_network("sequence" if per_step else "last"), data).double()
 
@@ -365,7 +365,7 @@ def test_errors_name_wrong_inputs_of_a_module(data, call, error, message):
 
 
 def test_validation_does_not_change_training_and_uses_the_classes_of_the_training_data():
-    """Dropout draws from torch's generator, which looking at validation data must leave alone."""
+    """Dropout draws from torch's generator, so validation must not draw from it."""
     training = random_data(20)
     validation = random_data(10, seed=1)
     other = s2o.SequenceDataset(validation.sequences, validation.labels, CLASSES[::-1])
@@ -503,7 +503,7 @@ def test_a_normalization_function_works_in_training_but_not_in_export(tmp_path):
 
 @pytest.mark.parametrize("optimizer", ["adam", "sgd"])
 def test_training_equals_a_plain_loop(optimizer):
-    """The same batches, loss, optimizer, L2 and clipping, by hand."""
+    """A loop by hand with the same batches, loss, optimizer, L2 and clipping."""
     data = random_data(12)
     net = s2o.Network([s2o.SequenceInput(4, "zscore"), s2o.LSTM(6, "last"), s2o.FullyConnected(3), s2o.Softmax()])
     settings = options(
@@ -567,7 +567,7 @@ def test_several_labels_at_once_are_learned_with_bce():
 
 @pytest.mark.parametrize("per_step", [False, True])
 def test_normalized_targets_are_predicted_in_their_unit(tmp_path, per_step):
-    """Numbers around 1,000 with a spread of 50: hopeless in 60 epochs without."""
+    """Numbers around 1,000 with a spread of 50 cannot be learned in 60 epochs without normalization."""
     rng = np.random.default_rng(0)
     sequences = [rng.normal(size=(n, 2)) for n in rng.integers(4, 9, 120)]
     targets = [1000 + 50 * (x[:, 0] if per_step else x[-1, 0]) for x in sequences]
@@ -836,7 +836,7 @@ def test_the_run_folder_has_the_metrics_of_the_kept_weights(tmp_path, monkeypatc
 
 
 def test_frozen_layers_do_not_change_and_do_not_count_in_gradient_clipping():
-    """Its gradients are not in the norm that is limited, and running means stay too."""
+    """Frozen gradients are not part of the norm that is clipped, and running means do not change."""
     data = s2o.SequenceDataset(random_data(8).sequences, np.arange(8.0) * 100)
     net = s2o.Network([s2o.SequenceInput(4), s2o.BatchNorm(), s2o.LSTM(3, "last"), s2o.FullyConnected(1)])
     module = built(net, data)
