@@ -27,7 +27,7 @@ def train(**more):
 
 
 def entering(module, sequence):
-    """What enters each BatchNorm layer, [channels, steps], of one sequence by itself."""
+    """Return the input of each BatchNorm layer for one sequence, [channels, steps]."""
     found = {}
     for name, layer in module.layers.items():
         if name.startswith("batch_norm"):
@@ -36,7 +36,7 @@ def entering(module, sequence):
     return {name: x[0].detach().double().numpy().reshape(-1, x.shape[-1]).T for name, x in found.items()}
 
 
-def test_exact_statistics_are_those_of_the_training_data():
+def test_exact_statistics_equal_those_of_the_training_data():
     module = train(batch_norm_statistics="exact")
     each = [entering(module, sequence) for sequence in random_data(33).sequences]
     for name in each[0]:
@@ -46,7 +46,7 @@ def test_exact_statistics_are_those_of_the_training_data():
         np.testing.assert_allclose(layer["variance"], values.var(1, ddof=1), rtol=1e-5, atol=1e-6)
 
 
-def test_nothing_else_changes_and_frozen_layers_stay():
+def test_exact_statistics_change_nothing_else_and_no_frozen_layer():
     running, exact = (train(batch_norm_statistics=kind).state_dict() for kind in ("running", "exact"))
     changed = {name for name, value in running.items() if not torch.equal(value, exact[name])}
     assert changed == {f"layers.batch_norm_{n}.{what}" for n in (1, 2, 3) for what in ("mean", "variance")}
@@ -55,7 +55,7 @@ def test_nothing_else_changes_and_frozen_layers_stay():
     assert (frozen["layers.batch_norm_1.mean"] != 0).all()
 
 
-def test_the_metrics_of_the_run_are_of_the_weights_that_it_keeps(tmp_path):
+def test_the_metrics_of_the_run_belong_to_the_kept_weights(tmp_path):
     module = train(batch_norm_statistics="exact", run_dir=tmp_path)
     validation = random_data(20, seed=1)
     scores = torch.cat([module(torch.from_numpy(x)[None])[0] for x in validation.sequences])

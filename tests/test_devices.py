@@ -14,7 +14,7 @@ import torch
 
 import seq2onnx as s2o
 from seq2onnx.sequences import PaddingPolicy
-from seq2onnx.training.batching import Collate
+from seq2onnx.training.collate import Collate
 from tests.conftest import random_data, small_network
 
 ROOT = Path(__file__).parent.parent
@@ -215,14 +215,12 @@ def test_what_cannot_be_shared_out_is_said(monkeypatch):
         with pytest.raises(s2o.SpecError, match=message):
             s2o.train(small_network(), random_data(), options=s2o.TrainingOptions(**more))
 
-    refused(
-        "precision: 16-mixed needs a CUDA device; on the CPU there is bf16-mixed", precision="16-mixed", device="cpu"
-    )
+    refused("precision: 16-mixed needs a CUDA device. On the CPU use bf16-mixed", precision="16-mixed", device="cpu")
     monkeypatch.setattr(sys, "argv", ["-c"])
-    refused("devices: 2 processes are started by running the script again, and this is no script", **TWO)
+    refused("devices: 2 processes start by running the script again, but this is not a script", **TWO)
     monkeypatch.setenv("TORCHELASTIC_RUN_ID", "one")
     monkeypatch.setenv("LOCAL_WORLD_SIZE", "4")
-    refused("devices: torchrun started 4 processes here; set devices=4", device="cpu")
+    refused("devices: torchrun started 4 processes here. Set devices=4", device="cpu")
 
 
 def test_half_precision_trains_to_much_the_same():

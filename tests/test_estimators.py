@@ -1,4 +1,4 @@
-"""The scikit-learn manner: fit, predict, score, parameters, export."""
+"""The scikit-learn interface: fit, predict, score, parameters, export."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from tests.conftest import random_data
 OPTIONS = s2o.TrainingOptions(epochs=25, batch_size=20, learning_rate=0.02, progress=False, device="cpu")
 
 
-def test_a_classifier_fits_predicts_scores_and_ships(tmp_path):
+def test_a_classifier_fits_predicts_scores_and_exports(tmp_path):
     data, test = random_data(150), random_data(50, seed=1)
     model = s2o.SequenceClassifier(hidden_size=16, options=OPTIONS).fit(data.sequences, data.labels)
     assert model.score(test.sequences, test.labels) > 0.85
@@ -25,7 +25,7 @@ def test_a_classifier_fits_predicts_scores_and_ships(tmp_path):
 
 
 @pytest.mark.parametrize("vector", [False, True])
-def test_a_regressor_answers_in_the_unit_of_its_targets(vector):
+def test_a_regressor_predicts_in_the_unit_of_its_targets(vector):
     rng = np.random.default_rng(0)
     sequences = [rng.normal(size=(n, 2)) for n in rng.integers(4, 9, 150)]
     targets = np.array([500 + 20 * x[-1] for x in sequences])
@@ -40,13 +40,15 @@ def test_parameters_can_be_read_and_set():
     assert model.get_params() == {"network": None, "hidden_size": 16, "options": None, "validation": None}
     assert type(model)(**model.set_params(hidden_size=8).get_params()).hidden_size == 8
     assert repr(model) == "SequenceClassifier(hidden_size=8)"
-    with pytest.raises(s2o.SpecError, match="units: is not a parameter of SequenceClassifier; they are network"):
+    with pytest.raises(
+        s2o.SpecError, match="units: is not a parameter of SequenceClassifier. The parameters are network"
+    ):
         model.set_params(units=3)
 
 
-def test_what_cannot_be_fitted_or_predicted_is_said():
+def test_errors_say_what_cannot_be_fitted_or_predicted():
     data = random_data()
-    with pytest.raises(s2o.DataError, match="SequenceClassifier: is not fitted; call fit first"):
+    with pytest.raises(s2o.DataError, match="SequenceClassifier: is not fitted. Call fit first"):
         s2o.SequenceClassifier().predict(data.sequences)
     with pytest.raises(s2o.DataError, match="expected strings or integers, got numbers"):
         s2o.SequenceClassifier().fit(data.sequences, np.ones(12))

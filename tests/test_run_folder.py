@@ -1,4 +1,4 @@
-"""What is written as training goes, who is told of it, and what happens when the disk is full."""
+"""What training writes, what callbacks and loggers get, and what happens when the disk is full."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from pytorch_lightning.callbacks import EarlyStopping, LearningRateMonitor, Mode
 from pytorch_lightning.loggers import CSVLogger
 
 import seq2onnx as s2o
-from seq2onnx.training import load_run, run_folder
+from seq2onnx.training import RunNotSaved, load_run, run_folder
 from tests.conftest import random_data, small_network
 
 
@@ -27,7 +27,7 @@ def options(**more):
 
 
 class AfterEpoch(lightning.Callback):
-    """Calls a function at the end of each epoch, with how many were learned before it."""
+    """Calls a function at the end of each epoch with the number of epochs before it."""
 
     def __init__(self, call):
         self.call = call
@@ -41,23 +41,23 @@ def rows(path):
         return list(csv.DictReader(file))
 
 
-def test_history_and_curve_are_written_as_training_goes(tmp_path, monkeypatch):
+def test_history_and_curve_are_written_during_training(tmp_path, monkeypatch):
     monkeypatch.setattr(run_folder, "SECONDS_BETWEEN_PICTURES", 0)
     monkeypatch.setattr(run_folder, "SHARE_OF_PICTURES", 1e9)
     seen = []
 
-    def look(epochs):
+    def check(epochs):
         if epochs:
             seen.append(len(rows(tmp_path / "history.csv")))
             assert (tmp_path / "curve.png").read_bytes().startswith(b"\x89PNG")
 
-    s2o.train(small_network(), random_data(), options=options(), run_dir=tmp_path, callbacks=[AfterEpoch(look)])
+    s2o.train(small_network(), random_data(), options=options(), run_dir=tmp_path, callbacks=[AfterEpoch(check)])
     assert seen == [1, 2, 3]
     assert len(rows(tmp_path / "history.csv")) == 4
 
 
 def test_pictures_and_checkpoints_take_a_small_share_of_the_time(tmp_path, monkeypatch):
-    """On a clock that a picture takes 1 second of, a checkpoint 2, an epoch 3."""
+    """On a clock: a picture takes 1 second, a checkpoint 2, an epoch 3."""
     clock, pictures, checkpoints = [0.0], [], []
 
     def spend(seconds, times):
@@ -97,14 +97,14 @@ def test_callbacks_and_loggers_get_each_row_by_the_names_of_history(tmp_path):
     assert [float(row["validation_loss"]) for row in logged] == pytest.approx(losses)
     assert [float(row["step"]) for row in logged] == list(range(1, len(losses) + 1))
     assert not (tmp_path / "run" / "tensorboard").exists()
-    # Stopped by a callback, the last epoch is in the checkpoint all the same.
+    # The last epoch is in the checkpoint although a callback stopped training.
     settings = options(epochs=len(losses), learning_rate=0.05, batch_size=20)
     data = random_data(20), random_data(20, seed=3)
     again = s2o.train(small_network(), *data, options=settings, run_dir=tmp_path / "run", resume=True)
     assert again.history == result.history
 
 
-def test_tensorboard_is_written_where_it_is_installed(tmp_path, monkeypatch):
+def test_tensorboard_is_written_if_it_is_installed(tmp_path, monkeypatch):
     pytest.importorskip("tensorboard")
     from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
@@ -120,7 +120,7 @@ def test_tensorboard_is_written_where_it_is_installed(tmp_path, monkeypatch):
 
 @pytest.fixture
 def disk(monkeypatch):
-    """A disk that is full while `disk.full`."""
+    """A disk that is full while `disk.full` is True."""
 
     class Disk:
         full = False
@@ -135,8 +135,8 @@ def disk(monkeypatch):
     return Disk
 
 
-def test_a_disk_that_is_full_for_a_while_costs_nothing(tmp_path, disk):
-    """Training goes on, the checkpoint of before stays, no half-written file does, and the next are written."""
+def test_training_survives_a_disk_that_is_full_for_a_while(tmp_path, disk):
+    """Training continues, the earlier checkpoint is kept without half-written files, and later ones are written."""
     held = []
 
     def fill(epochs):
@@ -146,12 +146,12 @@ def test_a_disk_that_is_full_for_a_while_costs_nothing(tmp_path, disk):
             assert not [path for path in tmp_path.iterdir() if path.name.startswith(".")]
         disk.full = epochs in (2, 3)
 
-    with pytest.warns(RuntimeWarning, match=r"checkpoint.safetensors: no space left on device; make room") as told:
+    with pytest.warns(RuntimeWarning, match=r"checkpoint.safetensors: no space left on device. Make room") as told:
         result = s2o.train(
             small_network(), random_data(), options=options(epochs=6), run_dir=tmp_path, callbacks=[AfterEpoch(fill)]
         )
     assert len(told) == 1
-    assert "the checkpoint of epoch 2 stays" in str(told[0].message)
+    assert "the checkpoint of epoch 2 is kept" in str(told[0].message)
     assert held == [2, 2]
     whole = s2o.train(small_network(), random_data(), options=options(epochs=6)).module.state_dict()
     assert all(torch.equal(w, whole[name]) for name, w in result.module.state_dict().items())
@@ -164,13 +164,13 @@ def safetensors_of(folder):
     return safetensors.safe_open(folder / "checkpoint.safetensors", "pt")
 
 
-def test_a_disk_that_is_full_at_the_end_is_an_error_that_has_the_result(tmp_path, disk):
+def test_the_error_of_a_full_disk_at_the_end_has_the_result(tmp_path, disk):
     def fill(epochs):
         disk.full = epochs == 3
 
     with (
-        pytest.warns(RuntimeWarning, match="the checkpoint of epoch 3 stays"),
-        pytest.raises(OSError, match="No space left on device, so the run is not saved; make room") as raised,
+        pytest.warns(RuntimeWarning, match="the checkpoint of epoch 3 is kept"),
+        pytest.raises(RunNotSaved, match="No space left on device, so the run is not saved. Make room") as raised,
     ):
         s2o.train(small_network(), random_data(), options=options(), run_dir=tmp_path, callbacks=[AfterEpoch(fill)])
     assert raised.value.filename == str(tmp_path / "weights.safetensors")
@@ -181,7 +181,7 @@ def test_a_disk_that_is_full_at_the_end_is_an_error_that_has_the_result(tmp_path
     assert all(torch.equal(w, reached[name]) for name, w in again.module.state_dict().items())
 
 
-def test_what_fails_to_be_written_says_where(tmp_path, disk):
+def test_the_error_of_a_full_disk_names_the_file(tmp_path, disk):
     from seq2onnx.files import write_atomically
 
     write_atomically(tmp_path / "file", b"before")
@@ -189,3 +189,21 @@ def test_what_fails_to_be_written_says_where(tmp_path, disk):
     with pytest.raises(OSError, match=f"No space left on device: '{tmp_path}/file'"):
         write_atomically(tmp_path / "file", b"after")
     assert [path.read_bytes() for path in tmp_path.iterdir()] == [b"before"]
+
+
+def test_the_checkpoint_has_the_layout_of_version_0_1(tmp_path):
+    """Runs of version 0.1 resume, so these names must stay."""
+    settings = options(epochs=2, learning_rate=0.5)
+    s2o.train(small_network(), random_data(), random_data(seed=1), options=settings, run_dir=tmp_path)
+    with safetensors_of(tmp_path) as file:
+        names, run = set(file.keys()), json.loads(file.metadata()["run"])
+    weights = {name.removeprefix("last.") for name in names if name.startswith("last.")}
+    assert weights == set(load_run(tmp_path).state_dict())
+    moments = {f"optimizer.{index}.{name}" for index in range(5) for name in ("step", "exp_avg", "exp_avg_sq")}
+    best = set() if run["best_is_last"] else {f"best.{name}" for name in weights}
+    assert names == {f"last.{name}" for name in weights} | best | moments | {"generator"}
+    assert set(run) == {"history", "order", "options", "same", "best_is_last"}
+    assert list(run["same"]) == ["network", "loss", "normalize_targets", "data", "validation"]
+    assert run["same"]["data"].startswith("12 sequences, mark ")
+    assert len(run["history"]) == 2
+    assert run["order"]["bit_generator"] == "PCG64"

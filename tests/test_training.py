@@ -1,4 +1,4 @@
-"""build, train and their options: what is learned, that runs repeat, and what is said of bad data."""
+"""build, train and their options: what training learns, that runs repeat, and the errors for bad data."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ def options(**more) -> s2o.TrainingOptions:
     return s2o.TrainingOptions(**({"epochs": 3, "batch_size": 4, "progress": False, "device": "cpu"} | more))
 
 
-def test_it_learns_labels_of_sequences():
+def test_training_learns_labels_of_sequences():
     training, validation = random_data(200), random_data(60, seed=1)
     result = s2o.train(
         small_network(), training, validation, options=options(epochs=40, learning_rate=0.02, batch_size=20)
@@ -27,7 +27,7 @@ def test_it_learns_labels_of_sequences():
     assert not result.module.training
 
 
-def test_it_learns_labels_of_steps():
+def test_training_learns_labels_of_steps():
     training, validation = random_data(60, True), random_data(30, True, seed=1)
     result = s2o.train(small_network("sequence"), training, validation, options=options(epochs=30, learning_rate=0.02))
     assert result.history[-1]["validation_accuracy"] > 0.9
@@ -35,7 +35,7 @@ def test_it_learns_labels_of_steps():
 
 @pytest.mark.parametrize("mode", ["last", "sequence"])
 @pytest.mark.parametrize("vector", [False, True])
-def test_it_learns_numbers(mode, vector):
+def test_training_learns_numbers(mode, vector):
     rng = np.random.default_rng(0)
     sequences = [rng.normal(size=(n, 2)) for n in rng.integers(3, 9, 100)]
     sums = [x.cumsum(0) if vector else x.sum(1).cumsum() for x in sequences]
@@ -46,7 +46,7 @@ def test_it_learns_numbers(mode, vector):
     assert result.history[-1]["loss"] < 0.15 * np.var(np.concatenate(sums) if mode == "sequence" else targets)
 
 
-def test_a_seeded_run_repeats_exactly_and_leaves_the_generator_alone():
+def test_a_seeded_run_repeats_exactly_and_keeps_the_state_of_torch_generator():
     data = random_data(30)
     torch.manual_seed(123)
     first = s2o.train(small_network(), data, options=options(seed=5)).module.state_dict()
@@ -76,7 +76,7 @@ def test_the_loss_is_the_mean_over_valid_steps():
 
 @pytest.mark.parametrize("per_step", [False, True])
 def test_a_padded_batch_has_the_gradients_of_its_sequences(per_step):
-    """In float64, whatever stands in the padding, NaN included."""
+    """In float64; the padding is NaN."""
     data = random_data(6, per_step)
     module = built(small_network("sequence" if per_step else "last"), data).double()
 
@@ -117,7 +117,7 @@ def test_a_plain_torch_loop_trains_a_built_module():
     assert losses[-1] < 0.6 * losses[0]
 
 
-def test_torch_seed_repeats_the_weights_and_defaults_are_the_documented_ones():
+def test_torch_seed_repeats_the_weights_and_initializers_are_the_documented_ones():
     net = s2o.Network([s2o.SequenceInput(3), s2o.LSTM(50), s2o.FullyConnected(7)])
     torch.manual_seed(1)
     first, second = s2o.build(net).state_dict(), s2o.build(net).state_dict()
@@ -133,7 +133,7 @@ def test_torch_seed_repeats_the_weights_and_defaults_are_the_documented_ones():
     assert 0.95 * bound < first["layers.lstm_1.input_weights"].abs().max() <= bound
 
 
-def test_statistics_are_taken_from_the_data_unless_given():
+def test_statistics_come_from_the_data_unless_given():
     data = random_data(20)
     module = s2o.build(small_network(), data)
     found = module.network.layers[0].statistics
@@ -158,7 +158,7 @@ def test_l2_acts_on_weights_and_not_on_biases():
     assert len(decayed["params"]) == 3
 
 
-def test_schedules_change_the_rate():
+def test_schedules_change_the_learning_rate():
     def rates(**more):
         history = s2o.train(small_network(), random_data(8), options=options(epochs=5, **more)).history
         return [round(row["learning_rate"], 6) for row in history]
@@ -184,7 +184,7 @@ def test_gradient_clip_limits_the_step():
     assert moved(learning_rate=1.0) > 0.02
 
 
-def test_a_function_may_be_the_loss():
+def test_a_function_can_be_the_loss():
     data = s2o.SequenceDataset(random_data(8).sequences, np.ones(8))
     net = s2o.Network([s2o.SequenceInput(4), s2o.LSTM(3, "last"), s2o.FullyConnected(1)])
     seen = []
@@ -219,7 +219,7 @@ def test_the_run_folder_holds_the_run(tmp_path):
     assert [float(row["loss"]) for row in rows] == [row["loss"] for row in result.history]
 
 
-def test_broken_run_folders_are_named(tmp_path):
+def test_errors_name_broken_run_folders(tmp_path):
     with pytest.raises(s2o.ModelFileError, match=r"is no finished run, it has no network.yaml"):
         load_run(tmp_path)
     s2o.train(small_network(), random_data(), options=options(epochs=1), run_dir=tmp_path)
@@ -248,7 +248,13 @@ def fixed(targets, classes=None):
     [
         (small_network(), poisoned(np.nan), {}, s2o.DataError, "sequence 3, step 2: feature 1 is nan"),
         (small_network(), poisoned(np.inf), {}, s2o.DataError, "sequence 3, step 2: feature 1 is inf"),
-        (small_network(), fixed([1.5] * 12), {"loss": "mse"}, s2o.ShapeError, "gives 3 numbers, the targets have 1"),
+        (
+            small_network(),
+            fixed([1.5] * 12),
+            {"loss": "mse"},
+            s2o.ShapeError,
+            "softmax_1: expected an output of size 1, .* got 3",
+        ),
         (
             s2o.Network([s2o.SequenceInput(4), s2o.LSTM(1, "last")]),
             fixed([0.5] * 7 + [np.nan] * 5),
@@ -277,22 +283,22 @@ def fixed(targets, classes=None):
             random_data(per_step=True),
             {},
             s2o.DataError,
-            'answers one for each sequence, the targets are one for each step; lstm_1 decides it: output_mode="seq',
+            'expected one for each sequence, got one for each step, .* Set output_mode="sequence" in lstm_1',
         ),
         (
             small_network("sequence"),
             random_data(),
             {},
             s2o.DataError,
-            "answers one for each step, as a list of .time. arrays, the targets are one for each sequence; "
-            'lstm_1 decides it: output_mode="last"',
+            "expected one for each step, as a list of .time. arrays, got one for each sequence. "
+            'Set output_mode="last" in lstm_1',
         ),
         (
             small_network(),
             fixed(["a", "b"] * 6),
             {},
             s2o.ShapeError,
-            r"softmax_1: gives 3 scores, the data has 2 classes .* FullyConnected\(2\)",
+            r"softmax_1: expected an output of size 2, one for each of the classes .* got 3. Use FullyConnected\(2\)",
         ),
         (
             s2o.Network([s2o.SequenceInput(4), s2o.LSTM(3, "last")]),
@@ -317,12 +323,12 @@ def fixed(targets, classes=None):
         ),
     ],
 )
-def test_what_does_not_go_together_is_said(network, data, more, error, message):
+def test_errors_say_what_does_not_fit_together(network, data, more, error, message):
     with pytest.raises(error, match=message):
         s2o.train(network, data, options=options(epochs=1), **more)
 
 
-def test_an_empty_sequence_is_refused():
+def test_an_empty_sequence_raises():
     data = s2o.SequenceDataset([np.ones((3, 4)), np.ones((0, 4))], ["left", "up"], CLASSES)
     with pytest.raises(s2o.DataError, match="sequence 1: has 0 steps, sequence_input_1 needs at least 1"):
         s2o.train(small_network(), data, options=options())
@@ -337,7 +343,7 @@ def test_an_empty_sequence_is_refused():
         ({"optimizer": "adagrad"}, "options.optimizer: .*'adam', .* got 'adagrad'"),
     ],
 )
-def test_wrong_options_are_named(given, message):
+def test_errors_name_wrong_options(given, message):
     with pytest.raises(s2o.SpecError, match=message):
         s2o.TrainingOptions(**given)
 
@@ -346,20 +352,20 @@ def test_wrong_options_are_named(given, message):
     ("call", "error", "message"),
     [
         (lambda m: m(torch.ones(2, 7, 9)), s2o.ShapeError, r"sequence_input_1: expected x \[batch, time, 4\], got \[2"),
-        (lambda m: m(torch.ones(7, 4)), s2o.ShapeError, "the network's input size is 4"),
+        (lambda m: m(torch.ones(7, 4)), s2o.ShapeError, "The network's input size is 4"),
         (lambda m: m(torch.ones(0, 7, 4)), s2o.ShapeError, "at least one sequence"),
         (lambda m: m(torch.ones(2, 7, 4), torch.tensor([7])), s2o.ShapeError, "lengths: expected 2 integers"),
         (lambda m: m(torch.ones(2, 7, 4), torch.tensor([8, 1])), s2o.ShapeError, "from 0 to the 7 steps of x"),
         (lambda m: m(torch.ones(2, 7, 4), None, (torch.ones(2, 8),)), s2o.StateError, "expected 2 tensors"),
     ],
 )
-def test_a_module_says_what_it_cannot_take(data, call, error, message):
+def test_errors_name_wrong_inputs_of_a_module(data, call, error, message):
     with pytest.raises(error, match=message):
         call(built(small_network(), data))
 
 
-def test_validation_changes_nothing_and_is_numbered_like_the_training_data():
-    """Dropout draws from torch's generator, which looking at validation data must leave alone."""
+def test_validation_does_not_change_training_and_uses_the_classes_of_the_training_data():
+    """Dropout draws from torch's generator, so validation must not draw from it."""
     training = random_data(20)
     validation = random_data(10, seed=1)
     other = s2o.SequenceDataset(validation.sequences, validation.labels, CLASSES[::-1])
@@ -375,7 +381,7 @@ def test_validation_changes_nothing_and_is_numbered_like_the_training_data():
         assert result.history[-1]["validation_accuracy"] == pytest.approx(np.mean(right))
 
 
-def test_dropout_works_while_training_alone():
+def test_dropout_acts_only_in_training():
     module = s2o.build(s2o.Network([s2o.SequenceInput(1000), s2o.Dropout(0.25)]))
     x = torch.ones(1, 20, 1000)
     y = module.train()(x)[0]
@@ -384,7 +390,7 @@ def test_dropout_works_while_training_alone():
     assert torch.equal(module.eval()(x)[0], x)
 
 
-def test_the_seed_decides_the_order():
+def test_the_seed_determines_the_order():
     def first_loss(seed):
         module = built(small_network(), random_data(20))
         history = s2o.train(module, random_data(20), options=options(seed=seed, epochs=1, l2=0)).module.state_dict()
@@ -394,7 +400,7 @@ def test_the_seed_decides_the_order():
     assert not torch.equal(first_loss(1), first_loss(2))
 
 
-def test_training_a_built_module_computes_statistics_that_are_missing():
+def test_training_a_built_module_computes_missing_statistics():
     data = random_data(20)
     trained = s2o.train(s2o.build(small_network()), data, options=options(epochs=1)).module
     np.testing.assert_allclose(trained.network.layers[0].statistics["mean"], data.statistics()["mean"])
@@ -403,7 +409,7 @@ def test_training_a_built_module_computes_statistics_that_are_missing():
     assert again.network == trained.network
 
 
-def test_numbers_as_targets_are_trained_with_mse_unless_said_otherwise():
+def test_mse_is_the_default_loss_for_numbers():
     net = s2o.Network([s2o.SequenceInput(4), s2o.LSTM(3, "last"), s2o.FullyConnected(1)])
     assert "accuracy" not in s2o.train(net, fixed([0.5] * 12), options=options(epochs=1)).history[0]
 
@@ -411,7 +417,7 @@ def test_numbers_as_targets_are_trained_with_mse_unless_said_otherwise():
 @pytest.mark.parametrize(
     "loss", [lambda y, target: (y[:, 0] - target).abs().mean(), lambda y, target: (y - target).abs()]
 )
-def test_a_loss_that_is_not_one_number_a_row_is_refused(loss):
+def test_a_loss_must_return_one_number_for_each_row(loss):
     net = s2o.Network([s2o.SequenceInput(4), s2o.LSTM(3, "last"), s2o.FullyConnected(1)])
     with pytest.raises(s2o.ShapeError, match="loss: expected one number for each of 4 rows or steps"):
         s2o.train(net, fixed([0.5] * 12), loss=loss, options=options(epochs=1))
@@ -449,7 +455,7 @@ def test_targets_for_each_step_follow_a_stride():
         s2o.train(net, random_data(per_step=True), options=options())
 
 
-def test_batch_norm_learns_from_valid_steps_alone():
+def test_batch_norm_learns_only_from_valid_steps():
     data = random_data(30)
     net = s2o.Network([s2o.SequenceInput(4), s2o.BatchNorm(momentum=1.0), s2o.LSTM(3, "last"), s2o.Softmax()])
     module = s2o.build(net)
@@ -481,7 +487,7 @@ def test_frozen_words_stay_and_others_learn():
         assert torch.equal(end[1:5], start[1:5]) == frozen
 
 
-def test_a_function_normalizes_for_training_alone(tmp_path):
+def test_a_normalization_function_works_in_training_but_not_in_export(tmp_path):
     net = small_network(normalization=torch.log1p)
     data = s2o.SequenceDataset([np.abs(x) for x in random_data().sequences], random_data().labels, CLASSES)
     module = s2o.train(net, data, options=options(epochs=1)).module
@@ -496,8 +502,8 @@ def test_a_function_normalizes_for_training_alone(tmp_path):
 
 
 @pytest.mark.parametrize("optimizer", ["adam", "sgd"])
-def test_training_is_what_a_plain_loop_does(optimizer):
-    """The same batches, loss, optimizer, L2 and clipping, by hand."""
+def test_training_equals_a_plain_loop(optimizer):
+    """A loop by hand with the same batches, loss, optimizer, L2 and clipping."""
     data = random_data(12)
     net = s2o.Network([s2o.SequenceInput(4, "zscore"), s2o.LSTM(6, "last"), s2o.FullyConnected(3), s2o.Softmax()])
     settings = options(
@@ -530,7 +536,7 @@ def test_training_is_what_a_plain_loop_does(optimizer):
         torch.testing.assert_close(trained[name], value, rtol=1e-4, atol=1e-5)
 
 
-def test_a_module_that_is_trained_on_keeps_the_order_of_its_classes():
+def test_a_module_that_is_trained_further_keeps_the_order_of_its_classes():
     data = random_data(20)
     module = s2o.train(small_network(), data, options=options(epochs=1)).module
     other = s2o.SequenceDataset(data.sequences, data.labels, CLASSES[::-1])
@@ -560,8 +566,8 @@ def test_several_labels_at_once_are_learned_with_bce():
 
 
 @pytest.mark.parametrize("per_step", [False, True])
-def test_normalized_targets_come_out_in_their_unit(tmp_path, per_step):
-    """Numbers around 1,000 with a spread of 50: hopeless in 60 epochs without."""
+def test_normalized_targets_are_predicted_in_their_unit(tmp_path, per_step):
+    """Numbers around 1,000 with a spread of 50 cannot be learned in 60 epochs without normalization."""
     rng = np.random.default_rng(0)
     sequences = [rng.normal(size=(n, 2)) for n in rng.integers(4, 9, 120)]
     targets = [1000 + 50 * (x[:, 0] if per_step else x[-1, 0]) for x in sequences]
@@ -581,13 +587,13 @@ def test_normalized_targets_come_out_in_their_unit(tmp_path, per_step):
     assert np.sqrt(np.mean((y - truth) ** 2)) < 15
     again = s2o.train(s2o.restore(tmp_path / "m.onnx"), data, normalize_targets=True, options=options(epochs=1))
     assert again.history[0]["loss"] < 1
-    with pytest.raises(s2o.SpecError, match="must end with the Rescale layer of before"):
+    with pytest.raises(s2o.SpecError, match="must end with the Rescale layer of its first training"):
         s2o.train(s2o.build(net), data, normalize_targets=True, options=settings)
     with pytest.raises(s2o.DataError, match="normalize_targets: needs numbers"):
         s2o.train(small_network(), random_data(), normalize_targets=True, options=settings)
 
 
-def test_ignored_targets_count_for_nothing(tmp_path):
+def test_ignored_targets_do_not_count(tmp_path):
     data = random_data(10, per_step=True)
     labels = [row.copy() for row in data.labels]
     for row in labels:
@@ -612,7 +618,7 @@ def test_ignored_targets_count_for_nothing(tmp_path):
 X_TWO = [np.ones((3, 4)), np.ones((2, 4))]
 
 
-def test_class_weights_weigh_the_losses():
+def test_class_weights_scale_the_losses():
     data = s2o.SequenceDataset([np.ones((3, 4))] * 4, ["a", "a", "a", "b"])
     net = s2o.Network([s2o.SequenceInput(4), s2o.LSTM(3, "last"), s2o.FullyConnected(2), s2o.Softmax()])
 
@@ -629,7 +635,7 @@ def test_class_weights_weigh_the_losses():
         loss({"c": 1})
 
 
-def test_rates_follow_schedule_and_warm_up():
+def test_learning_rates_follow_schedule_and_warm_up():
     from seq2onnx.training.optimization import plateaus, rate_at
 
     warm = options(learning_rate=1.0, warm_up=3)
@@ -698,19 +704,19 @@ def test_patience_stops_and_the_best_is_kept():
     assert loss(best.module) == pytest.approx(min(losses), rel=1e-4)
 
 
-def test_a_share_of_the_data_is_set_aside_and_looked_at_now_and_then():
+def test_a_share_of_the_data_can_be_the_validation_data():
     history = s2o.train(small_network(), random_data(20), 0.25, options=options(epochs=5, validation_every=2)).history
     assert ["validation_f1" in row for row in history] == [False, True, False, True, True]
     with pytest.raises(s2o.DataError, match=r"a share of 0.01 of 20 sequences leaves none"):
         s2o.train(small_network(), random_data(20), 0.01, options=options())
 
 
-def test_a_loss_that_is_no_number_stops_with_the_last_good_weights():
+def test_a_loss_that_is_not_finite_stops_training_with_the_last_finite_weights():
     data = s2o.SequenceDataset(random_data().sequences, np.full(12, 1e18))
     net = s2o.Network([s2o.SequenceInput(4), s2o.LSTM(3, "last"), s2o.FullyConnected(1)])
     with pytest.warns(
         RuntimeWarning,
-        match=r"epoch \d+: loss .*, and weights that are no numbers; training stopped.*lower learning_rate",
+        match=r"epoch \d+: the loss .* or the weights are not finite; training stopped.*lower learning_rate",
     ):
         result = s2o.train(net, data, options=options(epochs=9, optimizer="sgd", learning_rate=1e30))
     assert len(result.history) < 9
@@ -768,24 +774,24 @@ def test_resuming_needs_the_same_run(tmp_path):
     further = s2o.train(small_network(), data, options=options(epochs=4), run_dir=tmp_path, resume=True)
     assert [row["loss"] for row in further.history] == [row["loss"] for row in whole.history]
     assert first.history[1]["loss"] == further.history[1]["loss"]
-    with pytest.raises(s2o.SpecError, match="is of a run with batch_size=4, not 5"):
+    with pytest.raises(s2o.SpecError, match="belongs to a run with batch_size=4, not 5"):
         s2o.train(small_network(), data, options=options(epochs=4, batch_size=5), run_dir=tmp_path, resume=True)
-    with pytest.raises(s2o.SpecError, match="is of a run with another network"):
+    with pytest.raises(s2o.SpecError, match="belongs to a run with another network"):
         s2o.train(
             small_network(normalization="zerocenter"), data, options=options(epochs=4), run_dir=tmp_path, resume=True
         )
     relabelled = s2o.SequenceDataset(data.sequences, data.labels[::-1], CLASSES)
-    with pytest.raises(s2o.SpecError, match="is of a run with another data: 12 sequences, mark"):
+    with pytest.raises(s2o.SpecError, match="belongs to a run with another data: 12 sequences, mark"):
         s2o.train(small_network(), relabelled, options=options(epochs=4), run_dir=tmp_path, resume=True)
-    with pytest.raises(s2o.SpecError, match="is of a run with another"):
+    with pytest.raises(s2o.SpecError, match="belongs to a run with another"):
         s2o.train(small_network(), random_data(13), options=options(epochs=4), run_dir=tmp_path, resume=True)
-    with pytest.raises(s2o.ModelFileError, match="has no checkpoint.safetensors to go on from"):
+    with pytest.raises(s2o.ModelFileError, match="has no checkpoint.safetensors to resume from"):
         s2o.train(small_network(), data, options=options(), run_dir=tmp_path / "new", resume=True)
     with pytest.raises(s2o.SpecError, match="resume: needs the run_dir"):
         s2o.train(small_network(), data, options=options(), resume=True)
     whole_file = (tmp_path / "checkpoint.safetensors").read_bytes()
     (tmp_path / "checkpoint.safetensors").write_bytes(whole_file[:200])
-    with pytest.raises(s2o.ModelFileError, match="is not a checkpoint, or not all of one"):
+    with pytest.raises(s2o.ModelFileError, match="is not a checkpoint, or is incomplete"):
         s2o.train(small_network(), data, options=options(epochs=4), run_dir=tmp_path, resume=True)
 
 
@@ -802,7 +808,7 @@ def test_ctrl_c_keeps_what_was_learned(monkeypatch):
         return measure(self, batch, index)
 
     monkeypatch.setattr(Learner, "training_step", step)
-    with pytest.warns(UserWarning, match="training was stopped after 2 epochs; what they learned is kept"):
+    with pytest.warns(UserWarning, match="training was stopped after 2 epochs, which are kept"):
         result = s2o.train(small_network(), random_data(12), options=options(epochs=9))
     assert len(result.history) == 2
     assert signal.getsignal(signal.SIGINT) is handler
@@ -811,26 +817,26 @@ def test_ctrl_c_keeps_what_was_learned(monkeypatch):
         s2o.train(small_network(), random_data(12), options=options())
 
 
-def test_the_run_folder_says_how_good_the_kept_weights_are(tmp_path, monkeypatch):
+def test_the_run_folder_has_the_metrics_of_the_kept_weights(tmp_path, monkeypatch):
     import json
 
-    from seq2onnx.training.learner import Learner
+    from seq2onnx.training.metrics import Metrics
 
-    judge, judged = Learner.judge, []
-    monkeypatch.setattr(Learner, "judge", lambda *a: judged.append(judge(*a)) or judged[0])
+    predict, seen = Metrics.predicted_classes, []
+    monkeypatch.setattr(Metrics, "predicted_classes", lambda *a: seen.append(predict(*a)) or seen[0])
     training, validation = random_data(40), random_data(20, seed=3)
     settings = options(epochs=30, learning_rate=0.05, batch_size=20, keep="best", patience=3)
     result = s2o.train(small_network(), training, validation, options=settings, run_dir=tmp_path)
     kept = json.loads((tmp_path / "metrics.json").read_text())
     assert kept["validation_loss"] == min(row["validation_loss"] for row in result.history)
-    ((truth, predicted),) = judged  # what the confusion chart shows
+    ((truth, predicted),) = seen  # what the confusion chart shows
     assert sorted(truth) == sorted(validation.with_classes(CLASSES).targets.tolist())
     assert np.mean(np.equal(truth, predicted)) == pytest.approx(kept["validation_accuracy"])
     assert (tmp_path / "confusion.png").read_bytes().startswith(b"\x89PNG")
 
 
-def test_what_is_frozen_stays_and_limits_nothing():
-    """Its gradients are not in the norm that is limited, and running means stay too."""
+def test_frozen_layers_do_not_change_and_do_not_count_in_gradient_clipping():
+    """Frozen gradients are not part of the norm that is clipped, and running means do not change."""
     data = s2o.SequenceDataset(random_data(8).sequences, np.arange(8.0) * 100)
     net = s2o.Network([s2o.SequenceInput(4), s2o.BatchNorm(), s2o.LSTM(3, "last"), s2o.FullyConnected(1)])
     module = built(net, data)
@@ -852,7 +858,7 @@ def test_what_is_frozen_stays_and_limits_nothing():
     assert set(moved.values()) == {0}
 
 
-def test_a_batch_without_valid_steps_leaves_batch_norm_alone():
+def test_a_batch_without_valid_steps_does_not_change_batch_norm():
     net = s2o.Network([s2o.SequenceInput(2), s2o.Conv1d(2, 5), s2o.BatchNorm(), s2o.LSTM(2, "last")])
     module = s2o.build(net).train()
     y, _, _ = module(torch.ones(3, 2, 2), return_state=False)
@@ -860,18 +866,18 @@ def test_a_batch_without_valid_steps_leaves_batch_norm_alone():
     assert (module.layers["batch_norm_1"]["mean"] == 0).all()
 
 
-def test_weights_that_are_no_numbers_are_not_handed_out():
+def test_weights_that_are_not_finite_are_not_returned():
     net = s2o.Network([s2o.SequenceInput(4), s2o.LSTM(3, "last"), s2o.FullyConnected(1)])
 
     def root(y, target):  # 0, with a gradient of 0 / 0
         return (y[:, 0] - y[:, 0].detach()).abs().sqrt()
 
-    with pytest.warns(RuntimeWarning, match="weights that are no numbers"):
+    with pytest.warns(RuntimeWarning, match="the weights are not finite"):
         result = s2o.train(net, fixed(np.ones(12)), loss=root, options=options(epochs=2))
     assert all(torch.isfinite(value).all() for value in result.module.state_dict().values())
 
 
-def test_a_function_with_the_name_of_a_loss_is_not_that_loss():
+def test_a_function_with_the_name_of_a_loss_does_not_select_that_loss():
     net = s2o.Network([s2o.SequenceInput(4), s2o.LSTM(3, "last"), s2o.Sigmoid()])
     seen = []
 
@@ -894,17 +900,71 @@ def test_a_run_that_stopped_early_stays_stopped(tmp_path):
     assert all(torch.equal(w, again.module.state_dict()[n]) for n, w in first.module.state_dict().items())
 
 
-def test_validation_losses_alone_decide_and_nan_is_never_the_best():
-    from seq2onnx.training.learner import looks_since_best
+def test_only_validation_losses_count_and_nan_is_never_the_best():
+    from seq2onnx.training.history import validations_since_best
     from seq2onnx.training.optimization import plateaus
 
     rows = [{"loss": 9.0 - n} | ({"validation_loss": 1.0 + n} if n % 2 else {}) for n in range(20)]
     assert plateaus(rows, 3) == 3
     losses = (float("nan"), 0.7, 0.6, 0.65)
-    assert looks_since_best([{"validation_loss": loss} for loss in losses]) == 1
+    assert validations_since_best([{"validation_loss": loss} for loss in losses]) == 1
 
 
-def test_per_step_targets_of_equal_lengths_can_be_said_to_be_that():
+def test_per_step_marks_targets_of_equal_lengths_as_per_step():
     net = s2o.Network([s2o.SequenceInput(2), s2o.Conv1d(1, 3, stride=2, padding="causal")])
     data = s2o.SequenceDataset([np.ones((8, 2))] * 6, [np.zeros(4)] * 6, per_step=True)
     assert np.isfinite(s2o.train(net, data, options=options(epochs=1)).history[0]["loss"])
+
+
+def test_a_toy_loss_is_one_row_in_the_table(tmp_path, monkeypatch):
+    from seq2onnx.training.losses import LOSSES, Loss
+
+    def cubed(y, target):
+        return (y - target.reshape(y.shape)).abs().pow(3).mean(-1)
+
+    def close(y, target):
+        return ((y - target.reshape(y.shape)).abs() < 0.5).all(-1).sum()
+
+    toy = Loss(
+        "toy", cubed, "numbers", target_range=(0, 1), correct=close, metrics=lambda y, target: {"most": float(y.max())}
+    )
+    monkeypatch.setitem(LOSSES, "toy", toy)
+    net = s2o.Network([s2o.SequenceInput(4), s2o.LSTM(3, "last"), s2o.FullyConnected(1)])
+    data = fixed(np.linspace(0, 1, 12))
+    settings = {"options": options(epochs=2), "run_dir": tmp_path}
+    result = s2o.train(net, data, data, loss="toy", **settings)
+    assert {"accuracy", "validation_accuracy", "validation_most"} < result.history[-1].keys()
+    by_function = s2o.train(net, data, data, loss=cubed, options=options(epochs=2))
+    assert [row["loss"] for row in result.history] == [row["loss"] for row in by_function.history]
+    assert "loss: toy" in (tmp_path / "options.yaml").read_text()
+    again = s2o.train(net, data, data, loss="toy", **settings, resume=True)
+    assert again.history == result.history
+    with pytest.raises(s2o.DataError, match="loss 'toy': needs targets from 0 to 1, got 7 to 7"):
+        s2o.train(net, fixed(np.full(12, 7.0)), loss="toy", options=options())
+    with pytest.raises(s2o.DataError, match="loss 'toy': needs numbers as targets, got labels"):
+        s2o.train(small_network(), random_data(), loss="toy", options=options())
+    with pytest.raises(s2o.SpecError, match="loss: must be one of crossentropy, mse, bce, toy or a function"):
+        s2o.train(net, data, loss="other", options=options())
+
+
+def test_build_export_and_restore_do_not_import_lightning(tmp_path):
+    import subprocess
+    import sys
+
+    code = (
+        "import sys; sys.modules.update(dict.fromkeys(['pytorch_lightning', 'torchmetrics']))\n"
+        "import seq2onnx as s2o\n"
+        "from seq2onnx.training import SequenceModule, TrainingOptions, build, load_run\n"
+        "net = s2o.Network([s2o.SequenceInput(3), s2o.LSTM(4, 'last'), s2o.Softmax()])\n"
+        "module = s2o.build(net)\n"
+        "s2o.export(module, sys.argv[1])\n"
+        "assert isinstance(s2o.restore(sys.argv[1]), SequenceModule)\n"
+        "for name in ('train', 'TrainingResult', 'SequenceClassifier', 'SequenceRegressor'):\n"
+        "    try: getattr(s2o, name)\n"
+        "    except s2o.MissingExtra as error: assert 'pip install \"seq2onnx[train]\"' in str(error)\n"
+        "    else: raise AssertionError(name)\n"
+        "for name in ('pytorch_lightning', 'torchmetrics'): del sys.modules[name]\n"
+        "assert callable(s2o.train) and 'pytorch_lightning' in sys.modules\n"
+    )
+    done = subprocess.run([sys.executable, "-c", code, str(tmp_path / "m.onnx")], capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr

@@ -1,4 +1,4 @@
-"""The mean and variance of BatchNorm layers over a whole data set."""
+"""The exact mean and variance of BatchNorm layers, over a whole data set."""
 
 from __future__ import annotations
 
@@ -10,12 +10,19 @@ from torch import Tensor
 from seq2onnx.data.statistics import merge_moments
 from seq2onnx.layers import BatchNorm
 from seq2onnx.layers.batch_norm import valid_values
-from seq2onnx.training.batching import Batch
+from seq2onnx.training.collate import Batch
 from seq2onnx.training.module import SequenceModule
 
 
 class Moments:
-    """Mean and variance (N − 1) of each channel, batch by batch; in float64, so that no batch is too small to count."""
+    """Mean and variance (N − 1) of each channel, batch by batch.
+
+    The sums are float64, so that a small batch still counts after many others.
+
+    Attributes:
+        count: the number of values of each channel.
+        mean: the mean of each channel.
+    """
 
     def __init__(self) -> None:
         self.count = 0
@@ -23,7 +30,7 @@ class Moments:
         self._squares = torch.zeros((), dtype=torch.float64)
 
     def add(self, values: Tensor) -> None:
-        """Take in values [channels, n]."""
+        """Add values [channels, n]."""
         values = values.double().cpu()
         if not (new := values.shape[1]):
             return
@@ -33,7 +40,7 @@ class Moments:
 
     @property
     def variance(self) -> Tensor:
-        """σ² with N − 1."""
+        """The variance of each channel, with N − 1."""
         return self._squares / max(self.count - 1, 1)
 
 
@@ -44,11 +51,15 @@ def set_exact_statistics(
     device: torch.device | str,
     frozen: Container[str] = (),
 ) -> None:
-    """Give each BatchNorm layer the mean and variance of what enters it, over all valid steps of the data.
+    """Set the statistics of each BatchNorm layer to the mean and variance of its input over all valid steps.
 
-    A pass over the data for each layer, in order: what enters one depends on those before it.
+    There is one pass over the data for each layer, in order, because the input of a layer depends on the layers before.
 
-    batches: the data, anew at each call; device: where to compute; frozen: layers to leave as they are
+    Args:
+        module: the module to change.
+        batches: returns the batches of the data, for each pass.
+        device: where to compute.
+        frozen: the names of layers to leave unchanged.
     """
     module.eval().to(device)
     for name, layer in module.layers.items():
@@ -56,11 +67,11 @@ def set_exact_statistics(
             continue
         moments = Moments()
 
-        def look(_: object, entering: tuple[tuple[Tensor], Tensor | None, object], seen: Moments = moments) -> None:
-            (x,), lengths, _states = entering
+        def add_input(_: object, inputs: tuple[tuple[Tensor], Tensor | None, object], seen: Moments = moments) -> None:
+            (x,), lengths, _states = inputs
             seen.add(valid_values(x, lengths))
 
-        handle = layer.register_forward_pre_hook(look)
+        handle = layer.register_forward_pre_hook(add_input)
         try:
             for batch in batches():
                 batch = batch.to(device)

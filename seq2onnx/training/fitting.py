@@ -1,4 +1,4 @@
-"""Lightning's trainer as this package runs it: made, told to be quiet, and stopped."""
+"""Lightning's trainer: how this package makes it, silences it, runs it and stops it."""
 
 from __future__ import annotations
 
@@ -21,41 +21,53 @@ from pytorch_lightning.callbacks import Checkpoint
 from pytorch_lightning.loggers import Logger, TensorBoardLogger
 from pytorch_lightning.strategies import DDPStrategy
 
-from seq2onnx.data import SequenceDataset
 from seq2onnx.errors import MissingExtra, SpecError
-from seq2onnx.network import Network
-from seq2onnx.training.learner import Learner, out_of_patience
+from seq2onnx.training.history import out_of_patience
+from seq2onnx.training.learner import Learner
 from seq2onnx.training.options import TrainingOptions
+from seq2onnx.training.task import Task
 
 
 def make_trainer(
-    network: Network,
-    data: SequenceDataset,
-    options: TrainingOptions,
+    task: Task,
     run_dir: str | Path | None,
     callbacks: Iterable[lightning.Callback],
     logger: Logger | Iterable[Logger] | bool | None,
 ) -> lightning.Trainer:
-    """Lightning's trainer: on which devices, in how many processes, in what precision, and who is told."""
+    """Return lightning's trainer.
+
+    Args:
+        task: its options give devices, processes and precision.
+        run_dir: the run folder.
+        callbacks: of lightning.
+        logger: of lightning; see `train`.
+
+    Raises:
+        SpecError: the options do not fit each other or this machine.
+        MissingExtra: torch has no CUDA device.
+    """
+    options = task.options
     accelerator, count = _accelerator(options), options.devices * options.nodes
     if accelerator == "cpu" and options.precision == "16-mixed":
-        raise SpecError("options.precision: 16-mixed needs a CUDA device; on the CPU there is bf16-mixed")
+        raise SpecError("options.precision: 16-mixed needs a CUDA device. On the CPU use bf16-mixed")
     if accelerator == "gpu" and options.devices > torch.cuda.device_count():
         raise SpecError(
-            f"options.devices: {options.devices}, torch sees {torch.cuda.device_count()} here; use fewer, or device=cpu"
+            f"options.devices: torch has {torch.cuda.device_count()} CUDA devices, got {options.devices}. Use fewer, "
+            "or device=cpu"
         )
     started = int(os.environ.get("LOCAL_WORLD_SIZE", 1)) if "TORCHELASTIC_RUN_ID" in os.environ else 1
     if count == 1 < started:
-        raise SpecError(f"options.devices: torchrun started {started} processes here; set devices={started}")
+        raise SpecError(f"options.devices: torchrun started {started} processes here. Set devices={started}")
     strategy: Any = "auto"
     if count > 1:
         if sys.argv[0] in ("", "-c") and "LOCAL_RANK" not in os.environ:
             raise SpecError(
-                f"options.devices: {options.devices} processes are started by running the script again, and this is no "
-                "script; put it into a file, or start it with torchrun"
+                f"options.devices: {options.devices} processes start by running the script again, but this is not a "
+                "script. Put it into a file, or start it with torchrun"
             )
-        # Rows too short for a window leave a process without steps, and the weights after it out of its gradients.
-        steps = [each.clock.length(int(data.lengths.min())) for each in network.signals.values() if each.has_time]
+        # A process whose rows are all too short for a window has no gradients for the weights after it.
+        shortest = int(task.data.lengths.min())
+        steps = [signal.clock.length(shortest) for signal in task.network.signals.values() if signal.has_time]
         strategy = DDPStrategy(find_unused_parameters=min(steps) < 1, broadcast_buffers=False)
     callbacks = list(callbacks)
     if logger is None:
@@ -68,7 +80,7 @@ def make_trainer(
             devices=options.devices,
             num_nodes=options.nodes,
             precision=options.precision,
-            use_distributed_sampler=False,  # the Learner shares the rows out itself
+            use_distributed_sampler=False,  # each Learner takes its own rows
             callbacks=callbacks,
             logger=logger,
             default_root_dir=run_dir,
@@ -82,32 +94,39 @@ def make_trainer(
 
 
 def _tensorboard(run_dir: str | Path | None) -> Logger | bool:
-    """Lightning's logger for TensorBoard, into run_dir/tensorboard, where it is installed."""
+    """Log to run_dir/tensorboard, if tensorboard is installed."""
     if run_dir is None or not importlib.util.find_spec("tensorboard"):
         return False
     return TensorBoardLogger(run_dir, name="", version="tensorboard")
 
 
-def fit(trainer: lightning.Trainer, learner: Learner, options: TrainingOptions) -> None:
-    """Run what epochs are left; Ctrl-C ends them early, once one has been learned."""
-    left = options.epochs - len(learner.history)
-    if left <= 0 or out_of_patience(options, learner.history):
+def fit(trainer: lightning.Trainer, learner: Learner) -> None:
+    """Run the remaining epochs. Ctrl-C ends them early, after the first.
+
+    Args:
+        trainer: of lightning.
+        learner: what it trains.
+
+    Raises:
+        KeyboardInterrupt: Ctrl-C came within the first epoch.
+    """
+    remaining = learner.options.epochs - len(learner.history)
+    if remaining <= 0 or out_of_patience(learner.history, learner.options.patience):
         return
-    trainer.fit_loop.max_epochs = left
-    learner.listened_to = bool(trainer.callbacks or trainer.loggers)  # type: ignore[attr-defined]
+    trainer.fit_loop.max_epochs = remaining
     in_main = threading.current_thread() is threading.main_thread()
     handler = signal.getsignal(signal.SIGINT) if in_main else None
     if in_main and trainer.world_size > 1:
-        # One process that stops by itself would leave the others waiting for it.
+        # If one process stopped alone, the others would wait for it forever.
         signal.signal(signal.SIGINT, learner.ask_to_stop)
     try:
         trainer.fit(learner)
-    except SystemExit as stop:  # what lightning makes of Ctrl-C, after it has told the signal to be ignored
+    except SystemExit as stop:  # lightning turns Ctrl-C into this, and ignores the signal from then on
         if not isinstance(stop.__context__, KeyboardInterrupt):
             raise
         learner.interrupted = True
     except BaseException:
-        if trainer.strategy.launcher is not None:  # nor are those to wait that lightning has started
+        if trainer.strategy.launcher is not None:  # end the processes that lightning has started too
             trainer.strategy.launcher.kill(getattr(signal, "SIGKILL", signal.SIGTERM))
         raise
     finally:
@@ -119,22 +138,18 @@ def fit(trainer: lightning.Trainer, learner: Learner, options: TrainingOptions) 
         if not learner.history:
             raise KeyboardInterrupt
         if trainer.is_global_zero:
-            warnings.warn(
-                f"training was stopped after {len(learner.history)} epochs; what they learned is kept", stacklevel=3
-            )
+            warnings.warn(f"training was stopped after {len(learner.history)} epochs, which are kept", stacklevel=3)
 
 
 def _accelerator(options: TrainingOptions) -> str:
     if options.device == "cuda" and not torch.cuda.is_available():
-        raise MissingExtra(
-            "device 'cuda': torch sees no CUDA device here; use device='cpu', or install a CUDA build of torch"
-        )
+        raise MissingExtra("device 'cuda': torch has no CUDA device here. Use device='cpu', or install torch for CUDA")
     return "gpu" if options.device != "cpu" and torch.cuda.is_available() else "cpu"
 
 
 @contextmanager
 def quiet() -> Iterator[None]:
-    """Without lightning's notices: what they say (no workers, no logger, a short epoch) is as we want it."""
+    """Silence lightning's notices about choices that are intended here: no workers, no logger, a short epoch."""
     loggers = [logging.getLogger(name) for name in ("pytorch_lightning", "lightning_fabric")]
     levels = [logger.level for logger in loggers]
     try:

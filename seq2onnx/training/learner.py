@@ -1,4 +1,4 @@
-"""Learner: a module with its objective, optimizer and data, as lightning wants them together."""
+"""Learner: the lightning module that trains a SequenceModule."""
 
 from __future__ import annotations
 
@@ -15,258 +15,245 @@ from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
 from seq2onnx.data import SequenceDataset, Shuffle
-from seq2onnx.training.answers import answers, answers_in_chunks
-from seq2onnx.training.batching import Batch, BatchOrder, Collate
-from seq2onnx.training.losses import Objective
+from seq2onnx.training.collate import Batch, BatchSampler, Collate
+from seq2onnx.training.epoch_progress import Show
+from seq2onnx.training.forward import Outputs, forward_in_chunks, forward_whole
+from seq2onnx.training.history import History, out_of_patience, validations_since_best
+from seq2onnx.training.metrics import Metrics
 from seq2onnx.training.module import SequenceModule
-from seq2onnx.training.optimization import History, clip_gradients, make_optimizer, rate_at
-from seq2onnx.training.options import TrainingOptions
-from seq2onnx.training.processes import Processes
-from seq2onnx.training.progress import Progress
+from seq2onnx.training.optimization import clip_gradients, make_optimizer, rate_at
+from seq2onnx.training.processes import ALONE, Processes
 from seq2onnx.training.run_folder import Checkpoints
+from seq2onnx.training.task import Task
 
 
-class _AsDrawn:
-    """What the order draws is what the loader makes a batch of."""
+class _Identity:
+    """A torch Dataset whose item is its index: Collate makes a batch from the drawn indices."""
 
     def __getitem__(self, drawn: Any) -> Any:
         return drawn
 
 
 class Learner(lightning.LightningModule):
-    """Trains a module; after each epoch `history` has a row more, and `last` the weights.
+    """Trains a module.
 
-    `best` are those with the lowest validation loss so far, empty without validation data.
+    Of several processes each has a Learner: it draws the same batches, takes its share of their rows, and gets the same
+    history.
 
-    Every process has one, draws the same batches, takes its share of their rows, and comes to the same rows of history.
+    Args:
+        task: the data, the objective and the options.
+        module: the module to train.
+        processes: the processes that train together.
+        checkpoints: write the state of the run; None: nothing is written.
+        show: is called with each row of the history.
+
+    Attributes:
+        history: one row for each epoch.
+        last: the weights after the last epoch.
+        best: the weights with the lowest validation loss; empty without validation data.
+        interrupted: Ctrl-C ended training within an epoch.
+        diverged: the loss or the weights were not finite after an epoch, which is then not kept.
     """
 
-    progress: Progress
-    listened_to = False
-    """Whether there are callbacks or loggers that want each epoch's row."""
-    interrupted = False
-    """Ctrl-C ended training within an epoch."""
-    broken = False
-    """Loss or weights were no numbers after an epoch, which is not kept."""
-
     def __init__(
-        self,
-        module: SequenceModule,
-        objective: Objective,
-        options: TrainingOptions,
-        data: SequenceDataset,
-        validation: SequenceDataset | None,
-        checkpoints: Checkpoints | None,
-        processes: Processes,
+        self, task: Task, module: SequenceModule, processes: Processes, checkpoints: Checkpoints | None, show: Show
     ) -> None:
         super().__init__()
-        self.automatic_optimization = False  # lightning's own way costs more calls a batch than a small network
+        self.automatic_optimization = False  # it would cost more for each batch than a small network
+        self.task = task
+        self.options = task.options
         self.module = module
-        self.objective = objective
-        self.options = options
-        self.data = data
-        self.validation = validation
-        self.checkpoints = checkpoints
         self.processes = processes
+        self.checkpoints = checkpoints
         self.history: History = []
         self.last: dict[str, Tensor] = {}
         self.best: dict[str, Tensor] = {}
-        self.rng = np.random.default_rng(options.seed)
-        self.optimizer = make_optimizer(module, options)
-        self._asked_to_stop = False
-        self._sums: dict[str, Tensor | float] = {}
-        self._seen: list[tuple[Tensor, Tensor]] = []
-        if checkpoints and checkpoints.resume:
-            checkpoints.read_into(self)
+        self.rng = np.random.default_rng(task.options.seed)
+        self.optimizer = make_optimizer(module, task.options)
+        self._show = show
+        self.interrupted = self.diverged = self._asked_to_stop = False
+
+    def run_state_dict(self) -> dict[str, Any]:
+        """Return everything that the next epoch depends on: tensors, and values for JSON.
+
+        It is not called state_dict because a LightningModule has that already: lightning's own checkpoints hold it.
+        """
+        state: dict[str, Any] = {f"last.{name}": tensor for name, tensor in self.last.items()}
+        if self.best is not self.last:
+            state |= {f"best.{name}": tensor for name, tensor in self.best.items()}
+        for index, values in self.optimizer.state_dict()["state"].items():
+            for key, value in values.items():
+                if value is not None:
+                    state[f"optimizer.{index}.{key}"] = torch.as_tensor(value).detach().cpu().clone()
+        return state | {
+            "generator": torch.get_rng_state(),
+            "history": self.history,
+            "order": self.rng.bit_generator.state,
+            "best_is_last": self.best is self.last,
+        }
+
+    def load_run_state_dict(self, state: dict[str, Any]) -> None:
+        """Continue from what `run_state_dict` returned."""
+
+        def part(prefix: str) -> dict[str, Tensor]:
+            return {name.removeprefix(prefix): state[name] for name in state if name.startswith(prefix)}
+
+        self.history = state["history"]
+        self.last = part("last.")
+        self.best = self.last if state["best_is_last"] else part("best.")
+        self.module.load_state_dict(self.last)
+        self.rng.bit_generator.state = state["order"]
+        torch.set_rng_state(state["generator"])
+        moments: dict[int, dict[str, Tensor]] = {}
+        for name, tensor in part("optimizer.").items():
+            index, key = name.split(".", 1)
+            moments.setdefault(int(index), {})[key] = tensor
+        self.optimizer.load_state_dict(self.optimizer.state_dict() | {"state": moments})
 
     def configure_optimizers(self) -> torch.optim.Optimizer:
+        """Return the optimizer."""
         return self.optimizer
 
     def on_before_optimizer_step(self, optimizer: torch.optim.Optimizer) -> None:
-        trained = [parameter for group in self.optimizer.param_groups for parameter in group["params"]]
-        clip_gradients(trained, self.options)
+        """Clip the gradients."""
+        clip_gradients((weight for group in optimizer.param_groups for weight in group["params"]), self.options)
 
     def train_dataloader(self) -> DataLoader[Batch]:
-        return self.loader(self.data, self.options.shuffle, self.processes)
+        """Return the batches of an epoch."""
+        return self.loader(self.task.data, self.options.shuffle, self.processes)
 
     def val_dataloader(self) -> DataLoader[Batch] | list[Any]:
-        return [] if self.validation is None else self.loader(self.validation, "sorted", self.processes)
+        """Return the batches of the validation data."""
+        validation = self.task.validation
+        return [] if validation is None else self.loader(validation, "sorted", self.processes)
 
-    def loader(self, data: SequenceDataset, shuffle: Shuffle, processes: Processes) -> DataLoader[Batch]:
-        """The batches of a data set, this process's share of the rows of each; their order is drawn here."""
+    def loader(self, data: SequenceDataset, shuffle: Shuffle, processes: Processes = ALONE) -> DataLoader[Batch]:
+        """Return the batches of a data set: all rows, or the rows of this process among `processes`."""
         options, workers = self.options, self.options.workers
-        # What is drawn for a transform differs from epoch to epoch of training, and not of validation.
-        epoch = (lambda: len(self.history)) if data is self.data else (lambda: 0)
-        order = BatchOrder(data, options.batch_size, shuffle, self.rng, epoch)
+        # The random numbers of a transform change from epoch to epoch, but not for validation.
+        epoch = (lambda: len(self.history)) if data is self.task.data else (lambda: 0)
         clock = self.module.network.signals[self.module.network.outputs[0]].clock
         return DataLoader(
-            cast(Dataset[Batch], _AsDrawn()),
-            batch_sampler=order,
+            cast(Dataset[Batch], _Identity()),
+            batch_sampler=BatchSampler(data, options.batch_size, shuffle, self.rng, epoch),
             collate_fn=Collate(data, options.padding, clock, options.seed, processes.rank, processes.count),
             num_workers=workers,
             prefetch_factor=options.prefetch if workers else None,
             persistent_workers=workers > 0,
-            # A generator of its own: loading draws from torch's otherwise, and dropout would depend on it.
+            # A loader draws from its generator. With torch's own, dropout would depend on the loader.
             generator=torch.Generator(),
         )
 
     def transfer_batch_to_device(self, batch: Batch, device: torch.device, index: int) -> Batch:
+        """Move a batch to the device."""
         return batch.to(device)
 
     def on_fit_start(self) -> None:
-        self.module_at_start = self._weights()
+        """Write what is known before the first epoch."""
+        if not self.last:
+            self.last = self._weights()  # kept if the first epoch diverges
         if self.options.threads:
-            torch.set_num_threads(self.options.threads)  # lightning shares the cores out among processes
+            torch.set_num_threads(self.options.threads)  # lightning divides the cores among processes
         for _, layer in self.module.layers.items():
             layer.synchronized = self.processes.count > 1
         if self.checkpoints:
-            self.checkpoints.start(self.module, self.options, self.objective.name)
+            self.checkpoints.start(self.module, self.options, self.task.objective.loss.name)
 
     def ask_to_stop(self, *_: object) -> None:
-        """Ctrl-C where there are several processes: all stop after the same batch. The second time at once."""
+        """Handle Ctrl-C with several processes: all stop after the same batch. The second Ctrl-C stops at once."""
         if self._asked_to_stop:
             raise KeyboardInterrupt
         self._asked_to_stop = True
 
     def on_train_epoch_start(self) -> None:
+        """Set the learning rate, and the layers that are frozen."""
         if self.processes.rank:
-            # Dropout must differ from the first process's, and be the same again when a run is resumed.
+            # Dropout must differ between processes, and must repeat when a run resumes.
             seed = np.random.SeedSequence((self.options.seed, len(self.history), self.processes.rank))
             torch.manual_seed(int(seed.generate_state(1)[0]))
-        self._sums, self._seen = {}, []
-        self._began = time.perf_counter()
+        self._train_metrics = Metrics(self.task.objective, self.processes)
+        self._validation_metrics = Metrics(self.task.objective, self.processes, keep_outputs=True)
+        self._epoch_start = time.perf_counter()
         self._rate = rate_at(self.options, len(self.history), self.history)
         for group in self.optimizer.param_groups:
             group["lr"] = self._rate * group["factor"]
         for name, factor in self.options.learning_rate_factors.items():
             if not factor:
-                self.module.layers[name].eval()  # nor do running means of a frozen layer change
+                self.module.layers[name].eval()  # running means of a frozen layer do not change either
 
     def training_step(self, batch: Batch, index: int) -> None:
-        chunk = self.options.padding.chunk
-        logits = self.objective.wants_logits
-        parts = [self._answers(batch)] if chunk is None else answers_in_chunks(self.module, batch, chunk, logits)
+        """Update the weights: once, or after each chunk if sequences are split."""
+        chunk, logits = self.options.padding.chunk, self.task.objective.wants_logits
+        parts = forward_in_chunks(self.module, batch, chunk, logits) if chunk else [self._forward(batch)]
         for y, target in parts:
-            losses = self._measure(y, target, "")
+            losses = self._train_metrics.add(y, target)
             count, stop = self.processes.sums([len(losses), self._asked_to_stop])
             if stop:
                 self.interrupted = self.trainer.should_stop = True
                 return
             if not count:
-                continue  # a chunk in which no sequence ends, and targets are one a sequence
-            # Of all processes' rows the sum by the count; gradients are averaged over the processes.
+                continue  # no sequence ends in this chunk, and targets are for whole sequences
+            # The sum over the rows of all processes divided by their count. Processes average their gradients.
             loss = losses.sum() * (self.processes.count / count)
             self.optimizer.zero_grad()
             self.manual_backward(loss)
             cast(LightningOptimizer, self.optimizers()).step()
 
     def validation_step(self, batch: Batch, index: int) -> None:
+        """Measure a batch of validation data, in the epochs that validate."""
         epoch = len(self.history) + 1
         if (epoch % self.options.validation_every == 0 or epoch == self.options.epochs) and not self.interrupted:
-            self._measure(*self._answers(batch), "validation_")
+            self._validation_metrics.add(*self._forward(batch))
 
-    def _answers(self, batch: Batch) -> tuple[Tensor, Tensor]:
-        return answers(self.module, batch, self.objective.wants_logits)
-
-    def judge(self, validation: SequenceDataset) -> tuple[list[int], list[int]]:
-        """(true, predicted) class numbers of validation data, of the module as it is now."""
-        truth: list[int] = []
-        predicted: list[int] = []
-        with torch.no_grad():
-            for batch in self.loader(validation, "sorted", Processes()):
-                y, target = self.objective.valid(*self._answers(cast(Batch, batch)))
-                truth += target.tolist()
-                predicted += y.argmax(-1).tolist()
-        return truth, predicted
-
-    def _measure(self, y: Tensor, target: Tensor, prefix: str) -> Tensor:
-        """The losses of answers; sums for the epoch's row on the way."""
-        # The loss in float32, where the network computes in 16 bits.
-        y, target = self.objective.valid(y.float(), target)
-        losses = self.objective(y, target)
-        self._add(f"{prefix}loss", losses.detach().sum())
-        self._add(f"{prefix}count", float(len(losses)))
-        if self.objective.counts_right:
-            self._add(f"{prefix}accuracy", self.objective.right(y.detach(), target))
-        if prefix:
-            self._seen.append((y.detach().cpu(), target.cpu()))
-        return losses
-
-    def _add(self, name: str, value: Tensor | float) -> None:
-        self._sums[name] = self._sums.get(name, 0.0) + value
-
-    def _figures(self, processes: Processes) -> dict[str, float]:
-        """Means of what `_measure` added up, and metrics."""
-        sums = dict(zip(self._sums, processes.sums(list(self._sums.values())), strict=True))
-        row: dict[str, float] = {}
-        for name, value in sums.items():
-            prefix = "validation_" if name.startswith("validation_") else ""
-            if not name.endswith("count"):
-                row[name] = value / max(sums[f"{prefix}count"], 1.0)
-        if self._seen:
-            y, target = (processes.gather(torch.cat(parts)) for parts in zip(*self._seen, strict=True))
-            row |= {f"validation_{name}": value for name, value in self.objective.metrics(y, target).items()}
-        return row
-
-    @torch.no_grad()
-    def validation_figures(self, validation: SequenceDataset, device: torch.device | str) -> dict[str, float]:
-        """What an epoch's row says of validation data, of the module as it is now."""
-        self._sums, self._seen = {}, []
-        self.module.eval().to(device)
-        for batch in self.loader(validation, "sorted", Processes()):
-            self._measure(*self._answers(cast(Batch, batch).to(device)), "validation_")
-        return self._figures(Processes())
+    def _forward(self, batch: Batch) -> Outputs:
+        return forward_whole(self.module, batch, self.task.objective.wants_logits)
 
     def on_train_epoch_end(self) -> None:
+        """Add a row to the history, and keep the weights."""
         if self.interrupted:
             return
-        row = {"epoch": float(len(self.history) + 1)} | self._figures(self.processes)
-        row["learning_rate"] = self._rate
-        row["seconds"] = time.perf_counter() - self._began
+        row = {"epoch": float(len(self.history) + 1)} | self._train_metrics.compute()
+        row |= self._validation_metrics.compute("validation_")
+        row |= {"learning_rate": self._rate, "seconds": time.perf_counter() - self._epoch_start}
         weights = self._weights()
         if not math.isfinite(row["loss"]) or not all(bool(tensor.isfinite().all()) for tensor in weights.values()):
-            self._give_up(row)
+            self._stop_diverged(row)
             return
         self.history.append(row)
         self.last = weights
-        if "validation_loss" in row and looks_since_best(self.history) == 0:
+        if "validation_loss" in row and validations_since_best(self.history) == 0:
             self.best = self.last
-        self.progress.update(row)
-        if self.listened_to:
-            self.log_dict(row | {"step": row["epoch"]})  # lightning takes "step" for where on the axis to log
-        if out_of_patience(self.options, self.history):
+        self._show(row)
+        if self.trainer.callbacks or self.trainer.loggers:  # type: ignore[attr-defined]
+            self.log_dict(row | {"step": row["epoch"]})  # lightning's name for the position on the axis
+        if out_of_patience(self.history, self.options.patience):
             self.trainer.should_stop = True
         if self.checkpoints:
-            self.checkpoints.write(self)
+            self.checkpoints.write(self.history, self.run_state_dict)
 
     def on_train_end(self) -> None:
-        if self.checkpoints and not (self.interrupted or self.broken):
-            self.checkpoints.write(self, last=True)
+        """Write the last checkpoint."""
+        if self.checkpoints and not (self.interrupted or self.diverged):
+            self.checkpoints.write(self.history, self.run_state_dict, last=True)
 
     def _weights(self) -> dict[str, Tensor]:
         return {name: tensor.detach().cpu().clone() for name, tensor in self.module.state_dict().items()}
 
-    def _give_up(self, row: dict[str, float]) -> None:
-        """Loss or weights are no longer numbers."""
-        self.broken = self.trainer.should_stop = True
-        if not self.last:
-            self.last = self.module_at_start
-        if self.processes.rank:
-            return
-        warnings.warn(
-            f"epoch {int(row['epoch'])}: loss {row['loss']}, and weights that are no numbers; "
-            "training stopped, with the weights of the epoch before; try a lower learning_rate, or gradient_clip=1",
-            RuntimeWarning,
-            stacklevel=2,
-        )
+    def _stop_diverged(self, row: dict[str, float]) -> None:
+        self.diverged = self.trainer.should_stop = True
+        if self.processes.rank == 0:
+            warnings.warn(
+                f"epoch {int(row['epoch'])}: the loss ({row['loss']}) or the weights are not finite; training stopped, "
+                "and the weights of the epoch before are kept. Try a lower learning_rate, or gradient_clip=1",
+                RuntimeWarning,
+                stacklevel=2,
+            )
 
-
-def looks_since_best(history: History) -> int:
-    """How many looks at the validation data there were since the one with the lowest loss."""
-    losses = [row["validation_loss"] for row in history if "validation_loss" in row]
-    return len(losses) - 1 - int(np.argmin(np.nan_to_num(losses, nan=np.inf))) if losses else 0
-
-
-def out_of_patience(options: TrainingOptions, history: History) -> bool:
-    """Whether training stops early."""
-    return options.patience is not None and looks_since_best(history) >= options.patience
+    @torch.no_grad()
+    def measure(self, data: SequenceDataset, device: torch.device | str) -> Metrics:
+        """Measure the module as it is now on all rows of a data set."""
+        self.module.eval().to(device)
+        metrics = Metrics(self.task.objective, keep_outputs=True)
+        for batch in self.loader(data, "sorted"):
+            metrics.add(*self._forward(cast(Batch, batch).to(device)))
+        return metrics

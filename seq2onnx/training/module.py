@@ -1,29 +1,27 @@
-"""SequenceModule: a network as a torch module. build: the module of a network, statistics and all."""
+"""A network as a torch module: `SequenceModule`, and `build`, which makes one."""
 
 from __future__ import annotations
 
-import dataclasses
 from collections.abc import Iterator, Mapping
 from typing import TypeVar, cast
 
-import numpy as np
 import torch
 from torch import Tensor, nn
 
 from seq2onnx.data import SequenceDataset
-from seq2onnx.errors import DataError, NotStreamable, ShapeError, SpecError, StateError
-from seq2onnx.layers import FeatureInput, Layer, SequenceInput, Sigmoid, Softmax, normalization
+from seq2onnx.errors import NotStreamable, ShapeError, SpecError, StateError
+from seq2onnx.layers import Sigmoid, Softmax
 from seq2onnx.layers.module import LayerModule
 from seq2onnx.network import Network, NetworkState
 from seq2onnx.sequences import MASKED
-from seq2onnx.training.words import with_numbers, with_vocabularies
+from seq2onnx.training.matching import check_sequences, encode_words, with_statistics, with_vocabularies
 
 Data = Tensor | Mapping[str, Tensor]
 T = TypeVar("T")
 
 
 class Layers(nn.Module):
-    """The modules of a network's layers by name; any name, which torch's ModuleDict would not take."""
+    """The modules of a network's layers by name. Unlike torch's ModuleDict it takes any name."""
 
     def __init__(self, network: Network) -> None:
         super().__init__()
@@ -34,22 +32,31 @@ class Layers(nn.Module):
         return cast(LayerModule, self._modules[name])
 
     def items(self) -> Iterator[tuple[str, LayerModule]]:
-        """(name, module) of each layer."""
+        """Return (name, module) of each layer."""
         return ((name, self[name]) for name in self._modules)
 
 
 class SequenceModule(nn.Module):
-    """A network in torch: `module(x, lengths, state) -> (y, y_lengths, new_state)`.
+    """A network as a torch module: `module(x, lengths, state) -> (y, y_lengths, new_state)`.
 
-    Shapes (B batch, T time; padding on the right):
-        x [B, T, features], or with several inputs a dict by layer name
-        lengths [B], integers: valid steps of each row; None: all T. What stands past them never matters.
-        state: a tuple of [B, …], in the order of the ONNX file's states; None: the start
-        y [B, T, K] or [B, K], or with several outputs a dict by layer name; y_lengths likewise, None
-        where y has no time
-    Raises: ShapeError, StateError, NotStreamable (a state for a network that cannot run in chunks)
-    Attributes: network (with the statistics), layers (a module for each layer, by name), classes (the labels of
-        the scores, where it was trained on labels), policy (how sequences are padded); export writes both
+    With B sequences in a batch and T steps, padding on the right:
+
+    - x is [B, T, features], or with several inputs a dict by layer name.
+    - lengths are integers [B], the number of valid steps of each row. None: all T. Steps beyond never matter.
+    - state is a tuple of [B, …], in the order of the states of the ONNX file. None: the initial state.
+    - y is [B, T, K] or [B, K], or with several outputs a dict by layer name. y_lengths are its lengths, None
+      where y has no time.
+
+    Attributes:
+        network: the network, with its statistics.
+        layers: the module of each layer, by name.
+        classes: the labels of the scores, if the module was trained on labels. `export` writes them.
+        policy: how sequences are padded. `export` writes it.
+
+    Raises:
+        ShapeError: x or lengths do not fit the network.
+        StateError: the state does not fit the network.
+        NotStreamable: a state was given, but the network cannot run in chunks.
     """
 
     def __init__(self, network: Network) -> None:
@@ -75,16 +82,19 @@ class SequenceModule(nn.Module):
         return_state: bool = True,
         check: bool = True,
     ) -> tuple[Data, Tensor | dict[str, Tensor | None] | None, tuple[Tensor, ...]]:
-        """The results; see the class.
+        """Run the network; see the class.
 
-        logits: give what goes into a final Softmax or Sigmoid in its place, as losses want it
-        return_state: False saves the packed run that the cell states of ragged rows cost, where nobody
-            wants them: new_state is then ()
-        check: False where x and lengths are known to fit; then they may have no rows too
+        Args:
+            x: the sequences.
+            lengths: their lengths.
+            state: where they start from.
+            logits: return the input of a final Softmax or Sigmoid instead of its output, as losses need it.
+            return_state: False returns () as new_state, which is faster for rows of different lengths.
+            check: False skips the checks of x and lengths. They must then fit the network, and may have no rows.
         """
         entering = self._check_x(x) if check else self._by_name(x)
         lengths = self._check_lengths(lengths, entering) if check else lengths
-        carried = self._carried(state, len(next(iter(entering.values()))), return_state)
+        carried = self._states_by_layer(state, len(next(iter(entering.values()))), return_state)
 
         values: dict[str, Tensor] = {}
         steps: dict[str, Tensor | None] = {}
@@ -101,16 +111,16 @@ class SequenceModule(nn.Module):
                 None if carried is None else carried[name],
             )
             new_states.extend(new[state] for state in (carried or {}).get(name, ()))
-        return self._answer(values), self._answer(steps), tuple(new_states)
+        return self._outputs(values), self._outputs(steps), tuple(new_states)
 
     def take_statistics(self, data: SequenceDataset) -> None:
-        """Set the statistics that the normalization lacks from `data`; those that are known stay."""
+        """Set the statistics that the normalization lacks from `data`; statistics that are set stay."""
         self.network = with_statistics(self.network, data)
         for layer in self.network.inputs:
             self.layers[layer.label].layer = layer
 
     def initial_state(self, batch: int) -> tuple[Tensor, ...]:
-        """The state that every stream starts from, for `batch` rows: zeros."""
+        """Return the state that every stream starts from, for `batch` rows: zeros."""
         weight = next(self.parameters(), torch.zeros(()))
         return tuple(
             torch.zeros(
@@ -122,7 +132,7 @@ class SequenceModule(nn.Module):
             for entry in self._states
         )
 
-    def _answer(self, values: Mapping[str, T]) -> T | dict[str, T]:
+    def _outputs(self, values: Mapping[str, T]) -> T | dict[str, T]:
         outputs = self.network.outputs
         return values[outputs[0]] if len(outputs) == 1 else {name: values[name] for name in outputs}
 
@@ -141,7 +151,7 @@ class SequenceModule(nn.Module):
             if tensor.ndim != axes + len(signal.shape) or tuple(tensor.shape[axes:]) != signal.shape:
                 size = " × ".join(map(str, signal.shape)) or "one token"
                 raise ShapeError(
-                    f"{name}: expected x {signal}, got {list(tensor.shape)}; the network's input size is {size}"
+                    f"{name}: expected x {signal}, got {list(tensor.shape)}. The network's input size is {size}"
                 )
             if tensor.is_floating_point() == (signal.dtype == "int64"):
                 raise ShapeError(f"{name}: expected x of type {signal.dtype}, got {tensor.dtype}")
@@ -168,10 +178,10 @@ class SequenceModule(nn.Module):
             raise ShapeError(f"lengths: must be from 0 to the {time} steps of x, got {low} to {high}")
         return lengths.to(x.device)
 
-    def _carried(
+    def _states_by_layer(
         self, state: tuple[Tensor, ...] | None, batch: int, return_state: bool
     ) -> dict[str, dict[str, Tensor]] | None:
-        """The state of each layer, by name; None where none goes in or out."""
+        """Return the states of each layer, by name; None if no state is passed in or returned."""
         if state is None:
             if not return_state or self._not_streamable:
                 return None
@@ -192,70 +202,24 @@ class SequenceModule(nn.Module):
 
 
 def build(network: Network, data: SequenceDataset | None = None) -> SequenceModule:
-    """A torch module for `network`, with fresh weights from torch's random generator.
+    """Return a torch module for `network`, with new weights from torch's random generator.
 
     Args:
-        network: what to build
-        data: the training data; input layers whose normalization lacks its statistics take them from there, and a
-            WordEmbedding that knows only how many words there are takes the most frequent ones of its texts
-    Raises: DataError (data that does not fit the network, or NaN or infinity in it)
-    Example: >>> torch.manual_seed(0); module = build(net, data)
+        network: the network.
+        data: the training data. Input layers whose normalization lacks statistics take them from it, and a
+            WordEmbedding that has only a vocabulary size takes the most frequent words of its texts.
+
+    Raises:
+        DataError: the data does not fit the network, or has NaN or infinity.
+
+    Example:
+        >>> torch.manual_seed(0); module = build(net, data)
     """
     if not isinstance(network, Network):
         raise SpecError(f"build: expected a Network, got {type(network).__name__}")
     if data is not None:
         network = with_vocabularies(network, data)
-        data = with_numbers(network, data)
+        data = encode_words(network, data)
         check_sequences(network, data)
         network = with_statistics(network, data)
     return SequenceModule(network)
-
-
-def with_statistics(network: Network, data: SequenceDataset) -> Network:
-    """The network, each input layer with the statistics that its normalization needs."""
-    measured: dict[str, Layer] = {}
-    for layer, name in fed_by(network, data).items():
-        entry = network[layer]
-        assert isinstance(entry, SequenceInput | FeatureInput)
-        needed = normalization.needed(entry.normalization)
-        if needed and entry.statistics is None:
-            found = data.statistics(name)
-            measured[layer] = dataclasses.replace(entry, statistics={key: found[key] for key in needed})
-    return network.replace(measured)
-
-
-def fed_by(network: Network, data: SequenceDataset) -> dict[str, str]:
-    """For each input layer the part of the data that it gets."""
-    layers = [layer.label for layer in network.inputs]
-    if list(data.parts) == [""] and len(layers) == 1:
-        return {layers[0]: ""}
-    if set(data.parts) != set(layers):
-        got = "one unnamed list" if list(data.parts) == [""] else ", ".join(data.parts)
-        raise DataError(f"data: expected a dict with sequences for each of {', '.join(layers)}, got {got}")
-    return {layer: layer for layer in layers}
-
-
-def check_sequences(network: Network, data: SequenceDataset) -> None:
-    """Raise unless every sequence has the shape of its input layer, enough steps, and finite values."""
-    for layer, name in fed_by(network, data).items():
-        signal, part = network.signals[layer], data.parts[name]
-        kind = "i" if signal.dtype == "int64" else "f"
-        shape = data.shape(name)
-        if (part.has_time, shape, part.dtype.kind) != (signal.has_time, signal.shape, kind):
-            expected = ", ".join(["time"] * signal.has_time + [str(size) for size in signal.shape])
-            got = ", ".join(["time"] * part.has_time + [str(size) for size in shape])
-            remedy = ""
-            if len(signal.shape) == len(shape) == 1 and part.has_time and data.lengths[0] == signal.shape[0]:
-                remedy = "; is it features by time? transpose it"
-            raise ShapeError(
-                f"data: expected {'integers ' * (kind == 'i')}[{expected}], got [{got}]; the input size of {layer} is "
-                f"{' × '.join(map(str, signal.shape)) or 'one token'}{remedy}"
-            )
-        least = getattr(network[layer], "min_length", 1)
-        short = np.flatnonzero(data.lengths < least)
-        if len(short):
-            raise DataError(
-                f"sequence {short[0]}: has {data.lengths[short[0]]} steps, {layer} needs at least {least}; "
-                "remove or lengthen it"
-            )
-    data.check_finite()

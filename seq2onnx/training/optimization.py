@@ -1,29 +1,27 @@
-"""The optimizer of a network, its rate from epoch to epoch, and the limit of its gradients."""
+"""The optimizer, its learning rate in each epoch, and gradient clipping."""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from typing import Any
 
 import torch
 from torch import Tensor
 
 from seq2onnx.errors import SpecError
+from seq2onnx.training.history import History
 from seq2onnx.training.module import SequenceModule
 from seq2onnx.training.options import TrainingOptions
 
-History = list[dict[str, float]]
-"""A row for each epoch; see `train`."""
-
 
 def make_optimizer(module: SequenceModule, options: TrainingOptions) -> torch.optim.Optimizer:
-    """The optimizer, with a group of parameters for each factor of the rate, with L2 and without."""
+    """Return the optimizer, with the parameter groups of `parameter_groups`."""
     groups = parameter_groups(module, options)
     if not groups:
-        raise SpecError("train: nothing is left to train; every layer is frozen, or has no weights")
+        raise SpecError("train: nothing is left to train. Every layer is frozen or has no weights")
     rate = options.learning_rate
-    # One pass over the weights where the default for CPUs is a dozen; CUDA has a fast default of its own.
+    # Fused: one pass over the weights instead of a dozen on the CPU. CUDA has a fast default.
     fused = True if options.device == "cpu" or not torch.cuda.is_available() else None
     if options.optimizer == "adam":
         return torch.optim.Adam(groups, rate, fused=fused)
@@ -35,12 +33,14 @@ def make_optimizer(module: SequenceModule, options: TrainingOptions) -> torch.op
 
 
 def parameter_groups(module: SequenceModule, options: TrainingOptions) -> list[dict[str, Any]]:
-    """Parameters by the factor of their rate and whether L2 acts on them, as each layer's weights say."""
+    """Group the parameters by learning-rate factor and by whether L2 acts on them, as each weight declares."""
     factors = options.learning_rate_factors
     names = [layer.label for layer in module.network.layers]
     for name in factors:
         if name not in names:
-            raise SpecError(f"options.learning_rate_factors: {name!r} is not a layer; they are {', '.join(names)}")
+            raise SpecError(
+                f"options.learning_rate_factors: {name!r} is not a layer. The layers are {', '.join(names)}"
+            )
     groups: dict[tuple[float, bool], list[Tensor]] = {}
     for layer in module.network.layers:
         factor = factors.get(layer.label, 1.0)
@@ -54,8 +54,8 @@ def parameter_groups(module: SequenceModule, options: TrainingOptions) -> list[d
     ]
 
 
-def rate_at(options: TrainingOptions, epoch: int, history: Sequence[dict[str, float]]) -> float:
-    """The learning rate of an epoch, counted from 0, after those in `history`."""
+def rate_at(options: TrainingOptions, epoch: int, history: History) -> float:
+    """Return the learning rate of an epoch, counted from 0, after the epochs in `history`."""
     rate = options.learning_rate
     if options.schedule == "cosine":
         rate *= (1 + math.cos(math.pi * epoch / options.epochs)) / 2
@@ -68,11 +68,11 @@ def rate_at(options: TrainingOptions, epoch: int, history: Sequence[dict[str, fl
     return rate
 
 
-def plateaus(history: Sequence[dict[str, float]], length: int) -> int:
-    """How often the loss did not fall for `length` epochs in a row; with validation data for so many looks at it."""
-    looked = [row["validation_loss"] for row in history if "validation_loss" in row]
+def plateaus(history: History, length: int) -> int:
+    """Count how often the loss did not fall for `length` epochs in a row; the validation loss if there is one."""
+    validated = [row["validation_loss"] for row in history if "validation_loss" in row]
     best, waited, found = math.inf, 0, 0
-    for loss in looked or [row["loss"] for row in history]:
+    for loss in validated or [row["loss"] for row in history]:
         best, waited = (loss, 0) if loss < best else (best, waited + 1)
         if waited == length:
             found, waited = found + 1, 0
@@ -80,14 +80,12 @@ def plateaus(history: Sequence[dict[str, float]], length: int) -> int:
 
 
 def clip_gradients(parameters: Iterable[Tensor], options: TrainingOptions) -> None:
-    """Limit the gradients as the options say."""
-    limit, found = options.gradient_clip, [parameter for parameter in parameters if parameter.grad is not None]
+    """Clip the gradients as the options say."""
+    limit, trained = options.gradient_clip, [parameter for parameter in parameters if parameter.grad is not None]
     if limit is None:
         return
     if options.gradient_clip_method == "value":
-        torch.nn.utils.clip_grad_value_(found, limit)
-    elif options.gradient_clip_method == "global_norm":
-        torch.nn.utils.clip_grad_norm_(found, limit)
-    else:
-        for parameter in found:
-            torch.nn.utils.clip_grad_norm_([parameter], limit)
+        torch.nn.utils.clip_grad_value_(trained, limit)
+        return
+    for group in [trained] if options.gradient_clip_method == "global_norm" else [[one] for one in trained]:
+        torch.nn.utils.clip_grad_norm_(group, limit)

@@ -56,49 +56,60 @@ class TrainingOptions(_Options):
     """How to train.
 
     Args:
-        epochs: passes over the training data
-        batch_size: sequences in a mini-batch
-        learning_rate: of the optimizer, at the start
-        schedule: "constant"; "cosine", down to 0 at the end; "piecewise" and "plateau", as the next two say
-        drop_every, drop_factor: the rate is multiplied by the factor after so many epochs ("piecewise"), or after
-            so many in which the loss did not fall ("plateau": of the validation data, or without them of training)
-        warm_up: epochs in which the rate rises to what it would be
-        optimizer: "adam", "adamw", "rmsprop", or "sgd" with momentum
-        momentum: of sgd
-        l2: factor of the L2 regularization, on weights and not on biases
-        gradient_clip: the largest norm of all gradients together ("global_norm"), of each weight's gradient
-            ("norm"), or the largest number in them ("value"), as gradient_clip_method says; None: no limit
-        learning_rate_factors: for layers by name, the factor of their rate; 0 leaves them as they are
-        class_weights: by label the weight of its losses; "balanced": the rarer, the more
-        shuffle: "bucket" (random, but like lengths together), "random", "sorted" by length or "none"
-        sequence_length, padding_value, padding_direction, mask_padding: how sequences of differing lengths become one
-            batch, see PaddingPolicy; with ("split", n) weights are learned after each n steps, and the state goes on
-            (truncated backpropagation through time). They go into the file, and prediction follows them
-        validation_every: epochs from one look at the validation data to the next
-        patience: stop after so many looks at which the validation loss did not fall; None: never
-        keep: the weights of the "last" epoch, or of that with the "best" validation loss
-        seed: of weights, order and dropout; a seeded run repeats exactly on one machine
-        batch_norm_statistics: what BatchNorm layers end with: "running" means of the batches, or the "exact" mean
-            and variance of the training data, from a last pass over it for each of them
-        precision: "32"; or "bf16-mixed", "16-mixed" (CUDA alone): faster where the device has it. Weights, and what
-            is exported, are float32 all the same
-        device: "cpu", "cuda", or "auto": cuda where there is one
-        devices, nodes: processes on each machine, one a device, and machines. They train on the same batches as one
-            process would, each on its share of the rows. On one machine they are started by themselves, which runs
-            the script again in each (keep what it does under `if __name__ == "__main__":`); torchrun and SLURM
-            are recognized. Every process gets the result, the first writes and shows it
-        workers: processes that load batches, each `prefetch` batches ahead; 0: loaded as they are needed. The result
-            is the same for any number
-        threads: of torch on the CPU; None: as it is set. Small networks are fastest with 1, and on a machine
-            that is busy with other work more can be many times slower
-        progress: a progress bar on a terminal, a line now and then elsewhere; False for silence
-    Raises: SpecError naming the option
-    Example: >>> TrainingOptions(epochs=60, batch_size=27, learning_rate=5e-3)
+        epochs: the number of passes over the training data.
+        batch_size: sequences in a mini-batch.
+        learning_rate: of the optimizer, at the start.
+        schedule: how the rate changes: "constant"; "cosine", down to 0 at the end; "piecewise", every `drop_every`
+            epochs; "plateau", after `drop_every` epochs in which the loss did not fall (the validation loss if there
+            is one).
+        drop_every: see `schedule`.
+        drop_factor: "piecewise" and "plateau" multiply the rate by it.
+        warm_up: epochs in which the rate rises to its value.
+        optimizer: "adam", "adamw", "rmsprop", or "sgd" with momentum.
+        momentum: of sgd.
+        l2: factor of the L2 regularization, which acts on weights but not on biases.
+        gradient_clip: the upper limit of the gradients. None: no limit.
+        gradient_clip_method: what is limited: the norm of all gradients together ("global_norm"), the norm of each
+            weight's gradient ("norm"), or each number in them ("value").
+        learning_rate_factors: factors of the learning rate for layers by name. 0 freezes a layer.
+        class_weights: factors of the loss for labels. "balanced": the rarer a label, the larger its factor.
+        shuffle: "bucket" (random, but sequences of similar lengths together), "random", "sorted" by length, or "none".
+        sequence_length: how sequences of different lengths become one batch, see PaddingPolicy. ("split", n) updates
+            the weights after each n steps and carries the state on: truncated backpropagation through time. The file
+            keeps this option and the next three, and prediction follows them.
+        padding_value: see PaddingPolicy.
+        padding_direction: see PaddingPolicy.
+        mask_padding: see PaddingPolicy.
+        validation_every: measure the validation data every so many epochs.
+        patience: stop after so many validations in which the validation loss did not fall. None: never.
+        keep: the weights to keep: of the "last" epoch, or of the epoch with the "best" validation loss.
+        seed: of weights, order and dropout. A seeded run repeats exactly on the same machine.
+        batch_norm_statistics: what BatchNorm layers end with: "running" means of the batches, or the "exact" mean and
+            variance of the training data, which cost one more pass over it for each such layer.
+        precision: "32"; or "bf16-mixed" or "16-mixed" (CUDA only), which are faster on devices that support them.
+            Weights and exported files are always float32.
+        device: "cpu", "cuda", or "auto": cuda if there is one.
+        devices: processes on each machine, one for each device. They train on the same batches as one process would,
+            each on its share of the rows. On one machine they start by themselves: each runs the script again, so put
+            its code under `if __name__ == "__main__":`. torchrun and SLURM are recognized. Every process gets the
+            result; the first one writes files and shows progress.
+        nodes: the number of machines.
+        workers: processes that load batches. 0: load each batch when it is needed. The result does not depend on it.
+        prefetch: batches that each worker loads ahead.
+        threads: the number of torch's threads on the CPU. None: leave it unchanged. Small networks are fastest with 1;
+            on a machine that is busy with other work, more threads can be many times slower.
+        progress: show a progress bar on a terminal, and ten lines elsewhere. False: show nothing.
+
+    Raises:
+        SpecError: an option is unknown or has a wrong value.
+
+    Example:
+        >>> TrainingOptions(epochs=60, batch_size=27, learning_rate=5e-3)
     """
 
     @property
     def padding(self) -> PaddingPolicy:
-        """The four options of it together."""
+        """The four padding options together."""
         return PaddingPolicy(self.sequence_length, self.padding_value, self.padding_direction, self.mask_padding)
 
     def __init__(self, **options: Any) -> None:

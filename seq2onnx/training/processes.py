@@ -1,4 +1,4 @@
-"""Several processes that train together: whose rows are whose, and what they add up to."""
+"""Collective operations across processes that train together."""
 
 from __future__ import annotations
 
@@ -11,14 +11,20 @@ from torch import Tensor
 
 @dataclasses.dataclass(frozen=True)
 class Processes:
-    """This process is number `rank` of `count`; its device is what tensors must be on to be sent."""
+    """The processes of a training run, seen from one of them.
+
+    Attributes:
+        rank: the number of this process, from 0.
+        count: how many there are.
+        device: the device that tensors are sent from.
+    """
 
     rank: int = 0
     count: int = 1
     device: torch.device | str = "cpu"
 
     def sums(self, numbers: Sequence[float | Tensor]) -> list[float]:
-        """Each of the numbers, added up over all processes."""
+        """Return each of the numbers, summed over all processes."""
         if self.count == 1:
             return [float(number) for number in numbers]
         total = torch.tensor([float(number) for number in numbers], dtype=torch.float64, device=self.device)
@@ -27,9 +33,13 @@ class Processes:
         return found
 
     def gather(self, rows: Tensor) -> Tensor:
-        """The rows [n, …] of all processes, one after another; n may differ."""
+        """Return the rows [n, …] of all processes, one after another; n may differ between processes."""
         if self.count == 1:
             return rows
         from torchmetrics.utilities.distributed import gather_all_tensors
 
         return torch.cat(gather_all_tensors(rows.to(self.device))).cpu()
+
+
+ALONE = Processes()
+"""One process by itself."""

@@ -1,4 +1,4 @@
-"""The run folder: what a training run leaves, and what it needs to go on after a stop."""
+"""The run folder: the results of a training run, and the checkpoint from which it resumes."""
 
 from __future__ import annotations
 
@@ -11,12 +11,13 @@ import math
 import time
 import warnings
 import zlib
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import safetensors
 import safetensors.torch
-import torch
 import yaml
 from torch import Tensor
 
@@ -25,40 +26,47 @@ from seq2onnx.data.columns import Column, InMemory
 from seq2onnx.errors import ModelFileError, SpecError
 from seq2onnx.files import write_atomically
 from seq2onnx.network import Network
+from seq2onnx.training.history import History
 from seq2onnx.training.module import SequenceModule, build
-from seq2onnx.training.optimization import History
 from seq2onnx.training.options import TrainingOptions
 
-if TYPE_CHECKING:
-    from seq2onnx.training.learner import Learner
-
-Judged = tuple[list[int], list[int]]
-
-# Not more often than this, and not more of the time than that.
+# The least time between two of them, and the largest share of the training time that they may take.
 SECONDS_BETWEEN_CHECKPOINTS, SHARE_OF_CHECKPOINTS = 5.0, 0.05
 SECONDS_BETWEEN_PICTURES, SHARE_OF_PICTURES = 10.0, 0.02
-# What may differ between a run and its resumption without another result, but for rounding.
+# Options that may change when a run resumes: apart from rounding, none of them changes the weights of an epoch.
 FREE_TO_CHANGE = {"epochs", "progress", "device", "devices", "nodes", "workers", "prefetch", "threads"}
-FREE_TO_CHANGE |= {"batch_norm_statistics"}  # of what comes after the last epoch
+FREE_TO_CHANGE |= {"batch_norm_statistics"}  # acts after the last epoch
+
+# The files that `load_run` reads.
+RESULTS = ("network.yaml", "options.yaml", "weights.safetensors")
 
 
 def save_run(
-    folder: str | Path, module: SequenceModule, history: History, kept: dict[str, float], judged: Judged | None
+    folder: str | Path,
+    module: SequenceModule,
+    history: History,
+    metrics: dict[str, float],
+    predictions: tuple[list[int], list[int]] | None,
 ) -> None:
-    """Write what training gave: weights.safetensors, history.csv, metrics.json and pictures.
+    """Write the results: weights.safetensors, history.csv, metrics.json and pictures.
 
-    kept: the row of the epoch whose weights these are; judged: (true, predicted) classes of validation data
+    Args:
+        folder: the run folder.
+        module: the trained module.
+        history: the history of the run.
+        metrics: the metrics of the module's weights.
+        predictions: (true, predicted) class numbers of the validation data, for confusion.png.
     """
     folder = Path(folder)
     write_atomically(folder / "weights.safetensors", safetensors.torch.save(module.state_dict()))
-    write_atomically(folder / "metrics.json", (json.dumps(kept, indent=2) + "\n").encode())
+    write_atomically(folder / "metrics.json", (json.dumps(metrics, indent=2) + "\n").encode())
     save_history(folder, history)
-    if judged and module.classes:
+    if predictions and module.classes:
         from seq2onnx.plots import as_png, confusion_chart
         from seq2onnx.plots.confusion import confusion_size
 
         classes = module.classes
-        truth, predicted = ([classes[number] for number in numbers] for numbers in judged)
+        truth, predicted = ([classes[number] for number in numbers] for numbers in predictions)
         picture = as_png(functools.partial(confusion_chart, truth, predicted, classes), confusion_size(classes))
         write_atomically(folder / "confusion.png", picture)
 
@@ -77,17 +85,19 @@ def save_history(folder: Path, history: History) -> None:
 
 
 def load_run(folder: str | Path) -> SequenceModule:
-    """The trained module in a run folder, with the classes of its scores.
+    """Return the trained module of a run folder, with its classes and its padding policy.
 
-    Raises: ModelFileError where a file is missing or does not belong to the others
+    Args:
+        folder: a run folder that `train` wrote.
+
+    Raises:
+        ModelFileError: a file is missing or does not belong to the others.
     """
     folder = Path(folder)
-    if not folder.is_dir():
-        what = "is a file" if folder.is_file() else "does not exist"
-        raise ModelFileError(f"{folder}: is no finished run, it {what}; `seq2onnx train` writes a folder")
-    for name in ("network.yaml", "options.yaml", "weights.safetensors"):
-        if not (folder / name).is_file():
-            raise ModelFileError(f"{folder}: is no finished run, it has no {name}; `seq2onnx train` writes one")
+    missing = [name for name in RESULTS if not (folder / name).is_file()]
+    if missing:
+        reason = f"has no {missing[0]}" if folder.is_dir() else "is a file" if folder.is_file() else "does not exist"
+        raise ModelFileError(f"{folder}: is no finished run, it {reason}. `seq2onnx train` writes a run folder")
     content = (folder / "weights.safetensors").read_bytes()
     try:
         weights = safetensors.torch.load(content)
@@ -104,145 +114,149 @@ def load_run(folder: str | Path) -> SequenceModule:
 
 
 def fingerprint(data: SequenceDataset | None) -> str | None:
-    """A mark of all values, targets and classes of a data set."""
+    """Return a checksum of all sequences, targets and classes of a data set, as text that checkpoints hold."""
     if data is None:
         return None
-    mark = zlib.crc32(repr((data.classes, data.per_step, data.ignore)).encode())
+    checksum = zlib.crc32(repr((data.classes, data.per_step, data.ignore)).encode())
     columns = list(data.parts.values())
     if data.targets is not None:
         columns.append(data.targets if isinstance(data.targets, Column) else InMemory([data.targets]))
     for column in columns:
-        mark = zlib.crc32(str(column.checksum()).encode(), mark)
-    return f"{len(data)} sequences, mark {mark:08x}"
+        checksum = zlib.crc32(str(column.checksum()).encode(), checksum)
+    return f"{len(data)} sequences, mark {checksum:08x}"
+
+
+class _Pace:
+    """Limits how often something is done, and its share of the time."""
+
+    def __init__(self, seconds: float, share: float, first: float) -> None:
+        self._seconds, self._share, self._next = seconds, share, first
+
+    def is_due(self) -> bool:
+        return time.monotonic() >= self._next
+
+    @contextmanager
+    def timed(self) -> Iterator[None]:
+        """Measure the work, and decide from its duration when it is due again."""
+        start = time.monotonic()
+        self._next = start + self._seconds  # if the work fails too
+        yield
+        self._next = start + max(self._seconds, (time.monotonic() - start) / self._share)
 
 
 class Checkpoints:
-    """checkpoint.safetensors of a run folder: all that the next epoch depends on, written now and then.
+    """Writes and reads checkpoint.safetensors of a run folder; writes history.csv and curve.png during training.
 
-    Weights, those with the lowest validation loss, the optimizer's state and torch's generator as tensors;
-    history, the order's generator, options, network and marks of the data as JSON. Nothing is pickled.
+    The file holds the tensors of the run's state, and as JSON under the metadata key "run" the rest of it, with the
+    options and what else must be the same when the run resumes. Nothing is pickled.
 
-    Of several processes each has one and reads, the first alone writes.
+    Args:
+        folder: the run folder.
+        options: of the run.
+        same: values by name that must be equal when the run resumes: network, loss, data.
+        resume: read the checkpoint of an earlier run; False deletes it.
+        writes: whether this process writes. Of several processes only the first does.
+
+    Attributes:
+        resume: as given.
+
+    Raises:
+        ModelFileError: there is no checkpoint to resume from.
     """
 
     def __init__(
         self, folder: str | Path, options: TrainingOptions, same: dict[str, Any], resume: bool, writes: bool
     ) -> None:
-        """same: what else must be as it was for a run to go on, by name."""
         self.resume = resume
         self._writes = writes
         self._folder = Path(folder)
         self._path = self._folder / "checkpoint.safetensors"
-        self._options = {k: v for k, v in dataclasses.asdict(options).items() if k not in FREE_TO_CHANGE}
-        self._same = json.loads(json.dumps(same))
-        self._next_checkpoint = -math.inf  # the first epoch is always written
-        self._next_picture = time.monotonic() + SECONDS_BETWEEN_PICTURES
+        settings = {name: value for name, value in dataclasses.asdict(options).items() if name not in FREE_TO_CHANGE}
+        self._identity = json.loads(json.dumps({"options": settings, "same": same}))  # tuples become lists
+        self._checkpoint = _Pace(SECONDS_BETWEEN_CHECKPOINTS, SHARE_OF_CHECKPOINTS, -math.inf)  # after the first epoch
+        first_picture = time.monotonic() + SECONDS_BETWEEN_PICTURES
+        self._picture = _Pace(SECONDS_BETWEEN_PICTURES, SHARE_OF_PICTURES, first_picture)
         self._epochs_written = 0
         self._has_warned = False
         if writes:
-            self._folder.mkdir(parents=True, exist_ok=True)  # a place that cannot be written is known at the start
+            self._folder.mkdir(parents=True, exist_ok=True)  # fail now, not after training, if it cannot be written
             for name in (self._path.name, "history.csv", "curve.png"):
                 for stale in self._folder.glob(f".{name}.*"):
-                    stale.unlink()  # what a killed run was just writing beside
+                    stale.unlink()  # a temporary file of a killed run
         if resume and not self._path.is_file():
-            raise ModelFileError(f"{folder}: has no checkpoint.safetensors to go on from; train without resume")
+            raise ModelFileError(f"{folder}: has no checkpoint.safetensors to resume from. Train without resume")
         if writes and not resume:
             self._path.unlink(missing_ok=True)
             for events in self._folder.glob("tensorboard/events.out.tfevents.*"):
                 events.unlink()
 
     def start(self, module: SequenceModule, options: TrainingOptions, loss: str) -> None:
-        """Write what is known before the first epoch: network.yaml and options.yaml."""
+        """Write network.yaml and options.yaml, before the first epoch."""
         if not self._writes:
             return
         module.network.save(self._folder / "network.yaml")
         settings = {"loss": loss, "classes": module.classes, "options": dataclasses.asdict(options)}
         write_atomically(self._folder / "options.yaml", yaml.safe_dump(settings, sort_keys=False).encode())
 
-    def write(self, learner: Learner, last: bool = False) -> None:
-        """Write checkpoint, history.csv and curve.png where it is time to; the checkpoint after the last epoch too.
+    def write(self, history: History, state_dict: Callable[[], dict[str, Any]], last: bool = False) -> None:
+        """Write the checkpoint, and history.csv with curve.png, if they are due.
 
-        Small networks learn an epoch faster than a file is written. What cannot be written is warned of once, and
-        tried again when it is due.
+        They are not due after each epoch: a small network learns an epoch faster than a file is written. If writing
+        fails, this warns once, and the next checkpoint is tried when it is due.
+
+        Args:
+            history: the history so far.
+            state_dict: returns the state of the run: tensors, and values for JSON.
+            last: training has ended: the checkpoint is due.
         """
         if not self._writes:
             return
-        now, epochs = time.monotonic(), len(learner.history)
         try:
-            if epochs != self._epochs_written and (last or now >= self._next_checkpoint):
-                self._next_checkpoint = now + SECONDS_BETWEEN_CHECKPOINTS
-                self._write(learner)
-                self._epochs_written = epochs
-                cost = time.monotonic() - now
-                self._next_checkpoint = now + max(SECONDS_BETWEEN_CHECKPOINTS, cost / SHARE_OF_CHECKPOINTS)
-            if now >= self._next_picture and not last:
-                import matplotlib.figure  # noqa: F401  # what loading it costs would be paid at the end too
+            if len(history) != self._epochs_written and (last or self._checkpoint.is_due()):
+                with self._checkpoint.timed():
+                    self._write(state_dict())
+                self._epochs_written = len(history)
+            if self._picture.is_due() and not last:
+                import matplotlib.figure  # noqa: F401  # its import is not part of the time a picture takes
 
-                now = time.monotonic()
-                self._next_picture = now + SECONDS_BETWEEN_PICTURES
-                save_history(self._folder, learner.history)
-                cost = time.monotonic() - now
-                self._next_picture = now + max(SECONDS_BETWEEN_PICTURES, cost / SHARE_OF_PICTURES)
+                with self._picture.timed():
+                    save_history(self._folder, history)
         except OSError as error:
             if not self._has_warned or last:
                 warnings.warn(
-                    f"{error.filename or self._folder}: {(error.strerror or str(error)).lower()}; make room there. "
-                    f"Training goes on; the checkpoint of epoch {self._epochs_written} stays, and the next is tried "
-                    "in its time",
+                    f"{error.filename or self._folder}: {(error.strerror or str(error)).lower()}. Make room there. "
+                    f"Training continues; the checkpoint of epoch {self._epochs_written} is kept, and the next one is "
+                    "tried when it is due",
                     RuntimeWarning,
                     stacklevel=2,
                 )
             self._has_warned = True
 
-    def _write(self, learner: Learner) -> None:
-        tensors = {f"last.{name}": tensor for name, tensor in learner.last.items()}
-        if learner.best is not learner.last:
-            tensors |= {f"best.{name}": tensor for name, tensor in learner.best.items()}
-        for index, state in learner.optimizer.state_dict()["state"].items():
-            for key, value in state.items():
-                if value is not None:
-                    tensors[f"optimizer.{index}.{key}"] = torch.as_tensor(value).detach().cpu().clone()
-        tensors["generator"] = torch.get_rng_state()
-        about = {
-            "history": learner.history,
-            "order": learner.rng.bit_generator.state,
-            "options": self._options,
-            "same": self._same,
-            "best_is_last": learner.best is learner.last,
-        }
-        write_atomically(self._path, safetensors.torch.save(tensors, {"run": json.dumps(about)}))
+    def _write(self, state: dict[str, Any]) -> None:
+        tensors = {name: value for name, value in state.items() if isinstance(value, Tensor)}
+        rest = {name: value for name, value in state.items() if name not in tensors}
+        write_atomically(self._path, safetensors.torch.save(tensors, {"run": json.dumps(rest | self._identity)}))
 
-    def read_into(self, learner: Learner) -> None:
-        """Set a learner to where the run stood."""
+    def read(self) -> dict[str, Any]:
+        """Return the state of the run at its last checkpoint.
+
+        Raises:
+            ModelFileError: the file is not a checkpoint.
+            SpecError: it is the checkpoint of another run.
+        """
         try:
             with safetensors.safe_open(self._path, "pt") as file:
-                about = json.loads(file.metadata()["run"])
+                state: dict[str, Any] = json.loads(file.metadata()["run"])
                 tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
         except (safetensors.SafetensorError, ValueError, KeyError, TypeError) as error:
-            raise ModelFileError(f"{self._path}: is not a checkpoint, or not all of one: {error}") from None
-        for name, value in about["same"].items():
-            if value != self._same[name]:
+            raise ModelFileError(f"{self._path}: is not a checkpoint, or is incomplete: {error}") from None
+        for name, value in state.pop("same").items():
+            if value != (given := self._identity["same"][name]):
                 raise SpecError(
-                    f"{self._path}: is of a run with another {name}: {value!s:.200} "
-                    f"there, not {self._same[name]!s:.200}"
+                    f"{self._path}: belongs to a run with another {name}: {value!s:.200} there, {given!s:.200} here"
                 )
-        options = json.loads(json.dumps(self._options))
-        for name, value in about["options"].items():
-            if options.get(name) != value:
-                raise SpecError(f"{self._path}: is of a run with {name}={value!r}, not {options.get(name)!r}")
-
-        def part(prefix: str) -> dict[str, Tensor]:
-            return {n.removeprefix(prefix): t for n, t in tensors.items() if n.startswith(prefix)}
-
-        learner.history = about["history"]
-        self._epochs_written = len(learner.history)
-        learner.last = part("last.")
-        learner.best = learner.last if about["best_is_last"] else part("best.")
-        learner.module.load_state_dict(learner.last)
-        learner.rng.bit_generator.state = about["order"]
-        torch.set_rng_state(tensors["generator"])
-        state: dict[int, dict[str, Tensor]] = {}
-        for name, tensor in part("optimizer.").items():
-            index, key = name.split(".", 1)
-            state.setdefault(int(index), {})[key] = tensor
-        learner.optimizer.load_state_dict(learner.optimizer.state_dict() | {"state": state})
+        for name, value in state.pop("options").items():
+            if value != (given := self._identity["options"].get(name)):
+                raise SpecError(f"{self._path}: belongs to a run with {name}={value!r}, not {given!r}")
+        self._epochs_written = len(state["history"])
+        return tensors | state

@@ -1,4 +1,4 @@
-"""train: a network learns from a data set, on pytorch-lightning."""
+"""train: a network learns from a data set, with pytorch-lightning."""
 
 from __future__ import annotations
 
@@ -7,31 +7,36 @@ from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-import numpy as np
 import pytorch_lightning as lightning
 import torch
 from pytorch_lightning.loggers import Logger
 
 from seq2onnx.data import SequenceDataset
-from seq2onnx.errors import DataError, ShapeError, SpecError
+from seq2onnx.errors import SpecError
 from seq2onnx.layers import BatchNorm
 from seq2onnx.network import Network
 from seq2onnx.training.batch_statistics import set_exact_statistics
+from seq2onnx.training.epoch_progress import epoch_progress
 from seq2onnx.training.fitting import fit, make_trainer, quiet
-from seq2onnx.training.learner import Learner, looks_since_best
-from seq2onnx.training.losses import Loss, Objective, make_objective, with_rescale
-from seq2onnx.training.module import SequenceModule, build, check_sequences, with_statistics
-from seq2onnx.training.optimization import History
+from seq2onnx.training.history import History, row_of_kept_weights
+from seq2onnx.training.learner import Learner
+from seq2onnx.training.losses import LossFunction
+from seq2onnx.training.module import SequenceModule, build
 from seq2onnx.training.options import TrainingOptions
 from seq2onnx.training.processes import Processes
-from seq2onnx.training.progress import Progress
-from seq2onnx.training.run_folder import Checkpoints, fingerprint, save_run
-from seq2onnx.training.words import with_numbers, with_vocabularies
+from seq2onnx.training.run_folder import Checkpoints, save_run
+from seq2onnx.training.task import Task, prepare
 
 
 @dataclasses.dataclass(frozen=True)
 class TrainingResult:
-    """What training gives: the module, a row for each epoch (epoch, loss, …), and this process's number, from 0."""
+    """The result of `train`.
+
+    Attributes:
+        module: the trained module, in evaluation mode.
+        history: one row for each epoch: epoch, loss and so on; see `train`.
+        rank: the number of this process, from 0.
+    """
 
     module: SequenceModule
     history: History
@@ -42,11 +47,24 @@ class TrainingResult:
         return f"TrainingResult({self.module.network.name or 'network'}, {len(self.history)} epochs, last {last})"
 
 
+class RunNotSaved(OSError):
+    """Training has ended, but run_dir cannot be written.
+
+    Attributes:
+        result: the TrainingResult that `train` would have returned.
+    """
+
+    def __init__(self, error: OSError, result: TrainingResult) -> None:
+        reason = f"{error.strerror or error}, so the run is not saved. Make room, then resume from its last checkpoint"
+        super().__init__(error.errno, reason, error.filename)
+        self.result = result
+
+
 def train(
     network: Network | SequenceModule,
     data: SequenceDataset,
     validation: SequenceDataset | float | None = None,
-    loss: Loss | None = None,
+    loss: str | LossFunction | None = None,
     normalize_targets: bool = False,
     options: TrainingOptions | None = None,
     run_dir: str | Path | None = None,
@@ -55,151 +73,110 @@ def train(
     callbacks: Iterable[lightning.Callback] = (),
     logger: Logger | Iterable[Logger] | bool | None = None,
 ) -> TrainingResult:
-    """Train a network, or go on with a module, on `data`.
+    """Train a network, or train a module further.
+
+    On Ctrl-C, or if the loss is no longer finite, training ends with the weights of the epoch before.
+
+    Each row of `history` has epoch, loss, learning_rate and seconds; with labels accuracy; and with validation data
+    validation_loss with validation_accuracy and validation_f1 (macro), or with validation_rmse, validation_mae and
+    validation_r2.
 
     Args:
-        network: a Network, which gets fresh weights and its statistics from `data`; or a module, which is
-            trained on from where it is, itself, and keeps its classes and statistics
-        data: sequences and targets
-        validation: looked at after each epoch, never learned from, its labels numbered as in `data`; or the
-            share of `data` to set aside for it, at random
-        loss: "crossentropy" (labels; computed from what goes into the final Softmax), "mse" (numbers), "bce"
-            (0 or 1 for each of several labels at once; from what goes into the final Sigmoid), or a
-            function (y [n, k], target [n] or [n, k]) -> [n], of the valid rows or steps; None: by the targets
-        normalize_targets: learn numbers with mean 0 and deviation 1; the network ends with their inverse, a
-            Rescale layer, so that module, file and metrics are in the unit of the targets
-        options: see TrainingOptions
-        run_dir: a folder for network.yaml, options.yaml, weights.safetensors, history.csv, metrics.json,
-            curve.png, with validation labels confusion.png, and checkpoint.safetensors; files of another run
-            there are replaced. Checkpoint, history and curve are written now and then as training goes; a
-            checkpoint that cannot be written, on a full disk say, is warned of and tried again
-        resume: go on with the run in run_dir, from its last checkpoint, to the same weights as without a stop
-        callbacks: of lightning, such as EarlyStopping("validation_loss"); each epoch's row of `history` is logged,
-            and its columns are the names to monitor
-        logger: of lightning, one or several, which get the same rows; None: TensorBoard in run_dir, where there is
-            one and tensorboard is installed; False: none
-    Returns: a TrainingResult: `module` in evaluation mode; `history`, for each epoch epoch, loss,
-        learning_rate, seconds, with labels accuracy, and with validation data validation_loss and
-        validation_accuracy, validation_f1 (macro), or validation_rmse, validation_mae, validation_r2.
-        On Ctrl-C, and where the loss is no longer a number, what was learned up to the epoch before.
-    Raises: DataError, ShapeError, SpecError, saying what does not go together; ModelFileError (nothing to resume);
-        OSError where run_dir cannot be written at the end: its `result` is what would have been returned
-    Example: >>> result = train(net, data, options=TrainingOptions(epochs=60))
+        network: a Network gets new weights, and its statistics from `data`. A module is trained further, in place, and
+            keeps its classes and statistics.
+        data: sequences and targets.
+        validation: a data set that is measured after each epoch and never learned from, with labels in any order; or
+            the share of `data` to set aside for it, at random.
+        loss: "crossentropy" (for labels, on the input of the final Softmax), "mse" (for numbers), "bce" (for several
+            labels at once, each 0 or 1, on the input of the final Sigmoid), or a function (y [n, k], target [n] or
+            [n, k]) -> [n] of the valid rows or steps. None: the targets decide between crossentropy and mse.
+        normalize_targets: learn numbers with mean 0 and standard deviation 1. A Rescale layer at the end of the
+            network undoes this, so that module, file and metrics are in the unit of the targets.
+        options: how to train.
+        run_dir: a folder for network.yaml, options.yaml, weights.safetensors, history.csv, metrics.json, curve.png,
+            confusion.png (with validation labels) and checkpoint.safetensors. Files of another run there are
+            replaced. Checkpoint, history and curve are written during training too. If a checkpoint cannot be
+            written, for example on a full disk, there is a warning, and the next one is tried later.
+        resume: continue the run in run_dir from its last checkpoint, to the same weights as without the stop.
+        callbacks: of lightning, such as EarlyStopping("validation_loss"). Each row of `history` is logged; its columns
+            are the names to monitor.
+        logger: of lightning, one or several, which get the same rows. None: TensorBoard in run_dir, if there is a
+            run_dir and tensorboard is installed. False: none.
+
+    Returns:
+        The trained module, and its history.
+
+    Raises:
+        DataError: the data does not fit the network or the loss, or has NaN or infinity.
+        ShapeError: the sizes of the network and the data differ.
+        SpecError: the network, the options or the loss do not fit together.
+        ModelFileError: there is no checkpoint to resume from.
+        OSError: run_dir cannot be written. If this happens after training, the error has the attribute `result`: what
+            `train` would have returned.
+
+    Example:
+        >>> result = train(net, data, options=TrainingOptions(epochs=60))
     """
-    options = options or TrainingOptions()
-    _check_types(network, data, validation, options)
-    if isinstance(validation, float):
-        data, validation = _split(data, validation, options.seed)
-    module = network if isinstance(network, SequenceModule) else None
-    spec = network.network if isinstance(network, SequenceModule) else network
-    if module is None:
-        spec = with_vocabularies(spec, data)
-    data = with_numbers(spec, data)
-    if module is not None and module.classes is not None and data.classes is not None:
-        data = data.with_classes(module.classes)  # what a score stands for stays
-    check_sequences(spec, data)
-    if normalize_targets:
-        spec = with_rescale(spec, data, module is not None)
-    objective = make_objective(spec, data, loss, options.class_weights, normalize_targets)
-    if validation is not None:
-        validation = _checked_validation(spec, validation, data, objective)
-    if options.padding.chunk is not None:
-        spec.states()  # raises where there is none that could be carried from chunk to chunk
+    task = prepare(network, data, validation, loss, normalize_targets, options or TrainingOptions())
     if resume and run_dir is None:
-        raise SpecError("resume: needs the run_dir of the run to go on with")
-    if module is None:
-        spec = with_statistics(spec, data)
-    else:
-        module.take_statistics(data)
-        spec = module.network
+        raise SpecError("resume: needs the run_dir of the run to continue")
     with quiet():
-        trainer = make_trainer(spec, data, options, run_dir, callbacks, logger)
+        trainer = make_trainer(task, run_dir, callbacks, logger)
     processes = Processes(trainer.global_rank, trainer.world_size, trainer.strategy.root_device)
     is_first = processes.rank == 0
     checkpoints = None
     if run_dir is not None:
-        same = {"network": spec.to_dict(), "loss": objective.name, "normalize_targets": normalize_targets}
-        same |= {"data": fingerprint(data), "validation": fingerprint(validation)}
-        checkpoints = Checkpoints(run_dir, options, same, resume, is_first)
+        checkpoints = Checkpoints(run_dir, task.options, task.identity(), resume, writes=is_first)
 
-    # What the caller draws from torch's generator stays as it would have been.
-    with torch.random.fork_rng(), _threads(options.threads), quiet():
-        torch.manual_seed(options.seed)
-        module = module or build(spec)
-        module.classes, module.policy = data.classes, options.padding
-        learner = Learner(module, objective, options, data, validation, checkpoints, processes)
-        with Progress(options.epochs, options.progress and is_first) as progress:
-            learner.progress = progress
-            fit(trainer, learner, options)
-        keeps_best = options.keep == "best" and bool(learner.best)
-        module.load_state_dict(learner.best if keeps_best else learner.last)
-        measured = _finish(learner, options) if learner.history else {}
-    module.eval().cpu()
-    result = TrainingResult(module, learner.history, processes.rank)
-    if run_dir is not None and learner.history and is_first:
-        looked = [row for row in learner.history if "validation_loss" in row]
-        kept = looked[-1 - looks_since_best(learner.history)] if keeps_best else learner.history[-1]
-        judged = None
-        if validation is not None and objective.name == "crossentropy":
-            judged = learner.judge(validation)
-        try:
-            save_run(run_dir, module, learner.history, kept | measured, judged)
-        except OSError as error:
-            reason = f"{error.strerror}, so the run is not saved; make room there and resume from its last checkpoint"
-            raised = OSError(error.errno, reason, error.filename)
-            raised.result = result  # type: ignore[attr-defined]
-            raise raised from error
+    learner, metrics = _run(task, trainer, processes, checkpoints)
+
+    result = TrainingResult(learner.module, learner.history, processes.rank)
+    if run_dir is not None and result.history and is_first:
+        _save(run_dir, result, metrics, learner)
     return result
 
 
-def _finish(learner: Learner, options: TrainingOptions) -> dict[str, float]:
-    """Exact statistics of BatchNorm layers, where wanted; and what is then to be said of the validation data."""
-    kinds = {type(layer) for layer in learner.module.network.layers}
-    if options.batch_norm_statistics == "running" or BatchNorm not in kinds:
-        return {}
-    frozen = [name for name, factor in options.learning_rate_factors.items() if not factor]
-    device, alone = learner.processes.device, Processes()  # each process by itself: all come to the same
-    set_exact_statistics(learner.module, lambda: learner.loader(learner.data, "sorted", alone), device, frozen)
-    return {} if learner.validation is None else learner.validation_figures(learner.validation, device)
+def _run(
+    task: Task, trainer: lightning.Trainer, processes: Processes, checkpoints: Checkpoints | None
+) -> tuple[Learner, dict[str, float]]:
+    """Train, and return the learner, whose module has the weights to keep, with the metrics of these weights."""
+    options = task.options
+    progress = epoch_progress(options.epochs, options.progress and processes.rank == 0)
+    # The caller's random numbers from torch stay what they would have been.
+    with torch.random.fork_rng(), _threads(options.threads), quiet(), progress as show:
+        torch.manual_seed(options.seed)
+        module = task.module or build(task.network)
+        module.classes, module.policy = task.data.classes, options.padding
+        learner = Learner(task, module, processes, checkpoints, show)
+        if checkpoints and checkpoints.resume:
+            learner.load_run_state_dict(checkpoints.read())
+        fit(trainer, learner)
+        module.load_state_dict(learner.best if options.keep == "best" and learner.best else learner.last)
+        metrics = row_of_kept_weights(learner.history, options.keep)
+        has_batch_norm = any(isinstance(layer, BatchNorm) for layer in module.network.layers)
+        if metrics and options.batch_norm_statistics == "exact" and has_batch_norm:
+            frozen = [name for name, factor in options.learning_rate_factors.items() if not factor]
+            # Each process reads all data, and all get the same statistics.
+            set_exact_statistics(module, lambda: learner.loader(task.data, "sorted"), processes.device, frozen)
+            if task.validation is not None:
+                metrics = metrics | learner.measure(task.validation, processes.device).compute("validation_")
+    module.eval().cpu()
+    return learner, metrics
 
 
-def _check_types(network: object, data: object, validation: object, options: object) -> None:
-    """Duck typing would go wrong far from here: sequences for a data set, a dict for options."""
-    if not isinstance(network, Network | SequenceModule):
-        raise SpecError(f"train: expected a Network or a module from build, got {type(network).__name__}")
-    for name, given in (("data", data), ("validation", validation)):
-        if not isinstance(given, SequenceDataset) and (name == "data" or not isinstance(given, float | None)):
-            raise DataError(f"{name}: expected a SequenceDataset, got {type(given).__name__}")
-    if not isinstance(options, TrainingOptions):
-        raise SpecError(f"options: expected TrainingOptions(…), got {type(options).__name__}")
-
-
-def _split(data: SequenceDataset, share: float, seed: int) -> tuple[SequenceDataset, SequenceDataset]:
-    """(for training, for validation), at random."""
-    count = round(share * len(data))
-    if not 0 < count < len(data):
-        raise DataError(f"validation: a share of {share} of {len(data)} sequences leaves none on one of the sides")
-    order = np.random.default_rng(seed).permutation(len(data))
-    return data.subset(np.sort(order[count:])), data.subset(np.sort(order[:count]))
-
-
-def _checked_validation(
-    network: Network, validation: SequenceDataset, data: SequenceDataset, objective: Objective
-) -> SequenceDataset:
+def _save(run_dir: str | Path, result: TrainingResult, metrics: dict[str, float], learner: Learner) -> None:
+    validation, predictions = learner.task.validation, None
+    if validation is not None and learner.task.objective.loss.targets == "labels":
+        predictions = learner.measure(validation, "cpu").predicted_classes()
     try:
-        validation = with_numbers(network, validation)
-        if data.classes is not None:
-            validation = validation.with_classes(data.classes)
-        objective.check(network, validation)
-        check_sequences(network, validation)
-    except (DataError, ShapeError) as error:
-        raise type(error)(f"validation: {error}") from None
-    return validation
+        save_run(run_dir, result.module, result.history, metrics, predictions)
+    except OSError as error:
+        raise RunNotSaved(error, result) from error
 
 
 @contextmanager
 def _threads(count: int | None) -> Iterator[None]:
-    """torch with so many threads, and afterwards with as many as before."""
+    """Set the number of torch's threads, and restore it afterwards."""
     before = torch.get_num_threads()
     torch.set_num_threads(count or before)
     try:

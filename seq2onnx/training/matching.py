@@ -1,0 +1,127 @@
+"""A network and its data: what the network takes from them (vocabulary, statistics, scale), and whether they match."""
+
+from __future__ import annotations
+
+import dataclasses
+
+import numpy as np
+
+from seq2onnx.data import SequenceDataset
+from seq2onnx.data.targets import target_statistics
+from seq2onnx.data.vocabulary import Vocabulary
+from seq2onnx.errors import DataError, ShapeError, SpecError
+from seq2onnx.layers import FeatureInput, Layer, Rescale, SequenceInput, WordEmbedding, normalization
+from seq2onnx.network import Network
+
+
+def with_vocabularies(network: Network, data: SequenceDataset) -> Network:
+    """Return the network with the most frequent words of the texts in each WordEmbedding that has only a size.
+
+    This reads `data` once.
+    """
+    found: dict[str, Layer] = {}
+    for layer in network.layers:
+        if isinstance(layer, WordEmbedding) and isinstance(layer.vocabulary, int):
+            part = data.parts.get(network.reads[layer.label][0], data.parts.get(""))
+            if part is not None and part.is_words:
+                words = Vocabulary.from_texts(map(list, part), layer.vocabulary).words
+                found[layer.label] = dataclasses.replace(layer, vocabulary=words)
+    return network.replace(found)
+
+
+def encode_words(network: Network, data: SequenceDataset) -> SequenceDataset:
+    """Return the data with its words replaced by their indices in the network's vocabulary."""
+    for name, part in data.parts.items():
+        if part.is_words:
+            vocabularies = [
+                layer.vocabulary
+                for layer in network.layers
+                if isinstance(layer, WordEmbedding)
+                and not isinstance(layer.vocabulary, int)
+                and network.reads[layer.label][0] == (name or network.inputs[0].label)
+            ]
+            if not vocabularies:
+                raise DataError(
+                    "data: has texts, but no layer of the network reads words. Begin the network with "
+                    'SequenceInput("tokens"), WordEmbedding(dimension, vocabulary=number of words)'
+                )
+            data = data.with_vocabulary(vocabularies[0], name)
+    return data
+
+
+def with_statistics(network: Network, data: SequenceDataset) -> Network:
+    """Return the network with the statistics of `data` in each input layer whose normalization lacks them."""
+    measured: dict[str, Layer] = {}
+    for layer, name in _part_names(network, data).items():
+        entry = network[layer]
+        assert isinstance(entry, SequenceInput | FeatureInput)
+        needed = normalization.needed(entry.normalization)
+        if needed and entry.statistics is None:
+            found = data.statistics(name)
+            measured[layer] = dataclasses.replace(entry, statistics={key: found[key] for key in needed})
+    return network.replace(measured)
+
+
+def with_rescale(network: Network, data: SequenceDataset, is_trained: bool) -> Network:
+    """Return the network with a Rescale layer at its end that undoes the normalization of the targets.
+
+    Args:
+        network: the network.
+        data: the training data.
+        is_trained: the network is that of a module, and has this layer already.
+    """
+    output = network.outputs[0]
+    if is_trained:
+        if not isinstance(network[output], Rescale):
+            raise SpecError(
+                "normalize_targets: the module must end with the Rescale layer of its first training, it ends with "
+                f"{output}"
+            )
+        return network
+    if isinstance(network[output], Rescale):
+        raise SpecError(f"normalize_targets: adds a Rescale layer, but the network ends with {output}. Remove {output}")
+    if data.targets is None or data.classes is not None:
+        raise DataError("normalize_targets: needs numbers as targets, got labels or none")
+    found = target_statistics(data.targets)
+    if not found.count.all():
+        raise DataError("normalize_targets: every target is ignored, so there is nothing to learn from")
+    spread = np.where(found.low == found.high, 1.0, np.sqrt(found.squares / found.count))
+    end = Rescale(spread.tolist(), found.mean.tolist(), inputs=[output])
+    return Network([*network.layers, end], name=network.name)
+
+
+def check_sequences(network: Network, data: SequenceDataset) -> None:
+    """Raise unless every sequence has the shape of its input layer, enough steps, and finite values."""
+    for layer, name in _part_names(network, data).items():
+        signal, part = network.signals[layer], data.parts[name]
+        kind = "i" if signal.dtype == "int64" else "f"
+        shape = data.shape(name)
+        if (part.has_time, shape, part.dtype.kind) != (signal.has_time, signal.shape, kind):
+            expected = ", ".join(["time"] * signal.has_time + [str(size) for size in signal.shape])
+            got = ", ".join(["time"] * part.has_time + [str(size) for size in shape])
+            remedy = ""
+            if len(signal.shape) == len(shape) == 1 and part.has_time and data.lengths[0] == signal.shape[0]:
+                remedy = ". Is it [features, time]? Then transpose it"
+            raise ShapeError(
+                f"data: expected {'integers ' * (kind == 'i')}[{expected}], got [{got}]; the input size of {layer} is "
+                f"{' × '.join(map(str, signal.shape)) or 'one token'}{remedy}"
+            )
+        least = getattr(network[layer], "min_length", 1)
+        short = np.flatnonzero(data.lengths < least)
+        if len(short):
+            raise DataError(
+                f"sequence {short[0]}: has {data.lengths[short[0]]} steps, {layer} needs at least {least}. "
+                "Remove or lengthen it"
+            )
+    data.check_finite()
+
+
+def _part_names(network: Network, data: SequenceDataset) -> dict[str, str]:
+    """Return the name of the data's part that each input layer reads."""
+    layers = [layer.label for layer in network.inputs]
+    if list(data.parts) == [""] and len(layers) == 1:
+        return {layers[0]: ""}
+    if set(data.parts) != set(layers):
+        got = "one unnamed list" if list(data.parts) == [""] else ", ".join(data.parts)
+        raise DataError(f"data: expected a dict with sequences for each of {', '.join(layers)}, got {got}")
+    return {layer: layer for layer in layers}

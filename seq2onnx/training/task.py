@@ -1,0 +1,118 @@
+"""The task of a training run: what is trained on what, and how."""
+
+from __future__ import annotations
+
+import dataclasses
+from typing import Any
+
+import numpy as np
+
+from seq2onnx.data import SequenceDataset
+from seq2onnx.errors import DataError, ShapeError, SpecError
+from seq2onnx.network import Network
+from seq2onnx.training.losses import Loss, LossFunction
+from seq2onnx.training.matching import check_sequences, encode_words, with_rescale, with_statistics, with_vocabularies
+from seq2onnx.training.module import SequenceModule
+from seq2onnx.training.objective import Objective, check_targets, make_objective
+from seq2onnx.training.options import TrainingOptions
+from seq2onnx.training.run_folder import fingerprint
+
+
+@dataclasses.dataclass(frozen=True)
+class Task:
+    """A training run, checked. The network has everything that it takes from the data.
+
+    Attributes:
+        network: the network.
+        module: the module to train further. None: `network` gets new weights.
+        data: the training data.
+        validation: the validation data, or None.
+        objective: what to minimize.
+        options: how to train.
+    """
+
+    network: Network
+    module: SequenceModule | None
+    data: SequenceDataset
+    validation: SequenceDataset | None
+    objective: Objective
+    options: TrainingOptions
+
+    def identity(self) -> dict[str, Any]:
+        """Return what must be equal when the run resumes, besides the options."""
+        return {
+            "network": self.network.to_dict(),
+            "loss": self.objective.loss.name,
+            "normalize_targets": self.objective.scale is not None,
+            "data": fingerprint(self.data),
+            "validation": fingerprint(self.validation),
+        }
+
+
+def prepare(
+    network: Network | SequenceModule,
+    data: SequenceDataset,
+    validation: SequenceDataset | float | None,
+    loss: str | LossFunction | None,
+    normalize_targets: bool,
+    options: TrainingOptions,
+) -> Task:
+    """Check the arguments of `train` together, and take from the data what the network needs."""
+    _check_types(network, data, validation, options)
+    if isinstance(validation, float):
+        data, validation = _split(data, validation, options.seed)
+    if isinstance(network, SequenceModule):
+        module, spec = network, network.network
+    else:
+        module, spec = None, with_vocabularies(network, data)
+    data = encode_words(spec, data)
+    if module is not None and module.classes is not None and data.classes is not None:
+        data = data.with_classes(module.classes)  # each score keeps its label
+    check_sequences(spec, data)
+    if normalize_targets:
+        spec = with_rescale(spec, data, is_trained=module is not None)
+    objective = make_objective(spec, data, loss, options.class_weights, normalize_targets)
+    if validation is not None:
+        validation = _prepare_validation(spec, validation, data, objective.loss)
+    if options.padding.chunk is not None:
+        spec.states()  # raises if the network has no state to carry from chunk to chunk
+    if module is None:
+        spec = with_statistics(spec, data)
+    else:
+        module.take_statistics(data)
+        spec = module.network
+    return Task(spec, module, data, validation, objective, options)
+
+
+def _check_types(network: object, data: object, validation: object, options: object) -> None:
+    """Catch the wrong type here: with duck typing it would fail far from the mistake."""
+    if not isinstance(network, Network | SequenceModule):
+        raise SpecError(f"train: expected a Network or a module from build, got {type(network).__name__}")
+    for name, given in (("data", data), ("validation", validation)):
+        if not isinstance(given, SequenceDataset) and (name == "data" or not isinstance(given, float | None)):
+            raise DataError(f"{name}: expected a SequenceDataset, got {type(given).__name__}")
+    if not isinstance(options, TrainingOptions):
+        raise SpecError(f"options: expected TrainingOptions(…), got {type(options).__name__}")
+
+
+def _prepare_validation(
+    network: Network, validation: SequenceDataset, data: SequenceDataset, loss: Loss
+) -> SequenceDataset:
+    try:
+        validation = encode_words(network, validation)
+        if data.classes is not None:
+            validation = validation.with_classes(data.classes)
+        check_targets(loss, network, validation)
+        check_sequences(network, validation)
+    except (DataError, ShapeError) as error:
+        raise type(error)(f"validation: {error}") from None
+    return validation
+
+
+def _split(data: SequenceDataset, share: float, seed: int) -> tuple[SequenceDataset, SequenceDataset]:
+    """Split into training and validation data, at random."""
+    count = round(share * len(data))
+    if not 0 < count < len(data):
+        raise DataError(f"validation: a share of {share} of {len(data)} sequences leaves none on one of the sides")
+    order = np.random.default_rng(seed).permutation(len(data))
+    return data.subset(np.sort(order[count:])), data.subset(np.sort(order[:count]))
