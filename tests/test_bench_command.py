@@ -9,8 +9,8 @@ import pytest
 
 import seq2onnx as s2o
 from seq2onnx.cli import measurements
+from tests.command import run
 from tests.conftest import random_data
-from tests.test_cli import run
 
 
 @pytest.fixture(autouse=True)

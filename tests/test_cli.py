@@ -11,18 +11,10 @@ import sys
 
 import numpy as np
 import pytest
-from typer.testing import CliRunner
 
 import seq2onnx as s2o
-from seq2onnx.cli import app
+from tests.command import run
 from tests.conftest import CLASSES, random_data, small_network
-
-
-def run(*arguments, stdin=None, code=0):
-    """(standard output, standard error) of the command, which must end with `code`."""
-    result = CliRunner().invoke(app, [str(a) for a in arguments], input=stdin)
-    assert result.exit_code == code, f"{result.exit_code}\n{result.output}{result.exception!r}"
-    return result.stdout, result.stderr
 
 
 @pytest.fixture(scope="module")

@@ -15,7 +15,7 @@ from seq2onnx.exporting import build_model
 from seq2onnx.exporting.closed_loop import check_closed_loop
 from seq2onnx.layers import KINDS
 from tests import laws, reference
-from tests.test_cli import run as command
+from tests.command import run as command
 
 K = 5
 STATISTICS = {"mean": [3.0, -1.0, 0.5], "std": [2.0, 0.5, 4.0]}

@@ -21,8 +21,8 @@ from seq2onnx.runtime import opening, progress, scoring
 from seq2onnx.runtime.inputs import read_rows
 from seq2onnx.runtime.placement import placement
 from tests.conftest import CLASSES, built, random_data, small_network
-from tests.test_networks_run import exported as export
-from tests.test_networks_run import lookahead_network, strided, text_network, two_sensors
+from tests.small_networks import exported as export
+from tests.small_networks import lookahead_network, strided, text_network, two_sensors
 from tests.twins import Twins
 
 

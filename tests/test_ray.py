@@ -19,8 +19,8 @@ import pytest
 import seq2onnx as s2o
 from seq2onnx.cli.ray_worker import ATTEMPTS, _begin
 from seq2onnx.data import parquet
+from tests.command import run
 from tests.conftest import CLASSES, built, random_data, small_network
-from tests.test_cli import run
 
 pytest.importorskip("ray")
 

@@ -13,8 +13,8 @@ import numpy as np
 import pytest
 
 import seq2onnx as s2o
+from tests.command import run
 from tests.conftest import CLASSES, built, random_data, small_network
-from tests.test_cli import run
 
 VOID = {"meta", "link", "img", "br"}
 

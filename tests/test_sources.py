@@ -18,8 +18,8 @@ import seq2onnx as s2o
 from seq2onnx.data import read
 from seq2onnx.data.arrays import to_arrays
 from seq2onnx.data.hdf5 import Hdf5Rows, read_hdf5, write_hdf5
+from tests.command import run
 from tests.mat_writer import Object, cells, write_sparse_v73, write_v5, write_v73
-from tests.test_cli import run
 
 RNG = np.random.default_rng(0)
 X = [RNG.normal(size=(n, 3)) for n in (4, 6, 5)]

@@ -9,7 +9,7 @@ import pytest
 import torch
 
 import seq2onnx as s2o
-from tests.test_cli import run
+from tests.command import run
 
 KINDS = {
     "sequence-classifier": "[batch, 9]",

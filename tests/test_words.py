@@ -19,8 +19,8 @@ from seq2onnx.padding import PaddingPolicy
 from seq2onnx.runtime.opening import SessionSettings
 from seq2onnx.sequences import pad
 from tests import laws
-from tests.test_cli import run
-from tests.test_export import described
+from tests.command import run
+from tests.conftest import described
 from tests.twins import Twins
 
 WORDS = ["good", "bad", "film", "New York", "日本", "é", "?"]

@@ -36,6 +36,7 @@ def main() -> int:
 def fuzz(count: int, seed: int, folder: Path) -> int:
     """Run `count` networks; 1 where a law is broken."""
     from tests import laws
+    from tests.comparison import WORST
     from tests.networks import compose, options_of
 
     began, failures = time.monotonic(), 0
@@ -57,7 +58,7 @@ def fuzz(count: int, seed: int, folder: Path) -> int:
     for option, times in sorted(drawn.items()):
         print(f"{times:>6}  {option}")
     print("\nworst error of each comparison, of networks with a layer of the kind")
-    for (comparison, kind), worst in sorted(laws.WORST.items()):
+    for (comparison, kind), worst in sorted(WORST.items()):
         print(f"{worst:.1e}  {comparison:<16} {kind}")
     return int(failures > 0)
 

@@ -43,8 +43,8 @@ def soak(seconds: float, seed: int, folder: Path) -> int:
     import torch
 
     import seq2onnx as s2o
-    from tests import laws
-    from tests.test_networks_run import lookahead_network
+    from tests.comparison import KINDS_HERE, WORST
+    from tests.small_networks import lookahead_network
     from tests.twins import Twins
 
     torch.manual_seed(seed)
@@ -60,7 +60,7 @@ def soak(seconds: float, seed: int, folder: Path) -> int:
         twins[name] = Twins(s2o.load(folder / "model.onnx"), seed, STREAMS, capacity=64)
         for _ in range(STREAMS):
             twins[name].open()
-    laws.KINDS_HERE.add("stream")  # so that the worst difference is noted
+    KINDS_HERE.add("stream")  # so that the worst difference is noted
     began, done, memory, shown = time.monotonic(), Counter[str](), [], 0.0
     while (passed := time.monotonic() - began) < seconds:
         for name, pair in twins.items():
@@ -81,7 +81,7 @@ def soak(seconds: float, seed: int, folder: Path) -> int:
         print(f"{times:>12,}  {name}")
     print(f"{sum(pair.clean_steps for pair in twins.values()):>12,}  of the steps without a NaN in any row")
     print(f"{sum(pair.answers for pair in twins.values()):>12,}  answers, each that of its stream alone")
-    print(f"{max(laws.WORST.values()):>12.1e}  largest difference, of max(1, largest number)")
+    print(f"{max(WORST.values()):>12.1e}  largest difference, of max(1, largest number)")
     print(f"{early:>12.0f}  MB resident in the second quarter of the time, {late:.0f} in the last")
     if late - early > MOST_GROWTH:
         print(f"FAILED: memory grew by {late - early:.0f} MB")
