@@ -1,4 +1,6 @@
-"""Run everything that must pass before a change lands: python tools/check.py [--static] [--slow] [--fix]
+"""Run all checks that must pass before a change lands.
+
+    python tools/check.py [--static] [--slow] [--fix]
 
 People and CI run the same checks: format, lint, types, tests, the build of docs/, and the tests of the runtime in a
 second environment, which has no torch and the oldest versions that pyproject.toml allows. The first run creates both

@@ -1,4 +1,6 @@
-"""Compare the speed of this checkout with another checkout of the package: python tools/compare_versions.py OLD
+"""Compare the speed of this checkout with that of another checkout of the package.
+
+    python tools/compare_versions.py OLD
 
 One process imports each checkout, stays alive, and measures what it is told over a pipe. The two take turns, so that
 both see the same load of the machine. A ratio is new time ÷ old time; the table shows the median of the ratios of all

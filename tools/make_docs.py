@@ -41,12 +41,12 @@ for bad input, with its message on standard error.
 
 
 def pages() -> dict[Path, str]:
-    """The whole text of each page."""
+    """The full text of each page."""
     return {DOCS / "layers.md": layers_page(), DOCS / "cli.md": commands_page()}
 
 
 def layers_page() -> str:
-    """A table of the layers, and a section for each."""
+    """The page of the layers: a table, and a section for each layer."""
     layers = sorted((cls for cls in KINDS.values() if cls.__module__.startswith("seq2onnx.")), key=lambda c: c.__name__)
     rows = [f"| [{c.__name__}](#{c.__name__.lower()}) | `{c.kind}` | {summary(c)} |" for c in layers]
     return LAYERS + "\n".join(rows) + "\n" + "".join(layer_section(c) for c in layers)
@@ -71,14 +71,14 @@ def layer_section(cls: type[Layer]) -> str:
 
 
 def commands_page() -> str:
-    """A table of the commands, and a section for each."""
+    """The page of the commands: a table, and a section for each command."""
     commands = dict(all_commands(app, "seq2onnx"))
     rows = [f"| [{name}](#{name.replace(' ', '-')}) | {summary(command)} |" for name, command in commands.items()]
     return COMMANDS + "\n".join(rows) + "\n" + "".join(command_section(*entry) for entry in commands.items())
 
 
 def all_commands(of: typer.Typer, name: str) -> Iterator[tuple[str, Command]]:
-    """The function of each command, with the command's full name."""
+    """The full name of each command, and its function."""
     for info in of.registered_commands:
         assert info.callback is not None
         yield f"{name} {info.callback.__name__}", info.callback
@@ -109,7 +109,7 @@ def command_section(name: str, command: Command) -> str:
 
 
 def value(kind: Any, metavar: str | None) -> list[str]:
-    """What follows the name of an option: nothing after a flag."""
+    """The placeholder after the name of an option; a flag has none."""
     kinds = [kind, *typing.get_args(kind)]
     if bool in kinds:
         return []

@@ -1,6 +1,8 @@
-"""Make docs/performance.md and its pictures from results of bench.py: python tools/make_performance.py FILE.json ...
+"""Make docs/performance.md and its pictures from results of bench.py.
 
-Several files, of parts that ran one after another on one machine, make one page; what is in two is taken from the last.
+    python tools/make_performance.py FILE.json ...
+
+The parts of a benchmark can be in several files from the same machine; if a part is in two, the last one counts.
 """
 
 from __future__ import annotations
@@ -30,7 +32,7 @@ PARTS = {
     "export": "Export of 12 features, LSTM 100, 9 classes",
     "cold": "A new process to its first prediction",
 }
-# Parts without targets: times, and ratios to the first of each.
+# Parts without targets: times, and ratios to the first row.
 TRAINING = {
     "training": "Training: an epoch on Japanese Vowels, LSTM 100, batches of 27, in plain torch and here",
     "bucketing": "Training: an epoch of 2,000 sequences of lognormal length, in random batches and in buckets",
@@ -59,8 +61,9 @@ MISSES = {
 
 
 def main() -> None:
+    """Write the page and its pictures."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("files", nargs="+", type=Path, metavar="FILE.json", help="what bench.py --json wrote")
+    parser.add_argument("files", nargs="+", type=Path, metavar="FILE.json", help="a file that bench.py --json wrote")
     found = [json.loads(path.read_bytes()) for path in parser.parse_args().files]
     figures = list({(row["part"], row["name"]): row for one in found for row in one["figures"]}.values())
     figures.sort(key=lambda row: list(PARTS).index(row["part"]))
@@ -102,16 +105,14 @@ def _training(times: dict[str, dict[str, float]]) -> Iterator[str]:
 
 
 def _against_targets(figures: list[dict[str, Any]], ax: Axes) -> None:
-    """A point a figure, as a share of its target, with a bar between the quartiles."""
+    """Draw each figure ÷ its target as a point, with a bar between the quartiles."""
     for place, row in enumerate(figures):
         if "quartiles" in row:
             ax.plot([q / row["target"] for q in row["quartiles"]], [place, place], color="0.6", linewidth=3)
         ax.plot(row["figure"] / row["target"], place, "o" if row["met"] else "D", color="C0" if row["met"] else "C3")
     ax.axvline(1, color="black", linewidth=1)
     ax.set_yticks(range(len(figures)), [f"{row['part']}: {row['name']}" for row in figures], fontsize=9)
-    ax.set(
-        xscale="log", xlabel="ratio by its target; on the left of the line it is met", ylim=(len(figures) - 0.4, -0.6)
-    )
+    ax.set(xscale="log", xlabel="measured ÷ target (below 1: met)", ylim=(len(figures) - 0.4, -0.6))
     ax.xaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
     ax.xaxis.set_major_formatter(FormatStrFormatter("%g"))
     ax.xaxis.set_minor_locator(NullLocator())
@@ -119,7 +120,7 @@ def _against_targets(figures: list[dict[str, Any]], ax: Axes) -> None:
 
 
 def _a_step(medians: dict[str, float], ax: Axes) -> None:
-    """Microseconds of a step, from the seconds of 1,000."""
+    """Draw the microseconds of a step, from the seconds of 1,000 steps."""
     names, values = list(medians), [1e3 * seconds for seconds in medians.values()]
     ax.barh(names, values, color="C0")
     for place, value in enumerate(values):

@@ -1,4 +1,4 @@
-"""A hook of mkdocs: models/ belongs to the site, though it does not lie in docs/."""
+"""A hook of mkdocs that adds models/ to the site, although it is not in docs/."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ ROOT = Path(__file__).resolve().parents[1]
 
 
 def on_files(files: Files, config: Any) -> Files:
-    """Add each file of models/, so that the links of the cards hold."""
+    """Add each file of models/, so that the links in the cards work."""
     for path in sorted((ROOT / "models").rglob("*")):
         if path.is_file():
             files.append(File.generated(config, path.relative_to(ROOT).as_posix(), abs_src_path=str(path)))
