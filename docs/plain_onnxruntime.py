@@ -1,6 +1,8 @@
-"""Stream a sequence through an exported file with numpy and onnxruntime alone.
+"""Stream a sequence through an exported file with only numpy and onnxruntime.
 
-python plain_onnxruntime.py MODEL.onnx SEQUENCE.npy     (a file with states; SEQUENCE is [time, features])
+Usage: python plain_onnxruntime.py MODEL.onnx SEQUENCE.npy
+
+The file must have states, and the sequence is an array [time, features].
 """
 
 import json
@@ -9,10 +11,12 @@ import sys
 import numpy as np
 import onnxruntime
 
-session = onnxruntime.InferenceSession(sys.argv[1], providers=["CPUExecutionProvider"])
+cpu = ["CPUExecutionProvider"]
+session = onnxruntime.InferenceSession(sys.argv[1], providers=cpu)
 about = json.loads(session.get_modelmeta().custom_metadata_map["seq2onnx"])
-state = {s["in"]: np.zeros([1, *s["shape"][1:]], s["dtype"]) for s in about["states"]}
-names = ["y", *(s["out"] for s in about["states"])]
+states = about["states"]
+state = {s["in"]: np.zeros([1, *s["shape"][1:]], s["dtype"]) for s in states}
+names = ["y", *(s["out"] for s in states)]
 for x in np.load(sys.argv[2]).astype(np.float32):
     feeds = {"x": x[None, None], **state}
     if about["signature"] == "full":

@@ -1,7 +1,7 @@
 """seq2onnx: describe a sequence network once, train it in torch, ship one ONNX file, run it anywhere.
 
-Names are resolved when they are first used: importing this package imports neither torch nor onnx nor
-onnxruntime nor pydantic.
+Names are resolved when they are first used: importing this package imports none of torch, onnx, onnxruntime and
+pydantic.
 """
 
 from __future__ import annotations
@@ -9,113 +9,87 @@ from __future__ import annotations
 import importlib
 from typing import TYPE_CHECKING, Any
 
-if TYPE_CHECKING:
-    from seq2onnx import datasets, layers, plots, runtime, templates
-    from seq2onnx.data import SequenceDataset, Vocabulary, padding_report
+if TYPE_CHECKING:  # for type checkers; a test compares it with `_PUBLIC`
+    from seq2onnx import (
+        data as data,
+        datasets as datasets,
+        errors as errors,
+        layers as layers,
+        plots as plots,
+        runtime as runtime,
+        templates as templates,
+        training as training,
+    )
+    from seq2onnx.data import (
+        SequenceDataset as SequenceDataset,
+        Vocabulary as Vocabulary,
+        padding_report as padding_report,
+    )
     from seq2onnx.errors import (
-        DataError,
-        MissingExtra,
-        ModelFileError,
-        NotStreamable,
-        Seq2OnnxError,
-        ShapeError,
-        SpecError,
-        StateError,
-        StreamError,
+        DataError as DataError,
+        MissingExtra as MissingExtra,
+        ModelFileError as ModelFileError,
+        NotStreamable as NotStreamable,
+        Seq2OnnxError as Seq2OnnxError,
+        ShapeError as ShapeError,
+        SpecError as SpecError,
+        StateError as StateError,
+        StreamError as StreamError,
     )
-    from seq2onnx.exporting import export, restore
+    from seq2onnx.estimators import (
+        SequenceClassifier as SequenceClassifier,
+        SequenceRegressor as SequenceRegressor,
+    )
+    from seq2onnx.exporting import (
+        export as export,
+        restore as restore,
+    )
     from seq2onnx.layers import *  # noqa: F403
-    from seq2onnx.network import Network
-    from seq2onnx.parity import verify
-    from seq2onnx.runtime import Predictor, Stream, StreamPool, load, scores_to_labels
-    from seq2onnx.sequences import tokenize
+    from seq2onnx.network import Network as Network
+    from seq2onnx.parity import verify as verify
+    from seq2onnx.runtime import (
+        Predictor as Predictor,
+        Stream as Stream,
+        StreamPool as StreamPool,
+        load as load,
+        scores_to_labels as scores_to_labels,
+    )
+    from seq2onnx.sequences import (
+        PaddingPolicy as PaddingPolicy,
+        tokenize as tokenize,
+    )
     from seq2onnx.training import (
-        SequenceClassifier,
-        SequenceModule,
-        SequenceRegressor,
-        TrainingOptions,
-        TrainingResult,
-        build,
-        train,
+        SequenceModule as SequenceModule,
+        TrainingOptions as TrainingOptions,
+        TrainingResult as TrainingResult,
+        build as build,
+        train as train,
     )
 
-__version__ = "0.1.0"
+__version__ = "0.2.0.dev0"
 
-_HOMES = {
-    "": ("datasets", "layers", "plots", "runtime", "templates"),
-    "data": ("SequenceDataset", "Vocabulary", "padding_report"),
+_PUBLIC = {
+    "": "data datasets errors layers plots runtime templates training",
+    "data": "SequenceDataset Vocabulary padding_report",
     "errors": (
-        "DataError",
-        "MissingExtra",
-        "ModelFileError",
-        "NotStreamable",
-        "Seq2OnnxError",
-        "ShapeError",
-        "SpecError",
-        "StateError",
-        "StreamError",
+        "DataError MissingExtra ModelFileError NotStreamable Seq2OnnxError ShapeError SpecError StateError StreamError"
     ),
-    "exporting": ("export", "restore"),
-    "network": ("Network",),
-    "parity": ("verify",),
-    "runtime": ("Predictor", "Stream", "StreamPool", "load", "scores_to_labels"),
-    "sequences": ("tokenize",),
-    "training": (
-        "SequenceClassifier",
-        "SequenceModule",
-        "SequenceRegressor",
-        "TrainingOptions",
-        "TrainingResult",
-        "build",
-        "train",
-    ),
+    "estimators": "SequenceClassifier SequenceRegressor",
+    "exporting": "export restore",
+    "network": "Network",
+    "parity": "verify",
+    "runtime": "Predictor Stream StreamPool load scores_to_labels",
+    "sequences": "PaddingPolicy tokenize",
+    "training": "SequenceModule TrainingOptions TrainingResult build train",
 }
-_HOME = {name: home for home, names in _HOMES.items() for name in names}
+_HOME = {name: home for home, names in _PUBLIC.items() for name in names.split()}
 
-__all__ = [
-    "DataError",
-    "MissingExtra",
-    "ModelFileError",
-    "Network",
-    "NotStreamable",
-    "Predictor",
-    "Seq2OnnxError",
-    "SequenceClassifier",
-    "SequenceDataset",
-    "SequenceModule",
-    "SequenceRegressor",
-    "ShapeError",
-    "SpecError",
-    "StateError",
-    "Stream",
-    "StreamError",
-    "StreamPool",
-    "TrainingOptions",
-    "TrainingResult",
-    "Vocabulary",
-    "build",
-    "datasets",
-    "export",
-    "layers",
-    "load",
-    "padding_report",
-    "plots",
-    "restore",
-    "runtime",
-    "scores_to_labels",
-    "templates",
-    "tokenize",
-    "train",
-    "verify",
-]
+__all__ = sorted(_HOME)
 
 
 def __getattr__(name: str) -> Any:
-    if name in _HOME:
-        home = _HOME[name]
-    elif name[0].isupper() and name in importlib.import_module("seq2onnx.layers").__all__:
-        home = "layers"  # every layer is a public name, and is listed there alone
-    else:
+    home = _HOME.get(name, "layers" if name[0].isupper() else None)
+    if home is None or (home == "layers" and name not in _layer_names()):
         raise AttributeError(f"module 'seq2onnx' has no attribute {name!r}")
     if not home:
         return importlib.import_module(f"seq2onnx.{name}")
@@ -125,5 +99,10 @@ def __getattr__(name: str) -> Any:
 
 
 def __dir__() -> list[str]:
-    layers = importlib.import_module("seq2onnx.layers").__all__
-    return sorted({*__all__, *(name for name in layers if name[0].isupper())})
+    return sorted({*__all__, *_layer_names()})
+
+
+def _layer_names() -> set[str]:
+    """Return the names of the layers, which seq2onnx.layers lists."""
+    layers = importlib.import_module("seq2onnx.layers")
+    return set(layers.__all__) - set(layers.FOR_LAYER_AUTHORS)

@@ -1,12 +1,12 @@
-"""What can go wrong, as a tree; each error says where, which rule, what was received and what to do.
+"""The errors of this package. Each message says where, which rule, what was received and what to do.
 
 Seq2OnnxError
-├── SpecError        a layer, network or option that cannot be            (ValueError)
-├── ShapeError       shapes that do not fit together                      (ValueError)
-├── DataError        sequences or targets that cannot be used             (ValueError)
-├── NotStreamable    a network or file that cannot run a step at a time   (ValueError)
-├── StateError       a state of the wrong name, shape or type             (ValueError)
-├── StreamError      a stream that is not open or in use, a full pool     (RuntimeError)
+├── SpecError        an invalid layer, network or option                  (ValueError)
+├── ShapeError       shapes that do not fit                               (ValueError)
+├── DataError        invalid sequences or targets                         (ValueError)
+├── NotStreamable    a network or file that cannot run step by step       (ValueError)
+├── StateError       a state with a wrong name, shape or type             (ValueError)
+├── StreamError      a stream that is closed or in use; a full pool       (RuntimeError)
 ├── ModelFileError   a file that is not a seq2onnx model or run folder    (ValueError)
 └── MissingExtra     a package that is not installed                      (ImportError)
 """
@@ -17,31 +17,31 @@ import importlib.util
 
 
 class Seq2OnnxError(Exception):
-    """The root: `except Seq2OnnxError` catches all that this package raises on bad input."""
+    """The base class: `except Seq2OnnxError` catches every error that this package raises on bad input."""
 
 
 class SpecError(Seq2OnnxError, ValueError):
-    """A layer, network or option that cannot be."""
+    """An invalid layer, network or option."""
 
 
 class ShapeError(Seq2OnnxError, ValueError):
-    """Shapes that do not fit together."""
+    """Shapes that do not fit."""
 
 
 class DataError(Seq2OnnxError, ValueError):
-    """Sequences or targets that cannot be used."""
+    """Invalid sequences or targets."""
 
 
 class NotStreamable(Seq2OnnxError, ValueError):
-    """A network or file that cannot run a step at a time."""
+    """A network or file that cannot run step by step."""
 
 
 class StateError(Seq2OnnxError, ValueError):
-    """A state of the wrong name, shape or type."""
+    """A state with a wrong name, shape or type."""
 
 
 class StreamError(Seq2OnnxError, RuntimeError):
-    """A stream that is not open, or that another thread steps at this moment; a pool that is full."""
+    """A stream that is closed or that another thread is using; a pool that is full."""
 
 
 class ModelFileError(Seq2OnnxError, ValueError):
@@ -53,7 +53,15 @@ class MissingExtra(Seq2OnnxError, ImportError):
 
 
 def require(*modules: str, extra: str) -> None:
-    """Raise MissingExtra with the install command unless all `modules` can be imported."""
+    """Check that modules are installed.
+
+    Args:
+        *modules: the modules.
+        extra: the extra of seq2onnx that brings them.
+
+    Raises:
+        MissingExtra: a module is not installed; the message has the command to install it.
+    """
     for module in modules:
         try:
             found = importlib.util.find_spec(module)

@@ -1,4 +1,4 @@
-"""Network: layers, what each reads, the signals between them; to and from YAML and JSON."""
+"""Network: layers, the connections and signals between them; to and from YAML and JSON."""
 
 from __future__ import annotations
 
@@ -11,12 +11,20 @@ from typing import Any
 
 from seq2onnx.errors import NotStreamable, ShapeError, SpecError
 from seq2onnx.layers import KINDS, Layer, Signal, State
-from seq2onnx.spec_files import read_spec, write_spec
+from seq2onnx.layers.base import FieldErrors
+from seq2onnx.specs import read_spec, write_spec
 
 
 @dataclasses.dataclass(frozen=True)
 class NetworkState:
-    """One state tensor of a network, with its names in the ONNX file."""
+    """One state tensor of a network, with its names in the ONNX file.
+
+    Attributes:
+        layer: name of the layer that keeps it.
+        state: its name, shape and type.
+        input_name: name of the input that takes it.
+        output_name: name of the output that returns the new one.
+    """
 
     layer: str
     state: State
@@ -25,19 +33,29 @@ class NetworkState:
 
 
 class Network:
-    """A sequence network: its layers by name, and what each of them reads.
+    """A sequence network: its layers by name, and the layers that each of them reads.
 
-    A layer reads the one before it in the list unless it names its `inputs`. Layers without a name get
-    one from their kind and place: lstm_1, lstm_2. The last layer answers unless `outputs` names others.
+    A layer reads the one before it in the list unless it names its `inputs`. Layers without a name get one from their
+    kind and place: lstm_1, lstm_2. The last layer is the output unless `outputs` names others.
 
     Args:
-        layers: the layers; the first must be an input layer
-        outputs: names of the layers that answer
-        name: of the network, for people
-    Attributes: layers (tuple, in an order in which each follows what it reads), name, outputs,
-        reads (name -> names of the layers it reads), signals (name -> Signal)
-    Raises: SpecError (names, cycles, a layer that nothing reads), ShapeError (layers that do not fit)
-    Example: >>> Network([SequenceInput(12), LSTM(100, "last"), FullyConnected(9), Softmax()])
+        layers: the layers; the first must be an input layer.
+        outputs: names of the output layers.
+        name: of the network, for people.
+
+    Attributes:
+        layers: the layers, each after those that it reads.
+        name: of the network.
+        outputs: names of the output layers.
+        reads: for each layer, by name, the names of those that it reads.
+        signals: the output of each layer, by name.
+
+    Raises:
+        SpecError: names, a cyclic dependency, or a layer that nothing reads.
+        ShapeError: layers that do not fit together.
+
+    Example:
+        >>> Network([SequenceInput(12), LSTM(100, "last"), FullyConnected(9), Softmax()])
     """
 
     def __init__(self, layers: Sequence[Layer], outputs: Sequence[str] | None = None, name: str | None = None) -> None:
@@ -66,10 +84,10 @@ class Network:
         used = {source for sources in self.reads.values() for source in sources} | set(self.outputs)
         for name in names:
             if name not in used:
-                raise SpecError(f"{name}: no layer reads it and it is no output; name it in outputs or remove it")
+                raise SpecError(f"{name}: no layer reads it, and it is not an output; name it in outputs, or remove it")
 
     def __getitem__(self, name: str) -> Layer:
-        """The layer of that name."""
+        """Return the layer of that name; raise SpecError where there is none."""
         for layer in self.layers:
             if layer.name == name:
                 return layer
@@ -89,7 +107,7 @@ class Network:
         return tuple(layer for layer in self.layers if layer.is_input)
 
     def infer(self, lookahead: bool = False) -> dict[str, Signal]:
-        """The signal that comes out of each layer; with lookahead steps may wait for later ones."""
+        """Infer the output of each layer. With lookahead steps may wait for later ones."""
         signals: dict[str, Signal] = {}
         for layer in self.layers:
             signal = layer.infer(*(signals[source] for source in self.reads[layer.label]))
@@ -99,11 +117,15 @@ class Network:
         return signals
 
     def signals_into(self, name: str) -> tuple[Signal, ...]:
-        """The signals that a layer reads."""
+        """Return the signals that a layer reads."""
         return tuple(self.signals[source] for source in self.reads[name])
 
     def states(self, lookahead: bool = False) -> tuple[NetworkState, ...]:
-        """Every state in topological order; raises NotStreamable where a layer cannot run in chunks."""
+        """Return every state, in topological order.
+
+        Raises:
+            NotStreamable: a layer cannot run in chunks.
+        """
         signals = self.infer(lookahead)
         found = [
             (layer.label, state)
@@ -111,18 +133,18 @@ class Network:
             for state in layer.states(*(signals[source] for source in self.reads[layer.label]))
         ]
         if len(found) > 100:
-            raise SpecError(f"a network may have 100 state tensors, this one has {len(found)}")
+            raise SpecError(f"a network may have at most 100 state tensors, this one has {len(found)}")
         stems = [f"state_{i:02d}_{name}_{state.kind}" for i, (name, state) in enumerate(found)]
         return tuple(
             NetworkState(name, state, stem, f"new_{stem}") for stem, (name, state) in zip(stems, found, strict=True)
         )
 
     def replace(self, layers: dict[str, Layer]) -> Network:
-        """The network with other layers in the place of those named."""
+        """Return the network with some layers replaced, by name."""
         return Network([layers.get(layer.label, layer) for layer in self.layers], self.outputs, self.name)
 
     def table(self) -> list[tuple[str, str, int, str]]:
-        """Of each layer its name, what comes out of it, how many parameters it learns, and its states."""
+        """Return for each layer its name, its output, the number of its parameters, and its states."""
         rows = []
         for layer in self.layers:
             signals = self.signals_into(layer.label)
@@ -132,7 +154,7 @@ class Network:
         return rows
 
     def summary(self) -> str:
-        """A table: name, kind, output shape, parameters and states of every layer."""
+        """Return a table with the name, output shape, parameters and states of each layer."""
         found = self.table()
         rows = [("layer", "output", "parameters", "states")]
         rows += [(name, output, f"{count:,}" if count else "", states) for name, output, count, states in found]
@@ -143,7 +165,6 @@ class Network:
         return "\n".join([*([self.name] if self.name else []), *lines])
 
     def _states_of(self, layer: Layer) -> str:
-        """For the summary."""
         try:
             states = layer.states(*self.signals_into(layer.label))
         except NotStreamable:
@@ -151,9 +172,13 @@ class Network:
         return " ".join(f"{state.kind} {list(state.shape)}" for state in states)
 
     def to_dict(self, every_field: bool = False) -> dict[str, Any]:
-        """The network as plain data, the form of its YAML and JSON.
+        """Return the network as plain data, the form of its YAML and JSON.
 
-        every_field: also the fields that have their default, and the names that layers get by themselves
+        Args:
+            every_field: include fields that have their default, and the names that layers get by themselves.
+
+        Raises:
+            SpecError: a field is a function.
         """
         layers = []
         counts = Counter[str]()
@@ -163,12 +188,11 @@ class Network:
             for field in dataclasses.fields(layer):
                 value = getattr(layer, field.name)
                 default = f"{layer.kind}_{counts[layer.kind]}" if field.name == "name" else field.default
-                # What weights start from is no part of what the network is.
-                if field.name == "vectors" or value is None or (value == default and not every_field):
+                if field.name in layer.unsaved_fields or value is None or (value == default and not every_field):
                     continue
                 if callable(value):
                     raise SpecError(
-                        f"{layer.label}.{field.name}: is a function, which YAML, JSON and ONNX files cannot hold"
+                        f"{layer.label}.{field.name}: is a function, which YAML, JSON and ONNX files cannot contain"
                     )
                 entry[field.name] = _plain(value)
             layers.append({layer.kind: entry})
@@ -180,7 +204,16 @@ class Network:
 
     @classmethod
     def from_dict(cls, data: Any, where: str = "") -> Network:
-        """The network that `to_dict` wrote; `where` starts the path that errors give."""
+        """Build the network that `to_dict` described.
+
+        Args:
+            data: a mapping with the keys layers, outputs and name.
+            where: begins the path to the mistake in errors.
+
+        Raises:
+            SpecError: the data does not describe a network.
+            ShapeError: its layers do not fit together.
+        """
         prefix = f"{where}: " if where else ""
         if not isinstance(data, dict) or "layers" not in data:
             raise SpecError(f"{prefix}layers: is missing; a network is a mapping with a list of layers")
@@ -203,7 +236,9 @@ class Network:
     def load(cls, path: str | Path) -> Network:
         """Read a network from a YAML or JSON file.
 
-        Raises: SpecError with the path to the mistake, OSError where the file cannot be read
+        Raises:
+            SpecError: the file does not describe a network; the error has the path to the mistake.
+            OSError: the file cannot be read.
         """
         return cls.from_dict(read_spec(path), str(path))
 
@@ -215,7 +250,7 @@ def _plain(value: Any) -> Any:
 
 
 def _read_layer(entry: Any, where: str) -> Layer:
-    """A layer from {kind: {fields}}, or from its kind alone."""
+    """Read a layer from {kind: {fields}}, or from its kind alone."""
     if isinstance(entry, str):
         entry = {entry: {}}
     if not isinstance(entry, dict) or len(entry) != 1:
@@ -228,14 +263,12 @@ def _read_layer(entry: Any, where: str) -> Layer:
         raise SpecError(f"{where}.{kind}: expected the layer's fields as a mapping, got {fields!r}")
     try:
         return KINDS[kind](**{str(key): value for key, value in fields.items()})
-    except SpecError as error:
-        label = fields.get("name") or kind
-        lines = [line.replace(f"{label}.", f"{where}.{kind}.", 1) for line in str(error).splitlines()]
-        raise SpecError("\n".join(lines)) from None
+    except FieldErrors as errors:
+        raise FieldErrors(f"{where}.{kind}", errors.lines) from None
 
 
 def _named(layers: Sequence[Layer]) -> list[Layer]:
-    """The layers, each with a name."""
+    """Give each layer a name."""
     taken = {layer.name for layer in layers if layer.name}
     named, counts = [], Counter[str]()
     for layer in layers:
@@ -249,24 +282,24 @@ def _named(layers: Sequence[Layer]) -> list[Layer]:
         named.append(layer)
     names = [layer.label for layer in named]
     if twice := {name for name in names if names.count(name) > 1}:
-        raise SpecError(f"{', '.join(sorted(twice))}: names must differ; two layers have this one")
+        raise SpecError(f"{', '.join(sorted(twice))}: two layers have this name; names must differ")
     return named
 
 
 def _connections(layers: Sequence[Layer]) -> dict[str, tuple[str, ...]]:
-    """What each layer reads, by name."""
+    """Find the names of the layers that each layer reads."""
     names = [layer.label for layer in layers]
     reads: dict[str, tuple[str, ...]] = {}
     for index, layer in enumerate(layers):
         if layer.is_input:
             if layer.inputs:
-                raise SpecError(f"{layer.name}: is where data enters; it reads no layer, got inputs={layer.inputs}")
+                raise SpecError(f"{layer.name}: is an input layer and reads no other, got inputs={layer.inputs}")
             reads[layer.label] = ()
         elif layer.inputs:
             for source in layer.inputs:
                 if source not in names:
                     raise SpecError(
-                        f"{layer.name}: reads {source!r}, which is not a layer; they are {', '.join(names)}"
+                        f"{layer.name}: reads {source!r}, which is not a layer; the layers are {', '.join(names)}"
                     )
             reads[layer.label] = tuple(layer.inputs)
         elif index == 0:
@@ -277,16 +310,16 @@ def _connections(layers: Sequence[Layer]) -> dict[str, tuple[str, ...]]:
 
 
 def _ordered(layers: Sequence[Layer], reads: dict[str, tuple[str, ...]]) -> tuple[Layer, ...]:
-    """The layers so that each follows all that it reads, otherwise as they were given."""
+    """Order the layers so that each follows those that it reads; otherwise keep their order."""
     waiting, done, order = list(layers), set[str](), []
     while waiting:
         ready = next((layer for layer in waiting if set(reads[layer.label]) <= done), None)
         if ready is None:
-            raise SpecError(f"{', '.join(layer.label for layer in waiting)}: read each other in a circle")
+            raise SpecError(f"{', '.join(layer.label for layer in waiting)}: cyclic dependency")
         waiting.remove(ready)
         done.add(ready.label)
         order.append(ready)
-    # What a layer reads is written down where the one before it does not say it: layers may have moved.
+    # Layers may have moved: those that do not read the one before them name their inputs.
     before = [None, *(layer.label for layer in order)]
     return tuple(
         layer if reads[layer.label] in ((), (previous,)) else dataclasses.replace(layer, inputs=reads[layer.label])

@@ -25,6 +25,6 @@ def whole_number(value: Any, where: str, least: int = 1, most: int | None = None
     except TypeError:
         number = least - 1
     if isinstance(value, bool) or number < least or (most is not None and number > most):
-        limits = f"at least {least}" if most is None else f"from {least} to {most}"
-        raise SpecError(f"{where}: must be a whole number, {limits}, got {value!r}")
+        limits = f", at least {least}" if most is None else f" from {least} to {most}"
+        raise SpecError(f"{where}: must be a whole number{limits}, got {value!r}")
     return number

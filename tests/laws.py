@@ -15,9 +15,9 @@ import onnxruntime
 import torch
 
 import seq2onnx as s2o
+from seq2onnx.contract import input_names, output_names
 from seq2onnx.errors import NotStreamable
-from seq2onnx.exporting import build_model
-from seq2onnx.exporting.exporter import input_names, output_names
+from seq2onnx.exporting import ExportOptions, build_model
 from seq2onnx.exporting.restorer import read_model
 from tests import reference
 from tests.comparison import FLOAT32, KINDS_HERE, SAME, close
@@ -53,10 +53,10 @@ class Subject:
         self.states = self._states(False)
         self.lookahead_states = self._states(True)
         signatures = ["full", "sequence", "stream"] if self.states is not None else ["sequence"]
-        self.models = {name: build_model(network, self.weights, name) for name in signatures}
+        self.models = {name: build_model(network, self.weights, ExportOptions(name)) for name in signatures}
         if self.lookahead_states is not None:
             for name in ("full", "stream"):
-                model = build_model(network, self.weights, name, lookahead=True)
+                model = build_model(network, self.weights, ExportOptions(name, lookahead=True))
                 self.models[f"lookahead {name}"] = model
         self.sessions = {name: open_session(model) for name, model in self.models.items()}
 
@@ -104,7 +104,7 @@ class Subject:
         return self._answer(raw, {name: counts[name] for name in outputs}, [s.numpy() for s in new])
 
     def onnxruntime(self, signature: str, x: Arrays, lengths: np.ndarray, states=None, end=None) -> Answer:
-        inputs, session = input_names(self.network), self.sessions[signature]
+        inputs, session = input_names(layer.label for layer in self.network.inputs), self.sessions[signature]
         feeds: dict[str, Any] = {inputs[name]: array for name, array in x.items()}
         if "stream" not in signature:
             feeds["lengths"] = lengths
@@ -114,7 +114,7 @@ class Subject:
         if end is not None:
             feeds["end"] = end
         found = dict(zip((o.name for o in session.get_outputs()), session.run(None, feeds), strict=True))
-        names = output_names(self.network)
+        names = output_names(self.network.outputs)
         raw = {name: found[output] for name, output in names.items()}
         counts = {name: found.get(f"{output}_lengths", lengths) for name, output in names.items()}
         new = [] if signature == "sequence" else [found[s.output_name] for s in infos]

@@ -143,3 +143,19 @@ def options_of(layer: Layer):
         else:
             shown = type(found).__name__
         yield f"{layer.kind}.{field} = {shown}"
+
+
+def network_of(example) -> s2o.Network:
+    """Make a network of an example and the input layers that it reads."""
+    front = []
+    for signal in example.signals:
+        if not signal.has_time:
+            front.append(s2o.FeatureInput(signal.size))
+        elif signal.dtype == "int64":
+            front.append(s2o.SequenceInput("tokens"))
+        else:
+            front.append(s2o.SequenceInput(signal.shape if len(signal.shape) > 1 else signal.size))
+    front = [dataclasses.replace(layer, name=f"in_{i}") for i, layer in enumerate(front)]
+    network = s2o.Network([*front, dataclasses.replace(example.layer, inputs=[f.name for f in front] or None)])
+    assert [network.signals[f.name] for f in front] == list(example.signals)
+    return network

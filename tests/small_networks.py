@@ -77,6 +77,15 @@ def two_sensors() -> s2o.Network:
     )
 
 
+def sensors(rng, lengths):
+    """Random data of these lengths for two_sensors."""
+    return {
+        "sound": [rng.normal(size=(n, 3)).astype("f") for n in lengths],
+        "motion": [rng.normal(size=(n, 2)).astype("f") for n in lengths],
+        "machine": [rng.normal(size=4).astype("f") for _ in lengths],
+    }
+
+
 def text_network() -> s2o.Network:
     return s2o.Network(
         [s2o.SequenceInput("tokens"), s2o.WordEmbedding(4, WORDS), s2o.LSTM(5, "last"), s2o.FullyConnected(2)]

@@ -1,4 +1,4 @@
-"""The command, as people call it: outputs, exit codes, and messages on standard error."""
+"""The command as users call it: output, exit codes, and messages on standard error."""
 
 from __future__ import annotations
 
@@ -6,8 +6,11 @@ import csv
 import dataclasses
 import io
 import json
+import os
+import shutil
 import subprocess
 import sys
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -40,7 +43,7 @@ def test_from_network_to_scores(folder):
     assert [row["label"] for row in rows] == [CLASSES[k] for k in scores.argmax(1)]
 
 
-def test_train_says_what_came_out_and_takes_validation(folder, tmp_path):
+def test_train_prints_its_metrics_and_takes_validation_data(folder, tmp_path):
     out, err = run(
         "train",
         folder / "network.yaml",
@@ -75,7 +78,7 @@ def test_predict_writes_csv_and_npz(folder, tmp_path):
     assert len((tmp_path / "scores.csv").read_text().splitlines()) == 31
 
 
-def test_predict_gives_a_row_a_step_where_the_network_does(per_step_file, folder, tmp_path):
+def test_predict_writes_one_row_per_step_if_the_network_does(per_step_file, folder, tmp_path):
     out, _ = run("predict", per_step_file, folder / "data.npz")
     rows = list(csv.DictReader(io.StringIO(out)))
     lengths = random_data(30).lengths
@@ -88,7 +91,7 @@ def test_predict_gives_a_row_a_step_where_the_network_does(per_step_file, folder
         assert file["scores"].shape == (lengths.sum(), 3)
 
 
-def test_predict_answers_nan_for_a_sequence_with_nan(folder, tmp_path):
+def test_predict_gives_nan_for_a_sequence_with_nan(folder, tmp_path):
     sequences = random_data(3).sequences
     sequences[1][0, 0] = np.nan
     s2o.SequenceDataset(sequences).save(tmp_path / "data.npz")
@@ -96,8 +99,8 @@ def test_predict_answers_nan_for_a_sequence_with_nan(folder, tmp_path):
     assert out.splitlines()[2] == "1,,nan,nan,nan"
 
 
-def test_stream_answers_a_line_for_a_line_at_once(folder):
-    """Through a real pipe: each answer is there before the next step is sent."""
+def test_stream_writes_a_result_before_it_reads_the_next_line(folder):
+    """Through a real pipe: each result arrives before the next step is sent."""
     model = s2o.load(folder / "run/model.onnx")
     (x,) = random_data(1, seed=9).sequences
     stream = model.stream()
@@ -119,7 +122,7 @@ def test_stream_answers_a_line_for_a_line_at_once(folder):
         assert process.wait() == 0
 
 
-def test_stream_refuses_a_step_and_keeps_its_state(folder):
+def test_stream_refuses_an_invalid_step_and_keeps_its_state(folder):
     good = "1,2,3,4"
     out, err = run(
         "stream", folder / "run/model.onnx", stdin=f"{good}\n1,2,nan,4\n1,2\nhello\n\n[1,null]\n{good}\n", code=2
@@ -132,7 +135,7 @@ def test_stream_refuses_a_step_and_keeps_its_state(folder):
     assert "expected 4 numbers, got 2" in err
 
 
-def test_inspect_shows_what_a_file_promises(folder):
+def test_inspect_shows_what_a_file_contains(folder):
     out, _ = run("inspect", folder / "run/model.onnx")
     for text in (
         "signature    full",
@@ -147,7 +150,7 @@ def test_inspect_shows_what_a_file_promises(folder):
     assert max(map(len, out.splitlines())) <= 80 + len(str(folder))
 
 
-def test_verify_ends_with_1_where_numbers_differ(folder, tmp_path):
+def test_verify_exits_with_1_if_numbers_differ(folder, tmp_path):
     run("train", folder / "network.yaml", folder / "data.npz", "--out", tmp_path / "other", "--set", "epochs=1", "-q")
     out, _ = run("verify", folder / "run/model.onnx", tmp_path / "other", code=1)
     assert "FAILED" in out
@@ -160,13 +163,16 @@ def test_verify_ends_with_1_where_numbers_differ(folder, tmp_path):
         (["export", "{data}"], "is no finished run, it is a file"),
         (["verify", "nowhere.onnx"], "nowhere.onnx: there is no such file"),
         (["predict", "{run}/model.onnx", "nowhere.npz"], "nowhere.npz"),
-        (["predict", "{run}/model.onnx", "{run}/history.csv"], "data is read from .parquet, .npz, .h5, .mat and .ts"),
+        (
+            ["predict", "{run}/model.onnx", "{run}/history.csv"],
+            "data is read from .parquet, .npz, .h5, .hdf5",
+        ),
         (
             ["predict", "{run}/model.onnx", "{data}", "--out", "x.txt"],
             "x.txt: results are written as .csv, .npz or .parquet",
         ),
         (["inspect", "{data}"], "onnxruntime cannot open it"),
-        (["inspect", "{run}"], "is a folder; of a run it is"),
+        (["inspect", "{run}"], "is a folder; the model of a run folder is"),
         (["train", "{net}", "{data}", "--set", "epochs"], "--set: expected OPTION=VALUE such as epochs=20"),
         (["train", "{net}", "{data}", "--set", "epocs=2"], "options.epocs: is not a field"),
         (["train", "{net}", "{data}", "--set", "epochs=two"], "options.epochs: "),
@@ -176,7 +182,7 @@ def test_verify_ends_with_1_where_numbers_differ(folder, tmp_path):
         (["nothing"], "No such command"),
     ],
 )
-def test_bad_input_ends_with_2_and_a_message(folder, arguments, message):
+def test_bad_input_exits_with_2_and_a_message(folder, arguments, message):
     places = {"run": folder / "run", "data": folder / "data.npz", "net": folder / "network.yaml"}
     _, err = run(*(a.format(**places) for a in arguments), code=2)
     assert message in " ".join(err.split())
@@ -186,7 +192,7 @@ def test_bad_input_ends_with_2_and_a_message(folder, arguments, message):
 def test_a_run_is_not_overwritten(folder):
     before = (folder / "run/weights.safetensors").read_bytes()
     _, err = run("train", folder / "network.yaml", folder / "data.npz", "--out", folder / "run", code=2)
-    assert "holds a run already, which is not overwritten" in err
+    assert "contains a run already, which is not overwritten" in err
     assert (folder / "run/weights.safetensors").read_bytes() == before
 
 
@@ -196,7 +202,7 @@ def test_every_training_option_is_in_the_help():
         assert f"{field.name}=" in "".join(out.split())
 
 
-def test_stream_answers_strides_and_lookahead(tmp_path):
+def test_stream_supports_strides_and_lookahead(tmp_path):
     network = s2o.Network([s2o.SequenceInput(2), s2o.Conv1d(1, 3, stride=2, padding=1)])
     s2o.export(s2o.build(network), tmp_path / "model.onnx", lookahead=True)
     out, _ = run("stream", tmp_path / "model.onnx", stdin="1,2\n3,4\n5,6\n7,8\n9,1\n")
@@ -220,7 +226,7 @@ def test_every_command_has_help_and_quiet():
         assert "--quiet" in run(command, "--help")[0]
 
 
-def test_the_demo_does_what_the_readme_says(tmp_path):
+def test_the_demo_writes_its_files_and_reaches_its_accuracy(tmp_path):
     out, _ = run("demo", "--out", tmp_path, "--seed", "1")
     assert sorted(p.name for p in tmp_path.iterdir()) == [
         "run",
@@ -255,7 +261,7 @@ def test_data_is_inspected_and_converted(folder, tmp_path):
     run("data", "convert", tmp_path / "csv", tmp_path / "data.csv", code=2)
 
 
-def test_parquet_goes_in_and_out(folder, tmp_path):
+def test_parquet_is_read_and_written(folder, tmp_path):
     import pyarrow.parquet as pq
 
     run("data", "convert", folder / "data.npz", tmp_path / "data.parquet")
@@ -271,7 +277,7 @@ def test_parquet_goes_in_and_out(folder, tmp_path):
     assert found["label"] == s2o.scores_to_labels(scores, model.classes).tolist()
 
 
-def test_ray_that_is_not_installed_is_named(folder, tmp_path, monkeypatch):
+def test_the_error_without_ray_names_the_extra(folder, tmp_path, monkeypatch):
     monkeypatch.setitem(sys.modules, "ray", None)
     run("data", "convert", folder / "data.npz", tmp_path / "data.parquet")
     arguments = [folder / "run/model.onnx", tmp_path / "data.parquet", "--ray", "--out", tmp_path / "scores.parquet"]
@@ -280,7 +286,7 @@ def test_ray_that_is_not_installed_is_named(folder, tmp_path, monkeypatch):
     assert [file.name for file in tmp_path.iterdir()] == ["data.parquet"]
 
 
-def test_parquet_labels_have_their_type_where_none_is_known(folder, tmp_path):
+def test_parquet_labels_have_the_type_of_the_classes_if_none_is_known(folder, tmp_path):
     import pyarrow.parquet as pq
 
     s2o.SequenceDataset([np.full((3, 4), np.nan)]).save(tmp_path / "data.npz")
@@ -289,7 +295,7 @@ def test_parquet_labels_have_their_type_where_none_is_known(folder, tmp_path):
     assert (str(found.schema.field("label").type), found["label"].to_pylist()) == ("string", [None])
 
 
-def test_stream_answers_many_streams_by_their_id(folder):
+def test_stream_runs_many_streams_by_their_id(folder):
     model = s2o.load(folder / "run/model.onnx")
     x = np.random.default_rng(0).normal(size=(40, 4)).astype("f")
     names = np.random.default_rng(1).choice(["pump 7", "a,b", 'the "old" one', "7"], 40).tolist()
@@ -313,7 +319,7 @@ def test_stream_answers_many_streams_by_their_id(folder):
         assert label == CLASSES[expected.argmax()]
 
 
-def test_lines_that_come_together_run_together(folder, monkeypatch):
+def test_lines_that_arrive_together_run_together(folder, monkeypatch):
     runs, step = [], s2o.StreamPool.step
     monkeypatch.setattr(s2o.StreamPool, "step", lambda self, ids, x: (runs.append(len(ids)), step(self, ids, x))[1])
     lines = "".join(f"{name},1,2,3,4\n" for name in [*range(300), *range(100), 99])
@@ -321,7 +327,7 @@ def test_lines_that_come_together_run_together(folder, monkeypatch):
     assert runs == [300, 100, 1]
 
 
-def test_many_streams_refuse_a_line_each_and_go_on(folder):
+def test_many_streams_continue_after_an_invalid_line(folder):
     lines = [
         "a,1,2,3,4",
         "b,1,2,nan,4",
@@ -357,3 +363,38 @@ def test_many_streams_with_lookahead_are_finished_with_their_ids(tmp_path):
     answer = json.loads(waited[1])
     assert answer["id"] == "b"
     np.testing.assert_allclose(answer["y"], b[0], rtol=1e-6)
+
+
+TOY = '''"""seq2onnx count: count the layers of a network."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from seq2onnx.network import Network
+
+
+def count(network: Annotated[Path, typer.Argument(metavar="NETWORK", help="A network file.")]) -> None:
+    """Count the layers of a network."""
+    typer.echo(len(Network.load(network).layers))
+'''
+
+
+def test_a_subcommand_is_added_with_one_file_an_import_and_a_name(folder, tmp_path):
+    package = Path(s2o.__file__).parent
+    shutil.copytree(package, tmp_path / "seq2onnx", ignore=shutil.ignore_patterns("__pycache__"))
+    (tmp_path / "seq2onnx/cli/count.py").write_text(TOY)
+    table = tmp_path / "seq2onnx/cli/__init__.py"
+    text = table.read_text().replace(
+        "from seq2onnx.cli.data", "from seq2onnx.cli.count import count\nfrom seq2onnx.cli.data"
+    )
+    table.write_text(text.replace("COMMANDS = (", "COMMANDS = (count, "))
+
+    def started(*arguments):
+        command = [sys.executable, "-c", "from seq2onnx.cli import main; main()", *map(str, arguments)]
+        environment = os.environ | {"PYTHONPATH": str(tmp_path)}
+        return subprocess.run(command, capture_output=True, text=True, check=True, env=environment, cwd=tmp_path).stdout
+
+    assert started("count", folder / "network.yaml") == f"{len(small_network().layers)}\n"
+    assert "Count the layers of a network." in started("--help")

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 import seq2onnx as s2o
-from seq2onnx.data import batches, read
+from seq2onnx.data import batch_indices, read
 from seq2onnx.sequences import pad
 from tests.conftest import CLASSES, random_data
 
@@ -27,7 +27,7 @@ def test_numbers_stay_numbers():
     assert s2o.SequenceDataset(X, [[0.5, 1.0, 2.0], [2.0, 3.0, 1.0]]).per_step is False
 
 
-def test_a_list_of_a_row_a_step_is_per_step():
+def test_a_list_of_rows_as_long_as_the_sequences_has_a_target_for_each_step():
     labels = s2o.SequenceDataset(X, [["a", "b"], ["b"] * 4])
     assert labels.per_step
     assert [t.tolist() for t in labels.targets] == [[0, 1], [1, 1, 1, 1]]
@@ -36,7 +36,7 @@ def test_a_list_of_a_row_a_step_is_per_step():
     assert numbers.targets[1].shape == (4, 5)
 
 
-def test_statistics_are_those_of_the_true_steps():
+def test_statistics_equal_those_of_all_steps_joined():
     data = random_data(50)
     every = np.concatenate(data.sequences).astype(float)
     found = data.statistics()
@@ -46,7 +46,7 @@ def test_statistics_are_those_of_the_true_steps():
     np.testing.assert_array_equal(found["max"], every.max(0))
 
 
-def test_a_constant_feature_has_no_spread():
+def test_a_constant_feature_has_a_standard_deviation_of_0():
     """Its mean rounds, so that a naive standard deviation is not quite 0; dividing by that gives garbage."""
     for value in (0.1, 0.3, 0.7, 1e-3, 1234.5):
         for steps in (10, 1010, 2311):
@@ -66,7 +66,7 @@ def test_padding_is_zeros_on_the_right():
 @pytest.mark.parametrize("shuffle", ["bucket", "random", "sorted", "none"])
 def test_every_sequence_is_in_one_batch(shuffle):
     lengths = np.random.default_rng(0).integers(1, 99, 101)
-    found = batches(lengths, 8, shuffle, np.random.default_rng(1))
+    found = batch_indices(lengths, 8, shuffle, np.random.default_rng(1))
     assert sorted(np.concatenate(found)) == list(range(101))
     assert max(map(len, found)) == 8
     assert len(found) == 13
@@ -76,18 +76,18 @@ def test_buckets_need_less_padding_and_stay_random():
     lengths = np.random.default_rng(0).integers(1, 600, 512)
 
     def padding(shuffle, seed=1):
-        found = batches(lengths, 32, shuffle, np.random.default_rng(seed))
+        found = batch_indices(lengths, 32, shuffle, np.random.default_rng(seed))
         return sum(lengths[b].max() * len(b) - lengths[b].sum() for b in found), np.concatenate(found)
 
     assert padding("bucket")[0] < 0.2 * padding("random")[0]
     assert padding("bucket", 1)[1].tolist() != padding("bucket", 2)[1].tolist()
-    found = batches(lengths, 32, "bucket", np.random.default_rng(1))
+    found = batch_indices(lengths, 32, "bucket", np.random.default_rng(1))
     longest = [lengths[batch].max() for batch in found]
     assert longest != sorted(longest)  # the batches of a bucket do not come by length
 
 
 @pytest.mark.parametrize("per_step", [False, True])
-def test_npz_there_and_back(tmp_path, per_step):
+def test_npz_files_restore_labels(tmp_path, per_step):
     data = random_data(per_step=per_step)
     data.save(tmp_path / "data.npz")
     again = s2o.SequenceDataset.load(tmp_path / "data.npz")
@@ -101,7 +101,7 @@ def test_npz_there_and_back(tmp_path, per_step):
         assert len(file["targets"]) == (data.lengths.sum() if per_step else len(data))
 
 
-def test_numbers_and_no_targets_survive_npz(tmp_path):
+def test_npz_files_restore_numbers_and_missing_targets(tmp_path):
     for targets in (None, [0.5, 2.0], [np.zeros((2, 2)), np.ones((4, 2))]):
         s2o.SequenceDataset(X, targets).save(tmp_path / "data.npz")
         again = s2o.SequenceDataset.load(tmp_path / "data.npz")
@@ -154,16 +154,16 @@ def test_japanese_vowels_is_as_documented():
         (({},), s2o.DataError, "at least one input"),
         (({"a": X, "b": X[:1]},), s2o.DataError, "as many for each input, got {'a': 2, 'b': 1}"),
         (({"a": X, "b": X[::-1]},), s2o.DataError, "sequence 0: expected as many steps in each input, got 2 and 4"),
-        (({"a": [np.zeros(2)] * 2},), s2o.DataError, "one input at least to have time"),
+        (({"a": [np.zeros(2)] * 2},), s2o.DataError, "at least one input with time"),
         (([np.ones((2, 3)), np.ones((3, 2))],), s2o.ShapeError, "is it features by time. transpose it"),
     ],
 )
-def test_wrong_data_is_named(arguments, error, message):
+def test_errors_name_the_data_that_cannot_be_used(arguments, error, message):
     with pytest.raises(error, match=message):
         s2o.SequenceDataset(*arguments)
 
 
-def test_files_that_are_no_data_are_named(tmp_path):
+def test_errors_name_npz_files_that_cannot_be_used(tmp_path):
     path = tmp_path / "data.npz"
     random_data().save(path)
     whole = path.read_bytes()
@@ -191,7 +191,7 @@ def test_files_that_are_no_data_are_named(tmp_path):
         s2o.SequenceDataset.load(path)
 
 
-def test_per_step_targets_survive_npz_however_short_the_sequences_are(tmp_path):
+def test_npz_files_restore_targets_of_steps_of_short_sequences(tmp_path):
     for lengths in ([1, 1, 1], [0, 2], [2, 2]):
         data = s2o.SequenceDataset([np.zeros((n, 3)) for n in lengths], [["a", "b"][:n] for n in lengths], ["a", "b"])
         assert data.per_step
@@ -212,7 +212,7 @@ def test_several_inputs_are_a_dict():
         data.save("data.npz")
 
 
-def test_masked_arrays_are_not_known_where_they_are_masked():
+def test_masked_values_become_nan():
     masked = np.ma.array(np.ones((2, 3)), mask=[[False] * 3, [False, True, False]])
     data = s2o.SequenceDataset([masked])
     with pytest.raises(s2o.DataError, match="sequence 0, step 1: feature 1 is nan"):
@@ -279,7 +279,10 @@ def test_folders_of_csv_files_are_read(tmp_path):
     (tmp_path / "empty").mkdir()
     with pytest.raises(s2o.DataError, match="holds no .csv files"):
         read(tmp_path / "empty")
-    with pytest.raises(s2o.DataError, match=r"data is read from .parquet, .npz, .h5, .mat and .ts files .* got '.xyz'"):
+    with pytest.raises(
+        s2o.DataError,
+        match=r"data is read from .parquet, .*, a folder of .csv files, got '.xyz'",
+    ):
         read(tmp_path / "data.xyz")
 
 
@@ -299,7 +302,7 @@ def test_a_transform_changes_each_sequence_as_it_is_read():
     assert len(drawn.subset([1, 2])[0][0]) == data.lengths[1] - 1
 
 
-def test_statistics_are_joined_from_parts_as_exactly_as_from_the_whole(monkeypatch):
+def test_statistics_merged_from_blocks_are_as_exact_as_of_the_whole(monkeypatch):
     from seq2onnx.data import columns
 
     rng = np.random.default_rng(0)
@@ -314,19 +317,21 @@ def test_statistics_are_joined_from_parts_as_exactly_as_from_the_whole(monkeypat
         np.testing.assert_array_equal(found["min"], every.min(0))
 
 
-def test_gaps_are_counted_and_left_out_of_statistics():
+def test_statistics_count_and_ignore_gaps():
     data = s2o.SequenceDataset([np.array([[1.0, np.nan], [3, 4]]), np.ones((2, 2)), np.array([[np.inf, 0.0]])])
-    found = data.survey()
-    assert (found.gaps, found.first_gap[:3], found.count.tolist()) == (2, (0, 0, (1,)), [4, 4])
+    found = data.channel_statistics()
+    gap = found.first_gap
+    assert (found.gaps, gap.sequence, gap.step, gap.feature) == (2, 0, 0, (1,))
+    assert found.count.tolist() == [4, 4]
     np.testing.assert_allclose(found.mean, [1.5, 1.5])
-    np.testing.assert_allclose(found.statistics()["std"], [1.0, np.std([4, 1, 1, 0], ddof=1)])
+    np.testing.assert_allclose(found.summary()["std"], [1.0, np.std([4, 1, 1, 0], ddof=1)])
     assert (found.low.tolist(), found.high.tolist()) == ([1, 0], [3, 4])
 
 
 @pytest.mark.parametrize(
     ("transform", "message"),
     [
-        (lambda x, target, rng: x, r"transform of sequence 0: expected it to give \(x, target\), got ndarray"),
+        (lambda x, target, rng: x, r"transform of sequence 0: expected it to return \(x, target\), got ndarray"),
         (lambda x, target, rng: ({"a": x}, target), "expected x for '', got 'a'"),
         (lambda x, target, rng: (x[0], target), "expected x of 2 dimensions and type float32, got 1"),
         (lambda x, target, rng: (x, "a"), "expected a target as data.targets has them, int64 of 0 dimensions"),
@@ -334,12 +339,12 @@ def test_gaps_are_counted_and_left_out_of_statistics():
         (lambda x, target, rng: ([["a"]], target), "transform of sequence 0: expected real numbers"),
     ],
 )
-def test_what_a_transform_must_not_give_is_named(transform, message):
+def test_errors_name_what_is_wrong_with_the_result_of_a_transform(transform, message):
     with pytest.raises(s2o.DataError, match=message):
         random_data(3).transformed(transform)[0]
 
 
-def test_transforms_follow_each_other_and_leave_the_data_as_it_is():
+def test_transforms_are_chained_and_do_not_change_the_data():
     data = random_data(3)
     before = [x.copy() for x in data.sequences]
 
@@ -355,7 +360,7 @@ def test_transforms_follow_each_other_and_leave_the_data_as_it_is():
     assert both.batch_transform(3) == 8
 
 
-def test_targets_that_a_transform_leaves_behind_are_named():
+def test_errors_name_targets_that_do_not_fit_the_steps_after_a_transform():
     data = random_data(6, per_step=True).transformed(lambda x, target, rng: (x[:-1], target))
     net = s2o.Network([s2o.SequenceInput(4), s2o.LSTM(3), s2o.FullyConnected(3), s2o.Softmax()])
     for length in ("longest", ("split", 3)):
@@ -364,7 +369,7 @@ def test_targets_that_a_transform_leaves_behind_are_named():
             s2o.train(net, data, options=options)
 
 
-def test_wrong_places_and_sizes_are_named():
+def test_errors_name_wrong_indices_and_sizes():
     data = random_data(4)
     for wrong in ([9], [1.5], "abc"):
         with pytest.raises(s2o.DataError, match="subset: expected numbers below 4, booleans or a slice"):
@@ -376,5 +381,5 @@ def test_wrong_places_and_sizes_are_named():
             s2o.padding_report(wrong)
     with pytest.raises(s2o.SpecError, match="batch_size: must be a whole number, at least 1, got 0"):
         s2o.padding_report(data, 0)
-    with pytest.raises(s2o.DataError, match="no finite values in some channel"):
+    with pytest.raises(s2o.DataError, match="a channel has no finite values"):
         s2o.SequenceDataset([np.zeros((0, 3))]).statistics()

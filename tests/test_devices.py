@@ -13,7 +13,7 @@ import pytest
 import torch
 
 import seq2onnx as s2o
-from seq2onnx.padding import PaddingPolicy
+from seq2onnx.sequences import PaddingPolicy
 from seq2onnx.training.batching import Collate
 from tests.conftest import random_data, small_network
 

@@ -11,8 +11,9 @@ import torch
 from onnx import numpy_helper
 
 import seq2onnx as s2o
-from seq2onnx.exporting import build_model
-from seq2onnx.exporting.graph import GraphBuilder
+from seq2onnx.exporting import ExportOptions, build_model
+from seq2onnx.exporting.emission import EMISSION
+from seq2onnx.layers.graph import GraphBuilder
 from tests import laws
 from tests.conftest import CLASSES, built, described, small_network
 
@@ -32,7 +33,7 @@ def test_signatures_have_the_names_and_shapes_of_the_contract(data):
         "stream": (X | STATES, Y | NEW_STATES),
     }
     for signature, (inputs, outputs) in expected.items():
-        graph = build_model(module.network, weights, signature).graph
+        graph = build_model(module.network, weights, ExportOptions(signature)).graph
         assert list(described(graph.input).items()) == list(inputs.items())
         assert list(described(graph.output).items()) == list(outputs.items())
 
@@ -47,7 +48,7 @@ def test_the_default_is_full_opset_17_ir_8(model_file):
 @pytest.mark.parametrize(("opset", "ir"), [(17, 8), (18, 8), (20, 9), (22, 10)])
 def test_every_opset_gives_the_same_numbers(opset, ir):
     subject = laws.Subject(small_network())
-    model = build_model(subject.network, subject.weights, opset=opset)
+    model = build_model(subject.network, subject.weights, ExportOptions(opset=opset))
     assert model.ir_version == ir
     onnx.checker.check_model(model, full_check=True)
     subject.sessions["full"] = laws.open_session(model)
@@ -86,6 +87,16 @@ def test_metadata_says_all_that_running_needs(model_file):
         },
         "vocabulary": None,
         "writer": f"seq2onnx {s2o.__version__}",
+        "options": {
+            "signature": "full",
+            "opset": 17,
+            "lookahead": False,
+            "activations": ["sequence_input_1", "lstm_1", "dropout_1", "fully_connected_1", "softmax_1"],
+            "closed_loop": None,
+            "words": False,
+            "form": "dynamic",
+        },
+        "emission": EMISSION,
     }
 
 
@@ -145,7 +156,8 @@ def test_results_are_tensors_of_their_own():
     """y is the state h here, twice; a host that binds outputs to its own memory needs three tensors."""
     network = s2o.Network([s2o.SequenceInput(3), s2o.LSTM(4, "last"), s2o.Dropout()])
     for signature in ("full", "stream"):
-        model = build_model(network, laws.Subject(network).weights, signature, activations=["lstm_1", "dropout_1"])
+        options = ExportOptions(signature, activations=["lstm_1", "dropout_1"])
+        model = build_model(network, laws.Subject(network).weights, options)
         produced = [name for node in model.graph.node for name in node.output]
         outputs = [o.name for o in model.graph.output]
         assert outputs == [
@@ -212,8 +224,8 @@ def test_exporting_needs_no_torch():
     ("arguments", "error", "message"),
     [
         ({"signature": "whole"}, s2o.SpecError, "signature: must be 'full', 'sequence' or 'stream', got 'whole'"),
-        ({"opset": 14}, s2o.SpecError, "opset: must be from 17 to"),
-        ({"opset": 999}, s2o.SpecError, "opset: must be from 17 to"),
+        ({"opset": 14}, s2o.SpecError, "opset: must be a whole number from 17 to"),
+        ({"opset": 999}, s2o.SpecError, "opset: must be a whole number from 17 to"),
         ({"classes": ["a", "b"]}, s2o.SpecError, "softmax_1 gives 3 scores, got 2 classes"),
         ({"classes": ["a", "b", "a"]}, s2o.SpecError, "classes: must differ"),
         ({"classes": [0.5, 1.5, 2.5]}, s2o.SpecError, "classes: must be strings or integers, got 0.5"),
@@ -295,6 +307,6 @@ def test_equal_nodes_and_constants_are_made_once():
         with pytest.raises(ValueError, match="two weights are called layer.bias"):
             graph.weight("bias", np.ones(3, "f"))
     graph.output("y", graph.op("Add", x, one), "float32", ["batch", 3])
-    model = graph.model("g", {}, ("test", "0"))
-    assert [node.op_type for node in model.graph.node] == ["Add"]
-    assert [t.name for t in model.graph.initializer] == [one]
+    finished = graph.finish()
+    assert [node.op for node in finished.nodes] == ["Add"]
+    assert list(finished.initializers) == [one]

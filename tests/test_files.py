@@ -1,4 +1,4 @@
-"""Files and folders appear whole or not at all."""
+"""Files and folders appear complete or not at all."""
 
 from __future__ import annotations
 
@@ -6,10 +6,10 @@ from pathlib import Path
 
 import pytest
 
-from seq2onnx.files import folder_beside, write_atomically
+from seq2onnx.files import atomic_folder, write_atomically
 
 
-def test_a_failed_write_leaves_what_was_there(tmp_path, monkeypatch):
+def test_a_failed_write_leaves_the_old_content(tmp_path, monkeypatch):
     path = tmp_path / "file"
     write_atomically(path, b"old")
     monkeypatch.setattr(Path, "replace", lambda *a: (_ for _ in ()).throw(OSError("disk full")))
@@ -32,16 +32,16 @@ def test_writing_keeps_links_and_modes_and_names_a_missing_folder(tmp_path):
         write_atomically(tmp_path / "nowhere" / "file", b"")
 
 
-def test_a_folder_appears_whole_or_not_at_all(tmp_path):
-    with folder_beside(tmp_path / "new") as folder:
+def test_a_folder_appears_complete_or_not_at_all(tmp_path):
+    with atomic_folder(tmp_path / "new") as folder:
         (folder / "a").write_text("x")
         assert not (tmp_path / "new").exists()
     assert [file.name for file in (tmp_path / "new").iterdir()] == ["a"]
 
 
-def test_a_folder_that_is_not_finished_is_gone(tmp_path):
+def test_a_folder_is_deleted_on_failure(tmp_path):
     def fill(path):
-        with folder_beside(path) as folder:
+        with atomic_folder(path) as folder:
             (folder / "a").write_text("x")
             raise KeyboardInterrupt
 

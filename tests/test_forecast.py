@@ -11,8 +11,8 @@ import pytest
 import torch
 
 import seq2onnx as s2o
-from seq2onnx.exporting import build_model
-from seq2onnx.exporting.closed_loop import check_closed_loop
+from seq2onnx.exporting import ExportOptions, build_model
+from seq2onnx.exporting.options import closed_loop_states
 from seq2onnx.layers import KINDS
 from tests import laws, reference
 from tests.command import run as command
@@ -89,7 +89,7 @@ def loops_agree(subject, opset=17, steps=K):
     """In the file = torch = reference, of each signature, from the start and from random states; padding is NaN."""
     counts = np.array([4, 0, 1, 7, 2], "i4")
     for signature in ("full", "sequence", "stream"):
-        model = build_model(subject.network, subject.weights, signature, opset=opset, closed_loop=steps)
+        model = build_model(subject.network, subject.weights, ExportOptions(signature, opset, closed_loop=steps))
         onnx.checker.check_model(model, full_check=True)
         session = laws.open_session(model)
         for lengths, time in ((counts, 9), (np.array([3, 3], "i4"), 3), (np.array([0, 0], "i4"), 0)):
@@ -123,7 +123,7 @@ def loops_agree(subject, opset=17, steps=K):
 
 
 @each_network
-def test_the_loop_in_the_file_is_torch_and_the_equations(name):
+def test_the_loop_in_the_file_agrees_with_torch_and_the_equations(name):
     loops_agree(laws.Subject(NETWORKS[name]))
 
 
@@ -134,7 +134,7 @@ def test_later_opsets_give_the_same_numbers(name, opset):
 
 
 @pytest.mark.parametrize("steps", [1, 2, 40])
-def test_any_number_of_steps(steps):
+def test_a_loop_can_have_any_number_of_steps(steps):
     loops_agree(laws.Subject(NETWORKS["stacked"], scale=0.3), steps=steps)
 
 
@@ -147,7 +147,7 @@ def looped(example) -> s2o.Network | None:
     back = [s2o.FullyConnected(signal.size)] if len(signal.shape) == 1 else []
     try:
         made = s2o.Network([front, layer, *back])
-        check_closed_loop(made, K, False, False)
+        closed_loop_states(made, ExportOptions(closed_loop=K))
     except (s2o.SpecError, s2o.NotStreamable):
         return None
     return made
@@ -157,11 +157,11 @@ LOOPED = {f"{kind}-{i}": looped(e) for kind, cls in KINDS.items() for i, e in en
 
 
 @pytest.mark.parametrize("example", [name for name, made in LOOPED.items() if made])
-def test_every_layer_that_can_be_in_a_loop(example):
+def test_every_layer_that_can_be_in_a_loop_agrees(example):
     loops_agree(laws.Subject(LOOPED[example]))
 
 
-def test_those_layers_are_not_few():
+def test_most_layers_can_be_in_a_loop():
     kinds = {name.split("-")[0] for name, made in LOOPED.items() if made}
     assert kinds >= {"lstm", "gru", "conv1d", "avg_pool1d", "max_pool1d", "batch_norm", "layer_norm", "softmax"}
 
@@ -188,7 +188,7 @@ def histories(subject, lengths=(4, 1, 9, 4, 2)):
 
 
 @each_network
-def test_forecast_is_a_stream_fed_with_its_answers(files, name):
+def test_a_forecast_equals_a_stream_that_reads_its_answers(files, name):
     """However it is made: inside or outside, of each signature, fewer steps than K, as many and more, in batches."""
     subject, path = files(name)
     series = histories(subject)
@@ -206,7 +206,7 @@ def test_forecast_is_a_stream_fed_with_its_answers(files, name):
             assert model.closed_loop == closed_loop
             for steps in (1, K - 1, K, K + 1, 2 * K + 2):
                 if signature == "sequence" and steps > (closed_loop or 0):
-                    with pytest.raises(s2o.NotStreamable, match="which has no states to go on from"):
+                    with pytest.raises(s2o.NotStreamable, match="which has no states to continue from"):
                         model.forecast(series, steps)
                     continue
                 for batch_size in (1, 2, 128):
@@ -218,7 +218,7 @@ def test_forecast_is_a_stream_fed_with_its_answers(files, name):
                 laws.close(model.predict(series), expected[:, :K], laws.FLOAT32, "predict")
 
 
-def test_a_stream_goes_on_from_its_last_answer_or_from_what_came_in_its_place(files):
+def test_a_stream_continues_from_its_last_answer_or_from_the_true_value(files):
     subject, path = files("stacked", "full", K)
     (history, truth) = histories(subject, (6, 3))
     zeros = subject.zeros(1)
@@ -240,7 +240,7 @@ def test_a_stream_goes_on_from_its_last_answer_or_from_what_came_in_its_place(fi
         np.testing.assert_array_equal(state, before[name])
 
 
-def test_true_values_make_an_open_loop(files):
+def test_known_values_make_an_open_loop(files):
     subject, path = files("lstm")
     model, series = s2o.load(path), histories(subject, (8, 7, 9))
     answers = model.predict(series)
@@ -270,7 +270,7 @@ def with_calendar(tmp_path_factory):
     return subject, path
 
 
-def test_other_inputs_have_known_futures(with_calendar):
+def test_other_inputs_take_known_values(with_calendar):
     subject, path = with_calendar
     model, rng = s2o.load(path), np.random.default_rng(0)
     lengths, steps = (4, 1, 6), 4
@@ -305,7 +305,7 @@ def test_other_inputs_have_known_futures(with_calendar):
         laws.close(alone, found[i], laws.FLOAT32, f"series {i} alone")
 
 
-def test_a_broken_series_is_answered_with_nan_and_no_other(files, with_calendar):
+def test_a_series_with_nan_is_answered_with_nan_and_no_other_is(files, with_calendar):
     for closed_loop in (None, K):
         subject, path = files("lstm", "full", closed_loop)
         model, series = s2o.load(path), histories(subject)
@@ -324,7 +324,7 @@ def test_a_broken_series_is_answered_with_nan_and_no_other(files, with_calendar)
 
 
 @pytest.mark.parametrize("closed_loop", [None, 9])
-def test_what_follows_a_forecast_that_ran_away_is_no_forecast(tmp_path, closed_loop):
+def test_a_forecast_after_infinity_is_nan(tmp_path, closed_loop):
     """onnxruntime's LSTM makes finite numbers of NaN: the first answer here is infinite, the second is not."""
     net = s2o.Network([s2o.SequenceInput(2), s2o.LSTM(2), s2o.Rescale(-4, 2.5), s2o.Rescale(3e38, 0)])
     module = s2o.build(net)
@@ -340,7 +340,7 @@ def test_what_follows_a_forecast_that_ran_away_is_no_forecast(tmp_path, closed_l
     assert np.isnan(model.forecast(np.ones((1, 2)), 9)).all()
 
 
-def test_a_file_says_that_it_loops_and_holds_each_weight_once(files):
+def test_the_contract_has_closed_loop_and_the_file_has_each_weight_once(files):
     subject, path = files("lstm", "full", K)
     model = onnx.load(path)
     assert json.loads({p.key: p.value for p in model.metadata_props}["seq2onnx"])["closed_loop"] == K
@@ -365,7 +365,7 @@ def test_a_file_says_that_it_loops_and_holds_each_weight_once(files):
 
 @each_network
 @pytest.mark.parametrize("signature", ["full", "sequence", "stream"])
-def test_verify_holds(files, name, signature):
+def test_verify_passes(files, name, signature):
     subject, path = files(name, signature, K)
     report = s2o.verify(path, subject.module, histories(subject))
     assert report.ok, report
@@ -376,7 +376,7 @@ def test_verify_holds(files, name, signature):
     }
 
 
-def test_verify_holds_for_a_loop_that_magnifies_roundings(tmp_path):
+def test_verify_passes_for_a_loop_that_magnifies_rounding(tmp_path):
     subject = laws.Subject(s2o.Network([s2o.SequenceInput(40), s2o.FullyConnected(40), s2o.Tanh()]))
     s2o.export(subject.module, tmp_path / "chaos.onnx", closed_loop=200)
     model = s2o.load(tmp_path / "chaos.onnx")
@@ -386,7 +386,7 @@ def test_verify_holds_for_a_loop_that_magnifies_roundings(tmp_path):
     assert s2o.verify(tmp_path / "chaos.onnx", subject.module).ok
 
 
-def test_verify_finds_a_loop_that_is_another(files, tmp_path):
+def test_verify_detects_a_wrong_loop(files, tmp_path):
     """As if the body read other weights than the history, fed back another number, or left another state."""
     subject, path = files("lstm", "full", K)
 
@@ -429,12 +429,16 @@ LOOPLESS = {
         s2o.SpecError,
         r"one input and one output.*\['m', 'n'\]",
     ),
-    "one answer": (s2o.Network([s2o.SequenceInput(2), s2o.LSTM(2, "last")]), s2o.SpecError, "answers once a sequence"),
+    "one answer": (
+        s2o.Network([s2o.SequenceInput(2), s2o.LSTM(2, "last")]),
+        s2o.SpecError,
+        "answers once per sequence",
+    ),
     "fewer numbers": (
         s2o.Network([s2o.SequenceInput(3), s2o.LSTM(1)]),
         s2o.SpecError,
-        r"what lstm_1 answers, float32 \[batch, time, 1\], is fed back into sequence_input_1, which takes float32 "
-        r"\[batch, time, 3\]; a network that goes on from its own answers answers with all that it reads",
+        r"the output of lstm_1, float32 \[batch, time, 1\], is fed back into sequence_input_1, which takes float32 "
+        r"\[batch, time, 3\]; a network in a closed loop must answer with all that it reads",
     ),
     "tokens": (
         s2o.Network([s2o.SequenceInput("tokens"), s2o.WordEmbedding(3, 9)]),
@@ -449,18 +453,18 @@ LOOPLESS = {
     "lookahead": (
         s2o.Network([s2o.SequenceInput(2), s2o.Conv1d(2, 3, padding="same")]),
         s2o.NotStreamable,
-        "closed_loop: runs a step at a time, without lookahead. conv1d_1: its windows read 1 steps ahead",
+        "closed_loop: runs step by step, without lookahead. conv1d_1: its windows read 1 steps ahead",
     ),
     "bilstm": (
         s2o.Network([s2o.SequenceInput(2), s2o.BiLSTM(1)]),
         s2o.NotStreamable,
-        "closed_loop: runs a step at a time, without lookahead. bilstm_1",
+        "closed_loop: runs step by step, without lookahead. bilstm_1",
     ),
 }
 
 
 @pytest.mark.parametrize("why", LOOPLESS)
-def test_networks_that_cannot_loop_say_why(tmp_path, why):
+def test_networks_that_cannot_loop_raise_an_error(tmp_path, why):
     net, error, message = LOOPLESS[why]
     for signature in (None, "sequence"):
         with pytest.raises(error, match=message):
@@ -471,19 +475,19 @@ def test_networks_that_cannot_loop_say_why(tmp_path, why):
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        ({"closed_loop": 0}, "closed_loop: must be a whole number of steps, at least 1, got 0"),
+        ({"closed_loop": 0}, "closed_loop: must be a whole number, at least 1, got 0"),
         ({"closed_loop": 2.0}, "at least 1, got 2.0"),
         ({"closed_loop": True}, "at least 1, got True"),
-        ({"closed_loop": 2, "lookahead": True}, "closed_loop: has no lookahead; export a second file"),
-        ({"closed_loop": 2, "activations": True}, "closed_loop: has no activations; export a second file"),
+        ({"closed_loop": 2, "lookahead": True}, "closed_loop: cannot have lookahead; export a second file"),
+        ({"closed_loop": 2, "activations": True}, "closed_loop: cannot have activations; export a second file"),
     ],
 )
-def test_options_of_a_loop_that_cannot_be(tmp_path, arguments, message):
+def test_wrong_options_of_a_loop_raise_an_error(tmp_path, arguments, message):
     with pytest.raises(s2o.SpecError, match=message):
         s2o.export(s2o.build(NETWORKS["lstm"]), tmp_path / "model.onnx", **arguments)
 
 
-def test_files_that_cannot_forecast_say_why(tmp_path):
+def test_files_that_cannot_forecast_raise_an_error(tmp_path):
     path = tmp_path / "model.onnx"
 
     def refused(net, error, message, known=None, **options):
@@ -494,19 +498,23 @@ def test_files_that_cannot_forecast_say_why(tmp_path):
             model.forecast(history, 2, known)
 
     refused(LOOPLESS["two outputs"][0], s2o.SpecError, "forecast needs one output, this file has y_m, y_n")
-    refused(LOOPLESS["one answer"][0], s2o.SpecError, "forecast needs an answer each step")
-    refused(LOOPLESS["stride"][0], s2o.SpecError, "forecast needs an answer each step")
-    refused(LOOPLESS["bilstm"][0], s2o.NotStreamable, "'sequence', which has no states to go on from; export it with")
+    refused(LOOPLESS["one answer"][0], s2o.SpecError, "forecast needs an answer for each step")
+    refused(LOOPLESS["stride"][0], s2o.SpecError, "forecast needs an answer for each step")
+    refused(
+        LOOPLESS["bilstm"][0], s2o.NotStreamable, "'sequence', which has no states to continue from; export it with"
+    )
     refused(LOOPLESS["lookahead"][0], s2o.NotStreamable, "exported with lookahead", lookahead=True)
     refused(
         LOOPLESS["fewer numbers"][0],
         s2o.SpecError,
-        r"answers a step with \[1\], and sequence_input_1 takes \[3\]: only a network that answers with all that it",
+        r"answers a step with \[1\], and sequence_input_1 takes \[3\]; a network forecasts from its own answers",
     )
     refused(LOOPLESS["tokens"][0], s2o.SpecError, r"answers a step with \[3\], and sequence_input_1 takes tokens")
-    refused(LOOPLESS["two inputs"][0], s2o.DataError, "fed back into one input, and there are a, b")
+    refused(LOOPLESS["two inputs"][0], s2o.DataError, "fed back into one input, and these are unknown: a, b")
     known = {"series": [np.zeros((2, 3))]}
-    refused(NETWORKS["lstm"], s2o.SpecError, "feeds its answers back inside, by closed_loop=5", known, closed_loop=K)
+    refused(
+        NETWORKS["lstm"], s2o.SpecError, "feeds its answers back inside, because of closed_loop=5", known, closed_loop=K
+    )
     # What it cannot answer with, it can be told.
     s2o.export(s2o.build(LOOPLESS["fewer numbers"][0]), path)
     assert s2o.load(path).forecast(np.zeros((4, 3)), 2, {"sequence_input_1": np.zeros((1, 3))}).shape == (2, 1)
@@ -535,17 +543,17 @@ def test_files_that_cannot_forecast_say_why(tmp_path):
             4,
             {"series": [np.zeros((2, 3))]},
             s2o.DataError,
-            "known series of sequence 0: has 2 steps, and 4 ahead need 3",
+            "known series of sequence 0: has 2 steps; a forecast of 4 needs 3",
         ),
         ([np.zeros((4, 3))], 3, {"series": [np.zeros((2, 1))]}, s2o.ShapeError, "known series of sequence 0: expected"),
     ],
 )
-def test_what_cannot_be_forecast_is_named(files, history, steps, known, error, message):
+def test_wrong_data_for_a_forecast_raise_an_error(files, history, steps, known, error, message):
     with pytest.raises(error, match=message):
         s2o.load(files("lstm")[1]).forecast(history, steps, known)
 
 
-def test_next_step_data_are_series_and_what_follows_each_step():
+def test_next_step_data_have_the_following_steps_as_targets():
     rng = np.random.default_rng(0)
     series = [rng.normal(size=(n, 2)).astype("f") for n in (6, 3, 9)]
     for horizon in (1, 2):
@@ -556,16 +564,16 @@ def test_next_step_data_are_series_and_what_follows_each_step():
             np.testing.assert_array_equal(y, whole[horizon:])
     # Series of one length are no less per step.
     assert s2o.SequenceDataset.next_step(np.zeros((4, 6, 2))).per_step
-    with pytest.raises(s2o.DataError, match="sequence 1: has 3 steps, and a target 3 later needs 4; leave it out"):
+    with pytest.raises(s2o.DataError, match="sequence 1: expected more than 3 steps, got 3; leave it out"):
         s2o.SequenceDataset.next_step(series, 3)
     for horizon in (0, 1.0):
-        with pytest.raises(s2o.DataError, match=f"horizon: must be a whole number of steps, at least 1, got {horizon}"):
+        with pytest.raises(s2o.SpecError, match=f"horizon: must be a whole number, at least 1, got {horizon}"):
             s2o.SequenceDataset.next_step(series, horizon)
     with pytest.raises(s2o.DataError, match="expected a list of"):
         s2o.SequenceDataset.next_step({"a": series})
 
 
-def test_a_trained_network_forecasts_in_its_unit(tmp_path):
+def test_a_trained_network_forecasts_in_the_unit_of_the_data(tmp_path):
     """Sines around 1,000 of several phases."""
     torch.manual_seed(0)
     waves = [1000 + 50 * np.sin(0.4 * np.arange(40)[:, None] + phase) for phase in range(12)]
@@ -579,7 +587,7 @@ def test_a_trained_network_forecasts_in_its_unit(tmp_path):
     assert error < 18  # half of their spread
 
 
-def test_the_command_exports_a_loop_and_says_so(tmp_path):
+def test_the_command_exports_a_closed_loop(tmp_path):
     net = NETWORKS["lstm"]
     net.save(tmp_path / "network.yaml")
     series = [np.random.default_rng(i).normal(size=(8 + i, 3)) for i in range(3)]
@@ -599,4 +607,4 @@ def test_the_command_exports_a_loop_and_says_so(tmp_path):
     expected = s2o.load(path).predict([x[:-1] for x in series])
     np.testing.assert_allclose([float(v) for v in lines[6].split(",")[2:]], expected[1, 1], rtol=1e-5)
     _, err = command("stream", path, stdin="1,2,3\n", code=2)
-    assert "answers a line with 4 steps, by closed_loop; export it without" in err
+    assert "gives 4 steps for each line, since it has a closed loop; export it without one" in err

@@ -139,10 +139,13 @@ ENTRY = "- sequence_input: {size: 3}\n"
         (f"layers:\n{ENTRY}- sequence_input: {{size: 3}}", "sequence_input_1: no layer reads it"),
         (f"layers:\n{ENTRY}outputs: [a]", "outputs: 'a' is not a layer"),
         (f"layers:\n{ENTRY}- softmax: {{name: a b}}", r"layers\[1\].softmax.name: .*pattern"),
-        (f"layers:\n{ENTRY}- softmax: {{name: a}}\n- dropout: {{name: a}}", "a: names must differ"),
+        (
+            f"layers:\n{ENTRY}- softmax: {{name: a}}\n- dropout: {{name: a}}",
+            "a: two layers have this name; names must differ",
+        ),
         (
             f"layers:\n{ENTRY}- softmax: {{name: a, inputs: [b]}}\n- softmax: {{name: b, inputs: [a]}}",
-            "a, b: read each other in a circle",
+            "a, b: cyclic dependency",
         ),
         (
             f"layers:\n{ENTRY}- softmax: {{inputs: [sequence_input_1, sequence_input_1]}}",
@@ -194,7 +197,7 @@ def test_networks_are_saved_as_yaml_or_json_only(tmp_path):
 
 
 def test_two_layers_of_one_kind_are_an_error():
-    with pytest.raises(s2o.SpecError, match="lstm: two layers of one kind"):
+    with pytest.raises(s2o.SpecError, match="lstm: two layer classes have this kind"):
 
         @layer
         class Again(Layer):
@@ -236,11 +239,13 @@ def test_branches_join_and_what_cannot_join_is_named():
     entry = s2o.SequenceInput(3)
     skip = [entry, s2o.Conv1d(3, 3, padding="causal"), s2o.Add(inputs=["conv1d_1", "sequence_input_1"])]
     assert str(s2o.Network(skip).signals["add_1"]) == "[batch, time, 3]"
-    with pytest.raises(s2o.ShapeError, match=r"add_1: expected signals of one shape, got conv1d_1 .*4\], sequence_in"):
+    with pytest.raises(
+        s2o.ShapeError, match=r"add_1: expected signals of the same shape, got conv1d_1 .*4\], sequence_in"
+    ):
         s2o.Network([entry, s2o.Conv1d(4, 3, padding="causal"), skip[2]])
     with pytest.raises(s2o.ShapeError, match="add_1: expected signals with the same steps"):
         s2o.Network([entry, s2o.Conv1d(3, 3, stride=2, padding="causal"), skip[2]])
-    with pytest.raises(s2o.SpecError, match="add_1: joins two layers or more, it reads 1"):
+    with pytest.raises(s2o.SpecError, match="add_1: joins two or more layers, it reads 1"):
         s2o.Network([entry, s2o.Add()])
     net = s2o.Network([entry, s2o.LSTM(2, "last"), s2o.Concat(inputs=["lstm_1", "sequence_input_1"])])
     with pytest.raises(s2o.NotStreamable, match="concat_1: joins steps to what is known only at the end"):
@@ -250,15 +255,15 @@ def test_branches_join_and_what_cannot_join_is_named():
 @pytest.mark.parametrize(
     ("layer", "message"),
     [
-        (s2o.BiLSTM(2), "bilstm_1: its backward half reads from the end .* use an LSTM"),
+        (s2o.BiLSTM(2), "bilstm_1: its backward direction starts at the end .* use an LSTM"),
         (
             s2o.Conv1d(2, 3, padding="same"),
             r'conv1d_1: its windows read 1 steps ahead.*padding="causal", or export with',
         ),
         (s2o.Conv1d(2, 3), "conv1d_1: its windows read 2 steps ahead"),
-        (s2o.Conv1d(2, 3, stride=2, padding="same"), "conv1d_1: where .* begins depends on how long the whole"),
+        (s2o.Conv1d(2, 3, stride=2, padding="same"), "conv1d_1: where .* begin depends on the length of the whole"),
         (s2o.MaxPool1d(3, padding=1), "max_pool1d_1: its windows read 1 steps ahead"),
-        (s2o.Conv1d(2, 2, padding=(2, 0)), "conv1d_1: its first windows hold padding alone"),
+        (s2o.Conv1d(2, 2, padding=(2, 0)), "conv1d_1: its first windows contain only padding"),
     ],
 )
 def test_layers_that_cannot_stream_say_why_and_what_to_do(layer, message):
@@ -294,9 +299,9 @@ def test_layers_that_do_not_fit_their_signal_say_so(layers, message):
     [
         (lambda: s2o.MaxPool1d(2, padding=2), "padding 2 must be less than pool_size 2"),
         (lambda: s2o.Conv1d(3, 3, groups=2), "groups 2 must divide the filters 3"),
-        (lambda: s2o.WordEmbedding(2, ["a", "a"]), "words of a vocabulary must differ"),
+        (lambda: s2o.WordEmbedding(2, ["a", "a"]), "vocabulary contains a word more than once"),
         (lambda: s2o.WordEmbedding(2, 3, vectors=np.zeros((3, 3))), r"vectors must be \(3, 2\) or \(5, 2\)"),
-        (lambda: s2o.SequenceInput("tokens", "zscore"), "they have no normalization"),
+        (lambda: s2o.SequenceInput("tokens", "zscore"), "cannot be normalized"),
         (
             lambda: s2o.SequenceInput(1, "zscore", statistics={"mean": [0], "std": [-1]}),
             "a spread must not be negative",

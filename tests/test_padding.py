@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 import seq2onnx as s2o
-from seq2onnx.padding import PaddingPolicy
+from seq2onnx.sequences import PaddingPolicy
 from tests.conftest import random_data
 
 NETWORKS = {
@@ -65,7 +65,7 @@ def test_prediction_follows_the_policy(model, policy):
         np.testing.assert_allclose(a, b, rtol=0, atol=1e-6)
 
 
-def test_a_row_with_nan_is_answered_with_nan_under_every_policy(model):
+def test_a_row_with_nan_gives_nan_under_every_policy(model):
     sequences = [x.copy() for x in random_data(5).sequences]
     sequences[2][:, 1] = np.nan  # whatever is cut
     for policy in POLICIES:
@@ -95,18 +95,19 @@ def test_lookahead_ends_each_row_in_its_own_chunk(tmp_path):
         ({"sequence_length": "long"}, "sequence_length: must be 'longest', 'shortest', a number .* got 'long'"),
         ({"sequence_length": 0}, "sequence_length: .* got 0"),
         ({"sequence_length": True}, "sequence_length: .* got True"),
-        ({"sequence_length": ("split", 0)}, r"sequence_length: .* got \('split', 0\)"),
+        ({"sequence_length": ("split", 0)}, "sequence_length: the steps of 'split': .* at least 1, got 0"),
+        ({"sequence_length": ("split",)}, r"sequence_length: must be 'longest', .* got \('split',\)"),
         ({"padding_direction": "up"}, "padding_direction: must be 'right' or 'left', got 'up'"),
         ({"padding_value": np.nan}, "padding_value: must be a finite number, got nan"),
         ({"mask_padding": 1}, "mask_padding: must be True or False, got 1"),
     ],
 )
-def test_policies_that_cannot_be(arguments, message):
+def test_wrong_policies_are_refused(arguments, message):
     with pytest.raises(s2o.SpecError, match=message):
         PaddingPolicy(**arguments)
 
 
-def test_generators_are_answered_in_order(model, monkeypatch):
+def test_results_of_generators_keep_the_order(model, monkeypatch):
     from seq2onnx.runtime import scoring
 
     monkeypatch.setattr(scoring, "SEQUENCES_IN_A_PART", 3)
@@ -139,7 +140,7 @@ def test_the_report_counts_what_is_padded_and_cut(shuffle, sequence_length):
     assert f"{report.cut.sum():,} cut" in str(report)
 
 
-def test_the_report_is_drawn():
+def test_padding_bars_draw_the_report():
     from seq2onnx.plots import padding_bars
 
     data = random_data(30)
@@ -193,7 +194,7 @@ def some_data(per_step, count=6):
 @pytest.mark.parametrize("per_step", [True, False])
 @pytest.mark.parametrize("direction", ["right", "left"])
 @pytest.mark.parametrize("length", ["shortest", 6, 20])
-def test_training_on_cut_sequences_is_training_on_what_is_left(per_step, direction, length):
+def test_training_on_cut_sequences_equals_training_on_sequences_cut_by_hand(per_step, direction, length):
     data = some_data(per_step)
     n = int(data.lengths.min()) if length == "shortest" else length
     cut = (lambda x: x[:n]) if direction == "right" else (lambda x: x[-n:])
@@ -207,7 +208,7 @@ def test_training_on_cut_sequences_is_training_on_what_is_left(per_step, directi
 @pytest.mark.parametrize("per_step", [True, False])
 @pytest.mark.parametrize("direction", ["right", "left"])
 @pytest.mark.parametrize("length", ["longest", 14, 6])
-def test_training_on_padding_as_data_is_training_on_padded_sequences(per_step, direction, length):
+def test_training_with_padding_as_data_equals_training_on_sequences_padded_by_hand(per_step, direction, length):
     """Targets of padding are left out, whatever stands there."""
     data = some_data(per_step)
     right = direction == "right"
@@ -265,7 +266,7 @@ def test_split_training_is_truncated_backpropagation_through_time(per_step, stri
     assert_same_weights(found, module, 2e-6)
 
 
-def test_one_chunk_is_no_split():
+def test_a_split_into_one_chunk_changes_nothing():
     data = some_data(True)
     assert_same_weights(trained(classifier(True), data, sequence_length=("split", 50)), trained(classifier(True), data))
     with pytest.raises(s2o.NotStreamable, match="bilstm_1"):
@@ -274,7 +275,7 @@ def test_one_chunk_is_no_split():
         )
 
 
-def test_several_inputs_are_laid_out_together():
+def test_several_inputs_are_padded_together():
     data = some_data(True)
     two = {"a": [x[:, :1] for x in data.sequences], "b": [x[:, 1:] for x in data.sequences]}
     both = s2o.SequenceDataset(two, data.labels, data.classes, ignore="?", per_step=True)

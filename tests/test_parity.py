@@ -13,7 +13,7 @@ from seq2onnx import parity
 from tests.conftest import CLASSES, built, random_data, small_network
 
 
-def test_every_signature_holds(exported, data):
+def test_every_signature_passes(exported, data):
     module = s2o.restore(exported)
     report = s2o.verify(exported, module, data)
     assert report.ok
@@ -27,19 +27,19 @@ def test_every_signature_holds(exported, data):
     assert str(report).endswith("all hold, at 1e-05 of max(1, largest)")
 
 
-def test_per_step_files_and_files_alone_hold(per_step_file):
+def test_per_step_files_and_files_without_a_module_pass(per_step_file):
     assert s2o.verify(per_step_file).ok
     assert s2o.verify(per_step_file, data=random_data().sequences, seed=3).ok
 
 
-def test_another_module_is_found_out(model_file, data):
+def test_another_module_fails(model_file, data):
     report = s2o.verify(model_file, built(small_network(), data, seed=7))
     assert not report.ok
     assert "FAILED" in str(report)
 
 
 @pytest.mark.parametrize("blocks", [(0, 1), (1, 2), (2, 3)])
-def test_a_swapped_gate_in_the_file_is_found_out(tmp_path, model_file, blocks):
+def test_a_swapped_gate_in_the_file_fails(tmp_path, model_file, blocks):
     module, model = s2o.restore(model_file), onnx.load(model_file)
     tensor = next(t for t in model.graph.initializer if t.name == "lstm_1.R")
     array = numpy_helper.to_array(tensor).reshape(4, 8, 8).copy()
@@ -50,7 +50,7 @@ def test_a_swapped_gate_in_the_file_is_found_out(tmp_path, model_file, blocks):
     assert {row.check for row in report.rows if not row.ok} == {"torch = onnxruntime, random"}
 
 
-def test_a_small_error_is_found_out(tmp_path, model_file):
+def test_a_small_error_fails(tmp_path, model_file):
     """A thousandth of a recurrent weight is more than rounding."""
     module, model = s2o.restore(model_file), onnx.load(model_file)
     tensor = next(t for t in model.graph.initializer if t.name == "lstm_1.R")
@@ -59,7 +59,7 @@ def test_a_small_error_is_found_out(tmp_path, model_file):
     assert not s2o.verify(tmp_path / "rough.onnx", module).ok
 
 
-def test_a_row_of_no_steps_that_loses_its_state_is_found_out(tmp_path, model_file):
+def test_a_row_without_steps_that_loses_its_state_fails(tmp_path, model_file):
     """The new states as onnxruntime's operator gives them, without the old ones where a row has no steps."""
     model = onnx.load(model_file)
     for node in model.graph.node:
@@ -87,7 +87,7 @@ def test_data_with_nan_is_left_out(model_file, data):
         s2o.verify(model_file, data=[np.full((3, 4), np.nan)])
 
 
-def test_a_lost_state_is_found_out(tmp_path, model_file):
+def test_a_lost_state_fails(tmp_path, model_file):
     """A file whose new cell state is the old one: right whole, wrong in chunks."""
     model = onnx.load(model_file)
     for node in model.graph.node:
@@ -100,7 +100,7 @@ def test_a_lost_state_is_found_out(tmp_path, model_file):
     assert {"whole = steps, random", "whole = chunks, random"} <= failed
 
 
-def test_a_file_that_ignores_lengths_is_found_out(tmp_path, model_file):
+def test_a_file_that_ignores_lengths_fails(tmp_path, model_file):
     model = onnx.load(model_file)
     (node,) = [n for n in model.graph.node if n.op_type == "LSTM"]
     node.input[4] = ""
@@ -109,7 +109,7 @@ def test_a_file_that_ignores_lengths_is_found_out(tmp_path, model_file):
     assert {"torch = onnxruntime, random", "batch = one at a time, random"} <= failed
 
 
-def test_no_number_is_no_agreement():
+def test_nan_fails():
     nan, good = {"y": np.array([np.nan])}, {"y": np.array([1.0])}
     for found, reference in ((nan, good), (good, nan), (nan, nan), ({"y": np.ones((1, 1))}, good)):
         (row,) = parity.compare("check", found, reference)
@@ -120,7 +120,7 @@ def test_no_number_is_no_agreement():
     assert row.ok
 
 
-def test_verify_leaves_the_module_as_it_was(model_file):
+def test_verify_does_not_change_the_module(model_file):
     module = s2o.restore(model_file).train()
     before = {name: value.clone() for name, value in module.state_dict().items()}
     assert s2o.verify(model_file, module).ok
@@ -132,7 +132,7 @@ def test_random_sequences_are_scaled_like_the_training_data(tmp_path):
     data = s2o.SequenceDataset([1000 + 50 * x for x in random_data().sequences], random_data().labels, CLASSES)
     for normalization in ("zscore", "rescale_symmetric"):
         s2o.export(built(small_network(normalization=normalization), data), tmp_path / "m.onnx")
-        rows = parity.random_sequences(s2o.load(tmp_path / "m.onnx"), np.random.default_rng(0))
+        rows = parity.random_sequences(s2o.load(tmp_path / "m.onnx").model, np.random.default_rng(0))
         every = np.concatenate(rows["sequence_input_1"])
         assert np.abs(every.mean(0) - data.statistics()["mean"]).max() < 200
         assert 50 < every.std() < 1000

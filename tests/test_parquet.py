@@ -11,9 +11,9 @@ import pytest
 import torch
 
 import seq2onnx as s2o
-from seq2onnx.data import batches, parquet, parquet_column, read
+from seq2onnx.data import batch_indices, read
 from seq2onnx.data.columns import Column
-from seq2onnx.data.parquet import write_parquet
+from seq2onnx.data.formats import parquet, parquet_column
 from tests.conftest import CLASSES, random_data
 
 
@@ -26,14 +26,14 @@ def assert_same(a, b):
 
 @pytest.fixture
 def small_groups(monkeypatch):
-    """Row groups, windows and blocks of a few sequences each."""
+    """Row groups, shards and blocks of a few sequences each."""
     monkeypatch.setattr(parquet, "ROW_GROUP_BYTES", 700)
-    for name, size in {"BLOCK_BYTES": 500, "WINDOW_BYTES": 3000, "CACHED_BYTES": 9000}.items():
+    for name, size in {"BLOCK_BYTES": 500, "SHARD_BYTES": 3000, "CACHED_BYTES": 9000}.items():
         monkeypatch.setattr(parquet_column, name, size)
 
 
 @pytest.mark.parametrize("per_step", [False, True])
-def test_there_and_back(tmp_path, small_groups, per_step):
+def test_a_saved_data_set_is_read_back(tmp_path, small_groups, per_step):
     data = random_data(40, per_step=per_step)
     data.save(tmp_path / "data.parquet")
     assert pq.ParquetFile(tmp_path / "data.parquet").num_row_groups > 5
@@ -60,7 +60,7 @@ def test_there_and_back(tmp_path, small_groups, per_step):
     ],
     ids=["images", "tokens", "numbers a step", "labels a step", "two inputs", "no targets"],
 )
-def test_every_kind_survives(tmp_path, data):
+def test_every_kind_of_data_is_read_back(tmp_path, data):
     data.save(tmp_path / "data.parquet")
     assert_same(read(tmp_path / "data.parquet"), data)
 
@@ -76,7 +76,7 @@ def test_training_from_a_file_equals_training_from_memory(tmp_path):
 
 
 @pytest.mark.parametrize("shuffle", ["bucket", "random", "sorted", "none"])
-def test_batches_read_a_window_after_another(tmp_path, small_groups, shuffle):
+def test_batches_read_one_shard_after_another(tmp_path, small_groups, shuffle):
     data = random_data(100)
     data.save(tmp_path / "data.parquet")
     stored = read(tmp_path / "data.parquet")
@@ -84,7 +84,7 @@ def test_batches_read_a_window_after_another(tmp_path, small_groups, shuffle):
     reads = []
     original = column._read
     column._read = lambda groups, rows: reads.append(groups.start) or original(groups, rows)
-    found = batches(stored.lengths, 8, shuffle, np.random.default_rng(0), stored.windows)
+    found = batch_indices(stored.lengths, 8, shuffle, np.random.default_rng(0), stored.shards)
     assert sorted(np.concatenate(found)) == list(range(100))
     assert sorted(len(batch) for batch in found) == [4, *[8] * 12]
     for batch in found:
@@ -92,13 +92,13 @@ def test_batches_read_a_window_after_another(tmp_path, small_groups, shuffle):
     assert len(reads) <= 2 * len(set(reads))  # a group is not read again for each batch
     assert len(set(reads)) > 10
     two = [
-        np.concatenate(batches(stored.lengths, 8, shuffle, rng, stored.windows))
+        np.concatenate(batch_indices(stored.lengths, 8, shuffle, rng, stored.shards))
         for rng in (np.random.default_rng(1), np.random.default_rng(2))
     ]
     assert (two[0].tolist() == two[1].tolist()) == (shuffle in ("sorted", "none"))
 
 
-def test_files_of_others_are_read(tmp_path):
+def test_files_of_other_programs_are_read(tmp_path):
     path = tmp_path / "data.parquet"
     left, right = [[1.0, 2.0], [3.0]], [[4.0, 5.0], [6.0]]
     pq.write_table(
@@ -133,21 +133,25 @@ def table(**columns):
         (pa.table({"x": [1.0, 2.0]}), {}, r"expected one column of sequences.*got x \(double\)"),
         (table(other=[[[1.0]], [[2.0]]]), {}, "name it with sequences="),
         (table(label=["a", None]), {}, "row 1: label is null"),
-        (pa.table({"a": [[1.0, 2.0], [1.0]], "b": [[1.0, 2.0], [1.0, 3.0]]}), {}, "row 1: expected as many steps in b"),
+        (
+            pa.table({"a": [[1.0, 2.0], [1.0]], "b": [[1.0, 2.0], [1.0, 3.0]]}),
+            {},
+            "row 1: expected as many steps in each column, got 2 in b, 1 in a",
+        ),
         (table(values=[[[1.0]], []]).slice(0, 0), {}, "holds no rows"),
         (pa.table({"values": [[1, 2], [3, None]]}), {}, "row 1, step 1: values is null"),
         (pa.table({"words": [["a"], ["b", None]]}), {}, "row 1, step 1: words is null"),
         (table(label=[[1, 0], [None]]), {}, "row 1, step 0: label is null"),
     ],
 )
-def test_wrong_files_are_named(tmp_path, content, arguments, message):
+def test_errors_name_what_is_wrong_with_a_file(tmp_path, content, arguments, message):
     path = tmp_path / "data.parquet"
     pq.write_table(content, path)
     with pytest.raises(s2o.DataError, match=f"data.parquet: .*({message})"):
         read(path, **arguments)
 
 
-def test_a_file_that_is_damaged_is_named(tmp_path, small_groups):
+def test_errors_name_damaged_files_and_row_groups(tmp_path, small_groups):
     path = tmp_path / "data.parquet"
     data = random_data(40)
     data.save(path)
@@ -164,7 +168,7 @@ def test_a_file_that_is_damaged_is_named(tmp_path, small_groups):
         stored.check_finite()
 
 
-def test_a_nan_is_named_by_row_and_step_far_into_a_file(tmp_path):
+def test_errors_name_row_and_step_of_a_nan_in_a_large_file(tmp_path):
     """Row 1,234,567, as the issue has it."""
     path, rows = tmp_path / "data.parquet", 1_300_000
     values = np.zeros(2 * rows, np.float32)
@@ -176,17 +180,17 @@ def test_a_nan_is_named_by_row_and_step_far_into_a_file(tmp_path):
         s2o.train(net, read(path))
 
 
-def test_nothing_stays_of_a_file_that_could_not_be_written(tmp_path):
-    def pieces():
+def test_a_failed_write_leaves_no_file(tmp_path):
+    def row_groups():
         yield {"": [np.ones((2, 3), np.float32)]}, None
         raise OSError("disk full")
 
     with pytest.raises(OSError, match="disk full"):
-        write_parquet(tmp_path / "data.parquet", pieces(), None, None, False)
+        parquet.write_row_groups(tmp_path / "data.parquet", row_groups(), None, None, False)
     assert list(tmp_path.iterdir()) == []
 
 
-def test_items_are_taken_from_torch_and_generators(tmp_path, small_groups):
+def test_items_are_read_from_torch_data_sets_and_generators(tmp_path, small_groups):
     data = random_data(30)
 
     class Mapped(torch.utils.data.Dataset):
@@ -242,7 +246,7 @@ def test_columns_become_several_inputs(tmp_path):
     assert data.labels.tolist() == ["a", "b"]
 
 
-def test_steps_that_change_from_one_row_group_to_another_are_named(tmp_path):
+def test_errors_name_row_groups_with_steps_of_another_shape(tmp_path):
     path = tmp_path / "data.parquet"
     pq.write_table(pa.table({"values": [[[1.0, 2.0]], [[1.0, 2.0, 3.0]]]}), path, row_group_size=1)
     with pytest.raises(
@@ -251,13 +255,13 @@ def test_steps_that_change_from_one_row_group_to_another_are_named(tmp_path):
         read(path)
 
 
-def test_numbers_a_step_are_as_in_memory(tmp_path):
+def test_one_number_for_each_step_is_read_back(tmp_path):
     data = s2o.SequenceDataset([np.ones((2, 3)), np.ones((1, 3))], [np.ones(2), np.zeros(1)], per_step=True)
     data.save(tmp_path / "data.parquet")
     assert_same(read(tmp_path / "data.parquet"), data)
 
 
-def test_prediction_takes_columns_and_names_sequences_by_their_place(tmp_path):
+def test_prediction_from_columns_names_sequences_by_their_index(tmp_path):
     data = random_data(6)
     s2o.export(s2o.build(s2o.Network([s2o.SequenceInput(4), s2o.LSTM(3, "last")])), tmp_path / "model.onnx")
     model = s2o.load(tmp_path / "model.onnx")
@@ -273,22 +277,23 @@ def test_prediction_takes_columns_and_names_sequences_by_their_place(tmp_path):
         model.predict(read(tmp_path / "short.parquet").subset([5, 1]))
 
 
-def test_the_mark_of_a_file_is_of_what_it_holds(tmp_path):
+def test_the_checksum_of_a_file_depends_on_its_content_only(tmp_path):
     import os
     import shutil
 
     data = random_data(6)
     for name in ("data.parquet", "data.h5"):
         data.save(tmp_path / name)
-        mark = read(tmp_path / name).parts[""].mark()
+        before = read(tmp_path / name).parts[""].checksum()
         os.utime(tmp_path / name, (1, 1))
         shutil.copy(tmp_path / name, tmp_path / f"copy_{name}")
-        assert read(tmp_path / f"copy_{name}").parts[""].mark() == mark == read(tmp_path / name).parts[""].mark()
+        for path in (tmp_path / f"copy_{name}", tmp_path / name):
+            assert read(path).parts[""].checksum() == before
         s2o.SequenceDataset([x + 1 for x in data.sequences], data.labels, CLASSES).save(tmp_path / name)
-        assert read(tmp_path / name).parts[""].mark() != mark
+        assert read(tmp_path / name).parts[""].checksum() != before
 
 
-def test_dicts_come_from_generators_too(tmp_path):
+def test_prediction_takes_generators_of_dicts(tmp_path):
     net = s2o.Network(
         [s2o.SequenceInput(1, name="a"), s2o.SequenceInput(3, name="b"), s2o.Concat(inputs=["a", "b"]), s2o.LSTM(3)]
     )
@@ -301,9 +306,9 @@ def test_dicts_come_from_generators_too(tmp_path):
 
 
 @pytest.mark.parametrize("shuffle", ["bucket", "random", "sorted", "none"])
-def test_groups_that_do_not_fit_together_are_not_read_in_turns(tmp_path, monkeypatch, shuffle):
-    """Each window is a group larger than the cache, and its rows are no multiple of the batch size."""
-    monkeypatch.setattr(parquet_column, "WINDOW_BYTES", 100)
+def test_large_row_groups_are_not_read_in_alternation(tmp_path, monkeypatch, shuffle):
+    """Each shard is a row group larger than the cache, and its rows are no multiple of the batch size."""
+    monkeypatch.setattr(parquet_column, "SHARD_BYTES", 100)
     monkeypatch.setattr(parquet_column, "CACHED_BYTES", 200)
     monkeypatch.setattr(parquet, "ROW_GROUP_BYTES", 3000)
     random_data(200).save(tmp_path / "data.parquet")
@@ -312,7 +317,7 @@ def test_groups_that_do_not_fit_together_are_not_read_in_turns(tmp_path, monkeyp
     groups = len(column._bytes)
     reads, original = [], column._read
     column._read = lambda groups, rows: reads.append(groups.start) or original(groups, rows)
-    found = batches(stored.lengths, 7, shuffle, np.random.default_rng(0), stored.windows)
+    found = batch_indices(stored.lengths, 7, shuffle, np.random.default_rng(0), stored.shards)
     assert sorted(np.concatenate(found)) == list(range(200))
     assert sorted(len(batch) for batch in found)[:2] == [200 % 7, 7]
     for batch in found:
@@ -325,10 +330,10 @@ def test_the_largest_input_decides_what_is_read_together(tmp_path, small_groups)
     rng = np.random.default_rng(0)
     parts = {"m": [rng.normal(size=2) for _ in range(60)], "x": [rng.normal(size=(20, 4)) for _ in range(60)]}
     s2o.SequenceDataset(parts).save(tmp_path / "data.parquet")
-    assert len(read(tmp_path / "data.parquet").windows()) > 4
+    assert len(read(tmp_path / "data.parquet").shards()) > 4
 
 
-def test_names_of_inputs_are_free(tmp_path):
+def test_inputs_may_have_the_names_of_other_columns(tmp_path):
     x, rows = [np.ones((2, 3)), np.zeros((4, 3))], [np.ones((2, 1)), np.zeros((4, 1))]
     for names in (("target", "length"), ("values", "a.b"), ("target_", "length_")):
         data = s2o.SequenceDataset(dict(zip(names, (x, rows), strict=True)), ["u", "v"])
@@ -338,7 +343,7 @@ def test_names_of_inputs_are_free(tmp_path):
         assert all(part._bytes.sum() > 0 for part in again.parts.values())
 
 
-def test_what_is_named_keeps_what_the_file_says_of_the_rest(tmp_path):
+def test_named_columns_keep_the_saved_description_of_the_others(tmp_path):
     path = tmp_path / "data.parquet"
     images = s2o.SequenceDataset([np.ones((2, 3, 4, 5)), np.ones((1, 3, 4, 5))], ["a", "b"], ["b", "a"])
     images.save(path)
@@ -352,7 +357,7 @@ def test_what_is_named_keeps_what_the_file_says_of_the_rest(tmp_path):
     table = pq.read_table(path)
     shorter = table.set_column(0, table.schema.field("values"), table.column("values").take(pa.array([1, 1])))
     pq.write_table(shorter, path)
-    with pytest.raises(s2o.DataError, match="row 0: has 1 steps, and 2 by the lengths beside it"):
+    with pytest.raises(s2o.DataError, match="row 0: expected 2 steps by its length, got 1"):
         read(path)[0]
     pq.write_table(pa.table({"text": ["a b", "c"], "values": [[[1.0]], [[2.0]]], "label": ["x", "y"]}), path)
     assert read(path)[0][0].tolist() == [[1]]
@@ -361,14 +366,13 @@ def test_what_is_named_keeps_what_the_file_says_of_the_rest(tmp_path):
         read(path, sequences="n")
 
 
-def test_parts_are_bounded_by_their_bytes(tmp_path, monkeypatch):
+def test_blocks_are_bounded_by_their_bytes(tmp_path, monkeypatch):
     """Not by their number: sequences may be long."""
-    from seq2onnx.data import columns, dataset
+    from seq2onnx.data import columns
     from seq2onnx.runtime import scoring
 
     data = random_data(40)
-    for module in (columns, dataset):
-        monkeypatch.setattr(module, "BLOCK_BYTES", 600)
+    monkeypatch.setattr(columns, "BLOCK_BYTES", 600)
     monkeypatch.setattr(scoring, "BYTES_IN_A_PART", 600)
     data.save(tmp_path / "data.h5")
     stored = read(tmp_path / "data.h5")
@@ -390,7 +394,7 @@ def test_parts_are_bounded_by_their_bytes(tmp_path, monkeypatch):
     assert len(seen) > 10
 
 
-def test_items_are_taken_as_they_are():
+def test_items_may_be_masked_arrays_and_sized_iterables():
     masked = np.ma.array(np.ones((2, 3)), mask=[[False] * 3, [False, True, False]])
     data = s2o.SequenceDataset.from_items(iter([masked]))
     assert np.isnan(data[0][0][1, 1])
@@ -403,7 +407,7 @@ def test_items_are_taken_as_they_are():
             return iter([(np.ones((2, 3)), "a"), (np.ones((1, 3)), "b")])
 
     assert s2o.SequenceDataset.from_items(Sized()).labels.tolist() == ["a", "b"]
-    with pytest.raises(s2o.DataError, match="items: expected a data set, or another iterable of sequences, got int"):
+    with pytest.raises(s2o.DataError, match="items: expected an iterable of sequences, got int"):
         s2o.SequenceDataset.from_items(7)
     with pytest.raises(s2o.DataError, match="targets of sequence 1: expected one for each sequence or for none"):
         s2o.SequenceDataset.from_items([(np.ones((2, 3)), None), (np.ones((2, 3)), "a")])

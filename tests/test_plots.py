@@ -1,4 +1,4 @@
-"""What the pictures show: the numbers of their lines, and their words."""
+"""The data and the text that the pictures show."""
 
 from __future__ import annotations
 
@@ -55,12 +55,12 @@ LEGENDS_BELOW = [
 ]
 
 
-def test_every_picture_is_here():
+def test_every_picture_is_tested():
     assert set(PICTURES) == set(plots.__all__) - {"as_png"}
 
 
 @pytest.mark.parametrize("name", PICTURES)
-def test_a_picture_is_drawn_into_the_axes_given_and_no_other(name):
+def test_a_picture_is_drawn_only_into_the_given_axes(name):
     figure, (left, right) = plt.subplots(1, 2, layout="constrained")
     assert PICTURES[name](right) is right
     assert not left.has_data()
@@ -71,14 +71,14 @@ def test_a_picture_is_drawn_into_the_axes_given_and_no_other(name):
 
 
 @pytest.mark.parametrize("name", LEGENDS_BELOW)
-def test_legends_stand_below_the_axes_and_within_the_figure(name):
+def test_legends_are_below_the_axes_and_inside_the_figure(name):
     ax = PICTURES[name](None)
     ax.figure.canvas.draw()
     box = ax.get_legend().get_window_extent()
     assert 0 <= box.y0 < box.y1 < ax.xaxis.label.get_window_extent().y0
 
 
-def test_a_heatmap_is_symmetric_about_zero_and_reads_in_grey():
+def test_a_heatmap_is_symmetric_about_zero_and_works_in_grey():
     values = np.arange(12.0).reshape(4, 3) - 3  # −3 … 8
     values[0, 0] = np.nan
     ax = plots.activations_heatmap(values, 2)
@@ -96,7 +96,7 @@ def test_a_heatmap_is_symmetric_about_zero_and_reads_in_grey():
     assert plots.activations_heatmap(np.zeros((2, 2))).get_ylabel() == "unit"
 
 
-def test_a_forecast_stands_where_the_true_values_do():
+def test_a_forecast_has_the_steps_of_the_true_values():
     history, truth = np.arange(10.0), np.arange(10.0, 34)
     forecasts = {"open loop": truth + 1, "closed loop": (truth + 2)[:, None], "seasonal naive": truth - 3}
     ax = plots.forecast_chart(history, truth, forecasts, unit="temperature, °C", start=100)
@@ -144,7 +144,7 @@ def bars(ax):
     return found
 
 
-def test_true_labels_are_named_stretches_below_the_scores():
+def test_true_labels_are_a_band_with_names_below_the_scores():
     labels = np.array(["walk"] * 30 + ["up"] + ["sit"] * 20 + ["walk"] * 9, object)
     labels[-3:] = None
     scores = np.tile([0.5, 0.3, 0.2], (60, 1))
@@ -153,7 +153,7 @@ def test_true_labels_are_named_stretches_below_the_scores():
     assert [bar[:2] for bar in found] == [(0.5, 30.5), (30.5, 31.5), (31.5, 51.5), (51.5, 57.5)]
     assert found[0][2] == found[3][2]
     assert len({grey for *_, grey in found}) == 3
-    # What a step is too narrow for is not written, and nothing else is lost.
+    # A name that does not fit is left out.
     assert [text.get_text() for text in ax.texts] == ["walk", "sit", "walk", "true "]
     names = [text.get_position()[0] for text in ax.texts]
     assert names[:3] == [15.5, 41.5, 54.5]
@@ -165,7 +165,7 @@ def test_true_labels_are_named_stretches_below_the_scores():
     assert legend(ax) == ["walk", "sit", "up"]
 
 
-def test_without_true_labels_scores_are_drawn_as_they_were():
+def test_scores_are_drawn_without_true_labels():
     scores = np.tile(np.linspace(0.1, 0.9, 6), (5, 1))
     _, ax = plt.subplots()
     assert plots.scores_over_time(scores, list("abcdef"), ax) is ax
@@ -186,7 +186,7 @@ CLOUDS = {
 
 
 @pytest.mark.parametrize("cloud", CLOUDS)
-def test_labels_of_latencies_lie_over_nothing(cloud):
+def test_labels_of_latencies_cover_nothing(cloud):
     rows = [
         {"name": f"network {i}", "latency": latency, "accuracy": accuracy, "size": 0.1234 * (i + 1)}
         for i, (latency, accuracy) in enumerate(CLOUDS[cloud])
@@ -213,19 +213,23 @@ def test_labels_of_latencies_lie_over_nothing(cloud):
 @pytest.mark.parametrize(
     ("draw", "error", "message"),
     [
-        (lambda: plots.activations_heatmap(np.zeros((2, 3, 4))), s2o.ShapeError, r"got \[2, 3, 4\]; take one"),
+        (lambda: plots.activations_heatmap(np.zeros((2, 3, 4))), s2o.ShapeError, r"got \[2, 3, 4\]. Take one"),
         (lambda: plots.activations_heatmap(np.zeros((0, 3))), s2o.ShapeError, r"got \[0, 3\]"),
-        (lambda: plots.activations_heatmap(np.zeros((2, 3)), 0), s2o.SpecError, "units: must be at least 1, got 0"),
+        (
+            lambda: plots.activations_heatmap(np.zeros((2, 3)), 0),
+            s2o.SpecError,
+            "units: must be a whole number, at least 1, got 0",
+        ),
         (
             lambda: plots.forecast_chart(np.zeros((4, 2)), [1], {}),
             s2o.ShapeError,
-            r"history: .* got \[4, 2\]; .*\[:, 0\]",
+            r"history: .* got \[4, 2\]. .*\[:, 0\]",
         ),
         (lambda: plots.forecast_chart([1], [1, 2], {"a": [1]}), s2o.ShapeError, "forecast 'a': expected 2 numbers"),
         (lambda: plots.predicted_against_true([1, 2], [1]), s2o.ShapeError, "predicted: expected 2 numbers, .* got 1"),
         (lambda: plots.series_over_time([1, 2], [1]), s2o.ShapeError, "predicted: expected 2 numbers, .* got 1"),
         (lambda: plots.scores_over_time(np.eye(3), truth=[1]), s2o.ShapeError, "truth: expected 3 labels.* got 1"),
-        (lambda: plots.accuracy_against_latency([]), s2o.DataError, "rows: expected a network"),
+        (lambda: plots.accuracy_against_latency([]), s2o.DataError, "rows: expected at least one network"),
         (
             lambda: plots.accuracy_against_latency([{"name": "a", "accuracy": 1, "latency": 0, "size": 1}]),
             s2o.DataError,
@@ -233,7 +237,7 @@ def test_labels_of_latencies_lie_over_nothing(cloud):
         ),
     ],
 )
-def test_what_cannot_be_drawn_is_said(draw, error, message):
+def test_invalid_arguments_are_refused(draw, error, message):
     with pytest.raises(error, match=message):
         draw()
 
@@ -241,13 +245,13 @@ def test_what_cannot_be_drawn_is_said(draw, error, message):
 ODD = ["$\\foo$", "_hidden_", "\ud800"]
 
 
-def test_labels_are_no_formulas_and_none_is_left_out():
+def test_labels_are_not_read_as_formulas_and_none_is_left_out():
     scores = plots.scores_over_time(np.eye(3), ODD, truth=ODD)
     forecast = plots.forecast_chart([1, 2], [3], {label: [2] for label in ODD})
     chart = plots.confusion_chart(ODD, ODD, ODD)
     point = plots.accuracy_against_latency([{"name": "$\\foo$", "accuracy": 1, "latency": 3, "size": 1}])
     for ax in (scores, forecast, chart, point):
-        ax.figure.canvas.draw()  # a formula that makes no sense raises here
+        ax.figure.canvas.draw()  # an invalid formula raises here
     shown = ["\\$\\foo\\$", "_hidden_", "?"]
     assert legend(scores) == shown
     assert legend(forecast) == ["before", "true", *shown]
@@ -265,29 +269,29 @@ def test_labels_are_no_formulas_and_none_is_left_out():
         (lambda: plots.confusion_chart([1], [1], ["1"]), s2o.DataError, "truth: 1 is not among the classes"),
         (lambda: plots.confusion_chart([[1]], [1], [1]), s2o.DataError, r"truth: \[1\] is not among the classes"),
         (lambda: plots.confusion_chart([1, 1], [1], [1]), s2o.ShapeError, "predicted: expected 2 labels, .* got 1"),
-        (lambda: plots.confusion_chart([], [], []), s2o.DataError, "classes: expected a label at least, got none"),
+        (lambda: plots.confusion_chart([], [], []), s2o.DataError, "classes: expected at least one label, got none"),
         (lambda: plots.scores_over_time(np.zeros((0, 3))), s2o.ShapeError, r"scores: expected .* got \[0, 3\]"),
         (lambda: plots.scores_over_time(np.zeros(3)), s2o.ShapeError, r"scores: expected .* got \[3\]"),
         (lambda: plots.scores_over_time(np.eye(3), ["a"]), s2o.ShapeError, "classes: expected 3 labels, .* got 1"),
-        (lambda: plots.training_curve([]), s2o.DataError, "history: expected an epoch at least, got none"),
+        (lambda: plots.training_curve([]), s2o.DataError, "history: expected at least one epoch, got none"),
     ],
 )
-def test_what_cannot_be_drawn_is_said_and_no_figure_stays(draw, error, message):
+def test_invalid_arguments_leave_no_figure_open(draw, error, message):
     with pytest.raises(error, match=message):
         draw()
     assert not plt.get_fignums()
 
 
-def test_a_training_curve_joins_the_epochs_in_which_there_was_a_figure():
+def test_a_training_curve_connects_the_epochs_that_measured_a_value():
     history = [{"epoch": 1, "loss": 3.0}, {"epoch": 2, "loss": 2.0, "validation_loss": 2.5}, {"epoch": 3, "loss": 1.0}]
     ax = plots.training_curve(history)
     assert line(ax, "validation loss").get_xydata().tolist() == [[2, 2.5]]
-    assert line(ax, "validation loss").get_marker() == "o"  # of one point there is no line to be seen
+    assert line(ax, "validation loss").get_marker() == "o"  # a line of one point is invisible
     assert line(ax, "loss").get_marker() == ""
     assert ax.get_yscale() == "log"
 
 
-def test_a_loss_that_falls_below_0_is_seen():
+def test_a_negative_loss_is_drawn_on_a_linear_axis():
     ax = plots.training_curve([{"epoch": 1, "loss": 0.5}, {"epoch": 2, "loss": -1.0}])
     ax.figure.canvas.draw()
     assert ax.get_yscale() == "linear"

@@ -13,8 +13,7 @@ import torch
 import seq2onnx as s2o
 from seq2onnx.runtime import slots
 from tests.networks import compose
-from tests.small_networks import exported as export
-from tests.small_networks import lookahead_network, strided, text_network, two_sensors
+from tests.small_networks import exported as export, lookahead_network, strided, text_network, two_sensors
 from tests.twins import Twins
 
 
@@ -58,7 +57,7 @@ def opened(model, count, **options):
     return pool, np.array([pool.open() for _ in range(count)])
 
 
-def test_answers_have_the_form_of_what_was_asked(model_file, per_step_file):
+def test_answers_have_the_form_of_the_input(model_file, per_step_file):
     x = np.random.default_rng(0).normal(size=(3, 5, 4))
     for path, timed in ((model_file, False), (per_step_file, True)):
         model = s2o.load(path)
@@ -79,7 +78,7 @@ def test_answers_have_the_form_of_what_was_asked(model_file, per_step_file):
             np.testing.assert_allclose(pool.step(ids.astype("u4"), given), expected, rtol=0, atol=1e-6)
 
 
-def test_an_answer_is_the_callers_own(model_file):
+def test_answers_are_copies(model_file):
     pool, ids = opened(s2o.load(model_file), 3)
     x = np.ones((3, 4), "f")
     first = pool.step(ids, x)
@@ -100,7 +99,7 @@ def assert_same(found, expected):
             np.testing.assert_array_equal(found[id][name], array)
 
 
-def test_other_streams_are_untouched(model_file):
+def test_other_streams_do_not_change(model_file):
     pool, ids = opened(s2o.load(model_file), 6)
     x = np.random.default_rng(0).normal(size=(6, 4)).astype("f")
     pool.step(ids, x)
@@ -115,17 +114,17 @@ def test_other_streams_are_untouched(model_file):
 
 
 BAD_IDS = [
-    ([0, 1, 7], "stream 7: this pool has not opened it; take the id that open"),
+    ([0, 1, 7], "stream 7: this pool has not opened it; take an id that open"),
     ([0, 10**6], "stream 1000000: this pool has not opened it"),
     ([0, -1], "stream -1: this pool has not opened it"),
     ([0, -4], "stream -4: this pool has not opened it"),
-    ([0, ~(slots.MOST + 3)], "stream -16777220: this pool has not opened it"),  # what stands in a free slot
+    ([0, ~(slots.MAX_SLOTS + 3)], "stream -16777220: this pool has not opened it"),  # what stands in a free slot
     ([0, 3], "stream 3: is closed; open"),
     ([0, 2], "stream 2: is closed; open"),
-    ([0, 2 * slots.MOST + 2], "stream 33554434: this pool has not opened it"),
-    ([0, 1, 0], "ids: 0 is there twice"),
-    ([0, 1] * 3, "ids: 0 is there twice"),
-    ([], "expected a list of ids that .* got float64 "),
+    ([0, 2 * slots.MAX_SLOTS + 2], "stream 33554434: this pool has not opened it"),
+    ([0, 1, 0], "ids: 0 is given twice"),
+    ([0, 1] * 3, "ids: 0 is given twice"),
+    ([], "expected a list of at least one id .* got float64 "),
     ([0.0], "got float64"),
     ([True], "got bool"),
     ([[0, 1]], r"got int64 \[1, 2\]"),
@@ -134,11 +133,11 @@ BAD_IDS = [
 
 
 @pytest.mark.parametrize(("bad", "message"), BAD_IDS, ids=[str(bad) for bad, _ in BAD_IDS])
-def test_ids_that_are_not_open_are_said_and_nothing_moves(model_file, bad, message):
+def test_ids_that_are_not_open_raise_an_error_and_change_nothing(model_file, bad, message):
     pool, ids = opened(s2o.load(model_file), 4, capacity=4)
     pool.step(ids, np.ones((4, 4)))
     pool.close(ids[2:])
-    assert pool.open() == slots.MOST + 2  # the slot of a stream that was closed, under another id
+    assert pool.open() == slots.MAX_SLOTS + 2  # the slot of a stream that was closed, under another id
     before = everything(pool)
     count = np.size(bad)
     for x in (np.ones((count, 4), "f"), [np.ones((2, 4))] * count):
@@ -176,7 +175,7 @@ def test_a_pool_grows_and_keeps_its_states(model_file):
     twins.check_states()
 
 
-def test_a_full_pool_is_said(model_file):
+def test_a_full_pool_raises_an_error(model_file):
     pool, ids = opened(s2o.load(model_file), 6, capacity=4, maximum=6)
     assert pool.capacity == 6
     pool.step(ids, np.ones((6, 4)))
@@ -188,7 +187,7 @@ def test_a_full_pool_is_said(model_file):
     assert not any(array.any() for array in pool.state(pool.open()).values())
 
 
-def test_idle_streams_make_room(model_file, monkeypatch):
+def test_idle_streams_are_closed_when_room_is_needed(model_file, monkeypatch):
     now = 0.0
     monkeypatch.setattr(slots.time, "monotonic", lambda: now)
     evicted = []
@@ -210,7 +209,7 @@ def test_idle_streams_make_room(model_file, monkeypatch):
     assert evicted == [ids[1], ids[3], ids[0], ids[2]]
 
 
-def test_room_is_made_before_the_pool_grows(model_file, monkeypatch):
+def test_idle_streams_are_closed_before_the_pool_grows(model_file, monkeypatch):
     now = 0.0
     monkeypatch.setattr(slots.time, "monotonic", lambda: now)
     pool, _ = opened(s2o.load(model_file), 2, capacity=2, idle_seconds=10)
@@ -223,7 +222,7 @@ def test_room_is_made_before_the_pool_grows(model_file, monkeypatch):
 
 
 @pytest.mark.parametrize("value", [np.nan, np.inf, -np.inf, 1e39])
-def test_a_row_that_is_not_finite_is_answered_nan_and_keeps_its_state(model_file, per_step_file, value):
+def test_a_row_that_is_not_finite_is_answered_with_nan_and_keeps_its_state(model_file, per_step_file, value):
     for path in (model_file, per_step_file):
         model = s2o.load(path)
         pool, ids = opened(model, 5)
@@ -245,17 +244,17 @@ def test_a_row_that_is_not_finite_is_answered_nan_and_keeps_its_state(model_file
         assert np.isnan(pool.step(ids, np.full((5, 4), value))).all()
 
 
-def test_what_is_not_finite_is_kept_from_the_run(model_file, monkeypatch):
+def test_nan_and_infinity_do_not_enter_the_run(model_file, monkeypatch):
     """A quantized file has one scale for a batch, so that a NaN in a row would spoil the others."""
     pool, ids = opened(s2o.load(model_file), 2)
-    session, seen = pool.model.session, []
+    session, seen = pool._model.session, []
 
     class Watched:
         def run(self, names, feeds):
             seen.append(feeds["x"])
             return session.run(names, feeds)
 
-    monkeypatch.setattr(pool.model, "session", Watched())
+    monkeypatch.setattr(pool._model, "session", Watched())
     for x in (np.ones((2, 4), "f"), np.ones((2, 3, 4)), [np.ones((1, 4)), np.ones((2, 4))]):
         x[0][..., 2] = np.nan
         pool.step(ids, x)
@@ -263,7 +262,7 @@ def test_what_is_not_finite_is_kept_from_the_run(model_file, monkeypatch):
     assert all(np.isfinite(array).all() for array in seen)
 
 
-def test_the_callers_arrays_are_left_alone(model_file):
+def test_the_arrays_of_the_caller_do_not_change(model_file):
     pool, ids = opened(s2o.load(model_file), 2)
     for x in (np.ones((2, 4), "f"), np.ones((2, 3, 4), "f")):
         x[0] = np.nan
@@ -276,13 +275,13 @@ def test_the_callers_arrays_are_left_alone(model_file):
     ("x", "error", "message"),
     [
         (np.ones((2, 4)), s2o.ShapeError, r"expected \[3, 4\] or \[3, time, 4\] for 3 streams, got \[2, 4\]"),
-        (np.ones((3, 5)), s2o.ShapeError, r"got \[3, 5\]; chunks of several lengths go as a list"),
+        (np.ones((3, 5)), s2o.ShapeError, r"got \[3, 5\]; give chunks of different lengths as a list"),
         (np.ones((3, 2, 5)), s2o.ShapeError, r"got \[3, 2, 5\]"),
         (np.ones((3, 1, 1, 4)), s2o.ShapeError, r"got \[3, 1, 1, 4\]"),
         (np.ones(4), s2o.ShapeError, r"got \[4\]"),
         (np.float32(1), s2o.ShapeError, "got float32"),
         ([np.ones((2, 4))] * 2, s2o.ShapeError, "a list with a step or chunk of 3 streams, got list of 2"),
-        ([np.ones(4), np.ones((2, 4)), np.ones(4)], s2o.ShapeError, "step of stream 1: .* either all streams get one"),
+        ([np.ones(4), np.ones((2, 4)), np.ones(4)], s2o.ShapeError, "step of stream 1: .* give each stream one step"),
         ([np.ones((2, 4)), np.ones((2, 4)), np.ones(4)], s2o.ShapeError, r"step of stream 2: expected .*, got \[4\]"),
         ([np.ones((2, 4)), np.ones((2, 4)), np.ones((2, 3))], s2o.ShapeError, r"step of stream 2: expected \[4\] or"),
         ([["a"] * 4] * 3, s2o.DataError, "step of stream 0: expected real numbers, got <U1"),
@@ -291,7 +290,7 @@ def test_the_callers_arrays_are_left_alone(model_file):
         (None, s2o.ShapeError, "got NoneType"),
     ],
 )
-def test_what_cannot_be_stepped_is_said_and_nothing_moves(model_file, x, error, message):
+def test_wrong_steps_raise_an_error_and_change_nothing(model_file, x, error, message):
     pool, ids = opened(s2o.load(model_file), 3)
     pool.step(ids, np.ones((3, 4)))
     before = everything(pool)
@@ -300,14 +299,18 @@ def test_what_cannot_be_stepped_is_said_and_nothing_moves(model_file, x, error, 
     assert_same(everything(pool), before)
 
 
-def test_several_inputs_must_fit(tmp_path):
+def test_several_inputs_must_have_the_same_steps(tmp_path):
     pool, ids = opened(export(tmp_path, two_sensors())[0], 2)
     sound, motion, machine = np.ones((2, 3)), np.ones((2, 2)), np.ones((2, 4))
     good = {"sound": sound, "motion": motion, "machine": machine}
     assert pool.step(ids, good)["now"].shape == (2, 2)
     for change, error, message in (
-        ({"motion": np.ones((2, 1, 2))}, s2o.ShapeError, "as many steps of a stream for each input, got"),
-        ({"motion": [np.ones((1, 2))] * 2, "sound": [np.ones((n, 3)) for n in (1, 2)]}, s2o.ShapeError, "as many"),
+        ({"motion": np.ones((2, 1, 2))}, s2o.ShapeError, "the same number of steps of a stream for each input, got"),
+        (
+            {"motion": [np.ones((1, 2))] * 2, "sound": [np.ones((n, 3)) for n in (1, 2)]},
+            s2o.ShapeError,
+            "the same number of steps",
+        ),
         ({"machine": np.ones((2, 5, 4))}, s2o.ShapeError, r"step of machine: expected \[2, 4\] for 2 streams"),
         ({"machine": [np.ones(4), np.ones(3)]}, s2o.ShapeError, r"step of machine of stream 1: expected \[4\], got"),
         ({"other": sound}, s2o.DataError, "expected a dict with data for sound, motion, machine"),
@@ -316,7 +319,7 @@ def test_several_inputs_must_fit(tmp_path):
             pool.step(ids, good | change)
 
 
-def test_words_may_be_given(tmp_path):
+def test_a_pool_takes_words(tmp_path):
     pool, ids = opened(export(tmp_path, text_network())[0], 2)
     numbers = pool.step(ids, np.array([1, 2]))
     pool.reset(ids)
@@ -338,7 +341,7 @@ def with_features() -> s2o.Network:
     )
 
 
-def test_what_is_known_of_the_whole_sequence_is_remembered_until_the_end(tmp_path):
+def test_inputs_without_time_are_kept_until_finish(tmp_path):
     model, _ = export(tmp_path, with_features(), lookahead=True)
     rng = np.random.default_rng(0)
     waves, machines = rng.normal(size=(3, 7, 2)), rng.normal(size=(3, 2))
@@ -357,18 +360,18 @@ def test_what_is_known_of_the_whole_sequence_is_remembered_until_the_end(tmp_pat
     assert not any(array.any() for array in stream.state.values())
 
 
-def test_what_cannot_be_pooled_is_said(tmp_path, model_file):
+def test_wrong_pools_raise_an_error(tmp_path, model_file):
     s2o.export(s2o.build(strided()), tmp_path / "sequence.onnx", signature="sequence")
     with pytest.raises(s2o.NotStreamable, match="signature 'sequence', which has no states; export it with"):
         s2o.load(tmp_path / "sequence.onnx").pool()
     model = s2o.load(model_file)
     pool, ids = opened(model, 1)
-    with pytest.raises(s2o.NotStreamable, match="without lookahead, so nothing waits"):
+    with pytest.raises(s2o.NotStreamable, match="without lookahead, so every step has been answered"):
         pool.finish(ids)
     for options, message in (
-        ({"capacity": 0}, "capacity: must be a whole number from 1 to 16,777,216, got 0"),
+        ({"capacity": 0}, "capacity: must be a whole number, from 1 to 16777216, got 0"),
         ({"capacity": 2.5}, "capacity: must be a whole number"),
-        ({"maximum": slots.MOST + 1}, "maximum: must be a whole number from 1 to 16,777,216, got 16777217"),
+        ({"maximum": slots.MAX_SLOTS + 1}, "maximum: must be a whole number, from 1 to 16777216, got 16777217"),
         ({"maximum": 0}, "maximum: must be a whole number"),
         ({"capacity": 5, "maximum": 4}, "maximum: must be at least the capacity, 5, got 4"),
         ({"idle_seconds": -1}, "idle_seconds: must be at least 0"),
@@ -388,7 +391,7 @@ def test_a_wrong_state_is_refused(model_file):
     assert_same(everything(pool), before)
 
 
-def test_threads_may_share_a_pool(model_file):
+def test_threads_can_share_a_pool(model_file):
     model = s2o.load(model_file)
     pool, ids = opened(model, 40, capacity=1)
     x = np.random.default_rng(0).normal(size=(30, 40, 4)).astype("f")
@@ -413,13 +416,13 @@ def test_threads_may_share_a_pool(model_file):
 
 def counted(pool):
     """The pool, and a list that gets the ids of each run."""
-    runs, step = [], pool.step
+    runs, step = [], pool._pushes._step
 
     def noted(ids, x):
         runs.append(list(ids))
         return step(ids, x)
 
-    pool.step = noted
+    pool._pushes._step = noted
     return runs
 
 
@@ -472,7 +475,7 @@ def test_pushes_to_one_stream_keep_their_order(model_file):
     assert runs == [ids.tolist()] * 20
 
 
-def test_an_error_of_a_push_reaches_its_awaiter_alone(model_file):
+def test_an_error_of_a_push_reaches_only_its_coroutine(model_file):
     pool, ids = opened(s2o.load(model_file), 6)
     runs = counted(pool)
     a, b, c, d, e, f = ids.tolist()
@@ -508,7 +511,7 @@ def test_an_error_of_a_push_reaches_its_awaiter_alone(model_file):
     assert not any(array.any() for id in (b, c) for array in pool.state(id).values())
 
 
-def test_a_cancelled_push_is_not_stepped_and_disturbs_no_other(model_file):
+def test_a_cancelled_push_does_not_step_and_affects_no_other(model_file):
     model = s2o.load(model_file)
     pool, ids = opened(model, 3, gather_ms=5)
     a, b, c = ids.tolist()
@@ -528,7 +531,7 @@ def test_a_cancelled_push_is_not_stepped_and_disturbs_no_other(model_file):
     assert not any(array.any() for array in pool.state(c).values())
 
 
-def test_pushes_go_on_in_a_new_event_loop_but_not_in_two_at_once(model_file):
+def test_pushes_work_in_a_new_event_loop_but_not_in_two_at_once(model_file):
     pool, ids = opened(s2o.load(model_file), 2, gather_ms=200)
 
     async def give_up():
@@ -550,18 +553,18 @@ def test_pushes_go_on_in_a_new_event_loop_but_not_in_two_at_once(model_file):
         await asyncio.to_thread(other)
         return await waiting
 
-    expected = s2o.load(pool.model.path).stream().step(np.ones(4))
+    expected = s2o.load(pool._model.path).stream().step(np.ones(4))
     np.testing.assert_allclose(asyncio.run(main()), expected, rtol=0, atol=1e-6)
 
 
-def test_a_run_that_fails_is_said_to_all_and_the_pool_goes_on(model_file, monkeypatch):
+def test_a_failed_run_reaches_all_pushes_and_the_pool_still_works(model_file, monkeypatch):
     pool, ids = opened(s2o.load(model_file), 2)
 
     async def main():
         return await asyncio.gather(*(pool.push(id, np.ones(4)) for id in ids.tolist()), return_exceptions=True)
 
     with monkeypatch.context() as patch:
-        patch.setattr(pool, "step", lambda ids, x: 1 / 0)
+        patch.setattr(pool._pushes, "_step", lambda ids, x: 1 / 0)
         assert [type(answer) for answer in asyncio.run(main())] == [ZeroDivisionError] * 2
     assert np.isfinite(asyncio.run(main())).all()
 
@@ -580,7 +583,7 @@ def test_a_large_pool_in_any_order(model_file):
         np.testing.assert_allclose(found, expected, rtol=0, atol=1e-5)
 
 
-def test_a_pool_goes_on_after_its_model_is_forgotten(model_file):
+def test_a_pool_works_after_its_model_is_deleted(model_file):
     torch.manual_seed(0)
     pool, ids = opened(s2o.load(model_file), 2)
     expected = s2o.load(model_file).predict([np.ones((1, 4))])[0]

@@ -16,13 +16,11 @@ import onnxruntime
 import pytest
 
 import seq2onnx as s2o
-from seq2onnx.padding import MASKED
-from seq2onnx.runtime import opening, progress, scoring
+from seq2onnx.runtime import progress, scoring, session
 from seq2onnx.runtime.inputs import read_rows
-from seq2onnx.runtime.placement import placement
+from seq2onnx.sequences import MASKED
 from tests.conftest import CLASSES, built, random_data, small_network
-from tests.small_networks import exported as export
-from tests.small_networks import lookahead_network, strided, text_network, two_sensors
+from tests.small_networks import exported as export, lookahead_network, strided, text_network, two_sensors
 from tests.twins import Twins
 
 
@@ -42,7 +40,7 @@ def equal(found, expected):
 @pytest.mark.usefixtures("small_parts")
 @pytest.mark.parametrize("threads", [2, 5])
 @pytest.mark.parametrize("kind", ["list", "generator", "file"])
-def test_any_number_of_threads_gives_the_same_bits_in_order(exported, per_step_file, tmp_path, kind, threads):
+def test_any_number_of_threads_gives_identical_results_in_order(exported, per_step_file, tmp_path, kind, threads):
     data = random_data(60, seed=3)
     data.save(tmp_path / "data.parquet")
 
@@ -61,7 +59,7 @@ def test_any_number_of_threads_gives_the_same_bits_in_order(exported, per_step_f
     equal(model.classify(given()), s2o.load(exported).classify(data.sequences))
 
 
-def test_a_session_has_one_thread_whatever_predict_has(model_file):
+def test_a_session_has_one_thread_for_any_number_of_predict(model_file):
     model = s2o.load(model_file, threads=3)
     options = model.session.get_session_options()
     assert (options.intra_op_num_threads, options.inter_op_num_threads, model.threads) == (1, 1, 3)
@@ -78,7 +76,7 @@ def ctrl_c():
 @pytest.mark.usefixtures("small_parts", "ctrl_c")
 @pytest.mark.parametrize("threads", [1, 3])
 @pytest.mark.parametrize("stop", [ZeroDivisionError, KeyboardInterrupt])
-def test_an_error_in_a_batch_reaches_the_caller_and_no_thread_stays(model_file, monkeypatch, threads, stop):
+def test_an_error_in_a_batch_reaches_the_caller_and_ends_all_threads(model_file, monkeypatch, threads, stop):
     model, data = s2o.load(model_file, threads=threads), random_data(200)
     real, began = scoring.run_batch, []
 
@@ -99,7 +97,7 @@ def test_an_error_in_a_batch_reaches_the_caller_and_no_thread_stays(model_file, 
     for thread in set(threading.enumerate()) - set(before):
         thread.join(10)
     assert threading.enumerate() == before
-    count = len(scoring.batches(model, read_rows(data, model.inputs, 1), None, MASKED))
+    count = len(scoring.batches(model.model, read_rows(data, model.inputs, 1), None, MASKED))
     assert len(began) < count if stop is ZeroDivisionError else len(began) <= count
     assert len(set(began)) <= threads
     monkeypatch.setattr(scoring, "run_batch", real)
@@ -108,7 +106,7 @@ def test_an_error_in_a_batch_reaches_the_caller_and_no_thread_stays(model_file, 
 
 @pytest.mark.usefixtures("small_parts")
 @pytest.mark.parametrize("threads", [1, 2])
-def test_an_error_in_a_generator_reaches_the_caller_and_no_thread_stays(model_file, threads):
+def test_an_error_in_a_generator_reaches_the_caller_and_ends_all_threads(model_file, threads):
     def sequences():
         yield from random_data(20).sequences
         yield np.ones((3, 5))
@@ -132,7 +130,7 @@ def test_an_error_in_a_generator_reaches_the_caller_and_no_thread_stays(model_fi
         (None, "sequence 9: expected a dict with data for each of a, b, got NoneType"),
     ],
 )
-def test_each_dict_of_a_generator_has_all_inputs_and_no_more(tmp_path, odd, message):
+def test_each_dict_of_a_generator_must_have_exactly_the_inputs(tmp_path, odd, message):
     inputs = [s2o.SequenceInput(2, name="a"), s2o.SequenceInput(1, name="b")]
     net = s2o.Network([*inputs, s2o.Concat(inputs=["a", "b"]), s2o.LSTM(2)])
     s2o.export(s2o.build(net), tmp_path / "two.onnx")
@@ -147,7 +145,7 @@ def test_each_dict_of_a_generator_has_all_inputs_and_no_more(tmp_path, odd, mess
 
 @pytest.mark.usefixtures("small_parts")
 @pytest.mark.parametrize("threads", [1, 2])
-def test_of_a_generator_two_parts_are_in_memory(model_file, threads):
+def test_memory_holds_two_parts_of_a_generator(model_file, threads):
     alive, most = weakref.WeakSet(), 0
 
     class Sequence(np.ndarray):
@@ -172,27 +170,27 @@ def test_of_a_generator_two_parts_are_in_memory(model_file, threads):
     assert not alive
 
 
-def test_parts_are_of_so_many_bytes(model_file, monkeypatch):
+def test_parts_are_limited_by_bytes(model_file, monkeypatch):
     monkeypatch.setattr(scoring, "BYTES_IN_A_PART", 4000)
-    taken = [len(part) for part in scoring._taken(iter([np.zeros((50, 4))] * 6))]
+    taken = [len(part) for part in scoring._in_parts(iter([np.zeros((50, 4))] * 6))]
     assert taken == [3, 3]
-    assert list(scoring._taken(iter([]))) == [[]]
+    assert list(scoring._in_parts(iter([]))) == [[]]
     with pytest.raises(s2o.DataError, match="expected at least one sequence, got none"):
         s2o.load(model_file).predict(iter([]))
 
 
-def test_batches_are_cut_by_the_steps_that_run_and_the_longest_come_first(model_file, monkeypatch):
+def test_batches_are_limited_by_steps_and_the_longest_come_first(model_file, monkeypatch):
     monkeypatch.setattr(scoring, "STEPS_IN_A_BATCH", 200)
     model = s2o.load(model_file)
     lengths = np.random.default_rng(0).integers(1, 60, 300)
     rows = {"sequence_input_1": [np.zeros((n, 4), np.float32) for n in lengths]}
-    batches = scoring.batches(model, rows, None, MASKED)
+    batches = scoring.batches(model.model, rows, None, MASKED)
     assert sorted(np.concatenate(batches)) == list(range(300))
     longest = [int(lengths[batch].max()) for batch in batches]
     assert longest == sorted(longest, reverse=True)
     for batch, steps in zip(batches[:-1], longest, strict=False):
         assert len(batch) == max(8, 200 // steps)
-    assert {len(batch) for batch in scoring.batches(model, rows, 100, MASKED)} == {100}
+    assert {len(batch) for batch in scoring.batches(model.model, rows, 100, MASKED)} == {100}
 
 
 def test_wide_steps_make_small_batches(tmp_path):
@@ -200,13 +198,13 @@ def test_wide_steps_make_small_batches(tmp_path):
     s2o.export(s2o.build(network), tmp_path / "wide.onnx")
     model = s2o.load(tmp_path / "wide.onnx")
     frames = {"sequence_input_1": [np.zeros((n, 3, 64, 64), np.float32) for n in (2,) * 30]}
-    assert max(map(len, scoring.batches(model, frames, None, MASKED))) == 2**18 // (3 * 64 * 64) // 2
+    assert max(map(len, scoring.batches(model.model, frames, None, MASKED))) == 2**18 // (3 * 64 * 64) // 2
 
 
 # Session options
 
 
-def test_a_file_that_is_replaced_or_damaged_does_not_disturb_what_is_loaded(model_file, per_step_file, tmp_path):
+def test_replacing_or_damaging_a_file_does_not_affect_a_loaded_model(model_file, per_step_file, tmp_path):
     for cache in (None, tmp_path / "cache"):
         path, data = tmp_path / "model.onnx", random_data(9)
         shutil.copy(model_file, path)
@@ -225,7 +223,7 @@ def test_a_file_that_is_replaced_or_damaged_does_not_disturb_what_is_loaded(mode
         assert model.pool(2).open() == 0
 
 
-def test_the_cache_knows_content_and_settings_and_is_mended(model_file, per_step_file, tmp_path, monkeypatch):
+def test_the_cache_depends_on_content_and_settings_and_is_repaired(model_file, per_step_file, tmp_path, monkeypatch):
     path, cache, data = tmp_path / "model.onnx", tmp_path / "a" / "cache", random_data(9)
     shutil.copy(model_file, path)
     expected = s2o.load(path).predict(data.sequences)
@@ -244,7 +242,7 @@ def test_the_cache_knows_content_and_settings_and_is_mended(model_file, per_step
     assert kept() == first
     assert len(kept(optimization="basic")) == 2
     assert len(kept(providers=["CPUExecutionProvider"], provider_options=[{"arena_extend_strategy": "0"}])) == 3
-    monkeypatch.setattr(opening.onnxruntime, "get_build_info", lambda: "another build")
+    monkeypatch.setattr(session.onnxruntime, "get_build_info", lambda: "another build")
     assert len(kept()) == 4
     monkeypatch.undo()
     for damage in (file.read_bytes()[:100], b""):
@@ -275,7 +273,7 @@ def test_optimization_and_provider_options_reach_onnxruntime(model_file):
 @pytest.mark.parametrize(
     ("options", "error", "message"),
     [
-        ({"threads": 1.5}, s2o.SpecError, "threads: must be at least 1, got 1.5"),
+        ({"threads": 1.5}, s2o.SpecError, "threads: must be a whole number, at least 1, got 1.5"),
         ({"optimization": "most"}, s2o.SpecError, "must be one of disabled, basic, extended, all, got 'most'"),
         ({"providers": "CPUExecutionProvider"}, s2o.SpecError, "expected a list of onnxruntime's names"),
         ({"providers": []}, s2o.SpecError, "expected a list of onnxruntime's names"),
@@ -284,17 +282,17 @@ def test_optimization_and_provider_options_reach_onnxruntime(model_file):
         ({"device": "cuda", "providers": ["CPUExecutionProvider"]}, s2o.SpecError, "needs CUDAExecutionProvider"),
     ],
 )
-def test_options_that_cannot_be_are_said(model_file, options, error, message):
+def test_wrong_options_raise_an_error(model_file, options, error, message):
     with pytest.raises(error, match=message):
         s2o.load(model_file, **options)
 
 
-def test_a_provider_that_does_not_start_is_said(model_file, monkeypatch):
+def test_a_provider_that_does_not_start_raises_an_error(model_file, monkeypatch):
     """onnxruntime itself goes on without it, and says so in a log."""
-    monkeypatch.setattr(opening.onnxruntime, "get_available_providers", lambda: ["Gone", "CPUExecutionProvider"])
+    monkeypatch.setattr(session.onnxruntime, "get_available_providers", lambda: ["Gone", "CPUExecutionProvider"])
     real = onnxruntime.InferenceSession
     monkeypatch.setattr(
-        opening.onnxruntime,
+        session.onnxruntime,
         "InferenceSession",
         lambda *given, **options: real(*given, providers=["CPUExecutionProvider"]),
     )
@@ -321,7 +319,7 @@ def test_top_k_labels_come_with_their_scores(model_file, per_step_file):
     np.testing.assert_allclose([x.sum(1).max() for x in best], 1, atol=1e-6)
 
 
-def test_labels_keep_their_type_and_ties_their_order():
+def test_labels_keep_their_type_and_ties_the_order_of_classes():
     scores = np.array([[0.25, 0.5, 0.25], [0.1, np.nan, 0.9]], np.float32)
     labels, best = s2o.scores_to_labels(scores[:1], [10, 20, 30], top_k=3)
     assert labels.dtype.kind == "i"
@@ -333,7 +331,7 @@ def test_labels_keep_their_type_and_ties_their_order():
     assert best[0, 0] == 0.5
     assert np.isnan(best[1]).all()
     for wrong in (0, 4, 1.5, True):
-        with pytest.raises(s2o.SpecError, match="top_k: must be a whole number from 1 to 3, the classes, got"):
+        with pytest.raises(s2o.SpecError, match="top_k: must be a whole number, from 1 to 3, got"):
             s2o.scores_to_labels(scores, ["a", "b", "c"], top_k=wrong)
 
 
@@ -341,7 +339,7 @@ def test_labels_keep_their_type_and_ties_their_order():
 
 
 @pytest.mark.usefixtures("small_parts")
-def test_progress_is_lines_where_there_is_no_terminal_or_no_rich(model_file, capsys, monkeypatch):
+def test_progress_is_lines_without_a_terminal_or_rich(model_file, capsys, monkeypatch):
     model, data = s2o.load(model_file, threads=2), random_data(20)
     model.predict(data.sequences)
     assert capsys.readouterr().err == ""
@@ -378,7 +376,7 @@ def test_progress_is_a_bar_on_a_terminal(model_file, monkeypatch):
 
 
 def on_device(model):
-    model.keeps_states_on_device = True
+    model.model.keeps_states_on_device = True
     return model
 
 
@@ -393,7 +391,7 @@ def test_states_on_a_device_give_the_same_streams_and_pools(tmp_path, network):
     assert there.answers == here.answers > 20
 
 
-def test_a_stream_on_a_device_gives_the_numbers_of_one_that_is_not(model_file, tmp_path):
+def test_a_stream_on_a_device_gives_the_numbers_of_one_on_the_host(model_file, tmp_path):
     model, device = s2o.load(model_file), on_device(s2o.load(model_file))
     stream, other = device.stream(), model.stream()
     x = np.random.default_rng(0).normal(size=(9, 4)).astype("f")
@@ -402,7 +400,7 @@ def test_a_stream_on_a_device_gives_the_numbers_of_one_that_is_not(model_file, t
     branch, saved = stream.clone(), stream.state
     for name, state in other.state.items():
         np.testing.assert_allclose(saved[name], state, rtol=0, atol=1e-6)
-    with pytest.raises(s2o.DataError, match="the state is what it was"):
+    with pytest.raises(s2o.DataError, match="the state has not changed"):
         stream.step(np.full(4, np.nan))
     expected = other.step(x)
     np.testing.assert_allclose(stream.step(x), expected, rtol=0, atol=1e-6)
@@ -451,12 +449,12 @@ def test_placement_names_nodes_providers_and_reasons(tmp_path, monkeypatch):
 
         get_provider_graph_assignment_info = model.session.get_provider_graph_assignment_info
 
-    monkeypatch.setattr(model, "session", OnGpu())
-    reasons = {place.op: place.reason for place in placement(model)}
-    assert reasons["LSTM"] == "lstm: its kernel knows the activations tanh and sigmoid alone"
-    assert reasons["GRU"] == "gru: its kernel resets after the multiplication alone"
+    monkeypatch.setattr(model.model, "session", OnGpu())
+    reasons = {place.op: place.reason for place in model.placement()}
+    assert reasons["LSTM"] == "lstm: its kernel supports only the activations tanh and sigmoid"
+    assert reasons["GRU"] == "gru: its kernel supports only the reset after the multiplication"
     assert reasons["Conv"].startswith("no kernel for Conv, or it computes shapes")
-    monkeypatch.setattr(model, "session", object())
+    monkeypatch.setattr(model.model, "session", object())
     with pytest.raises(s2o.SpecError, match="install onnxruntime 1.24 or newer"):
         model.placement()
 

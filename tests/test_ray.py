@@ -1,4 +1,4 @@
-"""predict --ray on a cluster of two workers: the answers of a single process, whatever dies in between."""
+"""predict --ray on a cluster of two workers: the same results as in one process, even if workers or machines die."""
 
 from __future__ import annotations
 
@@ -17,15 +17,15 @@ import pyarrow.parquet as pq
 import pytest
 
 import seq2onnx as s2o
-from seq2onnx.cli.ray_worker import ATTEMPTS, _begin
-from seq2onnx.data import parquet
+from seq2onnx.cluster.worker import ATTEMPTS, _count_attempt
+from seq2onnx.data.formats import parquet
 from tests.command import run
 from tests.conftest import CLASSES, built, random_data, small_network
 
 pytest.importorskip("ray")
 
 ROOT = Path(__file__).parent.parent
-# In a process of its own: Ray has warnings, which are errors here, and changes how the process takes signals.
+# In a separate process: Ray raises warnings, which are errors in tests, and changes the signal handlers.
 CLUSTER = """
 import sys, ray
 ray.init("local", num_cpus=2, include_dashboard=False, log_to_driver=False)
@@ -33,7 +33,7 @@ print(ray.get_runtime_context().gcs_address, flush=True)
 sys.stdin.read()
 ray.shutdown()
 """
-# Two machines with a CPU each, as far as Ray can tell; one of them dies when told to.
+# Ray sees two machines with one CPU each. One of them dies when a line arrives on standard input.
 MACHINES = """
 import sys
 from ray.cluster_utils import Cluster
@@ -47,16 +47,16 @@ print("dead", flush=True)
 sys.stdin.read()
 cluster.shutdown()
 """
-# Ctrl-C raises KeyboardInterrupt also where the tests were started in the background, which would ignore it.
+# Ctrl-C raises KeyboardInterrupt, also if the tests run in the background, where it would be ignored.
 COMMAND = "import signal; signal.signal(2, signal.default_int_handler); from seq2onnx.cli import main; main()"
 
 
-# A token of the tests' own: of itself Ray writes one in the home folder.
+# Without a token, Ray would write one to the home folder.
 SETTINGS = {"RAY_USAGE_STATS_ENABLED": "0", "RAY_AUTH_MODE": "token", "RAY_AUTH_TOKEN": secrets.token_hex(32)}
 
 
 def hold(script):
-    """A process that holds a cluster until its standard input ends, and writes the address first."""
+    """Start a process that prints the address of a cluster, and holds it until its standard input ends."""
     pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "stderr": subprocess.DEVNULL, "text": True}
     return subprocess.Popen([sys.executable, "-c", script], **pipes, env=os.environ | SETTINGS, cwd=ROOT)
 
@@ -70,7 +70,7 @@ def cluster():
 
 @contextmanager
 def started(address, *arguments):
-    """The command in a process, and in a group, of its own."""
+    """Start the command in its own process and process group."""
     with subprocess.Popen(
         [sys.executable, "-c", COMMAND, "predict", *map(str, arguments), "--ray"],
         stdout=subprocess.PIPE,
@@ -87,7 +87,7 @@ def started(address, *arguments):
 
 
 def on_ray(address, *arguments, code=0):
-    """(standard output, standard error) of the command, which must end with `code`."""
+    """Run the command on a cluster; it must exit with `code`. Return its standard output and standard error."""
     with started(address, *arguments) as process:
         out, err = process.communicate(timeout=120)
     assert process.returncode == code, err
@@ -101,7 +101,7 @@ def small_groups(monkeypatch):
 
 
 def save(data, folder, *ends):
-    """A data set whole, and in a folder in files that end at the given sequences; both by their paths."""
+    """Save a data set as one file, and as a folder of files that end at the given sequences; return both paths."""
     whole, parts = folder / "whole.parquet", folder / "parts"
     parts.mkdir()
     data.save(whole)
@@ -111,7 +111,7 @@ def save(data, folder, *ends):
 
 
 def assert_same(folder, file):
-    """Tables of the same rows in the same order; scores differ by what other batches change."""
+    """Compare tables row by row; scores may differ by rounding, since the batches differ."""
     found, expected = pq.read_table(folder), pq.read_table(file)
     assert found.schema == expected.schema
     for name in found.column_names:
@@ -123,7 +123,7 @@ def assert_same(folder, file):
 
 
 def kind(name, folder):
-    """(model, data) where the network answers so."""
+    """A model and data for one kind of result."""
     model = folder / "model.onnx"
     data = random_data(60)
     data.sequences[7][1, 2] = np.nan
@@ -145,10 +145,12 @@ def kind(name, folder):
 @pytest.mark.slow
 @pytest.mark.usefixtures("small_groups")
 @pytest.mark.parametrize("name", ["label", "label a step", "numbers", "closed loop"])
-def test_the_cluster_answers_what_one_process_does(cluster, tmp_path, name):
+def test_a_cluster_gives_the_results_of_one_process(cluster, tmp_path, name):
     model, data = kind(name, tmp_path)
     whole, parts = save(data, tmp_path, 31, 32)
-    pq.write_table(pq.read_table(whole).slice(0, 0), parts / "2a.parquet")  # as others leave them
+    pq.write_table(
+        pq.read_table(whole).slice(0, 0), parts / "2a.parquet"
+    )  # an empty file, as other programs write them
     (parts / "_temporary").mkdir()
     (parts / "_temporary" / "3.parquet").write_text("no data")
     groups = sum(pq.ParquetFile(file).num_row_groups for file in parts.glob("[012].parquet"))
@@ -158,7 +160,7 @@ def test_the_cluster_answers_what_one_process_does(cluster, tmp_path, name):
     assert out == f"{tmp_path}/many.parquet: 60 sequences in {groups} files\n"
     assert err.startswith(f"predict: connecting to the Ray cluster at {cluster}\npredict: ")
     assert err.splitlines()[-1].startswith("predict: 60 of 60 sequences, ")
-    assert len(err.splitlines()) <= 5  # nothing of Ray's
+    assert len(err.splitlines()) <= 5  # no messages of Ray
     assert_same(tmp_path / "many.parquet", tmp_path / "one.parquet")
     names = sorted(file.name for file in (tmp_path / "many.parquet").iterdir())
     assert names == [f"part-{part:05}.parquet" for part in range(groups)]
@@ -166,7 +168,7 @@ def test_the_cluster_answers_what_one_process_does(cluster, tmp_path, name):
 
 @pytest.mark.slow
 @pytest.mark.usefixtures("small_groups")
-def test_without_a_cluster_one_is_started_here(tmp_path):
+def test_a_local_cluster_is_started_if_there_is_none(tmp_path):
     model, data = kind("label", tmp_path)
     whole, _ = save(data, tmp_path)
     run("predict", model, whole, "--out", tmp_path / "one.parquet", "--quiet")
@@ -175,7 +177,7 @@ def test_without_a_cluster_one_is_started_here(tmp_path):
 
 
 def slow_job(folder):
-    """(model, data, its data whole) that takes seconds, in row groups that take some tenths of one each."""
+    """A model and the paths of data that takes seconds, with row groups that take tenths of a second each."""
     model = folder / "model.onnx"
     s2o.export(built(small_network(), random_data()), model, classes=CLASSES)
     rng = np.random.default_rng(0)
@@ -184,13 +186,13 @@ def slow_job(folder):
 
 
 def begun(folder):
-    """{number of the row group: process} of those that are in work, or were, by the notes beside the answers."""
+    """The process of each row group that was started: name of its note -> process id."""
     notes = [file for beside in folder.glob(".many.parquet.*") for file in beside.glob(".part-*.parquet.[0-9]")]
     return {note.name: int(text) for note in notes if (text := note.read_text())}
 
 
 def wait_for(condition, seconds=60):
-    """What the condition gives once that is true."""
+    """Wait until the condition is true, and return its value."""
     end = time.monotonic() + seconds
     while not (found := condition()):
         assert time.monotonic() < end
@@ -199,7 +201,7 @@ def wait_for(condition, seconds=60):
 
 
 def is_alive(process):
-    """Whether a process runs; one that has ended, and that nobody has asked for, does not."""
+    """Whether a process runs; zombies do not count."""
     try:
         return Path(f"/proc/{process}/stat").read_text().rsplit(")", 1)[1].split()[0] != "Z"
     except OSError:
@@ -208,13 +210,13 @@ def is_alive(process):
 
 @pytest.mark.slow
 @pytest.mark.skipif(not Path("/proc/self/stat").exists(), reason="looks at processes in /proc")
-def test_nothing_is_lost_with_a_worker_that_is_killed(cluster, tmp_path, monkeypatch):
+def test_no_results_are_lost_if_a_worker_is_killed(cluster, tmp_path, monkeypatch):
     monkeypatch.setattr(parquet, "ROW_GROUP_BYTES", 2**20)
     model, whole, parts = slow_job(tmp_path)
     run("predict", model, whole, "--out", tmp_path / "one.parquet", "--quiet")
 
     def stopped():
-        """(note, process) of a row group that will not be answered: its process is stopped in the middle."""
+        """Stop a worker in the middle of a row group; return the note of the row group and the process id."""
         for note, worker in begun(tmp_path).items():
             (beside,) = tmp_path.glob(".many.parquet.*")
             answer = beside / note[1:-2]
@@ -240,7 +242,7 @@ def test_nothing_is_lost_with_a_worker_that_is_killed(cluster, tmp_path, monkeyp
 
 
 @pytest.mark.slow
-def test_nothing_is_lost_with_a_machine_that_dies(tmp_path, monkeypatch):
+def test_no_results_are_lost_if_a_machine_dies(tmp_path, monkeypatch):
     monkeypatch.setattr(parquet, "ROW_GROUP_BYTES", 2**20)
     model, whole, parts = slow_job(tmp_path)
     run("predict", model, whole, "--out", tmp_path / "one.parquet", "--quiet")
@@ -259,7 +261,7 @@ def test_nothing_is_lost_with_a_machine_that_dies(tmp_path, monkeypatch):
 
 @pytest.mark.slow
 @pytest.mark.parametrize("sent", [signal.SIGINT, signal.SIGTERM])
-def test_a_signal_to_stop_leaves_nothing(cluster, tmp_path, monkeypatch, sent):
+def test_an_interrupted_run_leaves_no_files(cluster, tmp_path, monkeypatch, sent):
     monkeypatch.setattr(parquet, "ROW_GROUP_BYTES", 2**20)
     model, _, parts = slow_job(tmp_path)
     before = sorted(tmp_path.iterdir())
@@ -268,12 +270,12 @@ def test_a_signal_to_stop_leaves_nothing(cluster, tmp_path, monkeypatch, sent):
         os.killpg(process.pid, sent)
         process.communicate(timeout=60)
     assert process.returncode == 128 + sent
-    time.sleep(1)  # for what a worker might still write
+    time.sleep(1)  # time for a worker to finish writing
     assert sorted(tmp_path.iterdir()) == before
 
 
 @pytest.mark.slow
-def test_bad_data_ends_with_2_and_leaves_nothing(cluster, tmp_path):
+def test_bad_data_exits_with_2_and_leaves_no_files(cluster, tmp_path):
     model, data = kind("numbers", tmp_path)
     _, parts = save(data, tmp_path, 50)
     before = sorted(tmp_path.iterdir())
@@ -289,7 +291,7 @@ def test_bad_data_ends_with_2_and_leaves_nothing(cluster, tmp_path):
         assert sorted(tmp_path.iterdir()) == before
 
 
-def test_what_ray_cannot_do_is_said_before_a_cluster_is_asked_for(tmp_path):
+def test_invalid_arguments_are_refused_before_ray_starts(tmp_path):
     model, data = kind("numbers", tmp_path)
     _, parts = save(data, tmp_path)
     data.save(tmp_path / "data.npz")
@@ -300,33 +302,35 @@ def test_what_ray_cannot_do_is_said_before_a_cluster_is_asked_for(tmp_path):
         ([parts], "writes a folder of parquet files; name it with --out NAME.parquet, got None"),
         ([parts, "--out", tmp_path / "out.csv"], "name it with --out NAME.parquet, got"),
         ([tmp_path / "data.npz", "--out", out], "reads a .parquet file or a folder of them"),
-        ([tmp_path / "empty", "--out", out], "holds no .parquet files"),
+        ([tmp_path / "empty", "--out", out], "the folder has no .parquet files"),
         ([tmp_path / "nowhere.parquet", "--out", out], "there is no such file"),
-        ([parts, "--out", tmp_path / "old.parquet"], "is there already, and is not overwritten"),
+        ([parts, "--out", tmp_path / "old.parquet"], "exists and is not overwritten"),
         ([parts, "--out", tmp_path / "nowhere" / "out.parquet"], "does not exist"),
-        ([parts, "--out", parts / "out.parquet"], "would be taken for data the next time"),
+        ([parts, "--out", parts / "out.parquet"], "the next run would read it as data"),
         ([parts, "--out", out, "--workers", "0"], "--workers"),
     ):
         assert message in " ".join(run("predict", model, *arguments, "--ray", code=2)[1].split())
-    assert "give --ray too" in run("predict", model, parts, "--workers", "2", code=2)[1]
+    assert "use it with --ray" in run("predict", model, parts, "--workers", "2", code=2)[1]
     assert not out.exists()
 
 
 @pytest.mark.parametrize("options", [{"sequence_length": "shortest"}, {"mask_padding": False}])
-def test_answers_that_depend_on_others_are_refused(tmp_path, options):
+def test_models_whose_results_depend_on_the_batch_are_refused(tmp_path, options):
     data = random_data()
     options = s2o.TrainingOptions(epochs=1, progress=False, **options)
     result = s2o.train(small_network(), data, options=options)
     s2o.export(result.module, tmp_path / "model.onnx")
     _, parts = save(data, tmp_path)
     _, err = run("predict", tmp_path / "model.onnx", parts, "--out", tmp_path / "out.parquet", "--ray", code=2)
-    assert "an answer depends on those it is computed with" in err
+    assert "a result depends on the other sequences in its batch" in err
 
 
-def test_a_row_group_that_ends_its_process_each_time_is_given_up(tmp_path):
+def test_a_row_group_that_kills_its_process_is_tried_only_a_few_times(tmp_path):
     path = tmp_path / "part-00003.parquet"
     for _ in range(ATTEMPTS):
-        _begin(path, "data.parquet: rows 8 to 15")
-    with pytest.raises(s2o.DataError, match="data.parquet: rows 8 to 15: 5 processes ended while they answered these"):
-        _begin(path, "data.parquet: rows 8 to 15")
-    _begin(tmp_path / "part-00004.parquet", "another")
+        _count_attempt(path, "data.parquet: rows 8 to 15")
+    with pytest.raises(
+        s2o.DataError, match="data.parquet: rows 8 to 15: 5 processes died while they worked on these rows"
+    ):
+        _count_attempt(path, "data.parquet: rows 8 to 15")
+    _count_attempt(tmp_path / "part-00004.parquet", "another")

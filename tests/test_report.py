@@ -1,4 +1,4 @@
-"""seq2onnx report: what stands on the page, that it is sound HTML, and that a browser shows it without a complaint."""
+"""seq2onnx report: the content of the page, its HTML, and that a browser shows it without errors."""
 
 from __future__ import annotations
 
@@ -13,6 +13,7 @@ import numpy as np
 import pytest
 
 import seq2onnx as s2o
+from seq2onnx.reporting import facts
 from tests.command import run
 from tests.conftest import CLASSES, built, random_data, small_network
 
@@ -21,11 +22,11 @@ VOID = {"meta", "link", "img", "br"}
 
 @pytest.fixture(autouse=True)
 def short(monkeypatch):
-    monkeypatch.setattr(sys.modules["seq2onnx.cli.report"], "SECONDS", 0.01)  # the name is the function's too
+    monkeypatch.setattr(facts, "SECONDS", 0.01)
 
 
 class Page(html.parser.HTMLParser):
-    """What a page says: tables as lists of rows, texts, pictures; asserts that elements are closed in their order."""
+    """The tables, texts and pictures of a page. Asserts that elements are closed in the right order."""
 
     def __init__(self, path):
         super().__init__()
@@ -66,20 +67,20 @@ class Page(html.parser.HTMLParser):
         return found[1:]
 
     def figure(self, name):
-        """Of those at the top."""
+        """The value of a key figure at the top."""
         return self.texts[self.texts.index(name) + 1]
 
     def says(self, text):
         return any(text in found for found in self.texts)
 
 
-CLASS_HEAD = ("class", "true", "recall", "precision")
-NUMBER_HEAD = ("answer", "R²", "RMSE", "mean absolute error")
+CLASS_HEAD = ("class", "count", "recall", "precision")
+NUMBER_HEAD = ("output", "R²", "RMSE", "mean absolute error")
 
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory):
-    """A run, its data, and a file beside."""
+    """A run, its data, and its exported file."""
     folder = tmp_path_factory.mktemp("report")
     random_data(30).save(folder / "data.npz")
     options = s2o.TrainingOptions(epochs=3, learning_rate=1e-2, device="cpu", threads=1, progress=False)
@@ -95,7 +96,7 @@ def test_a_run_and_its_data(folder, tmp_path):
     page, model, data = Page(path), s2o.load(folder / "model.onnx"), random_data(30)
     assert page.texts[:2] == ["small", "small"]  # title and heading
     assert page.says("run, exported for this report; seq2onnx ")
-    # What it reaches.
+    # Results.
     labels = model.classify(data)
     accuracy = np.mean(labels == data.labels)
     assert page.figure("accuracy") == f"{accuracy:.4f}"
@@ -105,34 +106,34 @@ def test_a_run_and_its_data(folder, tmp_path):
         assert int(count) == there.sum()
         assert recall == f"{100 * right / there.sum():.1f} %"
         assert precision == (f"{100 * right / taken.sum():.1f} %" if taken.sum() else "–")
-    # What it is.
+    # Network and file.
     rows = page.table("layer", "kind", "output", "parameters", "state")
     assert [row[0] for row in rows] == [name for name, *_ in small_network().table()] + ["total"]
     assert rows[1] == ["lstm_1", "lstm: hidden_size 8, output_mode last", "[batch, 8]", "416", "h [8] c [8]"]
     assert rows[-1][3] == page.figure("parameters") == "443"
-    promised = page.table("what", "in the file")
+    contract = page.table("property", "value")
     for row in (["signature", "full"], ["classes", ", ".join(CLASSES)], ["input", "x  float [batch, time, 4]"]):
-        assert row in promised
-    assert ["state", "lstm_1 h: state_00_lstm_1_h -> new_state_00_lstm_1_h"] in promised
+        assert row in contract
+    assert ["state", "lstm_1 h: state_00_lstm_1_h -> new_state_00_lstm_1_h"] in contract
     statistics = page.table("channel", "mean", "std")
     found = model.metadata["network"]["layers"][0]["sequence_input"]["statistics"]
     np.testing.assert_allclose(np.array(statistics, float)[:, 1:].T, [found["mean"], found["std"]], rtol=1e-5)
-    # How it was trained.
-    options = page.table("option", "here", "usual")
+    # Training.
+    options = page.table("option", "value", "default")
     assert ["epochs", "3", "30"] in options
     assert ["loss", "crossentropy", ""] in options
     assert all(row[0] != "batch_size" for row in options)
     assert page.says("batch_size 128")
     history = [line.split(",") for line in (folder / "run/history.csv").read_text().splitlines()]
     last = dict(zip(history[0], history[-1], strict=True))
-    figures = dict(page.table("figure", "value"))
+    figures = dict(page.table("metric", "value"))
     for name in ("loss", "validation_loss", "validation_accuracy"):
         assert float(figures[name.replace("_", " ")]) == pytest.approx(float(last[name]), rel=1e-4)
     pictures = [base64.b64decode(image["src"].removeprefix("data:image/png;base64,")) for image in page.images]
     for name in ("curve.png", "confusion.png"):
         assert (folder / "run" / name).read_bytes() in pictures
     assert len(pictures) == 3
-    # That it is what it should be, and how fast.
+    # Parity and latency.
     checks = page.table("check", "tensor", "max abs", "max rel", "verdict")
     assert {row[0] for row in checks} >= {
         "torch = onnxruntime, random",
@@ -140,17 +141,17 @@ def test_a_run_and_its_data(folder, tmp_path):
         "whole = steps, data",
     }
     assert {row[4] for row in checks} == {"ok"}
-    assert page.says(f"All {len(checks)} comparisons hold, at 1e-05")
-    assert page.says("Random sequences, and data.npz, its first 30 sequences.")
+    assert page.says(f"All {len(checks)} comparisons hold; tolerance: 1e-05")
+    assert page.says("Checked on random sequences and the first 30 of the 30 sequences of data.npz.")
     times = page.table("run", "p50", "p90", "p99", "max", "steps/s")
     assert [row[0] for row in times] == ["Stream.step", "predict"]
     import onnxruntime
 
-    assert ["onnxruntime", onnxruntime.__version__] in page.table("measured on", "what")
-    assert dict(page.table("measured on", "what"))["processor"]
+    assert ["onnxruntime", onnxruntime.__version__] in page.table("environment", "value")
+    assert dict(page.table("environment", "value"))["processor"]
 
 
-def test_a_page_is_sound_html_that_fetches_nothing(folder, tmp_path):
+def test_the_page_is_valid_html_and_loads_nothing(folder, tmp_path):
     run("report", folder / "run", folder / "data.npz", "--out", tmp_path / "page.html", "-q")
     page = Page(tmp_path / "page.html")
     assert page.raw.startswith('<!DOCTYPE html>\n<html lang="en">\n<head>\n<meta charset="utf-8">')
@@ -171,7 +172,7 @@ def test_a_page_is_sound_html_that_fetches_nothing(folder, tmp_path):
         assert mode in page.raw
 
 
-def test_what_people_named_is_text(tmp_path):
+def test_names_of_users_are_escaped(tmp_path):
     evil = '<script>alert("1")</script>&'
     data = s2o.SequenceDataset([np.zeros((3, 2)), np.ones((4, 2))], [evil, "'>\""])
     data.save(tmp_path / "<b>data&.npz")
@@ -185,7 +186,7 @@ def test_what_people_named_is_text(tmp_path):
     assert [row[0] for row in page.table(*CLASS_HEAD)] == data.classes
 
 
-def test_the_model_that_ships_with_the_data_that_ships(tmp_path):
+def test_the_shipped_data_set(tmp_path):
     from seq2onnx.cli.demo import network
 
     training, test = s2o.datasets.japanese_vowels()
@@ -196,10 +197,10 @@ def test_the_model_that_ships_with_the_data_that_ships(tmp_path):
     model = s2o.load(tmp_path / "vowels.onnx")
     assert page.texts[0] == "japanese_vowels"
     assert page.figure("accuracy") == f"{np.mean(model.classify(test) == test.labels):.4f}"
-    assert page.figure("bytes of the file") == f"{(tmp_path / 'vowels.onnx').stat().st_size:,}"
+    assert page.figure("file size, bytes") == f"{(tmp_path / 'vowels.onnx').stat().st_size:,}"
     assert page.says("test.npz: 370 sequences of 7 to 29 steps.")
-    assert page.says("who always says the most frequent class has 23.8 %")
-    assert page.says("Random sequences, and test.npz, its first 100 sequences.")
+    assert page.says("baseline (most frequent class): 23.8 %")
+    assert page.says("Checked on random sequences and the first 100 of the 370 sequences of test.npz.")
     assert not page.says("Training")
     (chart,) = page.images
     assert chart["alt"].startswith("Confusion chart of 9 classes")
@@ -212,11 +213,11 @@ def exported(folder, layers, data, **options):
     return Page(folder / "model.html"), s2o.load(folder / "model.onnx")
 
 
-def test_labels_of_steps_are_compared_but_for_those_ignored(tmp_path):
+def test_labels_of_steps_are_compared_except_ignored_ones(tmp_path):
     data = random_data(9, per_step=True)
     sequences, labels = list(data.sequences), [np.array(row, object) for row in data.labels]
     sequences[4] = sequences[4].copy()
-    sequences[4][0] = np.nan  # not answered
+    sequences[4][0] = np.nan  # its predictions are NaN
     labels[0][:2] = "unknown"
     data = s2o.SequenceDataset(sequences, [row.astype(str) for row in labels], CLASSES, ignore="unknown")
     clean = random_data(9, per_step=True)
@@ -229,16 +230,16 @@ def test_labels_of_steps_are_compared_but_for_those_ignored(tmp_path):
     known = (truth != "unknown") & (answers != None)  # noqa: E711
     assert page.figure("accuracy") == f"{np.mean(answers[known] == truth[known]):.4f}"
     assert sum(int(row[1]) for row in page.table(*CLASS_HEAD)) == known.sum()
-    assert page.says(f"{data.lengths[4]} answers are NaN")
+    assert page.says(f"{data.lengths[4]} predictions are NaN")
     assert [image["alt"][:25] for image in page.images] == ["Confusion chart of 3 clas", "The scores of the leading"]
-    assert page.says(f"its first {len(data)} sequences")
+    assert page.says(f"the first {len(data)} of the {len(data)} sequences")
 
 
 def r2(truth, found):
     return 1 - np.square(truth - found).sum(0) / np.square(truth - truth.mean(0)).sum(0)
 
 
-def test_numbers_of_steps_have_r2_and_rmse_each(tmp_path):
+def test_each_number_of_a_step_has_its_r2_and_rmse(tmp_path):
     rng = np.random.default_rng(0)
     x = [rng.normal(size=(n, 3)) for n in (20, 30, 25)]
     data = s2o.SequenceDataset(x, [row[::2, :2] * 3 for row in x], per_step=True)
@@ -249,11 +250,11 @@ def test_numbers_of_steps_have_r2_and_rmse_each(tmp_path):
     assert [row[0] for row in rows] == ["y0", "y1"]
     expected = [r2(truth, found), np.sqrt(np.square(truth - found).mean(0)), np.abs(truth - found).mean(0)]
     np.testing.assert_allclose(np.array([row[1:] for row in rows], float), np.stack(expected, 1), rtol=2e-4)
-    assert len(page.images) == 4  # of each number the points, and one sequence
-    assert "RMSE" not in page.texts[:12]  # of several numbers none is the one
+    assert len(page.images) == 4  # two for each number: the points, and the first sequence
+    assert "RMSE" not in page.texts[:12]  # there is no key figure for several numbers
 
 
-def test_a_number_of_a_sequence_is_compared_where_it_is_known(tmp_path):
+def test_known_numbers_of_sequences_are_compared(tmp_path):
     rng = np.random.default_rng(0)
     x = [rng.normal(size=(n, 3)) for n in (20, 30, 25, 9)]
     data = s2o.SequenceDataset(x, [1.0, 2, np.nan, 4], ignore=np.nan)
@@ -261,13 +262,13 @@ def test_a_number_of_a_sequence_is_compared_where_it_is_known(tmp_path):
     truth, found = np.array([1.0, 2, 4]), model.predict(data)[[0, 1, 3], 0]
     assert float(page.figure("R²")) == pytest.approx(r2(truth, found), abs=1e-4)
     assert float(page.figure("RMSE")) == pytest.approx(np.sqrt(np.square(truth - found).mean()), rel=1e-3)
-    assert page.says("Of 3 numbers")
-    assert page.says("it cannot run a step at a time")
+    assert page.says("Scores over 3 values")
+    assert page.says("it cannot run step by step")
     assert [row[0] for row in page.table("run", "p50", "p90", "p99", "max", "steps/s")] == ["predict"]
 
 
 @pytest.mark.parametrize("good", [0, 1])
-def test_data_that_begins_with_gaps_is_no_reason_for_no_report(folder, tmp_path, good):
+def test_a_report_is_written_for_data_that_begins_with_gaps(folder, tmp_path, good):
     data = random_data(101)
     sequences = [
         *(np.full_like(x, np.nan) for x in data.sequences[:100]),
@@ -277,16 +278,18 @@ def test_data_that_begins_with_gaps_is_no_reason_for_no_report(folder, tmp_path,
     run("report", folder / "model.onnx", tmp_path / "gaps.npz", "--out", tmp_path / "page.html")
     page = Page(tmp_path / "page.html")
     assert page.figure("parity") == "holds"
-    assert page.says("Random sequences alone: each of the first 100 sequences of gaps.npz has NaN or infinity in it")
-    assert page.says("100 answers are NaN") == bool(good)
-    assert page.says("No sequence has both a target and an answer") == (not good)
+    assert page.says(
+        "Checked on random sequences only: each of the first 100 sequences of gaps.npz has NaN or infinity"
+    )
+    assert page.says("100 predictions are NaN") == bool(good)
+    assert page.says("No sequence has both a target and a prediction") == (not good)
 
 
 def test_a_closed_loop_forecasts_the_end_of_each_sequence(tmp_path):
     x = [np.sin(np.arange(n) / 3 + n)[:, None] for n in (40, 5, 30)]  # the second is too short
     layers = [s2o.SequenceInput(1), s2o.LSTM(4), s2o.FullyConnected(1)]
     page, model = exported(tmp_path, layers, s2o.SequenceDataset(x), closed_loop=8)
-    ((_, *figures),) = page.table(*NUMBER_HEAD, "RMSE of the last value")
+    ((_, *figures),) = page.table(*NUMBER_HEAD, "RMSE of the baseline")
     truth = np.concatenate([x[0][-8:], x[2][-8:]])
     found = model.predict([x[0][:-8], x[2][:-8]]).reshape(16, 1)
     naive = np.repeat([x[0][-9], x[2][-9]], 8, 0)
@@ -297,40 +300,40 @@ def test_a_closed_loop_forecasts_the_end_of_each_sequence(tmp_path):
     ]
     np.testing.assert_allclose(np.array(figures, float), [*r2(truth, found), *errors], rtol=2e-4)
     assert any("8 steps forecast in a closed loop" in image["alt"] for image in page.images)
-    assert page.says("Each run goes 8 steps on by itself")
+    assert page.says("Each time includes the 8 steps of the closed loop")
 
 
-def test_what_cannot_be_compared_is_said(tmp_path):
+def test_the_report_says_why_there_is_nothing_to_compare(tmp_path):
     rng = np.random.default_rng(0)
     data = s2o.SequenceDataset([rng.normal(size=(n, 4)) for n in (5, 7)])
     page, _ = exported(tmp_path, [s2o.SequenceInput(4), s2o.LSTM(3)], data)
     assert page.says("The data has no targets")
     assert page.images == []
     page, _ = exported(tmp_path, [s2o.SequenceInput(4), s2o.LSTM(4)], data, closed_loop=9)
-    assert page.says("No sequence is long enough to be cut 9 steps before its end")
+    assert page.says("No sequence has the 10 steps that a forecast of its last 9 steps needs")
     layers = [s2o.SequenceInput(4), s2o.LSTM(3, name="a"), s2o.LSTM(2, name="b")]
     s2o.export(s2o.build(s2o.Network(layers, ["a", "b"])), tmp_path / "model.onnx")
     s2o.SequenceDataset(data.sequences, [1.0, 2.0]).save(tmp_path / "data.npz")
     run("report", tmp_path / "model.onnx", tmp_path / "data.npz", "-q")
-    assert Page(tmp_path / "model.html").says("answers with several outputs, a, b; targets are")
+    assert Page(tmp_path / "model.html").says("has several outputs (a, b); only those of one output can be compared")
 
 
-def test_many_classes_are_a_table_alone_and_one_target_has_no_r2(tmp_path):
+def test_many_classes_have_no_chart_and_a_single_target_has_no_r2(tmp_path):
     x = random_data(2).sequences
     many = s2o.SequenceDataset([x[0]] * 50, [f"class {k}" for k in range(50)])
     layers = [s2o.SequenceInput(4), s2o.LSTM(3, "last"), s2o.FullyConnected(50), s2o.Softmax()]
     page, _ = exported(tmp_path, layers, many, classes=many.classes)
     assert page.images == []
-    assert page.says("A chart of more than 40 classes could not be read.")
+    assert page.says("The confusion chart is omitted: there are more than 40 classes.")
     assert len(page.table(*CLASS_HEAD)) == 50
     one = s2o.SequenceDataset([x[0]], np.ones((1, 6)))
     page, _ = exported(tmp_path, [s2o.SequenceInput(4), s2o.LSTM(3, "last"), s2o.FullyConnected(6)], one)
     assert [row[1] for row in page.table(*NUMBER_HEAD)] == ["–"] * 6
     assert len(page.images) == 4
-    assert page.says("Pictures of the first 4 of 6 numbers.")
+    assert page.says("Charts of the first 4 of 6 outputs.")
 
 
-def test_data_that_was_cut_in_training_is_compared_as_far_as_it_is_answered(tmp_path):
+def test_sequences_that_the_model_cuts_are_compared_as_far_as_predicted(tmp_path):
     data = random_data(9, per_step=True)
     module = built(small_network("sequence"), data)
     module.policy = s2o.TrainingOptions(sequence_length=4, padding_direction="left").padding
@@ -343,18 +346,19 @@ def test_data_that_was_cut_in_training_is_compared_as_far_as_it_is_answered(tmp_
     assert Page(tmp_path / "model.html").figure("accuracy") == f"{np.mean(answers == truth):.4f}"
 
 
-def test_words_and_padding_are_promised(tmp_path):
+def test_the_report_shows_vocabulary_and_padding(tmp_path):
     layers = [s2o.SequenceInput("tokens"), s2o.WordEmbedding(3, ["a", "b"]), s2o.LSTM(3, "last")]
     module = s2o.build(s2o.Network(layers))
     module.policy = s2o.TrainingOptions(sequence_length=9, mask_padding=False).padding
     s2o.export(module, tmp_path / "model.onnx")
     run("report", tmp_path / "model.onnx", "-q")
-    promised = dict(Page(tmp_path / "model.html").table("what", "in the file"))
-    assert promised["vocabulary"] == "sequence_input_1: 2 words, from 'a'"
-    assert promised["padding"].startswith("sequence length 9, padding value 0.0")
+    contract = dict(Page(tmp_path / "model.html").table("property", "value"))
+    assert contract["vocabulary"] == "2 words of sequence_input_1, looked up before the run"
+    assert contract["first word"] == "'a'"
+    assert contract["padding"].startswith("sequence length 9, padding value 0.0")
 
 
-def test_a_file_that_differs_from_its_run_ends_with_1_and_says_so(folder, tmp_path):
+def test_a_file_that_differs_from_its_run_exits_with_1(folder, tmp_path):
     shutil.copytree(folder / "run", tmp_path / "run")
     s2o.export(built(small_network(), random_data(30)), tmp_path / "run/model.onnx", classes=CLASSES)
     run("report", tmp_path / "run", "-q", code=1)
@@ -375,14 +379,17 @@ def test_a_file_that_differs_from_its_run_ends_with_1_and_says_so(folder, tmp_pa
         (["{model}", "{other}"], "other.npz: sequence 0: expected [time, 4], got [5, 3]"),
         (["{model}", "{numbers}"], "numbers.npz: targets: expected labels among"),
         (["{model}", "{unknown}"], "unknown.npz: targets of sequence 0: label 'down' is not among the classes"),
-        (["{model}", "{steps}"], "steps.npz: targets: are one for each step, and the network answers each sequence"),
-        (["{plain}", "{data}"], "data.npz: targets: are labels, and the file has no classes"),
-        (["{plain}", "{pairs}"], "pairs.npz: targets: expected 3 numbers each, as the network answers, got 2"),
+        (
+            ["{model}", "{steps}"],
+            "steps.npz: targets: the data has one for each step, but the network gives one result for each sequence",
+        ),
+        (["{plain}", "{data}"], "data.npz: targets: the data has labels, but the file has no classes"),
+        (["{plain}", "{pairs}"], "pairs.npz: targets: expected 3 numbers each, as the network predicts, got 2"),
         (["{model}", "--out", "{folder}/no/such.html"], "no/such.html: its folder"),
-        (["{model}", "--out", "report.pdf"], "report.pdf: a report is written as .html, got '.pdf'"),
+        (["{model}", "--out", "report.pdf"], "report.pdf: a report is an .html file, got the suffix '.pdf'"),
     ],
 )
-def test_bad_input_ends_with_2_and_a_message(folder, tmp_path, arguments, message):
+def test_bad_input_exits_with_2_and_a_message(folder, tmp_path, arguments, message):
     x = [np.zeros((5, 4)), np.ones((6, 4))]
     s2o.SequenceDataset([np.zeros((5, 3))], ["up"]).save(tmp_path / "other.npz")
     s2o.SequenceDataset(x, [1.0, 2.0]).save(tmp_path / "numbers.npz")
@@ -402,7 +409,7 @@ def test_bad_input_ends_with_2_and_a_message(folder, tmp_path, arguments, messag
     assert sorted(path.name for path in [*folder.iterdir(), *tmp_path.iterdir()]) == before
 
 
-def test_a_report_that_fails_leaves_the_one_before(folder, tmp_path, monkeypatch):
+def test_a_failed_report_leaves_the_previous_one(folder, tmp_path, monkeypatch):
     (tmp_path / "page.html").write_text("before")
 
     def fail(*_):
@@ -416,7 +423,7 @@ def test_a_report_that_fails_leaves_the_one_before(folder, tmp_path, monkeypatch
 WITHOUT = "import sys; sys.modules.update(dict.fromkeys({missing}))\nfrom seq2onnx.cli import main\nmain()"
 
 
-def test_without_matplotlib_pictures_are_refused_and_the_rest_is_written(folder, tmp_path):
+def test_without_matplotlib_only_a_report_with_pictures_fails(folder, tmp_path):
     def started(missing, *arguments):
         code = WITHOUT.format(missing=missing)
         command = [sys.executable, "-c", code, "report", *map(str, arguments), "--out", str(tmp_path / "page.html")]
@@ -430,7 +437,7 @@ def test_without_matplotlib_pictures_are_refused_and_the_rest_is_written(folder,
     done = started(["matplotlib", "torch", "onnx"], folder / "model.onnx")
     assert done.returncode == 0, done.stderr
     page = Page(tmp_path / "page.html")
-    assert page.says("torch is not installed here: the file is compared with itself alone.")
+    assert page.says("torch is not installed, so the file was compared only with itself.")
     done = started(["torch"], folder / "run")
     assert done.returncode == 2
     assert done.stderr.startswith("seq2onnx: torch is not installed")
@@ -442,7 +449,7 @@ in_a_browser = pytest.mark.skipif(BROWSER is None, reason="no chromium or google
 
 
 def browsed(path, *options):
-    """(the document as the browser has it, what its console says)."""
+    """Open a page in a browser; return the document and the messages of the console."""
     command = [BROWSER, "--headless", "--no-sandbox", "--disable-gpu", "--disable-background-networking"]
     command += [f"--user-data-dir={path.parent / 'profile'}", "--enable-logging=stderr", "--v=0", *options]
     done = subprocess.run([*command, path.as_uri()], capture_output=True, text=True, timeout=120, check=True)
@@ -450,7 +457,7 @@ def browsed(path, *options):
 
 
 @in_a_browser
-def test_a_browser_has_nothing_to_complain_of(folder, tmp_path):
+def test_a_browser_shows_the_page_without_errors(folder, tmp_path):
     path = tmp_path / "page.html"
     run("report", folder / "run", folder / "data.npz", "--out", path, "-q")
     document, console = browsed(path, "--dump-dom")
@@ -464,7 +471,7 @@ def test_a_browser_has_nothing_to_complain_of(folder, tmp_path):
 
     pixels = imread(picture)
     assert pixels.shape[:2] == (3000, 1000)
-    # Text and pictures down the page: rows of pixels that are not all of one colour.
+    # There are text and pictures down the page: many rows of pixels have more than one colour.
     assert np.mean(np.ptp(pixels[:, :, :3], axis=1).max(1) > 0.2) > 0.3
 
 
@@ -473,8 +480,8 @@ def test_a_browser_has_nothing_to_complain_of(folder, tmp_path):
     "wrong",
     ["<script>console.error('x')</script>", "<script>nothing()</script>", '<img src="https://example.com/a.png">'],
 )
-def test_a_browser_complains_of_what_is_wrong(folder, tmp_path, wrong):
-    """The check above can fail: also the page's own policy keeps scripts and what lies elsewhere out."""
+def test_a_browser_reports_what_the_page_must_not_contain(folder, tmp_path, wrong):
+    """The test above can fail. The policy of the page also blocks scripts and other resources."""
     path = tmp_path / "page.html"
     run("report", folder / "model.onnx", "--out", path, "-q")
     path.write_text(path.read_text().replace("</main>", f"{wrong}</main>"))

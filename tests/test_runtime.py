@@ -12,6 +12,7 @@ import pytest
 import seq2onnx as s2o
 from seq2onnx import runtime
 from tests.conftest import CLASSES, built, random_data, small_network
+from tests.small_networks import exported as export, lookahead_network, sensors, two_sensors
 
 
 def test_predict_keeps_the_order_and_equals_one_at_a_time(exported):
@@ -35,7 +36,7 @@ def test_per_step_answers_are_a_ragged_list(per_step_file):
     assert [len(labels) for labels in model.classify(data.sequences)] == data.lengths.tolist()
 
 
-def test_predict_takes_what_is_like_a_list_of_sequences(model_file):
+def test_predict_takes_any_list_of_sequences(model_file):
     model = s2o.load(model_file)
     cube = np.random.default_rng(0).normal(size=(5, 6, 4))
     expected = model.predict(list(cube.astype("f")))
@@ -52,7 +53,7 @@ def test_classify_gives_labels(exported):
     assert s2o.scores_to_labels(scores, model.classes).tolist() == labels.tolist()
 
 
-def test_activations_are_given_by_name(model_file):
+def test_activations_are_returned_by_layer(model_file):
     model, data = s2o.load(model_file), random_data(9)
     found = model.predict(data.sequences, outputs=["lstm_1", "sequence_input_1"])
     assert list(found) == ["lstm_1", "sequence_input_1"]
@@ -63,7 +64,7 @@ def test_activations_are_given_by_name(model_file):
 
 
 @pytest.mark.parametrize("value", [np.nan, np.inf, -np.inf, 1e39])
-def test_a_sequence_that_is_not_finite_answers_nan_and_touches_no_other(exported, per_step_file, value):
+def test_a_sequence_that_is_not_finite_is_answered_with_nan_and_no_other_is(exported, per_step_file, value):
     data = random_data(20)
     spoiled = [x.astype(float) for x in data.sequences]
     spoiled[4][1, 2] = value
@@ -87,7 +88,7 @@ def streams(exported):
     return model
 
 
-def test_a_stream_gives_the_numbers_of_the_whole(exported):
+def test_a_stream_gives_the_numbers_of_predict(exported):
     if s2o.load(exported).signature == "sequence":
         with pytest.raises(s2o.NotStreamable, match="signature 'sequence', which has no states; export it with"):
             s2o.load(exported).stream()
@@ -116,7 +117,7 @@ def test_a_per_step_stream_answers_every_step(per_step_file):
     np.testing.assert_allclose(np.concatenate(found), whole, rtol=0, atol=1e-6)
 
 
-def test_state_can_be_taken_and_set(model_file):
+def test_the_state_can_be_read_and_set(model_file):
     stream = s2o.load(model_file).stream()
     (x,) = random_data(1, seed=5).sequences
     assert {name: s.shape for name, s in stream.state.items()} == {
@@ -135,7 +136,7 @@ def test_state_can_be_taken_and_set(model_file):
     assert all((s == 0).all() for s in stream.state.values())
 
 
-def test_chunks_and_steps_may_alternate(model_file):
+def test_chunks_and_steps_can_alternate(model_file):
     model = s2o.load(model_file)
     x = np.random.default_rng(0).normal(size=(12, 4)).astype("f")
     stream, other = model.stream(), model.stream()
@@ -150,7 +151,7 @@ def test_chunks_and_steps_may_alternate(model_file):
     np.testing.assert_allclose(stream.step(x[7:]), expected, rtol=0, atol=1e-6)
 
 
-def test_copy_false_gives_the_buffer(model_file):
+def test_copy_false_returns_the_buffer(model_file):
     stream = s2o.load(model_file).stream()
     kept, shared = stream.step(np.ones(4)), stream.step(np.ones(4), copy=False)
     before = shared.copy()
@@ -159,7 +160,7 @@ def test_copy_false_gives_the_buffer(model_file):
     assert (kept != before).any()
 
 
-def test_two_streams_of_a_model_do_not_meet(model_file):
+def test_two_streams_of_a_model_are_independent(model_file):
     model, x = s2o.load(model_file), np.random.default_rng(0).normal(size=(6, 4)).astype("f")
     one, two = model.stream(), model.stream()
     for row in x:
@@ -169,21 +170,23 @@ def test_two_streams_of_a_model_do_not_meet(model_file):
 
 
 @pytest.mark.parametrize("bad", [np.full(4, np.nan), np.array([1, 2, np.inf, 4]), np.full((3, 4), np.nan)])
-def test_a_stream_refuses_what_is_not_finite_and_keeps_its_state(model_file, bad):
+def test_a_stream_refuses_nan_and_infinity_and_keeps_its_state(model_file, bad):
     model = s2o.load(model_file)
     stream, clean = model.stream(), model.stream()
     stream.step(np.ones(4)), clean.step(np.ones(4))
-    with pytest.raises(s2o.DataError, match="NaN or infinity in it; it was refused, and the state is what it was"):
+    with pytest.raises(
+        s2o.DataError, match="NaN or infinity in it; the step was refused and the state has not changed"
+    ):
         stream.step(bad)
     np.testing.assert_array_equal(stream.step(np.ones(4)), clean.step(np.ones(4)))
 
 
-def test_huge_but_finite_steps_are_taken(model_file):
+def test_a_stream_accepts_large_finite_values(model_file):
     """The quick look at a step squares its numbers, which overflows here; the step is finite all the same."""
     assert np.isfinite(s2o.load(model_file).stream().step(np.full(4, 3e38, "f"))).all()
 
 
-def test_a_stream_goes_on_after_its_model_is_forgotten(model_file):
+def test_a_stream_works_after_its_model_is_deleted(model_file):
     import gc
 
     stream = s2o.load(model_file).stream()
@@ -209,7 +212,7 @@ def test_a_stream_goes_on_after_its_model_is_forgotten(model_file):
             r"export with activations=\['gru_1'",
         ),
         (lambda m: m.predict([np.ones((3, 4))], outputs="lstm_1"), s2o.SpecError, "got the string 'lstm_1'"),
-        (lambda m: m.predict([np.ones((3, 4))], outputs=[]), s2o.SpecError, "expected the names of some layers"),
+        (lambda m: m.predict([np.ones((3, 4))], outputs=[]), s2o.SpecError, "expected at least one layer name"),
         (
             lambda m: m.predict([np.ones((3, 4))], batch_size=0),
             s2o.SpecError,
@@ -221,7 +224,7 @@ def test_a_stream_goes_on_after_its_model_is_forgotten(model_file):
         (lambda m: m.stream().step(["a"] * 4), s2o.DataError, "expected real numbers"),
     ],
 )
-def test_what_cannot_be_run_is_said(model_file, call, error, message):
+def test_wrong_calls_raise_an_error(model_file, call, error, message):
     with pytest.raises(error, match=message):
         call(s2o.load(model_file))
 
@@ -240,7 +243,7 @@ def test_what_cannot_be_run_is_said(model_file, call, error, message):
         (lambda state: state | {"state_01_lstm_1_c": np.full((1, 8), 1e300)}, "state_01_lstm_1_c: has NaN"),
     ],
 )
-def test_a_wrong_state_is_refused_whole(model_file, change, message):
+def test_a_wrong_state_changes_nothing(model_file, change, message):
     stream = s2o.load(model_file).stream()
     stream.step(np.ones(4))
     before = stream.state
@@ -249,7 +252,7 @@ def test_a_wrong_state_is_refused_whole(model_file, change, message):
     assert all((stream.state[name] == value).all() for name, value in before.items())
 
 
-def test_a_clone_goes_on_from_here_and_the_two_do_not_meet(model_file):
+def test_a_clone_starts_from_the_same_state_and_is_independent(model_file):
     model, x = s2o.load(model_file), np.random.default_rng(0).normal(size=(9, 4)).astype("f")
     stream = model.stream()
     for row in x[:3]:
@@ -261,7 +264,7 @@ def test_a_clone_goes_on_from_here_and_the_two_do_not_meet(model_file):
     np.testing.assert_allclose(two, model.predict([np.concatenate([x[:3], -x[3:6]])])[0], rtol=0, atol=1e-6)
 
 
-def test_a_saved_stream_goes_on_in_another(model_file, tmp_path):
+def test_a_saved_state_can_be_loaded_into_another_stream(model_file, tmp_path):
     model, x = s2o.load(model_file), np.random.default_rng(0).normal(size=(6, 4)).astype("f")
     stream, path = model.stream(), tmp_path / "stream.state"
     for row in x[:3]:
@@ -277,7 +280,7 @@ def test_a_saved_stream_goes_on_in_another(model_file, tmp_path):
     assert [file.name for file in tmp_path.iterdir()] == ["stream.state"]
 
 
-def test_files_that_are_no_saved_state_are_refused_whole(model_file, per_step_file, tmp_path):
+def test_files_without_a_saved_state_are_refused_and_change_nothing(model_file, per_step_file, tmp_path):
     import pickle
 
     stream, path = s2o.load(model_file).stream(), tmp_path / "state.npz"
@@ -308,7 +311,7 @@ def test_files_that_are_no_saved_state_are_refused_whole(model_file, per_step_fi
     assert all((stream.state[name] == value).all() for name, value in before.items())
 
 
-def test_two_threads_in_one_stream_are_said_and_nothing_moves(model_file):
+def test_a_second_thread_in_a_stream_gets_an_error_and_changes_nothing(model_file):
     model, x = s2o.load(model_file), np.random.default_rng(0).normal(size=(3, 4)).astype("f")
     expected = model.predict([np.concatenate([x, x])])[0]
     stream, session, inside, go_on = model.stream(), model.session, threading.Event(), threading.Event()
@@ -321,11 +324,11 @@ def test_two_threads_in_one_stream_are_said_and_nothing_moves(model_file):
 
     stream.step(x[0])
     kept = stream.state
-    model.session = Slow()
+    model.model.session = Slow()
     thread = threading.Thread(target=stream.step, args=(x[1:],))
     thread.start()
     assert inside.wait(60)
-    model.session = session
+    model.model.session = session
     for call in (
         lambda: stream.step(x[0]),
         lambda: stream.step(x),
@@ -341,7 +344,7 @@ def test_two_threads_in_one_stream_are_said_and_nothing_moves(model_file):
     np.testing.assert_allclose(stream.step(x), expected, rtol=0, atol=1e-6)
 
 
-def test_a_stream_is_free_again_after_an_error(model_file):
+def test_a_stream_is_unlocked_after_an_error(model_file):
     stream = s2o.load(model_file).stream()
     for bad in (np.ones(5), np.full(4, np.nan, "f"), np.full((2, 4), np.nan), ["a"]):
         with pytest.raises(s2o.Seq2OnnxError):
@@ -349,7 +352,7 @@ def test_a_stream_is_free_again_after_an_error(model_file):
     assert np.isfinite(stream.step(np.ones(4))).all()
 
 
-def test_files_that_are_not_ours_are_named(tmp_path, model_file):
+def test_files_that_are_not_exported_are_refused_by_name(tmp_path, model_file):
     with pytest.raises(FileNotFoundError, match=r"nothing.onnx: there is no such file"):
         s2o.load(tmp_path / "nothing.onnx")
     path, whole = tmp_path / "broken.onnx", model_file.read_bytes()
@@ -365,7 +368,7 @@ def test_files_that_are_not_ours_are_named(tmp_path, model_file):
         ('{"format_version": 1}', "metadata is damaged"),
         ('{"format_version": 2, "states": []}', "has format version 2, this seq2onnx reads up to 1"),
         ('{"format_version": 1, "states": []}', "it lacks classes, min_length, network, signature"),
-        (entry.value.replace('"state_00', '"state_77'), "states that the graph does not have"),
+        (entry.value.replace('"state_00', '"state_77'), "tensors that the graph does not have: state_77_lstm_1_h"),
     ):
         entry.value = text
         path.write_bytes(model.SerializeToString())
@@ -377,23 +380,23 @@ def test_files_that_are_not_ours_are_named(tmp_path, model_file):
         s2o.load(path)
 
 
-def test_devices_that_are_not_there_are_said(model_file, monkeypatch):
+def test_missing_devices_raise_an_error(model_file, monkeypatch):
     with pytest.raises(s2o.SpecError, match="device: must be 'cpu' or 'cuda', got 'tpu'"):
         s2o.load(model_file, device="tpu")
-    with pytest.raises(s2o.SpecError, match="threads: must be at least 1"):
+    with pytest.raises(s2o.SpecError, match="threads: must be a whole number, at least 1, got 0"):
         s2o.load(model_file, threads=0)
-    monkeypatch.setattr(runtime.opening.onnxruntime, "get_available_providers", lambda: ["CPUExecutionProvider"])
+    monkeypatch.setattr(runtime.session.onnxruntime, "get_available_providers", lambda: ["CPUExecutionProvider"])
     with pytest.raises(s2o.MissingExtra, match=r'no CUDAExecutionProvider, only CPU.* pip install "seq2onnx\[gpu\]"'):
         s2o.load(model_file, device="cuda")
 
 
-def test_both_onnxruntimes_at_once_are_said(model_file, monkeypatch):
-    monkeypatch.setattr(runtime.opening, "_installed", lambda name: True)
+def test_two_installed_onnxruntimes_give_a_warning(model_file, monkeypatch):
+    monkeypatch.setattr(runtime.session, "_installed", lambda name: True)
     with pytest.warns(RuntimeWarning, match="are both installed .* uninstall both, then install one"):
         s2o.load(model_file)
 
 
-def test_without_classes_there_are_no_labels(tmp_path, data):
+def test_classify_needs_classes(tmp_path, data):
     s2o.export(built(small_network(), data), tmp_path / "model.onnx")
     with pytest.raises(s2o.SpecError, match=r"model.onnx: has no classes; export with classes="):
         s2o.load(tmp_path / "model.onnx").classify(data.sequences)
@@ -401,8 +404,41 @@ def test_without_classes_there_are_no_labels(tmp_path, data):
         s2o.scores_to_labels(np.ones((1, 3)), ["a", "b"])
 
 
-def test_an_installed_package_is_seen_beside_onnxruntime(monkeypatch, tmp_path):
-    monkeypatch.setattr(runtime.opening.onnxruntime, "__file__", str(tmp_path / "onnxruntime" / "__init__.py"))
+def test_an_installed_distribution_is_found_beside_onnxruntime(monkeypatch, tmp_path):
+    monkeypatch.setattr(runtime.session.onnxruntime, "__file__", str(tmp_path / "onnxruntime" / "__init__.py"))
     (tmp_path / "onnxruntime_gpu-1.20.0.dist-info").mkdir()
-    assert not runtime.opening._installed("onnxruntime")
-    assert runtime.opening._installed("onnxruntime-gpu")
+    assert not runtime.session._installed("onnxruntime")
+    assert runtime.session._installed("onnxruntime-gpu")
+
+
+def test_a_model_has_its_tensors_as_objects_and_runs_a_batch(tmp_path):
+    predictor, _ = export(tmp_path, two_sensors(), activations=["memory"])
+    model = predictor.model
+    assert [(entry.tensor, entry.layer, entry.shape, entry.has_time) for entry in model.inputs] == [
+        ("x_sound", "sound", (3,), True),
+        ("x_motion", "motion", (2,), True),
+        ("x_machine", "machine", (4,), False),
+    ]
+    outputs = [*model.outputs, *model.activations.values()]
+    assert [(output.tensor, output.shape, output.has_time, output.lengths_tensor) for output in outputs] == [
+        ("y_now", (2,), True, None),
+        ("y_overall", (1,), False, None),
+        ("act_memory", (6,), True, None),
+    ]
+    data = sensors(np.random.default_rng(0), [5, 5])
+    x, lengths = {layer: np.stack(rows) for layer, rows in data.items()}, np.array([5, 3], np.int32)
+    answers, states = model.run(x, lengths)
+    assert [answer.values.shape for answer in answers.values()] == [(2, 5, 2), (2, 1)]
+    assert [row.shape for row in answers["now"].rows()] == [(5, 2), (3, 2)]
+    assert not states
+    _, states = model.run(x, lengths, model.zeros(2))
+    again, _ = model.run(x, lengths, states, outputs=outputs)
+    assert [state.shape[1:] for state in states] == [info.shape[1:] for info in model.states]
+    assert list(again) == ["now", "overall", "memory"]
+    assert (again["now"].values[0] != answers["now"].values[0]).all()
+
+
+def test_steps_that_a_layer_drops_have_lengths_of_their_own(tmp_path):
+    predictor, _ = export(tmp_path, lookahead_network(), lookahead=True)
+    (output,) = predictor.model.outputs
+    assert (output.tensor, output.lengths_tensor, predictor.lookahead) == ("y", "y_lengths", True)

@@ -11,13 +11,13 @@ import h5py
 import numpy as np
 import pytest
 import torch
-from hypothesis import given, settings
-from hypothesis import strategies as st
+from hypothesis import given, settings, strategies as st
 
 import seq2onnx as s2o
 from seq2onnx.data import read
-from seq2onnx.data.arrays import to_arrays
-from seq2onnx.data.hdf5 import Hdf5Rows, read_hdf5, write_hdf5
+from seq2onnx.data.formats import hdf5
+from seq2onnx.data.formats.arrays import to_arrays
+from seq2onnx.data.formats.hdf5 import Hdf5Column
 from tests.command import run
 from tests.mat_writer import Object, cells, write_sparse_v73, write_v5, write_v73
 
@@ -28,7 +28,7 @@ LABELS = ["yes", "no", "yes"]
 
 def same(a: s2o.SequenceDataset, b: s2o.SequenceDataset) -> None:
     """All that a file holds of two data sets is equal, in value and in kind."""
-    left, right = to_arrays(a, ""), to_arrays(b, "")
+    left, right = to_arrays(a.contents(), ""), to_arrays(b.contents(), "")
     assert list(left) == list(right)
     assert (a.per_step, a.classes) == (b.per_step, b.classes)
     for name, array in left.items():
@@ -84,14 +84,14 @@ def test_cells_of_matrices_and_of_labels_are_a_data_set(save):
         (cells(["é", "", "日本"]), np.array(["é", "", "日本"])),
     ],
 )
-def test_one_target_a_sequence_keeps_its_kind(save, stored, targets):
+def test_targets_of_sequences_are_labels_or_numbers_by_their_class(save, stored, targets):
     found = read(save(X=cells(X), T=stored), sequences="X")
     same(found, s2o.SequenceDataset(X, targets))
     assert not found.per_step
 
 
 @pytest.mark.parametrize("by_time", [False, True])
-def test_targets_a_step_lie_as_the_sequences_do(save, by_time):
+def test_targets_of_steps_have_the_layout_of_the_sequences(save, by_time):
     def stored(rows):
         return cells([row.T if by_time else row for row in rows])
 
@@ -116,7 +116,7 @@ def test_targets_a_step_lie_as_the_sequences_do(save, by_time):
     same(found(cells([cells(row, row=True) for row in words])), s2o.SequenceDataset(X, words, per_step=True))
 
 
-def test_a_sequence_may_have_no_steps_and_but_one(save):
+def test_a_sequence_may_have_no_steps_or_one(save):
     short = [X[0][:0], X[1][:1]]
     same(read(save(X=cells(short))), s2o.SequenceDataset(short))
     same(read(save(X=turned(short)), features_by_time=True), s2o.SequenceDataset(short))
@@ -128,7 +128,7 @@ KINDS = st.sampled_from(["labels", "texts", "numbers", "vectors", "steps", "step
 
 @settings(max_examples=40, deadline=None)
 @given(st.data(), KINDS, st.booleans(), st.sampled_from(["f4", "f8", "i2"]))
-def test_both_versions_and_our_own_files_hold_the_same(tmp_path_factory, data, kind, by_time, dtype):
+def test_mat_files_of_both_versions_h5_and_npz_files_give_the_same_data(tmp_path_factory, data, kind, by_time, dtype):
     folder = tmp_path_factory.mktemp("law")
     rng = np.random.default_rng(data.draw(st.integers(0, 2**32 - 1)))
     features = data.draw(st.integers(1, 4))
@@ -155,7 +155,7 @@ def test_both_versions_and_our_own_files_hold_the_same(tmp_path_factory, data, k
             folder / f"{name}.mat", features_by_time=by_time, sequences="X", targets="" if stored is None else "T"
         )
         same(found, expected)
-    write_hdf5(expected, folder / "data.h5")
+    expected.save(folder / "data.h5")
     expected.save(folder / "data.npz")
     same(read(folder / "data.h5"), expected)
     same(read(folder / "data.npz"), expected)
@@ -297,18 +297,18 @@ TALL = [x.T for x in X]
         ),
     ],
 )
-def test_what_a_mat_file_cannot_be_is_said_in_words_of_matlab(save, variables, how, message):
+def test_errors_on_mat_files_use_the_words_of_matlab(save, variables, how, message):
     pattern = re.escape(message).replace(r"\.\*", ".*").replace(r"\ ", " ")
     with pytest.raises(s2o.DataError, match=f"data.mat: {pattern}"):
         read(save(**variables), **how)
 
 
-def test_objects_may_be_left_out(save):
+def test_objects_are_ignored_unless_they_are_named(save):
     path = save(X=cells(X), Y=Object("categorical"), Z=Object("string"))
     same(read(path, targets=""), s2o.SequenceDataset(X))
 
 
-def test_objects_structs_and_sparse_matrices_in_cells_are_named(tmp_path):
+def test_errors_name_objects_structs_and_sparse_matrices_in_cells(tmp_path):
     import scipy.io
     import scipy.sparse
 
@@ -331,7 +331,7 @@ def test_objects_structs_and_sparse_matrices_in_cells_are_named(tmp_path):
         read(path, sequences="X", targets="C")
 
 
-def test_of_version_7_3_no_more_is_read_than_was_asked_for(tmp_path):
+def test_only_the_named_variables_of_version_7_3_are_read(tmp_path):
     path = tmp_path / "data.mat"
     write_v73(path, {"X": cells(X), "Y": cells(LABELS), "Broken": cells(X)})
     with h5py.File(path, "r+") as file:
@@ -341,7 +341,7 @@ def test_of_version_7_3_no_more_is_read_than_was_asked_for(tmp_path):
         read(path)
 
 
-def test_a_cell_that_holds_itself_ends(tmp_path):
+def test_a_cell_that_contains_itself_raises_an_error(tmp_path):
     path = tmp_path / "data.mat"
     write_v73(path, {"X": cells(X)})
     with h5py.File(path, "r+") as file:
@@ -350,7 +350,7 @@ def test_a_cell_that_holds_itself_ends(tmp_path):
         read(path)
 
 
-def test_files_that_are_none_or_not_whole_are_named(save, tmp_path):
+def test_errors_name_mat_files_that_are_damaged_or_missing(save, tmp_path):
     whole = save(X=cells(X), Y=cells(LABELS)).read_bytes()
     path = tmp_path / "data.mat"
     for content in (whole[: len(whole) // 2], whole[:600], b"", b"no .mat file at all" * 50):
@@ -364,12 +364,12 @@ def test_files_that_are_none_or_not_whole_are_named(save, tmp_path):
         read(path)
     with pytest.raises(FileNotFoundError):
         read(tmp_path / "nowhere.mat")
-    with pytest.raises(s2o.DataError, match="data.npz: sequences and targets are names in a .mat or .parquet file"):
+    with pytest.raises(s2o.DataError, match="data.npz: sequences and targets are names in .parquet, .mat files"):
         read(tmp_path / "data.npz", sequences="X")
 
 
 @pytest.mark.parametrize(("module", "write"), [("h5py", write_v73), ("scipy", write_v5)])
-def test_a_missing_extra_is_named(tmp_path, monkeypatch, module, write):
+def test_errors_name_the_missing_package_and_how_to_install_it(tmp_path, monkeypatch, module, write):
     path = tmp_path / "data.mat"
     write(path, {"X": cells(X)})
     monkeypatch.setitem(sys.modules, module, None)
@@ -377,7 +377,8 @@ def test_a_missing_extra_is_named(tmp_path, monkeypatch, module, write):
     with pytest.raises(s2o.MissingExtra, match=message):
         read(path)
     if module == "h5py":
-        for use in (lambda: write_hdf5(s2o.SequenceDataset(X), path), lambda: read_hdf5(path), lambda: Hdf5Rows(path)):
+        data, h5 = s2o.SequenceDataset(X), tmp_path / "data.h5"
+        for use in (lambda: data.save(h5), lambda: hdf5.read(path), lambda: Hdf5Column(path)):
             with pytest.raises(s2o.MissingExtra, match=message):
                 use()
 
@@ -398,14 +399,14 @@ SETS = {
 
 
 @pytest.mark.parametrize("kind", SETS)
-def test_hdf5_holds_what_an_npz_holds(tmp_path, kind):
+def test_hdf5_and_npz_files_hold_the_same(tmp_path, kind):
     data, path = SETS[kind](), tmp_path / "data.h5"
-    write_hdf5(data, path)
+    data.save(path)
     found = read(path)
     same(found, data)
     data.save(tmp_path / "data.npz")
     same(found, read(tmp_path / "data.npz"))
-    rows = Hdf5Rows(path)
+    rows = Hdf5Column(path)
     assert rows.lengths.tolist() == data.lengths.tolist()
     for row, sequence in zip(rows, data.sequences, strict=True):
         assert row.dtype == sequence.dtype
@@ -415,12 +416,12 @@ def test_hdf5_holds_what_an_npz_holds(tmp_path, kind):
 @pytest.fixture
 def h5(tmp_path):
     path = tmp_path / "data.h5"
-    write_hdf5(s2o.SequenceDataset(X, LABELS), path)
+    s2o.SequenceDataset(X, LABELS).save(path)
     return path
 
 
-def test_rows_are_read_when_asked_for_in_the_order_of_the_file(h5, monkeypatch):
-    rows = Hdf5Rows(h5)
+def test_an_hdf5_column_reads_only_the_sequences_that_are_taken(h5, monkeypatch):
+    rows = Hdf5Column(h5)
     asked, get = [], h5py.Dataset.__getitem__
     monkeypatch.setattr(h5py.Dataset, "__getitem__", lambda self, key: (asked.append(key), get(self, key))[1])
     found = rows.take([2, 0, -1])
@@ -436,8 +437,8 @@ def test_rows_are_read_when_asked_for_in_the_order_of_the_file(h5, monkeypatch):
         rows.take([0.5])
 
 
-def test_rows_go_through_pickling_and_closing(h5):
-    rows = Hdf5Rows(h5)
+def test_an_hdf5_column_can_be_pickled_and_closed(h5):
+    rows = Hdf5Column(h5)
     copy = pickle.loads(pickle.dumps(rows))
     np.testing.assert_array_equal(copy[1], rows[1])
     rows.close()
@@ -445,11 +446,11 @@ def test_rows_go_through_pickling_and_closing(h5):
     np.testing.assert_array_equal(copy[1], rows[1])
 
 
-def test_rows_are_right_in_workers_while_the_parent_reads(tmp_path):
+def test_workers_and_their_parent_read_an_hdf5_column_at_once(tmp_path):
     path = tmp_path / "data.h5"
     sequences = [np.full((1 + n % 7, 2), n, np.float32) for n in range(400)]
-    write_hdf5(s2o.SequenceDataset(sequences), path)
-    rows = Hdf5Rows(path)
+    s2o.SequenceDataset(sequences).save(path)
+    rows = Hdf5Column(path)
 
     class Opened(torch.utils.data.Dataset):
         def __len__(self):
@@ -476,7 +477,7 @@ def test_rows_are_right_in_workers_while_the_parent_reads(tmp_path):
     [
         (
             {"values": None},
-            r"has no array 'values' at its root, only \['classes', 'lengths', 'targets'\]; see write_hdf5",
+            r"has no array 'values' at its root, only \['classes', 'lengths', 'targets'\]; see SequenceDataset.save",
         ),
         ({"lengths": None}, "has no array 'lengths' at its root"),
         ({"lengths": np.array([4, 6, 6])}, "expected lengths .* add up to 15, got int64 .3. that add up to 16"),
@@ -485,18 +486,18 @@ def test_rows_are_right_in_workers_while_the_parent_reads(tmp_path):
         ({"lengths": np.int32(15)}, r"expected lengths \[sequences\], .* got int32 \[\]"),
     ],
 )
-def test_what_an_hdf5_file_lacks_is_said(h5, change, message):
+def test_errors_name_missing_arrays_of_hdf5_files(h5, change, message):
     with h5py.File(h5, "r+") as file:
         for name, array in change.items():
             del file[name]
             if array is not None:
                 file[name] = array
-    for use in (read, Hdf5Rows):
+    for use in (read, Hdf5Column):
         with pytest.raises(s2o.DataError, match=f"data.h5: {message}"):
             use(h5)
 
 
-def test_hdf5_files_that_cannot_be_are_refused(h5, tmp_path):
+def test_errors_name_wrong_arrays_of_hdf5_files(h5, tmp_path):
     with h5py.File(h5, "r+") as file:
         del file["targets"]
         file["targets"] = np.arange(4)
@@ -511,11 +512,11 @@ def test_hdf5_files_that_cannot_be_are_refused(h5, tmp_path):
         del file["values"]
         file["values"] = np.arange(15.0)
     with pytest.raises(s2o.ShapeError, match=r"expected values \[all steps, features\], .* got float64 \[15\]"):
-        Hdf5Rows(h5)
+        Hdf5Column(h5)
     with pytest.raises(s2o.DataError, match=r"data.h5: a file holds one input, this data set has a, b"):
-        write_hdf5(s2o.SequenceDataset({"a": X, "b": X}), h5)
+        s2o.SequenceDataset({"a": X, "b": X}).save(h5)
     h5.write_bytes(h5.read_bytes()[:900])
-    for use in (read, Hdf5Rows):
+    for use in (read, Hdf5Column):
         with pytest.raises(s2o.DataError, match="data.h5: is not an HDF5 file, or not all of one"):
             use(h5)
         with pytest.raises(FileNotFoundError):
@@ -540,12 +541,12 @@ def test_hdf5_files_that_cannot_be_are_refused(h5, tmp_path):
         (" \n", []),
     ],
 )
-def test_a_text_becomes_words_and_signs(text, words):
+def test_tokenize_splits_words_and_signs(text, words):
     assert s2o.tokenize(text) == words
 
 
 @given(st.text())
-def test_words_hold_all_but_the_spaces_and_stay_what_they_are(text):
+def test_tokenize_drops_only_spaces_and_is_idempotent(text):
     import unicodedata
 
     words = s2o.tokenize(text)
@@ -598,7 +599,7 @@ def test_words_have_the_numbers_that_an_embedding_gives_them(tmp_path):
 
 @settings(max_examples=50, deadline=None)
 @given(st.lists(st.lists(st.sampled_from("abcde"), min_size=1), min_size=1), st.randoms())
-def test_a_vocabulary_knows_no_order_of_texts_and_gives_words_back(texts, random):
+def test_a_vocabulary_does_not_depend_on_the_order_of_texts_and_decodes_its_numbers(texts, random):
     vocabulary = s2o.Vocabulary.from_texts(texts)
     shuffled = list(texts)
     random.shuffle(shuffled)
@@ -620,7 +621,7 @@ def test_a_vocabulary_knows_no_order_of_texts_and_gives_words_back(texts, random
             r"vocabulary: expected a list of words, strings; a text is split with tokenize",
         ),
         (lambda: s2o.Vocabulary(["a", 1]), "vocabulary: expected a list of words, strings"),
-        (lambda: s2o.Vocabulary(["a", "b", "b"]), "vocabulary: the words must differ, 'b' is there twice"),
+        (lambda: s2o.Vocabulary(["a", "b", "b"]), "vocabulary: the words must differ, 'b' occurs twice"),
         (lambda: s2o.Vocabulary.from_texts([]), "texts: have no word in them$"),
         (lambda: s2o.Vocabulary.from_texts([" ", ""]), "texts: have no word in them$"),
         (
@@ -630,9 +631,7 @@ def test_a_vocabulary_knows_no_order_of_texts_and_gives_words_back(texts, random
         (lambda: s2o.Vocabulary.from_texts(["a", 3]), "text 1: expected a string or a list of words, got 3"),
         (lambda: s2o.Vocabulary.from_texts(["a", b"b"]), "text 1: expected a string or a list of words, got b'b'"),
         (lambda: s2o.Vocabulary.from_texts(["a b"], min_count=2), "no word in them 2 times or more; .* occurs 1 times"),
-        (lambda: s2o.Vocabulary.from_texts(["a"], size=0), "size: expected an integer from 1 on, got 0"),
-        (lambda: s2o.Vocabulary.from_texts(["a"], min_count=0.5), "min_count: expected an integer from 1 on, got 0.5"),
-        (lambda: s2o.Vocabulary(["a"]).encode("  "), "text: has no words, got '  '; a sequence needs one at least"),
+        (lambda: s2o.Vocabulary(["a"]).encode("  "), "text: has no words, got '  '; a sequence needs at least one"),
         (lambda: s2o.Vocabulary(["a"]).encode_all(["a", []]), r"text 1: has no words, got \[\]"),
         (lambda: s2o.Vocabulary(["a"]).encode([1]), r"text: expected a string or a list of words, got \[1\]"),
         (lambda: s2o.Vocabulary(["a"]).decode([0.5]), "numbers: expected numbers of words, integers, got float64"),
@@ -640,12 +639,19 @@ def test_a_vocabulary_knows_no_order_of_texts_and_gives_words_back(texts, random
         (lambda: s2o.SequenceDataset("a text"), r"got str; a text is one sequence of words: \[tokenize\(text\)\]"),
     ],
 )
-def test_texts_that_cannot_be_used_are_named(call, message):
+def test_errors_name_texts_that_cannot_be_used(call, message):
     with pytest.raises(s2o.DataError, match=message):
         call()
 
 
-def test_a_model_of_words_asks_for_words_where_it_gets_a_text(tmp_path):
+def test_size_and_count_of_a_vocabulary_are_whole_numbers():
+    for option, value in (("size", 0), ("size", True), ("min_count", 0.5)):
+        with pytest.raises(s2o.SpecError, match=f"{option}: must be a whole number, at least 1, got {value}"):
+            s2o.Vocabulary.from_texts(["a"], **{option: value})
+    assert s2o.Vocabulary.from_texts(["a b"], size=np.int64(1)).words == ("a",)
+
+
+def test_a_model_of_words_refuses_a_text_that_is_not_split(tmp_path):
     net = s2o.Network([s2o.SequenceInput("tokens"), s2o.WordEmbedding(2, ["good", "New York"]), s2o.LSTM(2, "last")])
     s2o.export(s2o.build(net).eval(), tmp_path / "words.onnx", classes=["a", "b"])
     model = s2o.load(tmp_path / "words.onnx")
@@ -664,7 +670,7 @@ def test_a_model_of_words_asks_for_words_where_it_gets_a_text(tmp_path):
 # -- the command --
 
 
-def test_convert_and_inspect_take_mat_and_hdf5(tmp_path):
+def test_convert_and_inspect_read_mat_and_hdf5_files(tmp_path):
     write_v73(tmp_path / "two.mat", {"XTrain": turned(X), "XTest": turned(X), "Y": cells(LABELS), "Z": np.ones((3, 1))})
     which = ["--features-by-time", "--sequences", "XTrain", "--targets", "Y"]
     out, _ = run("data", "inspect", tmp_path / "two.mat", *which)

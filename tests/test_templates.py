@@ -1,4 +1,4 @@
-"""The networks of `seq2onnx new`, at their real size: built, exported, verified."""
+"""The templates of `seq2onnx new`, at their real size: built, exported and verified."""
 
 from __future__ import annotations
 
@@ -41,17 +41,20 @@ def test_each_template_is_trained_exported_and_verified(tmp_path, name):
     assert s2o.verify(tmp_path / "model.onnx", module).ok
 
 
-def test_the_list_has_them_all():
+def test_new_lists_all_templates():
     out, _ = run("new", "--list")
     assert [line.split()[0] for line in out.splitlines()] == sorted(KINDS)
     assert max(map(len, out.splitlines())) <= 80
 
 
-def test_new_says_what_it_cannot_do(tmp_path):
-    assert "is no template; there are deep-classifier" in run("new", "nothing", code=2)[1]
+def test_new_refuses_unknown_templates_and_existing_files(tmp_path):
+    assert "is not a template; the templates are deep-classifier" in run("new", "nothing", code=2)[1]
     assert "needs the name of a template" in run("new", code=2)[1]
     (tmp_path / "network.yaml").write_text("mine")
-    assert "is there already" in run("new", "step-classifier", "--out", tmp_path / "network.yaml", code=2)[1]
+    assert (
+        "exists already and is not overwritten"
+        in run("new", "step-classifier", "--out", tmp_path / "network.yaml", code=2)[1]
+    )
     assert (tmp_path / "network.yaml").read_text() == "mine"
 
 

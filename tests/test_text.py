@@ -47,7 +47,7 @@ def test_a_vocabulary_is_built_in_training_and_goes_into_the_file(tmp_path):
     assert again.module.network["word_embedding_1"].vocabulary == embedding.vocabulary
 
 
-def test_texts_train_the_same_from_lists_of_words_from_files_and_from_numbers(tmp_path):
+def test_training_gives_the_same_weights_from_texts_words_files_and_numbers(tmp_path):
     data = s2o.SequenceDataset(TEXTS, LABELS)
     for name in ("data.parquet", "data.npz"):
         data.save(tmp_path / name)

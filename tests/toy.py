@@ -27,23 +27,23 @@ class Leaky(Layer):
     def states(self, *signals):
         return (State("h", signals[0].shape),)
 
-    def forward(self, module, xs, lengths, states):
+    def forward(self, call):
         import torch
 
-        (x,) = xs
-        h = states[0] if states else x.new_zeros(x.shape[0], x.shape[2])
+        x, lengths = call.x, call.lengths
+        h = call.states["h"] if call.states else x.new_zeros(x.shape[0], x.shape[2])
         steps = []
         for t in range(x.shape[1]):
-            h = torch.where((t < lengths)[:, None], self.keep * h + module["gain"] * x[:, t], h)
+            h = torch.where((t < lengths)[:, None], self.keep * h + call.weights["gain"] * x[:, t], h)
             steps.append(h)
         y = torch.stack(steps, 1) if steps else x
-        return y, lengths, (h,) if states else ()
+        return y, lengths, {"h": h} if call.states else {}
 
-    def emit(self, graph, xs, lengths, states, weights):
-        """With a lower triangular matrix of powers of keep, over steps that are masked to zero past the end."""
-        (x,) = xs
+    def emit(self, graph, call):
+        """Multiply by a lower triangular matrix of powers of keep. Steps past the end are masked to zero."""
+        x, lengths, states = call.x, call.lengths, call.states
         one = graph.constant(np.array([1]))
-        value = graph.op("Mul", x.name, graph.weight("gain", weights["gain"]))
+        value = graph.op("Mul", x.name, graph.weight("gain", call.weights["gain"]))
         if lengths:
             value = graph.op("Where", graph.mask(x, lengths), value, graph.constant(np.float32([0])))
         count = graph.op("Squeeze", graph.op("Shape", x.name, start=1, end=2))
@@ -53,20 +53,20 @@ class Leaky(Layer):
         lower = graph.op("Trilu", powers, upper=0)
         y = graph.op("MatMul", lower, value)
         if states is None:
-            return y, lengths, ()
+            return y, lengths, {}
         # What was there before fades: keep ** (t + 1) · h.
         fade = graph.op(
             "Pow", graph.constant(np.float32(self.keep)), graph.op("Cast", graph.op("Add", steps, one), to=1)
         )
-        before = graph.op("Unsqueeze", states[0], one)
+        before = graph.op("Unsqueeze", states["h"], one)
         y = graph.op("Add", y, graph.op("Mul", graph.op("Unsqueeze", fade, one), before))
         # The last valid y, or before where there is none: row `length` of [before; y].
         every = graph.op("Concat", before, y, axis=1)
         if not lengths:
             end = graph.op("Gather", every, graph.constant(np.array(-1)), axis=1)
-            return y, lengths, (end,)
+            return y, lengths, {"h": end}
         place = graph.op("Unsqueeze", graph.op("Cast", lengths, to=7), one)
-        return y, lengths, (graph.op("GatherND", every, place, batch_dims=1),)
+        return y, lengths, {"h": graph.op("GatherND", every, place, batch_dims=1)}
 
     @classmethod
     def examples(cls):

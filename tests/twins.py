@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 import seq2onnx as s2o
-from seq2onnx.runtime.slots import MOST
+from seq2onnx.runtime.slots import MAX_SLOTS
 from tests.comparison import FLOAT32, close
 
 ACTIONS = {"open": 2, "step": 6, "chunk": 2, "ragged": 6, "reset": 1, "close": 1, "finish": 1, "move": 1, "stale": 1}
@@ -49,8 +49,8 @@ class Twins:
 
     def open(self) -> int:
         id = self.pool.open()
-        assert self.newest.get(id % MOST, -1) < id, f"id {id} was there before"
-        self.newest[id % MOST] = id
+        assert self.newest.get(id % MAX_SLOTS, -1) < id, f"id {id} was there before"
+        self.newest[id % MAX_SLOTS] = id
         self.alone[id] = self.model.stream()
         return id
 
@@ -122,15 +122,16 @@ class Twins:
 
     def same(self, found, expected, what) -> None:
         """Answers to several streams = those of each; None: it was refused, and is answered with NaN."""
-        outputs = [output.removeprefix("y_") for output in self.model.outputs]
-        for name, output in zip(outputs, self.model.outputs, strict=True):
+        outputs = self.model.model.outputs
+        for output in outputs:
+            name = output.layer
             together = found[name] if len(outputs) > 1 else found
             assert len(together) == len(expected)
             for y, own in zip(together, expected, strict=True):
                 if own is None:
                     if y.dtype.kind == "f":  # what comes from tokens alone is none the worse
                         assert np.isnan(y).all(), f"{what} {name}: a number for what was refused"
-                        assert len(y) == 1 or output + "_lengths" not in self.model.shapes
+                        assert len(y) == 1 or output.lengths_tensor is None
                 else:
                     close(y, own[name] if len(outputs) > 1 else own, FLOAT32, f"{what} {name}", "pool")
         self.answers += len(expected)

@@ -15,8 +15,8 @@ import numpy as np
 import onnx
 import torch
 
-from seq2onnx.cli.measurements import surroundings
 from seq2onnx.files import write_atomically
+from seq2onnx.reporting.benchmark import environment
 from seq2onnx.sequences import Array
 
 Times = dict[str, list[float]]  # seconds of each round, by name
@@ -38,7 +38,7 @@ class Report:
         self.threads, self.quick = threads, quick
         modules = (np, onnx, torch)
         self.about = (
-            surroundings()
+            environment()
             | {
                 "threads": threads,
                 "quick": quick,

@@ -1,9 +1,11 @@
-"""Make docs/layers.md and docs/cli.md from the code: python tools/make_docs.py (seq2onnx installed)."""
+"""Make docs/layers.md and docs/cli.md from the code: python tools/make_docs.py, with seq2onnx installed."""
 
 from __future__ import annotations
 
 import dataclasses
 import inspect
+import re
+import textwrap
 import typing
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -16,69 +18,113 @@ from seq2onnx.layers import KINDS, Layer
 
 Command = Callable[..., Any]
 DOCS = Path(__file__).resolve().parent.parent / "docs"
+# The sections of a layer's docstring; Shapes may explain its letters in brackets.
+SECTION = re.compile(r"((?:Shapes|Args|Raises|State|Weights|ONNX|Example|Source)(?: \(.*\))?):")
 
 LAYERS = """# The layers
 
-Made from the docstrings by `tools/make_docs.py`; a test fails where this page is stale.
+`tools/make_docs.py` makes this page from the docstrings. A test fails if it is out of date.
 
-Fields are positional in the order shown. Every layer also takes `name=`, and `inputs=[names]` where it does not
-simply read the one before it. The name in YAML is the kind.
-
-| layer | kind in YAML | |
-|---|---|---|
+Fields are positional in the order shown. Every layer also takes `name=`, and `inputs=[names]` if it does not read
+the layer before it. In YAML, a layer has the name of its kind.
 """
 
 COMMANDS = """# The commands
 
-Made from the help of the commands by `tools/make_docs.py`; a test fails where this page is stale.
+`tools/make_docs.py` makes this page from the help of the commands. A test fails if it is out of date. [The command
+line](command-line.md) shows how they work together.
 
-Each command also takes `--help`; `seq2onnx --version` shows the version. Exit codes: 0; 1 for a check that failed; 2
-for bad input, with its message on standard error.
-
-| command | |
-|---|---|
+Each command also takes `--help`, and `seq2onnx --version` shows the version. Exit codes: 0 for success, 1 if a check
+failed, 2 for bad input. Error messages go to standard error.
 """
 
 
 def pages() -> dict[Path, str]:
-    """The full text of each page."""
+    """Return the whole text of each page."""
     return {DOCS / "layers.md": layers_page(), DOCS / "cli.md": commands_page()}
 
 
 def layers_page() -> str:
-    """The page of the layers: a table, and a section for each layer."""
+    """Return a table of the layers, and a section for each."""
     layers = sorted((cls for cls in KINDS.values() if cls.__module__.startswith("seq2onnx.")), key=lambda c: c.__name__)
     rows = [f"| [{c.__name__}](#{c.__name__.lower()}) | `{c.kind}` | {summary(c)} |" for c in layers]
-    return LAYERS + "\n".join(rows) + "\n" + "".join(layer_section(c) for c in layers)
+    sections = "".join(layer_section(cls) for cls in layers)
+    return f"{LAYERS}\n{table('| layer | kind in YAML | summary |', rows)}\n{sections}"
 
 
 def summary(documented: type[Layer] | Command) -> str:
-    """The first sentence of the docstring."""
+    """Return the first line of the docstring."""
     return inspect.cleandoc(documented.__doc__ or "").splitlines()[0]
 
 
 def layer_section(cls: type[Layer]) -> str:
-    """Heading, signature and docstring of a layer."""
+    """Return the heading, signature, equations and tables of a layer."""
     fields = [field for field in dataclasses.fields(cls) if field.name not in ("name", "inputs")]
     shown = ", ".join(
         f.name if f.default is dataclasses.MISSING else f"{f.name}={getattr(f.default, 'default', f.default)!r}"
         for f in fields
     )
-    first, *rest = inspect.cleandoc(cls.__doc__ or "").split("\n", 1)
-    return (
-        f"\n## {cls.__name__}\n\n`{cls.__name__}({shown})`\n\n{first}\n\n```text\n{''.join(rest).strip(chr(10))}\n```\n"
-    )
+    body, sections = split_docstring(inspect.cleandoc(cls.__doc__ or ""))
+    parts = [f"## {cls.__name__}", f"`{cls.__name__}({shown})`"]
+    for paragraph in re.split(r"\n\s*\n", body):
+        is_equation = paragraph.startswith(" ")
+        parts.append(f"```text\n{textwrap.dedent(paragraph)}\n```" if is_equation else paragraph)
+    if arguments := entries(sections.pop("Args", "")):
+        parts.append(table("| field | meaning |", [f"| `{name}` | {text} |" for name, text in arguments]))
+    rows = []
+    for title, text in sections.items():
+        name, opening, letters = title.partition(" (")  # the letters of the shapes follow the shapes
+        rows.append(f"| {name} | {cell(title, text)}{opening}{letters} |")
+    parts.append(table("| property | value |", rows))
+    return "\n" + "\n\n".join(parts) + "\n"
+
+
+def split_docstring(text: str) -> tuple[str, dict[str, str]]:
+    """Return what stands before the sections of a layer's docstring, and the text of each section by its title."""
+    body: list[str] = []
+    sections: dict[str, list[str]] = {}
+    lines = body
+    for line in text.splitlines():
+        if title := SECTION.fullmatch(line):
+            lines = sections.setdefault(title[1], [])
+        else:
+            lines.append(line)
+    return "\n".join(body).strip(), {name: textwrap.dedent("\n".join(rows)) for name, rows in sections.items()}
+
+
+def entries(text: str) -> list[tuple[str, str]]:
+    """Return (names, meaning) of each entry of a section; lines that are indented further belong to the one above."""
+    found = re.split(r"^(\w+(?:, \w+)*):", text, flags=re.MULTILINE)[1:]
+    return [(name, one_line(meaning)) for name, meaning in zip(found[::2], found[1::2], strict=True)]
+
+
+def cell(title: str, text: str) -> str:
+    """Return a section as the content of a table cell: an example as code, an entry a line, else one line."""
+    if title == "Example":
+        return "<br>".join(f"`{line.removeprefix('>>> ')}`" for line in text.split("\n") if line)
+    return "<br>".join(f"{name}: {meaning}" for name, meaning in entries(text)) or one_line(text)
+
+
+def one_line(text: str) -> str:
+    """Return text without line breaks, and with | as a table takes it."""
+    return " ".join(text.split()).replace("|", "\\|")
+
+
+def table(head: str, rows: list[str]) -> str:
+    """Return a table."""
+    return "\n".join([head, "|---" * (head.count("|") - 1) + "|", *rows])
 
 
 def commands_page() -> str:
-    """The page of the commands: a table, and a section for each command."""
+    """Return a table of the commands, and a section for each."""
     commands = dict(all_commands(app, "seq2onnx"))
     rows = [f"| [{name}](#{name.replace(' ', '-')}) | {summary(command)} |" for name, command in commands.items()]
-    return COMMANDS + "\n".join(rows) + "\n" + "".join(command_section(*entry) for entry in commands.items())
+    sections = "".join(command_section(name, command) for name, command in commands.items())
+    return f"{COMMANDS}\n{table('| command | summary |', rows)}\n{sections}"
 
 
 def all_commands(of: typer.Typer, name: str) -> Iterator[tuple[str, Command]]:
-    """The full name of each command, and its function."""
+    """Yield the full name and the function of each command."""
     for info in of.registered_commands:
         assert info.callback is not None
         yield f"{name} {info.callback.__name__}", info.callback
@@ -88,7 +134,7 @@ def all_commands(of: typer.Typer, name: str) -> Iterator[tuple[str, Command]]:
 
 
 def command_section(name: str, command: Command) -> str:
-    """Heading, usage, help, arguments and options of a command."""
+    """Return the heading, usage, help, arguments and options of a command."""
     usage, rows = [name], []
     hints = typing.get_type_hints(command, include_extras=True)
     for parameter in inspect.signature(command).parameters.values():
@@ -104,12 +150,13 @@ def command_section(name: str, command: Command) -> str:
         unsaid = required or parameter.default is None or parameter.default is False  # but 0 is said
         default = "" if unsaid else f"`{parameter.default}`"
         rows.append(f"| `{shown}` | {info.help} | {default} |")
-    table = "| argument or option | | unless given |\n|---|---|---|\n" + "\n".join(rows) + "\n"
-    return f"\n## {name}\n\n`{' '.join(usage)} [OPTIONS]`\n\n{inspect.cleandoc(command.__doc__ or '')}\n\n{table}"
+    options = table("| argument or option | meaning | default |", rows)
+    text = inspect.cleandoc(command.__doc__ or "")
+    return f"\n## {name}\n\n`{' '.join(usage)} [OPTIONS]`\n\n{text}\n\n{options}\n"
 
 
 def value(kind: Any, metavar: str | None) -> list[str]:
-    """The placeholder after the name of an option; a flag has none."""
+    """Return what follows the name of an option. Nothing follows a flag."""
     kinds = [kind, *typing.get_args(kind)]
     if bool in kinds:
         return []

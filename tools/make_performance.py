@@ -23,39 +23,45 @@ from seq2onnx.plots import as_png
 DOCS = Path(__file__).resolve().parent.parent / "docs"
 # What each part of the bench measures, in the order of the page.
 PARTS = {
-    "stream": "One stream, a step at a time: 12 features, LSTM 100, 9 classes, one thread",
-    "pool": "1,000 streams, a step of each in one run: the same network",
+    "stream": "One stream, step by step: 12 features, LSTM 100, 9 classes, one thread",
+    "pool": "1,000 streams, one step of each in one run: the same network",
     "predict": "2,000 sequences of lognormal length (median 33, up to 600): 13 features, LSTM 128",
     "generator": "1,000,000 short sequences from a generator: 4 features, LSTM 16",
     "forecast": "A closed loop of 100 steps: 12 features, LSTM 100, 12 outputs",
-    "graph": "The exported graph under plain session.run, against that of torch.onnx.export(dynamo=False)",
+    "graph": "The exported graph in plain session.run, compared with the graph of torch.onnx.export(dynamo=False)",
     "export": "Export of 12 features, LSTM 100, 9 classes",
-    "cold": "A new process to its first prediction",
+    "cold": "From the start of a process to its first prediction",
 }
 # Parts without targets: times, and ratios to the first row.
 TRAINING = {
-    "training": "Training: an epoch on Japanese Vowels, LSTM 100, batches of 27, in plain torch and here",
-    "bucketing": "Training: an epoch of 2,000 sequences of lognormal length, in random batches and in buckets",
-    "cells": "Training: a step of recurrent layers, by state and gate activation; 100 units, 100 steps, batch 32",
+    "training": "Training: one epoch of Japanese Vowels, LSTM 100, batches of 27, in plain torch and in seq2onnx",
+    "bucketing": "Training: one epoch of 2,000 sequences of lognormal length, in random batches and in buckets",
+    "cells": "Training: one step of recurrent layers, by state and gate activation; 100 units, 100 steps, batch 32",
 }
 TEXT = """# Performance
 
-Made by `tools/make_performance.py` from what `tools/bench.py` measured. Each figure, unless it says its unit, is a
-ratio of two medians, measured in turns in one run; in brackets the quartiles of the rounds' own ratios. Smaller is
-faster, and a target is what the figure should be at most. Measure your own model on your own machine with `seq2onnx
-bench MODEL`.
+`tools/bench.py` measured these figures, and `tools/make_performance.py` wrote this page. Unless a figure has a unit, it
+is a ratio of two median times that were measured alternately in one run. The brackets show the quartiles of the ratios
+of the single rounds. Smaller is faster, and each figure should be at most its target. To measure your own model on your
+own machine: `seq2onnx bench MODEL`.
 
 Measured on an {processor}, {cores} cores, with {threads} threads; Python {python}, numpy {numpy}, onnxruntime
 {onnxruntime}, torch {torch}. No figure here was measured on a GPU.
 
-![Each ratio against its target](images/performance.png)
+![Each measured figure divided by its target](images/performance.png)
 
 """
 MISSES = {
     "stream, 1 steps": (
-        "`stream` files keep their state where a chunk has no steps: a few small nodes before each LSTM, 1 to 2 µs a "
-        "run, which torch's graph lacks. That is a tenth of a run of one step, and little in one of fifty. No cheaper "
-        "way was found, and the promise is worth more."
+        "`stream` files keep their state if a chunk has no steps. This takes a few small nodes before each LSTM, 1 to "
+        "2 µs for each run, which torch's graph does not have. It is a tenth of a run of one step, and little in a run "
+        "of fifty. No cheaper way was found, and the guarantee is worth more."
+    )
+}
+NOTES = {
+    "predict": (
+        "The floor is the time that the matrix products of the network alone take in numpy, on the same number of "
+        "threads: as products of [512, 512] · [512, 512], or of the sizes of this network."
     )
 }
 
@@ -88,7 +94,9 @@ def _sections(figures: list[dict[str, Any]]) -> Iterator[str]:
             yield f"| {row['name']} | {row['figure']:.3f}{spread} | {row['target']:.3g}{missed} |"
         yield ""
         if part == "stream":
-            yield from ("![Microseconds a step, by what runs it](images/performance_step.png)", "")
+            yield from ("![Microseconds for each step, by what runs it](images/performance_step.png)", "")
+        if part in NOTES:
+            yield from (NOTES[part], "")
         for beginning, why in MISSES.items():
             if any(row["name"].startswith(beginning) and not row["met"] for row in rows):
                 yield from (why, "")

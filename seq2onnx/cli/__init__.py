@@ -1,4 +1,8 @@
-"""The seq2onnx command: a file for each subcommand. Exit code 0, 1 for a check that failed, 2 for bad input."""
+"""The seq2onnx command, with one file for each subcommand.
+
+To add a subcommand, write a file with a function of its name, import it here and add it to COMMANDS.
+Exit codes: 0; 1 for a check that failed; 2 for bad input.
+"""
 
 from __future__ import annotations
 
@@ -21,17 +25,19 @@ from seq2onnx.cli.train import train
 from seq2onnx.cli.verify import verify
 from seq2onnx.errors import Seq2OnnxError
 
+COMMANDS = (demo, new, train, export, verify, predict, stream, inspect, bench, report)
+
 
 class _Group(TyperGroup):
-    """Bad input ends with its message on standard error, not with a traceback."""
+    """Print the message of bad input to standard error, without a traceback."""
 
     def invoke(self, ctx: typer.Context) -> object:  # type: ignore[override]
         try:
             return super().invoke(ctx)
         except BrokenPipeError:
-            raise  # the reader of our output has left: typer ends quietly
+            raise  # the reader of our output has closed the pipe; typer ends quietly
         except (Seq2OnnxError, OSError) as error:
-            typer.echo(f"seq2onnx: {_said(error)}", err=True)
+            typer.echo(f"seq2onnx: {_message(error)}", err=True)
             raise typer.Exit(2) from None
 
 
@@ -47,27 +53,25 @@ app = typer.Typer(
 
 
 @app.callback()
-def version(
-    show: Annotated[bool, typer.Option("--version", help="Show the version.", is_eager=True)] = False,
-) -> None:
-    """Sequence networks: train a layer list, ship one ONNX file, run it whole or a step at a time."""
+def version(show: Annotated[bool, typer.Option("--version", help="Show the version.", is_eager=True)] = False) -> None:
+    """Train networks for sequences, export them to one ONNX file, and run it on whole sequences or step by step."""
     if show:
         typer.echo(seq2onnx.__version__)
         raise typer.Exit
 
 
-for command in (demo, new, train, export, verify, predict, stream, inspect, bench, report):
+for command in COMMANDS:
     app.command()(command)
 app.add_typer(data, name="data")
 
 
-def _said(error: Exception) -> str:
-    """The message, without the number that the operating system gives its errors."""
+def _message(error: Exception) -> str:
+    """The message of an error, without the error number of the operating system."""
     if isinstance(error, OSError) and error.strerror and error.filename:
         return f"{error.filename}: {error.strerror.lower()}"
     return str(error)
 
 
 def main() -> None:
-    """The command."""
+    """Run the command."""
     app()

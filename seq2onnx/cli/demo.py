@@ -1,8 +1,10 @@
-"""seq2onnx demo: the main job, end to end, on Japanese Vowels."""
+"""seq2onnx demo: the whole way from training to a stream, on the Japanese Vowels data set."""
 
 from __future__ import annotations
 
+import functools
 import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -13,7 +15,7 @@ from seq2onnx.cli.options import Quiet, say
 if TYPE_CHECKING:
     from seq2onnx import Network
 
-# Chosen, and the dropout, by cross-validation within the training set: tools/choose_demo_options.py
+# These and the dropout were chosen by cross-validation within the training set: tools/choose_demo_options.py
 OPTIONS = {"epochs": 30, "batch_size": 27, "learning_rate": 5e-3, "threads": 1}
 
 
@@ -34,14 +36,15 @@ def network() -> Network:
 
 
 def demo(
-    out: Annotated[Path, typer.Option(metavar="FOLDER", help="Where files and pictures go.")] = Path("demo"),
-    seed: Annotated[int, typer.Option(help="Of weights, order and dropout.")] = 0,
+    out: Annotated[Path, typer.Option(metavar="FOLDER", help="The folder for files and pictures.")] = Path("demo"),
+    seed: Annotated[int, typer.Option(help="The seed of weights, batches and dropout.")] = 0,
     quiet: Quiet = False,
 ) -> None:
-    """Train, export, verify, classify and stream: who of nine speakers said "ae"?"""
+    """Train, export, verify, classify and stream: which of nine speakers said "ae"?"""
     import numpy as np
 
     import seq2onnx as s2o
+    from seq2onnx import plots
 
     training, test = s2o.datasets.japanese_vowels()
     net = network()
@@ -50,7 +53,7 @@ def demo(
     options = s2o.TrainingOptions(**OPTIONS, seed=seed, device="cpu", progress=not quiet)
     began = time.perf_counter()
     result = s2o.train(net, training, options=options, run_dir=out / "run")
-    seconds = time.perf_counter() - began
+    training_seconds = time.perf_counter() - began
 
     path = out / "vowels.onnx"
     began = time.perf_counter()
@@ -60,59 +63,43 @@ def demo(
     say(f"\n{report}\n", quiet)
 
     model = s2o.load(path)
-    accuracy = float(np.mean(model.classify(test) == test.labels))
-    index = longest_correct(model, test)
+    correct = model.classify(test) == test.labels
+    index = int(np.argmax(np.where(correct, test.lengths, 0)))  # the longest that is classified correctly
     stream = model.stream()
     scores = np.stack([stream.step(x) for x in test[index][0]])
-    say(firming_up(scores, training.classes or [], index), quiet)
-    _pictures(out, result.history, scores, training.classes, index, str(test.labels[index]))
+    say(_describe_stream(scores, training.classes or [], index), quiet)
+
+    curve, streamed = out / "training_curve.png", out / "streamed_scores.png"
+    _save_picture(curve, "Japanese Vowels: training", functools.partial(plots.training_curve, result.history))
+    title = f"Test utterance {index} of speaker {test.labels[index]}, step by step"
+    _save_picture(streamed, title, functools.partial(plots.scores_over_time, scores, training.classes))
 
     worst = max(row.max_abs for row in report.rows)
-    rows = [
-        ("trained", f"{len(training)} utterances, {len(result.history)} epochs, {seconds:.1f} s"),
+    for label, text in (
+        ("trained", f"{len(training)} utterances, {len(result.history)} epochs, {training_seconds:.1f} s"),
         ("exported", f"{path}, {path.stat().st_size:,} bytes, {export_seconds:.3f} s"),
         ("verified", f"{len(report.rows)} comparisons, largest difference {worst:.1e}"),
-        ("classified", f"{len(test)} test utterances with onnxruntime, accuracy {accuracy:.4f}"),
-        ("pictures", f"{out / 'training_curve.png'}, {out / 'streamed_scores.png'}"),
-    ]
-    for label, text in rows:
+        ("classified", f"{len(test)} test utterances with onnxruntime, accuracy {correct.mean():.4f}"),
+        ("pictures", f"{curve}, {streamed}"),
+    ):
         say(f"{label:<10}  {text}", quiet)
     if not report.ok:
         raise typer.Exit(1)
 
 
-def longest_correct(model: Any, test: Any) -> int:
-    """The longest test utterance that is classified right: the one to watch."""
-    import numpy as np
-
-    correct = model.classify(test) == test.labels
-    return int(np.argmax(np.where(correct, test.lengths, 0)))
-
-
-def firming_up(scores: Any, classes: list[Any], index: int) -> str:
-    """The leading class and its score after a few steps of an utterance."""
+def _describe_stream(scores: Any, classes: list[Any], index: int) -> str:
+    """The leading class and its score after some of the steps of an utterance."""
     lines = [f"test utterance {index}, streamed step by step", "step  leads  score"]
     shown = [0, 1, 2, 4, 7, 11, 15, 19, 23, len(scores) - 1]
     for step in [step for step in shown if step < len(scores)]:
         leads = int(scores[step].argmax())
-        lines.append(
-            f"{step + 1:>4}  {classes[leads]:>5}  {scores[step, leads]:.2f}  {'#' * round(30 * scores[step, leads])}"
-        )
+        score = scores[step, leads]
+        lines.append(f"{step + 1:>4}  {classes[leads]:>5}  {score:.2f}  {'#' * round(30 * score)}")
     return "\n".join(lines) + "\n"
 
 
-def _pictures(out: Path, history: Any, scores: Any, classes: Any, index: int, truth: str) -> None:
-    import matplotlib
+def _save_picture(path: Path, title: str, draw: Callable[..., Any]) -> None:
+    """Save a titled picture; draw: a function of `seq2onnx.plots`."""
+    from seq2onnx.plots import as_png
 
-    matplotlib.use("Agg")
-    from matplotlib import pyplot as plt
-
-    from seq2onnx import plots
-
-    ax = plots.training_curve(history)
-    ax.set_title("Japanese Vowels: training")
-    plt.gcf().savefig(out / "training_curve.png", dpi=120)
-    ax = plots.scores_over_time(scores, classes)
-    ax.set_title(f"Test utterance {index} of speaker {truth}, a step at a time")
-    plt.gcf().savefig(out / "streamed_scores.png", dpi=120)
-    plt.close("all")
+    path.write_bytes(as_png(lambda ax: draw(ax=ax).set_title(title)))

@@ -1,4 +1,4 @@
-"""seq2onnx export: a run folder becomes an ONNX file."""
+"""seq2onnx export: write an ONNX file from a run folder."""
 
 from __future__ import annotations
 
@@ -12,26 +12,27 @@ from seq2onnx.cli.options import Quiet, say
 
 def export(
     run: Annotated[Path, typer.Argument(metavar="RUN", help="A folder that `seq2onnx train` wrote.")],
-    out: Annotated[Path | None, typer.Option(metavar="FILE", help="The ONNX file; RUN/model.onnx.")] = None,
+    out: Annotated[Path | None, typer.Option(metavar="FILE", help="The ONNX file. Default: RUN/model.onnx.")] = None,
     signature: Annotated[
         Literal["full", "sequence", "stream"] | None,
-        typer.Option(help="Inputs and outputs; by default full if the network can stream, else sequence."),
+        typer.Option(
+            help="The inputs and outputs of the file. Default: full if the network can stream, else sequence."
+        ),
     ] = None,
-    opset: Annotated[int, typer.Option(help="Version of the ONNX operators.")] = 17,
+    opset: Annotated[int, typer.Option(help="The version of the ONNX operators.")] = 17,
     lookahead: Annotated[
-        bool, typer.Option("--lookahead", help="Stream with a delay where windows read ahead.")
+        bool, typer.Option("--lookahead", help="Stream layers that look ahead, with a delay.")
     ] = False,
-    activations: Annotated[bool, typer.Option("--activations", help="Make every layer's result an output.")] = False,
+    activations: Annotated[bool, typer.Option("--activations", help="Add the output of every layer.")] = False,
     closed_loop: Annotated[
-        int | None,
-        typer.Option(metavar="K", help="Answer with the K steps that follow, each made from the one before."),
+        int | None, typer.Option(metavar="K", help="Forecast K steps, each from the one before.")
     ] = None,
     words: Annotated[
-        bool, typer.Option("--words", help="Take words as strings, looked up in the file itself.")
+        bool, typer.Option("--words", help="Take words as strings; the file contains the vocabulary.")
     ] = False,
     quiet: Quiet = False,
 ) -> None:
-    """Write the network of a run folder to one ONNX file."""
+    """Write a trained network to one ONNX file."""
     from seq2onnx import export as write
     from seq2onnx.training import load_run
 

@@ -1,4 +1,4 @@
-"""seq2onnx new: a network to start from."""
+"""seq2onnx new: write a network from a template."""
 
 from __future__ import annotations
 
@@ -13,15 +13,17 @@ from seq2onnx.files import write_atomically
 
 
 def new(
-    template: Annotated[str | None, typer.Argument(metavar="TEMPLATE", help="One of those that --list shows.")] = None,
+    template: Annotated[
+        str | None, typer.Argument(metavar="TEMPLATE", help="The name of a template; --list shows them.")
+    ] = None,
     out: Annotated[Path, typer.Option(metavar="FILE", help="The file to write.")] = Path("network.yaml"),
-    list_them: Annotated[bool, typer.Option("--list", help="Show the templates.")] = False,
+    list_templates: Annotated[bool, typer.Option("--list", help="List the templates.")] = False,
     quiet: Quiet = False,
 ) -> None:
-    """Write a network to start from: a YAML file with a layer a line."""
+    """Write a network from a template: a YAML file with one layer per line."""
     from seq2onnx import Network, templates
 
-    if list_them:
+    if list_templates:
         for name, description in templates.descriptions().items():
             typer.echo(f"{name:<21}{description}")
         return
@@ -29,6 +31,6 @@ def new(
         raise SpecError("new: needs the name of a template; `seq2onnx new --list` shows them")
     content = templates.text(template)
     if out.exists():
-        raise SpecError(f"{out}: is there already, and is not overwritten; choose another name with --out")
+        raise SpecError(f"{out}: exists already and is not overwritten; choose another name with --out")
     write_atomically(out, content.encode())
     say(f"{out}\n\n{Network.load(out).summary()}", quiet)

@@ -1,4 +1,4 @@
-"""Arguments that several subcommands take, and how they read data and speak."""
+"""What all subcommands share: their common arguments and their messages."""
 
 from __future__ import annotations
 
@@ -7,18 +7,11 @@ from typing import Annotated
 
 import typer
 
-from seq2onnx.data import SequenceDataset, read
-
-Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="No messages: results and errors alone.")]
+Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="Print only results and errors.")]
 ModelFile = Annotated[Path, typer.Argument(metavar="FILE", help="An exported ONNX file.")]
 
 
-def read_data(path: Path) -> SequenceDataset:
-    """The data set at a path."""
-    return read(path)
-
-
 def say(text: object, quiet: bool) -> None:
-    """Print unless told to be quiet."""
+    """Print a message unless `quiet` is set."""
     if not quiet:
         typer.echo(text)

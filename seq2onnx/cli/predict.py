@@ -8,57 +8,62 @@ from typing import Annotated
 
 import typer
 
-from seq2onnx.cli.answers import answer
-from seq2onnx.cli.options import ModelFile, Quiet, read_data, say
+from seq2onnx.cli.options import ModelFile, Quiet, say
+from seq2onnx.data import read
 from seq2onnx.errors import SpecError
 from seq2onnx.files import write_atomically
 
 
 def predict(
     file: ModelFile,
-    data: Annotated[Path, typer.Argument(metavar="DATA", help="Sequences: what `data inspect` reads.")],
+    data: Annotated[Path, typer.Argument(metavar="DATA", help="Sequences. Formats: see `seq2onnx data inspect`.")],
     out: Annotated[
-        Path | None, typer.Option(metavar="FILE", help=".csv, .npz or .parquet; without it to standard output.")
+        Path | None,
+        typer.Option(metavar="FILE", help="The .csv, .npz or .parquet file to write. Default: CSV on standard output."),
     ] = None,
     batch_size: Annotated[int | None, typer.Option(help="Sequences in one run.")] = None,
     ray: Annotated[
         bool,
         typer.Option(
             "--ray",
-            help="On a Ray cluster (RAY_ADDRESS, else this machine): DATA is a .parquet file or a folder of them, "
-            "--out a new folder, named .parquet, of part files.",
+            help="Run on the Ray cluster at RAY_ADDRESS, or on this machine. DATA is a .parquet file or a folder of "
+            "them; --out is a new folder NAME.parquet for the results.",
         ),
     ] = False,
     workers: Annotated[
-        int | None, typer.Option(min=1, help="Processes on the cluster, one CPU each; unless told as many as it has.")
+        int | None, typer.Option(min=1, help="Processes on the cluster, with one CPU each. Default: one for each CPU.")
     ] = None,
     quiet: Quiet = False,
 ) -> None:
-    """Answer every sequence of a data file.
+    """Compute scores and labels for each sequence of a data file.
 
-    A row a sequence: index, label, a column of score for each class. A network that answers per step gets
-    a row a step, with the step after the index, as does a closed loop; one without classes has no label.
+    The table has one row per sequence: its index, its label, and one score for each class. If the network gives a
+    result for each step, or forecasts in a closed loop, it has one row per step, with the column step after index.
+    If the file has no classes, there is no label column.
     """
     from seq2onnx.runtime import load
 
     if workers is not None and not ray:
-        raise SpecError("--workers: are processes of a Ray cluster; give --ray too")
+        raise SpecError("--workers: sets the processes of a Ray cluster; use it with --ray")
     if out is not None and out.suffix not in (".csv", ".npz", ".parquet"):
         raise SpecError(f"{out}: results are written as .csv, .npz or .parquet, got {out.suffix!r}")
     model = load(file)
     if len(model.outputs) > 1:
         raise SpecError(
-            f"{file}: answers with several outputs, {', '.join(model.outputs)}; use model.predict for those"
+            f"{file}: has several outputs ({', '.join(model.outputs)}), the command takes files with one. In Python, "
+            "use model.predict."
         )
     if ray:
-        from seq2onnx.cli.on_ray import predict_on_ray
+        from seq2onnx.cluster.driver import predict_on_ray
 
         parts, count = predict_on_ray(model, data, out, batch_size, workers, progress=not quiet)
         say(f"{out}: {count:,} sequences in {parts:,} files", quiet)
         return
-    answers = answer(model, read_data(data), batch_size)
+    from seq2onnx.predictions import predict_table
+
+    table = predict_table(model, read(data), batch_size)
     if out is None:
-        sys.stdout.write(answers.csv().decode())
+        sys.stdout.write(table.csv().decode())
         return
-    write_atomically(out, {".csv": answers.csv, ".npz": answers.npz, ".parquet": answers.parquet}[out.suffix]())
-    say(f"{out}: {len(answers.scores):,} sequences", quiet)
+    write_atomically(out, {".csv": table.csv, ".npz": table.npz, ".parquet": table.parquet}[out.suffix]())
+    say(f"{out}: {table.sequences:,} sequences", quiet)

@@ -1,91 +1,203 @@
-"""seq2onnx stream: a line in, a line out, for one stream or for many."""
+"""seq2onnx stream: read one step per line, write one result per line."""
 
 from __future__ import annotations
 
+import csv
+import dataclasses
+import io
+import json
 import sys
-from typing import Annotated, Any
+from collections.abc import Iterator
+from typing import TYPE_CHECKING, Annotated, Any, BinaryIO
 
 import numpy as np
 import typer
 
-from seq2onnx.cli.lines import Line, arrivals
 from seq2onnx.cli.options import ModelFile, Quiet
 from seq2onnx.errors import DataError, ShapeError, SpecError
+from seq2onnx.sequences import is_finite
+
+if TYPE_CHECKING:
+    from seq2onnx.runtime import Predictor
+    from seq2onnx.runtime.inputs import Input
 
 
 def stream(
     file: ModelFile,
     id_column: Annotated[
-        bool, typer.Option("--id-column", help='Many streams: the first column, or "id" in JSON, names the stream.')
+        bool, typer.Option("--id-column", help='Run many streams: the first column, or "id" in JSON, names the stream.')
     ] = False,
     quiet: Quiet = False,
 ) -> None:
-    """Read one step per line from standard input, and answer each at once with a line.
+    """Read one step per line from standard input, and write its result at once.
 
-    A step is CSV (0.1,0.2) or JSON ([0.1, 0.2]), and is answered in kind: label,score,… or {"label": …, "y": […]}.
-    A step that is refused is answered with nan (JSON: null) and a message on standard error; the state stays what it
-    was, and the exit code is 2. Empty lines are passed over.
+    A step is CSV (0.1,0.2) or JSON ([0.1, 0.2]). The result has the same format: label,score,… or
+    {"label": …, "y": […]}. If a step is invalid, its result is nan (JSON: null), a message goes to standard error, the
+    state stays unchanged, and the exit code is 2. Empty lines are ignored.
 
-    With --id-column a line is pump 7,0.1,0.2 or {"id": "pump 7", "x": [0.1, 0.2]}, and its answer begins with the id
-    in the same way. A new id begins a new stream. Lines that have come together run together; the answers keep their
-    order.
+    With --id-column a line is pump 7,0.1,0.2 or {"id": "pump 7", "x": [0.1, 0.2]}, and its result begins with the id.
+    A new id starts a new stream. Lines that arrive together run together; the results keep their order.
 
-    A network with a stride or lookahead answers with an empty line (JSON: "y" null) where nothing came out; what
-    still waits at the end of a file with lookahead follows after the last line.
+    With a stride or lookahead, some steps have no result; their line is empty (JSON: "y" is null). With lookahead,
+    the results of the last steps follow at the end of the input.
     """
-    from seq2onnx.runtime import load, scores_to_labels
+    from seq2onnx.runtime import load
 
     model = load(file)
     if len(model.inputs) > 1 or len(model.outputs) > 1 or len(model.inputs[0].shape) > 1:
         raise SpecError(
-            f"{file}: a line holds one vector or word and is answered with one; use model.stream for others"
+            f"{file}: the command takes networks with one input and one output, whose steps are vectors or words. For "
+            "other networks use model.stream in Python."
         )
     if model.closed_loop:
-        raise SpecError(f"{file}: answers a line with {model.closed_loop} steps, by closed_loop; export it without")
-    pool = model.pool()
-    opened: dict[str, tuple[int, Line]] = {}  # of each stream: its id in the pool, and the latest line
-    width: Any = model.shapes["y"][-1]
-    refusal = np.full(width, np.nan, np.float32)
-
-    def answer(line: Line, scores: Any) -> None:
-        for row in np.atleast_2d(scores):
-            print(line.answer([scores_to_labels(row[None], model.classes)[0]] if model.classes else [], row))
-        if not scores.size:  # a stride or lookahead: nothing came out
-            print(line.answer([], None))
-
-    def run(lines: list[Line]) -> None:
-        good = [line for line in lines if line.step is not None]
-        for line in good:
-            opened[line.name] = (opened[line.name][0] if line.name in opened else pool.open(), line)
-        ids, steps = [opened[line.name][0] for line in good], [line.step for line in good]
-        found = iter(pool.step(ids, np.stack(steps)) if good else ())
-        for line in lines:
-            answer(line, refusal if line.step is None else next(found))
-        sys.stdout.flush()
-
+        raise SpecError(
+            f"{file}: gives {model.closed_loop} steps for each line, since it has a closed loop; export it without one"
+        )
+    streams = _Streams(model)
     number, refused = 0, 0
-    for arrived in arrivals(sys.stdin.buffer):
-        lines: dict[str, Line] = {}
-        for raw in arrived:
+    for received in _read_lines(sys.stdin.buffer):
+        lines: dict[str, _Line] = {}
+        for raw in received:
             number += 1
             if not raw.strip():
                 continue
-            line = Line(raw.lstrip().startswith(b"{" if id_column else (b"[", b"{", b'"')), id_column)
+            line = _Line(raw.lstrip().startswith(b"{" if id_column else (b"[", b"{", b'"')), id_column)
             try:
                 line.read(raw, model.inputs[0])
             except (DataError, ShapeError) as error:
                 refused += 1
                 if not quiet:
                     typer.echo(f"line {number}: {error}", err=True)
-            if line.name in lines:  # a stream takes one step in a run
-                run(list(lines.values()))
+            if line.name in lines:  # a stream takes one step in each run
+                streams.run(list(lines.values()))
                 lines = {}
             lines[line.name] = line
-        run(list(lines.values()))
-    if model.lookahead and opened:
-        waiting = pool.finish([id for id, _ in opened.values()])
-        for (_, line), scores in zip(opened.values(), waiting, strict=True):
-            if scores.size:
-                answer(line, scores)
+        streams.run(list(lines.values()))
+    streams.finish()
     if refused:
         raise typer.Exit(2)
+
+
+@dataclasses.dataclass
+class _Line:
+    """One step as text.
+
+    as_json: whether it is JSON or CSV; id: of its stream, as it was written; step: None if it is invalid.
+    """
+
+    as_json: bool
+    has_id: bool
+    id: Any = None
+    step: Any = None
+
+    @property
+    def name(self) -> str:
+        """The name of the stream: the ids 7 in JSON and in CSV are the same."""
+        return str(self.id)
+
+    def read(self, raw: bytes, entry: Input) -> None:
+        """Set id and step; raise DataError or ShapeError if the step cannot run."""
+        from seq2onnx.runtime.steps import not_finite
+
+        try:
+            values = self._values(raw.decode().strip())
+            if not self.as_json and entry.is_tokens:
+                is_number = not entry.takes_words and values.lstrip("-").isdigit()
+                values = int(values) if is_number else values
+            elif not self.as_json:
+                values = [float(part) for part in values.split(",")]
+            if not entry.is_tokens:
+                values = np.asarray(values, np.float64)
+        except (ValueError, TypeError, OverflowError, RecursionError, csv.Error) as error:
+            expected = "a word" if entry.is_tokens else "numbers"
+            raise DataError(f"expected {expected}, such as {self._example(entry.is_tokens)}: {error}") from None
+        step = entry.convert(np.asarray(values), "step")
+        if step.shape != entry.shape:
+            if entry.is_tokens:
+                raise ShapeError(f"expected one word, got a list of {step.size}")
+            raise ShapeError(f"expected {np.prod(entry.shape, dtype=int)} numbers, got {step.size}")
+        if not is_finite(step):
+            raise DataError(not_finite("step"))
+        self.step = step
+
+    def _values(self, text: str) -> Any:
+        """The part after the id, which is stored."""
+        if not self.has_id:
+            return json.loads(text) if self.as_json else text
+        if self.as_json:
+            found = json.loads(text)
+            self.id = found.get("id")
+            if not isinstance(self.id, str | int) or "x" not in found:
+                raise ValueError("a line needs id, a text or a whole number, and x")
+            return found["x"]
+        self.id, *values = next(csv.reader([text]))
+        return ",".join(values)
+
+    def _example(self, is_word: bool) -> str:
+        row, data = ("good", '"good"') if is_word else ("0.1,0.2", "[0.1, 0.2]")
+        return f'pump 7,{row} or {{"id": "pump 7", "x": {data}}}' if self.has_id else f"{row} or {data}"
+
+    def result(self, labels: list[Any], scores: Any) -> str:
+        """The line to write; labels: the label, or empty without classes; scores: None if there is no result."""
+        if self.as_json:
+            first = {"id": self.id} if self.has_id else {}
+            if labels:
+                first["label"] = labels[0].item() if isinstance(labels[0], np.generic) else labels[0]
+            y = None if scores is None else [None if np.isnan(s) else float(f"{s:.7g}") for s in scores]
+            return json.dumps(first | {"y": y})
+        cells = [self.id] if self.has_id else []
+        cells += ["" if label is None else label for label in labels]
+        cells += [] if scores is None else [f"{score:.7g}" for score in scores]
+        row = io.StringIO()
+        csv.writer(row, lineterminator="").writerow(cells)
+        return row.getvalue()
+
+
+class _Streams:
+    """A pool with a stream for each name; it writes the results to standard output."""
+
+    def __init__(self, model: Predictor) -> None:
+        self._model, self._pool = model, model.pool()
+        self._opened: dict[str, tuple[int, _Line]] = {}  # name -> its id in the pool, and its last valid line
+        self._refusal = np.full(model.model.outputs[0].shape[-1], np.nan, np.float32)
+
+    def run(self, lines: list[_Line]) -> None:
+        """Run the valid lines of different streams together, and write a result for each line."""
+        valid = [line for line in lines if line.step is not None]
+        for line in valid:
+            id = self._opened[line.name][0] if line.name in self._opened else self._pool.open()
+            self._opened[line.name] = (id, line)
+        ids = [self._opened[line.name][0] for line in valid]
+        results = iter(self._pool.step(ids, np.stack([line.step for line in valid])) if valid else ())
+        for line in lines:
+            self._write(line, self._refusal if line.step is None else next(results))
+        sys.stdout.flush()
+
+    def finish(self) -> None:
+        """With lookahead, write the results of the last steps of each stream."""
+        if not (self._model.lookahead and self._opened):
+            return
+        results = self._pool.finish([id for id, _ in self._opened.values()])
+        for (_, line), scores in zip(self._opened.values(), results, strict=True):
+            if scores.size:
+                self._write(line, scores)
+
+    def _write(self, line: _Line, scores: Any) -> None:
+        from seq2onnx.runtime import scores_to_labels
+
+        classes = self._model.classes
+        for row in np.atleast_2d(scores):
+            print(line.result([scores_to_labels(row[None], classes)[0]] if classes else [], row))
+        if not scores.size:  # a stride or lookahead: no result at this step
+            print(line.result([], None))
+
+
+def _read_lines(file: BinaryIO) -> Iterator[list[bytes]]:
+    """Wait for lines, and give those that have arrived."""
+    rest = b""
+    while data := file.read1(2**16):  # type: ignore[attr-defined]
+        *lines, rest = (rest + data).split(b"\n")
+        if lines:
+            yield lines
+    if rest:
+        yield [rest]

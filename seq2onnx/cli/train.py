@@ -1,62 +1,69 @@
-"""seq2onnx train: a network file and a data file become a run folder."""
+"""seq2onnx train: train a network and write a run folder."""
 
 from __future__ import annotations
 
+from contextlib import suppress
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 import yaml
 
-from seq2onnx.cli.options import Quiet, read_data, say
-from seq2onnx.data import SequenceDataset
+from seq2onnx.cli.options import Quiet, say
+from seq2onnx.data import SequenceDataset, read
 from seq2onnx.errors import SpecError
 
 
 def train(
-    network: Annotated[Path, typer.Argument(metavar="NETWORK", help="A network, .yaml or .json.")],
-    data: Annotated[Path, typer.Argument(metavar="DATA", help="Sequences and targets: what `data inspect` reads.")],
+    network: Annotated[Path, typer.Argument(metavar="NETWORK", help="The network, a .yaml or .json file.")],
+    data: Annotated[
+        Path, typer.Argument(metavar="DATA", help="Sequences and targets. Formats: see `seq2onnx data inspect`.")
+    ],
     validation: Annotated[
-        str | None, typer.Option(metavar="DATA", help="Looked at after each epoch; or a share of DATA, 0.2 say.")
+        str | None, typer.Option(metavar="DATA", help="Validation data: a file, or a fraction of DATA such as 0.2.")
     ] = None,
     out: Annotated[Path, typer.Option(metavar="RUN", help="The run folder.")] = Path("run"),
     loss: Annotated[
-        str | None, typer.Option(help="crossentropy, mse or bce; by default what fits the targets.")
+        str | None, typer.Option(help="crossentropy, mse or bce. Default: crossentropy for labels, mse for numbers.")
     ] = None,
     normalize_targets: Annotated[
-        bool, typer.Option("--normalize-targets", help="Learn numbers with mean 0 and deviation 1.")
+        bool, typer.Option("--normalize-targets", help="Train on targets scaled to mean 0 and standard deviation 1.")
     ] = False,
     settings: Annotated[
         list[str] | None,
-        typer.Option("--set", metavar="OPTION=VALUE", help="A training option such as epochs=20; many times."),
+        typer.Option("--set", metavar="OPTION=VALUE", help="A training option such as epochs=20. Can be repeated."),
     ] = None,
-    resume: Annotated[bool, typer.Option("--resume", help="Go on with what is in RUN.")] = False,
+    resume: Annotated[bool, typer.Option("--resume", help="Continue the run in RUN.")] = False,
     quiet: Quiet = False,
 ) -> None:
     """Train a network and write a run folder.
 
-    The folder has network.yaml, options.yaml, weights.safetensors, history.csv, metrics.json, curve.png and a
-    checkpoint, and a folder for TensorBoard where that is installed.
+    The folder contains network.yaml, options.yaml, weights.safetensors, history.csv, metrics.json, curve.png and a
+    checkpoint. If TensorBoard is installed, it also contains a log for it.
 
-    Options for --set: epochs=30, batch_size=128, learning_rate=0.001, schedule=constant (or cosine, or piecewise or
-    plateau with drop_every=10 and drop_factor=0.1), warm_up=0, optimizer=adam (or adamw, rmsprop, or sgd with
-    momentum=0.9), l2=0.0001, gradient_clip=null, gradient_clip_method=global_norm (or norm, value),
-    learning_rate_factors={} (such as {lstm_1: 0}), class_weights=null (or balanced, or {label: 2}), shuffle=bucket (or
-    random, sorted, none), sequence_length=longest (or shortest, 200, [split, 50]), padding_direction=right (or left),
-    mask_padding=true (false: padding is data) with padding_value=0, validation_every=1, patience=null, keep=last (or
-    best), seed=0, batch_norm_statistics=running (or exact), precision=32 (or bf16-mixed, 16-mixed), device=auto (or
-    cpu, cuda), devices=1 and nodes=1 (processes on each machine, and machines), workers=0 with prefetch=2 (processes
-    that load batches, and how far ahead), threads=null, progress=true.
+    Options for --set, with their defaults:
+
+    - epochs=30, batch_size=128, learning_rate=0.001, warm_up=0
+    - schedule=constant (or cosine; or piecewise or plateau, with drop_every=10 and drop_factor=0.1)
+    - optimizer=adam (or adamw, rmsprop; or sgd with momentum=0.9), l2=0.0001
+    - gradient_clip=null, gradient_clip_method=global_norm (or norm, value)
+    - learning_rate_factors={} (such as {lstm_1: 0}), class_weights=null (or balanced, or {label: 2})
+    - shuffle=bucket (or random, sorted, none)
+    - sequence_length=longest (or shortest, 200, [split, 50]), padding_direction=right (or left)
+    - mask_padding=true (false: padding is data), padding_value=0
+    - validation_every=1, patience=null, keep=last (or best), seed=0
+    - batch_norm_statistics=running (or exact), precision=32 (or bf16-mixed, 16-mixed)
+    - device=auto (or cpu, cuda), devices=1 (processes per machine), nodes=1 (machines)
+    - workers=0 (processes that load data), prefetch=2 (batches loaded ahead by each), threads=null, progress=true
     """
-    from seq2onnx import Network, TrainingOptions
-    from seq2onnx import train as run
+    from seq2onnx import Network, TrainingOptions, train as run
 
     if (out / "network.yaml").exists() and not resume:
         raise SpecError(
-            f"{out}: holds a run already, which is not overwritten; choose another --out, remove it, or --resume"
+            f"{out}: contains a run already, which is not overwritten; choose another --out, delete it or --resume"
         )
     options = parse_settings(settings or [])
-    training = read_data(data)
+    training = read(data)
     result = run(
         Network.load(network),
         training,
@@ -74,27 +81,30 @@ def train(
 
 
 def _validation(text: str) -> SequenceDataset | float:
-    """A data file, or a share."""
+    """A data file, or a fraction of the training data."""
     try:
         return float(text)
     except ValueError:
-        return read_data(Path(text))
+        return read(Path(text))
 
 
 def parse_settings(settings: list[str]) -> dict[str, Any]:
-    """OPTION=VALUE pairs as options; values as in YAML, and 5e-3 is a number too."""
+    """Parse OPTION=VALUE pairs."""
     options: dict[str, Any] = {}
     for setting in settings:
         name, equals, value = setting.partition("=")
         if not equals:
             raise SpecError(f"--set: expected OPTION=VALUE such as epochs=20, got {setting!r}")
         try:
-            options[name] = float(value)  # YAML 1.1 takes 5e-3 for text
-            options[name] = int(value)
-        except ValueError:
-            pass
-        try:
-            options.setdefault(name, yaml.safe_load(value))
+            options[name] = _parse_value(value)
         except yaml.YAMLError as error:
-            raise SpecError(f"--set {name}: {value!r} is no value: {error}") from None
+            raise SpecError(f"--set {name}: {value!r} is not valid YAML: {error}") from None
     return options
+
+
+def _parse_value(text: str) -> Any:
+    """Read an int, a float or YAML, in which 5e-3 would be text."""
+    for number in (int, float):
+        with suppress(ValueError):
+            return number(text)
+    return yaml.safe_load(text)

@@ -7,21 +7,25 @@ from typing import Annotated
 
 import typer
 
-from seq2onnx.cli.options import ModelFile, Quiet, read_data, say
+from seq2onnx.cli.options import ModelFile, Quiet, say
+from seq2onnx.data import read
 
 
 def verify(
     file: ModelFile,
-    run: Annotated[Path | None, typer.Argument(metavar="RUN", help="The run folder that it came from.")] = None,
-    data: Annotated[
-        Path | None, typer.Option(metavar="DATA", help="Real sequences: what `data inspect` reads.")
+    run: Annotated[
+        Path | None, typer.Argument(metavar="RUN", help="The run folder that the file was exported from.")
     ] = None,
-    seed: Annotated[int, typer.Option(help="Of the random sequences.")] = 0,
+    data: Annotated[
+        Path | None,
+        typer.Option(metavar="DATA", help="Also check these sequences. Formats: see `seq2onnx data inspect`."),
+    ] = None,
+    seed: Annotated[int, typer.Option(help="The seed of the random sequences.")] = 0,
     quiet: Quiet = False,
 ) -> None:
-    """Check that torch, whole sequences, batches and steps give the same numbers.
+    """Check that torch and onnxruntime agree, for whole sequences, batches and single steps.
 
-    Exit code 1 where they do not.
+    The exit code is 1 if they do not.
     """
     from seq2onnx import verify as check
 
@@ -30,7 +34,7 @@ def verify(
         from seq2onnx.training import load_run
 
         module = load_run(run)
-    report = check(file, module, None if data is None else read_data(data), seed=seed)
+    report = check(file, module, None if data is None else read(data), seed=seed)
     say(report, quiet)
     if not report.ok:
         raise typer.Exit(1)

@@ -1,9 +1,9 @@
-"""FEED: ragged sequences, their targets and statistics, and the batches they are trained in."""
+"""FEED: sequences of different lengths, their targets and statistics, and the batches for training."""
 
-from seq2onnx.data.batches import Shuffle, batches
+from seq2onnx.data.batches import Shuffle, batch_indices
 from seq2onnx.data.dataset import SequenceDataset
 from seq2onnx.data.padding_report import PaddingReport, padding_report
-from seq2onnx.data.readers import read
-from seq2onnx.data.text import Vocabulary
+from seq2onnx.data.reading import read
+from seq2onnx.data.vocabulary import Vocabulary
 
-__all__ = ["PaddingReport", "SequenceDataset", "Shuffle", "Vocabulary", "batches", "padding_report", "read"]
+__all__ = ["PaddingReport", "SequenceDataset", "Shuffle", "Vocabulary", "batch_indices", "padding_report", "read"]

@@ -1,4 +1,4 @@
-"""Where the sequences of an input lie, and how they are read: all in memory, or a window at a time."""
+"""Columns: the sequences of one input, in memory or read from a file when they are needed."""
 
 from __future__ import annotations
 
@@ -6,14 +6,13 @@ import abc
 import dataclasses
 import math
 import zlib
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Any, final
 
 import numpy as np
 from numpy.typing import NDArray
 
-from seq2onnx.errors import DataError, ShapeError
-from seq2onnx.sequences import Array, as_floats, as_list, by_size, tokenize
+from seq2onnx.sequences import Array, by_size
 
 Indices = NDArray[np.intp]
 
@@ -23,18 +22,50 @@ BYTES_OF_A_WORD = 64  # about what Python takes for a short string
 
 @dataclasses.dataclass(frozen=True)
 class Block:
-    """Some sequences, end to end: values [steps of all, …] (vectors [n, size]), indices [n] and lengths [n]."""
+    """Some sequences, joined to one array.
+
+    Attributes:
+        indices: the index [n] of each sequence.
+        values: the steps [steps of all, …] of the sequences; vectors [n, size] where the input has no time.
+        lengths: how many rows [n] of `values` each sequence has; 1 where the input has no time.
+    """
 
     indices: Indices
     values: Array
     lengths: NDArray[np.integer[Any]]
 
+    def split(self, has_time: bool) -> list[Array]:
+        """Return the sequences one by one."""
+        return np.split(self.values, np.cumsum(self.lengths)[:-1]) if has_time else list(self.values)
+
+
+def read_blocks(
+    shards: Iterable[Indices], sizes: NDArray[np.int64], take: Callable[[Indices], Sequence[Array]], has_time: bool
+) -> Iterator[Block]:
+    """Read sequences in blocks of about BLOCK_BYTES.
+
+    Args:
+        shards: the indices, in the parts that are best read together.
+        sizes: the bytes of each sequence.
+        take: reads the sequences at some indices.
+        has_time: whether they are sequences, or else vectors.
+    """
+    for shard in shards:
+        for indices in by_size(shard, sizes, BLOCK_BYTES):
+            arrays = take(indices)
+            lengths = np.array([len(array) if has_time else 1 for array in arrays])
+            yield Block(indices, np.concatenate(arrays) if has_time else np.stack(arrays), lengths)
+
 
 class Column(abc.ABC):
     """The sequences of one input.
 
-    Attributes: lengths [n], steps of each; shape, of a step (of the vector, where there is no time); dtype;
-        has_time; in_memory, or else what is taken from a file that is not to change
+    Attributes:
+        lengths: the steps [n] of each sequence.
+        shape: the shape of a step; of the vector where the input has no time.
+        dtype: float32, int64 for tokens, object for words.
+        has_time: False: each sequence has one vector instead of steps.
+        in_memory: False: the sequences are read from a file, which must not change meanwhile.
     """
 
     lengths: NDArray[np.int32]
@@ -45,12 +76,12 @@ class Column(abc.ABC):
 
     @property
     def is_words(self) -> bool:
-        """Whether the sequences are words, which a vocabulary makes numbers of; of type object, for their lengths."""
+        """Whether the sequences are words. These are objects, since words differ in length."""
         return self.dtype == object
 
     @property
     def sizes(self) -> NDArray[np.int64]:
-        """Bytes that each sequence takes in memory, about."""
+        """About how many bytes each sequence takes in memory."""
         step = BYTES_OF_A_WORD if self.is_words else math.prod(self.shape) * self.dtype.itemsize
         return np.maximum(self.lengths.astype(np.int64) * step if self.has_time else np.full(len(self), step), 1)
 
@@ -58,36 +89,37 @@ class Column(abc.ABC):
         return len(self.lengths)
 
     def __getitem__(self, index: int) -> Array:
+        """Return one sequence."""
         if not isinstance(index, int | np.integer) or not -len(self) <= index < len(self):
             raise IndexError(f"sequence {index} of {len(self)}: expected an integer; take gives several")
         return self.take([index % len(self)])[0]
 
     def __iter__(self) -> Iterator[Array]:
         for block in self.blocks():
-            yield from np.split(block.values, np.cumsum(block.lengths)[:-1]) if self.has_time else block.values
+            yield from block.split(self.has_time)
 
     @abc.abstractmethod
     def take(self, indices: Sequence[int] | Indices) -> list[Array]:
-        """Some sequences, in the order of the indices."""
+        """Return the sequences at `indices`, in this order."""
 
     @abc.abstractmethod
-    def mark(self) -> int:
-        """A number that tells these sequences from others."""
+    def checksum(self) -> int:
+        """Return a checksum of the content."""
 
-    def windows(self, rng: np.random.Generator | None = None) -> list[Indices]:
-        """All indices, in the parts that are best read together; in order, or at random as far as that goes."""
+    def shards(self, rng: np.random.Generator | None = None) -> list[Indices]:
+        """Return all indices, in the parts that are best read together: one for data in memory.
+
+        Args:
+            rng: draws the order of the shards and within each. None: in order.
+        """
         return [np.arange(len(self)) if rng is None else rng.permutation(len(self))]
 
     def blocks(self) -> Iterator[Block]:
-        """All sequences, once each, a bounded part at a time."""
-        for window in self.windows():
-            for indices in by_size(window, self.sizes, BLOCK_BYTES):
-                values = self.take(indices)
-                joined = np.concatenate(values) if self.has_time else np.stack(values)
-                yield Block(indices, joined, self.lengths[indices])
+        """Read all sequences once, in blocks of bounded size."""
+        return read_blocks(self.shards(), self.sizes, self.take, self.has_time)
 
     def subset(self, indices: Indices) -> Column:
-        """The sequences at `indices`."""
+        """Return a column of the sequences at `indices`."""
         return Subset(self, indices)
 
 
@@ -107,9 +139,11 @@ class InMemory(Column):
         return iter(self.arrays)
 
     def take(self, indices: Sequence[int] | Indices) -> list[Array]:
+        """Return the sequences at `indices`, in this order."""
         return [self.arrays[index] for index in indices]
 
-    def mark(self) -> int:
+    def checksum(self) -> int:
+        """Return a checksum of all values and shapes."""
         found = 0
         for array in self.arrays:
             content = repr(array.tolist()).encode() if self.is_words else np.ascontiguousarray(array).tobytes()
@@ -117,6 +151,7 @@ class InMemory(Column):
         return found
 
     def subset(self, indices: Indices) -> InMemory:
+        """Return a column of the sequences at `indices`."""
         return InMemory(self.take(indices), self.has_time)
 
 
@@ -130,21 +165,24 @@ class Subset(Column):
         self.shape, self.dtype, self.has_time = source.shape, source.dtype, source.has_time
 
     def take(self, indices: Sequence[int] | Indices) -> list[Array]:
+        """Return the sequences at `indices`, in this order."""
         return self._source.take(self._indices[np.asarray(indices, np.intp)])
 
-    def mark(self) -> int:
-        return zlib.crc32(self._indices.tobytes(), self._source.mark())
+    def checksum(self) -> int:
+        """Return a checksum of the other column and the indices."""
+        return zlib.crc32(self._indices.tobytes(), self._source.checksum())
 
-    def windows(self, rng: np.random.Generator | None = None) -> list[Indices]:
+    def shards(self, rng: np.random.Generator | None = None) -> list[Indices]:
+        """Return all indices, in the shards of the other column."""
         place = np.full(len(self._source), -1)
         place[self._indices] = np.arange(len(self))
-        found = [place[window] for window in self._source.windows(rng)]
-        return [kept for window in found if len(kept := window[window >= 0])]
+        found = [place[shard] for shard in self._source.shards(rng)]
+        return [kept for shard in found if len(kept := shard[shard >= 0])]
 
 
 @final
 class Mapped(Column):
-    """What a function makes of each sequence of another column, as it is read."""
+    """The results of a function for each sequence of another column, computed when they are read."""
 
     def __init__(self, source: Column, function: Callable[[Array], Array]) -> None:
         self._source, self._function = source, function
@@ -153,62 +191,13 @@ class Mapped(Column):
         self.shape, self.dtype = first.shape[1:], first.dtype
 
     def take(self, indices: Sequence[int] | Indices) -> list[Array]:
+        """Return the results for the sequences at `indices`, in this order."""
         return [self._function(sequence) for sequence in self._source.take(indices)]
 
-    def mark(self) -> int:
-        return self._source.mark()
+    def checksum(self) -> int:
+        """Return the checksum of the other column."""
+        return self._source.checksum()
 
-    def windows(self, rng: np.random.Generator | None = None) -> list[Indices]:
-        return self._source.windows(rng)
-
-
-def as_column(values: Any, name: str) -> Column:
-    """The sequences of one input, all of one shape of step."""
-    if isinstance(values, Column):
-        return values
-    of = f" of {name}" if name else ""
-    arrays: list[Any] = []
-    for index, value in enumerate(as_list(values, 1 if name else 2)):
-        array = np.asarray(value) if isinstance(value, np.ndarray) and value.ndim == 1 else None
-        if array is not None and array.dtype.kind in "iu":
-            arrays.append(array.astype(np.int64))
-        elif isinstance(value, str) or _is_words(value):
-            arrays.append(as_words(value, f"sequence {index}{of}"))
-        else:
-            arrays.append(as_floats(value, f"sequence {index}{of}"))
-        found, first = arrays[-1], arrays[0]
-        if not found.ndim or (not name and found.ndim == 1 and found.dtype.kind == "f"):
-            raise ShapeError(
-                f"sequence {index}{of}: expected [time, features], got {list(found.shape)}; a sequence is steps by "
-                "features, tokens are integers"
-            )
-        if found.ndim != first.ndim or _step(found) != _step(first):
-            remedy = "; is it features by time? transpose it" if first.ndim == found.ndim == 2 else ""
-            expected = ", ".join(["time"] * _has_time(first) + [str(size) for size in _step(first)])
-            raise ShapeError(
-                f"sequence {index}{of}: expected [{expected}] like sequence 0, got {list(found.shape)}{remedy}"
-            )
-    return InMemory(arrays, _has_time(arrays[0]))
-
-
-def as_words(value: Any, where: str) -> Array:
-    """The words of a text, or of a list of them, as an array of objects, since words differ in length."""
-    words = tokenize(value) if isinstance(value, str) else [str(word) for word in value]
-    if not words:
-        raise DataError(f"{where}: has no words, got {value!r}; a sequence needs one at least: leave it out")
-    return np.array(words, object)
-
-
-def _is_words(value: Any) -> bool:
-    if isinstance(value, np.ndarray):
-        return value.ndim == 1 and (value.dtype.kind == "U" or (value.dtype == object and isinstance(value[0], str)))
-    return isinstance(value, list | tuple) and bool(value) and all(isinstance(word, str) for word in value)
-
-
-def _has_time(array: Array) -> bool:
-    """Steps have features, or are tokens or words; a float vector is one of a whole sequence."""
-    return array.ndim > 1 or array.dtype.kind in "iO"
-
-
-def _step(array: Array) -> tuple[int, ...]:
-    return array.shape[1:] if _has_time(array) else array.shape
+    def shards(self, rng: np.random.Generator | None = None) -> list[Indices]:
+        """Return the shards of the other column."""
+        return self._source.shards(rng)

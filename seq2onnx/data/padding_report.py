@@ -1,4 +1,4 @@
-"""padding_report: what padding costs, before anything is trained."""
+"""padding_report: count what padding and cutting cost before anything is trained."""
 
 from __future__ import annotations
 
@@ -8,31 +8,36 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from seq2onnx.data.batches import Shuffle, batches
+from seq2onnx.data.batches import Shuffle, batch_indices
 from seq2onnx.data.columns import Indices
 from seq2onnx.data.dataset import SequenceDataset
 from seq2onnx.errors import DataError
-from seq2onnx.padding import PaddingPolicy, SequenceLength
+from seq2onnx.sequences import PaddingPolicy, SequenceLength
 
-Steps = NDArray[np.int64]
+Counts = NDArray[np.int64]
 
 
 @dataclasses.dataclass(frozen=True)
 class PaddingReport:
-    """The steps of each sequence that are kept, padded and cut [sequences], in the order of the batches.
+    """How many steps of each sequence are data, padding, and cut.
 
-    batches: the indices of the sequences in each; policy: by which they were laid out
+    Attributes:
+        batches: the indices of the sequences in each batch.
+        kept: the steps [sequences] that are kept of each sequence, in the order of the batches.
+        padded: the steps [sequences] of padding after or before it.
+        cut: the steps [sequences] that are cut off.
+        policy: the policy that lays out the batches.
     """
 
     batches: list[Indices]
-    kept: Steps
-    padded: Steps
-    cut: Steps
+    kept: Counts
+    padded: Counts
+    cut: Counts
     policy: PaddingPolicy
 
     @property
     def wasted(self) -> float:
-        """The share of the steps that are run which is padding."""
+        """The share of padding in all steps that are computed."""
         return float(self.padded.sum() / max((self.padded + self.kept).sum(), 1))
 
     def __str__(self) -> str:
@@ -52,31 +57,33 @@ def padding_report(
     mask_padding: bool = True,
     seed: int = 0,
 ) -> PaddingReport:
-    """What padding costs: how many steps are added to make batches of sequences of differing lengths, or are cut.
+    """Count the steps that are added to make batches of sequences of different lengths, or are cut off.
 
     Args:
-        data: a SequenceDataset, or lengths [sequences]
-        batch_size, shuffle: as of TrainingOptions
-        sequence_length, padding_direction, mask_padding: see PaddingPolicy
-        seed: of the order, where it is drawn
-    Raises: SpecError, DataError
-    Example: >>> print(padding_report(data, 27, "sorted"))
+        data: a SequenceDataset, or lengths [sequences].
+        batch_size: see TrainingOptions.
+        shuffle: see TrainingOptions.
+        sequence_length: see PaddingPolicy.
+        padding_direction: see PaddingPolicy.
+        mask_padding: see PaddingPolicy.
+        seed: draws the order of the sequences.
+
+    Raises:
+        SpecError: an option has another value.
+        DataError: `data` is neither.
+
+    Example:
+        >>> print(padding_report(data, 27, "sorted"))
     """
     policy = PaddingPolicy(sequence_length, padding_direction=padding_direction, mask_padding=mask_padding)
     lengths = np.asarray(getattr(data, "lengths", data))
     if lengths.ndim != 1 or not len(lengths) or lengths.dtype.kind not in "iu":
         raise DataError(f"lengths: expected a SequenceDataset, or integers [sequences], got {type(data).__name__}")
     lengths = lengths.astype(np.int64)
-    drawn = batches(lengths, batch_size, shuffle, np.random.default_rng(seed), getattr(data, "windows", None))
-    kept: list[Steps] = []
-    padded: list[Steps] = []
-    for batch in drawn:
-        limit = policy.limit(lengths[batch])
-        here = lengths[batch] if limit is None else np.minimum(lengths[batch], limit)
-        kept.append(here)
-        pads_to = policy.sequence_length if isinstance(policy.sequence_length, int) and not mask_padding else 0
-        steps = max(pads_to, here.max())
-        padded.append(steps - here)
-    order = np.concatenate(drawn)
-    whole = np.concatenate(kept)
-    return PaddingReport(drawn, whole, np.concatenate(padded), lengths[order] - whole, policy)
+    batches = batch_indices(lengths, batch_size, shuffle, np.random.default_rng(seed), getattr(data, "shards", None))
+    pads_to = policy.sequence_length if isinstance(policy.sequence_length, int) and not mask_padding else 0
+    steps = [lengths[batch] for batch in batches]
+    kept = [n if (limit := policy.limit(n)) is None else np.minimum(n, limit) for n in steps]
+    padded = np.concatenate([max(pads_to, n.max()) - n for n in kept])
+    cut = np.concatenate(steps) - np.concatenate(kept)
+    return PaddingReport(batches, np.concatenate(kept), padded, cut, policy)

@@ -1,24 +1,42 @@
-"""What one pass over data tells: mean, spread and range of each channel, and where a value is missing."""
+"""Compute mean, spread and range of each channel in one pass, and find missing values."""
 
 from __future__ import annotations
 
 import dataclasses
 from collections.abc import Iterable
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from seq2onnx.data.columns import Block
+from seq2onnx.errors import DataError
 
 Floats = NDArray[np.float64]
 
 
 @dataclasses.dataclass(frozen=True)
-class Survey:
-    """Of the finite values of each channel [channels]: count, mean, squares (their squared distance from the mean,
-    summed), low and high; and gaps, how many sequences hold NaN or infinity.
+class Gap:
+    """A value that is NaN or infinite: where it is, and what it is."""
 
-    first_gap: (sequence, step, place in the step, value) of the first, or None
+    sequence: int
+    step: int
+    feature: tuple[int, ...]
+    value: float
+
+
+@dataclasses.dataclass(frozen=True)
+class ChannelStatistics:
+    """Statistics of each channel [channels], over its finite values.
+
+    Attributes:
+        count: how many values there are.
+        mean: their mean.
+        squares: the sum of their squared distances from the mean.
+        low: the smallest.
+        high: the largest.
+        gaps: how many sequences have a value that is NaN or infinite.
+        first_gap: the first such value.
     """
 
     count: Floats
@@ -27,64 +45,73 @@ class Survey:
     low: Floats
     high: Floats
     gaps: int = 0
-    first_gap: tuple[int, int, tuple[int, ...], float] | None = None
+    first_gap: Gap | None = None
 
-    def statistics(self) -> dict[str, Floats]:
-        """mean, std (N − 1), min and max of each channel."""
+    def summary(self) -> dict[str, Floats]:
+        """Return mean, std (N − 1), min and max of each channel."""
         spread = np.sqrt(self.squares / np.maximum(self.count - 1, 1))
-        # Rounding gives a constant channel a spread of its last digits; it has none.
-        spread[self.low == self.high] = 0
+        spread[self.low == self.high] = 0  # rounding gives a constant channel a spread in its last digits
         return {"mean": self.mean, "std": spread, "min": self.low, "max": self.high}
 
+    def check_finite(self, name: str, has_time: bool) -> None:
+        """Raise DataError where a value is not finite.
 
-def survey(blocks: Iterable[Block], has_time: bool) -> Survey:
-    """One pass, with nothing kept of it but some numbers for each channel.
+        Args:
+            name: the input, "" where it has no name.
+            has_time: whether its sequences have steps.
+        """
+        if gap := self.first_gap:
+            at = f"sequence {gap.sequence}{f' of {name}' if name else ''}{f', step {gap.step}' if has_time else ''}"
+            raise DataError(
+                f"{at}: feature {', '.join(map(str, gap.feature))} is {gap.value}; training needs "
+                "finite numbers: remove the sequence or fill the gap"
+            )
 
-    The mean and the squares of parts are joined as in Chan, Golub & LeVeque 1983, in float64: as exact as two
-    passes over all.
-    """
-    total: Survey | None = None
+
+def channel_statistics(blocks: Iterable[Block]) -> ChannelStatistics:
+    """Compute the statistics of blocks in one pass, in float64. It is as exact as two passes over all values."""
+    total: ChannelStatistics | None = None
     for block in blocks:
         if block.values.size:
-            found = _survey_of(block, has_time)
-            total = found if total is None else _joined(total, found)
-    if total is None:
-        nothing = np.zeros(0)
-        return Survey(nothing, nothing, nothing, nothing, nothing)
-    return total
+            found = _block_statistics(block)
+            total = found if total is None else _merged(total, found)
+    nothing = np.zeros(0)
+    return total or ChannelStatistics(nothing, nothing, nothing, nothing, nothing)
 
 
-def _survey_of(block: Block, has_time: bool) -> Survey:
+def merge_moments(a: tuple[Any, Any, Any], b: tuple[Any, Any, Any]) -> tuple[Any, Any, Any]:
+    """Merge (count, mean, sum of squared distances from the mean) of two parts of the data.
+
+    Plain sums of squares would lose all digits where the mean is large (Chan, Golub & LeVeque 1983). The numbers may be
+    arrays of numpy or torch.
+    """
+    count = a[0] + b[0]
+    difference, share = b[1] - a[1], b[0] / np.maximum(count, 1)
+    return count, a[1] + difference * share, a[2] + b[2] + difference**2 * a[0] * share
+
+
+def _block_statistics(block: Block) -> ChannelStatistics:
     channels = np.moveaxis(block.values, 1, 0).reshape(block.values.shape[1], -1).astype(np.float64)
     finite = np.isfinite(channels)
-    gaps, first = 0, None
     if finite.all():
-        count = np.full(len(channels), float(channels.shape[1]))
-        mean = channels.mean(1)
-        return Survey(count, mean, np.square(channels - mean[:, None]).sum(1), channels.min(1), channels.max(1))
+        count, mean = np.full(len(channels), float(channels.shape[1])), channels.mean(1)
+        squares = np.square(channels - mean[:, None]).sum(1)
+        return ChannelStatistics(count, mean, squares, channels.min(1), channels.max(1))
     rows = np.flatnonzero(~np.isfinite(block.values).reshape(len(block.values), -1).all(1))
-    ends = np.cumsum(block.lengths) if has_time else np.arange(1, len(block.values) + 1)
-    sequences = np.searchsorted(ends, rows, side="right")
-    gaps, row, sequence = len(np.unique(sequences)), rows[0], sequences[0]
-    place = tuple(int(i) for i in np.argwhere(~np.isfinite(block.values[row]))[0])
-    begin = int(ends[sequence] - (block.lengths[sequence] if has_time else 1))
-    first = (int(block.indices[sequence]), int(row) - begin, place, float(block.values[row][place]))
+    ends = np.cumsum(block.lengths)
+    places = np.searchsorted(ends, rows, side="right")
+    row, place = rows[0], places[0]
+    feature = tuple(int(i) for i in np.argwhere(~np.isfinite(block.values[row]))[0])
+    step = int(row - (ends[place] - block.lengths[place]))
+    gap = Gap(int(block.indices[place]), step, feature, float(block.values[row][feature]))
     count = finite.sum(1).astype(np.float64)
     mean = np.where(finite, channels, 0).sum(1) / np.maximum(count, 1)
     squares = np.square(np.where(finite, channels - mean[:, None], 0)).sum(1)
     low, high = np.where(finite, channels, np.inf).min(1), np.where(finite, channels, -np.inf).max(1)
-    return Survey(count, mean, squares, low, high, gaps, first)
+    return ChannelStatistics(count, mean, squares, low, high, len(np.unique(places)), gap)
 
 
-def _joined(a: Survey, b: Survey) -> Survey:
-    count = a.count + b.count
-    apart, share = b.mean - a.mean, b.count / np.maximum(count, 1)
-    return Survey(
-        count,
-        a.mean + apart * share,
-        a.squares + b.squares + apart**2 * a.count * share,
-        np.minimum(a.low, b.low),
-        np.maximum(a.high, b.high),
-        a.gaps + b.gaps,
-        a.first_gap or b.first_gap,
-    )
+def _merged(a: ChannelStatistics, b: ChannelStatistics) -> ChannelStatistics:
+    count, mean, squares = merge_moments((a.count, a.mean, a.squares), (b.count, b.mean, b.squares))
+    low, high = np.minimum(a.low, b.low), np.maximum(a.high, b.high)
+    return ChannelStatistics(count, mean, squares, low, high, a.gaps + b.gaps, a.first_gap or b.first_gap)

@@ -1,34 +1,38 @@
-"""What sequences should give: labels as class numbers, or numbers; one a sequence, or one a step."""
+"""Targets of sequences or of their steps: labels as class numbers, or numbers."""
 
 from __future__ import annotations
 
 import functools
-from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any
+from collections.abc import Iterable, Sequence
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from seq2onnx.data.columns import Column, InMemory, Mapped
+from seq2onnx.data.columns import Block, Column, Indices, InMemory, Mapped
+from seq2onnx.data.statistics import ChannelStatistics, channel_statistics
 from seq2onnx.errors import DataError
 from seq2onnx.sequences import Array
 
-if TYPE_CHECKING:
-    from seq2onnx.data.dataset import SequenceDataset
-
 Label = str | int
-Targets = Column | Array
-Read = tuple[Targets, list[Label] | None, bool]
+Ignore = Label | float | None
+Targets = Column | Array  # a column of arrays with a row for each step, or an array with a row for each sequence
+Read = tuple[Targets | None, list[Label] | None, bool]
 
 
 def read_targets(
-    targets: Any,
-    lengths: NDArray[np.int32],
-    classes: Sequence[Label] | None,
-    per_step: bool | None,
-    ignore: Label | float | None,
+    targets: Any, lengths: NDArray[np.int32], classes: Sequence[Label] | None, per_step: bool | None, ignore: Ignore
 ) -> Read:
-    """(targets, classes, per_step), for arguments of SequenceDataset."""
+    """Check the targets that a user gives; see SequenceDataset for the arguments.
+
+    Returns:
+        The targets (labels as class numbers, −1 where ignored; numbers as float32, NaN where ignored), the classes
+        (None for numbers) and whether there is a target for each step.
+    """
+    if targets is None:
+        if classes is not None:
+            raise DataError("classes: are the labels of targets, and there are no targets")
+        return None, None, False
     if len(targets) != len(lengths):
         raise DataError(f"targets: expected {len(lengths)}, one for each sequence, got {len(targets)}")
     names = None if classes is None else [np.asarray(label).item() for label in classes]
@@ -36,14 +40,14 @@ def read_targets(
         return _read_column(targets, names, ignore)
     rows = [np.asarray(target) for target in targets]
     sizes = [len(row) if row.ndim else 0 for row in rows]
-    # An array [sequences, k], or a list of equal vectors, is a vector a sequence; the rest is a row a step.
+    # An array [sequences, k], or a list of vectors of one length, has a vector for each sequence.
     ragged = len(set(sizes)) > 1 or sizes == lengths.tolist()
     if per_step is None:
         per_step = rows[0].ndim > 0 and not isinstance(targets, np.ndarray) and ragged
     elif per_step and not rows[0].ndim:
         raise DataError("targets: per_step=True needs an array for each sequence, got single values")
     if per_step:
-        # An empty list is float64 to numpy, and must not make numbers of labels.
+        # numpy makes an empty list float64, which would turn labels into numbers.
         flat = np.concatenate([row for row in rows if row.size] or rows)
     else:
         flat = np.stack(rows)
@@ -53,9 +57,8 @@ def read_targets(
                 f"targets: integers and strings are labels, and one each is expected, got {list(flat.shape)}; give "
                 "numbers as floats, labels for each step as a list of arrays"
             )
-        names = names or _names_in(flat, ignore)
-        sizes_of_rows = sizes if per_step else [1] * len(rows)
-        flat = _numbered(flat, _numbers_of(names, ignore), sizes_of_rows)
+        names = names or [name for name in np.unique(flat).tolist() if name != ignore]
+        flat = _class_numbers(flat, _numbers_by_label(names, ignore), sizes if per_step else [1] * len(rows))
     elif flat.dtype.kind == "f" and names is None:
         flat = _as_numbers(flat, ignore)
     else:
@@ -63,65 +66,97 @@ def read_targets(
     return (InMemory(np.split(flat, np.cumsum(sizes)[:-1])) if per_step else flat), names, per_step
 
 
-def _read_column(targets: Column, names: list[Label] | None, ignore: Label | float | None) -> Read:
-    """Targets one a step that are read as they are needed."""
+def _read_column(targets: Column, names: list[Label] | None, ignore: Ignore) -> Read:
+    """Check targets of steps that are read from a file."""
     if targets.dtype.kind == "f" and names is None:
         return Mapped(targets, functools.partial(_as_numbers, ignore=ignore)), None, True
     if targets.dtype.kind not in "iubUO" or targets.shape:
         raise DataError(f"targets: expected a label or numbers for each step, got {targets.dtype} {targets.shape}")
     if names is None:
-        found: set[Label] = set()
-        for block in targets.blocks():
-            found.update(np.unique(block.values).tolist())
-        names = sorted(label for label in found if label != ignore)
-    numbers = _numbers_of(names, ignore)
-    return Mapped(targets, functools.partial(_numbered, numbers=numbers)), names, True
+        found = set[Label]().union(*(np.unique(block.values).tolist() for block in targets.blocks()))
+        names = sorted(found - {ignore})
+    return Mapped(targets, functools.partial(_class_numbers, numbers=_numbers_by_label(names, ignore))), names, True
 
 
-def renumbered(data: SequenceDataset, names: list[Label]) -> Targets:
-    """The targets of a data set with labels, numbered as `names` are."""
-    targets = data.targets
-    assert data.classes is not None
-    assert targets is not None
-    numbers = _numbers_of(names, None)
-    # Number −1, which is what is ignored, takes the last.
-    new = np.array([*(numbers.get(label, -2) for label in data.classes), -1])
+def renumber(targets: Targets, old: Sequence[Label], new: Sequence[Label]) -> Targets:
+    """Return class numbers of the classes `old` as those of the classes `new`."""
+    numbers = _numbers_by_label(list(new), None)
+    by_old = np.array([*(numbers.get(label, -2) for label in old), -1])  # number −1, ignored, takes the last
     if isinstance(targets, Column) and not targets.in_memory:
-        unknown = [label for label in data.classes if label not in numbers]
-        if unknown:
-            raise DataError(f"targets: label {unknown[0]!r} is not among the classes {names}")
-        return Mapped(targets, functools.partial(np.take, new))
-    rows = [new[row] for row in targets] if data.per_step else new[np.asarray(targets)]
+        if unknown := [label for label in old if label not in numbers]:
+            raise DataError(f"targets: label {unknown[0]!r} is not among the classes {list(new)}")
+        return Mapped(targets, functools.partial(np.take, by_old))
+    rows: Any = [by_old[row] for row in targets] if isinstance(targets, Column) else by_old[targets]
     for index, row in enumerate(rows):
         if np.any(row == -2):
-            label = data.classes[np.atleast_1d(np.asarray(targets[index]))[np.argmax(row == -2)]]
-            raise DataError(f"targets of sequence {index}: label {label!r} is not among the classes {names}")
+            label = old[np.atleast_1d(targets[index])[np.argmax(row == -2)]]
+            raise DataError(f"targets of sequence {index}: label {label!r} is not among the classes {list(new)}")
     return InMemory(rows) if isinstance(rows, list) else rows
 
 
-def _as_numbers(flat: Array, ignore: Label | float | None) -> NDArray[np.float32]:
+def labels_of(targets: Targets | None, classes: Sequence[Label] | None, ignore: Ignore) -> Targets | None:
+    """Return the labels that belong to class numbers; targets that are none as they are."""
+    if targets is None or classes is None:
+        return targets
+    names = np.array([*classes, *([] if ignore is None else [ignore])])  # number −1, ignored, takes the last
+    return Mapped(targets, functools.partial(np.take, names)) if isinstance(targets, Column) else names[targets]
+
+
+def take_rows(targets: Targets | None, indices: Sequence[int] | Indices) -> Any:
+    """Return the targets of some sequences."""
+    return targets.take(indices) if isinstance(targets, Column) else None if targets is None else targets[indices]
+
+
+def target_blocks(targets: Targets) -> Iterable[Block]:
+    """Read all targets once, in blocks of bounded size."""
+    if isinstance(targets, Column):
+        return targets.blocks()
+    return [Block(np.arange(len(targets)), targets, np.ones(len(targets), np.int64))]
+
+
+def count_labels(targets: Targets, classes: int) -> NDArray[np.int64]:
+    """Count the targets of each class; ignored ones do not count."""
+    found = np.zeros(classes, np.int64)
+    for block in target_blocks(targets):
+        found += np.bincount(block.values[block.values >= 0], minlength=classes)
+    return found
+
+
+def target_statistics(targets: Targets) -> ChannelStatistics:
+    """Compute the statistics of targets that are numbers; ignored ones count as gaps."""
+    return channel_statistics(
+        Block(block.indices, block.values.reshape(len(block.values), -1), block.lengths)
+        for block in target_blocks(targets)
+    )
+
+
+def check_targets(targets: Targets, ignore: Ignore) -> None:
+    """Raise DataError, naming the sequence, where a target is infinite, or NaN and not ignored."""
+    for block in target_blocks(targets):
+        good = np.isfinite(block.values) | (np.isnan(block.values) & (ignore is not None))
+        if not good.all():
+            row = np.flatnonzero(~good.reshape(len(good), -1).all(1))[0]
+            index = block.indices[np.searchsorted(np.cumsum(block.lengths), row, side="right")]
+            raise DataError(f"targets of sequence {index}: are not all finite; training needs finite numbers")
+
+
+def _as_numbers(flat: Array, ignore: Ignore) -> NDArray[np.float32]:
     flat = flat.astype(np.float32)
     if ignore is not None:
         flat[flat == np.float32(ignore)] = np.nan
     return flat
 
 
-def _names_in(flat: Array, ignore: Label | float | None) -> list[Label]:
-    return [name for name in np.unique(flat).tolist() if name != ignore]
-
-
-def _numbers_of(names: list[Label], ignore: Label | float | None) -> dict[Label, int]:
-    """The class number of each label, −1 for what is ignored."""
-    numbers = {name: number for number, name in enumerate(names)}
+def _numbers_by_label(names: list[Label], ignore: Ignore) -> dict[Label | float, int]:
+    """Return the class number of each label; −1 for the one that is ignored."""
+    numbers: dict[Label | float, int] = {name: number for number, name in enumerate(names)}
     if len(numbers) != len(names):
         raise DataError(f"classes: must differ, got {names}")
-    if ignore is not None:
-        numbers[ignore] = -1  # type: ignore[index]
-    return numbers
+    return numbers if ignore is None else numbers | {ignore: -1}
 
 
-def _numbered(flat: Array, numbers: dict[Label, int], sizes: list[int] | None = None) -> NDArray[np.int64]:
-    """Labels as class numbers; sizes: rows of each sequence, to say where one is that has no class."""
+def _class_numbers(flat: Array, numbers: dict[Label | float, int], sizes: list[int] | None = None) -> NDArray[np.int64]:
+    """Return labels as class numbers; `sizes`, the rows of each sequence, serves to name the sequence in an error."""
     labels = flat.tolist()
     try:
         return np.array([numbers[label] for label in labels], np.int64)

@@ -1,42 +1,69 @@
-"""What changes sequences as they are read, checked."""
+"""Apply the functions that change sequences as they are read, and check their results."""
 
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
 
+from seq2onnx.data.columns import Indices
 from seq2onnx.errors import DataError
 from seq2onnx.sequences import Array, as_floats
 
+Parts = dict[str, list[Array]]
 Transform = Callable[[Any, Any, np.random.Generator], tuple[Any, Any]]
 
 
 @dataclasses.dataclass(frozen=True)
 class Chain:
-    """One transform after another; of sequences, whose generator both draw from, or of batches."""
+    """Two transforms one after another, of sequences, which share the generator, or of batches."""
 
     first: Callable[..., Any]
     second: Callable[..., Any]
 
     def __call__(self, *given: Any) -> Any:
+        """Call the second with the results of the first."""
         found = self.first(*given)
         return self.second(found) if len(given) == 1 else self.second(*found, given[-1])
 
 
-def transformed(
-    transform: Transform, index: int, x: dict[str, Array], target: Any, rng: np.random.Generator
-) -> tuple[dict[str, Array], Any]:
-    """What a transform makes of sequence `index`: arrays by input, and the target.
+def transform_all(
+    transform: Transform, indices: Sequence[int] | Indices, parts: Parts, targets: Any, seed: tuple[int, ...]
+) -> tuple[Parts, Any]:
+    """Transform sequences and their targets.
 
-    Raises: DataError unless it gives (x, target) of the same kinds
+    Args:
+        transform: (x, target, rng) -> (x, target), for one sequence.
+        indices: the number of each sequence; with `seed` it seeds the generator.
+        parts: for each input the sequences.
+        targets: the target of each sequence, or None; a list where there is one a step.
+        seed: seeds the generator of each sequence.
+
+    Raises:
+        DataError: the transform returns something else, or x or a target of another kind.
     """
-    where = f"transform of sequence {index}"
+    changed: Parts = {name: [] for name in parts}
+    found = []
+    for place, index in enumerate(indices):
+        # Copies: changes that a transform makes in place must not add up from epoch to epoch.
+        x = {name: arrays[place].copy() for name, arrays in parts.items()}
+        rng = np.random.default_rng([*seed, int(index)])
+        target = None if targets is None else targets[place]
+        new, target = _transform_one(transform, f"transform of sequence {index}", x, target, rng)
+        for name, array in new.items():
+            changed[name].append(array)
+        found.append(target)
+    return changed, None if targets is None else found if isinstance(targets, list) else np.stack(found)
+
+
+def _transform_one(
+    transform: Transform, where: str, x: dict[str, Array], target: Any, rng: np.random.Generator
+) -> tuple[dict[str, Array], Any]:
     found = transform(x.get("", x), target, rng)
     if not isinstance(found, tuple) or len(found) != 2:
-        raise DataError(f"{where}: expected it to give (x, target), got {type(found).__name__}")
+        raise DataError(f"{where}: expected it to return (x, target), got {type(found).__name__}")
     new, given = found
     named = new if isinstance(new, Mapping) else {"": new}
     if set(named) != set(x):

@@ -1,11 +1,11 @@
-"""The closed loop: a network that goes on from its own answers, K steps in one run.
+"""The closed loop: a network that continues from its own answers, K steps in one run.
 
     y_1 = f(x)        the answer to the last step of the history
     y_k = f(y_{k−1})  k = 2 … K
 
-A Scan runs K − 1 steps of the network. Its body is made by the layers themselves, on one step
-(`GraphBuilder.one_step`), and reads the weights of the graph around it. The states that come out are those after
-y_{K−1}: the next run's x begins with y_K, where the loop is to go on, or with what came in its place.
+A Scan runs K − 1 steps of the network. The layers write its body for one step (`GraphBuilder.one_step`); it reads the
+weights of the graph around it. The states that come out are those after y_{K−1}: the next run's x begins with y_K, or
+with the true value in its place.
 """
 
 from __future__ import annotations
@@ -14,76 +14,37 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from seq2onnx.errors import NotStreamable, SpecError
 from seq2onnx.exporting.emission import Weights, emit_layers
-from seq2onnx.exporting.graph import GraphBuilder
+from seq2onnx.exporting.options import ExportPlan
+from seq2onnx.layers.graph import END, GraphBuilder
 from seq2onnx.network import Network, NetworkState
 
 
-def check_closed_loop(network: Network, steps: int, lookahead: bool, activations: bool) -> None:
-    """Raise SpecError or NotStreamable unless the network can go on from its own answers for so many steps."""
-    if not isinstance(steps, int) or isinstance(steps, bool) or steps < 1:
-        raise SpecError(f"closed_loop: must be a whole number of steps, at least 1, got {steps!r}")
-    if lookahead or activations:
-        raise SpecError(
-            f"closed_loop: has no {'lookahead' if lookahead else 'activations'}; export a second file with them"
-        )
-    inputs, outputs = [layer.label for layer in network.inputs], list(network.outputs)
-    if len(inputs) > 1 or len(outputs) > 1:
-        raise SpecError(
-            f"closed_loop: needs one input and one output, which is fed back into it, got {inputs} and {outputs}; "
-            "model.forecast takes known future values of other inputs, and loops outside the file"
-        )
-    source, answer = network.signals[inputs[0]], network.signals[outputs[0]]
-    if not answer.has_time:
-        raise SpecError(
-            f"closed_loop: {outputs[0]} answers once a sequence, {answer}; an answer each step is needed: use "
-            'output_mode="sequence" and no global pooling'
-        )
-    if (source.shape, source.dtype) != (answer.shape, answer.dtype):
-        raise SpecError(
-            f"closed_loop: what {outputs[0]} answers, {answer.dtype} {answer}, is fed back into {inputs[0]}, which "
-            f"takes {source.dtype} {source}; a network that goes on from its own answers answers with all that it reads"
-        )
-    if answer.clock.stride != 1:
-        raise SpecError(
-            f"closed_loop: {outputs[0]} answers every {answer.clock.stride} steps; an answer each step is needed: use "
-            "stride=1"
-        )
-    try:
-        network.states()
-    except NotStreamable as error:
-        raise NotStreamable(f"closed_loop: runs a step at a time, without lookahead. {error}") from None
-
-
 def emit_closed_loop(
-    graph: GraphBuilder,
-    network: Network,
-    weights: Weights,
-    x: str,
-    lengths: str | None,
-    carried: Sequence[NetworkState] | None,
-    steps: int,
+    graph: GraphBuilder, plan: ExportPlan, weights: Weights, x: str, lengths: str | None
 ) -> tuple[str, list[str]]:
-    """(y [batch, steps, …], the new states) of the history x; `carried` None: states start at zero.
+    """Add the loop after the history x; return y [batch, steps, …] and the new states.
 
-    A row of no steps keeps its state; its y is finite and says nothing.
+    A row without steps keeps its state; its y is finite but undefined. In a file without states they start at zero.
     """
-    states, (source,), output = network.states(), network.inputs, network.outputs[0]
-    old = [state.input_name if carried else _start(graph, x, state) for state in states]
-    history = emit_layers(graph, network, weights, network.signals, {source.label: x}, lengths, _owned(states, old))
+    network, steps = plan.network, plan.options.closed_loop
+    assert steps is not None
+    states, (source,), output = plan.loop_states, network.inputs, network.outputs[0]
+    old = [state.input_name if plan.states is not None else _zeros(graph, x, state) for state in states]
+    carried = list(zip(states, old, strict=True))
+    history = emit_layers(graph, network, weights, network.signals, {source.label: x}, lengths, carried)
 
-    # A step of zeros in front of the answers is what a row of no steps has in the place of its last.
+    # A step of zeros before the answers serves rows without steps as their last answer.
     answers = graph.pad_steps(history.values[output].name, 1, 0, 2 + len(network.signals[output].shape))
     if lengths is None:
-        y = graph.op("Slice", answers, graph.ints(-1), graph.ints(2**31 - 1), graph.ints(1))
-        seen = graph.op("Cast", graph.steps(x), to=graph.types["bool"])
+        y = graph.op("Slice", answers, graph.ints(-1), graph.ints(END), graph.ints(1))
+        seen = graph.cast(graph.steps(x), "bool")
     else:
-        y = graph.rows(answers, graph.op("Unsqueeze", lengths, graph.ints(1)), graph.ints(1))
-        seen = graph.op("Cast", lengths, to=graph.types["bool"])
+        y = graph.gather_steps(answers, graph.op("Unsqueeze", lengths, graph.ints(1)), graph.ints(1))
+        seen = graph.cast(lengths, "bool")
     if steps == 1:
         return y, history.new_states
-    y, new_states = _scan(graph, network, weights, y, history.new_states, steps)
+    y, new_states = _scan(graph, network, weights, states, y, history.new_states, steps)
 
     def kept(state: NetworkState, new: str, before: str) -> str:
         axes = graph.ints(*range(1, 1 + len(state.state.shape)))
@@ -93,59 +54,61 @@ def emit_closed_loop(
 
 
 def _scan(
-    graph: GraphBuilder, network: Network, weights: Weights, first: str, states: Sequence[str], steps: int
+    graph: GraphBuilder,
+    network: Network,
+    weights: Weights,
+    states: Sequence[NetworkState],
+    first: str,
+    starts: Sequence[str],
+    steps: int,
 ) -> tuple[str, list[str]]:
-    """The answers from `first` [batch, 1, …] on, and the states after the last but one."""
-    (source,), output, infos = network.inputs, network.outputs[0], network.states()
+    """Add the steps after the first answer [batch, 1, …]; return all answers and the states before the last of them."""
+    (source,), output = network.inputs, network.outputs[0]
     shape = network.signals[output].shape
     body = graph.inner("step/")
     body.one_step = True
-    names = [f"step/{state.input_name}" for state in infos]
-    emitted = emit_layers(body, network, weights, network.signals, {source.label: "step/x"}, None, _owned(infos, names))
+    names = [f"step/{state.input_name}" for state in states]
+    carried = list(zip(states, names, strict=True))
+    emitted = emit_layers(body, network, weights, network.signals, {source.label: "step/x"}, None, carried)
 
-    # What enters a step leaves it as a row of the answers, and what it answers enters the next.
+    # The input of a step is a row of the answers; its output is the input of the next step.
     answer = body.op("Squeeze", "step/x", body.ints(1))
     body.input("step/x", "float32", ["batch", 1, *shape])
     body.output("step/y", emitted.values[output].name, "float32", ["batch", 1, *shape])
-    starts, lifted = [], []
-    for info, name, new, start in zip(infos, names, emitted.new_states, states, strict=True):
+    first_states, squeezed_axes = [], []
+    for state, name, new, start in zip(states, names, emitted.new_states, starts, strict=True):
         new, axes = body.unsqueezed(name, new)
-        sizes: list[int | str] = ["batch", *info.state.shape]
+        sizes: list[int | str] = ["batch", *state.state.shape]
         if axes is not None:
-            at = graph.initializers[axes].tolist()
-            for axis in at:
+            for axis in graph.initializers[axes].tolist():
                 sizes.insert(axis, 1)
             start = graph.op("Unsqueeze", start, axes)
-        body.input(name, info.state.dtype, sizes)
-        body.output(f"step/{info.output_name}", new, info.state.dtype, sizes)
-        starts.append(start)
-        lifted.append(axes)
+        body.input(name, state.state.dtype, sizes)
+        body.output(f"step/{state.output_name}", new, state.state.dtype, sizes)
+        first_states.append(start)
+        squeezed_axes.append(axes)
     body.input("step/tick", "float32", [])
     body.output("step/answer", answer, "float32", ["batch", *shape])
 
-    ticks = graph.constant(np.zeros(steps - 1, np.float32))  # a Scan is as long as what it reads
+    ticks = graph.constant(np.zeros(steps - 1, np.float32))  # a Scan runs once for each entry of its input
     results = graph.ops(
         "Scan",
         first,
-        *starts,
+        *first_states,
         ticks,
-        results=2 + len(starts),
-        body=body.body("step"),
+        results=2 + len(first_states),
+        body=body.body(),
         num_scan_inputs=1,
         scan_output_axes=[1],
     )
     new_states = [
         state if axes is None else graph.op("Squeeze", state, axes)
-        for state, axes in zip(results[1:-1], lifted, strict=True)
+        for state, axes in zip(results[1:-1], squeezed_axes, strict=True)
     ]
     return graph.op("Concat", results[-1], results[0], axis=1), new_states
 
 
-def _owned(states: Sequence[NetworkState], names: Sequence[str]) -> list[tuple[str, str]]:
-    return [(state.layer, name) for state, name in zip(states, names, strict=True)]
-
-
-def _start(graph: GraphBuilder, x: str, state: NetworkState) -> str:
-    """A state of zeros, for as many rows as x has."""
-    sizes = graph.op("Concat", graph.op("Shape", x, start=0, end=1), graph.ints(*state.state.shape), axis=0)
+def _zeros(graph: GraphBuilder, x: str, state: NetworkState) -> str:
+    """Add a state of zeros, with as many rows as x."""
+    sizes = graph.op("Concat", graph.rows(x), graph.ints(*state.state.shape), axis=0)
     return graph.op("Expand", graph.constant(np.zeros(1, state.state.dtype)), sizes)

@@ -1,4 +1,4 @@
-"""The layers of a network as nodes, each after those that it reads."""
+"""The layers of a network as ONNX nodes, each after the layers that it reads."""
 
 from __future__ import annotations
 
@@ -7,17 +7,27 @@ from typing import Any, NamedTuple
 
 from numpy.typing import NDArray
 
-from seq2onnx.exporting.graph import GraphBuilder, Value
 from seq2onnx.layers import Signal
-from seq2onnx.network import Network
+from seq2onnx.layers.calls import EmitCall
+from seq2onnx.layers.graph import GraphBuilder
+from seq2onnx.layers.signal import Value
+from seq2onnx.network import Network, NetworkState
+
+EMISSION = 1
+"""Raise this number with every change of the nodes that a network is exported as: the file records it, and `restore`
+compares graphs only where it is the same."""
 
 Weights = Mapping[str, Mapping[str, NDArray[Any]]]
 
 
-class Emitted(NamedTuple):
-    """What came out of each layer, the new states in order, and the layers whose results are finite past a row's end.
+class EmittedNetwork(NamedTuple):
+    """The nodes of a network.
 
-    Of the others it is not known: what stands in x there may be in them, and is masked where it would leave the graph.
+    Attributes:
+        values: the output of each layer.
+        new_states: the new states, in order.
+        finite: the layers whose output is finite past the end of a row, whatever x holds there. Outputs of the others
+            are masked where they leave the graph.
     """
 
     values: dict[str, Value]
@@ -30,30 +40,33 @@ def emit_layers(
     network: Network,
     weights: Weights,
     signals: Mapping[str, Signal],
-    entering: Mapping[str, str],
+    inputs: Mapping[str, str],
     lengths: str | None,
-    states: Sequence[tuple[str, str]] | None,
-) -> Emitted:
+    states: Sequence[tuple[NetworkState, str]] | None,
+) -> EmittedNetwork:
     """Add the nodes of every layer.
 
     Args:
-        signals: what comes out of each layer
-        entering: the name of each input layer's data
-        lengths: the name of the valid steps of each row; None: every row is as long as x
-        states: (layer, name) of each state, in order; None: nothing is carried in or out
+        graph: the graph to add them to.
+        network: the network.
+        weights: arrays by layer and weight.
+        signals: the output of each layer.
+        inputs: name of the data of each input layer.
+        lengths: name of the valid steps of each row. None: every row is valid to its end.
+        states: each state with its name in the graph, in order. None: the file carries no states.
     """
     values: dict[str, Value] = {}
     new_states: list[str] = []
     finite: set[str] = set()
     for layer in network.layers:
         name, sources = layer.label, network.reads[layer.label]
-        xs = tuple(values[source] for source in sources) or (Value(entering[name], signals[name]),)
+        xs = tuple(values[source] for source in sources) or (Value(inputs[name], signals[name]),)
         steps = next((x.lengths for x in xs if x.signal.has_time), None) if sources else lengths
-        own = None if states is None else tuple(state for owner, state in states if owner == name)
+        own = None if states is None else {entry.state.name: held for entry, held in states if entry.layer == name}
         with graph.scope(name):
-            y, steps, new = layer.emit(graph, xs, steps, own, weights.get(name, {}))
+            y, steps, new = layer.emit(graph, EmitCall(xs, steps, own, weights.get(name, {})))
         values[name] = Value(y, signals[name], steps)
-        new_states.extend(new)
-        if layer.masks or (sources and finite.issuperset(sources)) or not signals[name].has_time:
+        new_states.extend(new[state] for state in own or ())
+        if layer.is_finite_past_end or (sources and finite.issuperset(sources)) or not signals[name].has_time:
             finite.add(name)
-    return Emitted(values, new_states, finite)
+    return EmittedNetwork(values, new_states, finite)

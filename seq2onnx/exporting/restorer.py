@@ -1,9 +1,7 @@
-"""restore: the ONNX file as a torch module again, to train on from there."""
+"""restore: the torch module of an ONNX file, to train on from there."""
 
 from __future__ import annotations
 
-import functools
-from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -12,32 +10,39 @@ import onnx
 from numpy.typing import NDArray
 from onnx import numpy_helper
 
-from seq2onnx import metadata
+from seq2onnx.contract import END, KEY, Contract
 from seq2onnx.errors import ModelFileError, ShapeError, SpecError, require
 from seq2onnx.exporting.emission import Weights
-from seq2onnx.exporting.exporter import build_graph
-from seq2onnx.exporting.graph import GraphBuilder
+from seq2onnx.exporting.forms import emit
+from seq2onnx.exporting.options import ExportOptions, ExportPlan
 from seq2onnx.network import Network
-from seq2onnx.padding import PaddingPolicy
+from seq2onnx.sequences import PaddingPolicy
 
 if TYPE_CHECKING:
     from seq2onnx.training.module import SequenceModule
 
 
 def restore(path: str | Path) -> SequenceModule:
-    """The module that was exported to `path`: the same network, statistics and weights, bit for bit.
+    """Read the module that was exported to a file: the same network, statistics and weights, bit for bit.
 
-    Raises: ModelFileError where the file is not one that `export` wrote, OSError where it cannot be read
-    Example: >>> module = restore("vowels.onnx"); train(module, more_data)
+    Args:
+        path: a file that `export` wrote.
+
+    Raises:
+        ModelFileError: the file is not one that `export` wrote.
+        OSError: it cannot be read.
+
+    Example:
+        >>> module = restore("vowels.onnx"); train(module, more_data)
     """
     require("torch", extra="train")
     import torch
 
-    from seq2onnx.training import build
+    from seq2onnx.training.module import build
 
-    network, weights, about = read_model(path)
+    network, weights, contract = read_model(path)
     module = build(network)
-    module.classes, module.policy = about["classes"], PaddingPolicy(**about.get("data_policy", {}))
+    module.classes, module.policy = contract.classes, PaddingPolicy(**contract.data_policy)
     module.load_state_dict(
         {
             f"layers.{layer}.{name}": torch.from_numpy(array.copy())
@@ -48,54 +53,50 @@ def restore(path: str | Path) -> SequenceModule:
     return module.eval()
 
 
-def read_model(path: str | Path) -> tuple[Network, Weights, dict[str, Any]]:
-    """The network in an exported file, its weights [layer][weight], and its metadata."""
+def read_model(path: str | Path) -> tuple[Network, Weights, Contract]:
+    """Read the network of an exported file, its weights by layer and name, and its contract."""
     content = Path(path).read_bytes()
     try:
         model = onnx.load_from_string(content)
     except Exception as error:  # protobuf's DecodeError, whose module differs between its implementations
-        raise ModelFileError(f"{path}: is not an ONNX file, or not all of one: {error}") from None
-    about = metadata.read({entry.key: entry.value for entry in model.metadata_props}, path)
+        raise ModelFileError(f"{path}: is not an ONNX file, or only a part of one: {error}") from None
+    properties = {entry.key: entry.value for entry in model.metadata_props}
+    contract = Contract.from_json(properties.get(KEY), path)
+    has_end = any(entry.name == END for entry in model.graph.input)
     try:
-        network = Network.from_dict(about["network"])
+        network = Network.from_dict(contract.network)
+        plan = ExportPlan.of(network, ExportOptions.of_contract(contract, has_end))
     except (SpecError, ShapeError) as error:
         raise ModelFileError(f"{path}: its network cannot be built here: {error}") from None
     arrays = {tensor.name: numpy_helper.to_array(tensor) for tensor in model.graph.initializer}
-    lookahead = any(entry.name == "end" for entry in model.graph.input)
-    graph = functools.partial(build_graph, network, signature=about["signature"], lookahead=lookahead)
-    return network, _collect(network, graph, arrays, path), about
+    return network, _weights(plan, arrays, path), contract
 
 
-def _collect(
-    network: Network, emit: Callable[..., GraphBuilder], arrays: dict[str, NDArray[Any]], path: str | Path
-) -> Weights:
-    """The weights that `arrays`, the initializers of an exported file, were made from.
+def _weights(plan: ExportPlan, arrays: dict[str, NDArray[Any]], path: str | Path) -> Weights:
+    """Find the weights that the initializers of a file were made from.
 
-    Layers only move weights about when they emit them. So they are made to emit weights whose entries
-    are numbered, and where each number went, its value stands in the file: no layer needs an inverse.
+    Layers only move the entries of weights about. So the network is emitted with numbered entries; where a number went,
+    the file holds its value. No layer needs an inverse.
     """
     numbered: dict[str, dict[str, NDArray[Any]]] = {}
-    found: dict[str, dict[str, NDArray[Any]]] = {}
     total = 1
-    for layer in network.layers:
+    for layer in plan.network.layers:
         numbered[layer.label] = {}
-        for name, weight in layer.weights(*network.signals_into(layer.label)).items():
+        for name, weight in layer.weights(*plan.network.signals_into(layer.label)).items():
             size = int(np.prod(weight.shape))
             numbered[layer.label][name] = np.arange(total, total + size, dtype=np.int64).reshape(weight.shape)
             total += size
     values = np.zeros(total, np.float32)
-    seen = np.zeros(total, bool)
-    for name, numbers in emit(weights=numbered).initializers.items():
+    found = np.zeros(total, bool)
+    for name, numbers in emit(plan, numbered).initializers.items():
         if "." not in name:
             continue
         if name not in arrays or arrays[name].shape != numbers.shape:
             raise ModelFileError(
-                f"{path}: its initializer {name} is missing or has another shape than {list(numbers.shape)}: "
+                f"{path}: its initializer {name} is missing or does not have the shape {list(numbers.shape)}, because "
                 "another program has changed the file; restore the file that seq2onnx wrote"
             )
-        values[numbers], seen[numbers] = arrays[name], True
-    for label, weights in numbered.items():
-        found[label] = {name: values[numbers] for name, numbers in weights.items()}
-    if not seen[1:].all():
-        raise ModelFileError(f"{path}: does not hold all weights of its network")
-    return found
+        values[numbers], found[numbers] = arrays[name], True
+    if not found[1:].all():
+        raise ModelFileError(f"{path}: does not contain all weights of its network")
+    return {label: {name: values[numbers] for name, numbers in weights.items()} for label, weights in numbered.items()}

@@ -1,65 +1,70 @@
-"""Words in the file: the vocabularies of its metadata, and the look-up that a file exported with words does itself."""
+"""Words in a file: its vocabularies, and the look-up in files that are exported with words."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 
 from seq2onnx.errors import SpecError
-from seq2onnx.exporting.graph import ML_DOMAIN, GraphBuilder
+from seq2onnx.layers.graph import GraphBuilder
 from seq2onnx.network import Network
 
+ML_DOMAIN, ML_OPSET = "ai.onnx.ml", 2  # the first opset whose LabelEncoder maps strings to int64 with any default
 
-def vocabularies(network: Network) -> dict[str, list[str]] | None:
-    """The words of each token input whose WordEmbedding has a vocabulary."""
+
+def vocabularies(network: Network) -> dict[str, list[str]]:
+    """Return the words of each token input whose words are known."""
     found: dict[str, list[str]] = {}
     for layer in network.layers:
-        words = getattr(layer, "vocabulary", None)
-        if words is not None and not isinstance(words, int):
-            source = network.reads[layer.label][0]
-            if found.setdefault(source, list(words)) != list(words):
+        if layer.word_list is not None:
+            source, words = network.reads[layer.label][0], list(layer.word_list)
+            if found.setdefault(source, words) != words:
                 raise SpecError(
-                    f"{layer.label}: numbers the words of {source} otherwise than another WordEmbedding does; "
-                    "give both the same vocabulary"
+                    f"{layer.label}: numbers the words of {source} differently from another WordEmbedding; give both "
+                    "the same vocabulary"
                 )
-    return found or None
+    return found
 
 
 def words_to_look_up(network: Network) -> list[str]:
-    """The words that a file with words=True numbers itself, 1 … V in this order; SpecError where it cannot."""
+    """Return the words that a file with words=True looks up, with the numbers 1 … V in this order.
+
+    Raises:
+        SpecError: the file cannot look up words.
+    """
     inputs = [layer.label for layer in network.inputs]
     if len(inputs) > 1:
         raise SpecError(
-            f"words: needs one input, of words, got {', '.join(inputs)}; export without words: predict takes words all "
-            "the same, and looks them up before the run"
+            f"words: needs one input, of words, got {', '.join(inputs)}; export without words: predict then looks "
+            "words up before the run"
         )
     (source,) = inputs
     if network.signals[source].dtype != "int64":
         raise SpecError(
             f"words: {source} takes numbers, {network.signals[source]}; begin the network with "
-            'SequenceInput("tokens"), WordEmbedding(dimension, a list of words), or export without words'
+            'SequenceInput("tokens") and WordEmbedding(dimension, a list of words), or export without words'
         )
-    words = (vocabularies(network) or {}).get(source)
+    words = vocabularies(network).get(source)
     if words is None:
         raise SpecError(
-            f"words: no layer says which words {source} has; give WordEmbedding a list of them, not how many there "
-            "are, or train it on texts, of which it then has them; or export without words"
+            f"words: no layer knows the words of {source}; give WordEmbedding a list of words instead of their number, "
+            "or train it on texts, from which it takes them; or export without words"
         )
     for number, word in enumerate(words, 1):
         if not word:
             raise SpecError(
-                f'words: the vocabulary has "" as its word {number}, and "" is padding; take it out and train again, '
-                "or export without words"
+                f'words: word {number} of the vocabulary is "", which is padding; remove it and train again, or export '
+                "without words"
             )
         if "\0" in word or not _is_unicode(word):
             raise SpecError(
-                f"words: word {number} of the vocabulary, {word!r}, has a NUL or half of a surrogate pair in it, which "
-                "strings in ONNX files cannot have; take it out and train again, or export without words"
+                f"words: word {number} of the vocabulary, {word!r}, contains a NUL or half of a surrogate pair, which "
+                "strings in ONNX files cannot; remove it and train again, or export without words"
             )
     return words
 
 
 def emit_look_up(graph: GraphBuilder, source: str, x: str, words: Sequence[str]) -> str:
-    """The numbers [batch, time] of the words x: 1 … V as in `words`, V + 1 for any other, 0 for padding, ""."""
+    """Look up the words x [batch, time]: 1 … V as in `words`, V + 1 for any other, 0 for the padding ""."""
     with graph.scope(source):
         return graph.op(
             "LabelEncoder",

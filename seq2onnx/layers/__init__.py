@@ -1,7 +1,7 @@
-"""The layers, a file each: what every one is, and can do, stands in its file."""
+"""The layers, one file each."""
 
 from seq2onnx.layers.activations import ReLU, Sigmoid, Tanh
-from seq2onnx.layers.base import KINDS, Clock, Example, Layer, Signal, State, Weight, layer
+from seq2onnx.layers.base import KINDS, Example, Layer, layer
 from seq2onnx.layers.batch_norm import BatchNorm
 from seq2onnx.layers.bilstm import BiLSTM
 from seq2onnx.layers.conv1d import Conv1d
@@ -18,6 +18,7 @@ from seq2onnx.layers.lstm import LSTM
 from seq2onnx.layers.pool1d import AvgPool1d, MaxPool1d
 from seq2onnx.layers.rescale import Rescale
 from seq2onnx.layers.sequence_input import SequenceInput
+from seq2onnx.layers.signal import Clock, Signal, State, Weight
 from seq2onnx.layers.softmax import Softmax
 from seq2onnx.layers.word_embedding import WordEmbedding
 
@@ -55,3 +56,6 @@ __all__ = [
     "WordEmbedding",
     "layer",
 ]
+
+FOR_LAYER_AUTHORS = ("KINDS", "Clock", "Example", "State", "Weight", "layer")
+"""What only those need who write a layer. These names are not in seq2onnx itself."""

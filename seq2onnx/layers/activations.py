@@ -3,45 +3,50 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, ClassVar, final
+from typing import ClassVar, final
 
-from seq2onnx.layers.base import Example, Layer, Signal, layer, numbers
-
-if TYPE_CHECKING:
-    from torch import Tensor
-
-    from seq2onnx.exporting.graph import GraphBuilder
-    from seq2onnx.layers.base import Arrays, Names, Nodes, Outputs, Tensors, Values
-    from seq2onnx.layers.module import LayerModule
+from seq2onnx.layers.base import Example, Layer, layer, numeric_input
+from seq2onnx.layers.calls import EmitCall, Emitted, ForwardCall, Forwarded
+from seq2onnx.layers.graph import GraphBuilder
+from seq2onnx.layers.signal import Signal
 
 
 @final
 @layer
 class ReLU(Layer):
-    """What is negative becomes zero.
+    """Rectifier: negative numbers become zero.
 
         y = max(x, 0)
 
-    Shapes:  y as x
-    State:   none
-    ONNX:    Relu
-    Raises:  ShapeError on tokens
-    Example: >>> ReLU()
-    Source:  ONNX operator Relu-14
+    Shapes:
+        y as x
+
+    Raises:
+        ShapeError: the input is tokens.
+
+    State:
+        none
+
+    ONNX:
+        Relu
+
+    Example:
+        >>> ReLU()
+
+    Source:
+        ONNX operator Relu-14
     """
 
     kind: ClassVar[str] = "relu"
 
     def infer(self, *signals: Signal) -> Signal:
-        return numbers(self, signals)
+        return numeric_input(self, signals)
 
-    def forward(self, module: LayerModule, xs: Tensors, lengths: Tensor | None, states: Tensors | None) -> Outputs:
-        return xs[0].relu(), lengths, ()
+    def forward(self, call: ForwardCall) -> Forwarded:
+        return call.x.relu(), call.lengths, {}
 
-    def emit(
-        self, graph: GraphBuilder, xs: Values, lengths: str | None, states: Names | None, weights: Arrays
-    ) -> Nodes:
-        return graph.op("Relu", xs[0].name), lengths, ()
+    def emit(self, graph: GraphBuilder, call: EmitCall) -> Emitted:
+        return graph.op("Relu", call.x.name), call.lengths, {}
 
     @classmethod
     def examples(cls) -> Sequence[Example]:
@@ -51,30 +56,39 @@ class ReLU(Layer):
 @final
 @layer
 class Sigmoid(Layer):
-    """Numbers between 0 and 1.
+    """Logistic function: numbers between 0 and 1.
 
         y = 1 / (1 + exp(−x))
 
-    Shapes:  y as x
-    State:   none
-    ONNX:    Sigmoid
-    Raises:  ShapeError on tokens
-    Example: >>> Sigmoid()
-    Source:  ONNX operator Sigmoid-13
+    Shapes:
+        y as x
+
+    Raises:
+        ShapeError: the input is tokens.
+
+    State:
+        none
+
+    ONNX:
+        Sigmoid
+
+    Example:
+        >>> Sigmoid()
+
+    Source:
+        ONNX operator Sigmoid-13
     """
 
     kind: ClassVar[str] = "sigmoid"
 
     def infer(self, *signals: Signal) -> Signal:
-        return numbers(self, signals)
+        return numeric_input(self, signals)
 
-    def forward(self, module: LayerModule, xs: Tensors, lengths: Tensor | None, states: Tensors | None) -> Outputs:
-        return xs[0].sigmoid(), lengths, ()
+    def forward(self, call: ForwardCall) -> Forwarded:
+        return call.x.sigmoid(), call.lengths, {}
 
-    def emit(
-        self, graph: GraphBuilder, xs: Values, lengths: str | None, states: Names | None, weights: Arrays
-    ) -> Nodes:
-        return graph.op("Sigmoid", xs[0].name), lengths, ()
+    def emit(self, graph: GraphBuilder, call: EmitCall) -> Emitted:
+        return graph.op("Sigmoid", call.x.name), call.lengths, {}
 
     @classmethod
     def examples(cls) -> Sequence[Example]:
@@ -84,30 +98,39 @@ class Sigmoid(Layer):
 @final
 @layer
 class Tanh(Layer):
-    """Numbers between −1 and 1.
+    """Hyperbolic tangent: numbers between −1 and 1.
 
         y = tanh(x)
 
-    Shapes:  y as x
-    State:   none
-    ONNX:    Tanh
-    Raises:  ShapeError on tokens
-    Example: >>> Tanh()
-    Source:  ONNX operator Tanh-13
+    Shapes:
+        y as x
+
+    Raises:
+        ShapeError: the input is tokens.
+
+    State:
+        none
+
+    ONNX:
+        Tanh
+
+    Example:
+        >>> Tanh()
+
+    Source:
+        ONNX operator Tanh-13
     """
 
     kind: ClassVar[str] = "tanh"
 
     def infer(self, *signals: Signal) -> Signal:
-        return numbers(self, signals)
+        return numeric_input(self, signals)
 
-    def forward(self, module: LayerModule, xs: Tensors, lengths: Tensor | None, states: Tensors | None) -> Outputs:
-        return xs[0].tanh(), lengths, ()
+    def forward(self, call: ForwardCall) -> Forwarded:
+        return call.x.tanh(), call.lengths, {}
 
-    def emit(
-        self, graph: GraphBuilder, xs: Values, lengths: str | None, states: Names | None, weights: Arrays
-    ) -> Nodes:
-        return graph.op("Tanh", xs[0].name), lengths, ()
+    def emit(self, graph: GraphBuilder, call: EmitCall) -> Emitted:
+        return graph.op("Tanh", call.x.name), call.lengths, {}
 
     @classmethod
     def examples(cls) -> Sequence[Example]:

@@ -1,153 +1,58 @@
-"""What every layer is made of: Layer, and the Signal, State and Weight that it speaks of.
+"""The interface of a layer: the class Layer and the decorator `@layer`.
 
-A layer is a frozen, final dataclass (`@layer`) that answers the same verbs as every other:
+A layer is a frozen, final dataclass (`@layer`) with the same verbs as every other:
 
-    infer(*signals)   -> Signal          what comes out, or a ShapeError
+    infer(*signals)   -> Signal          its output, or a ShapeError
     weights(*signals) -> {name: Weight}  what it learns
-    states(*signals)  -> (State, ...)    what it must remember between chunks, or NotStreamable
-    forward(module, xs, lengths, states) the function, in torch
-    emit(graph, xs, lengths, states, weights)  the same function, as ONNX nodes
-    examples()                           instances that the laws in tests/ are run on
+    states(*signals)  -> (State, ...)    what it keeps between chunks, or NotStreamable
+    forward(call)     -> (y, lengths, {state: new value})    the function in torch
+    emit(graph, call) -> (y, lengths, {state: new value})    the same function as ONNX nodes
+    examples()                           instances for the tests of all laws
 
-Every verb takes as many signals as the layer has inputs; an input layer has none. `build` turns the torch
-side into a `torch.nn.Module`; nothing here imports torch or onnx.
+The first three get one signal for each input of the layer; an input layer gets none. Nothing here imports torch or
+onnx.
 """
 
 from __future__ import annotations
 
 import dataclasses
 import functools
-import math
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Mapping, Sequence
-from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal, TypeVar, cast, dataclass_transform
+from collections.abc import Sequence
+from typing import Annotated, Any, ClassVar, TypeVar, cast, dataclass_transform
 
-import numpy as np
-from numpy.typing import NDArray
 from pydantic import AfterValidator, ConfigDict, Field, ValidationError
 from pydantic.dataclasses import dataclass as pydantic_dataclass
 
 from seq2onnx.errors import ShapeError, SpecError
-
-if TYPE_CHECKING:
-    from torch import Tensor
-
-    from seq2onnx.exporting.graph import GraphBuilder, Value
-    from seq2onnx.layers.module import LayerModule
-
-    Tensors = tuple[Tensor, ...]
-    Outputs = tuple[Tensor, Tensor | None, Tensors]
-    Values = tuple[Value, ...]
-    Names = tuple[str, ...]
-    Nodes = tuple[str, str | None, Names]
-    Arrays = Mapping[str, NDArray[Any]]
+from seq2onnx.layers.calls import EmitCall, Emitted, ForwardCall, Forwarded
+from seq2onnx.layers.graph import GraphBuilder
+from seq2onnx.layers.signal import Signal, State, Weight
 
 
 def _check_name(name: str) -> str:
     if name.endswith("_lengths"):
-        raise ValueError("must not end in _lengths, which is the end of names of tensors with lengths")
+        raise ValueError("must not end in _lengths, the end of the names of tensors with lengths")
     return name
 
 
 PositiveInt = Annotated[int, Field(gt=0, strict=True)]
-# A name ends in none of what the ONNX file appends to one, so that its tensors are told apart.
+# The ONNX file adds endings to names; a name that had one could not be told apart from another tensor.
 Name = Annotated[str, Field(pattern=r"^[A-Za-z0-9_]+$"), AfterValidator(_check_name)]
-DType = Literal["float32", "int64", "int32"]
-Initializer = Callable[[np.random.Generator, tuple[int, ...]], NDArray[np.float32]]
-
-
-@dataclasses.dataclass(frozen=True)
-class Clock:
-    """When a signal ticks, compared with the network's inputs.
-
-    stride:    input steps per step of this signal
-    delay:     input steps that must follow a step before it can be computed
-    windows:   how many steps come out of how many, one (padding − d(k−1), stride) for each layer that
-               changes it, k the kernel size and d the dilation
-    lookahead: steps may wait for later ones: the host says with the input `end` when there are no more
-    """
-
-    stride: int = 1
-    delay: int = 0
-    windows: tuple[tuple[int, int], ...] = ()
-    lookahead: bool = False
-
-    def after(self, extra: int, stride: int, delay: int) -> Clock:
-        """The clock of what a window makes of this signal; `delay` in steps of this signal."""
-        windows = self.windows
-        if windows and extra == windows[-1][0] == 0:
-            windows, stride_here = windows[:-1], windows[-1][1] * stride  # ⌈⌈T/a⌉/b⌉ = ⌈T/ab⌉
-        else:
-            stride_here = stride
-        if (extra, stride_here) != (0, 1):
-            windows += ((extra, stride_here),)
-        return dataclasses.replace(
-            self, stride=self.stride * stride, delay=self.delay + delay * self.stride, windows=windows
-        )
-
-    def ticks_with(self, other: Clock) -> bool:
-        """Whether signals of both clocks have the same steps, some perhaps later than the others."""
-        return (self.stride, self.windows) == (other.stride, other.windows)
-
-    def length(self, steps: int) -> int:
-        """The steps of this signal when the network's inputs have `steps`; no steps give none."""
-        for extra, stride in self.windows:
-            steps = max(0, (steps + extra - 1) // stride + 1) if steps else 0
-        return steps
-
-
-@dataclasses.dataclass(frozen=True)
-class Signal:
-    """What flows from layer to layer: the features of a step, and whether there are steps.
-
-    static: without time, and the same from the first step to the last; else it is the value so far
-    """
-
-    shape: tuple[int, ...]
-    has_time: bool = True
-    dtype: DType = "float32"
-    clock: Clock = Clock()
-    static: bool = False
-
-    @property
-    def size(self) -> int:
-        """Features of a step as one flat vector."""
-        return math.prod(self.shape)
-
-    def __str__(self) -> str:
-        """As tables and errors show it: [batch, time, 12]."""
-        return f"[{', '.join(['batch', *['time'] * self.has_time, *map(str, self.shape)])}]"
-
-
-@dataclasses.dataclass(frozen=True)
-class State:
-    """One tensor a layer keeps between chunks; `shape` is without the batch; all zeros mean "start"."""
-
-    kind: str
-    shape: tuple[int, ...]
-    dtype: DType = "float32"
-
-
-@dataclasses.dataclass(frozen=True)
-class Weight:
-    """One array a layer learns, and how it starts.
-
-    decay:     L2 regularization acts on it
-    trainable: gradients change it; else the layer itself does, or nothing
-    """
-
-    shape: tuple[int, ...]
-    initialize: Initializer
-    decay: bool = True
-    trainable: bool = True
 
 
 @pydantic_dataclass(frozen=True, kw_only=True, config=ConfigDict(extra="forbid"))
 class Layer(ABC):
-    """One layer of a network: a specification, and all that follows from it.
+    """One layer of a network: its specification, and all that follows from it.
 
-    name:    `[A-Za-z0-9_]+`, unique in its network; without one it gets one there: lstm_1, lstm_2
-    inputs:  the names of the layers it reads; without any it reads the one before it
+    Attributes:
+        name: `[A-Za-z0-9_]+`, unique in its network. Without one the network names it: lstm_1, lstm_2.
+        inputs: names of the layers it reads. Without any it reads the one before it.
+        kind: its name in YAML.
+        is_input: whether data enters the network here.
+        is_finite_past_end: whether y past the end of a sequence is finite whatever x holds there. The exporter masks y
+            of other layers.
+        unsaved_fields: fields that are no part of the specification, such as start values of weights.
     """
 
     name: Name | None = None
@@ -155,57 +60,53 @@ class Layer(ABC):
 
     kind: ClassVar[str]
     is_input: ClassVar[bool] = False
-    # True where y past a sequence's end is finite whatever stands in x there: the exporter masks y elsewhere.
-    masks: ClassVar[bool] = False
+    is_finite_past_end: ClassVar[bool] = False
+    unsaved_fields: ClassVar[tuple[str, ...]] = ()
 
     @property
     def label(self) -> str:
-        """Its name, or before it has one its kind: how errors call it."""
+        """Its name, or before it has one its kind."""
         return self.name or self.kind
 
-    @abstractmethod
-    def infer(self, *signals: Signal) -> Signal:
-        """The signal that comes out, or a ShapeError."""
+    @property
+    def fewest_steps(self) -> int:
+        """The fewest steps that a sequence may have here."""
+        return 1
 
-    def weights(self, *signals: Signal) -> dict[str, Weight]:
-        """What the layer learns, by name; nothing unless it says so."""
-        return {}
+    @property
+    def word_list(self) -> tuple[str, ...] | None:
+        """The words of its input, in the order of their numbers 1 … V. None: it reads no words, or knows none."""
+        return None
 
-    def states(self, *signals: Signal) -> tuple[State, ...]:
-        """What it must remember between chunks, nothing unless it says so.
-
-        Raises NotStreamable where nothing would be enough.
-        """
+    @property
+    def missing_statistics(self) -> tuple[str, ...]:
+        """The statistics of the training data that it needs and lacks, such as "mean" and "std"."""
         return ()
 
     @abstractmethod
-    def forward(self, module: LayerModule, xs: Tensors, lengths: Tensor | None, states: Tensors | None) -> Outputs:
-        """(y, its lengths, new states) in torch; `module[name]` is a weight.
+    def infer(self, *signals: Signal) -> Signal:
+        """Return the signal of the output; raise ShapeError where the inputs do not fit."""
 
-        `states` None: nothing is carried in, and nothing need be carried out.
-        """
+    def weights(self, *signals: Signal) -> dict[str, Weight]:
+        """Return what the layer learns, by name."""
+        return {}
+
+    def states(self, *signals: Signal) -> tuple[State, ...]:
+        """Return what it keeps between chunks; raise NotStreamable where no state is enough."""
+        return ()
 
     @abstractmethod
-    def emit(
-        self, graph: GraphBuilder, xs: Values, lengths: str | None, states: Names | None, weights: Arrays
-    ) -> Nodes:
-        """(y, its lengths, new states) as names in `graph`, which the nodes are added to.
+    def forward(self, call: ForwardCall) -> Forwarded:
+        """Compute (y, lengths, new states) in torch."""
 
-        `lengths` None: every row is as long as x. `states` None: nothing is carried in or out.
-        Weights go in with `graph.weight`, and are only moved about, never calculated with:
-        `restore` finds them again by that.
-        """
+    @abstractmethod
+    def emit(self, graph: GraphBuilder, call: EmitCall) -> Emitted:
+        """Add the nodes that compute (y, lengths, new states) to `graph`; return their names."""
 
     @classmethod
     @abstractmethod
     def examples(cls) -> Sequence[Example]:
-        """Instances in which every option stands at least once, each with the signals it reads."""
-
-    def build(self, *signals: Signal) -> LayerModule:
-        """The layer as a torch module with freshly initialized weights."""
-        from seq2onnx.layers.module import LayerModule
-
-        return LayerModule(self, signals)
+        """Return instances that use every option at least once, each with the signals it reads."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -216,20 +117,21 @@ class Example:
     signals: tuple[Signal, ...] = ()
 
     def __str__(self) -> str:
+        """Return the layer, for the names of tests."""
         return repr(self.layer)
 
 
 KINDS: dict[str, type[Layer]] = {}
-"""Every layer class by its kind, the name it has in YAML; `@layer` fills it."""
+"""Every layer class by its kind, its name in YAML. `@layer` fills it."""
 
 L = TypeVar("L", bound=type[Layer])
 
 
 @dataclass_transform(frozen_default=True, field_specifiers=(Field, dataclasses.field))
 def layer(cls: L) -> L:
-    """Make a Layer subclass a frozen, validated dataclass and known by its `kind`."""
+    """Make a subclass of Layer a frozen, validated dataclass and register its `kind`."""
     if cls.kind in KINDS:
-        raise SpecError(f"{cls.kind}: two layers of one kind, {KINDS[cls.kind].__qualname__} and this one")
+        raise SpecError(f"{cls.kind}: two layer classes have this kind, {KINDS[cls.kind].__qualname__} and this one")
     made: Any = pydantic_dataclass(frozen=True, config=ConfigDict(extra="forbid"))(cls)
     validated = made.__init__
 
@@ -238,22 +140,34 @@ def layer(cls: L) -> L:
         try:
             validated(self, *args, **fields)
         except ValidationError as error:
-            label = fields.get("name") or cls.kind
-            raise SpecError("\n".join(f"{label}.{line}" for line in explain(error, cls))) from None
+            raise FieldErrors(fields.get("name") or cls.kind, explain(error, cls)) from None
 
     made.__init__ = init
     KINDS[cls.kind] = made
     return cast(L, made)
 
 
+class FieldErrors(SpecError):
+    """Mistakes in the fields of a layer or of options: where they stand, and a line for each that begins with it."""
+
+    def __init__(self, where: str, lines: Sequence[str]) -> None:
+        super().__init__(where, lines)
+        self.lines = lines
+        self.where = where
+
+    def __str__(self) -> str:
+        """Return each line with its place before it."""
+        return "\n".join(f"{self.where}.{line}" for line in self.lines)
+
+
 def explain(error: ValidationError, cls: type[Any]) -> list[str]:
-    """A line for each mistake: path, rule, what was received, and for a wrong key the keys there are."""
+    """Describe each mistake in a line: field, rule, and the value received, or the fields that exist."""
     fields = [field.name for field in dataclasses.fields(cls)]
     fields.sort(key=lambda name: name in ("name", "inputs"))
     lines = []
     for mistake in error.errors():
         first, *rest = mistake["loc"] or (cls.__name__,)
-        # An argument without a name is known by its place.
+        # pydantic reports a positional argument by its place.
         first = fields[first] if isinstance(first, int) and first < len(fields) else first
         path = ".".join(str(part) for part in (first, *rest))
         if mistake["type"] == "missing" or mistake["type"] == "missing_argument":
@@ -266,16 +180,16 @@ def explain(error: ValidationError, cls: type[Any]) -> list[str]:
     return lines
 
 
-def one(layer: Layer, signals: Sequence[Signal]) -> Signal:
-    """The only signal of a layer that reads one."""
+def single_input(layer: Layer, signals: Sequence[Signal]) -> Signal:
+    """Return the signal of a layer that reads exactly one; raise SpecError otherwise."""
     if len(signals) != 1:
         raise SpecError(f"{layer.label}: reads one layer, got {len(signals)}; join them with Add or Concat first")
     return signals[0]
 
 
-def numbers(layer: Layer, signals: Sequence[Signal]) -> Signal:
-    """The only signal of a layer that calculates with its numbers."""
-    x = one(layer, signals)
+def numeric_input(layer: Layer, signals: Sequence[Signal]) -> Signal:
+    """Return the signal of a layer that reads exactly one, of numbers; raise ShapeError on tokens."""
+    x = single_input(layer, signals)
     if x.dtype != "float32":
         raise ShapeError(f"{layer.label}: expected numbers, got tokens; put a WordEmbedding before it")
     return x

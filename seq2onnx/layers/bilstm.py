@@ -1,62 +1,76 @@
-"""BiLSTM: an LSTM that reads forward and another that reads backward."""
+"""BiLSTM: one LSTM that reads forward and one that reads backward."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, ClassVar, Literal, final
+from typing import ClassVar, Literal, final
 
 import numpy as np
 
 from seq2onnx.errors import NotStreamable
 from seq2onnx.layers import cells, gates, recurrent
-from seq2onnx.layers.base import Example, Layer, PositiveInt, Signal, State, Weight, layer
-from seq2onnx.layers.cells import GateActivation, StateActivation
+from seq2onnx.layers.base import Example, Layer, PositiveInt, layer
+from seq2onnx.layers.calls import EmitCall, Emitted, ForwardCall, Forwarded
+from seq2onnx.layers.graph import GraphBuilder
 from seq2onnx.layers.initializers import BiasInitializer, MatrixInitializer, by_name
+from seq2onnx.layers.signal import Signal, State, Weight
 
-if TYPE_CHECKING:
-    from torch import Tensor
-
-    from seq2onnx.exporting.graph import GraphBuilder
-    from seq2onnx.layers.base import Arrays, Names, Nodes, Outputs, Tensors, Values
-    from seq2onnx.layers.module import LayerModule
-
-HALVES = ("forward", "backward")
+DIRECTIONS = ("forward", "backward")
 
 
 @final
 @layer
 class BiLSTM(Layer):
-    """Two LSTMs over each sequence, one forward and one backward, side by side on the feature axis.
+    """Two LSTMs, one over the sequence and one over the reversed sequence, with their outputs concatenated.
 
-        y_t = [h→_t, h←_t]     the equations of LSTM in each half; the backward half starts at the last valid step
+        y_t = [h→_t, h←_t]     the equations of LSTM in each direction; backward starts at the last valid step
 
     Shapes (B batch, T time, C features, H hidden_size; float32):
         x [B, T, C] -> y [B, T, 2H], or [B, 2H] with output_mode="last"
-    State:   none that would be enough: the backward half reads from the end, so it cannot stream
-    Weights: forward_ and backward_ input_weights [4H, C], recurrent_weights [4H, H], bias [4H]; blocks i f g o
-    Args:    hidden_size: units of each half, > 0
-             output_mode: "sequence" or "last"
-             state_activation, gate_activation: as in LSTM
-             last: what output_mode="last" gives: "final_state", of each half after it has read the whole
-             sequence; or "last_step", y at the last valid step, where the backward half has read x_T alone
-             input_initializer, recurrent_initializer, bias_initializer: as in LSTM
-    ONNX:    LSTM, direction bidirectional, layout 0; gate order i o f c
-    Raises:  ShapeError on a signal without time; NotStreamable for signatures with states
-    Example: >>> BiLSTM(100, output_mode="last")
-    Source:  Schuster & Paliwal 1997; ONNX operator LSTM-14
+
+    Args:
+        hidden_size: number of units of each direction, > 0.
+        output_mode: "sequence" or "last".
+        state_activation: replaces tanh, as in LSTM.
+        gate_activation: replaces σ, as in LSTM.
+        last: what output_mode="last" returns. "final_state": of each direction the state after the whole sequence.
+            "last_step": y at the last valid step, where backward has read x_T alone.
+        input_initializer: start of the input weights, as in LSTM.
+        recurrent_initializer: start of the recurrent weights, as in LSTM.
+        bias_initializer: start of the biases, as in LSTM.
+
+    Raises:
+        ShapeError: the input has no time axis.
+        NotStreamable: the signature has states.
+
+    State:
+        cannot stream, because the backward direction starts at the end of the sequence
+
+    Weights:
+        input_weights [4H, C], recurrent_weights [4H, H], bias [4H], each with the prefix forward_ and backward_; row
+        blocks i f g o
+
+    ONNX:
+        LSTM, direction bidirectional, layout 0; gate order i o f c
+
+    Example:
+        >>> BiLSTM(100, output_mode="last")
+
+    Source:
+        Schuster & Paliwal 1997; ONNX operator LSTM-14
     """
 
     hidden_size: PositiveInt
     output_mode: recurrent.OutputMode = "sequence"
-    state_activation: StateActivation = "tanh"
-    gate_activation: GateActivation = "sigmoid"
+    state_activation: cells.StateActivation = "tanh"
+    gate_activation: cells.GateActivation = "sigmoid"
     last: Literal["final_state", "last_step"] = "final_state"
     input_initializer: MatrixInitializer = "glorot"
     recurrent_initializer: MatrixInitializer = "orthogonal"
     bias_initializer: BiasInitializer = "unit_forget_gate"
 
     kind: ClassVar[str] = "bilstm"
-    masks: ClassVar[bool] = True
+    is_finite_past_end: ClassVar[bool] = True
 
     def infer(self, *signals: Signal) -> Signal:
         return recurrent.infer(self, signals, 2 * self.hidden_size, self.output_mode)
@@ -64,68 +78,62 @@ class BiLSTM(Layer):
     def weights(self, *signals: Signal) -> dict[str, Weight]:
         rows = 4 * self.hidden_size
         found: dict[str, Weight] = {}
-        for half in HALVES:
+        for direction in DIRECTIONS:
             found |= {
-                f"{half}_input_weights": Weight((rows, signals[0].size), by_name[self.input_initializer]),
-                f"{half}_recurrent_weights": Weight((rows, self.hidden_size), by_name[self.recurrent_initializer]),
-                f"{half}_bias": Weight((rows,), by_name[self.bias_initializer], decay=False),
+                f"{direction}_input_weights": Weight((rows, signals[0].size), by_name[self.input_initializer]),
+                f"{direction}_recurrent_weights": Weight((rows, self.hidden_size), by_name[self.recurrent_initializer]),
+                f"{direction}_bias": Weight((rows,), by_name[self.bias_initializer], decay=False),
             }
         return found
 
     def states(self, *signals: Signal) -> tuple[State, ...]:
         raise NotStreamable(
-            f"{self.label}: its backward half reads from the end of a sequence, which a stream does not know; "
-            "use an LSTM where the network must stream"
+            f"{self.label}: its backward direction starts at the end of a sequence, which a stream does not know; use "
+            "an LSTM where the network must stream"
         )
 
-    def forward(self, module: LayerModule, xs: Tensors, lengths: Tensor | None, states: Tensors | None) -> Outputs:
+    def forward(self, call: ForwardCall) -> Forwarded:
         import torch
 
-        x = xs[0].flatten(2)
-        assert lengths is not None
+        x, lengths = call.x.flatten(2), call.row_lengths
         zeros = x.new_zeros(len(x), self.hidden_size)
         activations = (self.state_activation, self.gate_activation)
-        halves = []
-        for half in HALVES:
-            weights = tuple(module[f"{half}_{name}"] for name in ("input_weights", "recurrent_weights", "bias"))
-            read = x if half == "forward" else recurrent.reverse(x, lengths)
-            halves.append(cells.lstm(read, None, (zeros, zeros), weights, activations, module.training)[0])
-        forward, backward = halves
+        outputs = []
+        for direction in DIRECTIONS:
+            names = (f"{direction}_{name}" for name in ("input_weights", "recurrent_weights", "bias"))
+            weights = tuple(call.weights[name] for name in names)
+            read = x if direction == "forward" else recurrent.reverse(x, lengths)
+            outputs.append(cells.lstm(read, None, (zeros, zeros), weights, activations, call.training)[0])
+        forward, backward = outputs
         if self.output_mode == "last" and self.last == "final_state":
-            finals = [recurrent.last_step(y, lengths, zeros) for y in (forward, backward)]
-            return torch.cat(finals, 1), None, ()
+            return torch.cat([recurrent.last_step(y, lengths, zeros) for y in outputs], 1), None, {}
         y = torch.cat([forward, recurrent.reverse(backward, lengths)], 2)
         if self.output_mode == "last":
-            return recurrent.last_step(y, lengths, torch.cat([zeros, zeros], 1)), None, ()
-        return y, lengths, ()
+            return recurrent.last_step(y, lengths, torch.cat([zeros, zeros], 1)), None, {}
+        return y, lengths, {}
 
-    def emit(
-        self, graph: GraphBuilder, xs: Values, lengths: str | None, states: Names | None, weights: Arrays
-    ) -> Nodes:
+    def emit(self, graph: GraphBuilder, call: EmitCall) -> Emitted:
+        order = gates.LSTM["matlab"], gates.LSTM["onnx"]
         W, R, b = (
-            np.stack(
-                [gates.permute(weights[f"{half}_{name}"], gates.LSTM["matlab"], gates.LSTM["onnx"]) for half in HALVES]
-            )
+            np.stack([gates.permute(call.weights[f"{direction}_{name}"], *order) for direction in DIRECTIONS])
             for name in ("input_weights", "recurrent_weights", "bias")
         )
         arrays = {"W": W, "R": R, "B": np.concatenate([b, np.zeros_like(b)], 1)}
-        attributes = cells.lstm_activations(self.state_activation, self.gate_activation, 2)
+        attributes = cells.lstm_attributes(self.state_activation, self.gate_activation, 2)
         y, h, _ = recurrent.emit_node(
-            graph, "LSTM", xs[0], lengths, [], arrays, direction="bidirectional", **attributes
+            graph, "LSTM", call.x, call.lengths, [], arrays, direction="bidirectional", **attributes
         )
-        flat = graph.constant(np.array([0, 0, 2 * self.hidden_size]))
         if self.output_mode == "last" and self.last == "final_state":
             both = graph.op("Transpose", h, perm=[1, 0, 2])
-            return graph.op("Reshape", both, graph.constant(np.array([0, 2 * self.hidden_size]))), None, ()
+            return graph.op("Reshape", both, graph.ints(0, 2 * self.hidden_size)), None, {}
+        flat = graph.ints(0, 0, 2 * self.hidden_size)
         y = graph.op("Reshape", graph.op("Transpose", y, perm=[2, 0, 1, 3]), flat)
         if self.output_mode == "last":
-            # A step of zeros before the first: row `length` of that is the last step, or zeros where there is none.
-            padded = graph.op("Pad", y, graph.constant(np.array([0, 1, 0, 0, 0, 0])))
-            index = graph.op(
-                "Unsqueeze", graph.op("Cast", lengths or "", to=graph.types["int64"]), graph.constant(np.array([1]))
-            )
-            return graph.op("GatherND", padded, index, batch_dims=1), None, ()
-        return y, lengths, ()
+            # With a step of zeros before the first, row `length` is the last step, or zeros where there is none.
+            padded = graph.pad_steps(y, 1, 0)
+            index = graph.op("Unsqueeze", graph.cast(call.lengths or "", "int64"), graph.ints(1))
+            return graph.op("GatherND", padded, index, batch_dims=1), None, {}
+        return y, call.lengths, {}
 
     @classmethod
     def examples(cls) -> Sequence[Example]:

@@ -1,6 +1,6 @@
-"""LSTM and GRU over a batch in torch: by torch's fused operators, and a step at a time where they cannot.
+"""LSTM and GRU over a batch in torch: with torch's fused operators, or step by step where they lack an option.
 
-Steps run one after another in plain torch: the product with the inputs is made once, for all steps.
+The step-by-step form computes the product with the inputs once, for all steps.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from seq2onnx.layers.recurrent import at_last_step, at_least_one_step
 if TYPE_CHECKING:
     from torch import Tensor
 
-    from seq2onnx.layers.base import Tensors
+    Tensors = tuple[Tensor, ...]
 
 StateActivation = Literal["tanh", "softsign", "relu"]
 GateActivation = Literal["sigmoid", "hard_sigmoid"]
@@ -28,7 +28,7 @@ ONNX_NAMES = {
 
 
 def activation(name: str) -> Callable[[Tensor], Tensor]:
-    """The function of that name; hard_sigmoid is clip(0.2 x + 0.5, 0, 1), and not torch's of slope 1/6."""
+    """Return the function of that name. hard_sigmoid is clip(0.2 x + 0.5, 0, 1); torch's has the slope 1/6."""
     import torch
 
     functions: dict[str, Callable[[Tensor], Tensor]] = {
@@ -44,11 +44,18 @@ def activation(name: str) -> Callable[[Tensor], Tensor]:
 def lstm(
     x: Tensor, lengths: Tensor | None, start: Tensors, weights: Tensors, activations: tuple[str, str], training: bool
 ) -> tuple[Tensor, Tensors]:
-    """(h of every step [B, T, H], final (h, c)) of x [B, T, C].
+    """Run an LSTM over x [B, T, C].
 
-    weights: input [4H, C], recurrent [4H, H], bias [4H], row blocks i f g o; activations: of state and gates.
-    lengths: rows are ragged, and the final states are wanted at each row's last step; None: at the end of x,
-    which costs less.
+    Args:
+        x: the inputs.
+        lengths: take the final states at the last valid step of each row. None: at the end of x, which costs less.
+        start: the states (h, c), each [B, H].
+        weights: input [4H, C], recurrent [4H, H], bias [4H]; row blocks i f g o.
+        activations: of the state and of the gates.
+        training: as in torch.lstm.
+
+    Returns:
+        h of every step [B, T, H], and the final (h, c).
     """
     import torch
 
@@ -56,7 +63,7 @@ def lstm(
     W, R, b = weights
     if activations != ("tanh", "sigmoid"):
         state, gate = activation(activations[0]), activation(activations[1])
-        # The three gates side by side, so that one call serves them: i f o g.
+        # In the order i f o g the three gates are adjacent, and one call computes them.
         i, f, g, o = torch.arange(4 * len(R.T), device=x.device).chunk(4)
         order = torch.cat([i, f, o, g])
         W, R, b = W[order], R[order], b[order]
@@ -69,6 +76,7 @@ def lstm(
             return o * state(c), c
 
         return _loop(cell, torch.nn.functional.linear(x, W, b), start, lengths, steps)
+
     # torch adds two biases; the documented equations have one.
     arrays = [W, R, b, torch.zeros_like(b)]
     settings = (True, 1, 0.0, training, False)  # biases, layers, dropout, training, bidirectional
@@ -76,7 +84,7 @@ def lstm(
     if lengths is None or bool((lengths == x.shape[1]).all()):
         y, h, c = torch.lstm(x, initial, arrays, *settings, True)
         return y[:, :steps], (h[0], c[0])
-    # Only the cell state at the last step of ragged rows needs a packed run; it would refuse a row of no steps.
+    # Only the cell state at the last step of ragged rows needs a packed run, which refuses rows without steps.
     from torch.nn.utils.rnn import pack_padded_sequence, pad_packed_sequence
 
     packed = pack_padded_sequence(x, lengths.clamp(min=1).cpu(), batch_first=True, enforce_sorted=False)
@@ -89,10 +97,19 @@ def lstm(
 def gru(
     x: Tensor, lengths: Tensor | None, start: Tensors, weights: Tensors, activations: tuple[str, str], mode: str
 ) -> tuple[Tensor, Tensors]:
-    """(h of every step [B, T, H], final (h,)) of x [B, T, C].
+    """Run a GRU over x [B, T, C].
 
-    weights: input [3H, C], recurrent [3H, H], bias [3H], recurrent bias [H] (zeros where the mode has none),
-    row blocks r z n; mode: the reset_gate_mode. The rest as in `lstm`.
+    Args:
+        x: the inputs.
+        lengths: as in `lstm`.
+        start: the state (h,), [B, H].
+        weights: input [3H, C], recurrent [3H, H], bias [3H], recurrent bias [H] (zeros where the mode has none); row
+            blocks r z n.
+        activations: of the state and of the gates.
+        mode: the reset_gate_mode of the layer.
+
+    Returns:
+        h of every step [B, T, H], and the final (h,).
     """
     import torch
 
@@ -124,7 +141,7 @@ def gru(
 def _loop(
     cell: Callable[..., Tensors], wx: Tensor, states: Tensors, lengths: Tensor | None, steps: int
 ) -> tuple[Tensor, Tensors]:
-    """A cell over all steps: (h of every step, the states at each row's last step, or at the end)."""
+    """Run a cell over all steps; return h of every step, and the states at each row's last step, or at the end."""
     import torch
 
     found: list[Tensors] = []
@@ -138,13 +155,13 @@ def _loop(
     return h[:, :steps], states
 
 
-def lstm_activations(state: str, gate: str, directions: int = 1) -> dict[str, list[str]]:
-    """The LSTM operator's attribute: for the gates, the candidate and the cell; nothing where all are its defaults."""
+def lstm_attributes(state: str, gate: str, directions: int = 1) -> dict[str, list[str]]:
+    """Return the activations of an LSTM operator: gates, candidate, cell. Nothing where all are the defaults."""
     if (state, gate) == ("tanh", "sigmoid"):
         return {}
     return {"activations": [ONNX_NAMES[gate], ONNX_NAMES[state], ONNX_NAMES[state]] * directions}
 
 
-def gru_activations(state: str, gate: str) -> dict[str, list[str]]:
-    """The GRU operator's attribute: for the gates and the candidate; nothing where both are its defaults."""
+def gru_attributes(state: str, gate: str) -> dict[str, list[str]]:
+    """Return the activations of a GRU operator: gates, candidate. Nothing where both are the defaults."""
     return {} if (state, gate) == ("tanh", "sigmoid") else {"activations": [ONNX_NAMES[gate], ONNX_NAMES[state]]}

@@ -1,50 +1,62 @@
-"""Conv1d: weighted sums over windows of time, or of the width of each step."""
+"""Conv1d: weighted sums over windows of time, or over the width of each step."""
 
 from __future__ import annotations
 
 import dataclasses
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, ClassVar, final
+from typing import ClassVar, final
 
 from pydantic import model_validator
 
 from seq2onnx.errors import ShapeError
-from seq2onnx.layers.base import Example, Layer, PositiveInt, Signal, State, Weight, layer, one
+from seq2onnx.layers.base import Example, Layer, PositiveInt, layer, single_input
+from seq2onnx.layers.calls import EmitCall, Emitted, ForwardCall, Forwarded
+from seq2onnx.layers.graph import GraphBuilder
 from seq2onnx.layers.initializers import glorot, zeros
+from seq2onnx.layers.signal import Signal, State, Weight
 from seq2onnx.layers.window import Axis, Padding, Window, check_axis
 from seq2onnx.layers.window_nodes import emit_frame
-
-if TYPE_CHECKING:
-    from torch import Tensor
-
-    from seq2onnx.exporting.graph import GraphBuilder
-    from seq2onnx.layers.base import Arrays, Names, Nodes, Outputs, Tensors, Values
-    from seq2onnx.layers.module import LayerModule
 
 
 @final
 @layer
 class Conv1d(Layer):
-    """Each filter's weighted sum over a window of steps.
+    """Convolution over time, or over the width of each step.
 
         y_t = b + Σ_j W_j x_{st − left + dj}     j = 0 … k − 1; zeros before the first and past the last step
 
     Shapes (B batch, T time, C channels, F filters, W width; float32):
-        x [B, T, C] -> y [B, T', F];   axis="space": x [B, T, C, W] -> y [B, T, F, W']
-        T' = ⌊(T + left + right − d(k − 1) − 1) / s⌋ + 1, 0 at least
-    State:   buf [B, d(k − 1), C], the steps before; with a stride phase [B, 1], with lookahead count [B, 1]
-    Weights: weights [F, C / groups, k], bias [F]
-    Args:    filters: F, > 0
-             kernel_size, stride, dilation: k, s, d, > 0
-             padding: "same" (T' = ⌈T / s⌉, the odd one on the right), "causal" (all on the left, d(k − 1)),
-             a number for both sides, or (left, right)
-             groups: channels and filters are split into so many parts that do not see each other
-             axis: "time", or "space", the width of each step of a (C, W) signal
-    ONNX:    Conv, around it what lengths and states need
-    Raises:  ShapeError (another shape, groups that do not divide); NotStreamable for signatures with states,
-             where windows read ahead without lookahead, or "same" has a stride
-    Example: >>> Conv1d(32, 3, padding="causal", dilation=2)
-    Source:  ONNX operator Conv-11; van den Oord et al. 2016 (causal, dilated)
+        x [B, T, C] -> y [B, T', F]. With axis="space" x [B, T, C, W] -> y [B, T, F, W'].
+        T' = ⌊(T + left + right − d(k − 1) − 1) / s⌋ + 1, at least 0
+
+    Args:
+        filters: number of filters F, > 0.
+        kernel_size: k, > 0.
+        stride: s, > 0.
+        dilation: d, > 0.
+        padding: "same" (T' = ⌈T / s⌉, the odd step on the right), "causal" (d(k − 1) on the left), a number for both
+            sides, or (left, right).
+        groups: number of groups of channels and filters. A filter sees only the channels of its group.
+        axis: "time", or "space", the width of each step of a (C, W) signal.
+
+    Raises:
+        ShapeError: the input has another shape, or groups does not divide its channels.
+        NotStreamable: the signature has states, and windows read ahead without lookahead, or "same" has a stride.
+
+    State:
+        buf [B, d(k − 1), C], the steps before; with a stride phase [B, 1]; with lookahead count [B, 1]
+
+    Weights:
+        weights [F, C / groups, k], bias [F]
+
+    ONNX:
+        Conv, with nodes before and after it for lengths and states
+
+    Example:
+        >>> Conv1d(32, 3, padding="causal", dilation=2)
+
+    Source:
+        ONNX operator Conv-11; van den Oord et al. 2016 (causal, dilated)
     """
 
     filters: PositiveInt
@@ -69,7 +81,7 @@ class Conv1d(Layer):
         return Window(self.kernel_size, self.stride, self.dilation, self.padding)
 
     def infer(self, *signals: Signal) -> Signal:
-        x = one(self, signals)
+        x = single_input(self, signals)
         check_axis(self, x, self.axis)
         if x.shape[0] % self.groups:
             raise ShapeError(f"{self.label}: groups {self.groups} must divide the channels of x {x}")
@@ -84,32 +96,27 @@ class Conv1d(Layer):
     def states(self, *signals: Signal) -> tuple[State, ...]:
         return self.window.states(self.label, signals[0], signals[0].shape[0]) if self.axis == "time" else ()
 
-    def forward(self, module: LayerModule, xs: Tensors, lengths: Tensor | None, states: Tensors | None) -> Outputs:
+    def forward(self, call: ForwardCall) -> Forwarded:
         from torch.nn.functional import conv1d, pad
 
-        (x,) = xs
-        weights, settings = (module["weights"], module["bias"]), (self.stride, 0, self.dilation, self.groups)
+        x, weights, bias = call.x, call.weights["weights"], call.weights["bias"]
+        settings = (self.stride, 0, self.dilation, self.groups)
         if self.axis == "space":
-            y = conv1d(pad(x.flatten(0, 1), self.window.width_pads(x.shape[3])), *weights, *settings)
-            return y.reshape(*x.shape[:2], *y.shape[1:]), lengths, ()
-        assert lengths is not None
-        framed, count, windows, new_states = self.window.frame(x, lengths, states)
-        y = conv1d(framed.transpose(1, 2), *weights, *settings).transpose(1, 2)
+            y = conv1d(pad(x.flatten(0, 1), self.window.width_pads(x.shape[3])), weights, bias, *settings)
+            return y.reshape(*x.shape[:2], *y.shape[1:]), call.lengths, {}
+        framed, count, windows, new_states = self.window.frame(x, call.row_lengths, call.states)
+        y = conv1d(framed.transpose(1, 2), weights, bias, *settings).transpose(1, 2)
         return y[:, :count], windows, new_states
 
-    def emit(
-        self, graph: GraphBuilder, xs: Values, lengths: str | None, states: Names | None, weights: Arrays
-    ) -> Nodes:
-        (x,) = xs
-        names = [graph.weight(name, weights[name]) for name in ("weights", "bias")]
+    def emit(self, graph: GraphBuilder, call: EmitCall) -> Emitted:
+        x, names = call.x, [graph.weight(name, call.weights[name]) for name in ("weights", "bias")]
         settings = {"strides": [self.stride], "dilations": [self.dilation], "group": self.groups}
         if self.axis == "space":
-            width = x.signal.shape[1]
-            pads = list(self.window.width_pads(width))
+            pads = list(self.window.width_pads(x.signal.shape[1]))
             shape = (self.filters, self.window.width(self, x.signal))
             y = graph.per_step(x, lambda folded: graph.op("Conv", folded, *names, pads=pads, **settings), shape)
-            return y, lengths, ()
-        framed, count, windows, new_states = emit_frame(self.window, graph, x, lengths, states)
+            return y, call.lengths, {}
+        framed, count, windows, new_states = emit_frame(self.window, graph, x, call.lengths, call.states)
         y = graph.op("Conv", graph.op("Transpose", framed, perm=[0, 2, 1]), *names, **settings)
         return graph.first_steps(graph.op("Transpose", y, perm=[0, 2, 1]), count), windows, new_states
 

@@ -1,28 +1,23 @@
-"""Conv2d: weighted sums over windows of the image that each step is."""
+"""Conv2d: weighted sums over windows of the image of each step."""
 
 from __future__ import annotations
 
 import dataclasses
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, ClassVar, Literal, final
+from typing import ClassVar, Literal, final
 
 from pydantic import model_validator
 
 from seq2onnx.errors import ShapeError
-from seq2onnx.layers.base import Example, Layer, PositiveInt, Signal, Weight, layer, one
+from seq2onnx.layers.base import Example, Layer, PositiveInt, layer, single_input
+from seq2onnx.layers.calls import EmitCall, Emitted, ForwardCall, Forwarded
+from seq2onnx.layers.graph import GraphBuilder
 from seq2onnx.layers.initializers import glorot, zeros
-from seq2onnx.layers.window import Steps, Window
-
-if TYPE_CHECKING:
-    from torch import Tensor
-
-    from seq2onnx.exporting.graph import GraphBuilder
-    from seq2onnx.layers.base import Arrays, Names, Nodes, Outputs, Tensors, Values
-    from seq2onnx.layers.module import LayerModule
-
+from seq2onnx.layers.signal import Signal, Weight
+from seq2onnx.layers.window import StepCount, Window
 
 Pair = PositiveInt | tuple[PositiveInt, PositiveInt]
-"""A number for both axes, or (height, width)."""
+"""One number for both axes, or (height, width)."""
 
 
 def _pair(value: Pair) -> tuple[int, int]:
@@ -32,29 +27,45 @@ def _pair(value: Pair) -> tuple[int, int]:
 @final
 @layer
 class Conv2d(Layer):
-    """Each filter's weighted sum over a window of the image that a step is; steps do not mix.
+    """Convolution over the image of each step. Steps do not mix.
 
         y_{hw} = b + Σ_{cij} W_{cij} x_{c, sh − top + di, sw − left + dj}     zeros outside
 
     Shapes (B batch, T time, C channels, H height, W width, F filters; float32):
-        x [B, T, C, H, W] -> y [B, T, F, H', W'], H' and W' as T' in Conv1d
-    State:   none
-    Weights: weights [F, C / groups, k, k], bias [F]
-    Args:    filters: F, > 0
-             kernel_size, stride, dilation: a number, or (height, width)
-             padding: "same", a number, or (before, after), on both axes
-             groups: as in Conv1d
-    ONNX:    Conv, time folded into the batch
-    Raises:  ShapeError (no image, a window that does not fit, groups that do not divide)
-    Example: >>> Conv2d(20, 5)
-    Source:  ONNX operator Conv-11
+        x [B, T, C, H, W] -> y [B, T, F, H', W'], with H' and W' as T' in Conv1d
+
+    Args:
+        filters: number of filters F, > 0.
+        kernel_size: a number, or (height, width).
+        stride: a number, or (height, width).
+        dilation: a number, or (height, width).
+        padding: "same", a number, or (before, after), on both axes.
+        groups: as in Conv1d.
+
+    Raises:
+        ShapeError: the input has no images, the window does not fit, or groups does not divide the channels.
+
+    State:
+        none
+
+    Weights:
+        weights [F, C / groups, k, k], bias [F]
+
+    ONNX:
+        Conv, with time folded into the batch
+
+    Example:
+        >>> Conv2d(20, 5)
+
+    Source:
+        ONNX operator Conv-11
     """
 
     filters: PositiveInt
     kernel_size: Pair
     stride: Pair = 1
     dilation: Pair = 1
-    padding: Literal["same"] | Steps | tuple[Steps, Steps] = 0
+    padding: Literal["same"] | StepCount | tuple[StepCount, StepCount] = 0
     groups: PositiveInt = 1
 
     kind: ClassVar[str] = "conv2d"
@@ -66,17 +77,17 @@ class Conv2d(Layer):
         return self
 
     def _windows(self) -> list[Window]:
-        """Of height and width."""
+        """The windows along height and width."""
         options = (_pair(value) for value in (self.kernel_size, self.stride, self.dilation))
         return [Window(k, s, d, self.padding) for k, s, d in zip(*options, strict=True)]
 
     def _pads(self, shape: tuple[int, ...]) -> tuple[int, int, int, int]:
-        """top, left, bottom, right."""
+        """Padding: top, left, bottom, right."""
         (top, bottom), (left, right) = (w.width_pads(n) for w, n in zip(self._windows(), shape[1:], strict=True))
         return top, left, bottom, right
 
     def infer(self, *signals: Signal) -> Signal:
-        x = one(self, signals)
+        x = single_input(self, signals)
         if len(x.shape) != 3:
             raise ShapeError(f"{self.label}: expected images [batch, time, channels, height, width], got {x}")
         if x.shape[0] % self.groups:
@@ -90,21 +101,18 @@ class Conv2d(Layer):
         shape = (self.filters, signals[0].shape[0] // self.groups, *_pair(self.kernel_size))
         return {"weights": Weight(shape, glorot), "bias": Weight((self.filters,), zeros, decay=False)}
 
-    def forward(self, module: LayerModule, xs: Tensors, lengths: Tensor | None, states: Tensors | None) -> Outputs:
+    def forward(self, call: ForwardCall) -> Forwarded:
         from torch.nn.functional import conv2d, pad
 
-        (x,) = xs
+        x = call.x
         top, left, bottom, right = self._pads(tuple(x.shape[-3:]))
         folded = pad(x.flatten(0, -4), (left, right, top, bottom))
         settings = (_pair(self.stride), 0, _pair(self.dilation), self.groups)
-        y = conv2d(folded, module["weights"], module["bias"], *settings)
-        return y.reshape(*x.shape[:-3], *y.shape[1:]), lengths, ()
+        y = conv2d(folded, call.weights["weights"], call.weights["bias"], *settings)
+        return y.reshape(*x.shape[:-3], *y.shape[1:]), call.lengths, {}
 
-    def emit(
-        self, graph: GraphBuilder, xs: Values, lengths: str | None, states: Names | None, weights: Arrays
-    ) -> Nodes:
-        (x,) = xs
-        names = [graph.weight(name, weights[name]) for name in ("weights", "bias")]
+    def emit(self, graph: GraphBuilder, call: EmitCall) -> Emitted:
+        x, names = call.x, [graph.weight(name, call.weights[name]) for name in ("weights", "bias")]
         settings = {
             "strides": list(_pair(self.stride)),
             "dilations": list(_pair(self.dilation)),
@@ -112,7 +120,7 @@ class Conv2d(Layer):
             "group": self.groups,
         }
         shape = self.infer(x.signal).shape
-        return graph.per_step(x, lambda images: graph.op("Conv", images, *names, **settings), shape), lengths, ()
+        return graph.per_step(x, lambda images: graph.op("Conv", images, *names, **settings), shape), call.lengths, {}
 
     @classmethod
     def examples(cls) -> Sequence[Example]:

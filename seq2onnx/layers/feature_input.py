@@ -1,37 +1,48 @@
-"""FeatureInput: where what is known of a whole sequence enters a network, and is normalized."""
+"""FeatureInput: the input layer for one feature vector per sequence, which it normalizes."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, ClassVar, final
+from typing import ClassVar, final
 
 from pydantic import model_validator
 
 from seq2onnx.layers import normalization as norm
-from seq2onnx.layers.base import Example, Layer, PositiveInt, Signal, layer
-
-if TYPE_CHECKING:
-    from torch import Tensor
-
-    from seq2onnx.exporting.graph import GraphBuilder
-    from seq2onnx.layers.base import Arrays, Names, Nodes, Outputs, Tensors, Values
-    from seq2onnx.layers.module import LayerModule
+from seq2onnx.layers.base import Example, Layer, PositiveInt, layer
+from seq2onnx.layers.calls import EmitCall, Emitted, ForwardCall, Forwarded
+from seq2onnx.layers.graph import GraphBuilder
+from seq2onnx.layers.signal import Signal
 
 
 @final
 @layer
 class FeatureInput(Layer):
-    """One vector a sequence enters here: static features, such as the age of a machine.
+    """Input for one feature vector per sequence, such as the age of a machine.
 
-        y = (x − a) / b, a and b by the normalization as in SequenceInput
+        y = (x − a) / b     a and b follow from the normalization, as in SequenceInput
 
-    Shapes (B batch, C size; float32): x [B, C] -> y [B, C]
-    State:   none; in a stream it is given again with every chunk
-    Args:    size, normalization, statistics: as in SequenceInput, statistics over the training sequences
-    ONNX:    Sub, Div
-    Raises:  SpecError where the statistics are not those that the normalization needs
-    Example: >>> FeatureInput(3, normalization="zscore", name="machine")
-    Source:  the feature input layer of MATLAB's Deep Learning Toolbox
+    Shapes (B batch, C size; float32):
+        x [B, C] -> y [B, C]
+
+    Args:
+        size: number of features C, > 0.
+        normalization: as in SequenceInput.
+        statistics: as in SequenceInput, over the training sequences.
+
+    Raises:
+        SpecError: the statistics are not those that the normalization needs.
+
+    State:
+        none; in a stream the vector is given again with every chunk
+
+    ONNX:
+        Sub, Div
+
+    Example:
+        >>> FeatureInput(3, normalization="zscore", name="machine")
+
+    Source:
+        the feature input layer of MATLAB's Deep Learning Toolbox
     """
 
     size: PositiveInt
@@ -46,18 +57,20 @@ class FeatureInput(Layer):
         norm.check(self.normalization, self.statistics, self.size)
         return self
 
+    @property
+    def missing_statistics(self) -> tuple[str, ...]:
+        """The statistics that the normalization needs and that are not known yet."""
+        return () if self.statistics else norm.needed(self.normalization)
+
     def infer(self, *signals: Signal) -> Signal:
         return Signal((self.size,), has_time=False, static=True)
 
-    def forward(self, module: LayerModule, xs: Tensors, lengths: Tensor | None, states: Tensors | None) -> Outputs:
-        (x,) = xs
-        return norm.normalize(x, self.label, self.normalization, self.statistics, (self.size,)), None, ()
+    def forward(self, call: ForwardCall) -> Forwarded:
+        return norm.normalize(call.x, self.label, self.normalization, self.statistics, (self.size,)), None, {}
 
-    def emit(
-        self, graph: GraphBuilder, xs: Values, lengths: str | None, states: Names | None, weights: Arrays
-    ) -> Nodes:
+    def emit(self, graph: GraphBuilder, call: EmitCall) -> Emitted:
         ab = norm.emitted(self.label, self.normalization, self.statistics, (self.size,))
-        return graph.affine(xs[0].name, ab), None, ()
+        return graph.affine(call.x.name, ab), None, {}
 
     @classmethod
     def examples(cls) -> Sequence[Example]:

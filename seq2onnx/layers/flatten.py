@@ -1,51 +1,55 @@
-"""Flatten: the features of a step as one vector."""
+"""Flatten: the features of each step as one vector."""
 
 from __future__ import annotations
 
 import dataclasses
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, ClassVar, final
+from typing import ClassVar, final
 
 from seq2onnx.errors import ShapeError
-from seq2onnx.layers.base import Example, Layer, Signal, layer, one
-
-if TYPE_CHECKING:
-    from torch import Tensor
-
-    from seq2onnx.exporting.graph import GraphBuilder
-    from seq2onnx.layers.base import Arrays, Names, Nodes, Outputs, Tensors, Values
-    from seq2onnx.layers.module import LayerModule
+from seq2onnx.layers.base import Example, Layer, layer, single_input
+from seq2onnx.layers.calls import EmitCall, Emitted, ForwardCall, Forwarded
+from seq2onnx.layers.graph import GraphBuilder
+from seq2onnx.layers.signal import Signal
 
 
 @final
 @layer
 class Flatten(Layer):
-    """The features of each step as one vector, the last axis running fastest; time stays.
+    """Flatten the features of each step into one vector, the last axis fastest. The time axis stays.
 
-    Shapes (B batch, T time): x [B, T, C, H, W] -> y [B, T, C · H · W], x [B, T, C, W] -> y [B, T, C · W]
-    State:   none
-    ONNX:    Reshape
-    Raises:  ShapeError on tokens
-    Example: >>> Flatten()
-    Source:  ONNX operator Reshape-14
+    Shapes (B batch, T time):
+        x [B, T, C, H, W] -> y [B, T, C · H · W]; x [B, T, C, W] -> y [B, T, C · W]
+
+    Raises:
+        ShapeError: the input is tokens.
+
+    State:
+        none
+
+    ONNX:
+        Reshape
+
+    Example:
+        >>> Flatten()
+
+    Source:
+        ONNX operator Reshape-14
     """
 
     kind: ClassVar[str] = "flatten"
 
     def infer(self, *signals: Signal) -> Signal:
-        x = one(self, signals)
+        x = single_input(self, signals)
         if not x.shape:
             raise ShapeError(f"{self.label}: expected steps with features, got {x}; tokens go into a WordEmbedding")
         return dataclasses.replace(x, shape=(x.size,))
 
-    def forward(self, module: LayerModule, xs: Tensors, lengths: Tensor | None, states: Tensors | None) -> Outputs:
-        (x,) = xs
-        return x.flatten(1 if lengths is None else 2), lengths, ()
+    def forward(self, call: ForwardCall) -> Forwarded:
+        return call.x.flatten(call.first_feature_axis), call.lengths, {}
 
-    def emit(
-        self, graph: GraphBuilder, xs: Values, lengths: str | None, states: Names | None, weights: Arrays
-    ) -> Nodes:
-        return graph.flat(xs[0]), lengths, ()
+    def emit(self, graph: GraphBuilder, call: EmitCall) -> Emitted:
+        return graph.flat(call.x), call.lengths, {}
 
     @classmethod
     def examples(cls) -> Sequence[Example]:

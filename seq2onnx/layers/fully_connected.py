@@ -1,38 +1,48 @@
-"""FullyConnected: every output a weighted sum of all features of its step."""
+"""FullyConnected: each output is a weighted sum of all features of its step."""
 
 from __future__ import annotations
 
 import dataclasses
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, ClassVar, final
+from typing import ClassVar, final
 
-from seq2onnx.layers.base import Example, Layer, PositiveInt, Signal, Weight, layer, numbers
+from seq2onnx.layers.base import Example, Layer, PositiveInt, layer, numeric_input
+from seq2onnx.layers.calls import EmitCall, Emitted, ForwardCall, Forwarded
+from seq2onnx.layers.graph import GraphBuilder
 from seq2onnx.layers.initializers import glorot, zeros
-
-if TYPE_CHECKING:
-    from torch import Tensor
-
-    from seq2onnx.exporting.graph import GraphBuilder
-    from seq2onnx.layers.base import Arrays, Names, Nodes, Outputs, Tensors, Values
-    from seq2onnx.layers.module import LayerModule
+from seq2onnx.layers.signal import Signal, Weight
 
 
 @final
 @layer
 class FullyConnected(Layer):
-    """A weighted sum of all features and a bias, at each step where there is time.
+    """Weighted sums of all features and a bias, at each step where there is a time axis.
 
         y = W x + b
 
     Shapes (B batch, T time, C features, K size; float32):
-        x [B, T, C] -> y [B, T, K], or x [B, C] -> y [B, K]; a step of more dimensions is read as a flat vector
-    State:   none
-    Weights: weights [K, C], bias [K]
-    Args:    size: outputs, > 0
-    ONNX:    Gemm, or MatMul and Add where there is time
-    Raises:  SpecError unless it reads one layer
-    Example: >>> FullyConnected(9)
-    Source:  ONNX operator Gemm-13
+        x [B, T, C] -> y [B, T, K], or x [B, C] -> y [B, K]. A step of several axes is flattened.
+
+    Args:
+        size: number of outputs K, > 0.
+
+    Raises:
+        ShapeError: the input is tokens.
+
+    State:
+        none
+
+    Weights:
+        weights [K, C], bias [K]
+
+    ONNX:
+        Gemm; with a time axis MatMul and Add
+
+    Example:
+        >>> FullyConnected(9)
+
+    Source:
+        ONNX operator Gemm-13
     """
 
     size: PositiveInt
@@ -40,7 +50,7 @@ class FullyConnected(Layer):
     kind: ClassVar[str] = "fully_connected"
 
     def infer(self, *signals: Signal) -> Signal:
-        return dataclasses.replace(numbers(self, signals), shape=(self.size,))
+        return dataclasses.replace(numeric_input(self, signals), shape=(self.size,))
 
     def weights(self, *signals: Signal) -> dict[str, Weight]:
         return {
@@ -48,20 +58,22 @@ class FullyConnected(Layer):
             "bias": Weight((self.size,), zeros, decay=False),
         }
 
-    def forward(self, module: LayerModule, xs: Tensors, lengths: Tensor | None, states: Tensors | None) -> Outputs:
+    def forward(self, call: ForwardCall) -> Forwarded:
         import torch
 
-        x = xs[0].flatten(1 if lengths is None else 2)
-        return torch.nn.functional.linear(x, module["weights"], module["bias"]), lengths, ()
+        x = call.x.flatten(call.first_feature_axis)
+        return torch.nn.functional.linear(x, call.weights["weights"], call.weights["bias"]), call.lengths, {}
 
-    def emit(
-        self, graph: GraphBuilder, xs: Values, lengths: str | None, states: Names | None, weights: Arrays
-    ) -> Nodes:
-        x, bias = graph.flat(xs[0]), graph.weight("bias", weights["bias"])
-        if not xs[0].signal.has_time:
-            return graph.op("Gemm", x, graph.weight("weights", weights["weights"]), bias, transB=1), lengths, ()
-        matrix = graph.weight("weights", weights["weights"].T)
-        return graph.op("Add", graph.op("MatMul", x, matrix), bias), lengths, ()
+    def emit(self, graph: GraphBuilder, call: EmitCall) -> Emitted:
+        x, bias = graph.flat(call.x), graph.weight("bias", call.weights["bias"])
+        if not call.x.signal.has_time:
+            return (
+                graph.op("Gemm", x, graph.weight("weights", call.weights["weights"]), bias, transB=1),
+                call.lengths,
+                {},
+            )
+        matrix = graph.weight("weights", call.weights["weights"].T)
+        return graph.op("Add", graph.op("MatMul", x, matrix), bias), call.lengths, {}
 
     @classmethod
     def examples(cls) -> Sequence[Example]:

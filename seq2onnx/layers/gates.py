@@ -1,7 +1,7 @@
-"""Who stacks the gates of an LSTM or GRU in which order, and the one function that permutes them.
+"""The order in which each framework stacks the gates of an LSTM or GRU, and the function that permutes them.
 
-The letters: i input, f forget, g cell candidate, o output; r reset, z update, n candidate.
-Keras calls g "c" and n "h", ONNX likewise; the functions are the same.
+Letters: i input, f forget, g cell candidate, o output; r reset, z update, n candidate. Keras and ONNX call g "c" and
+n "h".
 """
 
 from __future__ import annotations
@@ -18,9 +18,10 @@ Scalar = TypeVar("Scalar", bound=np.generic)
 
 
 def permute(stacked: NDArray[Scalar], source: str, target: str) -> NDArray[Scalar]:
-    """Reorder the gate blocks along axis 0: [gates·H, …] in the order `source` to the order `target`.
+    """Reorder the gate blocks along axis 0, [gates·H, …], from the order `source` to the order `target`.
 
-    Example: >>> permute(weight_ih, LSTM["torch"], LSTM["onnx"])
+    Example:
+        >>> permute(weight_ih, LSTM["torch"], LSTM["onnx"])
     """
     if sorted(source) != sorted(target) or len(stacked) % len(source):
         raise ValueError(f"cannot permute {stacked.shape} from {source} to {target}")

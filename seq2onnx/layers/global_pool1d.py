@@ -1,39 +1,47 @@
-"""Global pooling: one number a channel for a whole sequence, or for the width of each step."""
+"""Global pooling: one number per channel for a whole sequence, or for the width of each step."""
 
 from __future__ import annotations
 
 import dataclasses
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, ClassVar, final
+from typing import ClassVar, final
 
 import numpy as np
 
-from seq2onnx.layers.base import Example, Layer, Signal, State, layer, one
+from seq2onnx.layers.base import Example, Layer, layer, single_input
+from seq2onnx.layers.calls import EmitCall, Emitted, ForwardCall, Forwarded
+from seq2onnx.layers.graph import GraphBuilder
+from seq2onnx.layers.signal import Signal, State
 from seq2onnx.layers.window import Axis, check_axis, mask
-
-if TYPE_CHECKING:
-    from torch import Tensor
-
-    from seq2onnx.exporting.graph import GraphBuilder, Value
-    from seq2onnx.layers.base import Arrays, Names, Nodes, Outputs, Tensors, Values
-    from seq2onnx.layers.module import LayerModule
 
 
 @final
 @layer
 class GlobalMaxPool1d(Layer):
-    """The largest value of each channel over the valid steps; 0 where there is none.
+    """Maximum of each channel over the valid steps; 0 where there are none.
 
         y = max_t x_t
 
     Shapes (B batch, T time, C channels, W width; float32):
-        x [B, T, C] -> y [B, C], so far;   axis="space": x [B, T, C, W] -> y [B, T, C]
-    State:   max [B, C]; count [B, 1] int32, the steps so far: at the start max is no value, or max(0, −5) were 0
-    Args:    axis: "time", or "space", the width of each step of a (C, W) signal
-    ONNX:    ReduceMax
-    Raises:  ShapeError where there is no such axis
-    Example: >>> GlobalMaxPool1d()
-    Source:  ONNX operator ReduceMax-13
+        x [B, T, C] -> y [B, C], in a stream the running value. With axis="space" x [B, T, C, W] -> y [B, T, C].
+
+    Args:
+        axis: "time", or "space", the width of each step of a (C, W) signal.
+
+    Raises:
+        ShapeError: the input does not have this axis.
+
+    State:
+        max [B, C]; count [B, 1] int32, the steps so far, which tells that max has no value yet at the start
+
+    ONNX:
+        ReduceMax
+
+    Example:
+        >>> GlobalMaxPool1d()
+
+    Source:
+        ONNX operator ReduceMax-13
     """
 
     axis: Axis = "time"
@@ -41,46 +49,43 @@ class GlobalMaxPool1d(Layer):
     kind: ClassVar[str] = "global_max_pool1d"
 
     def infer(self, *signals: Signal) -> Signal:
-        return _infer(self, self.axis, signals)
+        return _infer(self, signals)
 
     def states(self, *signals: Signal) -> tuple[State, ...]:
         if self.axis == "space":
             return ()
         return State("max", signals[0].shape), State("count", (1,), "int32")
 
-    def forward(self, module: LayerModule, xs: Tensors, lengths: Tensor | None, states: Tensors | None) -> Outputs:
+    def forward(self, call: ForwardCall) -> Forwarded:
         import torch
 
         from seq2onnx.layers.module import step_mask
 
-        (x,) = xs
+        x, states = call.x, call.states
         if self.axis == "space":
-            return x.amax(-1), lengths, ()
-        assert lengths is not None
-        lowest = torch.finfo(x.dtype).min
-        values = torch.where(step_mask(x, lengths), x, lowest)
+            return x.amax(-1), call.lengths, {}
+        lowest, count = torch.finfo(x.dtype).min, call.row_lengths[:, None]
+        values = torch.where(step_mask(x, call.row_lengths), x, lowest)
         before = x.new_full((len(x), 1, x.shape[2]), lowest)
-        count = lengths[:, None]
         if states is not None:
-            so_far, steps = states
-            before, count = torch.where(steps > 0, so_far, lowest)[:, None], count + steps
+            before = torch.where(states["count"] > 0, states["max"], lowest)[:, None]
+            count = count + states["count"]
         y = torch.where(count > 0, torch.cat([before, values], 1).amax(1), 0)
-        return y, None, () if states is None else (y.clone(), count.to(torch.int32))
+        return y, None, {} if states is None else {"max": y.clone(), "count": count.to(torch.int32)}
 
-    def emit(
-        self, graph: GraphBuilder, xs: Values, lengths: str | None, states: Names | None, weights: Arrays
-    ) -> Nodes:
-        (x,) = xs
+    def emit(self, graph: GraphBuilder, call: EmitCall) -> Emitted:
+        x, states = call.x, call.states
         if self.axis == "space":
-            return graph.reduce("ReduceMax", x.name, -1), lengths, ()
-        lowest = graph.constant(np.finfo(np.float32).min)
-        largest = graph.reduce("ReduceMax", graph.masked(x, lengths, float(np.finfo(np.float32).min)), 1)
-        seen, count = _seen(graph, x, lengths, None if states is None else states[1])
+            return graph.reduce("ReduceMax", x.name, -1), call.lengths, {}
+        lowest = np.finfo(np.float32).min
+        largest = graph.reduce("ReduceMax", graph.masked(x, call.lengths, float(lowest)), 1)
+        count = _count(graph, call)
+        seen = graph.cast(count, "bool")
         if states is not None:
-            before = graph.op("Where", graph.cast(states[1], "bool"), states[0], lowest)
+            before = graph.op("Where", graph.cast(states["count"], "bool"), states["max"], graph.constant(lowest))
             largest = graph.op("Max", largest, before)
         y = graph.op("Where", seen, largest, graph.constant(np.float32(0)))
-        return y, None, () if states is None else (y, count)
+        return y, None, {} if states is None else {"max": y, "count": count}
 
     @classmethod
     def examples(cls) -> Sequence[Example]:
@@ -90,18 +95,30 @@ class GlobalMaxPool1d(Layer):
 @final
 @layer
 class GlobalAvgPool1d(Layer):
-    """The mean of each channel over the valid steps; 0 where there is none.
+    """Mean of each channel over the valid steps; 0 where there are none.
 
-        y = Σ_t x_t / n     n the valid steps
+        y = Σ_t x_t / n     n: number of valid steps
 
     Shapes (B batch, T time, C channels, W width; float32):
-        x [B, T, C] -> y [B, C], so far;   axis="space": x [B, T, C, W] -> y [B, T, C]
-    State:   sum [B, C]; count [B, 1] int32, the steps so far: float32 stops counting at 2^24
-    Args:    axis: "time", or "space", the width of each step of a (C, W) signal
-    ONNX:    ReduceSum, Div; ReduceMean over the width
-    Raises:  ShapeError where there is no such axis
-    Example: >>> GlobalAvgPool1d()
-    Source:  ONNX operators ReduceSum-13, ReduceMean-13
+        x [B, T, C] -> y [B, C], in a stream the running value. With axis="space" x [B, T, C, W] -> y [B, T, C].
+
+    Args:
+        axis: "time", or "space", the width of each step of a (C, W) signal.
+
+    Raises:
+        ShapeError: the input does not have this axis.
+
+    State:
+        sum [B, C]; count [B, 1] int32, the steps so far (float32 would stop counting at 2^24)
+
+    ONNX:
+        ReduceSum, Div; over the width ReduceMean
+
+    Example:
+        >>> GlobalAvgPool1d()
+
+    Source:
+        ONNX operators ReduceSum-13, ReduceMean-13
     """
 
     axis: Axis = "time"
@@ -109,58 +126,54 @@ class GlobalAvgPool1d(Layer):
     kind: ClassVar[str] = "global_avg_pool1d"
 
     def infer(self, *signals: Signal) -> Signal:
-        return _infer(self, self.axis, signals)
+        return _infer(self, signals)
 
     def states(self, *signals: Signal) -> tuple[State, ...]:
         if self.axis == "space":
             return ()
         return State("sum", signals[0].shape), State("count", (1,), "int32")
 
-    def forward(self, module: LayerModule, xs: Tensors, lengths: Tensor | None, states: Tensors | None) -> Outputs:
+    def forward(self, call: ForwardCall) -> Forwarded:
         import torch
 
-        (x,) = xs
+        x, states = call.x, call.states
         if self.axis == "space":
-            return x.mean(-1), lengths, ()
-        assert lengths is not None
-        total, count = mask(x, lengths).sum(1), lengths[:, None]
+            return x.mean(-1), call.lengths, {}
+        total, count = mask(x, call.row_lengths).sum(1), call.row_lengths[:, None]
         if states is not None:
-            total, count = total + states[0], count + states[1]
+            total, count = total + states["sum"], count + states["count"]
         y = total / count.clamp(min=1)
-        return y, None, () if states is None else (total, count.to(torch.int32))
+        return y, None, {} if states is None else {"sum": total, "count": count.to(torch.int32)}
 
-    def emit(
-        self, graph: GraphBuilder, xs: Values, lengths: str | None, states: Names | None, weights: Arrays
-    ) -> Nodes:
-        (x,) = xs
+    def emit(self, graph: GraphBuilder, call: EmitCall) -> Emitted:
+        x, states = call.x, call.states
         if self.axis == "space":
-            return graph.reduce("ReduceMean", x.name, -1), lengths, ()
-        total = graph.op("ReduceSum", graph.masked(x, lengths), graph.ints(1), keepdims=0)
+            return graph.reduce("ReduceMean", x.name, -1), call.lengths, {}
+        total = graph.op("ReduceSum", graph.masked(x, call.lengths), graph.ints(1), keepdims=0)
         if states is not None:
-            total = graph.op("Add", total, states[0])
-        _, count = _seen(graph, x, lengths, None if states is None else states[1])
+            total = graph.op("Add", total, states["sum"])
+        count = _count(graph, call)
         divisor = graph.cast(graph.op("Max", count, graph.number(1)), "float32")
         y = graph.op("Div", total, divisor)
-        return y, None, () if states is None else (total, count)
+        return y, None, {} if states is None else {"sum": total, "count": count}
 
     @classmethod
     def examples(cls) -> Sequence[Example]:
         return [Example(cls(), (Signal((3,)),)), Example(cls("space"), (Signal((3, 4)),))]
 
 
-def _infer(layer: GlobalMaxPool1d | GlobalAvgPool1d, axis: Axis, signals: tuple[Signal, ...]) -> Signal:
-    x = one(layer, signals)
-    check_axis(layer, x, axis)
-    if axis == "space":
+def _infer(layer: GlobalMaxPool1d | GlobalAvgPool1d, signals: tuple[Signal, ...]) -> Signal:
+    x = single_input(layer, signals)
+    check_axis(layer, x, layer.axis)
+    if layer.axis == "space":
         return dataclasses.replace(x, shape=x.shape[:1])
     return dataclasses.replace(x, has_time=False)
 
 
-def _seen(graph: GraphBuilder, x: Value, lengths: str | None, count: str | None) -> tuple[str, str]:
-    """(whether each row has seen a step, how many) [batch, 1], `count` from chunks before included."""
-    if lengths is None:
-        steps = graph.cast(graph.steps(x.name), "int32")
+def _count(graph: GraphBuilder, call: EmitCall) -> str:
+    """Count the steps of each row so far, with those of earlier chunks: int32 [batch, 1], or [1] where rows agree."""
+    if call.lengths is None:
+        steps = graph.cast(graph.steps(call.x.name), "int32")
     else:
-        steps = graph.op("Unsqueeze", lengths, graph.ints(1))
-    total = steps if count is None else graph.op("Add", count, steps)
-    return graph.cast(total, "bool"), total
+        steps = graph.op("Unsqueeze", call.lengths, graph.ints(1))
+    return steps if call.states is None else graph.op("Add", call.states["count"], steps)

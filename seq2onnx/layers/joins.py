@@ -1,39 +1,51 @@
-"""Add and Concat: layers that read several others."""
+"""Add and Concat: layers with several inputs."""
 
 from __future__ import annotations
 
 import dataclasses
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, ClassVar, final
 
 from seq2onnx.errors import NotStreamable, ShapeError, SpecError
-from seq2onnx.layers.base import Clock, Example, Layer, Signal, State, layer
+from seq2onnx.layers.base import Example, Layer, layer
+from seq2onnx.layers.calls import EmitCall, Emitted, ForwardCall, Forwarded
+from seq2onnx.layers.graph import GraphBuilder
+from seq2onnx.layers.signal import Clock, Signal, State, Value
 
 if TYPE_CHECKING:
     from torch import Tensor
-
-    from seq2onnx.exporting.graph import GraphBuilder, Value
-    from seq2onnx.layers.base import Arrays, Names, Nodes, Outputs, Tensors, Values
-    from seq2onnx.layers.module import LayerModule
 
 
 @final
 @layer
 class Add(Layer):
-    """The sum of several signals of one shape: a skip connection, say.
+    """Sum of several signals of the same shape, as in a skip connection.
 
         y_t = Σ_i x_{i,t}
 
-    Shapes:  y as each x; a signal without time joined to one with time is added to each of its steps
-    State:   none; with lookahead, for each input that comes earlier than the latest, skip, its steps that wait
-             [B, K, C], and count, how many they are [B, 1]
-    Args:    inputs: the names of two layers or more
-    ONNX:    Add
-    Raises:  ShapeError (shapes or clocks that differ); NotStreamable for signatures with states, where what is
-             known only at the end is added to steps
-    Example: >>> Add(inputs=["relu_2", "conv1d_1"])
-    Source:  ONNX operator Add-14
+    Shapes:
+        y as each x. A signal without a time axis is added to every step of the others.
+
+    Args:
+        inputs: the names of two or more layers.
+
+    Raises:
+        ShapeError: shapes or clocks differ.
+        NotStreamable: the signature has states, and a value known only at the end of a sequence is added to its steps.
+
+    State:
+        none; with lookahead, for each input that comes earlier than the latest, skip [B, K, C], its waiting steps, and
+        count [B, 1], their number
+
+    ONNX:
+        Add
+
+    Example:
+        >>> Add(inputs=["relu_2", "conv1d_1"])
+
+    Source:
+        ONNX operator Add-14
     """
 
     kind: ClassVar[str] = "add"
@@ -42,23 +54,20 @@ class Add(Layer):
         y = _join(self, signals)
         for x in signals:
             if x.shape != y.shape:
-                raise ShapeError(f"{self.label}: expected signals of one shape, got {_listed(self, signals)}")
+                raise ShapeError(f"{self.label}: expected signals of the same shape, got {_listed(self, signals)}")
         return y
 
     def states(self, *signals: Signal) -> tuple[State, ...]:
         return _states(self, signals)
 
-    def forward(self, module: LayerModule, xs: Tensors, lengths: Tensor | None, states: Tensors | None) -> Outputs:
-        y, *others = _spread(xs)
+    def forward(self, call: ForwardCall) -> Forwarded:
+        y, *others = _with_time_axis(call.xs)
         for x in others:
             y = y + x
-        return y, lengths, ()
+        return y, call.lengths, {}
 
-    def emit(
-        self, graph: GraphBuilder, xs: Values, lengths: str | None, states: Names | None, weights: Arrays
-    ) -> Nodes:
-        names, lengths, new_states = _align(graph, xs, lengths, states)
-        y, *others = names
+    def emit(self, graph: GraphBuilder, call: EmitCall) -> Emitted:
+        (y, *others), lengths, new_states = _align(graph, call)
         for x in others:
             y = graph.op("Add", y, x)
         return y, lengths, new_states
@@ -76,18 +85,32 @@ class Add(Layer):
 @final
 @layer
 class Concat(Layer):
-    """Several signals side by side: two sensors, or a sequence and what is known of the whole.
+    """Several signals side by side, such as two sensors, or a sequence and the static features of its machine.
 
         y_t = [x_{1,t}, x_{2,t}, …]
 
-    Shapes:  on the channel axis, the first of a step: x [B, T, C1], [B, T, C2] -> y [B, T, C1 + C2]; a signal
-             without time joined to one with time is repeated over its steps
-    State:   as Add
-    Args:    inputs: the names of two layers or more
-    ONNX:    Concat
-    Raises:  as Add; shapes may differ in their channels
-    Example: >>> Concat(inputs=["lstm_1", "machine"])
-    Source:  ONNX operator Concat-13
+    Shapes:
+        On the channel axis, the first axis of a step: x [B, T, C1], [B, T, C2] -> y [B, T, C1 + C2]. A signal without a
+        time axis is repeated at every step of the others.
+
+    Args:
+        inputs: the names of two or more layers.
+
+    Raises:
+        ShapeError: clocks differ, or shapes differ in more than their channels.
+        NotStreamable: as in Add.
+
+    State:
+        as in Add
+
+    ONNX:
+        Concat
+
+    Example:
+        >>> Concat(inputs=["lstm_1", "machine"])
+
+    Source:
+        ONNX operator Concat-13
     """
 
     kind: ClassVar[str] = "concat"
@@ -96,35 +119,36 @@ class Concat(Layer):
         y = _join(self, signals)
         for x in signals:
             if x.shape[1:] != y.shape[1:]:
-                raise ShapeError(f"{self.label}: expected shapes alike but for channels, got {_listed(self, signals)}")
+                raise ShapeError(
+                    f"{self.label}: expected signals whose shapes differ only in their channels, got "
+                    f"{_listed(self, signals)}"
+                )
         return dataclasses.replace(y, shape=(sum(x.shape[0] for x in signals), *y.shape[1:]))
 
     def states(self, *signals: Signal) -> tuple[State, ...]:
         return _states(self, signals)
 
-    def forward(self, module: LayerModule, xs: Tensors, lengths: Tensor | None, states: Tensors | None) -> Outputs:
+    def forward(self, call: ForwardCall) -> Forwarded:
         import torch
 
-        if lengths is None:
-            return torch.cat(xs, 1), None, ()
-        steps = max(xs, key=lambda x: x.ndim).shape[1]
-        return torch.cat([x.expand(-1, steps, *x.shape[2:]) for x in _spread(xs)], 2), lengths, ()
+        if call.lengths is None:
+            return torch.cat(call.xs, 1), None, {}
+        steps = max(call.xs, key=lambda x: x.ndim).shape[1]
+        spread = [x.expand(-1, steps, *x.shape[2:]) for x in _with_time_axis(call.xs)]
+        return torch.cat(spread, 2), call.lengths, {}
 
-    def emit(
-        self, graph: GraphBuilder, xs: Values, lengths: str | None, states: Names | None, weights: Arrays
-    ) -> Nodes:
-        has_time = any(x.signal.has_time for x in xs)
-        names, lengths, new_states = _align(graph, xs, lengths, states)
-        if has_time:
-            like = next(name for name, x in zip(names, xs, strict=True) if x.signal.has_time)
-            sizes = graph.op("Shape", like, start=0, end=2)
-            features = len(xs[0].signal.shape)
+    def emit(self, graph: GraphBuilder, call: EmitCall) -> Emitted:
+        names, lengths, new_states = _align(graph, call)
+        timed = [x.signal.has_time for x in call.xs]
+        if any(timed):
+            sizes = graph.op("Shape", names[timed.index(True)], start=0, end=2)
+            features = len(call.x.signal.shape)
             repeated = graph.op("Concat", sizes, graph.ints(*[1] * features), axis=0)
             names = [
-                name if x.signal.has_time else graph.op("Expand", name, repeated)
-                for name, x in zip(names, xs, strict=True)
+                name if has_time else graph.op("Expand", name, repeated)
+                for name, has_time in zip(names, timed, strict=True)
             ]
-        return graph.op("Concat", *names, axis=2 if has_time else 1), lengths, new_states
+        return graph.op("Concat", *names, axis=2 if any(timed) else 1), lengths, new_states
 
     @classmethod
     def examples(cls) -> Sequence[Example]:
@@ -138,16 +162,16 @@ class Concat(Layer):
 
 
 def _join(layer: Layer, signals: tuple[Signal, ...]) -> Signal:
-    """What two signals or more have in common: time and clock."""
+    """Infer what two or more signals have in common: time axis and clock."""
     if len(signals) < 2:
-        raise SpecError(f"{layer.label}: joins two layers or more, it reads {len(signals)}; name them in inputs=[…]")
+        raise SpecError(f"{layer.label}: joins two or more layers, it reads {len(signals)}; name them in inputs=[…]")
     if any(x.dtype != "float32" for x in signals):
         raise ShapeError(f"{layer.label}: expected numbers, got {_listed(layer, signals)}")
     timed = [x for x in signals if x.has_time]
     if not timed:
         return dataclasses.replace(signals[0], static=all(x.static for x in signals), clock=_latest(signals))
     for x in timed:
-        if not x.clock.ticks_with(timed[0].clock):
+        if not x.clock.has_same_steps(timed[0].clock):
             raise ShapeError(
                 f"{layer.label}: expected signals with the same steps, got {_listed(layer, signals)}, one with a step "
                 f"for each {timed[0].clock.stride} of the input and another for each {x.clock.stride}, or with other "
@@ -165,8 +189,8 @@ def _listed(layer: Layer, signals: tuple[Signal, ...]) -> str:
     return ", ".join(f"{name} {signal}" for name, signal in zip(names, signals, strict=False))
 
 
-def _waiting(signals: Sequence[Signal]) -> list[int]:
-    """How many steps of each input may have to wait for the latest."""
+def _waiting_steps(signals: Sequence[Signal]) -> list[int]:
+    """Count for each input how many of its steps may have to wait for the latest input."""
     latest = max((x.clock.delay for x in signals if x.has_time), default=0)
     return [math.ceil((latest - x.clock.delay) / x.clock.stride) if x.has_time else 0 for x in signals]
 
@@ -175,63 +199,55 @@ def _states(layer: Layer, signals: tuple[Signal, ...]) -> tuple[State, ...]:
     has_time = any(x.has_time for x in signals)
     if has_time and any(not x.has_time and not x.static for x in signals):
         raise NotStreamable(
-            f"{layer.label}: joins steps to what is known only at the end of a sequence; in a stream that would be "
-            'the value so far, and another result; use output_mode="sequence", or signature="sequence"'
+            f"{layer.label}: joins steps to a value known only at the end of a sequence; a stream would use the "
+            'running value and get another result; use output_mode="sequence", or signature="sequence"'
         )
     if not signals[0].clock.lookahead:
         return ()
     found: list[State] = []
-    for x, steps in zip(signals, _waiting(signals), strict=True):
+    for index, (x, steps) in enumerate(zip(signals, _waiting_steps(signals), strict=True)):
         if steps:
-            found += [State("skip", (steps, *x.shape)), State("count", (1,), "int32")]
+            found.append(State(f"skip_{index}", (steps, *x.shape), kind="skip"))
+            found.append(State(f"count_{index}", (1,), "int32", kind="count"))
     return tuple(found)
 
 
-def _spread(xs: Tensors) -> list[Tensor]:
-    """All with a time axis, where one has it."""
+def _with_time_axis(xs: tuple[Tensor, ...]) -> list[Tensor]:
+    """Give all inputs a time axis, if one has it."""
     dimensions = max(x.ndim for x in xs)
     return [x if x.ndim == dimensions else x.unsqueeze(1) for x in xs]
 
 
-def _align(
-    graph: GraphBuilder, xs: Values, lengths: str | None, states: Names | None
-) -> tuple[list[str], str | None, Names]:
-    """The inputs step by step beside each other, their lengths, and what waits for the next chunk."""
+def _align(graph: GraphBuilder, call: EmitCall) -> tuple[list[str], str | None, Mapping[str, str]]:
+    """Bring the inputs to the same steps; return them, their lengths, and the new states."""
+    xs, states = call.xs, call.states
     if not any(x.signal.has_time for x in xs):
-        return [x.name for x in xs], lengths, ()
+        return [x.name for x in xs], call.lengths, {}
     names = [x.name if x.signal.has_time else graph.op("Unsqueeze", x.name, graph.ints(1)) for x in xs]
-    waits = _waiting([x.signal for x in xs])
     if not states:
-        return names, lengths, ()
-    # What is there of each input: what waited, and what came; as many steps come out as all of them have.
-    left, there = list(states), []
-    buffers: list[tuple[str, str] | None] = []
-    for wait in waits:
-        buffers.append((left.pop(0), left.pop(0)) if wait else None)
-    steps = [_fresh(graph, x, states[1]) for x in xs if x.signal.has_time]
+        return names, call.lengths, {}
+    # Available of each input is what waited and what came. As many steps come out as all inputs have.
+    waits = _waiting_steps([x.signal for x in xs])
     timed = [i for i, x in enumerate(xs) if x.signal.has_time]
-    fresh = dict(zip(timed, steps, strict=True))
+    some_count = next(name for key, name in states.items() if key.startswith("count"))
+    fresh = {i: _fresh(graph, xs[i], some_count) for i in timed}
+    available = {i: graph.op("Add", states[f"count_{i}"], fresh[i]) if waits[i] else fresh[i] for i in timed}
+    out = graph.op("Min", *available.values()) if len(timed) > 1 else available[timed[0]]
+    count = graph.steps(xs[next(i for i in timed if not waits[i])].name)
+    new_states: dict[str, str] = {}
     for i in timed:
-        held = buffers[i]
-        there.append(fresh[i] if held is None else graph.op("Add", held[1], fresh[i]))
-    out = graph.op("Min", *there) if len(there) > 1 else there[0]
-    slowest = next(i for i in timed if not waits[i])
-    count = graph.steps(xs[slowest].name)
-    new_states: list[str] = []
-    for i, have in zip(timed, there, strict=True):
-        held = buffers[i]
-        if held is None:
+        if not waits[i]:
             continue
-        room = graph.number(waits[i])
-        every = graph.op("Concat", held[0], names[i], axis=1)
-        remaining = graph.op("Sub", have, out)
-        new_states += [graph.rows(every, fresh[i], graph.ints(waits[i])), remaining]
-        names[i] = graph.rows(every, graph.op("Sub", room, held[1]), count)
-    return names, graph.op("Squeeze", out, graph.ints(1)), tuple(new_states)
+        joined = graph.op("Concat", states[f"skip_{i}"], names[i], axis=1)
+        new_states[f"skip_{i}"] = graph.gather_steps(joined, fresh[i], graph.ints(waits[i]))
+        new_states[f"count_{i}"] = graph.op("Sub", available[i], out)
+        start = graph.op("Sub", graph.number(waits[i]), states[f"count_{i}"])
+        names[i] = graph.gather_steps(joined, start, count)
+    return names, graph.op("Squeeze", out, graph.ints(1)), new_states
 
 
 def _fresh(graph: GraphBuilder, x: Value, count: str) -> str:
-    """New steps of each row, int32 [batch, 1]."""
+    """Count the new steps of each row, int32 [batch, 1]; any state `count` says how many rows there are."""
     if x.lengths is None:
         same = graph.cast(graph.steps(x.name), "int32")
         return graph.op("Add", graph.op("Mul", count, graph.number(0)), same)

@@ -1,38 +1,49 @@
-"""LayerNorm: each step with mean 0 and variance 1, then scaled as learned."""
+"""LayerNorm: normalize each step by its own mean and variance."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Annotated, ClassVar, final
+from typing import Annotated, ClassVar, final
 
 from pydantic import Field
 
-from seq2onnx.layers.base import Example, Layer, Signal, Weight, layer, numbers
+from seq2onnx.layers.base import Example, Layer, layer, numeric_input
+from seq2onnx.layers.calls import EmitCall, Emitted, ForwardCall, Forwarded
+from seq2onnx.layers.graph import GraphBuilder
 from seq2onnx.layers.initializers import ones, zeros
-
-if TYPE_CHECKING:
-    from torch import Tensor
-
-    from seq2onnx.exporting.graph import GraphBuilder
-    from seq2onnx.layers.base import Arrays, Names, Nodes, Outputs, Tensors, Values
-    from seq2onnx.layers.module import LayerModule
+from seq2onnx.layers.signal import Signal, Weight
 
 
 @final
 @layer
 class LayerNorm(Layer):
-    """Each step by itself: mean 0 and variance 1 over all its features, then a learned scale and offset.
+    """Normalize each step to mean 0 and variance 1 over its features, then apply a learned scale and offset.
 
         y = (x − mean(x)) / √(var(x) + ε) ⊙ γ + β
 
-    Shapes:  y as x; mean and var over all features of a step
-    State:   none
-    Weights: scale γ and offset β, of the shape of a step
-    Args:    epsilon: ε, > 0
-    ONNX:    LayerNormalization
-    Raises:  ShapeError on tokens
-    Example: >>> LayerNorm()
-    Source:  Ba, Kiros & Hinton 2016; ONNX operator LayerNormalization-17
+    Shapes:
+        y as x; mean and var over all features of a step
+
+    Args:
+        epsilon: ε, > 0.
+
+    Raises:
+        ShapeError: the input is tokens.
+
+    State:
+        none
+
+    Weights:
+        scale γ and offset β, of the shape of a step
+
+    ONNX:
+        LayerNormalization
+
+    Example:
+        >>> LayerNorm()
+
+    Source:
+        Ba, Kiros & Hinton 2016; ONNX operator LayerNormalization-17
     """
 
     epsilon: Annotated[float, Field(gt=0)] = 1e-5
@@ -40,25 +51,23 @@ class LayerNorm(Layer):
     kind: ClassVar[str] = "layer_norm"
 
     def infer(self, *signals: Signal) -> Signal:
-        return numbers(self, signals)
+        return numeric_input(self, signals)
 
     def weights(self, *signals: Signal) -> dict[str, Weight]:
         shape = signals[0].shape
         return {"scale": Weight(shape, ones, decay=False), "offset": Weight(shape, zeros, decay=False)}
 
-    def forward(self, module: LayerModule, xs: Tensors, lengths: Tensor | None, states: Tensors | None) -> Outputs:
+    def forward(self, call: ForwardCall) -> Forwarded:
         from torch.nn.functional import layer_norm
 
-        scale = module["scale"]
-        return layer_norm(xs[0], scale.shape, scale, module["offset"], self.epsilon), lengths, ()
+        scale = call.weights["scale"]
+        return layer_norm(call.x, scale.shape, scale, call.weights["offset"], self.epsilon), call.lengths, {}
 
-    def emit(
-        self, graph: GraphBuilder, xs: Values, lengths: str | None, states: Names | None, weights: Arrays
-    ) -> Nodes:
-        (x,) = xs
-        names = [graph.weight(name, weights[name]) for name in ("scale", "offset")]
+    def emit(self, graph: GraphBuilder, call: EmitCall) -> Emitted:
+        x = call.x
+        names = [graph.weight(name, call.weights[name]) for name in ("scale", "offset")]
         axis = -len(x.signal.shape)
-        return graph.op("LayerNormalization", x.name, *names, axis=axis, epsilon=self.epsilon), lengths, ()
+        return graph.op("LayerNormalization", x.name, *names, axis=axis, epsilon=self.epsilon), call.lengths, {}
 
     @classmethod
     def examples(cls) -> Sequence[Example]:

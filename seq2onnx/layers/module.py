@@ -1,23 +1,27 @@
-"""The torch side of every layer: a module that holds the weights a layer declares and runs its `forward`."""
+"""The torch side of every layer: LayerModule holds the weights that a layer declares and runs its `forward`."""
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any, cast
 
 import numpy as np
 import torch
 from torch import Tensor, nn
 
-from seq2onnx.layers.base import Layer, Signal
+from seq2onnx.layers.base import Layer
+from seq2onnx.layers.calls import ForwardCall, Forwarded
+from seq2onnx.layers.signal import Signal
 
 
 class LayerModule(nn.Module):
-    """A layer as a torch module: `module[name]` is a weight, `module(xs, lengths, states)` the function.
+    """A layer as a torch module. `module[name]` is a weight.
 
-    Weights are drawn from numpy, seeded by torch's generator: `torch.manual_seed` repeats them.
+    The first weights are drawn with numpy from a seed of torch's generator, so `torch.manual_seed` repeats them.
 
-    synchronized: torch's processes train together, each on some rows of a batch, and what a layer computes over the
-        rows must be over those of all
+    Attributes:
+        layer: the specification.
+        synchronized: see ForwardCall.
     """
 
     synchronized = False
@@ -34,29 +38,28 @@ class LayerModule(nn.Module):
                 self.register_buffer(name, values)
 
     def __getitem__(self, name: str) -> Tensor:
-        tensor = self._parameters[name] if name in self._parameters else self._buffers[name]
-        assert tensor is not None
-        return tensor
+        """Return a weight by name."""
+        return cast(Tensor, getattr(self, name))
 
-    def forward(
-        self, xs: tuple[Tensor, ...], lengths: Tensor | None, states: tuple[Tensor, ...] | None
-    ) -> tuple[Tensor, Tensor | None, tuple[Tensor, ...]]:
-        return self.layer.forward(self, xs, lengths, states)
+    def forward(self, xs: tuple[Tensor, ...], lengths: Tensor | None, states: Mapping[str, Tensor] | None) -> Forwarded:
+        """Return (y, lengths, new states by name); the arguments are those of ForwardCall."""
+        weights = cast(Mapping[str, Tensor], {**self._parameters, **self._buffers})
+        return self.layer.forward(ForwardCall(xs, lengths, states, weights, self.training, self.synchronized))
 
 
-def steps_there(x: Tensor, lengths: Tensor) -> Tensor:
-    """True at the steps that are there: [batch, time] for x [batch, time, …]."""
+def valid_steps(x: Tensor, lengths: Tensor) -> Tensor:
+    """Compute which steps are valid: bool [batch, time] for x [batch, time, …]."""
     return torch.arange(x.shape[1], device=x.device) < lengths[:, None]
 
 
 def step_mask(x: Tensor, lengths: Tensor) -> Tensor:
-    """`steps_there` in as many dimensions as x: [batch, time, 1, …] for x [batch, time, …]."""
-    mask = steps_there(x, lengths)
+    """Compute `valid_steps` with as many axes as x: [batch, time, 1, …] for x [batch, time, …]."""
+    mask = valid_steps(x, lengths)
     return mask.reshape(*mask.shape, *[1] * (x.ndim - 2))
 
 
 def sum_over_processes(x: Tensor) -> Tensor:
-    """The sum of the x of all of torch's processes; gradients are added up likewise."""
+    """Sum x over all of torch's processes. Gradients are summed likewise."""
     return cast(Tensor, _Sum.apply(x))  # type: ignore[no-untyped-call]
 
 

@@ -1,4 +1,4 @@
-"""What the input layers share: the five normalizations, and the statistics that they need."""
+"""The five normalizations of the input layers, and the statistics that they need."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from torch import Tensor
 
 Normalization = Literal["none", "zerocenter", "zscore", "rescale_symmetric", "rescale_zero_one"] | Callable[[Any], Any]
-"""One of five by name, or a function of x in torch, for training alone: no file can hold it."""
+"""The name of one of five, or a function of x in torch, which works in training only."""
 
 NEEDED: dict[str, tuple[str, ...]] = {
     "none": (),
@@ -24,16 +24,16 @@ NEEDED: dict[str, tuple[str, ...]] = {
     "rescale_symmetric": ("min", "max"),
     "rescale_zero_one": ("min", "max"),
 }
-"""What each normalization must know of the training data, a number for each channel."""
+"""The statistics of the training data that each normalization needs, a number for each channel."""
 
 
 def needed(normalization: Normalization) -> tuple[str, ...]:
-    """The statistics of NEEDED; a function needs none."""
+    """Return the names of the statistics that it needs; a function needs none."""
     return NEEDED[normalization] if isinstance(normalization, str) else ()
 
 
 def _plain_numbers(statistics: object) -> object:
-    """Arrays and lists as tuples of plain numbers, which YAML and JSON hold."""
+    """Convert arrays and lists to tuples of numbers, which YAML and JSON can hold."""
     if not isinstance(statistics, Mapping):
         return statistics
     return {name: tuple(np.asarray(values, float).ravel().tolist()) for name, values in statistics.items()}
@@ -60,7 +60,7 @@ def check(normalization: Normalization, statistics: Mapping[str, Any] | None, ch
 def affine(
     normalization: Normalization, statistics: Mapping[str, Any] | None, shape: tuple[int, ...]
 ) -> tuple[NDArray[np.float64], NDArray[np.float64]] | None:
-    """(a, b) of y = (x − a) / b, each [channels, 1, …] for features of that shape; None where y = x."""
+    """Return (a, b) of y = (x − a) / b, each [channels, 1, …] for steps of that shape; None where y = x."""
     if not statistics:
         return None
     known = {name: np.asarray(values, float) for name, values in statistics.items()}
@@ -80,13 +80,15 @@ def affine(
 def normalize(
     x: Tensor, layer: str, normalization: Normalization, statistics: Mapping[str, Any] | None, shape: tuple[int, ...]
 ) -> Tensor:
-    """x [batch, …, *shape] normalized, in torch."""
+    """Normalize x [batch, …, *shape] in torch."""
     import torch
 
     if not isinstance(normalization, str):
         y: Tensor = normalization(x)
         if y.shape != x.shape:
-            raise ShapeError(f"{layer}: its normalization must give {list(x.shape)} like x, got {list(y.shape)}")
+            raise ShapeError(
+                f"{layer}: its normalization must return the shape of x {list(x.shape)}, got {list(y.shape)}"
+            )
         return y
     if ab := affine(normalization, statistics, shape):
         offset, scale = (torch.from_numpy(values).to(x) for values in ab)
@@ -97,10 +99,10 @@ def normalize(
 def emitted(
     layer: str, normalization: Normalization, statistics: Mapping[str, Any] | None, shape: tuple[int, ...]
 ) -> tuple[NDArray[np.float64], NDArray[np.float64]] | None:
-    """`affine`, for a file."""
+    """Return `affine` for a file; raise SpecError where the normalization is a function."""
     if not isinstance(normalization, str):
         raise SpecError(
-            f"{layer}: its normalization is a function, which no ONNX file and no YAML can hold; normalize the data "
-            f"before it enters, or use one of {', '.join(NEEDED)}"
+            f"{layer}: its normalization is a function, which ONNX and YAML files cannot hold; normalize the data "
+            f"before the network, or use one of {', '.join(NEEDED)}"
         )
     return affine(normalization, statistics, shape)

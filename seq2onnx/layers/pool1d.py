@@ -1,4 +1,4 @@
-"""Pooling over windows of time, or of the width of each step: MaxPool1d and AvgPool1d."""
+"""MaxPool1d and AvgPool1d: pooling over windows of time, or over the width of each step."""
 
 from __future__ import annotations
 
@@ -9,36 +9,49 @@ from typing import TYPE_CHECKING, ClassVar, final
 import numpy as np
 from pydantic import model_validator
 
-from seq2onnx.layers.base import Example, Layer, PositiveInt, Signal, State, layer, one
+from seq2onnx.layers.base import Example, Layer, PositiveInt, layer, single_input
+from seq2onnx.layers.calls import EmitCall, Emitted, ForwardCall, Forwarded
+from seq2onnx.layers.graph import END, GraphBuilder
+from seq2onnx.layers.signal import Signal, State, Value
 from seq2onnx.layers.window import Axis, Padding, Window, check_axis
 from seq2onnx.layers.window_nodes import emit_frame
 
 if TYPE_CHECKING:
     from torch import Tensor
 
-    from seq2onnx.exporting.graph import GraphBuilder, Value
-    from seq2onnx.layers.base import Arrays, Names, Nodes, Outputs, Tensors, Values
-    from seq2onnx.layers.module import LayerModule
-
 
 @final
 @layer
 class MaxPool1d(Layer):
-    """The largest of a window of steps, channel by channel; padding never is.
+    """Maximum over windows of steps, channel by channel. Padding is never the maximum.
 
-        y_t = max_j x_{st − left + j}     j = 0 … k − 1, of the steps that are there
+        y_t = max_j x_{st − left + j}     j = 0 … k − 1, over the steps that exist
 
     Shapes (B batch, T time, C channels, W width; float32):
-        x [B, T, C] -> y [B, T', C];   axis="space": x [B, T, C, W] -> y [B, T, C, W'];   T' as in Conv1d
-    State:   buf [B, k − 1, C + 1], the steps before, each marked as real with a 1;
-             with a stride phase [B, 1], with lookahead count [B, 1]
-    Args:    pool_size, stride: k, s, > 0
-             padding: as in Conv1d, less than pool_size on each side
-             axis: "time", or "space", the width of each step of a (C, W) signal
-    ONNX:    MaxPool, around it what lengths and states need
-    Raises:  ShapeError; NotStreamable as Conv1d
-    Example: >>> MaxPool1d(2, stride=2)
-    Source:  ONNX operator MaxPool-12
+        x [B, T, C] -> y [B, T', C]. With axis="space" x [B, T, C, W] -> y [B, T, C, W']. T' as in Conv1d.
+
+    Args:
+        pool_size: k, > 0.
+        stride: s, > 0.
+        padding: as in Conv1d, less than pool_size on each side.
+        axis: "time", or "space", the width of each step of a (C, W) signal.
+
+    Raises:
+        ShapeError: the input has another shape.
+        NotStreamable: as in Conv1d.
+
+    State:
+        buf [B, k − 1, C + 1], the steps before, with a channel of ones that marks real steps; with a stride
+        phase [B, 1]; with lookahead count [B, 1]
+
+    ONNX:
+        MaxPool, with nodes before and after it for lengths and states
+
+    Example:
+        >>> MaxPool1d(2, stride=2)
+
+    Source:
+        ONNX operator MaxPool-12
     """
 
     pool_size: PositiveInt
@@ -59,40 +72,39 @@ class MaxPool1d(Layer):
         return Window(self.pool_size, self.stride, 1, self.padding)
 
     def infer(self, *signals: Signal) -> Signal:
-        return _infer(self, self.window, self.axis, signals)
+        return _infer(self, signals)
 
     def states(self, *signals: Signal) -> tuple[State, ...]:
         return self.window.states(self.label, signals[0], signals[0].shape[0] + 1) if self.axis == "time" else ()
 
-    def forward(self, module: LayerModule, xs: Tensors, lengths: Tensor | None, states: Tensors | None) -> Outputs:
+    def forward(self, call: ForwardCall) -> Forwarded:
         import torch
         from torch.nn.functional import max_pool1d, pad
 
-        (x,) = xs
+        x = call.x
         if self.axis == "space":
             padded = pad(x.flatten(0, 1), self.window.width_pads(x.shape[3]), value=-torch.inf)
             y = max_pool1d(padded, self.pool_size, self.stride)
-            return y.reshape(*x.shape[:2], *y.shape[1:]), lengths, ()
-        assert lengths is not None
-        framed, count, windows, new_states = self.window.frame(_marked(x), lengths, states)
+            return y.reshape(*x.shape[:2], *y.shape[1:]), call.lengths, {}
+        framed, count, windows, new_states = self.window.frame(_marked(x), call.row_lengths, call.states)
         lowest = torch.finfo(x.dtype).min
         values = torch.where(framed[:, :, -1:] > 0, framed[:, :, :-1], lowest)
         y = max_pool1d(values.transpose(1, 2), self.pool_size, self.stride).transpose(1, 2)[:, :count]
-        # Windows past the end may hold nothing but the lowest number, of which later layers would make NaN.
+        # A window past the end may contain only the lowest number, which later layers would turn into NaN.
         return torch.where(y > lowest, y, 0), windows, new_states
 
-    def emit(
-        self, graph: GraphBuilder, xs: Values, lengths: str | None, states: Names | None, weights: Arrays
-    ) -> Nodes:
-        (x,) = xs
+    def emit(self, graph: GraphBuilder, call: EmitCall) -> Emitted:
+        x = call.x
         settings = {"kernel_shape": [self.pool_size], "strides": [self.stride]}
         if self.axis == "space":
             pads = list(self.window.width_pads(x.signal.shape[1]))
             shape = (x.signal.shape[0], self.window.width(self, x.signal))
-            return graph.per_step(x, lambda y: graph.op("MaxPool", y, pads=pads, **settings), shape), lengths, ()
-        framed, count, windows, new_states = emit_frame(self.window, graph, _emit_marked(graph, x), lengths, states)
+            return graph.per_step(x, lambda y: graph.op("MaxPool", y, pads=pads, **settings), shape), call.lengths, {}
+        marked = _emit_marked(graph, x)
+        framed, count, windows, new_states = emit_frame(self.window, graph, marked, call.lengths, call.states)
         values, marks = _split_marks(graph, framed)
         zero, lowest = graph.constant(np.float32(0)), graph.constant(np.finfo(np.float32).min)
+        # onnxruntime's MaxPool gets the lowest number for padding; a window of nothing else becomes 0.
         values = graph.op("Where", graph.op("Greater", marks, zero), values, lowest)
         y = graph.op("MaxPool", graph.op("Transpose", values, perm=[0, 2, 1]), **settings)
         y = graph.op("Where", graph.op("Greater", y, lowest), y, zero)
@@ -116,22 +128,36 @@ class MaxPool1d(Layer):
 @final
 @layer
 class AvgPool1d(Layer):
-    """The mean of a window of steps, channel by channel, of the steps that are there.
+    """Mean over windows of steps, channel by channel, of the steps that exist.
 
-        y_t = Σ_j x_{st − left + j} / n     j = 0 … k − 1, n the steps that are there, or k with count_padding
+        y_t = Σ_j x_{st − left + j} / n     j = 0 … k − 1; n: the steps that exist, or k with count_padding
 
     Shapes (B batch, T time, C channels, W width; float32):
-        x [B, T, C] -> y [B, T', C];   axis="space": x [B, T, C, W] -> y [B, T, C, W'];   T' as in Conv1d
-    State:   buf [B, k − 1, C + 1], the steps before, each marked as real with a 1 (no mark with count_padding);
-             with a stride phase [B, 1], with lookahead count [B, 1]
-    Args:    pool_size, stride: k, s, > 0
-             padding: as in Conv1d, less than pool_size on each side
-             axis: "time", or "space", the width of each step of a (C, W) signal
-             count_padding: padding counts as zeros, as it does in MATLAB
-    ONNX:    over time a Conv with weights 1 / k, around it what lengths and states need; over space AveragePool
-    Raises:  ShapeError; NotStreamable as Conv1d
-    Example: >>> AvgPool1d(2, stride=2)
-    Source:  ONNX operator AveragePool-11
+        x [B, T, C] -> y [B, T', C]. With axis="space" x [B, T, C, W] -> y [B, T, C, W']. T' as in Conv1d.
+
+    Args:
+        pool_size: k, > 0.
+        stride: s, > 0.
+        padding: as in Conv1d, less than pool_size on each side.
+        axis: "time", or "space", the width of each step of a (C, W) signal.
+        count_padding: count padding as zeros, as MATLAB does.
+
+    Raises:
+        ShapeError: the input has another shape.
+        NotStreamable: as in Conv1d.
+
+    State:
+        buf [B, k − 1, C + 1], the steps before, with a channel of ones that marks real steps (without it where
+        count_padding); with a stride phase [B, 1]; with lookahead count [B, 1]
+
+    ONNX:
+        over time Conv with weights 1 / k, with nodes before and after it for lengths and states; over space AveragePool
+
+    Example:
+        >>> AvgPool1d(2, stride=2)
+
+    Source:
+        ONNX operator AveragePool-11
     """
 
     pool_size: PositiveInt
@@ -153,35 +179,34 @@ class AvgPool1d(Layer):
         return Window(self.pool_size, self.stride, 1, self.padding)
 
     def infer(self, *signals: Signal) -> Signal:
-        return _infer(self, self.window, self.axis, signals)
+        return _infer(self, signals)
 
     def states(self, *signals: Signal) -> tuple[State, ...]:
         channels = signals[0].shape[0] + (not self.count_padding)
         return self.window.states(self.label, signals[0], channels) if self.axis == "time" else ()
 
-    def forward(self, module: LayerModule, xs: Tensors, lengths: Tensor | None, states: Tensors | None) -> Outputs:
+    def forward(self, call: ForwardCall) -> Forwarded:
         import torch
         from torch.nn.functional import avg_pool1d, pad
 
-        (x,) = xs
+        x = call.x
         if self.axis == "space":
             pads, folded = self.window.width_pads(x.shape[3]), x.flatten(0, 1)
             y = avg_pool1d(pad(folded, pads), self.pool_size, self.stride)
             if not self.count_padding:
                 y = y / avg_pool1d(pad(torch.ones_like(folded), pads), self.pool_size, self.stride)
-            return y.reshape(*x.shape[:2], *y.shape[1:]), lengths, ()
-        assert lengths is not None
+            return y.reshape(*x.shape[:2], *y.shape[1:]), call.lengths, {}
         x = x if self.count_padding else _marked(x)
-        framed, count, windows, new_states = self.window.frame(x, lengths, states)
+        framed, count, windows, new_states = self.window.frame(x, call.row_lengths, call.states)
         y = avg_pool1d(framed.transpose(1, 2), self.pool_size, self.stride).transpose(1, 2)[:, :count]
         if not self.count_padding:
-            y = y[:, :, :-1] / y[:, :, -1:].clamp(min=1 / self.pool_size)  # the marks: the share that is there
+            y = y[:, :, :-1] / y[:, :, -1:].clamp(
+                min=1 / self.pool_size
+            )  # the mean of the marks is the share of real steps
         return y, windows, new_states
 
-    def emit(
-        self, graph: GraphBuilder, xs: Values, lengths: str | None, states: Names | None, weights: Arrays
-    ) -> Nodes:
-        (x,) = xs
+    def emit(self, graph: GraphBuilder, call: EmitCall) -> Emitted:
+        x = call.x
         if self.axis == "space":
             settings = {
                 "kernel_shape": [self.pool_size],
@@ -190,14 +215,15 @@ class AvgPool1d(Layer):
                 "count_include_pad": int(self.count_padding),
             }
             shape = (x.signal.shape[0], self.window.width(self, x.signal))
-            return graph.per_step(x, lambda y: graph.op("AveragePool", y, **settings), shape), lengths, ()
+            return graph.per_step(x, lambda y: graph.op("AveragePool", y, **settings), shape), call.lengths, {}
         x = x if self.count_padding else _emit_marked(graph, x)
-        framed, count, windows, new_states = emit_frame(self.window, graph, x, lengths, states)
-        # A Conv of 1 / k: onnxruntime merges padding into an AveragePool, which then throws on a chunk of no steps.
+        framed, count, windows, new_states = emit_frame(self.window, graph, x, call.lengths, call.states)
+        # A Conv of 1 / k, because onnxruntime merges padding into an AveragePool, which then throws on a chunk without
+        # steps.
         channels = x.signal.shape[0]
-        weights_of_one = graph.constant(np.full((channels, 1, self.pool_size), 1 / self.pool_size, np.float32))
+        kernel = graph.constant(np.full((channels, 1, self.pool_size), 1 / self.pool_size, np.float32))
         frames = graph.op("Transpose", framed, perm=[0, 2, 1])
-        y = graph.op("Conv", frames, weights_of_one, strides=[self.stride], group=channels)
+        y = graph.op("Conv", frames, kernel, strides=[self.stride], group=channels)
         y = graph.first_steps(graph.op("Transpose", y, perm=[0, 2, 1]), count)
         if not self.count_padding:
             y, share = _split_marks(graph, y)
@@ -224,19 +250,21 @@ class AvgPool1d(Layer):
 def _check_padding(pool_size: int, padding: Padding) -> None:
     pads = (padding, padding) if isinstance(padding, int) else padding
     if isinstance(pads, tuple) and max(pads) >= pool_size:
-        raise ValueError(f"padding {padding} must be less than pool_size {pool_size}: a window would hold nothing else")
+        raise ValueError(
+            f"padding {padding} must be less than pool_size {pool_size}; a window would contain only padding"
+        )
 
 
-def _infer(layer: MaxPool1d | AvgPool1d, window: Window, axis: Axis, signals: tuple[Signal, ...]) -> Signal:
-    x = one(layer, signals)
-    check_axis(layer, x, axis)
-    if axis == "time":
-        return dataclasses.replace(x, clock=window.clock(x.clock))
-    return dataclasses.replace(x, shape=(x.shape[0], window.width(layer, x)))
+def _infer(layer: MaxPool1d | AvgPool1d, signals: tuple[Signal, ...]) -> Signal:
+    x = single_input(layer, signals)
+    check_axis(layer, x, layer.axis)
+    if layer.axis == "time":
+        return dataclasses.replace(x, clock=layer.window.clock(x.clock))
+    return dataclasses.replace(x, shape=(x.shape[0], layer.window.width(layer, x)))
 
 
 def _marked(x: Tensor) -> Tensor:
-    """x with one more channel of ones: what is not there, padding and buffers at the start, has a zero in it."""
+    """Add a channel of ones, which marks real steps: padding, and buffers at the start, have a zero there."""
     import torch
 
     return torch.cat([x, torch.ones_like(x[:, :, :1])], 2)
@@ -250,6 +278,6 @@ def _emit_marked(graph: GraphBuilder, x: Value) -> Value:
 
 
 def _split_marks(graph: GraphBuilder, x: str) -> tuple[str, str]:
-    """(values, marks) of what `_emit_marked` joined."""
+    """Split what `_emit_marked` joined into (values, marks)."""
     values = graph.op("Slice", x, graph.ints(0), graph.ints(-1), graph.ints(2))
-    return values, graph.op("Slice", x, graph.ints(-1), graph.ints(2**31 - 1), graph.ints(2))
+    return values, graph.op("Slice", x, graph.ints(-1), graph.ints(END), graph.ints(2))

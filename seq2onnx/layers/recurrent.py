@@ -1,64 +1,66 @@
-"""What the recurrent layers share: their signals, chunks and rows of no steps, and their ONNX nodes."""
+"""Shared code of the recurrent layers: their signals, rows and chunks without steps, and their ONNX nodes."""
 
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any, Literal
 
-import numpy as np
+from numpy.typing import NDArray
 
 from seq2onnx.errors import ShapeError
-from seq2onnx.layers.base import Layer, Signal, numbers
+from seq2onnx.layers.base import Layer, numeric_input
+from seq2onnx.layers.calls import EmitCall, Emitted, ForwardCall
+from seq2onnx.layers.graph import GraphBuilder
+from seq2onnx.layers.signal import Signal, Value
 
 if TYPE_CHECKING:
     from torch import Tensor
-
-    from seq2onnx.exporting.graph import GraphBuilder, Value
-    from seq2onnx.layers.base import Arrays, Names, Nodes, Tensors
 
 OutputMode = Literal["sequence", "last"]
 
 
 def infer(layer: Layer, signals: tuple[Signal, ...], size: int, output_mode: OutputMode) -> Signal:
-    """`size` features a step, or once a sequence with output_mode "last"."""
-    x = numbers(layer, signals)
+    """Infer the output: `size` features per step, or per sequence with output_mode "last"."""
+    x = numeric_input(layer, signals)
     if not x.has_time:
         raise ShapeError(
-            f"{layer.label}: expected x [batch, time, features], got {x}; it reads what has no time axis, or has "
-            f'lost it: let the layer before answer with output_mode="sequence"'
+            f"{layer.label}: expected x [batch, time, features], got {x}, which has no time axis; use "
+            'output_mode="sequence" in the layer before'
         )
     return dataclasses.replace(x, shape=(size,), has_time=output_mode == "sequence")
 
 
 def at_least_one_step(x: Tensor) -> Tensor:
-    """x, or one step of zeros where x has none: torch's recurrent operators refuse a chunk of no steps."""
+    """Return x, or one step of zeros where x has no steps: torch's recurrent operators refuse that."""
     return x if x.shape[1] else x.new_zeros(len(x), 1, *x.shape[2:])
 
 
-def keep(new: Tensors, old: Tensors | None, lengths: Tensor) -> Tensors:
-    """The new states, but the old ones of rows that saw no step; nothing where none were carried in."""
+def new_states(call: ForwardCall, **finals: Tensor) -> dict[str, Tensor]:
+    """Return the new states, if the caller wants any. Rows without steps keep their old state."""
     import torch
 
-    if old is None:
-        return ()
-    return tuple(torch.where(lengths[:, None] > 0, n, o) for n, o in zip(new, old, strict=True))
+    if call.states is None:
+        return {}
+    seen = call.row_lengths[:, None] > 0
+    return {name: torch.where(seen, final, call.states[name]) for name, final in finals.items()}
 
 
 def at_last_step(sequence: Tensor, lengths: Tensor) -> Tensor:
-    """A sequence [batch, time, features] at each row's last valid step; at the first where it has none."""
+    """Take the last valid step of each row of [batch, time, features]; the first step where none is valid."""
     index = (lengths.long() - 1).clamp(min=0)[:, None, None].expand(-1, 1, sequence.shape[2])
     return sequence.gather(1, index)[:, 0]
 
 
 def last_step(y: Tensor, lengths: Tensor, start: Tensor) -> Tensor:
-    """y [batch, time, features] at each row's last valid step; `start` where it has none."""
+    """Take the last valid step of each row of y [batch, time, features]; `start` where none is valid."""
     import torch
 
     return torch.where(lengths[:, None] > 0, at_last_step(y, lengths), start) if y.shape[1] else start
 
 
 def reverse(x: Tensor, lengths: Tensor) -> Tensor:
-    """Each row's valid steps in reverse; what stands past them stays."""
+    """Reverse the valid steps of each row. The steps past them stay."""
     import torch
 
     step = torch.arange(x.shape[1], device=x.device)
@@ -67,69 +69,66 @@ def reverse(x: Tensor, lengths: Tensor) -> Tensor:
 
 
 def emit_node(
-    graph: GraphBuilder, op: str, x: Value, lengths: str | None, initial: list[str], arrays: Arrays, **attributes: Any
+    graph: GraphBuilder,
+    op: str,
+    x: Value,
+    lengths: str | None,
+    initial: list[str],
+    arrays: Mapping[str, NDArray[Any]],
+    **attributes: Any,
 ) -> list[str]:
-    """The results of an LSTM or GRU operator: Y [time, directions, batch, hidden], and the final states.
+    """Add an LSTM or GRU operator; return Y [time, directions, batch, hidden] and the final states.
 
-    `arrays` are W, R and B [directions, …] with the gates in ONNX's order. Time goes before batch, and a
-    step of more dimensions is the flat vector that it is.
+    `arrays` are W, R and B [directions, …] in ONNX's gate order. A step of several axes is flattened.
     """
-    if graph.one_step:  # a Reshape moves nothing
+    if graph.one_step:  # a Reshape moves no data
         swapped = graph.op("Reshape", x.name, graph.ints(1, -1, x.signal.size))
     else:
         swapped = graph.op("Transpose", graph.flat(x), perm=[1, 0, 2])
     if op == "GRU" and lengths is None and not graph.one_step:
-        # A chunk of no steps ends the process in onnxruntime's GRU, unless it is told that there are none.
-        steps, rows = graph.cast(graph.steps(x.name), "int32"), graph.op("Shape", x.name, start=0, end=1)
-        lengths = graph.op("Expand", steps, rows)
+        # Without lengths onnxruntime's GRU ends the process on a chunk without steps.
+        lengths = graph.op("Expand", graph.cast(graph.steps(x.name), "int32"), graph.rows(x.name))
     names = [graph.weight(name, arrays[name]) for name in ("W", "R", "B")]
+    results, hidden_size = 3 if op == "LSTM" else 2, arrays["R"].shape[2]
     return graph.ops(
-        op,
-        swapped,
-        *names,
-        lengths or "",
-        *initial,
-        results=3 if op == "LSTM" else 2,
-        hidden_size=arrays["R"].shape[2],
-        **attributes,
+        op, swapped, *names, lengths or "", *initial, results=results, hidden_size=hidden_size, **attributes
     )
 
 
 def emit(
     graph: GraphBuilder,
     op: str,
+    call: EmitCall,
     output_mode: OutputMode,
-    x: Value,
-    lengths: str | None,
-    states: Names | None,
-    arrays: Arrays,
+    arrays: Mapping[str, NDArray[Any]],
     **attributes: Any,
-) -> Nodes:
-    """An LSTM or GRU of one direction, with what it needs to be a layer.
+) -> Emitted:
+    """Add an LSTM or GRU of one direction as a whole layer.
 
-    Rows of no steps, and chunks of none, come out of onnxruntime's operator with a state of zeros: the
-    old one is put back.
+    onnxruntime's operators return zeros as the state of rows and chunks without steps. The nodes here put the old state
+    back.
     """
-    first = graph.constant(np.array([0]))
-    old = [graph.op("Unsqueeze", state, first) for state in states or ()]
-    y, *finals = emit_node(graph, op, x, lengths, old, arrays, **attributes)
+    x, lengths, first = call.x, call.lengths, graph.ints(0)
+    old = list((call.states or {}).values())
+    initial = [graph.op("Unsqueeze", state, first) for state in old]
+    y, *finals = emit_node(graph, op, x, lengths, initial, arrays, **attributes)
     if graph.one_step:  # y is the state h
         y = graph.op("Reshape", finals[0], graph.ints(-1, 1, arrays["R"].shape[2]))
-    if states is None or graph.one_step:
+    if call.states is None or graph.one_step:
         finals = [graph.op("Squeeze", state, first) for state in finals]
     elif lengths is None:
-        # All rows have the same steps, so one If serves all; it costs 1.6 µs a run, a Where a state 2.6.
-        some = graph.op("Cast", graph.op("Shape", x.name, start=1, end=2), to=graph.types["bool"])
-        finals = graph.choose(some, [("Squeeze", state, first) for state in finals], states)
+        # All rows have the same steps, so one If serves all states: 1.6 µs per run, against 2.6 µs per Where.
+        some = graph.cast(graph.steps(x.name), "bool")
+        finals = graph.choose(some, [("Squeeze", state, first) for state in finals], old)
     else:
-        some = graph.op("Unsqueeze", graph.op("Cast", lengths, to=graph.types["bool"]), graph.constant(np.array([1])))
+        some = graph.op("Unsqueeze", graph.cast(lengths, "bool"), graph.ints(1))
         finals = [
             graph.op("Where", some, graph.op("Squeeze", new, first), state)
-            for new, state in zip(finals, states, strict=True)
+            for new, state in zip(finals, old, strict=True)
         ]
-    new_states = () if states is None else tuple(finals)
+    states = dict(zip(call.states, finals, strict=True)) if call.states else {}
     if output_mode == "last":
-        return finals[0], None, new_states
+        return finals[0], None, states
     if not graph.one_step:
-        y = graph.op("Transpose", graph.op("Squeeze", y, graph.constant(np.array([1]))), perm=[1, 0, 2])
-    return y, lengths, new_states
+        y = graph.op("Transpose", graph.op("Squeeze", y, graph.ints(1)), perm=[1, 0, 2])
+    return y, lengths, states

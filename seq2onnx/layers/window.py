@@ -1,11 +1,11 @@
-"""Window: what convolution and pooling over time share, whole, in ragged batches and in chunks.
+"""Windows over time in torch: the common frame of Conv1d, MaxPool1d and AvgPool1d. window_nodes.py is its ONNX form.
 
-A layer of this kind is a *frame* and an operation. The frame lays out the steps of every row so that its
-windows begin at 0, stride, 2 · stride …; the operation then knows nothing of padding, lengths and states.
+A window layer is a frame and an operation. The frame lays out each row of steps so that its windows begin at 0, stride,
+2 · stride …. The operation then knows nothing of padding, lengths and states.
 
-In chunks, one row behaves as this (all states zero at the start):
+In chunks, one row behaves like this (all states are zero at the start):
 
-    def step(x, end):                             # end: the row's last chunk; only with lookahead
+    def step(x, end):                             # end: this is the row's last chunk; only with lookahead
         if end and (count or len(x)): x = x + right padding
         e = buf + x                               # buf: the d(k−1) steps before x
         for i in range(len(x)):                   # the window that ends at the i-th new step
@@ -14,32 +14,34 @@ In chunks, one row behaves as this (all states zero at the start):
             phase = (phase + 1) % stride
         buf = the last d(k−1) of e
 
-`count` counts steps up to d(k−1): it says how many are still to be skipped, and whether any were seen.
+`count` counts steps up to d(k−1). It tells how many are still to be skipped, and whether any step came.
 """
 
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Annotated, Literal
 
 from pydantic import Field
 
 from seq2onnx.errors import NotStreamable, ShapeError
-from seq2onnx.layers.base import Clock, Layer, Signal, State
+from seq2onnx.layers.base import Layer
+from seq2onnx.layers.signal import Clock, Signal, State
 
 if TYPE_CHECKING:
     from torch import Tensor
 
-    from seq2onnx.layers.base import Tensors
+    Framed = tuple[Tensor, int, Tensor, Mapping[str, Tensor]]
 
-Steps = Annotated[int, Field(ge=0, strict=True)]
-Padding = Literal["same", "causal"] | Steps | tuple[Steps, Steps]
+StepCount = Annotated[int, Field(ge=0, strict=True)]
+Padding = Literal["same", "causal"] | StepCount | tuple[StepCount, StepCount]
 Axis = Literal["time", "space"]
 
 
 @dataclasses.dataclass(frozen=True)
 class Window:
-    """k steps, d apart, every s; `pads` are (left, right), None where they depend on the length ("same", s > 1)."""
+    """Windows of `kernel` steps, `dilation` apart, one every `stride` steps."""
 
     kernel: int
     stride: int
@@ -48,11 +50,12 @@ class Window:
 
     @property
     def reach(self) -> int:
-        """From the first step of a window to its last: d(k − 1)."""
+        """Steps from the first to the last of a window: d(k − 1)."""
         return self.dilation * (self.kernel - 1)
 
     @property
     def pads(self) -> tuple[int, int] | None:
+        """Padding (left, right); None where it depends on the length ("same" with a stride)."""
         if self.padding == "same":
             return None if self.stride > 1 else (self.reach // 2, self.reach - self.reach // 2)
         if self.padding == "causal":
@@ -61,32 +64,32 @@ class Window:
 
     @property
     def extra(self) -> int:
-        """Padding less reach: what the length grows by, before the stride."""
+        """Padding minus reach: the change of the length before the stride."""
         return 0 if self.pads is None else sum(self.pads) - self.reach
 
     @property
     def is_causal(self) -> bool:
-        """No window reads ahead of its step, and the first ends at the first step."""
+        """Whether no window reads ahead of its step and the first one ends at the first step."""
         return self.pads == (self.reach, 0)
 
     def clock(self, clock: Clock) -> Clock:
-        """When the results tick."""
+        """Return the clock of the output."""
         ahead = 0 if self.pads is None else max(self.reach - self.pads[0], 0)
         return clock.after(self.extra, self.stride, ahead)
 
     def length(self, steps: int) -> int:
-        """How many windows `steps` give."""
+        """Return the number of windows over `steps` steps."""
         return Clock().after(self.extra, self.stride, 0).length(steps)
 
     def width_pads(self, width: int) -> tuple[int, int]:
-        """(left, right) along an axis whose size is known, the width of a step."""
+        """Return the padding (left, right) along an axis of known size."""
         if self.pads is not None:
             return self.pads
         lack = max((self.length(width) - 1) * self.stride + self.reach + 1 - width, 0)
         return lack // 2, lack - lack // 2
 
     def width(self, layer: Layer, signal: Signal) -> int:
-        """The width that comes out of a step [channels, width]; ShapeError where no window fits."""
+        """Return the width of the output of a step [channels, width]; raise ShapeError where no window fits."""
         found = self.length(signal.shape[1])
         if not found:
             raise ShapeError(
@@ -96,16 +99,16 @@ class Window:
         return found
 
     def states(self, label: str, signal: Signal, channels: int) -> tuple[State, ...]:
-        """What a chunk leaves for the next; `channels` of the steps that are kept."""
+        """Return the states of a layer with these windows, whose buffer has `channels` channels."""
         if self.pads is None:
             raise NotStreamable(
-                f'{label}: where padding="same" with stride {self.stride} begins depends on how long the whole '
-                'sequence is; use padding="causal"'
+                f'{label}: where the windows of padding="same" with stride {self.stride} begin depends on the length '
+                'of the whole sequence; use padding="causal"'
             )
         left, right = self.pads
         if left > self.reach:
             raise NotStreamable(
-                f"{label}: its first windows hold padding alone, left padding {left} is more than d(k − 1) = "
+                f"{label}: its first windows contain only padding, because left padding {left} is more than d(k − 1) = "
                 f'{self.reach}; use padding="causal"'
             )
         if not self.is_causal and not signal.clock.lookahead:
@@ -120,10 +123,12 @@ class Window:
             found.append(State("phase", (1,), "int32"))
         return tuple(found)
 
-    def frame(self, x: Tensor, lengths: Tensor, states: Tensors | None) -> tuple[Tensor, int, Tensor, Tensors]:
-        """(framed [B, …, C], how many windows count, their number in each row, new states) of x [B, T, C].
+    def frame(self, x: Tensor, lengths: Tensor, states: Mapping[str, Tensor] | None) -> Framed:
+        """Lay out x [B, T, C] for the operation.
 
-        Framed has room for one window at least.
+        Returns:
+            The steps [B, …, C], with room for at least one window; the number of windows that count; that number in
+            each row; the new states.
         """
         import torch
 
@@ -136,38 +141,37 @@ class Window:
             windows = (lengths + stride - 1) // stride
             left = ((windows - 1) * stride + reach + 1 - lengths).clamp(min=0) // 2
             padded = pad_steps(mask(x, lengths), reach, room)
-            return rows(padded, reach - left, room), count, windows, ()
+            return gather_steps(padded, reach - left, room), count, windows, {}
         left_pad, right_pad = self.pads
         if right_pad:
             x = mask(x, lengths)  # windows reach past the end of a row, where padding is zeros
         windows = torch.where(
             lengths > 0, (lengths + self.extra - 1 + stride).clamp(min=0) // stride, torch.zeros_like(lengths)
         )
-        return pad_steps(x, left_pad, room - left_pad - time), count, windows, ()
+        return pad_steps(x, left_pad, room - left_pad - time), count, windows, {}
 
-    def _frame_chunk(self, x: Tensor, lengths: Tensor, states: Tensors) -> tuple[Tensor, int, Tensor, Tensors]:
-        """A causal chunk."""
+    def _frame_chunk(self, x: Tensor, lengths: Tensor, states: Mapping[str, Tensor]) -> Framed:
+        """Lay out a chunk for causal windows."""
         import torch
 
-        stride, reach, left = self.stride, self.reach, list(states)
-        new: list[Tensor] = []
+        stride, reach = self.stride, self.reach
+        new: dict[str, Tensor] = {}
         if reach:
-            x_before = x
-            x = torch.cat([left.pop(0), x_before], 1)
-            new.append(rows(x, lengths, reach))
+            x = torch.cat([states["buf"], x], 1)
+            new["buf"] = gather_steps(x, lengths, reach)
         count = (x.shape[1] - reach + stride - 1) // stride
         room = (max(count, 1) - 1) * stride + reach + 1
         if stride == 1:
-            return pad_steps(x, 0, room - x.shape[1]), count, lengths, tuple(new)
-        phase = left.pop(0)[:, 0]
+            return pad_steps(x, 0, room - x.shape[1]), count, lengths, new
+        phase = states["phase"][:, 0]
         first = (stride - phase) % stride
         windows = ((lengths - first).clamp(min=0) + stride - 1) // stride
-        new.append(((phase + lengths) % stride).to(torch.int32)[:, None])
-        return rows(pad_steps(x, 0, 1), first, room), count, windows.to(lengths.dtype), tuple(new)
+        new["phase"] = ((phase + lengths) % stride).to(torch.int32)[:, None]
+        return gather_steps(pad_steps(x, 0, 1), first, room), count, windows.to(lengths.dtype), new
 
 
 def check_axis(layer: Layer, signal: Signal, axis: Axis) -> None:
-    """Raise ShapeError unless the signal has the axis that a layer works along."""
+    """Raise ShapeError unless the signal has the axis that the layer works along."""
     expected = "[batch, time, channels]" if axis == "time" else "[batch, time, channels, width]"
     fits = signal.has_time and len(signal.shape) == 1 if axis == "time" else len(signal.shape) == 2
     if not fits or signal.dtype != "float32":
@@ -175,7 +179,7 @@ def check_axis(layer: Layer, signal: Signal, axis: Axis) -> None:
 
 
 def mask(x: Tensor, lengths: Tensor) -> Tensor:
-    """x [batch, time, …] with zeros past each row's length."""
+    """Set the steps of x [batch, time, …] past each row's length to zero."""
     import torch
 
     from seq2onnx.layers.module import step_mask
@@ -184,15 +188,15 @@ def mask(x: Tensor, lengths: Tensor) -> Tensor:
 
 
 def pad_steps(x: Tensor, left: int, right: int) -> Tensor:
-    """x [batch, time, channels] with steps of zeros before and after; `right` negative: with fewer steps."""
+    """Add steps of zeros before and after x [batch, time, channels]; a negative `right` removes steps."""
     import torch
 
     padded = torch.nn.functional.pad(x, (0, 0, left, max(right, 0))) if left or right > 0 else x
     return padded[:, :right] if right < 0 else padded
 
 
-def rows(x: Tensor, offset: Tensor, count: int) -> Tensor:
-    """`count` steps of x [batch, time, channels], each row from its own offset [batch]."""
+def gather_steps(x: Tensor, offset: Tensor, count: int) -> Tensor:
+    """Take `count` steps of x [batch, time, channels], each row from its own offset [batch]."""
     import torch
 
     index = offset.long()[:, None] + torch.arange(count, device=x.device)

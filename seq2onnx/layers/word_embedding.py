@@ -1,24 +1,20 @@
-"""WordEmbedding: from the number of a word to a learned vector."""
+"""WordEmbedding: a learned vector for each word."""
 
 from __future__ import annotations
 
 import dataclasses
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Annotated, Any, ClassVar, final
+from typing import Annotated, Any, ClassVar, final
 
 import numpy as np
 from numpy.typing import NDArray
 from pydantic import AfterValidator, BeforeValidator, Field, model_validator
 
 from seq2onnx.errors import ShapeError
-from seq2onnx.layers.base import Example, Layer, PositiveInt, Signal, Weight, layer, one
-
-if TYPE_CHECKING:
-    from torch import Tensor
-
-    from seq2onnx.exporting.graph import GraphBuilder
-    from seq2onnx.layers.base import Arrays, Names, Nodes, Outputs, Tensors, Values
-    from seq2onnx.layers.module import LayerModule
+from seq2onnx.layers.base import Example, Layer, PositiveInt, layer, single_input
+from seq2onnx.layers.calls import EmitCall, Emitted, ForwardCall, Forwarded
+from seq2onnx.layers.graph import GraphBuilder
+from seq2onnx.layers.signal import Signal, Weight
 
 
 def _array(value: Any) -> Any:
@@ -31,23 +27,38 @@ Vectors = Annotated[Any, BeforeValidator(_array)]
 @final
 @layer
 class WordEmbedding(Layer):
-    """A learned vector for each word; row 0 is padding, the last row is for words that are not known.
+    """A learned vector for each word.
 
-        y = E_i     i the number of the word: 1 … V as in the vocabulary, V + 1 for any other, 0 for ""
+        y = E_i     i: number of the word, 1 … V as in the vocabulary, V + 1 for unknown words, 0 for padding ""
 
-    Shapes (B batch, T time, D dimension): x [B, T] int64 -> y [B, T, D]
-    State:   none
-    Weights: vectors [V + 2, D]
-    Args:    dimension: D, > 0
-             vocabulary: a list of words, which the exported file holds, so that `predict` takes words, and with
-             `export(words=True)` any host; or how many there are, V
-             frozen: vectors are not trained
-             vectors: pretrained, [V, D] in the order of the vocabulary, or [V + 2, D] with the first and
-             last rows; where training starts, and no part of the specification
-    ONNX:    Clip, Equal, Where, Gather; numbers outside 0 … V + 1 are unknown words
-    Raises:  ShapeError unless it reads SequenceInput("tokens")
-    Example: >>> WordEmbedding(50, ["good", "bad"])
-    Source:  ONNX operator Gather-13
+    Shapes (B batch, T time, D dimension):
+        x [B, T] int64 -> y [B, T, D] float32
+
+    Args:
+        dimension: D, > 0.
+        vocabulary: a list of words, or its size V. The exported file holds a list, so that `predict` takes words, and
+            with `export(words=True)` every host can give it words.
+        frozen: do not train the vectors.
+        vectors: pretrained vectors, [V, D] in the order of the vocabulary, or [V + 2, D] with the first and last rows.
+            Training starts there. They are no part of the specification.
+
+    Raises:
+        ShapeError: the input is not SequenceInput("tokens").
+
+    State:
+        none
+
+    Weights:
+        vectors [V + 2, D]; row 0 is padding, the last row is for unknown words
+
+    ONNX:
+        Clip, Equal, Where, Gather; numbers outside 0 … V + 1 are unknown words
+
+    Example:
+        >>> WordEmbedding(50, ["good", "bad"])
+
+    Source:
+        ONNX operator Gather-13
     """
 
     dimension: PositiveInt
@@ -56,11 +67,12 @@ class WordEmbedding(Layer):
     vectors: Vectors = Field(default=None, repr=False)
 
     kind: ClassVar[str] = "word_embedding"
+    unsaved_fields: ClassVar[tuple[str, ...]] = ("vectors",)
 
     @model_validator(mode="after")
     def _check(self) -> WordEmbedding:
         if not isinstance(self.vocabulary, int) and len(set(self.vocabulary)) != len(self.vocabulary):
-            raise ValueError("the words of a vocabulary must differ")
+            raise ValueError("the vocabulary contains a word more than once")
         shapes = [(words, self.dimension) for words in (self.words, self.words + 2)]
         if self.vectors is not None and self.vectors.shape not in shapes:
             raise ValueError(f"vectors must be {shapes[0]} or {shapes[1]}, not {self.vectors.shape}")
@@ -68,11 +80,16 @@ class WordEmbedding(Layer):
 
     @property
     def words(self) -> int:
-        """V, how many words are known."""
+        """Size V of the vocabulary."""
         return self.vocabulary if isinstance(self.vocabulary, int) else len(self.vocabulary)
 
+    @property
+    def word_list(self) -> tuple[str, ...] | None:
+        """The vocabulary, if it is a list."""
+        return None if isinstance(self.vocabulary, int) else tuple(self.vocabulary)
+
     def infer(self, *signals: Signal) -> Signal:
-        x = one(self, signals)
+        x = single_input(self, signals)
         if x.dtype != "int64":
             raise ShapeError(f'{self.label}: expected tokens, got numbers {x}; let it read SequenceInput("tokens")')
         return dataclasses.replace(x, shape=(self.dimension,), dtype="float32")
@@ -88,20 +105,18 @@ class WordEmbedding(Layer):
 
         return {"vectors": Weight((self.words + 2, self.dimension), start, trainable=not self.frozen)}
 
-    def forward(self, module: LayerModule, xs: Tensors, lengths: Tensor | None, states: Tensors | None) -> Outputs:
+    def forward(self, call: ForwardCall) -> Forwarded:
         import torch
 
-        (x,) = xs
+        x = call.x
         known = (x >= 0) & (x <= self.words)
-        return module["vectors"][torch.where(known, x, self.words + 1)], lengths, ()
+        return call.weights["vectors"][torch.where(known, x, self.words + 1)], call.lengths, {}
 
-    def emit(
-        self, graph: GraphBuilder, xs: Values, lengths: str | None, states: Names | None, weights: Arrays
-    ) -> Nodes:
-        number, last = xs[0].name, graph.constant(np.array(self.words + 1))
+    def emit(self, graph: GraphBuilder, call: EmitCall) -> Emitted:
+        number, last = call.x.name, graph.constant(np.array(self.words + 1))
         clipped = graph.op("Clip", number, graph.constant(np.array(0)), last)
         number = graph.op("Where", graph.op("Equal", clipped, number), number, last)
-        return graph.op("Gather", graph.weight("vectors", weights["vectors"]), number, axis=0), lengths, ()
+        return graph.op("Gather", graph.weight("vectors", call.weights["vectors"]), number, axis=0), call.lengths, {}
 
     @classmethod
     def examples(cls) -> Sequence[Example]:

@@ -1,4 +1,4 @@
-"""SEE: pictures of training and of what a network answers; a function a picture, each takes and gives `ax`."""
+"""Pictures of training and predictions. Each function draws one picture into `ax`, and returns it."""
 
 from seq2onnx.errors import require
 
@@ -8,9 +8,9 @@ from seq2onnx.plots.activations import activations_heatmap  # noqa: E402
 from seq2onnx.plots.confusion import confusion_chart  # noqa: E402
 from seq2onnx.plots.forecast import forecast_chart  # noqa: E402
 from seq2onnx.plots.latency import accuracy_against_latency  # noqa: E402
-from seq2onnx.plots.numbers import predicted_against_true, series_over_time  # noqa: E402
 from seq2onnx.plots.padding import padding_bars  # noqa: E402
 from seq2onnx.plots.png import as_png  # noqa: E402
+from seq2onnx.plots.regression import predicted_against_true, series_over_time  # noqa: E402
 from seq2onnx.plots.scores import scores_over_time  # noqa: E402
 from seq2onnx.plots.training import training_curve  # noqa: E402
 

@@ -3,39 +3,40 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
+from matplotlib.axes import Axes
 
 from seq2onnx.errors import DataError, ShapeError
-from seq2onnx.plots.axes import new_axes
-from seq2onnx.plots.text import as_text
-
-if TYPE_CHECKING:
-    from matplotlib.axes import Axes
+from seq2onnx.plots.axes import new_axes, plain_text
 
 
 def confusion_chart(truth: Any, predicted: Any, classes: Sequence[str | int], ax: Axes | None = None) -> Axes:
-    """How often each class (a row) was taken for each (a column); darker is a larger share of the row.
+    """Count how often each true class (row) was predicted as each class (column). Darker: a larger part of the row.
 
     Args:
-        truth, predicted: labels, [n] each
-        classes: all labels, in the order of the axes
-        ax: drawn into; without one into a new figure
-    Raises: DataError (no classes, or a label that is none of them), ShapeError (as many predicted as true)
-    Example: >>> confusion_chart(test.labels, model.classify(test.sequences), model.classes)
+        truth: the true labels [n].
+        predicted: the predicted labels [n].
+        classes: all labels, in the order of the axes.
+        ax: the axes to draw into; None: a new figure.
+
+    Raises:
+        DataError: there are no classes, or a label is not among them.
+        ShapeError: there are not as many predicted labels as true ones.
+
+    Example:
+        >>> confusion_chart(test.labels, model.classify(test.sequences), model.classes)
     """
     if not len(classes):
-        raise DataError("classes: expected a label at least, got none")
+        raise DataError("classes: expected at least one label, got none")
     if len(truth) != len(predicted):
-        raise ShapeError(
-            f"predicted: expected {len(truth)} labels, as many as there are true ones, got {len(predicted)}"
-        )
+        raise ShapeError(f"predicted: expected {len(truth)} labels, one for each true label, got {len(predicted)}")
     numbers = {label: number for number, label in enumerate(classes)}
     for where, labels in (("truth", truth), ("predicted", predicted)):
         for label in labels:
             if np.ndim(label) or label not in numbers:
-                raise DataError(f"{where}: {label!r} is not among the classes; leave out what has no label")
+                raise DataError(f"{where}: {label!r} is not among the classes; leave out sequences without a label")
     counts = np.zeros((len(classes), len(classes)), int)
     for row, column in zip(truth, predicted, strict=True):
         counts[numbers[row], numbers[column]] += 1
@@ -48,7 +49,7 @@ def confusion_chart(truth: Any, predicted: Any, classes: Sequence[str | int], ax
             ax.text(column, row, str(count), ha="center", va="center", color=colour)
     ticks = range(len(classes))
     long = max(len(str(label)) for label in classes) > 4
-    names = [as_text(label) for label in classes]
+    names = [plain_text(label) for label in classes]
     ax.set_xticks(ticks, names, rotation=90 if long else 0)
     ax.set_yticks(ticks, names)
     ax.set(xlabel="predicted", ylabel="true")
@@ -56,6 +57,6 @@ def confusion_chart(truth: Any, predicted: Any, classes: Sequence[str | int], ax
 
 
 def confusion_size(classes: Sequence[str | int]) -> tuple[float, float]:
-    """Width and height, in inches, in which the counts and labels of so many classes can be read."""
+    """Width and height in inches at which counts and labels can be read."""
     side = max(4.0, 1.5 + 0.45 * len(classes))
     return side, side

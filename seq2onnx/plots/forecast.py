@@ -1,20 +1,17 @@
-"""A forecast beside what came."""
+"""Forecasts and the true values."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
+from matplotlib.axes import Axes
 
-from seq2onnx.plots.arrays import as_series
-from seq2onnx.plots.axes import BELOW, new_axes
-from seq2onnx.plots.text import add_legend
+from seq2onnx.plots.axes import add_legend, new_axes
+from seq2onnx.plots.series import as_series
 
-if TYPE_CHECKING:
-    from matplotlib.axes import Axes
-
-# Told apart by line and marker where there is no colour; more forecasts than these begin again.
+# Lines and markers differ too, for black and white. Further forecasts start again with the first style.
 LINES = (("--", "o", "C0"), ("-.", "s", "C1"), (":", "^", "C2"), ((0, (5, 1, 1, 1, 1, 1)), "D", "C4"))
 MARKERS = 12
 
@@ -22,17 +19,21 @@ MARKERS = 12
 def forecast_chart(
     history: Any, truth: Any, forecasts: Mapping[str, Any], ax: Axes | None = None, unit: str = "", start: int = 0
 ) -> Axes:
-    """What was known, what followed, and what was forecast; a vertical line is where the forecast begins.
+    """Draw a series, what followed, and forecasts of it. A vertical line marks the start of the forecast.
 
     Args:
-        history: [n], the values before
-        truth: [m], the values that followed
-        forecasts: by name the m values in the place of those, such as {"closed loop": …, "seasonal naive": …}
-        ax: drawn into; without one into a new figure
-        unit: of the values, on the y axis
-        start: the number of the first step of history
-    Raises: ShapeError, naming the series
-    Example: >>> forecast_chart(x[:200, 0], x[200:, 0], {"closed loop": model.forecast(x[:200], 50)})
+        history: the values [n] before the forecast.
+        truth: the values [m] that followed.
+        forecasts: name -> forecast values [m], such as {"closed loop": …, "seasonal naive": …}.
+        ax: the axes to draw into; None: a new figure.
+        unit: the unit of the values, for the y axis.
+        start: the number of the first step of history.
+
+    Raises:
+        ShapeError: a series has the wrong shape; the message names it.
+
+    Example:
+        >>> forecast_chart(x[:200, 0], x[200:, 0], {"closed loop": model.forecast(x[:200], 50)})
     """
     history, truth = as_series(history, "history"), as_series(truth, "truth")
     named = {name: as_series(values, f"forecast {name!r}", len(truth)) for name, values in forecasts.items()}
@@ -44,8 +45,8 @@ def forecast_chart(
     every = -(-len(truth) // MARKERS)
     for number, (name, values) in enumerate(named.items()):
         line, marker, colour = LINES[number % len(LINES)]
-        # The markers of one line stand beside those of another.
-        place = number * every // max(len(named), 1)
+        # Shifted, so that the markers of different lines do not cover each other.
+        shift = number * every // max(len(named), 1)
         lines += ax.plot(
             ahead,
             values,
@@ -53,7 +54,7 @@ def forecast_chart(
             marker=marker,
             color=colour,
             markersize=5,
-            markevery=(place, every),
+            markevery=(shift, every),
             linewidth=1.8,
             label=name,
         )
@@ -62,5 +63,5 @@ def forecast_chart(
     ax.margins(x=0.01)
     ax.grid(alpha=0.3)
     labels = ["before", "true", *named]
-    add_legend(ax, lines, labels, **BELOW, ncols=min(len(labels), 4))
+    add_legend(ax, lines, labels, ncols=min(len(labels), 4))
     return ax

@@ -1,43 +1,44 @@
-"""What accuracy costs."""
+"""Accuracy against latency."""
 
 from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.ticker import FuncFormatter, LogLocator, NullLocator
+from matplotlib.transforms import Bbox, BboxBase
 
 from seq2onnx.errors import DataError
-from seq2onnx.plots.axes import new_axes
-from seq2onnx.plots.text import as_text
+from seq2onnx.plots.axes import new_axes, plain_text
 
-if TYPE_CHECKING:
-    from matplotlib.axes import Axes
-    from matplotlib.transforms import BboxBase
-
-# Where a label may stand, from its point: (right, up), times so many typographic points. The nearest are tried first.
+# Possible positions of a label: directions (right, up) from its point, and distances in typographic points.
 DISTANCES = (8, 22, 38, 56, 76, 98)
 SIDES = ((1, 0), (-1, 0), (0, 1), (0, -1), (0.8, 0.8), (-0.8, 0.8), (0.8, -0.8), (-0.8, -0.8))
 FONT = 9
 LEADER = {"arrowstyle": "-", "linewidth": 0.6, "color": "0.4", "shrinkA": 1, "shrinkB": 0}
-POINT = 5  # half of what a marker takes, in typographic points
+POINT = 5  # half the width of a marker, in typographic points
 
 
 def accuracy_against_latency(rows: Sequence[Mapping[str, Any]], ax: Axes | None = None) -> Axes:
-    """A labelled point for each network: what it reaches, and how long a step takes. The best are at the top left.
+    """Draw a labelled point for each network: its accuracy, and its latency per step. The best are at the top left.
 
-    Labels are placed for the size that the figure has now: resize it before, not after.
+    The labels fit the current size of the figure, so resize it before and not after.
+
     Args:
-        rows: a dict each of name, accuracy (0 to 1), latency (µs a step) and size (MB of the file)
-        ax: drawn into; without one into a new figure
-    Raises: DataError (no rows, or a latency that a logarithmic axis has no place for)
-    Example: >>> accuracy_against_latency([{"name": "LSTM 100", "accuracy": 0.98, "latency": 10.2, "size": 0.19}])
-    """
-    from matplotlib.ticker import FuncFormatter, LogLocator, NullLocator
+        rows: a dict for each network: name, accuracy (0 to 1), latency (µs per step) and size (MB of the file).
+        ax: the axes to draw into; None: a new figure.
 
+    Raises:
+        DataError: there are no rows, or a latency is not above 0 and finite.
+
+    Example:
+        >>> accuracy_against_latency([{"name": "LSTM 100", "accuracy": 0.98, "latency": 10.2, "size": 0.19}])
+    """
     if not rows:
-        raise DataError("rows: expected a network at least, got none")
+        raise DataError("rows: expected at least one network, got none")
     for row in rows:
         if not 0 < row["latency"] < math.inf:
             raise DataError(f"{row['name']}: latency must be above 0 and finite, got {row['latency']}")
@@ -57,23 +58,21 @@ def accuracy_against_latency(rows: Sequence[Mapping[str, Any]], ax: Axes | None 
     ax.xaxis.set_minor_locator(NullLocator())
     ax.set_yticks([tick for tick in ax.get_yticks() if ax.get_ylim()[0] <= tick <= min(1, ax.get_ylim()[1])])
     ax.grid(alpha=0.3)
-    texts = [f"{as_text(row['name'])}, {row['size']:.3g} MB" for row in rows]
+    texts = [f"{plain_text(row['name'])}, {row['size']:.3g} MB" for row in rows]
     _label(ax, list(zip(latencies, accuracies, strict=True)), texts)
     return ax
 
 
 def _round(value: float, *, up: bool) -> float:
-    """The next of …, 1, 2, 5, 10, 20, … up or down, so that an axis begins and ends at a number."""
+    """Round up or down to one of …, 1, 2, 5, 10, 20, …, for the ends of the axis."""
     decade = 10.0 ** math.floor(math.log10(value))
     steps = [decade, 2 * decade, 5 * decade, 10 * decade]
     return min(s for s in steps if s >= value) if up else max(s for s in steps if s <= value)
 
 
 def _label(ax: Axes, points: Sequence[tuple[float, float]], texts: Sequence[str]) -> None:
-    """Write each text near its point: over no other text, no marker and not beyond the axes, where there is room."""
-    from matplotlib.transforms import Bbox
-
-    ax.figure.figure.draw_without_rendering()  # the layout decides where the points are
+    """Write each text near its point, inside the axes; if there is room, it covers no other text or marker."""
+    ax.figure.figure.draw_without_rendering()  # the points have no position before the layout
     scale, frame = ax.figure.dpi / 72, ax.get_window_extent()
     places = [ax.transData.transform(point) for point in points]
     taken = [Bbox([place - POINT * scale, place + POINT * scale]) for place in places]
@@ -84,13 +83,13 @@ def _label(ax: Axes, points: Sequence[tuple[float, float]], texts: Sequence[str]
         found = []
         for distance in DISTANCES:
             for side in SIDES:
-                # The edge or corner of the text that is nearest to the point lies so far from it.
+                # The distance is that of the nearest edge or corner of the text.
                 begin = place + distance * scale * np.array(side) + size * (np.sign(side) - 1) / 2
                 box = Bbox([begin, begin + size])
                 covered = sum(_area(Bbox.intersection(box, other)) for other in taken)
                 beyond = _area(box) - _area(Bbox.intersection(box, frame))
                 found.append((covered + beyond, box))
-        _, box = min(found, key=lambda entry: entry[0])  # of equals the first, which is the nearest
+        _, box = min(found, key=lambda entry: entry[0])  # the first of equals, which is the nearest
         note = ax.annotate(
             text,
             point,

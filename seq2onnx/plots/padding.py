@@ -1,34 +1,31 @@
-"""What padding does to batches."""
+"""The padding in batches."""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
 import numpy as np
+from matplotlib.axes import Axes
 
-from seq2onnx.plots.axes import legend_below, new_axes
+from seq2onnx.data.padding_report import PaddingReport
+from seq2onnx.plots.axes import add_legend, new_axes
 
-if TYPE_CHECKING:
-    from matplotlib.axes import Axes
-
-    from seq2onnx.data.padding_report import PaddingReport
-
-# Light and dark enough to tell apart in grey, and hatched besides.
+# The colours differ in grey too, and padding and cut steps are hatched.
 KEPT, PADDED, CUT = "#3b6fb6", "#d9d9d9", "#f0a04b"
 
 
 def padding_bars(report: PaddingReport, ax: Axes | None = None) -> Axes:
-    """A bar a sequence, in the order of the batches: steps that are data, padding, and what was cut.
+    """Draw a bar for each sequence, in the order of the batches: its data, its padding, and the steps that are cut.
 
     Args:
-        report: from `padding_report`
-        ax: drawn into; without one into a new figure
-    Example: >>> padding_bars(padding_report(data, 27, "sorted")).figure.savefig("padding.png")
+        report: the result of `padding_report`.
+        ax: the axes to draw into; None: a new figure.
+
+    Example:
+        >>> padding_bars(padding_report(data, 27, "sorted")).figure.savefig("padding.png")
     """
     ax = ax or new_axes()
     right = report.policy.padding_direction == "right"
     edges = np.arange(len(report.kept) + 1)
-    # With padding on the left, and what is cut there, sequences end together and begin where they may.
+    # With padding and cuts on the left, all sequences end at the same step.
     low = np.zeros_like(report.kept) if right else report.padded
     parts = [
         ("data", low, low + report.kept, KEPT, None),
@@ -45,5 +42,5 @@ def padding_bars(report: PaddingReport, ax: Axes | None = None) -> Axes:
         ax.vlines(ends, *ax.get_ylim(), colors="black", linewidth=0.6)
     ax.set(xlabel=f"sequence, in {len(report.batches)} batches", ylabel="time step", xlim=(0, len(report.kept)))
     ax.set_title(f"{report.wasted:.0%} of the steps run are padding", fontsize=10)
-    legend_below(ax, ncols=3)
+    add_legend(ax, ncols=3)
     return ax

@@ -3,31 +3,36 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.ticker import MaxNLocator
 
 from seq2onnx.errors import DataError
-from seq2onnx.plots.axes import legend_below, new_axes
-
-if TYPE_CHECKING:
-    from matplotlib.axes import Axes
+from seq2onnx.plots.axes import add_legend, new_axes
 
 
 def training_curve(history: Sequence[dict[str, float]], ax: Axes | None = None) -> Axes:
-    """Loss, on a logarithmic axis if it is above 0, and accuracy where there is one, over epochs.
+    """Draw the loss and, if it was measured, the accuracy of each epoch.
+
+    The axis of the loss is logarithmic if all losses are above 0.
 
     Args:
-        history: `result.history` of `train`; a line joins the epochs in which its figure was measured
-        ax: drawn into; without one into a new figure
-    Returns: the axes with the loss
-    Raises: DataError (no epochs)
-    Example: >>> training_curve(result.history).figure.savefig("curve.png")
-    """
-    from matplotlib.ticker import MaxNLocator
+        history: `result.history` of `train`. A line connects the epochs that measured its value.
+        ax: the axes to draw into; None: a new figure.
 
+    Returns:
+        The axes with the loss.
+
+    Raises:
+        DataError: there are no epochs.
+
+    Example:
+        >>> training_curve(result.history).figure.savefig("curve.png")
+    """
     if not history:
-        raise DataError("history: expected an epoch at least, got none")
+        raise DataError("history: expected at least one epoch, got none")
     ax = ax or new_axes()
     epochs = [row["epoch"] for row in history]
     lines: list[Any] = []
@@ -50,16 +55,16 @@ def training_curve(history: Sequence[dict[str, float]], ax: Axes | None = None) 
                 label = f"{prefix.replace('_', ' ')}accuracy"
                 lines += right.plot(*values, f"C1{style}", marker=_marker(values), label=label, linewidth=2)
         right.set(ylabel="accuracy", ylim=(0, 1.03))
-    legend_below(ax, handles=lines, ncols=4)
+    add_legend(ax, lines, ncols=4)
     return ax
 
 
 def _marker(values: tuple[list[float], list[float]]) -> str:
-    """A line of one point would not be seen."""
+    """A marker for a line of one point, which would be invisible."""
     return "o" if len(values[0]) == 1 else ""
 
 
 def _column(history: Sequence[dict[str, float]], name: str) -> tuple[list[float], list[float]] | None:
-    """The epochs in which a figure was measured, and what it was; None: in none of them."""
+    """The epochs that measured a value, and the values; None if no epoch did."""
     rows = [row for row in history if name in row]
     return ([row["epoch"] for row in rows], [row[name] for row in rows]) if rows else None

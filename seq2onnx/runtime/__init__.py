@@ -1,4 +1,4 @@
-"""RUN: exported files in onnxruntime, with numpy and nothing else."""
+"""Running exported files: needs only numpy and onnxruntime."""
 
 from seq2onnx.errors import require
 

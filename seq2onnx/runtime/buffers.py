@@ -1,60 +1,80 @@
-"""One step of many streams, on arrays that onnxruntime reads and writes in place."""
+"""One step in arrays that onnxruntime reads and writes in place, for models that can bind steps."""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 
+from seq2onnx.contract import LENGTHS
+from seq2onnx.runtime.model import Model
 from seq2onnx.runtime.session import bind
-from seq2onnx.runtime.slots import Places
+from seq2onnx.runtime.slots import Indices
 from seq2onnx.sequences import Array
 
-if TYPE_CHECKING:
-    from seq2onnx.runtime.predictor import Predictor
-
-_MOST_BINDINGS = 64
+_MAX_BINDINGS = 64
 
 
 class StepBuffers:
-    """Room for one step of up to `capacity` streams, for networks of one float input and one output (`is_plain`).
+    """Arrays for one step of up to `capacity` streams.
 
-    A step of n streams takes the first n rows; their binding is made once for each n and kept.
+    Attributes:
+        x: the step of each stream [capacity, features].
+        y: the answer to each [capacity, k].
     """
 
-    def __init__(self, model: Predictor, capacity: int) -> None:
-        (entry,), (self._output,) = model.inputs, model.outputs
-        self._model, self._x = model, np.zeros((capacity, *entry.shape), np.float32)
-        self._reads: dict[str, Array] = {entry.tensor: self._x[:, None]}
+    def __init__(self, model: Model, capacity: int) -> None:
+        (entry,), (output,) = model.inputs, model.outputs
+        x = np.zeros((capacity, 1, *entry.shape), np.float32)
+        y = np.zeros((capacity, *[1] * output.has_time, *output.shape), np.float32)
+        self.x, self.y = x[:, 0], y[:, 0] if output.has_time else y
+        self._model = model
+        self._reads: dict[str, Array] = {entry.tensor: x}
         if model.takes_lengths:
-            self._reads["lengths"] = np.ones(capacity, np.int32)
-        self._reads |= {info.name: info.zeros(capacity) for info in model.states}
-        sizes = [1 if isinstance(size, str) else size for size in model.shapes[self._output][1:]]
-        self._writes: dict[str, Array] = {self._output: np.zeros((capacity, *sizes), np.float32)}
-        self._writes |= {info.new_name: info.zeros(capacity) for info in model.states}
+            self._reads[LENGTHS] = np.ones(capacity, np.int32)
+        self._writes: dict[str, Array] = {output.tensor: y}
+
+    def bind(self, count: int, old: Sequence[Array], new: Sequence[Array]) -> Any:
+        """Return a binding for the first `count` streams, which reads the states `old` and writes the states `new`.
+
+        It holds only addresses: the caller must keep the buffers and the states.
+        """
+        states = self._model.states
+        reads = self._reads | {info.name: array for info, array in zip(states, old, strict=True)}
+        writes = self._writes | {info.new_name: array for info, array in zip(states, new, strict=True)}
+        first = ({name: array[:count] for name, array in arrays.items()} for arrays in (reads, writes))
+        return bind(self._model.session, *first)
+
+
+class PoolBuffers:
+    """One step of some streams of a pool; the binding for each number of streams is made once and kept."""
+
+    def __init__(self, model: Model, capacity: int) -> None:
+        self._step = StepBuffers(model, capacity)
+        self._run = model.session.run_with_iobinding
+        self._old, self._new = model.zeros(capacity), model.zeros(capacity)
         self._bindings: dict[int, Any] = {}
 
     def take(self, x: Any, count: int) -> bool:
-        """Put x [count, features] in place, if it is one step of each as the network takes it, and finite."""
-        if type(x) is not np.ndarray or x.dtype != np.float32 or x.shape != (count, *self._x.shape[1:]):
+        """Copy x [count, features] into the buffer; return False unless it has that shape and type and is finite."""
+        buffer = self._step.x[:count]
+        if type(x) is not np.ndarray or x.dtype != np.float32 or x.shape != buffer.shape:
             return False
-        self._x[:count] = x
-        return bool(np.isfinite(self._x[:count]).all())
+        buffer[:] = x
+        return bool(np.isfinite(buffer).all())
 
-    def run(self, slots: Places, states: dict[str, Array]) -> Array:
-        """The answers [n, k] to what was taken; `states` by name, [capacity, …], go on at `slots`."""
-        model, count = self._model, len(slots)
+    def run(self, slots: Indices, states: Sequence[Array]) -> Array:
+        """Return the answers [n, k] to the x taken last, and update the rows `slots` of the states [capacity, …]."""
+        count = len(slots)
         if count not in self._bindings:
-            if len(self._bindings) == _MOST_BINDINGS:
+            if len(self._bindings) == _MAX_BINDINGS:
                 self._bindings.clear()
-            reads = {name: array[:count] for name, array in self._reads.items()}
-            writes = {name: array[:count] for name, array in self._writes.items()}
-            self._bindings[count] = bind(model.session, reads, writes)
-        for info in model.states:
-            # The slots are there; told to check them, `take` would write to a copy of the buffer first.
-            states[info.name].take(slots, 0, self._reads[info.name][:count], mode="clip")
-        model.session.run_with_iobinding(self._bindings[count])
-        for info in model.states:
-            states[info.name][slots] = self._writes[info.new_name][:count]
-        y = self._writes[self._output][:count].copy()
-        return y[:, 0] if model.has_time(self._output) else y
+            self._bindings[count] = self._step.bind(count, self._old, self._new)
+        for state, old in zip(states, self._old, strict=True):
+            # The slots exist. If `take` had to check them, it would write to a copy of the buffer first.
+            state.take(slots, 0, old[:count], mode="clip")
+        self._run(self._bindings[count])
+        for state, new in zip(states, self._new, strict=True):
+            state[slots] = new[:count]
+        return self._step.y[:count].copy()

@@ -1,4 +1,4 @@
-"""Work on several threads: onnxruntime lets go of Python's lock while it runs."""
+"""Work on several threads: onnxruntime releases the GIL while it runs."""
 
 from __future__ import annotations
 
@@ -11,9 +11,9 @@ if TYPE_CHECKING:
 
 
 class Workers:
-    """Threads that work as long as the block lasts; with one, all runs where it is asked for.
+    """A context with threads for work; with one thread, work runs in the thread that starts it.
 
-    However the block ends, its threads end with it. After an error, or Ctrl-C, what has not begun is dropped.
+    The threads end with the block. After an error or Ctrl-C, work that has not begun is dropped.
     """
 
     def __init__(self, threads: int) -> None:
@@ -32,19 +32,19 @@ class Workers:
             self._executor.shutdown(cancel_futures=True)
 
     def start(self, work: Callable[[Any], object], items: Iterable[Any]) -> list[Future[None]]:
-        """Begin `work` on each item, in their order; `finish` waits for it."""
+        """Start `work` on each item, in order; `finish` waits for it."""
         if self._threads == 1:
             for item in items:
                 work(item)
             return []
         if self._executor is None:
-            from concurrent.futures import ThreadPoolExecutor  # takes 10 ms, which a first prediction need not wait for
+            from concurrent.futures import ThreadPoolExecutor  # importing it takes 10 ms
 
             self._executor = ThreadPoolExecutor(self._threads, "seq2onnx")
         return [self._executor.submit(self._work, work, item) for item in items]
 
     def _work(self, work: Callable[[Any], object], item: Any) -> None:
-        """`work`, unless some of it failed before: then nobody will see what comes of it."""
+        """Do the work, unless some of it has failed: its result would be dropped."""
         if self._failed:
             return
         try:
@@ -55,6 +55,6 @@ class Workers:
 
 
 def finish(started: list[Future[None]]) -> None:
-    """Wait until all of it is done; raises what the first of it raised."""
+    """Wait until all work is done; raise the first error in it."""
     for future in started:
         future.result()

@@ -1,22 +1,23 @@
-"""Where onnxruntime runs each node of a file, and why some do not run where they should."""
+"""Where onnxruntime runs each node of a file, and why some do not run on the device asked for."""
 
 from __future__ import annotations
 
 import dataclasses
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from seq2onnx.errors import SpecError
-
-if TYPE_CHECKING:
-    from seq2onnx.runtime.predictor import Predictor
+from seq2onnx.runtime.model import Model
 
 
 @dataclasses.dataclass(frozen=True)
 class Placement:
     """A node of the graph as onnxruntime runs it.
 
-    node: its name, which begins with that of the layer; op: its operator; provider: what runs it; reason: why that
-    is not the first provider that was asked for, "" where it is
+    Attributes:
+        node: its name, which begins with the name of the layer.
+        op: its operator.
+        provider: the execution provider that runs it.
+        reason: why that is not the first provider that was asked for; "" if it is.
     """
 
     node: str
@@ -25,15 +26,12 @@ class Placement:
     reason: str
 
 
-def placement(model: Predictor) -> list[Placement]:
-    """`Predictor.placement`, which see."""
+def placement(model: Model) -> list[Placement]:
+    """Do what `Predictor.placement` says."""
     session = model.session
     if not hasattr(session, "get_provider_graph_assignment_info"):
         raise SpecError("placement: this onnxruntime does not tell where nodes run; install onnxruntime 1.24 or newer")
-    first = session.get_providers()[0]
-    layers = {
-        spec["name"]: (kind, spec) for layer in model.metadata["network"]["layers"] for kind, spec in layer.items()
-    }
+    first, layers = session.get_providers()[0], model.contract.layers
     return [
         Placement(
             node.name,
@@ -47,12 +45,12 @@ def placement(model: Predictor) -> list[Placement]:
 
 
 def _reason(op: str, layer: tuple[str, dict[str, Any]] | None) -> str:
-    """What is known of the GPU kernels; onnxruntime itself gives no reason."""
+    """What is known about the GPU kernels; onnxruntime itself gives no reason."""
     kind, spec = layer or ("", {})
     if op in ("LSTM", "GRU"):
         if spec.get("state_activation", "tanh") != "tanh" or spec.get("gate_activation", "sigmoid") != "sigmoid":
-            return f"{kind}: its kernel knows the activations tanh and sigmoid alone"
+            return f"{kind}: its kernel supports only the activations tanh and sigmoid"
         if spec.get("reset_gate_mode") == "before_multiplication":
-            return f"{kind}: its kernel resets after the multiplication alone"
+            return f"{kind}: its kernel supports only the reset after the multiplication"
         return f"{kind}: no kernel for {op} with these inputs"
     return f"no kernel for {op}, or it computes shapes, which onnxruntime keeps on the CPU"

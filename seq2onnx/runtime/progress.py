@@ -1,4 +1,4 @@
-"""What predict shows while it runs."""
+"""The progress that predict shows."""
 
 from __future__ import annotations
 
@@ -15,17 +15,17 @@ SECONDS_BETWEEN_LINES = 5.0
 
 
 class Progress:
-    """A bar on a terminal, else a plain line every few seconds and one at the end, on standard error.
+    """A progress bar on a terminal; elsewhere, or without rich, a line every few seconds and one at the end.
 
-    Without rich, which running does not need, lines are shown on a terminal too. `add` may be called by any thread.
+    It is written to standard error. Any thread may call `add`.
     """
 
     def __init__(self, total: int | None, wanted: bool) -> None:
         self._total, self._wanted = total, wanted
         self._bar = _bar(total) if wanted and sys.stderr.isatty() else None
         self._lock = threading.Lock()
-        self._done, self._began = 0, time.monotonic()
-        self._said = self._began
+        self._done, self._start = 0, time.monotonic()
+        self._last_line = self._start
 
     def __enter__(self) -> Progress:
         if self._bar:
@@ -38,28 +38,28 @@ class Progress:
         if self._bar:
             self._bar.stop()
         elif self._wanted and error is None:
-            self._say()
+            self._print()
 
     def add(self, count: int) -> None:
-        """So many more sequences are answered."""
+        """Count more sequences as done."""
         if not self._wanted:
             return
         with self._lock:
             self._done += count
             if self._bar:
                 self._bar.advance(self._bar.task_ids[0], count)
-            elif time.monotonic() - self._said >= SECONDS_BETWEEN_LINES:
-                self._said = time.monotonic()
-                self._say()
+            elif time.monotonic() - self._last_line >= SECONDS_BETWEEN_LINES:
+                self._last_line = time.monotonic()
+                self._print()
 
-    def _say(self) -> None:
+    def _print(self) -> None:
         total = "" if self._total is None else f" of {self._total:,}"
-        seconds = time.monotonic() - self._began
+        seconds = time.monotonic() - self._start
         print(f"predict: {self._done:,}{total} sequences, {seconds:.1f} s", file=sys.stderr, flush=True)
 
 
 def _bar(total: int | None) -> Bar | None:
-    """A bar on its way to `total`, or to an end that is not known; None where rich is not installed."""
+    """A bar for `total` sequences, or an unknown number; None if rich is not installed."""
     try:
         from rich.console import Console
         from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn

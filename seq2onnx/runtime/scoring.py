@@ -1,4 +1,4 @@
-"""predict: any number of sequences, sorted into batches of like length, which several threads run."""
+"""Inference on any number of sequences, in batches of similar length that several threads run."""
 
 from __future__ import annotations
 
@@ -9,21 +9,20 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from seq2onnx.padding import PaddingPolicy
 from seq2onnx.runtime.inputs import Input, Rows, by_layer, read_rows
+from seq2onnx.runtime.model import Model
+from seq2onnx.runtime.outputs import Lengths, Output
 from seq2onnx.runtime.parallel import Workers, finish
 from seq2onnx.runtime.progress import Progress
-from seq2onnx.runtime.whole import Counts, lengths_of, run_batch
-from seq2onnx.sequences import by_size, chunk
+from seq2onnx.runtime.whole import lengths_of, run_batch
+from seq2onnx.sequences import PaddingPolicy, by_size, chunk
 
 if TYPE_CHECKING:
     from concurrent.futures import Future
 
-    from seq2onnx.runtime.predictor import Predictor
-
 SEQUENCES_IN_A_PART = 4096
 BYTES_IN_A_PART = 2**25
-NUMBERS_IN_A_BATCH = 2**18  # of steps times the width of the network; 1 MB
+NUMBERS_IN_A_BATCH = 2**18  # steps times the width of the network; 1 MB
 USUAL_WIDTH = 256
 STEPS_IN_A_BATCH = 4000
 ROWS_IN_A_BATCH = 8
@@ -32,90 +31,119 @@ ROWS_WHERE_PADDING_COUNTS = 32
 
 @dataclasses.dataclass
 class Part:
-    """Sequences that are read together: what is found of them, and the work on it that was started."""
+    """Sequences that are read together, their results so far, and the work on them that has been started."""
 
-    count: int
-    found: dict[str, Any]
+    results: dict[str, Any]
     started: list[Future[None]]
 
 
-def run_all(
-    model: Predictor,
-    sequences: Any,
-    names: Sequence[str],
-    batch_size: int | None,
-    policy: PaddingPolicy,
-    progress: bool,
-) -> dict[str, Any]:
-    """The results of each sequence, in order, by name; of generators and files a part after another."""
-    parts: list[Part] = []
-    places: list[NDArray[np.intp]] = []
-    total = None if isinstance(sequences, Iterator) else _count(sequences)
-    with Progress(total, progress) as shown, Workers(model.threads) as workers:
-        for rows, indices in _read(model, sequences):
-            places.append(indices)
-            parts.append(_start(model, rows, names, batch_size, policy, workers, shown))
-            # While one part runs the next is read, and no more than that is in memory.
-            for part in parts[-2:-1]:
-                finish(part.started)
-        finish(parts[-1].started)
-    order = np.concatenate(places)
-    return {name: _in_order(_joined([part.found.pop(name) for part in parts]), order) for name in names}
+@dataclasses.dataclass(frozen=True)
+class Scoring:
+    """Inference on whole sequences.
 
+    Attributes:
+        model: the model.
+        outputs: the outputs to return.
+        policy: how sequences are padded.
+        batch_size: sequences in one run. None: as many as run fastest.
+        threads: how many batches run at the same time.
+    """
 
-def run_sorted(
-    model: Predictor, rows: Rows, names: Sequence[str], batch_size: int | None, policy: PaddingPolicy
-) -> dict[str, Any]:
-    """The results of rows that are in memory, in order: stacked, or where there is time a list."""
-    with Workers(model.threads) as workers:
-        part = _start(model, rows, names, batch_size, policy, workers, Progress(None, False))
-        finish(part.started)
-    return part.found
+    model: Model
+    outputs: Sequence[Output]
+    policy: PaddingPolicy
+    batch_size: int | None
+    threads: int
+
+    def run(self, sequences: Any, progress: bool) -> dict[str, Any]:
+        """Return the results of all sequences in order, by layer; generators and files are read in parts."""
+        parts: list[Part] = []
+        indices: list[NDArray[np.intp]] = []
+        total = None if isinstance(sequences, Iterator) else _count(sequences)
+        with Progress(total, progress) as shown, Workers(self.threads) as workers:
+            for rows, part in _read(self.model, sequences):
+                indices.append(part)
+                parts.append(self._start(rows, workers, shown))
+                # While one part runs the next is read, and no more than that is in memory.
+                for previous in parts[-2:-1]:
+                    finish(previous.started)
+            finish(parts[-1].started)
+        order = np.concatenate(indices)
+        layers = [output.layer for output in self.outputs]
+        return {layer: _in_order(_joined([part.results.pop(layer) for part in parts]), order) for layer in layers}
+
+    def run_rows(self, rows: Rows) -> dict[str, Any]:
+        """Return the results of rows that have been read, in order, by layer."""
+        with Workers(self.threads) as workers:
+            part = self._start(rows, workers, Progress(None, False))
+            finish(part.started)
+        return part.results
+
+    def _start(self, rows: Rows, workers: Workers, shown: Progress) -> Part:
+        """Start to run some sequences in batches of similar length, whose results are put in order."""
+        count = len(rows[self.model.inputs[0].layer])
+        results: dict[str, Any] = {output.layer: [None] * count for output in self.outputs if output.has_time}
+
+        def work(batch: NDArray[np.intp]) -> None:
+            indices = batch.tolist()
+            some = {layer: [arrays[i] for i in indices] for layer, arrays in rows.items()}
+            for layer, result in run_batch(self.model, some, self.outputs, self.policy).items():
+                if isinstance(result, list):
+                    for index, row in zip(indices, result, strict=True):
+                        results[layer][index] = row
+                else:
+                    # The first thread makes the array of all; `setdefault` keeps another from replacing it.
+                    if layer not in results:
+                        results.setdefault(layer, np.empty((count, *result.shape[1:]), result.dtype))
+                    results[layer][batch] = result
+            shown.add(len(indices))
+
+        return Part(results, workers.start(work, batches(self.model, rows, self.batch_size, self.policy)))
 
 
 def _count(sequences: Any) -> int | None:
-    """How many there are, where that can be said."""
+    """The number of sequences, if it is known."""
     if isinstance(sequences, dict):
         sequences = next(iter(sequences.values()), None)
     return len(sequences) if hasattr(sequences, "__len__") else None
 
 
-def _read(model: Predictor, sequences: Any) -> Iterator[tuple[Rows, NDArray[np.intp]]]:
-    """The sequences in parts, each of which fits in memory, and their numbers."""
-    least = model.metadata["min_length"]
+def _read(model: Model, sequences: Any) -> Iterator[tuple[Rows, NDArray[np.intp]]]:
+    """Yield the sequences in parts that fit in memory, with their indices."""
+    least = model.contract.min_length
     if isinstance(sequences, Iterator):
         first = 0
-        for part in _taken(sequences):
-            places = np.arange(first, first + len(part))
-            yield read_rows(_by_layer(part, model.inputs, first), model.inputs, least, places.tolist()), places
+        for part in _in_parts(sequences):
+            indices = np.arange(first, first + len(part))
+            yield read_rows(_by_layer(part, model.inputs, first), model.inputs, least, indices.tolist()), indices
             first += len(part)
     elif getattr(sequences, "in_memory", True):
         rows = read_rows(sequences, model.inputs, least)
         yield rows, np.arange(len(next(iter(rows.values()))))
     else:
-        for window in sequences.windows():
-            for indices in by_size(window, sequences.sizes, BYTES_IN_A_PART):
+        for shard in sequences.shards():
+            for indices in by_size(shard, sequences.sizes, BYTES_IN_A_PART):
                 given = sequences.take(indices)
-                if isinstance(given, tuple):  # of a data set with the targets, which do not matter here
+                if isinstance(given, tuple):  # a data set also gives the targets, which are not needed
                     given = given[0].get("", given[0])
                 yield read_rows(given, model.inputs, least, indices.tolist()), indices
 
 
 def _by_layer(part: list[Any], inputs: tuple[Input, ...], first: int) -> Any:
-    """A list for each input, where the sequences that came were dicts; first: the number of the first of them."""
+    """Turn a list of dicts into a list for each input; `first` is the index of the first sequence."""
     if part and not isinstance(part[0], Mapping):
         return part
     given = [by_layer(sequence, inputs, f"sequence {first + row}") for row, sequence in enumerate(part)]
     return {entry.layer: [sequence[entry.layer] for sequence in given] for entry in inputs}
 
 
-def _taken(sequences: Iterator[Any]) -> Iterator[list[Any]]:
-    """What a generator yields, in lists; one at least, which may be empty."""
+def _in_parts(sequences: Iterator[Any]) -> Iterator[list[Any]]:
+    """Yield what a generator gives in lists; at least one, which may be empty."""
     part: list[Any] = []
     size, first = 0, True
     for sequence in sequences:
         part.append(sequence)
-        # The usual case by itself: this is much of what a generator costs beyond a list.
+        # The usual case comes first: this line is much of what a generator costs compared with a list.
         size += sequence.nbytes if type(sequence) is np.ndarray else _bytes(sequence)
         if len(part) == SEQUENCES_IN_A_PART or size >= BYTES_IN_A_PART:
             yield part
@@ -125,45 +153,13 @@ def _taken(sequences: Iterator[Any]) -> Iterator[list[Any]]:
 
 
 def _bytes(sequence: Any) -> int:
-    """Of a sequence, or of those of several inputs."""
+    """The size of a sequence, or of a dict of sequences."""
     values = sequence.values() if isinstance(sequence, Mapping) else [sequence]
     return sum(getattr(value, "nbytes", 0) for value in values)
 
 
-def _start(
-    model: Predictor,
-    rows: Rows,
-    names: Sequence[str],
-    batch_size: int | None,
-    policy: PaddingPolicy,
-    workers: Workers,
-    shown: Progress,
-) -> Part:
-    """Begin to run some sequences in batches of like length, whose results are put in order as they come."""
-    count = len(rows[model.inputs[0].layer])
-    found: dict[str, Any] = {name: [None] * count for name in names if model.has_time(name)}
-
-    def work(batch: NDArray[np.intp]) -> None:
-        places = batch.tolist()
-        results = run_batch(
-            model, {layer: [arrays[i] for i in places] for layer, arrays in rows.items()}, names, policy
-        )
-        for name, result in results.items():
-            if isinstance(result, list):
-                for place, row in zip(places, result, strict=True):
-                    found[name][place] = row
-            else:
-                # Whichever thread is first makes the array of all; `setdefault` lets no other replace it.
-                if name not in found:
-                    found.setdefault(name, np.empty((count, *result.shape[1:]), result.dtype))
-                found[name][batch] = result
-        shown.add(len(places))
-
-    return Part(count, found, workers.start(work, batches(model, rows, batch_size, policy)))
-
-
 def _joined(parts: list[Any]) -> Any:
-    """The results of all parts; each is let go of once it is in the whole, so that they are not there twice."""
+    """Join the results of all parts; each part is freed once it is copied, so that memory holds them only once."""
     if len(parts) == 1:
         return parts[0]
     if isinstance(parts[0], list):
@@ -177,42 +173,41 @@ def _joined(parts: list[Any]) -> Any:
     return whole
 
 
-def _in_order(found: Any, order: NDArray[np.intp]) -> Any:
-    """Results by the numbers of their sequences: a part of a file is read as it lies there."""
-    if (np.diff(order) > 0).all():
-        return found
-    if isinstance(found, list):
-        return [found[place] for place in np.argsort(order)]
-    return found[np.argsort(order)]
+def _in_order(results: Any, indices: NDArray[np.intp]) -> Any:
+    """Sort results by the index of their sequence: parts of a file are read in the order of the file."""
+    if (np.diff(indices) > 0).all():
+        return results
+    if isinstance(results, list):
+        return [results[row] for row in np.argsort(indices)]
+    return results[np.argsort(indices)]
 
 
-def batches(model: Predictor, rows: Rows, batch_size: int | None, policy: PaddingPolicy) -> list[NDArray[np.intp]]:
-    """The sequences that run together, by their indices; the longest first, so that threads end together.
+def batches(model: Model, rows: Rows, batch_size: int | None, policy: PaddingPolicy) -> list[NDArray[np.intp]]:
+    """Return the indices of the sequences that run together, the longest first, so that threads end together.
 
-    What a sequence is answered does not depend on the number of threads, as the batches do not. Without `batch_size`
-    they are cut by the steps that are run, padding included: few enough that what an operator hands on stays in the
-    processor's cache, but so many rows that its matrices are not thin.
+    The result of a sequence does not depend on the number of threads, since the batches do not. Without `batch_size`,
+    batches are limited by their steps, including padding: few enough that the data between operators stays in the
+    cache of the processor, but with enough rows that its matrices are not thin.
     """
     lengths = lengths_of(model, rows)
     if not policy.mask_padding or policy.sequence_length == "shortest":
-        # What a sequence is answered depends on its batch mates: so many of like length, from the shortest on.
+        # Results depend on the other rows of a batch: a fixed number of rows of similar length, from the shortest on.
         order = np.argsort(lengths, kind="stable")
         return chunk(order, batch_size or ROWS_WHERE_PADDING_COUNTS)[::-1]
     if isinstance(policy.sequence_length, int):
         lengths = np.minimum(lengths, policy.sequence_length)
     order = np.argsort(-lengths, kind="stable")
-    # A file without lengths takes batches without padding: only sequences of one length run together.
+    # A file without lengths needs batches without padding: only sequences of equal length run together.
     ends: Any = [] if model.takes_lengths else np.flatnonzero(np.diff(lengths[order])) + 1
-    # How much a layer hands on is not in the file; what it carries for a row, and what it reads, say as much.
-    carried = sum(int(np.prod(info.shape)) for info in model.states) or USUAL_WIDTH
-    steps = min(
-        STEPS_IN_A_BATCH, NUMBERS_IN_A_BATCH // max(carried, *(int(np.prod(entry.shape)) for entry in model.inputs))
-    )
+    # The file does not tell the width of its layers; the size of its states and inputs is a good estimate.
+    width = sum(int(np.prod(info.shape)) for info in model.states) or USUAL_WIDTH
+    width = max(width, *(int(np.prod(entry.shape)) for entry in model.inputs))
+    steps = min(STEPS_IN_A_BATCH, NUMBERS_IN_A_BATCH // width)
     return [batch for group in np.split(order, ends) for batch in _cut(group, lengths, steps, batch_size)]
 
 
-def _cut(order: NDArray[np.intp], lengths: Counts, steps: int, size: int | None) -> Iterator[NDArray[np.intp]]:
-    """An order from the longest down, in batches of `size`, or of as many as go into so many steps."""
+def _cut(order: NDArray[np.intp], lengths: Lengths, steps: int, size: int | None) -> Iterator[NDArray[np.intp]]:
+    """Cut indices, the longest first, into batches of `size` rows, or of at most `steps` steps."""
     start = 0
     while start < len(order):
         end = start + (size or max(ROWS_IN_A_BATCH, steps // max(1, int(lengths[order[start]]))))

@@ -1,82 +1,158 @@
-"""What an open file says of itself, its states, and bindings of its buffers."""
+"""onnxruntime sessions: settings, execution providers, a cache of optimized graphs, and bindings of buffers."""
 
 from __future__ import annotations
 
 import dataclasses
+import hashlib
+import json
+import platform
+import warnings
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
-import numpy as np
 import onnxruntime
 
-from seq2onnx import metadata
-from seq2onnx.errors import ModelFileError, StateError
+from seq2onnx.errors import MissingExtra, ModelFileError, SpecError
+from seq2onnx.files import atomic_file
 from seq2onnx.sequences import Array
+
+Device = Literal["cpu", "cuda"]
+Optimization = Literal["disabled", "basic", "extended", "all"]
+
+_LEVELS = {
+    "disabled": "ORT_DISABLE_ALL",
+    "basic": "ORT_ENABLE_BASIC",
+    "extended": "ORT_ENABLE_EXTENDED",
+    "all": "ORT_ENABLE_ALL",
+}
+_BY_DEVICE = {"cpu": ["CPUExecutionProvider"], "cuda": ["CUDAExecutionProvider", "CPUExecutionProvider"]}
 
 
 @dataclasses.dataclass(frozen=True)
-class StateInfo:
-    """One state tensor: its names going in and out, and [1, …] shape."""
+class SessionSettings:
+    """How to open a file; the attributes are arguments of `load`."""
 
-    name: str
-    new_name: str
-    shape: tuple[int, ...]
-    dtype: np.dtype[Any]
+    device: Device = "cpu"
+    providers: Sequence[str] | None = None
+    provider_options: Sequence[Mapping[str, Any]] | None = None
+    optimization: Optimization = "all"
+    cache: str | Path | None = None
 
-    def zeros(self, rows: int) -> Array:
-        """The start of `rows` streams."""
-        return np.zeros((rows, *self.shape[1:]), self.dtype)
+    def open(self, path: Path) -> onnxruntime.InferenceSession:
+        """Open a session, whose operators run in the thread that calls it."""
+        providers, options = self._providers()
+        if self.optimization not in _LEVELS:
+            raise SpecError(f"optimization: must be one of {', '.join(_LEVELS)}, got {self.optimization!r}")
+        if path.is_dir():
+            raise ModelFileError(f"{path}: is a folder; the model of a run folder is {path / 'model.onnx'}")
+        if not path.is_file():
+            raise FileNotFoundError(f"{path}: there is no such file")
+        level = _LEVELS[self.optimization]
+        if self.cache is None:
+            return _session(path, str(path), level, providers, options)
+        content = path.read_bytes()
+        cached = Path(self.cache) / f"{_key(content, level, providers, options)}.onnx"
+        if cached.is_file():
+            try:
+                return _session(cached, str(cached), "ORT_DISABLE_ALL", providers, options)
+            except ModelFileError:
+                pass  # damaged on the disk: it is written again
+        cached.parent.mkdir(parents=True, exist_ok=True)
+        with atomic_file(cached) as temporary:
+            # Use the bytes that gave the key: the file may have been replaced meanwhile.
+            _session(path, content, level, providers, options, save_as=temporary)
+        return _session(cached, str(cached), "ORT_DISABLE_ALL", providers, options)
 
-
-def check_state(infos: Sequence[StateInfo], state: Any) -> list[Array]:
-    """The arrays [1, …] of a state in the order of `infos`; raises StateError unless names, shapes and types fit."""
-    names = [info.name for info in infos]
-    if not isinstance(state, Mapping) or set(state) != set(names):
-        got = list(state) if isinstance(state, Mapping) else type(state).__name__
-        raise StateError(f"state: expected a dict with the states {names}, got {got}")
-    arrays = []
-    for info in infos:
-        array = np.asarray(state[info.name])
-        if array.dtype.kind == "f" == info.dtype.kind:
-            with np.errstate(over="ignore"):
-                array = array.astype(info.dtype)
-        if array.shape != info.shape or array.dtype.kind != info.dtype.kind:
-            raise StateError(
-                f"state {info.name}: expected {info.dtype} {list(info.shape)}, got {array.dtype} {list(array.shape)}"
+    def _providers(self) -> tuple[list[str], list[dict[str, Any]]]:
+        if _installed("onnxruntime") and _installed("onnxruntime-gpu"):
+            warnings.warn(
+                "onnxruntime and onnxruntime-gpu are both installed and overwrite each other's files; "
+                "uninstall both, then install one",
+                RuntimeWarning,
+                stacklevel=6,
             )
-        if not np.isfinite(array).all():
-            raise StateError(f"state {info.name}: has NaN or infinity in it; a stream could not recover from it")
-        arrays.append(array)
-    return arrays
+        if self.device not in _BY_DEVICE:
+            raise SpecError(f"device: must be 'cpu' or 'cuda', got {self.device!r}")
+        if self.providers is not None and (isinstance(self.providers, str) or not self.providers):
+            raise SpecError(f"providers: expected a list of onnxruntime's names, got {self.providers!r}")
+        providers = list(_BY_DEVICE[self.device] if self.providers is None else self.providers)
+        if self.device == "cuda" and "CUDAExecutionProvider" not in providers:
+            raise SpecError(f"device: 'cuda' needs CUDAExecutionProvider among the providers, got {providers}")
+        options = [dict(given) for given in self.provider_options or [{} for _ in providers]]
+        if len(options) != len(providers):
+            raise SpecError(
+                f"provider_options: expected a dict for each of {', '.join(providers)}, got {len(options)} of them"
+            )
+        available = onnxruntime.get_available_providers()
+        for name in providers:
+            if name not in available:
+                where = f"device {self.device!r}" if self.providers is None else f"providers {name!r}"
+                raise MissingExtra(
+                    f"{where}: this onnxruntime has no {name}, only {', '.join(available)}; "
+                    'pip uninstall onnxruntime, then pip install "seq2onnx[gpu]", or the build that has it'
+                )
+        return providers, options
+
+
+def _session(
+    path: Path,
+    source: str | bytes,
+    level: str,
+    providers: list[str],
+    provider_options: list[dict[str, Any]],
+    save_as: Path | None = None,
+) -> onnxruntime.InferenceSession:
+    options = onnxruntime.SessionOptions()
+    options.intra_op_num_threads = options.inter_op_num_threads = 1
+    options.log_severity_level = 3  # errors only, which are raised, too
+    options.graph_optimization_level = getattr(onnxruntime.GraphOptimizationLevel, level)
+    options.add_session_config_entry(
+        "session.record_ep_graph_assignment_info", "1"
+    )  # for `placement`; it costs nothing
+    if save_as is not None:
+        options.optimized_model_filepath = str(save_as)
+    try:
+        # onnxruntime's own fallback would read the file again and continue with other providers.
+        session = onnxruntime.InferenceSession(
+            source, options, providers=providers, provider_options=provider_options, enable_fallback=0
+        )
+    except Exception as error:  # onnxruntime raises a dozen classes of errors
+        remedy = "; is it the exported file?" if "INVALID_PROTOBUF" in str(error) else ""
+        raise ModelFileError(f"{path}: onnxruntime cannot open it: {error}{remedy}") from None
+    for name in providers:
+        if name not in session.get_providers():
+            raise MissingExtra(
+                f"{name}: onnxruntime could not start it; its libraries are missing or of another version"
+            )
+    return session
+
+
+def _key(content: bytes, level: str, providers: list[str], options: list[dict[str, Any]]) -> str:
+    """Hash all that the optimized graph depends on; with level "all" it depends on the processor, too."""
+    info = Path("/proc/cpuinfo")
+    lines = info.read_text().splitlines() if info.is_file() else []
+    flags = [line for line in lines if line.startswith(("flags", "Features"))]
+    about = {
+        "onnxruntime": [onnxruntime.__version__, onnxruntime.get_build_info()],
+        "level": level,
+        "providers": [providers, options],
+        "processor": [platform.machine(), platform.processor(), *flags[:1]],
+    }
+    return hashlib.sha256(json.dumps(about, sort_keys=True, default=str).encode() + content).hexdigest()
+
+
+def _installed(distribution: str) -> bool:
+    """Whether a distribution is installed beside this onnxruntime; importing importlib.metadata would take 12 ms."""
+    folder = Path(onnxruntime.__file__).parent.parent
+    return any(folder.glob(f"{distribution.replace('-', '_')}-*.dist-info"))
 
 
 def bind(session: onnxruntime.InferenceSession, reads: Mapping[str, Array], writes: Mapping[str, Array]) -> Any:
-    """A binding of inputs and outputs to arrays. It holds their addresses: whoever has it must hold the arrays."""
+    """Bind inputs and outputs to arrays. The binding holds only their addresses: the caller must keep the arrays."""
     binding = session.io_binding()
     for name, array in reads.items():
         binding.bind_input(name, "cpu", 0, array.dtype, array.shape, array.ctypes.data)
     for name, array in writes.items():
         binding.bind_output(name, "cpu", 0, array.dtype, array.shape, array.ctypes.data)
     return binding
-
-
-def read_metadata(session: onnxruntime.InferenceSession, path: str | Path) -> dict[str, Any]:
-    """What the exporter wrote of the file, checked as far as running depends on it."""
-    found = metadata.read(session.get_modelmeta().custom_metadata_map, path)
-    names = {i.name for i in session.get_inputs()} | {o.name for o in session.get_outputs()}
-    if not names.issuperset(state[way] for state in found["states"] for way in ("in", "out")):
-        raise ModelFileError(f"{path}: its metadata names states that the graph does not have")
-    if not found.get("vocabulary") and any(entry.type == "tensor(string)" for entry in session.get_inputs()):
-        raise ModelFileError(
-            f"{path}: takes words, and its metadata does not have them; take the file that was exported"
-        )
-    return found
-
-
-def read_states(about: dict[str, Any]) -> tuple[StateInfo, ...]:
-    """The states in the order in which they go in and out."""
-    return tuple(
-        StateInfo(state["in"], state["out"], (1, *state["shape"][1:]), np.dtype(state["dtype"]))
-        for state in about["states"]
-    )

@@ -1,4 +1,4 @@
-"""Which place in the arrays of a pool belongs to which stream."""
+"""The slots of a pool's arrays, and the ids of the streams in them."""
 
 from __future__ import annotations
 
@@ -10,23 +10,24 @@ from numpy.typing import NDArray
 
 from seq2onnx.errors import StreamError
 
-MOST = 2**24  # slots; so many that a generation fits beside them for 17 years of 1,000 streams a second in one slot
+# Slots of a pool at most. Generations above them last for 17 years of 1,000 new streams a second in one slot.
+MAX_SLOTS = 2**24
 
 Ids = NDArray[np.int64]
-Places = NDArray[np.int64]
+Indices = NDArray[np.int64]
 
 
 class Slots:
-    """Ids of streams and their slots; thousands are found without a loop.
+    """Ids of streams and their slots; thousands of ids are found without a Python loop.
 
     An id is generation · 2²⁴ + slot. A slot that is used again has the next generation, so the id of a closed stream
     never reaches the stream that came after it.
     """
 
     def __init__(self, capacity: int) -> None:
-        self.ids: Ids = np.zeros(0, np.int64)  # of each slot: its stream's id; where it is free ~ of the next, so < 0
-        self._stepped = np.zeros(0)  # when, on the monotonic clock
-        self._mark: Places = np.zeros(0, np.int64)
+        self.ids: Ids = np.zeros(0, np.int64)  # the id of each slot's stream; ~ (next id), which is < 0, if it is free
+        self._last_step = np.zeros(0)  # on the monotonic clock
+        self._owner: Indices = np.zeros(0, np.int64)  # scratch of `find`
         self._free: list[int] = []
         self.grow(capacity)
 
@@ -35,70 +36,73 @@ class Slots:
 
     @property
     def capacity(self) -> int:
-        """How many streams there is room for."""
+        """The number of slots."""
         return len(self.ids)
 
     def grow(self, capacity: int) -> None:
-        """Room for so many."""
+        """Add free slots up to `capacity`."""
         more = np.arange(self.capacity, capacity)
         self._free += more[::-1].tolist()
-        self._stepped = np.concatenate([self._stepped, np.zeros(len(more))])
-        self._mark = np.arange(capacity)
+        self._last_step = np.concatenate([self._last_step, np.zeros(len(more))])
+        self._owner = np.arange(capacity)
         self._order = np.arange(capacity)
         self.ids = np.concatenate([self.ids, ~more])
 
     def open(self) -> tuple[int, int]:
-        """A new stream's id and its slot; there must be room."""
+        """Take a free slot, which must exist, for a new stream; return the stream's id and the slot."""
         slot = self._free.pop()
         self.ids[slot] = ~self.ids[slot]
-        self._stepped[slot] = time.monotonic()
+        self._last_step[slot] = time.monotonic()
         return int(self.ids[slot]), slot
 
-    def close(self, slots: Places) -> None:
-        """Make them free."""
-        self.ids[slots] = ~(self.ids[slots] + MOST)
+    def close(self, slots: Indices) -> None:
+        """Free these slots."""
+        self.ids[slots] = ~(self.ids[slots] + MAX_SLOTS)
         self._free += slots[::-1].tolist()
 
-    def find(self, ids: Any) -> tuple[Ids, Places]:
-        """The ids as an array, and their slots; raises StreamError unless each is open, and there but once."""
+    def find(self, ids: Any) -> tuple[Ids, Indices]:
+        """Return the ids as an array, and their slots.
+
+        Raises:
+            StreamError: an id is not open, or is given twice.
+        """
         given = np.asarray(ids)
         if given.ndim != 1 or given.dtype.kind not in "iu" or not given.size:
             raise StreamError(
-                f"ids: expected a list of ids that open() gave, at least one, got {given.dtype} {list(given.shape)}"
+                f"ids: expected a list of at least one id from open(), got {given.dtype} {list(given.shape)}"
             )
         given = given.astype(np.int64, copy=False)
-        slots: Places = given & (MOST - 1)
+        slots: Indices = given & (MAX_SLOTS - 1)
         wrong = (self.ids.take(slots, mode="clip") != given) | (given < 0)
         if np.count_nonzero(wrong):
-            raise StreamError(self._why(int(given[wrong][0])))
+            raise StreamError(self._not_open(int(given[wrong][0])))
         order = self._order[: len(slots)]
-        if len(order) == len(slots):  # else there are more ids than slots
-            self._mark[slots] = order
-            # Of ids with one slot the last mark stays, and is not what the first wrote.
-            if not np.count_nonzero(self._mark[slots] != order):
+        if len(order) == len(slots):  # otherwise there are more ids than slots
+            self._owner[slots] = order
+            # If two ids have one slot, the later write has replaced the earlier.
+            if not np.count_nonzero(self._owner[slots] != order):
                 return given, slots
         values, counts = np.unique(given, return_counts=True)
-        raise StreamError(f"ids: {values[counts > 1][0]} is there twice; a stream takes one step or chunk in a run")
+        raise StreamError(f"ids: {values[counts > 1][0]} is given twice; a stream takes one step or chunk in a run")
 
-    def must_be_open(self, id: int) -> None:
-        """Raise StreamError unless there is such a stream."""
-        slot = id % MOST
+    def require_open(self, id: int) -> None:
+        """Raise StreamError unless this id is open."""
+        slot = id % MAX_SLOTS
         if id < 0 or slot >= self.capacity or int(self.ids[slot]) != id:
-            raise StreamError(self._why(id))
+            raise StreamError(self._not_open(id))
 
-    def touch(self, slots: Places) -> None:
-        """They are stepped now."""
-        self._stepped[slots] = time.monotonic()
+    def mark_stepped(self, slots: Indices) -> None:
+        """Set the time of the last step of these slots to now."""
+        self._last_step[slots] = time.monotonic()
 
-    def idle(self, seconds: float) -> Places:
-        """The slots of streams that were not stepped for so long."""
-        return np.flatnonzero((self.ids >= 0) & (self._stepped < time.monotonic() - seconds))
+    def idle(self, seconds: float) -> Indices:
+        """Return the slots of streams whose last step is longer ago."""
+        return np.flatnonzero((self.ids >= 0) & (self._last_step < time.monotonic() - seconds))
 
-    def _why(self, id: int) -> str:
-        """What is wrong with an id that is not open."""
-        slot = id % MOST
+    def _not_open(self, id: int) -> str:
+        slot = id % MAX_SLOTS
         if id >= 0 and slot < self.capacity:
             own = int(self.ids[slot])
-            if id < (own + MOST if own >= 0 else ~own):
+            if id < (own + MAX_SLOTS if own >= 0 else ~own):
                 return f"stream {id}: is closed; open() gives a new one"
-        return f"stream {id}: this pool has not opened it; take the id that open() gave"
+        return f"stream {id}: this pool has not opened it; take an id that open() returned"

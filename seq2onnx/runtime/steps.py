@@ -1,4 +1,4 @@
-"""What `step` is given, checked: of one stream, or of many at once."""
+"""Checks of what `step` is given, for one stream or for many at once."""
 
 from __future__ import annotations
 
@@ -14,24 +14,34 @@ from seq2onnx.sequences import Array, check_steps, is_finite, pad
 
 
 @dataclasses.dataclass
-class Steps:
-    """A step, or a chunk, of each of some streams.
+class StepBatch:
+    """One step, or one chunk, for each of several streams.
 
-    arrays: by layer [streams, time, …], zeros on the right, or [streams, …] where the input has no time
-    lengths: the steps of each stream [streams]; single: it is one step of each, and so is the answer
-    ragged: the chunks came as a list, and so do the answers
-    good: streams [streams] without NaN or infinity; those with have zeros in `arrays`
+    Attributes:
+        arrays: by layer [streams, time, …], padded with zeros, or [streams, …] without time.
+        lengths: the steps of each stream [streams].
+        single: whether each stream gets one step; the answer is then one step, too.
+        ragged: whether the chunks were given as a list; the answers are then a list, too.
+        finite: whether a stream's values are finite [streams]. The others have zeros in `arrays`.
     """
 
     arrays: dict[str, Array]
     lengths: NDArray[np.int32]
     single: bool
     ragged: bool
-    good: NDArray[np.bool_]
+    finite: NDArray[np.bool_]
 
 
 def read_step(x: Any, inputs: tuple[Input, ...], where: str) -> tuple[dict[str, Array], bool]:
-    """What one stream is given: by layer [time, …], or […] where it has no time; and whether it was one step."""
+    """Convert and check what one stream is given.
+
+    Returns:
+        By layer an array [time, …], or […] without time, and whether it was one step.
+
+    Raises:
+        ShapeError: a shape does not fit.
+        DataError: values are not numbers, NaN or infinite.
+    """
     given = by_layer(x, inputs, where)
     places = {entry.layer: f"{where} of {entry.layer}" if len(inputs) > 1 else where for entry in inputs}
     arrays = {entry.layer: _convert(entry, given[entry.layer], places[entry.layer]) for entry in inputs}
@@ -47,26 +57,31 @@ def read_step(x: Any, inputs: tuple[Input, ...], where: str) -> tuple[dict[str, 
             raise DataError(not_finite(where))
     lengths = {entry.layer: len(arrays[entry.layer]) for entry in inputs if entry.has_time and not single}
     if len(set(lengths.values())) > 1:
-        raise ShapeError(f"{where}: expected as many steps for each input, got {lengths}")
+        raise ShapeError(f"{where}: expected the same number of steps for each input, got {lengths}")
     if single:
         arrays = {e.layer: arrays[e.layer][None] if e.has_time else arrays[e.layer] for e in inputs}
     return arrays, single
 
 
 def not_finite(where: str) -> str:
-    """The message for a step that is refused."""
+    """Return the error message for a step with NaN or infinity."""
     return (
-        f"{where}: x has NaN or infinity in it; it was refused, and the state is what it was: "
-        "fill the gap, or skip the step"
+        f"{where}: x has NaN or infinity in it; the step was refused and the state has not changed. "
+        "Fill the gap, or skip the step"
     )
 
 
-def read_steps(x: Any, inputs: tuple[Input, ...], ids: NDArray[np.int64]) -> Steps:
-    """What the streams `ids` are given: an array for all of them, or a list with a step or chunk of each."""
+def read_steps(x: Any, inputs: tuple[Input, ...], ids: NDArray[np.int64]) -> StepBatch:
+    """Convert and check what several streams are given: one array, or a list with a step or chunk for each.
+
+    Raises:
+        ShapeError: a shape does not fit.
+        DataError: values are not numbers.
+    """
     given = by_layer(x, inputs, "step")
     arrays: dict[str, Array] = {}
     count, clocks = len(ids), {}  # of each input with time: (one step?, lengths)
-    good: NDArray[np.bool_] = np.ones(count, bool)
+    finite: NDArray[np.bool_] = np.ones(count, bool)
     for entry in inputs:
         value, where = given[entry.layer], f"step of {entry.layer}" if len(inputs) > 1 else "step"
         if isinstance(value, np.ndarray) and value.dtype != object:
@@ -76,23 +91,23 @@ def read_steps(x: Any, inputs: tuple[Input, ...], ids: NDArray[np.int64]) -> Ste
         if entry.has_time:
             clocks[entry.layer] = (single, lengths)
         if not is_finite(array):
-            good &= np.isfinite(array.reshape(count, -1)).all(1)
+            finite &= np.isfinite(array.reshape(count, -1)).all(1)
         arrays[entry.layer] = array
     single, lengths = next(iter(clocks.values()), (False, np.zeros(count, np.int32)))
     for other, more in clocks.values():
         if other != single or (more != lengths).any():
             got = {layer: "one each" if one else steps.tolist() for layer, (one, steps) in clocks.items()}
-            raise ShapeError(f"step: expected as many steps of a stream for each input, got {got}")
-    if not good.all():
-        # What a quantized file makes of a row depends on the whole batch: NaN must not be in it.
-        arrays = {layer: np.where(good.reshape(-1, *[1] * (a.ndim - 1)), a, 0) for layer, a in arrays.items()}
+            raise ShapeError(f"step: expected the same number of steps of a stream for each input, got {got}")
+    if not finite.all():
+        # A quantized file computes a row differently if its batch mates change: NaN must not be in the batch.
+        arrays = {layer: np.where(finite.reshape(-1, *[1] * (a.ndim - 1)), a, 0) for layer, a in arrays.items()}
         arrays = {entry.layer: arrays[entry.layer].astype(entry.dtype, copy=False) for entry in inputs}
     ragged = any(entry.has_time and not isinstance(given[entry.layer], np.ndarray) for entry in inputs)
-    return Steps(arrays, lengths, single, ragged, good)
+    return StepBatch(arrays, lengths, single, ragged, finite)
 
 
 def _from_array(entry: Input, value: Array, count: int, where: str) -> tuple[Array, NDArray[np.int32], bool]:
-    """[streams, features], one step of each, or [streams, time, features]."""
+    """Read [streams, features], one step of each, or [streams, time, features]."""
     array, shape = entry.convert(value, where), entry.shape
     single = array.shape[1:] == shape
     if array.ndim == 0 or len(array) != count or not (single or (entry.has_time and array.shape[2:] == shape)):
@@ -100,7 +115,7 @@ def _from_array(entry: Input, value: Array, count: int, where: str) -> tuple[Arr
         chunk = f" or [{count}, time{sizes}]" if entry.has_time else ""
         raise ShapeError(
             f"{where}: expected [{count}{sizes}]{chunk} for {count} streams, got {list(array.shape)}; "
-            "chunks of several lengths go as a list"
+            "give chunks of different lengths as a list"
         )
     if single and entry.has_time:
         array = array[:, None]
@@ -108,7 +123,7 @@ def _from_array(entry: Input, value: Array, count: int, where: str) -> tuple[Arr
 
 
 def _from_list(entry: Input, value: Any, ids: NDArray[np.int64], where: str) -> tuple[Array, NDArray[np.int32], bool]:
-    """A list with one step of each stream, or with a chunk of each."""
+    """Read a list with one step of each stream, or with a chunk of each."""
     if isinstance(value, str | bytes | dict) or not hasattr(value, "__len__") or len(value) != len(ids):
         got = f"{type(value).__name__} of {len(value)}" if hasattr(value, "__len__") else type(value).__name__
         raise ShapeError(f"{where}: expected an array or a list with a step or chunk of {len(ids)} streams, got {got}")
@@ -118,7 +133,7 @@ def _from_list(entry: Input, value: Any, ids: NDArray[np.int64], where: str) -> 
     for row, place in zip(rows, places, strict=True):
         if single or not entry.has_time:
             if row.shape != entry.shape:
-                chunks = "; either all streams get one step, or all a chunk" if entry.has_time else ""
+                chunks = "; give each stream one step, or each a chunk" if entry.has_time else ""
                 raise ShapeError(f"{place}: expected {list(entry.shape)}, got {list(row.shape)}{chunks}")
         else:
             _check_chunk(entry, row, place)
@@ -129,15 +144,15 @@ def _from_list(entry: Input, value: Any, ids: NDArray[np.int64], where: str) -> 
 
 
 def _convert(entry: Input, value: Any, where: str) -> Array:
-    """`value` in the type of the input; one word is one step, a list of words a chunk; a text is refused."""
+    """Return `value` in the type of the input. One word is a step, a list of words a chunk; a text is refused."""
     is_word = isinstance(value, str) and (len(value.split()) < 2 or value in (entry.words or {}))
     return entry.convert(np.asarray(value) if is_word else value, where)
 
 
 def _check_chunk(entry: Input, array: Array, where: str) -> None:
-    """Raise ShapeError unless it is a chunk; the message says that one step would be taken, too."""
+    """Raise ShapeError unless `array` is a chunk; the message says that one step is possible, too."""
+    one_step = list(entry.shape) or "one token"
     try:
         check_steps(array, where, entry.shape)
     except ShapeError as error:
-        one = list(entry.shape) or "one token"
-        raise ShapeError(str(error).replace("expected [", f"expected {one} or [", 1)) from None
+        raise ShapeError(str(error).replace("expected [", f"expected {one_step} or [", 1)) from None

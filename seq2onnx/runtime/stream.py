@@ -1,4 +1,4 @@
-"""Stream: one sequence, a step or a chunk at a time, at the speed of onnxruntime."""
+"""Stream: stateful inference on one sequence, one step or chunk at a time."""
 
 from __future__ import annotations
 
@@ -10,60 +10,66 @@ import zipfile
 import zlib
 from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
-from numpy.typing import ArrayLike, NDArray
+from numpy.typing import ArrayLike
 
 from seq2onnx.errors import DataError, StateError, StreamError
 from seq2onnx.files import write_atomically
-from seq2onnx.runtime.device import DeviceStates
-from seq2onnx.runtime.session import bind, check_state
+from seq2onnx.runtime.buffers import StepBuffers
+from seq2onnx.runtime.model import Model
+from seq2onnx.runtime.outputs import Answer, unwrap
+from seq2onnx.runtime.states import check_state
 from seq2onnx.runtime.steps import not_finite, read_step
 from seq2onnx.sequences import Array
-
-if TYPE_CHECKING:
-    from seq2onnx.runtime.predictor import Predictor
 
 _IN_USE = "stream: another thread is using it; give each thread a stream of its own, or hold a lock around the calls"
 
 
 class Stream:
-    """A network that remembers: `step` gives what the next step, or the next chunk, brings.
+    """Stateful inference on one sequence, one step or chunk at a time; make it with `model.stream()`.
 
-    For networks of one input, one output and no stride all buffers are bound once. Two bindings take
-    turns: what one writes as the new state, the other reads as the state, so a step allocates and copies
-    nothing but x and y. Make it with `model.stream()`. Where two threads use one stream at the same moment, the
-    second gets a StreamError and nothing happens; the order of their steps would be left to chance.
+    For networks of one input, one output and no stride all buffers are bound once. Two bindings take turns: the new
+    state that one writes is the state that the other reads, so a step allocates and copies nothing but x and y.
+
+    If a second thread uses the stream during a call, it gets a StreamError and nothing changes: the order of their
+    steps would otherwise be left to chance.
     """
 
-    def __init__(self, model: Predictor) -> None:
+    def __init__(self, model: Model) -> None:
+        model.require_states()
         self._model = model
         self._run = model.session.run_with_iobinding
         self._in_use = threading.Lock()
-        # Two buffers for each state, in turn the one that is read and the one that is written.
-        self._buffers = [[state.zeros(1) for state in model.states] for _ in range(2)]
+        # Two buffers for each state: one is read and the other written, in turn.
+        self._buffers = [model.zeros(1), model.zeros(1)]
         self._turn = 0
-        # What was last given of a whole sequence, with lookahead: `finish` has nothing else to go by.
-        self._features = [info.zeros(1) for info in model.memory[len(model.states) :]]
+        # The last values of inputs without time, which `finish` needs.
+        self._kept = {entry.layer: np.zeros((1, *entry.shape), entry.dtype) for entry in model.kept_inputs}
         self._shape: tuple[int, ...] | None = None
-        self._device = DeviceStates(model) if model.keeps_states_on_device else None
-        if model.is_plain and self._device is None:
+        self._on_device = model.device_states() if model.keeps_states_on_device else None
+        if model.can_bind_steps and self._on_device is None:
             self._bind_one_step()
 
     def step(self, x: Any, copy: bool = True) -> Any:
-        """The answer after one more step, or chunk.
+        """Run one more step or chunk. After an error the state has not changed.
 
         Args:
             x: [features], one step; or [time, features], a chunk of any length; likewise images and tokens, a word
-                or a list of them; with several inputs a dict by input layer
-            copy: False gives the buffer of the answer itself for one step, which the next step overwrites
-        Returns: [k] for one step; for a chunk [time, k] where the network answers per step, else [k]. With
-            strides or lookahead always what came out, [n, k], and n may be 0. From a file with a closed loop the K
-            steps that follow, [K, k]; the state is then that before the last of them: step(y[-1]) goes on. With
+                or a list of them; with several inputs a dict by input layer.
+            copy: False returns the buffer of the answer itself for one step, which the next step overwrites.
+
+        Returns:
+            [k] for one step; for a chunk [time, k] if the network answers per step, else [k]. With strides or
+            lookahead always the steps that came out, [n, k], and n may be 0. From a file with a closed loop the K
+            steps that follow, [K, k]; the state is then the one before the last of them: step(y[-1]) continues. With
             several outputs a dict.
-        Raises: ShapeError, DataError (not numbers; NaN or infinity), StreamError (another thread is using the
-            stream). The state is then what it was.
+
+        Raises:
+            ShapeError: the shape of x does not fit.
+            DataError: x has values that are not numbers, NaN or infinite.
+            StreamError: another thread is using the stream.
         """
         if not self._in_use.acquire(False):
             raise StreamError(_IN_USE)
@@ -74,7 +80,7 @@ class Stream:
                     return self._run_chunk(arrays, single, end=False)
                 ((x,),) = arrays.values()
             self._entry[...] = x
-            # One product is the quickest look: NaN or infinity in x is in it too, and the factor rules out overflow.
+            # One dot product is the fastest check: NaN and infinity carry over, and the factor rules out overflow.
             if not math.isfinite(self._numbers.dot(self._small)):
                 raise DataError(not_finite("step"))
             self._run(self._bindings[self._turn])
@@ -84,16 +90,19 @@ class Stream:
             self._in_use.release()
 
     def finish(self) -> Any:
-        """In files with lookahead, what still waited for steps to come, as `step` gives it; then back to the start.
+        """End the sequence: return the answers that lookahead has delayed, as `step` does, and reset the stream.
 
-        Raises: NotStreamable where nothing waits: every step has been answered
+        Raises:
+            NotStreamable: the file has no lookahead, so every step has been answered.
+            StreamError: another thread is using the stream.
         """
         model = self._model
-        model.must_have_lookahead()
-        with self._alone():
-            features = iter(self._features)
+        model.require_lookahead()
+        with self._locked():
             chunk = {
-                entry.layer: np.zeros((0, *entry.shape), entry.dtype) if entry.has_time else next(features)[0].copy()
+                entry.layer: np.zeros((0, *entry.shape), entry.dtype)
+                if entry.has_time
+                else self._kept[entry.layer][0].copy()
                 for entry in model.inputs
             }
             answer = self._run_chunk(chunk, False, end=True)
@@ -101,42 +110,45 @@ class Stream:
             return answer
 
     def reset(self) -> None:
-        """Back to the start."""
-        with self._alone():
+        """Go back to the start of a sequence."""
+        with self._locked():
             self._clear()
 
     def clone(self) -> Stream:
-        """Another stream that goes on from here; the two do not meet again."""
+        """Return an independent copy of this stream."""
         other = Stream(self._model)
         other.state = self.state
         return other
 
     @property
     def state(self) -> dict[str, Array]:
-        """All that the stream remembers, a copy: name in the ONNX file -> [1, …]. It can be set.
+        """A copy of the state: tensor of the ONNX file -> [1, …]. It can be set.
 
-        With lookahead the vectors of a FeatureInput are in it too, which `finish` needs.
+        With lookahead it includes the vectors of a FeatureInput, which `finish` needs.
         """
-        with self._alone():
-            return {info.name: array.copy() for info, array in zip(self._model.memory, self._memory, strict=True)}
+        with self._locked():
+            arrays = self._arrays()
+            return {info.name: array.copy() for info, array in zip(self._model.stream_states, arrays, strict=True)}
 
     @state.setter
     def state(self, state: Mapping[str, ArrayLike]) -> None:
-        arrays = check_state(self._model.memory, state)
-        with self._alone():
-            for buffer, array in zip(self._memory, arrays, strict=True):
-                buffer[...] = array
+        given = check_state(self._model.stream_states, state)
+        with self._locked():
+            for array, value in zip(self._arrays(), given, strict=True):
+                array[...] = value
 
     def save(self, path: str | Path) -> None:
-        """Write the state to a file, .npz, from which `load` goes on."""
+        """Write the state to an .npz file, which `load` reads."""
         buffer = io.BytesIO()
         np.savez(buffer, allow_pickle=False, **self.state)
         write_atomically(path, buffer.getvalue())
 
     def load(self, path: str | Path) -> None:
-        """Go on from the state that `save` wrote, of this stream or of another of the same network.
+        """Set the state from a file that `save` wrote, of this stream or another of the same network.
 
-        Raises: StateError (not such a file, or states of other names and shapes), FileNotFoundError
+        Raises:
+            StateError: it is not such a file, or its states have other names or shapes.
+            FileNotFoundError: there is no such file.
         """
         try:
             with Path(path).open("rb") as file, np.load(file, allow_pickle=False) as archive:
@@ -148,16 +160,15 @@ class Stream:
         except StateError as error:
             raise StateError(f"{path}: {error}") from None
 
-    @property
-    def _memory(self) -> list[Array]:
-        """The arrays that hold it now; from the device it comes into them first."""
-        if self._device is not None:
-            self._device.fetch(self._buffers[self._turn])
-        return self._buffers[self._turn] + self._features
+    def _arrays(self) -> list[Array]:
+        """The arrays that hold the state, after it has been fetched from the device."""
+        if self._on_device is not None:
+            self._on_device.fetch(self._buffers[self._turn])
+        return [*self._buffers[self._turn], *self._kept.values()]
 
     @contextlib.contextmanager
-    def _alone(self) -> Iterator[None]:
-        """Nobody else uses the stream meanwhile, or a StreamError."""
+    def _locked(self) -> Iterator[None]:
+        """Raise StreamError if another thread is using the stream."""
         if not self._in_use.acquire(False):
             raise StreamError(_IN_USE)
         try:
@@ -166,55 +177,33 @@ class Stream:
             self._in_use.release()
 
     def _clear(self) -> None:
-        for array in self._memory:
+        for array in self._arrays():
             array.fill(0)
 
     def _run_chunk(self, arrays: dict[str, Array], single: bool, end: bool) -> Any:
-        """[time, …] of each input, run; `single`: it is one step, and so is the answer."""
-        model = self._model
-        old, new = self._buffers[self._turn], self._buffers[self._turn ^ 1]
-        feeds: dict[str, Array] = {entry.tensor: arrays[entry.layer][None] for entry in model.inputs}
+        """Run [time, …] of each input; `single`: it is one step, and so is the answer."""
+        model, states = self._model, self._buffers[self._turn]
         steps = next((len(arrays[entry.layer]) for entry in model.inputs if entry.has_time), 0)
-        if model.takes_lengths:
-            feeds["lengths"] = np.array([steps], np.int32)
-        if model.lookahead:
-            feeds["end"] = np.array([end], np.int32)
-        names = [*model.outputs, *model.counts]
-        if self._device is not None:
-            found = self._device.run(feeds, names, old)
-        else:
-            feeds.update({state.name: buffer for state, buffer in zip(model.states, old, strict=True)})
-            names += [state.new_name for state in model.states]
-            found = dict(zip(names, model.session.run(names, feeds), strict=True))
-            for state, buffer in zip(model.states, new, strict=True):
-                buffer[...] = found[state.new_name]
-            self._turn ^= 1
-        for info, features in zip(model.memory[len(model.states) :], self._features, strict=True):
-            features[...] = feeds[info.name]
-        answers = {}
-        for output in model.outputs:
-            answer: NDArray[np.float32] = found[output][0]
-            if f"{output}_lengths" in found:
-                answer = answer[: int(found[f"{output}_lengths"][0])]
-            elif single and model.has_time(output):
-                answer = answer[0]
-            answers[output.removeprefix("y_")] = answer
-        return answers if len(answers) > 1 else next(iter(answers.values()))
+        x = {layer: array[None] for layer, array in arrays.items()}
+        answers, new = model.run(x, np.array([steps], np.int32), states, end, on_device=self._on_device)
+        for state, value in zip(states, new, strict=False):  # none if they stay on the device
+            state[...] = value
+        for layer, kept in self._kept.items():
+            kept[...] = x[layer]
+
+        def row(answer: Answer) -> Array:
+            y: Array = answer.values[0]
+            if answer.output.lengths_tensor is not None:
+                return y[: int(answer.lengths[0])]
+            return y[0] if single and answer.output.has_time else y
+
+        return unwrap({layer: row(answer) for layer, answer in answers.items()})
 
     def _bind_one_step(self) -> None:
-        """Buffers of one step, and the two bindings that use them."""
-        model, (entry,), (output,) = self._model, self._model.inputs, self._model.outputs
-        x = np.zeros((1, 1, *entry.shape), np.float32)
-        y = np.zeros([1 if isinstance(size, str) else size for size in model.shapes[output]], np.float32)
-        fixed: dict[str, Array] = {entry.tensor: x}
-        if model.takes_lengths:
-            fixed["lengths"] = np.ones(1, np.int32)
-        self._fixed = fixed  # the bindings hold addresses, not references
-        self._bindings = []
-        for turn in (0, 1):
-            reads = dict(zip((s.name for s in model.states), self._buffers[turn], strict=True))
-            writes = dict(zip((s.new_name for s in model.states), self._buffers[turn ^ 1], strict=True))
-            self._bindings.append(bind(model.session, fixed | reads, {output: y} | writes))
-        self._shape, self._entry, self._numbers = entry.shape, x[0, 0], x.reshape(-1)
-        self._answer = y[0, 0] if model.has_time(output) else y[0]
-        self._small = np.full(x.size, 1e-20, np.float32)
+        """Make the buffers of one step and the two bindings that use them."""
+        self._step = StepBuffers(self._model, 1)  # the bindings hold addresses, not references
+        here, there = self._buffers
+        self._bindings = [self._step.bind(1, here, there), self._step.bind(1, there, here)]
+        self._shape, self._entry, self._answer = self._model.inputs[0].shape, self._step.x[0], self._step.y[0]
+        self._numbers = self._entry.reshape(-1)
+        self._small = np.full(self._numbers.size, 1e-20, np.float32)

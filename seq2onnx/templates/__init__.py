@@ -1,4 +1,4 @@
-"""Networks to start from, a YAML file each; its first line says what it is for."""
+"""Networks to start from: one YAML file each, whose first line describes it."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ FOLDER = Path(__file__).parent
 
 
 def descriptions() -> dict[str, str]:
-    """What each template is for, by name."""
+    """Describe each template, by its name."""
     return {
         path.stem: path.read_text(encoding="utf-8").splitlines()[0].removeprefix("# ")
         for path in sorted(FOLDER.glob("*.yaml"))
@@ -18,10 +18,11 @@ def descriptions() -> dict[str, str]:
 
 
 def text(name: str) -> str:
-    """The YAML of a template, for `Network.load` once it is in a file.
+    """Read the YAML of a template; `Network.load` reads it from a file.
 
-    Raises: SpecError where there is none of that name
+    Raises:
+        SpecError: there is no template of that name.
     """
     if name not in descriptions():
-        raise SpecError(f"{name}: is no template; there are {', '.join(descriptions())}")
+        raise SpecError(f"{name}: is not a template; the templates are {', '.join(descriptions())}")
     return (FOLDER / f"{name}.yaml").read_text(encoding="utf-8")

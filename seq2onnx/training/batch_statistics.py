@@ -7,6 +7,7 @@ from collections.abc import Callable, Container, Iterable
 import torch
 from torch import Tensor
 
+from seq2onnx.data.statistics import merge_moments
 from seq2onnx.layers import BatchNorm
 from seq2onnx.layers.batch_norm import valid_values
 from seq2onnx.training.batching import Batch
@@ -27,11 +28,8 @@ class Moments:
         if not (new := values.shape[1]):
             return
         mean = values.mean(1)
-        apart, total = mean - self.mean, self.count + new
-        # Chan, Golub & LeVeque 1979: sums of squares would cancel where the mean is large.
-        self._squares = self._squares + (values - mean[:, None]).square().sum(1) + apart**2 * self.count * new / total
-        self.mean = self.mean + apart * new / total
-        self.count = total
+        part = (new, mean, (values - mean[:, None]).square().sum(1))
+        self.count, self.mean, self._squares = merge_moments((self.count, self.mean, self._squares), part)
 
     @property
     def variance(self) -> Tensor:

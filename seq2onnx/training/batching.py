@@ -12,11 +12,11 @@ import torch
 from torch import Tensor
 from torch.utils.data import Sampler
 
-from seq2onnx.data import SequenceDataset, Shuffle, batches
+from seq2onnx.data import SequenceDataset, Shuffle, batch_indices
 from seq2onnx.errors import DataError
-from seq2onnx.layers.base import Clock
-from seq2onnx.layers.module import steps_there
-from seq2onnx.padding import MASKED, PaddingPolicy
+from seq2onnx.layers import Clock
+from seq2onnx.layers.module import valid_steps
+from seq2onnx.sequences import MASKED, PaddingPolicy
 
 Drawn = tuple[int, list[int]]
 """(epoch, the indices of a batch)"""
@@ -58,7 +58,7 @@ class Batch:
 
     def answered(self, y: Tensor, y_lengths: Tensor, before: Tensor | int = 0) -> Tensor:
         """True at the steps of y [batch, time, k] that have a target: [batch, time]; `before` y came so many."""
-        there = steps_there(y, y_lengths)
+        there = valid_steps(y, y_lengths)
         if self.first is None or self.counts is None:
             return there
         place = torch.arange(y.shape[1], device=y.device) + torch.as_tensor(before, device=y.device).reshape(-1, 1)
@@ -76,7 +76,7 @@ class BatchOrder(Sampler[list[Drawn]]):
         rng: np.random.Generator,
         epoch: Callable[[], int] = lambda: 0,
     ) -> None:
-        self._draw = functools.partial(batches, data.lengths, batch_size, shuffle, rng, data.windows)
+        self._draw = functools.partial(batch_indices, data.lengths, batch_size, shuffle, rng, data.shards)
         self._count = math.ceil(len(data) / batch_size)
         self._epoch = epoch
 

@@ -12,6 +12,7 @@ from torch import Tensor
 
 from seq2onnx.data import SequenceDataset
 from seq2onnx.data.columns import Column
+from seq2onnx.data.targets import target_statistics
 from seq2onnx.errors import DataError, ShapeError, SpecError
 from seq2onnx.layers import Layer, Rescale, Sigmoid, Softmax
 from seq2onnx.network import Network
@@ -127,7 +128,7 @@ class Objective:
                 "give numbers as floats"
             )
         if self.name == "bce":
-            found = data.target_survey()
+            found = target_statistics(data.targets)
             if found.low.min() < 0 or found.high.max() > 1:
                 raise DataError(
                     f"loss 'bce': needs targets from 0 to 1, got {found.low.min():g} to {found.high.max():g}"
@@ -182,7 +183,7 @@ def with_rescale(network: Network, data: SequenceDataset, is_module: bool) -> Ne
         )
     if data.targets is None or data.classes is not None:
         raise DataError("normalize_targets: needs numbers as targets, got labels or none")
-    found = data.target_survey()
+    found = target_statistics(data.targets)
     if not found.count.all():
         raise DataError("normalize_targets: every target is ignored; there is nothing to learn from")
     spread = np.where(found.low == found.high, 1.0, np.sqrt(found.squares / found.count))

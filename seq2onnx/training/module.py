@@ -15,7 +15,7 @@ from seq2onnx.errors import DataError, NotStreamable, ShapeError, SpecError, Sta
 from seq2onnx.layers import FeatureInput, Layer, SequenceInput, Sigmoid, Softmax, normalization
 from seq2onnx.layers.module import LayerModule
 from seq2onnx.network import Network, NetworkState
-from seq2onnx.padding import MASKED
+from seq2onnx.sequences import MASKED
 from seq2onnx.training.words import with_numbers, with_vocabularies
 
 Data = Tensor | Mapping[str, Tensor]
@@ -28,7 +28,7 @@ class Layers(nn.Module):
     def __init__(self, network: Network) -> None:
         super().__init__()
         for layer in network.layers:
-            self._modules[layer.label] = layer.build(*network.signals_into(layer.label))
+            self._modules[layer.label] = LayerModule(layer, network.signals_into(layer.label))
 
     def __getitem__(self, name: str) -> LayerModule:
         return cast(LayerModule, self._modules[name])
@@ -100,7 +100,7 @@ class SequenceModule(nn.Module):
                 timed if sources else lengths if self.network.signals[name].has_time else None,
                 None if carried is None else carried[name],
             )
-            new_states.extend(new)
+            new_states.extend(new[state] for state in (carried or {}).get(name, ()))
         return self._answer(values), self._answer(steps), tuple(new_states)
 
     def take_statistics(self, data: SequenceDataset) -> None:
@@ -170,7 +170,7 @@ class SequenceModule(nn.Module):
 
     def _carried(
         self, state: tuple[Tensor, ...] | None, batch: int, return_state: bool
-    ) -> dict[str, tuple[Tensor, ...]] | None:
+    ) -> dict[str, dict[str, Tensor]] | None:
         """The state of each layer, by name; None where none goes in or out."""
         if state is None:
             if not return_state or self._not_streamable:
@@ -185,9 +185,9 @@ class SequenceModule(nn.Module):
                 f"({', '.join(entry.input_name for entry in self._states)}), "
                 f"got {[list(tensor.shape) for tensor in state]}"
             )
-        carried: dict[str, tuple[Tensor, ...]] = {layer.label: () for layer in self.network.layers}
+        carried: dict[str, dict[str, Tensor]] = {layer.label: {} for layer in self.network.layers}
         for entry, tensor in zip(self._states, state, strict=True):
-            carried[entry.layer] += (tensor,)
+            carried[entry.layer][entry.state.name] = tensor
         return carried
 
 

@@ -112,7 +112,7 @@ def fingerprint(data: SequenceDataset | None) -> str | None:
     if data.targets is not None:
         columns.append(data.targets if isinstance(data.targets, Column) else InMemory([data.targets]))
     for column in columns:
-        mark = zlib.crc32(str(column.mark()).encode(), mark)
+        mark = zlib.crc32(str(column.checksum()).encode(), mark)
     return f"{len(data)} sequences, mark {mark:08x}"
 
 

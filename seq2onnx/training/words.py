@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 
 from seq2onnx.data import SequenceDataset
-from seq2onnx.data.text import Vocabulary
+from seq2onnx.data.vocabulary import Vocabulary
 from seq2onnx.errors import DataError
 from seq2onnx.layers import Layer, WordEmbedding
 from seq2onnx.network import Network

@@ -16,7 +16,7 @@ import numpy as np
 import torch
 
 import seq2onnx as s2o
-from seq2onnx.padding import PaddingPolicy
+from seq2onnx.sequences import PaddingPolicy
 
 VERSION = "0.1.0"
 HERE = Path(__file__).parent

@@ -1,4 +1,4 @@
-"""The cards, and the table of all of them, written from what was measured."""
+"""The cards of models/, and the table of all models, from the measured figures."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ COMPARED = ("digits_lstm", "digits_gru", "digits_conv", "digits_tcn")
 
 
 def write_card(recipe: Recipe, folder: Path) -> None:
-    """Write card.md into a folder that `make` has made, and that has its latency."""
+    """Write card.md into a folder that `make` created and whose latency was measured."""
     found = read_figures(folder)
     made, latency, shipped = found["made_with"], found["latency"], found["slice"]
     name, (low, high) = found["figure"], found["range"]
@@ -25,16 +25,16 @@ def write_card(recipe: Recipe, folder: Path) -> None:
         "split": recipe.split,
         "network": f"[network.yaml](network.yaml), {found['parameters']:,} weights; "
         f"[model.onnx](model.onnx), {found['bytes'] / 1e6:.2f} MB",
-        "training": f"[options.yaml](options.yaml), {found['training_seconds']:.0f} s on one core of two of an "
-        f"{made['processor']}; torch {made['torch']}, Python {made['python']}",
-        "latency": f"{latency['us']:.0f} µs {latency['of']}"
+        "training": f"[options.yaml](options.yaml), {found['training_seconds']:.0f} s on one core of an "
+        f"{made['processor']} with {made['cores']} cores; torch {made['torch']}, Python {made['python']}",
+        "latency": f"median {latency['us']:.0f} µs for {latency['of']}"
         + ("" if streams else f" of {latency['steps']} steps")
-        + f", the median; one thread of the same machine, onnxruntime {made['onnxruntime']}",
+        + f"; one thread on the same machine, onnxruntime {made['onnxruntime']}",
         "limits": recipe.limits,
     }
     lines = [f"# {recipe.title}", "", recipe.task, "", "| | |", "|---|---|"]
     lines += [f"| {key} | {text} |" for key, text in facts.items()]
-    lines += ["", "## Figures", "", "Of the exported file, on the test data.", ""]
+    lines += ["", "## Figures", "", "Measured with the exported file on the test data.", ""]
     columns = list(found["seeds"]["0"])
     lines += [f"| seed | {' | '.join(columns)} |", f"|---|{'---|' * len(columns)}"]
     for seed, row in found["seeds"].items():
@@ -42,31 +42,33 @@ def write_card(recipe: Recipe, folder: Path) -> None:
         lines.append(f"| {seed}{shown} | {' | '.join(_number(row[column]) for column in columns)} |")
     lines += [
         "",
-        f"{name[0].upper()}{name[1:]}: {found['mean']:.4f} ± {found['deviation']:.4f}, mean and standard deviation. "
-        f"Trained again with any seed it should lie from {low:.4f} to {high:.4f} (three deviations, at least 0.01): "
-        f"`python tools/train_models.py {recipe.name} --seed 0`.",
+        f"{name[0].upper()}{name[1:]}, mean and standard deviation: {found['mean']:.4f} ± {found['deviation']:.4f}. "
+        f"A new training with any seed should give a value from {low:.4f} to {high:.4f} (three standard deviations, at "
+        f"least 0.01). To check this: `python tools/train_models.py {recipe.name} --seed 0`.",
         "",
-        f"| compared on the same split | {name} |",
+        f"| model, on the same split | {name} |",
         "|---|---|",
         f"| this network, mean of the seeds | {found['mean']:.4f} |",
     ]
     if peers := found["peer"]:
         each = ", ".join(f"{value:.4f}" for value in peers)
-        lines.append(f"| the same network in plain torch, the same seeds: {each} | {sum(peers) / len(peers):.4f} |")
+        mean = sum(peers) / len(peers)
+        lines.append(f"| the same network in plain torch, mean of the same seeds ({each}) | {mean:.4f} |")
     lines += [f"| {baseline} | {value:.4f} |" for baseline, value in found["baselines"].items()]
     lines += ["", "## Pictures", ""]
-    for file, caption in (found["pictures"] | {"curve.png": "The loss of the training data, epoch by epoch."}).items():
+    for file, caption in (found["pictures"] | {"curve.png": "Training loss by epoch."}).items():
         lines += [f"![{caption}]({file})", "", caption, ""]
-    lines += ["## Parity", "", "A row holds where the difference is at most 1e-5 of max(1, largest number).", ""]
+    lines += ["## Parity", "", "Each difference must be at most 1e-5 of max(1, largest number).", ""]
     lines += ["| check | tensor | largest difference |", "|---|---|---|"]
     lines += [f"| {row['check']} | {row['tensor']} | {row['max_abs']:.1e} |" for row in found["parity"]]
     lines += [
         "",
         "## Run it",
         "",
-        f"[{shipped['file']}]({shipped['file']}) has {shipped['sequences']} of the {found['sequences'][1]} test "
-        f"sequences ({name} {_number(shipped['figures'][name])}). In the root of a clone, with "
-        f"`seq2onnx[{'cpu,data' if shipped['file'].endswith('.parquet') else 'cpu'}]` installed:",
+        f"[{shipped['file']}]({shipped['file']}) contains {shipped['sequences']} of the {found['sequences'][1]} test "
+        f"sequences ({name} {_number(shipped['figures'][name])}). Install "
+        f"`seq2onnx[{'cpu,data' if shipped['file'].endswith('.parquet') else 'cpu'}]` and run this in the root of a "
+        "clone:",
         "",
         "```python",
         "import seq2onnx as s2o",
@@ -80,7 +82,7 @@ def write_card(recipe: Recipe, folder: Path) -> None:
 
 
 def write_index(recipes: list[Recipe], out: Path) -> None:
-    """Write README.md, a row a model, and the picture that compares the networks of one task."""
+    """Write README.md with one row for each model, and the picture that compares the networks of one task."""
     found = {recipe.name: read_figures(out / recipe.name) for recipe in recipes}
     rows = [
         {
@@ -95,17 +97,18 @@ def write_index(recipes: list[Recipe], out: Path) -> None:
     lines = [
         "# Trained networks",
         "",
-        "One for each kind of network, trained by `python tools/train_models.py` on data that it fetches by pip or",
-        "simulates, and says so. Each folder has the network, the options, the exported file, a part of the test data,",
-        "and a card with figures, baselines, parity and limits. To train one again and compare it with its card:",
+        "At least one network for each kind of task. `python tools/train_models.py` trains them with all seeds. It",
+        "downloads the data with pip or simulates it; each card says which. Each folder has the network, the training",
+        "options, the exported file, a part of the test data, and a card with figures, baselines, parity and limits.",
+        "To train one network again and compare it with its card:",
         "`python tools/train_models.py vowels_lstm --seed 0`.",
         "",
-        "| model | what it does | figure of the test data | latency | file |",
+        "| model | task | result on the test data | latency | file |",
         "|---|---|---|---|---|",
     ]
     for recipe in recipes:
         one = found[recipe.name]
-        latency = f"{one['latency']['us']:.0f} µs {one['latency']['of']}"
+        latency = f"{one['latency']['us']:.0f} µs for {one['latency']['of']}"
         figure = f"{one['figure']} {one['mean']:.4f} ± {one['deviation']:.4f}"
         lines.append(
             f"| [{recipe.name}]({recipe.name}/card.md) | {recipe.title} | {figure} | {latency} | {_size(one):.2f} MB |"
@@ -115,13 +118,14 @@ def write_index(recipes: list[Recipe], out: Path) -> None:
     spread = max(found[name]["deviation"] for name in COMPARED)
     lines += [
         "",
-        f"Figures are mean and standard deviation over seeds. One training of each, seed 0, took {total / 60:.0f} "
-        f"minutes of one core in all ({made['processor']}, {made['cores']} cores, two trainings at a time).",
+        "Results are mean and standard deviation over seeds, latencies are medians. Training each network once (seed "
+        f"0) took {total / 60:.0f} minutes of one core in total ({made['processor']}, {made['cores']} cores, two "
+        "trainings at a time).",
         "",
         "![Accuracy against latency of four networks for spoken digits](accuracy_against_latency.png)",
         "",
-        "Spoken digits by four networks: mean accuracy on 600 recordings against the time of a step. From seed to seed "
-        f"the accuracy of one of them deviates by up to {spread:.4f}, as much as most of them differ.",
+        "Four networks for spoken digits: mean accuracy on 600 recordings against the time for a step. The standard "
+        f"deviation over seeds is up to {spread:.4f}, as much as the difference between most of the networks.",
     ]
     write_atomically(out / "README.md", ("\n".join(lines) + "\n").encode())
 

@@ -36,7 +36,7 @@ def _baselines(training: s2o.SequenceDataset, test: s2o.SequenceDataset) -> Figu
         )
 
     penalty = min((1, 10, 100, 1000, 10000), key=error)
-    name = f"ridge regression on the 84 values, penalty {penalty} by cross-validation"
+    name = f"ridge regression on the 84 values (penalty {penalty} by cross-validation)"
     return always_the_mean(truth, t) | {name: r2(truth, ridge(x, t, at, penalty)[:, 0])}
 
 
@@ -44,20 +44,22 @@ def _pictures(model: Predictor, test: s2o.SequenceDataset, folder: Path) -> dict
     ax = plots.predicted_against_true(numbers(test), model.predict(test)[:, 0], "deaths per case")
     ax.set_title("61 countries of the test data")
     save(ax, folder / "predicted.png")
-    return {"predicted.png": "Predicted against true death rates of the test data; on the line they are the same."}
+    return {"predicted.png": "Predicted against true death rates of the test data. On the line they are equal."}
 
 
 RECIPE = Recipe(
     title="Covid3Month",
-    task="84 days of confirmed cases of a country, as ln(1 + cases): what share of the cases had died at their end?",
+    task="84 days of confirmed cases in a country, as ln(1 + cases): what share of the cases had died after 84 days?",
     source=(
-        "Covid3Month, of the archive of Tan, Bergmeir, Petitjean & Webb (2021), CC BY 4.0, after the World Health "
-        "Organization; in the package aeon 1.6.0 (BSD 3-Clause), fetched by pip. Reported cases, not simulated."
+        "Covid3Month from the archive of Tan, Bergmeir, Petitjean & Webb (2021), CC BY 4.0, based on data of the World "
+        "Health Organization; in the package aeon 1.6.0 (BSD 3-Clause), downloaded with pip. Reported cases, not "
+        "simulated."
     ),
-    split="That of the archive: 140 countries to learn from, 61 for the test.",
+    split="The split of the archive: 140 countries for training, 61 for the test.",
     limits=(
-        "140 examples are few and the cases say little of the deaths: most of the variance stays unexplained. It shows "
-        "how a regression is built, trained and shipped, and is of no use for epidemiology. Take the logarithm first."
+        "140 examples are few, and the cases tell little about the deaths: most of the variance stays unexplained. The "
+        "model shows how to build, train and ship a regression and is of no use for epidemiology. Its input is the "
+        "logarithm of the cases, as above."
     ),
     data=_data,
     network=s2o.Network(

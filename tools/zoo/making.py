@@ -15,8 +15,8 @@ import onnx
 import torch
 
 import seq2onnx as s2o
-from seq2onnx.cli.measurements import measure_alone, surroundings
 from seq2onnx.files import write_atomically
+from seq2onnx.reporting.benchmark import environment, measure
 from zoo.recipe import Data, Figures, Recipe
 
 LEAST_SPREAD = 0.01  # of the range in which the first figure should be found again
@@ -90,7 +90,7 @@ def make(recipe: Recipe, out: Path) -> None:
             "parameters": sum(p.numel() for p in module.parameters()),
             "bytes": (folder / "model.onnx").stat().st_size,
             "pictures": recipe.pictures(model, data[1], folder),
-            "made_with": surroundings() | {"torch": torch.__version__, "onnx": onnx.__version__},
+            "made_with": environment() | {"torch": torch.__version__, "onnx": onnx.__version__},
         }
         write_figures(folder, figures)
         shutil.rmtree(out / recipe.name, ignore_errors=True)
@@ -119,7 +119,7 @@ def latency(folder: Path) -> dict[str, Any]:
     model = s2o.load(folder / "model.onnx")
     data = s2o.SequenceDataset.load(folder / read_figures(folder)["slice"]["file"])
     steps = int(np.median(data.lengths))
-    first, *_ = measure_alone(model, steps, SECONDS)
+    (first, *_), _ = measure(model, (steps, steps), SECONDS)
     streams = first.of == "Stream.step"
     return {
         "of": "a step" if streams else "a sequence",

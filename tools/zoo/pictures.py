@@ -33,4 +33,7 @@ def confusion(model: Predictor, test: s2o.SequenceDataset, folder: Path) -> dict
     """confusion.png, of the test data."""
     ax = plots.confusion_chart(test.labels, model.classify(test), test.classes or [])
     save(ax, folder / "confusion.png")
-    return {"confusion.png": "How often each label of the test data, a row, was answered with which."}
+    return {
+        "confusion.png": "Confusion matrix of the test data: one row for each true label, one column for each "
+        "predicted label."
+    }

@@ -96,7 +96,7 @@ def explained(model: Predictor, test: s2o.SequenceDataset) -> Figures:
 
 def always_the_mean(truth: NDArray[Any], training: NDArray[Any]) -> Figures:
     """R² of always answering the mean of the training data's targets."""
-    return {"the mean of the training data": r2(truth, np.full(len(truth), training.mean()))}
+    return {"baseline (mean of the training targets)": r2(truth, np.full(len(truth), training.mean()))}
 
 
 def most_frequent(training: s2o.SequenceDataset, test: s2o.SequenceDataset) -> Figures:
@@ -104,7 +104,7 @@ def most_frequent(training: s2o.SequenceDataset, test: s2o.SequenceDataset) -> F
     assert training.classes is not None
     answer = training.classes[int(training.class_counts().argmax())]
     truth = np.concatenate(test.labels) if test.per_step else test.labels
-    return {f"always {answer!r}, the most frequent label": float(np.mean(truth == answer))}
+    return {f"baseline (most frequent label, {answer!r})": float(np.mean(truth == answer))}
 
 
 def linear_on_moments(training: s2o.SequenceDataset, test: s2o.SequenceDataset) -> Figures:

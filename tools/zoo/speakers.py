@@ -44,21 +44,24 @@ def _pictures(model: Predictor, test: s2o.SequenceDataset, folder: Path) -> dict
     ax = plots.scores_over_time(scores, model.classes, truth=test.labels[0])
     ax.set_title("Test stream 0: ten utterances, who is speaking?")
     save(ax, folder / "scores.png")
-    return {"scores.png": "The scores after each step of a test stream, and below them who speaks in truth."}
+    return {"scores.png": "The scores after each step of a test stream, and below them the true speaker."}
 
 
 RECIPE = Recipe(
     title="Who is speaking now?",
-    task="Utterances of nine speakers follow one another without a pause: who is speaking, after each step?",
+    task="Utterances of nine speakers follow one another without a pause: who is speaking at each step?",
     source=(
         "Utterances of Japanese Vowels (Kudo, Toyama & Shimbo 1999), UCI Machine Learning Repository, CC BY 4.0, "
-        "recorded; that they follow one another is made: ten in random order are joined."
+        "recorded. The streams are made from them: ten utterances in random order."
     ),
     split=(
         "216 streams from the 270 training utterances, eight passes in random order; 37 streams from the 370 test "
         "utterances, each used once."
     ),
-    limits="The joints are sharp, and the speakers are those nine. The first steps after a change are often wrong.",
+    limits=(
+        "Speakers change from one step to the next, and it knows only these nine. The first steps after a change are "
+        "often wrong."
+    ),
     data=_data,
     call="classify(data)",
     # A forget gate that starts open would hold on to the last speaker, and did worse.

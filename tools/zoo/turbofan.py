@@ -71,7 +71,7 @@ def _baselines(training: s2o.SequenceDataset, test: s2o.SequenceDataset) -> Figu
     x, at = (np.concatenate(data.sequences) for data in (training, test))
     return always_the_mean(truth, t) | {
         "linear regression on each step alone": r2(truth, ridge(x, t, at, 1.0)[:, 0]),
-        "linear regression on means of the last 10 and 30 and the first 10 steps, and the age": r2(
+        "linear regression on the age and the means of the last 10, last 30 and first 10 steps": r2(
             truth, ridge(_remembered(training), t, _remembered(test), 1.0)[:, 0]
         ),
     }
@@ -90,15 +90,15 @@ def _pictures(model: Predictor, test: s2o.SequenceDataset, folder: Path) -> dict
 
 RECIPE = Recipe(
     title="Remaining life (simulated turbofan-like engines)",
-    task="17 features of a machine that wears out: how many steps until it fails, after each step, at most 150?",
+    task="17 features of a machine that wears out: at each step, how many steps are left until it fails (at most 150)?",
     source=(
-        "SIMULATED, and no NASA data: `simulate` in tools/zoo/turbofan.py, a few lines of equations in the manner of "
-        "run-to-failure data sets. Engines live 128 to 356 steps."
+        "SIMULATED, not NASA data: the equations are in `simulate` in tools/zoo/turbofan.py and imitate run-to-failure "
+        "data sets. Engines live 128 to 356 steps."
     ),
-    split="200 engines to learn from and 60 for the test, drawn one after another with seed 0.",
+    split="200 engines for training and 60 for the test, simulated with seed 0.",
     limits=(
-        "A simulator's engines wear by a formula: figures say nothing of real machines. Linear regression on a few "
-        "means and the age comes within a hundredth of it (below)."
+        "Simulated engines wear by a formula: the figures say nothing about real machines. Linear regression on the "
+        "age and a few means comes within 0.01 of its R² (below)."
     ),
     data=_data,
     network=s2o.Network(

@@ -1,4 +1,4 @@
-"""Video: which digit moves across the frames, and whereto?"""
+"""Video: which digit moves across the frames, and in which direction?"""
 
 from __future__ import annotations
 
@@ -80,7 +80,7 @@ def _baselines(training: s2o.SequenceDataset, test: s2o.SequenceDataset) -> Figu
 
     answers = np.eye(len(CLASSES))[np.asarray(training.targets)]
     found = ridge(table(training), answers, table(test), 100.0).argmax(1)
-    name = "ridge regression on the mean frame and the last less the first"
+    name = "ridge regression on the mean frame and the last frame minus the first"
     return most_frequent(training, test) | {name: float(np.mean(found == np.asarray(test.targets)))}
 
 
@@ -100,26 +100,27 @@ def _pictures(model: Predictor, test: s2o.SequenceDataset, folder: Path) -> dict
     figure.suptitle(f"Test film {index}: {label}. Scores after each frame")
     save(axes[0, 0], folder / "frames.png")
     return {
-        "frames.png": "A long test film that is answered rightly: above each frame the scores of the three labels that "
-        "lead at the end."
+        "frames.png": "A long test film with a correct answer. Above each frame: the scores of the three labels that "
+        "are highest at the end."
     }
 
 
 OPTIONS = {"epochs": 12, "batch_size": 32, "learning_rate": 1e-3, "schedule": "cosine", "gradient_clip": 1.0}
 RECIPE = Recipe(
     title="Moving digits",
-    task="A film of 6 to 10 frames of 64x64 pixels in colour: which digit moves, and whereto? 40 labels.",
+    task="A film of 6 to 10 colour frames of 64x64 pixels: which digit moves, and in which direction? 40 labels.",
     source=(
         "Handwritten digits (Alpaydin & Kaynak 1998), UCI Machine Learning Repository, CC BY 4.0, in the package "
-        "scikit-learn (BSD 3-Clause), fetched by pip. The handwriting is real; motion, colours and noise are SIMULATED."
+        "scikit-learn (BSD 3-Clause), downloaded with pip. The handwriting is real. Motion, colours and noise are "
+        "SIMULATED."
     ),
     split=(
-        "1,438 digits to learn from, each in four directions and drawn anew in each epoch; 358 films for the test, of "
-        "242 of 359 other digits: each of their four directions with a chance of one in four."
+        "Training: 1,438 digits, each in four directions, with a new film in each epoch. Test: 358 films of 242 of the "
+        "359 other digits; each of their four directions was included with a chance of one in four."
     ),
     limits=(
-        f"One digit at a time, moving straight. Stride {STRIDE} keeps the network small: with stride 1, as in the "
-        "template video-classifier, it has 58 million weights."
+        f"One digit at a time, moving in a straight line. Stride {STRIDE} keeps the network small: with stride 1, as "
+        "in the template video-classifier, it would have 58 million weights."
     ),
     data=_data,
     call="classify(data)",

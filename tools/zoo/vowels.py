@@ -26,7 +26,7 @@ def _lstm_pictures(model: Predictor, test: s2o.SequenceDataset, folder: Path) ->
     ax.set_title(f"Test utterance {index}: first 10 units of the LSTM")
     save(ax, folder / "activations.png")
     return confusion(model, test, folder) | {
-        "activations.png": f"What the first ten LSTM units say after each step of test utterance {index}."
+        "activations.png": f"The first ten units of the LSTM after each step of test utterance {index}."
     }
 
 
@@ -34,12 +34,12 @@ def _recipe(kind: str, layer: Any, dropout: float, options: dict[str, Any], limi
     both_ways = isinstance(layer, s2o.BiLSTM)
     return Recipe(
         title=f"Japanese Vowels, {kind}",
-        task="Two Japanese vowels in a row, as 12 cepstrum coefficients a step: which of nine male speakers said them?",
+        task="Two Japanese vowels in a row, as 12 cepstrum coefficients per step: which of nine men said them?",
         source=(
-            "Japanese Vowels (Kudo, Toyama & Shimbo 1999), UCI Machine Learning Repository, CC BY 4.0; recorded, not "
-            "simulated. It ships with seq2onnx: `seq2onnx.datasets.japanese_vowels()`."
+            "Japanese Vowels (Kudo, Toyama & Shimbo 1999), UCI Machine Learning Repository, CC BY 4.0. Recorded, not "
+            "simulated. It is part of seq2onnx: `seq2onnx.datasets.japanese_vowels()`."
         ),
-        split="That of the data set: 270 utterances to learn from, 30 a speaker, and 370 for the test.",
+        split="The split of the data set: 270 utterances for training, 30 per speaker, and 370 for the test.",
         limits=limits,
         data=s2o.datasets.japanese_vowels,
         call="classify(data)",
@@ -57,7 +57,7 @@ def _recipe(kind: str, layer: Any, dropout: float, options: dict[str, Any], limi
 
 
 OPTIONS = {"epochs": 60, "batch_size": 27, "learning_rate": 5e-3, "schedule": "cosine"}
-LIMITS = "Nine speakers, one word, one recording session: it knows no other speaker and has no answer for noise."
+LIMITS = "Nine speakers, one word, one recording session. It knows no other speaker and has no label for noise."
 
 LSTM = _recipe("LSTM", s2o.LSTM(100, "last"), 0.5, OPTIONS, LIMITS, _lstm_pictures)
 
@@ -66,6 +66,6 @@ BILSTM = _recipe(
     s2o.BiLSTM(100, "last"),
     0.4,
     OPTIONS | {"l2": 1e-3},
-    f"{LIMITS} It reads each utterance from both ends, so it cannot stream.",
+    f"{LIMITS} It reads each utterance in both directions, so it cannot stream.",
     confusion,
 )

@@ -1,0 +1,175 @@
+"""What the processes of a Ray cluster do: read row groups, and write a file of predictions for each."""
+
+from __future__ import annotations
+
+import dataclasses
+import os
+import socket
+import tempfile
+from contextlib import suppress
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from seq2onnx.data import SequenceDataset, read
+from seq2onnx.data.formats.parquet import read_schema
+from seq2onnx.errors import DataError, Seq2OnnxError
+from seq2onnx.files import write_atomically
+from seq2onnx.predictions import predict_table
+from seq2onnx.runtime import load
+
+# How often a row group is tried. A task that kills its process, for example for lack of memory, would be repeated
+# without end.
+ATTEMPTS = 5
+
+
+@dataclasses.dataclass(frozen=True)
+class RowGroup:
+    """One task: a row group of a parquet file.
+
+    Attributes:
+        part: the number of the file to write.
+        file: the number of the file to read.
+        start: the first row in that file.
+        count: the number of rows.
+        first: the number of the first row among the rows of all files.
+    """
+
+    part: int
+    file: int
+    start: int
+    count: int
+    first: int
+
+
+@dataclasses.dataclass(frozen=True)
+class Job:
+    """What each process needs.
+
+    Attributes:
+        model: a reference to the bytes of the model file.
+        opened: the path of each data file, with a reference to its data set.
+        folder: the folder to write to.
+        batch_size: sequences in one run.
+    """
+
+    model: Any
+    opened: list[tuple[Path, Any]]
+    folder: Path
+    batch_size: int | None
+
+
+class Worker:
+    """An actor of the cluster, with an open model."""
+
+    def __init__(self, job: Job) -> None:
+        import ray
+
+        with tempfile.TemporaryDirectory() as folder:
+            path = Path(folder, "model.onnx")
+            path.write_bytes(ray.get(job.model))
+            self._model = load(path)
+        self._job = job
+        self._file = -1  # the number of the data file that is open
+        self._data: Any = None
+
+    def __call__(self, batch: dict[str, NDArray[np.int64]]) -> dict[str, list[Any]]:
+        """Run one row group. Errors are returned as text: if raised, they would have a traceback of Ray."""
+        group = RowGroup(**{name: int(values[0]) for name, values in batch.items()})
+        rows, error = 0, ""
+        try:
+            rows = self._write(group)
+        except (Seq2OnnxError, OSError) as raised:
+            error = _message(raised)
+        return {"part": [group.part], "rows": [rows], "error": [error]}
+
+    def _write(self, group: RowGroup) -> int:
+        """Write the file of a row group, and return how many rows it has."""
+        import ray
+
+        source, data = self._job.opened[group.file]
+        if group.file != self._file:
+            self._data, self._file = ray.get(data), group.file
+        path = self._job.folder / part_name(group.part)
+        _count_attempt(path, f"{source}: rows {group.start} to {group.start + group.count - 1}")
+        sequences = RowRange(self._data, group.start, group.count)
+        try:
+            table = predict_table(self._model, sequences, self._job.batch_size, group.first)
+        except _ReadError:
+            raise
+        except Seq2OnnxError as error:
+            raise DataError(f"{source}: {error}") from None
+        write_atomically(path, table.parquet())
+        return len(table.scores)
+
+
+class _ReadError(DataError):
+    """A data file cannot be read. The message begins with its path."""
+
+
+class RowRange:
+    """Some rows of a data set, for `predict`. Unlike those of a `subset`, errors give the row numbers of the file."""
+
+    in_memory = False
+
+    def __init__(self, data: SequenceDataset, start: int, count: int) -> None:
+        self._data, self._indices = data, np.arange(start, start + count)
+        self.sizes = data.sizes
+
+    def __len__(self) -> int:
+        return len(self._indices)
+
+    def shards(self) -> list[NDArray[np.intp]]:
+        """The indices of all rows, which are read together."""
+        return [self._indices]
+
+    def take(self, indices: NDArray[np.intp]) -> Any:
+        """Read the sequences of some rows."""
+        try:
+            return self._data.take(indices)
+        except Seq2OnnxError as error:
+            raise _ReadError(str(error)) from None
+
+
+def open_file(path: Path) -> tuple[SequenceDataset | None, list[int]]:
+    """Open a parquet file without reading its sequences.
+
+    Returns:
+        The data set, None if the file has no rows; and the number of rows of each row group.
+
+    Raises:
+        DataError: the file cannot be read.
+    """
+    try:
+        _, groups = read_schema(path)
+        return (SequenceDataset(read(path).parts) if sum(groups) else None), groups
+    except OSError as error:
+        raise DataError(_message(error)) from None
+
+
+def _count_attempt(path: Path, where: str) -> None:
+    """Count that a row group is tried, in files beside its results; raise DataError after too many attempts."""
+    for attempt in range(ATTEMPTS):
+        with suppress(FileExistsError), path.with_name(f".{path.name}.{attempt}").open("x") as note:
+            note.write(str(os.getpid()))
+            return
+    raise DataError(
+        f"{where}: {ATTEMPTS} processes died while they worked on these rows. Do the machines have enough memory?"
+    )
+
+
+def part_name(part: int) -> str:
+    """The name of the file with the predictions of a row group."""
+    return f"part-{part:05}.parquet"
+
+
+def _message(error: Exception) -> str:
+    """The text of an error that the user is shown."""
+    if isinstance(error, FileNotFoundError):
+        return (
+            f"{socket.gethostname()}: {error.filename or error}: does not exist. The data and the folder of --out must "
+            "have the same path on every machine of the cluster."
+        )
+    return f"{error.filename}: {error.strerror}" if isinstance(error, OSError) and error.filename else str(error)

@@ -1,0 +1,29 @@
+"""Contents: what data files hold, as the arguments of SequenceDataset."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Sequence
+from typing import Any
+
+from seq2onnx.data.targets import Ignore, Label
+
+
+@dataclasses.dataclass(frozen=True)
+class Contents:
+    """The arguments of SequenceDataset: what a file format reads and writes.
+
+    Attributes:
+        sequences: the sequences, as SequenceDataset takes them. When a file is written, always a dict with a Column for
+            each input; the name of a single input is "".
+        targets: labels or numbers: an array with a row a sequence or, where `per_step`, an array for each sequence.
+        classes: the labels, in the order of the scores.
+        ignore: the target that training and metrics leave out.
+        per_step: whether there is a target for each step.
+    """
+
+    sequences: Any
+    targets: Any = None
+    classes: Sequence[Label] | None = None
+    ignore: Ignore = None
+    per_step: bool | None = None

@@ -1,0 +1,86 @@
+"""The file formats of data sets: one module for each.
+
+To add a format, write a module with `read(path) -> Contents` and, if data can be saved in it, `write(contents, path)`.
+Then add a row to FORMATS. `read` may also take the keywords of `seq2onnx.data.read`.
+"""
+
+from __future__ import annotations
+
+import inspect
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+from seq2onnx.data.contents import Contents
+from seq2onnx.data.formats import csv_folder, hdf5, mat, npz, parquet, ts
+from seq2onnx.errors import DataError
+
+FOLDER = "a folder of .csv files"
+
+FORMATS: dict[str, ModuleType] = {
+    ".parquet": parquet,
+    ".npz": npz,
+    ".h5": hdf5,
+    ".hdf5": hdf5,
+    ".mat": mat,
+    ".ts": ts,
+    FOLDER: csv_folder,
+}
+"""The module of each suffix."""
+
+
+def readable(keyword: str | None = None) -> str:
+    """List what can be read, or those formats that take a keyword."""
+    return ", ".join(suffix for suffix, module in FORMATS.items() if keyword is None or keyword in _keywords(module))
+
+
+def writable() -> str:
+    """List the suffixes of what can be written."""
+    return ", ".join(suffix for suffix, module in FORMATS.items() if hasattr(module, "write"))
+
+
+def read(path: str | Path, *, features_by_time: bool = False, **names: Any) -> Contents:
+    """Read a file or folder.
+
+    Args:
+        path: its suffix says which format.
+        features_by_time: see `seq2onnx.data.read`. Formats without matrices ignore it.
+        **names: `sequences` and `targets`, see `seq2onnx.data.read`. None means that nothing is named.
+
+    Raises:
+        DataError: no format has this suffix, or the format has no names; or the file has other content.
+        OSError: it cannot be read.
+    """
+    path = Path(path)
+    kind = FOLDER if path.is_dir() else path.suffix
+    if kind not in FORMATS:
+        raise DataError(f"{path}: data is read from {readable()}, got {path.suffix!r}")
+    given = {name: value for name, value in names.items() if value is not None}
+    keywords = _keywords(FORMATS[kind])
+    if not keywords.issuperset(given):
+        raise DataError(f"{path}: sequences and targets are names in {readable('sequences')} files; leave them out")
+    if "features_by_time" in keywords:
+        given["features_by_time"] = features_by_time
+    contents: Contents = FORMATS[kind].read(path, **given)
+    return contents
+
+
+def write(contents: Contents, path: str | Path) -> None:
+    """Write a file.
+
+    Args:
+        contents: its sequences are a dict of Columns.
+        path: the suffix says which format.
+
+    Raises:
+        DataError: no format that can be written has this suffix, or it cannot hold this data.
+        OSError: the file cannot be written.
+    """
+    suffix = Path(path).suffix
+    if not hasattr(FORMATS.get(suffix), "write"):
+        raise DataError(f"{path}: data is written as {writable()}, got {suffix!r}")
+    FORMATS[suffix].write(contents, path)
+
+
+def _keywords(module: ModuleType) -> set[str]:
+    return set(inspect.signature(module.read).parameters)

@@ -1,0 +1,103 @@
+"""The arrays by which .npz and HDF5 files hold a data set of one input."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from seq2onnx.data.columns import Column
+from seq2onnx.data.contents import Contents
+from seq2onnx.errors import DataError
+from seq2onnx.sequences import Array
+
+
+def to_arrays(contents: Contents, path: str | Path) -> dict[str, Array]:
+    """Return the arrays of a data set of one input.
+
+    They are values [all steps, features] and lengths [sequences]; with targets also targets (a row for each sequence,
+    or a row for each step and target_lengths [sequences]), with labels classes, and ignore where a target is ignored.
+
+    Args:
+        contents: its sequences are a dict of Columns.
+        path: the file, to name it in an error.
+
+    Raises:
+        DataError: there are several inputs.
+    """
+    if list(contents.sequences) != [""]:
+        raise DataError(f"{path}: a file holds one input, this data set has {', '.join(contents.sequences)}")
+    column, targets = contents.sequences[""], contents.targets
+    values = np.concatenate(list(column))
+    arrays: dict[str, Array] = {"values": values.astype(np.str_) if values.dtype == object else values}
+    arrays["lengths"] = column.lengths
+    if targets is not None:
+        rows = list(targets)
+        arrays["targets"] = np.concatenate(rows) if contents.per_step else np.asarray(rows)
+        if contents.ignore is not None:
+            arrays["ignore"] = np.array(contents.ignore)
+        if contents.per_step:
+            arrays["target_lengths"] = np.array([len(row) for row in rows], np.int32)
+        if contents.classes is not None:
+            arrays["classes"] = np.array(contents.classes)
+    return arrays
+
+
+def from_arrays(arrays: dict[str, Any], path: str | Path) -> Contents:
+    """Return the data set that arrays describe, as `to_arrays` makes them.
+
+    Args:
+        arrays: the arrays by name; values may be a Column of sequences. Without target_lengths the number of targets
+            says whether there is one for each step or for each sequence.
+        path: the file, to name it in an error.
+
+    Raises:
+        DataError: an array is missing or does not fit the others; the message names file and array.
+    """
+    for name in ("values", "lengths"):
+        if name not in arrays:
+            raise DataError(f"{path}: has no array {name!r}, only {sorted(arrays)}; see SequenceDataset.save")
+    sequences: Any = arrays["values"]
+    if isinstance(sequences, Column):
+        steps, cuts = int(sequences.lengths.sum()), np.cumsum(sequences.lengths, dtype=np.int64)[:-1]
+    else:
+        if not sequences.ndim:
+            raise DataError(f"{path}: expected values [all steps, features], got one number")
+        steps = len(sequences)
+        cuts = sequence_ends(arrays["lengths"], steps, f"{path}: expected lengths")[:-1]
+        sequences = np.split(sequences, cuts)
+    targets: Any = arrays.get("targets")
+    if targets is not None:
+        count, rows = len(cuts) + 1, len(targets) if targets.ndim else 0
+        if "target_lengths" in arrays:
+            target_ends = sequence_ends(arrays["target_lengths"], rows, f"{path}: expected target_lengths")
+            targets = np.split(targets, target_ends[:-1])
+        elif rows == steps and count != rows:
+            targets = np.split(targets, cuts)
+        elif rows != count:
+            raise DataError(
+                f"{path}: expected targets with a row for each of the {count} sequences or each of the "
+                f"{steps} steps, got {rows}"
+            )
+    per_step = None if targets is None else isinstance(targets, list)
+    ignore = arrays["ignore"].item() if "ignore" in arrays else None
+    return Contents(sequences, targets, arrays.get("classes"), ignore, per_step)
+
+
+def sequence_ends(lengths: Array, rows: int, expected: str) -> NDArray[np.int64]:
+    """Return where each sequence [sequences] ends among all steps.
+
+    Args:
+        lengths: the steps of each sequence.
+        rows: where the last sequence must end.
+        expected: begins the error.
+    """
+    good = lengths.ndim == 1 and len(lengths) and lengths.dtype.kind in "iu" and lengths.min() >= 0
+    if not good or lengths.sum() != rows:
+        raise DataError(
+            f"{expected} [sequences], one at least, integers that are not negative and add up to {rows}, "
+            f"got {lengths.dtype} {list(lengths.shape)}{f' that add up to {lengths.sum()}' if good else ''}"
+        )
+    return np.cumsum(lengths, dtype=np.int64)

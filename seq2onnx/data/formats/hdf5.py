@@ -1,0 +1,149 @@
+"""HDF5 files: the arrays of an .npz as datasets, so that a sequence can be read without reading the rest."""
+
+from __future__ import annotations
+
+import io
+import os
+import zlib
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, final
+
+import numpy as np
+
+from seq2onnx.data.columns import Column, Indices
+from seq2onnx.data.contents import Contents
+from seq2onnx.data.formats.arrays import from_arrays, sequence_ends, to_arrays
+from seq2onnx.data.formats.parsing import check_readable, parsing
+from seq2onnx.errors import DataError, ShapeError, require
+from seq2onnx.files import write_atomically
+from seq2onnx.sequences import Array, as_floats
+
+NAMES = ("values", "lengths", "targets", "target_lengths", "classes", "ignore")
+
+
+def read(path: str | Path) -> Contents:
+    """Read a file that `write` describes. Its sequences are read when they are needed; words at once."""
+    check_readable(path, "h5py")
+    with parsing(path, "an HDF5 file"):
+        import h5py
+
+        with h5py.File(path, "r") as file:
+            _check_names(file, path)
+            is_words = h5py.check_string_dtype(file["values"].dtype) is not None
+            names = NAMES if is_words else NAMES[1:]
+            arrays: dict[str, Any] = {name: _whole(file[name]) for name in names if name in file}
+    return from_arrays(arrays if is_words else arrays | {"values": Hdf5Column(path)}, path)
+
+
+def write(contents: Contents, path: str | Path) -> None:
+    """Write a data set of one input as HDF5 datasets of the arrays of `to_arrays`.
+
+    Nothing is compressed, so that a sequence is one piece of the file. Strings are UTF-8.
+    """
+    require("h5py", extra="data")
+    import h5py
+
+    buffer = io.BytesIO()
+    with h5py.File(buffer, "w") as file:
+        for name, array in to_arrays(contents, path).items():
+            is_text = array.dtype.kind == "U"
+            file.create_dataset(
+                name, data=array.astype(object) if is_text else array, dtype=h5py.string_dtype() if is_text else None
+            )
+    write_atomically(path, buffer.getvalue())
+
+
+def _check_names(file: Any, path: str | Path) -> None:
+    for name in NAMES[:2]:
+        if name not in file or not hasattr(file[name], "dtype"):
+            raise DataError(f"{path}: has no array {name!r} at its root, only {sorted(file)}; see SequenceDataset.save")
+
+
+def _whole(dataset: Any) -> Array:
+    import h5py
+
+    if h5py.check_string_dtype(dataset.dtype) is None:
+        return np.asarray(dataset[()])
+    return np.asarray(dataset.asstr()[()]).astype(str)
+
+
+@final
+class Hdf5Column(Column):
+    """The sequences of an HDF5 file, each read when it is needed, in the order of the file.
+
+    It can be pickled and inherited by forked processes, such as the workers of a torch DataLoader: each process opens
+    the file itself.
+
+    Args:
+        path: a file that `write` describes.
+
+    Raises:
+        DataError: the file has other content.
+        ShapeError: the values have another shape.
+        OSError: it cannot be read.
+
+    Example:
+        >>> column = Hdf5Column("data.h5")
+        >>> column[3].shape
+        (26, 12)
+        >>> batch = column.take([8, 1, 5])
+    """
+
+    def __init__(self, path: str | Path) -> None:
+        self.path = Path(path).resolve()
+        self._file: Any = None
+        self._process = 0
+        check_readable(path, "h5py")
+        with parsing(path, "an HDF5 file"):
+            file = self._open()
+            _check_names(file, path)
+            values, lengths = file["values"], np.asarray(file["lengths"][()])
+            self._is_tokens = values.ndim == 1 and values.dtype.kind in "iu"
+            if values.ndim < 2 and not self._is_tokens:
+                raise ShapeError(
+                    f"{path}: expected values [all steps, features], or integers [all steps] for tokens, "
+                    f"got {values.dtype} {list(values.shape)}"
+                )
+            self._ends = sequence_ends(lengths, len(values), f"{path}: expected lengths")
+        self.lengths = lengths.astype(np.int32)
+        self.shape, self.dtype = values.shape[1:], np.dtype(np.int64 if self._is_tokens else np.float32)
+
+    def checksum(self) -> int:
+        """Return a checksum of the lengths and of the first and last steps."""
+        values = self._open()["values"]
+        ends = np.ascontiguousarray(values[:4096]).tobytes() + np.ascontiguousarray(values[-4096:]).tobytes()
+        return zlib.crc32(ends, zlib.crc32(self.lengths.tobytes()))
+
+    def take(self, indices: Sequence[int] | Indices) -> list[Array]:
+        """Return the sequences at `indices`, in this order."""
+        places = np.arange(len(self))[list(indices)]
+        found: list[Any] = [None] * len(places)
+        with parsing(self.path, "an HDF5 file"):
+            values = self._open()["values"]
+            for at in np.argsort(places, kind="stable").tolist():
+                index = int(places[at])
+                end = int(self._ends[index])
+                rows = values[end - int(self.lengths[index]) : end]
+                found[at] = rows.astype(np.int64) if self._is_tokens else as_floats(rows, f"sequence {index}")
+        return found
+
+    def close(self) -> None:
+        """Close the file; the next read opens it again."""
+        if self._file is not None:
+            self._file.close()
+        self._file = None
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {**self.__dict__, "_file": None}
+
+    def _open(self) -> Any:
+        """Return the file, opened by this process."""
+        import h5py
+
+        if self._file is None or self._process != os.getpid():
+            # A forked process closes what it inherited before it opens the file. HDF5 would otherwise return the
+            # parent's descriptor, whose position both processes would move.
+            self.close()
+            self._file, self._process = h5py.File(self.path, "r"), os.getpid()
+        return self._file

@@ -1,0 +1,168 @@
+"""Read the variables of .mat files of version 5 to 7.3, as arrays of numbers, text or cells."""
+
+from __future__ import annotations
+
+import dataclasses
+import io
+import warnings
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from seq2onnx.data.formats.parsing import check_readable, parsing
+from seq2onnx.errors import DataError
+from seq2onnx.sequences import Array
+
+NUMBERS = {
+    **{f"{sign}{bits}": np.dtype(f"{sign}{bits}") for sign in ("int", "uint") for bits in (8, 16, 32, 64)},
+    "double": np.dtype(np.float64),
+    "single": np.dtype(np.float32),
+    "logical": np.dtype(bool),
+}
+CLASSES = {dtype: name for name, dtype in NUMBERS.items()}
+
+
+@dataclasses.dataclass(frozen=True)
+class Opaque:
+    """A value that cannot be read: its class in MATLAB, and its size where the file says it."""
+
+    kind: str
+    shape: tuple[int, ...] = ()
+
+
+Value = Array | Opaque
+"""Numbers as an array as MATLAB shows it, text as an array [rows] of strings, a cell array as an array of objects."""
+Variables = dict[str, Value]
+
+
+def describe(value: Value) -> str:
+    """Return class and size, as MATLAB shows them."""
+    if isinstance(value, Opaque):
+        kind, shape = value.kind, value.shape
+    elif value.dtype.kind == "U":
+        kind, shape = "char", (len(value), max(map(len, value), default=0))
+    else:
+        kind = {"c": "complex", "O": "cell"}.get(value.dtype.kind, "")
+        kind, shape = kind or CLASSES.get(value.dtype.newbyteorder("="), str(value.dtype)), value.shape
+    return f"{kind} {'×'.join(map(str, shape))}".strip()
+
+
+def read_variables(path: str | Path, wanted: set[str] | None) -> Variables:
+    """Return the variables of a .mat file by name.
+
+    Args:
+        path: the file.
+        wanted: the variables to read; None: all. In a file of version 7.3 the others are returned by class only.
+
+    Raises:
+        DataError: the file has other content.
+        OSError: it cannot be read.
+        MissingExtra: scipy or h5py is needed and not installed.
+    """
+    check_readable(path)
+    with Path(path).open("rb") as file:
+        is_hdf5 = b"\x89HDF\r\n\x1a\n" in file.read(520)  # HDF5 begins after 512 bytes for MATLAB
+    check_readable(path, "h5py" if is_hdf5 else "scipy")
+    with parsing(path, "a .mat file"):
+        return _read_hdf5(path, wanted) if is_hdf5 else _read_version_5(path)
+
+
+def _read_version_5(path: str | Path) -> Variables:
+    from scipy.io import matlab
+
+    with Path(path).open("rb") as file:
+        if matlab.matfile_version(file)[0] != 1:
+            raise DataError(f"{path}: expected a .mat file of version 5 or later, which have cell arrays")
+        # Each by itself: scipy up to 1.17 names all objects "None", and so returns only the last of them.
+        parts = matlab.varmats_from_mat(file)
+    return dict(_read_variable(name, part) for name, part in parts if name)
+
+
+def _read_variable(name: str, part: io.BytesIO) -> tuple[str, Value]:
+    from scipy.io import matlab
+
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        warnings.simplefilter("error", np.exceptions.ComplexWarning)
+        try:
+            # MATLAB stores whole numbers of class double as integers; mat_dtype restores the class.
+            found = matlab.loadmat(part, mat_dtype=True)
+        except np.exceptions.ComplexWarning:
+            part.seek(0)  # mat_dtype drops the imaginary parts
+            found = matlab.loadmat(part, mat_dtype=False)
+    (raw,) = (value for key, value in found.items() if not key.startswith("__"))
+    if isinstance(raw, matlab.MatlabOpaque) and "s0" in (raw.dtype.names or ()):
+        name = _text(raw.ravel()[0]["s0"])
+    return name, _from_scipy(raw)
+
+
+def _from_scipy(raw: Any) -> Value:
+    from scipy.io import matlab
+
+    if raw is None or isinstance(raw, str):
+        return Opaque("struct" if raw is None else "unreadable value")
+    if isinstance(raw, matlab.MatlabOpaque):
+        names = raw.dtype.names or ()
+        return Opaque(_text(raw.ravel()[0]["_Class" if "_Class" in names else "s2"]))
+    if not isinstance(raw, np.ndarray):
+        return Opaque("sparse", raw.shape)
+    if raw.dtype.names:
+        kinds = {matlab.MatlabFunction: "function_handle", matlab.MatlabObject: "object"}
+        return Opaque(kinds.get(type(raw), "struct"), raw.shape)
+    if raw.dtype == object:
+        return _cells(raw, [_from_scipy(cell) for cell in raw.flat])
+    return raw
+
+
+def _read_hdf5(path: str | Path, wanted: set[str] | None) -> Variables:
+    import h5py
+
+    with h5py.File(path, "r") as file:
+        return {
+            name: _from_hdf5(file, item) if wanted is None or name in wanted else _outline(item, dict(item.attrs))
+            for name, item in file.items()
+            if not name.startswith("#")  # the content of cells, and objects
+        }
+
+
+def _from_hdf5(file: Any, item: Any) -> Value:
+    """Return the array of a dataset. HDF5 has the axes in reverse order."""
+    outline = _outline(item, dict(item.attrs))
+    kind, shape = outline.kind, outline.shape
+    if not shape or kind not in (*NUMBERS, "char", "cell"):
+        return outline
+    if 0 in shape:
+        return np.zeros(0, "U1") if kind == "char" else np.zeros(shape, NUMBERS.get(kind, object))
+    raw: Array = np.atleast_2d(item[()]).T
+    if kind == "cell":
+        return _cells(raw, [_from_hdf5(file, file[reference]) for reference in raw.flat])
+    if kind == "char":
+        rows = np.ascontiguousarray(raw, "<u2")
+        return np.array([row.tobytes().decode("utf-16-le", "replace") for row in rows])
+    if raw.dtype.names:
+        return np.zeros(raw.shape, complex)
+    return raw.astype(NUMBERS[kind])
+
+
+def _outline(item: Any, attributes: dict[str, Any]) -> Opaque:
+    """Return class and size of a variable; objects, structs and sparse matrices have no size in the file."""
+    kind = _text(attributes.get("MATLAB_class", "unknown class"))
+    if kind == "canonical empty":  # cells that were never set refer to it
+        kind = "double"
+    if "MATLAB_sparse" in attributes:
+        return Opaque("sparse")
+    if "MATLAB_object_decode" in attributes or not hasattr(item, "shape"):
+        return Opaque(kind)
+    return Opaque(kind, tuple(item[()].tolist()) if attributes.get("MATLAB_empty", 0) else item.shape[::-1])
+
+
+def _cells(raw: Array, values: list[Value]) -> Array:
+    cells = np.empty(raw.shape, object)
+    for place, value in enumerate(values):
+        cells.flat[place] = value
+    return cells
+
+
+def _text(value: Any) -> str:
+    return value.decode("latin1") if isinstance(value, bytes) else str(value)

@@ -1,0 +1,40 @@
+""".ts files of the time series archives (timeseriesclassification.com)."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from seq2onnx.data.contents import Contents
+from seq2onnx.errors import DataError
+
+
+def read(path: str | Path) -> Contents:
+    """Read a line for each sequence: features separated by colons, steps by commas, the label last; ? is missing."""
+    lines = Path(path).read_text(encoding="utf-8").splitlines()
+    start = next((i for i, line in enumerate(lines, 1) if line.strip().lower() == "@data"), None)
+    if start is None:
+        raise DataError(f"{path}: has no line @data; is it a .ts file?")
+    header = " ".join(lines[:start]).lower()
+    if "@timestamps true" in header:
+        raise DataError(f"{path}: has time stamps, which cannot be read; write the file without them")
+    is_number = "@targetlabel true" in header
+    has_label = is_number or "@classlabel true" in header
+    sequences: list[NDArray[np.float32]] = []
+    targets: list[str] = []
+    for number, line in enumerate(lines[start:], start + 1):
+        if not line.strip():
+            continue
+        columns = line.strip().split(":")
+        if has_label:
+            targets.append(columns.pop())
+        try:
+            features = [[np.nan if v.strip() == "?" else float(v) for v in column.split(",")] for column in columns]
+        except ValueError as error:
+            raise DataError(f"{path}, line {number}: {error}") from None
+        if len({len(column) for column in features}) != 1:
+            raise DataError(f"{path}, line {number}: features have {sorted({len(c) for c in features})} steps")
+        sequences.append(np.array(features, np.float32).T)
+    return Contents(sequences, (np.array(targets, float) if is_number else targets) if has_label else None)

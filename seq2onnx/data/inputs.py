@@ -1,0 +1,97 @@
+"""Convert the sequences that users give to columns, and check that the inputs fit together."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from seq2onnx.data.columns import Column, InMemory
+from seq2onnx.errors import DataError, ShapeError
+from seq2onnx.sequences import Array, as_floats, as_list, tokenize
+
+
+def as_columns(sequences: Any) -> dict[str, Column]:
+    """Return a column for each input.
+
+    Args:
+        sequences: a list of sequences or a Column, or for several inputs a dict of these by input layer.
+
+    Returns:
+        The columns by input layer; by "" where the input has no name.
+
+    Raises:
+        DataError: an input has no sequences, or another number of them than the others.
+        ShapeError: the sequences of an input differ in the shape of their steps.
+    """
+    named = sequences if isinstance(sequences, Mapping) else {"": sequences}
+    if not named:
+        raise DataError("sequences: expected data for at least one input, got an empty dict")
+    columns = {name: _as_column(values, name) for name, values in named.items()}
+    counts = {name: len(column) for name, column in columns.items()}
+    if len(set(counts.values())) > 1:
+        raise DataError(f"sequences: expected as many for each input, got {counts}")
+    return columns
+
+
+def common_lengths(columns: Mapping[str, Column]) -> NDArray[np.int32]:
+    """Return the steps [sequences], which all inputs with time must share; raise DataError where they do not."""
+    timed = [column.lengths for column in columns.values() if column.has_time]
+    if not timed:
+        raise DataError("sequences: expected at least one input with time, got float vectors only")
+    for lengths in timed:
+        if (differ := np.flatnonzero(lengths != timed[0])).size:
+            i = differ[0]
+            raise DataError(f"sequence {i}: expected as many steps in each input, got {timed[0][i]} and {lengths[i]}")
+    return timed[0]
+
+
+def _as_column(values: Any, name: str) -> Column:
+    """Return the sequences of one input as a column; all must have steps of one shape."""
+    if isinstance(values, Column):
+        return values
+    of = f" of {name}" if name else ""
+    arrays: list[Any] = []
+    for index, value in enumerate(as_list(values, 1 if name else 2)):
+        where = f"sequence {index}{of}"
+        arrays.append(as_sequence(value, where))
+        found, first = arrays[-1], arrays[0]
+        if not found.ndim or (not name and found.ndim == 1 and found.dtype.kind == "f"):
+            raise ShapeError(f"{where}: expected [time, features], got {list(found.shape)}; tokens are integers")
+        if found.ndim != first.ndim or _step(found) != _step(first):
+            remedy = "; is it features by time? transpose it" if first.ndim == found.ndim == 2 else ""
+            expected = ", ".join(["time"] * has_time(first) + [str(size) for size in _step(first)])
+            raise ShapeError(f"{where}: expected [{expected}] like sequence 0, got {list(found.shape)}{remedy}")
+    return InMemory(arrays, has_time(arrays[0]))
+
+
+def as_sequence(value: Any, where: str) -> Array:
+    """Return one sequence as int64 for an array of tokens, object for words, and else float32."""
+    if isinstance(value, np.ndarray) and value.ndim == 1 and value.dtype.kind in "iu":
+        return np.asarray(value).astype(np.int64)
+    return word_array(value, where) if isinstance(value, str) or _is_words(value) else as_floats(value, where)
+
+
+def word_array(value: Any, where: str) -> Array:
+    """Return the words of a text, or of a list of words, as an array of objects."""
+    words = tokenize(value) if isinstance(value, str) else [str(word) for word in value]
+    if not words:
+        raise DataError(f"{where}: has no words, got {value!r}; a sequence needs at least one: leave it out")
+    return np.array(words, object)
+
+
+def has_time(array: Array) -> bool:
+    """Return whether an array is a sequence: steps, tokens or words. A float vector is none."""
+    return array.ndim > 1 or array.dtype.kind in "iO"
+
+
+def _is_words(value: Any) -> bool:
+    if isinstance(value, np.ndarray):
+        return value.ndim == 1 and (value.dtype.kind == "U" or (value.dtype == object and isinstance(value[0], str)))
+    return isinstance(value, list | tuple) and bool(value) and all(isinstance(word, str) for word in value)
+
+
+def _step(array: Array) -> tuple[int, ...]:
+    return array.shape[1:] if has_time(array) else array.shape

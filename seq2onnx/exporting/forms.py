@@ -1,0 +1,82 @@
+"""The forms of a file: how the graph of a network is written. A form is one function and its row in FORMS."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from seq2onnx.contract import END, LENGTHS, activation_name, input_names, lengths_name, output_names
+from seq2onnx.errors import SpecError
+from seq2onnx.exporting.closed_loop import emit_closed_loop
+from seq2onnx.exporting.emission import Weights, emit_layers
+from seq2onnx.exporting.options import ExportPlan
+from seq2onnx.exporting.words import emit_look_up
+from seq2onnx.layers import Signal
+from seq2onnx.layers.graph import Graph, GraphBuilder
+
+
+def emit_dynamic(plan: ExportPlan, weights: Weights) -> GraphBuilder:
+    """Write a graph with dynamic batch and time axes, for onnxruntime: the inputs, all layers, and the outputs."""
+    network, options, signals = plan.network, plan.options, plan.signals
+    graph = GraphBuilder(options.opset)
+    inputs = {}
+    for label, name in input_names(layer.label for layer in network.inputs).items():
+        dtype = signals[label].dtype if plan.words is None else "string"
+        inputs[label] = graph.input(name, dtype, _shape(label, signals[label]))
+        if plan.words is not None:
+            inputs[label] = emit_look_up(graph, label, inputs[label], plan.words)
+    lengths = None if options.signature == "stream" else graph.input(LENGTHS, "int32", ["batch"])
+    if options.lookahead:
+        graph.end = graph.input(END, "int32", ["batch"])
+    for entry in plan.states or ():
+        graph.input(entry.input_name, entry.state.dtype, ["batch", *entry.state.shape])
+    if options.closed_loop is None:
+        new_states = _emit_network(graph, plan, weights, inputs, lengths)
+    else:
+        (x,), output = inputs.values(), network.outputs[0]
+        y, new_states = emit_closed_loop(graph, plan, weights, x, lengths)
+        graph.output("y", y, "float32", ["batch", options.closed_loop, *signals[output].shape])
+    for entry, value in zip(plan.states or (), new_states if plan.states else (), strict=True):
+        graph.output(entry.output_name, value, entry.state.dtype, ["batch", *entry.state.shape])
+    return graph
+
+
+def _emit_network(
+    graph: GraphBuilder, plan: ExportPlan, weights: Weights, inputs: dict[str, str], lengths: str | None
+) -> list[str]:
+    """Add all layers, and the outputs of the network; return the new states."""
+    states = None if plan.states is None else [(entry, entry.input_name) for entry in plan.states]
+    emitted = emit_layers(graph, plan.network, weights, plan.signals, inputs, lengths, states)
+    names = [*output_names(plan.network.outputs).items()]
+    names += [(label, activation_name(label)) for label in plan.options.activations]  # type: ignore[union-attr]
+    for label, output in names:
+        value, signal = emitted.values[label], plan.signals[label]
+        steps, name = value.lengths, value.name
+        if signal.has_time and steps and label not in emitted.finite:
+            name = graph.masked(value, steps)
+        if plan.options.lookahead and signal.has_time and steps is None:  # as long as x in every row
+            steps = graph.op("Expand", graph.cast(graph.steps(value.name), "int32"), graph.rows(value.name))
+        graph.output(output, name, signal.dtype, _shape(label, signal))
+        if signal.has_time and (signal.clock.windows or plan.options.lookahead) and steps:
+            graph.output(lengths_name(output), steps, "int32", ["batch"])
+    return emitted.new_states
+
+
+def _shape(label: str, signal: Signal) -> list[int | str]:
+    """Return the shape of a layer's output. A time axis whose steps are not those of the inputs has its own name."""
+    time = f"time_{label}" if signal.clock.windows or signal.clock.delay else "time"
+    return ["batch", *([time] if signal.has_time else []), *signal.shape]
+
+
+def emit(plan: ExportPlan, weights: Weights) -> Graph:
+    """Write the graph in the form that the options name.
+
+    Raises:
+        SpecError: there is no such form.
+    """
+    if plan.options.form not in FORMS:
+        raise SpecError(f"form: must be one of {', '.join(FORMS)}, got {plan.options.form!r}")
+    return FORMS[plan.options.form](plan, weights).finish()
+
+
+FORMS: dict[str, Callable[[ExportPlan, Weights], GraphBuilder]] = {"dynamic": emit_dynamic}
+"""The function that writes the graph in each form. contract.FORMS lists those that the runtime runs."""

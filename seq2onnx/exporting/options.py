@@ -1,0 +1,154 @@
+"""ExportOptions: the choices of an export, said once; ExportPlan: those choices applied to a network."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Mapping, Sequence
+
+import onnx
+
+from seq2onnx.contract import Contract, Signature
+from seq2onnx.errors import NotStreamable, SpecError
+from seq2onnx.exporting.words import words_to_look_up
+from seq2onnx.layers import Signal
+from seq2onnx.network import Network, NetworkState
+from seq2onnx.numbers import whole_number
+
+OLDEST_OPSET = 17  # the first with LayerNormalization
+
+
+@dataclasses.dataclass(frozen=True)
+class ExportOptions:
+    """The choices of an export; see `export`.
+
+    Attributes:
+        signature: None: "full" if the network can stream, else "sequence".
+        opset: version of the ONNX operators.
+        lookahead: whether the file streams with a delay where windows read ahead.
+        activations: names of layers whose results are outputs, too; True: of all layers.
+        closed_loop: the number of steps that the file forecasts; None: no closed loop.
+        words: whether x is words, which the file looks up itself.
+        form: how the graph is written, a key of exporting.forms.FORMS.
+    """
+
+    signature: Signature | None = None
+    opset: int = 17
+    lookahead: bool = False
+    activations: Sequence[str] | bool = ()
+    closed_loop: int | None = None
+    words: bool = False
+    form: str = "dynamic"
+
+    def __post_init__(self) -> None:
+        if self.signature not in (None, "full", "sequence", "stream"):
+            raise SpecError(f"signature: must be 'full', 'sequence' or 'stream', got {self.signature!r}")
+        whole_number(self.opset, "opset", OLDEST_OPSET, onnx.defs.onnx_opset_version())
+        if self.closed_loop is not None:
+            whole_number(self.closed_loop, "closed_loop")
+        if not isinstance(self.words, bool):
+            raise SpecError(
+                f"words: must be True or False, got {self.words!r:.60}; the WordEmbedding says which words there are"
+            )
+        if self.signature == "sequence" and self.lookahead:
+            raise SpecError('lookahead: is for files that stream; signature "sequence" has no states to stream with')
+        if isinstance(self.activations, str):
+            raise SpecError(f"activations: expected a list of layer names, got the string {self.activations!r}")
+
+    @classmethod
+    def of_contract(cls, contract: Contract, has_end: bool) -> ExportOptions:
+        """Return the options that a file was exported with; files of version 0.1 do not say all of them."""
+        if contract.options is not None:
+            known = {field.name for field in dataclasses.fields(cls)}
+            return cls(**{name: value for name, value in contract.options.items() if name in known})
+        return cls(contract.signature, lookahead=has_end, closed_loop=contract.closed_loop)
+
+
+@dataclasses.dataclass(frozen=True)
+class ExportPlan:
+    """A network and the options of its export, with all that follows from the two.
+
+    Attributes:
+        network: the network.
+        options: the options, with the signature chosen and the activations listed.
+        signals: the output of each layer.
+        states: the states of the file, in order. None: the signature has none.
+        loop_states: the states of the closed loop, which it has with any signature.
+        words: the words that the file looks up. None: it takes numbers.
+    """
+
+    network: Network
+    options: ExportOptions
+    signals: Mapping[str, Signal]
+    states: tuple[NetworkState, ...] | None
+    loop_states: tuple[NetworkState, ...]
+    words: Sequence[str] | None
+
+    @classmethod
+    def of(cls, network: Network, options: ExportOptions) -> ExportPlan:
+        """Apply the options to a network.
+
+        Raises:
+            SpecError: they do not fit the network.
+            NotStreamable: the signature has states, and the network cannot stream.
+        """
+        loop_states = () if options.closed_loop is None else closed_loop_states(network, options)
+        signature, states = _signature(network, options)
+        activations = options.activations
+        if isinstance(activations, bool):
+            activations = list(network.reads) if activations else []
+        activations = tuple(network[name].label for name in dict.fromkeys(activations))
+        return cls(
+            network,
+            dataclasses.replace(options, signature=signature, activations=activations),
+            network.infer(options.lookahead),
+            states,
+            loop_states,
+            words_to_look_up(network) if options.words else None,
+        )
+
+
+def _signature(network: Network, options: ExportOptions) -> tuple[Signature, tuple[NetworkState, ...] | None]:
+    """Choose the signature, and compute the states that the file then has."""
+    if options.signature == "sequence":
+        return "sequence", None
+    try:
+        return options.signature or "full", network.states(options.lookahead)
+    except NotStreamable as error:
+        if options.signature is None and not options.lookahead:
+            return "sequence", None
+        raise NotStreamable(f'{error}. Or export with signature="sequence", for whole sequences only') from None
+
+
+def closed_loop_states(network: Network, options: ExportOptions) -> tuple[NetworkState, ...]:
+    """Return the states of the loop; raise SpecError or NotStreamable where the network cannot run in a closed loop."""
+    if options.lookahead or options.activations:
+        raise SpecError(
+            f"closed_loop: cannot have {'lookahead' if options.lookahead else 'activations'}; export a second file "
+            "with it"
+        )
+    inputs, outputs = [layer.label for layer in network.inputs], list(network.outputs)
+    if len(inputs) > 1 or len(outputs) > 1:
+        raise SpecError(
+            f"closed_loop: needs one input and one output, which is fed back into it, got {inputs} and {outputs}; "
+            "model.forecast takes known future values of other inputs, and loops outside the file"
+        )
+    source, answer = network.signals[inputs[0]], network.signals[outputs[0]]
+    if not answer.has_time:
+        raise SpecError(
+            f"closed_loop: {outputs[0]} answers once per sequence, {answer}; the loop needs an answer at each step: "
+            'use output_mode="sequence" and no global pooling'
+        )
+    if (source.shape, source.dtype) != (answer.shape, answer.dtype):
+        raise SpecError(
+            f"closed_loop: the output of {outputs[0]}, {answer.dtype} {answer}, is fed back into {inputs[0]}, which "
+            f"takes {source.dtype} {source}; a network in a closed loop must answer with all that it reads"
+        )
+    if answer.clock.stride != 1:
+        raise SpecError(
+            f"closed_loop: {outputs[0]} answers every {answer.clock.stride} steps; the loop needs an answer at each "
+            "step: use stride=1"
+        )
+    try:
+        return network.states()
+    except NotStreamable as error:
+        raise NotStreamable(f"closed_loop: runs step by step, without lookahead. {error}") from None

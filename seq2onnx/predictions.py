@@ -1,0 +1,115 @@
+"""The predictions for a data set as a table: CSV, parquet or npz."""
+
+from __future__ import annotations
+
+import csv
+import dataclasses
+import io
+import math
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from seq2onnx.errors import require
+
+if TYPE_CHECKING:
+    from seq2onnx.runtime import Predictor
+
+
+@dataclasses.dataclass(frozen=True)
+class Predictions:
+    """A table with one row for each sequence, or one for each step of each sequence.
+
+    Attributes:
+        first: the number of the first sequence.
+        lengths: the rows of each sequence if there is one row per step, else None.
+        labels: the label of each row, with None for an unknown one; None without classes.
+        scores: the scores of all rows [rows, …].
+        names: the names of the columns of scores.
+        classes: all labels, or None.
+    """
+
+    first: int
+    lengths: list[int] | None
+    labels: NDArray[Any] | None
+    scores: NDArray[Any]
+    names: Sequence[str | int]
+    classes: Sequence[str | int] | None
+
+    @property
+    def sequences(self) -> int:
+        """The number of sequences."""
+        return len(self.scores if self.lengths is None else self.lengths)
+
+    def csv(self) -> bytes:
+        """A CSV file with the columns index, step (if there is one row per step), label (with classes) and scores."""
+        columns = self._leading_columns()
+        table = io.StringIO(newline="")
+        writer = csv.writer(table, lineterminator="\n")
+        writer.writerow([*columns, *self.names])
+        cells = [column.tolist() for column in columns.values()]
+        for *leading, scores in zip(*cells, self._score_rows(), strict=True):
+            writer.writerow([*leading, *(f"{score:.7g}" for score in scores)])
+        return table.getvalue().encode()
+
+    def parquet(self) -> bytes:
+        """A parquet file with the columns of the CSV file; an unknown label is null."""
+        require("pyarrow", extra="data")
+        import pyarrow as pa
+        import pyarrow.parquet as pq
+
+        columns: dict[str, Any] = dict(self._leading_columns())
+        if "label" in columns:  # takes its type from the classes, even if no label is known
+            columns["label"] = pa.array(columns["label"].tolist(), pa.array(self.classes).type)
+        columns |= {str(name): scores for name, scores in zip(self.names, self._score_rows().T, strict=True)}
+        buffer = io.BytesIO()
+        pq.write_table(pa.table(columns), buffer)
+        return buffer.getvalue()
+
+    def npz(self) -> bytes:
+        """An npz file with the arrays scores, labels ("" for an unknown one) and, with one row per step, lengths."""
+        arrays: dict[str, NDArray[Any]] = {"scores": self.scores}
+        if self.lengths is not None:
+            arrays["lengths"] = np.array(self.lengths, np.int32)
+        if self.labels is not None:
+            arrays["labels"] = np.array(["" if label is None else str(label) for label in self.labels])
+        buffer = io.BytesIO()
+        np.savez(buffer, allow_pickle=False, **arrays)
+        return buffer.getvalue()
+
+    def _leading_columns(self) -> dict[str, NDArray[Any]]:
+        index = np.arange(self.first, self.first + self.sequences)
+        columns: dict[str, NDArray[Any]] = {"index": index}
+        if self.lengths is not None:
+            columns = {
+                "index": np.repeat(index, self.lengths),
+                "step": np.concatenate([np.arange(length) for length in self.lengths]),
+            }
+        return columns if self.labels is None else columns | {"label": self.labels}
+
+    def _score_rows(self) -> NDArray[Any]:
+        """The scores as [rows, columns]."""
+        return self.scores.reshape(len(self.scores), len(self.names))
+
+
+def predict_table(model: Predictor, sequences: Any, batch_size: int | None, first: int = 0) -> Predictions:
+    """Run a network with one output.
+
+    Args:
+        model: the network.
+        sequences: what `model.predict` takes.
+        batch_size: sequences in one run. None: chosen by `model.predict`.
+        first: the number of the first sequence in the table.
+    """
+    from seq2onnx.runtime import scores_to_labels
+
+    scores, lengths = model.predict(sequences, batch_size=batch_size), None
+    if model.closed_loop:
+        scores = list(scores)  # from [sequences, steps, …]
+    if isinstance(scores, list):
+        lengths, scores = list(map(len, scores)), np.concatenate(scores)
+    labels = scores_to_labels(scores, model.classes) if model.classes else None
+    names = model.classes or [f"y{k}" for k in range(math.prod(scores.shape[1:]))]
+    return Predictions(first, lengths, labels, scores, names, model.classes)

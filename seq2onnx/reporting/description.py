@@ -1,0 +1,30 @@
+"""Describe what an exported file takes, gives and contains."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from seq2onnx.runtime import Predictor
+
+
+def describe_contract(model: Predictor) -> list[tuple[str, str]]:
+    """The inputs, outputs, states, classes and time properties of an open file, as rows of (label, text)."""
+    contract = model.contract
+    rows = [("signature", model.signature)]
+    if model.closed_loop:
+        rows.append(("closed loop", f"{model.closed_loop} steps"))
+    for label, entries in (("input", model.session.get_inputs()), ("output", model.session.get_outputs())):
+        for entry in entries:
+            dtype = entry.type.removeprefix("tensor(").removesuffix(")")
+            rows.append((label, f"{entry.name}  {dtype} [{', '.join(map(str, entry.shape))}]"))
+    rows += [("state", f"{state.layer} {state.kind}: {state.input} -> {state.output}") for state in contract.states]
+    for entry in model.inputs:
+        if entry.words is not None:
+            where = "in the file" if entry.takes_words else "before the run"
+            rows.append(("vocabulary", f"{len(entry.words):,} words of {entry.layer}, looked up {where}"))
+    rows.append(("classes", "none" if model.classes is None else ", ".join(map(str, model.classes))))
+    rows.append(("min length", str(contract.min_length)))
+    rows.append(("time stride", str(contract.time_stride)))
+    rows.append(("delay steps", str(contract.delay_steps)))
+    return rows

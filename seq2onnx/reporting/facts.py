@@ -1,0 +1,84 @@
+"""Collect what a report shows: the model, its results on data, parity and latency."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from tempfile import TemporaryDirectory
+
+import seq2onnx
+from seq2onnx.data import SequenceDataset, read
+from seq2onnx.errors import DataError, ShapeError, require
+from seq2onnx.network import Network
+from seq2onnx.reporting.benchmark import measure
+from seq2onnx.reporting.comparison import compare
+from seq2onnx.sequences import is_finite
+
+SECONDS = 0.5  # for each measurement of latency
+STEPS = 100
+MAX_PARITY_SEQUENCES = 100
+
+
+class Facts:
+    """Open, verify and measure a model, and run it on data.
+
+    Args:
+        source: a run folder or an ONNX file. Of a run, model.onnx is used; if it does not exist, it is exported.
+        path: a data file, or None.
+
+    Attributes:
+        source: the run folder or ONNX file.
+        path: the data file, or None.
+        is_run: whether the source is a run folder.
+        is_exported: whether the file was exported for this report.
+        file_bytes: the size of the file.
+        model: the open file.
+        writer: the program that wrote the file.
+        network: its network.
+        parameters: the number of its parameters.
+        data: the data set, None without a data file.
+        comparison: predictions and targets, or a sentence that says why there is nothing to compare.
+        sample: the sequences for the parity checks, None if there are none without gaps.
+        parity: the parity checks.
+        steps: the length of the sequence that latency was measured on.
+        latency: the measurements.
+
+    Raises:
+        Seq2OnnxError: the source or the data cannot be used.
+    """
+
+    def __init__(self, source: Path, path: Path | None) -> None:
+        self.source, self.path = source, path
+        self.is_run, self.is_exported = source.is_dir(), False
+        with TemporaryDirectory() as folder:
+            module, file = None, source
+            if self.is_run:
+                from seq2onnx.training import load_run
+
+                module, file = load_run(source), source / "model.onnx"
+                if not file.is_file():
+                    file, self.is_exported = Path(folder) / "model.onnx", True
+                    seq2onnx.export(module, file)
+            self.model, self.file_bytes = seq2onnx.load(file), file.stat().st_size
+            contract = self.model.contract
+            self.writer = contract.writer
+            self.network = Network.from_dict(contract.network, str(file))
+            self.parameters = sum(count for _, _, count, _ in self.network.table())
+            self.data = None if path is None else read(path)
+            try:
+                self.comparison = None if self.data is None else compare(self.model, self.data)
+            except (DataError, ShapeError) as error:
+                raise type(error)(f"{path}: {error}") from None
+            if self.comparison and not isinstance(self.comparison, str):
+                require("matplotlib", extra="train")  # for the charts; fail before the long checks
+            self.sample = None if self.data is None else _parity_sample(self.data)
+            self.parity = seq2onnx.verify(file, module, self.sample)
+        self.steps = max(STEPS, contract.min_length)
+        self.latency, _ = measure(self.model, (self.steps, self.steps), SECONDS)
+
+
+def _parity_sample(data: SequenceDataset) -> SequenceDataset | None:
+    """The first sequences, of which `verify` skips those with gaps; None if all of them have gaps."""
+    sample = data.subset(slice(0, MAX_PARITY_SEQUENCES))
+    floats = [part.take(range(len(sample))) for part in sample.parts.values() if part.dtype.kind == "f"]
+    is_usable = not floats or any(all(map(is_finite, arrays)) for arrays in zip(*floats, strict=True))
+    return sample if is_usable else None

@@ -1,0 +1,97 @@
+"""Build a self-contained HTML page: no scripts, no other files, no network access."""
+
+from __future__ import annotations
+
+import base64
+import html
+import string
+from collections.abc import Collection, Iterable, Sequence
+from pathlib import Path
+
+# The page and its style. Its policy forbids the browser to load anything; pictures are embedded.
+TEMPLATE = Path(__file__).with_name("page.html")
+
+
+def escape(text: object) -> str:
+    """Escape text for an HTML element or attribute."""
+    return html.escape(str(text), quote=True)
+
+
+def html_page(title: str, subtitle: str, parts: Iterable[str]) -> bytes:
+    """Build the whole page.
+
+    Args:
+        title: the heading, as text.
+        subtitle: the line below it, as text.
+        parts: the content, as HTML.
+    """
+    page = string.Template(TEMPLATE.read_text(encoding="utf-8")).substitute(
+        title=escape(title), subtitle=escape(subtitle), content="\n".join(parts)
+    )
+    return page.encode("utf-8", "replace")  # file names can contain characters that UTF-8 cannot encode
+
+
+def section(title: str, *parts: str) -> str:
+    """Put a heading above HTML parts."""
+    return "\n".join(["<section>", f"<h2>{escape(title)}</h2>", *parts, "</section>"])
+
+
+def paragraph(text: str, style: str = "") -> str:
+    """Make a paragraph of text; style: good, bad or soft."""
+    return f"<p{_class(style)}>{escape(text)}</p>"
+
+
+def key_figures(figures: Iterable[tuple[str, str]]) -> str:
+    """Show pairs of name and value in large type."""
+    entries = "\n".join(f"<div><dt>{escape(name)}</dt><dd>{escape(value)}</dd></div>" for name, value in figures)
+    return f"<dl>\n{entries}\n</dl>"
+
+
+def table(
+    head: Sequence[str], rows: Iterable[Sequence[object]], numeric: Collection[int] = (), caption: str = ""
+) -> str:
+    """Make a table; the first cell of each row is its header, and the cells "ok" and "FAILED" are coloured.
+
+    Args:
+        head: the headings of the columns.
+        rows: the cells of each row.
+        numeric: the columns to align right.
+        caption: the text above the table.
+    """
+    lines = ['<div class="wide">', "<table>"]
+    if caption:
+        lines.append(f"<caption>{escape(caption)}</caption>")
+    cells = [f'<th scope="col"{_class("number" * (i in numeric))}>{escape(cell)}</th>' for i, cell in enumerate(head)]
+    lines += ["<thead>", f"<tr>{''.join(cells)}</tr>", "</thead>", "<tbody>"]
+    for first, *rest in rows:
+        cells = [f'<th scope="row"{_class("number" * (0 in numeric))}>{escape(first)}</th>']
+        for column, cell in enumerate(rest, 1):
+            style = {"ok": "good", "FAILED": "bad"}.get(str(cell), "number" * (column in numeric))
+            cells.append(f"<td{_class(style)}>{escape(cell)}</td>")
+        lines.append(f"<tr>{''.join(cells)}</tr>")
+    return "\n".join([*lines, "</tbody>", "</table>", "</div>"])
+
+
+def picture(png: bytes, alt: str, caption: str) -> str:
+    """Embed a picture.
+
+    Args:
+        png: the PNG file, with 120 dots per inch.
+        alt: the text for readers who cannot see the picture.
+        caption: the text below it.
+    """
+    width, height = (int.from_bytes(png[at : at + 4], "big") for at in (16, 20))  # in the header of the PNG file
+    source = f"data:image/png;base64,{base64.b64encode(png).decode()}"
+    size = f'width="{width * 4 // 5}" height="{height * 4 // 5}"'
+    return "\n".join(
+        [
+            "<figure>",
+            f'<img src="{source}" {size} alt="{escape(alt)}">',
+            f"<figcaption>{escape(caption)}</figcaption>",
+            "</figure>",
+        ]
+    )
+
+
+def _class(name: str) -> str:
+    return f' class="{name}"' if name else ""

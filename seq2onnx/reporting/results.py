@@ -1,0 +1,131 @@
+"""The section of a report that compares predictions with targets."""
+
+from __future__ import annotations
+
+import functools
+import math
+
+from seq2onnx.reporting.comparison import ClassComparison, Comparison, NumberComparison, Scores, regression_scores
+from seq2onnx.reporting.facts import Facts
+from seq2onnx.reporting.page import paragraph, picture, table
+
+MAX_CLASSES_IN_CHART = 40
+MAX_PICTURES = 4
+MAX_POINTS = 20000
+
+
+def key_scores(found: Comparison | str | None) -> list[tuple[str, str]]:
+    """The accuracy, or R² and RMSE of a single output, as pairs of name and value."""
+    if isinstance(found, ClassComparison):
+        return [("accuracy", f"{found.accuracy:.4f}")]
+    if isinstance(found, NumberComparison) and found.truth.shape[1] == 1:
+        ((r2, rmse, _),) = regression_scores(found.truth, found.predicted)
+        return [("R²", _format_number(r2, ".4f")), ("RMSE", _format_number(rmse, ".4g"))]
+    return []
+
+
+def results(facts: Facts) -> list[str]:
+    """Scores and charts, or the reason why there are none."""
+    assert facts.path
+    assert facts.data
+    assert facts.comparison
+    low, high = facts.data.lengths.min(), facts.data.lengths.max()
+    steps = f"{low:,} steps" if low == high else f"{low:,} to {high:,} steps"
+    found, parts = facts.comparison, [paragraph(f"{facts.path.name}: {len(facts.data):,} sequences of {steps}.")]
+    if isinstance(found, str):
+        return [*parts, paragraph(found)]
+    if found.nan_predictions:
+        text = f"{found.nan_predictions:,} predictions are NaN and left out: their input contains NaN or infinity."
+        parts.append(paragraph(text, "bad"))
+    return parts + (_of_classes(found) if isinstance(found, ClassComparison) else _of_numbers(found))
+
+
+def _of_classes(found: ClassComparison) -> list[str]:
+    from seq2onnx import plots
+    from seq2onnx.plots.confusion import confusion_size
+
+    count, by_class = len(found.truth), found.by_class()
+    largest = max(true for _, true, _, _ in by_class)
+    rows = [[label, f"{true:,}", _percent(recall), _percent(precise)] for label, true, recall, precise in by_class]
+    parts = [
+        paragraph(
+            f"Accuracy {_percent(found.accuracy)} of {count:,}; baseline (most frequent class): "
+            f"{_percent(largest / count)}."
+        ),
+        table(["class", "count", "recall", "precision"], rows, [1, 2, 3]),
+    ]
+    if len(found.classes) <= MAX_CLASSES_IN_CHART:
+        truth, predicted = ([found.classes[k] for k in numbers] for numbers in (found.truth, found.predicted))
+        draw = functools.partial(plots.confusion_chart, truth, predicted, found.classes)
+        chart = plots.as_png(draw, confusion_size(found.classes))
+        alt = f"Confusion chart of {len(found.classes)} classes: {_percent(found.accuracy)} lie on the diagonal."
+        parts.append(picture(chart, alt, "Confusion chart: true classes and predicted classes"))
+    else:
+        parts.append(
+            paragraph(f"The confusion chart is omitted: there are more than {MAX_CLASSES_IN_CHART} classes.", "soft")
+        )
+    if found.first_sequence is not None and len(found.first_sequence[0]):
+        known, scores = found.first_sequence
+        labels = [found.classes[number] if number >= 0 else None for number in known]
+        draw = functools.partial(plots.scores_over_time, scores, found.classes, truth=labels)
+        alt = (
+            f"The scores of the leading classes over the {len(labels)} steps of the first sequence, above true labels."
+        )
+        parts.append(picture(plots.as_png(draw), alt, "Scores at each step of the first sequence"))
+    return parts
+
+
+def _of_numbers(found: NumberComparison) -> list[str]:
+    scores, forecast = regression_scores(found.truth, found.predicted), found.forecast
+    names = [f"y{k}" for k in range(len(scores))] if len(scores) > 1 else ["y"]
+    head = ["output", "R²", "RMSE", "mean absolute error"]
+    rows = [[name, *(_format_number(value, ".5g") for value in row)] for name, row in zip(names, scores, strict=True)]
+    parts = []
+    if forecast:
+        text = f"The last {forecast.steps} steps of each sequence, forecast from the steps before."
+        parts.append(paragraph(f"{text} The baseline repeats the last value before the forecast."))
+        head.append("RMSE of the baseline")
+        baseline = regression_scores(found.truth, forecast.naive)
+        rows = [[*row, f"{rmse:.5g}"] for row, (_, rmse, _) in zip(rows, baseline, strict=True)]
+    caption = f"Scores over {len(found.truth):,} values, in the unit of the targets"
+    parts.append(table(head, rows, range(1, len(head)), caption))
+    for k, name in enumerate(names[:MAX_PICTURES]):
+        parts += _pictures_of_number(found, k, name, scores[k])
+    if len(names) > MAX_PICTURES:
+        parts.append(paragraph(f"Charts of the first {MAX_PICTURES} of {len(names)} outputs.", "soft"))
+    return parts
+
+
+def _pictures_of_number(found: NumberComparison, k: int, name: str, scores: Scores) -> list[str]:
+    """Predicted against true numbers, and the first sequence over time."""
+    from seq2onnx import plots
+
+    every = -(-len(found.truth) // MAX_POINTS)  # more points take long and show no more
+    truth, predicted = found.truth[::every, k], found.predicted[::every, k]
+    draw = functools.partial(plots.predicted_against_true, truth, predicted)
+    r2, rmse, _ = scores
+    alt = f"Predicted against true {name}, {len(truth):,} points: R² {_format_number(r2, '.3f')}, RMSE {rmse:.4g}."
+    caption = f"Predicted against true {name}" + (f", every {every}th value" if every > 1 else "")
+    parts = [picture(plots.as_png(draw, (5, 5)), alt, caption)]
+    if found.first_sequence is None or not len(found.first_sequence[0]):
+        return parts
+    truth, predicted = (series[:, k] for series in found.first_sequence)
+    if found.forecast:
+        history = found.forecast.history
+        before = history[-4 * len(truth) :, k]
+        start = len(history) - len(before)
+        draw = functools.partial(plots.forecast_chart, before, truth, {"closed loop": predicted}, start=start)
+        alt = f"The first sequence, {name}: {len(truth)} steps forecast in a closed loop, with the true values."
+    else:
+        draw = functools.partial(plots.series_over_time, truth, predicted)
+        alt = f"The first sequence, {name}: predicted and true values over {len(truth)} steps."
+    return [*parts, picture(plots.as_png(draw), alt, f"{name} in the first sequence")]
+
+
+def _format_number(value: float, form: str) -> str:
+    """A formatted number, or a dash if it is NaN."""
+    return "–" if math.isnan(value) else format(value, form)
+
+
+def _percent(ratio: float) -> str:
+    return "–" if math.isnan(ratio) else f"{100 * ratio:.1f} %"

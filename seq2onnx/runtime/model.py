@@ -1,0 +1,160 @@
+"""Model: an open file, with its tensors as objects and one way to run it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from seq2onnx.contract import END, KEY, LENGTHS, Contract, input_names, output_names
+from seq2onnx.errors import ModelFileError, NotStreamable
+from seq2onnx.runtime.inputs import read_inputs
+from seq2onnx.runtime.outputs import Answer, Lengths, Output, read_outputs
+from seq2onnx.runtime.session import SessionSettings
+from seq2onnx.runtime.states import DeviceStates, StateInfo, read_states
+from seq2onnx.sequences import Array
+
+
+class Results(NamedTuple):
+    """What a run gives: an answer for each output, by layer, and the new states in order."""
+
+    answers: dict[str, Answer]
+    states: list[Array]
+
+
+class Model:
+    """An exported file that is open in onnxruntime.
+
+    Attributes:
+        path: the file.
+        device: "cpu" or "cuda".
+        session: onnxruntime's session.
+        contract: what the file says of itself.
+        inputs: the data inputs, in the order of the file.
+        outputs: the answers of the network.
+        activations: the other outputs, by layer.
+        states: the states, in order.
+        takes_lengths: whether the valid steps of each row are an input.
+        lookahead: whether steps are answered with a delay, so that the end of a row is an input.
+        closed_loop: how many steps the file forecasts in one run, or None.
+        kept_inputs: inputs without time that a stream must keep, because `finish` runs without data.
+        stream_states: all that a stream must keep: the states and the kept inputs.
+        keeps_states_on_device: whether streams leave their states on the device.
+    """
+
+    def __init__(self, path: str | Path, settings: SessionSettings) -> None:
+        self.path, self.device = Path(path), settings.device
+        self.session = settings.open(self.path)
+        self.contract = Contract.from_json(self.session.get_modelmeta().custom_metadata_map.get(KEY), path)
+        inputs, outputs = self.session.get_inputs(), self.session.get_outputs()
+        check_contract(self.contract, inputs, outputs, path)
+        self.inputs = read_inputs(inputs, self.contract)
+        self.outputs, self.activations = read_outputs(outputs, self.contract)
+        self.states = read_states(self.contract)
+        names = {entry.name for entry in inputs}
+        self.takes_lengths, self.lookahead = LENGTHS in names, END in names
+        self.closed_loop = self.contract.closed_loop
+        self.kept_inputs = tuple(entry for entry in self.inputs if self.lookahead and not entry.has_time)
+        self.stream_states = self.states + tuple(
+            StateInfo(entry.tensor, entry.tensor, (1, *entry.shape), entry.dtype) for entry in self.kept_inputs
+        )
+        # onnxruntime binds numbers only, and without a binding the states come back to the host.
+        self.keeps_states_on_device = self.device != "cpu" and not any(entry.takes_words for entry in self.inputs)
+
+    @property
+    def can_bind_steps(self) -> bool:
+        """Whether a step is one float array in and one out, so that its buffers can be bound once."""
+        (entry, *more), (output, *others) = self.inputs, self.outputs
+        plain = entry.has_time and not entry.is_tokens and output.lengths_tensor is None
+        return plain and not (more or others or self.lookahead)
+
+    def zeros(self, rows: int) -> list[Array]:
+        """Return the initial states of `rows` rows."""
+        return [state.zeros(rows) for state in self.states]
+
+    def device_states(self) -> DeviceStates:
+        """Return a place for states on the device of the model."""
+        return DeviceStates(self.session, self.states, self.device)
+
+    def run(
+        self,
+        x: Mapping[str, Array],
+        lengths: Lengths,
+        states: Sequence[Array] | None = None,
+        end: bool | Array = True,
+        outputs: Sequence[Output] | None = None,
+        on_device: DeviceStates | None = None,
+    ) -> Results:
+        """Run the network once on a batch of rows.
+
+        Args:
+            x: by input layer [batch, time, …], or [batch, …] without time.
+            lengths: the valid steps of each row [batch]; files that take none need rows of equal length.
+            states: where to continue. None: at the start, and no new states are returned.
+            end: whether rows end with this chunk, for files with lookahead.
+            outputs: the outputs to return. None: the answers of the network.
+            on_device: where the new states stay instead of being returned; `states` must then be given, too.
+        """
+        outputs = self.outputs if outputs is None else outputs
+        feeds: dict[str, Array] = {entry.tensor: x[entry.layer] for entry in self.inputs}
+        if self.takes_lengths:
+            feeds[LENGTHS] = lengths
+        if self.lookahead:
+            feeds[END] = np.full(len(lengths), end, np.int32)
+        names = [output.tensor for output in outputs]
+        names += [output.lengths_tensor for output in outputs if output.lengths_tensor is not None]
+        if on_device is not None and states is not None:
+            values = on_device.run(feeds, names, states)
+        elif states is not None:
+            feeds |= {state.name: array for state, array in zip(self.states, states, strict=True)}
+            values = self.session.run([*names, *(state.new_name for state in self.states)], feeds)
+        else:
+            feeds |= {state.name: state.zeros(len(lengths)) for state in self.states}
+            values = self.session.run(names, feeds)
+        found = dict(zip(names, values, strict=False))
+        answers = {
+            output.layer: Answer(output, found[output.tensor], found.get(output.lengths_tensor or "", lengths))
+            for output in outputs
+        }
+        return Results(answers, values[len(names) :])
+
+    def require_states(self) -> None:
+        """Raise NotStreamable unless the file can run a step at a time."""
+        if self.contract.signature == "sequence":
+            raise NotStreamable(
+                f"{self.path}: was exported with signature 'sequence', which has no states; export it with "
+                "signature='full' or 'stream'. Networks that read ahead, such as a BiLSTM, cannot stream"
+            )
+
+    def require_lookahead(self) -> None:
+        """Raise NotStreamable unless steps are answered with a delay: only then `finish` has something to give."""
+        if not self.lookahead:
+            raise NotStreamable(
+                f"{self.path}: was exported without lookahead, so every step has been answered; do not call finish"
+            )
+
+
+def check_contract(contract: Contract, inputs: Sequence[Any], outputs: Sequence[Any], path: str | Path) -> None:
+    """Check that the graph has what its contract promises.
+
+    Args:
+        contract: what the file says of itself.
+        inputs: onnxruntime's inputs of the graph.
+        outputs: onnxruntime's outputs of the graph.
+        path: the file, for error messages.
+
+    Raises:
+        ModelFileError: the graph and the contract differ.
+    """
+    promised = {*input_names(contract.input_layers).values(), *output_names(contract.output_layers).values()}
+    promised |= {tensor for state in contract.states for tensor in (state.input, state.output)}
+    if missing := promised - {entry.name for entry in (*inputs, *outputs)}:
+        raise ModelFileError(
+            f"{path}: its metadata names tensors that the graph does not have: {', '.join(sorted(missing))}"
+        )
+    if not contract.vocabulary and any(entry.type == "tensor(string)" for entry in inputs):
+        raise ModelFileError(
+            f"{path}: takes words, and its metadata does not have them; take the file that was exported"
+        )

@@ -1,0 +1,87 @@
+"""The outputs of an exported file, and what a run gives of them."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Sequence
+from typing import Any, NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from seq2onnx.contract import Contract, activation_name, lengths_name, output_names
+from seq2onnx.runtime.inputs import step_shape
+from seq2onnx.sequences import Array
+
+Lengths = NDArray[np.integer[Any]]
+Rows = list[Array] | Array  # a result for each row: a list of [time, …], or [batch, …] without time
+
+_NUMPY_NAMES = {"float": "float32", "double": "float64", "string": "str"}  # others have the name of numpy
+
+
+@dataclasses.dataclass(frozen=True)
+class Output:
+    """An output of the file: an answer of the network, or the activations of a layer.
+
+    Attributes:
+        tensor: its name in the file.
+        layer: the layer that gives it.
+        shape: the shape of one step; of one row if it has no time.
+        has_time: whether it has a step for each step of x, or for some of them.
+        dtype: its type.
+        lengths_tensor: the output with its valid steps. None: they are the steps of x.
+    """
+
+    tensor: str
+    layer: str
+    shape: tuple[int, ...]
+    has_time: bool
+    dtype: np.dtype[Any]
+    lengths_tensor: str | None
+
+
+class Answer(NamedTuple):
+    """The values of one output: [batch, time, …] with the valid steps of each row, or [batch, …]."""
+
+    output: Output
+    values: Array
+    lengths: Lengths
+
+    def rows(self) -> Rows:
+        """Return the result of each row, without padding."""
+        if not self.output.has_time:
+            return self.values
+        return [row[:length] for row, length in zip(self.values, self.lengths.tolist(), strict=True)]
+
+
+def read_outputs(entries: Sequence[Any], contract: Contract) -> tuple[tuple[Output, ...], dict[str, Output]]:
+    """Return the answers of the file and its activations by layer; `entries` are onnxruntime's outputs."""
+    found = {entry.name: entry for entry in entries}
+
+    def read(layer: str, tensor: str) -> Output:
+        has_time, shape = step_shape(found[tensor])
+        dtype = found[tensor].type.removeprefix("tensor(").removesuffix(")")
+        lengths = lengths_name(tensor) if lengths_name(tensor) in found else None
+        return Output(tensor, layer, shape, has_time, np.dtype(_NUMPY_NAMES.get(dtype, dtype)), lengths)
+
+    activations = {layer: activation_name(layer) for layer in contract.layers if activation_name(layer) in found}
+    return (
+        tuple(read(layer, tensor) for layer, tensor in output_names(contract.output_layers).items()),
+        {layer: read(layer, tensor) for layer, tensor in activations.items()},
+    )
+
+
+def join(groups: list[NDArray[np.intp]], answers: list[Answer]) -> Answer:
+    """Return the answers of several runs as one, padded with zeros; `groups` are the rows of each run."""
+    order = np.argsort(np.concatenate(groups))
+    steps = max(answer.values.shape[1] for answer in answers) if answers[0].output.has_time else 0
+    values = [
+        np.pad(y, [(0, 0), (0, steps - y.shape[1]), *[(0, 0)] * (y.ndim - 2)]) if steps else y for _, y, _ in answers
+    ]
+    lengths = np.concatenate([answer.lengths for answer in answers])
+    return Answer(answers[0].output, np.concatenate(values)[order], lengths[order])
+
+
+def unwrap(by_layer: dict[str, Any]) -> Any:
+    """Return the only value of the dict, or the dict if it has several."""
+    return by_layer if len(by_layer) > 1 else next(iter(by_layer.values()))

@@ -1,0 +1,48 @@
+"""Random sequences for a model, to check it or to measure its speed."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from seq2onnx.runtime.inputs import Input, Rows
+from seq2onnx.runtime.model import Model
+
+_SEQUENCES, _MAX_EXTRA_STEPS = 12, 40
+
+
+def random_sequences(model: Model, rng: np.random.Generator, lengths: Sequence[int] | None = None) -> Rows:
+    """Return random sequences for each input, scaled like the training data if the network normalizes.
+
+    Args:
+        model: the model that they are for.
+        rng: draws their values.
+        lengths: their numbers of steps. None: of 12 sequences at random.
+    """
+    if lengths is None:
+        least = model.contract.min_length
+        lengths = rng.integers(least, least + _MAX_EXTRA_STEPS, _SEQUENCES).tolist()
+    layers = model.contract.layers
+    statistics = {entry.layer: layers[entry.layer][1].get("statistics") or {} for entry in model.inputs}
+    return {
+        entry.layer: [_random(entry, steps, statistics[entry.layer], rng) for steps in lengths]
+        for entry in model.inputs
+    }
+
+
+def _random(entry: Input, steps: int, statistics: Mapping[str, Any], rng: np.random.Generator) -> NDArray[Any]:
+    shape = (steps, *entry.shape) if entry.has_time else entry.shape
+    if entry.is_tokens:
+        numbers = rng.integers(0, len(entry.words or range(8)) + 2, shape)
+        return entry.spell(numbers) if entry.takes_words else numbers
+    known = {
+        name: np.asarray(values, float).reshape(-1, *[1] * (len(entry.shape) - 1))
+        for name, values in statistics.items()
+    }
+    center, scale = known.get("mean", 0.0), known.get("std", 1.0)
+    if "min" in known:
+        center, scale = (known["min"] + known["max"]) / 2, (known["max"] - known["min"]) / 2
+    return (center + scale * rng.normal(size=shape)).astype(np.float32)

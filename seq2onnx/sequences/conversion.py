@@ -1,0 +1,86 @@
+"""Convert what users give to arrays of one type, and check their shapes."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from seq2onnx.errors import DataError, ShapeError
+
+Array = NDArray[Any]
+Shape = tuple[int, ...]
+
+
+def as_floats(value: Any, where: str) -> NDArray[np.float32]:
+    """Return real numbers of any width as float32.
+
+    Args:
+        value: an array, or nested lists. Masked values become NaN, numbers beyond float32 infinity.
+        where: what it is, which begins the error.
+
+    Raises:
+        DataError: `value` holds something else than real numbers.
+    """
+    if type(value) is np.ndarray and value.dtype == np.float32:
+        return value
+    if isinstance(value, np.ma.MaskedArray):
+        value = np.ma.filled(value.astype(np.float64), np.nan)
+    try:
+        array = np.asarray(value)
+    except ValueError:
+        raise DataError(f"{where}: expected an array of numbers, got rows of different lengths") from None
+    if array.dtype.kind not in "fiub":
+        text = array.size and isinstance(array.flat[0], str)
+        remedy = "text becomes numbers with a Vocabulary" if text else "convert it to float32"
+        raise DataError(f"{where}: expected real numbers, got {array.dtype}; {remedy}")
+    with np.errstate(over="ignore"):
+        return array.astype(np.float32)
+
+
+def is_finite(array: Array) -> bool:
+    """Return whether no number is NaN or infinite. Words always are finite."""
+    return array.dtype.kind == "U" or bool(np.isfinite(array).all())
+
+
+def check_steps(array: Array, where: str, shape: Shape) -> None:
+    """Raise ShapeError unless `array` is a sequence [time, *shape].
+
+    Args:
+        array: the sequence.
+        where: what it is, which begins the error.
+        shape: the shape of a step.
+    """
+    if array.ndim == 1 + len(shape) and array.shape[1:] == shape:
+        return
+    remedy = f"the network's input size is {' × '.join(map(str, shape)) or 'one token'}"
+    if len(shape) == 1 and array.ndim == 2 and array.shape[0] == shape[0]:
+        remedy += "; is it features by time? transpose it"
+    expected = ", ".join(["time", *map(str, shape)])
+    raise ShapeError(f"{where}: expected [{expected}], got {list(array.shape)}; {remedy}")
+
+
+def as_list(values: Any, dimensions: int = 2) -> list[Any]:
+    """Return the sequences as a list with at least one entry.
+
+    Args:
+        values: any iterable of sequences.
+        dimensions: the dimensions of one sequence. An array with as many dimensions is refused: it is one sequence.
+
+    Raises:
+        ShapeError: `values` is one sequence.
+        DataError: `values` is no iterable of sequences, or is empty.
+    """
+    if isinstance(values, np.ndarray) and values.ndim == dimensions and values.dtype != object:
+        raise ShapeError(
+            f"sequences: expected a list of [time, features] arrays, got one array {list(values.shape)}; "
+            "put a single sequence into a list: [x]"
+        )
+    if isinstance(values, str | bytes | dict) or not hasattr(values, "__iter__"):
+        remedy = "; a text is one sequence of words: [tokenize(text)]" if isinstance(values, str) else ""
+        raise DataError(f"sequences: expected a list of [time, features] arrays, got {type(values).__name__}{remedy}")
+    found = list(values)
+    if not found:
+        raise DataError("sequences: expected at least one sequence, got none")
+    return found
