@@ -81,13 +81,6 @@ def test_a_sequence_that_is_not_finite_is_answered_with_nan_and_no_other_is(expo
     assert set(labels[others]) <= set(CLASSES)
 
 
-def streams(exported):
-    model = s2o.load(exported)
-    if model.signature == "sequence":
-        pytest.skip("has no states")
-    return model
-
-
 def test_a_stream_gives_the_numbers_of_predict(exported):
     if s2o.load(exported).signature == "sequence":
         with pytest.raises(s2o.NotStreamable, match="signature 'sequence', which has no states; export it with"):
