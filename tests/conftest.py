@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-import torch
 
 import seq2onnx as s2o
 
@@ -44,8 +43,23 @@ def data() -> s2o.SequenceDataset:
 
 
 def built(network: s2o.Network, data: s2o.SequenceDataset, seed: int = 0):
+    import torch  # some tests run where it is not installed
+
     torch.manual_seed(seed)
     return s2o.build(network, data).eval()
+
+
+def described(values) -> dict[str, tuple[str, list[str | int]]]:
+    """The element type and the dimensions of a graph's inputs or outputs, by name."""
+    import onnx
+
+    return {
+        v.name: (
+            onnx.TensorProto.DataType.Name(v.type.tensor_type.elem_type),
+            [d.dim_param or d.dim_value for d in v.type.tensor_type.shape.dim],
+        )
+        for v in values
+    }
 
 
 @pytest.fixture(scope="session", params=["full", "sequence", "stream"])

@@ -20,9 +20,7 @@ from seq2onnx.errors import NotStreamable
 from seq2onnx.exporting import ExportOptions, build_model
 from seq2onnx.exporting.restorer import read_model
 from tests import reference
-
-FLOAT32 = 1e-5  # three implementations that round at other places: a few hundred roundings of 6e-8
-SAME = 1e-6  # one implementation on other batches: its matrix products may sum in another order
+from tests.comparison import FLOAT32, KINDS_HERE, SAME, close
 
 Arrays = dict[str, np.ndarray]
 
@@ -151,13 +149,6 @@ def open_session(model: onnx.ModelProto) -> onnxruntime.InferenceSession:
     return onnxruntime.InferenceSession(model.SerializeToString(), options, ["CPUExecutionProvider"])
 
 
-WORST: dict[tuple[str, str], float] = {}
-"""The largest error, relative as the tolerances are, by comparison and kind of layer in the network."""
-
-KINDS_HERE: set[str] = set()
-"""The kinds of layer in the network that is looked at."""
-
-
 def all_of_them(subject: Subject, splits: list[list[int]], folder) -> None:
     """Every law."""
     KINDS_HERE.clear()
@@ -167,25 +158,6 @@ def all_of_them(subject: Subject, splits: list[list[int]], folder) -> None:
     whole_equals_chunks(subject, splits)
     whole_equals_chunks(subject, splits[:1])
     survives(subject, folder)
-
-
-def close(found, expected, tolerance, what, kind="") -> None:
-    """Raise unless the arrays, lists or dicts of arrays agree."""
-    if isinstance(expected, dict):
-        for name in expected:
-            close(found[name], expected[name], tolerance, f"{what} of {name}", kind)
-        return
-    if isinstance(expected, list):
-        assert len(found) == len(expected), f"{what}: {len(found)} arrays, expected {len(expected)}"
-        for index, (a, b) in enumerate(zip(found, expected, strict=True)):
-            close(a, b, tolerance, f"{what}[{index}]", kind)
-        return
-    assert np.shape(found) == np.shape(expected), f"{what}: {np.shape(found)}, expected {np.shape(expected)}"
-    error = np.max(np.abs(np.asarray(found, float) - expected), initial=0.0)
-    largest = np.max(np.abs(expected), initial=1.0)
-    for layer in KINDS_HERE if kind else ():
-        WORST[kind, layer] = max(WORST.get((kind, layer), 0.0), error / largest)
-    assert error <= tolerance * largest, f"{what}: differs by {error:.2e}, allowed {tolerance * largest:.2e}"
 
 
 def agree(found: Answer, expected: Answer, tolerance: float, what: str, kind: str = "") -> None:

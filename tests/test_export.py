@@ -15,18 +15,7 @@ from seq2onnx.exporting import ExportOptions, build_model
 from seq2onnx.exporting.emission import EMISSION
 from seq2onnx.layers.graph import GraphBuilder
 from tests import laws
-from tests.conftest import CLASSES, built, small_network
-
-
-def described(values):
-    return {
-        v.name: (
-            onnx.TensorProto.DataType.Name(v.type.tensor_type.elem_type),
-            [d.dim_param or d.dim_value for d in v.type.tensor_type.shape.dim],
-        )
-        for v in values
-    }
-
+from tests.conftest import CLASSES, built, described, small_network
 
 X = {"x": ("FLOAT", ["batch", "time", 4])}
 LENGTHS = {"lengths": ("INT32", ["batch"])}

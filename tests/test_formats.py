@@ -11,8 +11,8 @@ import pytest
 import seq2onnx as s2o
 from seq2onnx.data import formats, read
 from seq2onnx.data.contents import Contents
+from tests.command import run
 from tests.conftest import CLASSES, random_data
-from tests.test_cli import run
 
 
 def read_toy(path):

@@ -89,4 +89,4 @@ def test_unknown_model():
     command = [sys.executable, str(ROOT / "tools" / "train_models.py"), "vowel"]
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     assert done.returncode == 2
-    assert "there is no vowel; there are vowels_lstm, vowels_bilstm" in done.stderr
+    assert "unknown name vowel; known are vowels_lstm, vowels_bilstm" in done.stderr

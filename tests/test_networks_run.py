@@ -8,13 +8,17 @@ import pytest
 import torch
 
 import seq2onnx as s2o
-
-
-def exported(tmp_path, network, **options):
-    torch.manual_seed(0)
-    module = s2o.build(network).eval()
-    s2o.export(module, tmp_path / "model.onnx", **options)
-    return s2o.load(tmp_path / "model.onnx"), module
+from tests.small_networks import (
+    WORDS,
+    exported,
+    lookahead_network,
+    pooled,
+    sensors,
+    strided,
+    tcn,
+    text_network,
+    two_sensors,
+)
 
 
 def in_chunks(x, sizes):
@@ -24,34 +28,6 @@ def in_chunks(x, sizes):
         for size in sizes:
             yield x[at : at + size]
             at += size
-
-
-def tcn() -> s2o.Network:
-    """Four residual blocks of two dilated causal convolutions each."""
-    layers, before = [s2o.SequenceInput(5), s2o.Conv1d(8, 1, name="widen")], "widen"
-    for block, dilation in enumerate((1, 2, 4, 8)):
-        layers += [
-            s2o.Conv1d(8, 3, dilation=dilation, padding="causal", name=f"first_{block}", inputs=[before]),
-            s2o.ReLU(name=f"relu_{block}"),
-            s2o.Conv1d(8, 3, dilation=dilation, padding="causal", name=f"second_{block}"),
-            s2o.Add(name=f"block_{block}", inputs=[f"second_{block}", before]),
-        ]
-        before = f"block_{block}"
-    return s2o.Network([*layers, s2o.FullyConnected(3), s2o.Softmax()])
-
-
-def strided() -> s2o.Network:
-    """Convolution and pooling, each with stride 2, then an LSTM."""
-    conv = s2o.Conv1d(6, 3, stride=2, padding="causal")
-    return s2o.Network(
-        [s2o.SequenceInput(5), conv, s2o.MaxPool1d(2, stride=2, padding="causal"), s2o.LSTM(4), s2o.FullyConnected(2)]
-    )
-
-
-def pooled() -> s2o.Network:
-    """Convolution, an LSTM, and the mean over all time."""
-    conv = s2o.Conv1d(6, 3, padding="causal")
-    return s2o.Network([s2o.SequenceInput(5), conv, s2o.LSTM(4), s2o.GlobalAvgPool1d(), s2o.FullyConnected(2)])
 
 
 @pytest.mark.parametrize("network", [tcn, strided, pooled])
@@ -84,21 +60,6 @@ def test_strides_give_what_came_out(tmp_path):
     }
     assert outputs["y_lengths"] == ["batch"]
     assert outputs["y"] == ["batch", "time_fully_connected_1", 2]
-
-
-def lookahead_network() -> s2o.Network:
-    """Windows that read ahead by 2, 1 and, at half the rate, 1 step; a branch that waits for another."""
-    return s2o.Network(
-        [
-            s2o.SequenceInput(5),
-            s2o.Conv1d(6, 5, padding="same"),
-            s2o.Conv1d(6, 1, inputs=["sequence_input_1"]),
-            s2o.Add(inputs=["conv1d_1", "conv1d_2"]),
-            s2o.MaxPool1d(3, 2, padding=1),
-            s2o.Conv1d(4, 3, padding=(0, 1)),
-            s2o.GRU(3),
-        ]
-    )
 
 
 @pytest.mark.parametrize("signature", ["full", "stream"])
@@ -247,31 +208,6 @@ def test_what_lookahead_cannot_do_is_said(tmp_path):
         model.stream().finish()
 
 
-def two_sensors() -> s2o.Network:
-    """Two sequences on one clock and static features, two heads."""
-    return s2o.Network(
-        [
-            s2o.SequenceInput(3, name="sound"),
-            s2o.SequenceInput(2, name="motion"),
-            s2o.FeatureInput(4, name="machine"),
-            s2o.Concat(inputs=["sound", "motion", "machine"]),
-            s2o.LSTM(6, name="memory"),
-            s2o.FullyConnected(2, name="now"),
-            s2o.LSTM(5, "last", inputs=["memory"]),
-            s2o.FullyConnected(1, name="overall"),
-        ],
-        outputs=["now", "overall"],
-    )
-
-
-def sensors(rng, lengths):
-    return {
-        "sound": [rng.normal(size=(n, 3)).astype("f") for n in lengths],
-        "motion": [rng.normal(size=(n, 2)).astype("f") for n in lengths],
-        "machine": [rng.normal(size=4).astype("f") for _ in lengths],
-    }
-
-
 @pytest.mark.parametrize("signature", ["full", "sequence", "stream"])
 def test_several_inputs_and_outputs_go_by_name(tmp_path, signature):
     model, module = exported(tmp_path, two_sensors(), signature=signature)
@@ -327,15 +263,6 @@ def test_a_sequence_that_is_not_finite_in_one_input_answers_nan(tmp_path):
     np.testing.assert_array_equal(found["now"][0], clean["now"][0])
     assert np.isnan(found["now"][1]).all()
     assert np.isnan(found["overall"][1]).all()
-
-
-WORDS = ["good", "bad", "film"]
-
-
-def text_network() -> s2o.Network:
-    return s2o.Network(
-        [s2o.SequenceInput("tokens"), s2o.WordEmbedding(4, WORDS), s2o.LSTM(5, "last"), s2o.FullyConnected(2)]
-    )
 
 
 def test_words_are_looked_up_in_the_file(tmp_path):

@@ -13,7 +13,7 @@ import torch
 import seq2onnx as s2o
 from seq2onnx.runtime import slots
 from tests.networks import compose
-from tests.test_networks_run import exported as export, lookahead_network, strided, text_network, two_sensors
+from tests.small_networks import exported as export, lookahead_network, strided, text_network, two_sensors
 from tests.twins import Twins
 
 

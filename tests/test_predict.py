@@ -20,7 +20,7 @@ from seq2onnx.runtime import progress, scoring, session
 from seq2onnx.runtime.inputs import read_rows
 from seq2onnx.sequences import MASKED
 from tests.conftest import CLASSES, built, random_data, small_network
-from tests.test_networks_run import exported as export, lookahead_network, strided, text_network, two_sensors
+from tests.small_networks import exported as export, lookahead_network, strided, text_network, two_sensors
 from tests.twins import Twins
 
 

@@ -12,7 +12,7 @@ import pytest
 import seq2onnx as s2o
 from seq2onnx import runtime
 from tests.conftest import CLASSES, built, random_data, small_network
-from tests.test_networks_run import exported as export, lookahead_network, sensors, two_sensors
+from tests.small_networks import exported as export, lookahead_network, sensors, two_sensors
 
 
 def test_predict_keeps_the_order_and_equals_one_at_a_time(exported):
@@ -79,13 +79,6 @@ def test_a_sequence_that_is_not_finite_is_answered_with_nan_and_no_other_is(expo
     labels = s2o.load(exported).classify(spoiled)
     assert labels[4] is None
     assert set(labels[others]) <= set(CLASSES)
-
-
-def streams(exported):
-    model = s2o.load(exported)
-    if model.signature == "sequence":
-        pytest.skip("has no states")
-    return model
 
 
 def test_a_stream_gives_the_numbers_of_predict(exported):

@@ -724,43 +724,45 @@ def test_a_loss_that_is_not_finite_stops_training_with_the_last_finite_weights()
 
 
 INTERRUPTED = """
-import sys, numpy as np, seq2onnx as s2o
+import sys, pytorch_lightning as lightning, seq2onnx as s2o
 from seq2onnx.training import run_folder
 from tests.conftest import random_data, small_network
+
+class Epochs(lightning.Callback):
+    def on_train_epoch_end(self, trainer, learner):
+        print("epoch", flush=True)
+
 run_folder.SECONDS_BETWEEN_CHECKPOINTS = 0
 options = s2o.TrainingOptions(
     epochs=40, batch_size=7, learning_rate=0.01, schedule="plateau", drop_every=2, keep="best",
-    progress=False, device="cpu"
+    progress=False, device="cpu", threads=1
 )
 s2o.train(small_network(), random_data(200), random_data(30, seed=2), options=options, run_dir=sys.argv[1],
-          resume=len(sys.argv) > 2)
+          resume=len(sys.argv) > 2, callbacks=[Epochs()])
 """
 
 
 def test_a_killed_run_resumes_to_the_same_weights(tmp_path):
-    """Killed with SIGKILL again and again, at moments that no one chose."""
+    """Killed with SIGKILL twice, each time somewhere in the epoch after a random number of epochs."""
     import random
     import signal
     import subprocess
     import sys
-    import time
 
-    def run(folder, *more, kill_after=None):
+    def run(folder, *more, epochs_before_kill=None):
         command = [sys.executable, "-c", INTERRUPTED, str(folder), *more]
-        with subprocess.Popen(command, stderr=subprocess.PIPE, text=True) as process:
-            if kill_after is not None:
-                while not (folder / "checkpoint.safetensors").exists() and process.poll() is None:
-                    time.sleep(0.005)
-                time.sleep(kill_after)
+        with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
+            for _ in range(epochs_before_kill or 0):
+                process.stdout.readline()
+            if epochs_before_kill:
                 process.send_signal(signal.SIGKILL)
-            errors = process.stderr.read()
-        assert kill_after is not None or process.returncode == 0, errors
+            _, errors = process.communicate()
+        assert process.returncode == (-signal.SIGKILL if epochs_before_kill else 0), errors
 
     run(tmp_path / "whole")
-    delays = random.Random(0)
-    run(tmp_path / "killed", kill_after=delays.uniform(0, 0.3))
-    # The checkpoint is there from before: wait for the process to be well under way.
-    run(tmp_path / "killed", "resume", kill_after=3 + delays.uniform(0, 0.3))
+    rng = random.Random(0)
+    run(tmp_path / "killed", epochs_before_kill=rng.randint(3, 15))
+    run(tmp_path / "killed", "resume", epochs_before_kill=rng.randint(3, 15))
     run(tmp_path / "killed", "resume")
     for name in ("weights.safetensors", "network.yaml", "options.yaml"):
         assert (tmp_path / "whole" / name).read_bytes() == (tmp_path / "killed" / name).read_bytes(), name

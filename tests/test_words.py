@@ -19,7 +19,7 @@ from seq2onnx.runtime.session import SessionSettings
 from seq2onnx.sequences import PaddingPolicy, pad
 from tests import laws
 from tests.command import run
-from tests.test_export import described
+from tests.conftest import described
 from tests.twins import Twins
 
 WORDS = ["good", "bad", "film", "New York", "日本", "é", "?"]

@@ -7,7 +7,7 @@ import pytest
 
 import seq2onnx as s2o
 from seq2onnx.runtime.slots import MAX_SLOTS
-from tests import laws
+from tests.comparison import FLOAT32, close
 
 ACTIONS = {"open": 2, "step": 6, "chunk": 2, "ragged": 6, "reset": 1, "close": 1, "finish": 1, "move": 1, "stale": 1}
 
@@ -138,7 +138,7 @@ class Twins:
                         assert np.isnan(y).all(), f"{what} {name}: a number for what was refused"
                         assert len(y) == 1 or output.lengths_tensor is None
                 else:
-                    laws.close(y, own[name] if len(outputs) > 1 else own, laws.FLOAT32, f"{what} {name}", "pool")
+                    close(y, own[name] if len(outputs) > 1 else own, FLOAT32, f"{what} {name}", "pool")
         self.answers += len(expected)
 
     def check_states(self) -> None:
@@ -147,4 +147,4 @@ class Twins:
         for id, stream in self.alone.items():
             found = self.pool.state(id)
             for name, own in stream.state.items():
-                laws.close(found[name], own, laws.FLOAT32, f"{name} of {id}")
+                close(found[name], own, FLOAT32, f"{name} of {id}")

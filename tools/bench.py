@@ -1,14 +1,16 @@
-"""Timings, as ratios measured side by side in one run: python tools/bench.py [--only cells] [--threads 2]
+"""Measure speed as ratios between alternatives in one run.
 
-Each takes its turn in each round, and medians of the rounds count; in brackets the quartiles of the rounds' own ratios.
-Timings are no tests: machines are noisy. Needs seq2onnx[cpu,train,bench] installed.
+    python tools/bench.py [--only cells] [--threads 2]
+
+In each round every alternative runs once. A figure is a ratio of medians over the rounds; in brackets are the quartiles
+of the ratios of single rounds. Timings are not tests, since machines are noisy. Needs seq2onnx[cpu,train,bench].
 """
 
 from __future__ import annotations
 
 import os
 
-# Before numpy is there: the arithmetic floor of `predict` multiplies in threads of its own.
+# Set before numpy is imported: the lower bound for `predict` multiplies matrices in its own threads.
 os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
 
 import argparse
@@ -28,6 +30,7 @@ import seq2onnx as s2o
 
 
 def main() -> None:
+    """Run the chosen parts."""
     benches: dict[str, Callable[[], None]] = {
         "cells": cells,
         "training": training,
@@ -42,10 +45,12 @@ def main() -> None:
         "cold": cold,
     }
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--only", choices=list(benches), action="append", help="one of the parts; may be repeated")
-    parser.add_argument("--threads", type=int, default=os.cpu_count(), help="of torch, and of predict")
-    parser.add_argument("--quick", action="store_true", help="few rounds, and none of the parts that train")
-    parser.add_argument("--json", type=Path, metavar="FILE", help="write all ratios, with their targets, to a file")
+    parser.add_argument("--only", choices=list(benches), action="append", help="run only this part; repeatable")
+    parser.add_argument(
+        "--threads", type=int, default=os.cpu_count(), help="threads of torch and predict (default: all cores)"
+    )
+    parser.add_argument("--quick", action="store_true", help="few rounds, without the parts that train")
+    parser.add_argument("--json", type=Path, metavar="FILE", help="write all ratios and their targets to a file")
     arguments = parser.parse_args()
     torch.set_num_threads(arguments.threads)
     REPORT.begin(arguments.threads, arguments.quick)
@@ -62,7 +67,7 @@ SLOW = ("cells", "training", "bucketing")
 
 
 def cells() -> None:
-    """A training step of recurrent layers, as a ratio to the fused LSTM: 100 units, 100 steps, batch 32."""
+    """A training step of recurrent layers, relative to the fused LSTM: 100 units, 100 steps, batch 32."""
 
     def step(layer: s2o.layers.Layer) -> Callable[[], None]:
         module = s2o.build(s2o.Network([s2o.SequenceInput(12), layer]))
@@ -85,7 +90,7 @@ def cells() -> None:
 
 
 def training() -> None:
-    """An epoch on Japanese Vowels (LSTM 100, batches of 27), as a ratio to a plain loop with pack_padded_sequence."""
+    """An epoch on Japanese Vowels (LSTM 100, batches of 27), relative to a plain loop with pack_padded_sequence."""
     from seq2onnx.sequences import pad
 
     data, _ = s2o.datasets.japanese_vowels()
@@ -136,7 +141,7 @@ def training() -> None:
 
 
 def bucketing() -> None:
-    """An epoch of 2,000 sequences of lognormal length (median 33, up to 600), as a ratio to batches at random."""
+    """An epoch of 2,000 sequences of lognormal length (median 33, at most 600), relative to random batches."""
     sequences = lognormal(2000)
     data = s2o.SequenceDataset(sequences, (np.random.default_rng(0).random(len(sequences)) < 0.5).astype(int))
     layers = [s2o.SequenceInput(13), s2o.LSTM(128, "last"), s2o.FullyConnected(2), s2o.Softmax()]
@@ -149,7 +154,7 @@ def bucketing() -> None:
 
 
 def export() -> None:
-    """Export of the demo's network, as a ratio to torch.onnx.export (dynamo=False) of an LSTM and a linear layer."""
+    """Export of the demo's network, relative to torch.onnx.export (dynamo=False) of an LSTM and a linear layer."""
     import warnings
 
     from seq2onnx.cli.demo import network
@@ -185,7 +190,7 @@ def export() -> None:
 
 
 def forecast() -> None:
-    """A closed loop of 100 steps, 12 → LSTM 100 → 12, in one run, as a ratio to 100 `Stream.step`."""
+    """A closed loop of 100 steps in one run, 12 → LSTM 100 → 12, relative to 100 calls of `Stream.step`."""
     mean, std = np.linspace(-1, 1, 12), np.linspace(1, 2, 12)
     entry = s2o.SequenceInput(12, "zscore", statistics={"mean": mean, "std": std})
     module = s2o.build(s2o.Network([entry, s2o.LSTM(100), s2o.FullyConnected(12)]))
@@ -211,14 +216,14 @@ def forecast() -> None:
         }
         times = table(one, rounds=50)
         ratio("one Stream.step of a loop", "100 Stream.step", times, 0.8)
-        print("  256 series of 20 to 59 steps, 100 steps ahead of each:")
+        print("  256 series of 20 to 59 steps, each forecast 100 steps ahead:")
         table(
             {"outside": lambda: void(model.forecast(many, steps)), "inside": lambda: void(loop.forecast(many, steps))}
         )
 
 
 def speaker(folder: str) -> Any:
-    """The network of the streams, 12 -> LSTM 100 -> 9, as a module, and its file in the signature full."""
+    """The module of the streaming benchmarks, 12 -> LSTM 100 -> 9, and its exported file, open."""
     statistics = {"mean": np.zeros(12), "std": np.ones(12)}
     entering = s2o.SequenceInput(12, "zscore", statistics=statistics)
     layers = [entering, s2o.LSTM(100, "last"), s2o.FullyConnected(9), s2o.Softmax()]
@@ -228,7 +233,7 @@ def speaker(folder: str) -> Any:
 
 
 def stream() -> None:
-    """1,000 steps of one stream, as a ratio to a loop of session.run(None, dict); 12 features, LSTM 100, one thread."""
+    """1,000 steps of one stream, relative to a loop of session.run(None, dict); 12 features, LSTM 100, one thread."""
     from seq2onnx.runtime.session import bind
 
     steps = 1000
@@ -274,7 +279,7 @@ def stream() -> None:
 
 
 def pool() -> None:
-    """A step of 1,000 streams, as a ratio to one session.run of 1,000 rows; 12 features, LSTM 100, one thread."""
+    """A step of 1,000 streams, relative to one session.run of 1,000 rows; 12 features, LSTM 100, one thread."""
     import asyncio
 
     count = 1000

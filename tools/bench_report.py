@@ -24,7 +24,7 @@ Times = dict[str, list[float]]  # seconds of each round, by name
 
 @dataclasses.dataclass
 class Report:
-    """What a run has measured, of which `part` is underway."""
+    """All measurements of a run; `part` is the part that is running."""
 
     threads: int = 1
     quick: bool = False
@@ -34,7 +34,7 @@ class Report:
     times: list[dict[str, Any]] = dataclasses.field(default_factory=list)
 
     def begin(self, threads: int, quick: bool) -> None:
-        """Say what is measured with."""
+        """Record and print the environment of the measurements."""
         self.threads, self.quick = threads, quick
         modules = (np, onnx, torch)
         self.about = (
@@ -70,14 +70,14 @@ REPORT = Report()
 
 
 def ratio(name: str, other: str, times: Times, target: float) -> None:
-    """The median time of one by that of another, and what it should be at most."""
+    """Record the ratio of two median times, and the target that it should not exceed."""
     rounds = [a / b for a, b in zip(times[name], times[other], strict=True)]
     figure = statistics.median(times[name]) / statistics.median(times[other])
     REPORT.add(f"{name} / {other}", figure, target, rounds)
 
 
 def table(runs: dict[str, Callable[[], None]], rounds: int = 9) -> Times:
-    """The times of each, in turns; shown are the medians, and ratios to the first."""
+    """Time all of them in turns; print the medians and their ratios to the first."""
     times: Times = {name: [] for name in runs}
     for _ in range(max(3, rounds // 5) if REPORT.quick else rounds):
         for name, run in runs.items():
@@ -100,4 +100,4 @@ def lognormal(count: int) -> list[Array]:
 
 
 def void(_: object) -> None:
-    """Nothing: what a bench makes is not looked at."""
+    """Discard a result."""

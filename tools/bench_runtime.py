@@ -1,4 +1,4 @@
-"""Timings of files that run whole: predict, the graph by itself, generators, and the start of a process."""
+"""Benchmarks of exported files: predict, the graph alone, generators, and the start of a process."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ from seq2onnx.sequences import pad
 
 
 def predict() -> None:
-    """2,000 sequences of lognormal length (median 33, up to 600), LSTM 128, as a ratio to one at a time."""
+    """2,000 sequences of lognormal length (median 33, at most 600), LSTM 128, relative to one at a time."""
     threads, sequences = REPORT.threads, lognormal(2000)
     layers = [_entry(13), s2o.LSTM(128, "last"), s2o.FullyConnected(2), s2o.Softmax()]
     with tempfile.TemporaryDirectory() as folder:
@@ -58,10 +58,8 @@ def predict() -> None:
         },
         rounds=25,
     )
-    print(
-        f"  {gflop:.1f} GFLOP; floors: as many products as that takes, each of {threads} threads with its own in numpy"
-    )
-    print("  (OpenBLAS with one thread), of [512, 512] · [512, 512], and of [32, 141] · [141, 512]")
+    print(f"  {gflop:.1f} GFLOP; floors: the same arithmetic as matrix products in numpy, in {threads} threads")
+    print("  (OpenBLAS with one thread each): [512, 512] · [512, 512] and [32, 141] · [141, 512]")
     ours = f"predict, {threads} threads"
     ratio(ours, "session.run, one at a time", times, 0.4)
     ratio(ours, "session.run, unsorted batches of 128", times, 0.3)
@@ -70,7 +68,7 @@ def predict() -> None:
 
 
 def _products(rows: int, inner: int, columns: int, gflop: float, threads: int) -> Callable[[], None]:
-    """So much arithmetic in matrix products, shared by threads."""
+    """Matrix products of `gflop` in total, divided among threads."""
     rng = np.random.default_rng(0)
     count = round(gflop * 1e9 / (2 * rows * inner * columns) / threads)
 
@@ -91,7 +89,7 @@ def _products(rows: int, inner: int, columns: int, gflop: float, threads: int) -
 
 
 def graph() -> None:
-    """The file under plain session.run, 12 -> LSTM 100 -> 9, as a ratio to that of torch.onnx.export(dynamo=False)."""
+    """The file in plain session.run, 12 -> LSTM 100 -> 9, relative to the file of torch.onnx.export(dynamo=False)."""
 
     class Plain(torch.nn.Module):
         def __init__(self) -> None:
@@ -140,9 +138,9 @@ def _repeated(session: Any, feeds: dict[str, Any]) -> Callable[[], None]:
 
 
 def generator() -> None:
-    """1,000,000 sequences of 2 to 12 steps from a generator, as a ratio to the same in a list; 4 features, LSTM 16."""
+    """1,000,000 sequences of 2 to 12 steps from a generator, relative to a list of them; 4 features, LSTM 16."""
     count, rng = 100_000 if REPORT.quick else 1_000_000, np.random.default_rng(0)
-    # All of them differ: a few over and over, in a list sorted by length, would be in the processor's cache.
+    # All sequences differ. A few repeated ones, sorted by length, would stay in the processor's cache.
     lengths = rng.integers(2, 13, count)
     everything = np.split(rng.normal(size=(lengths.sum(), 4)).astype("f"), lengths.cumsum()[:-1])
     layers = [_entry(4), s2o.LSTM(16, "last"), s2o.FullyConnected(3), s2o.Softmax()]
@@ -207,7 +205,7 @@ with torch.no_grad():
 
 
 def cold() -> None:
-    """A new process to its first prediction, 12 -> LSTM 100 -> 9: import, load, predict; as a ratio to torch."""
+    """A new process up to its first prediction, 12 -> LSTM 100 -> 9, relative to torch: import, load, predict."""
     layers = [_entry(12), s2o.LSTM(100, "last"), s2o.FullyConnected(9), s2o.Softmax()]
     module = s2o.build(s2o.Network(layers)).eval()
     root, memory = Path(__file__).parent.parent, dict[str, int]()

@@ -1,8 +1,10 @@
-"""Everything that must hold before a change lands: python tools/check.py [--static] [--slow] [--docs] [--fix]
+"""Run all checks that must pass before a change lands.
 
-Format, lint, types and tests, the same for people and CI; --static leaves the tests out, --slow adds those of
-large networks, --docs builds the site of docs/ without a warning, for which mkdocs must be in .venv, --fix mends what
-format and lint can mend.
+    python tools/check.py [--static] [--slow] [--fix]
+
+People and CI run the same checks: format, lint, types, tests, the build of docs/, and the tests of the runtime in a
+second environment, which has no torch and the oldest versions that pyproject.toml allows. The first run creates both
+environments, .venv and .venv-oldest.
 """
 
 from __future__ import annotations
@@ -14,52 +16,49 @@ import sys
 import tempfile
 import time
 
-from venv_setup import ROOT, prepare
+from venv_setup import ROOT, prepare, prepare_oldest
 
 
 def main() -> int:
+    """Run the checks; 1 if one of them fails."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--static", action="store_true", help="format, lint and types only")
-    parser.add_argument("--slow", action="store_true", help="also the tests of large networks")
-    parser.add_argument("--docs", action="store_true", help="also build the site, which needs the extra docs")
-    parser.add_argument("--fix", action="store_true", help="mend what format and lint can mend")
+    parser.add_argument("--static", action="store_true", help="run only format, lint and types")
+    parser.add_argument("--slow", action="store_true", help="also run the tests of large networks")
+    parser.add_argument("--fix", action="store_true", help="let format and lint repair what they can")
     arguments = parser.parse_args()
     python = [str(prepare() / "python"), "-m"]
     steps = {
-        "format": ["ruff", "format", *([] if arguments.fix else ["--check"])],
-        "lint": ["ruff", "check", *(["--fix"] if arguments.fix else [])],
-        "types": ["mypy"],
-        "tests": ["pytest", *(["-m", "not gpu"] if arguments.slow else [])],
+        "format": [*python, "ruff", "format", *([] if arguments.fix else ["--check"])],
+        "lint": [*python, "ruff", "check", *(["--fix"] if arguments.fix else [])],
+        "types": [*python, "mypy"],
     }
-    if arguments.static:
-        del steps["tests"]
     with tempfile.TemporaryDirectory() as site:
-        if arguments.docs:
-            must_have_mkdocs(python[0])
-            steps["docs"] = ["mkdocs", "build", "--strict", "--site-dir", site]
-        failed = [name for name, command in steps.items() if not holds(name, [*python, *command])]
+        if not arguments.static:
+            oldest = [str(prepare_oldest() / "python"), "-m"]
+            steps |= {
+                "tests": [*python, "pytest", *(["-m", "not gpu"] if arguments.slow else [])],
+                "docs": [*python, "mkdocs", "--quiet", "build", "--strict", "--site-dir", site],
+                "oldest versions": [*oldest, "pytest", "-m", "runtime", *tests_without_torch()],
+            }
+        failed = [name for name, command in steps.items() if not passes(name, command)]
     print(f"FAILED: {', '.join(failed)}" if failed else "All checks passed.")
     return 1 if failed else 0
 
 
-def holds(name: str, command: list[str]) -> bool:
-    """Run a step."""
+def tests_without_torch() -> list[str]:
+    """The test modules with tests marked `runtime`; the others cannot be imported without torch."""
+    paths = sorted((ROOT / "tests").glob("test_*.py"))
+    return [str(path.relative_to(ROOT)) for path in paths if "mark.runtime" in path.read_text(encoding="utf-8")]
+
+
+def passes(name: str, command: list[str]) -> bool:
+    """Run one check and report its time."""
     print(f"== {name}: {' '.join(command[2:])}", flush=True)
-    began = time.monotonic()
-    # The theme prints news of its own, unless told otherwise.
+    start = time.monotonic()
+    # NO_MKDOCS_2_WARNING turns off an announcement of the theme.
     code = subprocess.run(command, cwd=ROOT, env=os.environ | {"NO_MKDOCS_2_WARNING": "1"}).returncode
-    print(f"== {name}: {'ok' if code == 0 else 'FAILED'} in {time.monotonic() - began:.0f} s", flush=True)
+    print(f"== {name}: {'ok' if code == 0 else 'FAILED'} in {time.monotonic() - start:.0f} s", flush=True)
     return code == 0
-
-
-def must_have_mkdocs(python: str) -> None:
-    """End with the install command unless the site can be built."""
-    look = "import importlib.util as u, sys; sys.exit(not all(map(u.find_spec, ('material', 'mkdocstrings'))))"
-    if subprocess.run([python, "-c", look]).returncode:
-        raise SystemExit(
-            "--docs: mkdocs-material or mkdocstrings is not installed; they come with the extra 'docs': "
-            f'{python} -m pip install --editable "{ROOT}[docs]"'
-        )
 
 
 if __name__ == "__main__":

@@ -1,6 +1,8 @@
-"""How the demo's training options were chosen: cross-validation within the training set of Japanese Vowels.
+"""Choose the demo's training options by cross-validation on the training set of Japanese Vowels.
 
-Needs seq2onnx[cpu,train] installed: python tools/choose_demo_options.py. The test set is never looked at.
+    python tools/choose_demo_options.py
+
+The test set is not used. Needs seq2onnx[cpu,train].
 """
 
 from __future__ import annotations
@@ -19,8 +21,9 @@ DROPOUTS = (0.2, 0.5)
 
 
 def main() -> None:
+    """Print the cross-validated accuracy and loss of all combinations, the best first."""
     data, _ = s2o.datasets.japanese_vowels()
-    # Every fifth utterance of each speaker: they stand speaker by speaker, 30 each.
+    # Every fifth utterance of each speaker: the data are sorted by speaker, 30 utterances each.
     fold = np.arange(len(data)) % FOLDS
     rows = []
     for learning_rate, schedule, epochs, dropout in itertools.product(LEARNING_RATES, SCHEDULES, EPOCHS, DROPOUTS):

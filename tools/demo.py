@@ -1,4 +1,4 @@
-"""The main job, end to end, on a fresh clone: python tools/demo.py [--seed 0] [--out demo]"""
+"""Run `seq2onnx demo` in a fresh clone: python tools/demo.py [--seed 0] [--out demo]."""
 
 from __future__ import annotations
 

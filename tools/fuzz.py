@@ -1,7 +1,9 @@
-"""Hold random networks to the laws of tests/: python tools/fuzz.py --networks 2000 --seed 1
+"""Check the laws of tests/laws.py on random networks.
 
-Prints how often each option of each layer was drawn, and the worst error of each comparison, relative to
-max(1, largest number of the reference). Ends with 1 where a law is broken. Sets up .venv by itself.
+    python tools/fuzz.py --networks 2000 --seed 1
+
+Prints how often each option of each layer was drawn, and the largest error of each comparison, relative to
+max(1, largest number of the reference). The exit code is 1 if a law is broken. Creates .venv if needed.
 """
 
 from __future__ import annotations
@@ -20,12 +22,13 @@ from venv_setup import ROOT, prepare
 
 
 def main() -> int:
+    """Run the fuzzer in .venv."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--networks", type=int, default=200, help="how many networks (default: 200)")
-    parser.add_argument("--seed", type=int, default=0, help="of all that is random (default: 0)")
+    parser.add_argument("--seed", type=int, default=0, help="random seed (default: 0)")
     arguments = parser.parse_args()
     if not os.environ.get("SEQ2ONNX_FUZZ"):
-        # Networks are small: threads within an operator would only wait for each other.
+        # The networks are small: several threads in an operator would mostly wait for each other.
         settings = {"SEQ2ONNX_FUZZ": "1", "PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"}
         command = [str(prepare() / "python"), __file__, *sys.argv[1:]]
         return subprocess.run(command, env=os.environ | settings).returncode
@@ -34,8 +37,9 @@ def main() -> int:
 
 
 def fuzz(count: int, seed: int, folder: Path) -> int:
-    """Run `count` networks; 1 where a law is broken."""
+    """Check `count` networks; 1 if a law is broken."""
     from tests import laws
+    from tests.comparison import WORST
     from tests.networks import compose, options_of
 
     began, failures = time.monotonic(), 0
@@ -56,8 +60,8 @@ def fuzz(count: int, seed: int, folder: Path) -> int:
     print("\nhow often each option was drawn")
     for option, times in sorted(drawn.items()):
         print(f"{times:>6}  {option}")
-    print("\nworst error of each comparison, of networks with a layer of the kind")
-    for (comparison, kind), worst in sorted(laws.WORST.items()):
+    print("\nlargest error of each comparison, over all networks with a layer of this kind")
+    for (comparison, kind), worst in sorted(WORST.items()):
         print(f"{worst:.1e}  {comparison:<16} {kind}")
     return int(failures > 0)
 

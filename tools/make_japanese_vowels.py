@@ -1,6 +1,8 @@
-"""Make the Japanese Vowels files of seq2onnx/datasets from those in the PyPI package aeon 1.6.0.
+"""Make the Japanese Vowels files of seq2onnx/datasets from the PyPI package aeon 1.6.0.
 
-Needs seq2onnx installed, and pip; run it from anywhere: python tools/make_japanese_vowels.py
+    python tools/make_japanese_vowels.py
+
+Needs seq2onnx and pip.
 """
 
 from __future__ import annotations
@@ -18,6 +20,7 @@ SOURCE = "aeon/datasets/data/JapaneseVowels/JapaneseVowels_{}.ts"
 
 
 def main() -> None:
+    """Download the package and convert both files."""
     with tempfile.TemporaryDirectory() as folder:
         subprocess.run(
             [sys.executable, "-m", "pip", "download", "-q", "--no-deps", "-d", folder, "aeon==1.6.0"],

@@ -1,7 +1,8 @@
-"""Make docs/performance.md and its pictures from results of bench.py: python tools/make_performance.py FILE.json ...
+"""Make docs/performance.md and its pictures from results of bench.py.
 
-Several files, with parts that ran one after another on one machine, make one page. If a figure is in two files, the
-last one counts.
+    python tools/make_performance.py FILE.json ...
+
+The parts of a benchmark can be in several files from the same machine; if a part is in two, the last one counts.
 """
 
 from __future__ import annotations
@@ -31,7 +32,7 @@ PARTS = {
     "export": "Export of 12 features, LSTM 100, 9 classes",
     "cold": "From the start of a process to its first prediction",
 }
-# Parts without targets: times, and ratios to the first of each.
+# Parts without targets: times, and ratios to the first row.
 TRAINING = {
     "training": "Training: one epoch of Japanese Vowels, LSTM 100, batches of 27, in plain torch and in seq2onnx",
     "bucketing": "Training: one epoch of 2,000 sequences of lognormal length, in random batches and in buckets",
@@ -66,8 +67,9 @@ NOTES = {
 
 
 def main() -> None:
+    """Write the page and its pictures."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("files", nargs="+", type=Path, metavar="FILE.json", help="what bench.py --json wrote")
+    parser.add_argument("files", nargs="+", type=Path, metavar="FILE.json", help="a file that bench.py --json wrote")
     found = [json.loads(path.read_bytes()) for path in parser.parse_args().files]
     figures = list({(row["part"], row["name"]): row for one in found for row in one["figures"]}.values())
     figures.sort(key=lambda row: list(PARTS).index(row["part"]))
@@ -111,7 +113,7 @@ def _training(times: dict[str, dict[str, float]]) -> Iterator[str]:
 
 
 def _against_targets(figures: list[dict[str, Any]], ax: Axes) -> None:
-    """Draw one point for each figure, divided by its target, with a bar between the quartiles."""
+    """Draw each figure ÷ its target as a point, with a bar between the quartiles."""
     for place, row in enumerate(figures):
         if "quartiles" in row:
             ax.plot([q / row["target"] for q in row["quartiles"]], [place, place], color="0.6", linewidth=3)
@@ -126,7 +128,7 @@ def _against_targets(figures: list[dict[str, Any]], ax: Axes) -> None:
 
 
 def _a_step(medians: dict[str, float], ax: Axes) -> None:
-    """Microseconds of a step, from the seconds of 1,000."""
+    """Draw the microseconds of a step, from the seconds of 1,000 steps."""
     names, values = list(medians), [1e3 * seconds for seconds in medians.values()]
     ax.barh(names, values, color="C0")
     for place, value in enumerate(values):

@@ -1,9 +1,11 @@
-"""What data beyond memory costs: python tools/memory.py [--gigabytes 4] [--steps 500]
+"""Measure memory and speed of training on data that do not fit into memory.
 
-Writes a parquet file of float32 sequences (lognormal lengths, median 33, up to 600; 13 features), trains an LSTM of 128
-units on it for some steps, statistics and all, and scores it; then does the same with a slice of it in memory. Prints
-the peak of anonymous resident memory and steps a second, each in a process of its own. The file is deleted afterwards.
-Needs Linux and seq2onnx[cpu,train,data].
+    python tools/memory.py [--gigabytes 4] [--steps 500]
+
+Writes a parquet file of float32 sequences (13 features; lognormal lengths, median 33, at most 600). Computes its
+statistics, trains an LSTM of 128 units on it for some steps, and scores it; then does the same with a slice of the data
+in memory. Each runs in its own process. Prints the peak of anonymous resident memory and the steps a second, and
+deletes the file. Needs Linux and seq2onnx[cpu,train,data].
 """
 
 from __future__ import annotations
@@ -25,9 +27,10 @@ FEATURES, CLASSES, SLICE, BATCH = 13, 10, 20_000, 128
 
 
 def main() -> None:
+    """Write the file and measure both ways."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--gigabytes", type=float, default=4, help="size of the values")
-    parser.add_argument("--steps", type=int, default=500, help="of training")
+    parser.add_argument("--gigabytes", type=float, default=4, help="size of the values (default: %(default)s)")
+    parser.add_argument("--steps", type=int, default=500, help="training steps (default: %(default)s)")
     parser.add_argument("--measure", nargs=2, metavar=("FILE", "FROM"), help=argparse.SUPPRESS)
     arguments = parser.parse_args()
     if arguments.measure:
@@ -42,6 +45,7 @@ def main() -> None:
 
 
 def write(path: Path, gigabytes: float) -> None:
+    """Write a parquet file of random sequences with labels."""
     from seq2onnx.data.formats.parquet import write_row_groups
 
     rng = np.random.default_rng(0)
@@ -59,7 +63,7 @@ def write(path: Path, gigabytes: float) -> None:
 
 
 def measure(path: Path, in_memory: bool, steps: int) -> None:
-    """Train and score, and print what it took."""
+    """Train and score, and print time and memory."""
     peak = [0.0]
     threading.Thread(target=watch, args=(peak,), daemon=True).start()
     import pytorch_lightning as lightning
@@ -68,7 +72,7 @@ def measure(path: Path, in_memory: bool, steps: int) -> None:
     from seq2onnx.data import read
 
     class Stop(lightning.Callback):
-        """Ends training after so many steps."""
+        """Stop training after `steps` steps."""
 
         began, done = 0.0, 0
 
@@ -108,6 +112,7 @@ def measure(path: Path, in_memory: bool, steps: int) -> None:
 
 
 def watch(peak: list[float]) -> None:
+    """Update the peak of anonymous memory, GB, for ever."""
     while True:
         found = re.search(r"RssAnon:\s+(\d+) kB", Path("/proc/self/status").read_text())
         assert found is not None

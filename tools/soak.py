@@ -1,8 +1,10 @@
-"""Pools of 2,000 streams for some time: python tools/soak.py --minutes 10 --seed 1
+"""Run pools of 2,000 streams for some minutes.
 
-Streams open, step, take ragged chunks, move, are reset, finished and closed at random, some rows with a NaN in them;
-every answer must be that of the same stream run alone (1e-5 of max(1, largest number)), and memory must stay flat.
-Prints what was done; ends with 1 where an answer differs or memory grows. Sets up .venv by itself.
+    python tools/soak.py --minutes 10 --seed 1
+
+Streams are opened, stepped, given chunks of different lengths, moved, reset, finished and closed at random, and some
+rows have a NaN. Every answer must equal that of the same stream alone (1e-5 of max(1, largest number)), and memory must
+not grow. Prints the actions; the exit code is 1 if an answer differs or memory grows. Creates .venv if needed.
 """
 
 from __future__ import annotations
@@ -20,14 +22,15 @@ from typing import Any
 from venv_setup import ROOT, prepare
 
 STREAMS = 2000
-MOST_GROWTH = 50  # MB of resident memory, between the second quarter of the time and the last
+MOST_GROWTH = 50  # MB of resident memory, from the second quarter of the time to the last
 PAGES_PER_MB = 2**20 / os.sysconf("SC_PAGE_SIZE")
 
 
 def main() -> int:
+    """Run the soak test in .venv."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--minutes", type=float, default=10, help="how long (default: 10)")
-    parser.add_argument("--seed", type=int, default=0, help="of all that is random (default: 0)")
+    parser.add_argument("--minutes", type=float, default=10, help="duration (default: 10)")
+    parser.add_argument("--seed", type=int, default=0, help="random seed (default: 0)")
     arguments = parser.parse_args()
     if not os.environ.get("SEQ2ONNX_SOAK"):
         settings = {"SEQ2ONNX_SOAK": "1", "PYTHONPATH": str(ROOT)}
@@ -38,13 +41,13 @@ def main() -> int:
 
 
 def soak(seconds: float, seed: int, folder: Path) -> int:
-    """Run pools of three networks in turn; 1 where one fails."""
+    """Run pools of three networks in turn; 1 if one fails."""
     import numpy as np
     import torch
 
     import seq2onnx as s2o
-    from tests import laws
-    from tests.test_networks_run import lookahead_network
+    from tests.comparison import KINDS_HERE, WORST
+    from tests.small_networks import lookahead_network
     from tests.twins import Twins
 
     torch.manual_seed(seed)
@@ -60,7 +63,7 @@ def soak(seconds: float, seed: int, folder: Path) -> int:
         twins[name] = Twins(s2o.load(folder / "model.onnx"), seed, STREAMS, capacity=64)
         for _ in range(STREAMS):
             twins[name].open()
-    laws.KINDS_HERE.add("stream")  # so that the worst difference is noted
+    KINDS_HERE.add("stream")  # so that the largest difference is recorded
     began, done, memory, shown = time.monotonic(), Counter[str](), [], 0.0
     while (passed := time.monotonic() - began) < seconds:
         for name, pair in twins.items():
@@ -79,9 +82,9 @@ def soak(seconds: float, seed: int, folder: Path) -> int:
     print(f"{seconds / 60:g} minutes, seed {seed}, {len(twins)} pools of up to {STREAMS:,} streams")
     for name, times in done.most_common():
         print(f"{times:>12,}  {name}")
-    print(f"{sum(pair.clean_steps for pair in twins.values()):>12,}  of the steps without a NaN in any row")
-    print(f"{sum(pair.answers for pair in twins.values()):>12,}  answers, each that of its stream alone")
-    print(f"{max(laws.WORST.values()):>12.1e}  largest difference, of max(1, largest number)")
+    print(f"{sum(pair.clean_steps for pair in twins.values()):>12,}  of the steps had no NaN in any row")
+    print(f"{sum(pair.answers for pair in twins.values()):>12,}  answers, each equal to that of the stream alone")
+    print(f"{max(WORST.values()):>12.1e}  largest difference, of max(1, largest number)")
     print(f"{early:>12.0f}  MB resident in the second quarter of the time, {late:.0f} in the last")
     if late - early > MOST_GROWTH:
         print(f"FAILED: memory grew by {late - early:.0f} MB")
@@ -90,7 +93,7 @@ def soak(seconds: float, seed: int, folder: Path) -> int:
 
 
 def resident() -> float:
-    """MB of memory that this process holds."""
+    """The resident memory of this process, MB."""
     return int(Path("/proc/self/statm").read_text().split()[1]) / PAGES_PER_MB
 
 

@@ -1,9 +1,11 @@
-"""Train the networks of models/: python tools/train_models.py [NAME ...] [--seed 0] [--out models] [--jobs 2]
+"""Train the networks of models/.
 
-Without --seed each is trained with all its seeds, and its folder in models/ is written anew: network, options, exported
-file, card, figures, pictures, a part of the test data. With --seed each is trained once, nothing is written, and the
-exit code is 1 where a figure lies outside the range that its card states. Data is fetched by pip or simulated.
-Needs seq2onnx[cpu,train,data] installed.
+    python tools/train_models.py [NAME ...] [--seed 0] [--out models] [--jobs 2]
+
+Without --seed, each network is trained with all its seeds, and its folder is written again: network, options, exported
+file, card, figures, pictures, and a part of the test data. With --seed, each is trained once and nothing is written;
+the exit code is then 1 if a figure is outside the range in its card. The data are downloaded by pip, or simulated.
+Needs seq2onnx[cpu,train,data].
 """
 
 from __future__ import annotations
@@ -19,26 +21,34 @@ from zoo.card import write_card, write_index
 from zoo.making import again, latency, make, read_figures, write_figures
 
 ROOT = Path(__file__).resolve().parents[1]
-LONG = ("video", "films", "spotting", "digits_lstm", "turbofan")  # begun first, so that none is left alone at the end
+LONG = ("video", "films", "spotting", "digits_lstm", "turbofan")  # started first, so that none runs alone at the end
 
 
 def main() -> int:
+    """Train the named networks; 1 if a figure is outside its range."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("names", nargs="*", metavar="NAME", help=f"of {', '.join(RECIPES)}; default: all")
-    parser.add_argument("--seed", type=int, help="train once with this seed, and compare with the card")
-    parser.add_argument("--out", type=Path, default=ROOT / "models", help="where the folders are (%(default)s)")
-    parser.add_argument("--jobs", type=int, default=2, help="how many to train at a time, on a core each (%(default)s)")
+    parser.add_argument("names", nargs="*", metavar="NAME", help=f"networks, default all: {', '.join(RECIPES)}")
+    parser.add_argument("--seed", type=int, help="train once with this seed and compare with the card")
+    parser.add_argument(
+        "--out", type=Path, default=ROOT / "models", help="the folder of the networks (default: %(default)s)"
+    )
+    parser.add_argument(
+        "--jobs",
+        type=int,
+        default=2,
+        help="networks to train at the same time, each on one core (default: %(default)s)",
+    )
     arguments = parser.parse_args()
     if unknown := [name for name in arguments.names if name not in RECIPES]:
-        parser.error(f"there is no {', '.join(unknown)}; there are {', '.join(RECIPES)}")
+        parser.error(f"unknown name {', '.join(unknown)}; known are {', '.join(RECIPES)}")
     names = sorted(arguments.names or RECIPES, key=lambda name: name not in LONG)
-    # Spawned: a fork of a process in which torch runs threads may hang.
+    # Spawned, since a fork of a process with threads of torch may hang.
     context = multiprocessing.get_context("spawn")
     with concurrent.futures.ProcessPoolExecutor(arguments.jobs, context) as pool:
         done = list(pool.map(_work, names, [arguments.seed] * len(names), [arguments.out] * len(names)))
     if arguments.seed is not None:
         return 0 if all(done) else 1
-    # One after another, when nothing else runs.
+    # One after another, so that nothing else runs while latencies are measured.
     for name in names:
         folder = arguments.out / name
         write_figures(folder, read_figures(folder) | {"latency": latency(folder)})
@@ -49,7 +59,7 @@ def main() -> int:
 
 
 def _work(name: str, seed: int | None, out: Path) -> bool:
-    """In a process of its own."""
+    """Train one network, in its own process."""
     recipe = RECIPES[name]
     if seed is not None:
         return again(recipe, seed, out / name)

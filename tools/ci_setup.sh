@@ -1,0 +1,27 @@
+#!/usr/bin/env bash
+# Install the system packages that tests use and that are missing: a browser, in which tests open the report.
+set -euo pipefail
+
+packages=()
+browser=""
+for name in chromium chromium-browser google-chrome google-chrome-stable; do
+    browser="${browser:-$(command -v "$name" || true)}"
+done
+[ -n "$browser" ] || packages+=(chromium)
+
+if [ "${#packages[@]}" -eq 0 ]; then
+    echo "ci_setup: nothing to install; the browser is $browser"
+    exit
+fi
+if ! command -v apt-get >/dev/null; then
+    echo "ci_setup: there is no apt-get, so ${packages[*]} is not installed; the tests that need it are skipped"
+    exit
+fi
+as_root=()
+[ "$(id -u)" -eq 0 ] || as_root=(sudo -n)
+if "${as_root[@]}" apt-get -qq update &&
+    DEBIAN_FRONTEND=noninteractive "${as_root[@]}" apt-get -qq install --yes --no-install-recommends "${packages[@]}" >/dev/null; then
+    echo "ci_setup: installed ${packages[*]}"
+else
+    echo "ci_setup: apt-get could not install ${packages[*]}; the tests that need it are skipped"
+fi
