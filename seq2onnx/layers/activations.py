@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import ClassVar, final
 
-from seq2onnx.layers.base import Example, Layer, layer, numeric_input
+from seq2onnx.layers.base import Example, Layer, layer
 from seq2onnx.layers.calls import EmitCall, Emitted, ForwardCall, Forwarded
 from seq2onnx.layers.graph import GraphBuilder
 from seq2onnx.layers.signal import Signal
@@ -38,9 +38,6 @@ class ReLU(Layer):
     """
 
     kind: ClassVar[str] = "relu"
-
-    def infer(self, *signals: Signal) -> Signal:
-        return numeric_input(self, signals)
 
     def forward(self, call: ForwardCall) -> Forwarded:
         return call.x.relu(), call.lengths, {}
@@ -81,9 +78,6 @@ class Sigmoid(Layer):
 
     kind: ClassVar[str] = "sigmoid"
 
-    def infer(self, *signals: Signal) -> Signal:
-        return numeric_input(self, signals)
-
     def forward(self, call: ForwardCall) -> Forwarded:
         return call.x.sigmoid(), call.lengths, {}
 
@@ -122,9 +116,6 @@ class Tanh(Layer):
     """
 
     kind: ClassVar[str] = "tanh"
-
-    def infer(self, *signals: Signal) -> Signal:
-        return numeric_input(self, signals)
 
     def forward(self, call: ForwardCall) -> Forwarded:
         return call.x.tanh(), call.lengths, {}

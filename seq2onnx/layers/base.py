@@ -83,9 +83,14 @@ class Layer(ABC):
         """The statistics of the training data that it needs and lacks, such as "mean" and "std"."""
         return ()
 
-    @abstractmethod
     def infer(self, *signals: Signal) -> Signal:
-        """Return the signal of the output; raise ShapeError where the inputs do not fit."""
+        """Return the signal of the output, by default that of the only input, which must be numbers.
+
+        Raises:
+            ShapeError: the inputs do not fit.
+            SpecError: there are more or fewer inputs than the layer reads.
+        """
+        return numeric_input(self, signals)
 
     def weights(self, *signals: Signal) -> dict[str, Weight]:
         """Return what the layer learns, by name."""

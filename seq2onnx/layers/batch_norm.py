@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, ClassVar, final
 import numpy as np
 from pydantic import Field
 
-from seq2onnx.layers.base import Example, Layer, layer, numeric_input
+from seq2onnx.layers.base import Example, Layer, layer
 from seq2onnx.layers.calls import EmitCall, Emitted, ForwardCall, Forwarded
 from seq2onnx.layers.graph import GraphBuilder
 from seq2onnx.layers.initializers import ones, zeros
@@ -58,9 +58,6 @@ class BatchNorm(Layer):
     momentum: Annotated[float, Field(gt=0, le=1)] = 0.1
 
     kind: ClassVar[str] = "batch_norm"
-
-    def infer(self, *signals: Signal) -> Signal:
-        return numeric_input(self, signals)
 
     def weights(self, *signals: Signal) -> dict[str, Weight]:
         shape = signals[0].shape[:1]

@@ -7,7 +7,7 @@ from typing import Annotated, ClassVar, final
 
 from pydantic import Field
 
-from seq2onnx.layers.base import Example, Layer, layer, numeric_input
+from seq2onnx.layers.base import Example, Layer, layer
 from seq2onnx.layers.calls import EmitCall, Emitted, ForwardCall, Forwarded
 from seq2onnx.layers.graph import GraphBuilder
 from seq2onnx.layers.signal import Signal
@@ -46,9 +46,6 @@ class Dropout(Layer):
     probability: Annotated[float, Field(ge=0, lt=1)] = 0.5
 
     kind: ClassVar[str] = "dropout"
-
-    def infer(self, *signals: Signal) -> Signal:
-        return numeric_input(self, signals)
 
     def forward(self, call: ForwardCall) -> Forwarded:
         import torch

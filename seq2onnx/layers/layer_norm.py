@@ -7,7 +7,7 @@ from typing import Annotated, ClassVar, final
 
 from pydantic import Field
 
-from seq2onnx.layers.base import Example, Layer, layer, numeric_input
+from seq2onnx.layers.base import Example, Layer, layer
 from seq2onnx.layers.calls import EmitCall, Emitted, ForwardCall, Forwarded
 from seq2onnx.layers.graph import GraphBuilder
 from seq2onnx.layers.initializers import ones, zeros
@@ -49,9 +49,6 @@ class LayerNorm(Layer):
     epsilon: Annotated[float, Field(gt=0)] = 1e-5
 
     kind: ClassVar[str] = "layer_norm"
-
-    def infer(self, *signals: Signal) -> Signal:
-        return numeric_input(self, signals)
 
     def weights(self, *signals: Signal) -> dict[str, Weight]:
         shape = signals[0].shape

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import ClassVar, final
 
-from seq2onnx.layers.base import Example, Layer, layer, numeric_input
+from seq2onnx.layers.base import Example, Layer, layer
 from seq2onnx.layers.calls import EmitCall, Emitted, ForwardCall, Forwarded
 from seq2onnx.layers.graph import GraphBuilder
 from seq2onnx.layers.signal import Signal
@@ -38,9 +38,6 @@ class Softmax(Layer):
     """
 
     kind: ClassVar[str] = "softmax"
-
-    def infer(self, *signals: Signal) -> Signal:
-        return numeric_input(self, signals)
 
     def forward(self, call: ForwardCall) -> Forwarded:
         return call.x.softmax(-1), call.lengths, {}

@@ -1,0 +1,51 @@
+"""The public names and the module of each: read by type checkers, and by __init__.py when it resolves a name."""
+
+from seq2onnx import (
+    data as data,
+    datasets as datasets,
+    errors as errors,
+    layers as layers,
+    plots as plots,
+    runtime as runtime,
+    templates as templates,
+    training as training,
+)
+from seq2onnx.data import (
+    SequenceDataset as SequenceDataset,
+    Vocabulary as Vocabulary,
+    padding_report as padding_report,
+)
+from seq2onnx.errors import (
+    DataError as DataError,
+    MissingExtra as MissingExtra,
+    ModelFileError as ModelFileError,
+    NotStreamable as NotStreamable,
+    Seq2OnnxError as Seq2OnnxError,
+    ShapeError as ShapeError,
+    SpecError as SpecError,
+    StateError as StateError,
+    StreamError as StreamError,
+)
+from seq2onnx.estimators import SequenceClassifier as SequenceClassifier, SequenceRegressor as SequenceRegressor
+from seq2onnx.exporting import export as export, restore as restore
+from seq2onnx.layers import *  # noqa: F403
+from seq2onnx.network import Network as Network
+from seq2onnx.parity import verify as verify
+from seq2onnx.runtime import (
+    Predictor as Predictor,
+    Stream as Stream,
+    StreamPool as StreamPool,
+    load as load,
+    scores_to_labels as scores_to_labels,
+)
+from seq2onnx.sequences import PaddingPolicy as PaddingPolicy, tokenize as tokenize
+from seq2onnx.training import (
+    SequenceModule as SequenceModule,
+    TrainingOptions as TrainingOptions,
+    TrainingResult as TrainingResult,
+    build as build,
+    train as train,
+)
+
+__version__: str
+__all__: list[str]
