@@ -11,7 +11,7 @@ import numpy as np
 from seq2onnx.layers.base import Example, Layer, layer, single_input
 from seq2onnx.layers.calls import EmitCall, Emitted, ForwardCall, Forwarded
 from seq2onnx.layers.graph import GraphBuilder
-from seq2onnx.layers.signal import Signal, State
+from seq2onnx.layers.signal import Signal, State, Value
 from seq2onnx.layers.window import Axis, check_axis, mask
 
 
@@ -76,7 +76,7 @@ class GlobalMaxPool1d(Layer):
     def emit(self, graph: GraphBuilder, call: EmitCall) -> Emitted:
         x, states = call.x, call.states
         if self.axis == "space":
-            return graph.reduce("ReduceMax", x.name, -1), call.lengths, {}
+            return _emit_over_width(graph, x, "ReduceMax"), call.lengths, {}
         lowest = np.finfo(np.float32).min
         largest = graph.reduce("ReduceMax", graph.masked(x, call.lengths, float(lowest)), 1)
         count = _count(graph, call)
@@ -148,7 +148,7 @@ class GlobalAvgPool1d(Layer):
     def emit(self, graph: GraphBuilder, call: EmitCall) -> Emitted:
         x, states = call.x, call.states
         if self.axis == "space":
-            return graph.reduce("ReduceMean", x.name, -1), call.lengths, {}
+            return _emit_over_width(graph, x, "ReduceMean"), call.lengths, {}
         total = graph.op("ReduceSum", graph.masked(x, call.lengths), graph.ints(1), keepdims=0)
         if states is not None:
             total = graph.op("Add", total, states["sum"])
@@ -168,6 +168,11 @@ def _infer(layer: GlobalMaxPool1d | GlobalAvgPool1d, signals: tuple[Signal, ...]
     if layer.axis == "space":
         return dataclasses.replace(x, shape=x.shape[:1])
     return dataclasses.replace(x, has_time=False)
+
+
+def _emit_over_width(graph: GraphBuilder, x: Value, op: str) -> str:
+    # `per_step` sets the shape of the result: onnxruntime before 1.32 leaves an empty array as it is.
+    return graph.per_step(x, lambda steps: graph.reduce(op, steps, -1), x.signal.shape[:1])
 
 
 def _count(graph: GraphBuilder, call: EmitCall) -> str:

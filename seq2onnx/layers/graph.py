@@ -228,13 +228,10 @@ class GraphBuilder:
         return self.op("Slice", x, self.ints(-count), self.ints(END), self.ints(1))
 
     def reduce(self, op: str, x: str, axis: int) -> str:
-        """Add a ReduceMax or ReduceMean over an axis, which is removed.
-
-        onnxruntime before 1.32 ignores keepdims=0 where x is empty, so a Squeeze removes the axis.
-        """
-        axes = self.ints(axis)
-        kept = self.op(op, x, axes=[axis], keepdims=1) if self.opset < 18 else self.op(op, x, axes, keepdims=1)
-        return self.op("Squeeze", kept, axes)
+        """Add a ReduceMax or ReduceMean over an axis, which is removed."""
+        if self.opset < 18:
+            return self.op(op, x, axes=[axis], keepdims=0)
+        return self.op(op, x, self.ints(axis), keepdims=0)
 
     def flat(self, x: Value) -> str:
         """Flatten the features of each step of x into one vector."""
