@@ -10,9 +10,8 @@ from pathlib import Path
 from typing import Any
 
 from seq2onnx.errors import NotStreamable, ShapeError, SpecError
-from seq2onnx.layers import KINDS, Layer, Signal, State
-from seq2onnx.layers.base import FieldErrors
-from seq2onnx.specs import read_spec, write_spec
+from seq2onnx.layers import Layer, Signal, State
+from seq2onnx.specs import layer_to_dict, read_layer, read_spec, write_spec
 
 
 @dataclasses.dataclass(frozen=True)
@@ -180,22 +179,10 @@ class Network:
         Raises:
             SpecError: a field is a function.
         """
-        layers = []
-        counts = Counter[str]()
+        layers, counts = [], Counter[str]()
         for layer in self.layers:
             counts[layer.kind] += 1
-            entry: dict[str, Any] = {}
-            for field in dataclasses.fields(layer):
-                value = getattr(layer, field.name)
-                default = f"{layer.kind}_{counts[layer.kind]}" if field.name == "name" else field.default
-                if field.name in layer.unsaved_fields or value is None or (value == default and not every_field):
-                    continue
-                if callable(value):
-                    raise SpecError(
-                        f"{layer.label}.{field.name}: is a function, which YAML, JSON and ONNX files cannot contain"
-                    )
-                entry[field.name] = _plain(value)
-            layers.append({layer.kind: entry})
+            layers.append(layer_to_dict(layer, f"{layer.kind}_{counts[layer.kind]}", every_field))
         data: dict[str, Any] = {"name": self.name} if self.name else {}
         data["layers"] = layers
         if self.outputs != (self.layers[-1].label,):
@@ -222,7 +209,7 @@ class Network:
                 raise SpecError(f"{prefix}{key}: is not a key of a network; its keys are name, layers, outputs")
         if not isinstance(data["layers"], list):
             raise SpecError(f"{prefix}layers: must be a list of layers, got {data['layers']!r}")
-        layers = [_read_layer(entry, f"{prefix}layers[{i}]") for i, entry in enumerate(data["layers"])]
+        layers = [read_layer(entry, f"{prefix}layers[{i}]") for i, entry in enumerate(data["layers"])]
         try:
             return cls(layers, data.get("outputs"), data.get("name"))
         except (SpecError, ShapeError) as error:
@@ -241,30 +228,6 @@ class Network:
             OSError: the file cannot be read.
         """
         return cls.from_dict(read_spec(path), str(path))
-
-
-def _plain(value: Any) -> Any:
-    if isinstance(value, dict):
-        return {key: _plain(entry) for key, entry in value.items()}
-    return list(value) if isinstance(value, tuple) else value
-
-
-def _read_layer(entry: Any, where: str) -> Layer:
-    """Read a layer from {kind: {fields}}, or from its kind alone."""
-    if isinstance(entry, str):
-        entry = {entry: {}}
-    if not isinstance(entry, dict) or len(entry) != 1:
-        raise SpecError(f"{where}: expected one layer such as `lstm: {{hidden_size: 100}}`, got {entry!r}")
-    ((kind, fields),) = entry.items()
-    if kind not in KINDS:
-        raise SpecError(f"{where}.{kind}: is not a kind of layer; the kinds are {', '.join(sorted(KINDS))}")
-    fields = fields or {}
-    if not isinstance(fields, dict):
-        raise SpecError(f"{where}.{kind}: expected the layer's fields as a mapping, got {fields!r}")
-    try:
-        return KINDS[kind](**{str(key): value for key, value in fields.items()})
-    except FieldErrors as errors:
-        raise FieldErrors(f"{where}.{kind}", errors.lines) from None
 
 
 def _named(layers: Sequence[Layer]) -> list[Layer]:

@@ -1,7 +1,8 @@
-"""YAML and JSON files of networks, from and to plain data."""
+"""Layers as plain data, and YAML and JSON files of networks."""
 
 from __future__ import annotations
 
+import dataclasses
 import json
 from pathlib import Path
 from typing import Any
@@ -10,6 +11,8 @@ import yaml
 
 from seq2onnx.errors import SpecError
 from seq2onnx.files import write_atomically
+from seq2onnx.layers import KINDS, Layer
+from seq2onnx.layers.base import FieldErrors
 
 
 def write_spec(path: str | Path, data: dict[str, Any]) -> None:
@@ -38,6 +41,63 @@ def read_spec(path: str | Path) -> Any:
         return json.loads(text) if is_json else yaml.load(text, Loader=_Loader)
     except (ValueError, yaml.YAMLError) as error:
         raise SpecError(f"{path}: is not {'JSON' if is_json else 'YAML'}: {error}") from None
+
+
+def read_layer(entry: Any, where: str) -> Layer:
+    """Read a layer from {kind: {fields}}, or from its kind alone.
+
+    Args:
+        entry: the plain data.
+        where: begins the path to the mistake in errors.
+
+    Raises:
+        SpecError: the data does not describe a layer.
+    """
+    if isinstance(entry, str):
+        entry = {entry: {}}
+    if not isinstance(entry, dict) or len(entry) != 1:
+        raise SpecError(f"{where}: expected one layer such as `lstm: {{hidden_size: 100}}`, got {entry!r}")
+    ((kind, fields),) = entry.items()
+    if kind not in KINDS:
+        raise SpecError(f"{where}.{kind}: is not a kind of layer; the kinds are {', '.join(sorted(KINDS))}")
+    fields = fields or {}
+    if not isinstance(fields, dict):
+        raise SpecError(f"{where}.{kind}: expected the layer's fields as a mapping, got {fields!r}")
+    try:
+        return KINDS[kind](**{str(key): value for key, value in fields.items()})
+    except FieldErrors as errors:
+        raise FieldErrors(f"{where}.{kind}", errors.lines) from None
+
+
+def layer_to_dict(layer: Layer, default_name: str, every_field: bool) -> dict[str, Any]:
+    """Return a layer as {kind: {fields}}.
+
+    Args:
+        layer: the layer.
+        default_name: the name that the network would give it.
+        every_field: include fields that have their default.
+
+    Raises:
+        SpecError: a field is a function.
+    """
+    entry: dict[str, Any] = {}
+    for field in dataclasses.fields(layer):
+        value = getattr(layer, field.name)
+        default = default_name if field.name == "name" else field.default
+        if field.name in layer.unsaved_fields or value is None or (value == default and not every_field):
+            continue
+        if callable(value):
+            raise SpecError(
+                f"{layer.label}.{field.name}: is a function, which YAML, JSON and ONNX files cannot contain"
+            )
+        entry[field.name] = _plain(value)
+    return {layer.kind: entry}
+
+
+def _plain(value: Any) -> Any:
+    if isinstance(value, dict):
+        return {key: _plain(entry) for key, entry in value.items()}
+    return list(value) if isinstance(value, tuple) else value
 
 
 class _Loader(yaml.SafeLoader):

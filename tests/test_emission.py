@@ -15,7 +15,7 @@ from seq2onnx.exporting.emission import EMISSION
 from seq2onnx.exporting.forms import emit
 from seq2onnx.exporting.options import ExportPlan
 from seq2onnx.layers import KINDS
-from seq2onnx.layers.graph import Graph
+from seq2onnx.layers.nodes import Graph
 from tests.networks import network_of
 
 RECORD = Path(__file__).parent / "emission.json"

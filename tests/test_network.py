@@ -248,7 +248,7 @@ def test_branches_join_and_what_cannot_join_is_named():
     with pytest.raises(s2o.SpecError, match="add_1: joins two or more layers, it reads 1"):
         s2o.Network([entry, s2o.Add()])
     net = s2o.Network([entry, s2o.LSTM(2, "last"), s2o.Concat(inputs=["lstm_1", "sequence_input_1"])])
-    with pytest.raises(s2o.NotStreamable, match="concat_1: joins steps to what is known only at the end"):
+    with pytest.raises(s2o.NotStreamable, match="concat_1: joins steps to a value known only at the end"):
         net.states()
 
 

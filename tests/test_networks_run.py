@@ -176,7 +176,7 @@ def test_two_values_so_far_joined_are_still_so_far():
             s2o.Add(inputs=["add_1", "x"]),
         ]
     )
-    with pytest.raises(s2o.NotStreamable, match="add_2: joins steps to what is known only at the end"):
+    with pytest.raises(s2o.NotStreamable, match="add_2: joins steps to a value known only at the end"):
         network.states()
 
 

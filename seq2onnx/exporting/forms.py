@@ -11,7 +11,8 @@ from seq2onnx.exporting.emission import Weights, emit_layers
 from seq2onnx.exporting.options import ExportPlan
 from seq2onnx.exporting.words import emit_look_up
 from seq2onnx.layers import Signal
-from seq2onnx.layers.graph import Graph, GraphBuilder
+from seq2onnx.layers.graph import GraphBuilder
+from seq2onnx.layers.nodes import Graph
 
 
 def emit_dynamic(plan: ExportPlan, weights: Weights) -> GraphBuilder:

@@ -8,7 +8,7 @@ import onnx
 from onnx import helper, numpy_helper
 
 from seq2onnx.exporting.words import ML_DOMAIN, ML_OPSET
-from seq2onnx.layers.graph import DATA_TYPES, Graph, Node, TensorType
+from seq2onnx.layers.nodes import DATA_TYPES, Graph, Node, TensorType
 
 
 def to_model(graph: Graph, opset: int, name: str, properties: dict[str, str], version: str) -> onnx.ModelProto:
