@@ -497,7 +497,7 @@ def test_a_normalization_function_works_in_training_but_not_in_export(tmp_path):
         s2o.export(module, tmp_path / "model.onnx")
     with pytest.raises(s2o.SpecError, match=r"sequence_input_1.normalization: is a function"):
         net.save(tmp_path / "net.yaml")
-    with pytest.raises(s2o.ShapeError, match="its normalization must give"):
+    with pytest.raises(s2o.ShapeError, match="its normalization must return"):
         s2o.build(small_network(normalization=lambda x: x[:, :1]))(torch.ones(1, 3, 4))
 
 
