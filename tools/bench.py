@@ -132,8 +132,8 @@ def training() -> None:
 
     with tempfile.TemporaryDirectory() as folder:
         runs = {
-            "a loop that packs": lambda: loop(True),
-            "a loop that does not": lambda: loop(False),
+            "plain torch, packed sequences": lambda: loop(True),
+            "plain torch, padded sequences": lambda: loop(False),
             "seq2onnx": lambda: ours(None),
             "seq2onnx with a run folder": lambda: ours(folder),
         }
@@ -150,7 +150,7 @@ def bucketing() -> None:
         options = s2o.TrainingOptions(epochs=1, batch_size=64, shuffle=shuffle, progress=False, device="cpu")
         return lambda: void(s2o.train(s2o.Network(layers), data, options=options))
 
-    table({"at random": epoch("random"), "in buckets": epoch("bucket")}, rounds=3)
+    table({"random batches": epoch("random"), "batches from buckets of similar lengths": epoch("bucket")}, rounds=3)
 
 
 def export() -> None:

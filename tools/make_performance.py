@@ -28,7 +28,7 @@ PARTS = {
     "predict": "2,000 sequences of lognormal length (median 33, up to 600): 13 features, LSTM 128",
     "generator": "1,000,000 short sequences from a generator: 4 features, LSTM 16",
     "forecast": "A closed loop of 100 steps: 12 features, LSTM 100, 12 outputs",
-    "graph": "The exported graph in plain session.run, compared with the graph of torch.onnx.export(dynamo=False)",
+    "graph": "The exported graph in plain onnxruntime, compared with the graph of torch.onnx.export(dynamo=False)",
     "export": "Export of 12 features, LSTM 100, 9 classes",
     "cold": "From the start of a process to its first prediction",
 }
@@ -36,33 +36,66 @@ PARTS = {
 TRAINING = {
     "training": "Training: one epoch of Japanese Vowels, LSTM 100, batches of 27, in plain torch and in seq2onnx",
     "bucketing": "Training: one epoch of 2,000 sequences of lognormal length, in random batches and in buckets",
-    "cells": "Training: one step of recurrent layers, by state and gate activation; 100 units, 100 steps, batch 32",
+    "cells": "Training: one update of a recurrent layer, by state and gate activation; 100 units, 100 steps, batch 32",
 }
 TEXT = """# Performance
 
-`tools/bench.py` measured these figures, and `tools/make_performance.py` wrote this page. Unless a figure has a unit, it
-is a ratio of two median times that were measured alternately in one run. The brackets show the quartiles of the ratios
-of the single rounds. Smaller is faster, and each figure should be at most its target. To measure your own model on your
-own machine: `seq2onnx bench MODEL`.
+This page shows how fast seq2onnx is, compared with plain onnxruntime and plain torch. To measure your own model on your
+machine, run `seq2onnx bench model.onnx`.
 
-Measured on an {processor}, {cores} cores, with {threads} threads; Python {python}, numpy {numpy}, onnxruntime
-{onnxruntime}, torch {torch}. No figure here was measured on a GPU.
+`tools/bench.py` measured the figures, and `tools/make_performance.py` generates this page. A figure without a unit is
+the ratio of two median times. "A / B: 0.5" means that A takes half of the time of B. The two times were measured
+alternately, in several rounds. The brackets contain the quartiles of the ratios of the rounds. Smaller is better. A
+figure meets its target if it is at most as large as the target.
+
+The machine: {processor}, {cores} cores, with {threads} threads; Python {python}, numpy {numpy}, onnxruntime
+{onnxruntime}, torch {torch}. No figure was measured on a GPU.
 
 ![Each measured figure divided by its target](images/performance.png)
 
 """
 MISSES = {
     "stream, 1 steps": (
-        "`stream` files keep their state if a chunk has no steps. This takes a few small nodes before each LSTM, 1 to "
-        "2 µs for each run, which torch's graph does not have. It is a tenth of a run of one step, and little in a run "
-        "of fifty. No cheaper way was found, and the guarantee is worth more."
-    )
+        "`stream` files keep their state if a chunk has no steps. For this guarantee, the graph has a few small nodes "
+        "before each LSTM, which the graph of torch does not have. They take 1 to 2 µs for each run: a tenth of the "
+        "time of a run of one step, and little for a run of fifty steps. We found no cheaper way, and the guarantee "
+        "is more important than this time."
+    ),
 }
 NOTES = {
+    "stream": (
+        '`Stream.step` runs one step of one sequence and keeps the state. "session.run" is a loop of plain '
+        'onnxruntime calls that return new arrays. "bound buffers, bare" is a loop of onnxruntime calls whose inputs '
+        'and outputs are bound to fixed buffers (IOBinding). "torch module" calls the torch module once for each '
+        "step."
+    ),
+    "pool": (
+        '`pool.step` runs one step of 1,000 streams. "session.run" is one plain onnxruntime call with a batch of '
+        '1,000 rows. In "half of 2,000", the pool has 2,000 streams, and 1,000 of them have data. "Stream.step" is a '
+        "loop over 1,000 single streams."
+    ),
     "predict": (
-        "The floor is the time that the matrix products of the network alone take in numpy, on the same number of "
-        "threads: as products of [512, 512] · [512, 512], or of the sizes of this network."
-    )
+        "The floor is the time that numpy takes for the matrix products of the network alone, on the same number of "
+        "threads. It is measured with products of [512, 512] · [512, 512], and with products of the sizes of this "
+        "network."
+    ),
+    "generator": (
+        "`predict` reads the sequences from a generator. The first row is its peak memory without the results. The "
+        "second row compares the time with that of a list of the same sequences."
+    ),
+    "forecast": (
+        '"one Stream.step of a loop" is one call of a file with `closed_loop=100`. "100 Stream.step" are 100 calls of '
+        "a file without a loop."
+    ),
+    "graph": (
+        '"full" and "stream" are the [signatures](onnx-contract.md#inputs-and-outputs) of the seq2onnx file. "torch" '
+        "is the file that `torch.onnx.export` writes for the same network."
+    ),
+    "export": ('"dynamo" is `torch.onnx.export(dynamo=True)`.'),
+    "cold": (
+        'Both processes import the libraries, load the model and compute one prediction. "torch" uses plain torch, '
+        '"seq2onnx" uses the exported file.'
+    ),
 }
 
 
@@ -94,7 +127,7 @@ def _sections(figures: list[dict[str, Any]]) -> Iterator[str]:
             yield f"| {row['name']} | {row['figure']:.3f}{spread} | {row['target']:.3g}{missed} |"
         yield ""
         if part == "stream":
-            yield from ("![Microseconds for each step, by what runs it](images/performance_step.png)", "")
+            yield from ("![Microseconds for each step, for each way to run it](images/performance_step.png)", "")
         if part in NOTES:
             yield from (NOTES[part], "")
         for beginning, why in MISSES.items():

@@ -20,5 +20,11 @@ def on_files(files: Files, config: Any) -> Files:
 
 
 def on_page_markdown(markdown: str, page: Any, **_: Any) -> str:
-    """Links of the added pages start at the root of the repository, those of the site in docs/."""
-    return markdown.replace("](docs/", "](") if page.file.src_uri in PAGES else markdown
+    """Change links between docs/ and the added pages: in the repository they are in two folders, on the site in one."""
+    if page.file.src_uri in PAGES:
+        return markdown.replace("](docs/", "](")
+    if "/" in page.file.src_uri:
+        return markdown
+    for name in (*PAGES, "models/"):
+        markdown = markdown.replace(f"](../{name}", f"]({name}")
+    return markdown
