@@ -707,8 +707,9 @@ def test_patience_stops_and_the_best_is_kept():
 def test_a_share_of_the_data_can_be_the_validation_data():
     history = s2o.train(small_network(), random_data(20), 0.25, options=options(epochs=5, validation_every=2)).history
     assert ["validation_f1" in row for row in history] == [False, True, False, True, True]
-    with pytest.raises(s2o.DataError, match=r"a share of 0.01 of 20 sequences leaves none"):
-        s2o.train(small_network(), random_data(20), 0.01, options=options())
+    for share in (0.01, float("nan"), float("inf")):
+        with pytest.raises(s2o.DataError, match=f"a share of {share} of 20 sequences leaves none"):
+            s2o.train(small_network(), random_data(20), share, options=options())
 
 
 def test_a_loss_that_is_not_finite_stops_training_with_the_last_finite_weights():
@@ -789,8 +790,10 @@ def test_resuming_needs_the_same_run(tmp_path):
         s2o.train(small_network(), random_data(13), options=options(epochs=4), run_dir=tmp_path, resume=True)
     with pytest.raises(s2o.ModelFileError, match="has no checkpoint.safetensors to resume from"):
         s2o.train(small_network(), data, options=options(), run_dir=tmp_path / "new", resume=True)
+    module = s2o.build(small_network())
     with pytest.raises(s2o.SpecError, match="resume: needs the run_dir"):
-        s2o.train(small_network(), data, options=options(), resume=True)
+        s2o.train(module, data, options=options(), resume=True)
+    assert module.network == small_network()  # it has taken no statistics from the data
     whole_file = (tmp_path / "checkpoint.safetensors").read_bytes()
     (tmp_path / "checkpoint.safetensors").write_bytes(whole_file[:200])
     with pytest.raises(s2o.ModelFileError, match="is not a checkpoint, or is incomplete"):
