@@ -71,13 +71,10 @@ def set_exact_statistics(
             (x,), lengths, _states = inputs
             seen.add(valid_values(x, lengths))
 
-        handle = layer.register_forward_pre_hook(add_input)
-        try:
+        with layer.register_forward_pre_hook(add_input):
             for batch in batches():
                 batch = batch.to(device)
                 module(batch.x, batch.lengths, logits=True, return_state=False)
-        finally:
-            handle.remove()
         if moments.count:
             layer["mean"].copy_(moments.mean)
             layer["variance"].copy_(moments.variance)

@@ -17,6 +17,7 @@ from seq2onnx.errors import DataError
 from seq2onnx.layers import Clock
 from seq2onnx.layers.module import valid_steps
 from seq2onnx.sequences import MASKED, PaddingPolicy
+from seq2onnx.training.processes import ALONE, Processes
 
 Drawn = tuple[int, list[int]]
 """(epoch, indices of the sequences of a batch)"""
@@ -97,28 +98,26 @@ class BatchSampler(Sampler[Drawn]):
 
 @dataclasses.dataclass(frozen=True)
 class Batches(Dataset[Batch]):
-    """Makes a batch from drawn indices, `batches[drawn]`: the rows of process `rank` out of `count`.
+    """Makes a batch from drawn indices, `batches[drawn]`: the rows of one of the processes.
 
     Attributes:
         data: the data set.
         policy: how sequences are padded.
         clock: of the network's output; needed for targets per step.
         seed: of the random numbers of a transform.
-        rank: the number of this process.
-        count: the number of processes.
+        processes: the processes that share the rows of a batch.
     """
 
     data: SequenceDataset
     policy: PaddingPolicy = MASKED
-    clock: Clock | None = None
+    clock: Clock = dataclasses.field(default_factory=Clock)
     seed: int = 0
-    rank: int = 0
-    count: int = 1
+    processes: Processes = ALONE
 
     def __getitem__(self, drawn: Drawn) -> Batch:
         """Return the batch."""
         epoch, indices = drawn
-        own = indices[self.rank :: self.count]
+        own = indices[self.processes.rank :: self.processes.count]
         batch = self._batch(own or indices[:1], indices, epoch)
         if not own:
             # There are fewer rows than processes. This process must run the network too, for gradients of zero, so it
@@ -131,7 +130,9 @@ class Batches(Dataset[Batch]):
         timed = [name for name in found if self.data.parts[name].has_time]
         sequences = found[timed[0]]
         # All processes must agree on the number of steps.
-        whole = self.data.lengths[indices] if self.count > 1 else np.array([len(x) for x in sequences], np.int32)
+        whole = (
+            self.data.lengths[indices] if self.processes.count > 1 else np.array([len(x) for x in sequences], np.int32)
+        )
         limit = self.policy.limit(whole)
         steps = int(whole.max() if limit is None else min(whole.max(), limit))
         parts = {name: np.stack(rows) for name, rows in found.items() if name not in timed}
@@ -140,7 +141,7 @@ class Batches(Dataset[Batch]):
             parts[name], lengths = self.policy.pad(cut, steps)
         x = {name: torch.from_numpy(parts[name]) for name in found}
         batch = Batch(x.get("", x), torch.from_numpy(lengths), torch.empty(0), steps=max(steps, int(lengths.max())))
-        if self.data.per_step and self.clock is not None:
+        if self.data.per_step:
             for index, sequence, target in zip(own, sequences, targets, strict=True):
                 if len(target) != self.clock.length(len(sequence)):  # a transform may change the number of steps
                     raise DataError(

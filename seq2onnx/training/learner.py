@@ -127,7 +127,7 @@ class Learner(lightning.LightningModule):
         epoch = (lambda: len(self.history)) if data is self.task.data else (lambda: 0)
         clock = self.module.network.signals[self.module.network.outputs[0]].clock
         return DataLoader(
-            Batches(data, options.padding, clock, options.seed, processes.rank, processes.count),
+            Batches(data, options.padding, clock, options.seed, processes),
             batch_size=None,  # an item is a whole batch
             sampler=BatchSampler(data, options.batch_size, shuffle, self.rng, epoch),
             num_workers=workers,

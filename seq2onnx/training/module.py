@@ -122,14 +122,9 @@ class SequenceModule(nn.Module):
     def initial_state(self, batch: int) -> tuple[Tensor, ...]:
         """Return the state that every stream starts from, for `batch` rows: zeros."""
         weight = next(self.parameters(), torch.zeros(()))
+        types = {"float32": weight.dtype, "int32": torch.int32}
         return tuple(
-            torch.zeros(
-                batch,
-                *entry.state.shape,
-                dtype=weight.dtype if entry.state.dtype == "float32" else getattr(torch, entry.state.dtype),
-                device=weight.device,
-            )
-            for entry in self._states
+            weight.new_zeros((batch, *entry.state.shape), dtype=types[entry.state.dtype]) for entry in self._states
         )
 
     def _outputs(self, values: Mapping[str, T]) -> T | dict[str, T]:
