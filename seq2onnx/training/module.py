@@ -122,7 +122,7 @@ class SequenceModule(nn.Module):
     def initial_state(self, batch: int) -> tuple[Tensor, ...]:
         """Return the state that every stream starts from, for `batch` rows: zeros."""
         weight = next(self.parameters(), torch.zeros(()))
-        types = {"float32": weight.dtype, "int32": torch.int32}
+        types = {"float32": weight.dtype, "int32": torch.int32, "int64": torch.int64}
         return tuple(
             weight.new_zeros((batch, *entry.state.shape), dtype=types[entry.state.dtype]) for entry in self._states
         )
