@@ -81,12 +81,9 @@ class Predictions:
 
     def _leading_columns(self) -> dict[str, NDArray[Any]]:
         index = np.arange(self.first, self.first + self.sequences)
-        columns: dict[str, NDArray[Any]] = {"index": index}
+        columns = {"index": index if self.lengths is None else np.repeat(index, self.lengths)}
         if self.lengths is not None:
-            columns = {
-                "index": np.repeat(index, self.lengths),
-                "step": np.concatenate([np.arange(length) for length in self.lengths]),
-            }
+            columns["step"] = np.concatenate([np.arange(length) for length in self.lengths])
         return columns if self.labels is None else columns | {"label": self.labels}
 
     def _score_rows(self) -> NDArray[Any]:

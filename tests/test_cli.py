@@ -16,6 +16,7 @@ import numpy as np
 import pytest
 
 import seq2onnx as s2o
+from seq2onnx.cli import _message
 from tests.command import run
 from tests.conftest import CLASSES, random_data, small_network
 
@@ -194,6 +195,23 @@ def test_a_run_is_not_overwritten(folder):
     _, err = run("train", folder / "network.yaml", folder / "data.npz", "--out", folder / "run", code=2)
     assert "contains a run already, which is not overwritten" in err
     assert (folder / "run/weights.safetensors").read_bytes() == before
+
+
+def test_a_first_epoch_that_diverges_is_an_error(folder, tmp_path):
+    settings = ["--set", "learning_rate=1e30", "--set", "optimizer=sgd", "--set", "batch_size=4"]
+    with pytest.warns(RuntimeWarning, match="not finite"):
+        _, err = run(
+            "train", folder / "network.yaml", folder / "data.npz", "--out", tmp_path / "run", *settings, "-q", code=2
+        )
+    assert err == (
+        f"seq2onnx: {tmp_path / 'run'}: the first epoch diverged, so there are no weights to save. "
+        "Try a lower learning_rate\n"
+    )
+
+
+def test_an_error_of_the_system_keeps_the_capitals_of_its_sentences():
+    error = OSError(28, "No space left on device, so the run is not saved. Make room", "run/metrics.json")
+    assert _message(error) == "run/metrics.json: no space left on device, so the run is not saved. Make room"
 
 
 def test_every_training_option_is_in_the_help():

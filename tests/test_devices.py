@@ -14,7 +14,8 @@ import torch
 
 import seq2onnx as s2o
 from seq2onnx.sequences import PaddingPolicy
-from seq2onnx.training.collate import Collate
+from seq2onnx.training.batches import Batches
+from seq2onnx.training.processes import Processes
 from tests.conftest import random_data, small_network
 
 ROOT = Path(__file__).parent.parent
@@ -139,7 +140,7 @@ def test_a_script_runs_in_each_process_and_all_get_the_result(tmp_path):
 def test_rows_are_shared_out_without_loss_or_duplication(rows):
     data = random_data(12, per_step=True)
     indices = list(range(5, 5 + rows))
-    shares = [Collate(data, rank=rank, count=3)([(0, indices)]) for rank in range(3)]
+    shares = [Batches(data, processes=Processes(rank, 3))[0, indices] for rank in range(3)]
     lengths = torch.cat([share.lengths for share in shares])
     assert sorted(lengths.tolist()) == sorted(data.lengths[indices].tolist())
     targets = torch.cat([share.target for share in shares])
@@ -161,9 +162,9 @@ def test_rows_are_shared_out_without_loss_or_duplication(rows):
 def test_each_process_lays_out_its_rows_as_one_would_lay_out_all(policy):
     data, indices = random_data(12, per_step=True), [3, 8, 1, 5, 6]
     clock = s2o.Network([s2o.SequenceInput(4), s2o.LSTM(3)]).signals["lstm_1"].clock
-    whole = Collate(data, policy, clock)([(0, indices)])
+    whole = Batches(data, policy, clock)[0, indices]
     for rank in range(2):
-        share = Collate(data, policy, clock, rank=rank, count=2)([(0, indices)])
+        share = Batches(data, policy, clock, processes=Processes(rank, 2))[0, indices]
         mine = slice(rank, None, 2)
         assert share.steps == whole.steps
         assert share.lengths.tolist() == whole.lengths[mine].tolist()
@@ -173,8 +174,8 @@ def test_each_process_lays_out_its_rows_as_one_would_lay_out_all(policy):
         for name in ("first", "counts"):
             if getattr(whole, name) is not None:
                 assert getattr(share, name).tolist() == getattr(whole, name)[mine].tolist()
-    none = Collate(data, policy, clock, rank=1, count=2)([(0, [3])])
-    assert (len(none.x), none.steps) == (0, Collate(data, policy, clock)([(0, [3])]).steps)
+    none = Batches(data, policy, clock, processes=Processes(1, 2))[0, [3]]
+    assert (len(none.x), none.steps) == (0, Batches(data, policy, clock)[0, [3]].steps)
 
 
 @pytest.mark.parametrize("workers", [0, 2])
@@ -203,7 +204,7 @@ def halved(batch):
 
 def test_no_rows_have_gradients_of_zero():
     module = s2o.build(network(), random_data())
-    share = Collate(random_data(), rank=1, count=2)([(0, [3])])
+    share = Batches(random_data(), processes=Processes(1, 2))[0, [3]]
     y, _, _ = module(share.x, share.lengths, return_state=False, check=False)
     y.sum().backward()
     assert y.shape == (0, 3)

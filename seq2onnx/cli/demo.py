@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import functools
 import time
-from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -70,9 +68,10 @@ def demo(
     say(_describe_stream(scores, training.classes or [], index), quiet)
 
     curve, streamed = out / "training_curve.png", out / "streamed_scores.png"
-    _save_picture(curve, "Japanese Vowels: training", functools.partial(plots.training_curve, result.history))
-    title = f"Test utterance {index} of speaker {test.labels[index]}, step by step"
-    _save_picture(streamed, title, functools.partial(plots.scores_over_time, scores, training.classes))
+    title = "Japanese Vowels: training"
+    curve.write_bytes(plots.as_png(lambda ax: plots.training_curve(result.history, ax).set_title(title)))
+    about = f"Test utterance {index} of speaker {test.labels[index]}, step by step"
+    streamed.write_bytes(plots.as_png(lambda ax: plots.scores_over_time(scores, training.classes, ax).set_title(about)))
 
     worst = max(row.max_abs for row in report.rows)
     for label, text in (
@@ -96,10 +95,3 @@ def _describe_stream(scores: Any, classes: list[Any], index: int) -> str:
         score = scores[step, leads]
         lines.append(f"{step + 1:>4}  {classes[leads]:>5}  {score:.2f}  {'#' * round(30 * score)}")
     return "\n".join(lines) + "\n"
-
-
-def _save_picture(path: Path, title: str, draw: Callable[..., Any]) -> None:
-    """Save a titled picture; draw: a function of `seq2onnx.plots`."""
-    from seq2onnx.plots import as_png
-
-    path.write_bytes(as_png(lambda ax: draw(ax=ax).set_title(title)))

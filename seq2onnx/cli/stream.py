@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
+import collections
 import csv
 import dataclasses
-import io
 import json
 import sys
 from collections.abc import Iterator
@@ -137,20 +137,18 @@ class _Line:
         row, data = ("good", '"good"') if is_word else ("0.1,0.2", "[0.1, 0.2]")
         return f'pump 7,{row} or {{"id": "pump 7", "x": {data}}}' if self.has_id else f"{row} or {data}"
 
-    def result(self, labels: list[Any], scores: Any) -> str:
-        """The line to write; labels: the label, or empty without classes; scores: None if there is no result."""
+    def print_result(self, labels: list[Any], scores: Any) -> None:
+        """Print the result; labels: the label, or empty without classes; scores: empty if there is no result."""
         if self.as_json:
             first = {"id": self.id} if self.has_id else {}
             if labels:
-                first["label"] = labels[0].item() if isinstance(labels[0], np.generic) else labels[0]
-            y = None if scores is None else [None if np.isnan(s) else float(f"{s:.7g}") for s in scores]
-            return json.dumps(first | {"y": y})
-        cells = [self.id] if self.has_id else []
-        cells += ["" if label is None else label for label in labels]
-        cells += [] if scores is None else [f"{score:.7g}" for score in scores]
-        row = io.StringIO()
-        csv.writer(row, lineterminator="").writerow(cells)
-        return row.getvalue()
+                first["label"] = labels[0]
+            y = [None if np.isnan(score) else float(f"{score:.7g}") for score in scores]
+            print(json.dumps(first | {"y": y or None}))
+        else:
+            name = [self.id] if self.has_id else []
+            cells = [*name, *labels, *(f"{score:.7g}" for score in scores)]  # None is an empty cell
+            csv.writer(sys.stdout, lineterminator="\n").writerow(cells)
 
 
 class _Streams:
@@ -158,16 +156,15 @@ class _Streams:
 
     def __init__(self, model: Predictor) -> None:
         self._model, self._pool = model, model.pool()
-        self._opened: dict[str, tuple[int, _Line]] = {}  # name -> its id in the pool, and its last valid line
+        self._ids = collections.defaultdict[str, int](self._pool.open)  # the id in the pool of each name
+        self._last: dict[str, _Line] = {}  # the last valid line of each name
         self._refusal = np.full(model.model.outputs[0].shape[-1], np.nan, np.float32)
 
     def run(self, lines: list[_Line]) -> None:
         """Run the valid lines of different streams together, and write a result for each line."""
         valid = [line for line in lines if line.step is not None]
-        for line in valid:
-            id = self._opened[line.name][0] if line.name in self._opened else self._pool.open()
-            self._opened[line.name] = (id, line)
-        ids = [self._opened[line.name][0] for line in valid]
+        ids = [self._ids[line.name] for line in valid]
+        self._last |= {line.name: line for line in valid}
         results = iter(self._pool.step(ids, np.stack([line.step for line in valid])) if valid else ())
         for line in lines:
             self._write(line, self._refusal if line.step is None else next(results))
@@ -175,21 +172,20 @@ class _Streams:
 
     def finish(self) -> None:
         """With lookahead, write the results of the last steps of each stream."""
-        if not (self._model.lookahead and self._opened):
-            return
-        results = self._pool.finish([id for id, _ in self._opened.values()])
-        for (_, line), scores in zip(self._opened.values(), results, strict=True):
-            if scores.size:
-                self._write(line, scores)
+        if self._model.lookahead and self._last:
+            results = self._pool.finish([self._ids[name] for name in self._last])
+            for line, scores in zip(self._last.values(), results, strict=True):
+                if scores.size:
+                    self._write(line, scores)
 
     def _write(self, line: _Line, scores: Any) -> None:
         from seq2onnx.runtime import scores_to_labels
 
         classes = self._model.classes
         for row in np.atleast_2d(scores):
-            print(line.result([scores_to_labels(row[None], classes)[0]] if classes else [], row))
+            line.print_result(scores_to_labels(row[None], classes).tolist() if classes else [], row)
         if not scores.size:  # a stride or lookahead: no result at this step
-            print(line.result([], None))
+            line.print_result([], [])
 
 
 def _read_lines(file: BinaryIO) -> Iterator[list[bytes]]:

@@ -74,6 +74,8 @@ def train(
         run_dir=out,
         resume=resume,
     )
+    if not result.history:
+        raise SpecError(f"{out}: the first epoch diverged, so there are no weights to save. Try a lower learning_rate")
     last = result.history[-1]
     shown = [name for name in last if name.endswith(("loss", "accuracy"))]
     figures = ", ".join(f"{name.replace('_', ' ')} {last[name]:.4g}" for name in shown)

@@ -52,9 +52,7 @@ def predict_on_ray(
     require("ray", extra="ray")
     require("pyarrow", extra="data")
     policy = model.policy
-    if policy.sequence_length == "shortest" or (
-        not policy.mask_padding and not isinstance(policy.sequence_length, int)
-    ):
+    if policy.sequence_length == "shortest" or not (policy.mask_padding or isinstance(policy.sequence_length, int)):
         raise SpecError(
             f"{model.path}: cuts sequences to the shortest of a batch, or treats padding as data, so a result depends "
             "on the other sequences in its batch. With --ray, the batches are different. Predict without --ray."
@@ -77,10 +75,8 @@ def predict_on_ray(
                 shown.add(group.count)
         if missing:
             raise DataError(f"{data}: {len(missing)} of {len(groups)} row groups have no results; run it again")
-        names = {part_name(group.part) for group in groups}
-        for leftover in folder.iterdir():  # temporary files of killed processes
-            if leftover.name not in names:
-                leftover.unlink()
+        for leftover in folder.glob(".*"):  # notes of attempts, and temporary files of killed processes
+            leftover.unlink()
     return len(groups), count
 
 
@@ -114,9 +110,8 @@ def _find_files(data: Path) -> list[Path]:
                 f"{data}: --ray reads a .parquet file or a folder of them; seq2onnx data convert writes one"
             )
         return [data.absolute()]
-    data = data.absolute()
     found = [
-        path
+        path.absolute()
         for path in sorted(data.rglob("*.parquet"))
         if path.is_file() and not any(part.startswith((".", "_")) for part in path.relative_to(data).parts)
     ]

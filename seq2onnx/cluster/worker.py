@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-import os
+import functools
 import socket
 import tempfile
 from contextlib import suppress
@@ -72,29 +72,24 @@ class Worker:
             path.write_bytes(ray.get(job.model))
             self._model = load(path)
         self._job = job
-        self._file = -1  # the number of the data file that is open
-        self._data: Any = None
+        # The row groups of a file follow one another, so its data set is fetched once.
+        self._get_data: Any = functools.lru_cache(maxsize=1)(ray.get)
 
     def __call__(self, batch: dict[str, NDArray[np.int64]]) -> dict[str, list[Any]]:
         """Run one row group. Errors are returned as text: if raised, they would have a traceback of Ray."""
         group = RowGroup(**{name: int(values[0]) for name, values in batch.items()})
-        rows, error = 0, ""
         try:
-            rows = self._write(group)
+            rows, error = self._write(group), ""
         except (Seq2OnnxError, OSError) as raised:
-            error = _message(raised)
+            rows, error = 0, _message(raised)
         return {"part": [group.part], "rows": [rows], "error": [error]}
 
     def _write(self, group: RowGroup) -> int:
         """Write the file of a row group, and return how many rows it has."""
-        import ray
-
         source, data = self._job.opened[group.file]
-        if group.file != self._file:
-            self._data, self._file = ray.get(data), group.file
         path = self._job.folder / part_name(group.part)
         _count_attempt(path, f"{source}: rows {group.start} to {group.start + group.count - 1}")
-        sequences = RowRange(self._data, group.start, group.count)
+        sequences = RowRange(self._get_data(data), group.start, group.count)
         try:
             table = predict_table(self._model, sequences, self._job.batch_size, group.first)
         except _ReadError:
@@ -152,8 +147,8 @@ def open_file(path: Path) -> tuple[SequenceDataset | None, list[int]]:
 def _count_attempt(path: Path, where: str) -> None:
     """Count that a row group is tried, in files beside its results; raise DataError after too many attempts."""
     for attempt in range(ATTEMPTS):
-        with suppress(FileExistsError), path.with_name(f".{path.name}.{attempt}").open("x") as note:
-            note.write(str(os.getpid()))
+        with suppress(FileExistsError):
+            path.with_name(f".{path.name}.{attempt}").touch(exist_ok=False)
             return
     raise DataError(
         f"{where}: {ATTEMPTS} processes died while they worked on these rows. Do the machines have enough memory?"

@@ -197,7 +197,7 @@ class SequenceDataset:
             sequence: (x, target, rng) -> (x, target), for each sequence, after the function that the data already has.
                 x is [time, features], for several inputs a dict. The numpy generator rng is seeded for each sequence,
                 so a seeded run repeats with any number of workers. Statistics are those of the results.
-            batch: a `seq2onnx.training.Batch` -> Batch, of padded tensors, in training and validation.
+            batch: a `seq2onnx.training.batches.Batch` -> Batch, of padded tensors, in training and validation.
 
         Example:
             >>> data.transformed(lambda x, target, rng: (x + rng.normal(0, 0.01, x.shape), target))

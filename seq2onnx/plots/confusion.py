@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Sequence
 from typing import Any
 
@@ -10,6 +11,7 @@ from matplotlib.axes import Axes
 
 from seq2onnx.errors import DataError, ShapeError
 from seq2onnx.plots.axes import new_axes, plain_text
+from seq2onnx.plots.png import as_png
 
 
 def confusion_chart(truth: Any, predicted: Any, classes: Sequence[str | int], ax: Axes | None = None) -> Axes:
@@ -40,7 +42,7 @@ def confusion_chart(truth: Any, predicted: Any, classes: Sequence[str | int], ax
     counts = np.zeros((len(classes), len(classes)), int)
     for row, column in zip(truth, predicted, strict=True):
         counts[numbers[row], numbers[column]] += 1
-    ax = ax or new_axes(*confusion_size(classes))
+    ax = ax or new_axes(*_size(classes))
     shares = counts / np.maximum(counts.sum(1, keepdims=True), 1)
     ax.imshow(shares, cmap="Greys", vmin=0, vmax=1.3)
     for (row, column), count in np.ndenumerate(counts):
@@ -56,7 +58,13 @@ def confusion_chart(truth: Any, predicted: Any, classes: Sequence[str | int], ax
     return ax
 
 
-def confusion_size(classes: Sequence[str | int]) -> tuple[float, float]:
+def confusion_png(truth: Sequence[int], predicted: Sequence[int], classes: Sequence[str | int]) -> bytes:
+    """Draw the confusion chart of class numbers as a PNG file."""
+    true_labels, predicted_labels = ([classes[number] for number in numbers] for numbers in (truth, predicted))
+    return as_png(functools.partial(confusion_chart, true_labels, predicted_labels, classes), _size(classes))
+
+
+def _size(classes: Sequence[str | int]) -> tuple[float, float]:
     """Width and height in inches at which counts and labels can be read."""
     side = max(4.0, 1.5 + 0.45 * len(classes))
     return side, side

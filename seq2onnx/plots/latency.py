@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import math
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -81,14 +82,13 @@ def _label(ax: Axes, points: Sequence[tuple[float, float]], texts: Sequence[str]
         size = np.array(probe.get_window_extent().size)
         probe.remove()
         found = []
-        for distance in DISTANCES:
-            for side in SIDES:
-                # The distance is that of the nearest edge or corner of the text.
-                begin = place + distance * scale * np.array(side) + size * (np.sign(side) - 1) / 2
-                box = Bbox([begin, begin + size])
-                covered = sum(_area(Bbox.intersection(box, other)) for other in taken)
-                beyond = _area(box) - _area(Bbox.intersection(box, frame))
-                found.append((covered + beyond, box))
+        for distance, side in itertools.product(DISTANCES, SIDES):
+            # The distance is that of the nearest edge or corner of the text.
+            begin = place + distance * scale * np.array(side) + size * (np.sign(side) - 1) / 2
+            box = Bbox([begin, begin + size])
+            covered = sum(_area(Bbox.intersection(box, other)) for other in taken)
+            beyond = _area(box) - _area(Bbox.intersection(box, frame))
+            found.append((covered + beyond, box))
         _, box = min(found, key=lambda entry: entry[0])  # the first of equals, which is the nearest
         note = ax.annotate(
             text,

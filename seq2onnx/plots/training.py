@@ -36,9 +36,8 @@ def training_curve(history: Sequence[dict[str, float]], ax: Axes | None = None) 
     ax = ax or new_axes()
     epochs = [row["epoch"] for row in history]
     lines: list[Any] = []
-    for prefix, style in (("", "-"), ("validation_", "--")):
-        if values := _column(history, f"{prefix}loss"):
-            lines += ax.plot(*values, f"C0{style}", marker=_marker(values), label=f"{prefix.replace('_', ' ')}loss")
+    for name, style in (("loss", "C0-"), ("validation_loss", "C0--")):
+        lines += _draw(ax, history, name, style)
     is_positive = all(np.all(np.greater(line.get_ydata(), 0) | np.isnan(line.get_ydata())) for line in lines)
     ax.set(
         xlabel="epoch",
@@ -50,21 +49,18 @@ def training_curve(history: Sequence[dict[str, float]], ax: Axes | None = None) 
     ax.grid(alpha=0.3)
     if any("accuracy" in row for row in history):
         right = ax.twinx()
-        for prefix, style in (("", "-."), ("validation_", ":")):
-            if values := _column(history, f"{prefix}accuracy"):
-                label = f"{prefix.replace('_', ' ')}accuracy"
-                lines += right.plot(*values, f"C1{style}", marker=_marker(values), label=label, linewidth=2)
+        for name, style in (("accuracy", "C1-."), ("validation_accuracy", "C1:")):
+            lines += _draw(right, history, name, style, linewidth=2)
         right.set(ylabel="accuracy", ylim=(0, 1.03))
     add_legend(ax, lines, ncols=4)
     return ax
 
 
-def _marker(values: tuple[list[float], list[float]]) -> str:
-    """A marker for a line of one point, which would be invisible."""
-    return "o" if len(values[0]) == 1 else ""
-
-
-def _column(history: Sequence[dict[str, float]], name: str) -> tuple[list[float], list[float]] | None:
-    """The epochs that measured a value, and the values; None if no epoch did."""
+def _draw(ax: Axes, history: Sequence[dict[str, float]], name: str, style: str, **options: Any) -> list[Any]:
+    """Draw the epochs that measured a value. Returns the line; nothing if no epoch did."""
     rows = [row for row in history if name in row]
-    return ([row["epoch"] for row in rows], [row[name] for row in rows]) if rows else None
+    if not rows:
+        return []
+    epochs, values = [row["epoch"] for row in rows], [row[name] for row in rows]
+    marker = "o" if len(rows) == 1 else ""  # a line of one point would be invisible
+    return ax.plot(epochs, values, style, marker=marker, label=name.replace("_", " "), **options)

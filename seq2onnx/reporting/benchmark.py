@@ -8,6 +8,7 @@ import itertools
 import math
 import os
 import platform
+import re
 import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -153,10 +154,9 @@ def _timed(
     of: str, count: int, run: Callable[[Any], Any], inputs: list[tuple[int, Any]], seconds: float
 ) -> Measurement:
     """Warm up for a tenth of the time, then time runs until the time is over."""
-    clock, steps = time.perf_counter, 0
-    times: list[float] = []
+    clock = time.perf_counter
     for duration in (seconds / 10, seconds):
-        end, steps, times = clock() + duration, 0, []
+        end, steps, times = clock() + duration, 0, list[float]()
         for run_steps, x in itertools.cycle(inputs):
             began = clock()
             run(x)
@@ -177,13 +177,10 @@ def environment() -> dict[str, Any]:
 
     import seq2onnx
 
-    name = platform.processor() or platform.machine()
-    cpuinfo = Path("/proc/cpuinfo")
-    if cpuinfo.exists():  # on Linux, platform gives only the architecture
-        lines = (line.partition(":") for line in cpuinfo.read_text().splitlines())
-        name = next((value.strip() for key, _, value in lines if key.strip() == "model name"), name)
+    cpuinfo = Path("/proc/cpuinfo")  # on Linux, platform gives only the architecture
+    found = re.search(r"^model name\s*:(.*)", cpuinfo.read_text(), re.MULTILINE) if cpuinfo.exists() else None
     return {
-        "processor": name,
+        "processor": found[1].strip() if found else platform.processor() or platform.machine(),
         "cores": os.cpu_count(),
         "onnxruntime": onnxruntime.__version__,
         "seq2onnx": seq2onnx.__version__,

@@ -48,13 +48,13 @@ class ClassComparison:
 
     def by_class(self) -> list[tuple[str | int, int, float, float]]:
         """Each class with its count, recall and precision. NaN: undefined, since there are no such cases."""
-        rows = []
-        for number, label in enumerate(self.classes):
-            is_true, is_predicted = self.truth == number, self.predicted == number
-            correct = int((is_true & is_predicted).sum())
-            count = int(is_true.sum())
-            rows.append((label, count, _ratio(correct, count), _ratio(correct, is_predicted.sum())))
-        return rows
+        correct = self.truth[self.truth == self.predicted]
+        true, predicted, hits = (
+            np.bincount(numbers, minlength=len(self.classes)) for numbers in (self.truth, self.predicted, correct)
+        )
+        with np.errstate(invalid="ignore"):  # 0 / 0 is NaN
+            recall, precision = hits / true, hits / predicted
+        return list(zip(self.classes, true.tolist(), recall.tolist(), precision.tolist(), strict=True))
 
 
 @dataclasses.dataclass(frozen=True)
@@ -87,15 +87,11 @@ class NumberComparison:
     truth: Numbers
     predicted: Numbers
     first_sequence: tuple[Numbers, Numbers] | None
-    nan_predictions: int = 0
-    forecast: Forecast | None = None
+    nan_predictions: int
+    forecast: Forecast | None
 
 
 Comparison = ClassComparison | NumberComparison
-
-
-def _ratio(part: Any, whole: Any) -> float:
-    return float(part / whole) if whole else np.nan
 
 
 def regression_scores(truth: Numbers, predicted: Numbers) -> list[Scores]:
@@ -143,19 +139,18 @@ def _pairs(model: Predictor, data: SequenceDataset, predictions: Any) -> tuple[l
     """Targets [n] or [n, k] and predictions [n, k] of each sequence; if there is one per sequence, all in one array."""
     if not data.per_step:
         return [np.asarray(data.targets)], [_as_rows(predictions)]
-    targets, predicted = [], []
+    targets = []
     assert isinstance(data.targets, Column)
     for index, (target, prediction) in enumerate(zip(data.targets.take(range(len(data))), predictions, strict=True)):
         count = len(prediction)
-        if model.policy.sequence_length != "longest" and count < len(target):  # cut as in training
+        if model.policy.sequence_length != "longest":  # cut as in training
             target = model.policy.cut(target, count)
         if len(target) != count:
             raise DataError(
                 f"targets of sequence {index}: expected {count}, one for each predicted step, got {len(target)}"
             )
         targets.append(np.asarray(target))
-        predicted.append(_as_rows(prediction))
-    return targets, predicted
+    return targets, [_as_rows(prediction) for prediction in predictions]
 
 
 def _as_rows(values: Any) -> Numbers:
@@ -184,7 +179,7 @@ def _compare_numbers(model: Predictor, data: SequenceDataset, predictions: Any) 
     if width != expected:
         raise DataError(f"targets: expected {expected} numbers each, as the network predicts, got {width}")
     first = (truth[0], predicted[0]) if data.per_step else None
-    return _finite(NumberComparison(np.concatenate(truth), np.concatenate(predicted), first))
+    return _finite(np.concatenate(truth), np.concatenate(predicted), first)
 
 
 def _compare_forecast(model: Predictor, data: SequenceDataset, steps: int) -> NumberComparison | str:
@@ -202,20 +197,17 @@ def _compare_forecast(model: Predictor, data: SequenceDataset, steps: int) -> Nu
     predicted = np.asarray(predictions, np.float64).reshape(len(truth), -1)
     naive = np.concatenate([np.repeat(row[-steps - 1][None], steps, 0) for row in rows])
     first = (rows[0][-steps:], predicted[:steps])
-    return _finite(NumberComparison(truth, predicted, first, forecast=Forecast(steps, rows[0][:-steps], naive)))
+    return _finite(truth, predicted, first, Forecast(steps, rows[0][:-steps], naive))
 
 
-def _finite(found: NumberComparison) -> NumberComparison | str:
-    """Keep the rows with a finite target and a finite prediction."""
-    known, is_finite = (np.isfinite(array).all(1) for array in (found.truth, found.predicted))
+def _finite(
+    truth: Numbers, predicted: Numbers, first: tuple[Numbers, Numbers] | None, forecast: Forecast | None = None
+) -> NumberComparison | str:
+    """Compare the rows with a finite target and a finite prediction."""
+    known, is_finite = (np.isfinite(array).all(1) for array in (truth, predicted))
     good = known & is_finite
     if not good.any():
         return NOTHING
-    forecast = found.forecast and dataclasses.replace(found.forecast, naive=found.forecast.naive[good])
-    return dataclasses.replace(
-        found,
-        truth=found.truth[good],
-        predicted=found.predicted[good],
-        nan_predictions=int((known & ~is_finite).sum()),
-        forecast=forecast,
-    )
+    if forecast:
+        forecast = dataclasses.replace(forecast, naive=forecast.naive[good])
+    return NumberComparison(truth[good], predicted[good], first, int((known & ~is_finite).sum()), forecast)

@@ -32,7 +32,6 @@ class Facts:
         is_exported: whether the file was exported for this report.
         file_bytes: the size of the file.
         model: the open file.
-        writer: the program that wrote the file.
         network: its network.
         parameters: the number of its parameters.
         data: the data set, None without a data file.
@@ -59,9 +58,7 @@ class Facts:
                     file, self.is_exported = Path(folder) / "model.onnx", True
                     seq2onnx.export(module, file)
             self.model, self.file_bytes = seq2onnx.load(file), file.stat().st_size
-            contract = self.model.contract
-            self.writer = contract.writer
-            self.network = Network.from_dict(contract.network, str(file))
+            self.network = Network.from_dict(self.model.contract.network, str(file))
             self.parameters = sum(count for _, _, count, _ in self.network.table())
             self.data = None if path is None else read(path)
             try:
@@ -72,7 +69,7 @@ class Facts:
                 require("matplotlib", extra="train")  # for the charts; fail before the long checks
             self.sample = None if self.data is None else _parity_sample(self.data)
             self.parity = seq2onnx.verify(file, module, self.sample)
-        self.steps = max(STEPS, contract.min_length)
+        self.steps = max(STEPS, self.model.contract.min_length)
         self.latency, _ = measure(self.model, (self.steps, self.steps), SECONDS)
 
 

@@ -83,14 +83,8 @@ def picture(png: bytes, alt: str, caption: str) -> str:
     width, height = (int.from_bytes(png[at : at + 4], "big") for at in (16, 20))  # in the header of the PNG file
     source = f"data:image/png;base64,{base64.b64encode(png).decode()}"
     size = f'width="{width * 4 // 5}" height="{height * 4 // 5}"'
-    return "\n".join(
-        [
-            "<figure>",
-            f'<img src="{source}" {size} alt="{escape(alt)}">',
-            f"<figcaption>{escape(caption)}</figcaption>",
-            "</figure>",
-        ]
-    )
+    image = f'<img src="{source}" {size} alt="{escape(alt)}">'
+    return f"<figure>\n{image}\n<figcaption>{escape(caption)}</figcaption>\n</figure>"
 
 
 def _class(name: str) -> str:

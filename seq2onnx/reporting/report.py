@@ -35,6 +35,6 @@ def build_report(source: Path, data: Path | None = None) -> tuple[bytes, bool]:
         ("parity", "holds" if facts.parity.ok else "FAILED"),
     ]
     origin = f"{name}, exported for this report" if facts.is_exported else name
-    subtitle = f"{origin}; {facts.writer}; report of {datetime.date.today().isoformat()}"
-    sections = [section(title, *content(facts)) for title, applies, content in SECTIONS if applies(facts)]
+    subtitle = f"{origin}; {facts.model.contract.writer}; report of {datetime.date.today().isoformat()}"
+    sections = [section(title, *parts) for title, content in SECTIONS.items() if (parts := content(facts))]
     return html_page(facts.network.name or name, subtitle, [key_figures(figures), *sections]), facts.parity.ok

@@ -25,10 +25,9 @@ def key_scores(found: Comparison | str | None) -> list[tuple[str, str]]:
 
 
 def results(facts: Facts) -> list[str]:
-    """Scores and charts, or the reason why there are none."""
-    assert facts.path
-    assert facts.data
-    assert facts.comparison
+    """Scores and charts, or the reason why there are none; nothing without data."""
+    if not (facts.path and facts.data and facts.comparison):
+        return []
     low, high = facts.data.lengths.min(), facts.data.lengths.max()
     steps = f"{low:,} steps" if low == high else f"{low:,} to {high:,} steps"
     found, parts = facts.comparison, [paragraph(f"{facts.path.name}: {len(facts.data):,} sequences of {steps}.")]
@@ -42,7 +41,7 @@ def results(facts: Facts) -> list[str]:
 
 def _of_classes(found: ClassComparison) -> list[str]:
     from seq2onnx import plots
-    from seq2onnx.plots.confusion import confusion_size
+    from seq2onnx.plots.confusion import confusion_png
 
     count, by_class = len(found.truth), found.by_class()
     largest = max(true for _, true, _, _ in by_class)
@@ -55,15 +54,12 @@ def _of_classes(found: ClassComparison) -> list[str]:
         table(["class", "count", "recall", "precision"], rows, [1, 2, 3]),
     ]
     if len(found.classes) <= MAX_CLASSES_IN_CHART:
-        truth, predicted = ([found.classes[k] for k in numbers] for numbers in (found.truth, found.predicted))
-        draw = functools.partial(plots.confusion_chart, truth, predicted, found.classes)
-        chart = plots.as_png(draw, confusion_size(found.classes))
+        chart = confusion_png(found.truth.tolist(), found.predicted.tolist(), found.classes)
         alt = f"Confusion chart of {len(found.classes)} classes: {_percent(found.accuracy)} lie on the diagonal."
         parts.append(picture(chart, alt, "Confusion chart: true classes and predicted classes"))
     else:
-        parts.append(
-            paragraph(f"The confusion chart is omitted: there are more than {MAX_CLASSES_IN_CHART} classes.", "soft")
-        )
+        reason = f"The confusion chart is omitted: there are more than {MAX_CLASSES_IN_CHART} classes."
+        parts.append(paragraph(reason, "soft"))
     if found.first_sequence is not None and len(found.first_sequence[0]):
         known, scores = found.first_sequence
         labels = [found.classes[number] if number >= 0 else None for number in known]

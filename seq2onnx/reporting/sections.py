@@ -1,4 +1,4 @@
-"""The sections of a report. To add one, write a function and add a row to SECTIONS."""
+"""The sections of a report. To add one, write a function and add it to SECTIONS."""
 
 from __future__ import annotations
 
@@ -26,9 +26,8 @@ MAX_LIST = 6  # longer lists are shown by their number of values
 def network(facts: Facts) -> list[str]:
     """The options, output, parameters and state of each layer."""
     rows: list[list[str]] = []
-    for (name, output, count, states), layer in zip(
-        facts.network.table(), facts.network.to_dict()["layers"], strict=True
-    ):
+    layers = facts.network.to_dict()["layers"]
+    for (name, output, count, states), layer in zip(facts.network.table(), layers, strict=True):
         ((kind, fields),) = layer.items()
         options = _options(fields, rows[-1][0] if rows else None)
         rows.append([name, f"{kind}: {options}" if options else kind, output, f"{count:,}" if count else "", states])
@@ -77,14 +76,15 @@ def _spaced(name: str) -> str:
 
 def training(facts: Facts) -> list[str]:
     """The options, metrics and charts of a run folder."""
+    if not facts.is_run:
+        return []
     from seq2onnx.training import TrainingOptions
 
     run = facts.source
     settings = yaml.safe_load((run / "options.yaml").read_bytes())
     options, defaults = settings["options"], dataclasses.asdict(TrainingOptions())
-    plain = {name: list(value) if isinstance(value, tuple) else value for name, value in defaults.items()}
-    changed = [[name, value, plain[name]] for name, value in options.items() if value != plain[name]]
-    others = ", ".join(f"{name} {value}" for name, value in options.items() if value == plain[name])
+    changed = [[name, value, defaults[name]] for name, value in options.items() if value != defaults[name]]
+    others = ", ".join(f"{name} {value}" for name, value in options.items() if value == defaults[name])
     parts = [
         table(["option", "value", "default"], [["loss", settings.get("loss", ""), ""], *changed]),
         paragraph(f"All other options have their defaults: {others}.", "soft"),
@@ -166,16 +166,12 @@ def latency(facts: Facts) -> list[str]:
     return parts
 
 
-def _always(_: Facts) -> bool:
-    return True
-
-
-# Title, whether the section applies, and its content, in the order of the page.
-SECTIONS: tuple[tuple[str, Callable[[Facts], bool], Callable[[Facts], list[str]]], ...] = (
-    ("Results", lambda facts: facts.data is not None, results),
-    ("Network", _always, network),
-    ("Exported file", _always, contract),
-    ("Training", lambda facts: facts.is_run, training),
-    ("Parity", _always, parity),
-    ("Latency", _always, latency),
-)
+# In the order of the page. A section without content is left out.
+SECTIONS: dict[str, Callable[[Facts], list[str]]] = {
+    "Results": results,
+    "Network": network,
+    "Exported file": contract,
+    "Training": training,
+    "Parity": parity,
+    "Latency": latency,
+}

@@ -1,6 +1,6 @@
 """Networks as torch modules, and their training with pytorch-lightning.
 
-Names are resolved on first use: `build` needs torch, and `train` needs pytorch-lightning as well.
+The names that need more packages than torch are resolved on first use.
 """
 
 from __future__ import annotations
@@ -10,29 +10,23 @@ from typing import TYPE_CHECKING, Any
 
 from seq2onnx.errors import require
 
+require("torch", extra="train")
+
+from seq2onnx.training.module import SequenceModule, build  # noqa: E402
+from seq2onnx.training.options import TrainingOptions  # noqa: E402
+
 if TYPE_CHECKING:
-    from seq2onnx.training.module import SequenceModule, build
-    from seq2onnx.training.options import TrainingOptions
     from seq2onnx.training.run_folder import load_run
     from seq2onnx.training.trainer import RunNotSaved, TrainingResult, train
 
-require("torch", extra="train")
-
-_HOMES = {
-    "module": ("SequenceModule", "build"),
-    "options": ("TrainingOptions",),
-    "run_folder": ("load_run",),
-    "trainer": ("RunNotSaved", "TrainingResult", "train"),
-}
-# What these modules need besides torch.
+_HOMES = {"RunNotSaved": "trainer", "TrainingResult": "trainer", "load_run": "run_folder", "train": "trainer"}
 _PACKAGES = {"run_folder": ("safetensors",), "trainer": ("pytorch_lightning", "safetensors", "torchmetrics")}
 
 __all__ = ["RunNotSaved", "SequenceModule", "TrainingOptions", "TrainingResult", "build", "load_run", "train"]
 
 
 def __getattr__(name: str) -> Any:
-    for module, names in _HOMES.items():
-        if name in names:
-            require(*_PACKAGES.get(module, ()), extra="train")
-            return getattr(importlib.import_module(f"{__name__}.{module}"), name)
-    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    if name not in _HOMES:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    require(*_PACKAGES[_HOMES[name]], extra="train")
+    return getattr(importlib.import_module(f"{__name__}.{_HOMES[name]}"), name)

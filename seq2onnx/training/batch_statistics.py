@@ -10,7 +10,7 @@ from torch import Tensor
 from seq2onnx.data.statistics import merge_moments
 from seq2onnx.layers import BatchNorm
 from seq2onnx.layers.batch_norm import valid_values
-from seq2onnx.training.collate import Batch
+from seq2onnx.training.batches import Batch
 from seq2onnx.training.module import SequenceModule
 
 
@@ -71,13 +71,10 @@ def set_exact_statistics(
             (x,), lengths, _states = inputs
             seen.add(valid_values(x, lengths))
 
-        handle = layer.register_forward_pre_hook(add_input)
-        try:
+        with layer.register_forward_pre_hook(add_input):
             for batch in batches():
                 batch = batch.to(device)
                 module(batch.x, batch.lengths, logits=True, return_state=False)
-        finally:
-            handle.remove()
         if moments.count:
             layer["mean"].copy_(moments.mean)
             layer["variance"].copy_(moments.variance)

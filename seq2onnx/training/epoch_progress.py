@@ -38,9 +38,8 @@ def epoch_progress(epochs: int, wanted: bool) -> Iterator[Show]:
 def _print_line(row: dict[str, float], epochs: int) -> None:
     epoch = int(row["epoch"])
     if epoch == epochs or epoch % max(1, epochs // 10) == 0:
-        labels = {
-            name: name.replace("_", " ") for name in ("loss", "accuracy", "validation_loss", "validation_accuracy")
-        }
+        names = ("loss", "accuracy", "validation_loss", "validation_accuracy")
+        labels = {name: name.replace("_", " ") for name in names}
         print(f"epoch {epoch}/{epochs}  {_text(row, labels)}", file=sys.stderr, flush=True)
 
 

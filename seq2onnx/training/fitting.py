@@ -70,8 +70,8 @@ def make_trainer(
         steps = [signal.clock.length(shortest) for signal in task.network.signals.values() if signal.has_time]
         strategy = DDPStrategy(find_unused_parameters=min(steps) < 1, broadcast_buffers=False)
     callbacks = list(callbacks)
-    if logger is None:
-        logger = _tensorboard(run_dir)
+    if logger is None and run_dir is not None and importlib.util.find_spec("tensorboard"):
+        logger = TensorBoardLogger(run_dir, name="", version="tensorboard")
     try:
         return lightning.Trainer(
             max_epochs=options.epochs,
@@ -82,7 +82,7 @@ def make_trainer(
             precision=options.precision,
             use_distributed_sampler=False,  # each Learner takes its own rows
             callbacks=callbacks,
-            logger=logger,
+            logger=logger or False,  # lightning makes a logger of None
             default_root_dir=run_dir,
             enable_checkpointing=any(isinstance(callback, Checkpoint) for callback in callbacks),
             enable_progress_bar=False,
@@ -91,13 +91,6 @@ def make_trainer(
         )
     except (MisconfigurationException, ValueError, RuntimeError) as error:
         raise SpecError(f"train: lightning refuses these options: {error}") from None
-
-
-def _tensorboard(run_dir: str | Path | None) -> Logger | bool:
-    """Log to run_dir/tensorboard, if tensorboard is installed."""
-    if run_dir is None or not importlib.util.find_spec("tensorboard"):
-        return False
-    return TensorBoardLogger(run_dir, name="", version="tensorboard")
 
 
 def fit(trainer: lightning.Trainer, learner: Learner) -> None:
@@ -115,7 +108,7 @@ def fit(trainer: lightning.Trainer, learner: Learner) -> None:
         return
     trainer.fit_loop.max_epochs = remaining
     in_main = threading.current_thread() is threading.main_thread()
-    handler = signal.getsignal(signal.SIGINT) if in_main else None
+    handler = signal.getsignal(signal.SIGINT)
     if in_main and trainer.world_size > 1:
         # If one process stopped alone, the others would wait for it forever.
         signal.signal(signal.SIGINT, learner.ask_to_stop)
@@ -156,8 +149,7 @@ def quiet() -> Iterator[None]:
         for logger in loggers:
             logger.setLevel(logging.ERROR)
         with warnings.catch_warnings():
-            warnings.filterwarnings("ignore", module="pytorch_lightning.*")
-            warnings.filterwarnings("ignore", module="lightning_fabric.*")
+            warnings.filterwarnings("ignore", module="pytorch_lightning|lightning_fabric")
             yield
     finally:
         for logger, level in zip(loggers, levels, strict=True):

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 import torch
 from torch import Tensor
 
-from seq2onnx.training.collate import Batch
+from seq2onnx.training.batches import Batch
 from seq2onnx.training.module import Data, SequenceModule
 
 Outputs = tuple[Tensor, Tensor]
@@ -27,9 +27,6 @@ def forward_in_chunks(module: SequenceModule, batch: Batch, size: int, logits: b
     to the chunk in which the sequence ends.
     """
     state = module.initial_state(len(batch.lengths))
-    row_starts: Tensor | int = 0  # where the targets of each row begin in batch.target
-    if batch.counts is not None:
-        row_starts = (batch.counts.cumsum(0) - batch.counts)[:, None]
     before = torch.zeros_like(batch.lengths)  # outputs of earlier chunks
     for start in range(0, max(batch.steps, 1), size):
         lengths = (batch.lengths - start).clamp(0, size)
@@ -41,8 +38,10 @@ def forward_in_chunks(module: SequenceModule, batch: Batch, size: int, logits: b
             yield y[ends], batch.target[ends]
             continue
         assert batch.first is not None
+        assert batch.counts is not None
         chosen = batch.has_target(y, y_lengths, before)
-        places = torch.arange(y.shape[1], device=y.device) + (before - batch.first)[:, None] + row_starts
+        row_starts = batch.counts.cumsum(0) - batch.counts  # where the targets of each row begin in batch.target
+        places = torch.arange(y.shape[1], device=y.device) + (row_starts + before - batch.first)[:, None]
         before = before + y_lengths
         yield y[chosen], batch.target[places[chosen]]
 

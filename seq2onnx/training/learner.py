@@ -12,10 +12,10 @@ import pytorch_lightning as lightning
 import torch
 from pytorch_lightning.core.optimizer import LightningOptimizer
 from torch import Tensor
-from torch.utils.data import DataLoader, Dataset
+from torch.utils.data import DataLoader
 
 from seq2onnx.data import SequenceDataset, Shuffle
-from seq2onnx.training.collate import Batch, BatchSampler, Collate
+from seq2onnx.training.batches import Batch, Batches, BatchSampler
 from seq2onnx.training.epoch_progress import Show
 from seq2onnx.training.forward import Outputs, forward_in_chunks, forward_whole
 from seq2onnx.training.history import History, out_of_patience, validations_since_best
@@ -25,13 +25,6 @@ from seq2onnx.training.optimization import clip_gradients, make_optimizer, rate_
 from seq2onnx.training.processes import ALONE, Processes
 from seq2onnx.training.run_folder import Checkpoints
 from seq2onnx.training.task import Task
-
-
-class _Identity:
-    """A torch Dataset whose item is its index: Collate makes a batch from the drawn indices."""
-
-    def __getitem__(self, drawn: Any) -> Any:
-        return drawn
 
 
 class Learner(lightning.LightningModule):
@@ -134,19 +127,15 @@ class Learner(lightning.LightningModule):
         epoch = (lambda: len(self.history)) if data is self.task.data else (lambda: 0)
         clock = self.module.network.signals[self.module.network.outputs[0]].clock
         return DataLoader(
-            cast(Dataset[Batch], _Identity()),
-            batch_sampler=BatchSampler(data, options.batch_size, shuffle, self.rng, epoch),
-            collate_fn=Collate(data, options.padding, clock, options.seed, processes.rank, processes.count),
+            Batches(data, options.padding, clock, options.seed, processes),
+            batch_size=None,  # an item is a whole batch
+            sampler=BatchSampler(data, options.batch_size, shuffle, self.rng, epoch),
             num_workers=workers,
             prefetch_factor=options.prefetch if workers else None,
             persistent_workers=workers > 0,
             # A loader draws from its generator. With torch's own, dropout would depend on the loader.
             generator=torch.Generator(),
         )
-
-    def transfer_batch_to_device(self, batch: Batch, device: torch.device, index: int) -> Batch:
-        """Move a batch to the device."""
-        return batch.to(device)
 
     def on_fit_start(self) -> None:
         """Write what is known before the first epoch."""
@@ -255,5 +244,5 @@ class Learner(lightning.LightningModule):
         self.module.eval().to(device)
         metrics = Metrics(self.task.objective, keep_outputs=True)
         for batch in self.loader(data, "sorted"):
-            metrics.add(*self._forward(cast(Batch, batch).to(device)))
+            metrics.add(*self._forward(batch.to(device)))
         return metrics

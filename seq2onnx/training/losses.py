@@ -11,6 +11,7 @@ from typing import Literal
 
 import torch
 from torch import Tensor
+from torchmetrics.functional import classification, regression
 
 from seq2onnx.errors import SpecError
 from seq2onnx.layers import Layer, Sigmoid, Softmax
@@ -72,14 +73,10 @@ def _correct_labels(y: Tensor, target: Tensor) -> Tensor:
 
 
 def _f1(y: Tensor, target: Tensor) -> dict[str, float]:
-    from torchmetrics.functional import classification
-
     return {"f1": float(classification.multiclass_f1_score(y, target, num_classes=y.shape[1], average="macro"))}
 
 
 def _regression_metrics(y: Tensor, target: Tensor) -> dict[str, float]:
-    from torchmetrics.functional import regression
-
     if len(y) < 2:
         return {}
     y, target = y.reshape(len(y), -1), target.reshape(len(target), -1)

@@ -108,9 +108,9 @@ class SequenceModule(nn.Module):
             values[name], steps[name], new = self.layers[name](
                 tuple(values[source] for source in sources) or (entering[name],),
                 timed if sources else lengths if self.network.signals[name].has_time else None,
-                None if carried is None else carried[name],
+                carried.get(name),
             )
-            new_states.extend(new[state] for state in (carried or {}).get(name, ()))
+            new_states.extend(new[state] for state in carried.get(name, ()))
         return self._outputs(values), self._outputs(steps), tuple(new_states)
 
     def take_statistics(self, data: SequenceDataset) -> None:
@@ -122,14 +122,9 @@ class SequenceModule(nn.Module):
     def initial_state(self, batch: int) -> tuple[Tensor, ...]:
         """Return the state that every stream starts from, for `batch` rows: zeros."""
         weight = next(self.parameters(), torch.zeros(()))
+        types = {"float32": weight.dtype, "int32": torch.int32, "int64": torch.int64}
         return tuple(
-            torch.zeros(
-                batch,
-                *entry.state.shape,
-                dtype=weight.dtype if entry.state.dtype == "float32" else getattr(torch, entry.state.dtype),
-                device=weight.device,
-            )
-            for entry in self._states
+            weight.new_zeros((batch, *entry.state.shape), dtype=types[entry.state.dtype]) for entry in self._states
         )
 
     def _outputs(self, values: Mapping[str, T]) -> T | dict[str, T]:
@@ -180,11 +175,11 @@ class SequenceModule(nn.Module):
 
     def _states_by_layer(
         self, state: tuple[Tensor, ...] | None, batch: int, return_state: bool
-    ) -> dict[str, dict[str, Tensor]] | None:
-        """Return the states of each layer, by name; None if no state is passed in or returned."""
+    ) -> dict[str, dict[str, Tensor]]:
+        """Return the states of each layer, by name; empty if no state is passed in or returned."""
         if state is None:
             if not return_state or self._not_streamable:
-                return None
+                return {}
             state = self.initial_state(batch)
         elif self._not_streamable:
             raise self._not_streamable

@@ -19,8 +19,6 @@ from seq2onnx.layers import Rescale
 from seq2onnx.network import Network
 from seq2onnx.training.losses import Loss, LossFunction, find_loss
 
-ClassWeights = Mapping[str | int, float] | Literal["balanced"] | None
-
 
 @dataclasses.dataclass(frozen=True)
 class Objective:
@@ -68,7 +66,7 @@ def make_objective(
     network: Network,
     data: SequenceDataset,
     loss: str | LossFunction | None,
-    class_weights: ClassWeights,
+    class_weights: Mapping[str | int, float] | Literal["balanced"] | None,
     normalize_targets: bool,
 ) -> Objective:
     """Return the objective for a network and its training data; raise if they do not fit together."""

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 
 import torch
 from torch import Tensor
+from torchmetrics.utilities.distributed import gather_all_tensors
 
 
 @dataclasses.dataclass(frozen=True)
@@ -29,15 +30,12 @@ class Processes:
             return [float(number) for number in numbers]
         total = torch.tensor([float(number) for number in numbers], dtype=torch.float64, device=self.device)
         torch.distributed.all_reduce(total)
-        found: list[float] = total.tolist()
-        return found
+        return [*total.tolist()]
 
     def gather(self, rows: Tensor) -> Tensor:
         """Return the rows [n, …] of all processes, one after another; n may differ between processes."""
         if self.count == 1:
             return rows
-        from torchmetrics.utilities.distributed import gather_all_tensors
-
         return torch.cat(gather_all_tensors(rows.to(self.device))).cpu()
 
 

@@ -7,7 +7,6 @@ import dataclasses
 import functools
 import io
 import json
-import math
 import time
 import warnings
 import zlib
@@ -62,13 +61,9 @@ def save_run(
     write_atomically(folder / "metrics.json", (json.dumps(metrics, indent=2) + "\n").encode())
     save_history(folder, history)
     if predictions and module.classes:
-        from seq2onnx.plots import as_png, confusion_chart
-        from seq2onnx.plots.confusion import confusion_size
+        from seq2onnx.plots.confusion import confusion_png
 
-        classes = module.classes
-        truth, predicted = ([classes[number] for number in numbers] for numbers in predictions)
-        picture = as_png(functools.partial(confusion_chart, truth, predicted, classes), confusion_size(classes))
-        write_atomically(folder / "confusion.png", picture)
+        write_atomically(folder / "confusion.png", confusion_png(*predictions, module.classes))
 
 
 def save_history(folder: Path, history: History) -> None:
@@ -98,9 +93,8 @@ def load_run(folder: str | Path) -> SequenceModule:
     if missing:
         reason = f"has no {missing[0]}" if folder.is_dir() else "is a file" if folder.is_file() else "does not exist"
         raise ModelFileError(f"{folder}: is no finished run, it {reason}. `seq2onnx train` writes a run folder")
-    content = (folder / "weights.safetensors").read_bytes()
     try:
-        weights = safetensors.torch.load(content)
+        weights = safetensors.torch.load((folder / "weights.safetensors").read_bytes())
         module = build(Network.load(folder / "network.yaml"))
         module.load_state_dict(weights)
     except (RuntimeError, safetensors.SafetensorError) as error:
@@ -127,10 +121,10 @@ def fingerprint(data: SequenceDataset | None) -> str | None:
 
 
 class _Pace:
-    """Limits how often something is done, and its share of the time."""
+    """Limits how often something is done, and its share of the time; `wait`: the seconds before the first time."""
 
-    def __init__(self, seconds: float, share: float, first: float) -> None:
-        self._seconds, self._share, self._next = seconds, share, first
+    def __init__(self, seconds: float, share: float, wait: float) -> None:
+        self._seconds, self._share, self._next = seconds, share, time.monotonic() + wait
 
     def is_due(self) -> bool:
         return time.monotonic() >= self._next
@@ -155,7 +149,7 @@ class Checkpoints:
         options: of the run.
         same: values by name that must be equal when the run resumes: network, loss, data.
         resume: read the checkpoint of an earlier run; False deletes it.
-        writes: whether this process writes. Of several processes only the first does.
+        writes: whether this process prepares the folder, and writes. Of several processes only the first does.
 
     Attributes:
         resume: as given.
@@ -168,14 +162,12 @@ class Checkpoints:
         self, folder: str | Path, options: TrainingOptions, same: dict[str, Any], resume: bool, writes: bool
     ) -> None:
         self.resume = resume
-        self._writes = writes
         self._folder = Path(folder)
         self._path = self._folder / "checkpoint.safetensors"
         settings = {name: value for name, value in dataclasses.asdict(options).items() if name not in FREE_TO_CHANGE}
         self._identity = json.loads(json.dumps({"options": settings, "same": same}))  # tuples become lists
-        self._checkpoint = _Pace(SECONDS_BETWEEN_CHECKPOINTS, SHARE_OF_CHECKPOINTS, -math.inf)  # after the first epoch
-        first_picture = time.monotonic() + SECONDS_BETWEEN_PICTURES
-        self._picture = _Pace(SECONDS_BETWEEN_PICTURES, SHARE_OF_PICTURES, first_picture)
+        self._checkpoint = _Pace(SECONDS_BETWEEN_CHECKPOINTS, SHARE_OF_CHECKPOINTS, wait=0)  # after the first epoch
+        self._picture = _Pace(SECONDS_BETWEEN_PICTURES, SHARE_OF_PICTURES, wait=SECONDS_BETWEEN_PICTURES)
         self._epochs_written = 0
         self._has_warned = False
         if writes:
@@ -192,8 +184,6 @@ class Checkpoints:
 
     def start(self, module: SequenceModule, options: TrainingOptions, loss: str) -> None:
         """Write network.yaml and options.yaml, before the first epoch."""
-        if not self._writes:
-            return
         module.network.save(self._folder / "network.yaml")
         settings = {"loss": loss, "classes": module.classes, "options": dataclasses.asdict(options)}
         write_atomically(self._folder / "options.yaml", yaml.safe_dump(settings, sort_keys=False).encode())
@@ -209,8 +199,6 @@ class Checkpoints:
             state_dict: returns the state of the run: tensors, and values for JSON.
             last: training has ended: the checkpoint is due.
         """
-        if not self._writes:
-            return
         try:
             if len(history) != self._epochs_written and (last or self._checkpoint.is_due()):
                 with self._checkpoint.timed():

@@ -111,8 +111,8 @@ def _prepare_validation(
 
 def _split(data: SequenceDataset, share: float, seed: int) -> tuple[SequenceDataset, SequenceDataset]:
     """Split into training and validation data, at random."""
-    count = round(share * len(data))
-    if not 0 < count < len(data):
+    if not 0 < np.rint(share * len(data)) < len(data):
         raise DataError(f"validation: a share of {share} of {len(data)} sequences leaves none on one of the sides")
+    count = round(share * len(data))
     order = np.random.default_rng(seed).permutation(len(data))
     return data.subset(np.sort(order[count:])), data.subset(np.sort(order[:count]))

@@ -117,9 +117,9 @@ def train(
     Example:
         >>> result = train(net, data, options=TrainingOptions(epochs=60))
     """
-    task = prepare(network, data, validation, loss, normalize_targets, options or TrainingOptions())
     if resume and run_dir is None:
         raise SpecError("resume: needs the run_dir of the run to continue")
+    task = prepare(network, data, validation, loss, normalize_targets, options or TrainingOptions())
     with quiet():
         trainer = make_trainer(task, run_dir, callbacks, logger)
     processes = Processes(trainer.global_rank, trainer.world_size, trainer.strategy.root_device)
@@ -141,13 +141,14 @@ def _run(
 ) -> tuple[Learner, dict[str, float]]:
     """Train, and return the learner, whose module has the weights to keep, with the metrics of these weights."""
     options = task.options
-    progress = epoch_progress(options.epochs, options.progress and processes.rank == 0)
+    is_first = processes.rank == 0
+    progress = epoch_progress(options.epochs, options.progress and is_first)
     # The caller's random numbers from torch stay what they would have been.
     with torch.random.fork_rng(), _threads(options.threads), quiet(), progress as show:
         torch.manual_seed(options.seed)
         module = task.module or build(task.network)
         module.classes, module.policy = task.data.classes, options.padding
-        learner = Learner(task, module, processes, checkpoints, show)
+        learner = Learner(task, module, processes, checkpoints if is_first else None, show)
         if checkpoints and checkpoints.resume:
             learner.load_run_state_dict(checkpoints.read())
         fit(trainer, learner)

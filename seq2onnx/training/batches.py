@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import dataclasses
 import math
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 
 import numpy as np
 import torch
 from torch import Tensor
-from torch.utils.data import Sampler
+from torch.utils.data import Dataset, Sampler
 
 from seq2onnx.data import SequenceDataset
 from seq2onnx.data.batches import Shuffle, batch_indices
@@ -17,6 +17,7 @@ from seq2onnx.errors import DataError
 from seq2onnx.layers import Clock
 from seq2onnx.layers.module import valid_steps
 from seq2onnx.sequences import MASKED, PaddingPolicy
+from seq2onnx.training.processes import ALONE, Processes
 
 Drawn = tuple[int, list[int]]
 """(epoch, indices of the sequences of a batch)"""
@@ -48,14 +49,9 @@ class Batch:
 
     def map(self, change: Callable[[Tensor], Tensor]) -> Batch:
         """Return the batch with `change` applied to each tensor."""
-        return Batch(
-            {name: change(part) for name, part in self.x.items()} if isinstance(self.x, dict) else change(self.x),
-            change(self.lengths),
-            change(self.target),
-            None if self.first is None else change(self.first),
-            None if self.counts is None else change(self.counts),
-            self.steps,
-        )
+        x = {name: change(part) for name, part in self.x.items()} if isinstance(self.x, dict) else change(self.x)
+        first, counts = (None if tensor is None else change(tensor) for tensor in (self.first, self.counts))
+        return Batch(x, change(self.lengths), change(self.target), first, counts, self.steps)
 
     def has_target(self, y: Tensor, y_lengths: Tensor, before: Tensor | int = 0) -> Tensor:
         """Return a mask [batch, time] of the steps of y [batch, time, k] that have a target.
@@ -73,7 +69,7 @@ class Batch:
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
-class BatchSampler(Sampler[list[Drawn]]):
+class BatchSampler(Sampler[Drawn]):
     """Draws the indices of each batch, again in each epoch.
 
     Attributes:
@@ -93,37 +89,35 @@ class BatchSampler(Sampler[list[Drawn]]):
     def __len__(self) -> int:
         return math.ceil(len(self.data) / self.batch_size)
 
-    def __iter__(self) -> Iterator[list[Drawn]]:
+    def __iter__(self) -> Iterator[Drawn]:
         # Draw on the first `next`: a loader with workers makes an iterator that it never uses.
         epoch = self.epoch()
         for batch in batch_indices(self.data.lengths, self.batch_size, self.shuffle, self.rng, self.data.shards):
-            yield [(epoch, batch.tolist())]
+            yield epoch, batch.tolist()
 
 
 @dataclasses.dataclass(frozen=True)
-class Collate:
-    """Makes a batch from drawn indices: the rows of process `rank` out of `count`.
+class Batches(Dataset[Batch]):
+    """Makes a batch from drawn indices, `batches[drawn]`: the rows of one of the processes.
 
     Attributes:
         data: the data set.
         policy: how sequences are padded.
         clock: of the network's output; needed for targets per step.
         seed: of the random numbers of a transform.
-        rank: the number of this process.
-        count: the number of processes.
+        processes: the processes that share the rows of a batch.
     """
 
     data: SequenceDataset
     policy: PaddingPolicy = MASKED
-    clock: Clock | None = None
+    clock: Clock = dataclasses.field(default_factory=Clock)
     seed: int = 0
-    rank: int = 0
-    count: int = 1
+    processes: Processes = ALONE
 
-    def __call__(self, drawn: Sequence[Drawn]) -> Batch:
+    def __getitem__(self, drawn: Drawn) -> Batch:
         """Return the batch."""
-        ((epoch, indices),) = drawn
-        own = indices[self.rank :: self.count]
+        epoch, indices = drawn
+        own = indices[self.processes.rank :: self.processes.count]
         batch = self._batch(own or indices[:1], indices, epoch)
         if not own:
             # There are fewer rows than processes. This process must run the network too, for gradients of zero, so it
@@ -136,7 +130,9 @@ class Collate:
         timed = [name for name in found if self.data.parts[name].has_time]
         sequences = found[timed[0]]
         # All processes must agree on the number of steps.
-        whole = self.data.lengths[indices] if self.count > 1 else np.array([len(x) for x in sequences], np.int32)
+        whole = (
+            self.data.lengths[indices] if self.processes.count > 1 else np.array([len(x) for x in sequences], np.int32)
+        )
         limit = self.policy.limit(whole)
         steps = int(whole.max() if limit is None else min(whole.max(), limit))
         parts = {name: np.stack(rows) for name, rows in found.items() if name not in timed}
@@ -145,7 +141,7 @@ class Collate:
             parts[name], lengths = self.policy.pad(cut, steps)
         x = {name: torch.from_numpy(parts[name]) for name in found}
         batch = Batch(x.get("", x), torch.from_numpy(lengths), torch.empty(0), steps=max(steps, int(lengths.max())))
-        if self.data.per_step and self.clock is not None:
+        if self.data.per_step:
             for index, sequence, target in zip(own, sequences, targets, strict=True):
                 if len(target) != self.clock.length(len(sequence)):  # a transform may change the number of steps
                     raise DataError(
@@ -155,7 +151,7 @@ class Collate:
             most = None if limit is None else self.clock.length(limit)
             targets = [self.policy.cut(target, most) for target in targets]
             if not self.policy.mask_padding or self.policy.chunk:
-                counts = [self.clock.length(len(self.policy.cut(sequence, limit))) for sequence in sequences]
+                counts = [len(target) for target in targets]
                 outputs = [self.clock.length(int(n)) for n in lengths]
                 first = [self.policy.place(n, k).start or 0 for n, k in zip(outputs, counts, strict=True)]
                 batch.first, batch.counts = torch.tensor(first), torch.tensor(counts)
