@@ -102,7 +102,7 @@ class BatchSampler(Sampler[list[Drawn]]):
 
 @dataclasses.dataclass(frozen=True)
 class Collate:
-    """Makes a batch from drawn indices: the rows of process `rank` out of `count`.
+    """Makes a batch from indices: the rows of process `rank` out of `count`.
 
     Attributes:
         data: the data set.
