@@ -1,4 +1,4 @@
-"""The contract of an exported file: what it says of itself, and the names of its tensors."""
+"""The contract of an exported file: its metadata, and the names of its tensors."""
 
 from __future__ import annotations
 
@@ -77,7 +77,7 @@ class ContractState:
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Contract:
-    """What an exported file says of itself.
+    """The metadata of an exported file.
 
     Attributes:
         network: the specification, as `Network.from_dict` reads it. None if the file was made from another model.
@@ -94,10 +94,10 @@ class Contract:
         form: how the graph is written: "dynamic", "portable" or "step".
         weights: how the weights are stored: "float32", "float16" or "int8".
         options: the ExportOptions of the file.
-        emission: the number that every change of the emitted nodes raises.
+        emission: the version of the emitted nodes; every change of them increases it.
         channels: the names of the features of each input.
         missing: whether NaN in x stands for a missing value.
-        sample_rate: samples of x a second.
+        sample_rate: samples of x per second.
         answer: what y is: "scores", "values", "events" or "quantiles".
     """
 
@@ -135,12 +135,12 @@ class Contract:
 
     @property
     def input_layers(self) -> list[str]:
-        """The names of the layers where data enters."""
+        """The names of the input layers."""
         return [name for name, (kind, _) in self.layers.items() if kind in _INPUT_KINDS]
 
     @property
     def output_layers(self) -> list[str]:
-        """The names of the layers that answer."""
+        """The names of the output layers."""
         return list((self.network or {}).get("outputs") or list(self.layers)[-1:])
 
     @classmethod
@@ -155,7 +155,9 @@ class Contract:
             ModelFileError: the text is missing or damaged, or only a newer seq2onnx can read the file.
         """
         if text is None:
-            raise ModelFileError(f"{path}: is an ONNX file without seq2onnx metadata; take one that seq2onnx exported")
+            raise ModelFileError(
+                f"{path}: is an ONNX file without seq2onnx metadata; use a file that seq2onnx exported"
+            )
         damaged = f"{path}: its seq2onnx metadata is damaged"
         try:
             data = json.loads(text)
@@ -180,7 +182,7 @@ class Contract:
             raise ModelFileError(f"{damaged}: {error!r}") from None
 
     def to_json(self) -> str:
-        """Return the contract as `from_json` reads it. Optional keys are left out where they have their default."""
+        """Return the contract as `from_json` reads it. Optional keys that have their default are left out."""
         values = {
             field.name: getattr(self, field.name)
             for field in dataclasses.fields(self)

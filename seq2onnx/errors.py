@@ -57,7 +57,7 @@ def require(*modules: str, extra: str) -> None:
 
     Args:
         *modules: the modules.
-        extra: the extra of seq2onnx that brings them.
+        extra: the extra of seq2onnx that installs them.
 
     Raises:
         MissingExtra: a module is not installed; the message has the command to install it.
@@ -69,5 +69,5 @@ def require(*modules: str, extra: str) -> None:
             found = None
         if found is None:
             raise MissingExtra(
-                f'{module} is not installed; it comes with the extra {extra!r}: pip install "seq2onnx[{extra}]"'
+                f'{module} is not installed; install the extra {extra!r}: pip install "seq2onnx[{extra}]"'
             )

@@ -168,7 +168,7 @@ class SequenceRegressor(_Estimator):
         return self._fit(data, [FullyConnected(numbers.shape[1] if self._is_vector else 1)], True)
 
     def predict(self, sequences: Any) -> NDArray[np.float32]:
-        """Return the predicted numbers, in the shape that `fit` had them."""
+        """Return the predicted numbers, in the shape of those given to `fit`."""
         y = self._outputs(sequences)
         return y if self._is_vector else y[:, 0]
 

@@ -40,7 +40,7 @@ class Network:
     Args:
         layers: the layers; the first must be an input layer.
         outputs: names of the output layers.
-        name: of the network, for people.
+        name: a name for the network, for display only.
 
     Attributes:
         layers: the layers, each after those that it reads.
@@ -50,7 +50,7 @@ class Network:
         signals: the output of each layer, by name.
 
     Raises:
-        SpecError: names, a cyclic dependency, or a layer that nothing reads.
+        SpecError: wrong names, a cyclic dependency, or a layer that nothing reads.
         ShapeError: layers that do not fit together.
 
     Example:
@@ -86,7 +86,7 @@ class Network:
                 raise SpecError(f"{name}: no layer reads it, and it is not an output; name it in outputs, or remove it")
 
     def __getitem__(self, name: str) -> Layer:
-        """Return the layer of that name; raise SpecError where there is none."""
+        """Return the layer of that name; raise SpecError if there is none."""
         for layer in self.layers:
             if layer.name == name:
                 return layer

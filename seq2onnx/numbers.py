@@ -12,8 +12,8 @@ def whole_number(value: Any, where: str, least: int = 1, most: int | None = None
     """Return `value` as an int.
 
     Args:
-        value: an int, or what Python can index with, such as numpy's integers. A bool is refused.
-        where: the name of the argument, which begins the error.
+        value: an int or another integer type, such as numpy's. A bool is refused.
+        where: the name of the argument, for the error message.
         least: the smallest number allowed.
         most: the largest number allowed. None: there is no limit.
 

@@ -85,8 +85,8 @@ class Report:
             for row in self.rows
         ]
         failed = sum(not row.ok for row in self.rows)
-        verdict = f"{failed} of {len(self.rows)} FAILED" if failed else "all hold"
-        lines.append(f"{self.path}: {verdict}, at {self.rows[0].tolerance:g} of max(1, largest)")
+        verdict = f"{failed} of {len(self.rows)} FAILED" if failed else "all comparisons passed"
+        lines.append(f"{self.path}: {verdict}; tolerance: {self.rows[0].tolerance:g} × max(1, largest value)")
         return "\n".join(lines)
 
 
@@ -95,14 +95,15 @@ def verify(path: str | Path, module: SequenceModule | None = None, data: Any = N
 
     The checks run on random sequences of different lengths, scaled to the network's normalization, and on `data`:
 
-    - torch = onnxruntime: whole sequences, from random states that the network can reach if the file has states, with
-      one row that has no steps; the first 128 sequences. A file with a closed loop is checked step by step: torch
-      reads the history with the file's answers after it, and each answer must be what torch says next.
-    - batch = one at a time: `predict` on all sequences and on each alone; for a closed loop the first step.
-    - whole = steps, whole = chunks: `Stream` in single steps and in random chunks, some of them empty; the first 12
-      sequences; not for a closed loop, which answers more than one step.
+    - torch = onnxruntime: both run the first 128 sequences as a whole. If the file has states, a row without steps is
+      added, and both start from the same random states, which the network can reach. For a closed loop, torch reads
+      the history and the file's forecast; its prediction for each next step must equal the forecast of that step.
+    - batch = one at a time: `predict` on all sequences together and on each alone. For a closed loop, only the first
+      forecast step is compared.
+    - whole = steps, whole = chunks: `predict` on whole sequences, and `Stream` in single steps or in random chunks,
+      some of them empty, for the first 12 sequences. Files with a closed loop are not checked in this way.
 
-    A row holds if its largest error is at most 1e-5 of max(1, largest number of the reference).
+    A row passes if its largest error is at most 1e-5 × max(1, largest number of the reference).
 
     Args:
         path: the file.
@@ -115,7 +116,7 @@ def verify(path: str | Path, module: SequenceModule | None = None, data: Any = N
 
     Raises:
         ModelFileError: it is not an exported file.
-        ShapeError: the module is of another network.
+        ShapeError: the module has a different network.
         DataError: `data` has no sequence that can be used.
 
     Example:
@@ -173,9 +174,11 @@ def _check_same_network(model: Model, module: SequenceModule) -> None:
     given = layers(json.loads(json.dumps(module.network.to_dict(every_field=True))))
     for a, b in zip(in_file, given, strict=False):
         if a != b:
-            raise ShapeError(f"{model.path}: holds another network than the module: {a} there, {b} here")
+            raise ShapeError(
+                f"{model.path}: contains another network than the module: {a} in the file, {b} in the module"
+            )
     if len(in_file) != len(given):
-        raise ShapeError(f"{model.path}: holds {len(in_file)} layers, the module has {len(given)}")
+        raise ShapeError(f"{model.path}: contains {len(in_file)} layers, the module has {len(given)}")
 
 
 def _finite(rows: Rows) -> Rows:

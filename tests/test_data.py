@@ -149,11 +149,15 @@ def test_japanese_vowels_is_as_documented():
         ((X, [["a", "b"], ["a", "b", "c", "x"]], ["a", "b", "c"]), s2o.DataError, "sequence 1: label 'x'"),
         ((X, ["a", "b"], ["a", "a"]), s2o.DataError, "classes: must differ"),
         ((X, [0.5, 1.5], ["a", "b"]), s2o.DataError, "targets: expected labels"),
-        ((X, None, ["a", "b"]), s2o.DataError, "classes: are the labels of targets"),
-        ((X, np.array([[1, 2], [3, 4]])), s2o.DataError, "integers and strings are labels, and one each is expected"),
+        ((X, None, ["a", "b"]), s2o.DataError, "classes: were given, but there are no targets"),
+        ((X, np.array([[1, 2], [3, 4]])), s2o.DataError, "integers and strings are labels; expected one for each"),
         (({},), s2o.DataError, "at least one input"),
-        (({"a": X, "b": X[:1]},), s2o.DataError, "as many for each input, got {'a': 2, 'b': 1}"),
-        (({"a": X, "b": X[::-1]},), s2o.DataError, "sequence 0: expected as many steps in each input, got 2 and 4"),
+        (({"a": X, "b": X[:1]},), s2o.DataError, "the same number for each input, got {'a': 2, 'b': 1}"),
+        (
+            ({"a": X, "b": X[::-1]},),
+            s2o.DataError,
+            "sequence 0: expected the same number of steps in each input, got 2 and 4",
+        ),
         (({"a": [np.zeros(2)] * 2},), s2o.DataError, "at least one input with time"),
         (([np.ones((2, 3)), np.ones((3, 2))],), s2o.ShapeError, "is it features by time. transpose it"),
     ],
@@ -180,11 +184,11 @@ def test_errors_name_npz_files_that_cannot_be_used(tmp_path):
     with pytest.raises(s2o.DataError, match=r"has no array 'lengths', only \['values'\]"):
         s2o.SequenceDataset.load(path)
     np.savez(path, values=np.ones((3, 2)), lengths=np.array([1, 1]))
-    with pytest.raises(s2o.DataError, match="expected lengths .* add up to 3, got int64 .2. that add up to 2"):
+    with pytest.raises(s2o.DataError, match="expected lengths .* with the sum 3; got int64 .2. with the sum 2"):
         s2o.SequenceDataset.load(path)
     for lengths in ([3, -1, 1], [], [1.5, 1.5]):
         np.savez(path, values=np.ones((3, 2)), lengths=np.array(lengths))
-        with pytest.raises(s2o.DataError, match="integers that are not negative and add up to 3"):
+        with pytest.raises(s2o.DataError, match="non-negative integers, at least one, with the sum 3"):
             s2o.SequenceDataset.load(path)
     np.savez(path, values=np.ones((3, 2)), lengths=np.array([1, 2]), targets=np.ones(4))
     with pytest.raises(s2o.DataError, match="each of the 2 sequences or each of the 3 steps, got 4"):
@@ -208,7 +212,7 @@ def test_several_inputs_are_a_dict():
     assert {name: array.shape for name, array in sequence.items()} == {"a": (4, 3), "b": (5,), "words": (4,)}
     assert target == 1
     assert len(data.subset([1])) == 1
-    with pytest.raises(s2o.DataError, match="holds one input, this data set has a, b, words"):
+    with pytest.raises(s2o.DataError, match="stores one input, but the data set has a, b, words"):
         data.save("data.npz")
 
 
@@ -267,17 +271,17 @@ def test_folders_of_csv_files_are_read(tmp_path):
     with pytest.raises(s2o.DataError, match="one.csv, line 2: expected 2 numbers as in the first line, got 1"):
         read(tmp_path)
     (tmp_path / "one.csv").write_text("1,x\n3,4\n")
-    with pytest.raises(s2o.DataError, match="one.csv, line 1: could not convert .* a first line of names has no num"):
+    with pytest.raises(s2o.DataError, match="one.csv, line 1: could not convert .* a header line must contain"):
         read(tmp_path)
     (tmp_path / "one.csv").write_text("a,b\n")
-    with pytest.raises(s2o.DataError, match="one.csv: has no numbers in it"):
+    with pytest.raises(s2o.DataError, match="one.csv: contains no numbers"):
         read(tmp_path)
     (tmp_path / "left").mkdir()
     (tmp_path / "left" / "two.csv").write_text("1,2\n")
-    with pytest.raises(s2o.DataError, match="beside folders of them"):
+    with pytest.raises(s2o.DataError, match="both directly and in subfolders"):
         read(tmp_path)
     (tmp_path / "empty").mkdir()
-    with pytest.raises(s2o.DataError, match="holds no .csv files"):
+    with pytest.raises(s2o.DataError, match="contains no .csv files"):
         read(tmp_path / "empty")
     with pytest.raises(
         s2o.DataError,
@@ -334,7 +338,7 @@ def test_statistics_count_and_ignore_gaps():
         (lambda x, target, rng: x, r"transform of sequence 0: expected it to return \(x, target\), got ndarray"),
         (lambda x, target, rng: ({"a": x}, target), "expected x for '', got 'a'"),
         (lambda x, target, rng: (x[0], target), "expected x of 2 dimensions and type float32, got 1"),
-        (lambda x, target, rng: (x, "a"), "expected a target as data.targets has them, int64 of 0 dimensions"),
+        (lambda x, target, rng: (x, "a"), "expected a target like those in data.targets, int64 of 0 dimensions"),
         (lambda x, target, rng: (x, 0.5), r"labels are class numbers\), got float64"),
         (lambda x, target, rng: ([["a"]], target), "transform of sequence 0: expected real numbers"),
     ],

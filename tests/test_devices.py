@@ -14,7 +14,7 @@ import torch
 
 import seq2onnx as s2o
 from seq2onnx.sequences import PaddingPolicy
-from seq2onnx.training.batches import Batches
+from seq2onnx.training.batch_dataset import Batches
 from seq2onnx.training.processes import Processes
 from tests.conftest import random_data, small_network
 
@@ -137,7 +137,7 @@ def test_a_script_runs_in_each_process_and_all_get_the_result(tmp_path):
 
 
 @pytest.mark.parametrize("rows", [1, 2, 3, 7])
-def test_rows_are_shared_out_without_loss_or_duplication(rows):
+def test_rows_are_distributed_without_loss_or_duplication(rows):
     data = random_data(12, per_step=True)
     indices = list(range(5, 5 + rows))
     shares = [Batches(data, processes=Processes(rank, 3))[0, indices] for rank in range(3)]
@@ -159,7 +159,7 @@ def test_rows_are_shared_out_without_loss_or_duplication(rows):
     ],
     ids=str,
 )
-def test_each_process_lays_out_its_rows_as_one_would_lay_out_all(policy):
+def test_several_processes_pad_rows_as_one_process_does(policy):
     data, indices = random_data(12, per_step=True), [3, 8, 1, 5, 6]
     clock = s2o.Network([s2o.SequenceInput(4), s2o.LSTM(3)]).signals["lstm_1"].clock
     whole = Batches(data, policy, clock)[0, indices]
@@ -202,7 +202,7 @@ def halved(batch):
     return batch
 
 
-def test_no_rows_have_gradients_of_zero():
+def test_a_process_without_rows_has_zero_gradients():
     module = s2o.build(network(), random_data())
     share = Batches(random_data(), processes=Processes(1, 2))[0, [3]]
     y, _, _ = module(share.x, share.lengths, return_state=False, check=False)
@@ -211,7 +211,7 @@ def test_no_rows_have_gradients_of_zero():
     assert all((parameter.grad == 0).all() for parameter in module.parameters())
 
 
-def test_what_cannot_be_shared_out_is_said(monkeypatch):
+def test_errors_name_options_that_several_processes_cannot_use(monkeypatch):
     def refused(message, **more):
         with pytest.raises(s2o.SpecError, match=message):
             s2o.train(small_network(), random_data(), options=s2o.TrainingOptions(**more))
@@ -224,7 +224,7 @@ def test_what_cannot_be_shared_out_is_said(monkeypatch):
     refused("devices: torchrun started 4 processes here. Set devices=4", device="cpu")
 
 
-def test_half_precision_trains_to_much_the_same():
+def test_half_precision_gives_nearly_the_same_training():
     losses = {}
     for precision in ("32", "bf16-mixed"):
         result = s2o.train(network(), random_data(60), options=options(precision=precision, epochs=10, batch_size=10))

@@ -152,7 +152,7 @@ def test_few_nodes_are_emitted(model_file):
     ]
 
 
-def test_results_are_tensors_of_their_own():
+def test_each_output_is_a_separate_tensor():
     """y is the state h here, twice; a host that binds outputs to its own memory needs three tensors."""
     network = s2o.Network([s2o.SequenceInput(3), s2o.LSTM(4, "last"), s2o.Dropout()])
     for signature in ("full", "stream"):
@@ -184,7 +184,7 @@ def test_results_are_tensors_of_their_own():
         np.testing.assert_array_equal(results["y"], results["new_state_00_lstm_1_h"])
 
 
-def test_the_input_itself_may_be_the_answer():
+def test_the_output_may_be_the_input_itself():
     laws.three_agree(laws.Subject(s2o.Network([s2o.SequenceInput(3), s2o.Dropout()])))
 
 
@@ -233,7 +233,7 @@ def test_exporting_needs_no_torch():
         ({"activations": "lstm_1"}, s2o.SpecError, "expected a list of layer names, got the string 'lstm_1'"),
     ],
 )
-def test_what_cannot_be_exported_is_said_and_nothing_is_written(tmp_path, data, arguments, error, message):
+def test_a_failed_export_says_why_and_writes_nothing(tmp_path, data, arguments, error, message):
     with pytest.raises(error, match=message):
         s2o.export(built(small_network(), data), tmp_path / "model.onnx", **arguments)
     assert not list(tmp_path.iterdir())

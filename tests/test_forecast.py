@@ -432,13 +432,13 @@ LOOPLESS = {
     "one answer": (
         s2o.Network([s2o.SequenceInput(2), s2o.LSTM(2, "last")]),
         s2o.SpecError,
-        "answers once per sequence",
+        "gives one output per sequence",
     ),
     "fewer numbers": (
         s2o.Network([s2o.SequenceInput(3), s2o.LSTM(1)]),
         s2o.SpecError,
         r"the output of lstm_1, float32 \[batch, time, 1\], is fed back into sequence_input_1, which takes float32 "
-        r"\[batch, time, 3\]; a network in a closed loop must answer with all that it reads",
+        r"\[batch, time, 3\]; in a closed loop the output must have the shape and type of the input",
     ),
     "tokens": (
         s2o.Network([s2o.SequenceInput("tokens"), s2o.WordEmbedding(3, 9)]),
@@ -448,7 +448,7 @@ LOOPLESS = {
     "stride": (
         s2o.Network([s2o.SequenceInput(2), s2o.Conv1d(2, 2, stride=2, padding="causal")]),
         s2o.SpecError,
-        "conv1d_1 answers every 2 steps",
+        "conv1d_1 gives an output every 2 steps",
     ),
     "lookahead": (
         s2o.Network([s2o.SequenceInput(2), s2o.Conv1d(2, 3, padding="same")]),
@@ -498,8 +498,8 @@ def test_files_that_cannot_forecast_raise_an_error(tmp_path):
             model.forecast(history, 2, known)
 
     refused(LOOPLESS["two outputs"][0], s2o.SpecError, "forecast needs one output, this file has y_m, y_n")
-    refused(LOOPLESS["one answer"][0], s2o.SpecError, "forecast needs an answer for each step")
-    refused(LOOPLESS["stride"][0], s2o.SpecError, "forecast needs an answer for each step")
+    refused(LOOPLESS["one answer"][0], s2o.SpecError, "forecast needs an output for each step")
+    refused(LOOPLESS["stride"][0], s2o.SpecError, "forecast needs an output for each step")
     refused(
         LOOPLESS["bilstm"][0], s2o.NotStreamable, "'sequence', which has no states to continue from; export it with"
     )
@@ -507,14 +507,12 @@ def test_files_that_cannot_forecast_raise_an_error(tmp_path):
     refused(
         LOOPLESS["fewer numbers"][0],
         s2o.SpecError,
-        r"answers a step with \[1\], and sequence_input_1 takes \[3\]; a network forecasts from its own answers",
+        r"its output for a step is \[1\], but sequence_input_1 takes \[3\]; a network can forecast from its own output",
     )
-    refused(LOOPLESS["tokens"][0], s2o.SpecError, r"answers a step with \[3\], and sequence_input_1 takes tokens")
-    refused(LOOPLESS["two inputs"][0], s2o.DataError, "fed back into one input, and these are unknown: a, b")
+    refused(LOOPLESS["tokens"][0], s2o.SpecError, r"its output for a step is \[3\], but sequence_input_1 takes tokens")
+    refused(LOOPLESS["two inputs"][0], s2o.DataError, "into only one input, but these have no known values: a, b")
     known = {"series": [np.zeros((2, 3))]}
-    refused(
-        NETWORKS["lstm"], s2o.SpecError, "feeds its answers back inside, because of closed_loop=5", known, closed_loop=K
-    )
+    refused(NETWORKS["lstm"], s2o.SpecError, r"feeds its own output back \(closed_loop=5\)", known, closed_loop=K)
     # What it cannot answer with, it can be told.
     s2o.export(s2o.build(LOOPLESS["fewer numbers"][0]), path)
     assert s2o.load(path).forecast(np.zeros((4, 3)), 2, {"sequence_input_1": np.zeros((1, 3))}).shape == (2, 1)
@@ -599,7 +597,7 @@ def test_the_command_exports_a_closed_loop(tmp_path):
     out, _ = command("inspect", path)
     assert "closed loop  4 steps" in out
     out, _ = command("verify", path, tmp_path / "run")
-    assert "all hold" in out
+    assert "all comparisons passed" in out
     out, _ = command("predict", path, tmp_path / "data.npz")
     lines = out.splitlines()
     assert lines[0] == "index,step,y0,y1,y2"
@@ -607,4 +605,4 @@ def test_the_command_exports_a_closed_loop(tmp_path):
     expected = s2o.load(path).predict([x[:-1] for x in series])
     np.testing.assert_allclose([float(v) for v in lines[6].split(",")[2:]], expected[1, 1], rtol=1e-5)
     _, err = command("stream", path, stdin="1,2,3\n", code=2)
-    assert "gives 4 steps for each line, since it has a closed loop; export it without one" in err
+    assert "forecasts 4 steps for each line (closed loop); export it without one" in err

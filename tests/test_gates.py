@@ -10,14 +10,14 @@ from seq2onnx.layers import gates
 from tests import laws
 
 
-def test_blocks_move_as_the_letters_say():
+def test_permute_moves_the_blocks_of_the_gates():
     stacked = np.arange(8).reshape(8, 1)  # i0 i1 f2 f3 g4 g5 o6 o7
     assert gates.permute(stacked, "ifgo", "iofg").ravel().tolist() == [0, 1, 6, 7, 2, 3, 4, 5]
     assert gates.permute(np.arange(3), gates.GRU["torch"], gates.GRU["onnx"]).tolist() == [1, 0, 2]
 
 
 @pytest.mark.parametrize("orders", [gates.LSTM, gates.GRU])
-def test_there_and_back_is_nothing(orders):
+def test_permuting_there_and_back_changes_nothing(orders):
     stacked = np.random.default_rng(0).normal(size=(12, 5))
     for source in orders.values():
         for target in orders.values():
@@ -31,7 +31,7 @@ def test_orders_of_different_gates_are_refused():
 
 @pytest.mark.parametrize(("one", "other"), [(0, 1), (0, 2), (0, 3), (1, 2), (1, 3), (2, 3)])
 @pytest.mark.parametrize("name", ["input_weights", "recurrent_weights", "bias"])
-def test_swapping_two_gate_blocks_is_seen(name, one, other):
+def test_a_swap_of_two_gate_blocks_is_detected(name, one, other):
     """The laws would not pass if the exporter exchanged two gates in any of the arrays."""
     subject = laws.Subject(s2o.Network([s2o.SequenceInput(3), s2o.LSTM(4)]))
     blocks = subject.weights["lstm_1"][name].reshape(4, 4, -1)

@@ -27,7 +27,7 @@ def test_torch_and_onnxruntime_and_the_equations_agree(example):
 
 
 @each_example
-def test_a_row_stands_alone(example):
+def test_a_row_does_not_depend_on_the_other_rows(example):
     laws.rows_stand_alone(laws.Subject(network_of(example)))
 
 

@@ -34,7 +34,7 @@ def test_all_of_them_are_small():
 
 
 @pytest.mark.parametrize("name", RECIPES)
-def test_shipped_model(name: str):
+def test_a_shipped_model_predicts_what_its_card_says(name: str):
     folder, known = MODELS / name, read_figures(MODELS / name)
     file = folder / "model.onnx"
     data = s2o.SequenceDataset.load(folder / known["slice"]["file"])
@@ -49,7 +49,7 @@ def test_shipped_model(name: str):
 
 
 @pytest.mark.parametrize("name", RECIPES)
-def test_card(name: str, tmp_path: Path):
+def test_a_card_agrees_with_its_model(name: str, tmp_path: Path):
     known = read_figures(MODELS / name)
     values = [row[known["figure"]] for row in known["seeds"].values()]
     assert known["mean"] == pytest.approx(np.mean(values))
@@ -69,7 +69,7 @@ def test_card(name: str, tmp_path: Path):
         assert (MODELS / name / picture).stat().st_size > 1000
 
 
-def test_the_table_of_all_says_what_the_cards_do(tmp_path: Path):
+def test_the_table_of_all_models_agrees_with_the_cards(tmp_path: Path):
     for name in RECIPES:
         (tmp_path / name).mkdir()
         shutil.copy(MODELS / name / "figures.json", tmp_path / name)
@@ -78,14 +78,14 @@ def test_the_table_of_all_says_what_the_cards_do(tmp_path: Path):
     assert (tmp_path / "accuracy_against_latency.png").stat().st_size > 1000
 
 
-def test_trains_again_to_the_figure_of_the_card():
+def test_training_again_reproduces_the_figure_of_the_card():
     command = [sys.executable, str(ROOT / "tools" / "train_models.py"), "vowels_lstm", "--seed", "0"]
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
     assert re.fullmatch(r"vowels_lstm, seed 0: accuracy 0\.\d{4}, within the card's .*\n", done.stdout)
 
 
-def test_unknown_model():
+def test_an_unknown_model_is_refused():
     command = [sys.executable, str(ROOT / "tools" / "train_models.py"), "vowel"]
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     assert done.returncode == 2

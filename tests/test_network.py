@@ -209,7 +209,7 @@ def test_layers_are_frozen():
         s2o.LSTM(4).hidden_size = 5  # type: ignore[misc]
 
 
-def test_a_clock_counts_steps_and_makes_none_of_none():
+def test_a_clock_counts_output_steps_and_gives_0_for_0():
     halved = Clock(2, 0, ((0, 1), (-2, 2)))  # a window of 1, then one of 3 with stride 2
     assert [halved.length(n) for n in range(7)] == [0, 0, 0, 1, 1, 2, 2]
     padded = Clock(1, 2, ((2, 1),))
@@ -261,7 +261,10 @@ def test_branches_join_and_what_cannot_join_is_named():
             r'conv1d_1: its windows read 1 steps ahead.*padding="causal", or export with',
         ),
         (s2o.Conv1d(2, 3), "conv1d_1: its windows read 2 steps ahead"),
-        (s2o.Conv1d(2, 3, stride=2, padding="same"), "conv1d_1: where .* begin depends on the length of the whole"),
+        (
+            s2o.Conv1d(2, 3, stride=2, padding="same"),
+            "conv1d_1: with padding.*, the windows depend on the length of the whole",
+        ),
         (s2o.MaxPool1d(3, padding=1), "max_pool1d_1: its windows read 1 steps ahead"),
         (s2o.Conv1d(2, 2, padding=(2, 0)), "conv1d_1: its first windows contain only padding"),
     ],
@@ -311,12 +314,12 @@ def test_layers_that_do_not_fit_their_signal_say_so(layers, message):
         (lambda: s2o.Network([s2o.SequenceInput(2)], "foo"), "outputs: expected a list of layer names"),
     ],
 )
-def test_options_that_cannot_be_are_refused(make, message):
+def test_invalid_options_are_refused(make, message):
     with pytest.raises(s2o.SpecError, match=message):
         make()
 
 
-def test_names_that_torch_has_itself_are_names_too():
+def test_layers_may_have_the_names_of_torch_attributes():
     net = s2o.Network([s2o.SequenceInput(2, name="values"), s2o.LSTM(2, name="forward"), s2o.Softmax(name="train")])
     module = s2o.build(net)
     assert module.layers["forward"]["bias"].shape == (8,)
@@ -324,7 +327,7 @@ def test_names_that_torch_has_itself_are_names_too():
 
 
 @pytest.mark.parametrize("text", ["layers:\n- lstm: {1: 2}", "layers: []\nlayers: []"])
-def test_odd_yaml_is_refused_with_its_place(tmp_path, text):
+def test_errors_name_the_place_of_invalid_yaml(tmp_path, text):
     (tmp_path / "net.yaml").write_text(text)
     with pytest.raises(s2o.SpecError, match=r"net.yaml: "):
         s2o.Network.load(tmp_path / "net.yaml")

@@ -24,7 +24,7 @@ def test_every_signature_passes(exported, data):
     assert ("whole = chunks, data" in checks) == (signature != "sequence")
     assert all(row.max_abs <= 1e-5 for row in report.rows)
     assert str(report).splitlines()[0].split() == ["check", "tensor", "max", "abs", "max", "rel"]
-    assert str(report).endswith("all hold, at 1e-05 of max(1, largest)")
+    assert str(report).endswith("all comparisons passed; tolerance: 1e-05 × max(1, largest value)")
 
 
 def test_per_step_files_and_files_without_a_module_pass(per_step_file):
@@ -74,7 +74,7 @@ def test_a_row_without_steps_that_loses_its_state_fails(tmp_path, model_file):
 def test_a_module_of_another_network_is_refused(model_file, data):
     other = small_network().replace({"lstm_1": s2o.LSTM(9, "last", name="lstm_1")})
     with pytest.raises(
-        s2o.ShapeError, match=r"small.onnx: holds another network than the module: .*8.* there, .*9.* here"
+        s2o.ShapeError, match=r"small.onnx: contains another network than the module: .*8.* in the file, .*9.* in"
     ):
         s2o.verify(model_file, built(other, data))
 

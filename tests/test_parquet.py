@@ -128,17 +128,17 @@ def table(**columns):
         (table(values=[[[1.0], [2.0]], None]), {}, "row 1: values is null"),
         (table(values=[[[1.0]], [[2.0], [3.0, 4.0]]]), {}, "row 1, step 1: expected 1 features .* got 2"),
         (table(values=[[["a"]], [["b"]]]), {}, "values: expected lists of numbers, got strings"),
-        (table(), {"sequences": "x"}, "has no column 'x'; they are values"),
-        (table(), {"targets": "y"}, "has no column 'y'; they are values"),
+        (table(), {"sequences": "x"}, "has no column 'x'; its columns are values"),
+        (table(), {"targets": "y"}, "has no column 'y'; its columns are values"),
         (pa.table({"x": [1.0, 2.0]}), {}, r"expected one column of sequences.*got x \(double\)"),
         (table(other=[[[1.0]], [[2.0]]]), {}, "name it with sequences="),
         (table(label=["a", None]), {}, "row 1: label is null"),
         (
             pa.table({"a": [[1.0, 2.0], [1.0]], "b": [[1.0, 2.0], [1.0, 3.0]]}),
             {},
-            "row 1: expected as many steps in each column, got 2 in b, 1 in a",
+            "row 1: expected the same number of steps in each column, got 2 in b, 1 in a",
         ),
-        (table(values=[[[1.0]], []]).slice(0, 0), {}, "holds no rows"),
+        (table(values=[[[1.0]], []]).slice(0, 0), {}, "has no rows"),
         (pa.table({"values": [[1, 2], [3, None]]}), {}, "row 1, step 1: values is null"),
         (pa.table({"words": [["a"], ["b", None]]}), {}, "row 1, step 1: words is null"),
         (table(label=[[1, 0], [None]]), {}, "row 1, step 0: label is null"),
@@ -157,7 +157,7 @@ def test_errors_name_damaged_files_and_row_groups(tmp_path, small_groups):
     data.save(path)
     whole = path.read_bytes()
     path.write_bytes(whole[: len(whole) // 2])
-    with pytest.raises(s2o.DataError, match="data.parquet: is not a parquet file, or not all of one"):
+    with pytest.raises(s2o.DataError, match="data.parquet: is not a parquet file, or is incomplete"):
         read(path)
     path.write_bytes(whole)
     place = pq.ParquetFile(path).metadata.row_group(3).column(0)
@@ -218,7 +218,7 @@ def test_items_are_read_from_torch_data_sets_and_generators(tmp_path, small_grou
         s2o.SequenceDataset.from_items(iter([]))
     with pytest.raises(s2o.DataError, match="items: expected at least one sequence"):
         s2o.SequenceDataset.from_items(iter([]), tmp_path / "none.parquet")
-    with pytest.raises(s2o.DataError, match="kept in a .parquet file, got '.npz'"):
+    with pytest.raises(s2o.DataError, match="must be a .parquet file, got '.npz'"):
         s2o.SequenceDataset.from_items(pairs, "data.npz")
 
 
@@ -357,7 +357,7 @@ def test_named_columns_keep_the_saved_description_of_the_others(tmp_path):
     table = pq.read_table(path)
     shorter = table.set_column(0, table.schema.field("values"), table.column("values").take(pa.array([1, 1])))
     pq.write_table(shorter, path)
-    with pytest.raises(s2o.DataError, match="row 0: has 1 steps, its length is 2; write the file again"):
+    with pytest.raises(s2o.DataError, match="row 0: has 1 steps, but its saved length is 2; write the file again"):
         read(path)[0]
     pq.write_table(pa.table({"text": ["a b", "c"], "values": [[[1.0]], [[2.0]]], "label": ["x", "y"]}), path)
     assert read(path)[0][0].tolist() == [[1]]

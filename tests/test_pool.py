@@ -366,7 +366,7 @@ def test_wrong_pools_raise_an_error(tmp_path, model_file):
         s2o.load(tmp_path / "sequence.onnx").pool()
     model = s2o.load(model_file)
     pool, ids = opened(model, 1)
-    with pytest.raises(s2o.NotStreamable, match="without lookahead, so every step has been answered"):
+    with pytest.raises(s2o.NotStreamable, match="without lookahead, so no results are pending"):
         pool.finish(ids)
     for options, message in (
         ({"capacity": 0}, "capacity: must be a whole number from 1 to 16777216, got 0"),
@@ -500,7 +500,7 @@ def test_an_error_of_a_push_reaches_only_its_coroutine(model_file):
     np.testing.assert_allclose(found[0], stream.step(np.ones(4)), rtol=0, atol=1e-6)
     np.testing.assert_allclose(found[4], stream.step(np.ones(4)), rtol=0, atol=1e-6)
     for answer, kind, message in (
-        (found[1], s2o.DataError, f"stream {b}: x has NaN or infinity"),
+        (found[1], s2o.DataError, f"stream {b}: x contains NaN or infinity"),
         (found[2], s2o.ShapeError, f"stream {c}: expected [4] or [time, 4], got [5]"),
         (found[3], s2o.StreamError, f"stream {d}: is closed"),
         (found[5], s2o.StreamError, f"stream {f}: is closed"),

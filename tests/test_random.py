@@ -21,7 +21,7 @@ settings = hypothesis.settings(
 
 @settings
 @given(networks(), st.lists(chunks, min_size=1, max_size=3), st.integers(0, 2**32 - 1))
-def test_the_laws_hold_on_random_networks(folder, network, splits, seed):
+def test_random_networks_have_the_properties_of_every_network(folder, network, splits, seed):
     laws.all_of_them(laws.Subject(network, seed), splits, folder)
 
 

@@ -280,7 +280,7 @@ def test_bad_data_exits_with_2_and_leaves_no_files(cluster, tmp_path):
     _, parts = save(data, tmp_path, 50)
     before = sorted(tmp_path.iterdir())
     for write, message in (
-        (lambda path: path.write_text("no data"), "is not a parquet file, or not all of one"),
+        (lambda path: path.write_text("no data"), "is not a parquet file, or is incomplete"),
         (s2o.SequenceDataset([np.ones((3, 3))]).save, "sequence 0: expected [time, 4], got [3, 3]"),
     ):
         write(parts / "9.parquet")

@@ -168,7 +168,7 @@ def test_a_stream_refuses_nan_and_infinity_and_keeps_its_state(model_file, bad):
     stream, clean = model.stream(), model.stream()
     stream.step(np.ones(4)), clean.step(np.ones(4))
     with pytest.raises(
-        s2o.DataError, match="NaN or infinity in it; the step was refused and the state has not changed"
+        s2o.DataError, match="x contains NaN or infinity; the step was refused and the state has not changed"
     ):
         stream.step(bad)
     np.testing.assert_array_equal(stream.step(np.ones(4)), clean.step(np.ones(4)))
@@ -232,8 +232,8 @@ def test_wrong_calls_raise_an_error(model_file, call, error, message):
             r"expected float32 \[1, 8\], got float32 \[1, 9\]",
         ),
         (lambda state: state | {"state_00_lstm_1_h": np.zeros((1, 8), int)}, "expected float32 .* got int64"),
-        (lambda state: state | {"state_01_lstm_1_c": np.full((1, 8), np.nan)}, "state_01_lstm_1_c: has NaN"),
-        (lambda state: state | {"state_01_lstm_1_c": np.full((1, 8), 1e300)}, "state_01_lstm_1_c: has NaN"),
+        (lambda state: state | {"state_01_lstm_1_c": np.full((1, 8), np.nan)}, "state_01_lstm_1_c: contains NaN"),
+        (lambda state: state | {"state_01_lstm_1_c": np.full((1, 8), 1e300)}, "state_01_lstm_1_c: contains NaN"),
     ],
 )
 def test_a_wrong_state_changes_nothing(model_file, change, message):
@@ -294,7 +294,10 @@ def test_files_without_a_saved_state_are_refused_and_change_nothing(model_file, 
     for change, message in (
         ({"state_01_lstm_1_c": np.ones((1, 9))}, r"state.npz: state state_01_lstm_1_c: expected float32 \[1, 8\], got"),
         ({"more": np.ones(1)}, r"state.npz: state: expected a dict with the states \['state_00_lstm_1_h'"),
-        ({"state_01_lstm_1_c": np.full((1, 8), np.inf)}, r"state.npz: state state_01_lstm_1_c: has NaN or infinity"),
+        (
+            {"state_01_lstm_1_c": np.full((1, 8), np.inf)},
+            r"state.npz: state state_01_lstm_1_c: contains NaN or infinity",
+        ),
     ):
         np.savez(path, **(before | change))
         with pytest.raises(s2o.StateError, match=message):

@@ -210,19 +210,20 @@ TALL = [x.T for x in X]
         (
             {"X": cells(TALL)},
             {},
-            "X{2}: expected 4 columns, one a feature, as the first cell has, got double 3×6; are they features by "
-            "time? say so with features_by_time=True, or --features-by-time",
+            "X{2}: expected 4 columns (features) as in the first cell, got double 3×6; if the matrices are features by "
+            "time, give features_by_time=True, or --features-by-time",
         ),
         (
             {"X": cells(X)},
             {"features_by_time": True},
-            "X{2}: expected 4 rows, one a feature, as the first cell has, got double 6×3; are they time by features? "
+            "X{2}: expected 4 rows (features) as in the first cell, got double 6×3; if the matrices are "
+            "time by features, "
             "leave out features_by_time=True, or --features-by-time",
         ),
         (
             {"X": cells([X[0], X[1][:, :2]])},
             {},
-            "X{2}: expected 3 columns, .* 6×2; each sequence has the same features",
+            "X{2}: expected 3 columns .* 6×2; all sequences must have the same features",
         ),
         (
             {"X": cells(X), "T": np.ones((2, 1))},
@@ -257,12 +258,12 @@ TALL = [x.T for x in X]
         (
             {"X": cells(X), "T": cells([x[:, :1] * 1j for x in X])},
             {"targets": "T"},
-            "T{1}: expected labels or numbers, one a step, got complex 4×1",
+            "T{1}: expected labels or numbers, one for each step, got complex 4×1",
         ),
         (
             {"X": cells(X), "T": cells([X[0], np.zeros((0, 0)), X[2]])},
             {"sequences": "X", "targets": "T"},
-            "T{2}: expected labels or numbers, one a step, got double 0×0",
+            "T{2}: expected labels or numbers, one for each step, got double 0×0",
         ),
         (
             {"X": cells(X), "T": cells([X[0], X[1][:, :2], X[2]])},
@@ -277,7 +278,7 @@ TALL = [x.T for x in X]
         (
             {"X": cells(X), "Y": Object("categorical")},
             {},
-            "Y: expected labels or numbers, got categorical; save cellstr(Y) in its place",
+            "Y: expected labels or numbers, got categorical; save cellstr(Y) instead",
         ),
         ({"X": cells(X), "Y": Object("string")}, {}, "Y: expected labels or numbers, got string; save cellstr(Y)"),
         (
@@ -337,7 +338,7 @@ def test_only_the_named_variables_of_version_7_3_are_read(tmp_path):
     with h5py.File(path, "r+") as file:
         file["Broken"].attrs["MATLAB_class"] = np.bytes_("double")  # references are no numbers
     same(read(path, sequences="X", targets="Y"), s2o.SequenceDataset(X, LABELS))
-    with pytest.raises(s2o.DataError, match="data.mat: is not a .mat file, or not all of one"):
+    with pytest.raises(s2o.DataError, match="data.mat: is not a .mat file, or is incomplete"):
         read(path)
 
 
@@ -346,7 +347,7 @@ def test_a_cell_that_contains_itself_raises_an_error(tmp_path):
     write_v73(path, {"X": cells(X)})
     with h5py.File(path, "r+") as file:
         file["X"][0, 0] = file["X"].ref
-    with pytest.raises(s2o.DataError, match="not all of one: RecursionError"):
+    with pytest.raises(s2o.DataError, match="or is incomplete: RecursionError"):
         read(path)
 
 
@@ -355,7 +356,7 @@ def test_errors_name_mat_files_that_are_damaged_or_missing(save, tmp_path):
     path = tmp_path / "data.mat"
     for content in (whole[: len(whole) // 2], whole[:600], b"", b"no .mat file at all" * 50):
         path.write_bytes(content)
-        with pytest.raises(s2o.DataError, match="data.mat: is not a .mat file, or not all of one"):
+        with pytest.raises(s2o.DataError, match="data.mat: is not a .mat file, or is incomplete"):
             read(path)
     import scipy.io
 
@@ -364,7 +365,7 @@ def test_errors_name_mat_files_that_are_damaged_or_missing(save, tmp_path):
         read(path)
     with pytest.raises(FileNotFoundError):
         read(tmp_path / "nowhere.mat")
-    with pytest.raises(s2o.DataError, match="data.npz: sequences and targets are names in .parquet, .mat files"):
+    with pytest.raises(s2o.DataError, match="data.npz: sequences and targets apply only to .parquet, .mat files"):
         read(tmp_path / "data.npz", sequences="X")
 
 
@@ -373,7 +374,7 @@ def test_errors_name_the_missing_package_and_how_to_install_it(tmp_path, monkeyp
     path = tmp_path / "data.mat"
     write(path, {"X": cells(X)})
     monkeypatch.setitem(sys.modules, module, None)
-    message = re.escape(f"{module} is not installed; it comes with the extra 'data': pip install \"seq2onnx[data]\"")
+    message = re.escape(f"{module} is not installed; install the extra 'data': pip install \"seq2onnx[data]\"")
     with pytest.raises(s2o.MissingExtra, match=message):
         read(path)
     if module == "h5py":
@@ -480,10 +481,10 @@ def test_workers_and_their_parent_read_an_hdf5_column_at_once(tmp_path):
             r"has no array 'values' at its root, only \['classes', 'lengths', 'targets'\]; see SequenceDataset.save",
         ),
         ({"lengths": None}, "has no array 'lengths' at its root"),
-        ({"lengths": np.array([4, 6, 6])}, "expected lengths .* add up to 15, got int64 .3. that add up to 16"),
-        ({"lengths": np.array([-4, 6, 13])}, "expected lengths .* integers that are not negative"),
+        ({"lengths": np.array([4, 6, 6])}, "expected lengths .* with the sum 15; got int64 .3. with the sum 16"),
+        ({"lengths": np.array([-4, 6, 13])}, "expected lengths .* non-negative integers"),
         ({"lengths": np.array([4.0, 6, 5])}, "expected lengths .* got float64"),
-        ({"lengths": np.int32(15)}, r"expected lengths \[sequences\], .* got int32 \[\]"),
+        ({"lengths": np.int32(15)}, r"expected lengths \[sequences\]: .* got int32 \[\]"),
     ],
 )
 def test_errors_name_missing_arrays_of_hdf5_files(h5, change, message):
@@ -513,11 +514,11 @@ def test_errors_name_wrong_arrays_of_hdf5_files(h5, tmp_path):
         file["values"] = np.arange(15.0)
     with pytest.raises(s2o.ShapeError, match=r"expected values \[all steps, features\], .* got float64 \[15\]"):
         Hdf5Column(h5)
-    with pytest.raises(s2o.DataError, match=r"data.h5: a file holds one input, this data set has a, b"):
+    with pytest.raises(s2o.DataError, match=r"data.h5: this format stores one input, but the data set has a, b"):
         s2o.SequenceDataset({"a": X, "b": X}).save(h5)
     h5.write_bytes(h5.read_bytes()[:900])
     for use in (read, Hdf5Column):
-        with pytest.raises(s2o.DataError, match="data.h5: is not an HDF5 file, or not all of one"):
+        with pytest.raises(s2o.DataError, match="data.h5: is not an HDF5 file, or is incomplete"):
             use(h5)
         with pytest.raises(FileNotFoundError):
             use(tmp_path / "nowhere.h5")
@@ -618,23 +619,23 @@ def test_a_vocabulary_does_not_depend_on_the_order_of_texts_and_decodes_its_numb
         (lambda: s2o.Vocabulary([]), "vocabulary: expected at least one word, got none"),
         (
             lambda: s2o.Vocabulary("abc"),
-            r"vocabulary: expected a list of words, strings; a text is split with tokenize",
+            r"vocabulary: expected a list of strings, one for each word; split a text with tokenize",
         ),
-        (lambda: s2o.Vocabulary(["a", 1]), "vocabulary: expected a list of words, strings"),
+        (lambda: s2o.Vocabulary(["a", 1]), "vocabulary: expected a list of strings"),
         (lambda: s2o.Vocabulary(["a", "b", "b"]), "vocabulary: the words must differ, 'b' occurs twice"),
-        (lambda: s2o.Vocabulary.from_texts([]), "texts: have no word in them$"),
-        (lambda: s2o.Vocabulary.from_texts([" ", ""]), "texts: have no word in them$"),
+        (lambda: s2o.Vocabulary.from_texts([]), "texts: contain no word$"),
+        (lambda: s2o.Vocabulary.from_texts([" ", ""]), "texts: contain no word$"),
         (
             lambda: s2o.Vocabulary.from_texts("one text"),
             r"texts: expected a list of texts, got one text; put it .*: \[text\]",
         ),
         (lambda: s2o.Vocabulary.from_texts(["a", 3]), "text 1: expected a string or a list of words, got 3"),
         (lambda: s2o.Vocabulary.from_texts(["a", b"b"]), "text 1: expected a string or a list of words, got b'b'"),
-        (lambda: s2o.Vocabulary.from_texts(["a b"], min_count=2), "no word in them 2 times or more; .* occurs 1 times"),
+        (lambda: s2o.Vocabulary.from_texts(["a b"], min_count=2), "no word at least 2 times; .* occurs 1 times"),
         (lambda: s2o.Vocabulary(["a"]).encode("  "), "text: has no words, got '  '; a sequence needs at least one"),
         (lambda: s2o.Vocabulary(["a"]).encode_all(["a", []]), r"text 1: has no words, got \[\]"),
         (lambda: s2o.Vocabulary(["a"]).encode([1]), r"text: expected a string or a list of words, got \[1\]"),
-        (lambda: s2o.Vocabulary(["a"]).decode([0.5]), "numbers: expected numbers of words, integers, got float64"),
+        (lambda: s2o.Vocabulary(["a"]).decode([0.5]), r"numbers: expected word numbers \(integers\), got float64"),
         (lambda: s2o.SequenceDataset(["a", ["b", 3]]), "sequence 1: expected real numbers, .* with a Vocabulary"),
         (lambda: s2o.SequenceDataset("a text"), r"got str; a text is one sequence of words: \[tokenize\(text\)\]"),
     ],

@@ -52,7 +52,7 @@ def test_new_refuses_unknown_templates_and_existing_files(tmp_path):
     assert "needs the name of a template" in run("new", code=2)[1]
     (tmp_path / "network.yaml").write_text("mine")
     assert (
-        "exists already and is not overwritten"
+        "already exists; choose another name"
         in run("new", "step-classifier", "--out", tmp_path / "network.yaml", code=2)[1]
     )
     assert (tmp_path / "network.yaml").read_text() == "mine"

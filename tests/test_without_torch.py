@@ -50,7 +50,7 @@ def test_batches_threads_and_generators_give_the_same_answers(sequences):
     np.testing.assert_allclose(threads.predict(sequences, batch_size=2), expected, rtol=0, atol=1e-6)
 
 
-def test_nan_spoils_one_answer_alone(sequences):
+def test_nan_affects_only_its_own_result(sequences):
     model = s2o.load(FILES / "full.onnx")
     expected = model.predict(sequences)
     sequences[1][3] = np.nan
@@ -101,7 +101,7 @@ def test_the_command_describes_verifies_predicts_and_streams(sequences, tmp_path
     file = FILES / "full.onnx"
     expected = s2o.load(file).predict(sequences)
     assert "delay steps" in run("inspect", file)[0]
-    assert "all hold" in run("verify", file)[0]
+    assert "all comparisons passed" in run("verify", file)[0]
     s2o.SequenceDataset(sequences).save(tmp_path / "data.npz")
     rows = list(csv.DictReader(io.StringIO(run("predict", file, tmp_path / "data.npz")[0])))
     found = [[float(row[label]) for label in ("left", "right", "up")] for row in rows]

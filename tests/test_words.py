@@ -100,7 +100,7 @@ def test_the_contract(tmp_path):
 
 
 @pytest.mark.parametrize(("name", "signature"), SIGNATURES)
-def test_words_give_the_numbers_of_their_numbers(tmp_path, name, signature):
+def test_words_give_the_same_results_as_their_numbers(tmp_path, name, signature):
     _, words, numbers = exported(tmp_path, NETWORKS[name](), signature=signature, activations=True)
     assert (words.session.get_inputs()[0].type, words.signature) == ("tensor(string)", signature)
     layers = [layer.label for layer in NETWORKS[name]().layers]
@@ -154,13 +154,13 @@ def test_texts_are_split(tmp_path):
         words.predict(np.array(["good", "film"]))
 
 
-def test_words_are_padded_with_nothing():
+def test_words_are_padded_with_empty_strings():
     batch, lengths = pad([np.array(["a", "bc"]), np.array(["def"])])
     assert (batch.tolist(), lengths.tolist()) == ([["a", "bc"], ["def", ""]], [2, 1])
     assert pad([np.array(["a"]), np.array(["def"])])[0].tolist() == [["a"], ["def"]]
 
 
-def test_odd_strings_are_words_that_are_not_known(tmp_path):
+def test_unusual_strings_are_unknown_words(tmp_path):
     """onnxruntime itself would cut a numpy string at a NUL, and refuse half of a surrogate pair."""
     _, words, numbers = exported(tmp_path, NETWORKS["embedding alone"]())
     odd = ["good\0film", "\ud800", "good ", "Good", "\ufffd", "x" * 10**6]
@@ -187,13 +187,13 @@ def test_a_stream_takes_a_word_or_a_list_of_them(tmp_path, name, signature):
     before = words.state
     same(before, other.state)
     for wrong, error, message in (
-        (3, s2o.DataError, "step: expected words, strings, got int64; the file was exported with words=True"),
-        ([1, 2], s2o.DataError, "step: expected words, strings, got int64"),
+        (3, s2o.DataError, r"step: expected words \(strings\), got int64; the file was exported with words=True"),
+        ([1, 2], s2o.DataError, r"step: expected words \(strings\), got int64"),
         (["good", 1], s2o.DataError, "step: expected words, got words and other values"),
         ("good film", s2o.DataError, r"step: expected a list of words, got the text 'good film'; split it"),
         ([["good"], ["bad"]], s2o.DataError, "step: expected words, got words and other values"),
         (np.array([["good"]]), s2o.ShapeError, r"step: expected one token or \[time\], got \[1, 1\]"),
-        (None, s2o.DataError, "step: expected words, strings, got object"),
+        (None, s2o.DataError, r"step: expected words \(strings\), got object"),
     ):
         with pytest.raises(error, match=message):
             words.step(wrong)
@@ -239,8 +239,8 @@ def test_a_pool_takes_words(tmp_path, name, signature):
     for id, twin in zip(ids, others, strict=True):
         same(pool.state(id), other.state(twin))
     for wrong, message in (
-        ([1, 2, 3], "step of stream 0: expected words, strings, got int64"),
-        (np.array([1, 2, 3]), "step: expected words, strings, got int64"),
+        ([1, 2, 3], r"step of stream 0: expected words \(strings\), got int64"),
+        (np.array([1, 2, 3]), r"step: expected words \(strings\), got int64"),
         (["good", "good film", "bad"], "step of stream 1: expected a list of words, got the text 'good film'"),
     ):
         with pytest.raises(s2o.DataError, match=message):
@@ -266,7 +266,7 @@ def test_a_pool_of_words_gives_the_numbers_of_its_streams_alone(tmp_path, name, 
     assert twins.answers > 20
 
 
-def test_on_another_device_strings_go_in_without_bindings(tmp_path, monkeypatch):
+def test_strings_are_not_bound_on_another_device(tmp_path, monkeypatch):
     _, words, numbers = exported(tmp_path, NETWORKS["a step"]())
     real = SessionSettings.open
     monkeypatch.setattr(SessionSettings, "open", lambda self, path: real(SessionSettings(), path))
@@ -283,7 +283,7 @@ def test_on_another_device_strings_go_in_without_bindings(tmp_path, monkeypatch)
 
 
 @pytest.mark.parametrize(("name", "signature"), SIGNATURES)
-def test_verify_gives_torch_the_numbers_and_the_file_the_words(tmp_path, name, signature):
+def test_verify_runs_torch_on_numbers_and_the_file_on_words(tmp_path, name, signature):
     module, words, _ = exported(tmp_path, NETWORKS[name](), signature=signature)
     report = s2o.verify(words.path, module, TEXTS)
     assert report.ok, report
@@ -316,7 +316,7 @@ def test_it_restores_to_the_same_module_and_is_exported_again(tmp_path):
 
 @pytest.mark.parametrize("value", [0, 3, 2.7, 8, -1])
 @pytest.mark.parametrize("direction", ["right", "left"])
-def test_padding_that_is_data_is_the_word_of_its_number(tmp_path, direction, value):
+def test_padding_that_counts_as_data_is_the_word_with_the_padding_number(tmp_path, direction, value):
     module, words, numbers = exported(tmp_path, NETWORKS["a step"]())
     module.policy = PaddingPolicy(5, value, direction, mask_padding=False)
     for model, takes_words in ((words, True), (numbers, False)):
@@ -341,15 +341,15 @@ def test_a_forecast_with_known_words(tmp_path):
     _, words, numbers = exported(tmp_path, NETWORKS["a step"]())
     known, future = {"sequence_input_1": [["bad", "?"]] * 4}, {"sequence_input_1": tokens([[2, 7]] * 4)}
     same(words.forecast(TEXTS, 3, known), numbers.forecast(tokens(NUMBERS), 3, future))
-    with pytest.raises(s2o.SpecError, match=r"answers a step with \[2\], and sequence_input_1 takes tokens"):
+    with pytest.raises(s2o.SpecError, match=r"its output for a step is \[2\], but sequence_input_1 takes tokens"):
         words.forecast(TEXTS, 3)
 
 
 def test_numbers_are_refused_by_a_file_that_takes_words(tmp_path):
     _, words, _ = exported(tmp_path, NETWORKS["a sequence"]())
     message = (
-        "sequence 1: expected words, strings, got {}; the file was exported with words=True and numbers them itself: "
-        "give it words, or export it without"
+        r"sequence 1: expected words \(strings\), got {}; the file was exported with words=True and looks them "
+        "up itself: give it words, or export without words"
     )
     for wrong, kind in ((np.array([1, 3]), "int64"), ([0.5], "float64"), ([b"good"], r"\|S4"), ([None], "object")):
         with pytest.raises(s2o.DataError, match=f"^{message.format(kind)}$"):
@@ -371,13 +371,13 @@ def test_words_that_are_masked_are_refused_and_strings_of_any_kind_are_taken(tmp
         for kind in kinds:
             given = np.array(["New York", "é"], kind)
             np.testing.assert_array_equal(model.predict([given]), model.predict([["New York", "é"]]))
-        with pytest.raises(s2o.DataError, match="sequence 1: expected words.*, some are masked"):
+        with pytest.raises(s2o.DataError, match="sequence 1: expected words.*, but some are masked"):
             model.predict([["good"], np.ma.array(["good", "bad"], mask=[False, True])])
-    with pytest.raises(s2o.DataError, match=r"sequence 0: .*some are masked; fill them: x.filled\(0\)"):
+    with pytest.raises(s2o.DataError, match=r"sequence 0: .*but some are masked; fill them: x.filled\(0\)"):
         numbers.predict([np.ma.array([1, 2], mask=[True, False])])
 
 
-def test_nothing_is_padding_and_no_word():
+def test_an_empty_string_is_padding_and_not_a_word():
     """In a vocabulary, a data set and a file with or without words alike."""
     vocabulary = s2o.Vocabulary.from_texts([["", "b", "a"], ["", "b", ""]])
     assert vocabulary.words == ("b", "a")
@@ -401,7 +401,7 @@ def two_inputs() -> s2o.Network:
         (
             lambda: network(vocabulary=5),
             {},
-            "words: no layer knows the words of sequence_input_1; give WordEmbedding a",
+            "words: the words of sequence_input_1 are unknown; give WordEmbedding a",
         ),
         (
             lambda: s2o.Network([s2o.SequenceInput(2), s2o.LSTM(2)]),
@@ -429,7 +429,7 @@ def two_inputs() -> s2o.Network:
             {},
             r"words: word 2 of the vocabulary, '\\ud800', contains a NUL or",
         ),
-        (network, {"words": WORDS}, r"words: must be True or False, got \['good', .*; the WordEmbedding says which"),
+        (network, {"words": WORDS}, r"words: must be True or False, got \['good', .*; the words themselves belong"),
         (network, {"words": 1}, "words: must be True or False, got 1;"),
         (
             network,
@@ -439,7 +439,7 @@ def two_inputs() -> s2o.Network:
         (NETWORKS["both ways"], {"signature": "stream"}, "bilstm_1: its backward direction"),
     ],
 )
-def test_what_cannot_take_words_is_said_and_nothing_is_written(tmp_path, net, options, message):
+def test_networks_that_cannot_take_words_are_refused_and_nothing_is_written(tmp_path, net, options, message):
     module = s2o.build(net())
     with pytest.raises((s2o.SpecError, s2o.NotStreamable), match=message):
         s2o.export(module, tmp_path / "model.onnx", **{"words": True} | options)
@@ -457,7 +457,7 @@ def test_a_file_without_its_vocabulary_is_refused(tmp_path):
     (entry,) = [p for p in model.metadata_props if p.key == "seq2onnx"]
     entry.value = json.dumps(json.loads(entry.value) | {"vocabulary": None})
     onnx.save(model, words.path)
-    with pytest.raises(s2o.ModelFileError, match="words.onnx: takes words, and its metadata does not have them"):
+    with pytest.raises(s2o.ModelFileError, match="words.onnx: takes words, but its metadata has no vocabulary"):
         s2o.load(words.path)
 
 
@@ -492,13 +492,13 @@ def test_the_command_from_texts_to_scores(tmp_path):
     assert "looked up before the run" in run("inspect", tmp_path / "numbers.onnx")[0]
     assert max(map(len, out.replace(str(tmp_path), "").splitlines())) <= 80
     out, _ = run("verify", file, folder, "--data", tmp_path / "data.parquet")
-    assert "all hold" in out
+    assert "all comparisons passed" in out
     out, _ = run("predict", file, tmp_path / "data.parquet")
     assert out == run("predict", tmp_path / "numbers.onnx", tmp_path / "data.parquet")[0]
     assert len(out.splitlines()) == 5
     s2o.SequenceDataset([np.array([1, 2])]).save(tmp_path / "numbers.parquet")
     _, err = run("predict", file, tmp_path / "numbers.parquet", code=2)
-    assert "sequence 0: expected words, strings, got int64" in err
+    assert "sequence 0: expected words (strings), got int64" in err
     out, _ = run("bench", file, "--seconds", "0.01", "--lengths", "5")
     assert {line.split()[0] for line in out.splitlines() if line} >= {"Stream.step", "predict", "pool.step"}
 
@@ -514,7 +514,7 @@ def test_stream_answers_words(tmp_path):
         scores = json.loads(line)["y"] if line.startswith("{") else [float(cell) for cell in line.split(",")]
         np.testing.assert_allclose(scores, row, rtol=1e-6)
     assert [lines[3], lines[5]] == ['{"y": [null, null]}'] * 2
-    assert err.splitlines()[0].startswith("line 4: step: expected words, strings, got int64")
+    assert err.splitlines()[0].startswith("line 4: step: expected words (strings), got int64")
     assert err.splitlines()[1] == "line 6: expected one word, got a list of 2"
     _, err = run("stream", words.path, stdin='"yes\n', code=2)
     assert err.startswith('line 1: expected a word, such as good or "good": ')

@@ -29,7 +29,10 @@ def bench(
         str | None,
         typer.Option("--lengths", "--steps", metavar="N or N-M", help="Steps per sequence, or a range. Default: 100."),
     ] = None,
-    out: Annotated[Path | None, typer.Option("--json", metavar="FILE", help="Also write JSON, in seconds.")] = None,
+    out: Annotated[
+        Path | None,
+        typer.Option("--json", metavar="FILE", help="Also write the table to a JSON file, with times in seconds."),
+    ] = None,
     quiet: Quiet = False,
 ) -> None:
     """Measure the speed of a model on this machine.

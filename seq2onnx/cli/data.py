@@ -64,7 +64,7 @@ def describe(found: SequenceDataset) -> str:
     ]
     if len(found) > 1:
         costs = (f"{padding_report(found, 128, order).wasted:.0%} {order}" for order in ("random", "bucket", "sorted"))
-        lines.append(f"padding    of batches of 128: {', '.join(costs)}")
+        lines.append(f"padding    in batches of 128, by shuffle: {', '.join(costs)}")
     for name, part in found.parts.items():
         if part.dtype.kind != "f":
             continue

@@ -1,4 +1,4 @@
-"""seq2onnx demo: the whole way from training to a stream, on the Japanese Vowels data set."""
+"""seq2onnx demo: from training to streaming, on the Japanese Vowels data set."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ def demo(
     seed: Annotated[int, typer.Option(help="The seed of weights, batches and dropout.")] = 0,
     quiet: Quiet = False,
 ) -> None:
-    """Train, export, verify, classify and stream: which of nine speakers said "ae"?"""
+    """Run every step once on the Japanese Vowels data: train, export, verify, classify and stream."""
     import numpy as np
 
     import seq2onnx as s2o
@@ -88,7 +88,7 @@ def demo(
 
 def _describe_stream(scores: Any, classes: list[Any], index: int) -> str:
     """The leading class and its score after some of the steps of an utterance."""
-    lines = [f"test utterance {index}, streamed step by step", "step  leads  score"]
+    lines = [f"test utterance {index}, streamed step by step", "step  label  score"]
     shown = [0, 1, 2, 4, 7, 11, 15, 19, 23, len(scores) - 1]
     for step in [step for step in shown if step < len(scores)]:
         leads = int(scores[step].argmax())

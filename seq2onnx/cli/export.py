@@ -21,11 +21,11 @@ def export(
     ] = None,
     opset: Annotated[int, typer.Option(help="The version of the ONNX operators.")] = 17,
     lookahead: Annotated[
-        bool, typer.Option("--lookahead", help="Stream layers that look ahead, with a delay.")
+        bool, typer.Option("--lookahead", help="Stream layers that read future steps; results come with a delay.")
     ] = False,
     activations: Annotated[bool, typer.Option("--activations", help="Add the output of every layer.")] = False,
     closed_loop: Annotated[
-        int | None, typer.Option(metavar="K", help="Forecast K steps, each from the one before.")
+        int | None, typer.Option(metavar="K", help="Forecast K steps in one run: each output is the next input.")
     ] = None,
     words: Annotated[
         bool, typer.Option("--words", help="Take words as strings; the file contains the vocabulary.")

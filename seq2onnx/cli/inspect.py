@@ -1,4 +1,4 @@
-"""seq2onnx inspect: what an ONNX file contains."""
+"""seq2onnx inspect: show what an ONNX file contains."""
 
 from __future__ import annotations
 

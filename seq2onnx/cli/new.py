@@ -31,6 +31,6 @@ def new(
         raise SpecError("new: needs the name of a template; `seq2onnx new --list` shows them")
     content = templates.text(template)
     if out.exists():
-        raise SpecError(f"{out}: exists already and is not overwritten; choose another name with --out")
+        raise SpecError(f"{out}: already exists; choose another name with --out")
     write_atomically(out, content.encode())
     say(f"{out}\n\n{Network.load(out).summary()}", quiet)

@@ -21,7 +21,7 @@ def predict(
         Path | None,
         typer.Option(metavar="FILE", help="The .csv, .npz or .parquet file to write. Default: CSV on standard output."),
     ] = None,
-    batch_size: Annotated[int | None, typer.Option(help="Sequences in one run.")] = None,
+    batch_size: Annotated[int | None, typer.Option(help="Sequences per batch.")] = None,
     ray: Annotated[
         bool,
         typer.Option(

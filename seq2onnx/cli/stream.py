@@ -51,7 +51,7 @@ def stream(
         )
     if model.closed_loop:
         raise SpecError(
-            f"{file}: gives {model.closed_loop} steps for each line, since it has a closed loop; export it without one"
+            f"{file}: forecasts {model.closed_loop} steps for each line (closed loop); export it without one"
         )
     streams = _Streams(model)
     number, refused = 0, 0
@@ -128,7 +128,7 @@ class _Line:
             found = json.loads(text)
             self.id = found.get("id")
             if not isinstance(self.id, str | int) or "x" not in found:
-                raise ValueError("a line needs id, a text or a whole number, and x")
+                raise ValueError('a line needs "id" (text or a whole number) and "x"')
             return found["x"]
         self.id, *values = next(csv.reader([text]))
         return ",".join(values)

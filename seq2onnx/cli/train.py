@@ -60,7 +60,7 @@ def train(
 
     if (out / "network.yaml").exists() and not resume:
         raise SpecError(
-            f"{out}: contains a run already, which is not overwritten; choose another --out, delete it or --resume"
+            f"{out}: already contains a run; choose another --out, delete the run, or continue it with --resume"
         )
     options = parse_settings(settings or [])
     training = read(data)

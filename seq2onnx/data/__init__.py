@@ -1,4 +1,4 @@
-"""FEED: sequences of different lengths, their targets and statistics, and the batches for training."""
+"""Sequences of different lengths, their targets and statistics, and the batches for training."""
 
 from seq2onnx.data.batches import Shuffle, batch_indices
 from seq2onnx.data.dataset import SequenceDataset

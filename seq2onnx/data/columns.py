@@ -26,8 +26,8 @@ class Block:
 
     Attributes:
         indices: the index [n] of each sequence.
-        values: the steps [steps of all, …] of the sequences; vectors [n, size] where the input has no time.
-        lengths: how many rows [n] of `values` each sequence has; 1 where the input has no time.
+        values: the steps [steps of all, …] of the sequences; vectors [n, size] if the input has no time axis.
+        lengths: how many rows [n] of `values` each sequence has; 1 if the input has no time axis.
     """
 
     indices: Indices
@@ -45,10 +45,10 @@ def read_blocks(
     """Read sequences in blocks of about BLOCK_BYTES.
 
     Args:
-        shards: the indices, in the parts that are best read together.
+        shards: the indices, in parts to read together.
         sizes: the bytes of each sequence.
         take: reads the sequences at some indices.
-        has_time: whether they are sequences, or else vectors.
+        has_time: True: they are sequences. False: they are vectors.
     """
     for shard in shards:
         for indices in by_size(shard, sizes, BLOCK_BYTES):
@@ -62,7 +62,7 @@ class Column(abc.ABC):
 
     Attributes:
         lengths: the steps [n] of each sequence.
-        shape: the shape of a step; of the vector where the input has no time.
+        shape: the shape of a step, or of the vector if the input has no time axis.
         dtype: float32, int64 for tokens, object for words.
         has_time: False: each sequence has one vector instead of steps.
         in_memory: False: the sequences are read from a file, which must not change meanwhile.
@@ -107,7 +107,7 @@ class Column(abc.ABC):
         """Return a checksum of the content."""
 
     def shards(self, rng: np.random.Generator | None = None) -> list[Indices]:
-        """Return all indices, in the parts that are best read together: one for data in memory.
+        """Return all indices in shards, which are parts to read together. Data in memory is one shard.
 
         Args:
             rng: draws the order of the shards and within each. None: in order.

@@ -16,7 +16,8 @@ class Contents:
     Attributes:
         sequences: the sequences, as SequenceDataset takes them. When a file is written, always a dict with a Column for
             each input; the name of a single input is "".
-        targets: labels or numbers: an array with a row a sequence or, where `per_step`, an array for each sequence.
+        targets: labels or numbers: an array with a row for each sequence or, with `per_step`, an array for
+            each sequence.
         classes: the labels, in the order of the scores.
         ignore: the target that training and metrics leave out.
         per_step: whether there is a target for each step.

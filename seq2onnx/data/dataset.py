@@ -35,11 +35,11 @@ class SequenceDataset:
             labels, floats are numbers.
         classes: the labels in the order of the scores. None: the sorted labels of the targets.
         ignore: the target that training and metrics leave out: a label, or a number such as nan.
-        per_step: whether there is a target for each step. None: there is where the targets are a list of rows that
-            differ in length, or have the lengths of the sequences.
+        per_step: whether there is a target for each step. None: True if the targets are a list of rows that
+            differ in length, or that are as long as the sequences.
 
     Attributes:
-        parts: a Column of sequences for each input; its key is "" where the input has no name.
+        parts: a Column of sequences for each input; its key is "" if the input has no name.
         targets: labels as class numbers, −1 where ignored; numbers as float32, NaN where ignored.
         classes: the labels, or None for numbers.
         per_step: whether there is a target for each step.
@@ -102,10 +102,10 @@ class SequenceDataset:
 
         Args:
             items: each is read once, in order.
-            path: a .parquet file, for data beyond memory: items are written there, and read when they are needed.
+            path: a .parquet file, for data larger than memory: items are written to it, and read when they are needed.
             classes: see SequenceDataset.
             ignore: see SequenceDataset.
-            per_step: see SequenceDataset. With a path, None means: where targets are arrays.
+            per_step: see SequenceDataset. With a path, None means: True if targets are arrays.
 
         Example:
             >>> SequenceDataset.from_items(torch_dataset, "cache.parquet")
@@ -163,9 +163,9 @@ class SequenceDataset:
 
     @property
     def labels(self) -> Any:
-        """The labels of the targets: an array [sequences], or a list of arrays where there is one for each step."""
+        """The labels of the targets: an array [sequences], or a list of arrays if there is one for each step."""
         if self.classes is None or self.targets is None:
-            raise DataError("labels: the targets of this data set are no labels")
+            raise DataError("labels: this data set has no labels")
         labels = labels_of(self.targets, self.classes, self.ignore)
         return list(labels) if isinstance(labels, Column) else labels
 
@@ -191,13 +191,13 @@ class SequenceDataset:
         return transform_all(self._transform, indices, parts, targets, seed)
 
     def transformed(self, sequence: Transform | None = None, batch: Callable[[Any], Any] | None = None) -> Self:
-        """Return the same data with functions that change it whenever it is read, so in each epoch anew.
+        """Return the same data with functions that change it whenever it is read, so each epoch gets new values.
 
         Args:
             sequence: (x, target, rng) -> (x, target), for each sequence, after the function that the data already has.
                 x is [time, features], for several inputs a dict. The numpy generator rng is seeded for each sequence,
                 so a seeded run repeats with any number of workers. Statistics are those of the results.
-            batch: a `seq2onnx.training.batches.Batch` -> Batch, of padded tensors, in training and validation.
+            batch: a `seq2onnx.training.batch_dataset.Batch` -> Batch, of padded tensors, in training and validation.
 
         Example:
             >>> data.transformed(lambda x, target, rng: (x + rng.normal(0, 0.01, x.shape), target))
@@ -246,7 +246,7 @@ class SequenceDataset:
         return all(part.in_memory for part in self.parts.values()) and self._transform is None
 
     def shards(self, rng: np.random.Generator | None = None) -> list[Indices]:
-        """Return all indices, in the parts that are best read together; see Column.shards."""
+        """Return all indices, in parts to read together; see Column.shards."""
         columns = [*self.parts.values(), *([self.targets] if isinstance(self.targets, Column) else [])]
         stored = [column for column in columns if not column.in_memory]
         # The largest column decides how much is read together.
@@ -258,7 +258,7 @@ class SequenceDataset:
         return np.sum([part.sizes for part in self.parts.values()], 0)  # type: ignore[no-any-return]
 
     def shape(self, name: str = "") -> tuple[int, ...]:
-        """Return the shape of a step of an input, or of its vector where it has no time."""
+        """Return the shape of a step of an input, or of its vector if it has no time axis."""
         if self._transform is None:
             return self.parts[name].shape
         (first,) = self.take([0])[0][name]
@@ -280,10 +280,10 @@ class SequenceDataset:
         return found
 
     def statistics(self, name: str = "") -> dict[str, NDArray[np.float64]]:
-        """Return mean, std (N − 1), min and max [channels] of an input, over all steps and the size of images."""
+        """Return mean, std (N − 1), min and max [channels] of an input, over all steps and all pixels."""
         found = self.channel_statistics(name)
         if not found.count.size or not found.count.all():
-            raise DataError(f"{name or 'sequences'}: a channel has no finite values to take statistics of")
+            raise DataError(f"{name or 'sequences'}: a channel has no finite values, so its statistics are undefined")
         return found.summary()
 
     def check_finite(self) -> None:

@@ -20,7 +20,7 @@ def as_columns(sequences: Any) -> dict[str, Column]:
         sequences: a list of sequences or a Column, or for several inputs a dict of these by input layer.
 
     Returns:
-        The columns by input layer; by "" where the input has no name.
+        The columns by input layer; by "" if the input has no name.
 
     Raises:
         DataError: an input has no sequences, or another number of them than the others.
@@ -32,7 +32,7 @@ def as_columns(sequences: Any) -> dict[str, Column]:
     columns = {name: _as_column(values, name) for name, values in named.items()}
     counts = {name: len(column) for name, column in columns.items()}
     if len(set(counts.values())) > 1:
-        raise DataError(f"sequences: expected as many for each input, got {counts}")
+        raise DataError(f"sequences: expected the same number for each input, got {counts}")
     return columns
 
 
@@ -44,7 +44,9 @@ def common_lengths(columns: Mapping[str, Column]) -> NDArray[np.int32]:
     for lengths in timed:
         if (differ := np.flatnonzero(lengths != timed[0])).size:
             i = differ[0]
-            raise DataError(f"sequence {i}: expected as many steps in each input, got {timed[0][i]} and {lengths[i]}")
+            raise DataError(
+                f"sequence {i}: expected the same number of steps in each input, got {timed[0][i]} and {lengths[i]}"
+            )
     return timed[0]
 
 
@@ -78,7 +80,9 @@ def word_array(value: Any, where: str) -> Array:
     """Return the words of a text, or of a list of words, as an array of objects."""
     words = tokenize(value) if isinstance(value, str) else [str(word) for word in value]
     if not words:
-        raise DataError(f"{where}: has no words, got {value!r}; a sequence needs at least one: leave it out")
+        raise DataError(
+            f"{where}: has no words, got {value!r}; a sequence needs at least one word; leave empty ones out"
+        )
     return np.array(words, object)
 
 

@@ -34,7 +34,7 @@ def write_items(
 ) -> None:
     """Write items to a parquet file as they come; see SequenceDataset.from_items."""
     if FORMATS.get(Path(path).suffix) is not parquet:
-        raise DataError(f"{path}: sequences beyond memory are kept in a .parquet file, got {Path(path).suffix!r}")
+        raise DataError(f"{path}: the path must be a .parquet file, got {Path(path).suffix!r}")
     row_groups = _row_groups(_pairs(items))
     first = next(row_groups, None)
     if first is None:

@@ -21,8 +21,8 @@ def read(
     Args:
         path: a .parquet file with list columns, an .npz, .h5 or .hdf5 file of the arrays that `SequenceDataset.save`
             describes, a .mat file with a cell array of matrices, a .ts file of the time series archives, or a folder of
-            CSV files. Each CSV file is a sequence, with a line for each step and perhaps a header; where the files lie
-            in folders of their own, the name of the folder is the label.
+            CSV files. Each CSV file is a sequence, with an optional header and a line for each step; if the files are
+            in subfolders, the name of the subfolder is the label.
         sequences: which variable of a .mat file, or column of a .parquet file, holds the sequences. For parquet also a
             list with a column for each feature, or a dict of these by input layer. None: found by type.
         targets: which variable or column holds the targets, "" for none. None: found by name or type.

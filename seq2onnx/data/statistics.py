@@ -17,7 +17,7 @@ Floats = NDArray[np.float64]
 
 @dataclasses.dataclass(frozen=True)
 class Gap:
-    """A value that is NaN or infinite: where it is, and what it is."""
+    """A value that is NaN or infinite, and its place."""
 
     sequence: int
     step: int

@@ -31,7 +31,7 @@ def read_targets(
     """
     if targets is None:
         if classes is not None:
-            raise DataError("classes: are the labels of targets, and there are no targets")
+            raise DataError("classes: were given, but there are no targets")
         return None, None, False
     if len(targets) != len(lengths):
         raise DataError(f"targets: expected {len(lengths)}, one for each sequence, got {len(targets)}")
@@ -54,7 +54,8 @@ def read_targets(
     if flat.dtype.kind in "iubU":
         if flat.ndim > 1:
             raise DataError(
-                f"targets: integers and strings are labels, and one each is expected, got {list(flat.shape)}; give "
+                f"targets: integers and strings are labels; expected one for each sequence, got "
+                f"{list(flat.shape)}; give "
                 "numbers as floats, labels for each step as a list of arrays"
             )
         names = names or [name for name in np.unique(flat).tolist() if name != ignore]
@@ -62,7 +63,9 @@ def read_targets(
     elif flat.dtype.kind == "f" and names is None:
         flat = _as_numbers(flat, ignore)
     else:
-        raise DataError(f"targets: expected labels, strings or integers, or without classes numbers, got {flat.dtype}")
+        raise DataError(
+            f"targets: expected labels (strings or integers) or, without classes, numbers; got {flat.dtype}"
+        )
     return (InMemory(np.split(flat, np.cumsum(sizes)[:-1])) if per_step else flat), names, per_step
 
 
@@ -95,7 +98,7 @@ def renumber(targets: Targets, old: Sequence[Label], new: Sequence[Label]) -> Ta
 
 
 def labels_of(targets: Targets | None, classes: Sequence[Label] | None, ignore: Ignore) -> Targets | None:
-    """Return the labels that belong to class numbers; targets that are none as they are."""
+    """Return the labels that belong to class numbers; return other targets unchanged."""
     if targets is None or classes is None:
         return targets
     names = np.array([*classes, *([] if ignore is None else [ignore])])  # number −1, ignored, takes the last

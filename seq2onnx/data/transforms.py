@@ -18,7 +18,7 @@ Transform = Callable[[Any, Any, np.random.Generator], tuple[Any, Any]]
 
 @dataclasses.dataclass(frozen=True)
 class Chain:
-    """Two transforms one after another, of sequences, which share the generator, or of batches."""
+    """Two transforms of sequences or of batches, one after the other. Those of sequences share the generator."""
 
     first: Callable[..., Any]
     second: Callable[..., Any]
@@ -38,7 +38,7 @@ def transform_all(
         transform: (x, target, rng) -> (x, target), for one sequence.
         indices: the number of each sequence; with `seed` it seeds the generator.
         parts: for each input the sequences.
-        targets: the target of each sequence, or None; a list where there is one a step.
+        targets: the target of each sequence, or None; a list if there is one for each step.
         seed: seeds the generator of each sequence.
 
     Raises:
@@ -82,7 +82,8 @@ def _transform_one(
     kind, after = np.asarray(target).dtype, np.asarray(given)
     if after.dtype.kind != kind.kind or after.ndim != np.ndim(target):
         raise DataError(
-            f"{where}: expected a target as data.targets has them, {kind} of {np.ndim(target)} dimensions (labels are "
+            f"{where}: expected a target like those in data.targets, {kind} of {np.ndim(target)} dimensions "
+            "(labels are "
             f"class numbers), got {after.dtype} of {after.ndim}"
         )
     return arrays, after.astype(kind)

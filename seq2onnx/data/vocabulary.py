@@ -30,7 +30,7 @@ class Vocabulary:
         words: V different words, at least one.
 
     Raises:
-        DataError: the words are no strings, or there are none, or one occurs twice.
+        DataError: a word is not a string, there are no words, or a word occurs twice.
 
     Example:
         >>> vocabulary = Vocabulary.from_texts(["A fine film!", "Not so fine."])
@@ -42,7 +42,9 @@ class Vocabulary:
 
     def __post_init__(self) -> None:
         if isinstance(self.words, str) or not all(isinstance(word, str) for word in self.words):
-            raise DataError("vocabulary: expected a list of words, strings; a text is split with tokenize(text)")
+            raise DataError(
+                "vocabulary: expected a list of strings, one for each word; split a text with tokenize(text)"
+            )
         object.__setattr__(self, "words", tuple(str(word) for word in self.words))
         if not self.words:
             raise DataError("vocabulary: expected at least one word, got none")
@@ -55,13 +57,13 @@ class Vocabulary:
         """Collect the words of texts: the most frequent first, words of equal count in alphabetical order.
 
         Args:
-            texts: strings, which `tokenize` splits, or lists of words. They are read once, so a generator will do.
+            texts: strings, which `tokenize` splits, or lists of words. They are read once, so a generator works too.
             size: keep at most this many words, the most frequent.
             min_count: keep only words that occur at least this often.
 
         Raises:
-            DataError: an entry is no text, or no word is left.
-            SpecError: `size` or `min_count` is no whole number, at least 1.
+            DataError: an entry is not a text, or no word is left.
+            SpecError: `size` or `min_count` is not a whole number of at least 1.
         """
         size = None if size is None else whole_number(size, "size")
         min_count = whole_number(min_count, "min_count")
@@ -73,7 +75,7 @@ class Vocabulary:
         words = sorted((word for word, count in counts.items() if count >= min_count), key=lambda w: (-counts[w], w))
         if not words:
             most = f"the most frequent occurs {max(counts.values())} times" if counts else ""
-            raise DataError(f"texts: have no word in them{f' {min_count} times or more; {most}' if most else ''}")
+            raise DataError(f"texts: contain no word{f' at least {min_count} times; {most}' if most else ''}")
         return cls(words[:size])
 
     def __repr__(self) -> str:
@@ -105,12 +107,14 @@ class Vocabulary:
     def _encode(self, text: Text, where: str) -> NDArray[np.int64]:
         words = _split(text, where)
         if not words:
-            raise DataError(f"{where}: has no words, got {text!r}; a sequence needs at least one: leave it out")
+            raise DataError(
+                f"{where}: has no words, got {text!r}; a sequence needs at least one word; leave empty ones out"
+            )
         unknown = len(self) + 1
         return np.array([self._numbers.get(word, unknown if word else 0) for word in words], np.int64)
 
     def decode(self, numbers: Any) -> list[str]:
-        """Return the words of numbers [time]: <padding> for 0, <unknown> for numbers that no word has."""
+        """Return the words of numbers [time]: <padding> for 0, <unknown> for numbers outside the vocabulary."""
         known = {0: PADDING, **dict(enumerate(self.words, 1))}
         return [known.get(number, UNKNOWN) for number in as_tokens(numbers, "numbers", None).ravel().tolist()]
 

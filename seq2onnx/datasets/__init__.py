@@ -1,4 +1,4 @@
-"""Small real data sets that ship with the package; source and licence stand beside each in its .md file."""
+"""Small real data sets that ship with the package; the .md file of each gives its source and licence."""
 
 from __future__ import annotations
 

@@ -1,6 +1,6 @@
-"""The closed loop: a network that continues from its own answers, K steps in one run.
+"""The closed loop: a network that continues from its own outputs, K steps in one run.
 
-    y_1 = f(x)        the answer to the last step of the history
+    y_1 = f(x)        the output for the last step of the history
     y_k = f(y_{k−1})  k = 2 … K
 
 A Scan runs K − 1 steps of the network. The layers write its body for one step (`GraphBuilder.one_step`); it reads the
@@ -62,7 +62,7 @@ def _scan(
     starts: Sequence[str],
     steps: int,
 ) -> tuple[str, list[str]]:
-    """Add the steps after the first answer [batch, 1, …]; return all answers and the states before the last of them."""
+    """Add the steps after the first output [batch, 1, …]; return all outputs and the states before the last of them."""
     (source,), output = network.inputs, network.outputs[0]
     shape = network.signals[output].shape
     body = graph.inner("step/")

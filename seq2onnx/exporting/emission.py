@@ -15,7 +15,7 @@ from seq2onnx.network import Network, NetworkState
 
 EMISSION = 1
 """Raise this number with every change of the nodes that a network is exported as: the file records it, and `restore`
-compares graphs only where it is the same."""
+compares graphs only if it is the same."""
 
 Weights = Mapping[str, Mapping[str, NDArray[Any]]]
 

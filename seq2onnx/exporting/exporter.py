@@ -47,11 +47,11 @@ def export(
             (x, states). None: "full" if the network can stream, else "sequence".
         classes: the labels of the scores, in order. None: those that the module was trained on, if any.
         opset: version of the ONNX operators. The IR version of the file follows from it.
-        lookahead: stream with a delay where windows read ahead. The file then has the input `end`, 1 in the last chunk
-            of a row, and always the output `y_lengths`.
-        activations: names of layers whose results are outputs, too, or True for all layers.
+        lookahead: stream with a delay if windows read future steps. The file then always has the output `y_lengths`,
+            and the input `end`, which is 1 in the last chunk of a row.
+        activations: names of layers whose results the file also outputs, or True for all layers.
         closed_loop: the number K of steps to forecast, each from the one before: y is [batch, K, features]. For
-            networks with one input and one output of the same size, which answer each step.
+            networks with one input and one output of the same size, with an output for each step.
         words: x is strings [batch, time], which the file looks up in the vocabulary of its WordEmbedding. "" is
             padding. For networks with one input, SequenceInput("tokens").
 
@@ -108,7 +108,7 @@ def build_model(
 
 
 def describe(plan: ExportPlan, classes: list[str | int] | None, policy: PaddingPolicy) -> Contract:
-    """Write down what the file of this plan says of itself."""
+    """Return the contract of the file that this plan exports."""
     network, options = plan.network, plan.options
     clocks = [network.signals[name].clock for name in network.outputs]
     assert options.signature is not None

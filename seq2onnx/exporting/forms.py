@@ -63,7 +63,7 @@ def _emit_network(
 
 
 def _shape(label: str, signal: Signal) -> list[int | str]:
-    """Return the shape of a layer's output. A time axis whose steps are not those of the inputs has its own name."""
+    """Return the shape of a layer's output. A time axis that differs from that of the inputs has its own name."""
     time = f"time_{label}" if signal.clock.windows or signal.clock.delay else "time"
     return ["batch", *([time] if signal.has_time else []), *signal.shape]
 

@@ -1,4 +1,4 @@
-"""ExportOptions: the choices of an export, said once; ExportPlan: those choices applied to a network."""
+"""ExportOptions: the choices of an export. ExportPlan: those choices applied to a network."""
 
 from __future__ import annotations
 
@@ -24,8 +24,8 @@ class ExportOptions:
     Attributes:
         signature: None: "full" if the network can stream, else "sequence".
         opset: version of the ONNX operators.
-        lookahead: whether the file streams with a delay where windows read ahead.
-        activations: names of layers whose results are outputs, too; True: of all layers.
+        lookahead: whether the file streams with a delay if windows read future steps.
+        activations: names of layers whose results the file also outputs; True: all layers.
         closed_loop: the number of steps that the file forecasts; None: no closed loop.
         words: whether x is words, which the file looks up itself.
         form: how the graph is written, a key of exporting.forms.FORMS.
@@ -47,16 +47,17 @@ class ExportOptions:
             whole_number(self.closed_loop, "closed_loop")
         if not isinstance(self.words, bool):
             raise SpecError(
-                f"words: must be True or False, got {self.words!r:.60}; the WordEmbedding says which words there are"
+                f"words: must be True or False, got {self.words!r:.60}; the words themselves belong to the "
+                "WordEmbedding"
             )
         if self.signature == "sequence" and self.lookahead:
-            raise SpecError('lookahead: is for files that stream; signature "sequence" has no states to stream with')
+            raise SpecError('lookahead: needs states, which signature "sequence" does not have')
         if isinstance(self.activations, str):
             raise SpecError(f"activations: expected a list of layer names, got the string {self.activations!r}")
 
     @classmethod
     def of_contract(cls, contract: Contract, has_end: bool) -> ExportOptions:
-        """Return the options that a file was exported with; files of version 0.1 do not say all of them."""
+        """Return the options that a file was exported with; files of version 0.1 do not record all of them."""
         if contract.options is not None:
             known = {field.name for field in dataclasses.fields(cls)}
             return cls(**{name: value for name, value in contract.options.items() if name in known})
@@ -65,7 +66,7 @@ class ExportOptions:
 
 @dataclasses.dataclass(frozen=True)
 class ExportPlan:
-    """A network and the options of its export, with all that follows from the two.
+    """A network and the options of its export, with everything derived from the two.
 
     Attributes:
         network: the network.
@@ -120,7 +121,7 @@ def _signature(network: Network, options: ExportOptions) -> tuple[Signature, tup
 
 
 def closed_loop_states(network: Network, options: ExportOptions) -> tuple[NetworkState, ...]:
-    """Return the states of the loop; raise SpecError or NotStreamable where the network cannot run in a closed loop."""
+    """Return the states of the loop; raise SpecError or NotStreamable if the network cannot run in a closed loop."""
     if options.lookahead or options.activations:
         raise SpecError(
             f"closed_loop: cannot have {'lookahead' if options.lookahead else 'activations'}; export a second file "
@@ -129,23 +130,26 @@ def closed_loop_states(network: Network, options: ExportOptions) -> tuple[Networ
     inputs, outputs = [layer.label for layer in network.inputs], list(network.outputs)
     if len(inputs) > 1 or len(outputs) > 1:
         raise SpecError(
-            f"closed_loop: needs one input and one output, which is fed back into it, got {inputs} and {outputs}; "
+            f"closed_loop: needs one input and one output, because the output is the next input, got "
+            f"{inputs} and {outputs}; "
             "model.forecast takes known future values of other inputs, and loops outside the file"
         )
     source, answer = network.signals[inputs[0]], network.signals[outputs[0]]
     if not answer.has_time:
         raise SpecError(
-            f"closed_loop: {outputs[0]} answers once per sequence, {answer}; the loop needs an answer at each step: "
+            f"closed_loop: {outputs[0]} gives one output per sequence, {answer}; the loop needs an output "
+            "at each step: "
             'use output_mode="sequence" and no global pooling'
         )
     if (source.shape, source.dtype) != (answer.shape, answer.dtype):
         raise SpecError(
             f"closed_loop: the output of {outputs[0]}, {answer.dtype} {answer}, is fed back into {inputs[0]}, which "
-            f"takes {source.dtype} {source}; a network in a closed loop must answer with all that it reads"
+            f"takes {source.dtype} {source}; in a closed loop the output must have the shape and type of the input"
         )
     if answer.clock.stride != 1:
         raise SpecError(
-            f"closed_loop: {outputs[0]} answers every {answer.clock.stride} steps; the loop needs an answer at each "
+            f"closed_loop: {outputs[0]} gives an output every {answer.clock.stride} steps; the loop needs "
+            "an output at each "
             "step: use stride=1"
         )
     try:

@@ -1,4 +1,4 @@
-"""restore: the torch module of an ONNX file, to train on from there."""
+"""restore: read the torch module of an ONNX file, for example to train it further."""
 
 from __future__ import annotations
 
@@ -59,7 +59,7 @@ def read_model(path: str | Path) -> tuple[Network, Weights, Contract]:
     try:
         model = onnx.load_from_string(content)
     except Exception as error:  # protobuf's DecodeError, whose module differs between its implementations
-        raise ModelFileError(f"{path}: is not an ONNX file, or only a part of one: {error}") from None
+        raise ModelFileError(f"{path}: is not an ONNX file, or is incomplete: {error}") from None
     properties = {entry.key: entry.value for entry in model.metadata_props}
     contract = Contract.from_json(properties.get(KEY), path)
     has_end = any(entry.name == END for entry in model.graph.input)

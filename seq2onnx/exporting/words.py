@@ -46,8 +46,8 @@ def words_to_look_up(network: Network) -> list[str]:
     words = vocabularies(network).get(source)
     if words is None:
         raise SpecError(
-            f"words: no layer knows the words of {source}; give WordEmbedding a list of words instead of their number, "
-            "or train it on texts, from which it takes them; or export without words"
+            f"words: the words of {source} are unknown; give WordEmbedding a list of words instead of their number, "
+            "train the network on texts, or export without words"
         )
     for number, word in enumerate(words, 1):
         if not word:

@@ -1,13 +1,13 @@
 """The interface of a layer: the class Layer and the decorator `@layer`.
 
-A layer is a frozen, final dataclass (`@layer`) with the same verbs as every other:
+A layer is a frozen, final dataclass (`@layer`) with the same methods as every other:
 
     infer(*signals)   -> Signal          its output, or a ShapeError
     weights(*signals) -> {name: Weight}  what it learns
     states(*signals)  -> (State, ...)    what it keeps between chunks, or NotStreamable
     forward(call)     -> (y, lengths, {state: new value})    the function in torch
     emit(graph, call) -> (y, lengths, {state: new value})    the same function as ONNX nodes
-    examples()                           instances for the tests of all laws
+    examples()                           instances that the tests use for all layers
 
 The first three get one signal for each input of the layer; an input layer gets none. Nothing here imports torch or
 onnx.
@@ -32,7 +32,7 @@ from seq2onnx.layers.signal import Signal, State, Weight
 
 def _check_name(name: str) -> str:
     if name.endswith("_lengths"):
-        raise ValueError("must not end in _lengths, the end of the names of tensors with lengths")
+        raise ValueError("must not end in _lengths, which is reserved for tensors with lengths")
     return name
 
 
@@ -43,7 +43,7 @@ Name = Annotated[str, Field(pattern=r"^[A-Za-z0-9_]+$"), AfterValidator(_check_n
 
 @pydantic_dataclass(frozen=True, kw_only=True, config=ConfigDict(extra="forbid"))
 class Layer(ABC):
-    """One layer of a network: its specification, and all that follows from it.
+    """One layer of a network: its specification, and everything derived from it.
 
     Attributes:
         name: `[A-Za-z0-9_]+`, unique in its network. Without one the network names it: lstm_1, lstm_2.
@@ -52,7 +52,7 @@ class Layer(ABC):
         is_input: whether data enters the network here.
         is_finite_past_end: whether y past the end of a sequence is finite whatever x holds there. The exporter masks y
             of other layers.
-        unsaved_fields: fields that are no part of the specification, such as start values of weights.
+        unsaved_fields: fields that are not part of the specification, such as start values of weights.
     """
 
     name: Name | None = None
@@ -65,7 +65,7 @@ class Layer(ABC):
 
     @property
     def label(self) -> str:
-        """Its name, or before it has one its kind."""
+        """Its name, or its kind if it has no name yet."""
         return self.name or self.kind
 
     @property
@@ -75,7 +75,7 @@ class Layer(ABC):
 
     @property
     def word_list(self) -> tuple[str, ...] | None:
-        """The words of its input, in the order of their numbers 1 … V. None: it reads no words, or knows none."""
+        """The words of its input, in the order of their numbers 1 … V. None: no words, or only their number."""
         return None
 
     @property
@@ -97,7 +97,7 @@ class Layer(ABC):
         return {}
 
     def states(self, *signals: Signal) -> tuple[State, ...]:
-        """Return what it keeps between chunks; raise NotStreamable where no state is enough."""
+        """Return what it keeps between chunks; raise NotStreamable if it cannot run in chunks."""
         return ()
 
     @abstractmethod
@@ -153,7 +153,7 @@ def layer(cls: L) -> L:
 
 
 class FieldErrors(SpecError):
-    """Mistakes in the fields of a layer or of options: where they stand, and a line for each that begins with it."""
+    """Mistakes in the fields of a layer or of options: their place, and a line for each that begins with the place."""
 
     def __init__(self, where: str, lines: Sequence[str]) -> None:
         super().__init__(where, lines)

@@ -25,8 +25,9 @@ class BatchNorm(Layer):
 
         y = (x − μ) / √(σ² + ε) ⊙ γ + β
 
-    In training μ and σ² are those of the batch, over its rows, valid steps and space, never over padding. Running means
-    of them (σ² with N − 1) are kept and used everywhere else. Processes that train together use the rows of all.
+    In training, μ and σ² are computed over the rows, valid steps and space of the batch, without padding. Otherwise
+    they are the running means of these values (σ² with N − 1). Processes that train together use the rows of all
+    processes.
 
     Shapes:
         y as x. The channel is the first axis of a step.

@@ -33,11 +33,11 @@ class BiLSTM(Layer):
         output_mode: "sequence" or "last".
         state_activation: replaces tanh, as in LSTM.
         gate_activation: replaces σ, as in LSTM.
-        last: what output_mode="last" returns. "final_state": of each direction the state after the whole sequence.
-            "last_step": y at the last valid step, where backward has read x_T alone.
-        input_initializer: start of the input weights, as in LSTM.
-        recurrent_initializer: start of the recurrent weights, as in LSTM.
-        bias_initializer: start of the biases, as in LSTM.
+        last: what output_mode="last" returns. "final_state": the state of each direction after the whole sequence.
+            "last_step": y at the last valid step, where the backward direction has read only x_T.
+        input_initializer: initial input weights, as in LSTM.
+        recurrent_initializer: initial recurrent weights, as in LSTM.
+        bias_initializer: initial biases, as in LSTM.
 
     Raises:
         ShapeError: the input has no time axis.
@@ -89,7 +89,7 @@ class BiLSTM(Layer):
     def states(self, *signals: Signal) -> tuple[State, ...]:
         raise NotStreamable(
             f"{self.label}: its backward direction starts at the end of a sequence, which a stream does not know; use "
-            "an LSTM where the network must stream"
+            "an LSTM if the network must stream"
         )
 
     def forward(self, call: ForwardCall) -> Forwarded:

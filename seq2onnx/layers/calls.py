@@ -26,11 +26,11 @@ class ForwardCall:
     Attributes:
         xs: the inputs of the layer, each [batch, time, …], or [batch, …] without a time axis.
         lengths: the valid steps of each row, integers [batch]. None: no input has a time axis.
-        states: the states by name. None: the caller has none and wants none.
+        states: the states by name. None: the caller passes none and needs none back.
         weights: the weights by name.
         training: whether the module is in training mode.
-        synchronized: torch's processes train together, each on some rows of a batch. What a layer computes over the
-            rows must then cover the rows of all.
+        synchronized: torch's processes train together, each on some rows of a batch. What a layer computes over rows
+            must then include the rows of all processes.
     """
 
     xs: tuple[Tensor, ...]
@@ -65,8 +65,8 @@ class EmitCall:
         xs: the inputs of the layer.
         lengths: name of the valid steps of each row, int32 [batch]. None: every row is valid to its end.
         states: the names of the states by name. None: the file carries no states.
-        weights: the weights by name. Add them with `graph.weight` and only move their entries about, never calculate
-            with them: `restore` depends on it.
+        weights: the weights by name. Add them with `graph.weight`. Only rearrange their entries, never calculate with
+            them: `restore` depends on it.
     """
 
     xs: tuple[Value, ...]

@@ -34,17 +34,18 @@ class Conv1d(Layer):
         kernel_size: k, > 0.
         stride: s, > 0.
         dilation: d, > 0.
-        padding: "same" (T' = ⌈T / s⌉, the odd step on the right), "causal" (d(k − 1) on the left), a number for both
-            sides, or (left, right).
+        padding: "same" (T' = ⌈T / s⌉; an odd total has one more step on the right), "causal" (d(k − 1) on the left), a
+            number for both sides, or (left, right).
         groups: number of groups of channels and filters. A filter sees only the channels of its group.
         axis: "time", or "space", the width of each step of a (C, W) signal.
 
     Raises:
         ShapeError: the input has another shape, or groups does not divide its channels.
-        NotStreamable: the signature has states, and windows read ahead without lookahead, or "same" has a stride.
+        NotStreamable: the signature has states, and either windows read future steps without lookahead, or padding is
+            "same" with a stride.
 
     State:
-        buf [B, d(k − 1), C], the steps before; with a stride phase [B, 1]; with lookahead count [B, 1]
+        buf [B, d(k − 1), C], the previous steps; with a stride also phase [B, 1]; with lookahead also count [B, 1]
 
     Weights:
         weights [F, C / groups, k], bias [F]

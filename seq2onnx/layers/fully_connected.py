@@ -16,7 +16,7 @@ from seq2onnx.layers.signal import Signal, Weight
 @final
 @layer
 class FullyConnected(Layer):
-    """Weighted sums of all features and a bias, at each step where there is a time axis.
+    """Weighted sums of all features plus a bias; with a time axis, at each step.
 
         y = W x + b
 

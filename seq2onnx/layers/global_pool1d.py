@@ -18,7 +18,7 @@ from seq2onnx.layers.window import Axis, check_axis, mask
 @final
 @layer
 class GlobalMaxPool1d(Layer):
-    """Maximum of each channel over the valid steps; 0 where there are none.
+    """Maximum of each channel over the valid steps; 0 if there are none.
 
         y = max_t x_t
 
@@ -32,7 +32,7 @@ class GlobalMaxPool1d(Layer):
         ShapeError: the input does not have this axis.
 
     State:
-        max [B, C]; count [B, 1] int32, the steps so far, which tells that max has no value yet at the start
+        max [B, C]; count [B, 1] int32, the steps so far; 0 means that max has no value yet
 
     ONNX:
         ReduceMax
@@ -95,7 +95,7 @@ class GlobalMaxPool1d(Layer):
 @final
 @layer
 class GlobalAvgPool1d(Layer):
-    """Mean of each channel over the valid steps; 0 where there are none.
+    """Mean of each channel over the valid steps; 0 if there are none.
 
         y = Σ_t x_t / n     n: number of valid steps
 

@@ -20,7 +20,7 @@ class GraphBuilder:
     """An ONNX graph that grows node by node.
 
     A node with the same inputs and attributes as an earlier one is not added again. So layers share masks and
-    conditions without knowing of each other. Each node costs onnxruntime about 0.4 µs per step.
+    conditions automatically. Each node costs onnxruntime about 0.4 µs per step.
 
     Attributes:
         opset: version of the ONNX operators.

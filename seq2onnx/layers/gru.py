@@ -36,8 +36,8 @@ class GRU(Layer):
         state_activation: replaces tanh, as in LSTM.
         gate_activation: replaces σ, as in LSTM.
         reset_gate_mode: one of the three above. torch.nn.GRU computes the last.
-        input_initializer: start of input_weights, as in LSTM.
-        recurrent_initializer: start of recurrent_weights, as in LSTM.
+        input_initializer: initial input_weights, as in LSTM.
+        recurrent_initializer: initial recurrent_weights, as in LSTM.
 
     Raises:
         ShapeError: the input has no time axis.
@@ -51,7 +51,7 @@ class GRU(Layer):
 
     ONNX:
         GRU, layout 0; gate order z r h (torch and MATLAB: r z n). linear_before_reset is always written, because its
-        default 0 is before_multiplication, which is not torch's function
+        default 0 means before_multiplication, which torch does not compute
 
     Example:
         >>> GRU(100, output_mode="last")

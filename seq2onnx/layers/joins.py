@@ -31,11 +31,11 @@ class Add(Layer):
         inputs: the names of two or more layers.
 
     Raises:
-        ShapeError: shapes or clocks differ.
+        ShapeError: shapes or time axes differ.
         NotStreamable: the signature has states, and a value known only at the end of a sequence is added to its steps.
 
     State:
-        none; with lookahead, for each input that comes earlier than the latest, skip [B, K, C], its waiting steps, and
+        none. With lookahead, each input that arrives before the latest one has skip [B, K, C], its waiting steps, and
         count [B, 1], their number
 
     ONNX:
@@ -97,7 +97,7 @@ class Concat(Layer):
         inputs: the names of two or more layers.
 
     Raises:
-        ShapeError: clocks differ, or shapes differ in more than their channels.
+        ShapeError: time axes differ, or shapes differ in more than their channels.
         NotStreamable: as in Add.
 
     State:
@@ -173,9 +173,9 @@ def _join(layer: Layer, signals: tuple[Signal, ...]) -> Signal:
     for x in timed:
         if not x.clock.has_same_steps(timed[0].clock):
             raise ShapeError(
-                f"{layer.label}: expected signals with the same steps, got {_listed(layer, signals)}, one with a step "
-                f"for each {timed[0].clock.stride} of the input and another for each {x.clock.stride}, or with other "
-                "padding; give the branches the same strides and padding"
+                f"{layer.label}: expected signals with the same steps, got {_listed(layer, signals)} with "
+                f"strides {timed[0].clock.stride} and {x.clock.stride} or different padding; give the branches the "
+                "same strides and padding"
             )
     return dataclasses.replace(timed[0], clock=_latest(timed))
 

@@ -33,9 +33,9 @@ class LSTM(Layer):
         output_mode: "sequence" or "last".
         state_activation: replaces tanh: "tanh", "softsign" or "relu".
         gate_activation: replaces σ: "sigmoid" or "hard_sigmoid", clip(0.2 x + 0.5, 0, 1).
-        input_initializer: start of input_weights: "glorot", "he", "orthogonal", "zeros" or "ones".
-        recurrent_initializer: start of recurrent_weights, from the same list.
-        bias_initializer: start of bias: "unit_forget_gate", "zeros" or "ones".
+        input_initializer: initial input_weights: "glorot", "he", "orthogonal", "zeros" or "ones".
+        recurrent_initializer: initial recurrent_weights, from the same list.
+        bias_initializer: initial bias: "unit_forget_gate", "zeros" or "ones".
 
     Raises:
         ShapeError: the input has no time axis.

@@ -99,7 +99,7 @@ def normalize(
 def emitted(
     layer: str, normalization: Normalization, statistics: Mapping[str, Any] | None, shape: tuple[int, ...]
 ) -> tuple[NDArray[np.float64], NDArray[np.float64]] | None:
-    """Return `affine` for a file; raise SpecError where the normalization is a function."""
+    """Return `affine` for a file; raise SpecError if the normalization is a function."""
     if not isinstance(normalization, str):
         raise SpecError(
             f"{layer}: its normalization is a function, which ONNX and YAML files cannot hold; normalize the data "

@@ -41,8 +41,8 @@ class MaxPool1d(Layer):
         NotStreamable: as in Conv1d.
 
     State:
-        buf [B, k − 1, C + 1], the steps before, with a channel of ones that marks real steps; with a stride
-        phase [B, 1]; with lookahead count [B, 1]
+        buf [B, k − 1, C + 1], the previous steps, with a channel of ones that marks real steps; with a stride also
+        phase [B, 1]; with lookahead also count [B, 1]
 
     ONNX:
         MaxPool, with nodes before and after it for lengths and states
@@ -128,7 +128,7 @@ class MaxPool1d(Layer):
 @final
 @layer
 class AvgPool1d(Layer):
-    """Mean over windows of steps, channel by channel, of the steps that exist.
+    """Mean over windows of steps, channel by channel. By default, padding does not count.
 
         y_t = Σ_j x_{st − left + j} / n     j = 0 … k − 1; n: the steps that exist, or k with count_padding
 
@@ -147,11 +147,12 @@ class AvgPool1d(Layer):
         NotStreamable: as in Conv1d.
 
     State:
-        buf [B, k − 1, C + 1], the steps before, with a channel of ones that marks real steps (without it where
-        count_padding); with a stride phase [B, 1]; with lookahead count [B, 1]
+        buf [B, k − 1, C + 1], the previous steps, with a channel of ones that marks real steps (no such channel with
+        count_padding); with a stride also phase [B, 1]; with lookahead also count [B, 1]
 
     ONNX:
-        over time Conv with weights 1 / k, with nodes before and after it for lengths and states; over space AveragePool
+        over time: Conv with weights 1 / k, with nodes before and after it for lengths and states; over space:
+        AveragePool
 
     Example:
         >>> AvgPool1d(2, stride=2)

@@ -47,13 +47,13 @@ def new_states(call: ForwardCall, **finals: Tensor) -> dict[str, Tensor]:
 
 
 def at_last_step(sequence: Tensor, lengths: Tensor) -> Tensor:
-    """Take the last valid step of each row of [batch, time, features]; the first step where none is valid."""
+    """Take the last valid step of each row of [batch, time, features]; the first step if none is valid."""
     index = (lengths.long() - 1).clamp(min=0)[:, None, None].expand(-1, 1, sequence.shape[2])
     return sequence.gather(1, index)[:, 0]
 
 
 def last_step(y: Tensor, lengths: Tensor, start: Tensor) -> Tensor:
-    """Take the last valid step of each row of y [batch, time, features]; `start` where none is valid."""
+    """Take the last valid step of each row of y [batch, time, features]; `start` if none is valid."""
     import torch
 
     return torch.where(lengths[:, None] > 0, at_last_step(y, lengths), start) if y.shape[1] else start

@@ -19,7 +19,7 @@ Shape = Annotated[tuple[PositiveInt, ...], Field(min_length=2, max_length=3)]
 @final
 @layer
 class SequenceInput(Layer):
-    """Input for sequences, which it normalizes by statistics that are part of the model.
+    """Input for sequences. It normalizes them with statistics that are part of the model.
 
         y = x                             none
         y = x − mean                      zerocenter
@@ -32,7 +32,7 @@ class SequenceInput(Layer):
         y as x.
 
     Args:
-        size: of a step: C; (C, W) for a 1-D image; (C, H, W) for an image; or "tokens", the number of a word.
+        size: of a step: C; (C, W) for a 1-D image; (C, H, W) for an image; or "tokens" for word numbers.
         normalization: one of the five above, or a function of x in torch. A function works in training only, since no
             file can hold it.
         min_length: the fewest steps a sequence may have.

@@ -1,4 +1,4 @@
-"""What flows between layers and what they keep: Signal with its Clock, State, Weight, and Value in an ONNX graph."""
+"""The data of layers: Signal with its Clock, State, Weight, and Value in an ONNX graph."""
 
 from __future__ import annotations
 

@@ -102,8 +102,8 @@ class Window:
         """Return the states of a layer with these windows, whose buffer has `channels` channels."""
         if self.pads is None:
             raise NotStreamable(
-                f'{label}: where the windows of padding="same" with stride {self.stride} begin depends on the length '
-                'of the whole sequence; use padding="causal"'
+                f'{label}: with padding="same" and stride {self.stride}, the windows depend on the length of the whole '
+                'sequence; use padding="causal"'
             )
         left, right = self.pads
         if left > self.reach:
@@ -114,7 +114,7 @@ class Window:
         if not self.is_causal and not signal.clock.lookahead:
             raise NotStreamable(
                 f"{label}: its windows read {self.reach - left} steps ahead, with {right} of padding at the end; use "
-                'padding="causal", or export with lookahead=True, which answers with a delay'
+                'padding="causal", or export with lookahead=True, which delays the results'
             )
         found = [State("buf", (self.reach, channels))] if self.reach else []
         if not self.is_causal:

@@ -36,11 +36,11 @@ class WordEmbedding(Layer):
 
     Args:
         dimension: D, > 0.
-        vocabulary: a list of words, or its size V. The exported file holds a list, so that `predict` takes words, and
-            with `export(words=True)` every host can give it words.
+        vocabulary: a list of words, or its size V. The exported file stores a list, so `predict` takes words. With
+            `export(words=True)` the file takes words in any program.
         frozen: do not train the vectors.
         vectors: pretrained vectors, [V, D] in the order of the vocabulary, or [V + 2, D] with the first and last rows.
-            Training starts there. They are no part of the specification.
+            Training starts there. They are not part of the specification.
 
     Raises:
         ShapeError: the input is not SequenceInput("tokens").

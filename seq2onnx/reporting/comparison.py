@@ -59,7 +59,7 @@ class ClassComparison:
 
 @dataclasses.dataclass(frozen=True)
 class Forecast:
-    """What a closed-loop comparison has besides true and predicted numbers.
+    """The additional values of a comparison in a closed loop.
 
     Attributes:
         steps: how many steps were forecast.
@@ -177,7 +177,7 @@ def _compare_numbers(model: Predictor, data: SequenceDataset, predictions: Any) 
     truth = [_as_rows(target) for target in targets]
     width, expected = truth[0].shape[1], predicted[0].shape[1]
     if width != expected:
-        raise DataError(f"targets: expected {expected} numbers each, as the network predicts, got {width}")
+        raise DataError(f"targets: expected {expected} numbers in each target, as the network predicts, got {width}")
     first = (truth[0], predicted[0]) if data.per_step else None
     return _finite(np.concatenate(truth), np.concatenate(predicted), first)
 

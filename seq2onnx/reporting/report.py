@@ -32,7 +32,7 @@ def build_report(source: Path, data: Path | None = None) -> tuple[bytes, bool]:
         ("parameters", f"{facts.parameters:,}"),
         ("file size, bytes", f"{facts.file_bytes:,}"),
         (f"{latency.of}, median", format_seconds(latency.p50)),
-        ("parity", "holds" if facts.parity.ok else "FAILED"),
+        ("parity", "passed" if facts.parity.ok else "FAILED"),
     ]
     origin = f"{name}, exported for this report" if facts.is_exported else name
     subtitle = f"{origin}; {facts.model.contract.writer}; report of {datetime.date.today().isoformat()}"

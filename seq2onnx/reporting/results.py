@@ -48,7 +48,7 @@ def _of_classes(found: ClassComparison) -> list[str]:
     rows = [[label, f"{true:,}", _percent(recall), _percent(precise)] for label, true, recall, precise in by_class]
     parts = [
         paragraph(
-            f"Accuracy {_percent(found.accuracy)} of {count:,}; baseline (most frequent class): "
+            f"Accuracy: {_percent(found.accuracy)} of {count:,} labels; baseline (most frequent class): "
             f"{_percent(largest / count)}."
         ),
         table(["class", "count", "recall", "precision"], rows, [1, 2, 3]),
@@ -65,7 +65,8 @@ def _of_classes(found: ClassComparison) -> list[str]:
         labels = [found.classes[number] if number >= 0 else None for number in known]
         draw = functools.partial(plots.scores_over_time, scores, found.classes, truth=labels)
         alt = (
-            f"The scores of the leading classes over the {len(labels)} steps of the first sequence, above true labels."
+            f"Scores of the leading classes over the {len(labels)} steps of the first sequence, with the "
+            "true labels below."
         )
         parts.append(picture(plots.as_png(draw), alt, "Scores at each step of the first sequence"))
     return parts

@@ -66,7 +66,7 @@ def contract(facts: Facts) -> list[str]:
         shown = [[number, *(f"{value:.6g}" for value in row)] for number, row in enumerate(channels[:MAX_CHANNELS])]
         limit = f"; the first {MAX_CHANNELS} of {len(channels)} channels" if len(channels) > MAX_CHANNELS else ""
         head = ["channel", *layer.statistics]
-        parts.append(table(head, shown, range(len(head)), f"{title}, computed in the file{limit}"))
+        parts.append(table(head, shown, range(len(head)), f"{title}, applied inside the file{limit}"))
     return parts
 
 
@@ -128,7 +128,7 @@ def parity(facts: Facts) -> list[str]:
         for row in checks
     ]
     failed = sum(not row.ok for row in checks)
-    verdict = f"{failed} of {len(rows)} comparisons FAILED" if failed else f"All {len(rows)} comparisons hold"
+    verdict = f"{failed} of {len(rows)} comparisons FAILED" if failed else f"All {len(rows)} comparisons passed"
     used = "random sequences"
     if facts.path and facts.data and facts.sample:
         used += f" and the first {len(facts.sample)} of the {len(facts.data)} sequences of {facts.path.name}"

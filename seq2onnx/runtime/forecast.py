@@ -1,4 +1,4 @@
-"""Forecasts: the steps that follow a history, from the network's own answers or from known values."""
+"""Forecasts: the steps that follow a history, from the network's own outputs or from known values."""
 
 from __future__ import annotations
 
@@ -43,12 +43,14 @@ def forecast(
 
 
 def _check_model(model: Model, steps: int) -> None:
-    """Raise an error unless the file answers each step with the next."""
+    """Raise an error unless the file predicts the next step from each step."""
     if len(model.outputs) > 1:
         names = ", ".join(output.tensor for output in model.outputs)
         raise SpecError(f"{model.path}: forecast needs one output, this file has {names}")
     if model.lookahead:
-        raise NotStreamable(f"{model.path}: was exported with lookahead and answers with a delay; export it without")
+        raise NotStreamable(
+            f"{model.path}: was exported with lookahead, so its results come with a delay; export it without"
+        )
     if model.contract.signature == "sequence" and steps > (model.closed_loop or 0):
         after = f" after its {model.closed_loop} steps" if model.closed_loop else ""
         raise NotStreamable(
@@ -58,7 +60,7 @@ def _check_model(model: Model, steps: int) -> None:
     (output,) = model.outputs
     if output.lengths_tensor is not None or not (model.closed_loop or output.has_time):
         raise SpecError(
-            f"{model.path}: forecast needs an answer for each step, y [batch, time, …]; use stride=1 and "
+            f"{model.path}: forecast needs an output for each step, y [batch, time, …]; use stride=1 and "
             'output_mode="sequence"'
         )
 
@@ -75,7 +77,7 @@ def _read_known(model: Model, known: Mapping[str, Any], steps: int, rows: Rows, 
         raise DataError(f"known: expected a dict with future values of some of {', '.join(inputs)}, got {got}")
     if known and model.closed_loop:
         raise SpecError(
-            f"{model.path}: feeds its answers back inside, because of closed_loop={model.closed_loop}; export it "
+            f"{model.path}: feeds its own output back (closed_loop={model.closed_loop}); export it "
             "without closed_loop to forecast from known values"
         )
     future: Rows = {}
@@ -91,8 +93,8 @@ def _read_known(model: Model, known: Mapping[str, Any], steps: int, rows: Rows, 
             check_steps(array, where, entry.shape)
             if len(array) < steps:
                 raise DataError(
-                    f"{where}: has {len(array)} steps; a forecast of {steps + 1} needs {steps}, from the first after "
-                    "the history to the last but one"
+                    f"{where}: has {len(array)} steps; a forecast of {steps + 1} needs {steps}, starting with "
+                    "the first step after the history"
                 )
             future[layer].append(array[:steps])
     return future
@@ -104,7 +106,8 @@ def _fed_back(model: Model, future: Rows) -> Input | None:
     if len(unknown) > 1:
         names = ", ".join(entry.layer for entry in unknown)
         raise DataError(
-            f"known: the answers can be fed back into one input, and these are unknown: {names}; give the future "
+            f"known: the output can be fed back into only one input, but these have no known values: "
+            f"{names}; give the future "
             "values of the others: known={layer: values}"
         )
     for entry in unknown:
@@ -112,9 +115,9 @@ def _fed_back(model: Model, future: Rows) -> Input | None:
         if entry.is_tokens or shape != entry.shape:
             takes = "tokens" if entry.is_tokens else list(entry.shape)
             raise SpecError(
-                f"{model.path}: answers a step with {list(shape)}, and {entry.layer} takes {takes}; a network "
-                "forecasts from its own answers only if they are all of its input. Move what it does not answer to an "
-                f"input of its own, whose future is known, or give known={{{entry.layer!r}: values}}"
+                f"{model.path}: its output for a step is {list(shape)}, but {entry.layer} takes {takes}; a network "
+                "can forecast from its own output only if this is its whole input. Move the other features to an "
+                f"input with known future values, or give known={{{entry.layer!r}: values}}"
             )
         return entry
     return None

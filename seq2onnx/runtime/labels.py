@@ -23,8 +23,8 @@ def scores_to_labels(scores: Any, classes: Sequence[str | int] | None, top_k: in
     Returns:
         An array [sequences], or a list of arrays [time]. With `top_k` a pair (labels, scores), both
         [sequences, top_k], or lists of [time, top_k]; the scores are probabilities if the network ends in a Softmax.
-        Integer labels are integers. If a score is NaN, as for sequences that cannot be answered, the label is None
-        and its array one of objects.
+        Integer labels are integers. If a score is NaN, because the sequence contained NaN or infinity, the label is
+        None and the array has the type object.
 
     Raises:
         SpecError: there are no classes, or fewer than top_k.

@@ -18,7 +18,7 @@ from seq2onnx.sequences import Array
 
 
 class Results(NamedTuple):
-    """What a run gives: an answer for each output, by layer, and the new states in order."""
+    """The result of a run: the values of each output, by layer, and the new states in order."""
 
     answers: dict[str, Answer]
     states: list[Array]
@@ -31,13 +31,13 @@ class Model:
         path: the file.
         device: "cpu" or "cuda".
         session: onnxruntime's session.
-        contract: what the file says of itself.
+        contract: the metadata of the file.
         inputs: the data inputs, in the order of the file.
-        outputs: the answers of the network.
+        outputs: the outputs of the network.
         activations: the other outputs, by layer.
         states: the states, in order.
         takes_lengths: whether the valid steps of each row are an input.
-        lookahead: whether steps are answered with a delay, so that the end of a row is an input.
+        lookahead: whether results come with a delay. The file then has an input for the end of a row.
         closed_loop: how many steps the file forecasts in one run, or None.
         kept_inputs: inputs without time that a stream must keep, because `finish` runs without data.
         stream_states: all that a stream must keep: the states and the kept inputs.
@@ -94,7 +94,7 @@ class Model:
             lengths: the valid steps of each row [batch]; files that take none need rows of equal length.
             states: where to continue. None: at the start, and no new states are returned.
             end: whether rows end with this chunk, for files with lookahead.
-            outputs: the outputs to return. None: the answers of the network.
+            outputs: the outputs to return. None: the outputs of the network.
             on_device: where the new states stay instead of being returned; `states` must then be given, too.
         """
         outputs = self.outputs if outputs is None else outputs
@@ -129,10 +129,10 @@ class Model:
             )
 
     def require_lookahead(self) -> None:
-        """Raise NotStreamable unless steps are answered with a delay: only then `finish` has something to give."""
+        """Raise NotStreamable unless results come with a delay: only then can `finish` return any."""
         if not self.lookahead:
             raise NotStreamable(
-                f"{self.path}: was exported without lookahead, so every step has been answered; do not call finish"
+                f"{self.path}: was exported without lookahead, so no results are pending; do not call finish"
             )
 
 
@@ -140,7 +140,7 @@ def check_contract(contract: Contract, inputs: Sequence[Any], outputs: Sequence[
     """Check that the graph has what its contract promises.
 
     Args:
-        contract: what the file says of itself.
+        contract: the metadata of the file.
         inputs: onnxruntime's inputs of the graph.
         outputs: onnxruntime's outputs of the graph.
         path: the file, for error messages.
@@ -155,6 +155,4 @@ def check_contract(contract: Contract, inputs: Sequence[Any], outputs: Sequence[
             f"{path}: its metadata names tensors that the graph does not have: {', '.join(sorted(missing))}"
         )
     if not contract.vocabulary and any(entry.type == "tensor(string)" for entry in inputs):
-        raise ModelFileError(
-            f"{path}: takes words, and its metadata does not have them; take the file that was exported"
-        )
+        raise ModelFileError(f"{path}: takes words, but its metadata has no vocabulary; use the original exported file")

@@ -21,7 +21,7 @@ _NUMPY_NAMES = {"float": "float32", "double": "float64", "string": "str"}  # oth
 
 @dataclasses.dataclass(frozen=True)
 class Output:
-    """An output of the file: an answer of the network, or the activations of a layer.
+    """An output of the file: an output of the network, or the activations of a layer.
 
     Attributes:
         tensor: its name in the file.
@@ -55,7 +55,7 @@ class Answer(NamedTuple):
 
 
 def read_outputs(entries: Sequence[Any], contract: Contract) -> tuple[tuple[Output, ...], dict[str, Output]]:
-    """Return the answers of the file and its activations by layer; `entries` are onnxruntime's outputs."""
+    """Return the outputs of the network and its activations by layer; `entries` are onnxruntime's outputs."""
     found = {entry.name: entry for entry in entries}
 
     def read(layer: str, tensor: str) -> Output:

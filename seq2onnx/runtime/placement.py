@@ -30,7 +30,9 @@ def placement(model: Model) -> list[Placement]:
     """Do what `Predictor.placement` says."""
     session = model.session
     if not hasattr(session, "get_provider_graph_assignment_info"):
-        raise SpecError("placement: this onnxruntime does not tell where nodes run; install onnxruntime 1.24 or newer")
+        raise SpecError(
+            "placement: this onnxruntime does not report where nodes run; install onnxruntime 1.24 or newer"
+        )
     first, layers = session.get_providers()[0], model.contract.layers
     return [
         Placement(

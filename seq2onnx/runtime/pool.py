@@ -108,19 +108,20 @@ class StreamPool:
     def step(self, ids: ArrayLike, x: Any) -> Any:
         """Run one more step or chunk of each of these streams, together. After an error no stream has changed.
 
-        A stream with NaN or infinity in its x is answered with NaN (one row of it, with strides or lookahead) and
-        keeps its state; the others step.
+        If the x of a stream contains NaN or infinity, its result is NaN (one row of NaN with strides or lookahead) and
+        its state stays unchanged. The other streams run.
 
         Args:
             ids: [n], from `open`, in any order, each once. An array is fastest.
-            x: [n, features], one step of each, fastest as float32; [n, time, features], a chunk of each; or a list of
-                n steps or n chunks of any lengths; likewise images and tokens, whose words are a list of n words or
-                of n lists of words; with several inputs a dict by input layer.
+            x: [n, features], one step of each stream, fastest as float32; [n, time, features], a chunk of each; or a
+                list of n steps or n chunks of any lengths. Images and tokens work in the same way. Words are a list of
+                n words, or of n lists of words. With several inputs, x is a dict by input layer.
 
         Returns:
-            For each stream what `Stream.step` gives, as one array: [n, k] for one step; for chunks [n, time, k] if
-            the network answers per step, else [n, k]. Answers of different lengths are a list of n arrays: those per
-            step to a list of chunks, and with strides or lookahead all. With several outputs a dict.
+            The results of `Stream.step` for all streams in one array. For one step of each stream it is [n, k]. For
+            chunks it is [n, time, k] if the network has an output per step, else [n, k]. A list of n arrays is
+            returned for outputs per step from a list of chunks, and always with strides or lookahead. With several
+            outputs, the result is a dict.
 
         Raises:
             StreamError: an id is closed, unknown, or given twice.
@@ -140,10 +141,10 @@ class StreamPool:
             return answers
 
     def finish(self, ids: ArrayLike) -> Any:
-        """End these sequences: return the answers that lookahead has delayed, as `step` does, and reset the streams.
+        """End these sequences: return the results that lookahead has delayed, as `step` does, and reset the streams.
 
         Raises:
-            NotStreamable: the file has no lookahead, so every step has been answered.
+            NotStreamable: the file has no lookahead, so no results are pending.
             StreamError: an id is closed, unknown, or given twice.
         """
         self._model.require_lookahead()

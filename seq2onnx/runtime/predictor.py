@@ -1,4 +1,4 @@
-"""load and Predictor: the public face of an exported file."""
+"""load and Predictor: the public interface of an exported file."""
 
 from __future__ import annotations
 
@@ -69,7 +69,7 @@ class Predictor:
         path: the file.
         classes: the labels of the scores, or None.
         signature: "full", "sequence" or "stream".
-        lookahead: whether steps are answered with a delay.
+        lookahead: whether results come with a delay.
         closed_loop: how many steps the file forecasts in one run, or None.
         policy: how sequences are padded.
         device: "cpu" or "cuda".
@@ -78,7 +78,7 @@ class Predictor:
         inputs: an Input for each data input.
         outputs: the names of the outputs in the file.
         session: onnxruntime's session.
-        contract: what the file says of itself.
+        contract: the metadata of the file, with types and defaults.
         model: the open file, for programs that run it themselves.
     """
 
@@ -114,28 +114,28 @@ class Predictor:
         padding_direction: str | None = None,
         mask_padding: bool | None = None,
     ) -> Any:
-        """Return the network's answer to each sequence, in their order.
+        """Return the output of the network for each sequence, in the given order.
 
-        A sequence with NaN or infinity in it is answered with NaN; no other is affected.
+        The result of a sequence that contains NaN or infinity is NaN. Other sequences are not affected.
 
         Args:
-            sequences: a list of [time, features] arrays of any lengths; [time, channels, height, width] for images;
-                words or their numbers [time] for tokens; for a file exported with words=True words, or a text that
-                `tokenize` splits; with several inputs a dict by input layer, with one [size] for each sequence of a
-                FeatureInput; a SequenceDataset; or a generator of sequences. Data from generators and files is read
-                in parts, and memory holds at most two of them besides the results.
+            sequences: a list of [time, features] arrays of any lengths, a SequenceDataset, or a generator of sequences.
+                Images are [time, channels, height, width]. Tokens are words or their numbers [time]. A file exported
+                with words=True takes words, or texts, which `tokenize` splits. With several inputs, a dict by input
+                layer; a FeatureInput takes one vector [size] for each sequence. Data from generators and files is read
+                in parts; at most two parts are in memory, besides the results.
             outputs: names of layers, for files exported with activations; the result is then a dict by name.
-            batch_size: sequences in one run; those of similar length run together. None: as many as run fastest;
-                32 if padding counts as data or sequences are cut to the shortest.
+            batch_size: sequences per batch; sequences of similar length run together. None: the fastest size, or 32
+                if padding counts as data or sequences are cut to the shortest.
             progress: show the progress on standard error: a bar on a terminal, lines elsewhere.
-            sequence_length: see PaddingPolicy. None: as in training, which the file says.
+            sequence_length: see PaddingPolicy. None: as in training; the file contains the policy.
             padding_value: see PaddingPolicy. None: as in training.
             padding_direction: see PaddingPolicy. None: as in training.
             mask_padding: see PaddingPolicy. None: as in training.
 
         Returns:
-            [sequences, k] if the network answers per sequence, a list of [time, k] if it answers per step; with
-            several outputs a dict by layer; from a file with a closed loop of K steps the steps that follow,
+            [sequences, k] if the network has an output per sequence, a list of [time, k] if it has an output per step.
+            With several outputs, a dict by layer. From a file with a closed loop of K steps, the next K steps
             [sequences, K, k].
 
         Raises:
@@ -189,20 +189,21 @@ class Predictor:
     def forecast(
         self, history: Any, steps: int, known: Mapping[str, Any] | None = None, batch_size: int = 128
     ) -> Array:
-        """Return the steps that follow each series, from a network that answers each step with the next.
+        """Forecast the steps that follow each series, with a network that predicts the next step from each step.
 
-        In a closed loop the network's own answers are fed back: inside the file if it was exported with closed_loop,
-        otherwise from here, one run a step. In an open loop the true values in `known` are fed. A series with NaN or
-        infinity, in it or in its known values, is answered with NaN; no other is affected.
+        In a closed loop, each output of the network is the next input. The loop runs inside the file if it was exported
+        with closed_loop, otherwise in Python, with one run per step. In an open loop, the inputs are the true values in
+        `known`. If a series or its known values contain NaN or infinity, its forecast is NaN. Other series are not
+        affected.
 
         Args:
             history: the series, as `predict` takes sequences; or one series as an array, with several inputs a dict
                 of arrays.
             steps: the number of steps to forecast.
-            known: future values by input layer, in the form of history, from the first step after it: at least
-                `steps` − 1, since the last answer needs no more. Every input with time needs them except the one
-                that is fed back; for an open loop that one, too.
-            batch_size: series in one run; those of similar length run together.
+            known: future values by input layer, in the form of history, from the first step after it. At least
+                `steps` − 1 values are needed, because the last forecast is not fed back. In a closed loop, every input
+                with time needs them except the one that gets the output. In an open loop, this one needs them too.
+            batch_size: series per batch; series of similar length run together.
 
         Returns:
             [series, steps, features]; for one series [steps, features].
@@ -210,7 +211,7 @@ class Predictor:
         Raises:
             DataError: a series has wrong values; the message names the series.
             ShapeError: a series has a wrong shape; the message names the series.
-            SpecError: the answers of the network do not fit its input.
+            SpecError: the output of the network does not fit its input.
             NotStreamable: the file has no states.
 
         Example:
@@ -238,8 +239,8 @@ class Predictor:
 
         Args:
             capacity: room for streams at first; it doubles when the pool is full.
-            maximum: the most streams; beyond it `open` raises StreamError. None: 2²⁴.
-            idle_seconds: streams that have not stepped for so long are closed when the pool needs room.
+            maximum: the largest number of streams; beyond it `open` raises StreamError. None: 2²⁴.
+            idle_seconds: streams without a step for this time are closed when the pool needs room.
             gather_ms: how long `push` waits for others to run with. 0: until the next turn of the event loop.
             on_evict: called with the ids of the streams that were closed because of `idle_seconds`.
 
@@ -261,7 +262,7 @@ class Predictor:
         what is known of its kernels.
 
         Raises:
-            SpecError: this onnxruntime is older than 1.24 and does not tell.
+            SpecError: this onnxruntime is older than 1.24 and does not report it.
 
         Example:
             >>> [place for place in load("vowels.onnx", "cuda").placement() if place.reason]
@@ -272,7 +273,7 @@ class Predictor:
         if isinstance(layers, str):
             raise SpecError(f"outputs: expected a list of layer names, got the string {layers!r}")
         if not layers:
-            raise SpecError("outputs: expected at least one layer name, got none; None returns the network's answer")
+            raise SpecError("outputs: expected at least one layer name, got none; None means the network's outputs")
         found = self.model.activations
         for layer in layers:
             if layer not in found:

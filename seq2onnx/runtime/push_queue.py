@@ -61,7 +61,10 @@ class PushQueue:
         loop = asyncio.get_running_loop()
         if loop is not self._loop:
             if self._waiting and self._loop is not None and not self._loop.is_closed():
-                raise StreamError("push: another event loop is pushing to this pool; push from one, step from threads")
+                raise StreamError(
+                    "push: another event loop is pushing to this pool; push from one event "
+                    "loop only, or use step from threads"
+                )
             self._waiting, self._loop = {}, loop  # nothing waits for an answer in a closed loop
         self._slots.require_open(id)
         arrays, single = read_step(chunk, self._model.inputs, f"stream {id}")

@@ -67,7 +67,7 @@ def check_state(infos: Sequence[StateInfo], state: Any) -> list[Array]:
                 f"state {info.name}: expected {info.dtype} {list(info.shape)}, got {array.dtype} {list(array.shape)}"
             )
         if not np.isfinite(array).all():
-            raise StateError(f"state {info.name}: has NaN or infinity in it; a stream could not recover from it")
+            raise StateError(f"state {info.name}: contains NaN or infinity, from which a stream could not recover")
         arrays.append(array)
     return arrays
 

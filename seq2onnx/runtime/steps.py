@@ -20,8 +20,8 @@ class StepBatch:
     Attributes:
         arrays: by layer [streams, time, …], padded with zeros, or [streams, …] without time.
         lengths: the steps of each stream [streams].
-        single: whether each stream gets one step; the answer is then one step, too.
-        ragged: whether the chunks were given as a list; the answers are then a list, too.
+        single: whether each stream gets one step; the result is then one step, too.
+        ragged: whether the chunks were given as a list; the results are then a list, too.
         finite: whether a stream's values are finite [streams]. The others have zeros in `arrays`.
     """
 
@@ -66,7 +66,7 @@ def read_step(x: Any, inputs: tuple[Input, ...], where: str) -> tuple[dict[str, 
 def not_finite(where: str) -> str:
     """Return the error message for a step with NaN or infinity."""
     return (
-        f"{where}: x has NaN or infinity in it; the step was refused and the state has not changed. "
+        f"{where}: x contains NaN or infinity; the step was refused and the state has not changed. "
         "Fill the gap, or skip the step"
     )
 

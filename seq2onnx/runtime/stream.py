@@ -56,15 +56,15 @@ class Stream:
         """Run one more step or chunk. After an error the state has not changed.
 
         Args:
-            x: [features], one step; or [time, features], a chunk of any length; likewise images and tokens, a word
-                or a list of them; with several inputs a dict by input layer.
-            copy: False returns the buffer of the answer itself for one step, which the next step overwrites.
+            x: [features], one step; or [time, features], a chunk of any length. Images and tokens work in the same
+                way; a word is a step, and a list of words is a chunk. With several inputs, x is a dict by input layer.
+            copy: False: for one step, return the output buffer itself, which the next step overwrites.
 
         Returns:
-            [k] for one step; for a chunk [time, k] if the network answers per step, else [k]. With strides or
-            lookahead always the steps that came out, [n, k], and n may be 0. From a file with a closed loop the K
-            steps that follow, [K, k]; the state is then the one before the last of them: step(y[-1]) continues. With
-            several outputs a dict.
+            [k] for one step. For a chunk, [time, k] if the network has an output per step, else [k]. With strides or
+            lookahead, always the finished steps [n, k]; n may be 0. From a file with a closed loop, the next K steps
+            [K, k]; the state is then the one before the last of these steps, so step(y[-1]) continues. With several
+            outputs, the result is a dict.
 
         Raises:
             ShapeError: the shape of x does not fit.
@@ -90,10 +90,10 @@ class Stream:
             self._in_use.release()
 
     def finish(self) -> Any:
-        """End the sequence: return the answers that lookahead has delayed, as `step` does, and reset the stream.
+        """End the sequence: return the results that lookahead has delayed, as `step` does, and reset the stream.
 
         Raises:
-            NotStreamable: the file has no lookahead, so every step has been answered.
+            NotStreamable: the file has no lookahead, so no results are pending.
             StreamError: another thread is using the stream.
         """
         model = self._model

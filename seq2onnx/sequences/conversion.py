@@ -17,11 +17,11 @@ def as_floats(value: Any, where: str) -> NDArray[np.float32]:
     """Return real numbers of any width as float32.
 
     Args:
-        value: an array, or nested lists. Masked values become NaN, numbers beyond float32 infinity.
-        where: what it is, which begins the error.
+        value: an array, or nested lists. Masked values become NaN, and numbers too large for float32 become infinity.
+        where: the name of the value, for error messages.
 
     Raises:
-        DataError: `value` holds something else than real numbers.
+        DataError: `value` contains other values than real numbers.
     """
     if type(value) is np.ndarray and value.dtype == np.float32:
         return value
@@ -40,7 +40,7 @@ def as_floats(value: Any, where: str) -> NDArray[np.float32]:
 
 
 def is_finite(array: Array) -> bool:
-    """Return whether no number is NaN or infinite. Words always are finite."""
+    """Return whether no number is NaN or infinite. Words count as finite."""
     return array.dtype.kind == "U" or bool(np.isfinite(array).all())
 
 
@@ -49,7 +49,7 @@ def check_steps(array: Array, where: str, shape: Shape) -> None:
 
     Args:
         array: the sequence.
-        where: what it is, which begins the error.
+        where: the name of the value, for error messages.
         shape: the shape of a step.
     """
     if array.ndim == 1 + len(shape) and array.shape[1:] == shape:
@@ -66,7 +66,7 @@ def as_list(values: Any, dimensions: int = 2) -> list[Any]:
 
     Args:
         values: any iterable of sequences.
-        dimensions: the dimensions of one sequence. An array with as many dimensions is refused: it is one sequence.
+        dimensions: the dimensions of one sequence. An array with as many is refused, because it is one sequence.
 
     Raises:
         ShapeError: `values` is one sequence.

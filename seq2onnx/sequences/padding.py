@@ -58,12 +58,12 @@ class PaddingPolicy:
 
     Args:
         sequence_length: "longest": pad to the longest sequence of the batch. "shortest": cut to the shortest. A whole
-            number: cut to this many steps. ("split", n): as "longest", but run in chunks of n steps, which carry the
-            state on.
+            number: cut to this many steps. ("split", n): as "longest", but the network runs in chunks of n steps and
+            carries the state from chunk to chunk.
         padding_value: the value of padding, before normalization.
         padding_direction: "right" or "left": the end at which sequences are padded and cut.
-        mask_padding: True: padding never influences a result. False: padding is data, and sequences are also padded to
-            a sequence_length that is a number.
+        mask_padding: True: padding never influences a result. False: padding counts as data; if sequence_length is a
+            number, sequences are also padded to it.
 
     Raises:
         SpecError: an argument has another value.
@@ -99,7 +99,7 @@ class PaddingPolicy:
 
     @property
     def chunk(self) -> int | None:
-        """The steps of a chunk, or None where sequences are not split."""
+        """The steps of a chunk, or None if sequences are not split."""
         return self.sequence_length[1] if isinstance(self.sequence_length, tuple) else None
 
     def limit(self, lengths: NDArray[np.integer[Any]]) -> int | None:

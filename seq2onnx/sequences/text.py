@@ -17,11 +17,11 @@ Text = str | Sequence[str]
 
 
 def tokenize(text: str) -> list[str]:
-    """Split a text into words and signs, in lower case.
+    """Split a text into words and punctuation marks, in lower case.
 
-    `Vocabulary` counts these, and a network of words reads them. A word is a run of letters, digits and _, with
-    apostrophes inside it. Each other sign is a word of its own, and spaces are dropped. Combining marks stay with their
-    letter, and both are composed to one character where Unicode has one (NFC).
+    `Vocabulary` counts them, and networks that take words read them. A word is a run of letters, digits and _, with
+    apostrophes inside it. Every other character is a word of its own, and spaces are dropped. Combining marks stay with
+    their letter; both become one character if Unicode has one (NFC).
 
     Args:
         text: one text.
@@ -51,7 +51,7 @@ def as_tokens(value: Any, where: str, numbers: Mapping[str, int] | None) -> NDAr
 
     Args:
         value: an array or nested lists of words, or of integers, which are taken as they are.
-        where: what it is, which begins the error.
+        where: the name of the value, for error messages.
         numbers: the number of each known word. Other words get len(numbers) + 1, and "", which is padding, gets 0.
             None: only numbers are taken.
 
@@ -61,12 +61,12 @@ def as_tokens(value: Any, where: str, numbers: Mapping[str, int] | None) -> NDAr
     array = _words_or_numbers(value, where, "words or their numbers")
     if array.dtype.kind == "U":
         if numbers is None:
-            raise DataError(f"{where}: expected numbers of words, got words, and the file has no vocabulary")
+            raise DataError(f"{where}: expected word numbers, got words; the file has no vocabulary")
         unknown = len(numbers) + 1
         found = [numbers.get(word, unknown if word else 0) for word in array.ravel().tolist()]
         return np.array(found, np.int64).reshape(array.shape)
     if array.dtype.kind not in "iu" and array.size:
-        raise DataError(f"{where}: expected numbers of words, integers, got {array.dtype}")
+        raise DataError(f"{where}: expected word numbers (integers), got {array.dtype}")
     return array.astype(np.int64)
 
 
@@ -75,7 +75,7 @@ def as_strings(value: Any, where: str) -> NDArray[np.str_]:
 
     Args:
         value: an array or nested lists of words.
-        where: what it is, which begins the error.
+        where: the name of the value, for error messages.
 
     Raises:
         DataError: `value` holds numbers, or something else than words.
@@ -83,8 +83,8 @@ def as_strings(value: Any, where: str) -> NDArray[np.str_]:
     array = _words_or_numbers(value, where, "words")
     if array.dtype.kind != "U" and array.size:
         raise DataError(
-            f"{where}: expected words, strings, got {array.dtype}; the file was exported with words=True and numbers "
-            "them itself: give it words, or export it without"
+            f"{where}: expected words (strings), got {array.dtype}; the file was exported with words=True and looks "
+            "them up itself: give it words, or export without words"
         )
     return array.astype(np.str_, copy=False)
 
@@ -94,7 +94,7 @@ def _words_or_numbers(value: Any, where: str, expected: str) -> Array:
     if isinstance(value, str):
         raise DataError(f"{where}: expected a list of {expected}, got the text {value!r}; split it: tokenize(text)")
     if np.ma.is_masked(value):
-        raise DataError(f"{where}: expected {expected}, some are masked; fill them: x.filled(0), or with ''")
+        raise DataError(f"{where}: expected {expected}, but some are masked; fill them: x.filled(0), or with ''")
     try:
         array = np.asarray(value)
     except ValueError:

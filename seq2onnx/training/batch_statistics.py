@@ -10,7 +10,7 @@ from torch import Tensor
 from seq2onnx.data.statistics import merge_moments
 from seq2onnx.layers import BatchNorm
 from seq2onnx.layers.batch_norm import valid_values
-from seq2onnx.training.batches import Batch
+from seq2onnx.training.batch_dataset import Batch
 from seq2onnx.training.module import SequenceModule
 
 

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 import torch
 from torch import Tensor
 
-from seq2onnx.training.batches import Batch
+from seq2onnx.training.batch_dataset import Batch
 from seq2onnx.training.module import Data, SequenceModule
 
 Outputs = tuple[Tensor, Tensor]

@@ -15,7 +15,7 @@ from torch import Tensor
 from torch.utils.data import DataLoader
 
 from seq2onnx.data import SequenceDataset, Shuffle
-from seq2onnx.training.batches import Batch, Batches, BatchSampler
+from seq2onnx.training.batch_dataset import Batch, Batches, BatchSampler
 from seq2onnx.training.epoch_progress import Show
 from seq2onnx.training.forward import Outputs, forward_in_chunks, forward_whole
 from seq2onnx.training.history import History, out_of_patience, validations_since_best

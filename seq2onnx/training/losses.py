@@ -58,7 +58,7 @@ def mse(y: Tensor, target: Tensor) -> Tensor:
 
 
 def bce(y: Tensor, target: Tensor) -> Tensor:
-    """−log of the probability of each label being true or false, averaged over the k labels; y [n, k] are logits."""
+    """Binary cross-entropy, averaged over the k labels; y [n, k] are logits."""
     target = target.reshape(y.shape)
     return torch.nn.functional.binary_cross_entropy_with_logits(y, target, reduction="none").mean(-1)
 

@@ -87,7 +87,7 @@ class SequenceModule(nn.Module):
         Args:
             x: the sequences.
             lengths: their lengths.
-            state: where they start from.
+            state: the initial state of each sequence.
             logits: return the input of a final Softmax or Sigmoid instead of its output, as losses need it.
             return_state: False returns () as new_state, which is faster for rows of different lengths.
             check: False skips the checks of x and lengths. They must then fit the network, and may have no rows.

@@ -48,7 +48,7 @@ class Objective:
         if losses.shape != (len(y),):
             raise ShapeError(
                 f"loss: expected one number for each of {len(y)} rows or steps, [{len(y)}], got {list(losses.shape)}. "
-                "`train` takes the mean itself. Note that y is [n, k] where the target may be [n]"
+                "`train` takes the mean itself. Note that y is [n, k], but the target may be [n]"
             )
         return losses if self.class_weights is None else losses * self.class_weights.to(y)[target]
 

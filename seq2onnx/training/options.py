@@ -64,7 +64,7 @@ class TrainingOptions(_Options):
             is one).
         drop_every: see `schedule`.
         drop_factor: "piecewise" and "plateau" multiply the rate by it.
-        warm_up: epochs in which the rate rises to its value.
+        warm_up: the number of epochs at the start in which the rate rises to its value.
         optimizer: "adam", "adamw", "rmsprop", or "sgd" with momentum.
         momentum: of sgd.
         l2: factor of the L2 regularization, which acts on weights but not on biases.
@@ -80,12 +80,12 @@ class TrainingOptions(_Options):
         padding_value: see PaddingPolicy.
         padding_direction: see PaddingPolicy.
         mask_padding: see PaddingPolicy.
-        validation_every: measure the validation data every so many epochs.
-        patience: stop after so many validations in which the validation loss did not fall. None: never.
+        validation_every: the number of epochs from one measurement of the validation data to the next.
+        patience: stop after this number of validations without a new lowest validation loss. None: never.
         keep: the weights to keep: of the "last" epoch, or of the epoch with the "best" validation loss.
         seed: of weights, order and dropout. A seeded run repeats exactly on the same machine.
-        batch_norm_statistics: what BatchNorm layers end with: "running" means of the batches, or the "exact" mean and
-            variance of the training data, which cost one more pass over it for each such layer.
+        batch_norm_statistics: the final statistics of BatchNorm layers: "running" means of the batches, or the "exact"
+            mean and variance of the training data, which cost one more pass over it for each such layer.
         precision: "32"; or "bf16-mixed" or "16-mixed" (CUDA only), which are faster on devices that support them.
             Weights and exported files are always float32.
         device: "cpu", "cuda", or "auto": cuda if there is one.

@@ -85,7 +85,7 @@ def train(
         network: a Network gets new weights, and its statistics from `data`. A module is trained further, in place, and
             keeps its classes and statistics.
         data: sequences and targets.
-        validation: a data set that is measured after each epoch and never learned from, with labels in any order; or
+        validation: a data set that is measured after each epoch and not trained on, with labels in any order; or
             the share of `data` to set aside for it, at random.
         loss: "crossentropy" (for labels, on the input of the final Softmax), "mse" (for numbers), "bce" (for several
             labels at once, each 0 or 1, on the input of the final Sigmoid), or a function (y [n, k], target [n] or
@@ -97,10 +97,11 @@ def train(
             confusion.png (with validation labels) and checkpoint.safetensors. Files of another run there are
             replaced. Checkpoint, history and curve are written during training too. If a checkpoint cannot be
             written, for example on a full disk, there is a warning, and the next one is tried later.
-        resume: continue the run in run_dir from its last checkpoint, to the same weights as without the stop.
-        callbacks: of lightning, such as EarlyStopping("validation_loss"). Each row of `history` is logged; its columns
-            are the names to monitor.
-        logger: of lightning, one or several, which get the same rows. None: TensorBoard in run_dir, if there is a
+        resume: continue the run in run_dir from its last checkpoint. The final weights are those of an uninterrupted
+            run.
+        callbacks: lightning callbacks, such as EarlyStopping("validation_loss"). Each row of `history` is logged; its
+            columns are the names to monitor.
+        logger: one or several lightning loggers, which get the same rows. None: TensorBoard in run_dir, if there is a
             run_dir and tensorboard is installed. False: none.
 
     Returns:

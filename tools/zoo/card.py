@@ -58,7 +58,7 @@ def write_card(recipe: Recipe, folder: Path) -> None:
     lines += ["", "## Pictures", ""]
     for file, caption in (found["pictures"] | {"curve.png": "Training loss by epoch."}).items():
         lines += [f"![{caption}]({file})", "", caption, ""]
-    lines += ["## Parity", "", "Each difference must be at most 1e-5 of max(1, largest number).", ""]
+    lines += ["## Parity", "", "Each difference must be at most 1e-5 × max(1, largest value).", ""]
     lines += ["| check | tensor | largest difference |", "|---|---|---|"]
     lines += [f"| {row['check']} | {row['tensor']} | {row['max_abs']:.1e} |" for row in found["parity"]]
     lines += [

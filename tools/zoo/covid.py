@@ -58,8 +58,8 @@ RECIPE = Recipe(
     split="The split of the archive: 140 countries for training, 61 for the test.",
     limits=(
         "140 examples are few, and the cases tell little about the deaths: most of the variance stays unexplained. The "
-        "model shows how to build, train and ship a regression and is of no use for epidemiology. Its input is the "
-        "logarithm of the cases, as above."
+        "model shows how to build, train and export a regression. Do not use it for epidemiology. Its input is the "
+        "logarithm of the cases."
     ),
     data=_data,
     network=s2o.Network(

@@ -173,8 +173,8 @@ CO2 = _recipe(
         "17th of these weeks that has 104 weeks after it, and knows all weeks before its start."
     ),
     limits=(
-        "It has learned one station, independent of the level, and cannot foresee a change of the trend. Ridge "
-        "regression on three years forecasts the 104 weeks better (below)."
+        "It was trained on one station, with windows shifted up or down at random. It cannot foresee a change of the "
+        "trend. Ridge regression on three years forecasts the 104 weeks better (below)."
     ),
 )
 

@@ -135,8 +135,9 @@ RECIPE = Recipe(
         "digits from the other 600."
     ),
     limits=(
-        "Simulated noise is easier to tell from speech than the noise of a street. A detection is a label that has the "
-        "highest score for three steps in a row. It counts for a digit within the word and five steps after it."
+        "It is easier to distinguish speech from simulated noise than from street noise. A detection is a label that "
+        "has the highest score for three steps in a row. A detection is correct during the word of the digit and up to "
+        "five steps after it."
     ),
     data=_data,
     call="classify(data)",

@@ -116,7 +116,7 @@ RECIPE = Recipe(
     ),
     split=(
         "Training: 1,438 digits, each in four directions, with a new film in each epoch. Test: 358 films of 242 of the "
-        "359 other digits; each of their four directions was included with a chance of one in four."
+        "359 other digits. Each digit moves in four directions, and each film was included with probability 1/4."
     ),
     limits=(
         f"One digit at a time, moving in a straight line. Stride {STRIDE} keeps the network small: with stride 1, as "

@@ -58,7 +58,7 @@ def read(path: str | Path, *, features_by_time: bool = False, **names: Any) -> C
     given = {name: value for name, value in names.items() if value is not None}
     keywords = _keywords(FORMATS[kind])
     if not keywords.issuperset(given):
-        raise DataError(f"{path}: sequences and targets are names in {readable('sequences')} files; leave them out")
+        raise DataError(f"{path}: sequences and targets apply only to {readable('sequences')} files; leave them out")
     if "features_by_time" in keywords:
         given["features_by_time"] = features_by_time
     contents: Contents = FORMATS[kind].read(path, **given)

@@ -1,4 +1,4 @@
-"""The arrays by which .npz and HDF5 files hold a data set of one input."""
+"""The array layout that .npz and HDF5 files share, for a data set of one input."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ def to_arrays(contents: Contents, path: str | Path) -> dict[str, Array]:
         DataError: there are several inputs.
     """
     if list(contents.sequences) != [""]:
-        raise DataError(f"{path}: a file holds one input, this data set has {', '.join(contents.sequences)}")
+        raise DataError(f"{path}: this format stores one input, but the data set has {', '.join(contents.sequences)}")
     column, targets = contents.sequences[""], contents.targets
     values = np.concatenate(list(column))
     arrays: dict[str, Array] = {"values": values.astype(np.str_) if values.dtype == object else values}
@@ -46,7 +46,7 @@ def to_arrays(contents: Contents, path: str | Path) -> dict[str, Array]:
 
 
 def from_arrays(arrays: dict[str, Any], path: str | Path) -> Contents:
-    """Return the data set that arrays describe, as `to_arrays` makes them.
+    """Return the data set that is stored in arrays: the inverse of `to_arrays`.
 
     Args:
         arrays: the arrays by name; values may be a Column of sequences. Without target_lengths the number of targets
@@ -97,7 +97,7 @@ def sequence_ends(lengths: Array, rows: int, expected: str) -> NDArray[np.int64]
     good = lengths.ndim == 1 and len(lengths) and lengths.dtype.kind in "iu" and lengths.min() >= 0
     if not good or lengths.sum() != rows:
         raise DataError(
-            f"{expected} [sequences], one at least, integers that are not negative and add up to {rows}, "
-            f"got {lengths.dtype} {list(lengths.shape)}{f' that add up to {lengths.sum()}' if good else ''}"
+            f"{expected} [sequences]: non-negative integers, at least one, with the sum {rows}; "
+            f"got {lengths.dtype} {list(lengths.shape)}{f' with the sum {lengths.sum()}' if good else ''}"
         )
     return np.cumsum(lengths, dtype=np.int64)

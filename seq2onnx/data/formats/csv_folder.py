@@ -13,13 +13,16 @@ from seq2onnx.errors import DataError
 
 
 def read(path: str | Path, *, features_by_time: bool = False) -> Contents:
-    """Read all .csv files in a folder; where they lie in folders of their own, the folder is the label."""
+    """Read all .csv files in a folder. If they are in subfolders, the name of the subfolder is the label."""
     files = sorted(Path(path).rglob("*.csv"))
     if not files:
-        raise DataError(f"{path}: holds no .csv files; a folder is read as CSV files, one for each sequence")
+        raise DataError(f"{path}: contains no .csv files; a data folder has one CSV file for each sequence")
     labels = [file.parent.relative_to(path).as_posix() for file in files]
     if "." in labels and len(set(labels)) > 1:
-        raise DataError(f"{path}: has .csv files beside folders of them; a file's folder is its label, or none has one")
+        raise DataError(
+            f"{path}: has .csv files both directly and in subfolders; sort all of them into "
+            "subfolders (their labels), or none"
+        )
     sequences = [_read_csv(file) for file in files]
     if features_by_time:
         sequences = [sequence.T for sequence in sequences]
@@ -44,12 +47,12 @@ def _read_csv(path: Path) -> NDArray[np.float32]:
         except ValueError as error:
             if number == 1 and not any(map(_is_number, fields)):
                 continue
-            raise DataError(f"{where}: {error}; a first line of names has no numbers in it") from None
+            raise DataError(f"{where}: {error}; a header line must contain only names") from None
         if rows and len(row) != len(rows[0]):
             raise DataError(f"{where}: expected {len(rows[0])} numbers as in the first line, got {len(row)}")
         rows.append(row)
     if not rows:
-        raise DataError(f"{path}: has no numbers in it")
+        raise DataError(f"{path}: contains no numbers")
     return np.array(rows, np.float32)
 
 

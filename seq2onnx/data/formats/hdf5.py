@@ -1,4 +1,4 @@
-"""HDF5 files: the arrays of an .npz as datasets, so that a sequence can be read without reading the rest."""
+"""HDF5 files: the arrays of an .npz as datasets, so that each sequence can be read alone."""
 
 from __future__ import annotations
 

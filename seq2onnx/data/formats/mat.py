@@ -13,13 +13,13 @@ from seq2onnx.errors import DataError
 from seq2onnx.sequences import Array
 
 REMEDIES = {
-    "string": "save cellstr(Y) in its place",
-    "categorical": "save cellstr(Y) in its place, for a cell of them cellfun(@cellstr, Y, UniformOutput=false)",
-    "sparse": "save full(X) in its place",
+    "string": "save cellstr(Y) instead",
+    "categorical": "save cellstr(Y) instead, for a cell of them cellfun(@cellstr, Y, UniformOutput=false)",
+    "sparse": "save full(X) instead",
     "struct": 'save its fields as variables: save("file.mat", "-struct", "S")',
     "table": "save its columns as variables",
     "timetable": "save its columns as variables",
-    "dlarray": "save extractdata(X) in its place",
+    "dlarray": "save extractdata(X) instead",
 }
 """What to save in place of values that cannot be read."""
 
@@ -32,7 +32,7 @@ def read(
     Sequences are a cell array, N × 1 or 1 × N, of matrices of numbers. Targets for N sequences are one of
 
         N texts, a cell array of them or the rows of a char matrix     a label for each sequence
-        N numbers, a vector of them or a cell array of single ones     integers and logical: a label for each sequence;
+        N numbers, a vector or a cell array with one in each cell      integers and logical: a label for each sequence;
                                                                        double and single: a number
         a double or single matrix [N, k]                               k numbers for each sequence
         a cell array of N vectors, of numbers or of texts              a label or number for each step
@@ -48,7 +48,7 @@ def read(
             This is never guessed.
 
     Raises:
-        DataError: the variables cannot be used. The message names file, variable and cell, of which the first is X{1}.
+        DataError: the variables cannot be used. The message names file, variable and cell; the first cell is X{1}.
         OSError: the file cannot be read.
         MissingExtra: scipy or h5py is needed and not installed.
     """
@@ -75,7 +75,7 @@ def _find_sequences(path: str | Path, variables: Variables) -> str:
         return found[0]
     raise DataError(
         f"{path}: expected one cell array of matrices, found {', '.join(found) or 'none'}; "
-        f'sequences="NAME", or --sequences NAME, says which; {_listing(variables)}'
+        f'sequences="NAME", or --sequences NAME, chooses one; {_listing(variables)}'
     )
 
 
@@ -86,7 +86,7 @@ def _find_targets(path: str | Path, variables: Variables, sequences: str, count:
         return "".join(found)
     raise DataError(
         f"{path}: expected one variable with a target for each of the {count} sequences, found {', '.join(found)}; "
-        f'targets="NAME", or --targets NAME, says which, and "" none; {_listing(variables)}'
+        f'targets="NAME", or --targets NAME, chooses one, and "" none; {_listing(variables)}'
     )
 
 
@@ -107,12 +107,12 @@ def _matrices(where: str, value: Value, features_by_time: bool) -> list[Array]:
     axis, name = (0, "rows") if features_by_time else (1, "columns")
     for number, cell in enumerate(cells, 1):
         if cell.shape[axis] != cells[0].shape[axis]:
-            remedy = "each sequence has the same features"
+            remedy = "all sequences must have the same features"
             if len({cell.shape[1 - axis] for cell in cells}) == 1:
-                turned = "time by features? leave out" if features_by_time else "features by time? say so with"
-                remedy = f"are they {turned} features_by_time=True, or --features-by-time"
+                turned = "time by features, leave out" if features_by_time else "features by time, give"
+                remedy = f"if the matrices are {turned} features_by_time=True, or --features-by-time"
             raise DataError(
-                f"{where}{{{number}}}: expected {cells[0].shape[axis]} {name}, one a feature, as the first cell has, "
+                f"{where}{{{number}}}: expected {cells[0].shape[axis]} {name} (features) as in the first cell, "
                 f"got {describe(cell)}; {remedy}"
             )
     return [cell.T if features_by_time else cell for cell in cells]
@@ -153,7 +153,9 @@ def _targets(where: str, value: Value, matrices: list[Array], features_by_time: 
             # A row or column as long as the sequence has one target for each step.
             found.append(rows.T if rows.shape == (1, len(matrix)) else rows)
         else:
-            raise DataError(f"{where}{{{number}}}: expected labels or numbers, one a step, got {_received(cell)}")
+            raise DataError(
+                f"{where}{{{number}}}: expected labels or numbers, one for each step, got {_received(cell)}"
+            )
         if found[-1].shape[1:] != found[0].shape[1:] or (found[-1].dtype.kind == "U") != (found[0].dtype.kind == "U"):
             raise DataError(f"{where}{{{number}}}: expected targets like those of the first cell, got {describe(cell)}")
     return [row[:, 0] for row in found] if all(row.ndim == 2 and row.shape[1] == 1 for row in found) else found

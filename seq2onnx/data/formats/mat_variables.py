@@ -25,7 +25,7 @@ CLASSES = {dtype: name for name, dtype in NUMBERS.items()}
 
 @dataclasses.dataclass(frozen=True)
 class Opaque:
-    """A value that cannot be read: its class in MATLAB, and its size where the file says it."""
+    """A value that cannot be read: its class in MATLAB, and its size if the file has it."""
 
     kind: str
     shape: tuple[int, ...] = ()
@@ -73,7 +73,7 @@ def _read_version_5(path: str | Path) -> Variables:
 
     with Path(path).open("rb") as file:
         if matlab.matfile_version(file)[0] != 1:
-            raise DataError(f"{path}: expected a .mat file of version 5 or later, which have cell arrays")
+            raise DataError(f"{path}: expected a .mat file of version 5 or later; older versions have no cell arrays")
         # Each by itself: scipy up to 1.17 names all objects "None", and so returns only the last of them.
         parts = matlab.varmats_from_mat(file)
     return dict(_read_variable(name, part) for name, part in parts if name)

@@ -77,7 +77,7 @@ def read_schema(path: str | Path) -> tuple[Any, list[int]]:
 
 
 def _saved_description(schema: Any) -> dict[str, Any]:
-    """Return what `write` says of its columns; nothing where one of them has been removed since."""
+    """Return the description that `write` saved; empty if one of its columns has been removed since."""
     about: dict[str, Any] = json.loads((schema.metadata or {}).get(KEY, b"{}"))
     needed = {part["column"] for part in about.get("parts", {}).values()} | {about.get("lengths", "")}
     return about if needed <= set(schema.names) else {}
@@ -86,7 +86,7 @@ def _saved_description(schema: Any) -> dict[str, Any]:
 def _check_columns(path: str | Path, schema: Any, sequences: list[str], targets: str | None) -> None:
     for name in [*sequences, *([targets] if targets else [])]:
         if name not in schema.names:
-            raise DataError(f"{path}: has no column {name!r}; they are {', '.join(schema.names)}")
+            raise DataError(f"{path}: has no column {name!r}; its columns are {', '.join(schema.names)}")
     for name in sequences:
         kind = schema.field(name).type
         if kind_of(kind) not in ("list", "vector", "text"):
@@ -94,7 +94,7 @@ def _check_columns(path: str | Path, schema: Any, sequences: list[str], targets:
 
 
 def _sequence_columns(path: str | Path, schema: Any, targets: str | None) -> list[str]:
-    """Return the columns that hold the sequences, where nobody names them."""
+    """Return the columns that hold the sequences, if no argument names them."""
     kinds = {field.name: kind_of(field.type) for field in schema if field.name != targets}
     found = [name for name, kind in kinds.items() if kind in ("list", "vector")]
     if not found and kinds.get("text") == "text":
@@ -102,7 +102,7 @@ def _sequence_columns(path: str | Path, schema: Any, targets: str | None) -> lis
     flat = all(kinds[n] == "list" and kind_of(schema.field(n).type.value_type) != "list" for n in found)
     if not found or (len(found) > 1 and not flat):
         raise DataError(
-            f"{path}: expected one column of sequences, or a list of numbers for each feature, got "
+            f"{path}: expected one column of sequences, or one column of number lists for each feature, got "
             f"{', '.join(f'{f.name} ({f.type})' for f in schema)}; name it with sequences="
         )
     return found
@@ -118,7 +118,9 @@ def _read_targets(path: str | Path, name: str, arrow_type: Any) -> Targets:
     column = _whole_column(path, name)
     if column.null_count:
         row = next(i for i, value in enumerate(column) if not value.is_valid)
-        raise DataError(f"{path}: row {row}: {name} is null; leave the row out, or name a value for no target")
+        raise DataError(
+            f"{path}: row {row}: {name} is null; leave the row out, or replace null by a value that means no target"
+        )
     if kind == "vector":
         return numbers(column.flatten(), Path(path), name).reshape(len(column), -1)
     import pyarrow as pa

@@ -28,9 +28,9 @@ ROWS_AT_ONCE = 2**16
 class ParquetColumn(Column):
     """The sequences in one list column, or in several, one for each feature; read when they are needed.
 
-    A row is a sequence: a list of integers, which are tokens; a list of other numbers, which are one feature; a list of
-    lists or fixed-size lists of numbers, [time, features]; for several columns a list [time] in each; a text, or a list
-    of words. A fixed-size list is a vector for a whole sequence.
+    Each row is a sequence. A list of integers is tokens. A list of other numbers is one feature. A list of lists, or of
+    fixed-size lists, of numbers is [time, features]. With several columns, each column has a list [time]. A text or a
+    list of words is words. A fixed-size list is one vector for a whole sequence.
 
     Args:
         path: the file.
@@ -52,7 +52,7 @@ class ParquetColumn(Column):
         groups = [about.row_group(group) for group in range(about.num_row_groups)]
         self._starts = np.cumsum([0, *(group.num_rows for group in groups)])
         if not self._starts[-1]:
-            raise DataError(f"{path}: holds no rows; expected a sequence in each")
+            raise DataError(f"{path}: has no rows; expected one sequence in each row")
         prefixes = tuple(f"{name}." for name in self._names)
         places = [i for i in range(about.num_columns) if f"{about.schema.column(i).path}.".startswith(prefixes)]
         self._bytes = np.array([sum(group.column(i).total_uncompressed_size for i in places) for group in groups])
@@ -87,7 +87,7 @@ class ParquetColumn(Column):
         return found
 
     def checksum(self) -> int:
-        """Return a checksum of the end of the file, which says where the values lie and between which limits."""
+        """Return a checksum of the footer of the file, which holds the positions and the limits of the values."""
         with self.path.open("rb") as file:
             file.seek(-min(self.path.stat().st_size, 2**20), os.SEEK_END)
             return zlib.crc32(file.read(), zlib.crc32(repr((self._names, self.path.stat().st_size)).encode()))
@@ -130,7 +130,7 @@ class ParquetColumn(Column):
             known = self.lengths[block.indices]
             if self.has_time and (differ := np.flatnonzero(known != block.lengths)).size:
                 row = block.indices[differ[0]]
-                got = f"has {block.lengths[differ[0]]} steps, its length is {self.lengths[row]}"
+                got = f"has {block.lengths[differ[0]]} steps, but its saved length is {self.lengths[row]}"
                 raise DataError(f"{self.path}: row {row}: {got}; write the file again")
             found += block.split(self.has_time)
         self._cache[group] = found
@@ -163,7 +163,9 @@ class ParquetColumn(Column):
             if (differ := np.flatnonzero(others != lengths)).size:
                 row, first = differ[0], self._names[0]
                 got = f"{others[row]} in {name}, {lengths[row]} in {first}"
-                raise DataError(f"{self.path}: row {start + row}: expected as many steps in each column, got {got}")
+                raise DataError(
+                    f"{self.path}: row {start + row}: expected the same number of steps in each column, got {got}"
+                )
         if len(found) > 1:
             values = np.stack([column for _, column in found], 1)
         if values.dtype == object and values.ndim > 1:
@@ -237,7 +239,7 @@ def open_parquet(path: str | Path) -> Any:
     try:
         return pq.ParquetFile(path, memory_map=True, pre_buffer=False, page_checksum_verification=True)
     except pa.ArrowInvalid as error:
-        raise DataError(f"{path}: is not a parquet file, or not all of one: {error}") from None
+        raise DataError(f"{path}: is not a parquet file, or is incomplete: {error}") from None
 
 
 def kind_of(arrow_type: Any) -> Literal["list", "vector", "text", "number", "other"]:

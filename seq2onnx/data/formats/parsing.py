@@ -11,13 +11,13 @@ from seq2onnx.errors import DataError, Seq2OnnxError, require
 
 @contextlib.contextmanager
 def parsing(path: str | Path, kind: str) -> Iterator[None]:
-    """Turn any error into a DataError that says that `path` is not `kind`; parsers of bad bytes raise all sorts."""
+    """Turn any error into a DataError that says that `path` is not `kind`; damaged files raise many types."""
     try:
         yield
     except Seq2OnnxError:
         raise
     except Exception as error:
-        raise DataError(f"{path}: is not {kind}, or not all of one: {type(error).__name__}: {error}") from error
+        raise DataError(f"{path}: is not {kind}, or is incomplete: {type(error).__name__}: {error}") from error
 
 
 def check_readable(path: str | Path, *modules: str) -> None:

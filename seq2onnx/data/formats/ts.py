@@ -19,7 +19,7 @@ def read(path: str | Path) -> Contents:
         raise DataError(f"{path}: has no line @data; is it a .ts file?")
     header = " ".join(lines[:start]).lower()
     if "@timestamps true" in header:
-        raise DataError(f"{path}: has time stamps, which cannot be read; write the file without them")
+        raise DataError(f"{path}: has time stamps, which are not supported; write the file without them")
     is_number = "@targetlabel true" in header
     has_label = is_number or "@classlabel true" in header
     sequences: list[NDArray[np.float32]] = []
