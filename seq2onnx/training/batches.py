@@ -97,13 +97,8 @@ class BatchSampler(Sampler[Drawn]):
 
 
 @dataclasses.dataclass(frozen=True)
-<<<<<<< HEAD:seq2onnx/training/batch_dataset.py
 class Batches(Dataset[Batch]):
     """Makes a batch from drawn indices, `batches[drawn]`: the rows of one of the processes.
-=======
-class Collate:
-    """Makes a batch from indices: the rows of process `rank` out of `count`.
->>>>>>> wt-reader2:seq2onnx/training/collate.py
 
     Attributes:
         data: the data set.
