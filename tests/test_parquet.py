@@ -48,6 +48,23 @@ def test_a_saved_data_set_is_read_back(tmp_path, small_groups, per_step):
     assert_same(pickle.loads(pickle.dumps(again)), data)  # as for a worker of torch's DataLoader
 
 
+@pytest.mark.parametrize("per_step", [False, True])
+@pytest.mark.parametrize("suffix", [".parquet", ".h5"])
+def test_a_subset_of_a_file_keeps_its_order_and_its_repeated_sequences(tmp_path, small_groups, suffix, per_step):
+    data, chosen = random_data(40, per_step=per_step), [31, 2, 17, 2, 39, 2]
+    data.save(tmp_path / f"data{suffix}")
+    expected, stored = data.subset(chosen), read(tmp_path / f"data{suffix}").subset(chosen)
+    np.testing.assert_equal(list(stored.sequences), list(expected.sequences))
+    np.testing.assert_equal(stored.labels, expected.labels)
+    np.testing.assert_equal(stored.class_counts(), expected.class_counts())
+    np.testing.assert_allclose(stored.statistics()["mean"], expected.statistics()["mean"], rtol=1e-12)
+    for rng in (None, np.random.default_rng(0)):
+        assert sorted(np.concatenate(stored.shards(rng))) == list(range(len(chosen)))
+    for copy in ("copy.npz", "copy.h5", "copy.parquet"):
+        stored.save(tmp_path / copy)
+        assert_same(read(tmp_path / copy), expected)
+
+
 @pytest.mark.parametrize(
     "data",
     [
