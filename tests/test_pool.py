@@ -369,9 +369,9 @@ def test_wrong_pools_raise_an_error(tmp_path, model_file):
     with pytest.raises(s2o.NotStreamable, match="without lookahead, so every step has been answered"):
         pool.finish(ids)
     for options, message in (
-        ({"capacity": 0}, "capacity: must be a whole number, from 1 to 16777216, got 0"),
+        ({"capacity": 0}, "capacity: must be a whole number from 1 to 16777216, got 0"),
         ({"capacity": 2.5}, "capacity: must be a whole number"),
-        ({"maximum": slots.MAX_SLOTS + 1}, "maximum: must be a whole number, from 1 to 16777216, got 16777217"),
+        ({"maximum": slots.MAX_SLOTS + 1}, "maximum: must be a whole number from 1 to 16777216, got 16777217"),
         ({"maximum": 0}, "maximum: must be a whole number"),
         ({"capacity": 5, "maximum": 4}, "maximum: must be at least the capacity, 5, got 4"),
         ({"idle_seconds": -1}, "idle_seconds: must be at least 0"),

@@ -331,7 +331,7 @@ def test_labels_keep_their_type_and_ties_the_order_of_classes():
     assert best[0, 0] == 0.5
     assert np.isnan(best[1]).all()
     for wrong in (0, 4, 1.5, True):
-        with pytest.raises(s2o.SpecError, match="top_k: must be a whole number, from 1 to 3, got"):
+        with pytest.raises(s2o.SpecError, match="top_k: must be a whole number from 1 to 3, got"):
             s2o.scores_to_labels(scores, ["a", "b", "c"], top_k=wrong)
 
 

@@ -34,7 +34,7 @@ class Part:
     """Sequences that are read together, their results so far, and the work on them that has been started."""
 
     results: dict[str, Any]
-    started: list[Future[None]]
+    started: list[Future[object]]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -68,9 +68,8 @@ class Scoring:
                 for previous in parts[-2:-1]:
                     finish(previous.started)
             finish(parts[-1].started)
-        order = np.concatenate(indices)
         layers = [output.layer for output in self.outputs]
-        return {layer: _in_order(_joined([part.results.pop(layer) for part in parts]), order) for layer in layers}
+        return {layer: _joined([part.results.pop(layer) for part in parts], indices) for layer in layers}
 
     def run_rows(self, rows: Rows) -> dict[str, Any]:
         """Return the results of rows that have been read, in order, by layer."""
@@ -82,7 +81,10 @@ class Scoring:
     def _start(self, rows: Rows, workers: Workers, shown: Progress) -> Part:
         """Start to run some sequences in batches of similar length, whose results are put in order."""
         count = len(rows[self.model.inputs[0].layer])
-        results: dict[str, Any] = {output.layer: [None] * count for output in self.outputs if output.has_time}
+        results: dict[str, Any] = {
+            output.layer: [None] * count if output.has_time else np.empty((count, *output.shape), output.dtype)
+            for output in self.outputs
+        }
 
         def work(batch: NDArray[np.intp]) -> None:
             indices = batch.tolist()
@@ -92,9 +94,6 @@ class Scoring:
                     for index, row in zip(indices, result, strict=True):
                         results[layer][index] = row
                 else:
-                    # The first thread makes the array of all; `setdefault` keeps another from replacing it.
-                    if layer not in results:
-                        results.setdefault(layer, np.empty((count, *result.shape[1:]), result.dtype))
                     results[layer][batch] = result
             shown.add(len(indices))
 
@@ -158,28 +157,21 @@ def _bytes(sequence: Any) -> int:
     return sum(getattr(value, "nbytes", 0) for value in values)
 
 
-def _joined(parts: list[Any]) -> Any:
-    """Join the results of all parts; each part is freed once it is copied, so that memory holds them only once."""
-    if len(parts) == 1:
+def _joined(parts: list[Any], indices: list[NDArray[np.intp]]) -> Any:
+    """Join the results of all parts in the order of their sequences: parts of a file are read in the order of the file.
+
+    Each part is freed once it is copied, so that memory holds the results only once.
+    """
+    if len(parts) == 1 and (np.diff(indices[0]) > 0).all():
         return parts[0]
     if isinstance(parts[0], list):
-        return [row for part in parts for row in part]
+        order = np.argsort(np.concatenate(indices))
+        rows = [row for part in parts for row in part]
+        return [rows[place] for place in order]
     whole = np.empty((sum(map(len, parts)), *parts[0].shape[1:]), parts[0].dtype)
-    end = len(whole)
-    while parts:
-        part = parts.pop()
-        whole[end - len(part) : end] = part
-        end -= len(part)
+    for part_indices in reversed(indices):
+        whole[part_indices] = parts.pop()
     return whole
-
-
-def _in_order(results: Any, indices: NDArray[np.intp]) -> Any:
-    """Sort results by the index of their sequence: parts of a file are read in the order of the file."""
-    if (np.diff(indices) > 0).all():
-        return results
-    if isinstance(results, list):
-        return [results[row] for row in np.argsort(indices)]
-    return results[np.argsort(indices)]
 
 
 def batches(model: Model, rows: Rows, batch_size: int | None, policy: PaddingPolicy) -> list[NDArray[np.intp]]:
