@@ -239,6 +239,23 @@ def test_items_are_read_from_torch_data_sets_and_generators(tmp_path, small_grou
         s2o.SequenceDataset.from_items(pairs, "data.npz")
 
 
+@pytest.mark.parametrize("kept_in_a_file", [False, True])
+@pytest.mark.parametrize(
+    ("second", "error", "message"),
+    [
+        ({"a": np.ones((2, 3))}, s2o.DataError, r"sequence 1: expected the inputs \['a', 'b'\], got \['a'\]"),
+        ({"a": np.ones((2, 4)), "b": np.ones(2)}, s2o.ShapeError, r"sequence 1 of a: expected \[time, 3\] like seq"),
+        ({"a": np.ones((2, 3)), "b": np.ones(3)}, s2o.ShapeError, r"sequence 1 of b: expected \[2\] like sequence 0"),
+        ({"a": np.ones((2, 3)), "b": np.array([], object)}, s2o.DataError, "sequence 1 of b: has no words"),
+    ],
+)
+def test_errors_name_the_item_that_differs_from_the_first(tmp_path, second, error, message, kept_in_a_file):
+    items = [{"a": np.ones((5, 3)), "b": np.ones(2)}, second]
+    with pytest.raises(error, match=message):
+        s2o.SequenceDataset.from_items(items, tmp_path / "items.parquet" if kept_in_a_file else None)
+    assert list(tmp_path.iterdir()) == []
+
+
 def test_columns_become_several_inputs(tmp_path):
     path = tmp_path / "data.parquet"
     pq.write_table(

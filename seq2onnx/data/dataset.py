@@ -111,7 +111,7 @@ class SequenceDataset:
             >>> SequenceDataset.from_items(torch_dataset, "cache.parquet")
         """
         if path is None:
-            return cls(**vars(iterables.collect(items, classes, ignore, per_step)))
+            return cls(*iterables.collect(items), classes, ignore=ignore, per_step=per_step)
         iterables.write_items(path, items, classes, ignore, per_step)
         return cls.load(path)
 

@@ -150,12 +150,7 @@ class StreamPool:
         with self._lock:
             _, slots = self._slots.find(ids)
             count = len(slots)
-            arrays: dict[str, Array] = {
-                entry.layer: np.zeros((count, 0, *entry.shape), entry.dtype)
-                if entry.has_time
-                else self._kept[entry.layer][slots]
-                for entry in self._model.inputs
-            }
+            arrays = self._model.no_steps({layer: kept[slots] for layer, kept in self._kept.items()}, count)
             batch = StepBatch(arrays, np.zeros(count, np.int32), False, True, np.ones(count, bool))
             answers = self._run(slots, batch, end=True)
             self._clear(slots)
