@@ -73,7 +73,7 @@ def test_training_gives_the_same_weights_from_texts_words_files_and_numbers(tmp_
 
 def test_texts_for_a_network_of_numbers_are_refused():
     net = s2o.Network([s2o.SequenceInput(1), s2o.LSTM(2, "last"), s2o.FullyConnected(2), s2o.Softmax()])
-    with pytest.raises(s2o.DataError, match="holds texts, and no layer of the network knows words"):
+    with pytest.raises(s2o.DataError, match="has texts, but no layer of the network reads words"):
         s2o.train(net, s2o.SequenceDataset(TEXTS, LABELS))
     with pytest.raises(s2o.DataError, match="sequence 1: has no words, got '  '"):
         s2o.SequenceDataset(["a", "  "])

@@ -34,10 +34,6 @@ class Block:
     values: Array
     lengths: NDArray[np.integer[Any]]
 
-    def split(self, has_time: bool) -> list[Array]:
-        """Return the sequences one by one."""
-        return np.split(self.values, np.cumsum(self.lengths)[:-1]) if has_time else list(self.values)
-
 
 def read_blocks(
     shards: Iterable[Indices], sizes: NDArray[np.int64], take: Callable[[Indices], Sequence[Array]], has_time: bool

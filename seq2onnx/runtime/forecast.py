@@ -107,17 +107,18 @@ def _fed_back(model: Model, future: Rows) -> Input | None:
             f"known: the answers can be fed back into one input, and these are unknown: {names}; give the future "
             "values of the others: known={layer: values}"
         )
-    for entry in unknown:
-        shape = model.outputs[0].shape[bool(model.closed_loop) :]
-        if entry.is_tokens or shape != entry.shape:
-            takes = "tokens" if entry.is_tokens else list(entry.shape)
-            raise SpecError(
-                f"{model.path}: answers a step with {list(shape)}, and {entry.layer} takes {takes}; a network "
-                "forecasts from its own answers only if they are all of its input. Move what it does not answer to an "
-                f"input of its own, whose future is known, or give known={{{entry.layer!r}: values}}"
-            )
-        return entry
-    return None
+    if not unknown:
+        return None
+    (entry,) = unknown
+    shape = model.outputs[0].shape[bool(model.closed_loop) :]
+    if entry.is_tokens or shape != entry.shape:
+        takes = "tokens" if entry.is_tokens else list(entry.shape)
+        raise SpecError(
+            f"{model.path}: answers a step with {list(shape)}, and {entry.layer} takes {takes}; a network "
+            "forecasts from its own answers only if they are all of its input. Move what it does not answer to an "
+            f"input of its own, whose future is known, or give known={{{entry.layer!r}: values}}"
+        )
+    return entry
 
 
 def _loop(model: Model, rows: Rows, future: Rows, fed_back: Input, steps: int) -> Array:

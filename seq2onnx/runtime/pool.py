@@ -232,10 +232,8 @@ class StreamPool:
 
     def _run(self, slots: Indices, batch: StepBatch, end: bool) -> Any:
         """Run a batch, keep the new states of its finite rows, and return the answers in the form of `step`."""
-        if self._on_device is None:
-            answers = self._run_on_host(slots, batch, end)
-        else:
-            answers = self._run_on_device(slots, batch, end)
+        run = self._run_on_host if self._on_device is None else self._run_on_device
+        answers = run(slots, batch, end)
         for layer, kept in self._kept.items():
             kept[slots[batch.finite]] = batch.arrays[layer][batch.finite]
         return unwrap({layer: _in_form(answer, batch) for layer, answer in answers.items()})

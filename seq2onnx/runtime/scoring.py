@@ -29,14 +29,6 @@ ROWS_IN_A_BATCH = 8
 ROWS_WHERE_PADDING_COUNTS = 32
 
 
-@dataclasses.dataclass
-class Part:
-    """Sequences that are read together, their results so far, and the work on them that has been started."""
-
-    results: dict[str, Any]
-    started: list[Future[object]]
-
-
 @dataclasses.dataclass(frozen=True)
 class Scoring:
     """Inference on whole sequences.
@@ -57,29 +49,29 @@ class Scoring:
 
     def run(self, sequences: Any, progress: bool) -> dict[str, Any]:
         """Return the results of all sequences in order, by layer; generators and files are read in parts."""
-        parts: list[Part] = []
+        parts: list[dict[str, Any]] = []
         indices: list[NDArray[np.intp]] = []
+        running: list[Future[object]] = []
         total = None if isinstance(sequences, Iterator) else _count(sequences)
         with Progress(total, progress) as shown, Workers(self.threads) as workers:
             for rows, part in _read(self.model, sequences):
                 indices.append(part)
-                parts.append(self._start(rows, workers, shown))
-                # While one part runs the next is read, and no more than that is in memory.
-                for previous in parts[-2:-1]:
-                    finish(previous.started)
-            finish(parts[-1].started)
-        layers = [output.layer for output in self.outputs]
-        return {layer: _joined([part.results.pop(layer) for part in parts], indices) for layer in layers}
+                results, started = self._start(rows, workers, shown)
+                parts.append(results)
+                finish(running)  # while one part runs the next is read, and no more than that is in memory
+                running = started
+            finish(running)
+        return {o.layer: _joined([part.pop(o.layer) for part in parts], indices) for o in self.outputs}
 
     def run_rows(self, rows: Rows) -> dict[str, Any]:
         """Return the results of rows that have been read, in order, by layer."""
         with Workers(self.threads) as workers:
-            part = self._start(rows, workers, Progress(None, False))
-            finish(part.started)
-        return part.results
+            results, started = self._start(rows, workers, Progress(None, False))
+            finish(started)
+        return results
 
-    def _start(self, rows: Rows, workers: Workers, shown: Progress) -> Part:
-        """Start to run some sequences in batches of similar length, whose results are put in order."""
+    def _start(self, rows: Rows, workers: Workers, shown: Progress) -> tuple[dict[str, Any], list[Future[object]]]:
+        """Start to run some sequences in batches of similar length; return the results, filled later, and the work."""
         count = len(rows[self.model.inputs[0].layer])
         results: dict[str, Any] = {
             output.layer: [None] * count if output.has_time else np.empty((count, *output.shape), output.dtype)
@@ -97,7 +89,7 @@ class Scoring:
                     results[layer][batch] = result
             shown.add(len(indices))
 
-        return Part(results, workers.start(work, batches(self.model, rows, self.batch_size, self.policy)))
+        return results, workers.start(work, batches(self.model, rows, self.batch_size, self.policy))
 
 
 def _count(sequences: Any) -> int | None:

@@ -95,8 +95,9 @@ def read_steps(x: Any, inputs: tuple[Input, ...], ids: NDArray[np.int64]) -> Ste
             raise ShapeError(f"step: expected the same number of steps of a stream for each input, got {got}")
     if not finite.all():
         # A quantized file computes a row differently if its batch mates change: NaN must not be in the batch.
-        arrays = {layer: np.where(finite.reshape(-1, *[1] * (a.ndim - 1)), a, 0) for layer, a in arrays.items()}
-        arrays = {entry.layer: arrays[entry.layer].astype(entry.dtype, copy=False) for entry in inputs}
+        arrays = {layer: array.copy() for layer, array in arrays.items()}  # they may be the caller's
+        for array in arrays.values():
+            array[~finite] = 0
     ragged = any(entry.has_time and not isinstance(given[entry.layer], np.ndarray) for entry in inputs)
     return StepBatch(arrays, lengths, single, ragged, finite)
 
