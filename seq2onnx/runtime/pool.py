@@ -222,9 +222,7 @@ class StreamPool:
             )
         arrays = self._arrays()
         self._slots.grow(min(2 * self.capacity, self._maximum))
-        grown = [np.zeros((self.capacity, *array.shape[1:]), array.dtype) for array in arrays]
-        for new, old in zip(grown, arrays, strict=True):
-            new[: len(old)] = old
+        grown = [np.pad(array, [(0, self.capacity - len(array)), *[(0, 0)] * (array.ndim - 1)]) for array in arrays]
         self._states = grown[: len(self._states)]
         self._kept = dict(zip(self._kept, grown[len(self._states) :], strict=True))
         if self._buffers is not None:

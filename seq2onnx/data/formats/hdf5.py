@@ -122,8 +122,7 @@ class Hdf5Column(Column):
         found: list[Any] = [None] * len(places)
         with parsing(self.path, "an HDF5 file"):
             values = self._open()["values"]
-            for at in np.argsort(places, kind="stable").tolist():
-                index = int(places[at])
+            for at, index in sorted(enumerate(places.tolist()), key=lambda place: place[1]):
                 end = int(self._ends[index])
                 rows = values[end - int(self.lengths[index]) : end]
                 found[at] = rows.astype(np.int64) if self._is_tokens else as_floats(rows, f"sequence {index}")
