@@ -154,11 +154,10 @@ def compare(check: str, found: Mapping[str, Any], reference: Mapping[str, Any]) 
     """Yield a row for each tensor of the reference; a wrong shape or a NaN is an infinite error."""
     for name, expected in reference.items():
         got, expected = (np.asarray(value, np.float64) for value in (found[name], expected))
-        error = np.inf
-        if got.shape == expected.shape:
-            error = float(np.max(np.abs(got - expected), initial=0.0))
-        largest = float(np.max(np.abs(expected), initial=1.0))
+        same_shape = got.shape == expected.shape
+        error = float(np.max(np.abs(got - expected), initial=0.0)) if same_shape else np.inf
         error = np.inf if np.isnan(error) else error
+        largest = float(np.max(np.abs(expected), initial=1.0))
         yield Row(check, name, error, error / largest, TOLERANCE)
 
 
@@ -272,14 +271,12 @@ def _tensors(model: Model, module: SequenceModule, batch: Batch) -> tuple[Any, A
     import torch
 
     device = next(module.parameters(), torch.zeros(())).device
-    x = {
-        entry.layer: as_tokens(batch.x[entry.layer], entry.layer, entry.words)
-        if entry.takes_words
-        else batch.x[entry.layer]
-        for entry in model.inputs
-    }
-    moved = {layer: torch.from_numpy(array).to(device) for layer, array in x.items()}
-    return unwrap(moved), torch.from_numpy(batch.lengths).to(device)
+    x = {}
+    for entry in model.inputs:
+        array = batch.x[entry.layer]
+        numbers = as_tokens(array, entry.layer, entry.words) if entry.takes_words else array
+        x[entry.layer] = torch.from_numpy(numbers).to(device)
+    return unwrap(x), torch.from_numpy(batch.lengths).to(device)
 
 
 def _stream(model: Model, rows: Rows, rng: np.random.Generator, longest: int) -> Arrays:

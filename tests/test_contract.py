@@ -21,7 +21,8 @@ def contract(**changes):
     return dataclasses.replace(Contract(network=NETWORK, classes=["x", "y"], signature="full"), **changes)
 
 
-def test_a_contract_is_read_as_it_was_written():
+def test_a_contract_is_read_as_it_was_written(monkeypatch):
+    monkeypatch.setattr("seq2onnx.contract.FORMS", ["dynamic", "portable"])
     states = (state(0, "h", "h"), state(1, "skip", "skip_0"), state(2, "skip", "skip_1"), state(3, "h", "h", "d"))
     for written in (
         contract(states=states, vocabulary={"a": ["good", "bad"]}, data_policy={"padding_value": 1.0}),

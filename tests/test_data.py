@@ -110,6 +110,15 @@ def test_npz_files_restore_numbers_and_missing_targets(tmp_path):
             np.testing.assert_array_equal(again.targets[index], targets[index])
 
 
+@pytest.mark.parametrize("targets", [None, [0.5, 1.5]])
+def test_data_without_labels_has_no_class_counts(targets):
+    data = s2o.SequenceDataset([np.ones((2, 3)), np.ones((1, 3))], targets)
+    with pytest.raises(s2o.DataError, match="class_counts: the targets of this data set are no labels"):
+        data.class_counts()
+    with pytest.raises(s2o.DataError, match="labels: the targets of this data set are no labels"):
+        _ = data.labels
+
+
 def test_a_subset_keeps_the_classes():
     data = random_data()
     assert data.subset([0]).classes == CLASSES

@@ -48,6 +48,23 @@ def test_a_saved_data_set_is_read_back(tmp_path, small_groups, per_step):
     assert_same(pickle.loads(pickle.dumps(again)), data)  # as for a worker of torch's DataLoader
 
 
+@pytest.mark.parametrize("per_step", [False, True])
+@pytest.mark.parametrize("suffix", [".parquet", ".h5"])
+def test_a_subset_of_a_file_keeps_its_order_and_its_repeated_sequences(tmp_path, small_groups, suffix, per_step):
+    data, chosen = random_data(40, per_step=per_step), [31, 2, 17, 2, 39, 2]
+    data.save(tmp_path / f"data{suffix}")
+    expected, stored = data.subset(chosen), read(tmp_path / f"data{suffix}").subset(chosen)
+    np.testing.assert_equal(list(stored.sequences), list(expected.sequences))
+    np.testing.assert_equal(stored.labels, expected.labels)
+    np.testing.assert_equal(stored.class_counts(), expected.class_counts())
+    np.testing.assert_allclose(stored.statistics()["mean"], expected.statistics()["mean"], rtol=1e-12)
+    for rng in (None, np.random.default_rng(0)):
+        assert sorted(np.concatenate(stored.shards(rng))) == list(range(len(chosen)))
+    for copy in ("copy.npz", "copy.h5", "copy.parquet"):
+        stored.save(tmp_path / copy)
+        assert_same(read(tmp_path / copy), expected)
+
+
 @pytest.mark.parametrize(
     "data",
     [
@@ -83,7 +100,7 @@ def test_batches_read_one_shard_after_another(tmp_path, small_groups, shuffle):
     (column,) = stored.parts.values()
     reads = []
     original = column._read
-    column._read = lambda groups, rows: reads.append(groups.start) or original(groups, rows)
+    column._read = lambda groups, rows: reads.append(groups[0]) or original(groups, rows)
     found = batch_indices(stored.lengths, 8, shuffle, np.random.default_rng(0), stored.shards)
     assert sorted(np.concatenate(found)) == list(range(100))
     assert sorted(len(batch) for batch in found) == [4, *[8] * 12]
@@ -222,6 +239,23 @@ def test_items_are_read_from_torch_data_sets_and_generators(tmp_path, small_grou
         s2o.SequenceDataset.from_items(pairs, "data.npz")
 
 
+@pytest.mark.parametrize("kept_in_a_file", [False, True])
+@pytest.mark.parametrize(
+    ("second", "error", "message"),
+    [
+        ({"a": np.ones((2, 3))}, s2o.DataError, r"sequence 1: expected the inputs \['a', 'b'\], got \['a'\]"),
+        ({"a": np.ones((2, 4)), "b": np.ones(2)}, s2o.ShapeError, r"sequence 1 of a: expected \[time, 3\] like seq"),
+        ({"a": np.ones((2, 3)), "b": np.ones(3)}, s2o.ShapeError, r"sequence 1 of b: expected \[2\] like sequence 0"),
+        ({"a": np.ones((2, 3)), "b": np.array([], object)}, s2o.DataError, "sequence 1 of b: has no words"),
+    ],
+)
+def test_errors_name_the_item_that_differs_from_the_first(tmp_path, second, error, message, kept_in_a_file):
+    items = [{"a": np.ones((5, 3)), "b": np.ones(2)}, second]
+    with pytest.raises(error, match=message):
+        s2o.SequenceDataset.from_items(items, tmp_path / "items.parquet" if kept_in_a_file else None)
+    assert list(tmp_path.iterdir()) == []
+
+
 def test_columns_become_several_inputs(tmp_path):
     path = tmp_path / "data.parquet"
     pq.write_table(
@@ -316,7 +350,7 @@ def test_large_row_groups_are_not_read_in_alternation(tmp_path, monkeypatch, shu
     (column,) = stored.parts.values()
     groups = len(column._bytes)
     reads, original = [], column._read
-    column._read = lambda groups, rows: reads.append(groups.start) or original(groups, rows)
+    column._read = lambda groups, rows: reads.append(groups[0]) or original(groups, rows)
     found = batch_indices(stored.lengths, 7, shuffle, np.random.default_rng(0), stored.shards)
     assert sorted(np.concatenate(found)) == list(range(200))
     assert sorted(len(batch) for batch in found)[:2] == [200 % 7, 7]

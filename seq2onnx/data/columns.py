@@ -34,10 +34,6 @@ class Block:
     values: Array
     lengths: NDArray[np.integer[Any]]
 
-    def split(self, has_time: bool) -> list[Array]:
-        """Return the sequences one by one."""
-        return np.split(self.values, np.cumsum(self.lengths)[:-1]) if has_time else list(self.values)
-
 
 def read_blocks(
     shards: Iterable[Indices], sizes: NDArray[np.int64], take: Callable[[Indices], Sequence[Array]], has_time: bool
@@ -95,8 +91,8 @@ class Column(abc.ABC):
         return self.take([index % len(self)])[0]
 
     def __iter__(self) -> Iterator[Array]:
-        for block in self.blocks():
-            yield from block.split(self.has_time)
+        for indices in by_size(np.arange(len(self)), self.sizes, BLOCK_BYTES):
+            yield from self.take(indices)
 
     @abc.abstractmethod
     def take(self, indices: Sequence[int] | Indices) -> list[Array]:
@@ -115,7 +111,7 @@ class Column(abc.ABC):
         return [np.arange(len(self)) if rng is None else rng.permutation(len(self))]
 
     def blocks(self) -> Iterator[Block]:
-        """Read all sequences once, in blocks of bounded size."""
+        """Read all sequences once, in blocks of bounded size, in the order of the shards."""
         return read_blocks(self.shards(), self.sizes, self.take, self.has_time)
 
     def subset(self, indices: Indices) -> Column:
@@ -134,9 +130,6 @@ class InMemory(Column):
         self.lengths = np.array([len(array) if has_time else 0 for array in arrays], np.int32)
         first = np.asarray(arrays[0])
         self.shape, self.dtype = first.shape[has_time:], first.dtype
-
-    def __iter__(self) -> Iterator[Array]:
-        return iter(self.arrays)
 
     def take(self, indices: Sequence[int] | Indices) -> list[Array]:
         """Return the sequences at `indices`, in this order."""
@@ -174,10 +167,11 @@ class Subset(Column):
 
     def shards(self, rng: np.random.Generator | None = None) -> list[Indices]:
         """Return all indices, in the shards of the other column."""
-        place = np.full(len(self._source), -1)
-        place[self._indices] = np.arange(len(self))
-        found = [place[shard] for shard in self._source.shards(rng)]
-        return [kept for shard in found if len(kept := shard[shard >= 0])]
+        shards = self._source.shards(rng)
+        turns = np.argsort(np.concatenate(shards))[self._indices]  # when each sequence is read
+        order = np.argsort(turns, kind="stable")
+        cuts = np.searchsorted(turns[order], np.cumsum([len(shard) for shard in shards])[:-1])
+        return [shard for shard in np.split(order, cuts) if len(shard)]
 
 
 @final

@@ -111,7 +111,7 @@ class SequenceDataset:
             >>> SequenceDataset.from_items(torch_dataset, "cache.parquet")
         """
         if path is None:
-            return cls(**vars(iterables.collect(items, classes, ignore, per_step)))
+            return cls(*iterables.collect(items), classes, ignore=ignore, per_step=per_step)
         iterables.write_items(path, items, classes, ignore, per_step)
         return cls.load(path)
 
@@ -171,8 +171,8 @@ class SequenceDataset:
 
     def class_counts(self) -> NDArray[np.int64]:
         """Count the sequences, or steps, of each class. Ignored ones do not count."""
-        assert self.classes is not None
-        assert self.targets is not None
+        if self.classes is None or self.targets is None:
+            raise DataError("class_counts: the targets of this data set are no labels")
         return count_labels(self.targets, len(self.classes))
 
     def take(

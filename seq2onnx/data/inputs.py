@@ -54,26 +54,33 @@ def _as_column(values: Any, name: str) -> Column:
     """Return the sequences of one input as a column; all must have steps of one shape."""
     if isinstance(values, Column):
         return values
-    of = f" of {name}" if name else ""
-    arrays: list[Any] = []
+    arrays: list[Array] = []
     for index, value in enumerate(as_list(values, 1 if name else 2)):
-        where = f"sequence {index}{of}"
-        arrays.append(as_sequence(value, where))
-        found, first = arrays[-1], arrays[0]
-        if not found.ndim or (not name and found.ndim == 1 and found.dtype.kind == "f"):
-            raise ShapeError(f"{where}: expected [time, features], got {list(found.shape)}; tokens are integers")
-        if found.ndim != first.ndim or _step(found) != _step(first):
-            remedy = "; is it features by time? transpose it" if first.ndim == found.ndim == 2 else ""
-            expected = ", ".join(["time"] * has_time(first) + [str(size) for size in _step(first)])
-            raise ShapeError(f"{where}: expected [{expected}] like sequence 0, got {list(found.shape)}{remedy}")
+        arrays.append(as_sequence(value, name, index, arrays[0] if arrays else None))
     return InMemory(arrays, has_time(arrays[0]))
 
 
-def as_sequence(value: Any, where: str) -> Array:
-    """Return one sequence as int64 for an array of tokens, object for words, and else float32."""
+def as_sequence(value: Any, name: str, index: int, first: Array | None) -> Array:
+    """Return one sequence as int64 for an array of tokens, object for words, and else float32.
+
+    Args:
+        value: the sequence.
+        name: its input, "" where it has no name.
+        index: its index, for error messages.
+        first: the first sequence of the input, whose steps have the same shape. None: this is the first.
+    """
+    where = f"sequence {index}{f' of {name}' if name else ''}"
     if isinstance(value, np.ndarray) and value.ndim == 1 and value.dtype.kind in "iu":
-        return np.asarray(value).astype(np.int64)
-    return word_array(value, where) if isinstance(value, str) or _is_words(value) else as_floats(value, where)
+        found: Array = np.asarray(value).astype(np.int64)
+    else:
+        found = word_array(value, where) if isinstance(value, str) or _is_words(value) else as_floats(value, where)
+    if not found.ndim or (not name and found.ndim == 1 and found.dtype.kind == "f"):
+        raise ShapeError(f"{where}: expected [time, features], got {list(found.shape)}; tokens are integers")
+    if first is not None and (found.ndim != first.ndim or _step(found) != _step(first)):
+        remedy = "; is it features by time? transpose it" if first.ndim == found.ndim == 2 else ""
+        expected = ", ".join(["time"] * has_time(first) + [str(size) for size in _step(first)])
+        raise ShapeError(f"{where}: expected [{expected}] like sequence 0, got {list(found.shape)}{remedy}")
+    return found
 
 
 def word_array(value: Any, where: str) -> Array:
@@ -93,7 +100,9 @@ def has_time(array: Array) -> bool:
 
 def _is_words(value: Any) -> bool:
     if isinstance(value, np.ndarray):
-        return value.ndim == 1 and (value.dtype.kind == "U" or (value.dtype == object and isinstance(value[0], str)))
+        return value.ndim == 1 and (
+            value.dtype.kind == "U" or (value.dtype == object and isinstance(next(iter(value), ""), str))
+        )
     return isinstance(value, list | tuple) and bool(value) and all(isinstance(word, str) for word in value)
 
 

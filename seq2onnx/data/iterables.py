@@ -9,7 +9,6 @@ from typing import Any
 
 import numpy as np
 
-from seq2onnx.data.contents import Contents
 from seq2onnx.data.formats import FORMATS, parquet
 from seq2onnx.data.inputs import as_sequence
 from seq2onnx.data.targets import Ignore, Label
@@ -19,14 +18,11 @@ from seq2onnx.sequences import Array
 Pair = tuple[dict[str, Any], Any]
 
 
-def collect(items: Any, classes: Sequence[Label] | None, ignore: Ignore, per_step: bool | None) -> Contents:
-    """Read all items into memory; see SequenceDataset.from_items."""
+def collect(items: Any) -> tuple[dict[str, list[Any]], list[Any] | None]:
+    """Return the sequences of each input and the targets of all items; see SequenceDataset.from_items."""
     pairs = list(_pairs(items))
-    if not pairs:
-        raise DataError("items: expected at least one sequence, got none")
     sequences = {name: [x[name] for x, _ in pairs] for name in pairs[0][0]}
-    targets = None if pairs[0][1] is None else [target for _, target in pairs]
-    return Contents(sequences, targets, classes, ignore, per_step)
+    return sequences, None if pairs[0][1] is None else [target for _, target in pairs]
 
 
 def write_items(
@@ -36,9 +32,7 @@ def write_items(
     if FORMATS.get(Path(path).suffix) is not parquet:
         raise DataError(f"{path}: the path must be a .parquet file, got {Path(path).suffix!r}")
     row_groups = _row_groups(_pairs(items))
-    first = next(row_groups, None)
-    if first is None:
-        raise DataError("items: expected at least one sequence, got none")
+    first = next(row_groups)
     if per_step is None:
         per_step = first[1] is not None and np.ndim(first[1][0]) > 0
     parquet.write_row_groups(path, itertools.chain([first], row_groups), classes, ignore, per_step)
@@ -46,15 +40,20 @@ def write_items(
 
 def _pairs(items: Any) -> Iterator[Pair]:
     """Yield (sequences by input, target) for each item, which may be a sequence without a target."""
+    first: Pair | None = None
     for index, item in enumerate(_in_order(items)):
         given, target = item if isinstance(item, tuple) and len(item) == 2 else (item, None)
-        if not index:
-            has_target = target is not None
-        if (target is not None) != has_target:
-            raise DataError(f"targets of sequence {index}: expected one for each sequence or for none")
         named = given if isinstance(given, Mapping) else {"": given}
         arrays = {name: x if isinstance(x, str) else np.asanyarray(x) for name, x in named.items()}
-        yield arrays, None if target is None else np.asarray(target)
+        pair = arrays, None if target is None else np.asarray(target)
+        first = first or pair
+        if (target is None) != (first[1] is None):
+            raise DataError(f"targets of sequence {index}: expected one for each sequence or for none")
+        if arrays.keys() != first[0].keys():
+            raise DataError(f"sequence {index}: expected the inputs {list(first[0])}, got {list(arrays)}")
+        yield pair
+    if first is None:
+        raise DataError("items: expected at least one sequence, got none")
 
 
 def _in_order(items: Any) -> Iterable[Any]:
@@ -72,10 +71,12 @@ def _row_groups(pairs: Iterable[Pair]) -> Iterator[tuple[dict[str, list[Array]],
     """Yield the sequences of each input and the targets of as many items as make a row group."""
     parts: dict[str, list[Array]] = {}
     targets: list[Any] = []
+    first: dict[str, Array] = {}
     size = 0
     for index, (x, target) in enumerate(pairs):
         for name, value in x.items():
-            array = as_sequence(value, f"sequence {index}")
+            array = as_sequence(value, name, index, first.get(name))
+            first.setdefault(name, array)
             parts.setdefault(name, []).append(array)
             size += array.nbytes
         targets.append(target)

@@ -36,6 +36,5 @@ def read(
     Example:
         >>> read("data.mat", sequences="XTrain", targets="TTrain", features_by_time=True)
     """
-    return SequenceDataset(
-        **vars(formats.read(path, sequences=sequences, targets=targets, features_by_time=features_by_time))
-    )
+    contents = formats.read(path, sequences=sequences, targets=targets, features_by_time=features_by_time)
+    return SequenceDataset(**vars(contents))

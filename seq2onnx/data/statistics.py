@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import functools
 from collections.abc import Iterable
 from typing import Any
 
@@ -70,13 +71,9 @@ class ChannelStatistics:
 
 def channel_statistics(blocks: Iterable[Block]) -> ChannelStatistics:
     """Compute the statistics of blocks in one pass, in float64. It is as exact as two passes over all values."""
-    total: ChannelStatistics | None = None
-    for block in blocks:
-        if block.values.size:
-            found = _block_statistics(block)
-            total = found if total is None else _merged(total, found)
+    found = (_block_statistics(block) for block in blocks if block.values.size)
     nothing = np.zeros(0)
-    return total or ChannelStatistics(nothing, nothing, nothing, nothing, nothing)
+    return functools.reduce(_merged, found, next(found, ChannelStatistics(nothing, nothing, nothing, nothing, nothing)))
 
 
 def merge_moments(a: tuple[Any, Any, Any], b: tuple[Any, Any, Any]) -> tuple[Any, Any, Any]:

@@ -46,11 +46,8 @@ def read_targets(
         per_step = rows[0].ndim > 0 and not isinstance(targets, np.ndarray) and ragged
     elif per_step and not rows[0].ndim:
         raise DataError("targets: per_step=True needs an array for each sequence, got single values")
-    if per_step:
-        # numpy makes an empty list float64, which would turn labels into numbers.
-        flat = np.concatenate([row for row in rows if row.size] or rows)
-    else:
-        flat = np.stack(rows)
+    # numpy makes an empty list float64, which would turn labels into numbers.
+    flat = np.concatenate([row for row in rows if row.size] or rows) if per_step else np.stack(rows)
     if flat.dtype.kind in "iubU":
         if flat.ndim > 1:
             raise DataError(

@@ -44,18 +44,16 @@ def transform_all(
     Raises:
         DataError: the transform returns something else, or x or a target of another kind.
     """
-    changed: Parts = {name: [] for name in parts}
     found = []
     for place, index in enumerate(indices):
         # Copies: changes that a transform makes in place must not add up from epoch to epoch.
         x = {name: arrays[place].copy() for name, arrays in parts.items()}
         rng = np.random.default_rng([*seed, int(index)])
         target = None if targets is None else targets[place]
-        new, target = _transform_one(transform, f"transform of sequence {index}", x, target, rng)
-        for name, array in new.items():
-            changed[name].append(array)
-        found.append(target)
-    return changed, None if targets is None else found if isinstance(targets, list) else np.stack(found)
+        found.append(_transform_one(transform, f"transform of sequence {index}", x, target, rng))
+    changed = {name: [x[name] for x, _ in found] for name in parts}
+    rows = [target for _, target in found]
+    return changed, None if targets is None else rows if isinstance(targets, list) else np.stack(rows)
 
 
 def _transform_one(

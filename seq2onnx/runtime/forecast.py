@@ -110,17 +110,18 @@ def _fed_back(model: Model, future: Rows) -> Input | None:
             f"{names}; give the future "
             "values of the others: known={layer: values}"
         )
-    for entry in unknown:
-        shape = model.outputs[0].shape[bool(model.closed_loop) :]
-        if entry.is_tokens or shape != entry.shape:
-            takes = "tokens" if entry.is_tokens else list(entry.shape)
-            raise SpecError(
-                f"{model.path}: its output for a step is {list(shape)}, but {entry.layer} takes {takes}; a network "
-                "can forecast from its own output only if this is its whole input. Move the other features to an "
-                f"input with known future values, or give known={{{entry.layer!r}: values}}"
-            )
-        return entry
-    return None
+    if not unknown:
+        return None
+    (entry,) = unknown
+    shape = model.outputs[0].shape[bool(model.closed_loop) :]
+    if entry.is_tokens or shape != entry.shape:
+        takes = "tokens" if entry.is_tokens else list(entry.shape)
+        raise SpecError(
+            f"{model.path}: its output for a step is {list(shape)}, but {entry.layer} takes {takes}; a network "
+            "can forecast from its own output only if this is its whole input. Move the other features to an "
+            f"input with known future values, or give known={{{entry.layer!r}: values}}"
+        )
+    return entry
 
 
 def _loop(model: Model, rows: Rows, future: Rows, fed_back: Input, steps: int) -> Array:

@@ -13,7 +13,7 @@ from seq2onnx.errors import ModelFileError, NotStreamable
 from seq2onnx.runtime.inputs import read_inputs
 from seq2onnx.runtime.outputs import Answer, Lengths, Output, read_outputs
 from seq2onnx.runtime.session import SessionSettings
-from seq2onnx.runtime.states import DeviceStates, StateInfo, read_states
+from seq2onnx.runtime.states import DeviceStates, StateInfo
 from seq2onnx.sequences import Array
 
 
@@ -52,7 +52,10 @@ class Model:
         check_contract(self.contract, inputs, outputs, path)
         self.inputs = read_inputs(inputs, self.contract)
         self.outputs, self.activations = read_outputs(outputs, self.contract)
-        self.states = read_states(self.contract)
+        self.states = tuple(
+            StateInfo(state.input, state.output, (1, *state.shape), np.dtype(state.dtype))
+            for state in self.contract.states
+        )
         names = {entry.name for entry in inputs}
         self.takes_lengths, self.lookahead = LENGTHS in names, END in names
         self.closed_loop = self.contract.closed_loop
@@ -73,6 +76,13 @@ class Model:
     def zeros(self, rows: int) -> list[Array]:
         """Return the initial states of `rows` rows."""
         return [state.zeros(rows) for state in self.states]
+
+    def no_steps(self, kept: Mapping[str, Array], rows: int) -> dict[str, Array]:
+        """Return the inputs of a run that only ends sequences, by layer; those without time are in `kept`."""
+        return {
+            entry.layer: np.zeros((rows, 0, *entry.shape), entry.dtype) if entry.has_time else kept[entry.layer]
+            for entry in self.inputs
+        }
 
     def device_states(self) -> DeviceStates:
         """Return a place for states on the device of the model."""

@@ -2,36 +2,26 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Callable, Iterable
-from types import TracebackType
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from concurrent.futures import Future, ThreadPoolExecutor
 
 
-class Workers:
+class Workers(contextlib.ExitStack):
     """A context with threads for work; with one thread, work runs in the thread that starts it.
 
     The threads end with the block. After an error or Ctrl-C, work that has not begun is dropped.
     """
 
     def __init__(self, threads: int) -> None:
+        super().__init__()
         self._threads = threads
         self._executor: ThreadPoolExecutor | None = None
-        self._failed = False
 
-    def __enter__(self) -> Workers:
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self._failed = error is not None
-        if self._executor is not None:
-            self._executor.shutdown(cancel_futures=True)
-
-    def start(self, work: Callable[[Any], object], items: Iterable[Any]) -> list[Future[None]]:
+    def start(self, work: Callable[[Any], object], items: Iterable[Any]) -> list[Future[object]]:
         """Start `work` on each item, in order; `finish` waits for it."""
         if self._threads == 1:
             for item in items:
@@ -41,20 +31,11 @@ class Workers:
             from concurrent.futures import ThreadPoolExecutor  # importing it takes 10 ms
 
             self._executor = ThreadPoolExecutor(self._threads, "seq2onnx")
-        return [self._executor.submit(self._work, work, item) for item in items]
-
-    def _work(self, work: Callable[[Any], object], item: Any) -> None:
-        """Do the work, unless some of it has failed: its result would be dropped."""
-        if self._failed:
-            return
-        try:
-            work(item)
-        except BaseException:
-            self._failed = True
-            raise
+            self.callback(self._executor.shutdown, cancel_futures=True)
+        return [self._executor.submit(work, item) for item in items]
 
 
-def finish(started: list[Future[None]]) -> None:
+def finish(started: list[Future[object]]) -> None:
     """Wait until all work is done; raise the first error in it."""
     for future in started:
         future.result()

@@ -151,12 +151,7 @@ class StreamPool:
         with self._lock:
             _, slots = self._slots.find(ids)
             count = len(slots)
-            arrays: dict[str, Array] = {
-                entry.layer: np.zeros((count, 0, *entry.shape), entry.dtype)
-                if entry.has_time
-                else self._kept[entry.layer][slots]
-                for entry in self._model.inputs
-            }
+            arrays = self._model.no_steps({layer: kept[slots] for layer, kept in self._kept.items()}, count)
             batch = StepBatch(arrays, np.zeros(count, np.int32), False, True, np.ones(count, bool))
             answers = self._run(slots, batch, end=True)
             self._clear(slots)
@@ -228,9 +223,7 @@ class StreamPool:
             )
         arrays = self._arrays()
         self._slots.grow(min(2 * self.capacity, self._maximum))
-        grown = [np.zeros((self.capacity, *array.shape[1:]), array.dtype) for array in arrays]
-        for new, old in zip(grown, arrays, strict=True):
-            new[: len(old)] = old
+        grown = [np.pad(array, [(0, self.capacity - len(array)), *[(0, 0)] * (array.ndim - 1)]) for array in arrays]
         self._states = grown[: len(self._states)]
         self._kept = dict(zip(self._kept, grown[len(self._states) :], strict=True))
         if self._buffers is not None:
@@ -238,10 +231,8 @@ class StreamPool:
 
     def _run(self, slots: Indices, batch: StepBatch, end: bool) -> Any:
         """Run a batch, keep the new states of its finite rows, and return the answers in the form of `step`."""
-        if self._on_device is None:
-            answers = self._run_on_host(slots, batch, end)
-        else:
-            answers = self._run_on_device(slots, batch, end)
+        run = self._run_on_host if self._on_device is None else self._run_on_device
+        answers = run(slots, batch, end)
         for layer, kept in self._kept.items():
             kept[slots[batch.finite]] = batch.arrays[layer][batch.finite]
         return unwrap({layer: _in_form(answer, batch) for layer, answer in answers.items()})

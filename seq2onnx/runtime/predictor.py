@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from seq2onnx.contract import KEY
-from seq2onnx.errors import SpecError
+from seq2onnx.errors import NotStreamable, SpecError
 from seq2onnx.numbers import whole_number
 from seq2onnx.runtime.forecast import forecast
 from seq2onnx.runtime.labels import scores_to_labels
@@ -21,7 +21,6 @@ from seq2onnx.runtime.pool import StreamPool
 from seq2onnx.runtime.scoring import Scoring
 from seq2onnx.runtime.session import Device, Optimization, SessionSettings
 from seq2onnx.runtime.stream import Stream
-from seq2onnx.runtime.whole import check_policy
 from seq2onnx.sequences import Array, PaddingPolicy, SequenceLength
 
 
@@ -142,6 +141,7 @@ class Predictor:
             DataError: sequences have wrong values; the message names the sequence.
             ShapeError: sequences have wrong shapes; the message names the sequence.
             SpecError: an argument is wrong, or the file does not have an output.
+            NotStreamable: sequences are to be split, and the file has no states.
         """
         chosen = self.model.outputs if outputs is None else self._activations(outputs)
         given = {
@@ -151,8 +151,12 @@ class Predictor:
             "mask_padding": mask_padding,
         }
         policy = dataclasses.replace(self.policy, **{n: v for n, v in given.items() if v is not None})  # type: ignore[arg-type]
-        if sequence_length is not None:
-            check_policy(self.model, policy)
+        if sequence_length is not None and policy.chunk is not None and self.signature == "sequence":
+            raise NotStreamable(
+                f"{self.path}: was exported with signature 'sequence', which has no states to carry from chunk to "
+                "chunk; export it with signature='full' or 'stream', or leave sequence_length at 'longest', which "
+                "gives the same"
+            )
         if batch_size is not None:
             batch_size = whole_number(batch_size, "batch_size")
         results = Scoring(self.model, chosen, policy, batch_size, self.threads).run(sequences, progress)

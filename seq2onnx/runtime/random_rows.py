@@ -26,9 +26,8 @@ def random_sequences(model: Model, rng: np.random.Generator, lengths: Sequence[i
         least = model.contract.min_length
         lengths = rng.integers(least, least + _MAX_EXTRA_STEPS, _SEQUENCES).tolist()
     layers = model.contract.layers
-    statistics = {entry.layer: layers[entry.layer][1].get("statistics") or {} for entry in model.inputs}
     return {
-        entry.layer: [_random(entry, steps, statistics[entry.layer], rng) for steps in lengths]
+        entry.layer: [_random(entry, steps, layers[entry.layer][1].get("statistics") or {}, rng) for steps in lengths]
         for entry in model.inputs
     }
 

@@ -29,14 +29,6 @@ ROWS_IN_A_BATCH = 8
 ROWS_WHERE_PADDING_COUNTS = 32
 
 
-@dataclasses.dataclass
-class Part:
-    """Sequences that are read together, their results so far, and the work on them that has been started."""
-
-    results: dict[str, Any]
-    started: list[Future[None]]
-
-
 @dataclasses.dataclass(frozen=True)
 class Scoring:
     """Inference on whole sequences.
@@ -57,32 +49,34 @@ class Scoring:
 
     def run(self, sequences: Any, progress: bool) -> dict[str, Any]:
         """Return the results of all sequences in order, by layer; generators and files are read in parts."""
-        parts: list[Part] = []
+        parts: list[dict[str, Any]] = []
         indices: list[NDArray[np.intp]] = []
+        running: list[Future[object]] = []
         total = None if isinstance(sequences, Iterator) else _count(sequences)
         with Progress(total, progress) as shown, Workers(self.threads) as workers:
             for rows, part in _read(self.model, sequences):
                 indices.append(part)
-                parts.append(self._start(rows, workers, shown))
-                # While one part runs the next is read, and no more than that is in memory.
-                for previous in parts[-2:-1]:
-                    finish(previous.started)
-            finish(parts[-1].started)
-        order = np.concatenate(indices)
-        layers = [output.layer for output in self.outputs]
-        return {layer: _in_order(_joined([part.results.pop(layer) for part in parts]), order) for layer in layers}
+                results, started = self._start(rows, workers, shown)
+                parts.append(results)
+                finish(running)  # while one part runs the next is read, and no more than that is in memory
+                running = started
+            finish(running)
+        return {o.layer: _joined([part.pop(o.layer) for part in parts], indices) for o in self.outputs}
 
     def run_rows(self, rows: Rows) -> dict[str, Any]:
         """Return the results of rows that have been read, in order, by layer."""
         with Workers(self.threads) as workers:
-            part = self._start(rows, workers, Progress(None, False))
-            finish(part.started)
-        return part.results
+            results, started = self._start(rows, workers, Progress(None, False))
+            finish(started)
+        return results
 
-    def _start(self, rows: Rows, workers: Workers, shown: Progress) -> Part:
-        """Start to run some sequences in batches of similar length, whose results are put in order."""
+    def _start(self, rows: Rows, workers: Workers, shown: Progress) -> tuple[dict[str, Any], list[Future[object]]]:
+        """Start to run some sequences in batches of similar length; return the results, filled later, and the work."""
         count = len(rows[self.model.inputs[0].layer])
-        results: dict[str, Any] = {output.layer: [None] * count for output in self.outputs if output.has_time}
+        results: dict[str, Any] = {
+            output.layer: [None] * count if output.has_time else np.empty((count, *output.shape), output.dtype)
+            for output in self.outputs
+        }
 
         def work(batch: NDArray[np.intp]) -> None:
             indices = batch.tolist()
@@ -92,13 +86,10 @@ class Scoring:
                     for index, row in zip(indices, result, strict=True):
                         results[layer][index] = row
                 else:
-                    # The first thread makes the array of all; `setdefault` keeps another from replacing it.
-                    if layer not in results:
-                        results.setdefault(layer, np.empty((count, *result.shape[1:]), result.dtype))
                     results[layer][batch] = result
             shown.add(len(indices))
 
-        return Part(results, workers.start(work, batches(self.model, rows, self.batch_size, self.policy)))
+        return results, workers.start(work, batches(self.model, rows, self.batch_size, self.policy))
 
 
 def _count(sequences: Any) -> int | None:
@@ -158,28 +149,21 @@ def _bytes(sequence: Any) -> int:
     return sum(getattr(value, "nbytes", 0) for value in values)
 
 
-def _joined(parts: list[Any]) -> Any:
-    """Join the results of all parts; each part is freed once it is copied, so that memory holds them only once."""
-    if len(parts) == 1:
+def _joined(parts: list[Any], indices: list[NDArray[np.intp]]) -> Any:
+    """Join the results of all parts in the order of their sequences: parts of a file are read in the order of the file.
+
+    Each part is freed once it is copied, so that memory holds the results only once.
+    """
+    if len(parts) == 1 and (np.diff(indices[0]) > 0).all():
         return parts[0]
     if isinstance(parts[0], list):
-        return [row for part in parts for row in part]
+        order = np.argsort(np.concatenate(indices))
+        rows = [row for part in parts for row in part]
+        return [rows[place] for place in order]
     whole = np.empty((sum(map(len, parts)), *parts[0].shape[1:]), parts[0].dtype)
-    end = len(whole)
-    while parts:
-        part = parts.pop()
-        whole[end - len(part) : end] = part
-        end -= len(part)
+    for part_indices in reversed(indices):
+        whole[part_indices] = parts.pop()
     return whole
-
-
-def _in_order(results: Any, indices: NDArray[np.intp]) -> Any:
-    """Sort results by the index of their sequence: parts of a file are read in the order of the file."""
-    if (np.diff(indices) > 0).all():
-        return results
-    if isinstance(results, list):
-        return [results[row] for row in np.argsort(indices)]
-    return results[np.argsort(indices)]
 
 
 def batches(model: Model, rows: Rows, batch_size: int | None, policy: PaddingPolicy) -> list[NDArray[np.intp]]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import hashlib
 import json
@@ -54,10 +55,8 @@ class SessionSettings:
         content = path.read_bytes()
         cached = Path(self.cache) / f"{_key(content, level, providers, options)}.onnx"
         if cached.is_file():
-            try:
+            with contextlib.suppress(ModelFileError):  # damaged on the disk: it is written again
                 return _session(cached, str(cached), "ORT_DISABLE_ALL", providers, options)
-            except ModelFileError:
-                pass  # damaged on the disk: it is written again
         cached.parent.mkdir(parents=True, exist_ok=True)
         with atomic_file(cached) as temporary:
             # Use the bytes that gave the key: the file may have been replaced meanwhile.
@@ -107,9 +106,8 @@ def _session(
     options.intra_op_num_threads = options.inter_op_num_threads = 1
     options.log_severity_level = 3  # errors only, which are raised, too
     options.graph_optimization_level = getattr(onnxruntime.GraphOptimizationLevel, level)
-    options.add_session_config_entry(
-        "session.record_ep_graph_assignment_info", "1"
-    )  # for `placement`; it costs nothing
+    # For `placement`; it costs nothing.
+    options.add_session_config_entry("session.record_ep_graph_assignment_info", "1")
     if save_as is not None:
         options.optimized_model_filepath = str(save_as)
     try:

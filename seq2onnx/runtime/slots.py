@@ -27,7 +27,6 @@ class Slots:
     def __init__(self, capacity: int) -> None:
         self.ids: Ids = np.zeros(0, np.int64)  # the id of each slot's stream; ~ (next id), which is < 0, if it is free
         self._last_step = np.zeros(0)  # on the monotonic clock
-        self._owner: Indices = np.zeros(0, np.int64)  # scratch of `find`
         self._free: list[int] = []
         self.grow(capacity)
 
@@ -44,8 +43,8 @@ class Slots:
         more = np.arange(self.capacity, capacity)
         self._free += more[::-1].tolist()
         self._last_step = np.concatenate([self._last_step, np.zeros(len(more))])
-        self._owner = np.arange(capacity)
-        self._order = np.arange(capacity)
+        self._order: Indices = np.arange(capacity)
+        self._owner: Indices = np.arange(capacity)  # scratch of `find`
         self.ids = np.concatenate([self.ids, ~more])
 
     def open(self) -> tuple[int, int]:

@@ -9,7 +9,6 @@ from typing import Any
 import numpy as np
 import onnxruntime
 
-from seq2onnx.contract import Contract
 from seq2onnx.errors import StateError
 from seq2onnx.sequences import Array
 
@@ -33,13 +32,6 @@ class StateInfo:
     def zeros(self, rows: int) -> Array:
         """Return the initial state of `rows` streams."""
         return np.zeros((rows, *self.shape[1:]), self.dtype)
-
-
-def read_states(contract: Contract) -> tuple[StateInfo, ...]:
-    """Return the states in the order of the contract."""
-    return tuple(
-        StateInfo(state.input, state.output, (1, *state.shape), np.dtype(state.dtype)) for state in contract.states
-    )
 
 
 def check_state(infos: Sequence[StateInfo], state: Any) -> list[Array]:

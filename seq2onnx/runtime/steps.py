@@ -47,13 +47,8 @@ def read_step(x: Any, inputs: tuple[Input, ...], where: str) -> tuple[dict[str, 
     arrays = {entry.layer: _convert(entry, given[entry.layer], places[entry.layer]) for entry in inputs}
     single = any(entry.has_time and arrays[entry.layer].shape == entry.shape for entry in inputs)
     for entry in inputs:
-        array, place = arrays[entry.layer], places[entry.layer]
-        if single or not entry.has_time:
-            if array.shape != entry.shape:
-                raise ShapeError(f"{place}: expected {list(entry.shape)}, got {list(array.shape)}")
-        else:
-            _check_chunk(entry, array, place)
-        if not is_finite(array):
+        _check_shape(entry, arrays[entry.layer], single, places[entry.layer])
+        if not is_finite(arrays[entry.layer]):
             raise DataError(not_finite(where))
     lengths = {entry.layer: len(arrays[entry.layer]) for entry in inputs if entry.has_time and not single}
     if len(set(lengths.values())) > 1:
@@ -100,8 +95,9 @@ def read_steps(x: Any, inputs: tuple[Input, ...], ids: NDArray[np.int64]) -> Ste
             raise ShapeError(f"step: expected the same number of steps of a stream for each input, got {got}")
     if not finite.all():
         # A quantized file computes a row differently if its batch mates change: NaN must not be in the batch.
-        arrays = {layer: np.where(finite.reshape(-1, *[1] * (a.ndim - 1)), a, 0) for layer, a in arrays.items()}
-        arrays = {entry.layer: arrays[entry.layer].astype(entry.dtype, copy=False) for entry in inputs}
+        arrays = {layer: array.copy() for layer, array in arrays.items()}  # they may be the caller's
+        for array in arrays.values():
+            array[~finite] = 0
     ragged = any(entry.has_time and not isinstance(given[entry.layer], np.ndarray) for entry in inputs)
     return StepBatch(arrays, lengths, single, ragged, finite)
 
@@ -130,13 +126,9 @@ def _from_list(entry: Input, value: Any, ids: NDArray[np.int64], where: str) -> 
     places = [f"{where} of stream {id}" for id in ids.tolist()]
     rows = [_convert(entry, row, place) for row, place in zip(value, places, strict=True)]
     single = rows[0].shape == entry.shape
+    remedy = "; give each stream one step, or each a chunk" if entry.has_time else ""
     for row, place in zip(rows, places, strict=True):
-        if single or not entry.has_time:
-            if row.shape != entry.shape:
-                chunks = "; give each stream one step, or each a chunk" if entry.has_time else ""
-                raise ShapeError(f"{place}: expected {list(entry.shape)}, got {list(row.shape)}{chunks}")
-        else:
-            _check_chunk(entry, row, place)
+        _check_shape(entry, row, single, place, remedy)
     if not entry.has_time:
         return np.stack(rows), np.zeros(len(rows), np.int32), False
     array, lengths = pad([row[None] for row in rows] if single else rows)
@@ -149,10 +141,14 @@ def _convert(entry: Input, value: Any, where: str) -> Array:
     return entry.convert(np.asarray(value) if is_word else value, where)
 
 
-def _check_chunk(entry: Input, array: Array, where: str) -> None:
-    """Raise ShapeError unless `array` is a chunk; the message says that one step is possible, too."""
-    one_step = list(entry.shape) or "one token"
+def _check_shape(entry: Input, array: Array, single: bool, where: str, remedy: str = "") -> None:
+    """Raise ShapeError unless `array` is one step if `single`, or else a chunk; without time a row of the input."""
+    if single or not entry.has_time:
+        if array.shape != entry.shape:
+            raise ShapeError(f"{where}: expected {list(entry.shape)}, got {list(array.shape)}{remedy}")
+        return
     try:
         check_steps(array, where, entry.shape)
     except ShapeError as error:
+        one_step = list(entry.shape) or "one token"  # is possible, too
         raise ShapeError(str(error).replace("expected [", f"expected {one_step} or [", 1)) from None

@@ -77,7 +77,7 @@ class Stream:
             if self._shape is None or type(x) is not np.ndarray or x.dtype != np.float32 or x.shape != self._shape:
                 arrays, single = read_step(x, self._model.inputs, "step")
                 if self._shape is None or not single:
-                    return self._run_chunk(arrays, single, end=False)
+                    return self._run_chunk({layer: array[None] for layer, array in arrays.items()}, single, end=False)
                 ((x,),) = arrays.values()
             self._entry[...] = x
             # One dot product is the fastest check: NaN and infinity carry over, and the factor rules out overflow.
@@ -96,16 +96,9 @@ class Stream:
             NotStreamable: the file has no lookahead, so no results are pending.
             StreamError: another thread is using the stream.
         """
-        model = self._model
-        model.require_lookahead()
+        self._model.require_lookahead()
         with self._locked():
-            chunk = {
-                entry.layer: np.zeros((0, *entry.shape), entry.dtype)
-                if entry.has_time
-                else self._kept[entry.layer][0].copy()
-                for entry in model.inputs
-            }
-            answer = self._run_chunk(chunk, False, end=True)
+            answer = self._run_chunk(self._model.no_steps(self._kept, 1), False, end=True)
             self._clear()
             return answer
 
@@ -180,11 +173,10 @@ class Stream:
         for array in self._arrays():
             array.fill(0)
 
-    def _run_chunk(self, arrays: dict[str, Array], single: bool, end: bool) -> Any:
-        """Run [time, …] of each input; `single`: it is one step, and so is the answer."""
+    def _run_chunk(self, x: dict[str, Array], single: bool, end: bool) -> Any:
+        """Run [1, time, …] of each input; `single`: it is one step, and so is the answer."""
         model, states = self._model, self._buffers[self._turn]
-        steps = next((len(arrays[entry.layer]) for entry in model.inputs if entry.has_time), 0)
-        x = {layer: array[None] for layer, array in arrays.items()}
+        steps = next((x[entry.layer].shape[1] for entry in model.inputs if entry.has_time), 0)
         answers, new = model.run(x, np.array([steps], np.int32), states, end, on_device=self._on_device)
         for state, value in zip(states, new, strict=False):  # none if they stay on the device
             state[...] = value

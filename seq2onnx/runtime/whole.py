@@ -8,7 +8,7 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from seq2onnx.errors import NotStreamable, SpecError
+from seq2onnx.errors import SpecError
 from seq2onnx.runtime.inputs import Rows
 from seq2onnx.runtime.model import Model
 from seq2onnx.runtime.outputs import Lengths, Output, RowResults
@@ -117,12 +117,3 @@ def _without_padding(
         # The file itself can tell how many steps come from the data.
         lengths = model.run(batch.x, lengths, outputs=[output]).answers[output.layer].lengths
     return [row[policy.place(len(row), int(n))] for row, n in zip(results, lengths, strict=True)]
-
-
-def check_policy(model: Model, policy: PaddingPolicy) -> None:
-    """Raise NotStreamable if the policy splits sequences and the file has no states."""
-    if policy.chunk is not None and model.contract.signature == "sequence":
-        raise NotStreamable(
-            f"{model.path}: was exported with signature 'sequence', which has no states to carry from chunk to chunk; "
-            "export it with signature='full' or 'stream', or leave sequence_length at 'longest', which gives the same"
-        )

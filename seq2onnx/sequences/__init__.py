@@ -1,6 +1,6 @@
 """Sequences as numpy arrays: conversion, text, padding. Training and the runtime share it; it needs numpy alone."""
 
-from seq2onnx.sequences.conversion import Array, Shape, as_floats, as_list, check_steps, is_finite
+from seq2onnx.sequences.conversion import Array, as_floats, as_list, check_steps, is_finite
 from seq2onnx.sequences.padding import MASKED, PaddingPolicy, SequenceLength, by_size, chunk, pad
 from seq2onnx.sequences.text import Text, as_strings, as_tokens, tokenize
 
@@ -9,7 +9,6 @@ __all__ = [
     "Array",
     "PaddingPolicy",
     "SequenceLength",
-    "Shape",
     "Text",
     "as_floats",
     "as_list",

@@ -129,14 +129,10 @@ class PaddingPolicy:
         """
         if self.mask_padding:
             return pad(sequences)
-        steps = max(longest, *(len(sequence) for sequence in sequences))
-        if isinstance(self.sequence_length, int):
-            steps = self.sequence_length
-        shape = (len(sequences), steps, *sequences[0].shape[1:])
-        if word is None:
-            batch = np.full(shape, self.padding_value, sequences[0].dtype)
-        else:
-            batch = np.full(shape, word, _widest([*sequences, np.array(word)]))
+        length = self.sequence_length
+        steps = length if isinstance(length, int) else max(longest, *map(len, sequences))
+        padding = np.array(self.padding_value, sequences[0].dtype) if word is None else np.array(word)
+        batch = np.full((len(sequences), steps, *sequences[0].shape[1:]), padding, _widest([*sequences, padding]))
         for row, sequence in zip(batch, sequences, strict=True):
             row[self.place(steps, len(sequence))] = sequence
         return batch, np.full(len(sequences), steps, np.int32)

@@ -102,7 +102,6 @@ def _words_or_numbers(value: Any, where: str, expected: str) -> Array:
     # Objects, and numpy's strings of any width ("T"), whose missing values may be something else.
     if array.dtype.kind in "OT" and all(isinstance(word, str) for word in array.ravel()):
         array = np.array(array.tolist(), np.str_).reshape(array.shape)  # "T" cannot be cast
-    mixed = array.dtype.kind == "U" and not isinstance(value, np.ndarray) and any(not isinstance(w, str) for w in value)
-    if mixed:
+    if array.dtype.kind == "U" and not isinstance(value, np.ndarray) and not all(isinstance(w, str) for w in value):
         raise DataError(f"{where}: expected {expected}, got words and other values")
     return array

@@ -59,15 +59,12 @@ def from_arrays(arrays: dict[str, Any], path: str | Path) -> Contents:
     for name in ("values", "lengths"):
         if name not in arrays:
             raise DataError(f"{path}: has no array {name!r}, only {sorted(arrays)}; see SequenceDataset.save")
-    sequences: Any = arrays["values"]
-    if isinstance(sequences, Column):
-        steps, cuts = int(sequences.lengths.sum()), np.cumsum(sequences.lengths, dtype=np.int64)[:-1]
-    else:
-        if not sequences.ndim:
-            raise DataError(f"{path}: expected values [all steps, features], got one number")
-        steps = len(sequences)
-        cuts = sequence_ends(arrays["lengths"], steps, f"{path}: expected lengths")[:-1]
-        sequences = np.split(sequences, cuts)
+    values: Any = arrays["values"]
+    if not isinstance(values, Column) and not values.ndim:
+        raise DataError(f"{path}: expected values [all steps, features], got one number")
+    steps = int(values.lengths.sum()) if isinstance(values, Column) else len(values)
+    cuts = sequence_ends(arrays["lengths"], steps, f"{path}: expected lengths")[:-1]
+    sequences = values if isinstance(values, Column) else np.split(values, cuts)
     targets: Any = arrays.get("targets")
     if targets is not None:
         count, rows = len(cuts) + 1, len(targets) if targets.ndim else 0

@@ -30,10 +30,9 @@ def read(path: str | Path) -> Contents:
 
         with h5py.File(path, "r") as file:
             _check_names(file, path)
-            is_words = h5py.check_string_dtype(file["values"].dtype) is not None
-            names = NAMES if is_words else NAMES[1:]
-            arrays: dict[str, Any] = {name: _whole(file[name]) for name in names if name in file}
-    return from_arrays(arrays if is_words else arrays | {"values": Hdf5Column(path)}, path)
+            arrays: dict[str, Any] = {name: _whole(file[name]) for name in NAMES[1:] if name in file}
+            arrays["values"] = _whole(file["values"]) if _is_text(file["values"]) else Hdf5Column(path)
+    return from_arrays(arrays, path)
 
 
 def write(contents: Contents, path: str | Path) -> None:
@@ -47,10 +46,10 @@ def write(contents: Contents, path: str | Path) -> None:
     buffer = io.BytesIO()
     with h5py.File(buffer, "w") as file:
         for name, array in to_arrays(contents, path).items():
-            is_text = array.dtype.kind == "U"
-            file.create_dataset(
-                name, data=array.astype(object) if is_text else array, dtype=h5py.string_dtype() if is_text else None
-            )
+            if array.dtype.kind == "U":
+                file.create_dataset(name, data=array.astype(object), dtype=h5py.string_dtype())
+            else:
+                file.create_dataset(name, data=array)
     write_atomically(path, buffer.getvalue())
 
 
@@ -60,12 +59,14 @@ def _check_names(file: Any, path: str | Path) -> None:
             raise DataError(f"{path}: has no array {name!r} at its root, only {sorted(file)}; see SequenceDataset.save")
 
 
-def _whole(dataset: Any) -> Array:
+def _is_text(dataset: Any) -> bool:
     import h5py
 
-    if h5py.check_string_dtype(dataset.dtype) is None:
-        return np.asarray(dataset[()])
-    return np.asarray(dataset.asstr()[()]).astype(str)
+    return h5py.check_string_dtype(dataset.dtype) is not None
+
+
+def _whole(dataset: Any) -> Array:
+    return np.asarray(dataset.asstr()[()]).astype(str) if _is_text(dataset) else np.asarray(dataset[()])
 
 
 @final
@@ -121,8 +122,7 @@ class Hdf5Column(Column):
         found: list[Any] = [None] * len(places)
         with parsing(self.path, "an HDF5 file"):
             values = self._open()["values"]
-            for at in np.argsort(places, kind="stable").tolist():
-                index = int(places[at])
+            for at, index in sorted(enumerate(places.tolist()), key=lambda place: place[1]):
                 end = int(self._ends[index])
                 rows = values[end - int(self.lengths[index]) : end]
                 found[at] = rows.astype(np.int64) if self._is_tokens else as_floats(rows, f"sequence {index}")

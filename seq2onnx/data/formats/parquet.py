@@ -5,7 +5,7 @@ from __future__ import annotations
 import itertools
 import json
 import math
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +17,7 @@ from seq2onnx.data.inputs import has_time
 from seq2onnx.data.targets import Ignore, Label, Targets, take_rows
 from seq2onnx.errors import DataError, require
 from seq2onnx.files import atomic_file
-from seq2onnx.sequences import Array
+from seq2onnx.sequences import Array, chunk
 
 Names = str | Sequence[str]
 RowGroup = tuple[dict[str, list[Array]], Any]
@@ -142,13 +142,11 @@ def write(contents: Contents, path: str | Path) -> None:
     steps = max(1, *(int(column.lengths.sum()) for column in columns.values()))
     row_bytes = sum(math.prod(column.shape) * column.dtype.itemsize for column in columns.values()) * steps / count
     rows = min(max(int(ROW_GROUP_BYTES / row_bytes), 1), 2**20)
-
-    def row_groups() -> Iterator[RowGroup]:
-        for start in range(0, count, rows):
-            indices = np.arange(start, min(start + rows, count))
-            yield {name: column.take(indices) for name, column in columns.items()}, take_rows(targets, indices)
-
-    write_row_groups(path, row_groups(), contents.classes, contents.ignore, bool(contents.per_step))
+    row_groups = (
+        ({name: column.take(indices) for name, column in columns.items()}, take_rows(targets, indices))
+        for indices in chunk(np.arange(count), rows)
+    )
+    write_row_groups(path, row_groups, contents.classes, contents.ignore, bool(contents.per_step))
 
 
 def write_row_groups(

@@ -12,7 +12,7 @@ from typing import Any, Literal, final
 import numpy as np
 from numpy.typing import NDArray
 
-from seq2onnx.data.columns import Block, Column, Indices
+from seq2onnx.data.columns import BLOCK_BYTES, Block, Column, Indices
 from seq2onnx.data.inputs import word_array
 from seq2onnx.errors import DataError, require
 from seq2onnx.sequences import Array
@@ -20,7 +20,6 @@ from seq2onnx.sequences import Array
 # A shard of row groups is shuffled together. Two may be in use at once, while a batch straddles them.
 SHARD_BYTES = 64 * 2**20
 CACHED_BYTES = 2 * SHARD_BYTES
-BLOCK_BYTES = 8 * 2**20
 ROWS_AT_ONCE = 2**16
 
 
@@ -109,7 +108,7 @@ class ParquetColumn(Column):
     def blocks(self) -> Iterator[Block]:
         """Read all sequences once, in blocks of bounded size."""
         rows = int(self._starts[-1] * BLOCK_BYTES / max(int(self._bytes.sum()), 1))
-        yield from self._read(slice(0, len(self._bytes)), min(max(rows, 1), ROWS_AT_ONCE))
+        yield from self._read(range(len(self._bytes)), min(max(rows, 1), ROWS_AT_ONCE))
 
     def _file(self) -> Any:
         """Return the file, opened by this process: open files do not survive a fork."""
@@ -126,21 +125,21 @@ class ParquetColumn(Column):
         while self._cache and held > CACHED_BYTES:
             held -= int(self._bytes[self._cache.popitem(last=False)[0]])
         found: list[Array] = []
-        for block in self._read(slice(group, group + 1), ROWS_AT_ONCE):
+        for block in self._read([group], ROWS_AT_ONCE):
             known = self.lengths[block.indices]
             if self.has_time and (differ := np.flatnonzero(known != block.lengths)).size:
                 row = block.indices[differ[0]]
                 got = f"has {block.lengths[differ[0]]} steps, but its saved length is {self.lengths[row]}"
                 raise DataError(f"{self.path}: row {row}: {got}; write the file again")
-            found += block.split(self.has_time)
+            found += np.split(block.values, np.cumsum(block.lengths)[:-1]) if self.has_time else list(block.values)
         self._cache[group] = found
         return found
 
-    def _read(self, groups: slice, rows: int) -> Iterator[Block]:
+    def _read(self, groups: Sequence[int], rows: int) -> Iterator[Block]:
         """Read row groups, `rows` rows at a time."""
         import pyarrow as pa
 
-        for group in range(len(self._bytes))[groups]:
+        for group in groups:
             start = int(self._starts[group])
             batches = self._file().iter_batches(rows, [group], self._names, use_threads=False)
             try:
