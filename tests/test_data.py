@@ -113,9 +113,9 @@ def test_npz_files_restore_numbers_and_missing_targets(tmp_path):
 @pytest.mark.parametrize("targets", [None, [0.5, 1.5]])
 def test_data_without_labels_has_no_class_counts(targets):
     data = s2o.SequenceDataset([np.ones((2, 3)), np.ones((1, 3))], targets)
-    with pytest.raises(s2o.DataError, match="class_counts: the targets of this data set are no labels"):
+    with pytest.raises(s2o.DataError, match="class_counts: this data set has no labels"):
         data.class_counts()
-    with pytest.raises(s2o.DataError, match="labels: the targets of this data set are no labels"):
+    with pytest.raises(s2o.DataError, match="labels: this data set has no labels"):
         _ = data.labels
 
 

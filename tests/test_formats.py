@@ -51,7 +51,7 @@ def test_a_new_format_is_known_to_the_package_and_the_command(tmp_path, model_fi
     for call in (lambda: read(tmp_path / "data.xyz"), lambda: data.save(tmp_path / "data.xyz")):
         with pytest.raises(s2o.DataError, match=r"\.toy.*, got '\.xyz'"):
             call()
-    with pytest.raises(s2o.DataError, match=r"names in \.parquet, \.mat files"):
+    with pytest.raises(s2o.DataError, match=r"sequences and targets apply only to \.parquet, \.mat files"):
         read(path, sequences="x")
 
 

@@ -172,7 +172,7 @@ class SequenceDataset:
     def class_counts(self) -> NDArray[np.int64]:
         """Count the sequences, or steps, of each class. Ignored ones do not count."""
         if self.classes is None or self.targets is None:
-            raise DataError("class_counts: the targets of this data set are no labels")
+            raise DataError("class_counts: this data set has no labels")
         return count_labels(self.targets, len(self.classes))
 
     def take(

@@ -101,10 +101,10 @@ def build_model(
         NotStreamable: as in `export`.
     """
     plan = ExportPlan.of(network, options or ExportOptions())
-    contract = describe(plan, _check_classes(network, classes), policy)
-    return to_model(
-        emit(plan, weights), plan.options.opset, network.name or "network", contract.properties(), seq2onnx.__version__
-    )
+    classes = _check_classes(network, classes)
+    graph = emit(plan, weights)
+    properties = describe(plan, classes, policy).properties()
+    return to_model(graph, plan.options.opset, network.name or "network", properties, seq2onnx.__version__)
 
 
 def describe(plan: ExportPlan, classes: list[str | int] | None, policy: PaddingPolicy) -> Contract:
