@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import dataclasses
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from numpy.typing import NDArray
 
@@ -19,8 +18,7 @@ Emitted = tuple[str, str | None, Mapping[str, str]]
 """The same as names in the graph; lengths None: every row is valid to its end."""
 
 
-@dataclasses.dataclass(frozen=True, slots=True)
-class ForwardCall:
+class ForwardCall(NamedTuple):
     """The arguments of `Layer.forward`.
 
     Attributes:
@@ -57,8 +55,7 @@ class ForwardCall:
         return 1 if self.lengths is None else 2
 
 
-@dataclasses.dataclass(frozen=True, slots=True)
-class EmitCall:
+class EmitCall(NamedTuple):
     """The arguments of `Layer.emit`.
 
     Attributes:
