@@ -3,8 +3,9 @@
     python tools/compare_versions.py OLD
 
 One process imports each checkout and measures what it is told over a pipe. The two take turns, so that both see the
-same load of the machine. Every few pairs, new processes take over. A ratio is new time ÷ old time; the table shows the median of the ratios of all
-pairs, and their quartiles. Export of 200 layers is compared with export of 50 layers within this checkout.
+same load of the machine, and new processes take over every few pairs. A ratio is new time ÷ old time; the table shows
+the median of the ratios of all pairs, and their quartiles. Export of 200 layers is compared with export of 50 layers
+within this checkout.
 
 Needs seq2onnx[cpu,train] installed. It uses only what is public in both versions. Exit code 1 if a ratio is too high.
 """
