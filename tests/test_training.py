@@ -493,10 +493,9 @@ def test_a_normalization_function_works_in_training_but_not_in_export(tmp_path):
     module = s2o.train(net, data, options=options(epochs=1)).module
     x = torch.from_numpy(data.sequences[0])[None]
     torch.testing.assert_close(module.layers["sequence_input_1"]((x,), None, None)[0], x.log1p())
-    message = r"sequence_input_1.normalization: is a function, which YAML, JSON and ONNX files cannot contain"
-    with pytest.raises(s2o.SpecError, match=message):
+    with pytest.raises(s2o.SpecError, match="sequence_input_1: its normalization is a function.* normalize the data"):
         s2o.export(module, tmp_path / "model.onnx")
-    with pytest.raises(s2o.SpecError, match=message):
+    with pytest.raises(s2o.SpecError, match=r"sequence_input_1.normalization: is a function, which YAML, JSON and"):
         net.save(tmp_path / "net.yaml")
     with pytest.raises(s2o.ShapeError, match="its normalization must return"):
         s2o.build(small_network(normalization=lambda x: x[:, :1]))(torch.ones(1, 3, 4))
