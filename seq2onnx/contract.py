@@ -95,7 +95,7 @@ class Contract:
         weights: how the weights are stored: "float32", "float16" or "int8".
         options: the ExportOptions of the file.
         emission: the version of the emitted nodes; every change of them increases it.
-        channels: the names of the features of each input.
+        channels: the names of the features: a list, or for several inputs a dict by layer.
         missing: whether NaN in x stands for a missing value.
         sample_rate: samples of x per second.
         answer: what y is: "scores", "values", "events" or "quantiles".
@@ -137,6 +137,13 @@ class Contract:
     def input_layers(self) -> list[str]:
         """The names of the input layers."""
         return [name for name, (kind, _) in self.layers.items() if kind in _INPUT_KINDS]
+
+    @property
+    def channel_names(self) -> dict[str, list[str]]:
+        """The names of the features of each input layer that has names."""
+        layers = self.input_layers
+        named = self.channels if isinstance(self.channels, dict) else {layers[0]: self.channels} if layers else {}
+        return {layer: list(names) for layer, names in named.items() if names is not None}
 
     @property
     def output_layers(self) -> list[str]:

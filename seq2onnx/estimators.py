@@ -83,7 +83,8 @@ class _Estimator:
         """Return the module's output for each sequence, in order."""
         import torch
 
-        module, data = self._fitted(), SequenceDataset(sequences)
+        module = self._fitted()
+        data = SequenceDataset(sequences).with_channels(module.channels)
         check_sequences(module.network, data)
         if module.network.signals[module.network.outputs[0]].has_time:
             raise SpecError(f"{type(self).__name__}: needs a network with one output for each sequence, not each step")

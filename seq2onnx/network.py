@@ -5,12 +5,13 @@ from __future__ import annotations
 import dataclasses
 import math
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from seq2onnx.errors import NotStreamable, ShapeError, SpecError
+from seq2onnx.errors import DataError, NotStreamable, ShapeError, SpecError
 from seq2onnx.layers import Layer, Signal, State
+from seq2onnx.sequences import Channels, Names, check_names
 from seq2onnx.specs import layer_to_dict, read_layer, read_spec, write_spec
 
 
@@ -228,6 +229,39 @@ class Network:
             OSError: the file cannot be read.
         """
         return cls.from_dict(read_spec(path), str(path))
+
+
+def input_channels(network: Network, channels: Channels) -> Names | dict[str, Names | None] | None:
+    """Return the names of the features of a network: a list, or for several inputs a dict by layer.
+
+    Args:
+        network: the network.
+        channels: the names, in one of these forms. None: there are no names.
+
+    Raises:
+        SpecError: an input has another number of features or none, or names are not strings or not unique.
+    """
+    inputs = {layer.label: network.signals[layer.label] for layer in network.inputs}
+    if channels is None:
+        return None
+    if not isinstance(channels, Mapping):
+        channels = {next(iter(inputs)): channels}
+        if len(inputs) > 1:
+            raise SpecError(f"channels: expected a dict with names for some of {', '.join(inputs)}, got a list")
+    if unknown := [name for name in channels if name not in inputs]:
+        raise SpecError(f"channels: {unknown[0]!r} is not an input; the inputs are {', '.join(inputs)}")
+    found: dict[str, Names | None] = {}
+    for name, signal in inputs.items():
+        names = channels.get(name)
+        if names is not None and not signal.shape:
+            raise SpecError(f"channels: {name} takes tokens, which have no channels; leave the names out")
+        try:
+            found[name] = None if names is None else check_names(names, f"channels of {name}", signal.shape[0])
+        except DataError as error:
+            raise SpecError(str(error)) from None
+    if not any(found.values()):
+        return None
+    return found if len(inputs) > 1 else next(iter(found.values()))
 
 
 def _named(layers: Sequence[Layer]) -> list[Layer]:

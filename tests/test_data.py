@@ -388,7 +388,7 @@ def test_errors_name_wrong_indices_and_sizes():
         with pytest.raises(s2o.DataError, match="subset: expected numbers below 4, booleans or a slice"):
             data.subset(wrong)
     with pytest.raises(IndexError, match="expected an integer; subset takes several"):
-        data[0:2]
+        data["0"]
     for wrong in ([], ["a"], data.sequences):
         with pytest.raises((s2o.DataError, ValueError), match="lengths: expected a SequenceDataset|inhomogeneous"):
             s2o.padding_report(wrong)

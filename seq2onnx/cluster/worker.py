@@ -19,6 +19,7 @@ from seq2onnx.errors import DataError, Seq2OnnxError
 from seq2onnx.files import write_atomically
 from seq2onnx.predictions import predict_table
 from seq2onnx.runtime import load
+from seq2onnx.runtime.inputs import by_name
 
 # How often a row group is tried. A task that kills its process, for example for lack of memory, would be repeated
 # without end.
@@ -89,7 +90,7 @@ class Worker:
         source, data = self._job.opened[group.file]
         path = self._job.folder / part_name(group.part)
         _count_attempt(path, f"{source}: rows {group.start} to {group.start + group.count - 1}")
-        sequences = RowRange(self._get_data(data), group.start, group.count)
+        sequences = RowRange(by_name(self._get_data(data), self._model.inputs), group.start, group.count)
         try:
             table = predict_table(self._model, sequences, self._job.batch_size, group.first)
         except _ReadError:
@@ -139,7 +140,10 @@ def open_file(path: Path) -> tuple[SequenceDataset | None, list[int]]:
     """
     try:
         _, groups = read_schema(path)
-        return (SequenceDataset(read(path).parts) if sum(groups) else None), groups
+        if not sum(groups):
+            return None, groups
+        data = read(path)
+        return SequenceDataset(data.parts, channels=data.channels), groups
     except OSError as error:
         raise DataError(_message(error)) from None
 

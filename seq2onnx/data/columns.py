@@ -181,8 +181,8 @@ class Mapped(Column):
     def __init__(self, source: Column, function: Callable[[Array], Array]) -> None:
         self._source, self._function = source, function
         first = function(source[0])
-        self.in_memory, self.lengths = source.in_memory, source.lengths
-        self.shape, self.dtype = first.shape[1:], first.dtype
+        self.in_memory, self.lengths, self.has_time = source.in_memory, source.lengths, source.has_time
+        self.shape, self.dtype = first.shape[source.has_time :], first.dtype
 
     def take(self, indices: Sequence[int] | Indices) -> list[Array]:
         """Return the results for the sequences at `indices`, in this order."""

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from seq2onnx.data.targets import Ignore, Label
+from seq2onnx.sequences import Channels
 
 
 @dataclasses.dataclass(frozen=True)
@@ -21,6 +22,8 @@ class Contents:
         classes: the labels, in the order of the scores.
         ignore: the target that training and metrics leave out.
         per_step: whether there is a target for each step.
+        channels: the names of the features, as SequenceDataset takes them.
+        ids: the name of each sequence.
     """
 
     sequences: Any
@@ -28,3 +31,5 @@ class Contents:
     classes: Sequence[Label] | None = None
     ignore: Ignore = None
     per_step: bool | None = None
+    channels: Channels = None
+    ids: Sequence[str] | None = None

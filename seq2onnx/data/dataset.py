@@ -14,13 +14,16 @@ from numpy.typing import NDArray
 from seq2onnx.data import formats, iterables
 from seq2onnx.data.columns import Block, Column, Indices, InMemory, Mapped, read_blocks
 from seq2onnx.data.contents import Contents
-from seq2onnx.data.inputs import as_columns, common_lengths
+from seq2onnx.data.inputs import as_columns, common_lengths, select_channels
+from seq2onnx.data.long_frames import read_long_frame
+from seq2onnx.data.padded import cut_padding
+from seq2onnx.data.splitting import split_indices
 from seq2onnx.data.statistics import ChannelStatistics, channel_statistics
 from seq2onnx.data.targets import Label, check_targets, count_labels, labels_of, read_targets, renumber, take_rows
-from seq2onnx.data.transforms import Chain, Transform, transform_all
+from seq2onnx.data.transforms import Chain, SelectChannels, Transform, select, transform_all
 from seq2onnx.errors import DataError
 from seq2onnx.numbers import whole_number
-from seq2onnx.sequences import Array, as_list, as_tokens
+from seq2onnx.sequences import Array, Channels, Names, as_list, as_tokens
 
 
 class SequenceDataset:
@@ -30,6 +33,8 @@ class SequenceDataset:
         sequences: a list of [time, features] arrays, which may differ in time, but not in features. Images are
             [time, channels, height, width], tokens [time] integers, texts strings or lists of words. For several
             inputs a dict of such lists by input layer; a FeatureInput takes a float vector [size] for each sequence.
+            Data frames [time, features] are read by the names of their columns. With `lengths`, one padded array
+            [sequences, time, features].
         targets: one for each sequence (labels, numbers, or vectors of numbers [sequences, k]), or a list of
             [time] or [time, k] arrays with one for each step of the network's output. Integers and strings are
             labels, floats are numbers.
@@ -37,6 +42,11 @@ class SequenceDataset:
         ignore: the target that training and metrics leave out: a label, or a number such as nan.
         per_step: whether there is a target for each step. None: True if the targets are a list of rows that
             differ in length, or that are as long as the sequences.
+        channels: the names of the features, a list or for several inputs a dict; of images the names of the channels.
+            None: the names of the columns if the sequences are data frames. They travel with the data into the trained
+            module and the exported file.
+        lengths: the steps of each sequence, if `sequences` is padded. Padded targets of steps are cut too.
+        ids: the name of each sequence, such as its file; predictions show it.
 
     Attributes:
         parts: a Column of sequences for each input; its key is "" if the input has no name.
@@ -44,6 +54,7 @@ class SequenceDataset:
         classes: the labels, or None for numbers.
         per_step: whether there is a target for each step.
         lengths: the steps [sequences] of each sequence.
+        ids: the name of each sequence, or None.
 
     Raises:
         DataError: data that cannot be used; the message names the sequence.
@@ -61,11 +72,19 @@ class SequenceDataset:
         *,
         ignore: Label | float | None = None,
         per_step: bool | None = None,
+        channels: Channels = None,
+        lengths: Any = None,
+        ids: Sequence[str] | None = None,
     ) -> None:
-        self.parts = as_columns(sequences)
+        if lengths is not None:
+            sequences, targets = cut_padding(sequences, targets, lengths, per_step)
+        self.parts, self._channels = as_columns(sequences, channels)
         self.lengths = common_lengths(self.parts)
         self.ignore = ignore
         self.targets, self.classes, self.per_step = read_targets(targets, self.lengths, classes, per_step, ignore)
+        if ids is not None and len(ids) != len(self):
+            raise DataError(f"ids: expected one for each of {len(self)} sequences, got {len(ids)}")
+        self.ids = None if ids is None else list(ids)
         self._transform: Transform | None = None
         self.batch_transform: Callable[[Any], Any] | None = None
         self._statistics: dict[str, ChannelStatistics] = {}
@@ -82,11 +101,54 @@ class SequenceDataset:
             >>> SequenceDataset.next_step([temperature, another])  # the target of x_t is x_{t+1}
         """
         horizon = whole_number(horizon, "horizon")
-        arrays = list(cls(as_list(series)).parts[""])
+        data = cls(as_list(series))
+        arrays = list(data.parts[""])
         for index, array in enumerate(arrays):
             if len(array) <= horizon:
                 raise DataError(f"sequence {index}: expected more than {horizon} steps, got {len(array)}; leave it out")
-        return cls([a[:-horizon] for a in arrays], [a[horizon:] for a in arrays], per_step=True)
+        return cls([a[:-horizon] for a in arrays], [a[horizon:] for a in arrays], per_step=True, channels=data.channels)
+
+    @classmethod
+    def from_frame(
+        cls,
+        frame: Any,
+        *,
+        id: str,
+        time: str | None = None,
+        features: Sequence[str] | None = None,
+        targets: Any = None,
+        per_step: bool = False,
+        classes: Sequence[Label] | None = None,
+        ignore: Label | float | None = None,
+    ) -> SequenceDataset:
+        """Read a long table: a data frame of pandas or polars with a row for each step of each sequence.
+
+        Args:
+            frame: the table.
+            id: the column that tells the sequences apart. They keep the order in which they first occur.
+            time: the column that orders the steps of a sequence; it is not a feature. None: the order of the rows.
+            features: the columns with the features. None: all other columns; each must hold numbers.
+            targets: a column, which is then not a feature; or a dict or a Series with the target of each id.
+            per_step: whether the column has a target for each step. False: all rows of a sequence have the same one.
+            classes: see SequenceDataset.
+            ignore: see SequenceDataset.
+
+        Raises:
+            DataError: a column is missing, or has other content.
+
+        Example:
+            >>> SequenceDataset.from_frame(frame, id="pump", time="hour", targets={"p1": "good", "p2": "worn"})
+        """
+        sequences, found, channels, ids = read_long_frame(frame, id, time, features, targets, per_step)
+        return cls(
+            sequences,
+            found,
+            classes,
+            ignore=ignore,
+            channels=channels,
+            ids=ids,
+            per_step=None if found is None else per_step,
+        )
 
     @classmethod
     def from_items(
@@ -124,7 +186,8 @@ class SequenceDataset:
         """Write a .parquet file with a row for each sequence, or, for data of one input, an .npz or .h5 file of arrays.
 
         These are values [all steps, features] and lengths [sequences]; with targets also targets (a row for each
-        sequence, or a row for each step and target_lengths [sequences]), classes and ignore.
+        sequence, or a row for each step and target_lengths [sequences]), classes and ignore; channels and ids where
+        there are such names.
         """
         if self._transform is not None:
             raise DataError(f"{path}: the data has a transform, which no file can hold; save it without")
@@ -133,7 +196,14 @@ class SequenceDataset:
     def contents(self) -> Contents:
         """Return the arguments that make this data set, without its transform."""
         targets = labels_of(self.targets, self.classes, self.ignore)
-        return Contents(self.parts, targets, self.classes, self.ignore, self.per_step)
+        return Contents(self.parts, targets, self.classes, self.ignore, self.per_step, self.channels, self.ids)
+
+    @property
+    def channels(self) -> Names | dict[str, Names | None] | None:
+        """The names of the features: a list, for several inputs a dict; None if there are none."""
+        if not any(self._channels.values()):
+            return None
+        return self._channels.get("", self._channels)
 
     @property
     def sequences(self) -> Any:
@@ -144,8 +214,10 @@ class SequenceDataset:
     def __len__(self) -> int:
         return len(self.lengths)
 
-    def __getitem__(self, index: int) -> tuple[Any, Any]:
-        """Return a sequence, for several inputs as a dict, and its target, None without targets."""
+    def __getitem__(self, index: int | slice) -> Any:
+        """Return (sequence, target), with a dict of sequences for several inputs; for a slice return a subset."""
+        if isinstance(index, slice):
+            return self.subset(index)
         if not isinstance(index, int | np.integer) or not -len(self) <= index < len(self):
             raise IndexError(f"sequence {index} of {len(self)}: expected an integer; subset takes several")
         parts, targets = self.take([index % len(self)])
@@ -216,7 +288,45 @@ class SequenceDataset:
             raise DataError("subset: expected at least one index, got none")
         targets = self.targets.subset(chosen) if isinstance(self.targets, Column) else take_rows(self.targets, chosen)
         parts = {name: part.subset(chosen) for name, part in self.parts.items()}
-        return self._with(parts=parts, lengths=self.lengths[chosen], targets=targets)
+        ids = None if self.ids is None else [self.ids[index] for index in chosen]
+        return self._with(parts=parts, lengths=self.lengths[chosen], targets=targets, ids=ids)
+
+    def split(self, share: float, *, seed: int = 0, groups: Sequence[Any] | None = None) -> tuple[Self, Self]:
+        """Split at random into two data sets. Both have each label in about the same share.
+
+        Args:
+            share: the share of the first data set, between 0 and 1.
+            seed: seeds the choice; the same seed splits in the same way.
+            groups: the group of each sequence, such as the machine or the speaker. All sequences of a group go to the
+                same side. None: each sequence is chosen alone.
+
+        Raises:
+            DataError: a side would be empty.
+
+        Example:
+            >>> training, test = data.split(0.8, groups=machines)
+        """
+        is_stratified = self.classes is not None and not self.per_step
+        labels = np.asarray(self.targets) if is_stratified else None
+        first, second = split_indices(len(self), share, seed, labels, groups)
+        return self.subset(first), self.subset(second)
+
+    def with_channels(self, channels: Channels) -> Self:
+        """Return the same data with these channels in this order, such as those of a trained module.
+
+        Other channels are left out. An input without names stays as it is.
+
+        Raises:
+            DataError: the data lacks a channel.
+        """
+        places = select_channels(self.parts, self._channels, channels)
+        if not places:
+            return self
+        names = self._channels | {n: [(self._channels[n] or [])[i] for i in chosen] for n, chosen in places.items()}
+        if self._transform is not None:  # it reads the channels of the data
+            return self._with(_channels=names, _transform=Chain(self._transform, SelectChannels(places)))
+        selected = {n: Mapped(self.parts[n], functools.partial(select, places=p)) for n, p in places.items()}
+        return self._with(_channels=names, parts=self.parts | selected)
 
     def with_classes(self, classes: Sequence[Label]) -> Self:
         """Return the same data with its labels numbered as in `classes`, such as those of the training data."""

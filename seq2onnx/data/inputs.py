@@ -10,30 +10,60 @@ from numpy.typing import NDArray
 
 from seq2onnx.data.columns import Column, InMemory
 from seq2onnx.errors import DataError, ShapeError
-from seq2onnx.sequences import Array, as_floats, as_list, tokenize
+from seq2onnx.sequences import (
+    Array,
+    Channels,
+    Names,
+    as_floats,
+    as_list,
+    check_names,
+    frame_names,
+    is_frame,
+    positions,
+    read_frame,
+    tokenize,
+)
 
 
-def as_columns(sequences: Any) -> dict[str, Column]:
-    """Return a column for each input.
+def as_columns(sequences: Any, channels: Channels) -> tuple[dict[str, Column], dict[str, Names | None]]:
+    """Return a column for each input, and the names of its channels.
 
     Args:
         sequences: a list of sequences or a Column, or for several inputs a dict of these by input layer.
+        channels: the names of the channels. None: the names of the columns if the sequences are data frames.
 
     Returns:
-        The columns by input layer; by "" if the input has no name.
+        The columns and the names, both by input layer; by "" if the input has no name.
 
     Raises:
-        DataError: an input has no sequences, or another number of them than the others.
+        DataError: an input has no sequences, or another number of them than the others; or names do not fit.
         ShapeError: the sequences of an input differ in the shape of their steps.
     """
     named = sequences if isinstance(sequences, Mapping) else {"": sequences}
     if not named:
         raise DataError("sequences: expected data for at least one input, got an empty dict")
-    columns = {name: _as_column(values, name) for name, values in named.items()}
+    wanted = _names_by_input(channels, list(named))
+    columns: dict[str, Column] = {}
+    names: dict[str, Names | None] = {}
+    for name, values in named.items():
+        columns[name], names[name] = _as_column(values, name, wanted[name])
     counts = {name: len(column) for name, column in columns.items()}
     if len(set(counts.values())) > 1:
         raise DataError(f"sequences: expected the same number for each input, got {counts}")
-    return columns
+    return columns, names
+
+
+def _names_by_input(channels: Channels, inputs: list[str]) -> dict[str, Names | None]:
+    """Return the given names of each input."""
+    if channels is None:
+        return dict.fromkeys(inputs)
+    if not isinstance(channels, Mapping):
+        if len(inputs) > 1:
+            raise DataError(f"channels: expected a dict with names for some of {', '.join(inputs)}, got a list")
+        channels = {inputs[0]: channels}
+    if unknown := [name for name in channels if name not in inputs]:
+        raise DataError(f"channels: {unknown[0]!r} is not among the inputs {inputs}")
+    return {name: None if (names := channels.get(name)) is None else check_names(names, "channels") for name in inputs}
 
 
 def common_lengths(columns: Mapping[str, Column]) -> NDArray[np.int32]:
@@ -50,14 +80,47 @@ def common_lengths(columns: Mapping[str, Column]) -> NDArray[np.int32]:
     return timed[0]
 
 
-def _as_column(values: Any, name: str) -> Column:
-    """Return the sequences of one input as a column; all must have steps of one shape."""
+def _as_column(values: Any, name: str, channels: Names | None) -> tuple[Column, Names | None]:
+    """Return the sequences of one input as a column, and the names of its channels; all steps have one shape."""
     if isinstance(values, Column):
-        return values
-    arrays: list[Array] = []
-    for index, value in enumerate(as_list(values, 1 if name else 2)):
-        arrays.append(as_sequence(value, name, index, arrays[0] if arrays else None))
-    return InMemory(arrays, has_time(arrays[0]))
+        column = values
+    else:
+        rows = as_list(values, 1 if name else 2)
+        if is_frame(rows[0]):
+            rows, channels = _read_frames(rows, name, channels)
+        arrays: list[Array] = []
+        for index, value in enumerate(rows):
+            arrays.append(as_sequence(value, name, index, arrays[0] if arrays else None))
+        column = InMemory(arrays, has_time(arrays[0]))
+    if channels is not None:
+        if not column.shape:
+            raise DataError(
+                f"channels: {name or 'the input'} has words or tokens, which have no channels; leave them out"
+            )
+        check_names(channels, "channels", column.shape[0])
+    return column, channels
+
+
+def _read_frames(frames: list[Any], name: str, channels: Names | None) -> tuple[list[Array], Names | None]:
+    """Read data frames by the names of their columns. Without `channels`, all have the columns of the first."""
+    names = channels if channels is not None else frame_names(frames[0], _place(0, name))
+    arrays = []
+    for index, frame in enumerate(frames):
+        where = _place(index, name)
+        if not is_frame(frame):
+            raise DataError(f"{where}: expected a data frame like sequence 0, got {type(frame).__name__}")
+        if channels is None and names is not None:
+            surplus = [column for column in frame.columns if column not in names]
+            if surplus:
+                raise DataError(
+                    f"{where}: has a column {surplus[0]!r}, which sequence 0 lacks; name the columns: channels=[…]"
+                )
+        arrays.append(read_frame(frame, names, where))
+    return arrays, names
+
+
+def _place(index: int, name: str) -> str:
+    return f"sequence {index}{f' of {name}' if name else ''}"
 
 
 def as_sequence(value: Any, name: str, index: int, first: Array | None) -> Array:
@@ -69,7 +132,7 @@ def as_sequence(value: Any, name: str, index: int, first: Array | None) -> Array
         index: its index, for error messages.
         first: the first sequence of the input, whose steps have the same shape. None: this is the first.
     """
-    where = f"sequence {index}{f' of {name}' if name else ''}"
+    where = _place(index, name)
     if isinstance(value, np.ndarray) and value.ndim == 1 and value.dtype.kind in "iu":
         found: Array = np.asarray(value).astype(np.int64)
     else:
@@ -80,6 +143,30 @@ def as_sequence(value: Any, name: str, index: int, first: Array | None) -> Array
         remedy = "; is it features by time? transpose it" if first.ndim == found.ndim == 2 else ""
         expected = ", ".join(["time"] * has_time(first) + [str(size) for size in _step(first)])
         raise ShapeError(f"{where}: expected [{expected}] like sequence 0, got {list(found.shape)}{remedy}")
+    return found
+
+
+def select_channels(
+    columns: Mapping[str, Column], names: Mapping[str, Names | None], channels: Channels
+) -> dict[str, list[int]]:
+    """Return the places of the wanted channels, for each input whose channels are others or in another order.
+
+    Args:
+        columns: the column of each input.
+        names: the names of its channels.
+        channels: the wanted names. An input without names on either side is left as it is.
+
+    Raises:
+        DataError: an input lacks a channel.
+    """
+    found: dict[str, list[int]] = {}
+    for name in columns:
+        wanted = channels
+        if isinstance(channels, Mapping):
+            wanted = next(iter(channels.values())) if name == "" and len(channels) == 1 else channels.get(name)
+        have = names[name]
+        if wanted is not None and have is not None and list(wanted) != have:
+            found[name] = positions(have, list(wanted), f"data{f' of {name}' if name else ''}")
     return found
 
 

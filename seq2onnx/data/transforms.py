@@ -29,6 +29,24 @@ class Chain:
         return self.second(found) if len(given) == 1 else self.second(*found, given[-1])
 
 
+@dataclasses.dataclass(frozen=True)
+class SelectChannels:
+    """A transform that selects channels by their place, for each input by name; "" is the only input."""
+
+    places: Mapping[str, list[int]]
+
+    def __call__(self, x: Any, target: Any, rng: np.random.Generator) -> tuple[Any, Any]:
+        """Return x with the chosen channels. The channel is the first axis of a step, or of a vector."""
+        if "" in self.places:
+            return select(x, self.places[""]), target
+        return {name: select(x[name], self.places[name]) if name in self.places else x[name] for name in x}, target
+
+
+def select(array: Array, places: list[int]) -> Array:
+    """Return some channels of a sequence [time, channels, …], or of a vector [channels]."""
+    return np.take(array, places, axis=0 if array.ndim == 1 else 1)
+
+
 def transform_all(
     transform: Transform, indices: Sequence[int] | Indices, parts: Parts, targets: Any, seed: tuple[int, ...]
 ) -> tuple[Parts, Any]:

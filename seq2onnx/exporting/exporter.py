@@ -19,8 +19,8 @@ from seq2onnx.exporting.model_proto import to_model
 from seq2onnx.exporting.options import ExportOptions, ExportPlan
 from seq2onnx.exporting.words import vocabularies
 from seq2onnx.files import write_atomically
-from seq2onnx.network import Network
-from seq2onnx.sequences import MASKED, PaddingPolicy
+from seq2onnx.network import Network, input_channels
+from seq2onnx.sequences import MASKED, Channels, PaddingPolicy
 
 if TYPE_CHECKING:
     from seq2onnx.training.module import SequenceModule
@@ -37,6 +37,7 @@ def export(
     activations: Sequence[str] | bool = (),
     closed_loop: int | None = None,
     words: bool = False,
+    channels: Channels = None,
 ) -> None:
     """Write a trained module to one ONNX file that contains everything needed to run it.
 
@@ -54,9 +55,11 @@ def export(
             networks with one input and one output of the same size, with an output for each step.
         words: x is strings [batch, time], which the file looks up in the vocabulary of its WordEmbedding. "" is
             padding. For networks with one input, SequenceInput("tokens").
+        channels: the names of the features, a list or for several inputs a dict by layer; of images the names of the
+            channels. None: those that the module was trained on, if any.
 
     Raises:
-        SpecError: the options do not fit the network.
+        SpecError: the options, classes or channels do not fit the network.
         NotStreamable: the signature has states, or there is a closed loop, and the network cannot stream.
         DataError: a weight is NaN or infinite.
 
@@ -76,7 +79,8 @@ def export(
             if not np.isfinite(array).all():
                 raise DataError(f"{name}.{key}: contains NaN or infinity; train again, with a lower learning rate")
     classes = module.classes if classes is None else classes
-    model = build_model(module.network, weights, options, classes, module.policy)
+    channels = module.channels if channels is None else channels
+    model = build_model(module.network, weights, options, classes, module.policy, channels)
     write_atomically(path, model.SerializeToString())
 
 
@@ -86,6 +90,7 @@ def build_model(
     options: ExportOptions | None = None,
     classes: Sequence[str | int] | None = None,
     policy: PaddingPolicy = MASKED,
+    channels: Channels = None,
 ) -> onnx.ModelProto:
     """Build the ONNX model of a network. It needs no torch.
 
@@ -95,19 +100,20 @@ def build_model(
         options: the options of the export. None: the defaults.
         classes: the labels of the scores.
         policy: how predictions pad.
+        channels: the names of the features.
 
     Raises:
-        SpecError: the options or classes do not fit the network.
+        SpecError: the options, classes or channels do not fit the network.
         NotStreamable: as in `export`.
     """
     plan = ExportPlan.of(network, options or ExportOptions())
     classes = _check_classes(network, classes)
     graph = emit(plan, weights)
-    properties = describe(plan, classes, policy).properties()
+    properties = describe(plan, classes, policy, channels).properties()
     return to_model(graph, plan.options.opset, network.name or "network", properties, seq2onnx.__version__)
 
 
-def describe(plan: ExportPlan, classes: list[str | int] | None, policy: PaddingPolicy) -> Contract:
+def describe(plan: ExportPlan, classes: list[str | int] | None, policy: PaddingPolicy, channels: Channels) -> Contract:
     """Return the contract of the file that this plan exports."""
     network, options = plan.network, plan.options
     clocks = [network.signals[name].clock for name in network.outputs]
@@ -138,6 +144,7 @@ def describe(plan: ExportPlan, classes: list[str | int] | None, policy: PaddingP
         form=options.form,
         options=dataclasses.asdict(options),
         emission=EMISSION,
+        channels=input_channels(network, channels),
     )
 
 

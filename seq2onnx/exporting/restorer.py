@@ -15,7 +15,7 @@ from seq2onnx.errors import ModelFileError, ShapeError, SpecError, require
 from seq2onnx.exporting.emission import Weights
 from seq2onnx.exporting.forms import emit
 from seq2onnx.exporting.options import ExportOptions, ExportPlan
-from seq2onnx.network import Network
+from seq2onnx.network import Network, input_channels
 from seq2onnx.sequences import PaddingPolicy
 
 if TYPE_CHECKING:
@@ -43,6 +43,7 @@ def restore(path: str | Path) -> SequenceModule:
     network, weights, contract = read_model(path)
     module = build(network)
     module.classes, module.policy = contract.classes, PaddingPolicy(**contract.data_policy)
+    module.channels = input_channels(network, contract.channels)
     module.load_state_dict(
         {
             f"layers.{layer}.{name}": torch.from_numpy(array.copy())

@@ -13,7 +13,7 @@ from seq2onnx.runtime.inputs import Input, Rows, by_layer, read_rows
 from seq2onnx.runtime.model import Model
 from seq2onnx.runtime.scoring import Scoring, batches
 from seq2onnx.runtime.whole import make_batch
-from seq2onnx.sequences import MASKED, Array, as_list, check_steps
+from seq2onnx.sequences import MASKED, Array, as_list, check_steps, is_frame
 
 
 def forecast(
@@ -66,7 +66,12 @@ def _check_model(model: Model, steps: int) -> None:
 
 
 def _is_one_series(value: Any, entry: Input) -> bool:
-    return isinstance(value, np.ndarray) and value.dtype != object and value.ndim == 1 + len(entry.shape)
+    return (
+        is_frame(value)
+        or (isinstance(value, np.ndarray)
+        and value.dtype != object
+        and value.ndim == 1 + len(entry.shape))
+    )
 
 
 def _read_known(model: Model, known: Mapping[str, Any], steps: int, rows: Rows, single: bool) -> Rows:

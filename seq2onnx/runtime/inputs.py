@@ -6,14 +6,27 @@ import dataclasses
 import operator
 from collections.abc import Mapping, Sequence
 from functools import cached_property
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from seq2onnx.contract import Contract, input_names
-from seq2onnx.errors import DataError, ShapeError
-from seq2onnx.sequences import Array, as_floats, as_list, as_strings, as_tokens, check_steps, tokenize
+from seq2onnx.errors import DataError, ModelFileError, ShapeError
+from seq2onnx.sequences import (
+    Array,
+    as_floats,
+    as_list,
+    as_strings,
+    as_tokens,
+    check_steps,
+    is_frame,
+    is_named_row,
+    positions,
+    read_frame,
+    tokenize,
+)
 
 Rows = dict[str, list[Array]]
 
@@ -34,6 +47,7 @@ class Input:
         is_tokens: whether its values are words, or their numbers.
         words: the number of each word, for token inputs whose vocabulary is in the file.
         takes_words: whether the file looks up the words itself, so that its values are strings.
+        channels: the names of its features. None: they have no names.
     """
 
     tensor: str
@@ -43,6 +57,7 @@ class Input:
     is_tokens: bool
     words: dict[str, int] | None = None
     takes_words: bool = False
+    channels: tuple[str, ...] | None = None
 
     @property
     def dtype(self) -> np.dtype[Any]:
@@ -64,7 +79,15 @@ class Input:
         )
 
     def convert(self, value: Any, where: str) -> Array:
-        """Return `value` in the type of the input; `where` begins the error message."""
+        """Return `value` in the type of the input; `where` begins the error message.
+
+        Data frames, and rows of pandas, are read by the names of the channels.
+        """
+        if is_frame(value):
+            value = read_frame(value, self.channels, where)
+        elif self.channels is not None and is_named_row(value):
+            positions(list(value.index), self.channels, where)  # raises if a name is missing
+            value = value[list(self.channels)]
         if not self.takes_words:
             return as_tokens(value, where, self.words) if self.is_tokens else as_floats(value, where)
         words, known = as_strings(value, where), self.words or {}
@@ -94,8 +117,8 @@ def step_shape(entry: Any) -> tuple[bool, tuple[int, ...]]:
     return has_time, tuple(entry.shape[1 + has_time :])
 
 
-def read_inputs(entries: Sequence[Any], contract: Contract) -> tuple[Input, ...]:
-    """Return the data inputs among onnxruntime's inputs, in the order of the file."""
+def read_inputs(entries: Sequence[Any], contract: Contract, path: str | Path) -> tuple[Input, ...]:
+    """Return the data inputs among onnxruntime's inputs, in the order of the file at `path`."""
     layers = {tensor: layer for layer, tensor in input_names(contract.input_layers).items()}
     inputs = []
     for entry in entries:
@@ -106,7 +129,11 @@ def read_inputs(entries: Sequence[Any], contract: Contract) -> tuple[Input, ...]
             has_time, shape = step_shape(entry)
             takes_words = entry.type == "tensor(string)"
             is_tokens = takes_words or entry.type == "tensor(int64)"
-            inputs.append(Input(entry.name, layer, shape, has_time, is_tokens, words, takes_words))
+            names = contract.channel_names.get(layer)
+            channels = None if names is None else tuple(names)
+            if channels is not None and len(channels) != (*shape, 0)[0]:
+                raise ModelFileError(f"{path}: its metadata names {len(channels)} channels of {layer} {list(shape)}")
+            inputs.append(Input(entry.name, layer, shape, has_time, is_tokens, words, takes_words, channels))
     return tuple(inputs)
 
 
@@ -120,6 +147,13 @@ def by_layer(values: Any, inputs: tuple[Input, ...], where: str) -> dict[str, An
     if set(values) != {entry.layer for entry in inputs}:
         raise DataError(f"{where}: expected a dict with data for {names}, got {', '.join(map(str, values))}")
     return dict(values)
+
+
+def by_name(values: Any, inputs: tuple[Input, ...]) -> Any:
+    """Return a SequenceDataset with the channels of the inputs, in their order; return other data unchanged."""
+    if not hasattr(values, "with_channels"):
+        return values
+    return values.with_channels({entry.layer: entry.channels for entry in inputs})
 
 
 def read_rows(values: Any, inputs: tuple[Input, ...], least: int, indices: Sequence[int] | None = None) -> Rows:
@@ -138,6 +172,7 @@ def read_rows(values: Any, inputs: tuple[Input, ...], least: int, indices: Seque
         DataError: a sequence has wrong values or is too short, or the inputs do not go together.
         ShapeError: a sequence has a wrong shape.
     """
+    values = by_name(values, inputs)
     given = by_layer(getattr(values, "sequences", values), inputs, "sequences")
     several = len(inputs) > 1
     rows: Rows = {}

@@ -50,7 +50,7 @@ class Model:
         self.contract = Contract.from_json(self.session.get_modelmeta().custom_metadata_map.get(KEY), path)
         inputs, outputs = self.session.get_inputs(), self.session.get_outputs()
         check_contract(self.contract, inputs, outputs, path)
-        self.inputs = read_inputs(inputs, self.contract)
+        self.inputs = read_inputs(inputs, self.contract, path)
         self.outputs, self.activations = read_outputs(outputs, self.contract)
         self.states = tuple(
             StateInfo(state.input, state.output, (1, *state.shape), np.dtype(state.dtype))

@@ -67,6 +67,7 @@ class Predictor:
     Attributes:
         path: the file.
         classes: the labels of the scores, or None.
+        channels: the names of the features, for several inputs a dict by layer; None if the file has none.
         signature: "full", "sequence" or "stream".
         lookahead: whether results come with a delay.
         closed_loop: how many steps the file forecasts in one run, or None.
@@ -87,6 +88,7 @@ class Predictor:
         self.session, self.contract = model.session, model.contract
         self.signature: str = model.contract.signature
         self.classes, self.closed_loop = model.contract.classes, model.closed_loop
+        self.channels: list[str] | dict[str, list[str] | None] | None = model.contract.channels
         self.inputs, self.states, self.lookahead = model.inputs, model.states, model.lookahead
         self.outputs = [output.tensor for output in model.outputs]
         self.policy = PaddingPolicy(**model.contract.data_policy)
@@ -120,9 +122,10 @@ class Predictor:
         Args:
             sequences: a list of [time, features] arrays of any lengths, a SequenceDataset, or a generator of sequences.
                 Images are [time, channels, height, width]. Tokens are words or their numbers [time]. A file exported
-                with words=True takes words, or texts, which `tokenize` splits. With several inputs, a dict by input
-                layer; a FeatureInput takes one vector [size] for each sequence. Data from generators and files is read
-                in parts; at most two parts are in memory, besides the results.
+                with words=True takes words, or texts, which `tokenize` splits. Data frames, and a SequenceDataset with
+                `channels`, are read by the names of the features; arrays by position. With several inputs, a dict by
+                input layer; a FeatureInput takes one vector [size] for each sequence. Data from generators and files is
+                read in parts; at most two parts are in memory, besides the results.
             outputs: names of layers, for files exported with activations; the result is then a dict by name.
             batch_size: sequences per batch; sequences of similar length run together. None: the fastest size, or 32
                 if padding counts as data or sequences are cut to the shortest.

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from seq2onnx.runtime.inputs import Input, Rows, by_layer, read_rows
+from seq2onnx.runtime.inputs import Input, Rows, by_layer, by_name, read_rows
 from seq2onnx.runtime.model import Model
 from seq2onnx.runtime.outputs import Lengths, Output
 from seq2onnx.runtime.parallel import Workers, finish
@@ -102,6 +102,7 @@ def _count(sequences: Any) -> int | None:
 def _read(model: Model, sequences: Any) -> Iterator[tuple[Rows, NDArray[np.intp]]]:
     """Yield the sequences in parts that fit in memory, with their indices."""
     least = model.contract.min_length
+    sequences = by_name(sequences, model.inputs)
     if isinstance(sequences, Iterator):
         first = 0
         for part in _in_parts(sequences):

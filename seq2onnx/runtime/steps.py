@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from seq2onnx.errors import DataError, ShapeError
 from seq2onnx.runtime.inputs import Input, by_layer
-from seq2onnx.sequences import Array, check_steps, is_finite, pad
+from seq2onnx.sequences import Array, check_steps, is_finite, is_frame, pad
 
 
 @dataclasses.dataclass
@@ -79,6 +79,8 @@ def read_steps(x: Any, inputs: tuple[Input, ...], ids: NDArray[np.int64]) -> Ste
     finite: NDArray[np.bool_] = np.ones(count, bool)
     for entry in inputs:
         value, where = given[entry.layer], f"step of {entry.layer}" if len(inputs) > 1 else "step"
+        if is_frame(value):
+            value = given[entry.layer] = entry.convert(value, where)
         if isinstance(value, np.ndarray) and value.dtype != object:
             array, lengths, single = _from_array(entry, value, count, where)
         else:

@@ -57,7 +57,9 @@ class Stream:
 
         Args:
             x: [features], one step; or [time, features], a chunk of any length. Images and tokens work in the same
-                way; a word is a step, and a list of words is a chunk. With several inputs, x is a dict by input layer.
+                way; a word is a step, and a list of words is a chunk. A data frame is a chunk, and a Series of pandas
+                with names is a step; both are read by the names of the features. With several inputs, x is a dict by
+                input layer.
             copy: False: for one step, return the output buffer itself, which the next step overwrites.
 
         Returns:

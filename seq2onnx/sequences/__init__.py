@@ -1,5 +1,15 @@
 """Sequences as numpy arrays: conversion, text, padding. Training and the runtime share it; it needs numpy alone."""
 
+from seq2onnx.sequences.channels import (
+    Channels,
+    Names,
+    check_names,
+    frame_names,
+    is_frame,
+    is_named_row,
+    positions,
+    read_frame,
+)
 from seq2onnx.sequences.conversion import Array, as_floats, as_list, check_steps, is_finite
 from seq2onnx.sequences.padding import MASKED, PaddingPolicy, SequenceLength, by_size, chunk, pad
 from seq2onnx.sequences.text import Text, as_strings, as_tokens, tokenize
@@ -7,6 +17,8 @@ from seq2onnx.sequences.text import Text, as_strings, as_tokens, tokenize
 __all__ = [
     "MASKED",
     "Array",
+    "Channels",
+    "Names",
     "PaddingPolicy",
     "SequenceLength",
     "Text",
@@ -15,9 +27,15 @@ __all__ = [
     "as_strings",
     "as_tokens",
     "by_size",
+    "check_names",
     "check_steps",
     "chunk",
+    "frame_names",
     "is_finite",
+    "is_frame",
+    "is_named_row",
     "pad",
+    "positions",
+    "read_frame",
     "tokenize",
 ]

@@ -8,6 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from seq2onnx.errors import DataError, ShapeError
+from seq2onnx.sequences.channels import is_frame
 
 Array = NDArray[Any]
 Shape = tuple[int, ...]
@@ -17,7 +18,8 @@ def as_floats(value: Any, where: str) -> NDArray[np.float32]:
     """Return real numbers of any width as float32.
 
     Args:
-        value: an array, or nested lists. Masked values become NaN, and numbers too large for float32 become infinity.
+        value: an array, a torch tensor, or nested lists. Masked values become NaN, and numbers too large for float32
+            become infinity.
         where: the name of the value, for error messages.
 
     Raises:
@@ -27,6 +29,8 @@ def as_floats(value: Any, where: str) -> NDArray[np.float32]:
         return value
     if isinstance(value, np.ma.MaskedArray):
         value = np.ma.filled(value.astype(np.float64), np.nan)
+    if hasattr(value, "detach"):
+        value = value.detach().cpu()  # a torch tensor, which may need gradients or be on a GPU
     try:
         array = np.asarray(value)
     except ValueError:
@@ -76,6 +80,12 @@ def as_list(values: Any, dimensions: int = 2) -> list[Any]:
         raise ShapeError(
             f"sequences: expected a list of [time, features] arrays, got one array {list(values.shape)}; "
             "put a single sequence into a list: [x]"
+        )
+    if is_frame(values):
+        raise DataError(
+            "sequences: expected a list of [time, features] arrays, got one data frame; put the frame of a single "
+            "sequence into a list: [frame]. For a frame with many sequences and a column that tells them apart use "
+            "SequenceDataset.from_frame(frame, id=…)"
         )
     if isinstance(values, str | bytes | dict) or not hasattr(values, "__iter__"):
         remedy = "; a text is one sequence of words: [tokenize(text)]" if isinstance(values, str) else ""

@@ -12,8 +12,8 @@ from seq2onnx.data import SequenceDataset
 from seq2onnx.errors import NotStreamable, ShapeError, SpecError, StateError
 from seq2onnx.layers import Sigmoid, Softmax
 from seq2onnx.layers.module import LayerModule
-from seq2onnx.network import Network, NetworkState
-from seq2onnx.sequences import MASKED
+from seq2onnx.network import Network, NetworkState, input_channels
+from seq2onnx.sequences import MASKED, Names
 from seq2onnx.training.matching import check_sequences, encode_words, with_statistics, with_vocabularies
 
 Data = Tensor | Mapping[str, Tensor]
@@ -51,6 +51,8 @@ class SequenceModule(nn.Module):
         network: the network, with its statistics.
         layers: the module of each layer, by name.
         classes: the labels of the scores, if the module was trained on labels. `export` writes them.
+        channels: the names of the features, if the module was trained on data that has them: a list, or for several
+            inputs a dict by layer. `export` writes them.
         policy: how sequences are padded. `export` writes it.
 
     Raises:
@@ -63,6 +65,7 @@ class SequenceModule(nn.Module):
         super().__init__()
         self.network = network
         self.classes: list[str | int] | None = None
+        self.channels: Names | dict[str, Names | None] | None = None
         self.policy = MASKED
         self.layers = Layers(network)
         self._states: tuple[NetworkState, ...] = ()
@@ -201,8 +204,9 @@ def build(network: Network, data: SequenceDataset | None = None) -> SequenceModu
 
     Args:
         network: the network.
-        data: the training data. Input layers whose normalization lacks statistics take them from it, and a
-            WordEmbedding that has only a vocabulary size takes the most frequent words of its texts.
+        data: the training data, whose names of features the module keeps. Input layers whose normalization lacks
+            statistics take them from it, and a WordEmbedding that has only a vocabulary size takes the most frequent
+            words of its texts.
 
     Raises:
         DataError: the data does not fit the network, or has NaN or infinity.
@@ -217,4 +221,6 @@ def build(network: Network, data: SequenceDataset | None = None) -> SequenceModu
         data = encode_words(network, data)
         check_sequences(network, data)
         network = with_statistics(network, data)
-    return SequenceModule(network)
+    module = SequenceModule(network)
+    module.channels = None if data is None else input_channels(network, data.channels)
+    return module

@@ -24,7 +24,7 @@ from seq2onnx.data import SequenceDataset
 from seq2onnx.data.columns import Column, InMemory
 from seq2onnx.errors import ModelFileError, SpecError
 from seq2onnx.files import write_atomically
-from seq2onnx.network import Network
+from seq2onnx.network import Network, input_channels
 from seq2onnx.training.history import History
 from seq2onnx.training.module import SequenceModule, build
 from seq2onnx.training.options import TrainingOptions
@@ -102,6 +102,7 @@ def load_run(folder: str | Path) -> SequenceModule:
     try:
         settings: Any = yaml.safe_load((folder / "options.yaml").read_bytes())
         module.classes, module.policy = settings["classes"], TrainingOptions(**settings["options"]).padding
+        module.channels = input_channels(module.network, settings.get("channels"))
     except (yaml.YAMLError, TypeError, KeyError, UnicodeDecodeError, SpecError) as error:
         raise ModelFileError(f"{folder}/options.yaml: is not what a training run writes: {error!r}") from None
     return module.eval()
@@ -185,7 +186,8 @@ class Checkpoints:
     def start(self, module: SequenceModule, options: TrainingOptions, loss: str) -> None:
         """Write network.yaml and options.yaml, before the first epoch."""
         module.network.save(self._folder / "network.yaml")
-        settings = {"loss": loss, "classes": module.classes, "options": dataclasses.asdict(options)}
+        settings = {"loss": loss, "classes": module.classes, "channels": module.channels}
+        settings["options"] = dataclasses.asdict(options)
         write_atomically(self._folder / "options.yaml", yaml.safe_dump(settings, sort_keys=False).encode())
 
     def write(self, history: History, state_dict: Callable[[], dict[str, Any]], last: bool = False) -> None:

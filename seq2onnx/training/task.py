@@ -60,12 +60,14 @@ def prepare(
     """Check the arguments of `train` together, and take from the data what the network needs."""
     _check_types(network, data, validation, options)
     if isinstance(validation, float):
-        data, validation = _split(data, validation, options.seed)
+        data, validation = _split_off(data, validation, options.seed)
     if isinstance(network, SequenceModule):
         module, spec = network, network.network
     else:
         module, spec = None, with_vocabularies(network, data)
     data = encode_words(spec, data)
+    if module is not None:
+        data = data.with_channels(module.channels)  # each feature keeps its place
     if module is not None and module.classes is not None and data.classes is not None:
         data = data.with_classes(module.classes)  # each score keeps its label
     check_sequences(spec, data)
@@ -99,7 +101,7 @@ def _prepare_validation(
     network: Network, validation: SequenceDataset, data: SequenceDataset, loss: Loss
 ) -> SequenceDataset:
     try:
-        validation = encode_words(network, validation)
+        validation = encode_words(network, validation.with_channels(data.channels))
         if data.classes is not None:
             validation = validation.with_classes(data.classes)
         check_targets(loss, network, validation)
@@ -109,10 +111,8 @@ def _prepare_validation(
     return validation
 
 
-def _split(data: SequenceDataset, share: float, seed: int) -> tuple[SequenceDataset, SequenceDataset]:
+def _split_off(data: SequenceDataset, share: float, seed: int) -> tuple[SequenceDataset, SequenceDataset]:
     """Split into training and validation data, at random."""
     if not 0 < np.rint(share * len(data)) < len(data):
         raise DataError(f"validation: a share of {share} of {len(data)} sequences leaves none on one of the sides")
-    count = round(share * len(data))
-    order = np.random.default_rng(seed).permutation(len(data))
-    return data.subset(np.sort(order[count:])), data.subset(np.sort(order[:count]))
+    return data.split(1 - share, seed=seed)

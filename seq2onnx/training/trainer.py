@@ -14,7 +14,7 @@ from pytorch_lightning.loggers import Logger
 from seq2onnx.data import SequenceDataset
 from seq2onnx.errors import SpecError
 from seq2onnx.layers import BatchNorm
-from seq2onnx.network import Network
+from seq2onnx.network import Network, input_channels
 from seq2onnx.training.batch_statistics import set_exact_statistics
 from seq2onnx.training.epoch_progress import epoch_progress
 from seq2onnx.training.fitting import fit, make_trainer, quiet
@@ -149,6 +149,7 @@ def _run(
         torch.manual_seed(options.seed)
         module = task.module or build(task.network)
         module.classes, module.policy = task.data.classes, options.padding
+        module.channels = input_channels(task.network, task.data.channels) or module.channels
         learner = Learner(task, module, processes, checkpoints if is_first else None, show)
         if checkpoints and checkpoints.resume:
             learner.load_run_state_dict(checkpoints.read())

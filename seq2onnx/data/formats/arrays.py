@@ -18,7 +18,8 @@ def to_arrays(contents: Contents, path: str | Path) -> dict[str, Array]:
     """Return the arrays of a data set of one input.
 
     They are values [all steps, features] and lengths [sequences]; with targets also targets (a row for each sequence,
-    or a row for each step and target_lengths [sequences]), with labels classes, and ignore where a target is ignored.
+    or a row for each step and target_lengths [sequences]), with labels classes, and ignore where a target is ignored;
+    channels [features] and ids [sequences] where there are such names.
 
     Args:
         contents: its sequences are a dict of Columns.
@@ -42,6 +43,9 @@ def to_arrays(contents: Contents, path: str | Path) -> dict[str, Array]:
             arrays["target_lengths"] = np.array([len(row) for row in rows], np.int32)
         if contents.classes is not None:
             arrays["classes"] = np.array(contents.classes)
+    for name, given in (("channels", contents.channels), ("ids", contents.ids)):
+        if given is not None:
+            arrays[name] = np.array(list(given), np.str_)
     return arrays
 
 
@@ -80,7 +84,8 @@ def from_arrays(arrays: dict[str, Any], path: str | Path) -> Contents:
             )
     per_step = None if targets is None else isinstance(targets, list)
     ignore = arrays["ignore"].item() if "ignore" in arrays else None
-    return Contents(sequences, targets, arrays.get("classes"), ignore, per_step)
+    channels, ids = (arrays[name].tolist() if name in arrays else None for name in ("channels", "ids"))
+    return Contents(sequences, targets, arrays.get("classes"), ignore, per_step, channels, ids)
 
 
 def sequence_ends(lengths: Array, rows: int, expected: str) -> NDArray[np.int64]:

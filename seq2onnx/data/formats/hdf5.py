@@ -19,7 +19,7 @@ from seq2onnx.errors import DataError, ShapeError, require
 from seq2onnx.files import write_atomically
 from seq2onnx.sequences import Array, as_floats
 
-NAMES = ("values", "lengths", "targets", "target_lengths", "classes", "ignore")
+NAMES = ("values", "lengths", "targets", "target_lengths", "classes", "ignore", "channels", "ids")
 
 
 def read(path: str | Path) -> Contents:

@@ -17,7 +17,7 @@ from seq2onnx.data.inputs import has_time
 from seq2onnx.data.targets import Ignore, Label, Targets, take_rows
 from seq2onnx.errors import DataError, require
 from seq2onnx.files import atomic_file
-from seq2onnx.sequences import Array, chunk
+from seq2onnx.sequences import Array, Channels, chunk
 
 Names = str | Sequence[str]
 RowGroup = tuple[dict[str, list[Array]], Any]
@@ -56,13 +56,19 @@ def read(
     columns = {layer: [names] if isinstance(names, str) else list(names) for layer, names in by_layer.items()}
     _check_columns(path, schema, [*itertools.chain(*columns.values())], chosen)
     lengths = _whole_column(path, about["lengths"]).to_numpy() if about else None
-    steps = {part["column"]: part["step"] for part in about.get("parts", {}).values()}
+    saved = about.get("parts", {}).values()
+    steps = {part["column"]: part["step"] for part in saved}
+    saved_channels = {part["column"]: part.get("channels") for part in saved}
     parts = {layer: ParquetColumn(path, names, lengths, steps.get(names[0])) for layer, names in columns.items()}
+    # With a column for each feature, the columns have the names of the features.
+    channels = {layer: names if len(names) > 1 else saved_channels.get(names[0]) for layer, names in columns.items()}
+    ids = _whole_column(path, about["ids"]).to_pylist() if about.get("ids") in schema.names else None
     if not chosen:
-        return Contents(parts)
+        return Contents(parts, channels=channels, ids=ids)
     known = about if about.get("targets") == chosen else {}
     options = {name: known.get(name) for name in ("classes", "ignore", "per_step")}
-    return Contents(parts, _read_targets(path, chosen, schema.field(chosen).type), **options)
+    found_targets = _read_targets(path, chosen, schema.field(chosen).type)
+    return Contents(parts, found_targets, **options, channels=channels, ids=ids)
 
 
 def read_schema(path: str | Path) -> tuple[Any, list[int]]:
@@ -146,11 +152,26 @@ def write(contents: Contents, path: str | Path) -> None:
         ({name: column.take(indices) for name, column in columns.items()}, take_rows(targets, indices))
         for indices in chunk(np.arange(count), rows)
     )
-    write_row_groups(path, row_groups, contents.classes, contents.ignore, bool(contents.per_step))
+    write_row_groups(
+        path,
+        row_groups,
+        contents.classes,
+        contents.ignore,
+        bool(contents.per_step),
+        channels=contents.channels,
+        ids=contents.ids,
+    )
 
 
 def write_row_groups(
-    path: str | Path, row_groups: Iterable[RowGroup], classes: Sequence[Label] | None, ignore: Ignore, per_step: bool
+    path: str | Path,
+    row_groups: Iterable[RowGroup],
+    classes: Sequence[Label] | None,
+    ignore: Ignore,
+    per_step: bool,
+    *,
+    channels: Channels = None,
+    ids: Sequence[str] | None = None,
 ) -> None:
     """Write a file with the given row groups.
 
@@ -160,6 +181,8 @@ def write_row_groups(
         classes: see SequenceDataset.
         ignore: see SequenceDataset.
         per_step: whether there is a target for each step.
+        channels: the names of the features.
+        ids: the name of each sequence.
 
     Raises:
         DataError: there are no row groups.
@@ -169,18 +192,26 @@ def write_row_groups(
     import pyarrow as pa
     import pyarrow.parquet as pq
 
+    names = channels if isinstance(channels, Mapping) else {"": channels}
     with atomic_file(path) as beside:
-        writer = None
+        writer, written = None, 0
         for parts, targets in row_groups:
             arrays = {_column_name(name): _as_arrow(part, has_time(part[0])) for name, part in parts.items()}
             timed = next(part for part in parts.values() if has_time(part[0]))
             arrays["length"] = pa.array([len(x) for x in timed], pa.int32())
             if targets is not None:
                 arrays["target"] = _as_arrow([np.asarray(t) for t in targets], per_step)
+            if ids is not None:
+                arrays["id"] = pa.array(ids[written : written + len(timed)], pa.string())
+                written += len(timed)
             if writer is None:
                 steps = {name: list(part[0].shape[1:]) if part[0].ndim > 2 else None for name, part in parts.items()}
                 about = {
-                    "parts": {name: {"column": _column_name(name), "step": step} for name, step in steps.items()},
+                    "parts": {
+                        name: {"column": _column_name(name), "step": step, "channels": names.get(name)}
+                        for name, step in steps.items()
+                    },
+                    "ids": None if ids is None else "id",
                     "lengths": "length",
                     "targets": None if targets is None else "target",
                     "per_step": per_step,
@@ -196,8 +227,8 @@ def write_row_groups(
 
 
 def _column_name(layer: str) -> str:
-    """Return the name of the column of an input, which is not that of the lengths or targets."""
-    return f"{layer}_" if layer in ("length", "target") else layer or "values"
+    """Return the name of the column of an input, which is not that of the lengths, targets or ids."""
+    return f"{layer}_" if layer in ("length", "target", "id") else layer or "values"
 
 
 def _as_arrow(rows: list[Array], is_list: bool) -> Any:

@@ -1,0 +1,135 @@
+"""Channels: the names of the features, and how data frames and arrays are read by these names."""
+
+from __future__ import annotations
+
+import contextlib
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any, TypeGuard
+
+import numpy as np
+from numpy.typing import NDArray
+
+from seq2onnx.errors import DataError
+
+Names = list[str]
+Channels = Sequence[str] | Mapping[str, Sequence[str] | None] | None
+"""The names of the features: a list, or for several inputs a dict by input layer. None: there are no names."""
+
+
+def is_frame(value: Any) -> TypeGuard[Any]:
+    """Return whether a value is a data frame of pandas or polars."""
+    return hasattr(value, "columns") and hasattr(value, "to_numpy")
+
+
+def is_named_row(value: Any) -> TypeGuard[Any]:
+    """Return whether a value is a Series of pandas whose index has names, such as a row of a data frame."""
+    index = getattr(value, "index", None)
+    return hasattr(value, "to_numpy") and index is not None and all(isinstance(name, str) for name in index)
+
+
+def frame_names(frame: Any, where: str) -> Names | None:
+    """Return the names of the columns of a data frame; None if they are numbers, such as those that pandas counts.
+
+    Raises:
+        DataError: a name is neither a string nor a number.
+    """
+    names = list(frame.columns)
+    if all(isinstance(name, int | np.integer) for name in names):
+        return None
+    if odd := [name for name in names if not isinstance(name, str)]:
+        raise DataError(f"{where}: expected column names that are strings, got {odd[0]!r}; rename the columns")
+    return names
+
+
+def check_names(names: Iterable[Any], where: str, size: int | None = None) -> Names:
+    """Return the names of channels as a list.
+
+    Args:
+        names: the names.
+        where: begins the error message.
+        size: the number of channels. None: any number.
+
+    Raises:
+        DataError: a name is no string, or is there twice; or their number differs from `size`.
+    """
+    if isinstance(names, str) or not isinstance(names, Iterable):
+        raise DataError(f"{where}: expected a list of names, got {names!r:.60}")
+    found = list(names)
+    for name in found:
+        if not isinstance(name, str):
+            raise DataError(f"{where}: names of channels must be strings, got {name!r:.60}")
+    if repeated := [name for name, count in Counter(found).items() if count > 1]:
+        raise DataError(f"{where}: names of channels must differ, got {repeated[0]!r} twice")
+    if size is not None and len(found) != size:
+        raise DataError(f"{where}: expected a name for each of the {size} channels, got {len(found)}: {listed(found)}")
+    return found
+
+
+def positions(given: Sequence[str], wanted: Sequence[str], where: str) -> list[int]:
+    """Return the place in `given` of each wanted name. Other names in `given` are ignored.
+
+    Raises:
+        DataError: a wanted name is missing, or is there twice.
+    """
+    counts = Counter(given)
+    if missing := [name for name in wanted if not counts[name]]:
+        raise DataError(f"{where}: has no {listed(missing)}; its columns are {listed(given)}")
+    if repeated := [name for name in wanted if counts[name] > 1]:
+        raise DataError(f"{where}: has several columns {repeated[0]!r}; rename or remove one")
+    place = {name: index for index, name in enumerate(given)}
+    return [place[name] for name in wanted]
+
+
+def read_frame(frame: Any, channels: Sequence[str] | None, where: str) -> NDArray[np.floating[Any]]:
+    """Return columns of a data frame as floats [time, channels]; missing values become NaN.
+
+    Args:
+        frame: a data frame of pandas or polars.
+        channels: the columns, in this order; other columns are ignored. None: all columns.
+        where: begins the error message.
+
+    Raises:
+        DataError: a column is missing, or does not hold numbers.
+    """
+    given = frame_names(frame, where)
+    if given is None or channels is None:
+        names = list(frame.columns)
+    else:
+        positions(given, channels, where)
+        names = list(channels)
+    if not names:
+        raise DataError(f"{where}: expected a data frame with at least one column of numbers, got none")
+    return np.column_stack([column_numbers(frame[name], f"{where}, column {name!r}") for name in names])
+
+
+def column_numbers(column: Any, where: str) -> NDArray[np.floating[Any]]:
+    """Return a column of pandas or polars as floats; missing values become NaN.
+
+    Raises:
+        DataError: the column does not hold numbers.
+    """
+    array = np.asarray(column.to_numpy())
+    if array.dtype.kind in "Mm":
+        raise DataError(
+            f"{where}: holds timestamps ({column.dtype}); leave it out, or convert it to seconds since the start"
+        )
+    if array.dtype.kind == "O" and not any(isinstance(value, str) for value in array):
+        values = [np.nan if is_missing(value) else value for value in array.tolist()]
+        with contextlib.suppress(TypeError, ValueError):  # objects of another kind; the error below names their type
+            array = np.array(values, np.float64)
+    if array.dtype.kind not in "fiub":
+        example = next((value for value in array.tolist() if not is_missing(value)), None)
+        raise DataError(f"{where}: expected numbers, got {column.dtype} such as {example!r:.40}; leave the column out")
+    return array if array.dtype.kind == "f" else array.astype(np.float64)
+
+
+def is_missing(value: Any) -> bool:
+    """Return whether a value is None, NaN or the missing value of pandas."""
+    return value is None or type(value).__name__ in ("NAType", "NaTType") or value != value
+
+
+def listed(names: Sequence[Any], limit: int = 12) -> str:
+    """Return names for an error message, at most `limit` of them."""
+    shown = ", ".join(map(str, names[:limit]))
+    return shown if len(names) <= limit else f"{shown}, … ({len(names)} in all)"
