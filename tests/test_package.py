@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import importlib
+import importlib.metadata
 import json
 import re
 import subprocess
 import sys
+import tomllib
 import types
 from pathlib import Path
 
@@ -72,24 +74,42 @@ def test_the_runtime_needs_numpy_and_onnxruntime_only(model_file, tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("module", "name", "command"),
+    ("module", "name", "extra"),
     [
-        ("onnxruntime", "load", "seq2onnx[cpu]"),
-        ("torch", "build", "seq2onnx[train]"),
-        ("pytorch_lightning", "train", "seq2onnx[train]"),
-        ("onnx", "export", "seq2onnx[train]"),
-        ("onnxruntime", "verify", "seq2onnx[cpu]"),
-        ("matplotlib", "plots", "seq2onnx[train]"),
+        ("onnxruntime", "load", "cpu"),
+        ("torch", "build", "train"),
+        ("pytorch_lightning", "train", "train"),
+        ("onnx", "export", "train"),
+        ("onnxruntime", "verify", "cpu"),
+        ("matplotlib", "plots", "train"),
     ],
 )
-def test_a_missing_extra_is_named_with_the_command(module, name, command):
+@pytest.mark.parametrize("installed", [True, False], ids=["installed", "only a folder on the path"])
+def test_a_missing_package_is_named_with_a_command_that_pip_can_run(module, name, extra, installed):
+    """pip does not find seq2onnx itself by its name if it was installed from a clone."""
+    packages = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["optional-dependencies"][extra]
+    hidden = (
+        "def requires(name): raise importlib.metadata.PackageNotFoundError\nimportlib.metadata.requires = requires\n"
+    )
     python(
-        f"import sys; sys.modules[{module!r}] = None\n"
-        "import seq2onnx as s2o\n"
+        f"import sys, importlib.metadata; sys.modules[{module!r}] = None\n"
+        + ("" if installed else hidden)
+        + "import seq2onnx as s2o\n"
         f"try: s2o.{name}\n"
         "except s2o.MissingExtra as error: text = str(error)\n"
-        f"assert text.startswith({module!r}) and 'pip install \"{command}\"' in text, text\n"
+        f"assert text.startswith('{module} is not installed. Run: pip install '), text\n"
+        f"assert set(text.split('pip install ')[1].split()) == {{f'\"{{p}}\"' for p in {packages}}}, text\n"
     )
+
+
+def test_without_metadata_and_pyproject_the_command_names_the_module(monkeypatch, tmp_path):
+    def requires(name):
+        raise importlib.metadata.PackageNotFoundError
+
+    monkeypatch.setattr(importlib.metadata, "requires", requires)
+    monkeypatch.setattr(errors, "PROJECT", tmp_path / "pyproject.toml")
+    with pytest.raises(s2o.MissingExtra, match="^nowhere is not installed. Run: pip install nowhere$"):
+        errors.require("nowhere", extra="cpu")
 
 
 def test_specs_work_without_torch_and_onnx():
@@ -140,6 +160,32 @@ def test_the_code_of_the_pages_runs(tmp_path, monkeypatch, capsys, page):
     exec("\n".join(blocks), {})
     if page == "docs/data.md":  # what it prints is shown there
         assert capsys.readouterr().out in text
+
+
+def test_the_first_page_is_complete_as_a_file_too():
+    """On a forge, docs/index.md is shown as it is: nothing is included from another file."""
+    page, readme = ((ROOT / name).read_text() for name in ("docs/index.md", "README.md"))
+    blocks = re.findall(r"```.*?```", page, re.DOTALL)
+    assert len(blocks) == 4
+    assert all(block in readme for block in blocks)
+    assert "--8<--" not in page
+
+
+PAGES = [path.relative_to(ROOT) for part in (".", "docs/**", "models/**") for path in sorted(ROOT.glob(f"{part}/*.md"))]
+
+
+@pytest.mark.parametrize("page", PAGES, ids=str)
+def test_links_of_pages_hold_as_files(page):
+    """`mkdocs build --strict` checks them in the site."""
+    text = re.sub(r"```.*?```", "", (ROOT / page).read_text(), flags=re.DOTALL)
+    for link in re.findall(r"\]\(([^)\s]+)\)", text):
+        if not link.startswith("http"):
+            file, _, heading = link.partition("#")
+            target = ROOT / page.parent / file if file else ROOT / page
+            assert target.exists(), link
+            if heading and not heading.startswith("seq2onnx."):  # an address in the API pages, which mkdocs makes
+                titles = re.findall(r"^#+ (.*)$", target.read_text(), re.MULTILINE)
+                assert heading in {re.sub(r"[^\w\- ]", "", title.lower()).replace(" ", "-") for title in titles}, link
 
 
 def test_every_public_name_has_its_place_in_the_pages():

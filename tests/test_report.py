@@ -435,7 +435,7 @@ def test_without_matplotlib_only_a_report_with_pictures_fails(folder, tmp_path):
     done = started(["matplotlib"], folder / "model.onnx", folder / "data.npz")
     assert done.returncode == 2
     assert done.stderr.startswith("seq2onnx: matplotlib is not installed")
-    assert 'pip install "seq2onnx[train]"' in done.stderr
+    assert '"matplotlib>=' in done.stderr
     assert not any(tmp_path.iterdir())
     done = started(["matplotlib", "torch", "onnx"], folder / "model.onnx")
     assert done.returncode == 0, done.stderr

@@ -66,9 +66,9 @@ def write_card(recipe: Recipe, folder: Path) -> None:
         "## Run it",
         "",
         f"[{shipped['file']}]({shipped['file']}) contains {shipped['sequences']} of the {found['sequences'][1]} test "
-        f"sequences ({name} {_number(shipped['figures'][name])}). Install "
-        f"`seq2onnx[{'cpu,data' if shipped['file'].endswith('.parquet') else 'cpu'}]` and run this in the root of a "
-        "clone:",
+        f"sequences ({name} {_number(shipped['figures'][name])}). Run "
+        f'`pip install ".[{"cpu,data" if shipped["file"].endswith(".parquet") else "cpu"}]"` and this in the root of '
+        "a clone:",
         "",
         "```python",
         "import seq2onnx as s2o",
