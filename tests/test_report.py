@@ -354,6 +354,7 @@ def test_the_report_shows_vocabulary_and_padding(tmp_path):
     run("report", tmp_path / "model.onnx", "-q")
     contract = dict(Page(tmp_path / "model.html").table("property", "value"))
     assert contract["vocabulary"] == "2 words of sequence_input_1, looked up before the run"
+    assert Page(tmp_path / "model.html").raw.count("vocabulary") == 1
     assert contract["first word"] == "'a'"
     assert contract["padding"].startswith("sequence length 9, padding value 0.0")
 
