@@ -10,6 +10,7 @@ import subprocess
 import sys
 import tomllib
 import types
+import typing
 from pathlib import Path
 
 import numpy as np
@@ -150,10 +151,80 @@ def test_the_plain_onnxruntime_script_reaches_the_same_scores(tmp_path, signatur
 TUTORIALS = sorted(f"docs/tutorials/{path.name}" for path in (ROOT / "docs" / "tutorials").glob("*.md"))
 
 
-@pytest.mark.parametrize("page", ["README.md", "docs/data.md", "docs/serving.md", *TUTORIALS])
+def save_as_matlab(folder):
+    """The files that docs/coming-from-matlab.md reads; random weights, one number each."""
+    import scipy.io
+
+    from tests.mat_writer import cells
+
+    x, rng = [np.ones((steps, 3)) for steps in (4, 6)], np.random.default_rng(0)
+    scipy.io.savemat(folder / "data.mat", {"X": cells(x), "Y": np.array([1.0, 2])})
+    more = {
+        "XTrain": cells([one.T for one in x]),
+        "TTrain": np.array([[1.0, 2]]),
+        "XTest": cells(x),
+        "TTest": [[1.0, 2]],
+    }
+    scipy.io.savemat(folder / "more.mat", more)
+    weights = {"W": (400, 12), "R": (400, 100), "b": (400, 1)}
+    scipy.io.savemat(folder / "weights.mat", {name: rng.normal(0, 0.1, shape) for name, shape in weights.items()})
+
+
+def sigmoid(x):
+    return 1 / (1 + np.exp(-x))
+
+
+def test_weights_of_matlab_give_the_results_of_its_equations(tmp_path, monkeypatch):
+    """As docs/coming-from-matlab.md sets them, in the order of MATLAB's rows, i f g o."""
+    import scipy.io
+
+    save_as_matlab(tmp_path)
+    monkeypatch.chdir(tmp_path)
+    text = (ROOT / "docs/coming-from-matlab.md").read_text()
+    exec(text.split("## Weights")[1].split("```python\n")[1].split("```")[0], names := {})
+    found = scipy.io.loadmat("weights.mat")
+    W, R, b = found["W"], found["R"], found["b"][:, 0]
+    np.testing.assert_array_equal(names["W_g"], W[200:300].astype(np.float32))
+    x, h, c = np.random.default_rng(1).normal(size=(5, 12)), np.zeros(100), np.zeros(100)
+    for step in x:
+        i, f, g, o = np.split(W @ step + R @ h + b, 4)
+        c = sigmoid(f) * c + sigmoid(i) * np.tanh(g)
+        h = sigmoid(o) * np.tanh(c)
+    np.testing.assert_allclose(s2o.load("lstm.onnx").predict([x])[0], h, rtol=0, atol=1e-5)
+
+
+def test_the_matlab_page_names_what_a_user_of_trainnet_looks_for():
+    text = (ROOT / "docs/coming-from-matlab.md").read_text()
+    names = "ValidationData ValidationFrequency ValidationPatience OutputNetwork Metrics Verbose Outputs InputWeights"
+    names += (
+        " RecurrentWeights InputWeightsInitializer LearnRateFactor l2norm lstmProjectedLayer peephole convolution3d"
+    )
+    assert [name for name in names.split() if name not in text] == []
+
+
+def test_the_page_of_the_layers_names_every_choice_of_every_field():
+    text = (ROOT / "docs/layers.md").read_text()
+    for cls in layers.KINDS.values():
+        if cls.__module__.startswith("seq2onnx."):
+            section = text.split(f"\n## {cls.__name__}\n")[1].split("\n## ")[0]
+            for field, hint in typing.get_type_hints(cls).items():
+                for part in (hint, *typing.get_args(hint)):
+                    if typing.get_origin(part) is typing.Literal:
+                        (row,) = re.findall(rf"^\| `{field}` \|(.*?)\|", section, re.MULTILINE)
+                        assert all(f'`"{choice}"`' in row for choice in typing.get_args(part)), (cls, field)
+    assert "| `probability` | a number ≥ 0 and < 1 |" in text
+    assert "| `hidden_size` | a whole number > 0 |" in text
+
+
+PAGES_WITH_CODE = ["README.md", "docs/data.md", "docs/serving.md", "docs/coming-from-matlab.md", *TUTORIALS]
+
+
+@pytest.mark.parametrize("page", PAGES_WITH_CODE)
 def test_the_code_of_the_pages_runs(tmp_path, monkeypatch, capsys, page):
     """Every Python block, one after another, as a reader would type it."""
     monkeypatch.chdir(tmp_path)
+    if page == "docs/coming-from-matlab.md":
+        save_as_matlab(tmp_path)
     text = (ROOT / page).read_text()
     blocks = [block.split("```")[0] for block in text.split("```python\n")[1:]]
     assert blocks

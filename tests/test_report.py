@@ -231,7 +231,7 @@ def test_labels_of_steps_are_compared_except_ignored_ones(tmp_path):
     assert page.figure("accuracy") == f"{np.mean(answers[known] == truth[known]):.4f}"
     assert sum(int(row[1]) for row in page.table(*CLASS_HEAD)) == known.sum()
     assert page.says(f"{data.lengths[4]} predictions are NaN")
-    assert [image["alt"][:25] for image in page.images] == ["Confusion chart of 3 clas", "Scores of the leading cla"]
+    assert [image["alt"][:25] for image in page.images] == ["Confusion chart of 3 clas", "Scores of the 3 classes o"]
     assert page.says(f"the first {len(data)} of the {len(data)} sequences")
 
 
