@@ -300,7 +300,7 @@ def test_the_error_without_ray_names_the_extra(folder, tmp_path, monkeypatch):
     run("data", "convert", folder / "data.npz", tmp_path / "data.parquet")
     arguments = [folder / "run/model.onnx", tmp_path / "data.parquet", "--ray", "--out", tmp_path / "scores.parquet"]
     _, err = run("predict", *arguments, code=2)
-    assert err == "seq2onnx: ray is not installed; install the extra 'ray': pip install \"seq2onnx[ray]\"\n"
+    assert err == 'seq2onnx: ray is not installed. Run: pip install "ray[data]>=2.50"\n'
     assert [file.name for file in tmp_path.iterdir()] == ["data.parquet"]
 
 

@@ -42,6 +42,7 @@ def results(facts: Facts) -> list[str]:
 def _of_classes(found: ClassComparison) -> list[str]:
     from seq2onnx import plots
     from seq2onnx.plots.confusion import confusion_png
+    from seq2onnx.plots.scores import picture_size
 
     count, by_class = len(found.truth), found.by_class()
     largest = max(true for _, true, _, _ in by_class)
@@ -65,10 +66,11 @@ def _of_classes(found: ClassComparison) -> list[str]:
         labels = [found.classes[number] if number >= 0 else None for number in known]
         draw = functools.partial(plots.scores_over_time, scores, found.classes, truth=labels)
         alt = (
-            f"Scores of the leading classes over the {len(labels)} steps of the first sequence, with the "
-            "true labels below."
+            f"Scores of the {len(found.classes)} classes over the {len(labels)} steps of the first sequence, with the "
+            "true labels."
         )
-        parts.append(picture(plots.as_png(draw), alt, "Scores at each step of the first sequence"))
+        chart = plots.as_png(draw, picture_size(len(found.classes)))
+        parts.append(picture(chart, alt, "Scores at each step of the first sequence"))
     return parts
 
 
@@ -110,7 +112,7 @@ def _pictures_of_number(found: NumberComparison, k: int, name: str, scores: Scor
     if found.forecast:
         history = found.forecast.history
         before = history[-4 * len(truth) :, k]
-        start = len(history) - len(before)
+        start = len(history) - len(before) + 1
         draw = functools.partial(plots.forecast_chart, before, truth, {"closed loop": predicted}, start=start)
         alt = f"The first sequence, {name}: {len(truth)} steps forecast in a closed loop, with the true values."
     else:
