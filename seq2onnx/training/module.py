@@ -21,12 +21,18 @@ T = TypeVar("T")
 
 
 class Layers(nn.Module):
-    """The modules of a network's layers by name. Unlike torch's ModuleDict it takes any name."""
+    """The modules of a network's layers by name. Unlike torch's ModuleDict it takes any name.
 
-    def __init__(self, network: Network) -> None:
+    Args:
+        network: the network.
+        shared: take the modules from here. None: make new ones.
+    """
+
+    def __init__(self, network: Network, shared: Layers | None = None) -> None:
         super().__init__()
         for layer in network.layers:
-            self._modules[layer.label] = LayerModule(layer, network.signals_into(layer.label))
+            new = LayerModule(layer, network.signals_into(layer.label)) if shared is None else shared[layer.label]
+            self._modules[layer.label] = new
 
     def __getitem__(self, name: str) -> LayerModule:
         return cast(LayerModule, self._modules[name])
@@ -59,12 +65,12 @@ class SequenceModule(nn.Module):
         NotStreamable: a state was given, but the network cannot run in chunks.
     """
 
-    def __init__(self, network: Network) -> None:
+    def __init__(self, network: Network, shared: Layers | None = None) -> None:
         super().__init__()
         self.network = network
         self.classes: list[str | int] | None = None
         self.policy = MASKED
-        self.layers = Layers(network)
+        self.layers = Layers(network, shared)
         self._states: tuple[NetworkState, ...] = ()
         self._not_streamable: NotStreamable | None = None
         try:

@@ -54,6 +54,11 @@ def parameter_groups(module: SequenceModule, options: TrainingOptions) -> list[d
     ]
 
 
+def frozen_layers(options: TrainingOptions) -> list[str]:
+    """Return the names of the layers that training does not change."""
+    return [name for name, factor in options.learning_rate_factors.items() if not factor]
+
+
 def rate_at(options: TrainingOptions, epoch: int, history: History) -> float:
     """Return the learning rate of an epoch, counted from 0, after the epochs in `history`."""
     rate = options.learning_rate

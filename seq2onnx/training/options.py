@@ -41,7 +41,7 @@ class _Options:
     patience: PositiveInt | None = None
     keep: Literal["last", "best"] = "last"
     seed: Annotated[int, Field(ge=0, lt=2**63)] = 0
-    batch_norm_statistics: Literal["running", "exact"] = "running"
+    batch_norm_statistics: Literal["exact", "running"] = "exact"
     precision: Annotated[Literal["32", "bf16-mixed", "16-mixed"], BeforeValidator(str)] = "32"
     device: Literal["auto", "cpu", "cuda"] = "auto"
     devices: PositiveInt = 1
@@ -84,8 +84,10 @@ class TrainingOptions(_Options):
         patience: stop after this number of validations without a new lowest validation loss. None: never.
         keep: the weights to keep: of the "last" epoch, or of the epoch with the "best" validation loss.
         seed: of weights, order and dropout. A seeded run repeats exactly on the same machine.
-        batch_norm_statistics: the final statistics of BatchNorm layers: "running" means of the batches, or the "exact"
-            mean and variance of the training data, which cost one more pass over it for each such layer.
+        batch_norm_statistics: the statistics of BatchNorm layers. "exact": at the end the mean and variance of the
+            training data, which cost one pass over it for each such layer; before each validation nearly these, which
+            cost one pass for all layers together. "running": the running means of the batches, which cost nothing.
+            With few batches, or a high learning rate, they lag far behind the weights.
         precision: "32"; or "bf16-mixed" or "16-mixed" (CUDA only), which are faster on devices that support them.
             Weights and exported files are always float32.
         device: "cpu", "cuda", or "auto": cuda if there is one.

@@ -13,15 +13,15 @@ from pytorch_lightning.loggers import Logger
 
 from seq2onnx.data import SequenceDataset
 from seq2onnx.errors import SpecError
-from seq2onnx.layers import BatchNorm
 from seq2onnx.network import Network
-from seq2onnx.training.batch_statistics import set_exact_statistics
+from seq2onnx.training.batch_statistics import has_batch_norm, set_exact_statistics
 from seq2onnx.training.epoch_progress import epoch_progress
 from seq2onnx.training.fitting import fit, make_trainer, quiet
 from seq2onnx.training.history import History, row_of_kept_weights
 from seq2onnx.training.learner import Learner
 from seq2onnx.training.losses import LossFunction
 from seq2onnx.training.module import SequenceModule, build
+from seq2onnx.training.optimization import frozen_layers
 from seq2onnx.training.options import TrainingOptions
 from seq2onnx.training.processes import Processes
 from seq2onnx.training.run_folder import Checkpoints, save_run
@@ -155,11 +155,8 @@ def _run(
         fit(trainer, learner)
         module.load_state_dict(learner.best if options.keep == "best" and learner.best else learner.last)
         metrics = row_of_kept_weights(learner.history, options.keep)
-        has_batch_norm = any(isinstance(layer, BatchNorm) for layer in module.network.layers)
-        if metrics and options.batch_norm_statistics == "exact" and has_batch_norm:
-            frozen = [name for name, factor in options.learning_rate_factors.items() if not factor]
-            # Each process reads all data, and all get the same statistics.
-            set_exact_statistics(module, lambda: learner.loader(task.data, "sorted"), processes.device, frozen)
+        if metrics and options.batch_norm_statistics == "exact" and has_batch_norm(module.network):
+            set_exact_statistics(module, learner.statistics_loader, frozen_layers(options), processes)
             if task.validation is not None:
                 metrics = metrics | learner.measure(task.validation, processes.device).compute("validation_")
     module.eval().cpu()
