@@ -105,7 +105,7 @@ def fit(trainer: lightning.Trainer, learner: Learner) -> None:
         KeyboardInterrupt: Ctrl-C came within the first epoch.
     """
     remaining = learner.options.epochs - len(learner.history)
-    if remaining <= 0 or out_of_patience(learner.history, learner.options.patience):
+    if remaining <= 0 or out_of_patience(learner.history, learner.options.patience, learner.task.monitor):
         return
     trainer.fit_loop.max_epochs = remaining
     in_main = threading.current_thread() is threading.main_thread()

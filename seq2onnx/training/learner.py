@@ -20,7 +20,7 @@ from seq2onnx.training.batch_dataset import Batch, Batches, BatchSampler
 from seq2onnx.training.batch_statistics import refresh_statistics, restart_statistics
 from seq2onnx.training.epoch_progress import Show
 from seq2onnx.training.forward import Outputs, forward_in_chunks, forward_whole
-from seq2onnx.training.history import History, out_of_patience, validations_since_best
+from seq2onnx.training.history import History, out_of_patience
 from seq2onnx.training.metrics import Metrics
 from seq2onnx.training.module import SequenceModule
 from seq2onnx.training.optimization import clip_gradients, frozen_layers, make_optimizer, rate_at
@@ -45,7 +45,7 @@ class Learner(lightning.LightningModule):
     Attributes:
         history: one row for each epoch.
         last: the weights after the last epoch.
-        best: the weights with the lowest validation loss; empty without validation data.
+        best: the weights of the best epoch, as the monitor of the task says; empty if nothing was measured.
         interrupted: Ctrl-C ended training within an epoch.
         diverged: the loss or the weights were not finite after an epoch, which is then not kept.
     """
@@ -170,7 +170,7 @@ class Learner(lightning.LightningModule):
         self._train_metrics = Metrics(self.task.objective, self.processes)
         self._validation_metrics = Metrics(self.task.objective, self.processes, keep_outputs=True)
         self._epoch_start = time.perf_counter()
-        self._rate = rate_at(self.options, len(self.history), self.history)
+        self._rate = rate_at(self.options, len(self.history), self.history, self.task.monitor)
         for group in self.optimizer.param_groups:
             group["lr"] = self._rate * group["factor"]
         if self.options.batch_norm_statistics == "exact":
@@ -227,12 +227,12 @@ class Learner(lightning.LightningModule):
             return
         self.history.append(row)
         self.last = weights
-        if "validation_loss" in row and validations_since_best(self.history) == 0:
+        if self.task.monitor.is_best(self.history):
             self.best = self.last
         self._show(row)
         if self.trainer.callbacks or self.trainer.loggers:  # type: ignore[attr-defined]
             self.log_dict(row | {"step": row["epoch"]})  # lightning's name for the position on the axis
-        if out_of_patience(self.history, self.options.patience):
+        if out_of_patience(self.history, self.options.patience, self.task.monitor):
             self.trainer.should_stop = True
         if self.checkpoints:
             self.checkpoints.write(self.history, self.run_state_dict)

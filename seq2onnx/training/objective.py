@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Literal
 
 import numpy as np
@@ -15,9 +15,9 @@ from seq2onnx.data import SequenceDataset
 from seq2onnx.data.columns import Column
 from seq2onnx.data.targets import target_statistics
 from seq2onnx.errors import DataError, ShapeError, SpecError
-from seq2onnx.layers import Rescale
+from seq2onnx.layers import Rescale, Sigmoid
 from seq2onnx.network import Network
-from seq2onnx.training.losses import Loss, LossFunction, find_loss
+from seq2onnx.training.losses import METRICS, Loss, LossFunction, find_loss
 
 
 @dataclasses.dataclass(frozen=True)
@@ -26,11 +26,13 @@ class Objective:
 
     Attributes:
         loss: the loss.
+        metrics: the names of the metrics of the validation data: those of the loss, and those that the options add.
         class_weights: one factor for each class, or None.
         scale: (scale, offset) of normalized targets: the loss sees (y − offset) / scale, and the target likewise.
     """
 
     loss: Loss
+    metrics: tuple[str, ...] = ()
     class_weights: Tensor | None = None
     scale: tuple[Tensor, Tensor] | None = None
 
@@ -66,6 +68,7 @@ def make_objective(
     network: Network,
     data: SequenceDataset,
     loss: str | LossFunction | None,
+    metrics: Sequence[str],
     class_weights: Mapping[str | int, float] | Literal["balanced"] | None,
     normalize_targets: bool,
 ) -> Objective:
@@ -75,12 +78,23 @@ def make_objective(
     found = find_loss(loss, data.classes is not None)
     check_targets(found, network, data)
     weights = None if class_weights is None else _class_weights(data, class_weights)
+    names = tuple(dict.fromkeys([*found.metrics, *_check_metrics(metrics, found, data)]))
     if not normalize_targets:
-        return Objective(found, weights)
+        return Objective(found, names, weights)
     end = network[network.outputs[0]]
     assert isinstance(end, Rescale)
     scale, offset = (torch.tensor(np.ravel(value), dtype=torch.float32) for value in (end.scale, end.offset))
-    return Objective(found, weights, (scale, offset))
+    return Objective(found, names, weights, (scale, offset))
+
+
+def _check_metrics(names: Sequence[str], loss: Loss, data: SequenceDataset) -> Sequence[str]:
+    """Return the names; raise SpecError if one of them does not fit the targets."""
+    kind = "labels" if data.classes is not None else "several labels" if loss.end is Sigmoid else "numbers"
+    fitting = [name for name, metric in METRICS.items() if kind in metric.targets]
+    for name in names:
+        if name not in fitting:
+            raise SpecError(f"options.metrics: must be among {', '.join(fitting)} if targets are {kind}, got {name!r}")
+    return names
 
 
 def check_targets(loss: Loss, network: Network, data: SequenceDataset) -> None:
