@@ -249,11 +249,11 @@ def fixed(targets, classes=None):
         (small_network(), poisoned(np.nan), {}, s2o.DataError, "sequence 3, step 2: feature 1 is nan"),
         (small_network(), poisoned(np.inf), {}, s2o.DataError, "sequence 3, step 2: feature 1 is inf"),
         (
-            small_network(),
+            s2o.Network([s2o.SequenceInput(4), s2o.LSTM(3, "last"), s2o.FullyConnected(3)]),
             fixed([1.5] * 12),
             {"loss": "mse"},
             s2o.ShapeError,
-            "softmax_1: expected an output of size 1, .* got 3",
+            "fully_connected_1: expected an output of size 1, .* got 3.* floats are numbers",
         ),
         (
             s2o.Network([s2o.SequenceInput(4), s2o.LSTM(1, "last")]),

@@ -14,7 +14,13 @@ from seq2onnx.layers import Sigmoid, Softmax
 from seq2onnx.layers.module import LayerModule
 from seq2onnx.network import Network, NetworkState
 from seq2onnx.sequences import MASKED
-from seq2onnx.training.matching import check_sequences, encode_words, with_statistics, with_vocabularies
+from seq2onnx.training.matching import (
+    check_sequences,
+    encode_words,
+    warn_of_channels_last,
+    with_statistics,
+    with_vocabularies,
+)
 
 Data = Tensor | Mapping[str, Tensor]
 T = TypeVar("T")
@@ -219,6 +225,7 @@ def build(network: Network, data: SequenceDataset | None = None) -> SequenceModu
     if not isinstance(network, Network):
         raise SpecError(f"build: expected a Network, got {type(network).__name__}")
     if data is not None:
+        warn_of_channels_last(network)
         network = with_vocabularies(network, data)
         data = encode_words(network, data)
         check_sequences(network, data)

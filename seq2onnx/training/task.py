@@ -10,9 +10,18 @@ import numpy as np
 from seq2onnx.data import SequenceDataset
 from seq2onnx.errors import DataError, ShapeError, SpecError
 from seq2onnx.network import Network
+from seq2onnx.sequences import PaddingPolicy
 from seq2onnx.training.history import Monitor
 from seq2onnx.training.losses import METRICS, Loss, LossFunction
-from seq2onnx.training.matching import check_sequences, encode_words, with_rescale, with_statistics, with_vocabularies
+from seq2onnx.training.matching import (
+    check_lengths,
+    check_sequences,
+    encode_words,
+    warn_of_channels_last,
+    with_rescale,
+    with_statistics,
+    with_vocabularies,
+)
 from seq2onnx.training.module import SequenceModule
 from seq2onnx.training.objective import Objective, check_targets, make_objective
 from seq2onnx.training.options import TrainingOptions
@@ -67,17 +76,19 @@ def prepare(
     if isinstance(network, SequenceModule):
         module, spec = network, network.network
     else:
+        warn_of_channels_last(network)
         module, spec = None, with_vocabularies(network, data)
     data = encode_words(spec, data)
     if module is not None and module.classes is not None and data.classes is not None:
         data = data.with_classes(module.classes)  # each score keeps its label
     check_sequences(spec, data)
+    check_lengths(spec, data, options.padding)
     if normalize_targets:
         spec = with_rescale(spec, data, is_trained=module is not None)
     objective = make_objective(spec, data, loss, options.metrics, options.class_weights, normalize_targets)
     monitor = _monitor(options, objective, validation is not None)
     if validation is not None:
-        validation = _prepare_validation(spec, validation, data, objective.loss)
+        validation = _prepare_validation(spec, validation, data, objective.loss, options.padding)
     if options.padding.chunk is not None:
         spec.states()  # raises if the network has no state to carry from chunk to chunk
     if module is None:
@@ -128,7 +139,7 @@ def _monitor(options: TrainingOptions, objective: Objective, has_validation: boo
 
 
 def _prepare_validation(
-    network: Network, validation: SequenceDataset, data: SequenceDataset, loss: Loss
+    network: Network, validation: SequenceDataset, data: SequenceDataset, loss: Loss, policy: PaddingPolicy
 ) -> SequenceDataset:
     try:
         validation = encode_words(network, validation)
@@ -136,6 +147,7 @@ def _prepare_validation(
             validation = validation.with_classes(data.classes)
         check_targets(loss, network, validation)
         check_sequences(network, validation)
+        check_lengths(network, validation, policy)
     except (DataError, ShapeError) as error:
         raise type(error)(f"validation: {error}") from None
     return validation
