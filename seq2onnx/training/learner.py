@@ -120,7 +120,12 @@ class Learner(lightning.LightningModule):
     def val_dataloader(self) -> DataLoader[Batch] | list[Any]:
         """Return the batches of the validation data."""
         validation = self.task.validation
-        return [] if validation is None else self.loader(validation, "sorted", self.processes)
+        return [] if validation is None else self.loader(validation, self._order, self.processes)
+
+    @property
+    def _order(self) -> Shuffle:
+        """The order of validation data: by length, or as `predict` does."""
+        return "none" if self.options.padding.keeps_order else "sorted"
 
     @functools.cached_property
     def statistics_loader(self) -> DataLoader[Batch]:
@@ -260,6 +265,6 @@ class Learner(lightning.LightningModule):
         """Measure the module as it is now on all rows of a data set."""
         self.module.eval().to(device)
         metrics = Metrics(self.task.objective, keep_outputs=True)
-        for batch in self.loader(data, "sorted"):
+        for batch in self.loader(data, self._order):
             metrics.add(*self._forward(batch.to(device)))
         return metrics
