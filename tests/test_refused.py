@@ -176,3 +176,44 @@ def test_the_networks_that_are_refused_would_have_learned_nothing():
     module = s2o.build(windows()).eval()
     a, b = (module(torch.randn(1, 8, 4, generator=torch.Generator().manual_seed(seed)))[0] for seed in (1, 2))
     assert torch.equal(a, b)
+
+
+# Values that float32 cannot tell apart -------------------------------------------------------------------------------
+
+
+def with_times(times):
+    rng = np.random.default_rng(0)
+    sequences = [np.stack([rng.normal(size=50), times + 1000 * i], 1) for i in range(4)]
+    return s2o.SequenceDataset([x.astype(times.dtype) for x in sequences])
+
+
+@pytest.mark.parametrize("times", [1.7e9 + np.arange(50), 1_700_000_000 + np.arange(50), 1.7e9 + np.arange(50) / 100])
+def test_unix_times_are_warned_of(times):
+    """Of 50 different times, 1 is left."""
+    with pytest.warns(
+        UserWarning, match="feature 1 loses 19[0-9] of 196 changes.* Subtract the first value of each seq"
+    ):
+        with_times(times)
+    named = {"sensor": [np.stack([times, times], 1)], "other": [np.ones((50, 2))]}
+    with pytest.warns(UserWarning, match=r"sequences of sensor: feature 0 \(and 1 more\) loses"):
+        s2o.SequenceDataset(named)
+
+
+@pytest.mark.parametrize(
+    "values",
+    [
+        np.arange(50.0),
+        np.float32(1.7e9) + np.arange(50, dtype=np.float32),  # was float32 already
+        np.full(50, 1.7e9),
+        np.random.default_rng(0).normal(1000, 1, 50),
+        np.full(50, 0.3) + np.resize([0, 2**-54], 50),  # rounding errors
+        1.7e9 + 3600.0 * np.arange(50),
+        np.full(50, np.inf),
+    ],
+    ids=["small", "float32", "constant", "offset", "rounding", "hours", "infinite"],
+)
+def test_values_that_float32_tells_apart_are_not_warned_of(values):
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        with_times(values)
+        s2o.SequenceDataset([np.arange(50)])  # tokens

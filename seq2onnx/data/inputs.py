@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Mapping
 from typing import Any
 
@@ -11,6 +12,9 @@ from numpy.typing import NDArray
 from seq2onnx.data.columns import Column, InMemory
 from seq2onnx.errors import DataError, ShapeError
 from seq2onnx.sequences import Array, as_floats, as_list, tokenize
+
+# How much of the data `_warn_of_lost_steps` looks at, so that it takes no noticeable time.
+SEQUENCES_TO_CHECK, STEPS_TO_CHECK = 50, 1000
 
 
 def as_columns(sequences: Any) -> dict[str, Column]:
@@ -55,9 +59,35 @@ def _as_column(values: Any, name: str) -> Column:
     if isinstance(values, Column):
         return values
     arrays: list[Array] = []
-    for index, value in enumerate(as_list(values, 1 if name else 2)):
+    given = as_list(values, 1 if name else 2)
+    for index, value in enumerate(given):
         arrays.append(as_sequence(value, name, index, arrays[0] if arrays else None))
+    _warn_of_lost_steps(given, arrays, name)
     return InMemory(arrays, has_time(arrays[0]))
+
+
+def _warn_of_lost_steps(given: list[Any], arrays: list[Array], name: str) -> None:
+    """Warn if most changes from step to step of a feature, in 64 bits, are lost in float32, as those of Unix times."""
+    changes: Any = 0
+    lost: Any = 0
+    for value, array in zip(given[:SEQUENCES_TO_CHECK], arrays, strict=False):
+        if isinstance(value, np.ndarray) and value.dtype in (np.float64, np.int64) and array.dtype == np.float32:
+            value, array = value[:STEPS_TO_CHECK], array[:STEPS_TO_CHECK]
+            # Rounding errors of float64, of a feature that is constant, are no changes.
+            with np.errstate(invalid="ignore"):
+                differ = np.abs(value[1:] - value[:-1]) > 1e-14 * np.abs(value[1:])
+            changes = changes + differ.sum(0)
+            lost = lost + (differ & (array[1:] == array[:-1])).sum(0)
+    places = np.argwhere(2 * np.asarray(lost) > changes)
+    if len(places):
+        place = tuple(places[0].tolist())
+        more = f" (and {len(places) - 1} more)" if len(places) > 1 else ""
+        warnings.warn(
+            f"sequences{f' of {name}' if name else ''}: feature {', '.join(map(str, place))}{more} loses {lost[place]} "
+            f"of {changes[place]} changes from step to step, because float32 has about 7 digits. Is it a time? "
+            "Subtract the first value of each sequence, or give the differences between steps",
+            stacklevel=2,
+        )
 
 
 def as_sequence(value: Any, name: str, index: int, first: Array | None) -> Array:

@@ -59,6 +59,10 @@ class SequenceModule(nn.Module):
     - y is [B, T, K] or [B, K], or with several outputs a dict by layer name. y_lengths are its lengths, None
       where y has no time.
 
+    Args:
+        network: the network.
+        shared: the layers of a module, to use them too. None: new layers.
+
     Attributes:
         network: the network, with its statistics.
         layers: the module of each layer, by name.
