@@ -24,7 +24,7 @@ def train(
     ] = None,
     out: Annotated[Path, typer.Option(metavar="RUN", help="The run folder.")] = Path("run"),
     loss: Annotated[
-        str | None, typer.Option(help="crossentropy, mse or bce. Default: crossentropy for labels, mse for numbers.")
+        str | None, typer.Option(help="crossentropy, mse, mae, huber, bce. Default: crossentropy for labels, else mse.")
     ] = None,
     normalize_targets: Annotated[
         bool, typer.Option("--normalize-targets", help="Train on targets scaled to mean 0 and standard deviation 1.")
@@ -45,14 +45,16 @@ def train(
 
     - epochs=30, batch_size=128, learning_rate=0.001, warm_up=0
     - schedule=constant (or cosine; or piecewise or plateau, with drop_every=10 and drop_factor=0.1)
-    - optimizer=adam (or adamw, rmsprop; or sgd with momentum=0.9), l2=0.0001
+    - optimizer=adam (or adamw, with betas=[0.9, 0.999]; or rmsprop; all three with epsilon=1e-8)
+    - optimizer=sgd with momentum=0.9; l2=0.0001 for all
     - gradient_clip=null, gradient_clip_method=global_norm (or norm, value)
     - learning_rate_factors={} (such as {lstm_1: 0}), class_weights=null (or balanced, or {label: 2})
     - shuffle=bucket (or random, sorted, none)
     - sequence_length=longest (or shortest, 200, [split, 50]), padding_direction=right (or left)
     - mask_padding=true (false: padding is data), padding_value=0
-    - validation_every=1, patience=null, keep=last (or best), seed=0
-    - batch_norm_statistics=running (or exact), precision=32 (or bf16-mixed, 16-mixed)
+    - validation_every=1, patience=null, keep=last (or best), monitor=loss (or accuracy, f1, rmse, mae, r2,
+      training_loss), metrics=[] (such as [precision, recall]), seed=0
+    - batch_norm_statistics=exact (or running), precision=32 (or bf16-mixed, 16-mixed)
     - device=auto (or cpu, cuda), devices=1 (processes per machine), nodes=1 (machines)
     - workers=0 (processes that load data), prefetch=2 (batches loaded ahead by each), threads=null, progress=true
     """

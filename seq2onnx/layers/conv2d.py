@@ -89,12 +89,17 @@ class Conv2d(Layer):
     def infer(self, *signals: Signal) -> Signal:
         x = single_input(self, signals)
         if len(x.shape) != 3:
-            raise ShapeError(f"{self.label}: expected images [batch, time, channels, height, width], got {x}")
+            raise ShapeError(
+                f"{self.label}: expected images with channels first, [batch, time, channels, height, width], got {x}"
+            )
         if x.shape[0] % self.groups:
             raise ShapeError(f"{self.label}: groups {self.groups} must divide the channels of x {x}")
         height, width = (w.length(n) for w, n in zip(self._windows(), x.shape[1:], strict=True))
         if not height or not width:
-            raise ShapeError(f"{self.label}: its window does not fit into x {x}; use a smaller one, or padding")
+            raise ShapeError(
+                f"{self.label}: its window does not fit into x {x}; use a smaller one, or padding. Images have "
+                "channels first, [batch, time, channels, height, width]"
+            )
         return dataclasses.replace(x, shape=(self.filters, height, width))
 
     def weights(self, *signals: Signal) -> dict[str, Weight]:

@@ -94,7 +94,7 @@ class Window:
         if not found:
             raise ShapeError(
                 f"{layer.label}: a window of {self.reach + 1} does not fit into the width {signal.shape[1]} of x "
-                f"{signal}; use a smaller one, or padding"
+                f"{signal}; use a smaller one, or padding. Steps are [channels, width], channels first"
             )
         return found
 
@@ -172,7 +172,7 @@ class Window:
 
 def check_axis(layer: Layer, signal: Signal, axis: Axis) -> None:
     """Raise ShapeError unless the signal has the axis that the layer works along."""
-    expected = "[batch, time, channels]" if axis == "time" else "[batch, time, channels, width]"
+    expected = "[batch, time, channels]" if axis == "time" else "[batch, time, channels, width], channels first"
     fits = signal.has_time and len(signal.shape) == 1 if axis == "time" else len(signal.shape) == 2
     if not fits or signal.dtype != "float32":
         raise ShapeError(f'{layer.label}: with axis="{axis}" expected {expected}, got {signal}')
