@@ -8,9 +8,9 @@ from tempfile import TemporaryDirectory
 import seq2onnx
 from seq2onnx.data import SequenceDataset, read
 from seq2onnx.errors import DataError, ShapeError, require
+from seq2onnx.evaluation import evaluate
 from seq2onnx.network import Network
 from seq2onnx.reporting.benchmark import measure
-from seq2onnx.reporting.comparison import compare
 from seq2onnx.sequences import is_finite
 
 SECONDS = 0.5  # for each measurement of latency
@@ -62,7 +62,7 @@ class Facts:
             self.parameters = sum(count for _, _, count, _ in self.network.table())
             self.data = None if path is None else read(path)
             try:
-                self.comparison = None if self.data is None else compare(self.model, self.data)
+                self.comparison = None if self.data is None else evaluate(self.model, self.data)
             except (DataError, ShapeError) as error:
                 raise type(error)(f"{path}: {error}") from None
             if self.comparison and not isinstance(self.comparison, str):
