@@ -6,7 +6,7 @@ import csv
 import dataclasses
 import io
 import math
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -50,7 +50,7 @@ class Predictions:
         columns = self._leading_columns()
         table = io.StringIO(newline="")
         writer = csv.writer(table, lineterminator="\n")
-        writer.writerow([*columns, *self.names])
+        writer.writerow([*columns, *self._score_names(columns)])
         cells = [column.tolist() for column in columns.values()]
         for *leading, scores in zip(*cells, self._score_rows(), strict=True):
             writer.writerow([*leading, *(f"{score:.7g}" for score in scores)])
@@ -67,8 +67,7 @@ class Predictions:
             columns["label"] = pa.array(columns["label"].tolist(), pa.array(self.classes).type)
         arrays = [*map(pa.array, columns.values()), *map(pa.array, self._score_rows().T)]
         buffer = io.BytesIO()
-        # A class may have the name of another column.
-        pq.write_table(pa.Table.from_arrays(arrays, [*columns, *map(str, self.names)]), buffer)
+        pq.write_table(pa.Table.from_arrays(arrays, [*columns, *self._score_names(columns)]), buffer)
         return buffer.getvalue()
 
     def npz(self) -> bytes:
@@ -93,6 +92,10 @@ class Predictions:
             columns = {name: np.repeat(values, self.lengths) for name, values in columns.items()}
             columns["step"] = np.concatenate([np.arange(length) for length in self.lengths])
         return columns if self.labels is None else columns | {"label": self.labels}
+
+    def _score_names(self, columns: Collection[str]) -> list[str]:
+        """The names of the scores; a class with the name of another column has "score" before it."""
+        return [f"score {name}" if name in columns else str(name) for name in self.names]
 
     def _score_rows(self) -> NDArray[Any]:
         """The scores as [rows, columns]."""
