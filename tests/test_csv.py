@@ -180,6 +180,8 @@ def test_targets_of_steps_are_a_column_of_the_files(write):
     refused(r"a.csv: has different values in state; use per_step=True", folder, targets="state")
     write("a.csv", "x,state\n1,on\n2,on\n")
     assert read(folder, targets="state").labels.tolist() == ["on", "off"]
+    refused("channels: 'state' is the id, the time or the target", folder, targets="state", channels=["x", "state"])
+    refused("has no columns of features besides x, state", folder, targets="state", time="x")
     write("a.csv", "x,state\n1,1\n2,1.5\n")
     write("b.csv", "x,state\n1,2\n")
     found = read(folder, targets="state", per_step=True).targets

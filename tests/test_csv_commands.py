@@ -144,6 +144,18 @@ def test_inspect_shows_the_names(folder, file):
     assert "channels     ax, ay, az, gx\n" in run("inspect", file)[0]
 
 
+def test_verify_and_report_read_the_same_data(folder, file, tmp_path):
+    out, _ = run("verify", file, "--data", folder / "data")
+    assert "whole = steps, data" in out
+    options = ["--labels", "labels.csv", "--targets", "label", "--out", tmp_path / "report.html"]
+    run("report", file, folder / "data", *options, "-q")
+    run("evaluate", file, folder / "data", *options[:4], "--json", tmp_path / "f.json")
+    accuracy = json.loads((tmp_path / "f.json").read_text())["accuracy"]
+    page = (tmp_path / "report.html").read_text()
+    assert f"{accuracy:.4f}" in page
+    assert f"{100 * accuracy:.1f} % of 30 labels" in page
+
+
 def test_data_without_the_name_of_its_times_says_so(folder):
     _, err = run("data", "inspect", folder / "data", code=2)
     assert "r0.csv, line 2, column 'time': expected a number, got '2024-05-31 12:00:00'; leave a column of times" in err
@@ -213,6 +225,7 @@ def test_stream_with_ids_has_the_id_first(file):
 def test_stream_skips_the_header_of_a_model_without_names(model_file, tmp_path):
     plain, _ = run("stream", model_file, stdin="1,2,3,4\n")
     assert run("stream", model_file, stdin="a,b,c,d\n1,2,3,4\n")[0] == plain
+    assert "line 1: expected numbers" in run("stream", model_file, stdin="hello\n1,2,3,4\n", code=2)[1]
     network = s2o.Network([s2o.SequenceInput("tokens"), s2o.WordEmbedding(2, ["yes", "no"]), s2o.LSTM(1, "last")])
     s2o.export(s2o.build(network), tmp_path / "words.onnx")
     assert len(run("stream", tmp_path / "words.onnx", stdin="yes\nno\n")[0].splitlines()) == 2
@@ -237,7 +250,9 @@ def test_options_that_do_not_apply_are_refused(folder, file):
     assert "--ray: reads the columns that .parquet files name; leave the options of DATA out" in err
 
 
-@pytest.mark.parametrize("command", ["train", "predict", "evaluate", "data inspect", "data convert"])
+@pytest.mark.parametrize(
+    "command", ["train", "verify", "predict", "evaluate", "report", "data inspect", "data convert"]
+)
 def test_every_command_takes_the_options_of_data(command):
     out, _ = run(*command.split(), "--help")
     for option in ("sequences", "targets", "features-by-time", "channels", "id", "time", "labels", "per-step"):

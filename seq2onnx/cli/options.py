@@ -13,7 +13,7 @@ from typing import Annotated, Any
 
 import typer
 
-from seq2onnx.data import SequenceDataset, read
+from seq2onnx.data import SequenceDataset, formats, read
 from seq2onnx.sequences import Channels
 
 Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="Print only results and errors.")]
@@ -65,14 +65,18 @@ class DataOptions:
 
         Args:
             path: the data.
-            channels: the names of the features of a model, if the options have none.
+            channels: the names of the features of a model, by which CSV is read if the options have none.
         """
+        if self.channels is not None:
+            channels = next(csv.reader([self.channels]))
+        elif not formats.takes(path, "channels"):  # other data is read whole; the model selects its channels
+            channels = None
         return read(
             path,
             sequences=_names(self.sequences),
             targets=_names(self.targets),
             features_by_time=self.features_by_time,
-            channels=channels if self.channels is None else next(csv.reader([self.channels])),
+            channels=channels,
             id=self.id,
             time=self.time,
             labels=self.labels,

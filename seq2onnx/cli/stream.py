@@ -123,6 +123,8 @@ def _read_header(raw: bytes, entry: Input, has_id: bool) -> list[str] | None:
     if entry.is_tokens or text.startswith(("[", "{")):
         return None
     cells = [cell.strip() for cell in next(csv.reader([text], skipinitialspace=True))][has_id:]
+    if entry.channels is None and len(cells) != np.prod(entry.shape, dtype=int):  # rather a mistake
+        return None
     return cells if is_header(cells, entry.channels) else None
 
 

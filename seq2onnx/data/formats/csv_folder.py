@@ -10,7 +10,7 @@ import numpy as np
 
 from seq2onnx.data.contents import Contents
 from seq2onnx.data.formats.csv_labels import find_labels, read_labels
-from seq2onnx.data.formats.csv_text import CsvTable, as_names, natural_key, read_table, target_rows
+from seq2onnx.data.formats.csv_text import CsvTable, as_names, check_features, natural_key, read_table, target_rows
 from seq2onnx.errors import DataError
 from seq2onnx.sequences import Array, Names, check_names, positions
 
@@ -96,8 +96,7 @@ def read_files(
     else:
         first = named[0].names or []
         known = known or check_names([name for name in first if name not in others], str(named[0].path))
-        if not known:
-            raise DataError(f"{named[0].path}: has no columns of features; its columns are {', '.join(first)}")
+        check_features(known, others, str(named[0].path))
         values = [_values(table, _feature_places(table, known, others, channels is None)) for table in tables]
     found = None if not target_names else _targets(tables, target_names, per_step)
     return Contents(values, found, per_step=None if found is None else per_step, channels=known, ids=ids)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -47,7 +48,7 @@ def read_labels(path: Path, key: str, columns: str | Sequence[str] | None, ids: 
         if len(names) != 1:
             raise DataError(f"{path}: name the columns of the targets with targets=; it has {listed(names)}")
     positions(table.names or [], names, str(path))
-    if repeated := [cell for cell in keys if keys.count(cell) > 1][:1]:
+    if repeated := [cell for cell, count in Counter(keys).items() if count > 1]:
         raise DataError(f"{path}: has several lines for {repeated[0]}; keep one")
     rows = {cell: row for row, cell in enumerate(keys)}
     wanted = {_stem(name): name for name in ids}

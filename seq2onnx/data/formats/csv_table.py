@@ -12,7 +12,7 @@ import numpy as np
 from seq2onnx.data.contents import Contents
 from seq2onnx.data.formats.csv_folder import one_each, read_files
 from seq2onnx.data.formats.csv_labels import find_labels, read_labels
-from seq2onnx.data.formats.csv_text import CsvTable, as_names, read_table, target_rows
+from seq2onnx.data.formats.csv_text import CsvTable, as_names, check_features, read_table, target_rows
 from seq2onnx.errors import DataError
 from seq2onnx.sequences import check_names, positions
 
@@ -48,10 +48,7 @@ def read(
         channels = [name for name in table.names or [] if name not in others]
     names = check_names(channels, "channels")
     places = positions(table.names or [], names, str(path))
-    if not names:
-        raise DataError(f"{path}: has no columns of features; its columns are {', '.join(table.names or [])}")
-    if overlap := [name for name in names if name in others]:
-        raise DataError(f"channels: {overlap[0]!r} is the id, the time or the target; leave it out of the channels")
+    check_features(names, others, str(path))
     values = np.column_stack([table.numbers(place) for place in places])
     found: Any = None
     if labels:

@@ -236,6 +236,14 @@ def as_names(columns: str | Sequence[str] | None) -> Names:
     return ([columns] if columns else []) if isinstance(columns, str) else list(columns or [])
 
 
+def check_features(names: Names, others: Names, where: str) -> None:
+    """Raise DataError if there are no features, or one of them is also the id, the time or a target."""
+    if not names:
+        raise DataError(f"{where}: has no columns of features besides {', '.join(others)}")
+    if overlap := [name for name in names if name in others]:
+        raise DataError(f"channels: {overlap[0]!r} is the id, the time or the target; leave it out of the channels")
+
+
 def natural_key(name: str) -> list[tuple[int, int | str]]:
     """Return a key that sorts r2 before r10."""
     parts = re.split(r"(\d+)", name)
