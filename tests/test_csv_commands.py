@@ -98,6 +98,14 @@ def test_ids_are_written_to_every_kind_of_table(folder, file, per_step_file, tmp
     assert [row["id"] for row in rows] == np.repeat(ids, random_data(30).lengths).tolist()
 
 
+def test_a_worker_of_a_cluster_knows_the_ids_of_its_rows():
+    from seq2onnx.cluster.worker import RowRange
+
+    data = s2o.SequenceDataset(random_data(4).sequences, ids=["a", "b", "c", "d"])
+    assert RowRange(data, 1, 2).ids == ["b", "c"]
+    assert RowRange(random_data(4), 1, 2).ids is None
+
+
 def test_a_class_may_have_the_name_of_a_column(data, tmp_path):
     import pyarrow.parquet as pq
 
