@@ -117,7 +117,7 @@ ENTRY = "- sequence_input: {size: 3}\n"
             r"net.yaml: layers\[0\].lstm.hidden_sise: is not a field of LSTM",
         ),
         ("layers:\n- lstm: {}", r"layers\[0\].lstm.hidden_size: is missing; LSTM needs it"),
-        ("layers:\n- lstm: {hidden_size: '4'}", r"layers\[0\].lstm.hidden_size: .*valid integer; got '4'"),
+        ("layers:\n- lstm: {hidden_size: '4'}", r"layers\[0\].lstm.hidden_size: must be a whole number; got '4'"),
         ("layers:\n- lstm: {hidden_size: 0}", r"layers\[0\].lstm.hidden_size: .*greater than 0; got 0"),
         (
             "layers:\n- lstm: {hidden_size: 4, output_mode: all}",
@@ -138,7 +138,7 @@ ENTRY = "- sequence_input: {size: 3}\n"
         (f"layers:\n{ENTRY}- softmax: {{inputs: [a]}}", "softmax_1: reads 'a', which is not a layer"),
         (f"layers:\n{ENTRY}- sequence_input: {{size: 3}}", "sequence_input_1: no layer reads it"),
         (f"layers:\n{ENTRY}outputs: [a]", "outputs: 'a' is not a layer"),
-        (f"layers:\n{ENTRY}- softmax: {{name: a b}}", r"layers\[1\].softmax.name: .*pattern"),
+        (f"layers:\n{ENTRY}- softmax: {{name: a b}}", r"layers\[1\].softmax.name: must have only letters"),
         (
             f"layers:\n{ENTRY}- softmax: {{name: a}}\n- dropout: {{name: a}}",
             "a: two layers have this name; names must differ",
@@ -170,10 +170,10 @@ def test_a_mistake_in_the_file_is_named_with_its_path(tmp_path, text, message):
 @pytest.mark.parametrize(
     ("make", "message"),
     [
-        (lambda: s2o.LSTM(0), "lstm.hidden_size: input should be greater than 0; got 0"),
+        (lambda: s2o.LSTM(0), "lstm.hidden_size: must be greater than 0; got 0"),
         (lambda: s2o.LSTM(), "lstm.hidden_size: is missing"),
         (lambda: s2o.LSTM(4, hidden=4), "lstm.hidden: is not a field of LSTM; its fields are hidden_size"),
-        (lambda: s2o.Dropout(1.0, name="drop"), "drop.probability: input should be less than 1"),
+        (lambda: s2o.Dropout(1.0, name="drop"), "drop.probability: must be less than 1"),
         (lambda: s2o.Network([]), "needs at least one layer"),
         (lambda: s2o.Network([7]), r"layers\[0\]: expected a layer"),
         (lambda: small_network()["lstm_7"], "'lstm_7' is not a layer; the layers are sequence_input_1"),

@@ -74,7 +74,7 @@ class Page(html.parser.HTMLParser):
         return any(text in found for found in self.texts)
 
 
-CLASS_HEAD = ("class", "count", "recall", "precision")
+CLASS_HEAD = ("class", "count", "recall", "precision", "F1")
 NUMBER_HEAD = ("output", "R²", "RMSE", "mean absolute error")
 
 
@@ -100,7 +100,7 @@ def test_a_run_and_its_data(folder, tmp_path):
     labels = model.classify(data)
     accuracy = np.mean(labels == data.labels)
     assert page.figure("accuracy") == f"{accuracy:.4f}"
-    for label, count, recall, precision in page.table(*CLASS_HEAD):
+    for label, count, recall, precision, _ in page.table(*CLASS_HEAD):
         there, taken = data.labels == label, labels == label
         right = (there & taken).sum()
         assert int(count) == there.sum()

@@ -9,11 +9,12 @@ from typing import Annotated, Any
 import typer
 import yaml
 
-from seq2onnx.cli.options import Quiet, say
-from seq2onnx.data import SequenceDataset, read
+from seq2onnx.cli.options import DataOptions, Quiet, say, with_data_options
+from seq2onnx.data import SequenceDataset
 from seq2onnx.errors import SpecError
 
 
+@with_data_options
 def train(
     network: Annotated[Path, typer.Argument(metavar="NETWORK", help="The network, a .yaml or .json file.")],
     data: Annotated[
@@ -34,6 +35,8 @@ def train(
         typer.Option("--set", metavar="OPTION=VALUE", help="A training option such as epochs=20. Can be repeated."),
     ] = None,
     resume: Annotated[bool, typer.Option("--resume", help="Continue the run in RUN.")] = False,
+    *,
+    options: DataOptions,
     quiet: Quiet = False,
 ) -> None:
     """Train a network and write a run folder.
@@ -64,15 +67,15 @@ def train(
         raise SpecError(
             f"{out}: already contains a run; choose another --out, delete the run, or continue it with --resume"
         )
-    options = parse_settings(settings or [])
-    training = read(data)
+    training_options = parse_settings(settings or [])
+    training = options.read(data)
     result = run(
         Network.load(network),
         training,
-        None if validation is None else _validation(validation),
+        None if validation is None else _validation(validation, training, options),
         loss,
         normalize_targets,
-        options=TrainingOptions(**{"progress": not quiet, **options}),
+        options=TrainingOptions(**{"progress": not quiet, **training_options}),
         run_dir=out,
         resume=resume,
     )
@@ -84,12 +87,12 @@ def train(
     say(f"{out}: {len(result.history)} epochs, {figures}", quiet or result.rank > 0)
 
 
-def _validation(text: str) -> SequenceDataset | float:
+def _validation(text: str, training: SequenceDataset, options: DataOptions) -> SequenceDataset | float:
     """A data file, or a fraction of the training data."""
     try:
         return float(text)
     except ValueError:
-        return read(Path(text))
+        return options.read(Path(text), training.channels)
 
 
 def parse_settings(settings: list[str]) -> dict[str, Any]:

@@ -9,7 +9,8 @@ from pydantic.dataclasses import dataclass
 
 from seq2onnx.data import Shuffle
 from seq2onnx.errors import SpecError
-from seq2onnx.layers.base import PositiveInt, explain
+from seq2onnx.layers.base import PositiveInt
+from seq2onnx.layers.mistakes import explain
 from seq2onnx.sequences import PaddingPolicy
 
 Positive = Annotated[float, Field(gt=0, allow_inf_nan=False)]
@@ -131,4 +132,4 @@ class TrainingOptions(_Options):
         try:
             super().__init__(**options)
         except ValidationError as error:
-            raise SpecError("\n".join(f"options.{line}" for line in explain(error, type(self)))) from None
+            raise SpecError("\n".join(f"options{line}" for line in explain(error, type(self)))) from None
