@@ -43,7 +43,9 @@ def check(layer: Layer, signals: tuple[Signal, ...]) -> Signal:
     """Return the only input of the layer; raise ShapeError unless it has images."""
     x = single_input(layer, signals)
     if len(x.shape) != 3:
-        raise ShapeError(f"{layer.label}: expected images [batch, time, channels, height, width], got {x}")
+        raise ShapeError(
+            f"{layer.label}: expected images with channels first, [batch, time, channels, height, width], got {x}"
+        )
     return x
 
 
@@ -52,5 +54,8 @@ def infer(layer: Layer, signals: tuple[Signal, ...], windows: Windows) -> Signal
     x = check(layer, signals)
     height, width = (w.length(n) for w, n in zip(windows, x.shape[1:], strict=True))
     if not height or not width:
-        raise ShapeError(f"{layer.label}: its window does not fit into x {x}; use a smaller one, or padding")
+        raise ShapeError(
+            f"{layer.label}: its window does not fit into x {x}; use a smaller one, or padding. Images have channels "
+            "first, [batch, time, channels, height, width]"
+        )
     return dataclasses.replace(x, shape=(x.shape[0], height, width))

@@ -172,7 +172,7 @@ class Window:
 
 def check_axis(layer: Layer, signal: Signal, axis: Axis) -> None:
     """Raise ShapeError unless the signal has the axis that the layer works along."""
-    expected = "[batch, time, channels]" if axis == "time" else "[batch, time, channels, width]"
+    expected = "[batch, time, channels]" if axis == "time" else "[batch, time, channels, width], channels first"
     if not signal.has_time or len(signal.shape) != (1 if axis == "time" else 2) or signal.dtype != "float32":
         raise ShapeError(f'{layer.label}: with axis="{axis}" expected {expected}, got {signal}')
 
