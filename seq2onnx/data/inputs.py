@@ -14,6 +14,7 @@ from seq2onnx.sequences import (
     Array,
     Channels,
     Names,
+    as_array,
     as_floats,
     as_list,
     check_names,
@@ -86,7 +87,7 @@ def _as_column(values: Any, name: str, channels: Names | None) -> tuple[Column, 
         column = values
     else:
         rows = as_list(values, 1 if name else 2)
-        if is_frame(rows[0]):
+        if any(map(is_frame, rows)):
             rows, channels = _read_frames(rows, name, channels)
         arrays: list[Array] = []
         for index, value in enumerate(rows):
@@ -103,23 +104,27 @@ def _as_column(values: Any, name: str, channels: Names | None) -> tuple[Column, 
 
 def _read_frames(frames: list[Any], name: str, channels: Names | None) -> tuple[list[Array], Names | None]:
     """Read data frames by the names of their columns. Without `channels`, all have the columns of the first."""
-    names = channels if channels is not None else frame_names(frames[0], _place(0, name))
-    arrays = []
-    for index, frame in enumerate(frames):
-        where = _place(index, name)
-        if not is_frame(frame):
-            raise DataError(f"{where}: expected a data frame like sequence 0, got {type(frame).__name__}")
-        if channels is None and names is not None:
-            surplus = [column for column in frame.columns if column not in names]
-            if surplus:
-                raise DataError(
-                    f"{where}: has a column {surplus[0]!r}, which sequence 0 lacks; name the columns: channels=[…]"
-                )
-        arrays.append(read_frame(frame, names, where))
-    return arrays, names
+    if odd := [index for index, frame in enumerate(frames) if not is_frame(frame)]:
+        got = type(frames[odd[0]]).__name__
+        raise DataError(f"{place(odd[0], name)}: expected a data frame, as other sequences are, got {got}")
+    if channels is not None:
+        return [read_frame(frame, channels, place(index, name)) for index, frame in enumerate(frames)], channels
+    names = frame_names(frames[0], place(0, name))
+    return [read_like_first(frame, names, place(index, name)) for index, frame in enumerate(frames)], names
 
 
-def _place(index: int, name: str) -> str:
+def read_like_first(frame: Any, names: Names | None, where: str) -> Array:
+    """Read a data frame by the names of the columns of the first, which must be the same in any order."""
+    given = frame_names(frame, where)
+    if (names is None) != (given is None):
+        raise DataError(f"{where}: only some of the data frames have names of columns; name them in all")
+    if surplus := [column for column in given or [] if column not in (names or [])]:
+        raise DataError(f"{where}: has a column {surplus[0]!r}, which sequence 0 lacks; name the columns: channels=[…]")
+    return read_frame(frame, names, where)
+
+
+def place(index: int, name: str) -> str:
+    """Return where a sequence is, for error messages."""
     return f"sequence {index}{f' of {name}' if name else ''}"
 
 
@@ -132,13 +137,29 @@ def as_sequence(value: Any, name: str, index: int, first: Array | None) -> Array
         index: its index, for error messages.
         first: the first sequence of the input, whose steps have the same shape. None: this is the first.
     """
-    where = _place(index, name)
+    where = place(index, name)
+    if (hasattr(value, "dtype") or hasattr(value, "as_py")) and not isinstance(value, np.ndarray):
+        value = as_array(value, where)  # a tensor or a column, whose type tells tokens from features
+    found: Array
     if isinstance(value, np.ndarray) and value.ndim == 1 and value.dtype.kind in "iu":
-        found: Array = np.asarray(value).astype(np.int64)
+        if np.ma.is_masked(value):
+            raise DataError(f"{where}: some tokens are masked; fill them: x.filled(0)")
+        found = np.asarray(value).astype(np.int64)
     else:
         found = word_array(value, where) if isinstance(value, str) or _is_words(value) else as_floats(value, where)
-    if not found.ndim or (not name and found.ndim == 1 and found.dtype.kind == "f"):
-        raise ShapeError(f"{where}: expected [time, features], got {list(found.shape)}; tokens are integers")
+    if not found.ndim:
+        remedy = (
+            "a dict has a list of sequences for each input layer. For rows of a table with a sequence in a cell give "
+            'pairs: SequenceDataset.from_items((row["x"], row["label"]) for row in rows)'
+            if name
+            else "put a single sequence into a list: [x]"
+        )
+        raise ShapeError(f"{where}: expected [time, features], got a single number; {remedy}")
+    if not name and found.ndim == 1 and found.dtype.kind == "f":
+        raise ShapeError(
+            f"{where}: expected [time, features], got {list(found.shape)}; tokens are integers in an array, and a "
+            "sequence of one feature is [time, 1]: x[:, None]"
+        )
     if first is not None and (found.ndim != first.ndim or _step(found) != _step(first)):
         remedy = "; is it features by time? transpose it" if first.ndim == found.ndim == 2 else ""
         expected = ", ".join(["time"] * has_time(first) + [str(size) for size in _step(first)])

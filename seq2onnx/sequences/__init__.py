@@ -11,6 +11,7 @@ from seq2onnx.sequences.channels import (
     read_frame,
 )
 from seq2onnx.sequences.conversion import Array, as_floats, as_list, check_steps, is_finite
+from seq2onnx.sequences.foreign import as_array
 from seq2onnx.sequences.padding import MASKED, PaddingPolicy, SequenceLength, by_size, chunk, pad
 from seq2onnx.sequences.text import Text, as_strings, as_tokens, tokenize
 
@@ -22,6 +23,7 @@ __all__ = [
     "PaddingPolicy",
     "SequenceLength",
     "Text",
+    "as_array",
     "as_floats",
     "as_list",
     "as_strings",
