@@ -17,11 +17,13 @@ from seq2onnx.sequences import (
     as_array,
     as_floats,
     as_list,
+    by_names,
     check_names,
     frame_names,
     is_frame,
     positions,
     read_frame,
+    row_names,
     tokenize,
 )
 
@@ -86,7 +88,13 @@ def _as_column(values: Any, name: str, channels: Names | None) -> tuple[Column, 
     if isinstance(values, Column):
         column = values
     else:
+        if name and is_frame(values):  # a row for each sequence: the vectors of a FeatureInput
+            channels = channels or frame_names(values, name)
+            values = list(read_frame(values, channels, name))
         rows = as_list(values, 1 if name else 2)
+        if name and all(row_names(row) for row in rows):
+            channels = channels or row_names(rows[0]) or []
+            rows = [by_names(row, channels, place(index, name)) for index, row in enumerate(rows)]
         if any(map(is_frame, rows)):
             rows, channels = _read_frames(rows, name, channels)
         arrays: list[Array] = []
@@ -180,10 +188,14 @@ def select_channels(
     Raises:
         DataError: an input lacks a channel.
     """
+    if channels is not None and not isinstance(channels, Mapping):
+        if len(columns) > 1:
+            raise DataError(f"channels: expected a dict with names for some of {', '.join(columns)}, got a list")
+        channels = dict.fromkeys(columns, check_names(channels, "channels"))
     found: dict[str, list[int]] = {}
     for name in columns:
-        wanted = channels
-        if isinstance(channels, Mapping):
+        wanted = None
+        if channels is not None:
             wanted = next(iter(channels.values())) if name == "" and len(channels) == 1 else channels.get(name)
         have = names[name]
         if wanted is not None and have is not None and list(wanted) != have:

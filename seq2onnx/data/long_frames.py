@@ -23,6 +23,8 @@ def read_long_frame(
     names = frame_names(frame, "from_frame") or []
     by_column = targets is None or isinstance(targets, str)
     others = [name for name in (id, time, targets if by_column else None) if name is not None]
+    if odd := [name for name in others if not isinstance(name, str)]:
+        raise DataError(f"from_frame: expected the name of one column, got {odd[0]!r}")
     if id not in names and id in (getattr(getattr(frame, "index", None), "names", None) or []):
         raise DataError(f"from_frame: {id!r} is in the index of the frame; make it a column: frame.reset_index()")
     positions(names, others, "from_frame")

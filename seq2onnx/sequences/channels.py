@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from seq2onnx.errors import DataError
-from seq2onnx.sequences.foreign import column_numbers
+from seq2onnx.sequences.foreign import column_numbers, row_names
 
 Names = list[str]
 Channels = Sequence[str] | Mapping[str, Sequence[str] | None] | None
@@ -22,10 +22,14 @@ def is_frame(value: Any) -> TypeGuard[Any]:
     return hasattr(value, "columns") and hasattr(value, "to_numpy")
 
 
-def is_named_row(value: Any) -> TypeGuard[Any]:
-    """Return whether a value is a Series of pandas whose index has names, such as a row of a data frame."""
-    index = getattr(value, "index", None)
-    return hasattr(value, "to_numpy") and index is not None and all(isinstance(name, str) for name in index)
+def by_names(row: Any, channels: Sequence[str], where: str) -> list[Any]:
+    """Return the values of a row that has names, see `row_names`, in the order of the channels.
+
+    Raises:
+        DataError: a name is missing, or is there twice.
+    """
+    values = list(row)
+    return [values[place] for place in positions(row_names(row) or [], channels, where)]
 
 
 def frame_names(frame: Any, where: str) -> Names | None:
@@ -66,7 +70,7 @@ def check_names(names: Iterable[Any], where: str, size: int | None = None) -> Na
         raise DataError(f"{where}: names of channels must differ, got {repeated[0]!r} twice")
     if size is not None and len(found) != size:
         raise DataError(f"{where}: expected a name for each of the {size} channels, got {len(found)}: {listed(found)}")
-    return found
+    return [str(name) for name in found]  # numpy's strings cannot be written to YAML
 
 
 def positions(given: Sequence[str], wanted: Sequence[str], where: str) -> list[int]:

@@ -41,6 +41,8 @@ def as_array(value: Any, where: str) -> NDArray[Any]:
     elif hasattr(value, "to_numpy"):
         value = value.to_numpy()
     elif isinstance(value, list | tuple) and any(map(_is_foreign, value)):
+        if any(row_names(item) for item in value):
+            raise DataError(f"{where}: is a list of rows with names; make them a data frame: pandas.DataFrame(rows)")
         value = [as_array(item, where) for item in value]
     try:
         array = np.asarray(value)
@@ -110,8 +112,17 @@ def is_missing(value: Any) -> bool:
     return value is None or type(value).__name__ in ("NAType", "NaTType") or is_nan
 
 
+def row_names(row: Any) -> list[str] | None:
+    """Return the names of the values of a Series of pandas, such as a row of a data frame, or of a named tuple."""
+    names = getattr(row, "_fields", None)
+    if names is None and hasattr(row, "to_numpy"):
+        names = getattr(row, "index", None)
+    found = [] if names is None else list(names)
+    return found if found and all(isinstance(name, str) for name in found) else None
+
+
 def _is_foreign(item: Any) -> bool:
-    return hasattr(item, "detach") or hasattr(item, "to_numpy") or hasattr(item, "to_pylist")
+    return any(hasattr(item, name) for name in ("detach", "to_numpy", "to_pylist", "_fields"))
 
 
 def _listed_kinds(kinds: set[type]) -> str:
