@@ -38,7 +38,7 @@ def read_targets(
     if isinstance(targets, Column):
         _check_count(targets, len(lengths))
         return _read_column(targets, names, ignore)
-    rows = _target_rows(targets, len(lengths))
+    rows = target_rows(targets, len(lengths))
     sizes = [len(row) if row.ndim else 0 for row in rows]
     # An array [sequences, k], or a list of vectors of one length, has a vector for each sequence.
     ragged = len(set(sizes)) > 1 or sizes == lengths.tolist()
@@ -72,8 +72,16 @@ def _check_count(targets: Any, count: int) -> None:
         raise DataError(f"targets: expected {count}, one for each sequence, got {len(targets)}")
 
 
-def _target_rows(targets: Any, count: int) -> list[Array]:
-    """Return the target of each sequence as an array."""
+def target_rows(targets: Any, count: int | None) -> list[Array]:
+    """Return the target of each sequence as an array.
+
+    Args:
+        targets: a list, a column or an array.
+        count: how many there must be. None: any number.
+
+    Raises:
+        DataError: it is something else, or a label is missing.
+    """
     if is_frame(targets):
         raise DataError(
             'targets: expected one for each sequence, got a data frame; give a column of labels: frame["label"], or '
@@ -86,12 +94,13 @@ def _target_rows(targets: Any, count: int) -> list[Array]:
     if np.ma.is_masked(targets):
         raise DataError("targets: some are masked; fill them with a value, and give it as ignore")
     rows = list(targets)
-    _check_count(rows, count)
+    if count is not None:
+        _check_count(rows, count)
     if isinstance(targets, np.ndarray) and targets.dtype != object:
         return [np.asarray(row) for row in rows]
     if any(hasattr(row, "__len__") and not isinstance(row, str) and np.ndim(row) for row in rows):
         return [target_values(row, f"targets of sequence {index}") for index, row in enumerate(rows)]
-    single = np.empty(count, object)
+    single = np.empty(len(rows), object)
     single[:] = [as_array(row, "targets").item() if hasattr(row, "detach") else row for row in rows]
     return [np.asarray(value) for value in target_values(single, "targets", "sequence")]
 

@@ -67,8 +67,9 @@ def _check_model(model: Model, steps: int) -> None:
 
 
 def _is_one_series(value: Any, entry: Input) -> bool:
-    is_array = hasattr(value, "ndim") and str(value.dtype) != "object"
-    return is_frame(value) or (is_array and value.ndim == 1 + len(entry.shape))
+    if is_frame(value):
+        return True
+    return getattr(value, "ndim", 0) == 1 + len(entry.shape) and str(value.dtype) != "object"
 
 
 def _read_known(model: Model, known: Mapping[str, Any], steps: int, rows: Rows, single: bool) -> Rows:
