@@ -50,6 +50,8 @@ def read_targets(
     # numpy makes an empty list float64, which would turn labels into numbers.
     flat = _joined([row for row in rows if row.size] or rows if per_step else rows, per_step)
     if flat.dtype.kind in "iubU":
+        if flat.ndim == 2 and flat.shape[1] == 1:
+            flat = flat[:, 0]  # a column of labels
         if flat.ndim > 1:
             raise DataError(
                 f"targets: integers and strings are labels; expected one for each sequence, got "
@@ -93,6 +95,8 @@ def target_rows(targets: Any, count: int | None) -> list[Array]:
         targets = as_array(targets, "targets")
     if np.ma.is_masked(targets):
         raise DataError("targets: some are masked; fill them with a value, and give it as ignore")
+    if isinstance(targets, np.ndarray) and targets.dtype == object and targets.ndim == 2 and 1 in targets.shape:
+        targets = targets.ravel()  # a cell array, as scipy.io.loadmat returns it
     rows = list(targets)
     if count is not None:
         _check_count(rows, count)

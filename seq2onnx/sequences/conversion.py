@@ -81,6 +81,7 @@ def as_list(values: Any, dimensions: int = 2) -> list[Any]:
         ShapeError: `values` is one sequence.
         DataError: `values` is no iterable of sequences, or is empty.
     """
+    check_no_table(values, "sequences", "a list of [time, features] arrays")
     if isinstance(values, np.ndarray) and values.dtype == object and values.ndim == 2 and 1 in values.shape:
         values = values.ravel()  # a cell array, as scipy.io.loadmat returns it
     is_array = isinstance(values, np.ndarray) and values.dtype != object
@@ -95,7 +96,6 @@ def as_list(values: Any, dimensions: int = 2) -> list[Any]:
             "sequence into a list: [frame]. For a frame with many sequences and a column that tells them apart use "
             "SequenceDataset.from_frame(frame, id=…)"
         )
-    check_no_table(values, "sequences", "a list of [time, features] arrays")
     if isinstance(values, str | bytes | Set) or not hasattr(values, "__iter__"):
         remedy = "; a text is one sequence of words: [tokenize(text)]" if isinstance(values, str) else ""
         raise DataError(f"sequences: expected a list of [time, features] arrays, got {type(values).__name__}{remedy}")

@@ -137,6 +137,8 @@ def _table_remedy(value: Any) -> str:
         return "; collect it: frame.collect()"
     if "GroupBy" in type(value).__name__:
         return '; for a table with many sequences use SequenceDataset.from_frame(frame, id="column")'
+    if getattr(getattr(value, "dtype", None), "names", None):
+        return "; give a field: x['name']. For a struct of a .mat file use scipy.io.loadmat(path, simplify_cells=True)"
     if hasattr(value, "column_names"):
         if hasattr(value, "features"):
             return (
