@@ -113,6 +113,8 @@ def target_values(row: Any, where: str, unit: str = "step") -> Array:
     """Return targets as an array. Missing values are refused among labels; among floats they are NaN."""
     if not isinstance(row, np.ndarray) and hasattr(row, "to_list"):
         row = np.array(row.to_list(), object)  # a column, whose own array would have floats for integers with gaps
+    if isinstance(row, list | tuple) and any(map(is_missing, row)):
+        row = np.array(row, object)
     items = row.ravel().tolist() if isinstance(row, np.ndarray) and row.dtype == object else []
     missing = [place for place, item in enumerate(items) if is_missing(item)]
     if missing and not all(isinstance(item, float) for item in items if not is_missing(item)):

@@ -19,7 +19,7 @@ Channels = Sequence[str] | Mapping[str, Sequence[str] | None] | None
 
 def is_frame(value: Any) -> TypeGuard[Any]:
     """Return whether a value is a data frame of pandas or polars."""
-    return hasattr(value, "columns") and hasattr(value, "to_numpy")
+    return hasattr(value, "to_numpy") and hasattr(value, "columns")
 
 
 def by_names(row: Any, channels: Sequence[str], where: str) -> list[Any]:
