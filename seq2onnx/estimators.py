@@ -163,7 +163,7 @@ class SequenceClassifier(_Estimator):
         network: the network to train, which ends with Softmax. None: SequenceInput (zscore) → LSTM → FullyConnected →
             Softmax, with the sizes of the data.
         hidden_size: of this LSTM.
-        options: how to train.
+        options: how to train. None: the defaults. `set_params` sets single options: options__epochs, options__l2 ….
         validation: the share of the training data that is set aside and measured after each epoch.
 
     Attributes:
@@ -218,7 +218,7 @@ class SequenceRegressor(_Estimator):
     Args:
         network: the network to train. None: SequenceInput (zscore) → LSTM → FullyConnected, with the sizes of the data.
         hidden_size: of this LSTM.
-        options: how to train.
+        options: how to train. None: the defaults. `set_params` sets single options: options__epochs, options__l2 ….
         validation: the share of the training data that is set aside and measured after each epoch.
 
     Attributes:

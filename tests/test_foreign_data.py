@@ -130,7 +130,9 @@ REFUSED = [
     (lambda: [(ARRAYS[0], "a")], r"for \(sequence, target\) pairs use SequenceDataset.from_items"),
     (lambda: [[1.0, 2.0, 3.0]], r"expected \[time, features\], got \[3\].* a sequence of one feature is \[time, 1\]"),
     (lambda: [pd.Series([1.0, 2.0])], r"a sequence of one feature is \[time, 1\]: x\[:, None\]"),
-    (lambda: pd.Series([1.0, 2.0]), r"got a single number; put a single sequence into a list: \[x\]"),
+    (lambda: pd.Series([1.0, 2.0]), r"got a single value; put a single sequence into a list: \[x\]"),
+    (lambda: [pd.Series(["a", None])], "sequence 0: expected words, but step 1 has nan; leave it out or fill it"),
+    (lambda: [np.array(["a", 3], object)], "sequence 0: expected words, but step 1 has 3"),
     (lambda: [np.ma.masked_array([1, 2], [False, True])], r"some tokens are masked; fill them: x.filled\(0\)"),
 ]
 
@@ -151,9 +153,7 @@ def test_predict_refuses_them_too(make, model):
 
 def test_a_dict_of_features_by_mistake_is_refused(model):
     features = {"ax": [1.0, 2.0, 3.0], "ay": [2.0, 3.0, 4.0]}
-    with pytest.raises(
-        s2o.ShapeError, match="sequence 0 of ax: .* got a single number; a dict has a list of sequences"
-    ):
+    with pytest.raises(s2o.ShapeError, match="sequence 0 of ax: .* got a single value; a dict has a list of sequences"):
         s2o.SequenceDataset(features)
     with pytest.raises(s2o.DataError, match="expected a dict with data for sequence_input_1, got ax, ay"):
         model.predict(features)
@@ -287,6 +287,13 @@ def test_labels_of_steps_of_other_packages_are_read(kind):
 def test_other_targets_are_refused(targets, message):
     with pytest.raises(s2o.DataError, match=f"targets.*{message}"):
         s2o.SequenceDataset(ARRAYS, targets)
+
+
+def test_texts_in_a_column_make_a_vocabulary():
+    for texts in (pd.Series(["a b", "b c"]), pl.Series(["a b", "b c"])):
+        assert s2o.Vocabulary.from_texts(texts).words == ("b", "a", "c")
+    with pytest.raises(s2o.DataError, match=r'got a data frame; give a column: frame\["text"\]'):
+        s2o.Vocabulary.from_texts(pd.DataFrame({"text": ["a b", "b c"]}))
 
 
 # Iterables

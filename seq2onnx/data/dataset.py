@@ -45,7 +45,8 @@ class SequenceDataset:
         channels: the names of the features, a list or for several inputs a dict; of images the names of the channels.
             None: the names of the columns if the sequences are data frames. They travel with the data into the trained
             module and the exported file.
-        lengths: the steps of each sequence, if `sequences` is padded. Padded targets of steps are cut too.
+        lengths: the steps of each sequence, if `sequences` is padded. Padded targets of steps are cut too; give
+            per_step for numbers [sequences, time].
         ids: the name of each sequence, such as its file; predictions show it.
 
     Attributes:

@@ -162,7 +162,7 @@ def as_sequence(value: Any, name: str, index: int, first: Array | None) -> Array
             if name
             else "put a single sequence into a list: [x]"
         )
-        raise ShapeError(f"{where}: expected [time, features], got a single number; {remedy}")
+        raise ShapeError(f"{where}: expected [time, features], got a single value; {remedy}")
     if not name and found.ndim == 1 and found.dtype.kind == "f":
         raise ShapeError(
             f"{where}: expected [time, features], got {list(found.shape)}; tokens are integers in an array, and a "
@@ -205,12 +205,14 @@ def select_channels(
 
 def word_array(value: Any, where: str) -> Array:
     """Return the words of a text, or of a list of words, as an array of objects."""
-    words = tokenize(value) if isinstance(value, str) else [str(word) for word in value]
+    words = tokenize(value) if isinstance(value, str) else list(value)
+    if odd := [step for step, word in enumerate(words) if not isinstance(word, str)]:
+        raise DataError(f"{where}: expected words, but step {odd[0]} has {words[odd[0]]!r}; leave it out or fill it")
     if not words:
         raise DataError(
             f"{where}: has no words, got {value!r}; a sequence needs at least one word; leave empty ones out"
         )
-    return np.array(words, object)
+    return np.array([str(word) for word in words], object)
 
 
 def has_time(array: Array) -> bool:

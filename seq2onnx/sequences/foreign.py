@@ -30,20 +30,24 @@ def as_array(value: Any, where: str) -> NDArray[Any]:
     """
     if type(value) is np.ndarray and value.dtype != object:
         return value
-    check_no_table(value, where, "an array")
-    if np.ma.is_masked(value):
-        raise DataError(f"{where}: some values are masked; fill them: x.filled(0)")
-    if hasattr(value, "detach"):  # a torch tensor, which may need gradients or be on a GPU
-        value = value.detach().cpu()
-        return np.asarray(value.float() if str(value.dtype) == "torch.bfloat16" else value)
-    if hasattr(value, "to_pylist") or hasattr(value, "as_py"):  # of pyarrow
-        value = value.to_pylist() if hasattr(value, "to_pylist") else value.as_py()
-    elif hasattr(value, "to_numpy"):
-        value = value.to_numpy()
-    elif isinstance(value, list | tuple) and any(map(_is_foreign, value)):
-        if any(row_names(item) for item in value):
-            raise DataError(f"{where}: is a list of rows with names; make them a data frame: pandas.DataFrame(rows)")
-        value = [as_array(item, where) for item in value]
+    if isinstance(value, list | tuple):
+        if any(map(_is_foreign, set(map(type, value)))):
+            if any(row_names(item) for item in value):
+                raise DataError(
+                    f"{where}: is a list of rows with names; make them a data frame: pandas.DataFrame(rows)"
+                )
+            value = [as_array(item, where) for item in value]
+    else:
+        check_no_table(value, where, "an array")
+        if np.ma.is_masked(value):
+            raise DataError(f"{where}: some values are masked; fill them: x.filled(0)")
+        if hasattr(value, "detach"):  # a torch tensor, which may need gradients or be on a GPU
+            value = value.detach().cpu()
+            return np.asarray(value.float() if str(value.dtype) == "torch.bfloat16" else value)
+        if hasattr(value, "to_pylist") or hasattr(value, "as_py"):  # of pyarrow
+            value = value.to_pylist() if hasattr(value, "to_pylist") else value.as_py()
+        elif hasattr(value, "to_numpy"):
+            value = value.to_numpy()
     try:
         array = np.asarray(value)
         if array.dtype.kind == "U" and isinstance(value, list | tuple):
@@ -121,8 +125,8 @@ def row_names(row: Any) -> list[str] | None:
     return found if found and all(isinstance(name, str) for name in found) else None
 
 
-def _is_foreign(item: Any) -> bool:
-    return any(hasattr(item, name) for name in ("detach", "to_numpy", "to_pylist", "_fields"))
+def _is_foreign(kind: type) -> bool:
+    return any(hasattr(kind, name) for name in ("detach", "to_numpy", "to_pylist", "_fields"))
 
 
 def _listed_kinds(kinds: set[type]) -> str:
