@@ -117,8 +117,9 @@ def target_values(row: Any, where: str, unit: str = "step") -> Array:
         row = np.array(row, object)
     items = row.ravel().tolist() if isinstance(row, np.ndarray) and row.dtype == object else []
     missing = [place for place, item in enumerate(items) if is_missing(item)]
-    kinds = {type(item) for item in items if not is_missing(item)}
-    if missing and kinds and not (kinds <= {float, int} and float in kinds):  # integers alone are labels
+    known = [item for item in items if not is_missing(item)]
+    are_numbers = all(isinstance(item, int | float) for item in known) and any(isinstance(x, float) for x in known)
+    if missing and known and not are_numbers:  # integers alone are labels
         raise DataError(
             f"{where}: {unit} {missing[0]} has no value; leave it out, or fill it and give the value as ignore"
         )
