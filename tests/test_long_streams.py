@@ -129,7 +129,8 @@ def test_the_counter_of_global_pooling_stops_at_two_to_the_thirty(tmp_path, pool
             torch_y, _, in_torch = module(torch.from_numpy(np.atleast_2d(chunk))[None], state=in_torch)
         expected = min(before + np.atleast_2d(chunk).shape[0], COUNTED)
         assert stream.state[count].item() == in_torch[-1].item() == expected
-        assert (y == 1).all() and (torch_y == 1).all()
+        assert (y == 1).all()
+        assert (torch_y == 1).all()
     assert stream.state[count].item() == COUNTED
 
 
