@@ -105,6 +105,13 @@ class GlobalAvgPool1d(Layer):
 
         y = Σ_t x_t / n     n: number of valid steps
 
+    In a stream, k more steps after n others change the states in this way. The sum over the steps is float64:
+
+        t = carry + Σ_t (x_t − mean) / (n + k)
+        mean' = mean + t     carry' = t − (mean' − mean)
+
+    A sum of all steps in float32 would take nothing more once it is 2^24 times as large as a step.
+
     Shapes (B batch, T time, C channels, W width; float32):
         x [B, T, C] -> y [B, C], in a stream the running value. With axis="space" x [B, T, C, W] -> y [B, T, C].
 
@@ -116,15 +123,7 @@ class GlobalAvgPool1d(Layer):
 
     State:
         mean [B, C]; carry [B, C], what float32 cannot hold of the mean; count [B, 1] int32, the steps so far, at most
-        2^30. A longer stream forgets slowly: a new step then has the weight 2^−30. A chunk of k steps, with
-        n = count, changes them to
-
-            d = Σ_t (x_t − mean) / (n + k)        summed in float64
-            t = carry + d
-            mean' = mean + t,  carry' = t − (mean' − mean)
-
-        The error of mean does not grow with the length of the stream. A sum in float32 would lose the steps once it is
-        2^24 times as large as they are
+        2^30. After more steps the mean forgets slowly: a new step then has the weight 2^−30
 
     ONNX:
         CumSum or ReduceSum of float64, Div; over the width ReduceMean
@@ -133,7 +132,7 @@ class GlobalAvgPool1d(Layer):
         >>> GlobalAvgPool1d()
 
     Source:
-        ONNX operators ReduceSum-13, ReduceMean-13
+        ONNX operators CumSum-14, ReduceSum-13, ReduceMean-13
     """
 
     axis: Axis = "time"
