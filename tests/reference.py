@@ -233,16 +233,18 @@ def global_max_pool1d(layer, weights, xs, states):
     so_far, count = states or (np.zeros(x.shape[1]), np.zeros(1))
     rows = list(x) + ([so_far] if count[0] else [])
     y = np.max(rows, 0) if rows else np.zeros(x.shape[1])
-    return y, (y, count + len(x))
+    return y, (y, np.minimum(count + len(x), 2**30))
 
 
 def global_avg_pool1d(layer, weights, xs, states):
     (x,) = xs
     if layer.axis == "space":
         return x.mean(-1), ()
-    total, count = states or (np.zeros(x.shape[1]), np.zeros(1))
-    total, count = total + x.sum(0), count + len(x)
-    return total / max(count[0], 1), (total, count)
+    mean, carry, n = states or (np.zeros(x.shape[1]), np.zeros(x.shape[1]), np.zeros(1))
+    count = n + len(x)
+    exact = ((mean + carry) * n + x.sum(0)) / max(count[0], 1)
+    mean = exact.astype(np.float32)
+    return mean, (mean, exact - mean, np.minimum(count, 2**30))
 
 
 def flatten(layer, weights, xs, states):

@@ -45,6 +45,13 @@ def pooled() -> s2o.Network:
     return s2o.Network([s2o.SequenceInput(5), conv, s2o.LSTM(4), s2o.GlobalAvgPool1d(), s2o.FullyConnected(2)])
 
 
+def overflowing(two_inputs: bool = False) -> s2o.Network:
+    """The mean over time, whose states become infinite if 3e38 and −3e38 follow each other."""
+    inputs = [s2o.SequenceInput(2, name=name) for name in ("a", "b")[: 1 + two_inputs]]
+    join = [s2o.Concat(inputs=["a", "b"])] if two_inputs else []
+    return s2o.Network([*inputs, *join, s2o.GlobalAvgPool1d()])
+
+
 def lookahead_network() -> s2o.Network:
     """Windows that read ahead by 2, 1 and, at half the rate, 1 step; a branch that waits for another."""
     return s2o.Network(

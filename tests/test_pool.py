@@ -13,7 +13,7 @@ import torch
 import seq2onnx as s2o
 from seq2onnx.runtime import slots
 from tests.networks import compose
-from tests.small_networks import exported as export, lookahead_network, strided, text_network, two_sensors
+from tests.small_networks import exported as export, lookahead_network, overflowing, strided, text_network, two_sensors
 from tests.twins import Twins
 
 
@@ -242,6 +242,35 @@ def test_a_row_that_is_not_finite_is_answered_with_nan_and_keeps_its_state(model
                 np.testing.assert_array_equal(array, kept[name])
             clean.set_state(ids[3], kept)
         assert np.isnan(pool.step(ids, np.full((5, 4), value))).all()
+
+
+@pytest.mark.parametrize("signature", ["full", "stream"])
+def test_a_row_whose_state_becomes_infinite_is_answered_with_nan_and_keeps_its_state(tmp_path, signature):
+    model, _ = export(tmp_path, overflowing(), signature=signature)
+    pool, ids = opened(model, 3)
+    clean, _ = opened(model, 3)
+    large = np.array([[1, 1], [3e38, 1], [1, 1]], "f")
+    for each in (pool, clean):
+        each.step(ids, large)
+    kept = pool.state(ids[1])
+    for shape in ((3, 2), (3, 4, 2)):
+        x = np.ones(shape, "f")
+        x[1] = -3e38
+        for given in (x, list(x)):
+            found, expected = pool.step(ids, given), clean.step(ids, np.ones(shape, "f"))
+            assert np.isnan(found[1]).all()
+            np.testing.assert_array_equal(np.delete(found, 1, 0), np.delete(expected, 1, 0))
+            for name, array in pool.state(ids[1]).items():
+                np.testing.assert_array_equal(array, kept[name])
+            clean.set_state(ids[1], kept)
+    np.testing.assert_array_equal(pool.step(ids, large), clean.step(ids, large))
+
+
+def test_large_states_do_not_pass_for_infinite(tmp_path):
+    model, _ = export(tmp_path, overflowing())
+    pool, ids = opened(model, 3)
+    for _ in range(3):
+        np.testing.assert_allclose(pool.step(ids, np.full((3, 2), 2e38, "f")), 2e38, rtol=1e-6)
 
 
 def test_nan_and_infinity_do_not_enter_the_run(model_file, monkeypatch):

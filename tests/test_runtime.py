@@ -12,7 +12,7 @@ import pytest
 import seq2onnx as s2o
 from seq2onnx import runtime
 from tests.conftest import CLASSES, built, random_data, small_network
-from tests.small_networks import exported as export, lookahead_network, sensors, two_sensors
+from tests.small_networks import exported as export, lookahead_network, overflowing, sensors, two_sensors
 
 
 def test_predict_keeps_the_order_and_equals_one_at_a_time(exported):
@@ -177,6 +177,31 @@ def test_a_stream_refuses_nan_and_infinity_and_keeps_its_state(model_file, bad):
 def test_a_stream_accepts_large_finite_values(model_file):
     """The quick look at a step squares its numbers, which overflows here; the step is finite all the same."""
     assert np.isfinite(s2o.load(model_file).stream().step(np.full(4, 3e38, "f"))).all()
+
+
+@pytest.mark.parametrize("signature", ["full", "stream"])
+@pytest.mark.parametrize("network", [overflowing, lambda: overflowing(two_inputs=True)])
+def test_a_stream_refuses_a_step_that_makes_its_state_infinite(tmp_path, network, signature):
+    model, _ = export(tmp_path, network(), signature=signature)
+    names = [entry.layer for entry in model.model.inputs]
+
+    def give(value, *shape):
+        x = np.full((*shape, 2), value, "f")
+        return x if len(names) == 1 else dict.fromkeys(names, x)
+
+    stream, clean = model.stream(), model.stream()
+    for value in (1, 3e38):
+        stream.step(give(value)), clean.step(give(value))
+    kept = stream.state
+    for shape in ((), (1,), (3,)):
+        with pytest.raises(
+            s2o.DataError, match="x is finite, but the state would become infinite or NaN; the step was"
+        ):
+            stream.step(give(-3e38, *shape))
+        for name, array in stream.state.items():
+            np.testing.assert_array_equal(array, kept[name])
+    for _ in range(3):
+        np.testing.assert_array_equal(stream.step(give(1)), clean.step(give(1)))
 
 
 def test_a_stream_works_after_its_model_is_deleted(model_file):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Sequence
-from typing import ClassVar, final
+from typing import TYPE_CHECKING, ClassVar, final
 
 import numpy as np
 
@@ -13,6 +13,12 @@ from seq2onnx.layers.calls import EmitCall, Emitted, ForwardCall, Forwarded
 from seq2onnx.layers.graph import GraphBuilder
 from seq2onnx.layers.signal import Signal, State, Value
 from seq2onnx.layers.window import Axis, check_axis, mask
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+MOST_STEPS = 2**30
+"""Where the counters stop, so that a chunk cannot take them past the largest int32."""
 
 
 @final
@@ -32,7 +38,7 @@ class GlobalMaxPool1d(Layer):
         ShapeError: the input does not have this axis.
 
     State:
-        max [B, C]; count [B, 1] int32, the steps so far; 0 means that max has no value yet
+        max [B, C]; count [B, 1] int32, the steps so far, at most 2^30; 0 means that max has no value yet
 
     ONNX:
         ReduceMax
@@ -71,7 +77,7 @@ class GlobalMaxPool1d(Layer):
             before = torch.where(states["count"] > 0, states["max"], lowest)[:, None]
             count = count + states["count"]
         y = torch.where(count > 0, torch.cat([before, values], 1).amax(1), 0)
-        return y, None, {} if states is None else {"max": y.clone(), "count": count.to(torch.int32)}
+        return y, None, {} if states is None else {"max": y.clone(), "count": _kept_count(count)}
 
     def emit(self, graph: GraphBuilder, call: EmitCall) -> Emitted:
         x, states = call.x, call.states
@@ -85,7 +91,7 @@ class GlobalMaxPool1d(Layer):
             before = graph.op("Where", graph.cast(states["count"], "bool"), states["max"], graph.constant(lowest))
             largest = graph.op("Max", largest, before)
         y = graph.op("Where", seen, largest, graph.constant(np.float32(0)))
-        return y, None, {} if states is None else {"max": y, "count": count}
+        return y, None, {} if states is None else {"max": y, "count": _emit_kept_count(graph, count)}
 
     @classmethod
     def examples(cls) -> Sequence[Example]:
@@ -99,6 +105,13 @@ class GlobalAvgPool1d(Layer):
 
         y = Σ_t x_t / n     n: number of valid steps
 
+    In a stream, k more steps after n others change the states in this way. The sum over the steps is float64:
+
+        t = carry + Σ_t (x_t − mean) / (n + k)
+        mean' = mean + t     carry' = t − (mean' − mean)
+
+    A sum of all steps in float32 would take nothing more once it is 2^24 times as large as a step.
+
     Shapes (B batch, T time, C channels, W width; float32):
         x [B, T, C] -> y [B, C], in a stream the running value. With axis="space" x [B, T, C, W] -> y [B, T, C].
 
@@ -109,16 +122,17 @@ class GlobalAvgPool1d(Layer):
         ShapeError: the input does not have this axis.
 
     State:
-        sum [B, C]; count [B, 1] int32, the steps so far (float32 would stop counting at 2^24)
+        mean [B, C]; carry [B, C], what float32 cannot hold of the mean; count [B, 1] int32, the steps so far, at most
+        2^30. After more steps the mean forgets slowly: a new step then has the weight 2^−30
 
     ONNX:
-        ReduceSum, Div; over the width ReduceMean
+        CumSum or ReduceSum of float64, Div; over the width ReduceMean
 
     Example:
         >>> GlobalAvgPool1d()
 
     Source:
-        ONNX operators ReduceSum-13, ReduceMean-13
+        ONNX operators CumSum-14, ReduceSum-13, ReduceMean-13
     """
 
     axis: Axis = "time"
@@ -131,7 +145,7 @@ class GlobalAvgPool1d(Layer):
     def states(self, *signals: Signal) -> tuple[State, ...]:
         if self.axis == "space":
             return ()
-        return State("sum", signals[0].shape), State("count", (1,), "int32")
+        return State("mean", signals[0].shape), State("carry", signals[0].shape), State("count", (1,), "int32")
 
     def forward(self, call: ForwardCall) -> Forwarded:
         import torch
@@ -139,23 +153,31 @@ class GlobalAvgPool1d(Layer):
         x, states = call.x, call.states
         if self.axis == "space":
             return x.mean(-1), call.lengths, {}
-        total, count = mask(x, call.row_lengths).sum(1), call.row_lengths[:, None]
-        if states is not None:
-            total, count = total + states["sum"], count + states["count"]
-        y = total / count.clamp(min=1)
-        return y, None, {} if states is None else {"sum": total, "count": count.to(torch.int32)}
+        # Apple's GPUs have no float64.
+        wide = x.dtype if x.device.type == "mps" else torch.float64
+        total, fresh = mask(x, call.row_lengths).sum(1, dtype=wide), call.row_lengths[:, None]
+        if states is None:
+            return (total / fresh.clamp(min=1)).to(x.dtype), None, {}
+        before, count = states["mean"].to(wide) + states["carry"], states["count"] + fresh
+        now = torch.where(fresh > 0, (before * states["count"] + total) / count.clamp(min=1), before)
+        mean = now.to(states["mean"].dtype)
+        return mean.clone(), None, {"mean": mean, "carry": (now - mean).to(mean.dtype), "count": _kept_count(count)}
 
     def emit(self, graph: GraphBuilder, call: EmitCall) -> Emitted:
         x, states = call.x, call.states
         if self.axis == "space":
             return _emit_over_width(graph, x, "ReduceMean"), call.lengths, {}
-        total = graph.op("ReduceSum", graph.masked(x, call.lengths), graph.ints(1), keepdims=0)
+        count, steps = _count(graph, call), x.name
+        divisor = graph.cast(graph.op("Max", count, graph.number(1)), "float64")
         if states is not None:
-            total = graph.op("Add", total, states["sum"])
-        count = _count(graph, call)
-        divisor = graph.cast(graph.op("Max", count, graph.number(1)), "float32")
-        y = graph.op("Div", total, divisor)
-        return y, None, {} if states is None else {"sum": total, "count": count}
+            steps = graph.op("Sub", steps, graph.op("Unsqueeze", states["mean"], graph.ints(1)))
+        y = graph.cast(graph.op("Div", _emit_sum(graph, steps, call.lengths), divisor), "float32")
+        if states is None:
+            return y, None, {}
+        change = graph.op("Add", states["carry"], y)
+        mean = graph.op("Add", states["mean"], change)
+        carry = graph.op("Sub", change, graph.op("Sub", mean, states["mean"]))
+        return mean, None, {"mean": mean, "carry": carry, "count": _emit_kept_count(graph, count)}
 
     @classmethod
     def examples(cls) -> Sequence[Example]:
@@ -182,3 +204,24 @@ def _count(graph: GraphBuilder, call: EmitCall) -> str:
     else:
         steps = graph.op("Unsqueeze", call.lengths, graph.ints(1))
     return steps if call.states is None else graph.op("Add", call.states["count"], steps)
+
+
+def _emit_sum(graph: GraphBuilder, steps: str, lengths: str | None) -> str:
+    """Sum the valid steps of each row of [batch, time, channels] in float64: [batch, channels]."""
+    if lengths is None:
+        return graph.op("ReduceSum", graph.cast(steps, "float64"), graph.ints(1), keepdims=0)
+    # The sum of the first `lengths` steps does not read those after them, so they need no mask: four nodes fewer.
+    padded = graph.cast(graph.pad_steps(steps, 0, 1), "float64")
+    sums = graph.op("CumSum", padded, graph.number(1), exclusive=1)
+    end = graph.cast(graph.op("Unsqueeze", lengths, graph.ints(1)), "int64")
+    return graph.op("GatherND", sums, end, batch_dims=1)
+
+
+def _kept_count(count: Tensor) -> Tensor:
+    import torch
+
+    return count.clamp(max=MOST_STEPS).to(torch.int32)
+
+
+def _emit_kept_count(graph: GraphBuilder, count: str) -> str:
+    return graph.op("Min", count, graph.number(MOST_STEPS))

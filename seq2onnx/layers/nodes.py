@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 Dimension = int | str
 
-DATA_TYPES = {"float32": 1, "int32": 6, "int64": 7, "string": 8, "bool": 9}
+DATA_TYPES = {"float32": 1, "int32": 6, "int64": 7, "string": 8, "bool": 9, "float64": 11}
 """The numbers of TensorProto.DataType, which Cast takes."""
 
 

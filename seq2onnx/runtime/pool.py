@@ -11,7 +11,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from seq2onnx.errors import SpecError, StreamError
 from seq2onnx.numbers import whole_number
-from seq2onnx.runtime.buffers import PoolBuffers
+from seq2onnx.runtime.buffers import PoolBuffers, finite_rows
 from seq2onnx.runtime.model import Model
 from seq2onnx.runtime.outputs import Answer, join, unwrap
 from seq2onnx.runtime.slots import MAX_SLOTS, Indices, Slots
@@ -108,8 +108,8 @@ class StreamPool:
     def step(self, ids: ArrayLike, x: Any) -> Any:
         """Run one more step or chunk of each of these streams, together. After an error no stream has changed.
 
-        If the x of a stream contains NaN or infinity, its result is NaN (one row of NaN with strides or lookahead) and
-        its state stays unchanged. The other streams run.
+        If the x of a stream contains NaN or infinity, or is so large that its state would become infinite, its result
+        is NaN (one row of NaN with strides or lookahead) and its state stays unchanged. The other streams run.
 
         Args:
             ids: [n], from `open`, in any order, each once. An array is fastest.
@@ -250,6 +250,8 @@ class StreamPool:
             x |= {entry.layer: x[entry.layer][:, : lengths.max()] for entry in model.inputs if entry.has_time}
             runs.append(model.run(x, lengths, [array[slots[rows]] for array in self._states], end))
         for rows, (_, states) in zip(groups, runs, strict=True):  # after all runs, so that an error changes nothing
+            if states:
+                batch.finite[rows] &= finite_rows(states)
             finite = batch.finite[rows]
             for array, new in zip(self._states, states, strict=True):
                 array[slots[rows][finite]] = new[finite]

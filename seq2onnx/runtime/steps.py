@@ -66,6 +66,14 @@ def not_finite(where: str) -> str:
     )
 
 
+def overflowed(where: str) -> str:
+    """Return the error message for a step after which the state would be infinite or NaN, although x is finite."""
+    return (
+        f"{where}: x is finite, but the state would become infinite or NaN; the step was refused and the state has not "
+        "changed. Check the scale of x: its values may be too large for the network"
+    )
+
+
 def read_steps(x: Any, inputs: tuple[Input, ...], ids: NDArray[np.int64]) -> StepBatch:
     """Convert and check what several streams are given: one array, or a list with a step or chunk for each.
 

@@ -17,12 +17,12 @@ from numpy.typing import ArrayLike
 
 from seq2onnx.errors import DataError, StateError, StreamError
 from seq2onnx.files import write_atomically
-from seq2onnx.runtime.buffers import StepBuffers
+from seq2onnx.runtime.buffers import StreamBuffers
 from seq2onnx.runtime.model import Model
 from seq2onnx.runtime.outputs import Answer, unwrap
 from seq2onnx.runtime.states import check_state
-from seq2onnx.runtime.steps import not_finite, read_step
-from seq2onnx.sequences import Array
+from seq2onnx.runtime.steps import not_finite, overflowed, read_step
+from seq2onnx.sequences import Array, is_finite
 
 _IN_USE = "stream: another thread is using it; give each thread a stream of its own, or hold a lock around the calls"
 
@@ -70,7 +70,7 @@ class Stream:
 
         Raises:
             ShapeError: the shape of x does not fit.
-            DataError: x has values that are not numbers, NaN or infinite.
+            DataError: x has values that are not numbers, NaN or infinite, or so large that the state becomes infinite.
             StreamError: another thread is using the stream.
         """
         if not self._in_use.acquire(False):
@@ -82,10 +82,11 @@ class Stream:
                     return self._run_chunk({layer: array[None] for layer, array in arrays.items()}, single, end=False)
                 ((x,),) = arrays.values()
             self._entry[...] = x
-            # One dot product is the fastest check: NaN and infinity carry over, and the factor rules out overflow.
-            if not math.isfinite(self._numbers.dot(self._small)):
-                raise DataError(not_finite("step"))
             self._run(self._bindings[self._turn])
+            # The new state is not yet that of the stream. One dot product is the fastest check of it and of x: NaN and
+            # infinity carry over, and the factor rules out overflow.
+            if not math.isfinite(self._checked[self._turn].dot(self._small)):
+                raise DataError(overflowed("step") if is_finite(self._entry) else not_finite("step"))
             self._turn ^= 1
             return self._answer.copy() if copy else self._answer
         finally:
@@ -180,7 +181,9 @@ class Stream:
         model, states = self._model, self._buffers[self._turn]
         steps = next((x[entry.layer].shape[1] for entry in model.inputs if entry.has_time), 0)
         answers, new = model.run(x, np.array([steps], np.int32), states, end, on_device=self._on_device)
-        for state, value in zip(states, new, strict=False):  # none if they stay on the device
+        if not all(map(is_finite, new)):  # there are none if they stay on the device
+            raise DataError(overflowed("step"))
+        for state, value in zip(states, new, strict=False):
             state[...] = value
         for layer, kept in self._kept.items():
             kept[...] = x[layer]
@@ -195,9 +198,9 @@ class Stream:
 
     def _bind_one_step(self) -> None:
         """Make the buffers of one step and the two bindings that use them."""
-        self._step = StepBuffers(self._model, 1)  # the bindings hold addresses, not references
+        self._step, self._buffers, checked = StreamBuffers.of(self._model)  # the bindings hold addresses only
         here, there = self._buffers
         self._bindings = [self._step.bind(1, here, there), self._step.bind(1, there, here)]
+        self._checked = checked[::-1]  # in each turn, what is written
         self._shape, self._entry, self._answer = self._model.inputs[0].shape, self._step.x[0], self._step.y[0]
-        self._numbers = self._entry.reshape(-1)
-        self._small = np.full(self._numbers.size, 1e-20, np.float32)
+        self._small = np.full(checked[0].size, 1e-20, np.float32)
