@@ -8,8 +8,9 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from seq2onnx.contract import END, KEY, LENGTHS, Contract, input_names, output_names
+from seq2onnx.contract import END, LENGTHS
 from seq2onnx.errors import ModelFileError, NotStreamable
+from seq2onnx.modelfile import check_file, read_bytes
 from seq2onnx.runtime.inputs import read_inputs
 from seq2onnx.runtime.outputs import Answer, Lengths, Output, read_outputs
 from seq2onnx.runtime.session import SessionSettings
@@ -44,13 +45,12 @@ class Model:
         keeps_states_on_device: whether streams leave their states on the device.
     """
 
-    def __init__(self, path: str | Path, settings: SessionSettings) -> None:
+    def __init__(self, path: str | Path, settings: SessionSettings, allow_changed: bool = False) -> None:
         self.path, self.device = Path(path), settings.device
-        self.session = settings.open(self.path)
-        self.contract = Contract.from_json(self.session.get_modelmeta().custom_metadata_map.get(KEY), path)
+        file = check_file(read_bytes(self.path), path, allow_changed)
+        self.session, self.contract = settings.open(self.path, file.content), file.contract
         inputs, outputs = self.session.get_inputs(), self.session.get_outputs()
-        check_contract(self.contract, inputs, outputs, path)
-        self.inputs = read_inputs(inputs, self.contract, path)
+        self.inputs = read_inputs(inputs, self.contract)
         self.outputs, self.activations = read_outputs(outputs, self.contract)
         self.states = tuple(
             StateInfo(state.input, state.output, (1, *state.shape), np.dtype(state.dtype))
@@ -144,25 +144,3 @@ class Model:
             raise NotStreamable(
                 f"{self.path}: was exported without lookahead, so no results are pending; do not call finish"
             )
-
-
-def check_contract(contract: Contract, inputs: Sequence[Any], outputs: Sequence[Any], path: str | Path) -> None:
-    """Check that the graph has what its contract promises.
-
-    Args:
-        contract: the metadata of the file.
-        inputs: onnxruntime's inputs of the graph.
-        outputs: onnxruntime's outputs of the graph.
-        path: the file, for error messages.
-
-    Raises:
-        ModelFileError: the graph and the contract differ.
-    """
-    promised = {*input_names(contract.input_layers).values(), *output_names(contract.output_layers).values()}
-    promised |= {tensor for state in contract.states for tensor in (state.input, state.output)}
-    if missing := promised - {entry.name for entry in (*inputs, *outputs)}:
-        raise ModelFileError(
-            f"{path}: its metadata names tensors that the graph does not have: {', '.join(sorted(missing))}"
-        )
-    if not contract.vocabulary and any(entry.type == "tensor(string)" for entry in inputs):
-        raise ModelFileError(f"{path}: takes words, but its metadata has no vocabulary; use the original exported file")
