@@ -25,11 +25,13 @@ class CheckedFile(NamedTuple):
     """A file that keeps all rules.
 
     Attributes:
+        path: where it was.
         content: its bytes.
         onnx: its parts.
         contract: its metadata.
     """
 
+    path: Path
     content: bytes
     onnx: FileContent
     contract: Contract
@@ -82,4 +84,4 @@ def check_file(content: bytes, path: str | Path, allow_changed: bool = False) ->
     except ModelFileError as error:
         remedy = "" if "; use the" in str(error) else CHANGED
         raise ModelFileError(f"{path}: {error}{remedy}") from None
-    return CheckedFile(content, onnx, contract)
+    return CheckedFile(Path(path), content, onnx, contract)

@@ -1,4 +1,7 @@
-"""The operators that files of seq2onnx have, as data: a test compares this table with what the layers emit."""
+"""The operators that files of seq2onnx may have, as data: a test checks that all that the layers emit are here.
+
+Operators that work number by number are here although no layer of seq2onnx emits them, for layers of your own.
+"""
 
 from __future__ import annotations
 
@@ -105,6 +108,26 @@ OPERATORS: dict[bytes, Operator] = {
     b"Where": _plain(shapes.where, 3),
 }
 """The operators of the default domain."""
+
+OPERATORS |= {
+    name: _plain(shapes.like_first, 1)
+    for name in (
+        *(b"Abs", b"Ceil", b"Cos", b"Erf", b"Exp", b"Floor", b"HardSwish", b"Log", b"Neg", b"Not"),
+        *(b"Reciprocal", b"Round", b"Sign", b"Sin", b"Softplus", b"Softsign"),
+    )
+}
+OPERATORS |= {
+    name: Operator(shapes.like_first, 1, 1, attributes=dict.fromkeys(attributes, FLOAT))
+    for name, attributes in {
+        b"Elu": (b"alpha",),
+        b"HardSigmoid": (b"alpha", b"beta"),
+        b"LeakyRelu": (b"alpha",),
+        b"Selu": (b"alpha", b"gamma"),
+    }.items()
+}
+OPERATORS |= {b"And": _plain(shapes.compared, 2), b"Or": _plain(shapes.compared, 2), b"Pow": _plain(shapes.power, 2)}
+OPERATORS |= {b"IsNaN": _plain(shapes.is_nan, 1)}
+OPERATORS |= dict.fromkeys((b"GreaterOrEqual", b"LessOrEqual"), _plain(shapes.compared, 2))
 
 ML_OPERATORS: dict[bytes, Operator] = {
     b"LabelEncoder": Operator(

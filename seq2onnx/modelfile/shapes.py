@@ -129,6 +129,16 @@ def compared(attributes: Attributes, xs: Inputs) -> list[Known]:
     return [Known(_together(xs[0].shape, xs[1].shape), BOOL)]
 
 
+def power(attributes: Attributes, xs: Inputs) -> list[Known]:
+    """Pow, which calculates no sizes."""
+    return [Known(_together(xs[0].shape, xs[1].shape), xs[0].dtype)]
+
+
+def is_nan(attributes: Attributes, xs: Inputs) -> list[Known]:
+    """IsNaN."""
+    return [Known(xs[0].shape, BOOL)]
+
+
 def where(attributes: Attributes, xs: Inputs) -> list[Known]:
     """Choose between the second and the third input."""
     condition, a, b = xs

@@ -48,7 +48,7 @@ class Model:
     def __init__(self, path: str | Path, settings: SessionSettings, allow_changed: bool = False) -> None:
         self.path, self.device = Path(path), settings.device
         file = check_file(read_bytes(self.path), path, allow_changed)
-        self.session, self.contract = settings.open(self.path, file.content), file.contract
+        self.session, self.contract = settings.open(file), file.contract
         inputs, outputs = self.session.get_inputs(), self.session.get_outputs()
         self.inputs = read_inputs(inputs, self.contract)
         self.outputs, self.activations = read_outputs(outputs, self.contract)

@@ -15,7 +15,8 @@ from typing import Any, Literal
 import onnxruntime
 
 from seq2onnx.errors import MissingExtra, ModelFileError, SpecError
-from seq2onnx.files import atomic_file, write_atomically
+from seq2onnx.files import atomic_file
+from seq2onnx.modelfile import CheckedFile
 from seq2onnx.sequences import Array
 
 Device = Literal["cpu", "cuda"]
@@ -28,6 +29,8 @@ _LEVELS = {
     "all": "ORT_ENABLE_ALL",
 }
 _BY_DEVICE = {"cpu": ["CPUExecutionProvider"], "cuda": ["CUDAExecutionProvider", "CPUExecutionProvider"]}
+# At the end of each entry of the cache: in a file of its own it could belong to another version of the entry.
+_CHECKSUM_BYTES = hashlib.sha256().digest_size
 
 
 @dataclasses.dataclass(frozen=True)
@@ -40,28 +43,22 @@ class SessionSettings:
     optimization: Optimization = "all"
     cache: str | Path | None = None
 
-    def open(self, path: Path, content: bytes) -> onnxruntime.InferenceSession:
-        """Open a session, whose operators run in the thread that calls it.
-
-        Args:
-            path: the file, for errors.
-            content: its bytes, which have been checked.
-        """
+    def open(self, file: CheckedFile) -> onnxruntime.InferenceSession:
+        """Open a session, whose operators run in the thread that calls it."""
         providers, options = self._providers()
         if self.optimization not in _LEVELS:
             raise SpecError(f"optimization: must be one of {', '.join(_LEVELS)}, got {self.optimization!r}")
         level = _LEVELS[self.optimization]
         if self.cache is None:
-            return _session(path, content, level, providers, options)
-        cached = Path(self.cache) / f"{_key(content, level, providers, options)}.onnx"
-        checksum = cached.with_suffix(".sha256")
-        optimized = _read_entry(cached, checksum)
+            return _session(file.path, file.content, level, providers, options)
+        cached = Path(self.cache) / f"{_key(file.content, level, providers, options)}.onnx"
+        optimized = _read_entry(cached)
         if optimized is None:
             cached.parent.mkdir(parents=True, exist_ok=True)
             with atomic_file(cached) as temporary:
-                _session(path, content, level, providers, options, save_as=temporary)
+                _session(file.path, file.content, level, providers, options, save_as=temporary)
                 optimized = temporary.read_bytes()
-            write_atomically(checksum, hashlib.sha256(optimized).hexdigest().encode())
+                temporary.write_bytes(optimized + hashlib.sha256(optimized).digest())
         return _session(cached, optimized, "ORT_DISABLE_ALL", providers, options)
 
     def _providers(self) -> tuple[list[str], list[dict[str, Any]]]:
@@ -95,12 +92,13 @@ class SessionSettings:
         return providers, options
 
 
-def _read_entry(cached: Path, checksum: Path) -> bytes | None:
-    """Return an optimized graph of the cache; None if it is not there, or is not what was written."""
-    if not (cached.is_file() and checksum.is_file()):
+def _read_entry(cached: Path) -> bytes | None:
+    """Return an optimized graph of the cache, without its checksum; None if it is not there as it was written."""
+    if not cached.is_file():
         return None
     content = cached.read_bytes()
-    return content if checksum.read_bytes() == hashlib.sha256(content).hexdigest().encode() else None
+    graph, checksum = content[:-_CHECKSUM_BYTES], content[-_CHECKSUM_BYTES:]
+    return graph if checksum == hashlib.sha256(graph).digest() else None
 
 
 def _session(
