@@ -1,6 +1,7 @@
 """The operators that files of seq2onnx may have, as data: a test checks that all that the layers emit are here.
 
-Operators that work number by number are here although no layer of seq2onnx emits them, for layers of your own.
+Trilu, and operators that work number by number, are here for layers of your own. A layer with an operator that is not
+here needs a row, with the function in shapes.py that calculates the shape of its result.
 """
 
 from __future__ import annotations
@@ -126,6 +127,7 @@ OPERATORS |= {
     }.items()
 }
 OPERATORS |= {b"And": _plain(shapes.compared, 2), b"Or": _plain(shapes.compared, 2), b"Pow": _plain(shapes.power, 2)}
+OPERATORS |= {b"Trilu": Operator(shapes.like_first, 1, 1, attributes={b"upper": INT})}
 OPERATORS |= {b"IsNaN": _plain(shapes.is_nan, 1)}
 OPERATORS |= dict.fromkeys((b"GreaterOrEqual", b"LessOrEqual"), _plain(shapes.compared, 2))
 

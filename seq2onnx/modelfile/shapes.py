@@ -226,11 +226,10 @@ def pad(attributes: Attributes, xs: Inputs) -> list[Known]:
 
 
 def gather(attributes: Attributes, xs: Inputs) -> list[Known]:
-    """Take rows by their numbers."""
+    """Take parts along an axis by their numbers."""
     x, indices = xs
-    if not x.shape or _get(attributes, b"axis", 0) != 0:
-        raise fail("takes rows of a number, or along another axis than the first")
-    return [Known(indices.shape + x.shape[1:], x.dtype)]
+    axis = _axis(_get(attributes, b"axis", 0), len(x.shape))
+    return [Known(x.shape[:axis] + indices.shape + x.shape[axis + 1 :], x.dtype)]
 
 
 def gather_nd(attributes: Attributes, xs: Inputs) -> list[Known]:
@@ -301,11 +300,11 @@ def layer_norm(attributes: Attributes, xs: Inputs) -> list[Known]:
 
 
 def matmul(attributes: Attributes, xs: Inputs) -> list[Known]:
-    """Multiply by a matrix."""
+    """Multiply matrices."""
     a, b = xs
-    if len(a.shape) < 2 or len(b.shape) != 2 or a.shape[-1] != b.shape[0]:
+    if len(a.shape) < 2 or len(b.shape) < 2 or a.shape[-1] != b.shape[-2]:
         raise fail(f"multiplies {list(a.shape)} by {list(b.shape)}")
-    return [Known(a.shape[:-1] + b.shape[1:], a.dtype)]
+    return [Known((*_together(a.shape[:-2], b.shape[:-2]), a.shape[-2], b.shape[-1]), a.dtype)]
 
 
 def gemm(attributes: Attributes, xs: Inputs) -> list[Known]:
