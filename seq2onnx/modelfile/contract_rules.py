@@ -72,7 +72,7 @@ def check_contract(contract: Contract, graph: Graph, checked: Checked | None) ->
         raise ModelFileError(f"its metadata names no inputs, or outputs that are inputs of the graph{_REMEDY}")
     _check_inputs(contract, inputs, names)
     _check_states(contract, inputs, outputs)
-    _check_outputs(contract, outputs, answers)
+    _check_outputs(contract, inputs, outputs, answers)
     _check_policy(contract, inputs, names)
     if checked is not None:
         _check_lengths(contract, outputs, END in inputs, checked)
@@ -156,7 +156,9 @@ def _check_states(contract: Contract, inputs: dict[str, TensorInfo], outputs: di
         raise ModelFileError(f"the states of one stream take {total:,} bytes; at most {MOST_STATE_BYTES:,} are allowed")
 
 
-def _check_outputs(contract: Contract, outputs: dict[str, TensorInfo], answers: dict[str, str]) -> None:
+def _check_outputs(
+    contract: Contract, inputs: dict[str, TensorInfo], outputs: dict[str, TensorInfo], answers: dict[str, str]
+) -> None:
     activations = [name for name in map(activation_name, contract.layers) if name in outputs]
     for name in (*answers.values(), *activations):
         dims = outputs[name].dims
@@ -171,7 +173,9 @@ def _check_outputs(contract: Contract, outputs: dict[str, TensorInfo], answers: 
     first = next(iter(answers.values()))
     shape = [size for size in (outputs[first].dims or ())[1:] if isinstance(size, int)]
     if contract.closed_loop is not None:
-        if len(answers) > 1 or len(contract.input_layers) > 1 or shape[:1] != [contract.closed_loop]:
+        x, *more = input_names(contract.input_layers).values()
+        step = [size for size in inputs[x].dims or () if isinstance(size, int)]
+        if more or len(answers) > 1 or shape != [contract.closed_loop, *step]:
             raise ModelFileError(
                 f"its metadata promises a closed loop of {contract.closed_loop} steps, the graph gives {shape}{_REMEDY}"
             )

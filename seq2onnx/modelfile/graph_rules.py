@@ -91,6 +91,8 @@ def check_graph(content: bytes, file: FileContent) -> Checked:
         _new(found, entry.name, (_of_input(entry), 1 << bit))
     size = max((4 * math.prod(known.shape) for known, _ in found.values()), default=0)
     limits = _Limits(max(MOST_TENSOR_BYTES, min(MOST_TIMES_INPUT * size, MOST_TENSOR_BYTES_OF_LARGE_INPUTS)) // 4)
+    if 4 * limits.any < size:
+        raise ModelFileError(f"takes inputs of {size:,} bytes for {ROWS} rows of {STEPS} steps")
     for tensor in graph.initializers:
         _new(found, tensor.name, (_of_initializer(content, tensor), 0))
     given = set(found)
@@ -175,7 +177,14 @@ def _evaluate(graph: Graph, found: Tensors, limits: _Limits, words: bool) -> boo
                     _new(found, name, (known, mask))
         except ModelFileError as error:
             raise ModelFileError(f"the node {show(node.name)} ({show(node.op)}) {error}, {_NOT_OURS}") from None
-        except (KeyError, ValueError, TypeError, AttributeError, IndexError) as error:
+        except KeyError as error:
+            (name,) = error.args
+            shown = name.decode(errors="backslashreplace") if isinstance(name, bytes) else str(name)
+            raise ModelFileError(
+                f"its initializer {shown:.100} is missing: the node {show(node.name)} ({show(node.op)}) reads it, and no "
+                "node before computes it"
+            ) from None
+        except (ValueError, TypeError, AttributeError, IndexError) as error:
             raise ModelFileError(
                 f"the node {show(node.name)} ({show(node.op)}) has wrong inputs or attributes ({type(error).__name__}), "
                 f"{_NOT_OURS}"

@@ -365,8 +365,8 @@ def recurrent(gates: int, finals: int) -> ShapeRule:
         x, w, r, b, lengths, *states = xs
         hidden, both = _get(attributes, b"hidden_size", 0), b"direction" in attributes
         directions = 1 + both
-        expected = [(directions, gates * hidden, x.shape[-1]), (directions, gates * hidden, hidden)]
-        expected += [(directions, 2 * gates * hidden)]
+        expected: list[tuple[int, ...]] = [(directions, gates * hidden, size) for size in (x.shape[-1], hidden)]
+        expected.append((directions, 2 * gates * hidden))
         if len(x.shape) != 3 or hidden < 1 or [w.shape, r.shape, b.shape] != expected:
             raise fail(
                 f"reads {list(x.shape)} with weights {list(w.shape)}, {list(r.shape)}, {list(b.shape)} of hidden size "

@@ -160,6 +160,11 @@ def _distributions(folder: Path) -> list[str]:
     return [path.name for path in folder.glob("*.dist-info")]
 
 
+def cannot_run(path: Path, error: Exception) -> ModelFileError:
+    """Return the error for a run that failed: onnxruntime raises a dozen classes of errors, also for too much data."""
+    return ModelFileError(f"{path}: onnxruntime cannot run it with these sequences: {error!s:.1000}")
+
+
 def bind(session: onnxruntime.InferenceSession, reads: Mapping[str, Array], writes: Mapping[str, Array]) -> Any:
     """Bind inputs and outputs to arrays. The binding holds only their addresses: the caller must keep the arrays."""
     binding = session.io_binding()
