@@ -106,6 +106,8 @@ def open_every_way(path: Path, sequences: list[np.ndarray]) -> str:
     try:
         stream = model.stream()
         found = [np.asarray(stream.step(x), np.float64) for x in sequences[0]]
+        if model.lookahead:
+            found.append(np.asarray(stream.finish(), np.float64))
         whole = np.asarray(answers[0], np.float64)
         mine = np.concatenate([y.reshape(-1, whole.shape[-1]) for y in found]) if whole.ndim > 1 else found[-1]
         if model.closed_loop:  # a step answers with a forecast of its own

@@ -16,7 +16,7 @@ from onnx import TensorProto, helper, numpy_helper
 
 import seq2onnx as s2o
 from seq2onnx.errors import NotStreamable
-from seq2onnx.exporting import ExportOptions, build_model
+from seq2onnx.exporting import build_model
 from seq2onnx.layers import KINDS
 from seq2onnx.modelfile import check_file
 from seq2onnx.modelfile.contract_rules import keeps_state
@@ -239,7 +239,9 @@ def test_new_states_that_are_swapped_between_layers_are_refused(tmp_path):
         s2o.load(path)
 
 
-@pytest.mark.parametrize("text", ["[" * 100_000, '{"format_version": 1' + "0" * 5000 + "}", '{"a": 1e400}', '{"a": NaN}'])
+@pytest.mark.parametrize(
+    "text", ["[" * 100_000, '{"format_version": 1' + "0" * 5000 + "}", '{"a": 1e400}', '{"a": NaN}']
+)
 def test_json_that_is_deep_or_has_no_finite_numbers_is_refused(tmp_path, text):
     def metadata(model):
         next(p for p in model.metadata_props if p.key == "seq2onnx").value = text
@@ -264,7 +266,11 @@ def test_a_file_that_is_also_in_onnxruntime_s_own_format_is_read_as_onnx(tmp_pat
 @pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="no pipes with names here")
 def test_folders_pipes_and_devices_are_refused(tmp_path):
     os.mkfifo(tmp_path / "pipe.onnx")
-    for path, message in ((tmp_path, "is a folder"), (tmp_path / "pipe.onnx", "is a pipe"), (Path("/dev/zero"), "pipe")):
+    for path, message in (
+        (tmp_path, "is a folder"),
+        (tmp_path / "pipe.onnx", "is a pipe"),
+        (Path("/dev/zero"), "pipe"),
+    ):
         for opens in (s2o.load, s2o.restore):
             with pytest.raises(s2o.ModelFileError, match=message):
                 opens(path)
@@ -408,12 +414,11 @@ def test_a_changed_entry_of_the_cache_is_written_again(tmp_path):
     source, x = FILES / "full.onnx", [np.ones((4, 3), "f")]
     expected = s2o.load(source, cache=tmp_path).predict(x)
     (entry,) = tmp_path.iterdir()
-    other = s2o.load(FILES / "gru_after.onnx", cache=tmp_path / "other")
+    s2o.load(FILES / "gru_after.onnx", cache=tmp_path / "other")
     (another,) = (tmp_path / "other").iterdir()
     for content in (another.read_bytes()[:-32], another.read_bytes()[:-32] + entry.read_bytes()[-32:]):
         entry.write_bytes(content)
         np.testing.assert_array_equal(s2o.load(source, cache=tmp_path).predict(x), expected)
-    assert other.classes != [] and entry.is_file()
 
 
 @pytest.mark.parametrize("name", ["full", "strided"])

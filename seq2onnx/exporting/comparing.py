@@ -43,7 +43,9 @@ def compare_graphs(found: onnx.ModelProto, expected: onnx.ModelProto) -> None:
     for kind in ("input", "output"):
         mine, theirs = ({entry.name: entry.type for entry in getattr(m.graph, kind)} for m in (found, expected))
         if mine != theirs:
-            raise ModelFileError(f"its {kind}s {sorted(mine)!r:.300} are not those of its network, {sorted(theirs)!r:.300}")
+            raise ModelFileError(
+                f"its {kind}s {sorted(mine)!r:.300} are not those of its network, {sorted(theirs)!r:.300}"
+            )
     names = [entry.name for entry in expected.graph.output]
     _compare(_Tensors(found.graph), _Tensors(expected.graph), [(name, name) for name in names], by_place=False)
 

@@ -97,13 +97,9 @@ def _check_inputs(contract: Contract, inputs: dict[str, TensorInfo], names: dict
         shape = _step_shape(fields.get("size"))
         is_tokens = kind == "sequence_input" and shape is None
         time = ["time"] if kind == "sequence_input" else []
-        _check(
-            inputs.get(name), name, (INT64, STRING) if is_tokens else (FLOAT32,), ["batch", *time, *(shape or [])]
-        )
+        _check(inputs.get(name), name, (INT64, STRING) if is_tokens else (FLOAT32,), ["batch", *time, *(shape or [])])
         if inputs[name].dtype == STRING and not contract.vocabulary.get(layer):
-            raise ModelFileError(
-                "takes words, but its metadata has no vocabulary; use the original exported file"
-            )
+            raise ModelFileError("takes words, but its metadata has no vocabulary; use the original exported file")
         channels = contract.channel_names.get(layer)
         if channels is not None and len(channels) != (shape or [0])[0]:
             raise ModelFileError(f"its metadata names {len(channels)} channels of {layer} {shape}{_REMEDY}")
@@ -191,9 +187,10 @@ def _check_lengths(contract: Contract, outputs: dict[str, TensorInfo], lookahead
     activations = [name for name in map(activation_name, contract.layers) if name in outputs]
     for name in (*output_names(contract.output_layers).values(), *activations):
         dims = outputs[name].dims or ()
-        if len(dims) > 1 and isinstance(dims[1], str) and lengths_name(name) not in outputs:
-            if lookahead or checked.shapes[name.encode()][1] != STEPS:
-                raise ModelFileError(f"the output {name!r:.100} has other steps than x, but no lengths{_REMEDY}")
+        has_time = len(dims) > 1 and isinstance(dims[1], str)
+        differs = has_time and (lookahead or checked.shapes[name.encode()][1] != STEPS)
+        if differs and lengths_name(name) not in outputs:
+            raise ModelFileError(f"the output {name!r:.100} has other steps than x, but no lengths{_REMEDY}")
 
 
 def _check_policy(contract: Contract, inputs: dict[str, TensorInfo], names: dict[str, str]) -> None:
@@ -211,8 +208,8 @@ def _check_policy(contract: Contract, inputs: dict[str, TensorInfo], names: dict
     features = sum(map(math.prod, shapes))
     if 4 * steps * features > MOST_PADDED_BYTES:
         raise ModelFileError(
-            f"pads every sequence to {steps:,} steps, {4 * steps * features:,} bytes; at most {MOST_PADDED_BYTES:,} are "
-            "allowed"
+            f"pads every sequence to {steps:,} steps, {4 * steps * features:,} bytes; at most {MOST_PADDED_BYTES:,} "
+            "are allowed"
         )
 
 

@@ -9,16 +9,24 @@ from typing import NamedTuple
 import numpy as np
 
 from seq2onnx.errors import ModelFileError
-from seq2onnx.modelfile.operators import CHOICES, INITIALIZER_BYTES, ML_DOMAIN, ML_OPERATORS, OPERATORS, OPSETS, Operator
+from seq2onnx.modelfile.operators import (
+    CHOICES,
+    INITIALIZER_BYTES,
+    ML_DOMAIN,
+    ML_OPERATORS,
+    OPERATORS,
+    OPSETS,
+    Operator,
+)
 from seq2onnx.modelfile.protos import FileContent, Graph, Node, Tensor, TensorInfo, show
 from seq2onnx.modelfile.shapes import FLOAT32, INT32, MOST_KNOWN, Known
 
-ROWS, STEPS = 2, 3
-"""The batch for which sizes are computed."""
-MOST_TENSOR_BYTES = 2**28
-"""The largest tensor that a graph may compute for this batch, unless its input is large."""
-MOST_TENSOR_BYTES_OF_LARGE_INPUTS, MOST_TIMES_INPUT = 2**30, 64
-"""The largest tensor where the input is large, and how many times larger than the input it may be."""
+ROWS, STEPS = 17, 19
+"""The batch for which sizes are computed: sizes that features seldom have, so that no axis is taken for another."""
+MOST_BYTES_OF_STEP = 2**26
+"""The largest tensor that a graph may compute for a step of a row, unless its input is large."""
+MOST_BYTES_OF_LARGE_STEP, MOST_TIMES_INPUT = 2**28, 64
+"""The largest tensor where a step of the input is large, and how many times larger than the input it may be."""
 MOST_CONSTANT_BYTES = 2**24
 """The largest tensor that a graph may compute from constants alone, beside the bytes of the file."""
 
@@ -89,14 +97,14 @@ def check_graph(content: bytes, file: FileContent) -> Checked:
     found: Tensors = {}
     for bit, entry in enumerate(graph.inputs):
         _new(found, entry.name, (_of_input(entry), 1 << bit))
-    size = max((4 * math.prod(known.shape) for known, _ in found.values()), default=0)
-    limits = _Limits(max(MOST_TENSOR_BYTES, min(MOST_TIMES_INPUT * size, MOST_TENSOR_BYTES_OF_LARGE_INPUTS)) // 4)
-    if 4 * limits.any < size:
-        raise ModelFileError(f"takes inputs of {size:,} bytes for {ROWS} rows of {STEPS} steps")
+    size = max((4 * math.prod(known.shape) for known, _ in found.values()), default=0) // (ROWS * STEPS)
+    most = max(MOST_BYTES_OF_STEP, min(MOST_TIMES_INPUT * size, MOST_BYTES_OF_LARGE_STEP))
+    if most < size:
+        raise ModelFileError(f"takes steps of {size:,} bytes; at most {most:,} are allowed")
+    limits = _Limits(ROWS * STEPS * most // 4, (MOST_CONSTANT_BYTES + len(content)) // 4)
     for tensor in graph.initializers:
         _new(found, tensor.name, (_of_initializer(content, tensor), 0))
     given = set(found)
-    limits = limits._replace(constant=(MOST_CONSTANT_BYTES + len(content)) // 4)
     backward = _evaluate(graph, found, limits, ML_DOMAIN in file.opsets)
     names = [entry.name for entry in graph.inputs]
     shapes, reads = {}, {}
@@ -118,7 +126,7 @@ class _Limits(NamedTuple):
     """The most elements of a tensor, and of one that depends on no data."""
 
     any: int
-    constant: int = 0
+    constant: int
 
 
 def _new(found: Tensors, name: bytes, entry: tuple[Known, int]) -> None:
@@ -181,13 +189,12 @@ def _evaluate(graph: Graph, found: Tensors, limits: _Limits, words: bool) -> boo
             (name,) = error.args
             shown = name.decode(errors="backslashreplace") if isinstance(name, bytes) else str(name)
             raise ModelFileError(
-                f"its initializer {shown:.100} is missing: the node {show(node.name)} ({show(node.op)}) reads it, and no "
-                "node before computes it"
+                f"its initializer {shown:.100} is missing: the node {show(node.name)} ({show(node.op)}) reads it, and "
+                "no node before computes it"
             ) from None
         except (ValueError, TypeError, AttributeError, IndexError) as error:
             raise ModelFileError(
-                f"the node {show(node.name)} ({show(node.op)}) has wrong inputs or attributes ({type(error).__name__}), "
-                f"{_NOT_OURS}"
+                f"the node {show(node.name)} ({show(node.op)}) has wrong inputs, {_NOT_OURS}: {error!r:.100}"
             ) from None
     return backward
 

@@ -210,7 +210,9 @@ def _attribute(content: bytes, start: int, stop: int, depth: int) -> tuple[bytes
         elif tag == 20 << 3 | VARINT:
             declared = field[1]
         elif tag != 13 << 3 | BYTES:  # a text
-            raise ModelFileError(f"the attribute {show(name)} has a field {tag >> 3} that files of seq2onnx do not have")
+            raise ModelFileError(
+                f"the attribute {show(name)} has a field {tag >> 3} that files of seq2onnx do not have"
+            )
     if any(_VALUES[tag] != declared for tag, _, _ in values):
         raise ModelFileError(f"the attribute {show(name)} has values of another type than it declares")
     if 0 < declared <= GRAPH:
@@ -255,7 +257,9 @@ def _tensor(content: bytes, start: int, stop: int) -> Tensor:
             if tag >> 3 == 13 or a:
                 raise ModelFileError(f"the tensor {show(name)} {EXTERNAL}")
         elif tag not in (12 << 3 | BYTES, 16 << 3 | BYTES):  # texts
-            raise ModelFileError(f"the tensor {show(name)} has a field {tag >> 3} that seq2onnx does not know, or twice")
+            raise ModelFileError(
+                f"the tensor {show(name)} has a field {tag >> 3} that seq2onnx does not know, or twice"
+            )
     if any(not 0 <= size < 2**40 for size in dims):
         raise ModelFileError(f"the tensor {show(name)} declares the shape {dims!r:.100}")
     return Tensor(name, tuple(dims), dtype, raw, tuple(typed))

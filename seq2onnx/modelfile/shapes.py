@@ -101,7 +101,7 @@ def arithmetic(compute: Callable[[int, int], int]) -> ShapeRule:
         q = b.value if len(b.value) == count else b.value * count
         value = tuple(map(compute, p, q)) if len(p) == len(q) == count else None
         # Numbers that int64 cannot hold give no sizes.
-        return [Known(shape, a.dtype, value if value and -LARGEST < min(value) and max(value) < LARGEST else None)]
+        return [Known(shape, a.dtype, value if value and min(value) > -LARGEST and max(value) < LARGEST else None)]
 
     return rule
 

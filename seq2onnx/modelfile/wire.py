@@ -63,7 +63,9 @@ def fields(content: bytes, start: int, stop: int, what: str, long: bool = False)
                 found.append((tag, at, end))
                 at = end
             else:
-                raise ModelFileError(f"a field of {what} at byte {at} has the wire type {kind}, which ONNX does not use")
+                raise ModelFileError(
+                    f"a field of {what} at byte {at} has the wire type {kind}, which ONNX does not use"
+                )
             if tag < 8:
                 raise ModelFileError(f"a field of {what} at byte {at} has the number 0")
     except IndexError:

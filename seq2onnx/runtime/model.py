@@ -6,12 +6,12 @@ import hashlib
 from collections.abc import Mapping, Sequence
 from functools import cached_property
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 
 from seq2onnx.contract import END, LENGTHS, Contract, ContractState
-from seq2onnx.errors import NotStreamable
+from seq2onnx.errors import ModelFileError, NotStreamable
 from seq2onnx.modelfile import check_file, read_bytes
 from seq2onnx.runtime.inputs import read_inputs
 from seq2onnx.runtime.outputs import Answer, Lengths, Output, read_outputs
@@ -57,7 +57,9 @@ class Model:
         self.inputs = read_inputs(inputs, self.contract)
         self.outputs, self.activations = read_outputs(outputs, self.contract)
         self.states = tuple(
-            StateInfo(state.input, state.output, (1, *state.shape), np.dtype(state.dtype), _largest(state, self.contract))
+            StateInfo(
+                state.input, state.output, (1, *state.shape), np.dtype(state.dtype), _largest(state, self.contract)
+            )
             for state in self.contract.states
         )
         names = {entry.name for entry in inputs}
@@ -140,6 +142,13 @@ class Model:
             feeds |= {state.name: state.zeros(len(lengths)) for state in self.states}
             values = self._run(names, feeds)
         found = dict(zip(names, values, strict=False))
+        for output in outputs:
+            shape = found[output.tensor].shape
+            if shape[0] != len(lengths) or shape[1 + output.has_time :] != output.shape:
+                raise ModelFileError(
+                    f"{self.path}: {output.tensor} has the shape {list(shape)} for {len(lengths)} rows, which is not "
+                    "the shape that the file declares: its graph was changed"
+                )
         answers = {
             output.layer: Answer(output, found[output.tensor], found.get(output.lengths_tensor or "", lengths))
             for output in outputs

@@ -113,7 +113,7 @@ def _session(
     options.intra_op_num_threads = options.inter_op_num_threads = 1
     options.log_severity_level = 3  # errors only, which are raised, too
     options.graph_optimization_level = getattr(onnxruntime.GraphOptimizationLevel, level)
-    # Otherwise bytes that are both an ONNX file and a file in onnxruntime's own format are read as the latter, unchecked.
+    # Bytes can be an ONNX file and a file in onnxruntime's own format, which nobody has checked, at the same time.
     options.add_session_config_entry("session.load_model_format", "ONNX")
     # For `placement`; it costs nothing.
     options.add_session_config_entry("session.record_ep_graph_assignment_info", "1")

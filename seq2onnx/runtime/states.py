@@ -64,9 +64,9 @@ def check_state(infos: Sequence[StateInfo], state: Any) -> list[Array]:
             )
         if not np.isfinite(array).all():
             raise StateError(f"state {info.name}: contains NaN or infinity, from which a stream could not recover")
-        if info.dtype == np.int32:  # a counter
-            if array.min(initial=0) < 0 or array.max(initial=0) > info.most:
-                raise StateError(f"state {info.name}: expected counts from 0 to {info.most}, got {array.tolist()!r:.100}")
+        is_counter = info.dtype == np.int32
+        if is_counter and (array.min(initial=0) < 0 or array.max(initial=0) > info.most):
+            raise StateError(f"state {info.name}: expected counts from 0 to {info.most}, got {array.tolist()!r:.100}")
         arrays.append(array)
     return arrays
 
