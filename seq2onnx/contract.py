@@ -7,6 +7,7 @@ import json
 import re
 from collections import Counter
 from collections.abc import Callable, Iterable
+from functools import cached_property
 from pathlib import Path
 from typing import Any, Literal
 
@@ -130,13 +131,13 @@ class Contract:
         newer = self.form == "step" or self.missing or self.answer == "events" or self.network is None
         return 2 if newer else 1
 
-    @property
+    @cached_property
     def layers(self) -> dict[str, tuple[str, dict[str, Any]]]:
         """The kind and the fields of each layer, by name."""
         layers = self.network["layers"] if self.network else ()
         return {fields["name"]: (kind, fields) for layer in layers for kind, fields in layer.items()}
 
-    @property
+    @cached_property
     def input_layers(self) -> list[str]:
         """The names of the input layers."""
         return [name for name, (kind, _) in self.layers.items() if kind in _INPUT_KINDS]

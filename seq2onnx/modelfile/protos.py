@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import struct
 from collections.abc import Sequence
+from functools import lru_cache
 from typing import Any, NamedTuple
 
 from seq2onnx.errors import ModelFileError
@@ -274,14 +275,21 @@ def _tensor_info(content: bytes, start: int, stop: int) -> TensorInfo:
         if tag == 1 << 3 | BYTES:
             name = content[a:b]
         elif tag == 2 << 3 | BYTES:
-            for kind, c, d in fields(content, a, b, "a type"):
-                if kind == 1 << 3 | BYTES and not dtype:
-                    dtype, dims = _tensor_type(content, c, d)
-                elif kind != 6 << 3 | BYTES:  # a text
-                    raise ModelFileError(f"{show(name)} is no tensor, or has two types")
+            dtype, dims = _type(content[a:b])
         elif tag not in (3 << 3 | BYTES, 4 << 3 | BYTES):  # texts
             raise ModelFileError(f"{show(name)} has a field {tag >> 3} that seq2onnx does not know")
     return TensorInfo(name, dtype, dims)
+
+
+@lru_cache(256)  # many tensors of a file have the same type
+def _type(content: bytes) -> tuple[int, tuple[int | str | None, ...] | None]:
+    dtype, dims = 0, None
+    for tag, a, b in fields(content, 0, len(content), "a type"):
+        if tag == 1 << 3 | BYTES and not dtype:
+            dtype, dims = _tensor_type(content, a, b)
+        elif tag != 6 << 3 | BYTES:  # a text
+            raise ModelFileError("an input or output is no tensor, or has two types")
+    return dtype, dims
 
 
 def _tensor_type(content: bytes, start: int, stop: int) -> tuple[int, tuple[int | str | None, ...] | None]:
