@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from typing import Any, NamedTuple
 
 from seq2onnx.modelfile import shapes
-from seq2onnx.modelfile.protos import FLOAT, GRAPH, INT, INTS, STRING, STRINGS
+from seq2onnx.modelfile.protos import FLOAT, FLOATS, GRAPH, INT, INTS, STRING, STRINGS
 from seq2onnx.modelfile.shapes import ShapeRule
 
 ML_DOMAIN = b"ai.onnx.ml"
@@ -42,7 +42,13 @@ class Operator(NamedTuple):
 
 
 _WINDOW = {b"pads": INTS, b"strides": INTS}
-_RECURRENT = {b"hidden_size": INT, b"activations": STRINGS}
+_RECURRENT = {
+    b"hidden_size": INT,
+    b"direction": STRING,
+    b"activations": STRINGS,
+    b"activation_alpha": FLOATS,
+    b"activation_beta": FLOATS,
+}
 _REDUCE = Operator(shapes.reduce, 1, 2, attributes={b"axes": INTS, b"keepdims": INT})
 
 
@@ -63,7 +69,7 @@ OPERATORS: dict[bytes, Operator] = {
     b"Equal": _plain(shapes.compared, 2),
     b"Expand": _plain(shapes.expand, 2),
     b"GRU": Operator(
-        shapes.recurrent(3, 1), 4, 6, 2, {b"linear_before_reset": INT, **_RECURRENT}, (b"linear_before_reset",), True
+        shapes.recurrent(3, 1, 2), 4, 6, 2, {b"linear_before_reset": INT, **_RECURRENT}, (b"linear_before_reset",), True
     ),
     b"Gather": Operator(shapes.gather, 2, 2, attributes={b"axis": INT}),
     b"GatherND": Operator(shapes.gather_nd, 2, 2, attributes={b"batch_dims": INT}, needs=(b"batch_dims",)),
@@ -71,16 +77,17 @@ OPERATORS: dict[bytes, Operator] = {
     b"Greater": _plain(shapes.compared, 2),
     b"Identity": _plain(shapes.same, 1),
     b"If": Operator(None, 1, 1, 100, {b"then_branch": GRAPH, b"else_branch": GRAPH}, (b"then_branch", b"else_branch")),
-    b"LSTM": Operator(shapes.recurrent(4, 2), 4, 7, 3, {b"direction": STRING, **_RECURRENT}, heavy=True),
+    b"LSTM": Operator(shapes.recurrent(4, 2, 3), 4, 7, 3, _RECURRENT, heavy=True),
     b"LayerNormalization": Operator(shapes.layer_norm, 3, 3, attributes={b"axis": INT, b"epsilon": FLOAT}),
     b"Less": _plain(shapes.compared, 2),
     b"MatMul": _plain(shapes.matmul, 2, heavy=True),
-    b"Max": _plain(shapes.larger, 2),
+    b"Max": Operator(shapes.larger, 2, 100),
     b"MaxPool": Operator(shapes.pool, 1, 1, attributes={b"kernel_shape": INTS, **_WINDOW}, heavy=True),
-    b"Min": _plain(shapes.smaller, 2),
+    b"Min": Operator(shapes.smaller, 2, 100),
     b"Mod": _plain(shapes.remainder, 2),
     b"Mul": _plain(shapes.multiply, 2),
     b"Pad": _plain(shapes.pad, 2),
+    b"RNN": Operator(shapes.recurrent(1, 1, 1), 4, 6, 2, _RECURRENT, heavy=True),
     b"Range": _plain(shapes.range_of, 3),
     b"ReduceMax": _REDUCE,
     b"ReduceMean": _REDUCE,
@@ -140,7 +147,7 @@ ML_OPERATORS: dict[bytes, Operator] = {
 
 CHOICES: dict[tuple[bytes, bytes], frozenset[Any]] = {
     (b"Cast", b"to"): frozenset({shapes.FLOAT32, shapes.INT32, shapes.INT64, shapes.BOOL}),
-    (b"LSTM", b"direction"): frozenset({b"bidirectional"}),
+    **{(op, b"direction"): frozenset({b"bidirectional"}) for op in (b"LSTM", b"GRU", b"RNN")},
 }
 """Attributes that may have only some values."""
 

@@ -106,6 +106,19 @@ def arithmetic(compute: Callable[[int, int], int]) -> ShapeRule:
     return rule
 
 
+def of_many(compute: Callable[[int, int], int]) -> ShapeRule:
+    """Min and Max of any number of inputs."""
+    rule = arithmetic(compute)
+
+    def joined(attributes: Attributes, xs: Inputs) -> list[Known]:
+        result = [xs[0]]
+        for x in xs[1:]:
+            result = rule(attributes, [result[0], x])
+        return result
+
+    return joined
+
+
 def divided(compute: Callable[[int, int], int]) -> ShapeRule:
     """Div and Mod: by zero, or by an unknown integer, they would end the process."""
     rule = arithmetic(compute)
@@ -275,13 +288,13 @@ def transpose(attributes: Attributes, xs: Inputs) -> list[Known]:
 
 
 def reduce(attributes: Attributes, xs: Inputs) -> list[Known]:
-    """Reduce an axis to one number and remove it."""
+    """Reduce axes to one number and remove them."""
     x = xs[0]
     axes = _sizes(xs[1]) if len(xs) > 1 else _get(attributes, b"axes", ())
-    if len(axes) != 1 or _get(attributes, b"keepdims", 1):
-        raise fail(f"reduces the axes {list(axes)}; expected one that is removed")
-    axis = _axis(axes[0], len(x.shape))
-    return [Known(x.shape[:axis] + x.shape[axis + 1 :], x.dtype)]
+    if not axes or _get(attributes, b"keepdims", 1):
+        raise fail(f"reduces the axes {list(axes)}; expected some that are removed")
+    removed = {_axis(axis, len(x.shape)) for axis in axes}
+    return [Known(tuple([size for axis, size in enumerate(x.shape) if axis not in removed]), x.dtype)]
 
 
 def along_axis(attributes: Attributes, xs: Inputs) -> list[Known]:
@@ -358,8 +371,8 @@ def pool(attributes: Attributes, xs: Inputs) -> list[Known]:
     return [Known((*x.shape[:2], *windows), x.dtype)]
 
 
-def recurrent(gates: int, finals: int) -> ShapeRule:
-    """LSTM and GRU: `gates` blocks of weights, and `finals` states after the last step."""
+def recurrent(gates: int, finals: int, activations: int) -> ShapeRule:
+    """LSTM, GRU and RNN: `gates` blocks of weights, and `finals` states after the last step."""
 
     def rule(attributes: Attributes, xs: Inputs) -> list[Known]:
         x, w, r, b, lengths, *states = xs
@@ -377,7 +390,7 @@ def recurrent(gates: int, finals: int) -> ShapeRule:
             raise fail(f"has lengths {list(lengths.shape)} for {x.shape[1]} rows")
         if any(given is not None and given.shape != state for given in states):
             raise fail(f"starts from states that do not have the shape {list(state)}")
-        if len(_get(attributes, b"activations", ())) not in (0, directions * (finals + 1)):
+        if len(_get(attributes, b"activations", ())) not in (0, directions * activations):
             raise fail("has another number of activations than its gates need")
         sequence = Known((x.shape[0], directions, x.shape[1], hidden), x.dtype)
         return [sequence, *[Known(state, x.dtype)] * finals]
@@ -391,6 +404,6 @@ def look_up(attributes: Attributes, xs: Inputs) -> list[Known]:
 
 
 add, subtract, multiply = arithmetic(operator.add), arithmetic(operator.sub), arithmetic(operator.mul)
-smaller, larger = arithmetic(min), arithmetic(max)
+smaller, larger = of_many(min), of_many(max)
 # Divisors are at least 1, and ONNX's Mod of integers has the sign of the divisor, as Python's.
 divide, remainder = divided(truncated_division), divided(operator.mod)
