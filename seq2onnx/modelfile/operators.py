@@ -65,6 +65,7 @@ OPERATORS: dict[bytes, Operator] = {
     b"Clip": _plain(shapes.like_first, 3),
     b"Concat": Operator(shapes.concat, 2, 100, attributes={b"axis": INT}, needs=(b"axis",)),
     b"Conv": Operator(shapes.conv, 2, 3, attributes={b"dilations": INTS, b"group": INT, **_WINDOW}, heavy=True),
+    b"CumSum": Operator(shapes.like_first, 2, 2, attributes={b"exclusive": INT}),
     b"Div": _plain(shapes.divide, 2),
     b"Equal": _plain(shapes.compared, 2),
     b"Expand": _plain(shapes.expand, 2),
@@ -146,7 +147,7 @@ ML_OPERATORS: dict[bytes, Operator] = {
 """The operators of ai.onnx.ml."""
 
 CHOICES: dict[tuple[bytes, bytes], frozenset[Any]] = {
-    (b"Cast", b"to"): frozenset({shapes.FLOAT32, shapes.INT32, shapes.INT64, shapes.BOOL}),
+    (b"Cast", b"to"): frozenset({shapes.FLOAT32, shapes.FLOAT64, shapes.INT32, shapes.INT64, shapes.BOOL}),
     **{(op, b"direction"): frozenset({b"bidirectional"}) for op in (b"LSTM", b"GRU", b"RNN")},
 }
 """Attributes that may have only some values."""

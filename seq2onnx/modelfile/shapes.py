@@ -14,7 +14,7 @@ from typing import Any, NamedTuple
 
 from seq2onnx.errors import ModelFileError
 
-FLOAT32, INT32, INT64, STRING, BOOL = 1, 6, 7, 8, 9
+FLOAT32, INT32, INT64, STRING, BOOL, FLOAT64 = 1, 6, 7, 8, 9, 11
 MOST_KNOWN = 64
 """Lists of more integers than these give no sizes, so their values are not followed."""
 LARGEST = 2**62
@@ -125,7 +125,7 @@ def divided(compute: Callable[[int, int], int]) -> ShapeRule:
 
     def checked(attributes: Attributes, xs: Inputs) -> list[Known]:
         divisor = xs[1]
-        if divisor.dtype != FLOAT32 and (divisor.value is None or min(divisor.value, default=1) < 1):
+        if divisor.dtype not in (FLOAT32, FLOAT64) and (divisor.value is None or min(divisor.value, default=1) < 1):
             raise fail("divides integers by a number that may be 0")
         return rule(attributes, xs)
 
