@@ -254,6 +254,15 @@ def test_each_number_of_a_step_has_its_r2_and_rmse(tmp_path):
     assert "RMSE" not in page.texts[:12]  # there is no key figure for several numbers
 
 
+def test_the_normalization_table_has_the_names_of_the_features(tmp_path):
+    rng = np.random.default_rng(0)
+    x = [rng.normal(size=(n, 2)) for n in (20, 30)]
+    data = s2o.SequenceDataset(x, [1.0, 2.0], channels=["pressure", "temperature"])
+    layers = [s2o.SequenceInput(2, "zscore"), s2o.LSTM(4, "last"), s2o.FullyConnected(1)]
+    page, _ = exported(tmp_path, layers, data)
+    assert [row[0] for row in page.table("channel", "mean", "std")] == ["pressure", "temperature"]
+
+
 def test_known_numbers_of_sequences_are_compared(tmp_path):
     rng = np.random.default_rng(0)
     x = [rng.normal(size=(n, 3)) for n in (20, 30, 25, 9)]

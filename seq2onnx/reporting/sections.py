@@ -64,7 +64,9 @@ def contract(facts: Facts) -> list[str]:
             parts.append(paragraph(f"{title}."))
             continue
         channels = list(zip(*layer.statistics.values(), strict=True))
-        shown = [[number, *(f"{value:.6g}" for value in row)] for number, row in enumerate(channels[:MAX_CHANNELS])]
+        names = facts.model.contract.channel_names.get(layer.label) or range(len(channels))
+        values = [[f"{value:.6g}" for value in row] for row in channels[:MAX_CHANNELS]]
+        shown = [[name, *row] for name, row in zip(names, values, strict=False)]
         limit = f"; the first {MAX_CHANNELS} of {len(channels)} channels" if len(channels) > MAX_CHANNELS else ""
         head = ["channel", *layer.statistics]
         parts.append(table(head, shown, range(len(head)), f"{title}, applied inside the file{limit}"))
