@@ -78,6 +78,7 @@ def test_the_runtime_needs_numpy_and_onnxruntime_only(model_file, tmp_path):
         ("torch", "build", "seq2onnx[train]"),
         ("pytorch_lightning", "train", "seq2onnx[train]"),
         ("onnx", "export", "seq2onnx[train]"),
+        ("torch", "from_torch", "seq2onnx[train]"),
         ("onnxruntime", "verify", "seq2onnx[cpu]"),
         ("matplotlib", "plots", "seq2onnx[train]"),
     ],
