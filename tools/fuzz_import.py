@@ -79,7 +79,8 @@ def from_torch(name: str, path: Path) -> dict[str, float]:
     network: Any = RandomNetwork(name).eval()
     axes = "BT" if network.axes == "tokens" else network.axes
     example = network.example()
-    found: dict[str, float] = differences(network, example, s2o.from_torch(network, example, axes=axes), path, axes)
+    module = s2o.from_torch(network, example, axes=axes)
+    found: dict[str, float] = differences(network, example, module, path, axes, double=True)
     return found
 
 
