@@ -8,6 +8,7 @@ Seq2OnnxError
 ├── StateError       a state with a wrong name, shape or type             (ValueError)
 ├── StreamError      a stream that is closed or in use; a full pool       (RuntimeError)
 ├── ModelFileError   a file that is not a seq2onnx model or run folder    (ValueError)
+├── ImportRefused    a foreign network that has no equal made of layers   (ValueError)
 └── MissingExtra     a package that is not installed                      (ImportError)
 """
 
@@ -56,6 +57,10 @@ class ModelFileError(Seq2OnnxError, ValueError):
 
     def __init__(self, message: str = "") -> None:
         super().__init__(plain(message))
+
+
+class ImportRefused(Seq2OnnxError, ValueError):
+    """A foreign network that cannot be imported: it has no equal made of layers, or the comparison with it failed."""
 
 
 class MissingExtra(Seq2OnnxError, ImportError):

@@ -75,9 +75,11 @@ def lstm_run(layer, W, R, b, x, h, c):
 
 
 def lstm(layer, weights, xs, states):
+    h0, c0 = (weights.get(name, 0) for name in ("initial_h", "initial_c"))
     h, c = states or np.zeros((2, layer.hidden_size))
-    y, h, c = lstm_run(layer, weights["input_weights"], weights["recurrent_weights"], weights["bias"], xs[0], h, c)
-    return (h if layer.output_mode == "last" else y), (h, c)
+    W, R, b = (weights[name] for name in ("input_weights", "recurrent_weights", "bias"))
+    y, h, c = lstm_run(layer, W, R, b, xs[0], h + h0, c + c0)
+    return (h if layer.output_mode == "last" else y), (h - h0, c - c0)
 
 
 def bilstm(layer, weights, xs, states):
@@ -125,8 +127,9 @@ def gru_run(layer, weights, x, h):
 
 def gru(layer, weights, xs, states):
     (h,) = states or (np.zeros(layer.hidden_size),)
-    y, h = gru_run(layer, weights, xs[0], h)
-    return (h if layer.output_mode == "last" else y), (h,)
+    h0 = weights.get("initial_h", 0)
+    y, h = gru_run(layer, weights, xs[0], h + h0)
+    return (h if layer.output_mode == "last" else y), (h - h0,)
 
 
 def bigru(layer, weights, xs, states):
@@ -136,13 +139,14 @@ def bigru(layer, weights, xs, states):
 
 def rnn(layer, weights, xs, states):
     W, R, b = (weights[part] for part in ("input_weights", "recurrent_weights", "bias"))
-    (h,) = states or (np.zeros(layer.hidden_size),)
+    h0 = weights.get("initial_h", 0)
+    h = (states or (np.zeros(layer.hidden_size),))[0] + h0
     outputs = []
     for x in xs[0].reshape(len(xs[0]), W.shape[1]):
         h = FUNCTIONS[layer.activation](W @ x + R @ h + b)
         outputs.append(h)
     y = np.array(outputs).reshape(len(outputs), len(h))
-    return (h if layer.output_mode == "last" else y), (h,)
+    return (h if layer.output_mode == "last" else y), (h - h0,)
 
 
 def last_step(layer, weights, xs, states):

@@ -36,12 +36,13 @@ class GRU(Layer):
         reset_gate_mode: one of the three above. torch.nn.GRU computes the last.
         input_initializer: initial input_weights, as in LSTM.
         recurrent_initializer: initial recurrent_weights, as in LSTM.
+        start: as in LSTM.
 
     Raises:
         ShapeError: the input has no time axis.
 
     State:
-        h [B, H]; zeros at the start
+        h [B, H]; zeros at the start. With a learned start, the difference from it
 
     Weights:
         input_weights [3H, C], recurrent_weights [3H, H], bias [3H], and in the last form recurrent_bias [H]; row blocks
@@ -65,23 +66,26 @@ class GRU(Layer):
     reset_gate_mode: ResetGateMode = "after_multiplication"
     input_initializer: MatrixInitializer = "glorot"
     recurrent_initializer: MatrixInitializer = "orthogonal"
+    start: recurrent.Start = "zeros"
 
     kind: ClassVar[str] = "gru"
     is_finite_past_end: ClassVar[bool] = True
+    later_fields: ClassVar[tuple[str, ...]] = ("start",)
 
     def infer(self, *signals: Signal) -> Signal:
         return recurrent.infer(self, signals, self.hidden_size, self.output_mode)
 
     def weights(self, *signals: Signal) -> dict[str, Weight]:
         initializers = (self.input_initializer, self.recurrent_initializer)
-        return gru_weights(signals[0].size, self.hidden_size, self.reset_gate_mode, *initializers)
+        found = gru_weights(signals[0].size, self.hidden_size, self.reset_gate_mode, *initializers)
+        return found | recurrent.start_weights(self.start, self.hidden_size, "h")
 
     def states(self, *signals: Signal) -> tuple[State, ...]:
         return (State("h", (self.hidden_size,)),)
 
     def forward(self, call: ForwardCall) -> Forwarded:
         x, lengths = call.x.flatten(2), call.row_lengths
-        start = call.states["h"] if call.states else x.new_zeros(len(x), self.hidden_size)
+        (start,) = recurrent.starts(call, self.hidden_size, "h")
         activations = (self.state_activation, self.gate_activation)
         at = lengths if call.states else None
         y, (h,) = cells.gru(x, at, (start,), call.weights, activations, self.reset_gate_mode)
@@ -108,6 +112,8 @@ class GRU(Layer):
             Example(cls(3, "sequence", "relu", "sigmoid", before, input_initializer="ones"), (signal,)),
             Example(cls(3, "sequence", "tanh", "hard_sigmoid", bias), (signal,)),
             Example(cls(3, "last", "tanh", "hard_sigmoid_6"), (signal,)),
+            Example(cls(3, start="learned"), (signal,)),
+            Example(cls(3, "last", reset_gate_mode=bias, start="learned"), (signal,)),
         ]
 
 

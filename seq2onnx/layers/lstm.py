@@ -35,15 +35,17 @@ class LSTM(Layer):
         input_initializer: initial input_weights: "glorot", "he", "orthogonal", "zeros" or "ones".
         recurrent_initializer: initial recurrent_weights, from the same list.
         bias_initializer: initial bias: "unit_forget_gate", "zeros" or "ones".
+        start: the states before the first step: "zeros", or "learned", which are weights.
 
     Raises:
         ShapeError: the input has no time axis.
 
     State:
-        h, c [B, H]; zeros at the start
+        h, c [B, H]; zeros at the start. With a learned start, the difference from it
 
     Weights:
-        input_weights [4H, C], recurrent_weights [4H, H], bias [4H]; row blocks i f g o
+        input_weights [4H, C], recurrent_weights [4H, H], bias [4H]; row blocks i f g o. With a learned start also
+        initial_h, initial_c [H]
 
     ONNX:
         LSTM, layout 0; gate order i o f c (torch and MATLAB: i f g o)
@@ -62,24 +64,26 @@ class LSTM(Layer):
     input_initializer: MatrixInitializer = "glorot"
     recurrent_initializer: MatrixInitializer = "orthogonal"
     bias_initializer: BiasInitializer = "unit_forget_gate"
+    start: recurrent.Start = "zeros"
 
     kind: ClassVar[str] = "lstm"
     is_finite_past_end: ClassVar[bool] = True
+    later_fields: ClassVar[tuple[str, ...]] = ("start",)
 
     def infer(self, *signals: Signal) -> Signal:
         return recurrent.infer(self, signals, self.hidden_size, self.output_mode)
 
     def weights(self, *signals: Signal) -> dict[str, Weight]:
         initializers = (self.input_initializer, self.recurrent_initializer, self.bias_initializer)
-        return lstm_weights(signals[0].size, self.hidden_size, *initializers)
+        found = lstm_weights(signals[0].size, self.hidden_size, *initializers)
+        return found | recurrent.start_weights(self.start, self.hidden_size, "h", "c")
 
     def states(self, *signals: Signal) -> tuple[State, ...]:
         return State("h", (self.hidden_size,)), State("c", (self.hidden_size,))
 
     def forward(self, call: ForwardCall) -> Forwarded:
         x, lengths, states = call.x.flatten(2), call.row_lengths, call.states
-        zeros = x.new_zeros(len(x), self.hidden_size)
-        start = (states["h"], states["c"]) if states else (zeros, zeros)
+        start = recurrent.starts(call, self.hidden_size, "h", "c")
         activations = (self.state_activation, self.gate_activation)
         # Padding on the right follows all valid steps: without states a plain run is exact.
         y, (h, c) = cells.lstm(x, lengths if states else None, start, call.weights, activations, call.training)
@@ -102,6 +106,8 @@ class LSTM(Layer):
             Example(cls(3, "sequence", "softsign", "hard_sigmoid", recurrent_initializer="glorot"), (signal,)),
             Example(cls(3, "last", "relu", input_initializer="he", bias_initializer="zeros"), (signal,)),
             Example(cls(3, gate_activation="hard_sigmoid_6"), (signal,)),
+            Example(cls(3, start="learned"), (signal,)),
+            Example(cls(3, "last", start="learned"), (signal,)),
         ]
 
 

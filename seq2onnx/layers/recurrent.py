@@ -13,12 +13,14 @@ from seq2onnx.errors import ShapeError
 from seq2onnx.layers.base import Layer, numeric_input
 from seq2onnx.layers.calls import EmitCall, Emitted, ForwardCall
 from seq2onnx.layers.graph import GraphBuilder
-from seq2onnx.layers.signal import Signal, Value
+from seq2onnx.layers.initializers import zeros
+from seq2onnx.layers.signal import Signal, Value, Weight
 
 if TYPE_CHECKING:
     from torch import Tensor
 
 OutputMode = Literal["sequence", "last"]
+Start = Literal["zeros", "learned"]
 
 
 def infer(layer: Layer, signals: tuple[Signal, ...], size: int, output_mode: OutputMode) -> Signal:
@@ -37,6 +39,24 @@ def at_least_one_step(x: Tensor) -> Tensor:
     return x if x.shape[1] else x.new_zeros(len(x), 1, *x.shape[2:])
 
 
+def start_weights(start: Start, size: int, *names: str) -> dict[str, Weight]:
+    """Return the weights that a learned start has, one for each state."""
+    return {f"initial_{name}": Weight((size,), zeros, decay=False) for name in names if start == "learned"}
+
+
+def starts(call: ForwardCall, size: int, *names: str) -> tuple[Tensor, ...]:
+    """Return the states before the first step.
+
+    States that are carried from chunk to chunk are relative to a learned start, so that zeros mean "start".
+    """
+    found = []
+    for name in names:
+        start = call.states[name] if call.states else call.x.new_zeros(len(call.x), size)
+        learned = call.weights.get(f"initial_{name}")
+        found.append(start if learned is None else start + learned)
+    return tuple(found)
+
+
 def new_states(call: ForwardCall, **finals: Tensor) -> dict[str, Tensor]:
     """Return the new states, if the caller wants any. Rows without steps keep their old state."""
     import torch
@@ -44,7 +64,8 @@ def new_states(call: ForwardCall, **finals: Tensor) -> dict[str, Tensor]:
     if call.states is None:
         return {}
     seen = call.row_lengths[:, None] > 0
-    return {name: torch.where(seen, final, call.states[name]) for name, final in finals.items()}
+    relative = {name: final - call.weights.get(f"initial_{name}", 0) for name, final in finals.items()}
+    return {name: torch.where(seen, final, call.states[name]) for name, final in relative.items()}
 
 
 def at_last_step(sequence: Tensor, lengths: Tensor) -> Tensor:
@@ -109,6 +130,28 @@ def emit_node(
     )
 
 
+def emit_starts(graph: GraphBuilder, call: EmitCall) -> tuple[list[str], list[str]]:
+    """Add `starts` to the graph; return them and the learned starts. Both are empty where a run starts from zeros."""
+    old = list((call.states or {}).values())
+    names = [name for name in ("initial_h", "initial_c") if name in call.weights]
+    learned = [graph.weight(name, call.weights[name]) for name in names]
+    if not learned:
+        return old, []
+    if old:
+        return [graph.op("Add", state, start) for state, start in zip(old, learned, strict=True)], learned
+    shape = graph.op("Concat", graph.rows(call.x.name), graph.ints(len(call.weights[names[0]])), axis=0)
+    return [graph.op("Expand", start, shape) for start in learned], learned
+
+
+def emit_new_states(graph: GraphBuilder, call: EmitCall, finals: list[str], learned: list[str]) -> dict[str, str]:
+    """Return the new states by name, relative to the learned starts."""
+    if call.states is None:
+        return {}
+    if learned:
+        finals = [graph.op("Sub", final, start) for final, start in zip(finals, learned, strict=True)]
+    return dict(zip(call.states, finals, strict=True))
+
+
 def emit(
     graph: GraphBuilder,
     op: str,
@@ -123,12 +166,12 @@ def emit(
     back.
     """
     x, lengths, first = call.x, call.lengths, graph.ints(0)
-    old = list((call.states or {}).values())
+    old, learned = emit_starts(graph, call)
     initial = [graph.op("Unsqueeze", state, first) for state in old]
     y, *finals = emit_node(graph, op, x, lengths, initial, arrays, **attributes)
     if graph.one_step:  # y is the state h
         y = graph.op("Reshape", finals[0], graph.ints(-1, 1, arrays["R"].shape[2]))
-    if call.states is None or graph.one_step:
+    if not old or graph.one_step:
         finals = [graph.op("Squeeze", state, first) for state in finals]
     elif lengths is None:
         # All rows have the same steps, so one If serves all states: 1.6 µs per run, against 2.6 µs per Where.
@@ -140,7 +183,7 @@ def emit(
             graph.op("Where", some, graph.op("Squeeze", new, first), state)
             for new, state in zip(finals, old, strict=True)
         ]
-    states = dict(zip(call.states, finals, strict=True)) if call.states else {}
+    states = emit_new_states(graph, call, finals, learned)
     if output_mode == "last":
         return finals[0], None, states
     if not graph.one_step:

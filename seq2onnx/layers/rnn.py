@@ -29,12 +29,13 @@ class RNN(Layer):
         activation: "tanh" or "relu".
         input_initializer: initial input_weights, as in LSTM.
         recurrent_initializer: initial recurrent_weights, as in LSTM.
+        start: as in LSTM.
 
     Raises:
         ShapeError: the input has no time axis.
 
     State:
-        h [B, H]; zeros at the start
+        h [B, H]; zeros at the start. With a learned start, the difference from it
 
     Weights:
         input_weights [H, C], recurrent_weights [H, H], bias [H], which is the sum of the two biases of torch.nn.RNN
@@ -54,6 +55,7 @@ class RNN(Layer):
     activation: Literal["tanh", "relu"] = "tanh"
     input_initializer: MatrixInitializer = "glorot"
     recurrent_initializer: MatrixInitializer = "orthogonal"
+    start: recurrent.Start = "zeros"
 
     kind: ClassVar[str] = "rnn"
     is_finite_past_end: ClassVar[bool] = True
@@ -67,6 +69,7 @@ class RNN(Layer):
             "input_weights": Weight((size, signals[0].size), by_name[self.input_initializer]),
             "recurrent_weights": Weight((size, size), by_name[self.recurrent_initializer]),
             "bias": Weight((size,), zeros, decay=False),
+            **recurrent.start_weights(self.start, size, "h"),
         }
 
     def states(self, *signals: Signal) -> tuple[State, ...]:
@@ -74,7 +77,7 @@ class RNN(Layer):
 
     def forward(self, call: ForwardCall) -> Forwarded:
         x, lengths = call.x.flatten(2), call.row_lengths
-        start = call.states["h"] if call.states else x.new_zeros(len(x), self.hidden_size)
+        (start,) = recurrent.starts(call, self.hidden_size, "h")
         at = lengths if call.states else None
         y, (h,) = cells.rnn(x, at, (start,), call.weights, self.activation, call.training)
         new_states = recurrent.new_states(call, h=h)
@@ -87,12 +90,13 @@ class RNN(Layer):
         attributes = {} if self.activation == "tanh" else {"activations": ["Relu"]}
         if graph.one_step:
             return recurrent.emit(graph, "RNN", call, self.output_mode, arrays, **attributes)
-        start = call.states["h"] if call.states else None
+        starts, learned = recurrent.emit_starts(graph, call)
+        start = starts[0] if starts else None
         initial = [graph.op("Unsqueeze", start, graph.ints(0))] if start else []
         y, _ = recurrent.emit_node(graph, "RNN", call.x, lengths, initial, arrays, **attributes)
         y = graph.op("Transpose", graph.op("Squeeze", y, graph.ints(1)), perm=[1, 0, 2])
         h = recurrent.emit_last_step(graph, y, 3, lengths, start)
-        states = {"h": h} if call.states else {}
+        states = recurrent.emit_new_states(graph, call, [h], learned)
         return (h, None, states) if self.output_mode == "last" else (y, lengths, states)
 
     @classmethod
@@ -103,4 +107,6 @@ class RNN(Layer):
             Example(cls(5, "last", input_initializer="he"), (Signal((2, 2)),)),
             Example(cls(3, "sequence", "relu", recurrent_initializer="glorot"), (signal,)),
             Example(cls(3, "last", "relu"), (signal,)),
+            Example(cls(3, start="learned"), (signal,)),
+            Example(cls(3, "last", start="learned"), (signal,)),
         ]

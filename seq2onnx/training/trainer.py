@@ -81,7 +81,8 @@ def train(
     validation_loss with validation_accuracy and validation_f1 (macro), or with validation_rmse, validation_mae and
     validation_r2, and what `TrainingOptions.metrics` adds.
 
-    Every sequence starts from the initial states of the recurrent layers. These are zeros and are not learned.
+    Every sequence starts from the initial states of the recurrent layers. These are zeros, and are learned only with
+    `start="learned"`.
 
     Args:
         network: a Network gets new weights, and its statistics from `data`. A module is trained further, in place, and

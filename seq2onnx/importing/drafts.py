@@ -1,0 +1,119 @@
+"""Drafts: the layers of a foreign network, as they are found, before they become a Network."""
+
+from __future__ import annotations
+
+import contextlib
+import contextvars
+import dataclasses
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from seq2onnx.errors import ImportRefused, NotStreamable, Seq2OnnxError
+from seq2onnx.layers import Layer
+from seq2onnx.layers.signal import Signal
+
+Array = NDArray[Any]
+
+_PLACE: contextvars.ContextVar[str] = contextvars.ContextVar("place", default="")
+
+
+def current_place() -> str:
+    """Return the path that `place` has set."""
+    return _PLACE.get()
+
+
+@contextlib.contextmanager
+def place(path: str) -> Iterator[None]:
+    """Set the path of the foreign module or node whose layers are drafted; layers are named after it."""
+    token = _PLACE.set(path)
+    try:
+        yield
+    finally:
+        _PLACE.reset(token)
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class Draft:
+    """A layer without name, what it reads, and its weights. Two drafts are never equal.
+
+    Attributes:
+        layer: the layer.
+        reads: the drafts that it reads.
+        weights: its weights by name.
+        signal: its output.
+        path: where it comes from in the foreign network.
+        barred: why no layer computes this. It may be carried along as long as nothing reads it.
+        stands_for: the draft that a barred one becomes under one operation: ("sum", the mean) under
+            a division by the number of steps, ("log", the probabilities) under a softmax.
+    """
+
+    layer: Layer | None
+    reads: tuple[Draft, ...]
+    weights: Mapping[str, Array]
+    signal: Signal
+    path: str = dataclasses.field(default_factory=_PLACE.get)
+    barred: str = ""
+    stands_for: tuple[str, Any] = ("", None)
+
+    @property
+    def size(self) -> int:
+        """Number of features of a step."""
+        return self.signal.size
+
+    @property
+    def has_time(self) -> bool:
+        """Whether it has a time axis."""
+        return self.signal.has_time
+
+
+def draft(layer: Layer, *reads: Draft, weights: Mapping[str, Array] | None = None, path: str | None = None) -> Draft:
+    """Draft a layer.
+
+    Args:
+        layer: the layer.
+        *reads: what it reads.
+        weights: its weights by name.
+        path: names it. None: the place of the foreign operation.
+
+    Raises:
+        ImportRefused: the layer cannot read these.
+    """
+    for read in reads:
+        if read.barred:
+            raise ImportRefused(read.barred)
+    signals = [read.signal for read in reads]
+    try:
+        signal = layer.infer(*signals)
+        expected = {name: weight.shape for name, weight in layer.weights(*signals).items()}
+    except Seq2OnnxError as error:
+        raise ImportRefused(str(error)) from None
+    arrays = {name: np.asarray(array, np.float32).reshape(expected[name]) for name, array in (weights or {}).items()}
+    assert set(arrays) == set(expected), f"{layer.label}: weights {sorted(arrays)}, expected {sorted(expected)}"
+    return Draft(layer, reads, arrays, signal, _PLACE.get() if path is None else path)
+
+
+def helper(layer: Layer, *reads: Draft, weights: Mapping[str, Array] | None = None) -> Draft:
+    """Draft a layer that the foreign operation needs and that is not the operation itself."""
+    return draft(layer, *reads, weights=weights, path=f"{_PLACE.get()}.{layer.kind}")
+
+
+def barred(reason: str, like: Draft | Signal, stands_for: tuple[str, Any] = ("", None)) -> Draft:
+    """Draft something that no layer computes, with the shape of `like`."""
+    signal = like.signal if isinstance(like, Draft) else like
+    return Draft(None, (), {}, signal, barred=reason, stands_for=stands_for)
+
+
+def acts_on_each_step(found: Draft) -> bool:
+    """Whether each step of the output depends on that step of the inputs alone."""
+    if found.layer is None or not found.reads:
+        return False
+    signals = [read.signal for read in found.reads]
+    try:
+        stateless = not found.layer.states(*signals)
+    except NotStreamable:
+        return False
+    clocks = [signal.clock for signal in signals if signal.has_time]
+    return stateless and found.has_time == bool(clocks) and all(found.signal.clock == clock for clock in clocks)

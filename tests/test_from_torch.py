@@ -1,0 +1,283 @@
+"""from_torch: torch modules as people write them are lifted exactly, or refused with reason and remedy."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import torch
+from torch import nn
+
+import seq2onnx as s2o
+from tests.torch_modules import LIFTED, REFUSED, Case, x
+from tests.torch_modules.convolutional import CnnLstm
+from tests.torch_modules.harmful import CellStateRead, DividedByTime, Harmful
+from tests.torch_modules.mixed import LegacyWeightNorm
+from tests.torch_modules.recurrent import LstmLastHidden, LstmPerStep, TwoLstmsResidual
+from tests.torch_parity import can_stream, differences
+
+# torch's kernels and onnxruntime's sum in another order.
+CLOSE = 1e-6
+
+
+def weights(module: nn.Module, seed: int = 0) -> nn.Module:
+    """Random and distinct weights and statistics: with those of a new module some mistakes do not show."""
+    generator = torch.Generator().manual_seed(seed)
+    for name, tensor in (*module.named_parameters(), *module.named_buffers()):
+        if tensor.is_floating_point() and not isinstance(tensor, nn.UninitializedParameter):
+            numbers = torch.rand(tensor.shape, generator=generator)
+            scale = 1 / max(1, tensor[0].numel()) ** 0.5 if tensor.ndim > 1 else 1
+            tensor.data.copy_(numbers + 0.5 if name.endswith(("var", "std")) else (2 * numbers - 1) * scale)
+    return module
+
+
+def imported(case: Case, seed: int = 0):
+    """The torch module of a case, and what it was lifted to."""
+    torch.manual_seed(seed)
+    module = case.make() if case.make is LegacyWeightNorm else weights(case.make(), seed)
+    return module.eval(), s2o.from_torch(module, case.example, **case.options)
+
+
+@pytest.mark.parametrize("name", LIFTED)
+def test_modules_as_people_write_them_are_lifted_exactly(name, tmp_path):
+    case = LIFTED[name]
+    module, made = imported(case)
+    options = {key: value for key, value in case.options.items() if key in ("axes", "softmax")}
+    found = differences(module, case.example, made, tmp_path / "network.onnx", **options)
+    assert max(found.values()) <= CLOSE, found
+    assert can_stream(made) == case.streams
+
+
+@pytest.mark.parametrize("name", REFUSED)
+def test_harmful_modules_are_refused_with_the_reason(name):
+    case = REFUSED[name]
+    torch.manual_seed(0)
+    with pytest.raises(s2o.ImportRefused, match=case.says):
+        s2o.from_torch(case.make(), case.example, **case.options)
+
+
+def test_a_refusal_names_the_module_the_code_and_what_to_do():
+    class Outer(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.encoder = CellStateRead()
+
+        def forward(self, x):
+            return self.encoder(x) * 2
+
+    with pytest.raises(s2o.ImportRefused) as caught:
+        s2o.from_torch(Outer(), x())
+    assert "encoder.fc (Linear): reads the final cell state" in str(caught.value)
+    assert "read its output h" in str(caught.value)
+    assert "[code: return self.fc(c[-1])]" in str(caught.value)
+    assert isinstance(caught.value, ValueError)
+    assert isinstance(caught.value, s2o.errors.Seq2OnnxError)
+
+
+def test_a_number_that_is_the_length_is_named_with_its_code():
+    with pytest.raises(s2o.ImportRefused, match=r"13 where there are 13 steps.*x\.size\(1\)"):
+        s2o.from_torch(DividedByTime(), x())
+
+
+def test_layers_are_named_as_in_the_module_and_nothing_is_lifted_that_no_answer_reads():
+    class Network(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.encoder = nn.Sequential(nn.Linear(6, 8), nn.ReLU())
+            self.lstm = nn.LSTM(8, 5, 2, batch_first=True)
+            self.unused = nn.Linear(8, 3)
+            self.head = nn.Linear(5, 2)
+
+        def forward(self, x):
+            x = self.encoder(x)
+            self.unused(x).cumsum(1)
+            return self.head(self.lstm(x)[0][:, -1])
+
+    made = s2o.from_torch(Network(), x())
+    assert [layer.name for layer in made.network.layers] == [
+        "input", "encoder_0", "encoder_1", "lstm_l0", "lstm_l1", "head",
+    ]  # fmt: skip
+    assert made.network["lstm_l1"].output_mode == "last"
+    assert made.network.name == "network"
+
+
+def test_the_module_stays_as_it_was():
+    module = LstmPerStep().train()
+    module.lstm.eval()
+    before = {name: tensor.clone() for name, tensor in module.state_dict().items()}
+    keys = set(vars(module.lstm))
+    s2o.from_torch(module, x())
+    assert module.training
+    assert not module.lstm.training
+    assert set(vars(module.lstm)) == keys
+    assert all(torch.equal(before[name], tensor) for name, tensor in module.state_dict().items())
+    out, _ = module(x())
+    out.sum().backward()
+    assert module.lstm.weight_ih_l0.grad is not None
+
+
+def test_the_result_does_not_depend_on_training_mode_and_draws_no_random_numbers():
+    case = LIFTED["LstmLastStep"]
+    module = weights(case.make())
+    torch.manual_seed(3)
+    expected = torch.rand(3)
+    torch.manual_seed(3)
+    made = s2o.from_torch(module.train(), case.example)
+    assert torch.equal(torch.rand(3), expected)
+    some = x(3, 5)
+    np.testing.assert_allclose(made(some)[0].detach(), module.eval()(some).detach(), atol=CLOSE)
+
+
+def test_several_answers_come_in_order_with_the_names_of_the_module():
+    heads = LIFTED["SeveralHeads"]
+    _, made = imported(heads)
+    assert made.network.outputs == ("kind", "level")
+    _, made = imported(LIFTED["NamedTupleOfHeads"])
+    assert made.network.outputs == ("mean", "scale")
+    one = s2o.from_torch(weights(heads.make()), heads.example, output="level")
+    assert one.network.outputs == ("level",)
+    first = LIFTED["MaskedMean"]
+    assert len(s2o.from_torch(weights(first.make()), first.example, output=1).network.outputs) == 1
+    with pytest.raises(s2o.SpecError, match="nothing under 'other'"):
+        s2o.from_torch(weights(heads.make()), heads.example, output="other")
+
+
+def test_softmax_and_classes_make_a_classifier(tmp_path):
+    module = weights(LstmLastHidden())
+    labels = ["a", "b", "c", "d"]
+    made = s2o.from_torch(module, x(), softmax=True, classes=labels)
+    assert made.classes == labels
+    s2o.export(made, tmp_path / "file.onnx")
+    model = s2o.load(tmp_path / "file.onnx")
+    some = x(4, 11)
+    expected = module(some).softmax(-1).detach().numpy()
+    np.testing.assert_allclose(model.predict(list(some.numpy())), expected, atol=CLOSE)
+    assert list(model.classify(list(some.numpy()))) == [labels[i] for i in expected.argmax(1)]
+    with pytest.raises(s2o.SpecError, match="4 scores, got 2 classes"):
+        s2o.from_torch(module, x(), classes=["a", "b"])
+    with pytest.raises(s2o.SpecError, match="ends in a softmax already"):
+        s2o.from_torch(TwoLstmsResidual(), x(), softmax=True)
+    with pytest.raises(s2o.ImportRefused, match="softmax=True"):
+        s2o.from_torch(CnnLstm(), x())
+
+
+@pytest.mark.parametrize("normalization", ["zscore", "zerocenter", "rescale_symmetric"])
+def test_the_file_takes_raw_numbers_and_equals_the_module_on_normalized_ones(tmp_path, normalization):
+    module, rng = weights(LstmLastHidden()), np.random.default_rng(0)
+    mean, std = rng.normal(size=6) * 50, rng.uniform(0.5, 20, 6)
+    known = {
+        "zscore": {"mean": mean, "std": std},
+        "zerocenter": {"mean": mean},
+        "rescale_symmetric": {"min": mean - std, "max": mean + std},
+    }[normalization]
+    made = s2o.from_torch(module, x(), normalization=normalization, statistics=known)
+    s2o.export(made, tmp_path / "file.onnx")
+    raw = (mean + std * rng.uniform(-1, 1, (12, 6))).astype(np.float32)
+    normal = (raw - mean) / (1 if normalization == "zerocenter" else std)
+    expected = module(torch.from_numpy(normal.astype(np.float32))[None]).detach().numpy()
+    np.testing.assert_allclose(s2o.load(tmp_path / "file.onnx").predict([raw]), expected, atol=1e-5)
+
+
+def test_what_was_lifted_can_be_trained_further():
+    rng = np.random.default_rng(0)
+    sequences = [rng.normal(size=(n, 6)) for n in rng.integers(4, 9, 40)]
+    labels = [str(int(x[-1, 0] > 0)) for x in sequences]
+    data = s2o.SequenceDataset(sequences, labels)
+    torch.manual_seed(0)
+    module = nn.ModuleDict({"lstm": nn.LSTM(6, 8, batch_first=True), "head": nn.Linear(8, 2)})
+    module.forward = lambda x: module["head"](module["lstm"](x)[1][0][-1])
+    made = s2o.from_torch(module, x(), softmax=True, classes=data.classes)
+    options = s2o.TrainingOptions(epochs=25, learning_rate=0.02, progress=False)
+    result = s2o.train(made, data, options=options)
+    assert result.history[-1]["loss"] < 0.5 * result.history[0]["loss"]
+
+
+def test_a_wrong_axis_order_is_named():
+    with pytest.raises(s2o.ShapeError, match="names 3 axes, but the example has 2"):
+        s2o.from_torch(LstmLastHidden(), torch.randn(9, 6))
+    with pytest.raises(s2o.SpecError, match="letters B"):
+        s2o.from_torch(LstmLastHidden(), x(), axes="NTC")
+    with pytest.raises(s2o.ImportRefused, match="batch_first"):
+        s2o.from_torch(LstmLastHidden(), x(), axes="TBC")
+    with pytest.raises(s2o.SpecError, match="expected a tensor"):
+        s2o.from_torch(LstmLastHidden(), None)
+    with pytest.raises(s2o.SpecError, match=r"expected a torch\.nn\.Module"):
+        s2o.from_torch({"lstm": 1}, x())
+
+
+def test_what_is_no_trained_network_is_refused(capfd):
+    with pytest.raises(s2o.ImportRefused, match=r"16 bits.*float\(\)"):
+        s2o.from_torch(LstmLastHidden().bfloat16(), x().bfloat16())
+    with pytest.raises(s2o.ImportRefused, match="parameters without numbers"):
+        s2o.from_torch(nn.Sequential(nn.LazyLinear(3)), x())
+
+    class DependsOnNumbers(Harmful):
+        def forward(self, x):
+            return self.run(x) if x.sum() > 0 else x
+
+    with pytest.raises(s2o.ImportRefused, match="DependsOnNumbers: does not run, or cannot be traced"):
+        s2o.from_torch(DependsOnNumbers(), x())
+    assert capfd.readouterr() == ("", "")
+
+
+def test_bidirectional_layers_with_start_states_are_refused():
+    class Network(Harmful):
+        def __init__(self):
+            super().__init__()
+            self.lstm = nn.LSTM(6, 5, batch_first=True, bidirectional=True)
+
+        def forward(self, x):
+            h = torch.ones(2, x.size(0), 5)
+            return self.lstm(x, (h, h))[0]
+
+    with pytest.raises(s2o.ImportRefused, match="bidirectional and starts from states that are not zero"):
+        s2o.from_torch(Network(), x())
+
+
+@pytest.mark.parametrize(
+    ("weight", "change"),
+    [
+        ("lstm.weight_ih_l0", lambda w: w.reshape(4, -1, w.shape[1])[[0, 2, 1, 3]].reshape(w.shape)),
+        ("lstm.bias_hh_l0", torch.zeros_like),
+        ("gru.weight_hh_l0", lambda w: w.reshape(3, -1, w.shape[1])[[1, 0, 2]].reshape(w.shape)),
+        ("gru.bias_hh_l0", lambda w: torch.cat([w[:-10], 0 * w[-10:]])),
+        ("norm.weight", lambda w: w + 1e-4),
+    ],
+)
+def test_the_proof_sees_a_wrong_weight(monkeypatch, weight, change):
+    """Each trap as a mutation: the module that is compared is not the one that was traced."""
+
+    class Network(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.lstm, self.gru = nn.LSTM(6, 10, batch_first=True), nn.GRU(10, 10, batch_first=True)
+            self.norm = nn.LayerNorm(10)
+
+        def forward(self, x):
+            return self.norm(self.gru(self.lstm(x)[0])[0])
+
+    from seq2onnx.importing import torch_modules as importer
+
+    module = weights(Network())
+    lift = importer.assemble
+
+    def mutate(answers, name):
+        found = lift(answers, name)
+        tensor = module.get_parameter(weight)
+        tensor.data.copy_(change(tensor.data.clone()))
+        return found
+
+    monkeypatch.setattr(importer, "assemble", mutate)
+    with pytest.raises(s2o.ImportRefused, match="First difference"):
+        s2o.from_torch(module, x())
+
+
+def test_random_networks(tmp_path):
+    """tools/fuzz_import.py imports many more."""
+    from tests.random_torch import RandomNetwork
+
+    for number in range(12):
+        network = RandomNetwork(f"test {number}").eval()
+        axes = "BT" if network.axes == "tokens" else network.axes
+        made = s2o.from_torch(network, network.example(), axes=axes)
+        found = differences(network, network.example(), made, tmp_path / "network.onnx", axes, double=True)
+        assert max(found.values()) <= CLOSE, (number, found)

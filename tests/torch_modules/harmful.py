@@ -1,0 +1,290 @@
+"""Modules that must be refused, because a network of layers would give other numbers."""
+
+from __future__ import annotations
+
+import torch
+import torch.nn.functional as F
+from torch import nn
+from torch.nn.utils.rnn import pack_padded_sequence, pad_packed_sequence
+
+from tests.torch_modules.cases import C, H, K, refused, x
+
+
+class Harmful(nn.Module):
+    """An LSTM with something around it that a stream cannot do."""
+
+    def __init__(self):
+        super().__init__()
+        self.lstm = nn.LSTM(C, H, batch_first=True)
+        self.fc = nn.Linear(H, K)
+
+    def run(self, x):
+        return self.fc(self.lstm(x)[0])
+
+
+@refused("differs from the source")
+class DividedByTime(Harmful):
+    def forward(self, x):
+        return self.run(x) / x.size(1)
+
+
+@refused("position encoding")
+class PositionAdded(Harmful):
+    def forward(self, x):
+        return self.run(x + torch.arange(x.shape[1]).float()[None, :, None] / 10)
+
+
+@refused("position encoding")
+class LearnedPositions(Harmful):
+    def __init__(self):
+        super().__init__()
+        self.positions = nn.Parameter(torch.randn(1, 100, C))
+
+    def forward(self, x):
+        return self.run(x + self.positions[:, : x.size(1)])
+
+
+@refused("reverses time")
+class Flipped(Harmful):
+    def forward(self, x):
+        return self.run(torch.flip(x, [1]))
+
+
+@refused("sums over time")
+class SummedOverTime(Harmful):
+    def forward(self, x):
+        return self.run(x).sum(dim=1)
+
+
+@refused("so far")
+class SummedSoFar(Harmful):
+    def forward(self, x):
+        return self.run(x.cumsum(1))
+
+
+@refused("attention")
+class Attention(Harmful):
+    def forward(self, x):
+        y = self.lstm(x)[0]
+        weights = torch.softmax(y @ y.transpose(1, 2), -1)
+        return self.fc(weights @ y)
+
+
+@refused("softmax along time")
+class AttentionPooling(Harmful):
+    def __init__(self):
+        super().__init__()
+        self.score = nn.Linear(H, 1)
+
+    def forward(self, x):
+        y = self.lstm(x)[0]
+        return self.fc((torch.softmax(self.score(y), dim=1) * y).sum(1))
+
+
+@refused("attention with several heads", x(2, 9, 8))
+class Transformer(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.layer = nn.TransformerEncoderLayer(8, 2, 16, batch_first=True)
+
+    def forward(self, x):
+        return self.layer(x)
+
+
+@refused("statistics of the batch")
+class BatchStatistics(Harmful):
+    def __init__(self):
+        super().__init__()
+        self.bn = nn.BatchNorm1d(C, track_running_stats=False)
+
+    def forward(self, x):
+        return self.run(self.bn(x.transpose(1, 2)).transpose(1, 2))
+
+
+@refused("over the batch")
+class CentredOverBatch(Harmful):
+    def forward(self, x):
+        return self.run(x - x.mean(0, keepdim=True))
+
+
+@refused("the batch")
+class DifferencesOverBatch(Harmful):
+    def forward(self, x):
+        y = self.run(x)
+        return y - torch.cat([y[-1:], y[:-1]], 0)
+
+
+@refused("time and features")
+class FlattenedOverTime(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.fc = nn.Linear(9 * C, K)
+
+    def forward(self, x):
+        return self.fc(x.flatten(1))
+
+
+@refused("cuts")
+class ViewInsteadOfTranspose(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.lstm = nn.LSTM(C, H)
+
+    def forward(self, x):
+        return self.lstm(x.reshape(x.size(1), x.size(0), -1))[0]
+
+
+@refused("batch_first")
+class BatchFirstForgotten(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.lstm = nn.LSTM(C, H)
+
+    def forward(self, x):
+        return self.lstm(x)[0]
+
+
+@refused("LSTMCell")
+class LoopOverSteps(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.cell = nn.LSTMCell(C, H)
+
+    def forward(self, x):
+        h = c = torch.zeros(x.size(0), H)
+        found = []
+        for t in range(x.size(1)):
+            h, c = self.cell(x[:, t], (h, c))
+            found.append(h)
+        return torch.stack(found, 1)
+
+
+@refused("calculated")
+class EncoderDecoder(Harmful):
+    def forward(self, x):
+        _, state = self.lstm(x)
+        return self.lstm(x, state)[0]
+
+
+@refused("cell state")
+class CellStateRead(Harmful):
+    def forward(self, x):
+        _, (_, c) = self.lstm(x)
+        return self.fc(c[-1])
+
+
+@refused("random numbers in eval mode")
+class DropoutAlways(Harmful):
+    def forward(self, x):
+        return self.fc(F.dropout(self.lstm(x)[0], 0.5))
+
+
+@refused("random")
+class RandomStart(Harmful):
+    def forward(self, x):
+        h = torch.randn(1, x.size(0), H)
+        return self.fc(self.lstm(x, (h, h))[0])
+
+
+@refused("statistics over time")
+class InstanceNorm(Harmful):
+    def __init__(self):
+        super().__init__()
+        self.norm = nn.InstanceNorm1d(C)
+
+    def forward(self, x):
+        return self.run(self.norm(x.transpose(1, 2)).transpose(1, 2))
+
+
+@refused("differs from the source")
+class FirstTenSteps(Harmful):
+    def forward(self, x):
+        return self.run(x[:, :10])
+
+
+@refused("differs from the source")
+class FirstHundredSteps(Harmful):
+    def forward(self, x):
+        return self.run(x[:, :100])
+
+
+@refused("not the last")
+class FirstStepOnly(Harmful):
+    def forward(self, x):
+        return self.run(x)[:, 0]
+
+
+@refused("differs from the source")
+class ScaledByStepsOfItsOwn(Harmful):
+    """The number of steps comes in through a constant."""
+
+    def forward(self, x):
+        return self.run(x * torch.full((1,), float(x.shape[1])))
+
+
+@refused("differs from the source")
+class LongSequencesOtherwise(Harmful):
+    def forward(self, x):
+        return self.run(x) if x.shape[1] > 5 else self.run(2 * x)
+
+
+@refused("padding of shorter rows", (x(), torch.tensor([9, 4])))
+class PaddingRead(Harmful):
+    """Reads the last step of padded sequences, which is padding in all but the longest."""
+
+    def forward(self, x, lengths):
+        packed = pack_padded_sequence(x, lengths, batch_first=True, enforce_sorted=False)
+        y, _ = pad_packed_sequence(self.lstm(packed)[0], batch_first=True)
+        return self.fc(y[:, -1])
+
+
+@refused("a mask can only be")
+class MaskOfItsOwn(Harmful):
+    def forward(self, x):
+        return self.run(x * (x.abs() > 0.1))
+
+
+@refused("batch_first")
+class LstmOverFeatures(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.lstm = nn.LSTM(1, H, batch_first=True)
+
+    def forward(self, x):
+        b, t, c = x.shape
+        return self.lstm(x.reshape(b * t, c, 1))[0][:, -1].reshape(b, t, H)
+
+
+@refused("differs")
+class KeepsItsState(Harmful):
+    """The module remembers its state from call to call."""
+
+    def __init__(self):
+        super().__init__()
+        self.register_buffer("h", torch.zeros(1, 1, H))
+        self.gru = nn.GRU(C, H, batch_first=True)
+
+    def forward(self, x):
+        y, h = self.gru(x, self.h.expand(-1, x.size(0), -1).contiguous())
+        self.h = h[:, :1].detach()
+        return y
+
+
+@refused("attention")
+class MultiHeadAttention(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.attention = nn.MultiheadAttention(C, 2, batch_first=True)
+
+    def forward(self, x):
+        return self.attention(x, x, x)[0]
+
+
+@refused("bidirectional RNN")
+class BidirectionalRnn(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.rnn = nn.RNN(C, H, batch_first=True, bidirectional=True)
+
+    def forward(self, x):
+        return self.rnn(x)[0]
