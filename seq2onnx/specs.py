@@ -84,8 +84,9 @@ def layer_to_dict(layer: Layer, default_name: str, every_field: bool) -> dict[st
     for field in dataclasses.fields(layer):
         value = getattr(layer, field.name)
         default = default_name if field.name == "name" else field.default
-        is_implied = value == default and (field.name in layer.later_fields or not every_field)
-        if field.name in layer.unsaved_fields or value is None or is_implied:
+        if field.name in layer.unsaved_fields or value is None:
+            continue
+        if value == default and (not every_field or field.name in layer.later_fields):
             continue
         if callable(value):
             raise SpecError(
