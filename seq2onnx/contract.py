@@ -15,7 +15,7 @@ Signature = Literal["full", "sequence", "stream"]
 
 KEY = "seq2onnx"
 """The key of the contract in the metadata of the ONNX file."""
-FORMAT_VERSION = 1
+FORMAT_VERSION = 2
 """The newest version of the contract that this seq2onnx reads."""
 FORMS = ["dynamic"]
 """The forms of graphs that this seq2onnx runs."""
@@ -25,6 +25,7 @@ LENGTHS, END = "lengths", "end"
 
 _REQUIRED = {"network", "classes", "signature", "states", "min_length"}
 _OPTIONAL = {"closed_loop", "form", "weights", "options", "emission", "channels", "missing", "sample_rate", "answer"}
+_OPTIONAL |= {"inputs", "outputs", "tokens"}  # of files without a network
 _INPUT_KINDS = ("sequence_input", "feature_input")
 
 
@@ -99,6 +100,9 @@ class Contract:
         missing: whether NaN in x stands for a missing value.
         sample_rate: samples of x per second.
         answer: what y is: "scores", "values", "events" or "quantiles".
+        inputs: the names of the inputs, if there is no network.
+        outputs: the names of the outputs, if there is no network.
+        tokens: how many different tokens there are, if there is no network.
     """
 
     network: dict[str, Any] | None = None
@@ -120,6 +124,9 @@ class Contract:
     missing: bool = False
     sample_rate: float | None = None
     answer: str | None = None
+    inputs: list[str] | None = None
+    outputs: list[str] | None = None
+    tokens: int | None = None
 
     @property
     def format_version(self) -> int:
@@ -136,6 +143,8 @@ class Contract:
     @property
     def input_layers(self) -> list[str]:
         """The names of the input layers."""
+        if self.network is None:
+            return list(self.inputs or ())
         return [name for name, (kind, _) in self.layers.items() if kind in _INPUT_KINDS]
 
     @property
@@ -148,7 +157,9 @@ class Contract:
     @property
     def output_layers(self) -> list[str]:
         """The names of the output layers."""
-        return list((self.network or {}).get("outputs") or list(self.layers)[-1:])
+        if self.network is None:
+            return list(self.outputs or ())
+        return list(self.network.get("outputs") or list(self.layers)[-1:])
 
     @classmethod
     def from_json(cls, text: str | None, path: str | Path) -> Contract:
@@ -163,7 +174,8 @@ class Contract:
         """
         if text is None:
             raise ModelFileError(
-                f"{path}: is an ONNX file without seq2onnx metadata; use a file that seq2onnx exported"
+                f"{path}: is an ONNX file without seq2onnx metadata; use a file that seq2onnx exported, or bring this one "
+                "over: from_onnx makes a network of layers of it, add_states gives it explicit states"
             )
         damaged = f"{path}: its seq2onnx metadata is damaged"
         try:

@@ -8,6 +8,7 @@ Seq2OnnxError
 ├── StateError       a state with a wrong name, shape or type             (ValueError)
 ├── StreamError      a stream that is closed or in use; a full pool       (RuntimeError)
 ├── ModelFileError   a file that is not a seq2onnx model or run folder    (ValueError)
+├── ImportRefused    a foreign network that cannot be imported            (ValueError)
 └── MissingExtra     a package that is not installed                      (ImportError)
 """
 
@@ -50,6 +51,10 @@ class StreamError(Seq2OnnxError, RuntimeError):
 
 class ModelFileError(Seq2OnnxError, ValueError):
     """A file that is not a seq2onnx model or run folder."""
+
+
+class ImportRefused(Seq2OnnxError, ValueError):
+    """A foreign network that cannot be imported: it has no equal made of layers, or the comparison with it failed."""
 
 
 class MissingExtra(Seq2OnnxError, ImportError):

@@ -123,7 +123,8 @@ def verify(path: str | Path, module: SequenceModule | None = None, data: Any = N
         >>> print(verify("vowels.onnx", result.module, test))
     """
     model, rng = Model(path, SessionSettings()), np.random.default_rng(seed)
-    if module is None and importlib.util.find_spec("torch") and importlib.util.find_spec("onnx"):
+    has_network = model.contract.network is not None  # else there is nothing that torch could run
+    if module is None and has_network and importlib.util.find_spec("torch") and importlib.util.find_spec("onnx"):
         from seq2onnx.exporting import restore
 
         module = restore(path)

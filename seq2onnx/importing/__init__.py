@@ -1,0 +1,1 @@
+"""Networks trained elsewhere: brought over with proof, or refused with the reason."""
