@@ -23,7 +23,7 @@ from seq2onnx.importing.stateful_file import (
     unique_labels,
     write_answer,
 )
-from seq2onnx.importing.step_models import carry_states, check_states
+from seq2onnx.importing.step_models import carry_states, check_inputs, check_states
 from seq2onnx.importing.surgery import give_states
 from seq2onnx.importing.tracing import Draw, Trace, declared, dtype_of, prune, traces
 from seq2onnx.parity import Report
@@ -101,6 +101,8 @@ def _add_states(
     new_names = {old: new for new, old in old_names.items()}
     states = {new_names.get(a, a): new_names.get(b, b) for a, b in states.items()}
     data = _data_input(model, states)
+    if states:
+        check_inputs(model, data, states)
     entry = next(entry for entry in model.graph.input if entry.name == data)
     rank = len(declared(entry)) if entry.type.tensor_type.HasField("shape") else len(axes or "BTC")
     draw, tokens = _draw(model, data, dtype_of(entry))
@@ -171,7 +173,7 @@ def _draw(model: ModelProto, data: str, dtype: np.dtype[Any]) -> tuple[Draw, int
         elif node.op_type == "Gather" and node.input[1] in same and node.input[0] in sizes:
             axis = next((entry.i for entry in node.attribute if entry.name == "axis"), 0)
             count = int(sizes[node.input[0]][axis])
-    return lambda rng, shape: rng.integers(0, count, shape).astype(dtype), count
+    return lambda rng, shape: rng.integers(0, count, shape), count
 
 
 def _rewrite(

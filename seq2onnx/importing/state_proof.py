@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 
 from seq2onnx.errors import ImportRefused
-from seq2onnx.importing.onnx_graph import Array
+from seq2onnx.importing.onnx_graph import Array, first_line
 from seq2onnx.importing.source_runs import Source
 from seq2onnx.importing.tracing import Draw, RunFailed
 from seq2onnx.parity import TOLERANCE, Row, compare
@@ -41,7 +41,15 @@ def prove(path: Path, source: Source, draw: Draw, seed: int = 1) -> list[Row]:
     Raises:
         ImportRefused: the answers differ; the message says where first.
     """
-    rng, model = np.random.default_rng(seed), Model(path, SessionSettings())
+    try:
+        return _prove(Model(path, SessionSettings()), source, draw, np.random.default_rng(seed))
+    except Exception as error:
+        if isinstance(error, ImportRefused) or not type(error).__module__.startswith(("onnxruntime", "seq2onnx")):
+            raise
+        raise ImportRefused(f"the graph does not run with states: {first_line(error).replace(f'{path}: ', '')}") from None
+
+
+def _prove(model: Model, source: Source, draw: Draw, rng: np.random.Generator) -> list[Row]:
     batches, refusals = [], []
     lengths = LENGTHS if source.steps is None else sorted({*(n for n in LENGTHS if n < source.steps), source.steps})
     for steps in lengths:

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 
 import numpy as np
 from onnx import ModelProto, helper
 
 from seq2onnx.errors import ImportRefused
-from seq2onnx.importing.onnx_graph import opset, remove_unused, rename
+from seq2onnx.importing.onnx_graph import opset, reads, remove_unused, rename
 from seq2onnx.importing.rewriting import MADE, Rewriter, label
 from seq2onnx.importing.signals import Signal
 from seq2onnx.importing.stateful_file import ELEMENTS, Body, read_x, write_answer
@@ -53,6 +53,22 @@ def check_states(model: ModelProto, states: Mapping[str, str]) -> None:
         raise ImportRefused("states: two inputs are continued by one output")
 
 
+def check_inputs(model: ModelProto, data: str, states: Mapping[str, str]) -> None:
+    """Check that nothing is read beside the data and the states.
+
+    Raises:
+        ImportRefused: another input is read.
+    """
+    read = set().union(*map(reads, model.graph.node))
+    for entry in model.graph.input:
+        if entry.name in read - states.keys() - {data}:
+            free = [each.name for each in model.graph.output if each.name not in states.values()]
+            raise ImportRefused(
+                f"the input {entry.name!r} is neither the data nor a state; give it a value, fixed={{{entry.name!r}: …}}, or "
+                f"the output that continues it, states={{{entry.name!r}: …}}, one of {', '.join(free)}"
+            )
+
+
 def carry_states(
     found: Trace, states: Mapping[str, str], names: Mapping[str, str]
 ) -> tuple[Body, bool, dict[str, Signal]]:
@@ -80,13 +96,12 @@ def carry_states(
     body = Body(graph, list(found.model.graph.initializer), width, "")
     for state in carried:
         old, new = graph.state(label(state.input), KIND, state.shape, _dtype(found, state))
-        _move(graph, old, state.input, None if state.batch is None else [*range(1, state.batch + 1), 0], state)
+        _to_source(graph, old, state)
         body.outputs[new] = state.output
     graph.nodes.extend(found.model.graph.node)
     for state in graph.states:
         inner = next(each for each in carried if each.output == body.outputs[state.output])
-        back = None if inner.batch is None else [inner.batch, *(i for i in range(len(inner.shape) + 1) if i != inner.batch)]
-        body.outputs[state.output] = _move(graph, inner.output, state.output, back, inner)
+        body.outputs[state.output] = _from_source(graph, inner, state.output)
     answers, signals = [], {name: _signal(found, name) for name in names}
     for name, layer in names.items():
         answer, tensor = write_answer(body, found, name, layer, signals[name])
@@ -128,14 +143,21 @@ def _dtype(found: Trace, state: Carried) -> str:
     return name
 
 
-def _move(graph: Rewriter, source: str, target: str, order: Sequence[int] | None, state: Carried) -> str:
-    """Move the batch of a state to the front, or back; without a batch, one is added or removed."""
-    into = target == state.input
-    if order is None:
-        return graph.squeeze(source, [0], output=target) if into else graph.unsqueeze(source, [0], output=target)
-    if list(order) == sorted(order):
-        return graph.op("Identity", source, output=target)
-    return graph.op("Transpose", source, output=target, perm=list(order))
+def _to_source(graph: Rewriter, name: str, state: Carried) -> None:
+    """Bring a state of the contract, [batch, …], to the layout of the foreign input."""
+    if state.batch is None:
+        graph.squeeze(name, [0], output=state.input)
+    else:
+        order = [*range(1, state.batch + 1), 0, *range(state.batch + 1, len(state.shape) + 1)]
+        graph.op("Transpose", name, output=state.input, perm=order)
+
+
+def _from_source(graph: Rewriter, state: Carried, name: str) -> str:
+    """Bring the output that continues a state to the layout of the contract."""
+    if state.batch is None:
+        return graph.unsqueeze(state.output, [0], output=name)
+    order = [state.batch, *(axis for axis in range(len(state.shape) + 1) if axis != state.batch)]
+    return graph.op("Transpose", state.output, output=name, perm=order)
 
 
 def _signal(found: Trace, name: str) -> Signal:

@@ -375,10 +375,8 @@ def _gather(graph: Rewriter, trace: Trace, call: Call) -> list[Signal]:
 def _zeros_to_zeros(graph: Rewriter, trace: Trace, call: Call) -> list[Signal]:
     """An activation after padding: of zeros it makes zeros."""
     x = call.x
-    if x.pads[0] == 0 or call.node.op_type not in ("Identity", "Relu", "LeakyRelu", "Tanh") or x.fill:
-        results = elementwise(call)
-    else:
-        results = [x]
+    stays = call.node.op_type == "Identity" or not x.fill
+    results = [x] if stays else elementwise(call)
     graph.keep(call.node)
     return results
 

@@ -16,6 +16,7 @@ from seq2onnx.importing.onnx_graph import (
     attributes,
     depends_on_numbers,
     first_line,
+    open_session,
     place,
     remove_unused,
     replace,
@@ -57,23 +58,6 @@ class Trace:
     free_steps: bool
     values: Mapping[str, Array]
     others: Mapping[str, Array] | None
-
-
-def open_session(model: ModelProto, optimized: bool = True) -> onnxruntime.InferenceSession:
-    """Open a graph in onnxruntime on one thread of the CPU.
-
-    Raises:
-        ImportRefused: onnxruntime cannot.
-    """
-    options = onnxruntime.SessionOptions()
-    options.intra_op_num_threads = options.inter_op_num_threads = 1
-    options.log_severity_level = 4
-    if not optimized:
-        options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_DISABLE_ALL
-    try:
-        return onnxruntime.InferenceSession(model.SerializeToString(), options, providers=["CPUExecutionProvider"])
-    except Exception as error:  # onnxruntime raises a dozen classes of errors
-        raise ImportRefused(f"onnxruntime does not open the file: {first_line(error)}") from None
 
 
 class RunFailed(Exception):
@@ -201,7 +185,8 @@ def _run(
     model: ModelProto, session: onnxruntime.InferenceSession, data: str, axes: str, sizes: Mapping[str, int], draw: Draw
 ) -> dict[str, Array]:
     rng = np.random.default_rng(0)
-    feeds = {data: draw(rng, tuple(sizes[letter] for letter in axes))}
+    entry = next(entry for entry in model.graph.input if entry.name == data)
+    feeds = {data: draw(rng, tuple(sizes[letter] for letter in axes)).astype(dtype_of(entry))}
     feeds |= other_inputs(model.graph, data, sizes["B"], sizes["T"])
     values = {name: value for name, value in run(session, feeds).items() if isinstance(value, np.ndarray)}
     return feeds | {tensor.name: numpy_helper.to_array(tensor) for tensor in model.graph.initializer} | values
