@@ -170,6 +170,8 @@ def _check_same_network(model: Model, module: SequenceModule) -> None:
             for kind, fields in layer.items()
         ]
 
+    if model.contract.network is None:
+        raise ShapeError(f"{model.path}: was made by add_states and has no layers; call verify without a module")
     in_file = layers(model.contract.network)
     given = layers(json.loads(json.dumps(module.network.to_dict(every_field=True))))
     for a, b in zip(in_file, given, strict=False):

@@ -41,9 +41,13 @@ class Graph:
     def ints(self, *values: int) -> str:
         return self.const(list(values), np.int64)
 
-    def op(self, op: str, *inputs: str, out: str | None = None, outs: int = 1, domain: str = "", **attributes: Any) -> Any:
+    def op(
+        self, op: str, *inputs: str, out: str | None = None, outs: int = 1, domain: str = "", **attributes: Any
+    ) -> Any:
         names = [out or f"t{len(self.nodes)}", *(f"t{len(self.nodes)}_{i}" for i in range(1, outs))]
-        self.nodes.append(helper.make_node(op, list(inputs), names, name=f"{op}_{len(self.nodes)}", domain=domain, **attributes))
+        self.nodes.append(
+            helper.make_node(op, list(inputs), names, name=f"{op}_{len(self.nodes)}", domain=domain, **attributes)
+        )
         return names[0] if outs == 1 else names
 
     def lstm(self, x: str, size: int = C, h: str = "", c: str = "", op: str = "LSTM", **attributes: Any) -> list[str]:

@@ -9,7 +9,14 @@ import pytest
 from onnx import TensorProto, helper
 
 import seq2onnx as s2o
-from seq2onnx.importing import state_proof, stateful_file, step_rules, surgery, windows_with_states
+from seq2onnx.importing import (
+    node_calls,
+    recurrence_with_states,
+    state_proof,
+    stateful_file,
+    step_rules,
+    windows_with_states,
+)
 from tests.command import run
 from tests.foreign import C, Graph, H, K, plain_lstm
 
@@ -71,7 +78,9 @@ def check_the_runtime(model) -> None:
             if output.has_time and len(x) == 1:
                 last = want_last
             np.testing.assert_allclose(last, want_last, rtol=0, atol=1e-5)
-            np.testing.assert_allclose(pooled[-1][output.layer][1], want[-1] if output.has_time else want, rtol=0, atol=1e-5)
+            np.testing.assert_allclose(
+                pooled[-1][output.layer][1], want[-1] if output.has_time else want, rtol=0, atol=1e-5
+            )
         for stream_id in ids:
             pool.close(stream_id)
 
@@ -467,8 +476,11 @@ HARMFUL = {
     ),
     "reverses by lengths": (
         lambda g, y: g.op(
-            "ReverseSequence", y, g.op("Expand", g.op("Shape", y, start=1, end=2), g.op("Shape", y, start=0, end=1)),
-            batch_axis=0, time_axis=1,
+            "ReverseSequence",
+            y,
+            g.op("Expand", g.op("Shape", y, start=1, end=2), g.op("Shape", y, start=0, end=1)),
+            batch_axis=0,
+            time_axis=1,
         ),
         "ReverseSequence.*not known to act on each step",
     ),
@@ -518,7 +530,10 @@ HARMFUL = {
     "strides": (lambda g, y: _convolved(g, y, pads=[2, 0], strides=[2]), "Conv.*stride"),
     "pads with another number": (lambda g, y: _convolved_after_pad(g, y, 1.0), "Conv.*padding of 1"),
     "pads with the first step": (lambda g, y: _convolved_after_pad(g, y, 0.0, mode="edge"), "Pad.*edge"),
-    "padding becomes another number": (lambda g, y: _convolved_after_pad(g, y, 0.0, then="Sigmoid"), "Sigmoid.*padding"),
+    "padding becomes another number": (
+        lambda g, y: _convolved_after_pad(g, y, 0.0, then="Sigmoid"),
+        "Sigmoid.*padding",
+    ),
     "noise": (lambda g, y: g.op("RandomNormalLike", y), "RandomNormalLike.*not known"),
     "noise of a fixed size": (
         lambda g, y: g.op("Add", y, g.op("RandomNormal", shape=[H])),
@@ -694,9 +709,9 @@ def _no_start(*_):
 
 
 MUTATIONS = {
-    "the start state is forgotten": (surgery, "_start", _no_start),
+    "the start state is forgotten": (recurrence_with_states, "initial_state", _no_start),
     "means over time pass": (step_rules, "check_features", lambda *_: None),
-    "numbers that depend on the length pass": (step_rules.Call, "settled", lambda *_: None),
+    "numbers that depend on the length pass": (node_calls.Call, "settled", lambda *_: None),
 }
 
 
@@ -704,7 +719,11 @@ MUTATIONS = {
 def test_the_proof_finds_what_the_rules_miss(tmp_path, monkeypatch, name):
     if name == "the start state is forgotten":
         g = Graph()
-        h = g.op("Expand", g.weight(1, 1, H, scale=1), g.op("Concat", g.ints(1), g.op("Shape", g.input("x", ["b", "t", C]), start=0, end=1), g.ints(1), axis=0))
+        h = g.op(
+            "Expand",
+            g.weight(1, 1, H, scale=1),
+            g.op("Concat", g.ints(1), g.op("Shape", g.input("x", ["b", "t", C]), start=0, end=1), g.ints(1), axis=0),
+        )
         g.dense(g.sequence_lstm("x", h=h), out=g.output("y"))
     else:
         key = "subtracts the mean" if "means" in name else "divides by the number of steps"

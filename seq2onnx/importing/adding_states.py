@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 from onnx import ModelProto
 
+from seq2onnx.contract import output_names
 from seq2onnx.errors import ImportRefused, SpecError
 from seq2onnx.files import atomic_file
 from seq2onnx.importing.onnx_graph import read_graph
@@ -116,7 +117,9 @@ def _add_states(
             made[order] = _rewrite(model, data, order, states, outputs is not None, features, draw, old_names)
             if axes is None and not made[order][0].graph.states:
                 del made[order]
-                raise ImportRefused("nothing in the graph joins steps, so that the order of its axes is unknown; give axes=")
+                raise ImportRefused(
+                    "nothing in the graph joins steps, so that the order of its axes is unknown; give axes="
+                )
         except ImportRefused as error:
             refusals[order] = error
     if len(made) > 1:
@@ -157,7 +160,7 @@ def _data_input(model: ModelProto, states: Mapping[str, str]) -> str:
                 raise ImportRefused(
                     f"its input {entry.name} is {dtype_of(entry)}; expected float32, or int64 and int32 for tokens"
                 )
-            return entry.name
+            return str(entry.name)
     raise ImportRefused("has no input beside its states")
 
 
@@ -205,7 +208,9 @@ def _rewrite_traced(
     labels = dict(zip(named, unique_labels([old_names.get(name, name) for name in named]), strict=True))
     if states:
         body, one_row, signals = carry_states(found, states, labels)
-        source = Source.of(model, data, axes, body.answers, signals, dict(states), "T" not in axes or not found.free_steps)
+        source = Source.of(
+            model, data, axes, body.answers, signals, dict(states), "T" not in axes or not found.free_steps
+        )
     else:
         if "T" not in axes:
             raise ImportRefused("has no axis of time, and states= names no state that it carries itself")
@@ -219,10 +224,11 @@ def _rewrite_traced(
         if tokens and "C" in axes:
             raise ImportRefused("takes whole numbers with features; tokens are one number a step, axes='BT'")
         body = Body(graph, list(model.graph.initializer), None if tokens else sizes.get("C", 1), "")
-        written = [write_answer(body, found, name, labels[name], signals[name]) for name in answers]
-        body.answers = [answer for answer, _ in written]
-        for answer, tensor in written:
-            body.outputs["y" if len(written) == 1 else f"y_{answer.layer}"] = tensor
+        tensors = output_names(labels[name] for name in answers)
+        for name in answers:
+            answer, tensor = write_answer(body, found, name, labels[name], signals[name])
+            body.answers.append(answer)
+            body.outputs[tensors[answer.layer]] = tensor
         read_x(body, found)
         one_row = "B" not in axes or found.rows == 1
         source = Source.of(model, data, axes, body.answers, signals)

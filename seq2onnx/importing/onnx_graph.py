@@ -138,7 +138,9 @@ def replace(field: Any, values: Iterable[Any]) -> None:
 def attributes(node: NodeProto) -> dict[str, Any]:
     """Return the attributes of a node as Python values; texts are str."""
     values = {entry.name: helper.get_attribute_value(entry) for entry in node.attribute}
-    return {name: value.decode(errors="replace") if isinstance(value, bytes) else value for name, value in values.items()}
+    return {
+        name: value.decode(errors="replace") if isinstance(value, bytes) else value for name, value in values.items()
+    }
 
 
 def place(node: NodeProto) -> str:

@@ -128,5 +128,7 @@ def join(xs: Sequence[Signal], shape: Sequence[int]) -> Signal:
     if len({x.has_time for x in xs}) > 1:
         raise ImportRefused("combines every step with the last one, which a stream does not know before it comes")
     if len({x.pads for x in xs}) > 1:
-        raise ImportRefused(f"combines tensors that are padded or cut by different numbers of steps, {[x.pads for x in xs]}")
+        raise ImportRefused(
+            f"combines tensors that are padded or cut by different numbers of steps, {[x.pads for x in xs]}"
+        )
     return dataclasses.replace(xs[0], axes=tuple(axes), shape=tuple(shape), final=all(x.final for x in xs))

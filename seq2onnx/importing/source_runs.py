@@ -89,9 +89,7 @@ class Source:
         for t in range(x.shape[1]):
             found = run(self.session, state | {self.data: self._arrange(x[:, t : t + 1], "BTC")})
             state = {name: found[new] for name, new in self.states.items()}
-            steps.append(
-                {answer.layer: found[answer.name].reshape(len(x), *answer.shape) for answer in self.answers}
-            )
+            steps.append({answer.layer: found[answer.name].reshape(len(x), *answer.shape) for answer in self.answers})
         return {name: np.stack([step[name] for step in steps], 1) for name in steps[0]}
 
     def _arrange(self, x: Array, letters: str) -> Array:

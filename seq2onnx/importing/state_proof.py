@@ -46,7 +46,9 @@ def prove(path: Path, source: Source, draw: Draw, seed: int = 1) -> list[Row]:
     except Exception as error:
         if isinstance(error, ImportRefused) or not type(error).__module__.startswith(("onnxruntime", "seq2onnx")):
             raise
-        raise ImportRefused(f"the graph does not run with states: {first_line(error).replace(f'{path}: ', '')}") from None
+        raise ImportRefused(
+            f"the graph does not run with states: {first_line(error).replace(f'{path}: ', '')}"
+        ) from None
 
 
 def _prove(model: Model, source: Source, draw: Draw, rng: np.random.Generator) -> list[Row]:
@@ -82,10 +84,10 @@ def _prove(model: Model, source: Source, draw: Draw, rng: np.random.Generator) -
 def _compared(check: str, found: Mapping[str, Array], expected: Mapping[str, Array]) -> Iterator[Row]:
     for row in compare(check, found, expected):
         if not row.ok:
-            y, reference = found[row.tensor], expected[row.tensor]
+            place = _first_difference(found[row.tensor], expected[row.tensor])
             raise ImportRefused(
-                f"the file with states differs from its source, by {row.max_abs:.2g}. {_first_difference(y, reference)} "
-                f"({check}, {row.tensor}). Something in it depends on other steps than a state can hold"
+                f"the file with states differs from its source, by {row.max_abs:.2g}. {place} ({check}, {row.tensor}). "
+                "Something in it depends on other steps than a state can hold"
             )
         yield row
 
@@ -94,8 +96,8 @@ def _first_difference(y: Array, reference: Array) -> str:
     if y.shape != reference.shape:
         return f"It answers with the shape {list(y.shape)}, the source with {list(reference.shape)}"
     limit = TOLERANCE * max(1.0, float(np.abs(reference).max(initial=0)))
-    wrong = np.argwhere(~(np.abs(y.astype(np.float64) - reference) <= limit)).tolist()
-    at = tuple(min(wrong, key=lambda place: (place[1:], place)))
+    wrong = np.argwhere(~(np.abs(y.astype(np.float64) - reference) <= limit))
+    at = tuple(min(map(tuple, wrong.tolist()), key=lambda place: (place[1:], place)))
     return f"First difference: at [{', '.join(map(str, at))}] {y[at]:.6g}, the source has {reference[at]:.6g}"
 
 
@@ -137,7 +139,10 @@ def _in_chunks(model: Model, x: Array, rng: np.random.Generator) -> Found:
             values = answers[output.layer].values
             parts[output.layer] = [*parts[output.layer], values] if output.has_time else [values]
         if at >= x.shape[1]:
-            return {name: np.concatenate(arrays, 1) if has_time(model, name) else arrays[0] for name, arrays in parts.items()}
+            return {
+                name: np.concatenate(arrays, 1) if has_time(model, name) else arrays[0]
+                for name, arrays in parts.items()
+            }
         at += size
 
 

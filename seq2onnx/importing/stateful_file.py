@@ -56,7 +56,7 @@ class Body:
     initializers: Sequence[TensorProto]
     width: int | None
     layer: str
-    answers: Sequence[Answer] = ()
+    answers: list[Answer] = dataclasses.field(default_factory=list)
     outputs: dict[str, str] = dataclasses.field(default_factory=dict)
     tokens: int | None = None
 
@@ -136,8 +136,8 @@ def write_answer(body: Body, trace: Trace, name: str, layer: str, signal: Signal
     dtype = "float32" if kind.kind == "f" else "int64"
     if kind != dtype:
         found = graph.op("Cast", found, to=ELEMENTS[dtype])
-    if found == graph.read(name):
-        found = graph.op("Identity", found)  # an output of its own, whatever else has this tensor
+    if found in (trace.data, *body.outputs.values()):
+        found = graph.op("Identity", found)  # an output of its own
     return Answer(name, layer, features, has_time, dtype), found
 
 
@@ -174,7 +174,9 @@ def finish(body: Body, source: ModelProto, one_row: bool) -> ModelProto:
     outer = Rewriter(graph.opset, f"{MADE}file_")
     some = outer.op("Cast", outer.size("x", 1), to=TensorProto.BOOL)
     outer.nodes.append(
-        helper.make_node("If", [some], list(outputs), name="steps", then_branch=then, else_branch=_no_steps(body, types))
+        helper.make_node(
+            "If", [some], list(outputs), name="steps", then_branch=then, else_branch=_no_steps(body, types)
+        )
     )
     infos = {name: helper.make_tensor_value_info(name, *of) for name, of in types.items()}
     whole = helper.make_graph(

@@ -8,6 +8,7 @@ from collections.abc import Mapping
 import numpy as np
 from onnx import ModelProto, helper
 
+from seq2onnx.contract import output_names
 from seq2onnx.errors import ImportRefused
 from seq2onnx.importing.onnx_graph import opset, reads, remove_unused, rename
 from seq2onnx.importing.rewriting import MADE, Rewriter, label
@@ -63,9 +64,10 @@ def check_inputs(model: ModelProto, data: str, states: Mapping[str, str]) -> Non
     for entry in model.graph.input:
         if entry.name in read - states.keys() - {data}:
             free = [each.name for each in model.graph.output if each.name not in states.values()]
+            name = repr(entry.name)
             raise ImportRefused(
-                f"the input {entry.name!r} is neither the data nor a state; give it a value, fixed={{{entry.name!r}: …}}, or "
-                f"the output that continues it, states={{{entry.name!r}: …}}, one of {', '.join(free)}"
+                f"the input {name} is neither the data nor a state; give it a value, fixed={{{name}: …}}, or the "
+                f"output that continues it, states={{{name}: …}}, one of {', '.join(free)}"
             )
 
 
@@ -85,8 +87,8 @@ def carry_states(
     by_step = "T" not in found.axes or (not found.free_steps and found.steps == 1)
     if not by_step and not found.free_steps:
         raise ImportRefused(
-            f"takes chunks of exactly {found.steps} steps; if these are the features of one step, say so with axes=, B for "
-            "the batch and C for the features"
+            f"takes chunks of exactly {found.steps} steps; if these are the features of one step, say so with axes=: B "
+            "for the batch, C for the features, no T"
         )
     one_row = not (found.free_rows and "B" in found.axes)
     carried = [_carried(found, name, new, one_row) for name, new in states.items()]
@@ -95,21 +97,19 @@ def carry_states(
     graph = Rewriter(opset(found.model))
     body = Body(graph, list(found.model.graph.initializer), width, "")
     for state in carried:
-        old, new = graph.state(label(state.input), KIND, state.shape, _dtype(found, state))
+        old, _ = graph.state(label(state.input), KIND, state.shape, _dtype(found, state))
         _to_source(graph, old, state)
-        body.outputs[new] = state.output
     graph.nodes.extend(found.model.graph.node)
-    for state in graph.states:
-        inner = next(each for each in carried if each.output == body.outputs[state.output])
-        body.outputs[state.output] = _from_source(graph, inner, state.output)
-    answers, signals = [], {name: _signal(found, name) for name in names}
+    for own, state in zip(graph.states, carried, strict=True):
+        body.outputs[own.output] = _from_source(graph, state, own.output)
+    signals = {name: _signal(found, name) for name in names}
+    tensors = output_names(names.values())
     for name, layer in names.items():
         answer, tensor = write_answer(body, found, name, layer, signals[name])
         if by_step and len(answer.shape) > 1 and answer.shape[0] == 1 and "T" in found.axes:
             tensor, answer = graph.squeeze(tensor, [1]), dataclasses.replace(answer, shape=answer.shape[1:])
-        answers.append(dataclasses.replace(answer, has_time=by_step or answer.has_time))
-        body.outputs["y" if len(names) == 1 else f"y_{layer}"] = tensor
-    body.answers = answers
+        body.answers.append(dataclasses.replace(answer, has_time=by_step or answer.has_time))
+        body.outputs[tensors[layer]] = tensor
     if by_step:
         _each_step(body, found)
     else:
@@ -130,8 +130,8 @@ def _carried(found: Trace, name: str, new: str, one_row: bool) -> Carried:
     batch = [axis for axis, size in enumerate(shape) if size == found.rows]
     if len(batch) != 1:
         raise ImportRefused(
-            f"states: {name!r} {sizes} has no axis of the batch, or more than one; export it with the batch as its only "
-            "dynamic axis"
+            f"states: {name!r} {sizes} has no axis of the batch, or more than one; export it with the batch as its "
+            "only dynamic axis"
         )
     return Carried(name, new, batch[0], (*shape[: batch[0]], *shape[batch[0] + 1 :]) or (1,))
 
@@ -166,12 +166,16 @@ def _signal(found: Trace, name: str) -> Signal:
     if found.others is None:
         return Signal(("",) * len(shape), shape)
     other, data = found.others[name].shape, found.others[found.data].shape
-    sizes = {letter: (found.values[found.data].shape[i], data[i]) for i, letter in enumerate(found.axes) if letter != "C"}
+    sizes = {
+        letter: (found.values[found.data].shape[i], data[i]) for i, letter in enumerate(found.axes) if letter != "C"
+    }
     axes = []
     for before, after in zip(shape, other, strict=True):
         letters = [letter for letter, pair in sizes.items() if pair == (before, after) and before != after]
         if before != after and not letters:
-            raise ImportRefused(f"output {name}: its sizes {list(shape)} and {list(other)} follow neither batch nor time")
+            raise ImportRefused(
+                f"output {name}: its sizes {list(shape)} and {list(other)} follow neither batch nor time"
+            )
         axes.append(letters[0] if letters else "")
     return Signal(tuple(axes), shape)
 
@@ -224,4 +228,3 @@ def _each_step(body: Body, found: Trace) -> None:
     graph.initializers[:] = []
     body.initializers = []
     body.outputs = {name: name for name in news} | {name: f"{MADE}steps_{name}" for name in outs}
-

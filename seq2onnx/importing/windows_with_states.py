@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import dataclasses
-from typing import Any
 
 import numpy as np
+from onnx import NodeProto, TensorProto
 
 from seq2onnx.errors import ImportRefused
+from seq2onnx.importing.node_calls import Call, constant_weights
 from seq2onnx.importing.rewriting import FAR, Rewriter, label
 from seq2onnx.importing.signals import Signal
-from seq2onnx.importing.step_rules import Call
 
 LOWEST = float(np.finfo(np.float32).min)
 """What stands for no step under a maximum; onnxruntime's own padding is the same."""
@@ -39,7 +39,7 @@ class Window:
 
 def convolution(graph: Rewriter, call: Call) -> list[Signal]:
     """Conv; where time is no axis of its windows, it acts on each step alone."""
-    _check_weights(call)
+    constant_weights(call)
     x, weights = call.x, call.numbers[1]
     if weights is None or x is not call.signals[0]:
         raise ImportRefused("takes its weights from the data")
@@ -89,12 +89,6 @@ def pooling(graph: Rewriter, call: Call) -> list[Signal]:
             raise ImportRefused("averages over padded height or width, too")
         _divide_by_share(graph, call, window, y)
     return [_out(x, call.shapes[0], after)]
-
-
-def _check_weights(call: Call) -> None:
-    for numbers, other in zip(call.numbers[1:], call.others[1:], strict=True):
-        if numbers is not None and other is not None and not np.array_equal(numbers, other):
-            raise ImportRefused("has weights that depend on how many steps or rows there are")
 
 
 def _check_rows(x: Signal) -> None:
@@ -149,7 +143,10 @@ def _same_pads(call: Call, kernel: list[int], upper: bool) -> list[int]:
 
 
 def _with_buffer(graph: Rewriter, call: Call, window: Window, masked: bool = False) -> str:
-    """Return the input after the last steps of the chunk before; `masked`: steps before the first are the lowest number."""
+    """Return the input after the last steps of the chunk before it.
+
+    `masked`: the window sees the lowest number before the first step, as onnxruntime's own padding does.
+    """
     shape = list(call.x.shape[1:])
     shape[window.axis - 1] = window.reach
     layer, source = label(call.node.name or call.node.output[0]), graph.read(call.node.input[0])
@@ -159,40 +156,43 @@ def _with_buffer(graph: Rewriter, call: Call, window: Window, masked: bool = Fal
     if not masked:
         return both
     # The state keeps its zeros before the first step: only the window sees the lowest number there.
-    first = graph.op("Where", _real_steps(graph, call, window), old, graph.constant(LOWEST, np.float32))
+    first = graph.op("Where", _phantoms(graph, call, window), graph.constant(LOWEST, np.float32), old)
     return graph.op("Concat", first, source, axis=window.axis)
 
 
-def _real_steps(graph: Rewriter, call: Call, window: Window) -> str:
-    """Return whether each step of the buffer is one of the sequence, in the rank of the input."""
+def _phantoms(graph: Rewriter, call: Call, window: Window) -> str:
+    """Return whether each step of the buffer is before the first of the sequence, in the rank of the input."""
     layer = label(call.node.name or call.node.output[0])
     old, new = graph.state(layer, "count", (1,), "int32")
     x, rank, reach = graph.read(call.node.input[0]), len(call.x.axes), window.reach
-    steps = graph.op("Cast", graph.size(x, window.axis), to=6)  # int32
+    steps = graph.op("Cast", graph.size(x, window.axis), to=TensorProto.INT32)
     total = graph.op("Add", old, steps)
     limit = graph.constant(reach, np.int32)
-    short = graph.op("Less", total, limit)
-    graph.op("Where", short, total, limit, output=new)
+    if graph.opset >= 12:
+        graph.op("Min", total, limit, output=new)
+    else:
+        graph.op("Where", graph.op("Less", total, limit), total, limit, output=new)
     shape = [1] * rank
     shape[window.axis] = reach
     # Step i of the buffer is real if the last reach - i steps are.
     needed = graph.constant(np.arange(reach, 0, -1).reshape(shape), np.int32)
     seen = graph.unsqueeze(old, list(range(2, rank)))
-    return graph.op("Not", graph.op("Less", seen, needed))
+    return graph.op("Less", seen, needed)
 
 
-def _divide_by_share(graph: Rewriter, call: Call, window: Window, node: Any) -> None:
+def _divide_by_share(graph: Rewriter, call: Call, window: Window, node: NodeProto) -> None:
     """Divide averages over windows with steps before the first one by the share of real steps."""
-    real = _real_steps(graph, call, window)
     x, y = graph.read(call.node.input[0]), node.output[0]
-    one = graph.op("Cast", real, to=1)
+    real = graph.op("Cast", graph.op("Not", _phantoms(graph, call, window)), to=TensorProto.FLOAT)
     data = graph.cut(x, 0, 1, 1)
     if len(call.x.axes) > 3:
         other = next(axis for axis in range(2, len(call.x.axes)) if axis != window.axis)
         data = graph.cut(data, 0, 1, other)
     # 1 for each step: x == x, or x is not a number.
-    ones = graph.op("Cast", graph.op("Or", graph.op("Equal", data, data), graph.op("IsNaN", data)), to=1)
-    mask = graph.op("Concat", one, ones, axis=window.axis)
+    ones = graph.op(
+        "Cast", graph.op("Or", graph.op("Equal", data, data), graph.op("IsNaN", data)), to=TensorProto.FLOAT
+    )
+    mask = graph.op("Concat", real, ones, axis=window.axis)
     kernel = [1] * (len(call.x.axes) - 2)
     kernel[window.axis - 2] = call.attributes["kernel_shape"][window.axis - 2]
     changed = {"dilations": call.attributes["dilations"]} if "dilations" in call.attributes else {}
