@@ -174,8 +174,8 @@ class Contract:
         """
         if text is None:
             raise ModelFileError(
-                f"{path}: is an ONNX file without seq2onnx metadata; use a file that seq2onnx exported, or bring this one "
-                "over: from_onnx makes a network of layers of it, add_states gives it explicit states"
+                f"{path}: is an ONNX file without seq2onnx metadata; use a file that seq2onnx exported, or bring this "
+                "one over: from_onnx makes a network of layers of it, add_states gives it explicit states"
             )
         damaged = f"{path}: its seq2onnx metadata is damaged"
         try:

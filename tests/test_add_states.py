@@ -299,6 +299,9 @@ def test_tokens(tmp_path):
         model = add(g, tmp_path)
         assert model.inputs[0].is_tokens
         assert model.contract.tokens == 6
+        for call in (lambda x: model.predict([x]), model.stream().step):  # noqa: B023
+            with pytest.raises(s2o.DataError, match="expected tokens from 0 to 5, got 2 to 6"):
+                call(np.array([2, 6]))
 
 
 def test_one_number_a_step_without_an_axis_of_features(tmp_path):
@@ -445,6 +448,13 @@ def test_a_file_with_states_has_no_layers(tmp_path):
         s2o.load(tmp_path / "foreign.onnx")
     with pytest.raises(s2o.ImportRefused, match="was written by seq2onnx"):
         s2o.add_states(tmp_path / "stream.onnx", tmp_path / "again.onnx")
+
+
+def test_a_module_is_no_source_of_a_file_with_states(tmp_path):
+    add(plain_lstm(), tmp_path)
+    module = s2o.build(s2o.Network([s2o.SequenceInput(C), s2o.LSTM(H)]))
+    with pytest.raises(s2o.ShapeError, match="has no layers"):
+        s2o.verify(tmp_path / "stream.onnx", module)
 
 
 def test_the_command_line_shows_and_runs_a_file_with_states(tmp_path):

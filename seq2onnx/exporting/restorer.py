@@ -65,8 +65,8 @@ def read_model(path: str | Path) -> tuple[Network, Weights, Contract]:
     contract = Contract.from_json(properties.get(KEY), path)
     if contract.network is None:
         raise ModelFileError(
-            f"{path}: was made by add_states and has no layers to restore; use from_onnx on its source, which makes layers "
-            "of it where that is possible"
+            f"{path}: was made by add_states and has no layers to restore; use from_onnx on its source, which makes "
+            "layers of it where that is possible"
         )
     has_end = any(entry.name == END for entry in model.graph.input)
     try:

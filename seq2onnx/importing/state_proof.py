@@ -97,7 +97,8 @@ def _first_difference(y: Array, reference: Array) -> str:
         return f"It answers with the shape {list(y.shape)}, the source with {list(reference.shape)}"
     limit = TOLERANCE * max(1.0, float(np.abs(reference).max(initial=0)))
     wrong = np.argwhere(~(np.abs(y.astype(np.float64) - reference) <= limit))
-    at = tuple(min(map(tuple, wrong.tolist()), key=lambda place: (place[1:], place)))
+    places: list[list[int]] = wrong.tolist()
+    at = tuple(min(places, key=lambda place: (place[1:], place)))
     return f"First difference: at [{', '.join(map(str, at))}] {y[at]:.6g}, the source has {reference[at]:.6g}"
 
 

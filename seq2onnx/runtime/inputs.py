@@ -48,6 +48,7 @@ class Input:
         words: the number of each word, for token inputs whose vocabulary is in the file.
         takes_words: whether the file looks up the words itself, so that its values are strings.
         channels: the names of its features. None: they have no names.
+        tokens: how many different tokens there are. None: any number is a token, known or unknown.
     """
 
     tensor: str
@@ -58,6 +59,7 @@ class Input:
     words: dict[str, int] | None = None
     takes_words: bool = False
     channels: tuple[str, ...] | None = None
+    tokens: int | None = None
 
     @property
     def dtype(self) -> np.dtype[Any]:
@@ -71,6 +73,7 @@ class Input:
         return (
             self.has_time
             and not self.takes_words
+            and self.tokens is None
             and set(map(type, values)) == {np.ndarray}
             and set(map(_dtype, values)) == {self.dtype}
             and set(map(_ndim, values)) == {1 + len(self.shape)}
@@ -89,7 +92,14 @@ class Input:
             positions(list(value.index), self.channels, where)  # raises if a name is missing
             value = value[list(self.channels)]
         if not self.takes_words:
-            return as_tokens(value, where, self.words) if self.is_tokens else as_floats(value, where)
+            if not self.is_tokens:
+                return as_floats(value, where)
+            numbers = as_tokens(value, where, self.words)
+            if self.tokens is not None and numbers.size and not 0 <= numbers.min() <= numbers.max() < self.tokens:
+                raise DataError(
+                    f"{where}: expected tokens from 0 to {self.tokens - 1}, got {numbers.min()} to {numbers.max()}"
+                )
+            return numbers
         words, known = as_strings(value, where), self.words or {}
         # All unknown words are replaced by the same short one. A long one would widen the whole batch, and onnxruntime
         # cuts numpy's strings at a NUL and refuses half of a surrogate pair.
@@ -129,11 +139,12 @@ def read_inputs(entries: Sequence[Any], contract: Contract, path: str | Path) ->
             has_time, shape = step_shape(entry)
             takes_words = entry.type == "tensor(string)"
             is_tokens = takes_words or entry.type == "tensor(int64)"
+            tokens = contract.tokens if is_tokens else None
             names = contract.channel_names.get(layer)
             channels = None if names is None else tuple(names)
             if channels is not None and len(channels) != (*shape, 0)[0]:
                 raise ModelFileError(f"{path}: its metadata names {len(channels)} channels of {layer} {list(shape)}")
-            inputs.append(Input(entry.name, layer, shape, has_time, is_tokens, words, takes_words, channels))
+            inputs.append(Input(entry.name, layer, shape, has_time, is_tokens, words, takes_words, channels, tokens))
     return tuple(inputs)
 
 
