@@ -48,17 +48,17 @@ def add_states(
 ) -> Report:
     """Give a foreign ONNX file explicit states, so that it runs step by step; the rest of its graph stays as it is.
 
-    LSTM, GRU and RNN get their states as inputs and outputs, convolutions and poolings with causal padding the last steps
-    of their input. Every other operator must act on each step alone. The new file has the names of the ONNX contract and
-    opens with `load`. Before it is written, it is compared with its source: whole sequences of four lengths in batches,
-    single steps, and random chunks.
+    LSTM, GRU and RNN get their states as inputs and outputs, convolutions and poolings with causal padding the last
+    steps of their input. Every other operator must act on each step alone. The new file has the names of the ONNX
+    contract and opens with `load`. Before it is written, it is compared with its source: whole sequences of four lengths
+    in batches, single steps, and random chunks.
 
     Args:
         path: the foreign file.
         out: the file to write.
-        axes: the order of the axes of its input. B is the batch, T time, C features: "BTC", "TBC", "BCT", "TC"; "BT" for
-            tokens, or one number a step; "BC" if each run is one step. None: the order in which something in the graph
-            joins steps.
+        axes: the order of the axes of its input. B is the batch, T time, C features: "BTC", "TBC", "BCT", "TC"; "BT"
+            for tokens, or one number a step; "BC" if each run is one step. None: the order in which something in the
+            graph joins steps.
         fixed: inputs that become constants, with their values, such as {"sr": 16000}.
         outputs: the outputs to keep. None: all but the final states of recurrent operators.
         states: for a file whose states are inputs and outputs already, the output that continues each input, such as

@@ -96,9 +96,9 @@ def _first_difference(y: Array, reference: Array) -> str:
     if y.shape != reference.shape:
         return f"It answers with the shape {list(y.shape)}, the source with {list(reference.shape)}"
     limit = TOLERANCE * max(1.0, float(np.abs(reference).max(initial=0)))
-    wrong = np.argwhere(~(np.abs(y.astype(np.float64) - reference) <= limit))
-    places: list[list[int]] = wrong.tolist()
-    at = tuple(min(places, key=lambda place: (place[1:], place)))
+    wrong = ~(np.abs(y.astype(np.float64) - reference) <= limit)
+    step, row, *rest = np.argwhere(wrong.swapaxes(0, 1))[0].tolist()  # the earliest step first
+    at = (row, step, *rest)
     return f"First difference: at [{', '.join(map(str, at))}] {y[at]:.6g}, the source has {reference[at]:.6g}"
 
 
