@@ -50,8 +50,8 @@ def add_states(
 
     LSTM, GRU and RNN get their states as inputs and outputs, convolutions and poolings with causal padding the last
     steps of their input. Every other operator must act on each step alone. The new file has the names of the ONNX
-    contract and opens with `load`. Before it is written, it is compared with its source: whole sequences of four lengths
-    in batches, single steps, and random chunks.
+    contract and opens with `load`. Before it is written, it is compared with its source: whole sequences of four
+    lengths in batches, single steps, and random chunks.
 
     Args:
         path: the foreign file.
