@@ -776,3 +776,67 @@ def test_the_proof_covers_four_lengths_batches_steps_and_chunks(tmp_path):
     ]
     assert 1 in state_proof.LENGTHS
     assert len(state_proof.LENGTHS) == 4
+
+
+# Files of strangers
+
+
+def _doubled(g: Graph, y: str, axis: int) -> str:
+    for _ in range(50):
+        y = g.op("Concat", y, y, axis=axis)
+    return y
+
+
+BOMBS = {
+    "a constant": lambda g, y: g.op("Add", y, g.op("ReduceMax", g.op("ConstantOfShape", g.ints(2**20, 2**20)))),
+    "a computed constant": lambda g, y: g.op(
+        "Add",
+        y,
+        g.op(
+            "ReduceMax",
+            g.op(
+                "ConstantOfShape",
+                g.op("Cast", g.op("Mul", g.op("Exp", g.const([20.0, 20.0], "float32")), g.const(np.float32(9))), to=7),
+            ),
+        ),
+    ),
+    "a range": lambda g, y: g.op(
+        "Add", y, g.op("ReduceMax", g.op("Range", *(g.const(np.float32(v)) for v in (0, 1e12, 1))))
+    ),
+    "doublings of the data": lambda g, y: g.op("Mul", g.weight(H), g.op("ReduceMax", _doubled(g, y, 2), axes=[2])),
+    "doublings of a weight": lambda g, y: g.op("Add", y, g.op("ReduceMax", _doubled(g, g.weight(2), 0))),
+    "a tile": lambda g, y: g.op("Mul", g.weight(H), g.op("ReduceMax", g.op("Tile", y, g.ints(1, 1, 2**40)), axes=[2])),
+    "an expansion": lambda g, y: g.op("ReduceMax", g.op("Expand", y, g.ints(2**40, 1, 1, 1)), axes=[0], keepdims=0),
+    "a loop": lambda g, y: _loop(g, y),
+}
+
+
+def _loop(g: Graph, y: str) -> str:
+    info = helper.make_tensor_value_info
+    body = helper.make_graph(
+        [helper.make_node("Identity", ["go"], ["on"]), helper.make_node("Add", ["a", "a"], ["b"])],
+        "body",
+        [info("i", TensorProto.INT64, []), info("go", TensorProto.BOOL, []), info("a", TensorProto.FLOAT, [1])],
+        [info("on", TensorProto.BOOL, []), info("b", TensorProto.FLOAT, [1])],
+    )
+    return g.op("Add", y, g.op("Loop", g.const(2**60, np.int64), g.const(True), g.weight(1), body=body))
+
+
+@pytest.mark.parametrize("name", BOMBS)
+def test_a_small_file_that_asks_for_much_memory_or_time_is_refused_at_once(tmp_path, name):
+    refused(plain_lstm(BOMBS[name]), tmp_path, r"(computes a tensor|not known before it runs)", axes="BTC")
+
+
+def test_mutated_files_end_in_an_error_of_ours(tmp_path):
+    path, rng = plain_lstm().save(tmp_path), np.random.default_rng(0)
+    whole = path.read_bytes()
+    for _ in range(60):
+        content = bytearray(whole)
+        for at in rng.integers(0, len(whole), rng.integers(1, 4)):
+            content[at] = rng.integers(0, 256)
+        path.write_bytes(content)
+        try:
+            s2o.add_states(path, tmp_path / "out.onnx", axes="BTC")
+        except s2o.Seq2OnnxError:
+            continue
+        assert s2o.verify(tmp_path / "out.onnx").ok

@@ -94,18 +94,22 @@ def _parse(path: Path) -> ModelProto:
             raise ModelFileError(f"{path}: declares weights {tensor.name!r:.60} of the shape {list(tensor.dims)!r:.60}")
     try:
         open_session(model, optimized=False)
-    except ImportRefused as error:
+    except RunFailed as error:
         raise ModelFileError(f"{path}: {error}") from None
     if model.graph.sparse_initializer or model.training_info:
         raise ModelFileError(f"{path}: has sparse weights or a training graph; export it for inference")
     return model
 
 
+class RunFailed(ImportRefused):
+    """onnxruntime does not run a graph with these inputs; its own errors have no common class."""
+
+
 def open_session(model: ModelProto, optimized: bool = True) -> onnxruntime.InferenceSession:
     """Open a graph in onnxruntime on one thread of the CPU.
 
     Raises:
-        ImportRefused: onnxruntime cannot.
+        RunFailed: onnxruntime cannot.
     """
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = options.inter_op_num_threads = 1
@@ -115,7 +119,22 @@ def open_session(model: ModelProto, optimized: bool = True) -> onnxruntime.Infer
     try:
         return onnxruntime.InferenceSession(model.SerializeToString(), options, providers=["CPUExecutionProvider"])
     except Exception as error:  # onnxruntime raises a dozen classes of errors
-        raise ImportRefused(f"onnxruntime does not open the file: {first_line(error)}") from None
+        raise RunFailed(f"onnxruntime does not open the file: {first_line(error)}") from None
+
+
+def run(session: onnxruntime.InferenceSession, feeds: Mapping[str, Array]) -> dict[str, Array]:
+    """Run a session; return its outputs by name.
+
+    Raises:
+        RunFailed: onnxruntime refuses.
+    """
+    taken = {entry.name for entry in session.get_inputs()}
+    names = [entry.name for entry in session.get_outputs()]
+    try:
+        values = session.run(names, {k: v for k, v in feeds.items() if k in taken})
+    except Exception as error:
+        raise RunFailed(first_line(error)) from None
+    return dict(zip(names, values, strict=True))
 
 
 def opset(model: ModelProto) -> int:

@@ -9,10 +9,10 @@ import numpy as np
 import onnxruntime
 from onnx import ModelProto
 
-from seq2onnx.importing.onnx_graph import Array, open_session
+from seq2onnx.importing.onnx_graph import Array, RunFailed, open_session, run
 from seq2onnx.importing.signals import Signal
 from seq2onnx.importing.stateful_file import Answer
-from seq2onnx.importing.tracing import RunFailed, declared, other_inputs, run
+from seq2onnx.importing.tracing import declared, other_inputs
 
 
 @dataclasses.dataclass(frozen=True)

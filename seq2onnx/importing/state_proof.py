@@ -8,9 +8,9 @@ from pathlib import Path
 import numpy as np
 
 from seq2onnx.errors import ImportRefused
-from seq2onnx.importing.onnx_graph import Array, first_line
+from seq2onnx.importing.onnx_graph import Array, RunFailed, first_line
 from seq2onnx.importing.source_runs import Source
-from seq2onnx.importing.tracing import Draw, RunFailed
+from seq2onnx.importing.tracing import Draw
 from seq2onnx.parity import TOLERANCE, Row, compare
 from seq2onnx.runtime.model import Model
 from seq2onnx.runtime.scoring import Scoring

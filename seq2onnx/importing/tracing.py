@@ -8,21 +8,23 @@ from typing import Any
 
 import numpy as np
 import onnxruntime
-from onnx import GraphProto, ModelProto, ValueInfoProto, helper, numpy_helper
+from onnx import GraphProto, ModelProto, NodeProto, ValueInfoProto, helper, numpy_helper
 
 from seq2onnx.errors import ImportRefused
 from seq2onnx.importing.onnx_graph import (
     Array,
+    RunFailed,
     attributes,
     depends_on_numbers,
-    first_line,
     open_session,
     place,
     remove_unused,
     replace,
+    run,
     take_branch,
     tensors,
 )
+from seq2onnx.importing.size_limits import check_sizes
 
 PRIMES = (5, 7, 11, 13, 17, 19, 23, 29, 31, 37, 41, 43, 47, 53, 59, 61, 67, 71, 73, 79, 83, 89, 97)
 """Sizes of batch and time: those that are a size of nothing else in the file are taken."""
@@ -58,25 +60,6 @@ class Trace:
     free_steps: bool
     values: Mapping[str, Array]
     others: Mapping[str, Array] | None
-
-
-class RunFailed(Exception):
-    """onnxruntime does not run a graph with these inputs; its own errors have no common class."""
-
-
-def run(session: onnxruntime.InferenceSession, feeds: Mapping[str, Array]) -> dict[str, Array]:
-    """Run a session; return its outputs by name.
-
-    Raises:
-        RunFailed: onnxruntime refuses.
-    """
-    taken = {entry.name for entry in session.get_inputs()}
-    names = [entry.name for entry in session.get_outputs()]
-    try:
-        values = session.run(names, {k: v for k, v in feeds.items() if k in taken})
-    except Exception as error:
-        raise RunFailed(first_line(error)) from None
-    return dict(zip(names, values, strict=True))
 
 
 def declared(entry: ValueInfoProto) -> list[int | None]:
@@ -164,32 +147,42 @@ def traces(model: ModelProto, data: str, axes: str, features: int | None, draw: 
 
 def _runs(model: ModelProto, data: str, axes: str, sizes: Sequence[Mapping[str, int]], draw: Draw) -> list[Any]:
     """Run the graph with each of these sizes; return the graph without If, and all tensors of each run."""
-    while True:
-        session = open_session(without_sizes(without_starts(model), _all_tensors(model.graph)), optimized=False)
-        values = [_run(model, session, data, axes, each, draw) for each in sizes]
-        node = next((node for node in model.graph.node if node.op_type == "If"), None)
-        if node is None:
-            return [model, *values]
-        numbers = depends_on_numbers(model.graph, [entry.name for entry in model.graph.input])
-        condition = values[0].get(node.input[0])
-        if node.input[0] in numbers or condition is None:
-            raise ImportRefused(f"{place(node)}: what is computed depends on the data; a stream cannot follow that")
-        taken = ModelProto()
-        taken.CopyFrom(model)
-        model = taken
-        inner = next(each for each in model.graph.node if each.output == node.output)
-        take_branch(model.graph, inner, bool(condition.ravel()[0]))
-
-
-def _run(
-    model: ModelProto, session: onnxruntime.InferenceSession, data: str, axes: str, sizes: Mapping[str, int], draw: Draw
-) -> dict[str, Array]:
-    rng = np.random.default_rng(0)
     entry = next(entry for entry in model.graph.input if entry.name == data)
-    feeds = {data: draw(rng, tuple(sizes[letter] for letter in axes)).astype(dtype_of(entry))}
-    feeds |= other_inputs(model.graph, data, sizes["B"], sizes["T"])
+    feeds = []
+    for each in sizes:
+        x = draw(np.random.default_rng(0), tuple(each[letter] for letter in axes)).astype(dtype_of(entry))
+        feeds.append({data: x} | other_inputs(model.graph, data, each["B"], each["T"]))
+    while node := next((node for node in model.graph.node if node.op_type == "If"), None):
+        model = _with_branch(model, node, feeds[0])
+    exposed = without_sizes(without_starts(model), _all_tensors(model.graph))
+    for given in feeds:
+        check_sizes(exposed, given)
+    session = open_session(exposed, optimized=False)
+    return [model, *(_run(model, session, given) for given in feeds)]
+
+
+def _with_branch(model: ModelProto, node: NodeProto, feeds: Mapping[str, Array]) -> ModelProto:
+    """Return the graph with one branch of an If in its place, if the condition does not depend on data."""
+    if node.input[0] in depends_on_numbers(model.graph, [entry.name for entry in model.graph.input]):
+        raise ImportRefused(f"{place(node)}: what is computed depends on the data; a stream cannot follow that")
+    constants = {tensor.name: tensor for tensor in model.graph.initializer}
+    if node.input[0] in constants:
+        condition = numpy_helper.to_array(constants[node.input[0]])
+    else:
+        part = without_sizes(model, [node.input[0]])
+        remove_unused(part.graph)
+        check_sizes(part, feeds)
+        condition = run(open_session(part, optimized=False), feeds)[node.input[0]]
+    taken = ModelProto()
+    taken.CopyFrom(model)
+    inner = next(each for each in taken.graph.node if each.output == node.output)
+    take_branch(taken.graph, inner, bool(condition.ravel()[0]))
+    return taken
+
+
+def _run(model: ModelProto, session: onnxruntime.InferenceSession, feeds: Mapping[str, Array]) -> dict[str, Array]:
     values = {name: value for name, value in run(session, feeds).items() if isinstance(value, np.ndarray)}
-    return feeds | {tensor.name: numpy_helper.to_array(tensor) for tensor in model.graph.initializer} | values
+    return dict(feeds) | {tensor.name: numpy_helper.to_array(tensor) for tensor in model.graph.initializer} | values
 
 
 def other_inputs(graph: GraphProto, data: str, rows: int, steps: int) -> dict[str, Array]:
