@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import re
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
+from functools import cached_property
 from pathlib import Path
 from typing import Any, Literal
 
@@ -17,6 +19,8 @@ KEY = "seq2onnx"
 """The key of the contract in the metadata of the ONNX file."""
 FORMAT_VERSION = 2
 """The newest version of the contract that this seq2onnx reads."""
+MOST_STATES = 100
+"""The most states that a file may have: their numbers have two digits."""
 FORMS = ["dynamic"]
 """The forms of graphs that this seq2onnx runs."""
 
@@ -134,13 +138,13 @@ class Contract:
         newer = self.form == "step" or self.missing or self.answer == "events" or self.network is None
         return 2 if newer else 1
 
-    @property
+    @cached_property
     def layers(self) -> dict[str, tuple[str, dict[str, Any]]]:
         """The kind and the fields of each layer, by name."""
         layers = self.network["layers"] if self.network else ()
         return {fields["name"]: (kind, fields) for layer in layers for kind, fields in layer.items()}
 
-    @property
+    @cached_property
     def input_layers(self) -> list[str]:
         """The names of the input layers."""
         if self.network is None:
@@ -179,10 +183,12 @@ class Contract:
             )
         damaged = f"{path}: its seq2onnx metadata is damaged"
         try:
-            data = json.loads(text)
-            version = int(data["format_version"])
-        except (ValueError, TypeError, KeyError) as error:
-            raise ModelFileError(f"{damaged}: {error!r}") from None
+            data = _read_json(text)
+            version = data["format_version"]
+            if type(version) is not int:
+                raise TypeError(f"format_version is {version!r}")
+        except (ValueError, TypeError, KeyError, RecursionError) as error:
+            raise ModelFileError(f"{damaged}: {error!r:.300}") from None
         if version > FORMAT_VERSION:
             raise ModelFileError(
                 f"{path}: has format version {version}, this seq2onnx reads up to {FORMAT_VERSION}: update seq2onnx"
@@ -191,14 +197,19 @@ class Contract:
             raise ModelFileError(f"{damaged}: it lacks {', '.join(sorted(missing))}")
         if data.get("form", "dynamic") not in FORMS:
             raise ModelFileError(
-                f"{path}: has the form {data['form']!r}, which this seq2onnx cannot run: update seq2onnx"
+                f"{path}: has the form {data['form']!r:.60}, which this seq2onnx cannot run: update seq2onnx"
             )
         fields = {field.name for field in dataclasses.fields(cls)}
         values = {key: value for key, value in data.items() if key in fields and value is not None}
         try:
-            return cls(**values | {"states": _read_states(data["states"])})
-        except (ValueError, TypeError, KeyError, AttributeError) as error:
-            raise ModelFileError(f"{damaged}: {error!r}") from None
+            states = _read_states(data["states"])
+            for key, value in values.items():
+                expected, is_right = _EXPECTED[key]
+                if not is_right(value):
+                    raise ValueError(f"{key} is {value!r:.100}; expected {expected}")
+            return cls(**values | {"states": states})
+        except (ValueError, TypeError, KeyError, AttributeError, RecursionError) as error:
+            raise ModelFileError(f"{damaged}: {error!r:.300}") from None
 
     def to_json(self) -> str:
         """Return the contract as `from_json` reads it. Optional keys that have their default are left out."""
@@ -229,8 +240,97 @@ def state_names(kinds: Iterable[tuple[str, str]]) -> list[str]:
     return names
 
 
+# A number so large that Python reads it as infinity has one of these.
+_MAYBE_INFINITE = re.compile(r"[eE]\+?\d{3}|\d{300}")
+
+
+def _read_json(text: str) -> Any:
+    """Read JSON without NaN and infinity."""
+    parse_float = _finite if _MAYBE_INFINITE.search(text) else None
+    return json.loads(text, parse_constant=_finite, parse_float=parse_float)
+
+
+def _finite(number: str) -> float:
+    value = float(number)
+    if value - value != 0:
+        raise ValueError(f"it contains the number {number[:60]}")
+    return value
+
+
+def _is_number(least: int) -> Callable[[Any], bool]:
+    return lambda value: type(value) is int and least <= value < 2**31
+
+
+def _is_list_of(*types: type) -> Callable[[Any], bool]:
+    return lambda value: type(value) is list and set(map(type, value)) <= set(types)
+
+
+_is_names = _is_list_of(str)
+
+
+def _is_network(value: Any) -> bool:
+    """Whether it is a list of layers, each its kind with its fields, of which the name must be there."""
+    if type(value) is not dict or not _is_list_of(dict)(value.get("layers")):
+        return False
+    layers = [layer for entry in value["layers"] for layer in entry.items()]
+    names = [fields.get("name") for _, fields in layers if type(fields) is dict]
+    return (
+        len(names) == len(value["layers"]) == len(layers) == len(set(names))
+        and _is_names(names)
+        and all(_is_names(fields.get("inputs") or []) for _, fields in layers)
+        and _is_names(value.get("outputs", []))
+        and set(value.get("outputs", [])) <= set(names)
+    )
+
+
+def _is_by_layer(is_right: Callable[[Any], bool]) -> Callable[[Any], bool]:
+    return lambda value: type(value) is dict and all(map(is_right, value.values()))
+
+
+_EXPECTED: dict[str, tuple[str, Callable[[Any], bool]]] = {
+    "network": ("layers with different names", _is_network),
+    "classes": (
+        "a list of different texts or whole numbers",
+        lambda value: _is_list_of(str, int)(value) and len(set(map(str, value))) == len(value),
+    ),
+    "signature": ("'full', 'sequence' or 'stream'", lambda value: value in ("full", "sequence", "stream")),
+    "states": ("a list", lambda value: type(value) is list),
+    "time_stride": ("a whole number from 1", _is_number(1)),
+    "min_length": ("a whole number from 1", _is_number(1)),
+    "delay_steps": ("a whole number from 0", _is_number(0)),
+    "data_policy": ("the fields of a PaddingPolicy", lambda value: type(value) is dict),
+    "vocabulary": ("a list of words for each input", _is_by_layer(_is_names)),
+    "writer": ("a text", lambda value: type(value) is str),
+    "closed_loop": ("a whole number from 1", _is_number(1)),
+    "form": ("a text", lambda value: type(value) is str),
+    "weights": ("a text", lambda value: type(value) is str),
+    "options": ("the fields of ExportOptions", lambda value: type(value) is dict),
+    "emission": ("a whole number from 0", _is_number(0)),
+    "channels": (
+        "a list of names, or one for each input",
+        lambda value: _is_names(value) or _is_by_layer(lambda names: names is None or _is_names(names))(value),
+    ),
+    "missing": ("true or false", lambda value: type(value) is bool),
+    "inputs": ("a list of one name", lambda value: _is_names(value) and len(value) == 1),
+    "outputs": (
+        "a list of different names",
+        lambda value: _is_names(value) and 0 < len(value) == len(set(value)),
+    ),
+    "tokens": ("a whole number from 1", _is_number(1)),
+    "sample_rate": ("a number above 0", lambda value: type(value) in (int, float) and value > 0),
+    "answer": ("a text", lambda value: type(value) is str),
+}
+"""What each key holds, in words and as a check."""
+
+
 def _read_states(entries: list[dict[str, Any]]) -> tuple[ContractState, ...]:
+    if len(entries) > MOST_STATES:
+        raise ValueError(f"it names {len(entries)} states; at most {MOST_STATES} are allowed")
     keys = [(entry.get("layer", ""), entry.get("kind", "")) for entry in entries]
+    for entry in entries:
+        texts = {type(entry.get(key, "")) for key in ("in", "out", "dtype", "kind", "layer", "name")}
+        if texts != {str} or any(type(size) is not int or size < 0 for size in entry["shape"][1:]):
+            raise ValueError(f"a state is {entry!r:.200}; expected names, and a shape of whole numbers")
     states = tuple(
         ContractState(
             entry["in"], entry["out"], tuple(entry["shape"][1:]), entry["dtype"], kind, layer, entry.get("name", name)

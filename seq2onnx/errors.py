@@ -50,7 +50,13 @@ class StreamError(Seq2OnnxError, RuntimeError):
 
 
 class ModelFileError(Seq2OnnxError, ValueError):
-    """A file that is not a seq2onnx model or run folder."""
+    """A file that is not a seq2onnx model or run folder.
+
+    Its message may quote the file. So it is short, and it has no control characters, which a terminal would obey.
+    """
+
+    def __init__(self, message: str = "") -> None:
+        super().__init__(plain(message))
 
 
 class ImportRefused(Seq2OnnxError, ValueError):
@@ -59,6 +65,16 @@ class ImportRefused(Seq2OnnxError, ValueError):
 
 class MissingExtra(Seq2OnnxError, ImportError):
     """A package that is not installed."""
+
+
+MOST_CHARACTERS = 2000
+
+
+def plain(text: str) -> str:
+    """Return a text with its control characters escaped, cut to MOST_CHARACTERS."""
+    if not text.replace("\n", "").isprintable():
+        text = "".join(c if c.isprintable() or c == "\n" else repr(c)[1:-1] for c in text[: MOST_CHARACTERS + 1])
+    return text if len(text) <= MOST_CHARACTERS else f"{text[: MOST_CHARACTERS - 1]}…"
 
 
 def require(*modules: str, extra: str) -> None:

@@ -90,7 +90,14 @@ class Report:
         return "\n".join(lines)
 
 
-def verify(path: str | Path, module: SequenceModule | None = None, data: Any = None, *, seed: int = 0) -> Report:
+def verify(
+    path: str | Path,
+    module: SequenceModule | None = None,
+    data: Any = None,
+    *,
+    seed: int = 0,
+    allow_changed: bool = False,
+) -> Report:
     """Compare an exported file with the torch module, and with itself run in other ways.
 
     The checks run on random sequences of different lengths, scaled to the network's normalization, and on `data`:
@@ -107,9 +114,12 @@ def verify(path: str | Path, module: SequenceModule | None = None, data: Any = N
 
     Args:
         path: the file.
-        module: the module that was exported. None: it is restored from the file if torch is installed.
+        module: the module that was exported. None: it is built from the layers and the weights in the file if torch is
+            installed. A file whose graph was changed then fails.
         data: a SequenceDataset, or what `predict` takes, preferably real data; sequences with NaN are left out.
         seed: of the random numbers.
+        allow_changed: also run a file that another program has optimized or quantized, as in `load`. A quantized file
+            fails: its numbers differ by more than rounding.
 
     Returns:
         The comparisons: `ok`, and `rows` with check, tensor, max_abs, max_rel, tolerance.
@@ -122,12 +132,13 @@ def verify(path: str | Path, module: SequenceModule | None = None, data: Any = N
     Example:
         >>> print(verify("vowels.onnx", result.module, test))
     """
-    model, rng = Model(path, SessionSettings()), np.random.default_rng(seed)
+    model, rng = Model(path, SessionSettings(), allow_changed), np.random.default_rng(seed)
     has_network = model.contract.network is not None  # else there is nothing that torch could run
     if module is None and has_network and importlib.util.find_spec("torch") and importlib.util.find_spec("onnx"):
-        from seq2onnx.exporting import restore
+        from seq2onnx.exporting.restorer import read_module
 
-        module = restore(path)
+        # The comparisons below find out whether the graph is that of the layers.
+        module = read_module(path, allow_changed, compare=False)
     if module is not None:
         _check_same_network(model, module)
     sources = {"random": random_sequences(model, rng)}
@@ -149,6 +160,13 @@ def verify(path: str | Path, module: SequenceModule | None = None, data: Any = N
                 found = _stream(model, some, rng, longest)
                 rows += compare(f"whole = {check}, {name}", found, _predict(model, some))
     return Report(str(path), rows)
+
+
+def probe(path: str | Path, module: SequenceModule) -> Report:
+    """Compare a file with its module for random sequences, from random states and in one batch."""
+    model, rng = Model(path, SessionSettings()), np.random.default_rng(0)
+    rows = _compare_with_torch(model, module, random_sequences(model, rng), rng, "torch = onnxruntime, random")
+    return Report(str(path), list(rows))
 
 
 def compare(check: str, found: Mapping[str, Any], reference: Mapping[str, Any]) -> Iterator[Row]:

@@ -544,10 +544,10 @@ HARMFUL = {
         lambda g, y: _convolved_after_pad(g, y, 0.0, then="Sigmoid"),
         "Sigmoid.*padding",
     ),
-    "noise": (lambda g, y: g.op("RandomNormalLike", y), "RandomNormalLike.*not known"),
+    "noise": (lambda g, y: g.op("RandomNormalLike", y), "RandomNormalLike.*random"),
     "noise of a fixed size": (
         lambda g, y: g.op("Add", y, g.op("RandomNormal", shape=[H])),
-        "Add.*(how many steps|differ)",
+        "RandomNormal.*random",
     ),
     "scale of all numbers": (lambda g, y: g.op("Cast", g.op("DynamicQuantizeLinear", y, outs=3)[0], to=1), "DynamicQ"),
     "largest over time": (lambda g, y: g.op("TopK", y, g.ints(1), outs=2, axis=1)[0], "TopK.*over time"),
@@ -692,25 +692,6 @@ def test_wrong_pairs_of_states_are_found_by_the_proof(tmp_path):
     assert report.ok  # crossed states are what the caller says, and the source is run in the same way
 
 
-def test_broken_files_and_files_with_weights_elsewhere(tmp_path):
-    path, out = plain_lstm().save(tmp_path), tmp_path / "out.onnx"
-    whole = path.read_bytes()
-    for content in (b"", b"no", whole[: len(whole) // 2], whole[:-3] + b"\xff\xff\xff"):
-        (tmp_path / "broken.onnx").write_bytes(content)
-        with pytest.raises((s2o.ModelFileError, s2o.ImportRefused)):
-            s2o.add_states(tmp_path / "broken.onnx", out)
-    model = onnx.load(path)
-    onnx.external_data_helper.convert_model_to_external_data(model, location="weights.bin", size_threshold=0)
-    onnx.save(model, tmp_path / "external.onnx")
-    with pytest.raises(s2o.ModelFileError, match="in another file, which is not read"):
-        s2o.add_states(tmp_path / "external.onnx", out)
-    with pytest.raises(s2o.ModelFileError, match="is not a file"):
-        s2o.add_states(tmp_path, out)
-    with pytest.raises(FileNotFoundError):
-        s2o.add_states(tmp_path / "nothing.onnx", out)
-    assert not out.exists()
-
-
 # The proof
 
 
@@ -776,67 +757,3 @@ def test_the_proof_covers_four_lengths_batches_steps_and_chunks(tmp_path):
     ]
     assert 1 in state_proof.LENGTHS
     assert len(state_proof.LENGTHS) == 4
-
-
-# Files of strangers
-
-
-def _doubled(g: Graph, y: str, axis: int) -> str:
-    for _ in range(50):
-        y = g.op("Concat", y, y, axis=axis)
-    return y
-
-
-BOMBS = {
-    "a constant": lambda g, y: g.op("Add", y, g.op("ReduceMax", g.op("ConstantOfShape", g.ints(2**20, 2**20)))),
-    "a computed constant": lambda g, y: g.op(
-        "Add",
-        y,
-        g.op(
-            "ReduceMax",
-            g.op(
-                "ConstantOfShape",
-                g.op("Cast", g.op("Mul", g.op("Exp", g.const([20.0, 20.0], "float32")), g.const(np.float32(9))), to=7),
-            ),
-        ),
-    ),
-    "a range": lambda g, y: g.op(
-        "Add", y, g.op("ReduceMax", g.op("Range", *(g.const(np.float32(v)) for v in (0, 1e12, 1))))
-    ),
-    "doublings of the data": lambda g, y: g.op("Mul", g.weight(H), g.op("ReduceMax", _doubled(g, y, 2), axes=[2])),
-    "doublings of a weight": lambda g, y: g.op("Add", y, g.op("ReduceMax", _doubled(g, g.weight(2), 0))),
-    "a tile": lambda g, y: g.op("Mul", g.weight(H), g.op("ReduceMax", g.op("Tile", y, g.ints(1, 1, 2**40)), axes=[2])),
-    "an expansion": lambda g, y: g.op("ReduceMax", g.op("Expand", y, g.ints(2**40, 1, 1, 1)), axes=[0], keepdims=0),
-    "a loop": lambda g, y: _loop(g, y),
-}
-
-
-def _loop(g: Graph, y: str) -> str:
-    info = helper.make_tensor_value_info
-    body = helper.make_graph(
-        [helper.make_node("Identity", ["go"], ["on"]), helper.make_node("Add", ["a", "a"], ["b"])],
-        "body",
-        [info("i", TensorProto.INT64, []), info("go", TensorProto.BOOL, []), info("a", TensorProto.FLOAT, [1])],
-        [info("on", TensorProto.BOOL, []), info("b", TensorProto.FLOAT, [1])],
-    )
-    return g.op("Add", y, g.op("Loop", g.const(2**60, np.int64), g.const(True), g.weight(1), body=body))
-
-
-@pytest.mark.parametrize("name", BOMBS)
-def test_a_small_file_that_asks_for_much_memory_or_time_is_refused_at_once(tmp_path, name):
-    refused(plain_lstm(BOMBS[name]), tmp_path, r"(computes a tensor|not known before it runs)", axes="BTC")
-
-
-def test_mutated_files_end_in_an_error_of_ours(tmp_path):
-    path, rng = plain_lstm().save(tmp_path), np.random.default_rng(0)
-    whole = path.read_bytes()
-    for _ in range(60):
-        content = bytearray(whole)
-        for at in rng.integers(0, len(whole), rng.integers(1, 4)):
-            content[at] = rng.integers(0, 256)
-        path.write_bytes(content)
-        try:
-            s2o.add_states(path, tmp_path / "out.onnx", axes="BTC")
-        except s2o.Seq2OnnxError:
-            continue
-        assert s2o.verify(tmp_path / "out.onnx").ok

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -10,11 +11,14 @@ import onnx
 from numpy.typing import NDArray
 from onnx import numpy_helper
 
-from seq2onnx.contract import END, KEY, Contract
-from seq2onnx.errors import ModelFileError, ShapeError, SpecError, require
-from seq2onnx.exporting.emission import Weights
+from seq2onnx.contract import END, Contract
+from seq2onnx.errors import DataError, ModelFileError, NotStreamable, ShapeError, SpecError, require
+from seq2onnx.exporting.comparing import compare_graphs
+from seq2onnx.exporting.emission import EMISSION, Weights
 from seq2onnx.exporting.forms import emit
+from seq2onnx.exporting.model_proto import to_model
 from seq2onnx.exporting.options import ExportOptions, ExportPlan
+from seq2onnx.modelfile import CHANGED, check_file, read_bytes
 from seq2onnx.network import Network, input_channels
 from seq2onnx.sequences import PaddingPolicy
 
@@ -22,25 +26,45 @@ if TYPE_CHECKING:
     from seq2onnx.training.module import SequenceModule
 
 
-def restore(path: str | Path) -> SequenceModule:
+def restore(path: str | Path, *, allow_changed: bool = False) -> SequenceModule:
     """Read the module that was exported to a file: the same network, statistics and weights, bit for bit.
+
+    The graph of the file must be the one that its network is exported with. If another version of seq2onnx wrote it,
+    the results of the module and of the file are compared for random sequences instead, which needs onnxruntime.
 
     Args:
         path: a file that `export` wrote.
+        allow_changed: also restore a file whose graph another program has changed: the module is built from the layers
+            in the metadata and from the weights, and may compute something else than the file. `verify` tells.
 
     Raises:
-        ModelFileError: the file is not one that `export` wrote.
+        ModelFileError: the file is not one that `export` wrote, or its graph is not that of its network.
         OSError: it cannot be read.
 
     Example:
         >>> module = restore("vowels.onnx"); train(module, more_data)
     """
+    module = read_module(path, allow_changed, compare=not allow_changed)
+    if not allow_changed and not _is_compared(check_file(read_bytes(Path(path)), path).contract):
+        from seq2onnx.parity import probe
+
+        failed = [row for row in probe(path, module).rows if not row.ok]
+        if failed:
+            raise ModelFileError(
+                f"{path}: {failed[0].tensor} differs by {failed[0].max_rel:.1e} from that of the network in its "
+                f"metadata: the graph was changed{CHANGED}"
+            )
+    return module
+
+
+def read_module(path: str | Path, allow_changed: bool, compare: bool) -> SequenceModule:
+    """Build the module of a file; `compare`: the graph must be that of the network, if this version wrote it."""
     require("torch", extra="train")
     import torch
 
     from seq2onnx.training.module import build
 
-    network, weights, contract = read_model(path)
+    network, weights, contract = read_model(path, allow_changed, compare)
     module = build(network)
     module.classes, module.policy = contract.classes, PaddingPolicy(**contract.data_policy)
     module.channels = input_channels(network, contract.channels)
@@ -54,15 +78,16 @@ def restore(path: str | Path) -> SequenceModule:
     return module.eval()
 
 
-def read_model(path: str | Path) -> tuple[Network, Weights, Contract]:
+def read_model(
+    path: str | Path, allow_changed: bool = False, compare: bool = True
+) -> tuple[Network, Weights, Contract]:
     """Read the network of an exported file, its weights by layer and name, and its contract."""
-    content = Path(path).read_bytes()
+    file = check_file(read_bytes(Path(path)), path, allow_changed)
+    contract = file.contract
     try:
-        model = onnx.load_from_string(content)
+        model = onnx.load_from_string(file.content)
     except Exception as error:  # protobuf's DecodeError, whose module differs between its implementations
         raise ModelFileError(f"{path}: is not an ONNX file, or is incomplete: {error}") from None
-    properties = {entry.key: entry.value for entry in model.metadata_props}
-    contract = Contract.from_json(properties.get(KEY), path)
     if contract.network is None:
         raise ModelFileError(
             f"{path}: was made by add_states and has no layers to restore; use from_onnx on its source, which makes "
@@ -70,12 +95,53 @@ def read_model(path: str | Path) -> tuple[Network, Weights, Contract]:
         )
     has_end = any(entry.name == END for entry in model.graph.input)
     try:
+        _check_numbers(contract.network, max(MOST_NUMBER, len(file.content)))
         network = Network.from_dict(contract.network)
-        plan = ExportPlan.of(network, ExportOptions.of_contract(contract, has_end))
-    except (SpecError, ShapeError) as error:
+        plan = ExportPlan.of(network, _options(contract, has_end))
+        arrays = {tensor.name: numpy_helper.to_array(tensor) for tensor in model.graph.initializer}
+        weights = _weights(plan, arrays, path)
+        if compare and _is_compared(contract):
+            # The names of nodes and of the graph, and the writer, may differ.
+            compare_graphs(model, to_model(emit(plan, weights), plan.options.opset, "", {}, ""))
+        input_channels(network, contract.channels)
+    except ModelFileError as error:
+        given = str(error).removeprefix(f"{path}: ")
+        raise ModelFileError(f"{path}: {given}{'' if given is not str(error) else CHANGED}") from None
+    except (SpecError, ShapeError, NotStreamable, DataError) as error:
         raise ModelFileError(f"{path}: its network cannot be built here: {error}") from None
-    arrays = {tensor.name: numpy_helper.to_array(tensor) for tensor in model.graph.initializer}
-    return network, _weights(plan, arrays, path), contract
+    except (TypeError, ValueError, KeyError, AttributeError, IndexError, ArithmeticError, RecursionError) as error:
+        # Metadata that another program wrote may have any value in any field.
+        raise ModelFileError(f"{path}: its network cannot be built here: {error!r:.300}") from None
+    return network, weights, contract
+
+
+MOST_NUMBER = 2**20
+"""The largest whole number in the fields of a layer, unless the file is larger: sizes that a file declares but does not
+have would fill the memory."""
+
+
+def _check_numbers(network: Any, most: int) -> None:
+    pending = [network]
+    while pending:
+        value = pending.pop()
+        if isinstance(value, dict | list):
+            pending += value.values() if isinstance(value, dict) else value
+        elif isinstance(value, int) and abs(value) > most:
+            raise ModelFileError(f"its network has the number {value!r:.60}; at most {most:,} is allowed")
+
+
+def _is_compared(contract: Contract) -> bool:
+    """Whether this version of seq2onnx exports the network of a file as the same graph."""
+    return contract.emission == EMISSION and contract.options is not None
+
+
+def _options(contract: Contract, has_end: bool) -> ExportOptions:
+    """Return the options of the export, which must be those that the contract describes."""
+    options = ExportOptions.of_contract(contract, has_end)
+    mine = (options.signature, options.closed_loop, options.form, options.lookahead)
+    if mine != (contract.signature, contract.closed_loop, contract.form, has_end):
+        raise ModelFileError("the options of the export in its metadata are not those of the file")
+    return options
 
 
 def _weights(plan: ExportPlan, arrays: dict[str, NDArray[Any]], path: str | Path) -> Weights:
@@ -86,6 +152,13 @@ def _weights(plan: ExportPlan, arrays: dict[str, NDArray[Any]], path: str | Path
     """
     numbered: dict[str, dict[str, NDArray[Any]]] = {}
     total = 1
+    declared = [
+        math.prod(weight.shape)
+        for layer in plan.network.layers
+        for weight in layer.weights(*plan.network.signals_into(layer.label)).values()
+    ]
+    if sum(declared) > sum(array.size for array in arrays.values()):
+        raise ModelFileError(f"{path}: does not contain all weights of its network")
     for layer in plan.network.layers:
         numbered[layer.label] = {}
         for name, weight in layer.weights(*plan.network.signals_into(layer.label)).items():

@@ -10,7 +10,7 @@ import numpy as np
 from onnx import NodeProto
 
 from seq2onnx.errors import ImportRefused
-from seq2onnx.importing.onnx_graph import Array
+from seq2onnx.importing.graph_parts import Array
 from seq2onnx.importing.signals import Signal
 
 

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Container
 
 from seq2onnx.errors import ImportRefused
+from seq2onnx.importing.graph_parts import Array
 from seq2onnx.importing.node_calls import Call, same
-from seq2onnx.importing.onnx_graph import Array
 from seq2onnx.importing.rewriting import Rewriter, label
 from seq2onnx.importing.signals import Signal
 from seq2onnx.importing.tracing import RECURRENT

@@ -11,7 +11,7 @@ from onnx import NodeProto, TensorProto, helper, numpy_helper
 
 from seq2onnx.contract import ContractState
 from seq2onnx.errors import ImportRefused
-from seq2onnx.importing.onnx_graph import rename, replace
+from seq2onnx.importing.graph_parts import rename, replace
 
 MADE = "s2o_"
 """What the names of added tensors begin with."""

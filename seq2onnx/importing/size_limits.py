@@ -10,22 +10,14 @@ import onnx
 from onnx import GraphProto, ModelProto, NodeProto, helper
 
 from seq2onnx.errors import ImportRefused
-from seq2onnx.importing.onnx_graph import (
-    Array,
-    RunFailed,
-    first_line,
-    open_session,
-    place,
-    remove_unused,
-    replace,
-    run,
-    subgraphs,
-)
+from seq2onnx.importing.graph_parts import Array, place, remove_unused, replace, subgraphs
+from seq2onnx.importing.onnx_graph import RunFailed, first_line, open_session, run
 
 MOST_ELEMENTS = 2**27
 """The largest tensor: half a gigabyte of float32."""
 UNLIMITED = {"Loop", "Scan", "SequenceMap", "Resize", "Upsample", "CenterCropPad", "Col2Im", "StringNormalizer"}
 """Operators that repeat what they compute, or whose size is not checked here."""
+RANDOM = {"RandomNormal", "RandomNormalLike", "RandomUniform", "RandomUniformLike", "Bernoulli", "Multinomial"}
 SIZED = {"ConstantOfShape": (0,), "Expand": (1,), "Tile": (1,), "Range": (0, 1, 2), "OneHot": (1,), "Pad": (1,)}
 """Operators whose result has a size that is computed, and which inputs say it."""
 
@@ -39,6 +31,8 @@ def check_sizes(model: ModelProto, feeds: Mapping[str, Array]) -> None:
     """
     node: NodeProto
     for node in _nodes(model.graph):
+        if node.op_type in RANDOM:
+            raise ImportRefused(f"{place(node)}: draws random numbers; export the network in eval mode")
         if node.op_type in UNLIMITED:
             raise ImportRefused(f"{place(node)}: how much it computes is not known before it runs")
     probe = ModelProto()

@@ -9,7 +9,8 @@ import numpy as np
 import onnxruntime
 from onnx import ModelProto
 
-from seq2onnx.importing.onnx_graph import Array, RunFailed, open_session, run
+from seq2onnx.importing.graph_parts import Array
+from seq2onnx.importing.onnx_graph import RunFailed, open_session, run
 from seq2onnx.importing.signals import Signal
 from seq2onnx.importing.stateful_file import Answer
 from seq2onnx.importing.tracing import declared, other_inputs

@@ -8,7 +8,8 @@ from pathlib import Path
 import numpy as np
 
 from seq2onnx.errors import ImportRefused
-from seq2onnx.importing.onnx_graph import Array, RunFailed, first_line
+from seq2onnx.importing.graph_parts import Array
+from seq2onnx.importing.onnx_graph import RunFailed, first_line
 from seq2onnx.importing.source_runs import Source
 from seq2onnx.importing.tracing import Draw
 from seq2onnx.parity import TOLERANCE, Row, compare

@@ -6,12 +6,12 @@ import dataclasses
 from collections.abc import Mapping, Sequence
 
 import numpy as np
-from onnx import ModelProto, NodeProto, TensorProto, ValueInfoProto, helper
+from onnx import ModelProto, NodeProto, TensorProto, ValueInfoProto, helper, numpy_helper
 
 from seq2onnx import __version__
 from seq2onnx.contract import Contract, output_names
 from seq2onnx.errors import ImportRefused
-from seq2onnx.importing.onnx_graph import all_names, remove_unused, rename, replace
+from seq2onnx.importing.graph_parts import all_names, remove_unused, rename, replace, tensors as tensors_of
 from seq2onnx.importing.rewriting import MADE, Rewriter, label
 from seq2onnx.importing.signals import Signal
 from seq2onnx.importing.tracing import Trace
@@ -171,6 +171,9 @@ def finish(body: Body, source: ModelProto, one_row: bool) -> ModelProto:
         initializers = []
     then = helper.make_graph(nodes, "steps", [], _infos(types, outputs), initializers)
     remove_unused(then)
+    for tensor in tensors_of(then):
+        if not tensor.HasField("raw_data"):  # `load` checks the bytes of all weights
+            tensor.CopyFrom(numpy_helper.from_array(numpy_helper.to_array(tensor), tensor.name))
     outer = Rewriter(graph.opset, f"{MADE}file_")
     some = outer.op("Cast", outer.size("x", 1), to=TensorProto.BOOL)
     outer.nodes.append(
@@ -210,7 +213,7 @@ def _no_steps(body: Body, types: Mapping[str, tuple[int, list[int | str]]]) -> o
     for answer in body.answers:
         if answer.has_time:
             sizes = [graph.size("x", 0), graph.constant([0, *answer.shape])]
-            zero = helper.make_tensor("zero", ELEMENTS[answer.dtype], [1], [0])
+            zero = numpy_helper.from_array(np.zeros(1, answer.dtype), "zero")
             shape = graph.op("Concat", *sizes, axis=0)
             found[tensors[answer.layer]] = graph.op("ConstantOfShape", shape, value=zero)
         else:

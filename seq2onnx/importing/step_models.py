@@ -10,7 +10,8 @@ from onnx import ModelProto, helper
 
 from seq2onnx.contract import output_names
 from seq2onnx.errors import ImportRefused
-from seq2onnx.importing.onnx_graph import opset, reads, remove_unused, rename
+from seq2onnx.importing.graph_parts import reads, remove_unused, rename
+from seq2onnx.importing.onnx_graph import opset
 from seq2onnx.importing.rewriting import MADE, Rewriter, label
 from seq2onnx.importing.signals import Signal
 from seq2onnx.importing.stateful_file import ELEMENTS, Body, read_x, write_answer

@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from seq2onnx.errors import ImportRefused
+from seq2onnx.importing.graph_parts import DOMAINS, Array, attributes, place, reads
 from seq2onnx.importing.layout_nodes import (
     expand_node,
     gather_node,
@@ -17,7 +18,7 @@ from seq2onnx.importing.layout_nodes import (
     tile_node,
 )
 from seq2onnx.importing.node_calls import Call
-from seq2onnx.importing.onnx_graph import DOMAINS, Array, attributes, opset, place, reads
+from seq2onnx.importing.onnx_graph import opset
 from seq2onnx.importing.recurrence_with_states import recurrent
 from seq2onnx.importing.rewriting import Rewriter
 from seq2onnx.importing.signals import Signal

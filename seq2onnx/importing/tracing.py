@@ -11,19 +11,18 @@ import onnxruntime
 from onnx import GraphProto, ModelProto, NodeProto, ValueInfoProto, helper, numpy_helper
 
 from seq2onnx.errors import ImportRefused
-from seq2onnx.importing.onnx_graph import (
+from seq2onnx.importing.graph_parts import (
     Array,
-    RunFailed,
     attributes,
     depends_on_numbers,
-    open_session,
+    fold_constants,
     place,
     remove_unused,
     replace,
-    run,
     take_branch,
     tensors,
 )
+from seq2onnx.importing.onnx_graph import RunFailed, open_session, run
 from seq2onnx.importing.size_limits import check_sizes
 
 PRIMES = (5, 7, 11, 13, 17, 19, 23, 29, 31, 37, 41, 43, 47, 53, 59, 61, 67, 71, 73, 79, 83, 89, 97)
@@ -140,6 +139,7 @@ def traces(model: ModelProto, data: str, axes: str, features: int | None, draw: 
             failed = failed or str(error)
             continue
         done = True
+        plain = fold_constants(plain, values)
         yield Trace(plain, data, axes, b, t, bool(free_rows), bool(free_steps), values, others[0] if others else None)
     if not done:
         raise ImportRefused(f"onnxruntime does not run the file with the input {data} read as {axes}: {failed}")

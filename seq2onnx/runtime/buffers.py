@@ -9,7 +9,7 @@ import numpy as np
 
 from seq2onnx.contract import LENGTHS
 from seq2onnx.runtime.model import Model
-from seq2onnx.runtime.session import bind
+from seq2onnx.runtime.session import bind, cannot_run
 from seq2onnx.runtime.slots import Indices
 from seq2onnx.sequences import Array
 
@@ -52,7 +52,7 @@ class PoolBuffers:
 
     def __init__(self, model: Model, capacity: int) -> None:
         self._step = StepBuffers(model, capacity)
-        self._run = model.session.run_with_iobinding
+        self._run, self._path = model.session.run_with_iobinding, model.path
         self._old, self._new = model.zeros(capacity), model.zeros(capacity)
         self._bindings: dict[int, Any] = {}
 
@@ -74,7 +74,10 @@ class PoolBuffers:
         for state, old in zip(states, self._old, strict=True):
             # The slots exist. If `take` had to check them, it would write to a copy of the buffer first.
             state.take(slots, 0, old[:count], mode="clip")
-        self._run(self._bindings[count])
+        try:
+            self._run(self._bindings[count])
+        except Exception as error:
+            raise cannot_run(self._path, error) from None
         for state, new in zip(states, self._new, strict=True):
             state[slots] = new[:count]
         return self._step.y[:count].copy()

@@ -6,14 +6,13 @@ import dataclasses
 import operator
 from collections.abc import Mapping, Sequence
 from functools import cached_property
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from seq2onnx.contract import Contract, input_names
-from seq2onnx.errors import DataError, ModelFileError, ShapeError
+from seq2onnx.errors import DataError, ShapeError
 from seq2onnx.sequences import (
     Array,
     as_floats,
@@ -127,8 +126,8 @@ def step_shape(entry: Any) -> tuple[bool, tuple[int, ...]]:
     return has_time, tuple(entry.shape[1 + has_time :])
 
 
-def read_inputs(entries: Sequence[Any], contract: Contract, path: str | Path) -> tuple[Input, ...]:
-    """Return the data inputs among onnxruntime's inputs, in the order of the file at `path`."""
+def read_inputs(entries: Sequence[Any], contract: Contract) -> tuple[Input, ...]:
+    """Return the data inputs among onnxruntime's inputs, in the order of the file."""
     layers = {tensor: layer for layer, tensor in input_names(contract.input_layers).items()}
     inputs = []
     for entry in entries:
@@ -142,8 +141,6 @@ def read_inputs(entries: Sequence[Any], contract: Contract, path: str | Path) ->
             tokens = contract.tokens if is_tokens else None
             names = contract.channel_names.get(layer)
             channels = None if names is None else tuple(names)
-            if channels is not None and len(channels) != (*shape, 0)[0]:
-                raise ModelFileError(f"{path}: its metadata names {len(channels)} channels of {layer} {list(shape)}")
             inputs.append(Input(entry.name, layer, shape, has_time, is_tokens, words, takes_words, channels, tokens))
     return tuple(inputs)
 

@@ -2,18 +2,21 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Mapping, Sequence
+from functools import cached_property
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 
-from seq2onnx.contract import END, KEY, LENGTHS, Contract, input_names, output_names
+from seq2onnx.contract import END, LENGTHS, Contract, ContractState
 from seq2onnx.errors import ModelFileError, NotStreamable
+from seq2onnx.modelfile import check_file, read_bytes
 from seq2onnx.runtime.inputs import read_inputs
 from seq2onnx.runtime.outputs import Answer, Lengths, Output, read_outputs
-from seq2onnx.runtime.session import SessionSettings
-from seq2onnx.runtime.states import DeviceStates, StateInfo
+from seq2onnx.runtime.session import SessionSettings, cannot_run
+from seq2onnx.runtime.states import MOST_COUNT, DeviceStates, StateInfo
 from seq2onnx.sequences import Array
 
 
@@ -44,16 +47,19 @@ class Model:
         keeps_states_on_device: whether streams leave their states on the device.
     """
 
-    def __init__(self, path: str | Path, settings: SessionSettings) -> None:
+    def __init__(self, path: str | Path, settings: SessionSettings, allow_changed: bool = False) -> None:
         self.path, self.device = Path(path), settings.device
-        self.session = settings.open(self.path)
-        self.contract = Contract.from_json(self.session.get_modelmeta().custom_metadata_map.get(KEY), path)
+        file = check_file(read_bytes(self.path), path, allow_changed)
+        self.session, self.contract = settings.open(file), file.contract
+        # `weights_checksum` reads the weights only if a state is saved or loaded.
+        self._file = None if self.contract.signature == "sequence" else file
         inputs, outputs = self.session.get_inputs(), self.session.get_outputs()
-        check_contract(self.contract, inputs, outputs, path)
-        self.inputs = read_inputs(inputs, self.contract, path)
+        self.inputs = read_inputs(inputs, self.contract)
         self.outputs, self.activations = read_outputs(outputs, self.contract)
         self.states = tuple(
-            StateInfo(state.input, state.output, (1, *state.shape), np.dtype(state.dtype))
+            StateInfo(
+                state.input, state.output, (1, *state.shape), np.dtype(state.dtype), _largest(state, self.contract)
+            )
             for state in self.contract.states
         )
         names = {entry.name for entry in inputs}
@@ -65,6 +71,18 @@ class Model:
         )
         # onnxruntime binds numbers only, and without a binding the states come back to the host.
         self.keeps_states_on_device = self.device != "cpu" and not any(entry.takes_words for entry in self.inputs)
+
+    @cached_property
+    def weights_checksum(self) -> str:
+        """A checksum of the weights."""
+        assert self._file is not None
+        found = hashlib.sha256()
+        for tensor in sorted(self._file.onnx.graph.initializers):
+            if b"." in tensor.name:
+                start, stop = tensor.raw or (0, 0)
+                found.update(repr((tensor.name, tensor.dims, tensor.dtype)).encode())
+                found.update(memoryview(self._file.content)[start:stop])
+        return found.hexdigest()
 
     @property
     def can_bind_steps(self) -> bool:
@@ -119,16 +137,30 @@ class Model:
             values = on_device.run(feeds, names, states)
         elif states is not None:
             feeds |= {state.name: array for state, array in zip(self.states, states, strict=True)}
-            values = self.session.run([*names, *(state.new_name for state in self.states)], feeds)
+            values = self._run([*names, *(state.new_name for state in self.states)], feeds)
         else:
             feeds |= {state.name: state.zeros(len(lengths)) for state in self.states}
-            values = self.session.run(names, feeds)
+            values = self._run(names, feeds)
         found = dict(zip(names, values, strict=False))
+        for output in outputs:
+            shape = found[output.tensor].shape
+            if shape[0] != len(lengths) or shape[1 + output.has_time :] != output.shape:
+                raise ModelFileError(
+                    f"{self.path}: {output.tensor} has the shape {list(shape)} for {len(lengths)} rows, which is not "
+                    "the shape that the file declares: its graph was changed"
+                )
         answers = {
             output.layer: Answer(output, found[output.tensor], found.get(output.lengths_tensor or "", lengths))
             for output in outputs
         }
         return Results(answers, values[len(names) :])
+
+    def _run(self, names: list[str], feeds: dict[str, Array]) -> list[Array]:
+        try:
+            values: list[Array] = self.session.run(names, feeds)
+        except Exception as error:
+            raise cannot_run(self.path, error) from None
+        return values
 
     def require_states(self) -> None:
         """Raise NotStreamable unless the file can run a step at a time."""
@@ -146,23 +178,8 @@ class Model:
             )
 
 
-def check_contract(contract: Contract, inputs: Sequence[Any], outputs: Sequence[Any], path: str | Path) -> None:
-    """Check that the graph has what its contract promises.
-
-    Args:
-        contract: the metadata of the file.
-        inputs: onnxruntime's inputs of the graph.
-        outputs: onnxruntime's outputs of the graph.
-        path: the file, for error messages.
-
-    Raises:
-        ModelFileError: the graph and the contract differ.
-    """
-    promised = {*input_names(contract.input_layers).values(), *output_names(contract.output_layers).values()}
-    promised |= {tensor for state in contract.states for tensor in (state.input, state.output)}
-    if missing := promised - {entry.name for entry in (*inputs, *outputs)}:
-        raise ModelFileError(
-            f"{path}: its metadata names tensors that the graph does not have: {', '.join(sorted(missing))}"
-        )
-    if not contract.vocabulary and any(entry.type == "tensor(string)" for entry in inputs):
-        raise ModelFileError(f"{path}: takes words, but its metadata has no vocabulary; use the original exported file")
+def _largest(state: ContractState, contract: Contract) -> int:
+    """Return the largest number of a counter: a phase is a place within the stride of its layer."""
+    _, fields = contract.layers.get(state.layer, ("", {}))
+    stride = fields.get("stride")
+    return stride - 1 if state.kind == "phase" and isinstance(stride, int) else MOST_COUNT

@@ -33,8 +33,12 @@ def load(
     provider_options: Sequence[Mapping[str, Any]] | None = None,
     optimization: Optimization = "all",
     cache: str | Path | None = None,
+    allow_changed: bool = False,
 ) -> Predictor:
     """Open an exported file. It is read at once: later changes of the file have no effect.
+
+    The bytes of the file are checked before anything runs. docs/security.md says what this promises for files of
+    strangers.
 
     Args:
         path: a file that `export` wrote.
@@ -46,9 +50,11 @@ def load(
         optimization: how far onnxruntime optimizes the graph: "disabled", "basic", "extended" or "all".
         cache: a folder that keeps optimized graphs. A graph is used again for the same content, onnxruntime,
             processor, providers and optimization; it is never removed.
+        allow_changed: also open a file that another program has optimized or quantized: operators, sizes and other
+            parts of the graph are then not checked. Use it only for files that you trust, and prove them with `verify`.
 
     Raises:
-        ModelFileError: it is not an exported file.
+        ModelFileError: it is not an exported file, or breaks a rule for files.
         MissingExtra: this onnxruntime lacks a provider.
         SpecError: an argument is wrong.
         FileNotFoundError: there is no such file.
@@ -58,7 +64,8 @@ def load(
         >>> model.classify(sequences)
     """
     threads = whole_number(threads, "threads")
-    return Predictor(path, SessionSettings(device, providers, provider_options, optimization, cache), threads)
+    settings = SessionSettings(device, providers, provider_options, optimization, cache)
+    return Predictor(path, settings, threads, allow_changed)
 
 
 class Predictor:
@@ -82,8 +89,8 @@ class Predictor:
         model: the open file, for programs that run it themselves.
     """
 
-    def __init__(self, path: str | Path, settings: SessionSettings, threads: int) -> None:
-        self.model = model = Model(path, settings)
+    def __init__(self, path: str | Path, settings: SessionSettings, threads: int, allow_changed: bool = False) -> None:
+        self.model = model = Model(path, settings, allow_changed)
         self.path, self.device, self.threads = model.path, model.device, threads
         self.session, self.contract = model.session, model.contract
         self.signature: str = model.contract.signature

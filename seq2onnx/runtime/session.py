@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import contextlib
 import dataclasses
 import hashlib
 import json
 import platform
 import warnings
 from collections.abc import Mapping, Sequence
+from functools import cache
 from pathlib import Path
 from typing import Any, Literal
 
@@ -16,6 +16,7 @@ import onnxruntime
 
 from seq2onnx.errors import MissingExtra, ModelFileError, SpecError, install_command
 from seq2onnx.files import atomic_file
+from seq2onnx.modelfile import CheckedFile
 from seq2onnx.sequences import Array
 
 Device = Literal["cpu", "cuda"]
@@ -28,6 +29,8 @@ _LEVELS = {
     "all": "ORT_ENABLE_ALL",
 }
 _BY_DEVICE = {"cpu": ["CPUExecutionProvider"], "cuda": ["CUDAExecutionProvider", "CPUExecutionProvider"]}
+# At the end of each entry of the cache: in a file of its own it could belong to another version of the entry.
+_CHECKSUM_BYTES = hashlib.sha256().digest_size
 
 
 @dataclasses.dataclass(frozen=True)
@@ -40,28 +43,23 @@ class SessionSettings:
     optimization: Optimization = "all"
     cache: str | Path | None = None
 
-    def open(self, path: Path) -> onnxruntime.InferenceSession:
+    def open(self, file: CheckedFile) -> onnxruntime.InferenceSession:
         """Open a session, whose operators run in the thread that calls it."""
         providers, options = self._providers()
         if self.optimization not in _LEVELS:
             raise SpecError(f"optimization: must be one of {', '.join(_LEVELS)}, got {self.optimization!r}")
-        if path.is_dir():
-            raise ModelFileError(f"{path}: is a folder; the model of a run folder is {path / 'model.onnx'}")
-        if not path.is_file():
-            raise FileNotFoundError(f"{path}: there is no such file")
         level = _LEVELS[self.optimization]
         if self.cache is None:
-            return _session(path, str(path), level, providers, options)
-        content = path.read_bytes()
-        cached = Path(self.cache) / f"{_key(content, level, providers, options)}.onnx"
-        if cached.is_file():
-            with contextlib.suppress(ModelFileError):  # damaged on the disk: it is written again
-                return _session(cached, str(cached), "ORT_DISABLE_ALL", providers, options)
-        cached.parent.mkdir(parents=True, exist_ok=True)
-        with atomic_file(cached) as temporary:
-            # Use the bytes that gave the key: the file may have been replaced meanwhile.
-            _session(path, content, level, providers, options, save_as=temporary)
-        return _session(cached, str(cached), "ORT_DISABLE_ALL", providers, options)
+            return _session(file.path, file.content, level, providers, options)
+        cached = Path(self.cache) / f"{_key(file.content, level, providers, options)}.onnx"
+        optimized = _read_entry(cached)
+        if optimized is None:
+            cached.parent.mkdir(parents=True, exist_ok=True)
+            with atomic_file(cached) as temporary:
+                _session(file.path, file.content, level, providers, options, save_as=temporary)
+                optimized = temporary.read_bytes()
+                temporary.write_bytes(optimized + hashlib.sha256(optimized).digest())
+        return _session(cached, optimized, "ORT_DISABLE_ALL", providers, options)
 
     def _providers(self) -> tuple[list[str], list[dict[str, Any]]]:
         if _installed("onnxruntime") and _installed("onnxruntime-gpu"):
@@ -94,9 +92,18 @@ class SessionSettings:
         return providers, options
 
 
+def _read_entry(cached: Path) -> bytes | None:
+    """Return an optimized graph of the cache, without its checksum; None if it is not there as it was written."""
+    if not cached.is_file():
+        return None
+    content = cached.read_bytes()
+    graph, checksum = content[:-_CHECKSUM_BYTES], content[-_CHECKSUM_BYTES:]
+    return graph if checksum == hashlib.sha256(graph).digest() else None
+
+
 def _session(
     path: Path,
-    source: str | bytes,
+    source: bytes,
     level: str,
     providers: list[str],
     provider_options: list[dict[str, Any]],
@@ -106,6 +113,8 @@ def _session(
     options.intra_op_num_threads = options.inter_op_num_threads = 1
     options.log_severity_level = 3  # errors only, which are raised, too
     options.graph_optimization_level = getattr(onnxruntime.GraphOptimizationLevel, level)
+    # Bytes can be an ONNX file and a file in onnxruntime's own format, which nobody has checked, at the same time.
+    options.add_session_config_entry("session.load_model_format", "ONNX")
     # For `placement`; it costs nothing.
     options.add_session_config_entry("session.record_ep_graph_assignment_info", "1")
     if save_as is not None:
@@ -142,8 +151,18 @@ def _key(content: bytes, level: str, providers: list[str], options: list[dict[st
 
 def _installed(distribution: str) -> bool:
     """Whether a distribution is installed beside this onnxruntime; importing importlib.metadata would take 12 ms."""
-    folder = Path(onnxruntime.__file__).parent.parent
-    return any(folder.glob(f"{distribution.replace('-', '_')}-*.dist-info"))
+    beginning = f"{distribution.replace('-', '_')}-"
+    return any(name.startswith(beginning) for name in _distributions(Path(onnxruntime.__file__).parent.parent))
+
+
+@cache
+def _distributions(folder: Path) -> list[str]:
+    return [path.name for path in folder.glob("*.dist-info")]
+
+
+def cannot_run(path: Path, error: Exception) -> ModelFileError:
+    """Return the error for a run that failed: onnxruntime raises a dozen classes of errors, also for too much data."""
+    return ModelFileError(f"{path}: onnxruntime cannot run it with these sequences: {error!s:.1000}")
 
 
 def bind(session: onnxruntime.InferenceSession, reads: Mapping[str, Array], writes: Mapping[str, Array]) -> Any:

@@ -12,6 +12,8 @@ import onnxruntime
 from seq2onnx.errors import StateError
 from seq2onnx.sequences import Array
 
+MOST_COUNT = 2**31 - 1
+
 
 @dataclasses.dataclass(frozen=True)
 class StateInfo:
@@ -22,12 +24,14 @@ class StateInfo:
         new_name: the tensor that a run writes.
         shape: the shape for one stream, [1, …].
         dtype: its type.
+        most: the largest number, of states that count.
     """
 
     name: str
     new_name: str
     shape: tuple[int, ...]
     dtype: np.dtype[Any]
+    most: int = MOST_COUNT
 
     def zeros(self, rows: int) -> Array:
         """Return the initial state of `rows` streams."""
@@ -42,7 +46,7 @@ def check_state(infos: Sequence[StateInfo], state: Any) -> list[Array]:
         state: an array [1, …] for each state, by name.
 
     Raises:
-        StateError: names, shapes or types do not fit, or a value is not finite.
+        StateError: names, shapes or types do not fit, a value is not finite, or a counter is out of range.
     """
     names = [info.name for info in infos]
     if not isinstance(state, Mapping) or set(state) != set(names):
@@ -60,6 +64,9 @@ def check_state(infos: Sequence[StateInfo], state: Any) -> list[Array]:
             )
         if not np.isfinite(array).all():
             raise StateError(f"state {info.name}: contains NaN or infinity, from which a stream could not recover")
+        is_counter = info.dtype == np.int32
+        if is_counter and (array.min(initial=0) < 0 or array.max(initial=0) > info.most):
+            raise StateError(f"state {info.name}: expected counts from 0 to {info.most}, got {array.tolist()!r:.100}")
         arrays.append(array)
     return arrays
 

@@ -3,11 +3,8 @@
 from __future__ import annotations
 
 import contextlib
-import io
 import math
 import threading
-import zipfile
-import zlib
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
@@ -16,10 +13,11 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from seq2onnx.errors import DataError, StateError, StreamError
-from seq2onnx.files import write_atomically
+from seq2onnx.runtime import saved_state
 from seq2onnx.runtime.buffers import StepBuffers
 from seq2onnx.runtime.model import Model
 from seq2onnx.runtime.outputs import Answer, unwrap
+from seq2onnx.runtime.session import cannot_run
 from seq2onnx.runtime.states import check_state
 from seq2onnx.runtime.steps import not_finite, read_step
 from seq2onnx.sequences import Array
@@ -85,7 +83,10 @@ class Stream:
             # One dot product is the fastest check: NaN and infinity carry over, and the factor rules out overflow.
             if not math.isfinite(self._numbers.dot(self._small)):
                 raise DataError(not_finite("step"))
-            self._run(self._bindings[self._turn])
+            try:
+                self._run(self._bindings[self._turn])
+            except Exception as error:
+                raise cannot_run(self._model.path, error) from None
             self._turn ^= 1
             return self._answer.copy() if copy else self._answer
         finally:
@@ -133,23 +134,18 @@ class Stream:
                 array[...] = value
 
     def save(self, path: str | Path) -> None:
-        """Write the state to an .npz file, which `load` reads."""
-        buffer = io.BytesIO()
-        np.savez(buffer, allow_pickle=False, **self.state)
-        write_atomically(path, buffer.getvalue())
+        """Write the state to an .npz file, which `load` reads. It says which model it belongs to."""
+        saved_state.save(path, self.state, self._model)
 
     def load(self, path: str | Path) -> None:
-        """Set the state from a file that `save` wrote, of this stream or another of the same network.
+        """Set the state from a file that `save` wrote, of this stream or another of the same model.
 
         Raises:
-            StateError: it is not such a file, or its states have other names or shapes.
+            StateError: it is not such a file, belongs to a model with other weights, or its states have other names,
+                shapes or values.
             FileNotFoundError: there is no such file.
         """
-        try:
-            with Path(path).open("rb") as file, np.load(file, allow_pickle=False) as archive:
-                state = {name: archive[name] for name in archive.files}
-        except (ValueError, TypeError, EOFError, AttributeError, zipfile.BadZipFile, zlib.error) as error:
-            raise StateError(f"{path}: is not a state that Stream.save wrote: {error}") from None
+        state = saved_state.load(path, self._model)
         try:
             self.state = state
         except StateError as error:

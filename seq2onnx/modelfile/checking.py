@@ -1,0 +1,91 @@
+"""Read a model file, and check it by all rules before anything in it runs."""
+
+from __future__ import annotations
+
+import stat
+from pathlib import Path
+from typing import NamedTuple
+
+from seq2onnx.contract import KEY, Contract
+from seq2onnx.errors import ModelFileError
+from seq2onnx.modelfile.contract_rules import check_contract
+from seq2onnx.modelfile.foreign_rules import check_foreign
+from seq2onnx.modelfile.graph_rules import check_changed, check_graph
+from seq2onnx.modelfile.protos import FileContent, read_file
+
+MOST_BYTES = 2**31 - 1
+"""The largest file: what protobuf can hold."""
+
+CHANGED = (
+    "; use the file that seq2onnx wrote. If another program changed it on purpose, and you trust it, open it with "
+    "allow_changed=True and prove it with verify"
+)
+
+
+class CheckedFile(NamedTuple):
+    """A file that keeps all rules.
+
+    Attributes:
+        path: where it was.
+        content: its bytes.
+        onnx: its parts.
+        contract: its metadata.
+    """
+
+    path: Path
+    content: bytes
+    onnx: FileContent
+    contract: Contract
+
+
+def read_bytes(path: Path) -> bytes:
+    """Read a model file.
+
+    Raises:
+        ModelFileError: it is not a regular file, or larger than 2 GB.
+        FileNotFoundError: there is no such file.
+        OSError: it cannot be read.
+    """
+    try:
+        info = path.stat()
+    except (FileNotFoundError, NotADirectoryError, ValueError):
+        raise FileNotFoundError(f"{path}: there is no such file") from None
+    if stat.S_ISDIR(info.st_mode):
+        raise ModelFileError(f"{path}: is a folder; the model of a run folder is {path / 'model.onnx'}")
+    if not stat.S_ISREG(info.st_mode):  # reading a pipe or a device might never end
+        raise ModelFileError(f"{path}: is a pipe or a device; copy the model to a file")
+    if info.st_size > MOST_BYTES:
+        raise ModelFileError(f"{path}: has {info.st_size:,} bytes; ONNX files have at most {MOST_BYTES:,}")
+    return path.read_bytes()
+
+
+def check_file(content: bytes, path: str | Path, allow_changed: bool = False) -> CheckedFile:
+    """Check a file before anything in it runs.
+
+    Args:
+        content: the bytes of the file.
+        path: the file, for error messages.
+        allow_changed: whether operators, sizes and other parts may be there that files of seq2onnx do not have.
+
+    Raises:
+        ModelFileError: the file breaks a rule.
+    """
+    try:
+        onnx = read_file(content)
+    except ModelFileError as error:
+        raise ModelFileError(f"{path}: onnxruntime cannot open it: {error}; is it the exported file?") from None
+    contract = Contract.from_json(onnx.metadata.get(KEY), path)
+    try:
+        if contract.network is None:
+            check_foreign(content, onnx)
+            checked = None
+        elif allow_changed:
+            check_changed(content, onnx)
+            checked = None
+        else:
+            checked = check_graph(content, onnx)
+        check_contract(contract, onnx.graph, checked)
+    except ModelFileError as error:
+        remedy = "" if "; use the" in str(error) else CHANGED
+        raise ModelFileError(f"{path}: {error}{remedy}") from None
+    return CheckedFile(Path(path), content, onnx, contract)

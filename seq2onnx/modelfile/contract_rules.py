@@ -1,0 +1,246 @@
+"""The rules for the contract of a file: its graph has the inputs and outputs that the metadata names."""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+from seq2onnx.contract import (
+    END,
+    LENGTHS,
+    Contract,
+    activation_name,
+    input_names,
+    lengths_name,
+    output_names,
+)
+from seq2onnx.errors import ModelFileError, SpecError
+from seq2onnx.modelfile.graph_rules import STEPS, Checked
+from seq2onnx.modelfile.protos import Graph, TensorInfo
+from seq2onnx.modelfile.shapes import FLOAT32, INT32, INT64, STRING
+from seq2onnx.sequences import PaddingPolicy
+
+MOST_STATE_BYTES = 2**28
+"""The largest state of one stream."""
+MOST_PADDED_BYTES = 2**24
+"""The largest sequence that the padding policy of a file may ask for."""
+MOST_LAYERS = 10_000
+
+_DTYPES = {"float32": FLOAT32, "int32": INT32, "int64": INT64}
+_REMEDY = "; use the file that seq2onnx wrote"
+
+# Layers that read several steps, so that a stream needs a state. Other kinds: those of the user, or of one step.
+_ALWAYS = {"lstm", "gru", "rnn", "last_step"}
+_OVER_TIME = {"global_max_pool1d", "global_avg_pool1d"}
+_WINDOWS = {"conv1d": "kernel_size", "max_pool1d": "pool_size", "avg_pool1d": "pool_size"}
+_NEVER = {"bilstm", "bigru"}
+
+
+def keeps_state(kind: str, fields: dict[str, Any]) -> bool | None:
+    """Return whether a layer needs a state in a stream; None: it cannot stream."""
+    if kind in _NEVER:
+        return None
+    over_time = fields.get("axis", "time") == "time"
+    if kind in _WINDOWS:
+        return over_time and (fields.get(_WINDOWS[kind], 1), fields.get("stride", 1)) != (1, 1)
+    return kind in _ALWAYS or (kind in _OVER_TIME and over_time)
+
+
+def check_contract(contract: Contract, graph: Graph, checked: Checked | None) -> None:
+    """Check that the graph has what its contract promises.
+
+    Args:
+        contract: the metadata of the file.
+        graph: the graph.
+        checked: what the graph computes; None: another program may have changed it, and only its inputs and outputs
+            are checked.
+
+    Raises:
+        ModelFileError: the graph and the contract differ.
+    """
+    inputs = {entry.name.decode(errors="backslashreplace"): entry for entry in graph.inputs}
+    outputs = {entry.name.decode(errors="backslashreplace"): entry for entry in graph.outputs}
+    names = input_names(contract.input_layers)
+    answers = output_names(contract.output_layers)
+    promised = {*names.values(), *answers.values()}
+    promised |= {tensor for state in contract.states for tensor in (state.input, state.output)}
+    if missing := promised - inputs.keys() - outputs.keys():
+        raise ModelFileError(
+            f"its metadata names tensors that the graph does not have: {', '.join(sorted(missing))}{_REMEDY}"
+        )
+    if not contract.input_layers or not contract.output_layers or not outputs.keys() >= set(answers.values()):
+        raise ModelFileError(f"its metadata names no inputs, or outputs that are inputs of the graph{_REMEDY}")
+    _check_inputs(contract, inputs, names)
+    _check_states(contract, inputs, outputs)
+    _check_outputs(contract, inputs, outputs, answers)
+    _check_policy(contract, inputs, names)
+    if checked is not None:
+        _check_lengths(contract, outputs, END in inputs, checked)
+        _check_stream(contract, checked)
+
+
+def _check_inputs(contract: Contract, inputs: dict[str, TensorInfo], names: dict[str, str]) -> None:
+    expected = {*names.values(), *(state.input for state in contract.states)}
+    if contract.signature != "stream":
+        expected.add(LENGTHS)
+        _check(inputs.get(LENGTHS), LENGTHS, (INT32,), ["batch"])
+    if END in inputs:
+        expected.add(END)
+        _check(inputs[END], END, (INT32,), ["batch"])
+    if more := inputs.keys() - expected:
+        raise ModelFileError(
+            f"the graph reads {sorted(more)!r:.200}, which its metadata does not name for the signature "
+            f"{contract.signature!r}{_REMEDY}"
+        )
+    for layer, name in names.items():
+        kind, fields = contract.layers[layer] if contract.network else _foreign_input(inputs.get(name), name)
+        shape = _step_shape(fields.get("size"))
+        is_tokens = kind == "sequence_input" and shape is None
+        time = ["time"] if kind == "sequence_input" else []
+        _check(inputs.get(name), name, (INT64, STRING) if is_tokens else (FLOAT32,), ["batch", *time, *(shape or [])])
+        if inputs[name].dtype == STRING and not contract.vocabulary.get(layer):
+            raise ModelFileError("takes words, but its metadata has no vocabulary; use the original exported file")
+        channels = contract.channel_names.get(layer)
+        if channels is not None and len(channels) != (shape or [0])[0]:
+            raise ModelFileError(f"its metadata names {len(channels)} channels of {layer} {shape}{_REMEDY}")
+
+
+def _foreign_input(entry: TensorInfo | None, name: str) -> tuple[str, dict[str, Any]]:
+    """Return an input layer that fits the input of a file without layers."""
+    if entry is None or entry.dims is None:
+        raise ModelFileError(f"the graph has no input {name!r:.100} with a shape{_REMEDY}")
+    return "sequence_input", {"size": "tokens" if entry.dtype == INT64 else list(entry.dims[2:])}
+
+
+def _step_shape(size: Any) -> list[int] | None:
+    """Return the shape of a step of an input layer; None: tokens."""
+    if size == "tokens":
+        return None
+    sizes = size if isinstance(size, list) else [size]
+    if not sizes or any(type(number) is not int or number < 1 for number in sizes):
+        raise ModelFileError(f"an input layer has the size {size!r:.60}{_REMEDY}")
+    return list(sizes)
+
+
+def _check(entry: TensorInfo | None, name: str, dtypes: tuple[int, ...], dims: list[int | str]) -> None:
+    """Check an input or output of the graph; text in `dims` is a dynamic dimension."""
+    if entry is None:
+        raise ModelFileError(f"the graph has no tensor {name!r:.100}, or has it on the wrong side{_REMEDY}")
+    declared = entry.dims or ()
+    # The first dynamic dimension is the batch in every file; the names of the others differ.
+    fits = len(declared) == len(dims) and entry.dtype in dtypes
+    if not fits or any(a != b if isinstance(b, int) else not isinstance(a, str) for a, b in zip(declared, dims)):  # noqa: B905
+        raise ModelFileError(
+            f"its metadata promises the tensor {name!r:.100} with the shape {dims!r:.100}, the graph declares "
+            f"{list(declared)!r:.100} and the element type {entry.dtype}{_REMEDY}"
+        )
+
+
+def _check_states(contract: Contract, inputs: dict[str, TensorInfo], outputs: dict[str, TensorInfo]) -> None:
+    if contract.states and contract.signature == "sequence":
+        raise ModelFileError(f"its metadata has states and the signature 'sequence', which has none{_REMEDY}")
+    total = 0
+    for number, state in enumerate(contract.states):
+        stem = f"state_{number:02d}_{state.layer}_{state.kind}"
+        if (state.input, state.output) != (stem, f"new_{stem}") or not state.kind:
+            raise ModelFileError(
+                f"state {number} reads {state.input!r:.100} and writes {state.output!r:.100}; the names must be "
+                f"{stem!r:.100} and {'new_' + stem!r:.100}{_REMEDY}"
+            )
+        unknown = contract.network is not None and state.layer not in contract.layers
+        if unknown or state.dtype not in ("float32", "int32", "int64"):
+            raise ModelFileError(
+                f"state {number} belongs to the layer {state.layer!r:.60} and has the type {state.dtype!r:.60}; "
+                f"expected a layer of the network and float32, int32 or int64{_REMEDY}"
+            )
+        for name, entries in ((state.input, inputs), (state.output, outputs)):
+            _check(entries.get(name), name, (_DTYPES[state.dtype],), ["batch", *state.shape])
+        total += 8 * math.prod(state.shape)
+    if total > MOST_STATE_BYTES:
+        raise ModelFileError(f"the states of one stream take {total:,} bytes; at most {MOST_STATE_BYTES:,} are allowed")
+
+
+def _check_outputs(
+    contract: Contract, inputs: dict[str, TensorInfo], outputs: dict[str, TensorInfo], answers: dict[str, str]
+) -> None:
+    activations = [name for name in map(activation_name, contract.layers) if name in outputs]
+    for name in (*answers.values(), *activations):
+        dims = outputs[name].dims
+        if not dims or not isinstance(dims[0], str) or any(not isinstance(size, int) for size in dims[2:]):
+            raise ModelFileError(f"the output {name!r:.100} declares the shape {dims!r:.100}{_REMEDY}")
+        if outputs[name].dtype not in (FLOAT32, INT64):
+            raise ModelFileError(f"the output {name!r:.100} has the element type {outputs[name].dtype}{_REMEDY}")
+        if lengths_name(name) in outputs:
+            _check(outputs[lengths_name(name)], lengths_name(name), (INT32,), ["batch"])
+            if len(dims) < 2 or not isinstance(dims[1], str):
+                raise ModelFileError(f"the output {name!r:.100} has lengths but no time axis{_REMEDY}")
+    first = next(iter(answers.values()))
+    shape = [size for size in (outputs[first].dims or ())[1:] if isinstance(size, int)]
+    if contract.closed_loop is not None:
+        x, *more = input_names(contract.input_layers).values()
+        step = [size for size in inputs[x].dims or () if isinstance(size, int)]
+        if more or len(answers) > 1 or shape != [contract.closed_loop, *step]:
+            raise ModelFileError(
+                f"its metadata promises a closed loop of {contract.closed_loop} steps, the graph gives {shape}{_REMEDY}"
+            )
+        shape = shape[1:]
+    if contract.classes is not None and len(contract.classes) != math.prod(shape):
+        raise ModelFileError(
+            f"its metadata has {len(contract.classes)} classes, but {first} has {math.prod(shape)} scores{_REMEDY}"
+        )
+
+
+def _check_lengths(contract: Contract, outputs: dict[str, TensorInfo], lookahead: bool, checked: Checked) -> None:
+    """Check that outputs whose steps are not those of x say how many they are."""
+    activations = [name for name in map(activation_name, contract.layers) if name in outputs]
+    for name in (*output_names(contract.output_layers).values(), *activations):
+        dims = outputs[name].dims or ()
+        has_time = len(dims) > 1 and isinstance(dims[1], str)
+        differs = has_time and (lookahead or checked.shapes[name.encode()][1] != STEPS)
+        if differs and lengths_name(name) not in outputs:
+            raise ModelFileError(f"the output {name!r:.100} has other steps than x, but no lengths{_REMEDY}")
+
+
+def _check_policy(contract: Contract, inputs: dict[str, TensorInfo], names: dict[str, str]) -> None:
+    """Check that the padding of the file does not ask for more memory than a machine has."""
+    try:
+        policy = PaddingPolicy(**contract.data_policy)
+    except (SpecError, TypeError, ValueError, OverflowError) as error:
+        raise ModelFileError(f"its metadata has a wrong data_policy: {error!r:.300}{_REMEDY}") from None
+    steps = policy.sequence_length
+    if len(contract.layers) > MOST_LAYERS:
+        raise ModelFileError(f"its network has {len(contract.layers):,} layers; at most {MOST_LAYERS:,} are allowed")
+    if policy.mask_padding or not isinstance(steps, int):
+        return
+    shapes = ([size for size in inputs[name].dims or () if isinstance(size, int)] for name in names.values())
+    features = sum(map(math.prod, shapes))
+    if 4 * steps * features > MOST_PADDED_BYTES:
+        raise ModelFileError(
+            f"pads every sequence to {steps:,} steps, {4 * steps * features:,} bytes; at most {MOST_PADDED_BYTES:,} "
+            "are allowed"
+        )
+
+
+def _check_stream(contract: Contract, checked: Checked) -> None:
+    """Check that every state is carried on, and that the network can run a step at a time."""
+    for state in contract.states:
+        if state.input.encode() not in checked.reads[state.output.encode()]:
+            raise ModelFileError(
+                f"{state.output!r:.100} does not depend on {state.input!r:.100}: the states of two layers are "
+                f"swapped{_REMEDY}"
+            )
+    if contract.signature == "sequence":
+        return
+    if checked.reads_backward:
+        raise ModelFileError(
+            f"has the signature {contract.signature!r}, but reads sequences from their end, which a stream does not "
+            f"know{_REMEDY}"
+        )
+    keeping = {state.layer for state in contract.states}
+    for layer, (kind, fields) in contract.layers.items():
+        needed = keeps_state(kind, fields)
+        if needed is None or (needed and layer not in keeping):
+            raise ModelFileError(
+                f"has the signature {contract.signature!r}, but the layer {layer!r:.60} has no state in it: the file "
+                f"gives wrong results in steps{_REMEDY}"
+            )

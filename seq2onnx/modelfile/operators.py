@@ -1,0 +1,155 @@
+"""The operators that files of seq2onnx may have, as data: a test checks that all that the layers emit are here.
+
+Trilu, and operators that work number by number, are here for layers of your own. A layer with an operator that is not
+here needs a row, with the function in shapes.py that calculates the shape of its result.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any, NamedTuple
+
+from seq2onnx.modelfile import shapes
+from seq2onnx.modelfile.protos import FLOAT, FLOATS, GRAPH, INT, INTS, STRING, STRINGS
+from seq2onnx.modelfile.shapes import ShapeRule
+
+ML_DOMAIN = b"ai.onnx.ml"
+OPSETS = {b"": range(13, 10**4), ML_DOMAIN: range(2, 3)}
+"""The versions of the operators of each domain. onnxruntime refuses those that it does not know."""
+
+
+class Operator(NamedTuple):
+    """What a node with this operator may look like.
+
+    Attributes:
+        shape: computes the shapes of its results; None for If and Scan.
+        required: how many inputs it must have.
+        most: how many inputs it may have.
+        results: how many results it may have.
+        attributes: the type of each attribute that it may have.
+        needs: attributes that it must have.
+        heavy: whether it takes long for the size of its result. onnxruntime computes what does not depend on data
+            when a file is opened, so such a node must read data.
+    """
+
+    shape: ShapeRule | None
+    required: int
+    most: int
+    results: int = 1
+    attributes: Mapping[bytes, int] = {}
+    needs: tuple[bytes, ...] = ()
+    heavy: bool = False
+
+
+_WINDOW = {b"pads": INTS, b"strides": INTS}
+_RECURRENT = {
+    b"hidden_size": INT,
+    b"direction": STRING,
+    b"activations": STRINGS,
+    b"activation_alpha": FLOATS,
+    b"activation_beta": FLOATS,
+}
+_REDUCE = Operator(shapes.reduce, 1, 2, attributes={b"axes": INTS, b"keepdims": INT})
+
+
+def _plain(rule: ShapeRule, inputs: int, heavy: bool = False) -> Operator:
+    return Operator(rule, inputs, inputs, heavy=heavy)
+
+
+OPERATORS: dict[bytes, Operator] = {
+    b"Add": _plain(shapes.add, 2),
+    b"AveragePool": Operator(
+        shapes.pool, 1, 1, attributes={b"count_include_pad": INT, b"kernel_shape": INTS, **_WINDOW}, heavy=True
+    ),
+    b"Cast": Operator(shapes.cast, 1, 1, attributes={b"to": INT}, needs=(b"to",)),
+    b"Clip": _plain(shapes.like_first, 3),
+    b"Concat": Operator(shapes.concat, 2, 100, attributes={b"axis": INT}, needs=(b"axis",)),
+    b"Conv": Operator(shapes.conv, 2, 3, attributes={b"dilations": INTS, b"group": INT, **_WINDOW}, heavy=True),
+    b"Div": _plain(shapes.divide, 2),
+    b"Equal": _plain(shapes.compared, 2),
+    b"Expand": _plain(shapes.expand, 2),
+    b"GRU": Operator(
+        shapes.recurrent(3, 1, 2), 4, 6, 2, {b"linear_before_reset": INT, **_RECURRENT}, (b"linear_before_reset",), True
+    ),
+    b"Gather": Operator(shapes.gather, 2, 2, attributes={b"axis": INT}),
+    b"GatherND": Operator(shapes.gather_nd, 2, 2, attributes={b"batch_dims": INT}, needs=(b"batch_dims",)),
+    b"Gemm": Operator(shapes.gemm, 3, 3, attributes={b"transB": INT}, heavy=True),
+    b"Greater": _plain(shapes.compared, 2),
+    b"Identity": _plain(shapes.same, 1),
+    b"If": Operator(None, 1, 1, 100, {b"then_branch": GRAPH, b"else_branch": GRAPH}, (b"then_branch", b"else_branch")),
+    b"LSTM": Operator(shapes.recurrent(4, 2, 3), 4, 7, 3, _RECURRENT, heavy=True),
+    b"LayerNormalization": Operator(shapes.layer_norm, 3, 3, attributes={b"axis": INT, b"epsilon": FLOAT}),
+    b"Less": _plain(shapes.compared, 2),
+    b"MatMul": _plain(shapes.matmul, 2, heavy=True),
+    b"Max": Operator(shapes.larger, 2, 100),
+    b"MaxPool": Operator(shapes.pool, 1, 1, attributes={b"kernel_shape": INTS, **_WINDOW}, heavy=True),
+    b"Min": Operator(shapes.smaller, 2, 100),
+    b"Mod": _plain(shapes.remainder, 2),
+    b"Mul": _plain(shapes.multiply, 2),
+    b"Pad": _plain(shapes.pad, 2),
+    b"RNN": Operator(shapes.recurrent(1, 1, 1), 4, 6, 2, _RECURRENT, heavy=True),
+    b"Range": _plain(shapes.range_of, 3),
+    b"ReduceMax": _REDUCE,
+    b"ReduceMean": _REDUCE,
+    b"ReduceSum": _REDUCE,
+    b"Relu": _plain(shapes.like_first, 1),
+    b"Reshape": Operator(shapes.reshape, 2, 2, attributes={b"allowzero": INT}),
+    b"Scan": Operator(
+        None,
+        2,
+        101,
+        101,
+        {b"body": GRAPH, b"num_scan_inputs": INT, b"scan_output_axes": INTS},
+        (b"body", b"num_scan_inputs", b"scan_output_axes"),
+        heavy=True,
+    ),
+    b"Shape": Operator(shapes.shape_of, 1, 1, attributes={b"start": INT, b"end": INT}, needs=(b"start", b"end")),
+    b"Sigmoid": _plain(shapes.like_first, 1),
+    b"Slice": _plain(shapes.cut, 4),
+    b"Softmax": Operator(shapes.along_axis, 1, 1, attributes={b"axis": INT}),
+    b"Sqrt": _plain(shapes.like_first, 1),
+    b"Squeeze": Operator(shapes.squeeze, 1, 2),
+    b"Sub": _plain(shapes.subtract, 2),
+    b"Tanh": _plain(shapes.like_first, 1),
+    b"Transpose": Operator(shapes.transpose, 1, 1, attributes={b"perm": INTS}, needs=(b"perm",)),
+    b"Unsqueeze": _plain(shapes.unsqueeze, 2),
+    b"Where": _plain(shapes.where, 3),
+}
+"""The operators of the default domain."""
+
+OPERATORS |= {
+    name: _plain(shapes.like_first, 1)
+    for name in (
+        *(b"Abs", b"Ceil", b"Cos", b"Erf", b"Exp", b"Floor", b"HardSwish", b"Log", b"Neg", b"Not"),
+        *(b"Reciprocal", b"Round", b"Sign", b"Sin", b"Softplus", b"Softsign"),
+    )
+}
+OPERATORS |= {
+    name: Operator(shapes.like_first, 1, 1, attributes=dict.fromkeys(attributes, FLOAT))
+    for name, attributes in {
+        b"Elu": (b"alpha",),
+        b"HardSigmoid": (b"alpha", b"beta"),
+        b"LeakyRelu": (b"alpha",),
+        b"Selu": (b"alpha", b"gamma"),
+    }.items()
+}
+OPERATORS |= {b"And": _plain(shapes.compared, 2), b"Or": _plain(shapes.compared, 2), b"Pow": _plain(shapes.power, 2)}
+OPERATORS |= {b"Trilu": Operator(shapes.like_first, 1, 1, attributes={b"upper": INT})}
+OPERATORS |= {b"IsNaN": _plain(shapes.is_nan, 1)}
+OPERATORS |= dict.fromkeys((b"GreaterOrEqual", b"LessOrEqual"), _plain(shapes.compared, 2))
+
+ML_OPERATORS: dict[bytes, Operator] = {
+    b"LabelEncoder": Operator(
+        shapes.look_up, 1, 1, attributes={b"keys_strings": STRINGS, b"values_int64s": INTS, b"default_int64": INT}
+    ),
+}
+"""The operators of ai.onnx.ml."""
+
+CHOICES: dict[tuple[bytes, bytes], frozenset[Any]] = {
+    (b"Cast", b"to"): frozenset({shapes.FLOAT32, shapes.INT32, shapes.INT64, shapes.BOOL}),
+    **{(op, b"direction"): frozenset({b"bidirectional"}) for op in (b"LSTM", b"GRU", b"RNN")},
+}
+"""Attributes that may have only some values."""
+
+INITIALIZER_BYTES = {shapes.FLOAT32: 4, shapes.INT32: 4, shapes.INT64: 8}
+"""The element types of initializers, and their bytes."""

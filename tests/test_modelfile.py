@@ -1,0 +1,433 @@
+"""Model files of strangers: what is refused before anything runs, and what opens."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import onnx
+import onnxruntime
+import pytest
+from onnx import TensorProto, helper, numpy_helper
+
+import seq2onnx as s2o
+from seq2onnx.errors import NotStreamable
+from seq2onnx.exporting import build_model
+from seq2onnx.layers import KINDS
+from seq2onnx.modelfile import check_file
+from seq2onnx.modelfile.contract_rules import keeps_state
+from seq2onnx.modelfile.graph_rules import _is_finite
+from tests.networks import network_of
+from tests.test_emission import plans
+
+ROOT = Path(__file__).parent.parent
+FILES = ROOT / "tests" / "old_files"
+GIGABYTE = 2**30
+
+
+def changed(path: Path, change, name: str = "full", metadata=None) -> Path:
+    """Write a file of tests/old_files after a change of its model, or of its metadata."""
+    model = onnx.load(FILES / f"{name}.onnx")
+    if metadata is not None:
+        entry = next(p for p in model.metadata_props if p.key == "seq2onnx")
+        data = json.loads(entry.value)
+        entry.value = json.dumps(data | metadata(data))
+    if change is not None:
+        change(model)
+    path.write_bytes(model.SerializeToString())
+    return path
+
+
+def ints(model, name, *values):
+    model.graph.initializer.append(numpy_helper.from_array(np.array(values, np.int64), name))
+
+
+def with_input(model, place, op, inputs, **attributes):
+    """Put a node before the first that reads x: what it computes from x and constants is added to x."""
+    model.graph.node.insert(0, helper.make_node(op, inputs, ["made"], name="made", **attributes))
+
+
+def external_data(model):
+    tensor = model.graph.initializer[0]
+    tensor.ClearField("raw_data")
+    tensor.data_location = TensorProto.EXTERNAL
+    tensor.external_data.add(key="location", value="/etc/hostname")
+
+
+def external_data_in_an_attribute(model):
+    tensor = numpy_helper.from_array(np.ones(3, "f"), "t")
+    tensor.external_data.add(key="location", value="../secret")
+    model.graph.node.append(helper.make_node("Constant", [], ["made"], value=tensor))
+
+
+def functions(model):
+    model.functions.add(name="f", domain="d")
+
+
+def sparse(model):
+    model.graph.sparse_initializer.add()
+
+
+def training(model):
+    model.training_info.add()
+
+
+def endless_loop(model):
+    body = helper.make_graph([], "body", [], [])
+    ints(model, "many", 2**62)
+    with_input(model, 0, "Loop", ["many", ""], body=body)
+
+
+def foreign_operator(model):
+    with_input(model, 0, "FusedGemm", ["x"], domain="com.microsoft")
+
+
+def constant_of_shape(model):
+    ints(model, "size", 10**9)
+    with_input(model, 0, "ConstantOfShape", ["size"])
+
+
+def expanded(model):
+    ints(model, "size", 10**5, 10**5)
+    ints(model, "one", 1)
+    with_input(model, 0, "Expand", ["one", "size"])
+
+
+def counted(model):
+    for name, value in (("zero", 0), ("many", 10**12), ("step", 1)):
+        model.graph.initializer.append(numpy_helper.from_array(np.array(value), name))
+    with_input(model, 0, "Range", ["zero", "many", "step"])
+
+
+def outer_sum(model):
+    for name, shape in (("column", (10**5, 1)), ("row", (1, 10**5))):
+        model.graph.initializer.append(numpy_helper.from_array(np.ones(shape, "f"), name))
+    with_input(model, 0, "Add", ["column", "row"])
+
+
+def padded(model):
+    ints(model, "pads", 0, 0, 0, 0, 10**9, 0)
+    with_input(model, 0, "Pad", ["x", "pads"])
+
+
+def divided_by_zero(model):
+    for name, value in (("seven", 7), ("zero", 0)):
+        model.graph.initializer.append(numpy_helper.from_array(np.array(value), name))
+    with_input(model, 0, "Div", ["seven", "zero"])
+
+
+def not_a_number(model):
+    tensor = next(t for t in model.graph.initializer if t.name == "lstm_1.W")
+    array = numpy_helper.to_array(tensor).copy()
+    array.reshape(-1)[5] = np.nan
+    tensor.CopyFrom(numpy_helper.from_array(array, tensor.name))
+
+
+def declared_too_large(model):
+    model.graph.initializer[0].dims[0] = 10**9
+
+
+def twice(model):
+    model.graph.initializer.append(model.graph.initializer[0])
+
+
+def names_with_control_characters(model):
+    with_input(model, 0, "\x1b[31mRed", ["x"])
+
+
+BOMBS = [
+    (external_data, "external data"),
+    (external_data_in_an_attribute, "external data"),
+    (functions, "contains functions"),
+    (sparse, "contains sparse initializers"),
+    (training, "information for training"),
+    (endless_loop, "has the operator 'Loop'"),
+    (foreign_operator, "has the operator 'FusedGemm' of 'com.microsoft'"),
+    (constant_of_shape, "has the operator 'ConstantOfShape'"),
+    (expanded, r"computes a tensor of the shape \[100000, 100000\]"),
+    (counted, r"computes a tensor of the shape \[1000000000000\]"),
+    (outer_sum, r"computes a tensor of the shape \[100000, 100000\]"),
+    (padded, "computes a tensor of the shape"),
+    (divided_by_zero, "divides integers by a number that may be 0"),
+    (not_a_number, "the weights 'lstm_1.W' contain NaN or infinity"),
+    (declared_too_large, "bytes of values; expected"),
+    (twice, "two tensors have the name"),
+    (names_with_control_characters, r"'\\x1b\[31mRed'"),
+]
+
+
+@pytest.mark.parametrize(("change", "message"), BOMBS, ids=lambda value: getattr(value, "__name__", ""))
+def test_what_files_of_seq2onnx_do_not_have_is_refused_before_it_runs(tmp_path, change, message, monkeypatch):
+    path = changed(tmp_path / "bad.onnx", change)
+    monkeypatch.setattr(onnxruntime, "InferenceSession", None)  # nothing may run
+    for opens in (s2o.load, s2o.restore):
+        with pytest.raises(s2o.ModelFileError, match=f"(?s)bad.onnx: .*{message}") as caught:
+            opens(path)
+        assert len(str(caught.value)) <= 2000
+        assert str(caught.value).isprintable()
+
+
+@pytest.mark.parametrize("change", [external_data, external_data_in_an_attribute, functions, sparse, not_a_number])
+def test_external_data_and_weights_that_are_not_finite_are_refused_in_changed_files_too(tmp_path, change):
+    path = changed(tmp_path / "bad.onnx", change)
+    for opens in (s2o.load, s2o.restore):
+        with pytest.raises(s2o.ModelFileError, match=r"bad.onnx: "):
+            opens(path, allow_changed=True)
+
+
+def states(change):
+    return lambda data: {"states": change([dict(state) for state in data["states"]])}
+
+
+def swap(a, b):
+    a["out"], b["out"] = b["out"], a["out"]
+    return [a, b]
+
+
+METADATA = [
+    ("full", {"classes": ["a", "b"]}, "has 2 classes, but y has 3 scores"),
+    ("full", {"classes": ["a", "b", "a"]}, "classes is .*expected a list of different"),
+    ("full", {"signature": "stream"}, r"the graph reads \['lengths'\]"),
+    ("full", {"signature": "sequence"}, "has states and the signature 'sequence'"),
+    ("full", {"signature": "other"}, "signature is 'other'; expected"),
+    ("full", {"min_length": "3"}, "min_length is '3'; expected a whole number"),
+    ("full", {"channels": ["a"]}, "names 1 channels"),
+    ("full", {"closed_loop": 3}, "promises a closed loop of 3 steps"),
+    ("closed_loop", {"closed_loop": 3}, "promises a closed loop of 3 steps"),
+    ("full", {"data_policy": {"sequence_length": 10**12, "mask_padding": False}}, "pads every sequence to"),
+    ("full", {"data_policy": {"padding_value": "a"}}, "wrong data_policy"),
+    ("full", {"data_policy": {"more": 1}}, "wrong data_policy"),
+    ("full", {"sample_rate": float("inf")}, "metadata is damaged"),
+    ("full", {"vocabulary": {"x": [1]}}, "vocabulary is"),
+    ("full", {"network": {"layers": [{"lstm": 3}]}}, "network is"),
+    ("full", {"network": {"layers": 7}}, "network is"),
+    ("bilstm", {"signature": "full"}, "reads sequences from their end"),
+    ("strided_same", {"signature": "full"}, "has no state in it"),
+    ("unpadded", {"signature": "full"}, "has no state in it"),
+    ("full", states(lambda s: swap(*s)), "state 0 reads"),
+    ("full", states(lambda s: [s[0], s[0], s[1]]), "state 1 reads"),
+    ("full", states(lambda s: s[:1]), r"the graph reads \['state_01_lstm_1_c'\]"),
+    ("full", states(lambda s: [s[0] | {"shape": [None, 10**9]}, s[1]]), "promises the tensor"),
+    ("full", states(lambda s: [s[0] | {"dtype": "int32"}, s[1]]), "promises the tensor"),
+    ("full", states(lambda s: [s[0] | {"shape": 3}, s[1]]), "metadata is damaged"),
+]
+
+
+@pytest.mark.parametrize(("name", "metadata", "message"), METADATA)
+def test_metadata_that_the_graph_does_not_keep_is_refused(tmp_path, name, metadata, message):
+    make = metadata if callable(metadata) else lambda data: metadata
+    path = changed(tmp_path / "bad.onnx", None, name, make)
+    for opens in (s2o.load, s2o.restore):
+        with pytest.raises(s2o.ModelFileError, match=f"bad.onnx: .*{message}"):
+            opens(path)
+
+
+def test_new_states_that_are_swapped_between_layers_are_refused(tmp_path):
+    path = tmp_path / "swapped.onnx"
+    layers = [s2o.SequenceInput(3), s2o.LSTM(4), s2o.LSTM(4, "last")]
+    s2o.export(s2o.build(s2o.Network(layers)), path)
+    model = onnx.load(path)
+    names = {"new_state_01_lstm_1_c": "new_state_03_lstm_2_c", "new_state_03_lstm_2_c": "new_state_01_lstm_1_c"}
+    for node in model.graph.node:
+        node.output[:] = [names.get(name, name) for name in node.output]
+    onnx.save(model, path)
+    with pytest.raises(s2o.ModelFileError, match=r"'new_state_03_lstm_2_c' does not depend on 'state_03_lstm_2_c'"):
+        s2o.load(path)
+
+
+@pytest.mark.parametrize(
+    "text", ["[" * 100_000, '{"format_version": 1' + "0" * 5000 + "}", '{"a": 1e400}', '{"a": NaN}']
+)
+def test_json_that_is_deep_or_has_no_finite_numbers_is_refused(tmp_path, text):
+    def metadata(model):
+        next(p for p in model.metadata_props if p.key == "seq2onnx").value = text
+
+    path = changed(tmp_path / "bad.onnx", metadata)
+    for opens in (s2o.load, s2o.restore):
+        with pytest.raises(s2o.ModelFileError, match=r"bad.onnx: its seq2onnx metadata is damaged"):
+            opens(path)
+
+
+def test_a_file_that_is_also_in_onnxruntime_s_own_format_is_read_as_onnx(tmp_path):
+    """onnxruntime takes bytes with ORTM at the fifth place for a file in its own format, whose rules nobody checks."""
+    content = (FILES / "full.onnx").read_bytes()
+    assert content[:2] == b"\x08\x08"
+    path = tmp_path / "both.onnx"
+    path.write_bytes(b"\x08\x08\x32\x04ORTM" + content[2:])
+    assert path.read_bytes()[4:8] == b"ORTM"
+    x = [np.ones((4, 3), "f")]
+    np.testing.assert_array_equal(s2o.load(path).predict(x), s2o.load(FILES / "full.onnx").predict(x))
+
+
+@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="no pipes with names here")
+def test_folders_pipes_and_devices_are_refused(tmp_path):
+    os.mkfifo(tmp_path / "pipe.onnx")
+    for path, message in (
+        (tmp_path, "is a folder"),
+        (tmp_path / "pipe.onnx", "is a pipe"),
+        (Path("/dev/zero"), "pipe"),
+    ):
+        for opens in (s2o.load, s2o.restore):
+            with pytest.raises(s2o.ModelFileError, match=message):
+                opens(path)
+
+
+def test_every_number_that_is_not_finite_is_found():
+    for bad in (np.nan, np.inf, -np.inf, -np.nan):
+        for place in (0, 9000, 19_999):
+            array = np.full(20_000, 3e38, "<f4")
+            assert _is_finite(array.tobytes(), 0, array.nbytes)
+            array[place] = bad
+            assert not _is_finite(b"\0" + array.tobytes(), 1, 1 + array.nbytes)
+
+
+def test_whatever_the_layers_emit_opens():
+    """The table of operators, with their sizes, covers every example of every layer in every form and signature."""
+    rng = np.random.default_rng(0)
+    for plan in plans():
+        weights = {
+            layer.label: {
+                name: rng.normal(size=weight.shape).astype("f")
+                for name, weight in layer.weights(*plan.network.signals_into(layer.label)).items()
+            }
+            for layer in plan.network.layers
+        }
+        check_file(build_model(plan.network, weights, plan.options).SerializeToString(), "file")
+
+
+def test_the_layers_that_need_a_state_are_known():
+    for kind, cls in KINDS.items():
+        if not cls.__module__.startswith("seq2onnx."):
+            continue
+        for example in cls.examples():
+            network = network_of(example)
+            layer = next(layer for layer in network.layers if layer.kind == kind)
+            ((_, fields),) = network.to_dict(every_field=True)["layers"][network.layers.index(layer)].items()
+            try:
+                expected = any(state.layer == layer.label for state in network.states(lookahead=True))
+            except NotStreamable:
+                expected = None
+            found = keeps_state(kind, fields)
+            if expected is None:
+                assert found is not False, f"{kind}: {fields}"
+            elif kind not in ("add", "concat"):  # with lookahead, these keep steps, too
+                assert found == expected, f"{kind}: {fields}: add it to the rules in modelfile/contract_rules.py"
+
+
+def optimized(path: Path, out: Path) -> Path:
+    options = onnxruntime.SessionOptions()
+    options.optimized_model_filepath = str(out)
+    onnxruntime.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
+    return out
+
+
+def test_a_file_that_another_program_optimized_opens_if_the_user_says_so(tmp_path):
+    path = optimized(ROOT / "models" / "digits_conv" / "model.onnx", tmp_path / "optimized.onnx")
+    with pytest.raises(s2o.ModelFileError, match=r"optimized.onnx: .*allow_changed=True and prove it with verify"):
+        s2o.load(path)
+    original, model = s2o.load(ROOT / "models" / "digits_conv" / "model.onnx"), s2o.load(path, allow_changed=True)
+    x = [np.random.default_rng(0).normal(size=(20, *original.inputs[0].shape)).astype("f")]
+    np.testing.assert_allclose(model.predict(x), original.predict(x), rtol=0, atol=1e-5)
+
+
+def tanh_instead_of_softmax(model):
+    for node in model.graph.node:
+        if node.op_type == "Softmax":
+            node.op_type = "Tanh"
+            del node.attribute[:]
+
+
+@pytest.fixture
+def new_file(model_file, tmp_path):
+    """A file that this version wrote, after a change."""
+
+    def write(change, emission=None):
+        model = onnx.load(model_file)
+        change(model)
+        entry = next(p for p in model.metadata_props if p.key == "seq2onnx")
+        if emission is not None:
+            entry.value = json.dumps(json.loads(entry.value) | {"emission": emission})
+        (tmp_path / "new.onnx").write_bytes(model.SerializeToString())
+        return tmp_path / "new.onnx"
+
+    return write
+
+
+@pytest.mark.parametrize("emission", [None, 0])
+def test_restore_refuses_a_graph_that_is_not_that_of_its_network(new_file, emission):
+    path = new_file(tanh_instead_of_softmax, emission)
+    with pytest.raises(s2o.ModelFileError, match=r"new.onnx: .*allow_changed=True"):
+        s2o.restore(path)
+    assert not s2o.verify(path).ok
+    s2o.load(path)
+    s2o.restore(path, allow_changed=True)
+
+
+def test_restore_refuses_the_smallest_change(new_file):
+    def other_constant(model):
+        tensor = next(t for t in model.graph.initializer if t.name.startswith("constant_") and t.data_type == 1)
+        array = numpy_helper.to_array(tensor) * np.float32(1.001)
+        tensor.CopyFrom(numpy_helper.from_array(array, tensor.name))
+
+    def other_word_in_an_attribute(model):
+        node = next(n for n in model.graph.node if n.op_type == "Softmax")
+        node.attribute[0].i = 0
+
+    for change in (other_constant, other_word_in_an_attribute):
+        with pytest.raises(s2o.ModelFileError, match=r"new.onnx: "):
+            s2o.restore(new_file(change))
+
+
+def test_other_names_and_another_order_restore(new_file, model_file):
+    def rename(model):
+        names = {name: f"n{i}" for i, name in enumerate(n for node in model.graph.node for n in node.output)}
+        kept = {entry.name for entry in model.graph.output}
+        for node in model.graph.node:
+            node.name = ""
+            node.input[:] = [names.get(n, n) if n not in kept else n for n in node.input]
+            node.output[:] = [names.get(n, n) if n not in kept else n for n in node.output]
+        model.graph.initializer.extend(reversed([model.graph.initializer.pop() for _ in range(3)]))
+
+    import torch
+
+    mine, theirs = s2o.restore(new_file(rename)).state_dict(), s2o.restore(model_file).state_dict()
+    assert all(torch.equal(mine[name], theirs[name]) for name in theirs)
+
+
+def test_sizes_that_a_network_only_declares_fill_no_memory(tmp_path):
+    """restore and verify build the network of the metadata."""
+
+    def huge(data):
+        data["network"]["layers"][1]["lstm"]["hidden_size"] = 10**9
+        return data
+
+    path = changed(tmp_path / "bad.onnx", None, "full", huge)
+    with pytest.raises(s2o.ModelFileError, match="at most 1,048,576 is allowed"):
+        s2o.restore(path)
+
+
+def test_a_changed_entry_of_the_cache_is_written_again(tmp_path):
+    source, x = FILES / "full.onnx", [np.ones((4, 3), "f")]
+    expected = s2o.load(source, cache=tmp_path).predict(x)
+    (entry,) = tmp_path.iterdir()
+    s2o.load(FILES / "gru_after.onnx", cache=tmp_path / "other")
+    (another,) = (tmp_path / "other").iterdir()
+    for content in (another.read_bytes()[:-32], another.read_bytes()[:-32] + entry.read_bytes()[-32:]):
+        entry.write_bytes(content)
+        np.testing.assert_array_equal(s2o.load(source, cache=tmp_path).predict(x), expected)
+
+
+@pytest.mark.parametrize("name", ["full", "strided"])
+def test_mutants_end_in_the_right_answer_or_in_one_error_of_ours(name):
+    command = [sys.executable, "-m", "tests.mutants", str(FILES / f"{name}.onnx"), "1", "150"]
+    environment = os.environ | {"PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"}
+    found = subprocess.run(command, capture_output=True, text=True, cwd=ROOT, env=environment, timeout=300)
+    assert found.returncode == 0, found.stderr[-2000:]
+    report = json.loads(found.stdout)
+    assert report["wrong"] == []
+    assert report["outcomes"]["ModelFileError"] > 50
+    assert report["outcomes"]["opened"] > 5
