@@ -673,6 +673,7 @@ def test_inputs_that_nobody_explained_are_refused(tmp_path):
     np.testing.assert_allclose(model.predict(list(x))[0], want[0], rtol=0, atol=1e-6)
     refused_options = [
         ({"fixed": {"other": 1}}, "no input 'other', only x, gain"),
+        ({"fixed": {"gain": "loud"}}, "'gain' must be float32, got 'loud'"),
         ({"states": {"gain": "nothing"}}, "inputs x, gain and the outputs y"),
     ]
     for options, match in refused_options:

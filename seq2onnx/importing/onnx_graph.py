@@ -58,7 +58,11 @@ def read_graph(path: str | Path, fixed: Mapping[str, Any] | None = None) -> Mode
         if entry is None:
             raise ImportRefused(f"fixed: {path} has no input {name!r}, only {', '.join(e.name for e in inputs)}")
         dtype = helper.tensor_dtype_to_np_dtype(entry.type.tensor_type.elem_type)
-        graph.initializer.append(numpy_helper.from_array(np.asarray(value, dtype), name))
+        try:
+            array = np.asarray(value, dtype)
+        except (ValueError, TypeError) as error:
+            raise ImportRefused(f"fixed: {name!r} must be {dtype}, got {value!r:.60} ({error})") from None
+        graph.initializer.append(numpy_helper.from_array(array, name))
         inputs.remove(entry)
     replace(graph.input, inputs)
     replace(graph.value_info, [])
@@ -71,8 +75,9 @@ def read_graph(path: str | Path, fixed: Mapping[str, Any] | None = None) -> Mode
 
 
 def _parse(path: Path) -> ModelProto:
+    content = read_bytes(path)
     try:
-        model = onnx.load_model_from_string(read_bytes(path))
+        model = onnx.load_model_from_string(content)
     except Exception as error:  # protobuf's DecodeError, whose module differs between its implementations
         raise ModelFileError(f"{path}: is not an ONNX file, or is incomplete: {first_line(error)}") from None
     for tensor in tensors(model.graph):
