@@ -1,1 +1,24 @@
 """Networks trained elsewhere: brought over with proof, or refused with the reason."""
+
+from __future__ import annotations
+
+import importlib
+from typing import TYPE_CHECKING, Any
+
+from seq2onnx.errors import require
+
+if TYPE_CHECKING:
+    from seq2onnx.importing.adding_states import add_states
+
+_HOMES = {"add_states": ("adding_states", "onnx")}
+"""For each function its module, and the package that it needs."""
+
+__all__ = ["add_states"]
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _HOMES:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    home, package = _HOMES[name]
+    require(package, extra="train")
+    return getattr(importlib.import_module(f"{__name__}.{home}"), name)
