@@ -758,3 +758,21 @@ def test_the_proof_covers_four_lengths_batches_steps_and_chunks(tmp_path):
     ]
     assert 1 in state_proof.LENGTHS
     assert len(state_proof.LENGTHS) == 4
+
+
+def test_a_squeeze_without_axes_keeps_a_time_of_one_step(tmp_path):
+    g = Graph()
+    y = g.sequence_lstm(g.input("x", ["batch", "time", C]))
+    g.op("Squeeze", g.op("MatMul", y, g.weight(H, 1)), out=g.output("y"))
+    assert add(g, tmp_path).model.outputs[0].has_time
+
+
+def test_the_proof_finds_a_branch_that_only_some_lengths_take(tmp_path):
+    def other_for_one_step(g: Graph, y: str) -> str:
+        one = g.op("Equal", g.op("Shape", y, start=1, end=2), g.ints(1))
+        info = [helper.make_tensor_value_info("inner", TensorProto.FLOAT, None)]
+        changed = helper.make_graph([helper.make_node("Neg", [y], ["inner"])], "then", [], info)
+        same = helper.make_graph([helper.make_node("Identity", [y], ["inner"])], "else", [], info)
+        return g.op("If", one, then_branch=changed, else_branch=same)
+
+    refused(plain_lstm(other_for_one_step), tmp_path, "differs from its source.*whole, 1 steps")

@@ -193,7 +193,7 @@ def _rewrite(
     refusal: ImportRefused | None = None
     for found in traces(model, data, axes, features, draw):
         try:
-            return _rewrite_traced(found, states, chosen, old_names)
+            return _rewrite_traced(model, found, states, chosen, old_names)
         except ImportRefused as error:
             refusal = error
     assert refusal is not None
@@ -201,15 +201,15 @@ def _rewrite(
 
 
 def _rewrite_traced(
-    found: Trace, states: Mapping[str, str], chosen: bool, old_names: Mapping[str, str]
+    source: ModelProto, found: Trace, states: Mapping[str, str], chosen: bool, old_names: Mapping[str, str]
 ) -> tuple[Body, bool, Source]:
     model, data, axes = found.model, found.data, found.axes
     named = [entry.name for entry in model.graph.output if entry.name not in states.values()]
     labels = dict(zip(named, unique_labels([old_names.get(name, name) for name in named]), strict=True))
     if states:
         body, one_row, signals = carry_states(found, states, labels)
-        source = Source.of(
-            model, data, axes, body.answers, signals, dict(states), "T" not in axes or not found.free_steps
+        runs = Source.of(
+            source, data, axes, body.answers, signals, dict(states), "T" not in axes or not found.free_steps
         )
     else:
         if "T" not in axes:
@@ -231,6 +231,6 @@ def _rewrite_traced(
             body.outputs[tensors[answer.layer]] = tensor
         read_x(body, found)
         one_row = "B" not in axes or found.rows == 1
-        source = Source.of(model, data, axes, body.answers, signals)
+        runs = Source.of(source, data, axes, body.answers, signals)
     body.layer = unique_labels([old_names.get(data, data)])[0]
-    return body, one_row, source
+    return body, one_row, runs

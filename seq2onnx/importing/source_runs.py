@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import math
 from collections.abc import Mapping, Sequence
 
 import numpy as np
@@ -105,10 +106,13 @@ class Source:
 
     def _read(self, answer: Answer, y: Array, rows: int, steps: int) -> Array:
         """Bring an answer of the file to the layout of the contract."""
+        signal, sizes = self.signals[answer.name], {"B": rows, "T": steps}
         axes, shape = [], []
-        for letter, size in zip(self.signals[answer.name].axes, y.shape, strict=True):
+        for letter, size in zip(signal.axes, signal.shape, strict=True):
             axes += list(letter) or [""]
-            shape += [{"B": rows, "T": steps}[each] for each in letter] if len(letter) > 1 else [size]
+            shape += [sizes[each] for each in letter] or [size]
+        if math.prod(shape) != y.size:  # axes of size 1 may be missing, where a Squeeze has removed them
+            raise RunFailed(f"{answer.name} has the shape {list(y.shape)}, expected {shape}")
         front = [axes.index(letter) for letter in "BT" if letter in axes]
         order = front + [axis for axis, letter in enumerate(axes) if not letter]
         time = [steps] if answer.has_time else []
