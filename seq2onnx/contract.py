@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
-import re
+import math
 from collections import Counter
 from collections.abc import Callable, Iterable
 from functools import cached_property
@@ -240,21 +240,24 @@ def state_names(kinds: Iterable[tuple[str, str]]) -> list[str]:
     return names
 
 
-# A number so large that Python reads it as infinity has one of these.
-_MAYBE_INFINITE = re.compile(r"[eE]\+?\d{3}|\d{300}")
-
-
 def _read_json(text: str) -> Any:
     """Read JSON without NaN and infinity."""
-    parse_float = _finite if _MAYBE_INFINITE.search(text) else None
-    return json.loads(text, parse_constant=_finite, parse_float=parse_float)
+    data = json.loads(text, parse_constant=_refuse)
+    pending = [data]
+    while pending:
+        value = pending.pop()
+        if type(value) is dict:
+            pending += value.values()
+        elif type(value) is list:
+            if set(map(type, value)) != {str}:  # a vocabulary may have many thousands of words
+                pending += value
+        elif type(value) is float and not math.isfinite(value):
+            _refuse("too large for a float")
+    return data
 
 
-def _finite(number: str) -> float:
-    value = float(number)
-    if value - value != 0:
-        raise ValueError(f"it contains the number {number[:60]}")
-    return value
+def _refuse(number: str) -> None:
+    raise ValueError(f"it contains a number that is not finite: {number}")
 
 
 def _is_number(least: int) -> Callable[[Any], bool]:

@@ -163,15 +163,18 @@ def _evaluate(graph: Graph, found: Tensors, limits: _Limits, words: bool) -> boo
         try:
             _check_node(node, rule)
             inputs = [found[name] if name else None for name in node.inputs]
-            mask = 0
+            mask, reads = 0, list[Known | None]()
             for given in inputs:
-                if given is not None:
+                if given is None:
+                    reads.append(None)
+                else:
+                    reads.append(given[0])
                     mask |= given[1]
             if rule.shape is None:
                 results, mask, inner = _inner(node, inputs, mask, found, limits)
                 backward |= inner
             else:
-                results = rule.shape(node.attributes, [given and given[0] for given in inputs])
+                results = rule.shape(node.attributes, reads)
                 backward |= b"direction" in node.attributes
             if rule.heavy and not mask:
                 raise ModelFileError("does not depend on data")
@@ -204,6 +207,14 @@ _NOT_OURS = "which files of seq2onnx do not have"
 
 def _check_node(node: Node, rule: Operator) -> None:
     inputs, attributes = node.inputs, node.attributes
+    if (
+        not attributes
+        and not rule.needs
+        and len(inputs) == rule.required
+        and b"" not in inputs
+        and len(node.outputs) == 1
+    ):
+        return  # most nodes
     if not rule.required <= len(inputs) <= rule.most or b"" in inputs[: rule.required]:
         raise ModelFileError(f"has {len(inputs)} inputs")
     if len(node.outputs) > rule.results:

@@ -129,10 +129,9 @@ def read_graph(content: bytes, start: int, stop: int, depth: int) -> Graph:
     if depth > MOST_NESTED_GRAPHS:
         raise ModelFileError(f"has graphs in graphs, {depth} deep; at most {MOST_NESTED_GRAPHS} are allowed")
     found = Graph([], [], [], [], [])
-    seen: dict[bytes, tuple[bytes, int, Any]] = {}
     for tag, a, b in fields(content, start, stop, "a graph"):
         if tag == 1 << 3 | BYTES:
-            found.nodes.append(_node(content, a, b, depth, seen))
+            found.nodes.append(_node(content, a, b, depth))
         elif tag == 5 << 3 | BYTES:
             found.initializers.append(_tensor(content, a, b))
         elif tag == 11 << 3 | BYTES:
@@ -154,7 +153,7 @@ def _unknown(tag: int, where: str) -> str:
     }.get(tag, f"a field {tag >> 3} in {where} that seq2onnx does not know")
 
 
-def _node(content: bytes, start: int, stop: int, depth: int, seen: dict[bytes, tuple[bytes, int, Any]]) -> Node:
+def _node(content: bytes, start: int, stop: int, depth: int) -> Node:
     op = name = domain = b""
     inputs: list[bytes] = []
     outputs: list[bytes] = []
@@ -165,11 +164,7 @@ def _node(content: bytes, start: int, stop: int, depth: int, seen: dict[bytes, t
         elif tag == 2 << 3 | BYTES:
             outputs.append(content[a:b])
         elif tag == 5 << 3 | BYTES:
-            if b - a < 64:  # most attributes are short and repeat
-                key = content[a:b]
-                found = seen.get(key) or seen.setdefault(key, _attribute(content, a, b, depth))
-            else:
-                found = _attribute(content, a, b, depth)
+            found = _short_attribute(content[a:b]) if b - a < SHORT else _attribute(content, a, b, depth)
             if found[0] in attributes:
                 raise ModelFileError(f"the attribute {show(found[0])} of a node {show(op)} is there twice")
             attributes[found[0]] = found[1:]
@@ -182,6 +177,15 @@ def _node(content: bytes, start: int, stop: int, depth: int, seen: dict[bytes, t
         elif tag not in (6 << 3 | BYTES, 9 << 3 | BYTES):  # texts
             raise ModelFileError(f"a node {show(op)} has a field {tag >> 3} that seq2onnx does not know, or twice")
     return Node(op, inputs, outputs, attributes, name, domain)
+
+
+SHORT = 64
+"""Attributes of fewer bytes repeat in a file and between files, and hold no graph that needs a level of its own."""
+
+
+@lru_cache(1024)
+def _short_attribute(content: bytes) -> tuple[bytes, int, Any]:
+    return _attribute(content, 0, len(content), MOST_NESTED_GRAPHS - 1)
 
 
 _FLOAT32 = struct.Struct("<f")
