@@ -76,6 +76,14 @@ def _loop(g: Graph, y: str) -> str:
     return g.op("Add", y, g.op("Loop", g.const(2**60, np.int64), g.const(True), g.weight(1), body=body))
 
 
+def test_a_division_of_integers_by_zero_does_not_end_the_process(tmp_path):
+    def divided(g: Graph, y: str) -> str:
+        steps = g.op("Shape", y, start=1, end=2)
+        return g.op("Add", y, g.op("Cast", g.op("Div", steps, g.op("Sub", steps, steps)), to=TensorProto.FLOAT))
+
+    refused(plain_lstm(divided), tmp_path, "Div.*divides integers by a number that may be 0", axes="BTC")
+
+
 @pytest.mark.parametrize("name", BOMBS)
 def test_a_small_file_that_asks_for_much_memory_or_time_is_refused_at_once(tmp_path, name):
     refused(plain_lstm(BOMBS[name]), tmp_path, r"(computes a tensor|not known before it runs)", axes="BTC")
@@ -143,6 +151,12 @@ def _cut(model):
     tensor.raw_data = tensor.raw_data[:-4]
 
 
+def _division(model):
+    branch = _branch(model)
+    nodes = [("Shape", ["x"], "n"), ("Sub", ["n", "n"], "zero"), ("Div", ["n", "zero"], "never")]
+    branch.node.extend(helper.make_node(op, read, [out], name=out) for op, read, out in nodes)
+
+
 def _other_states(model):
     (entry,) = [entry for entry in model.metadata_props if entry.key == "seq2onnx"]
     contract = json.loads(entry.value)
@@ -166,6 +180,7 @@ def _no_outputs(model):
         (_not_a_number, "contain NaN"),
         (_elsewhere, "in another file|other files"),
         (_cut, "bytes of values"),
+        (_division, "never.*divides integers"),
         (_other_states, "state 0 reads"),
         (_no_outputs, "names no inputs, or outputs"),
     ],

@@ -7,7 +7,7 @@ from collections.abc import Iterator, Mapping
 
 import numpy as np
 import onnx
-from onnx import GraphProto, ModelProto, NodeProto, helper
+from onnx import GraphProto, ModelProto, NodeProto, TensorProto, helper
 
 from seq2onnx.errors import ImportRefused
 from seq2onnx.importing.graph_parts import Array, place, remove_unused, replace, subgraphs
@@ -18,6 +18,7 @@ MOST_ELEMENTS = 2**27
 UNLIMITED = {"Loop", "Scan", "SequenceMap", "Resize", "Upsample", "CenterCropPad", "Col2Im", "StringNormalizer"}
 """Operators that repeat what they compute, or whose size is not checked here."""
 RANDOM = {"RandomNormal", "RandomNormalLike", "RandomUniform", "RandomUniformLike", "Bernoulli", "Multinomial"}
+FLOATS = (TensorProto.FLOAT, TensorProto.FLOAT16, TensorProto.DOUBLE, TensorProto.BFLOAT16)
 SIZED = {"ConstantOfShape": (0,), "Expand": (1,), "Tile": (1,), "Range": (0, 1, 2), "OneHot": (1,), "Pad": (1,)}
 """Operators whose result has a size that is computed, and which inputs say it."""
 
@@ -42,6 +43,7 @@ def check_sizes(model: ModelProto, feeds: Mapping[str, Array]) -> None:
             shape = helper.make_tensor_value_info(entry.name, entry.type.tensor_type.elem_type, feeds[entry.name].shape)
             entry.CopyFrom(shape)
     replace(probe.graph.output, [onnx.ValueInfoProto(name=entry.name) for entry in probe.graph.output])
+    _check_divisors(probe)
     sizes: dict[str, tuple[int, ...]] = {}
     while found := _first_unknown(probe, sizes):
         node, name = found
@@ -50,6 +52,22 @@ def check_sizes(model: ModelProto, feeds: Mapping[str, Array]) -> None:
         else:  # it is not larger than what it reads
             sizes[name] = np.shape(_evaluate(probe, [name], feeds)[0])
         _check(node, sizes[name])
+
+
+def _check_divisors(probe: ModelProto) -> None:
+    """Check that integers are divided by constants other than 0 alone: a division by 0 ends the process."""
+    try:
+        inferred = onnx.shape_inference.infer_shapes(probe).graph
+    except Exception as error:  # InferenceError, and others for broken fields
+        raise RunFailed(f"its types cannot be inferred: {first_line(error)}") from None
+    entries = (*inferred.value_info, *inferred.output, *inferred.input)
+    types = {entry.name: entry.type.tensor_type.elem_type for entry in entries}
+    constants = {tensor.name: tensor for tensor in probe.graph.initializer}
+    for node in _nodes(probe.graph):
+        if node.op_type in ("Div", "Mod") and types.get(node.output[0]) not in FLOATS:
+            divisor = constants.get(node.input[1])
+            if divisor is None or not onnx.numpy_helper.to_array(divisor).all():
+                raise ImportRefused(f"{place(node)}: divides integers by a number that may be 0")
 
 
 def _nodes(graph: GraphProto) -> Iterator[NodeProto]:

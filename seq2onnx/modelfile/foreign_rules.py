@@ -48,12 +48,34 @@ def check_foreign(content: bytes, file: FileContent) -> None:
     if file.extras or file.graph.extras:
         raise ModelFileError(f"contains {(file.extras + file.graph.extras)[0]}, which files of seq2onnx do not have")
     constants: set[bytes] = set()
+    integers = {entry.name for entry in file.graph.inputs if entry.dtype not in _FLOATS}
     for graph, depth in _graphs(file.graph, 0):
         for tensor in graph.initializers:
             _check_tensor(content, tensor)
         constants |= {tensor.name for tensor in graph.initializers}
+        integers |= {tensor.name for tensor in graph.initializers if tensor.dtype not in _FLOATS}
+        divisors = {tensor.name for tensor in graph.initializers if _has_no_zero(content, tensor)}
         for node in graph.nodes:
             _check_node(content, node, depth, constants)
+            if _gives_integers(node, integers):
+                integers.update(node.outputs)
+                if node.op in (b"Div", b"Mod") and node.inputs[1] not in divisors:
+                    raise ModelFileError(
+                        f"the node {show(node.name)} ({show(node.op)}) divides integers by a number that may be 0"
+                    )
+
+
+def _has_no_zero(content: bytes, tensor: Tensor) -> bool:
+    start, stop = tensor.raw or (0, 0)
+    return tensor.dtype in (6, 7) and bool(np.frombuffer(content[start:stop], f"<i{_BYTES[tensor.dtype]}").all())
+
+
+def _gives_integers(node: Node, integers: set[bytes]) -> bool:
+    """Whether the results of a node may be integers; a division by the integer 0 would end the process."""
+    if node.op in (b"Cast", b"CastLike"):
+        return node.attributes.get(b"to", (0, 0))[1] not in _FLOATS
+    always = (b"Shape", b"Size", b"ArgMax", b"ArgMin", b"NonZero", b"TopK", b"Compress", b"If", b"Scan")
+    return node.op in always or not integers.isdisjoint(node.inputs[1:3] if node.op == b"Where" else node.inputs[:1])
 
 
 def _check_node(content: bytes, node: Node, depth: int, constants: set[bytes]) -> None:
