@@ -767,6 +767,13 @@ def test_a_squeeze_without_axes_keeps_a_time_of_one_step(tmp_path):
     assert add(g, tmp_path).model.outputs[0].has_time
 
 
+def test_errors_name_tensors_as_the_file_does(tmp_path):
+    g = Graph()
+    g.op("MatMul", g.input("x", ["batch", "time", C]), g.weight(C + 1, K), out=g.output("y"))
+    g.inputs[0].type.tensor_type.shape.dim[2].ClearField("dim_value")
+    refused(g, tmp_path, "input x read as BTC", axes="BTC", features=C)
+
+
 def test_the_proof_finds_a_branch_that_only_some_lengths_take(tmp_path):
     def other_for_one_step(g: Graph, y: str) -> str:
         one = g.op("Equal", g.op("Shape", y, start=1, end=2), g.ints(1))

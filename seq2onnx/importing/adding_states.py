@@ -125,7 +125,7 @@ def _add_states(
     if len(made) > 1:
         raise ImportRefused(f"its input could have the axes {' or '.join(made)}; give axes=")
     if not made:
-        raise _best(refusals)
+        raise _best(refusals, old_names)
     ((body, one_row, source),) = made.values()
     body.tokens = tokens
     carry_answers(body)
@@ -135,11 +135,14 @@ def _add_states(
     return Report(str(out), rows)
 
 
-def _best(refusals: Mapping[str, ImportRefused]) -> ImportRefused:
+def _best(refusals: Mapping[str, ImportRefused], old_names: Mapping[str, str]) -> ImportRefused:
     """Return the refusal of the order of axes that came furthest."""
     order = max(refusals, key=lambda order: getattr(refusals[order], "reached", -1))
     hint = f" (the axes of its input read as {order}; give axes= if they are others)" if len(refusals) > 1 else ""
-    return ImportRefused(f"{refusals[order]}{hint}")
+    text = str(refusals[order])
+    for new, old in old_names.items():
+        text = text.replace(new, old)
+    return ImportRefused(f"{text}{hint}")
 
 
 def _only(model: ModelProto, outputs: Sequence[str], states: Mapping[str, str]) -> ModelProto:
