@@ -17,7 +17,7 @@ Signature = Literal["full", "sequence", "stream"]
 
 KEY = "seq2onnx"
 """The key of the contract in the metadata of the ONNX file."""
-FORMAT_VERSION = 1
+FORMAT_VERSION = 2
 """The newest version of the contract that this seq2onnx reads."""
 MOST_STATES = 100
 """The most states that a file may have: their numbers have two digits."""
@@ -29,6 +29,7 @@ LENGTHS, END = "lengths", "end"
 
 _REQUIRED = {"network", "classes", "signature", "states", "min_length"}
 _OPTIONAL = {"closed_loop", "form", "weights", "options", "emission", "channels", "missing", "sample_rate", "answer"}
+_OPTIONAL |= {"inputs", "outputs", "tokens"}  # of files without a network
 _INPUT_KINDS = ("sequence_input", "feature_input")
 
 
@@ -103,6 +104,9 @@ class Contract:
         missing: whether NaN in x stands for a missing value.
         sample_rate: samples of x per second.
         answer: what y is: "scores", "values", "events" or "quantiles".
+        inputs: the names of the inputs, if there is no network.
+        outputs: the names of the outputs, if there is no network.
+        tokens: how many different tokens there are, if there is no network.
     """
 
     network: dict[str, Any] | None = None
@@ -124,6 +128,9 @@ class Contract:
     missing: bool = False
     sample_rate: float | None = None
     answer: str | None = None
+    inputs: list[str] | None = None
+    outputs: list[str] | None = None
+    tokens: int | None = None
 
     @property
     def format_version(self) -> int:
@@ -140,6 +147,8 @@ class Contract:
     @cached_property
     def input_layers(self) -> list[str]:
         """The names of the input layers."""
+        if self.network is None:
+            return list(self.inputs or ())
         return [name for name, (kind, _) in self.layers.items() if kind in _INPUT_KINDS]
 
     @property
@@ -152,7 +161,9 @@ class Contract:
     @property
     def output_layers(self) -> list[str]:
         """The names of the output layers."""
-        return list((self.network or {}).get("outputs") or list(self.layers)[-1:])
+        if self.network is None:
+            return list(self.outputs or ())
+        return list(self.network.get("outputs") or list(self.layers)[-1:])
 
     @classmethod
     def from_json(cls, text: str | None, path: str | Path) -> Contract:
@@ -167,7 +178,8 @@ class Contract:
         """
         if text is None:
             raise ModelFileError(
-                f"{path}: is an ONNX file without seq2onnx metadata; use a file that seq2onnx exported"
+                f"{path}: is an ONNX file without seq2onnx metadata; use a file that seq2onnx exported, or bring this "
+                "one over: from_onnx makes a network of layers of it, add_states gives it explicit states"
             )
         damaged = f"{path}: its seq2onnx metadata is damaged"
         try:
@@ -302,6 +314,12 @@ _EXPECTED: dict[str, tuple[str, Callable[[Any], bool]]] = {
         lambda value: _is_names(value) or _is_by_layer(lambda names: names is None or _is_names(names))(value),
     ),
     "missing": ("true or false", lambda value: type(value) is bool),
+    "inputs": ("a list of one name", lambda value: _is_names(value) and len(value) == 1),
+    "outputs": (
+        "a list of different names",
+        lambda value: _is_names(value) and 0 < len(value) == len(set(value)),
+    ),
+    "tokens": ("a whole number from 1", _is_number(1)),
     "sample_rate": ("a number above 0", lambda value: type(value) in (int, float) and value > 0),
     "answer": ("a text", lambda value: type(value) is str),
 }

@@ -8,7 +8,7 @@ Seq2OnnxError
 ├── StateError       a state with a wrong name, shape or type             (ValueError)
 ├── StreamError      a stream that is closed or in use; a full pool       (RuntimeError)
 ├── ModelFileError   a file that is not a seq2onnx model or run folder    (ValueError)
-├── ImportRefused    a foreign network that has no equal made of layers   (ValueError)
+├── ImportRefused    a foreign network that cannot be imported            (ValueError)
 └── MissingExtra     a package that is not installed                      (ImportError)
 """
 

@@ -132,7 +132,8 @@ def verify(
         >>> print(verify("vowels.onnx", result.module, test))
     """
     model, rng = Model(path, SessionSettings(), allow_changed), np.random.default_rng(seed)
-    if module is None and importlib.util.find_spec("torch") and importlib.util.find_spec("onnx"):
+    has_network = model.contract.network is not None  # else there is nothing that torch could run
+    if module is None and has_network and importlib.util.find_spec("torch") and importlib.util.find_spec("onnx"):
         from seq2onnx.exporting.restorer import read_module
 
         # The comparisons below find out whether the graph is that of the layers.
@@ -186,6 +187,8 @@ def _check_same_network(model: Model, module: SequenceModule) -> None:
             for kind, fields in layer.items()
         ]
 
+    if model.contract.network is None:
+        raise ShapeError(f"{model.path}: was made by add_states and has no layers; call verify without a module")
     in_file = layers(model.contract.network)
     given = layers(json.loads(json.dumps(module.network.to_dict(every_field=True))))
     for a, b in zip(in_file, given, strict=False):

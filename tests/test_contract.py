@@ -61,7 +61,7 @@ def test_the_format_version_is_the_lowest_that_covers_the_file(changes, version)
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
-        ({"format_version": 2}, "has format version 2, this seq2onnx reads up to 1: update seq2onnx"),
+        ({"format_version": 3}, "has format version 3, this seq2onnx reads up to 2: update seq2onnx"),
         ({"form": "exotic"}, "has the form 'exotic', which this seq2onnx cannot run: update seq2onnx"),
         ({"states": [{"in": "x"}]}, "metadata is damaged: KeyError"),
         ({"states": ["x"]}, "metadata is damaged"),

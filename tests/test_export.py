@@ -262,7 +262,7 @@ def test_files_that_cannot_be_restored_are_named(tmp_path, model_file):
     entry = next(p for p in model.metadata_props if p.key == "seq2onnx")
     entry.value = json.dumps(json.loads(entry.value) | {"format_version": 99})
     path.write_bytes(model.SerializeToString())
-    with pytest.raises(s2o.ModelFileError, match="format version 99, this seq2onnx reads up to 1: update"):
+    with pytest.raises(s2o.ModelFileError, match="format version 99, this seq2onnx reads up to 2: update"):
         s2o.restore(path)
     entry.value = "{"
     path.write_bytes(model.SerializeToString())

@@ -82,6 +82,7 @@ def test_the_runtime_needs_numpy_and_onnxruntime_only(model_file, tmp_path):
         ("pytorch_lightning", "train", "train"),
         ("onnx", "export", "train"),
         ("torch", "from_torch", "train"),
+        ("onnx", "add_states", "train"),
         ("onnxruntime", "verify", "cpu"),
         ("matplotlib", "plots", "train"),
     ],

@@ -387,7 +387,7 @@ def test_files_that_are_not_exported_are_refused_by_name(tmp_path, model_file):
         ("{", "metadata is damaged"),
         ("[]", "metadata is damaged"),
         ('{"format_version": 1}', "metadata is damaged"),
-        ('{"format_version": 2, "states": []}', "has format version 2, this seq2onnx reads up to 1"),
+        ('{"format_version": 3, "states": []}', "has format version 3, this seq2onnx reads up to 2"),
         ('{"format_version": 1, "states": []}', "it lacks classes, min_length, network, signature"),
         (entry.value.replace('"state_00', '"state_77'), "tensors that the graph does not have: state_77_lstm_1_h"),
     ):

@@ -23,4 +23,7 @@ def inspect(file: ModelFile, quiet: Quiet = False) -> None:
         rows.append(("" if label == before else label, text))
         before = label
     typer.echo(f"\n{text_table(rows)}")
-    typer.echo(f"\n{Network.from_dict(model.contract.network, str(file)).summary()}")
+    if model.contract.network is None:
+        typer.echo("\nadd_states made this file of another program's network, so it lists no layers.")
+    else:
+        typer.echo(f"\n{Network.from_dict(model.contract.network, str(file)).summary()}")

@@ -89,7 +89,10 @@ def read_model(
     except Exception as error:  # protobuf's DecodeError, whose module differs between its implementations
         raise ModelFileError(f"{path}: is not an ONNX file, or is incomplete: {error}") from None
     if contract.network is None:
-        raise ModelFileError(f"{path}: was made from another model and has no layers to restore")
+        raise ModelFileError(
+            f"{path}: was made by add_states and has no layers to restore; use from_onnx on its source, which makes "
+            "layers of it where that is possible"
+        )
     has_end = any(entry.name == END for entry in model.graph.input)
     try:
         _check_numbers(contract.network, max(MOST_NUMBER, len(file.content)))

@@ -1,4 +1,4 @@
-"""Networks trained elsewhere, as networks of layers."""
+"""Networks trained elsewhere: brought over with proof, or refused with the reason."""
 
 from __future__ import annotations
 
@@ -8,15 +8,18 @@ from typing import TYPE_CHECKING, Any
 from seq2onnx.errors import require
 
 if TYPE_CHECKING:
+    from seq2onnx.importing.adding_states import add_states
     from seq2onnx.importing.torch_modules import from_torch
 
-_HOMES = {"from_torch": "torch_modules"}
+_HOMES = {"add_states": ("adding_states", "onnx"), "from_torch": ("torch_modules", "torch")}
+"""For each function its module, and the package that it needs."""
 
-__all__ = ["from_torch"]
+__all__ = ["add_states", "from_torch"]
 
 
 def __getattr__(name: str) -> Any:
     if name not in _HOMES:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    require("torch", extra="train")
-    return getattr(importlib.import_module(f"{__name__}.{_HOMES[name]}"), name)
+    home, package = _HOMES[name]
+    require(package, extra="train")
+    return getattr(importlib.import_module(f"{__name__}.{home}"), name)

@@ -9,6 +9,7 @@ from typing import NamedTuple
 from seq2onnx.contract import KEY, Contract
 from seq2onnx.errors import ModelFileError
 from seq2onnx.modelfile.contract_rules import check_contract
+from seq2onnx.modelfile.foreign_rules import check_foreign
 from seq2onnx.modelfile.graph_rules import check_changed, check_graph
 from seq2onnx.modelfile.protos import FileContent, read_file
 
@@ -75,7 +76,10 @@ def check_file(content: bytes, path: str | Path, allow_changed: bool = False) ->
         raise ModelFileError(f"{path}: onnxruntime cannot open it: {error}; is it the exported file?") from None
     contract = Contract.from_json(onnx.metadata.get(KEY), path)
     try:
-        if allow_changed:
+        if contract.network is None:
+            check_foreign(content, onnx)
+            checked = None
+        elif allow_changed:
             check_changed(content, onnx)
             checked = None
         else:

@@ -93,7 +93,7 @@ def _check_inputs(contract: Contract, inputs: dict[str, TensorInfo], names: dict
             f"{contract.signature!r}{_REMEDY}"
         )
     for layer, name in names.items():
-        kind, fields = contract.layers[layer]
+        kind, fields = contract.layers[layer] if contract.network else _foreign_input(inputs.get(name), name)
         shape = _step_shape(fields.get("size"))
         is_tokens = kind == "sequence_input" and shape is None
         time = ["time"] if kind == "sequence_input" else []
@@ -103,6 +103,13 @@ def _check_inputs(contract: Contract, inputs: dict[str, TensorInfo], names: dict
         channels = contract.channel_names.get(layer)
         if channels is not None and len(channels) != (shape or [0])[0]:
             raise ModelFileError(f"its metadata names {len(channels)} channels of {layer} {shape}{_REMEDY}")
+
+
+def _foreign_input(entry: TensorInfo | None, name: str) -> tuple[str, dict[str, Any]]:
+    """Return an input layer that fits the input of a file without layers."""
+    if entry is None or entry.dims is None:
+        raise ModelFileError(f"the graph has no input {name!r:.100} with a shape{_REMEDY}")
+    return "sequence_input", {"size": "tokens" if entry.dtype == INT64 else list(entry.dims[2:])}
 
 
 def _step_shape(size: Any) -> list[int] | None:
@@ -140,7 +147,8 @@ def _check_states(contract: Contract, inputs: dict[str, TensorInfo], outputs: di
                 f"state {number} reads {state.input!r:.100} and writes {state.output!r:.100}; the names must be "
                 f"{stem!r:.100} and {'new_' + stem!r:.100}{_REMEDY}"
             )
-        if state.layer not in contract.layers or state.dtype not in ("float32", "int32", "int64"):
+        unknown = contract.network is not None and state.layer not in contract.layers
+        if unknown or state.dtype not in ("float32", "int32", "int64"):
             raise ModelFileError(
                 f"state {number} belongs to the layer {state.layer!r:.60} and has the type {state.dtype!r:.60}; "
                 f"expected a layer of the network and float32, int32 or int64{_REMEDY}"

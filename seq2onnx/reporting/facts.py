@@ -8,7 +8,7 @@ from tempfile import TemporaryDirectory
 
 import seq2onnx
 from seq2onnx.data import SequenceDataset
-from seq2onnx.errors import DataError, ShapeError, require
+from seq2onnx.errors import DataError, ModelFileError, ShapeError, require
 from seq2onnx.evaluation import evaluate
 from seq2onnx.network import Network
 from seq2onnx.reporting.benchmark import measure
@@ -63,6 +63,10 @@ class Facts:
                     file, self.is_exported = Path(folder) / "model.onnx", True
                     seq2onnx.export(module, file)
             self.model, self.file_bytes = seq2onnx.load(file), file.stat().st_size
+            if self.model.contract.network is None:
+                raise ModelFileError(
+                    f"{file}: was made by add_states and has no layers to report on; use inspect, verify and bench"
+                )
             self.network = Network.from_dict(self.model.contract.network, str(file))
             self.parameters = sum(count for _, _, count, _ in self.network.table())
             self.data = None if path is None else read(path, self.model.channels)

@@ -47,6 +47,7 @@ class Input:
         words: the number of each word, for token inputs whose vocabulary is in the file.
         takes_words: whether the file looks up the words itself, so that its values are strings.
         channels: the names of its features. None: they have no names.
+        tokens: how many different tokens there are. None: any number is a token, known or unknown.
     """
 
     tensor: str
@@ -57,6 +58,7 @@ class Input:
     words: dict[str, int] | None = None
     takes_words: bool = False
     channels: tuple[str, ...] | None = None
+    tokens: int | None = None
 
     @property
     def dtype(self) -> np.dtype[Any]:
@@ -70,6 +72,7 @@ class Input:
         return (
             self.has_time
             and not self.takes_words
+            and self.tokens is None
             and set(map(type, values)) == {np.ndarray}
             and set(map(_dtype, values)) == {self.dtype}
             and set(map(_ndim, values)) == {1 + len(self.shape)}
@@ -90,7 +93,14 @@ class Input:
             elif isinstance(value, list | tuple) and value and row_names(value[0]):
                 value = [by_names(row, self.channels, where) for row in value]
         if not self.takes_words:
-            return as_tokens(value, where, self.words) if self.is_tokens else as_floats(value, where)
+            if not self.is_tokens:
+                return as_floats(value, where)
+            numbers = as_tokens(value, where, self.words)
+            if self.tokens is not None and numbers.size and not 0 <= numbers.min() <= numbers.max() < self.tokens:
+                raise DataError(
+                    f"{where}: expected tokens from 0 to {self.tokens - 1}, got {numbers.min()} to {numbers.max()}"
+                )
+            return numbers
         words, known = as_strings(value, where), self.words or {}
         # All unknown words are replaced by the same short one. A long one would widen the whole batch, and onnxruntime
         # cuts numpy's strings at a NUL and refuses half of a surrogate pair.
@@ -130,9 +140,10 @@ def read_inputs(entries: Sequence[Any], contract: Contract) -> tuple[Input, ...]
             has_time, shape = step_shape(entry)
             takes_words = entry.type == "tensor(string)"
             is_tokens = takes_words or entry.type == "tensor(int64)"
+            tokens = contract.tokens if is_tokens else None
             names = contract.channel_names.get(layer)
             channels = None if names is None else tuple(names)
-            inputs.append(Input(entry.name, layer, shape, has_time, is_tokens, words, takes_words, channels))
+            inputs.append(Input(entry.name, layer, shape, has_time, is_tokens, words, takes_words, channels, tokens))
     return tuple(inputs)
 
 

@@ -25,17 +25,20 @@ def random_sequences(model: Model, rng: np.random.Generator, lengths: Sequence[i
     if lengths is None:
         least = model.contract.min_length
         lengths = rng.integers(least, least + _MAX_EXTRA_STEPS, _SEQUENCES).tolist()
-    layers = model.contract.layers
+    statistics = {layer: fields.get("statistics") for layer, (_, fields) in model.contract.layers.items()}
+    tokens = model.contract.tokens
     return {
-        entry.layer: [_random(entry, steps, layers[entry.layer][1].get("statistics") or {}, rng) for steps in lengths]
+        entry.layer: [_random(entry, steps, statistics.get(entry.layer) or {}, rng, tokens) for steps in lengths]
         for entry in model.inputs
     }
 
 
-def _random(entry: Input, steps: int, statistics: Mapping[str, Any], rng: np.random.Generator) -> NDArray[Any]:
+def _random(
+    entry: Input, steps: int, statistics: Mapping[str, Any], rng: np.random.Generator, tokens: int | None
+) -> NDArray[Any]:
     shape = (steps, *entry.shape) if entry.has_time else entry.shape
     if entry.is_tokens:
-        numbers = rng.integers(0, len(entry.words or range(8)) + 2, shape)
+        numbers = rng.integers(0, tokens or len(entry.words or range(8)) + 2, shape)
         return entry.spell(numbers) if entry.takes_words else numbers
     known = {
         name: np.asarray(values, float).reshape(-1, *[1] * (len(entry.shape) - 1))

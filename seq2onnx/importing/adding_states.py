@@ -1,0 +1,239 @@
+"""add_states: a foreign ONNX file with explicit states; its operators and weights stay what they are."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from onnx import ModelProto
+
+from seq2onnx.contract import output_names
+from seq2onnx.errors import ImportRefused, SpecError
+from seq2onnx.files import atomic_file
+from seq2onnx.importing.onnx_graph import read_graph
+from seq2onnx.importing.source_runs import Source
+from seq2onnx.importing.state_proof import prove
+from seq2onnx.importing.stateful_file import (
+    Body,
+    carry_answers,
+    finish,
+    free_names,
+    read_x,
+    unique_labels,
+    write_answer,
+)
+from seq2onnx.importing.step_models import carry_states, check_inputs, check_states
+from seq2onnx.importing.surgery import give_states
+from seq2onnx.importing.tracing import Draw, Trace, declared, dtype_of, prune, traces
+from seq2onnx.parity import Report
+
+ORDERS = {1: ("C",), 2: ("BT", "TC"), 3: ("BTC", "TBC", "BCT")}
+"""The orders of axes that are tried, by their number."""
+STEP_ORDERS = {1: ("C",), 2: ("BC",), 3: ("BTC",)}
+"""The order of a file that carries its states as inputs and outputs."""
+LAYOUT_OPS = {"Cast", "Identity", "Transpose", "Unsqueeze", "Squeeze", "Reshape"}
+
+
+def add_states(
+    path: str | Path,
+    out: str | Path,
+    *,
+    axes: str | None = None,
+    fixed: Mapping[str, Any] | None = None,
+    outputs: Sequence[str] | None = None,
+    states: Mapping[str, str] | None = None,
+    features: int | None = None,
+) -> Report:
+    """Give a foreign ONNX file explicit states, so that it runs step by step; the rest of its graph stays as it is.
+
+    LSTM, GRU and RNN get their states as inputs and outputs, convolutions and poolings with causal padding the last
+    steps of their input. Every other operator must act on each step alone. The new file has the names of the ONNX
+    contract and opens with `load`. Before it is written, it is compared with its source: whole sequences of four
+    lengths in batches, single steps, and random chunks.
+
+    Args:
+        path: the foreign file.
+        out: the file to write.
+        axes: the order of the axes of its input. B is the batch, T time, C features: "BTC", "TBC", "BCT", "TC"; "BT"
+            for tokens, or one number a step; "BC" if each run is one step. None: the order in which something in the
+            graph joins steps.
+        fixed: inputs that become constants, with their values, such as {"sr": 16000}.
+        outputs: the outputs to keep. None: all but the final states of recurrent operators.
+        states: for a file whose states are inputs and outputs already, the output that continues each input, such as
+            {"h_in": "h_out"}. They start at zero.
+        features: the features of a step, where the file does not say.
+
+    Returns:
+        The comparisons: `ok`, and `rows` with check, tensor, max_abs, max_rel, tolerance.
+
+    Raises:
+        ImportRefused: the network cannot run step by step, or differs from its source; the message names the operator.
+        ModelFileError: the file is damaged, or has its weights in other files.
+        SpecError: an argument is wrong.
+
+    Example:
+        >>> report = add_states("matlab_network.onnx", "stream.onnx")
+        >>> stream = load("stream.onnx").stream()
+    """
+    if axes is not None and (not axes or set(axes) - set("BTC") or len(set(axes)) < len(axes)):
+        raise SpecError(f"axes: expected letters B, T and C, each at most once, got {axes!r}")
+    model = read_graph(path, fixed)
+    try:
+        return _add_states(path, model, Path(out), axes, outputs, dict(states or {}), features)
+    except ImportRefused as error:
+        raise ImportRefused(f"{path}: {error}") from None
+
+
+def _add_states(
+    path: str | Path,
+    model: ModelProto,
+    out: Path,
+    axes: str | None,
+    outputs: Sequence[str] | None,
+    states: dict[str, str],
+    features: int | None,
+) -> Report:
+    check_states(model, states)
+    if outputs is not None:
+        model = _only(model, outputs, states)
+    old_names = free_names(model)
+    new_names = {old: new for new, old in old_names.items()}
+    states = {new_names.get(a, a): new_names.get(b, b) for a, b in states.items()}
+    data = _data_input(model, states)
+    if states:
+        check_inputs(model, data, states)
+    entry = next(entry for entry in model.graph.input if entry.name == data)
+    rank = len(declared(entry)) if entry.type.tensor_type.HasField("shape") else len(axes or "BTC")
+    draw, tokens = _draw(model, data, dtype_of(entry))
+    orders = (axes,) if axes else (STEP_ORDERS if states else ORDERS).get(rank, ())
+    if not orders:
+        raise ImportRefused(f"the input {data} has {rank} axes; expected batch, time and features")
+    made: dict[str, tuple[Body, bool, Source]] = {}
+    refusals: dict[str, ImportRefused] = {}
+    for order in orders:
+        try:
+            made[order] = _rewrite(model, data, order, states, outputs is not None, features, draw, old_names)
+            if axes is None and not made[order][0].graph.states:
+                del made[order]
+                raise ImportRefused(
+                    "nothing in the graph joins steps, so that the order of its axes is unknown; give axes="
+                )
+        except ImportRefused as error:
+            refusals[order] = error
+    if len(made) > 1:
+        raise ImportRefused(f"its input could have the axes {' or '.join(made)}; give axes=")
+    if not made:
+        raise _best(refusals, old_names)
+    ((body, one_row, source),) = made.values()
+    body.tokens = tokens
+    carry_answers(body)
+    with atomic_file(out) as temporary:
+        temporary.write_bytes(finish(body, model, one_row).SerializeToString())
+        rows = prove(temporary, source, draw)
+    return Report(str(out), rows)
+
+
+def _best(refusals: Mapping[str, ImportRefused], old_names: Mapping[str, str]) -> ImportRefused:
+    """Return the refusal of the order of axes that came furthest."""
+    order = max(refusals, key=lambda order: getattr(refusals[order], "reached", -1))
+    hint = f" (the axes of its input read as {order}; give axes= if they are others)" if len(refusals) > 1 else ""
+    text = str(refusals[order])
+    for new, old in old_names.items():
+        text = text.replace(new, old)
+    return ImportRefused(f"{text}{hint}")
+
+
+def _only(model: ModelProto, outputs: Sequence[str], states: Mapping[str, str]) -> ModelProto:
+    known = [entry.name for entry in model.graph.output]
+    if isinstance(outputs, str) or not outputs:
+        raise SpecError(f"outputs: expected a list of names, got {outputs!r}")
+    for name in outputs:
+        if name not in known:
+            raise ImportRefused(f"outputs: the file has no output {name!r}, only {', '.join(known)}")
+    return prune(model, [*outputs, *states.values()])
+
+
+def _data_input(model: ModelProto, states: Mapping[str, str]) -> str:
+    """Return the input that is the sequence: the first that is no state."""
+    for entry in model.graph.input:
+        if entry.name not in states:
+            if dtype_of(entry) not in (np.float32, np.int64, np.int32):
+                raise ImportRefused(
+                    f"its input {entry.name} is {dtype_of(entry)}; expected float32, or int64 and int32 for tokens"
+                )
+            return str(entry.name)
+    raise ImportRefused("has no input beside its states")
+
+
+def _draw(model: ModelProto, data: str, dtype: np.dtype[Any]) -> tuple[Draw, int | None]:
+    """Return what draws random data, and how many tokens there are."""
+    if dtype.kind == "f":
+        return lambda rng, shape: rng.normal(size=shape).astype(np.float32), None
+    sizes = {tensor.name: tensor.dims for tensor in model.graph.initializer}
+    same, count = {data}, 10
+    for node in model.graph.node:
+        if node.op_type in LAYOUT_OPS and node.input[0] in same:
+            same.update(node.output)
+        elif node.op_type == "Gather" and node.input[1] in same and node.input[0] in sizes:
+            axis = next((entry.i for entry in node.attribute if entry.name == "axis"), 0)
+            count = int(sizes[node.input[0]][axis])
+    return lambda rng, shape: rng.integers(0, count, shape), count
+
+
+def _rewrite(
+    model: ModelProto,
+    data: str,
+    axes: str,
+    states: Mapping[str, str],
+    chosen: bool,
+    features: int | None,
+    draw: Draw,
+    old_names: Mapping[str, str],
+) -> tuple[Body, bool, Source]:
+    """Rewrite the graph with its input read in this order of axes, with sizes that are as free as it allows."""
+    refusal: ImportRefused | None = None
+    for found in traces(model, data, axes, features, draw):
+        try:
+            return _rewrite_traced(model, found, states, chosen, old_names)
+        except ImportRefused as error:
+            refusal = error
+    assert refusal is not None
+    raise refusal
+
+
+def _rewrite_traced(
+    source: ModelProto, found: Trace, states: Mapping[str, str], chosen: bool, old_names: Mapping[str, str]
+) -> tuple[Body, bool, Source]:
+    model, data, axes = found.model, found.data, found.axes
+    named = [entry.name for entry in model.graph.output if entry.name not in states.values()]
+    labels = dict(zip(named, unique_labels([old_names.get(name, name) for name in named]), strict=True))
+    if states:
+        body, one_row, signals = carry_states(found, states, labels)
+        runs = Source.of(
+            source, data, axes, body.answers, signals, dict(states), "T" not in axes or not found.free_steps
+        )
+    else:
+        if "T" not in axes:
+            raise ImportRefused("has no axis of time, and states= names no state that it carries itself")
+        graph, signals = give_states(found)
+        answers = [name for name in named if name in signals and (chosen or not signals[name].final)]
+        answers = answers or [name for name in named if name in signals][:1]
+        if not answers or (chosen and len(answers) < len(named)):
+            raise ImportRefused("has an output that does not depend on the data")
+        sizes = dict(zip(axes, found.values[data].shape, strict=True))
+        tokens = found.values[data].dtype.kind in "iu"
+        if tokens and "C" in axes:
+            raise ImportRefused("takes whole numbers with features; tokens are one number a step, axes='BT'")
+        body = Body(graph, list(model.graph.initializer), None if tokens else sizes.get("C", 1), "")
+        tensors = output_names(labels[name] for name in answers)
+        for name in answers:
+            answer, tensor = write_answer(body, found, name, labels[name], signals[name])
+            body.answers.append(answer)
+            body.outputs[tensors[answer.layer]] = tensor
+        read_x(body, found)
+        one_row = "B" not in axes or found.rows == 1
+        runs = Source.of(source, data, axes, body.answers, signals)
+    body.layer = unique_labels([old_names.get(data, data)])[0]
+    return body, one_row, runs

@@ -1,0 +1,195 @@
+"""Foreign files and files of add_states are untrusted: damage, bombs and tricks end in an error of ours."""
+
+from __future__ import annotations
+
+import json
+
+import numpy as np
+import onnx
+import pytest
+from onnx import TensorProto, helper, numpy_helper
+
+import seq2onnx as s2o
+from seq2onnx.importing import graph_parts, step_rules, surgery, tracing
+from seq2onnx.modelfile import foreign_rules
+from tests.foreign import Graph, H, plain_lstm
+from tests.test_add_states import refused
+
+
+def test_broken_files_and_files_with_weights_elsewhere(tmp_path):
+    path, out = plain_lstm().save(tmp_path), tmp_path / "out.onnx"
+    whole = path.read_bytes()
+    for content in (b"", b"no", whole[: len(whole) // 2], whole[:-3] + b"\xff\xff\xff"):
+        (tmp_path / "broken.onnx").write_bytes(content)
+        with pytest.raises((s2o.ModelFileError, s2o.ImportRefused)):
+            s2o.add_states(tmp_path / "broken.onnx", out)
+    model = onnx.load(path)
+    onnx.external_data_helper.convert_model_to_external_data(model, location="weights.bin", size_threshold=0)
+    onnx.save(model, tmp_path / "external.onnx")
+    with pytest.raises(s2o.ModelFileError, match="in another file, which is not read"):
+        s2o.add_states(tmp_path / "external.onnx", out)
+    with pytest.raises(s2o.ModelFileError, match="is a folder"):
+        s2o.add_states(tmp_path, out)
+    with pytest.raises(FileNotFoundError):
+        s2o.add_states(tmp_path / "nothing.onnx", out)
+    assert not out.exists()
+
+
+def _doubled(g: Graph, y: str, axis: int) -> str:
+    for _ in range(50):
+        y = g.op("Concat", y, y, axis=axis)
+    return y
+
+
+BOMBS = {
+    "a constant": lambda g, y: g.op("Add", y, g.op("ReduceMax", g.op("ConstantOfShape", g.ints(2**20, 2**20)))),
+    "a computed constant": lambda g, y: g.op(
+        "Add",
+        y,
+        g.op(
+            "ReduceMax",
+            g.op(
+                "ConstantOfShape",
+                g.op("Cast", g.op("Mul", g.op("Exp", g.const([20.0, 20.0], "float32")), g.const(np.float32(9))), to=7),
+            ),
+        ),
+    ),
+    "a range": lambda g, y: g.op(
+        "Add", y, g.op("ReduceMax", g.op("Range", *(g.const(np.float32(v)) for v in (0, 1e12, 1))))
+    ),
+    "doublings of the data": lambda g, y: g.op("Mul", g.weight(H), g.op("ReduceMax", _doubled(g, y, 2), axes=[2])),
+    "doublings of a weight": lambda g, y: g.op("Add", y, g.op("ReduceMax", _doubled(g, g.weight(2), 0))),
+    "a tile": lambda g, y: g.op("Mul", g.weight(H), g.op("ReduceMax", g.op("Tile", y, g.ints(1, 1, 2**40)), axes=[2])),
+    "an expansion": lambda g, y: g.op("ReduceMax", g.op("Expand", y, g.ints(2**40, 1, 1, 1)), axes=[0], keepdims=0),
+    "a loop": lambda g, y: _loop(g, y),
+}
+
+
+def _loop(g: Graph, y: str) -> str:
+    info = helper.make_tensor_value_info
+    body = helper.make_graph(
+        [helper.make_node("Identity", ["go"], ["on"]), helper.make_node("Add", ["a", "a"], ["b"])],
+        "body",
+        [info("i", TensorProto.INT64, []), info("go", TensorProto.BOOL, []), info("a", TensorProto.FLOAT, [1])],
+        [info("on", TensorProto.BOOL, []), info("b", TensorProto.FLOAT, [1])],
+    )
+    return g.op("Add", y, g.op("Loop", g.const(2**60, np.int64), g.const(True), g.weight(1), body=body))
+
+
+def test_a_division_of_integers_by_zero_does_not_end_the_process(tmp_path):
+    def divided(g: Graph, y: str) -> str:
+        steps = g.op("Shape", y, start=1, end=2)
+        return g.op("Add", y, g.op("Cast", g.op("Div", steps, g.op("Sub", steps, steps)), to=TensorProto.FLOAT))
+
+    refused(plain_lstm(divided), tmp_path, "Div.*divides integers by a number that may be 0", axes="BTC")
+
+
+@pytest.mark.parametrize("name", BOMBS)
+def test_a_small_file_that_asks_for_much_memory_or_time_is_refused_at_once(tmp_path, name):
+    refused(plain_lstm(BOMBS[name]), tmp_path, r"(computes a tensor|not known before it runs)", axes="BTC")
+
+
+def test_mutated_files_end_in_an_error_of_ours(tmp_path):
+    path, rng = plain_lstm().save(tmp_path), np.random.default_rng(0)
+    whole = path.read_bytes()
+    for _ in range(60):
+        content = bytearray(whole)
+        for at in rng.integers(0, len(whole), rng.integers(1, 4)):
+            content[at] = rng.integers(0, 256)
+        path.write_bytes(content)
+        try:
+            s2o.add_states(path, tmp_path / "out.onnx", axes="BTC")
+        except s2o.Seq2OnnxError:
+            continue
+        assert s2o.verify(tmp_path / "out.onnx").ok
+
+
+# What `load` checks in a file of add_states
+
+
+def test_the_tables_agree():
+    allowed = {name.decode() for name in foreign_rules.OPERATORS}
+    assert {*step_rules.RULES, *surgery.HANDLERS, *tracing.RECURRENT} <= allowed
+    assert {name.decode() for name in foreign_rules.STAYS} == graph_parts.STAYS
+
+
+def _branch(model):
+    (node,) = [node for node in model.graph.node if node.op_type == "If"]
+    return next(a.g for a in node.attribute if a.name == "then_branch")
+
+
+def _loops(model):
+    path = [node for node in plain_lstm(BOMBS["a loop"]).nodes if node.op_type == "Loop"]
+    _branch(model).node.append(path[0])
+
+
+def _large_constant(model):
+    branch = _branch(model)
+    branch.initializer.append(numpy_helper.from_array(np.array([2**20, 2**20]), "large"))
+    branch.node.append(helper.make_node("ConstantOfShape", ["large"], ["zeros"], name="bomb"))
+
+
+def _own_operator(model):
+    _branch(model).node.append(helper.make_node("Gelu", ["x"], ["z"], domain="com.microsoft", name="other"))
+
+
+def _not_a_number(model):
+    tensor = next(t for t in _branch(model).initializer if t.data_type == 1)
+    array = numpy_helper.to_array(tensor).copy()
+    array.ravel()[0] = np.nan
+    tensor.CopyFrom(numpy_helper.from_array(array, tensor.name))
+
+
+def _elsewhere(model):
+    tensor = _branch(model).initializer[0]
+    tensor.data_location = TensorProto.EXTERNAL
+    tensor.external_data.add(key="location", value="/etc/passwd")
+
+
+def _cut(model):
+    tensor = next(t for t in _branch(model).initializer if len(t.raw_data) > 8)
+    tensor.raw_data = tensor.raw_data[:-4]
+
+
+def _division(model):
+    branch = _branch(model)
+    nodes = [("Shape", ["x"], "n"), ("Sub", ["n", "n"], "zero"), ("Div", ["n", "zero"], "never")]
+    branch.node.extend(helper.make_node(op, read, [out], name=out) for op, read, out in nodes)
+
+
+def _other_states(model):
+    (entry,) = [entry for entry in model.metadata_props if entry.key == "seq2onnx"]
+    contract = json.loads(entry.value)
+    contract["states"].reverse()
+    entry.value = json.dumps(contract)
+
+
+def _no_outputs(model):
+    (entry,) = [entry for entry in model.metadata_props if entry.key == "seq2onnx"]
+    contract = json.loads(entry.value)
+    del contract["outputs"]
+    entry.value = json.dumps(contract)
+
+
+@pytest.mark.parametrize(
+    ("change", "match"),
+    [
+        (_loops, "operator 'Loop'|has a graph in it"),
+        (_large_constant, "bomb.*does not depend on data"),
+        (_own_operator, "com.microsoft"),
+        (_not_a_number, "contain NaN"),
+        (_elsewhere, "in another file|other files"),
+        (_cut, "bytes of values"),
+        (_division, "never.*divides integers"),
+        (_other_states, "state 0 reads"),
+        (_no_outputs, "names no inputs, or outputs"),
+    ],
+)
+def test_a_file_of_add_states_that_someone_changed_is_not_opened(tmp_path, change, match):
+    path = tmp_path / "stream.onnx"
+    s2o.add_states(plain_lstm().save(tmp_path), path)
+    model = onnx.load(path)
+    change(model)
+    path.write_bytes(model.SerializeToString())
+    with pytest.raises(s2o.ModelFileError, match=match):
+        s2o.load(path)
