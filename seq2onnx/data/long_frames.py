@@ -35,9 +35,9 @@ def read_long_frame(
         features = [name for name in names if name not in others]
         if index := [name for name in features if re.fullmatch(r"Unnamed: \d+", name)]:
             raise DataError(
-                f"from_frame: the column {index[0]!r} is probably an index that was written to a CSV file; read the file "
-                f"with index_col=0, or leave the column out: frame.drop(columns={index[0]!r}). If it is a feature, name "
-                "all features: features=[…]"
+                f"from_frame: the column {index[0]!r} is probably an index that was written to a CSV file; read the "
+                f"file with index_col=0, or leave the column out: frame.drop(columns={index[0]!r}). If it is a "
+                "feature, name all features: features=[…]"
             )
     chosen = check_names(features, "features")
     if overlap := [name for name in chosen if name in others]:
