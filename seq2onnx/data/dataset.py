@@ -409,6 +409,7 @@ class SequenceDataset:
         """Raise DataError, naming sequence and step, where a value is NaN or infinite."""
         for name, part in self.parts.items():
             if part.dtype.kind == "f":
-                self.channel_statistics(name).check_finite(name, part.has_time)
+                found = self.channel_statistics(name)
+                found.check_finite(name, part.has_time, self._channels[name], self.ids)
         if self.targets is not None:
-            check_targets(self.targets, self.ignore)
+            check_targets(self.targets, self.ignore, self.ids)

@@ -126,7 +126,7 @@ def _by_id(targets: Any, rows: Mapping[Any, Indices]) -> list[Any]:
     if missing := [key for key in keys if key not in targets]:
         raise DataError(f"targets: has no target for {listed([repr(key) for key in missing])}")
     found = [targets[key] for key in keys]
-    shapes = [() if isinstance(target, str) else np.shape(target) for target in found]
+    shapes: list[tuple[int, ...]] = [() if isinstance(target, str) else np.shape(target) for target in found]
     if len(set(shapes)) > 1 or (shapes[0] and all(s[0] == len(rows[key]) for s, key in zip(shapes, rows, strict=True))):
         raise DataError(f"targets: a dict has one target for each id, got several; one for each step {PER_STEP}")
     return found
