@@ -72,7 +72,7 @@ def test_targets_of_a_long_table(frame):
         ({"targets": {"a": "A"}}, "has no target for 'b'"),
         ({"targets": ["A", "B"]}, "expected a column, or a dict or Series by id, got list"),
         ({"targets": pd.Series(["A", "B"], ["a", "a"])}, "an id occurs more than once"),
-        ({"per_step": True}, "per_step=True needs the name of a column"),
+        ({"per_step": True}, "per_step=True needs the targets of the steps in a column"),
     ]
     for arguments, message in cases:
         with pytest.raises(s2o.DataError, match=message):

@@ -384,7 +384,7 @@ def test_a_file_that_differs_from_its_run_exits_with_1(folder, tmp_path):
             ["{model}", "{steps}"],
             "steps.npz: targets: the data has one for each step, but the network gives one result for each sequence",
         ),
-        (["{plain}", "{data}"], "data.npz: targets: the data has labels, but the file has no classes"),
+        (["{plain}", "{data}"], "data.npz: targets: the file has no classes, so that it needs numbers"),
         (
             ["{plain}", "{pairs}"],
             "pairs.npz: targets: expected 3 numbers in each target, as the network predicts, got 2",
