@@ -263,6 +263,7 @@ def test_known_numbers_of_sequences_are_compared(tmp_path):
     assert float(page.figure("R²")) == pytest.approx(r2(truth, found), abs=1e-4)
     assert float(page.figure("RMSE")) == pytest.approx(np.sqrt(np.square(truth - found).mean()), rel=1e-3)
     assert page.says("Scores over 3 values")
+    assert page.says("Note: 1 of 9 sequences of data have NaN or infinity and were left out.")
     assert page.says("it cannot run step by step")
     assert [row[0] for row in page.table("run", "p50", "p90", "p99", "max", "steps/s")] == ["predict"]
 

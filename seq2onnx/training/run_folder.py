@@ -241,7 +241,7 @@ class Checkpoints:
             raise ModelFileError(f"{self._path}: is not a checkpoint, or is incomplete: {error}") from None
         same = state.pop("same")
         for name, given in self._identity["same"].items():
-            if (value := same[name]) != given:
+            if (value := same.get(name)) != given:
                 there, here = _first_difference(value, given)
                 raise SpecError(
                     f"{self._path}: belongs to a run with another {name}: {there!s:.80} there, {here!s:.80} here"
