@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import inspect
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, Self
 
@@ -16,10 +16,11 @@ from seq2onnx.data.targets import target_rows
 from seq2onnx.errors import DataError, SpecError
 from seq2onnx.layers import LSTM, FullyConnected, Layer, SequenceInput, Softmax
 from seq2onnx.network import Network
-from seq2onnx.sequences import chunk
+from seq2onnx.sequences import chunk, is_frame
 from seq2onnx.training import SequenceModule, TrainingOptions, train
 from seq2onnx.training.batch_dataset import Batches
 from seq2onnx.training.history import History
+from seq2onnx.training.losses import LossFunction, find_loss
 from seq2onnx.training.matching import check_sequences, encode_words
 
 BATCH_SIZE = 64
@@ -41,11 +42,13 @@ class _Estimator:
         hidden_size: int = 100,
         options: TrainingOptions | None = None,
         validation: float | None = None,
+        loss: str | LossFunction | None = None,
     ) -> None:
         self.network = network
         self.hidden_size = hidden_size
         self.options = options
         self.validation = validation
+        self.loss = loss
 
     def __repr__(self) -> str:
         given = {name: value for name, value in self.get_params(deep=False).items() if value is not None}
@@ -114,7 +117,8 @@ class _Estimator:
                 )
             (size,) = data.shape()
             network = Network([SequenceInput(size, "zscore"), LSTM(self.hidden_size, "last"), *head])
-        result = train(network, data, self.validation, normalize_targets=normalize_targets, options=self.options)
+        normalize_targets = normalize_targets and find_loss(self.loss, False).end is None
+        result = train(network, data, self.validation, self.loss, normalize_targets, self.options)
         self.module_, self.history_ = result.module, result.history
         for name in ("n_features_in_", "feature_names_in_"):  # of an earlier fit
             vars(self).pop(name, None)
@@ -134,7 +138,10 @@ class _Estimator:
         import torch
 
         module = self._fitted()
-        data = encode_words(module.network, SequenceDataset(sequences).with_channels(module.channels))
+        if not isinstance(sequences, SequenceDataset):
+            # Data frames may have other columns beside the features. Arrays go by position.
+            sequences = SequenceDataset(sequences, channels=module.channels if _has_frames(sequences) else None)
+        data = encode_words(module.network, sequences.with_channels(module.channels))
         check_sequences(module.network, data)
         # Where the result depends on the rows of a batch, batches are those of the given order.
         is_fixed = not module.policy.mask_padding or module.policy.sequence_length == "shortest"
@@ -165,6 +172,7 @@ class SequenceClassifier(_Estimator):
         hidden_size: of this LSTM.
         options: how to train. None: the defaults. `set_params` sets single options: options__epochs, options__l2 ….
         validation: the share of the training data that is set aside and measured after each epoch.
+        loss: see `train`. None: crossentropy.
 
     Attributes:
         classes_: the labels, in the order of the scores. This and the following are set by `fit`.
@@ -220,6 +228,7 @@ class SequenceRegressor(_Estimator):
         hidden_size: of this LSTM.
         options: how to train. None: the defaults. `set_params` sets single options: options__epochs, options__l2 ….
         validation: the share of the training data that is set aside and measured after each epoch.
+        loss: see `train`. None: mse.
 
     Attributes:
         module_: the trained module. This and the following are set by `fit`.
@@ -251,6 +260,12 @@ class SequenceRegressor(_Estimator):
         predicted = self.predict(sequences)
         truth = _as_numbers(numbers, len(predicted))
         return float(1 - np.square(truth - predicted).sum() / np.square(truth - truth.mean(0)).sum())
+
+
+def _has_frames(sequences: Any) -> bool:
+    if isinstance(sequences, Mapping):
+        return any(map(_has_frames, sequences.values()))
+    return isinstance(sequences, list | tuple | np.ndarray) and len(sequences) > 0 and is_frame(sequences[0])
 
 
 def _as_numbers(numbers: Any, count: int | None) -> NDArray[np.float64]:

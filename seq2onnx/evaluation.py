@@ -188,9 +188,12 @@ def evaluate(model: Predictor, data: SequenceDataset) -> Evaluation | str:
         )
     if model.classes is None:
         if data.classes is not None:
+            remedy = "Convert them: targets.astype(float), or --numbers on the command line"
+            if any(isinstance(label, str) for label in data.classes):
+                remedy = "If the scores are those of classes, export the file with classes=[…]"
             raise DataError(
-                "targets: the data has labels, but the file has no classes; export it with classes=[…], or use "
-                "numbers as targets"
+                "targets: the file has no classes, so that it needs numbers as targets, got labels. Integers and "
+                f"strings are labels, floats are numbers. {remedy}"
             )
         return _evaluate_numbers(model, data, predictions)
     return _evaluate_classes(model, data.with_classes(model.classes), predictions, model.classes)

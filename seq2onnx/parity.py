@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from seq2onnx.errors import DataError, ShapeError
+from seq2onnx.errors import DataError, ShapeError, SpecError
 from seq2onnx.runtime.inputs import Rows, read_rows
 from seq2onnx.runtime.model import Model
 from seq2onnx.runtime.outputs import unwrap
@@ -22,7 +22,7 @@ from seq2onnx.runtime.scoring import Scoring
 from seq2onnx.runtime.session import SessionSettings
 from seq2onnx.runtime.stream import Stream
 from seq2onnx.runtime.whole import Batch, make_batch
-from seq2onnx.sequences import MASKED, as_tokens, is_finite
+from seq2onnx.sequences import MASKED, PaddingPolicy, as_tokens, is_finite
 from seq2onnx.tables import about, text_table
 
 if TYPE_CHECKING:
@@ -66,10 +66,12 @@ class Report:
     Attributes:
         path: the file.
         rows: the comparisons.
+        notes: what the comparisons leave out.
     """
 
     path: str
     rows: list[Row]
+    notes: tuple[str, ...] = ()
 
     @property
     def ok(self) -> bool:
@@ -85,7 +87,7 @@ class Report:
         verdict = f"{failed} of {len(self.rows)} FAILED" if failed else "all comparisons passed"
         verdict += f"; tolerance: {self.rows[0].tolerance:g} × max(1, largest value)"
         table = text_table([("check", "tensor", "max abs", "max rel", ""), *rows], (2, 3))
-        return f"{table}\n{about(self.path, verdict)}"
+        return "\n".join([table, about(self.path, verdict), *(about("note", note) for note in self.notes)])
 
 
 def verify(
@@ -121,17 +123,22 @@ def verify(
             fails: its numbers differ by more than rounding.
 
     Returns:
-        The comparisons: `ok`, and `rows` with check, tensor, max_abs, max_rel, tolerance.
+        The comparisons: `ok`, `rows` with check, tensor, max_abs, max_rel, tolerance, and `notes`: how many sequences
+        were left out, and whether `predict` cuts sequences, which the checks do not.
 
     Raises:
         ModelFileError: it is not an exported file.
         ShapeError: the module has a different network.
         DataError: `data` has no sequence that can be used.
+        SpecError: `path` is no path.
 
     Example:
         >>> print(verify("vowels.onnx", result.module, test))
     """
+    if not isinstance(path, str | Path):
+        raise SpecError(f"verify: expected the path of a file first, got {type(path).__name__}; verify(path, module)")
     model, rng = Model(path, SessionSettings(), allow_changed), np.random.default_rng(seed)
+    notes = _policy_notes(model)
     has_network = model.contract.network is not None  # else there is nothing that torch could run
     if module is None and has_network and importlib.util.find_spec("torch") and importlib.util.find_spec("onnx"):
         from seq2onnx.exporting.restorer import read_module
@@ -142,7 +149,11 @@ def verify(
         _check_same_network(model, module)
     sources = {"random": random_sequences(model, rng)}
     if data is not None:
-        sources["data"] = _finite(read_rows(data, model.inputs, model.contract.min_length))
+        given = read_rows(data, model.inputs, model.contract.min_length)
+        sources["data"] = _finite(given)
+        count, kept = (len(next(iter(rows.values()))) for rows in (given, sources["data"]))
+        if kept < count:
+            notes += (f"{count - kept:,} of {count:,} sequences of data have NaN or infinity and were left out",)
     rows: list[Row] = []
     for name, sequences in sources.items():
         if module is not None:
@@ -158,7 +169,16 @@ def verify(
             for check, longest in (("steps", 1), ("chunks", 6)):
                 found = _stream(model, some, rng, longest)
                 rows += compare(f"whole = {check}, {name}", found, _predict(model, some))
-    return Report(str(path), rows)
+    return Report(str(path), rows, notes)
+
+
+def _policy_notes(model: Model) -> tuple[str, ...]:
+    """Say whether `predict` cuts sequences. The checks use another policy."""
+    length = PaddingPolicy(**model.contract.data_policy).sequence_length
+    if not isinstance(length, int) and length != "shortest":
+        return ()
+    cut = f"to {length} steps" if isinstance(length, int) else "to the shortest of its batch"
+    return (f"predict cuts each sequence {cut}, as in training; streams and these checks do not",)
 
 
 def probe(path: str | Path, module: SequenceModule) -> Report:

@@ -164,6 +164,7 @@ def test_verify_exits_with_1_if_numbers_differ(folder, tmp_path):
         (["export", "{data}"], "is no finished run, it is a file"),
         (["verify", "nowhere.onnx"], "nowhere.onnx: there is no such file"),
         (["predict", "{run}/model.onnx", "nowhere.npz"], "nowhere.npz"),
+        (["predict", "{run}/model.onnx", "nope"], "nope: no such file or directory"),
         (
             ["predict", "{run}/model.onnx", "{net}"],
             "data is read from .parquet, .npz, .h5, .hdf5",
@@ -275,7 +276,10 @@ def test_data_is_inspected_and_converted(folder, tmp_path):
     (tmp_path / "csv" / "bad" / "2.csv").write_text("b,a\n6,5\n")
     out, _ = run("data", "convert", tmp_path / "csv", tmp_path / "data.npz")
     assert "2 sequences, 1 to 2 steps, features 2, 2 classes" in out
-    assert "NaN or infinity in 1 sequences" in run("data", "inspect", tmp_path / "data.npz")[0]
+    out, _ = run("data", "inspect", tmp_path / "data.npz")
+    assert "NaN or infinity in 1 sequences" in out
+    rows = [line.split() for line in out.splitlines() if line.startswith(("channel ", "a ", "b "))]
+    assert [(row[0], row[-1]) for row in rows] == [("channel", "gaps"), ("b", "1"), ("a", "0")]
     run("data", "convert", tmp_path / "csv", tmp_path / "data.csv", code=2)
 
 

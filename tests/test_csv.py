@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import numpy as np
+import pandas as pd
 import pytest
 
 import seq2onnx as s2o
@@ -112,7 +113,9 @@ def test_a_file_of_labels_that_nobody_named_is_no_sequence(write):
     write("r1.csv", "x,y\n1,2\n")
     folder = write("labels.csv", "file,label\nr1,walk\n")
     refused(
-        r"labels.csv, line 2, column 'file': expected a number, got 'r1'.*name it with labels=", folder, channels=None
+        r"labels.csv, line 2, column 'file': expected a number, got 'r1'.*name the file with labels=",
+        folder,
+        channels=None,
     )
 
 
@@ -127,6 +130,15 @@ def test_every_file_has_a_line_of_labels_and_every_line_a_file(write):
     refused(r"labels.csv: has several lines for a; keep one", folder, labels="labels.csv")
     write("labels.csv", "file,label\na,x\nb,\n", ".")
     refused(r"labels.csv, line 3, column 'label': has no value", folder, labels="labels.csv")
+
+
+def test_a_column_of_words_is_no_column_of_times(write):
+    folder = write("a.csv", "machine,when,ax\npress 4,31.05.2024 12:00,1\n")
+    message = r"'machine': expected a number, got 'press 4'; leave it out: .*channels=\[…\] \(--channels\)"
+    refused(message, folder)
+    with pytest.raises(s2o.DataError, match="'when'.*leave a column of times out with time='when'") as error:
+        read(folder, channels=["when", "ax"])
+    assert "labels=" not in str(error.value)
 
 
 def test_the_columns_of_labels_are_chosen_by_name(write):
@@ -279,6 +291,26 @@ def test_a_file_that_cannot_be_read_for_sure_is_refused(write, content, message)
 def test_numbers_with_a_comma_are_no_labels(write):
     folder = write("a.csv", 'x,y\n1,"2,5"\n')
     refused(r"targets: got 2,5 in 'y'; write numbers with a decimal point", folder, targets="y")
+
+
+@pytest.mark.parametrize("index", [True, False])
+def test_the_header_of_a_frame_without_names_is_warned_of(tmp_path, index):
+    frame = pd.DataFrame(np.random.default_rng(0).normal(size=(3, 2)))
+    for name in ("a.csv", "b.csv"):
+        frame.to_csv(tmp_path / name, index=index)
+    message = r"a.csv \(and 1 more files\): the first line is 0, 1 … 1, and it is read as data.*header=False"
+    with pytest.warns(UserWarning, match=message):
+        read(tmp_path)
+    with pytest.warns(UserWarning, match=message):
+        read(tmp_path, features_by_time=True)
+    for name in ("a.csv", "b.csv"):  # the remedy
+        frame.to_csv(tmp_path / name, header=False, index=False)
+    np.testing.assert_allclose(read(tmp_path).sequences[0], frame.to_numpy(), rtol=1e-6)
+
+
+def test_steps_that_count_from_zero_are_no_header(write):
+    assert len(read(write("a.csv", "0,1\n2,3\n")).sequences[0]) == 2  # all are integers
+    assert len(read(write("b.csv", "0\n0.5\n", "one")).sequences[0]) == 2  # a single column
 
 
 # -- options that a format lacks --

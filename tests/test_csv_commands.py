@@ -169,6 +169,46 @@ def test_data_without_the_name_of_its_times_says_so(folder):
     assert "r0.csv, line 2, column 'time': expected a number, got '2024-05-31 12:00:00'; leave a column of times" in err
 
 
+def test_integers_can_be_numbers_on_the_command_line(tmp_path):
+    lines = [f"u{number},{step},{number % 7}" for number in range(20) for step in range(3)]
+    data = tmp_path / "days.csv"
+    data.write_text("\n".join(["unit,x,days", *lines]))
+    network = s2o.Network([s2o.SequenceInput(1, "zscore"), s2o.LSTM(3, "last"), s2o.FullyConnected(1)])
+    network.save(tmp_path / "network.yaml")
+    given = ["--id", "unit", "--targets", "days"]
+    train = ["train", tmp_path / "network.yaml", data, *given, "--loss", "mse", "--out", tmp_path / "run", "-q"]
+    settings = ["--set", "epochs=1", "--set", "device=cpu", "--set", "threads=1"]
+    _, err = run(*train, *settings, code=2)
+    assert "or --numbers on the command line" in " ".join(err.split())
+    run(*train, *settings, "--numbers")
+    run("export", tmp_path / "run", "-q")
+    file = tmp_path / "run/model.onnx"
+    _, err = run("evaluate", file, data, *given, code=2)
+    assert "needs numbers as targets, got labels" in " ".join(err.split())
+    assert "Convert them: targets.astype(float), or --numbers on the command line" in " ".join(err.split())
+    assert "RMSE" in run("evaluate", file, data, *given, "--numbers")[0]
+    assert "targets    numbers, one row per sequence" in run("data", "inspect", data, *given, "--numbers")[0]
+    run("data", "convert", data, tmp_path / "days.npz", *given, "--numbers", "-q")
+    assert read(tmp_path / "days.npz").targets.tolist() == [n % 7 for n in range(20)]
+    _, err = run("data", "inspect", data, "--id", "unit", "--targets", "unit", "--channels", "x", "--numbers", code=2)
+    assert "is the id" in err or "numbers needs numbers as targets" in err
+
+
+@pytest.mark.parametrize("suffix", [".npz", ".h5", ".parquet"])
+@pytest.mark.parametrize("per_step", [False, True])
+def test_labels_in_files_of_arrays_can_be_read_as_numbers(tmp_path, suffix, per_step):
+    x = [np.zeros((n, 2)) for n in (3, 2, 3)]
+    targets = [[7, 8, 9], [7, 7], [8, 8, 8]] if per_step else [7, 9, 8]
+    s2o.SequenceDataset(x, targets).save(tmp_path / f"data{suffix}")
+    data = read(tmp_path / f"data{suffix}", numbers=True)
+    assert (data.classes, data.per_step) == (None, per_step)
+    assert [np.asarray(target).tolist() for _, target in data] == targets
+    words = [["a"] * 3, ["b"] * 2, ["a"] * 3] if per_step else ["a", "b", "a"]
+    s2o.SequenceDataset(x, words).save(tmp_path / f"words{suffix}")
+    with pytest.raises(s2o.DataError, match="numbers needs numbers as targets"):
+        read(tmp_path / f"words{suffix}", numbers=True)
+
+
 def test_names_and_ids_survive_convert(folder, tmp_path):
     for suffix in (".npz", ".h5", ".parquet"):
         arguments = [folder / "data", tmp_path / f"data{suffix}", "--time", "time", "--channels", "gx,ax"]
@@ -263,5 +303,15 @@ def test_options_that_do_not_apply_are_refused(folder, file):
 )
 def test_every_command_takes_the_options_of_data(command):
     out, _ = run(*command.split(), "--help")
-    for option in ("sequences", "targets", "features-by-time", "channels", "id", "time", "labels", "per-step"):
+    for option in (
+        "sequences",
+        "targets",
+        "features-by-time",
+        "channels",
+        "id",
+        "time",
+        "labels",
+        "per-step",
+        "numbers",
+    ):
         assert f"--{option} " in out

@@ -232,6 +232,22 @@ def test_masked_values_become_nan():
         data.check_finite()
 
 
+def test_gaps_are_named_by_sequence_and_channel():
+    x = [np.zeros((3, 2)) for _ in range(4)]
+    x[2][0, 1] = np.nan
+    names = {"channels": ["voltage", "current"], "ids": ["M031", "M032", "M033", "M034"]}
+    with pytest.raises(s2o.DataError, match=r"sequence 2 \(M033\), step 0: current is nan; training needs finite"):
+        s2o.SequenceDataset(x, **names).check_finite()
+    with pytest.raises(s2o.DataError, match=r"sequence 1 \(M033\), step 0: current is nan"):
+        s2o.SequenceDataset(x, **names).subset([1, 2]).check_finite()
+    images = [np.zeros((2, 3, 4, 4)), np.zeros((1, 3, 4, 4))]
+    images[1][0, 2, 1, 3] = np.inf
+    with pytest.raises(s2o.DataError, match=r"sequence 1, step 0: blue \[1\] \[3\] is inf"):
+        s2o.SequenceDataset(images, channels=["red", "green", "blue"]).check_finite()
+    with pytest.raises(s2o.DataError, match=r"targets of sequence 3 \(M034\): are not all finite"):
+        s2o.SequenceDataset(x[:2] * 2, [1.0, 2.0, 3.0, np.nan], **names).check_finite()
+
+
 def test_image_statistics_are_per_channel():
     rng = np.random.default_rng(0)
     images = [rng.normal(size=(n, 3, 2, 4)) * [[[1]], [[2]], [[3]]] for n in (4, 7)]

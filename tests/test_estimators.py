@@ -53,7 +53,9 @@ def test_a_regressor_predicts_in_the_unit_of_its_targets(vector):
 
 def test_parameters_can_be_read_and_set():
     model = s2o.SequenceClassifier(hidden_size=16)
-    assert model.get_params(deep=False) == {"network": None, "hidden_size": 16, "options": None, "validation": None}
+    assert model.get_params(deep=False) == dict.fromkeys(
+        ["network", "hidden_size", "options", "validation", "loss"]
+    ) | {"hidden_size": 16}
     assert type(model)(**model.set_params(hidden_size=8).get_params(deep=False)).hidden_size == 8
     assert repr(model) == "SequenceClassifier(hidden_size=8)"
     with pytest.raises(
@@ -200,9 +202,43 @@ def test_data_frames_are_read_by_their_names():
     assert model.n_features_in_ == 2
     exchanged = [frame[["speed", "height"]] for frame in given]
     np.testing.assert_array_equal(model.predict_proba(exchanged), model.predict_proba(given))
-    with pytest.raises(s2o.DataError, match="data: has no speed; its columns are height"):
+    with pytest.raises(s2o.DataError, match="sequence 0: has no speed; its columns are height"):
         model.predict([frame[["height"]] for frame in given])
     assert not hasattr(model.fit(sequences, labels), "feature_names_in_")
+
+
+def test_frames_may_have_other_columns_and_data_sets_are_predicted():
+    data = random_data()
+    frames = [pd.DataFrame(x, columns=["a", "b", "c", "d"]) for x in data.sequences]
+    model = classifier().fit(frames, data.labels)
+    scores = model.predict_proba(frames)
+    wide = [frame[["d", "c", "b", "a"]].assign(machine="press 4", at=pd.Timestamp(0)) for frame in frames]
+    np.testing.assert_array_equal(model.predict_proba(wide), scores)
+    named = s2o.SequenceDataset(data.sequences, data.labels, channels=["a", "b", "c", "d"])
+    np.testing.assert_array_equal(model.predict_proba(named), scores)
+    np.testing.assert_array_equal(model.predict_proba(named.with_channels(["d", "c", "b", "a"])), scores)
+    assert model.predict(named).tolist() == model.predict(wide).tolist()
+    with pytest.raises(s2o.DataError, match="has no a"):
+        model.predict([frames[0].drop(columns="a")])
+
+
+def test_the_loss_is_a_parameter():
+    data = random_data()
+    numbers = [x.mean() for x in data.sequences]
+    quick = s2o.TrainingOptions(epochs=1, progress=False, device="cpu", threads=1)
+    losses = {}
+    for loss in (None, "mse", "huber", lambda y, target: (y[:, 0] - target.flatten()).abs() * 1000):
+        model = s2o.SequenceRegressor(hidden_size=3, options=quick, loss=loss)
+        assert clone(model).get_params()["loss"] is loss
+        losses[loss] = model.fit(data.sequences, numbers).history_[0]["loss"]
+    first, same, huber, function = losses.values()
+    assert first == same
+    assert huber < first < function
+    with pytest.raises(s2o.SpecError, match="loss: must be one of crossentropy, mse, mae, huber"):
+        s2o.SequenceClassifier(options=quick).set_params(loss="l1").fit(data.sequences, data.labels)
+    net = s2o.Network([s2o.SequenceInput(4), s2o.LSTM(3, "last"), s2o.FullyConnected(1), s2o.Sigmoid()])
+    shares = s2o.SequenceRegressor(net, options=quick, loss="bce").fit(data.sequences, np.arange(12) % 2)
+    assert shares.predict(data.sequences).min() > 0
 
 
 def test_labels_and_numbers_may_be_columns_and_tensors():

@@ -149,7 +149,7 @@ def test_what_cannot_be_compared_is_an_error(folder, tmp_path):
     assert "none.npz: The data has no targets" in err
     network = s2o.Network([s2o.SequenceInput(4), s2o.LSTM(4, "last"), s2o.FullyConnected(3)])
     s2o.export(s2o.build(network), tmp_path / "m.onnx")
-    assert "the file has no classes" in run("evaluate", tmp_path / "m.onnx", tmp_path / "labels.npz", code=2)[1]
+    assert "export the file with classes=" in run("evaluate", tmp_path / "m.onnx", tmp_path / "labels.npz", code=2)[1]
 
 
 def test_undefined_figures_are_left_out_of_the_mean():

@@ -72,7 +72,7 @@ def test_targets_of_a_long_table(frame):
         ({"targets": {"a": "A"}}, "has no target for 'b'"),
         ({"targets": ["A", "B"]}, "expected a column, or a dict or Series by id, got list"),
         ({"targets": pd.Series(["A", "B"], ["a", "a"])}, "an id occurs more than once"),
-        ({"per_step": True}, "per_step=True needs the name of a column"),
+        ({"per_step": True}, "per_step=True needs the targets of the steps in a column"),
     ]
     for arguments, message in cases:
         with pytest.raises(s2o.DataError, match=message):
@@ -87,7 +87,11 @@ def test_errors_name_the_column_of_a_long_table(frame):
         ({"id": "pump", "features": "ax"}, "features: expected a list of names, got 'ax'"),
         ({"id": "pump", "features": ["pump"]}, "features: 'pump' is the id, the time or the target"),
         ({"id": "pump"}, "column 'label': expected numbers, got .* such as 'x'; leave the column out"),
-        ({"id": "pump", "time": "step", "features": ["ax"]}, "'step': holds text such as 'p', which has no order in"),
+        ({"id": "pump", "time": "step", "features": ["ax"]}, r"text such as 'p'.*pd.to_datetime\(frame\['step'\]\)"),
+        ({"id": "pump", "features": ["ax"], "targets": {"a": [1, 2, 3], "b": [1, 2]}}, "one target for each id, got "),
+        ({"id": "pump", "features": ["ax"], "targets": {"a": [1, 2, 3], "b": 2}}, "one for each step needs the"),
+        ({"id": "pump", "features": ["ax"], "targets": frame}, "got a data frame; make it a Series: targets.set_index"),
+        ({"id": "pump", "features": ["ax"], "targets": {}, "per_step": True}, "targets='column', per_step=True"),
         ({"id": "label", "time": "ay", "features": ["ax", "ax"]}, "names of channels must differ, got 'ax' twice"),
     ]
     for arguments, message in cases:
@@ -95,6 +99,21 @@ def test_errors_name_the_column_of_a_long_table(frame):
             from_frame(frame, **arguments)
     with pytest.raises(s2o.DataError, match="sequences: .* got one data frame; .*SequenceDataset.from_frame"):
         s2o.SequenceDataset(frame)
+
+
+def test_the_index_of_a_frame_that_went_through_a_csv_file_is_no_feature(tmp_path):
+    pd.DataFrame({"pump": ["a", "b"], "ax": [1.0, 2.0]}).to_csv(tmp_path / "pumps.csv")
+    frame = pd.read_csv(tmp_path / "pumps.csv")
+    with pytest.raises(s2o.DataError, match=r"'Unnamed: 0' is probably an index.*index_col=0, or .*frame.drop"):
+        from_frame(frame, id="pump")
+    assert from_frame(frame, id="pump", features=["Unnamed: 0", "ax"]).channels == ["Unnamed: 0", "ax"]
+    assert from_frame(pd.read_csv(tmp_path / "pumps.csv", index_col=0), id="pump").channels == ["ax"]
+
+
+def test_vectors_of_numbers_are_targets_by_id():
+    frame = pd.DataFrame(TABLE)
+    data = from_frame(frame, id="pump", features=["ax"], targets={"a": [1.0, 2.0], "b": [3.0, 4.0]})
+    assert data.targets.tolist() == [[3, 4], [1, 2]]
 
 
 def test_rows_without_an_id_or_with_the_same_time_are_refused():

@@ -10,6 +10,11 @@ import seq2onnx as s2o
 
 MISTAKES = [
     (lambda: s2o.LSTM(100, "lst"), "lstm.output_mode: must be 'sequence' or 'last'; got 'lst'"),
+    (
+        lambda: s2o.SequenceInput(5, "z-score"),
+        "sequence_input.normalization: must be 'none', 'zerocenter', 'zscore', 'rescale_symmetric' or "
+        "'rescale_zero_one', or a function; got 'z-score'",
+    ),
     (lambda: s2o.LSTM("a"), "lstm.hidden_size: must be a whole number; got 'a'"),
     (lambda: s2o.LSTM(5, name="a b"), "a b.name: must have only letters, digits and underscores; got 'a b'"),
     (lambda: s2o.LSTM(5, inputs=3), "lstm.inputs: must be a list; got 3"),

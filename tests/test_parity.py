@@ -82,9 +82,35 @@ def test_a_module_of_another_network_is_refused(model_file, data):
 def test_data_with_nan_is_left_out(model_file, data):
     sequences = [x.copy() for x in data.sequences]
     sequences[2][1, 1] = np.nan
-    assert s2o.verify(model_file, data=sequences).ok
+    report = s2o.verify(model_file, data=sequences)
+    assert report.ok
+    assert report.notes == ("1 of 12 sequences of data have NaN or infinity and were left out",)
+    assert f"passed; tolerance: 1e-05 × max(1, largest value)\nnote: {report.notes[0]}" in str(report)
+    assert s2o.verify(model_file, data=data.sequences).notes == ()
     with pytest.raises(s2o.DataError, match="NaN or infinity in every sequence"):
         s2o.verify(model_file, data=[np.full((3, 4), np.nan)])
+
+
+@pytest.mark.parametrize(("length", "cut"), [(2, "to 2 steps"), ("shortest", "to the shortest of its batch")])
+def test_the_report_says_that_predict_cuts_and_the_checks_do_not(tmp_path, data, length, cut):
+    module = built(small_network(), data)
+    module.policy = s2o.PaddingPolicy(sequence_length=length)
+    s2o.export(module, tmp_path / "m.onnx")
+    report = s2o.verify(tmp_path / "m.onnx", module, data)
+    model, x = s2o.load(tmp_path / "m.onnx"), data.sequences[0]
+    streamed = model.stream().step(x)
+    assert report.ok
+    if length == 2:
+        assert not np.allclose(model.predict([x])[0], streamed)
+        np.testing.assert_allclose(model.predict([x[:2]])[0], model.predict([x])[0])
+    note = f"predict cuts each sequence {cut}, as in training; streams and these checks do not"
+    assert report.notes == (note,)
+    assert note in " ".join(str(report).split())
+
+
+def test_swapped_arguments_are_named(model_file, data):
+    with pytest.raises(s2o.SpecError, match=r"expected the path .* first, got SequenceModule; verify\(path, module\)"):
+        s2o.verify(built(small_network(), data), model_file)
 
 
 def test_a_lost_state_fails(tmp_path, model_file):

@@ -131,6 +131,45 @@ def test_groups_may_be_given_in_every_form(form):
     assert {number // 2 for number in map(int, first.ids)}.isdisjoint(number // 2 for number in map(int, second.ids))
 
 
+def pumps(frame):
+    return frame.groupby("recording")["pump"].first()
+
+
+def test_groups_by_id_are_aligned_with_the_sequences():
+    # The recordings 10 to 13 are of pump 0, 14 to 17 of pump 1, and so on; the table has them in another order.
+    order = np.random.default_rng(0).permutation(24) + 10
+    frame = pd.DataFrame({"recording": np.repeat(order, 3), "pump": np.repeat((order - 10) // 4, 3), "x": 1.0})
+    data = s2o.SequenceDataset.from_frame(frame, id="recording", features=["x"])
+    by_id = pumps(frame)
+    for groups in (by_id, by_id.to_dict(), {str(key): pump for key, pump in by_id.items()}):
+        sides = data.split(0.5, groups=groups)
+        assert [len(side) for side in sides] == [12, 12]
+        assert set.isdisjoint(*({by_id[int(name)] for name in side.ids} for side in sides))
+    part = data.subset(range(5, 20))  # the Series has more sequences than the part
+    sides = part.split(0.5, groups=by_id)
+    assert set.isdisjoint(*({by_id[int(name)] for name in side.ids} for side in sides))
+    # A Series without an index of its own is in the order of the data.
+    first, _ = data.split(0.5, groups=pd.Series(["a"] * 12 + ["b"] * 12))
+    assert first.ids in (data.ids[:12], data.ids[12:])
+
+
+def test_groups_that_do_not_name_every_sequence_are_refused():
+    by_name = pd.Series(list("aabbcc"), index=list("uvwxyz"))
+    for groups, message in (
+        (by_name, "groups: has no entry for sequence 0; give each id a group, or a list in the order"),
+        ({0: "a", 1: "b"}, "groups: has no entry for sequence 2; give each id a group"),
+        (pd.Series(list("abc") * 4, index=[0, 1, 2, 3, 4, 5] * 2), "several entries for 0; keep one: groups.groupby"),
+        (pd.Series(list("abc") * 4), "groups: expected one for each of 6 sequences, got 12"),
+        (pd.DataFrame({"pump": list("aabbcc")}), "groups: .*got a data frame; give a column"),
+    ):
+        with pytest.raises(s2o.DataError, match=message):
+            named().split(0.5, groups=groups)
+    nameless = s2o.SequenceDataset(named().sequences)
+    with pytest.raises(s2o.DataError, match="groups: got a dict, but the data has no ids; give a list"):
+        nameless.split(0.5, groups=dict(enumerate("aabbcc")))
+    assert len(nameless.split(0.5, groups=by_name)[0]) in (2, 4)
+
+
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [

@@ -272,6 +272,7 @@ def test_known_numbers_of_sequences_are_compared(tmp_path):
     assert float(page.figure("R²")) == pytest.approx(r2(truth, found), abs=1e-4)
     assert float(page.figure("RMSE")) == pytest.approx(np.sqrt(np.square(truth - found).mean()), rel=1e-3)
     assert page.says("Scores over 3 values")
+    assert page.says("Note: 1 of 9 sequences of data have NaN or infinity and were left out.")
     assert page.says("it cannot run step by step")
     assert [row[0] for row in page.table("run", "p50", "p90", "p99", "max", "steps/s")] == ["predict"]
 
@@ -393,7 +394,7 @@ def test_a_file_that_differs_from_its_run_exits_with_1(folder, tmp_path):
             ["{model}", "{steps}"],
             "steps.npz: targets: the data has one for each step, but the network gives one result for each sequence",
         ),
-        (["{plain}", "{data}"], "data.npz: targets: the data has labels, but the file has no classes"),
+        (["{plain}", "{data}"], "data.npz: targets: the file has no classes, so that it needs numbers"),
         (
             ["{plain}", "{pairs}"],
             "pairs.npz: targets: expected 3 numbers in each target, as the network predicts, got 2",

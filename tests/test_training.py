@@ -784,6 +784,14 @@ def test_resuming_needs_the_same_run(tmp_path):
         s2o.train(
             small_network(normalization="zerocenter"), data, options=options(epochs=4), run_dir=tmp_path, resume=True
         )
+    with pytest.raises(s2o.SpecError, match="normalization=zscore there, normalization=zerocenter here"):
+        s2o.train(
+            small_network(normalization="zerocenter"), data, options=options(epochs=4), run_dir=tmp_path, resume=True
+        )
+    for share in (0.25, data):
+        with pytest.raises(s2o.SpecError, match="belongs to a run with another (data|validation): ") as error:
+            s2o.train(small_network(), data, share, options=options(epochs=4), run_dir=tmp_path, resume=True)
+        assert len(str(error.value)) < len(str(tmp_path)) + 200
     relabelled = s2o.SequenceDataset(data.sequences, data.labels[::-1], CLASSES)
     with pytest.raises(s2o.SpecError, match="belongs to a run with another data: 12 sequences, mark"):
         s2o.train(small_network(), relabelled, options=options(epochs=4), run_dir=tmp_path, resume=True)
@@ -799,6 +807,11 @@ def test_resuming_needs_the_same_run(tmp_path):
     (tmp_path / "checkpoint.safetensors").write_bytes(whole_file[:200])
     with pytest.raises(s2o.ModelFileError, match="is not a checkpoint, or is incomplete"):
         s2o.train(small_network(), data, options=options(epochs=4), run_dir=tmp_path, resume=True)
+
+
+def test_options_in_the_place_of_the_loss_are_named():
+    with pytest.raises(s2o.SpecError, match="loss: must be .* got TrainingOptions; give .* by name: options=…"):
+        s2o.train(small_network(), random_data(12), None, options(epochs=1))
 
 
 def test_ctrl_c_keeps_what_was_learned(monkeypatch):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from pathlib import Path
 from typing import Annotated
 
@@ -63,10 +64,12 @@ def describe(found: SequenceDataset) -> str:
         lines += [f"gaps       {gaps}" + (f" of {name}" if name else "")]
         channels = found.channels.get(name) if isinstance(found.channels, dict) else found.channels
         names = channels or range(len(statistics.count))
-        rows: list[tuple[object, ...]] = [("channel", "mean", "std", "min", "max")]
+        rows: list[tuple[object, ...]] = [("channel", "mean", "std", "min", "max", *["gaps"] * bool(statistics.gaps))]
+        values = (int(lengths.sum()) if part.has_time else len(found)) * math.prod(part.shape[1:])  # of a channel
         for channel, count, *figures in zip(names, statistics.count, *statistics.summary().values(), strict=True):
-            rows.append((channel, *(f"{figure:10.4g}" for figure in (figures if count else (np.nan,) * 4))))
-        lines += ["", text_table(rows, (1, 2, 3, 4))]
+            cells = [f"{figure:10.4g}" for figure in (figures if count else (np.nan,) * 4)]
+            rows.append((channel, *cells, *[f"{values - int(count):,}"] * bool(statistics.gaps)))
+        lines += ["", text_table(rows, range(1, len(rows[0])))]
     if found.classes is not None and found.targets is not None:
         counts = found.class_counts()
         unit = "steps" if found.per_step else "sequences"

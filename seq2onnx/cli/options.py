@@ -59,6 +59,7 @@ class DataOptions:
     per_step: Annotated[bool, typer.Option("--per-step", help="The targets in a CSV file are those of the steps.")] = (
         False
     )
+    numbers: Annotated[bool, typer.Option("--numbers", help="Integers as targets are numbers, not labels.")] = False
 
     def read(self, path: Path, channels: Channels = None) -> SequenceDataset:
         """Read a data set.
@@ -81,6 +82,7 @@ class DataOptions:
             time=self.time,
             labels=self.labels,
             per_step=self.per_step,
+            numbers=self.numbers,
         )
 
 

@@ -17,7 +17,7 @@ from seq2onnx.data.contents import Contents
 from seq2onnx.data.inputs import as_columns, common_lengths, select_channels
 from seq2onnx.data.long_frames import read_long_frame
 from seq2onnx.data.padded import cut_padding
-from seq2onnx.data.splitting import split_indices
+from seq2onnx.data.splitting import groups_in_order, split_indices
 from seq2onnx.data.statistics import ChannelStatistics, channel_statistics
 from seq2onnx.data.targets import Label, check_targets, count_labels, labels_of, read_targets, renumber, take_rows
 from seq2onnx.data.transforms import Chain, SelectChannels, Transform, select, transform_all
@@ -296,23 +296,24 @@ class SequenceDataset:
         ids = None if self.ids is None else [self.ids[index] for index in chosen]
         return self._with(parts=parts, lengths=self.lengths[chosen], targets=targets, ids=ids)
 
-    def split(self, share: float, *, seed: int = 0, groups: Sequence[Any] | None = None) -> tuple[Self, Self]:
+    def split(self, share: float, *, seed: int = 0, groups: Any = None) -> tuple[Self, Self]:
         """Split at random into two data sets. Both have each label in about the same share.
 
         Args:
             share: the share of the first data set, between 0 and 1.
             seed: seeds the choice; the same seed splits in the same way.
-            groups: the group of each sequence, such as the machine or the speaker. All sequences of a group go to the
-                same side. None: each sequence is chosen alone.
+            groups: the group of each sequence, such as the machine or the speaker: a list, or by id a dict or a Series.
+                All sequences of a group go to the same side. None: each sequence is chosen alone.
 
         Raises:
-            DataError: a side would be empty.
+            DataError: a side would be empty, or an id has no group.
 
         Example:
             >>> training, test = data.split(0.8, groups=machines)
         """
         is_stratified = self.classes is not None and not self.per_step
         labels = np.asarray(self.targets) if is_stratified else None
+        groups = None if groups is None else groups_in_order(groups, self.ids, len(self))
         first, second = split_indices(len(self), share, seed, labels, groups)
         return self.subset(first), self.subset(second)
 
@@ -408,6 +409,7 @@ class SequenceDataset:
         """Raise DataError, naming sequence and step, where a value is NaN or infinite."""
         for name, part in self.parts.items():
             if part.dtype.kind == "f":
-                self.channel_statistics(name).check_finite(name, part.has_time)
+                found = self.channel_statistics(name)
+                found.check_finite(name, part.has_time, self._channels[name], self.ids)
         if self.targets is not None:
-            check_targets(self.targets, self.ignore)
+            check_targets(self.targets, self.ignore, self.ids)

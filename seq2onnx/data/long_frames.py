@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -12,6 +13,8 @@ from seq2onnx.errors import DataError
 from seq2onnx.sequences import Array, Names, check_names, frame_names, is_frame, positions, read_frame
 from seq2onnx.sequences.channels import listed
 from seq2onnx.sequences.foreign import is_missing
+
+PER_STEP = "needs the targets of the steps in a column of the frame: targets='column', per_step=True"
 
 
 def read_long_frame(
@@ -30,6 +33,12 @@ def read_long_frame(
     positions(names, others, "from_frame")
     if features is None:
         features = [name for name in names if name not in others]
+        if index := [name for name in features if re.fullmatch(r"Unnamed: \d+", name)]:
+            raise DataError(
+                f"from_frame: the column {index[0]!r} is probably an index that was written to a CSV file; read the "
+                f"file with index_col=0, or leave the column out: frame.drop(columns={index[0]!r}). If it is a "
+                "feature, name all features: features=[…]"
+            )
     chosen = check_names(features, "features")
     if overlap := [name for name in chosen if name in others]:
         raise DataError(f"features: {overlap[0]!r} is the id, the time or the target; leave it out of the features")
@@ -38,7 +47,7 @@ def read_long_frame(
     sequences = [values[indices] for indices in rows.values()]
     if per_step:
         if not isinstance(targets, str):
-            raise DataError("targets: per_step=True needs the name of a column with a target in each row")
+            raise DataError(f"targets: per_step=True {PER_STEP}")
         column = np.array(frame[targets].to_list(), object)  # missing values are checked with the targets
         found: Any = [column[indices] for indices in rows.values()]
     elif isinstance(targets, str):
@@ -59,7 +68,7 @@ def _rows_by_id(frame: Any, id: str, time: str | None) -> dict[Any, Indices]:
         if times.dtype.kind == "U":
             raise DataError(
                 f"from_frame, time column {time!r}: holds text such as {str(times[0])!r}, which has no order in time; "
-                "convert it to numbers or timestamps"
+                f"convert it to timestamps, pd.to_datetime(frame[{time!r}]), or to numbers"
             )
         times = np.unique(times, return_inverse=True)[1] if times.dtype == object else times
         order = np.lexsort((times, numbers))
@@ -102,6 +111,11 @@ def _one_each(column: Array, rows: Mapping[Any, Indices], name: str) -> Array:
 
 def _by_id(targets: Any, rows: Mapping[Any, Indices]) -> list[Any]:
     """Look up the target of each sequence in a mapping, or in a pandas Series whose index has the ids."""
+    if is_frame(targets):
+        raise DataError(
+            "targets: expected a column of the frame, or a dict or Series by id, got a data frame; make it a Series: "
+            'targets.set_index("id")["label"]'
+        )
     if hasattr(targets, "to_dict"):
         if not getattr(targets.index, "is_unique", True):
             raise DataError("targets: expected one target for each id, but an id occurs more than once in the index")
@@ -111,4 +125,8 @@ def _by_id(targets: Any, rows: Mapping[Any, Indices]) -> list[Any]:
     keys = [key.item() if isinstance(key, np.generic) else key for key in rows]
     if missing := [key for key in keys if key not in targets]:
         raise DataError(f"targets: has no target for {listed([repr(key) for key in missing])}")
-    return [targets[key] for key in keys]
+    found = [targets[key] for key in keys]
+    shapes: list[tuple[int, ...]] = [() if isinstance(target, str) else np.shape(target) for target in found]
+    if len(set(shapes)) > 1 or (shapes[0] and all(s[0] == len(rows[key]) for s, key in zip(shapes, rows, strict=True))):
+        raise DataError(f"targets: a dict has one target for each id, got several; one for each step {PER_STEP}")
+    return found

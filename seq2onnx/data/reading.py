@@ -3,11 +3,19 @@
 from __future__ import annotations
 
 import dataclasses
+import functools
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
+
+import numpy as np
 
 from seq2onnx.data import formats
+from seq2onnx.data.columns import Column, Mapped
+from seq2onnx.data.contents import Contents
 from seq2onnx.data.dataset import SequenceDataset
+from seq2onnx.data.targets import target_rows
+from seq2onnx.errors import DataError
 from seq2onnx.sequences import Channels
 
 
@@ -22,6 +30,7 @@ def read(
     time: str | None = None,
     labels: str | Path | None = None,
     per_step: bool = False,
+    numbers: bool = False,
 ) -> SequenceDataset:
     """Read a data set from a file or folder.
 
@@ -45,6 +54,7 @@ def read(
         labels: a CSV file with the targets, with a line for each sequence. It is in the folder of the data, beside it,
             or at this path.
         per_step: whether the targets in CSV have one for each step. False: all lines of a sequence have the same one.
+        numbers: whether integers as targets are numbers. False: they are labels.
 
     Raises:
         DataError: the file has other content; the message names the file and the place.
@@ -67,7 +77,26 @@ def read(
         per_step=per_step or None,
         channels=channels if formats.takes(path, "channels") else None,
     )
+    if numbers and contents.targets is not None:
+        contents = _with_numbers(contents, path)
     data = SequenceDataset(**vars(contents))
     if channels is not None and data.channels is None:
         return SequenceDataset(**vars(dataclasses.replace(contents, channels=channels)))
     return data.with_channels(channels)
+
+
+def _with_numbers(contents: Contents, path: str | Path) -> Contents:
+    """Return the contents with their targets, integers or the text of numbers, as floats."""
+    targets = contents.targets
+    if isinstance(targets, Column):
+        if targets.dtype.kind not in "iubf":
+            raise DataError(f"{path}: numbers needs numbers as targets, got words; leave it out")
+        found: Any = Mapped(targets, functools.partial(np.asarray, dtype=np.float32))
+    else:
+        try:
+            found = [row.astype(np.float64) for row in target_rows(targets, None)]
+        except ValueError as error:
+            raise DataError(f"{path}: numbers needs numbers as targets; leave it out. {error}") from None
+        if not found[0].ndim or (isinstance(targets, np.ndarray) and targets.ndim > 1):
+            found = np.stack(found)
+    return dataclasses.replace(contents, targets=found, classes=None)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from seq2onnx.data.columns import Indices
 from seq2onnx.errors import DataError
 from seq2onnx.numbers import whole_number
-from seq2onnx.sequences import as_array
+from seq2onnx.sequences import as_array, is_frame
 from seq2onnx.sequences.foreign import is_missing
 
 TRIALS = 200
@@ -47,6 +47,42 @@ def split_indices(
     is_first = np.zeros(count, bool)
     is_first[chosen] = True
     return np.flatnonzero(is_first), np.flatnonzero(~is_first)
+
+
+def groups_in_order(groups: Any, ids: Sequence[str] | None, count: int) -> Any:
+    """Return the group of each sequence in the order of the data.
+
+    Args:
+        groups: a list, in this order; or a mapping or a pandas Series by id.
+        ids: the name of each sequence; keys and index are compared as text. None: there are no names, so that a Series
+            is in the order of the data.
+        count: the number of sequences.
+
+    Raises:
+        DataError: an id has no group, or several.
+    """
+    if is_frame(groups):
+        raise DataError('groups: expected one for each sequence, got a data frame; give a column: frame["machine"]')
+    is_mapping = isinstance(groups, Mapping)
+    if not is_mapping and not (hasattr(groups, "index") and hasattr(groups, "to_dict")):
+        return groups
+    if ids is None:
+        if is_mapping:
+            raise DataError("groups: got a dict, but the data has no ids; give a list in the order of the sequences")
+        return groups
+    keys = [str(key) for key in (groups if is_mapping else groups.index)]
+    values = list(groups.values() if is_mapping else groups)
+    is_default = not is_mapping and type(groups.index).__name__ == "RangeIndex"  # the one that pandas makes itself
+    if is_default and (len(keys) != count or not set(ids) <= set(keys)):
+        return values  # by position
+    by_id = dict(zip(keys, values, strict=True))
+    if len(by_id) < len(keys):
+        twice = next(key for place, key in enumerate(keys) if key in keys[:place])
+        raise DataError(f"groups: has several entries for {twice}; keep one: groups.groupby(level=0).first()")
+    if missing := [name for name in ids if name not in by_id]:
+        remedy = "give each id a group" if is_mapping else "give each id a group, or a list in the order of the data"
+        raise DataError(f"groups: has no entry for sequence {missing[0]}; {remedy}")
+    return [by_id[name] for name in ids]
 
 
 def _choose_by_label(wanted: int, share: float, rng: np.random.Generator, labels: NDArray[np.int64]) -> Indices:

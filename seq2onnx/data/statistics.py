@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import functools
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 import numpy as np
@@ -54,19 +54,31 @@ class ChannelStatistics:
         spread[self.low == self.high] = 0  # rounding gives a constant channel a spread in its last digits
         return {"mean": self.mean, "std": spread, "min": self.low, "max": self.high}
 
-    def check_finite(self, name: str, has_time: bool) -> None:
+    def check_finite(
+        self, name: str, has_time: bool, channels: Sequence[str] | None = None, ids: Sequence[str] | None = None
+    ) -> None:
         """Raise DataError where a value is not finite.
 
         Args:
             name: the input, "" where it has no name.
             has_time: whether its sequences have steps.
+            channels: the names of its features.
+            ids: the names of the sequences.
         """
         if gap := self.first_gap:
-            at = f"sequence {gap.sequence}{f' of {name}' if name else ''}{f', step {gap.step}' if has_time else ''}"
+            step = f", step {gap.step}" if has_time else ""
+            feature = f"feature {', '.join(map(str, gap.feature))}"
+            if channels is not None:
+                feature = " ".join([channels[gap.feature[0]], *(f"[{place}]" for place in gap.feature[1:])])
             raise DataError(
-                f"{at}: feature {', '.join(map(str, gap.feature))} is {gap.value}; training needs "
-                "finite numbers: remove the sequence or fill the gap"
+                f"{with_id(gap.sequence, ids)}{f' of {name}' if name else ''}{step}: {feature} is {gap.value}; "
+                "training needs finite numbers: remove the sequence or fill the gap"
             )
+
+
+def with_id(index: int, ids: Sequence[str] | None) -> str:
+    """Return which sequence it is, for error messages."""
+    return f"sequence {index}" if ids is None else f"sequence {index} ({ids[index]})"
 
 
 def channel_statistics(blocks: Iterable[Block]) -> ChannelStatistics:

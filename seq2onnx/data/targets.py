@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from seq2onnx.data.columns import Block, Column, Indices, InMemory, Mapped
-from seq2onnx.data.statistics import ChannelStatistics, channel_statistics
+from seq2onnx.data.statistics import ChannelStatistics, channel_statistics, with_id
 from seq2onnx.errors import DataError
 from seq2onnx.sequences import Array, as_array, is_frame
 from seq2onnx.sequences.foreign import is_missing
@@ -198,14 +198,14 @@ def target_statistics(targets: Targets) -> ChannelStatistics:
     )
 
 
-def check_targets(targets: Targets, ignore: Ignore) -> None:
+def check_targets(targets: Targets, ignore: Ignore, ids: Sequence[str] | None = None) -> None:
     """Raise DataError, naming the sequence, where a target is infinite, or NaN and not ignored."""
     for block in target_blocks(targets):
         good = np.isfinite(block.values) | (np.isnan(block.values) & (ignore is not None))
         if not good.all():
             row = np.flatnonzero(~good.reshape(len(good), -1).all(1))[0]
             index = block.indices[np.searchsorted(np.cumsum(block.lengths), row, side="right")]
-            raise DataError(f"targets of sequence {index}: are not all finite; training needs finite numbers")
+            raise DataError(f"targets of {with_id(index, ids)}: are not all finite; training needs finite numbers")
 
 
 def _as_numbers(flat: Array, ignore: Ignore) -> NDArray[np.float32]:

@@ -24,6 +24,7 @@ RULES = {
     "list_type": "must be a list",
     "is_instance_of": "must be a list",
     "dict_type": "must be a mapping",
+    "callable_type": "must be a function",
 }
 LIMITS = {
     "greater_than": "must be greater than {gt:g}",
@@ -99,4 +100,5 @@ def _rule(mistake: Any) -> str:
 
 def _is_form(part: str | int) -> bool:
     """Return whether a part of pydantic's path is a form that a field may have, such as "literal['same']"."""
-    return isinstance(part, str) and bool(re.fullmatch(r"[\w-]+\[.*\]|constrained-\w+|int|float|str|bool", part))
+    forms = r"[\w-]+\[.*\]|constrained-\w+|int|float|str|bool|callable"
+    return isinstance(part, str) and bool(re.fullmatch(forms, part))

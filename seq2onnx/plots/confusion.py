@@ -28,7 +28,7 @@ def confusion_chart(truth: Any, predicted: Any, classes: Sequence[str | int], ax
         ShapeError: there are not as many predicted labels as true ones.
 
     Example:
-        >>> confusion_chart(test.labels, model.classify(test.sequences), model.classes)
+        >>> confusion_chart(test.labels, model.classify(test), model.classes)
     """
     if not len(classes):
         raise DataError("classes: expected at least one label, got none")

@@ -144,6 +144,7 @@ def parity(facts: Facts) -> list[str]:
             f"{verdict}; tolerance: {checks[0].tolerance:g} × max(1, largest value).", "bad" if failed else "good"
         ),
         paragraph(f"Checked on {used}.{missing}"),
+        *(paragraph(f"Note: {note}.") for note in facts.parity.notes),
         table(["check", "tensor", "max abs", "max rel", "verdict"], rows, [2, 3]),
     ]
 

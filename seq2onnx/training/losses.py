@@ -157,6 +157,11 @@ def find_loss(given: str | LossFunction | None, has_labels: bool) -> Loss:
     Raises:
         SpecError: there is no loss of this name.
     """
+    if not isinstance(given, str | None) and not callable(given):
+        raise SpecError(
+            f"loss: must be one of {', '.join(LOSSES)} or a function, got {type(given).__name__}; give the arguments "
+            "after validation by name: options=…"
+        )
     if callable(given):
         return Loss(f"function {getattr(given, '__name__', type(given).__name__)}", given)
     name = given or ("crossentropy" if has_labels else "mse")

@@ -105,7 +105,11 @@ def check_targets(loss: Loss, network: Network, data: SequenceDataset) -> None:
     _check_per_step(network, data)
     kind = "numbers" if data.classes is None else "labels"
     if loss.targets not in (kind, "any"):
-        remedy = "targets.astype(float)" if kind == "labels" else "targets.astype(int), or of one-hot rows argmax(-1)"
+        remedy = (
+            "targets.astype(float), or --numbers on the command line"
+            if kind == "labels"
+            else "targets.astype(int), or of one-hot rows argmax(-1)"
+        )
         raise DataError(
             f"loss {loss.name!r}: needs {loss.targets} as targets, got {kind}. Integers and strings are labels, floats "
             f"are numbers. Convert them: {remedy}"

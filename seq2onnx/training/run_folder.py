@@ -239,13 +239,26 @@ class Checkpoints:
                 tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
         except (safetensors.SafetensorError, ValueError, KeyError, TypeError) as error:
             raise ModelFileError(f"{self._path}: is not a checkpoint, or is incomplete: {error}") from None
-        for name, value in state.pop("same").items():
-            if value != (given := self._identity["same"][name]):
+        same = state.pop("same")
+        for name, given in self._identity["same"].items():
+            if (value := same.get(name)) != given:
+                there, here = _first_difference(value, given)
                 raise SpecError(
-                    f"{self._path}: belongs to a run with another {name}: {value!s:.200} there, {given!s:.200} here"
+                    f"{self._path}: belongs to a run with another {name}: {there!s:.80} there, {here!s:.80} here"
                 )
         for name, value in state.pop("options").items():
             if value != (given := self._identity["options"].get(name)):
-                raise SpecError(f"{self._path}: belongs to a run with {name}={value!r}, not {given!r}")
+                raise SpecError(f"{self._path}: belongs to a run with {name}={value!r:.80}, not {given!r:.80}")
         self._epochs_written = len(state["history"])
         return tensors | state
+
+
+def _first_difference(a: Any, b: Any) -> tuple[Any, Any]:
+    """Return the innermost values in which two values of JSON differ, with the names of their fields."""
+    if isinstance(a, dict) and isinstance(b, dict) and set(a) == set(b):
+        name = next(name for name in a if a[name] != b[name])
+        inner = _first_difference(a[name], b[name])
+        return inner if isinstance(a[name], dict | list) else (f"{name}={a[name]}", f"{name}={b[name]}")
+    if isinstance(a, list) and isinstance(b, list) and len(a) == len(b):
+        return next(_first_difference(x, y) for x, y in zip(a, b, strict=True) if x != y)
+    return a, b

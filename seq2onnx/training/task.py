@@ -53,11 +53,11 @@ class Task:
     def identity(self) -> dict[str, Any]:
         """Return what must be equal when the run resumes, besides the options."""
         return {
-            "network": self.network.to_dict(),
-            "loss": self.objective.loss.name,
-            "normalize_targets": self.objective.scale is not None,
             "data": fingerprint(self.data),
             "validation": fingerprint(self.validation),
+            "loss": self.objective.loss.name,
+            "normalize_targets": self.objective.scale is not None,
+            "network": self.network.to_dict(),  # last, as its statistics are those of the data
         }
 
 

@@ -6,7 +6,9 @@ Then add a row to FORMATS. `read` may also take the keywords of `seq2onnx.data.r
 
 from __future__ import annotations
 
+import errno
 import inspect
+import os
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -53,6 +55,8 @@ def read(path: str | Path, *, features_by_time: bool = False, **names: Any) -> C
         OSError: it cannot be read.
     """
     kind = _kind(path)
+    if not kind and not Path(path).exists():
+        raise FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT), str(path))
     if kind not in FORMATS:
         raise DataError(f"{path}: data is read from {readable()}, got {kind!r}")
     given = {name: value for name, value in names.items() if value is not None}

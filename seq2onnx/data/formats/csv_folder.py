@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -10,7 +11,15 @@ import numpy as np
 
 from seq2onnx.data.contents import Contents
 from seq2onnx.data.formats.csv_labels import find_labels, read_labels
-from seq2onnx.data.formats.csv_text import CsvTable, as_names, check_features, natural_key, read_table, target_rows
+from seq2onnx.data.formats.csv_text import (
+    WHOLE_NUMBER,
+    CsvTable,
+    as_names,
+    check_features,
+    natural_key,
+    read_table,
+    target_rows,
+)
 from seq2onnx.errors import DataError
 from seq2onnx.sequences import Array, Names, check_names, positions
 
@@ -75,9 +84,11 @@ def read_files(
         if time or targets or per_step:
             raise DataError("features_by_time: time, targets and per_step name columns, which are steps here")
         tables = [read_table(file) for file in files]
+        _warn_of_counted_names(tables)
         return Contents([_values(table, range(len(table.columns))).T for table in tables], channels=channels, ids=ids)
     known = None if channels is None else check_names(channels, "channels")
     tables = [read_table(file, known) for file in files]
+    _warn_of_counted_names(tables)
     target_names = as_names(targets)
     named = [table for table in tables if table.names is not None]
     if named and len(named) < len(tables):
@@ -100,6 +111,27 @@ def read_files(
         values = [_values(table, _feature_places(table, known, others, channels is None)) for table in tables]
     found = None if not target_names else _targets(tables, target_names, per_step)
     return Contents(values, found, per_step=None if found is None else per_step, channels=known, ids=ids)
+
+
+def _warn_of_counted_names(tables: Sequence[CsvTable]) -> None:
+    """Warn of a first line 0, 1, 2 …, as pandas writes it for a frame without names, that is read as data."""
+    found = [table for table in tables if table.names is None and _begins_with_counted_names(table)]
+    if found:
+        more = f" (and {len(found) - 1:,} more files)" if len(found) > 1 else ""
+        count = sum(column[0] != "" for column in found[0].columns)
+        warnings.warn(
+            f"{found[0].path}{more}: the first line is 0, 1 … {count - 1}, and it is read as data. Is it the header of "
+            "a data frame without names? Write the file with names, frame.columns = […], or without a header: "
+            "frame.to_csv(path, header=False, index=False)",
+            stacklevel=2,
+        )
+
+
+def _begins_with_counted_names(table: CsvTable) -> bool:
+    first = [column[0] for column in table.columns]
+    first = first[1:] if first[0] == "" else first  # above the index
+    is_counted = len(first) > 1 and first == [str(number) for number in range(len(first))]
+    return is_counted and any(not WHOLE_NUMBER.fullmatch(cell) for column in table.columns for cell in column[1:])
 
 
 def _values(table: CsvTable, places: Sequence[int]) -> Array:

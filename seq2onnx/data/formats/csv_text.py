@@ -17,6 +17,7 @@ from seq2onnx.sequences import Array, Names, positions
 
 WHOLE_NUMBER = re.compile(r"-?(0|[1-9]\d*)")
 NUMBER_WITH_COMMA = re.compile(r"[+-]?\d*,\d+([eE][+-]?\d+)?")
+TIME = re.compile(r"(\d{1,4}[-/.]\d{1,2}[-/.]\d{1,4}.*|\d{1,2}:\d{2}.*)")
 NUMBER_WITH_POINT = re.compile(r"[+-]?\d*\.\d+([eE][+-]?\d+)?")
 
 
@@ -94,9 +95,11 @@ class CsvTable:
             return "write numbers with a decimal point"
         if not self.names:
             return "a header line must contain only names"
+        if TIME.fullmatch(cell):
+            return f"leave a column of times out with time={self.names[place]!r} (--time)"
         return (
-            f"leave a column of times out with time={self.names[place]!r}, choose the columns with channels=[…], or, "
-            "if this file has the labels of the others, name it with labels="
+            "leave it out: choose the columns with channels=[…] (--channels). If it has the targets, name it with "
+            "targets=; if this file has the labels of the others, name the file with labels="
         )
 
     def times(self, name: str) -> Array:
