@@ -235,6 +235,16 @@ def test_the_code_of_the_pages_runs(tmp_path, monkeypatch, capsys, page):
         assert capsys.readouterr().out in text
 
 
+@pytest.mark.filterwarnings("ignore")  # those of torch.onnx.export
+def test_the_networks_of_torch_come_over_as_the_page_says(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    text = (ROOT / "docs/bring-your-network.md").read_text().split("## From MATLAB")[0]
+    names = {}
+    exec("\n".join(block.split("```")[0] for block in text.split("```python\n")[1:]), names)
+    assert names["report"].ok
+    assert names["y"].shape == (5,)
+
+
 def test_the_first_page_is_complete_as_a_file_too():
     """On a forge, docs/index.md is shown as it is: nothing is included from another file."""
     page, readme = ((ROOT / name).read_text() for name in ("docs/index.md", "README.md"))
