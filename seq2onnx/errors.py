@@ -14,6 +14,10 @@ Seq2OnnxError
 from __future__ import annotations
 
 import importlib.util
+import re
+from pathlib import Path
+
+PROJECT = Path(__file__).resolve().parents[1] / "pyproject.toml"  # only in a clone
 
 
 class Seq2OnnxError(Exception):
@@ -68,6 +72,21 @@ def require(*modules: str, extra: str) -> None:
         except ImportError:
             found = None
         if found is None:
-            raise MissingExtra(
-                f'{module} is not installed; install the extra {extra!r}: pip install "seq2onnx[{extra}]"'
-            )
+            raise MissingExtra(f"{module} is not installed. Run: {install_command(extra) or f'pip install {module}'}")
+
+
+def install_command(extra: str) -> str:
+    """The command that installs the packages of an extra, or "" if they are not known.
+
+    It names the packages, not seq2onnx itself, which may come from a clone that pip cannot find by its name.
+    """
+    import importlib.metadata  # slow to import
+    import tomllib
+
+    try:
+        lines = importlib.metadata.requires("seq2onnx") or []
+        packages = [line.split(";")[0].strip() for line in lines if re.search(rf"extra == ['\"]{extra}['\"]", line)]
+    except importlib.metadata.PackageNotFoundError:  # not installed: the folder of a clone is on the path
+        project = tomllib.loads(PROJECT.read_text(encoding="utf-8"))["project"] if PROJECT.is_file() else {}
+        packages = project.get("optional-dependencies", {}).get(extra, [])
+    return " ".join(["pip install", *(f'"{package}"' for package in packages)]) if packages else ""

@@ -13,6 +13,7 @@ from seq2onnx.errors import DataError, NotStreamable, ShapeError, SpecError
 from seq2onnx.layers import Layer, Signal, State
 from seq2onnx.sequences import Channels, Names, check_names
 from seq2onnx.specs import layer_to_dict, read_layer, read_spec, write_spec
+from seq2onnx.tables import text_table
 
 
 @dataclasses.dataclass(frozen=True)
@@ -159,10 +160,7 @@ class Network:
         rows = [("layer", "output", "parameters", "states")]
         rows += [(name, output, f"{count:,}" if count else "", states) for name, output, count, states in found]
         rows.append(("total", "", f"{sum(count for _, _, count, _ in found):,}", ""))
-        a, b, c, d = (max(len(row[column]) for row in rows) for column in range(4))
-        lines = [f"{w:<{a}}  {x:<{b}}  {y:>{c}}  {z:<{d}}".rstrip() for w, x, y, z in rows]
-        lines.insert(1, "  ".join("-" * width for width in (a, b, c, d)))
-        return "\n".join([*([self.name] if self.name else []), *lines])
+        return "\n".join([*([self.name] if self.name else []), text_table(rows, (2,), rule=True)])
 
     def _states_of(self, layer: Layer) -> str:
         try:

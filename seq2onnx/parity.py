@@ -23,6 +23,7 @@ from seq2onnx.runtime.session import SessionSettings
 from seq2onnx.runtime.stream import Stream
 from seq2onnx.runtime.whole import Batch, make_batch
 from seq2onnx.sequences import MASKED, as_tokens, is_finite
+from seq2onnx.tables import about, text_table
 
 if TYPE_CHECKING:
     from seq2onnx.training import SequenceModule
@@ -76,18 +77,15 @@ class Report:
         return bool(self.rows) and all(row.ok for row in self.rows)
 
     def __str__(self) -> str:
-        check = max(len(row.check) for row in self.rows)
-        tensor = max(len(row.tensor) for row in self.rows)
-        lines = [f"{'check':<{check}}  {'tensor':<{tensor}}  max abs  max rel"]
-        lines += [
-            f"{row.check:<{check}}  {row.tensor:<{tensor}}  {row.max_abs:7.1e}  {row.max_rel:7.1e}  "
-            f"{'ok' if row.ok else 'FAILED'}"
+        rows = [
+            (row.check, row.tensor, f"{row.max_abs:.1e}", f"{row.max_rel:.1e}", "ok" if row.ok else "FAILED")
             for row in self.rows
         ]
         failed = sum(not row.ok for row in self.rows)
         verdict = f"{failed} of {len(self.rows)} FAILED" if failed else "all comparisons passed"
-        lines.append(f"{self.path}: {verdict}; tolerance: {self.rows[0].tolerance:g} × max(1, largest value)")
-        return "\n".join(lines)
+        verdict += f"; tolerance: {self.rows[0].tolerance:g} × max(1, largest value)"
+        table = text_table([("check", "tensor", "max abs", "max rel", ""), *rows], (2, 3))
+        return f"{table}\n{about(self.path, verdict)}"
 
 
 def verify(path: str | Path, module: SequenceModule | None = None, data: Any = None, *, seed: int = 0) -> Report:

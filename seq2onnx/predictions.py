@@ -6,7 +6,7 @@ import csv
 import dataclasses
 import io
 import math
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -29,6 +29,7 @@ class Predictions:
         scores: the scores of all rows [rows, …].
         names: the names of the columns of scores.
         classes: all labels, or None.
+        ids: the name of each sequence, or None.
     """
 
     first: int
@@ -37,6 +38,7 @@ class Predictions:
     scores: NDArray[Any]
     names: Sequence[str | int]
     classes: Sequence[str | int] | None
+    ids: Sequence[str] | None = None
 
     @property
     def sequences(self) -> int:
@@ -44,11 +46,11 @@ class Predictions:
         return len(self.scores if self.lengths is None else self.lengths)
 
     def csv(self) -> bytes:
-        """A CSV file with the columns index, step (if there is one row per step), label (with classes) and scores."""
+        """A CSV file: index, id (with ids), step (with one row per step), label (with classes), and the scores."""
         columns = self._leading_columns()
         table = io.StringIO(newline="")
         writer = csv.writer(table, lineterminator="\n")
-        writer.writerow([*columns, *self.names])
+        writer.writerow([*columns, *self._score_names(columns)])
         cells = [column.tolist() for column in columns.values()]
         for *leading, scores in zip(*cells, self._score_rows(), strict=True):
             writer.writerow([*leading, *(f"{score:.7g}" for score in scores)])
@@ -63,28 +65,37 @@ class Predictions:
         columns: dict[str, Any] = dict(self._leading_columns())
         if "label" in columns:  # takes its type from the classes, even if no label is known
             columns["label"] = pa.array(columns["label"].tolist(), pa.array(self.classes).type)
-        columns |= {str(name): scores for name, scores in zip(self.names, self._score_rows().T, strict=True)}
+        arrays = [*map(pa.array, columns.values()), *map(pa.array, self._score_rows().T)]
         buffer = io.BytesIO()
-        pq.write_table(pa.table(columns), buffer)
+        pq.write_table(pa.Table.from_arrays(arrays, [*columns, *self._score_names(columns)]), buffer)
         return buffer.getvalue()
 
     def npz(self) -> bytes:
-        """An npz file with the arrays scores, labels ("" for an unknown one) and, with one row per step, lengths."""
+        """An npz file with the arrays scores, labels ("" if unknown), ids, and with one row per step lengths."""
         arrays: dict[str, NDArray[Any]] = {"scores": self.scores}
         if self.lengths is not None:
             arrays["lengths"] = np.array(self.lengths, np.int32)
         if self.labels is not None:
             arrays["labels"] = np.array(["" if label is None else str(label) for label in self.labels])
+        if self.ids is not None:
+            arrays["ids"] = np.array(self.ids, np.str_)
         buffer = io.BytesIO()
         np.savez(buffer, allow_pickle=False, **arrays)
         return buffer.getvalue()
 
     def _leading_columns(self) -> dict[str, NDArray[Any]]:
         index = np.arange(self.first, self.first + self.sequences)
-        columns = {"index": index if self.lengths is None else np.repeat(index, self.lengths)}
+        columns: dict[str, NDArray[Any]] = {"index": index}
+        if self.ids is not None:
+            columns["id"] = np.array(self.ids, np.str_)
         if self.lengths is not None:
+            columns = {name: np.repeat(values, self.lengths) for name, values in columns.items()}
             columns["step"] = np.concatenate([np.arange(length) for length in self.lengths])
         return columns if self.labels is None else columns | {"label": self.labels}
+
+    def _score_names(self, columns: Collection[str]) -> list[str]:
+        """The names of the scores; a class with the name of another column has "score" before it."""
+        return [f"score {name}" if name in columns else str(name) for name in self.names]
 
     def _score_rows(self) -> NDArray[Any]:
         """The scores as [rows, columns]."""
@@ -96,7 +107,7 @@ def predict_table(model: Predictor, sequences: Any, batch_size: int | None, firs
 
     Args:
         model: the network.
-        sequences: what `model.predict` takes.
+        sequences: what `model.predict` takes. A data set may have ids.
         batch_size: sequences in one run. None: chosen by `model.predict`.
         first: the number of the first sequence in the table.
     """
@@ -109,4 +120,4 @@ def predict_table(model: Predictor, sequences: Any, batch_size: int | None, firs
         lengths, scores = list(map(len, scores)), np.concatenate(scores)
     labels = scores_to_labels(scores, model.classes) if model.classes else None
     names = model.classes or [f"y{k}" for k in range(math.prod(scores.shape[1:]))]
-    return Predictions(first, lengths, labels, scores, names, model.classes)
+    return Predictions(first, lengths, labels, scores, names, model.classes, getattr(sequences, "ids", None))

@@ -22,7 +22,7 @@ from seq2onnx.layers.normalization import NEEDED
 
 INPUTS = sorted(kind for kind, cls in KINDS.items() if cls.is_input)
 OTHERS = sorted(kind for kind, cls in KINDS.items() if not cls.is_input)
-JOINS = ("add", "concat")
+JOINS = ("add", "concat", "multiply")
 MOST_FEATURES = 60
 # What a network or the data decides, and no option.
 NO_OPTIONS = ("name", "inputs", "statistics", "vectors")

@@ -2,8 +2,9 @@
 
 Shares no code with the package: it is what both torch and onnxruntime are held against. A row has no
 padding, so nothing here knows of lengths. A reference takes (layer, weights, xs, states) and gives
-(y, new states); x is [time, …], or […] where there is no time. states None: the whole sequence at once,
-by the formula for whole sequences; a tuple: one chunk, by the rule for chunks.
+(y, new states). x is [time, …], and one step where there is no time axis; so is y, unless the layer
+removes the axis. states None: the whole sequence at once, by the formula for whole sequences; a tuple:
+one chunk, by the rule for chunks.
 """
 
 from __future__ import annotations
@@ -21,22 +22,28 @@ def hard_sigmoid(x):
     return np.clip(0.2 * x + 0.5, 0, 1)
 
 
+def hard_sigmoid_6(x):
+    return np.clip(x / 6 + 0.5, 0, 1)
+
+
 FUNCTIONS = {
     "tanh": np.tanh,
     "softsign": lambda x: x / (1 + np.abs(x)),
     "relu": lambda x: np.maximum(x, 0),
     "sigmoid": sigmoid,
     "hard_sigmoid": hard_sigmoid,
+    "hard_sigmoid_6": hard_sigmoid_6,
 }
 
 
-def normalized(layer, x, has_time):
+def normalized(layer, weights, xs, states):
+    (x,) = xs
     if not layer.statistics:
-        return x if x.dtype == np.int64 else np.array(x, float)
+        return (x if x.dtype == np.int64 else np.array(x, float)), ()
     known = {name: np.array(values, float) for name, values in layer.statistics.items()}
     y = np.array(x, float)
-    for channel in range(x.shape[has_time]):
-        at = (slice(None), channel) if has_time else (channel,)
+    for channel in range(x.shape[1]):
+        at = (slice(None), channel)
         if layer.normalization == "zerocenter":
             y[at] -= known["mean"][channel]
         elif layer.normalization == "zscore":
@@ -49,15 +56,7 @@ def normalized(layer, x, has_time):
                 y[at] = 2 * (y[at] - low) / (high - low) - 1
             else:  # a constant channel divides by 1
                 y[at] = y[at] - low
-    return y
-
-
-def sequence_input(layer, weights, xs, states):
-    return normalized(layer, xs[0], 1), ()
-
-
-def feature_input(layer, weights, xs, states):
-    return normalized(layer, xs[0], 0), ()
+    return y, ()
 
 
 def lstm_run(layer, W, R, b, x, h, c):
@@ -82,13 +81,21 @@ def lstm(layer, weights, xs, states):
 
 
 def bilstm(layer, weights, xs, states):
-    def half(name, x):
-        arrays = [weights[f"{name}_{part}"] for part in ("input_weights", "recurrent_weights", "bias")]
-        return lstm_run(layer, *arrays, x, *np.zeros((2, layer.hidden_size)))
+    def run(arrays, x):
+        W, R, b = (arrays[part] for part in ("input_weights", "recurrent_weights", "bias"))
+        return lstm_run(layer, W, R, b, x, *np.zeros((2, layer.hidden_size)))[:2]
 
-    x = xs[0]
-    forward, forward_end, _ = half("forward", x)
-    backward, backward_end, _ = half("backward", x[::-1])
+    return both_ways(layer, weights, xs[0], run)
+
+
+def both_ways(layer, weights, x, run):
+    """A layer of two directions; run(weights of one, x) gives its outputs and its final h."""
+
+    def half(name, x):
+        return run({key.split("_", 1)[1]: array for key, array in weights.items() if key.startswith(name)}, x)
+
+    forward, forward_end = half("forward", x)
+    backward, backward_end = half("backward", x[::-1])
     y = np.concatenate([forward, backward[::-1]], 1)
     if layer.output_mode == "sequence":
         return y, ()
@@ -97,25 +104,51 @@ def bilstm(layer, weights, xs, states):
     return y[-1] if len(y) else np.zeros(2 * layer.hidden_size), ()
 
 
-def gru(layer, weights, xs, states):
+def gru_run(layer, weights, x, h):
     state, gate = FUNCTIONS[layer.state_activation], FUNCTIONS[layer.gate_activation]
     Wr, Wz, Wn = np.split(weights["input_weights"], 3)
     Rr, Rz, Rn = np.split(weights["recurrent_weights"], 3)
     br, bz, bn = np.split(weights["bias"], 3)
     bRn = weights.get("recurrent_bias", 0)
+    outputs = []
+    for step in x.reshape(len(x), Wr.shape[1]):
+        r = gate(Wr @ step + Rr @ h + br)
+        z = gate(Wz @ step + Rz @ h + bz)
+        if layer.reset_gate_mode == "before_multiplication":
+            n = state(Wn @ step + bn + Rn @ (r * h))
+        else:
+            n = state(Wn @ step + bn + r * (Rn @ h + bRn))
+        h = (1 - z) * n + z * h
+        outputs.append(h)
+    return np.array(outputs).reshape(len(outputs), len(h)), h
+
+
+def gru(layer, weights, xs, states):
+    (h,) = states or (np.zeros(layer.hidden_size),)
+    y, h = gru_run(layer, weights, xs[0], h)
+    return (h if layer.output_mode == "last" else y), (h,)
+
+
+def bigru(layer, weights, xs, states):
+    zeros = np.zeros(layer.hidden_size)
+    return both_ways(layer, weights, xs[0], lambda arrays, x: gru_run(layer, arrays, x, zeros))
+
+
+def rnn(layer, weights, xs, states):
+    W, R, b = (weights[part] for part in ("input_weights", "recurrent_weights", "bias"))
     (h,) = states or (np.zeros(layer.hidden_size),)
     outputs = []
-    for x in xs[0].reshape(len(xs[0]), Wr.shape[1]):
-        r = gate(Wr @ x + Rr @ h + br)
-        z = gate(Wz @ x + Rz @ h + bz)
-        if layer.reset_gate_mode == "before_multiplication":
-            n = state(Wn @ x + bn + Rn @ (r * h))
-        else:
-            n = state(Wn @ x + bn + r * (Rn @ h + bRn))
-        h = (1 - z) * n + z * h
+    for x in xs[0].reshape(len(xs[0]), W.shape[1]):
+        h = FUNCTIONS[layer.activation](W @ x + R @ h + b)
         outputs.append(h)
     y = np.array(outputs).reshape(len(outputs), len(h))
     return (h if layer.output_mode == "last" else y), (h,)
+
+
+def last_step(layer, weights, xs, states):
+    (last,) = states or (np.zeros(xs[0].shape[1:]),)
+    y = xs[0][-1] if len(xs[0]) else last
+    return y, (y,)
 
 
 def windows(x, k, s, d, padding):
@@ -214,7 +247,7 @@ def global_avg_pool1d(layer, weights, xs, states):
 
 def flatten(layer, weights, xs, states):
     x = xs[0]
-    return x.reshape(len(x), math.prod(x.shape[1:])) if x.ndim > 1 else x, ()
+    return x.reshape(len(x), math.prod(x.shape[1:])), ()
 
 
 def word_embedding(layer, weights, xs, states):
@@ -228,15 +261,20 @@ def fully_connected(layer, weights, xs, states):
     return x @ weights["weights"].T + weights["bias"], ()
 
 
+def both(value):
+    return (value, value) if isinstance(value, int) else value
+
+
+def image_windows(x, kernel, stride, dilation, padding):
+    """The windows over the images x [..., H, W]: lists for height and width, as `windows` gives them."""
+    options = zip(x.shape[-2:], both(kernel), both(stride), both(dilation), strict=True)
+    return [windows(np.arange(size), k, s, d, padding) for size, k, s, d in options]
+
+
 def conv2d(layer, weights, xs, states):
     W, b, x = weights["weights"], weights["bias"], xs[0]
-    (kh, kw), (sh, sw), (dh, dw) = (
-        (value, value) if isinstance(value, int) else value
-        for value in (layer.kernel_size, layer.stride, layer.dilation)
-    )
     inputs, outputs = x.shape[1] // layer.groups, layer.filters // layer.groups
-    rows = windows(np.arange(x.shape[2]), kh, sh, dh, layer.padding)
-    columns = windows(np.arange(x.shape[3]), kw, sw, dw, layer.padding)
+    rows, columns = image_windows(x, layer.kernel_size, layer.stride, layer.dilation, layer.padding)
     frames = np.zeros((len(x), layer.filters, len(rows), len(columns))) + b[:, None, None]
     for t, f, h, w in np.ndindex(*frames.shape):
         first = f // outputs * inputs
@@ -247,11 +285,37 @@ def conv2d(layer, weights, xs, states):
     return frames, ()
 
 
+def pooled(layer, x, function):
+    """Images with the function of the pixels of each window, None for padding."""
+    rows, columns = image_windows(x, layer.pool_size, layer.stride, 1, layer.padding)
+    y = np.zeros((*x.shape[:-2], len(rows), len(columns)))
+    for place in np.ndindex(*y.shape):
+        image, row, column = x[place[:-2]], rows[place[-2]], columns[place[-1]]
+        y[place] = function([None if h is None or w is None else image[h, w] for h in row for w in column])
+    return y, ()
+
+
+def max_pool2d(layer, weights, xs, states):
+    return pooled(layer, xs[0], lambda pixels: max(pixel for pixel in pixels if pixel is not None))
+
+
+def avg_pool2d(layer, weights, xs, states):
+    def function(pixels):
+        there = [pixel for pixel in pixels if pixel is not None]
+        return sum(there) / (len(pixels) if layer.count_padding else len(there))
+
+    return pooled(layer, xs[0], function)
+
+
+def global_avg_pool2d(layer, weights, xs, states):
+    return xs[0].mean((-2, -1)), ()
+
+
 def batch_norm(layer, weights, xs, states):
-    x, timed = xs[0], weights["mean"].shape != xs[0].shape
+    x = xs[0]
     y = np.array(x, float)
     for channel in range(len(weights["mean"])):
-        at = (slice(None), channel) if timed else (channel,)
+        at = (slice(None), channel)
         spread = math.sqrt(weights["variance"][channel] + layer.epsilon)
         y[at] = (x[at] - weights["mean"][channel]) / spread
         y[at] = y[at] * weights["scale"][channel] + weights["offset"][channel]
@@ -265,6 +329,13 @@ def layer_norm(layer, weights, xs, states):
         normal = centered / math.sqrt((centered**2).mean() + layer.epsilon)
         steps.append(normal * weights["scale"] + weights["offset"])
     return np.array(steps).reshape(xs[0].shape), ()
+
+
+def gelu(layer, weights, xs, states):
+    x = xs[0]
+    if layer.approximate:
+        return x / 2 * (1 + np.tanh(math.sqrt(2 / math.pi) * (x + 0.044715 * x**3))), ()
+    return x / 2 * (1 + np.vectorize(math.erf, otypes=[float])(x / math.sqrt(2))), ()
 
 
 def softmax(layer, weights, xs, states):
@@ -284,28 +355,32 @@ def rescale(layer, weights, xs, states):
 
 
 def steps_of(xs):
-    """All with time, where one has it: repeated over the steps."""
-    dimensions = max(x.ndim for x in xs)
-    steps = next((len(x) for x in xs if x.ndim == dimensions), 0)
-    return [x if x.ndim == dimensions else np.array([x] * steps).reshape(steps, *x.shape) for x in xs], dimensions
+    """What has one step, perhaps for want of a time axis, repeated over the steps of the others."""
+    steps = next((len(x) for x in xs if len(x) != 1), 1)
+    return [x if len(x) == steps else np.repeat(x, steps, 0) for x in xs]
 
 
 def add(layer, weights, xs, states):
-    parts, _ = steps_of(xs)
-    return sum(parts), ()
+    return sum(steps_of(xs)), ()
+
+
+def multiply(layer, weights, xs, states):
+    return math.prod(steps_of(xs)), ()
 
 
 def concat(layer, weights, xs, states):
-    parts, dimensions = steps_of(xs)
-    return np.concatenate(parts, 1 if dimensions > 1 else 0), ()
+    return np.concatenate(steps_of(xs), 1), ()
 
 
 REFERENCES = {
-    "sequence_input": sequence_input,
-    "feature_input": feature_input,
+    "sequence_input": normalized,
+    "feature_input": normalized,
     "lstm": lstm,
     "bilstm": bilstm,
     "gru": gru,
+    "bigru": bigru,
+    "rnn": rnn,
+    "last_step": last_step,
     "conv1d": conv1d,
     "max_pool1d": max_pool1d,
     "avg_pool1d": avg_pool1d,
@@ -315,6 +390,9 @@ REFERENCES = {
     "word_embedding": word_embedding,
     "fully_connected": fully_connected,
     "conv2d": conv2d,
+    "max_pool2d": max_pool2d,
+    "avg_pool2d": avg_pool2d,
+    "global_avg_pool2d": global_avg_pool2d,
     "batch_norm": batch_norm,
     "layer_norm": layer_norm,
     "softmax": softmax,
@@ -322,8 +400,14 @@ REFERENCES = {
     "relu": lambda layer, weights, xs, states: (np.maximum(xs[0], 0), ()),
     "sigmoid": lambda layer, weights, xs, states: (sigmoid(xs[0]), ()),
     "tanh": lambda layer, weights, xs, states: (np.tanh(xs[0]), ()),
+    "hard_sigmoid": lambda layer, weights, xs, states: (np.clip(layer.slope * xs[0] + layer.offset, 0, 1), ()),
+    "leaky_relu": lambda layer, weights, xs, states: (np.where(xs[0] < 0, layer.slope, 1) * xs[0], ()),
+    "elu": lambda layer, weights, xs, states: (np.where(xs[0] > 0, xs[0], layer.alpha * np.expm1(xs[0])), ()),
+    "gelu": gelu,
+    "silu": lambda layer, weights, xs, states: (xs[0] * sigmoid(xs[0]), ()),
     "rescale": rescale,
     "add": add,
+    "multiply": multiply,
     "concat": concat,
 }
 
@@ -333,12 +417,16 @@ def run(network, weights, entering, states):
     values, found = {}, []
     left = None if states is None else list(states)
     for layer in network.layers:
-        xs = tuple(values[source] for source in network.reads[layer.name]) or (entering[layer.name],)
+        sources = network.reads[layer.name]
+        timed = [network.signals[name].has_time for name in sources or [layer.name]]
+        xs = [values[source] for source in sources] or [entering[layer.name]]
+        xs = tuple(x if has_time else x[None] for x, has_time in zip(xs, timed, strict=True))
         own = None
         if left is not None:
             count = len(layer.states(*network.signals_into(layer.name)))
             own, left = tuple(np.array(state, float) for state in left[:count]), left[count:]
         arrays = {name: np.array(w, float) for name, w in weights[layer.name].items()}
-        values[layer.name], new = REFERENCES[layer.kind](layer, arrays, xs, own)
+        y, new = REFERENCES[layer.kind](layer, arrays, xs, own)
+        values[layer.name] = y if any(timed) else y[0]
         found += new if left is not None else ()
     return {name: values[name] for name in network.outputs}, tuple(found)

@@ -50,12 +50,12 @@ def test_the_table_and_the_json_have_every_measurement(exported, tmp_path):
     import onnxruntime
 
     assert (found["onnxruntime"], found["threads"]) == (onnxruntime.__version__, 1)
+    assert out.startswith(f"{exported}:")
     lines = out.splitlines()
-    assert lines[0].startswith(f"{exported}: ")
-    assert lines[1] == f"onnxruntime {onnxruntime.__version__}, 1 thread, sequences of 3 to 9 steps"
-    assert lines[2].startswith(found["processor"])
+    first = lines.index(f"onnxruntime {onnxruntime.__version__}, 1 thread, sequences of 3 to 9 steps")
+    assert lines[first + 1].startswith(found["processor"])
     assert found["processor"]
-    assert max(map(len, lines[1:])) <= 80
+    assert max(map(len, lines)) <= 80
     for name, count in of(found):
         assert any(line.split()[:2] == [name, str(count)] for line in lines)
 

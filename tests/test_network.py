@@ -117,7 +117,7 @@ ENTRY = "- sequence_input: {size: 3}\n"
             r"net.yaml: layers\[0\].lstm.hidden_sise: is not a field of LSTM",
         ),
         ("layers:\n- lstm: {}", r"layers\[0\].lstm.hidden_size: is missing; LSTM needs it"),
-        ("layers:\n- lstm: {hidden_size: '4'}", r"layers\[0\].lstm.hidden_size: .*valid integer; got '4'"),
+        ("layers:\n- lstm: {hidden_size: '4'}", r"layers\[0\].lstm.hidden_size: must be a whole number; got '4'"),
         ("layers:\n- lstm: {hidden_size: 0}", r"layers\[0\].lstm.hidden_size: .*greater than 0; got 0"),
         (
             "layers:\n- lstm: {hidden_size: 4, output_mode: all}",
@@ -138,7 +138,7 @@ ENTRY = "- sequence_input: {size: 3}\n"
         (f"layers:\n{ENTRY}- softmax: {{inputs: [a]}}", "softmax_1: reads 'a', which is not a layer"),
         (f"layers:\n{ENTRY}- sequence_input: {{size: 3}}", "sequence_input_1: no layer reads it"),
         (f"layers:\n{ENTRY}outputs: [a]", "outputs: 'a' is not a layer"),
-        (f"layers:\n{ENTRY}- softmax: {{name: a b}}", r"layers\[1\].softmax.name: .*pattern"),
+        (f"layers:\n{ENTRY}- softmax: {{name: a b}}", r"layers\[1\].softmax.name: must have only letters"),
         (
             f"layers:\n{ENTRY}- softmax: {{name: a}}\n- dropout: {{name: a}}",
             "a: two layers have this name; names must differ",
@@ -170,10 +170,10 @@ def test_a_mistake_in_the_file_is_named_with_its_path(tmp_path, text, message):
 @pytest.mark.parametrize(
     ("make", "message"),
     [
-        (lambda: s2o.LSTM(0), "lstm.hidden_size: input should be greater than 0; got 0"),
+        (lambda: s2o.LSTM(0), "lstm.hidden_size: must be greater than 0; got 0"),
         (lambda: s2o.LSTM(), "lstm.hidden_size: is missing"),
         (lambda: s2o.LSTM(4, hidden=4), "lstm.hidden: is not a field of LSTM; its fields are hidden_size"),
-        (lambda: s2o.Dropout(1.0, name="drop"), "drop.probability: input should be less than 1"),
+        (lambda: s2o.Dropout(1.0, name="drop"), "drop.probability: must be less than 1"),
         (lambda: s2o.Network([]), "needs at least one layer"),
         (lambda: s2o.Network([7]), r"layers\[0\]: expected a layer"),
         (lambda: small_network()["lstm_7"], "'lstm_7' is not a layer; the layers are sequence_input_1"),
@@ -250,12 +250,18 @@ def test_branches_join_and_what_cannot_join_is_named():
     net = s2o.Network([entry, s2o.LSTM(2, "last"), s2o.Concat(inputs=["lstm_1", "sequence_input_1"])])
     with pytest.raises(s2o.NotStreamable, match="concat_1: joins steps to a value known only at the end"):
         net.states()
+    net = s2o.Network([entry, s2o.LastStep(), s2o.Multiply(inputs=["last_step_1", "sequence_input_1"])])
+    with pytest.raises(s2o.NotStreamable, match="multiply_1: joins steps to a value known only at the end"):
+        net.states()
+    with pytest.raises(s2o.ShapeError, match="multiply_1: expected signals of the same shape"):
+        s2o.Network([entry, s2o.Conv1d(4, 1), s2o.Multiply(inputs=["conv1d_1", "sequence_input_1"])])
 
 
 @pytest.mark.parametrize(
     ("layer", "message"),
     [
         (s2o.BiLSTM(2), "bilstm_1: its backward direction starts at the end .* use an LSTM"),
+        (s2o.BiGRU(2), "bigru_1: its backward direction starts at the end .* use a GRU"),
         (
             s2o.Conv1d(2, 3, padding="same"),
             r'conv1d_1: its windows read 1 steps ahead.*padding="causal", or export with',
@@ -288,6 +294,15 @@ def test_layers_that_cannot_stream_say_why_and_what_to_do(layer, message):
         ([s2o.SequenceInput((2, 4, 4)), s2o.Conv2d(2, 5)], "conv2d_1: its window does not fit into x"),
         ([s2o.SequenceInput((2, 4)), s2o.Conv1d(2, 5, axis="space")], "a window of 5 does not fit into the width 4"),
         ([s2o.SequenceInput((2, 4)), s2o.Conv1d(2, 3)], 'conv1d_1: with axis="time" expected'),
+        (
+            [s2o.SequenceInput((2, 4)), s2o.LastStep(), s2o.MaxPool1d(2, axis="space")],
+            'max_pool1d_1: with axis="space"',
+        ),
+        ([s2o.SequenceInput(3), s2o.MaxPool2d(2)], "max_pool2d_1: expected images"),
+        ([s2o.SequenceInput((2, 4)), s2o.GlobalAvgPool2d()], "global_avg_pool2d_1: expected images"),
+        ([s2o.SequenceInput((2, 4, 1)), s2o.AvgPool2d(2)], "avg_pool2d_1: its window does not fit into x"),
+        ([s2o.FeatureInput(3), s2o.LastStep()], "last_step_1: expected x .* has no time axis; remove it"),
+        ([s2o.SequenceInput("tokens"), s2o.LastStep()], "last_step_1: expected numbers, got tokens"),
         ([s2o.SequenceInput(3), s2o.Conv1d(2, 3, groups=2)], "groups 2 must divide the channels"),
         ([s2o.SequenceInput(3), s2o.Rescale([1, 2])], r"rescale_1: scale has 2 numbers, x .* has 3 channels"),
     ],
@@ -301,6 +316,9 @@ def test_layers_that_do_not_fit_their_signal_say_so(layers, message):
     ("make", "message"),
     [
         (lambda: s2o.MaxPool1d(2, padding=2), "padding 2 must be less than pool_size 2"),
+        (lambda: s2o.MaxPool2d((2, 3), padding=2), "padding 2 must be less than pool_size 2"),
+        (lambda: s2o.AvgPool2d(2, padding=(0, 2)), r"padding \(0, 2\) must be less than pool_size 2"),
+        (lambda: s2o.ELU(float("nan")), r"elu.alpha: .*finite"),
         (lambda: s2o.Conv1d(3, 3, groups=2), "groups 2 must divide the filters 3"),
         (lambda: s2o.WordEmbedding(2, ["a", "a"]), "vocabulary contains a word more than once"),
         (lambda: s2o.WordEmbedding(2, 3, vectors=np.zeros((3, 3))), r"vectors must be \(3, 2\) or \(5, 2\)"),

@@ -155,14 +155,23 @@ def branches_of_different_delay() -> list[s2o.Network]:
                 s2o.Add(inputs=["conv1d_2", "add_1"]),
             ]
         ),
+        s2o.Network(
+            [
+                s2o.SequenceInput(2, name="x"),
+                s2o.FeatureInput(2, name="gain"),
+                s2o.Conv1d(2, 4, padding=(0, 3), inputs=["x"]),
+                s2o.Sigmoid(),
+                s2o.Multiply(inputs=["x", "gain", "sigmoid_1"]),
+            ]
+        ),
     ]
 
 
-@pytest.mark.parametrize("number", [0, 1])
+@pytest.mark.parametrize("number", [0, 1, 2])
 def test_branches_wait_for_each_other(tmp_path, number):
     network = branches_of_different_delay()[number]
     model, module = exported(tmp_path, network, lookahead=True)
-    assert model.metadata["delay_steps"] == [1, 2][number]
+    assert model.metadata["delay_steps"] == [1, 2, 3][number]
     assert s2o.verify(model.path, module).ok
 
 

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import importlib
+import importlib.metadata
 import json
 import re
 import subprocess
 import sys
+import tomllib
 import types
+import typing
 from pathlib import Path
 
 import numpy as np
@@ -72,24 +75,42 @@ def test_the_runtime_needs_numpy_and_onnxruntime_only(model_file, tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("module", "name", "command"),
+    ("module", "name", "extra"),
     [
-        ("onnxruntime", "load", "seq2onnx[cpu]"),
-        ("torch", "build", "seq2onnx[train]"),
-        ("pytorch_lightning", "train", "seq2onnx[train]"),
-        ("onnx", "export", "seq2onnx[train]"),
-        ("onnxruntime", "verify", "seq2onnx[cpu]"),
-        ("matplotlib", "plots", "seq2onnx[train]"),
+        ("onnxruntime", "load", "cpu"),
+        ("torch", "build", "train"),
+        ("pytorch_lightning", "train", "train"),
+        ("onnx", "export", "train"),
+        ("onnxruntime", "verify", "cpu"),
+        ("matplotlib", "plots", "train"),
     ],
 )
-def test_a_missing_extra_is_named_with_the_command(module, name, command):
+@pytest.mark.parametrize("installed", [True, False], ids=["installed", "only a folder on the path"])
+def test_a_missing_package_is_named_with_a_command_that_pip_can_run(module, name, extra, installed):
+    """pip does not find seq2onnx itself by its name if it was installed from a clone."""
+    packages = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["optional-dependencies"][extra]
+    hidden = (
+        "def requires(name): raise importlib.metadata.PackageNotFoundError\nimportlib.metadata.requires = requires\n"
+    )
     python(
-        f"import sys; sys.modules[{module!r}] = None\n"
-        "import seq2onnx as s2o\n"
+        f"import sys, importlib.metadata; sys.modules[{module!r}] = None\n"
+        + ("" if installed else hidden)
+        + "import seq2onnx as s2o\n"
         f"try: s2o.{name}\n"
         "except s2o.MissingExtra as error: text = str(error)\n"
-        f"assert text.startswith({module!r}) and 'pip install \"{command}\"' in text, text\n"
+        f"assert text.startswith('{module} is not installed. Run: pip install '), text\n"
+        f"assert set(text.split('pip install ')[1].split()) == {{f'\"{{p}}\"' for p in {packages}}}, text\n"
     )
+
+
+def test_without_metadata_and_pyproject_the_command_names_the_module(monkeypatch, tmp_path):
+    def requires(name):
+        raise importlib.metadata.PackageNotFoundError
+
+    monkeypatch.setattr(importlib.metadata, "requires", requires)
+    monkeypatch.setattr(errors, "PROJECT", tmp_path / "pyproject.toml")
+    with pytest.raises(s2o.MissingExtra, match="^nowhere is not installed. Run: pip install nowhere$"):
+        errors.require("nowhere", extra="cpu")
 
 
 def test_specs_work_without_torch_and_onnx():
@@ -130,16 +151,112 @@ def test_the_plain_onnxruntime_script_reaches_the_same_scores(tmp_path, signatur
 TUTORIALS = sorted(f"docs/tutorials/{path.name}" for path in (ROOT / "docs" / "tutorials").glob("*.md"))
 
 
-@pytest.mark.parametrize("page", ["README.md", "docs/data.md", "docs/serving.md", *TUTORIALS])
+def save_as_matlab(folder):
+    """The files that docs/coming-from-matlab.md reads; random weights, one number each."""
+    import scipy.io
+
+    from tests.mat_writer import cells
+
+    x, rng = [np.ones((steps, 3)) for steps in (4, 6)], np.random.default_rng(0)
+    scipy.io.savemat(folder / "data.mat", {"X": cells(x), "Y": np.array([1.0, 2])})
+    more = {
+        "XTrain": cells([one.T for one in x]),
+        "TTrain": np.array([[1.0, 2]]),
+        "XTest": cells(x),
+        "TTest": [[1.0, 2]],
+    }
+    scipy.io.savemat(folder / "more.mat", more)
+    weights = {"W": (400, 12), "R": (400, 100), "b": (400, 1)}
+    scipy.io.savemat(folder / "weights.mat", {name: rng.normal(0, 0.1, shape) for name, shape in weights.items()})
+
+
+def sigmoid(x):
+    return 1 / (1 + np.exp(-x))
+
+
+def test_weights_of_matlab_give_the_results_of_its_equations(tmp_path, monkeypatch):
+    """As docs/coming-from-matlab.md sets them, in the order of MATLAB's rows, i f g o."""
+    import scipy.io
+
+    save_as_matlab(tmp_path)
+    monkeypatch.chdir(tmp_path)
+    text = (ROOT / "docs/coming-from-matlab.md").read_text()
+    exec(text.split("## Weights")[1].split("```python\n")[1].split("```")[0], names := {})
+    found = scipy.io.loadmat("weights.mat")
+    W, R, b = found["W"], found["R"], found["b"][:, 0]
+    np.testing.assert_array_equal(names["W_g"], W[200:300].astype(np.float32))
+    x, h, c = np.random.default_rng(1).normal(size=(5, 12)), np.zeros(100), np.zeros(100)
+    for step in x:
+        i, f, g, o = np.split(W @ step + R @ h + b, 4)
+        c = sigmoid(f) * c + sigmoid(i) * np.tanh(g)
+        h = sigmoid(o) * np.tanh(c)
+    np.testing.assert_allclose(s2o.load("lstm.onnx").predict([x])[0], h, rtol=0, atol=1e-5)
+
+
+def test_the_matlab_page_names_what_a_user_of_trainnet_looks_for():
+    text = (ROOT / "docs/coming-from-matlab.md").read_text()
+    names = "ValidationData ValidationFrequency ValidationPatience OutputNetwork Metrics Verbose Outputs InputWeights"
+    names += (
+        " RecurrentWeights InputWeightsInitializer LearnRateFactor l2norm lstmProjectedLayer peephole convolution3d"
+    )
+    assert [name for name in names.split() if name not in text] == []
+
+
+def test_the_page_of_the_layers_names_every_choice_of_every_field():
+    text = (ROOT / "docs/layers.md").read_text()
+    for cls in layers.KINDS.values():
+        if cls.__module__.startswith("seq2onnx."):
+            section = text.split(f"\n## {cls.__name__}\n")[1].split("\n## ")[0]
+            for field, hint in typing.get_type_hints(cls).items():
+                for part in (hint, *typing.get_args(hint)):
+                    if typing.get_origin(part) is typing.Literal:
+                        (row,) = re.findall(rf"^\| `{field}` \|(.*?)\|", section, re.MULTILINE)
+                        assert all(f'`"{choice}"`' in row for choice in typing.get_args(part)), (cls, field)
+    assert "| `probability` | a number ≥ 0 and < 1 |" in text
+    assert "| `hidden_size` | a whole number > 0 |" in text
+
+
+PAGES_WITH_CODE = ["README.md", "docs/data.md", "docs/serving.md", "docs/coming-from-matlab.md", *TUTORIALS]
+
+
+@pytest.mark.parametrize("page", PAGES_WITH_CODE)
 def test_the_code_of_the_pages_runs(tmp_path, monkeypatch, capsys, page):
     """Every Python block, one after another, as a reader would type it."""
     monkeypatch.chdir(tmp_path)
+    if page == "docs/coming-from-matlab.md":
+        save_as_matlab(tmp_path)
     text = (ROOT / page).read_text()
     blocks = [block.split("```")[0] for block in text.split("```python\n")[1:]]
     assert blocks
     exec("\n".join(blocks), {})
     if page == "docs/data.md":  # what it prints is shown there
         assert capsys.readouterr().out in text
+
+
+def test_the_first_page_is_complete_as_a_file_too():
+    """On a forge, docs/index.md is shown as it is: nothing is included from another file."""
+    page, readme = ((ROOT / name).read_text() for name in ("docs/index.md", "README.md"))
+    blocks = re.findall(r"```.*?```", page, re.DOTALL)
+    assert len(blocks) == 4
+    assert all(block in readme for block in blocks)
+    assert "--8<--" not in page
+
+
+PAGES = [path.relative_to(ROOT) for part in (".", "docs/**", "models/**") for path in sorted(ROOT.glob(f"{part}/*.md"))]
+
+
+@pytest.mark.parametrize("page", PAGES, ids=str)
+def test_links_of_pages_hold_as_files(page):
+    """`mkdocs build --strict` checks them in the site."""
+    text = re.sub(r"```.*?```", "", (ROOT / page).read_text(), flags=re.DOTALL)
+    for link in re.findall(r"\]\(([^)\s]+)\)", text):
+        if not link.startswith("http"):
+            file, _, heading = link.partition("#")
+            target = ROOT / page.parent / file if file else ROOT / page
+            assert target.exists(), link
+            if heading and not heading.startswith("seq2onnx."):  # an address in the API pages, which mkdocs makes
+                titles = re.findall(r"^#+ (.*)$", target.read_text(), re.MULTILINE)
+                assert heading in {re.sub(r"[^\w\- ]", "", title.lower()).replace(" ", "-") for title in titles}, link
 
 
 def test_every_public_name_has_its_place_in_the_pages():

@@ -318,3 +318,67 @@ def test_the_policy_of_training_goes_into_the_file_and_prediction_follows_it(tmp
     np.testing.assert_allclose(
         json.loads((tmp_path / "run/metrics.json").read_text())["validation_loss"], expected, rtol=1e-4
     )
+
+
+# Batches in the given order ------------------------------------------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def last(tmp_path_factory):
+    """The output for a sequence depends on the padding behind it."""
+    import torch
+
+    torch.manual_seed(0)
+    path = tmp_path_factory.mktemp("order") / "model.onnx"
+    s2o.export(s2o.build(s2o.Network(NETWORKS["a sequence"])), path)
+    return s2o.load(path)
+
+
+AS_DATA = [
+    {"mask_padding": False},
+    {"mask_padding": False, "padding_direction": "left"},
+    {"sequence_length": "shortest"},
+]
+
+
+@pytest.mark.parametrize("policy", AS_DATA, ids=str)
+@pytest.mark.parametrize("batch_size", [27, None, 1])
+def test_where_padding_is_data_the_batches_are_those_of_the_given_order(last, policy, batch_size):
+    """Predictions of 370 sequences in batches of 27, as minibatchpredict makes them."""
+    sequences, size = random_data(370).sequences, batch_size or 32
+    given = [sequences[start : start + size] for start in range(0, 370, size)]
+    expected = np.concatenate([last.predict(batch, batch_size=len(batch), **policy) for batch in given])
+    np.testing.assert_allclose(last.predict(sequences, batch_size=batch_size, **policy), expected, rtol=0, atol=1e-6)
+    threads = s2o.load(last.path, threads=2).predict(sequences, batch_size=batch_size, **policy)
+    np.testing.assert_allclose(threads, expected, rtol=0, atol=1e-6)
+
+
+@pytest.mark.parametrize("policy", AS_DATA, ids=str)
+@pytest.mark.parametrize("batch_size", [7, None])
+@pytest.mark.parametrize("part", ["SEQUENCES_IN_A_PART", "BYTES_IN_A_PART"])
+def test_a_list_a_generator_and_a_file_give_the_same_batches(tmp_path, last, monkeypatch, policy, batch_size, part):
+    from seq2onnx.runtime import scoring
+
+    data = random_data(100)
+    expected = last.predict(data.sequences, batch_size=batch_size, **policy)
+    monkeypatch.setattr(scoring, part, {"SEQUENCES_IN_A_PART": 10, "BYTES_IN_A_PART": 700}[part])
+    data.save(tmp_path / "data.parquet")
+    read = s2o.SequenceDataset.load(tmp_path / "data.parquet")
+    assert not read.in_memory
+    for source in (iter(data.sequences), read):
+        np.testing.assert_allclose(last.predict(source, batch_size=batch_size, **policy), expected, rtol=0, atol=1e-6)
+    order = np.random.default_rng(0).permutation(100)[:60]
+    some = last.predict([data.sequences[i] for i in order], batch_size=batch_size, **policy)
+    found = last.predict(read.subset(order), batch_size=batch_size, **policy)
+    np.testing.assert_allclose(found, some, rtol=0, atol=1e-6)
+
+
+@pytest.mark.parametrize("policy", AS_DATA, ids=str)
+def test_validation_has_the_batches_of_predict(tmp_path, policy):
+    data = some_data(False, 40)
+    options = s2o.TrainingOptions(epochs=1, batch_size=9, progress=False, **policy)
+    result = s2o.train(classifier(False), data, data, options=options)
+    s2o.export(result.module, tmp_path / "model.onnx")
+    scores = s2o.load(tmp_path / "model.onnx").predict(data.sequences, batch_size=9)
+    expected = -np.log(scores[np.arange(len(data)), data.targets]).mean()
+    assert result.history[0]["validation_loss"] == pytest.approx(expected, rel=1e-5)

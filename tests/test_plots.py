@@ -85,7 +85,7 @@ def test_a_heatmap_is_symmetric_about_zero_and_works_in_grey():
     (image,) = ax.get_images()
     np.testing.assert_array_equal(image.get_array(), np.ma.masked_invalid(values[:, :2].T))
     assert image.get_clim() == (-7, 7)
-    assert image.get_extent() == [0.5, 4.5, -0.5, 1.5]
+    assert image.get_extent() == [0.5, 4.5, 0.5, 2.5]  # steps and units are counted from 1
     assert (ax.get_xlabel(), ax.get_ylabel()) == ("step", "unit, the first 2 of 3")
     assert ax.figure.axes[1].get_ylabel() == "activation"  # of the colorbar
     grey = image.cmap(np.linspace(0, 1, 64))[:, :3] @ [0.299, 0.587, 0.114]
@@ -94,6 +94,55 @@ def test_a_heatmap_is_symmetric_about_zero_and_works_in_grey():
     assert max(red, green, blue) - min(red, green, blue) < 0.03
     assert plots.activations_heatmap(np.zeros((2, 2))).get_images()[0].get_clim() == (-1, 1)
     assert plots.activations_heatmap(np.zeros((2, 2))).get_ylabel() == "unit"
+
+
+def test_a_heatmap_names_the_channels_of_an_input():
+    names = ["ax", "$ay$", "az"]
+    ax = plots.activations_heatmap(np.ones((4, 3)), 2, channels=names)
+    assert [tick.get_text() for tick in ax.get_yticklabels()] == ["ax", "\\$ay\\$"]
+    assert ax.get_yticks().tolist() == [1, 2]
+    assert ax.get_ylabel() == "channel, the first 2 of 3"
+    many = plots.activations_heatmap(np.ones((4, 100)), channels=[str(n) for n in range(100)])
+    assert len(many.get_yticks()) == 25
+
+
+def test_no_peak_of_thousands_of_steps_is_left_out_of_a_heatmap():
+    values = np.zeros((5003, 2))
+    values[4321], values[17, 0] = (-7, 5), np.nan
+    ax = plots.activations_heatmap(values)
+    (image,) = ax.get_images()
+    shown = image.get_array()
+    assert shown.shape == (2, 556)  # blocks of 9 steps
+    assert not np.ma.is_masked(shown)
+    assert (shown[:, 4321 // 9] == [-7, 5]).all()
+    assert ax.get_xlim() == (0.5, 5003.5)
+    assert ax.figure.axes[1].get_ylabel() == "activation, furthest from 0 of 9 steps"
+
+
+def padded(ax, label):
+    """(begin, end) of the bar of each sequence."""
+    (found,) = [patch for patch in ax.patches if patch.get_label() == label]
+    ends, _, begins = found.get_data()
+    return list(zip(np.broadcast_to(begins, ends.shape).tolist(), ends.tolist(), strict=True))
+
+
+@pytest.mark.parametrize("direction", ["right", "left"])
+def test_cut_steps_are_shown_with_step_numbers_that_exist(direction):
+    data = s2o.SequenceDataset([np.ones((n, 1)) for n in (2, 3, 6)])
+    policy = {"sequence_length": 3, "padding_direction": direction, "mask_padding": False}
+    ax = plots.padding_bars(s2o.padding_report(data, 3, "none", **policy))
+    assert padded(ax, "data") == [(0.5, 2.5), (0.5, 3.5), (0.5, 3.5)]
+    assert padded(ax, "padding") == [(2.5, 3.5), (3.5, 3.5), (3.5, 3.5)]
+    assert padded(ax, "cut") == [(2.5, 2.5), (3.5, 3.5), (3.5, 6.5)]
+    assert (ax.get_xlim(), ax.get_ylim()) == ((0.5, 3.5), {"right": (0.5, 6.5), "left": (6.5, 0.5)}[direction])
+    assert ax.get_ylabel() == {"right": "step", "left": "step, counted back from the last"}[direction]
+    assert ax.get_title() == "11% of the steps run are padding, 27% of the data are cut"
+    assert legend(ax) == ["data", "padding", "cut"]
+    ax.figure.canvas.draw()
+    low, high = sorted(ax.get_ylim())
+    ticks = [tick for tick in ax.get_yticks() if low <= tick <= high]
+    assert set(ticks) <= {1, 2, 3, 4, 5, 6}
+    assert len(ticks) >= 3
 
 
 def test_a_forecast_has_the_steps_of_the_true_values():
@@ -135,12 +184,18 @@ def test_a_series_is_drawn_from_step_1():
     assert line(ax, "true").get_linestyle() != line(ax, "predicted").get_linestyle()
 
 
+def test_the_steps_of_a_forecast_are_counted_from_1_as_in_other_pictures():
+    ax = plots.forecast_chart([3, 4], [5], {"naive": [4]})
+    assert line(ax, "before").get_xdata().tolist() == [1, 2]
+    assert line(ax, "naive").get_xdata().tolist() == [3]
+
+
 def bars(ax):
-    """(begin, end, grey) of each stretch of the band."""
+    """(begin, end, colour) of each stretch of the band."""
     found = []
     for bar in ax.collections:
         (path,) = bar.get_paths()
-        found.append((path.vertices[:, 0].min(), path.vertices[:, 0].max(), bar.get_facecolor()[0][0]))
+        found.append((path.vertices[:, 0].min(), path.vertices[:, 0].max(), tuple(bar.get_facecolor()[0])))
     return found
 
 
@@ -152,7 +207,8 @@ def test_true_labels_are_a_band_with_names_below_the_scores():
     found = bars(ax)
     assert [bar[:2] for bar in found] == [(0.5, 30.5), (30.5, 31.5), (31.5, 51.5), (51.5, 57.5)]
     assert found[0][2] == found[3][2]
-    assert len({grey for *_, grey in found}) == 3
+    assert found[1][2] == matplotlib.colors.to_rgba("C2", 0.35)  # "up", as its line
+    assert len({colour for *_, colour in found}) == 3
     # A name that does not fit is left out.
     assert [text.get_text() for text in ax.texts] == ["walk", "sit", "walk", "true "]
     names = [text.get_position()[0] for text in ax.texts]
@@ -169,12 +225,64 @@ def test_scores_are_drawn_without_true_labels():
     scores = np.tile(np.linspace(0.1, 0.9, 6), (5, 1))
     _, ax = plt.subplots()
     assert plots.scores_over_time(scores, list("abcdef"), ax) is ax
-    assert legend(ax) == ["f", "e", "d", "c"]
+    assert legend(ax) == list("abcdef")  # no class is left out
+    assert len({(found.get_color(), found.get_linestyle()) for found in ax.get_lines()}) == 6
     assert (ax.get_xlim(), ax.get_ylim()) == ((1, 5), (-0.02, 1.02))
     assert not ax.texts
     assert not ax.collections
-    for label, column in zip("fedc", (5, 4, 3, 2), strict=True):
+    for column, label in enumerate("abcdef"):
         np.testing.assert_array_equal(line(ax, label).get_xydata(), np.stack([np.arange(1, 6), scores[:, column]], 1))
+
+
+def test_scores_of_thousands_of_steps_are_a_heat_map():
+    """Each detection is in it, be it of one step, and each true label, be it no class of the network."""
+    scores = np.tile([0.9, 0.1, 0.0], (5000, 1))
+    scores[4000] = 0.05, 0.15, 0.8
+    truth = np.array(["noise"] * 5000, object)
+    truth[3990:4003], truth[4500:4600], truth[:10] = "go", "other", None
+    ax = plots.scores_over_time(scores, ["noise", "stop", "go"], truth=truth)
+    (image,) = ax.get_images()
+    shown = image.get_array()
+    assert shown.shape == (4, 556)
+    np.testing.assert_allclose(shown[:3, 4000 // 9], [0.9, 0.15, 0.8])
+    assert shown[3].mask.all()
+    assert not ax.get_lines()
+    assert [tick.get_text() for tick in ax.get_yticklabels()] == ["noise", "stop", "go", "other"]
+    assert (ax.get_xlim(), ax.get_ylim()) == ((0.5, 5000.5), (3.5, -0.5))
+    assert ax.figure.axes[1].get_ylabel() == "highest score of 9 steps"
+    assert [bar[:2] for bar in bars(ax)] == [
+        (10.5, 3990.5),
+        (3990.5, 4003.5),
+        (4003.5, 4500.5),
+        (4500.5, 4600.5),
+        (4600.5, 5000.5),
+    ]
+    rows = [bar.get_paths()[0].vertices[:, 1].mean() // 1 for bar in ax.collections]
+    assert rows == [0, 2, 0, 3, 0]
+    assert legend(ax) == ["true class"]
+
+
+@pytest.mark.parametrize(("steps", "classes"), [(500, 10), (501, 10), (500, 11), (5, 100)])
+def test_lines_or_a_heat_map(steps, classes):
+    ax = plots.scores_over_time(np.full((steps, classes), 0.1))
+    ax.figure.canvas.draw()
+    are_lines = steps <= 500 and classes <= 10
+    assert len(ax.get_lines()) == (classes if are_lines else 0)
+    assert len(ax.get_images()) == (not are_lines)
+    if not are_lines:
+        boxes = [tick.get_window_extent() for tick in ax.get_yticklabels()]
+        assert not any(a.overlaps(b) for a, b in itertools.pairwise(boxes))
+    else:
+        assert len(legend(ax)) == classes
+
+
+def test_legends_of_long_names_stay_inside_the_figure():
+    names = [f"a rather long name of class {number}" for number in range(10)]
+    ax = plots.scores_over_time(np.full((20, 10), 0.1), names)
+    ax.figure.canvas.draw()
+    box = ax.get_legend().get_window_extent()
+    assert 0 <= box.x0 < box.x1 <= ax.figure.bbox.width
+    assert 0 <= box.y0 < box.y1 < ax.xaxis.label.get_window_extent().y0
 
 
 CLOUDS = {
@@ -228,6 +336,11 @@ def test_labels_of_latencies_cover_nothing(cloud):
         (lambda: plots.forecast_chart([1], [1, 2], {"a": [1]}), s2o.ShapeError, "forecast 'a': expected 2 numbers"),
         (lambda: plots.predicted_against_true([1, 2], [1]), s2o.ShapeError, "predicted: expected 2 numbers, .* got 1"),
         (lambda: plots.series_over_time([1, 2], [1]), s2o.ShapeError, "predicted: expected 2 numbers, .* got 1"),
+        (
+            lambda: plots.activations_heatmap(np.eye(3), channels=["a"]),
+            s2o.ShapeError,
+            "channels: expected 3 names, .* 1",
+        ),
         (lambda: plots.scores_over_time(np.eye(3), truth=[1]), s2o.ShapeError, "truth: expected 3 labels.* got 1"),
         (lambda: plots.accuracy_against_latency([]), s2o.DataError, "rows: expected at least one network"),
         (
@@ -289,6 +402,27 @@ def test_a_training_curve_connects_the_epochs_that_measured_a_value():
     assert line(ax, "validation loss").get_marker() == "o"  # a line of one point is invisible
     assert line(ax, "loss").get_marker() == ""
     assert ax.get_yscale() == "log"
+
+
+@pytest.mark.parametrize(("first", "last"), [(2.0, 0.001), (1.05, 0.96), (0.5, 0.05)])
+def test_the_axis_of_the_loss_has_numbers_that_can_be_read(first, last):
+    ax = plots.training_curve([{"epoch": 1, "loss": first}, {"epoch": 2, "loss": last}])
+    ax.figure.canvas.draw()
+    low, high = ax.get_ylim()
+    shown = [
+        text.get_text() for tick, text in zip(ax.get_yticks(), ax.get_yticklabels(), strict=True) if low <= tick <= high
+    ]
+    assert len(shown) >= 3
+    assert all(float(text) > 0 for text in shown)
+
+
+def test_validations_of_every_second_epoch_are_points_on_a_line():
+    history = [{"epoch": e, "loss": 1 / e} | ({} if e % 2 else {"validation_loss": 2 / e}) for e in range(1, 7)]
+    ax = plots.training_curve(history)
+    assert line(ax, "validation loss").get_xydata().tolist() == [[2, 1], [4, 0.5], [6, 1 / 3]]
+    assert line(ax, "validation loss").get_marker() == "o"
+    assert line(ax, "loss").get_marker() == ""
+    assert legend(ax) == ["loss", "validation loss"]
 
 
 def test_a_negative_loss_is_drawn_on_a_linear_axis():

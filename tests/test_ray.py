@@ -5,10 +5,12 @@ from __future__ import annotations
 import os
 import secrets
 import signal
+import socket
 import subprocess
 import sys
+import threading
 import time
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager, nullcontext, suppress
 from pathlib import Path
 
 import numpy as np
@@ -312,6 +314,49 @@ def test_invalid_arguments_are_refused_before_ray_starts(tmp_path):
         assert message in " ".join(run("predict", model, *arguments, "--ray", code=2)[1].split())
     assert "use it with --ray" in run("predict", model, parts, "--workers", "2", code=2)[1]
     assert not out.exists()
+
+
+@contextmanager
+def answering(reply):
+    """A place that takes connections and answers with `reply`; with None it takes no further connection."""
+    with socket.create_server(("127.0.0.1", 0), backlog=0) as server, ExitStack() as held:
+        place = server.getsockname()
+        if reply is None:
+            with suppress(TimeoutError):
+                for _ in range(10):  # until its queue is full; then nothing answers, as behind a firewall
+                    held.enter_context(socket.create_connection(place, 0.3))
+        else:
+
+            def serve():
+                with suppress(OSError):
+                    connection = held.enter_context(server.accept()[0])
+                    connection.sendall(reply)
+
+            threading.Thread(target=serve, daemon=True).start()
+        yield f"127.0.0.1:{place[1]}"
+
+
+@pytest.mark.parametrize(
+    ("reply", "reason"),
+    [
+        ("refused", "Connection refused"),
+        (None, "timed out"),
+        (b"", "timed out"),
+        (b"HTTP/1.1 400 Bad Request", "not Ray"),
+    ],
+    ids=["nobody listens", "a firewall drops the packets", "a dead tunnel accepts", "a web server"],
+)
+def test_an_address_where_no_cluster_answers_fails_in_20_seconds(tmp_path, reply, reason):
+    model, data = kind("numbers", tmp_path)
+    whole, _ = save(data, tmp_path, 31)
+    began = time.monotonic()
+    with nullcontext("127.0.0.1:1") if reply == "refused" else answering(reply) as address:
+        _, err = on_ray(address, model, whole, "--out", tmp_path / "out.parquet", code=2)
+    assert time.monotonic() - began < 20
+    assert f"no Ray cluster answers at {address}: " in err
+    assert reason in err
+    assert "Start one there with `ray start --head`" in err
+    assert not (tmp_path / "out.parquet").exists()
 
 
 @pytest.mark.parametrize("options", [{"sequence_length": "shortest"}, {"mask_padding": False}])

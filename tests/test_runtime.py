@@ -382,7 +382,7 @@ def test_missing_devices_raise_an_error(model_file, monkeypatch):
     with pytest.raises(s2o.SpecError, match="threads: must be a whole number, at least 1, got 0"):
         s2o.load(model_file, threads=0)
     monkeypatch.setattr(runtime.session.onnxruntime, "get_available_providers", lambda: ["CPUExecutionProvider"])
-    with pytest.raises(s2o.MissingExtra, match=r'no CUDAExecutionProvider, only CPU.* pip install "seq2onnx\[gpu\]"'):
+    with pytest.raises(s2o.MissingExtra, match=r'no CUDAExecutionProvider, only CPU.* pip install "onnxruntime-gpu>='):
         s2o.load(model_file, device="cuda")
 
 

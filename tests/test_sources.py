@@ -365,7 +365,7 @@ def test_errors_name_mat_files_that_are_damaged_or_missing(save, tmp_path):
         read(path)
     with pytest.raises(FileNotFoundError):
         read(tmp_path / "nowhere.mat")
-    with pytest.raises(s2o.DataError, match="data.npz: sequences and targets apply only to .parquet, .mat files"):
+    with pytest.raises(s2o.DataError, match="data.npz: sequences applies only to .parquet, .mat; leave it out"):
         read(tmp_path / "data.npz", sequences="X")
 
 
@@ -374,7 +374,7 @@ def test_errors_name_the_missing_package_and_how_to_install_it(tmp_path, monkeyp
     path = tmp_path / "data.mat"
     write(path, {"X": cells(X)})
     monkeypatch.setitem(sys.modules, module, None)
-    message = re.escape(f"{module} is not installed; install the extra 'data': pip install \"seq2onnx[data]\"")
+    message = f'{module} is not installed. Run: pip install .*"{module}>='
     with pytest.raises(s2o.MissingExtra, match=message):
         read(path)
     if module == "h5py":
@@ -676,7 +676,7 @@ def test_convert_and_inspect_read_mat_and_hdf5_files(tmp_path):
     which = ["--features-by-time", "--sequences", "XTrain", "--targets", "Y"]
     out, _ = run("data", "inspect", tmp_path / "two.mat", *which)
     assert "sequences  3, 15 steps" in out
-    assert "yes        2" in out
+    assert ["yes", "2"] in [line.split() for line in out.splitlines()]
     out, _ = run("data", "convert", tmp_path / "two.mat", tmp_path / "data.h5", *which)
     assert out.startswith(f"{tmp_path / 'data.h5'}: SequenceDataset(3 sequences, 4 to 6 steps, features 3, 2 classes)")
     run("data", "convert", tmp_path / "data.h5", tmp_path / "data.npz")

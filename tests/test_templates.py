@@ -18,6 +18,10 @@ KINDS = {
     "step-regressor": "[batch, time, 1]",
     "deep-classifier": "[batch, 9]",
     "video-classifier": "[batch, 10]",
+    "text-classifier": "[batch, 2]",
+    "forecaster": "[batch, time, 1]",
+    "conv1d-classifier": "[batch, 9]",
+    "gru-classifier": "[batch, 9]",
 }
 
 
@@ -32,13 +36,39 @@ def data_for(network, lengths):
     return [(5 + 2 * rng.normal(size=(n, *entry.shape))).astype("f") for n in lengths]
 
 
+def small_data(name, network) -> s2o.SequenceDataset:
+    """Sequences with targets of the template's kind."""
+    if name == "text-classifier":
+        texts = ["a good day", "a bad day and a bad night", "good", "how bad was it?"]
+        return s2o.SequenceDataset(texts, ["good", "bad"] * 2)
+    x = data_for(network, [20, 31, 7, 12])
+    if name == "forecaster":
+        return s2o.SequenceDataset.next_step(x)
+    classes = network.signals[network.outputs[0]].shape[0]
+    numbers = np.arange(4) % classes
+    if "regressor" in name:
+        return s2o.SequenceDataset(x, [a[:, 0] for a in x] if name.startswith("step") else numbers + 0.5)
+    labels = [[f"c{number}"] * len(a) for number, a in zip(numbers, x, strict=True)]
+    names = [f"c{number}" for number in range(classes)]
+    return s2o.SequenceDataset(x, labels if name.startswith("step") else [row[0] for row in labels], names)
+
+
 @pytest.mark.parametrize("name", [n for n in KINDS if n != "video-classifier"])
 def test_each_template_is_trained_exported_and_verified(tmp_path, name):
     network = made(tmp_path, name)
     assert str(network.signals[network.outputs[0]]) == KINDS[name]
-    module = s2o.build(network, s2o.SequenceDataset(data_for(network, [20, 31, 7])))
-    s2o.export(module, tmp_path / "model.onnx")
-    assert s2o.verify(tmp_path / "model.onnx", module).ok
+    data = small_data(name, network)
+    options = s2o.TrainingOptions(epochs=3, batch_size=2, device="cpu", threads=1, progress=False)
+    result = s2o.train(network, data, options=options)
+    assert len(result.history) == 3
+    s2o.export(result.module, tmp_path / "model.onnx")
+    model = s2o.load(tmp_path / "model.onnx")
+    assert s2o.verify(tmp_path / "model.onnx", result.module, data).ok
+    assert model.classes == data.classes
+    model.stream()  # every template can run step by step
+    if name == "forecaster":
+        s2o.export(result.module, tmp_path / "loop.onnx", closed_loop=24)
+        assert s2o.load(tmp_path / "loop.onnx").predict(data).shape == (4, 24, 1)
 
 
 def test_new_lists_all_templates():
@@ -48,7 +78,7 @@ def test_new_lists_all_templates():
 
 
 def test_new_refuses_unknown_templates_and_existing_files(tmp_path):
-    assert "is not a template; the templates are deep-classifier" in run("new", "nothing", code=2)[1]
+    assert "is not a template; the templates are conv1d-classifier" in run("new", "nothing", code=2)[1]
     assert "needs the name of a template" in run("new", code=2)[1]
     (tmp_path / "network.yaml").write_text("mine")
     assert (

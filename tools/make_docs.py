@@ -6,8 +6,9 @@ import dataclasses
 import inspect
 import re
 import textwrap
+import types
 import typing
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Literal
 
@@ -20,6 +21,17 @@ Command = Callable[..., Any]
 DOCS = Path(__file__).resolve().parent.parent / "docs"
 # The sections of a layer's docstring; Shapes may explain its letters in brackets.
 SECTION = re.compile(r"((?:Shapes|Args|Raises|State|Weights|ONNX|Example|Source)(?: \(.*\))?):")
+SIGNS = {"gt": ">", "ge": "≥", "lt": "<", "le": "≤"}
+KINDS_OF_VALUES: dict[Any, str] = {
+    int: "a whole number",
+    float: "a number",
+    str: "a string",
+    bool: "`True`, `False`",
+    type(None): "`None`",
+    Callable: "a function",
+    Sequence: "a list",
+    Mapping: "a dict",
+}
 
 LAYERS = """# The layers
 
@@ -70,13 +82,32 @@ def layer_section(cls: type[Layer]) -> str:
         is_equation = paragraph.startswith(" ")
         parts.append(f"```text\n{textwrap.dedent(paragraph)}\n```" if is_equation else paragraph)
     if arguments := entries(sections.pop("Args", "")):
-        parts.append(table("| field | meaning |", [f"| `{name}` | {text} |" for name, text in arguments]))
+        hints = typing.get_type_hints(cls, include_extras=True)
+        rows = [f"| `{name}` | {', '.join(allowed(hints[name]))} | {text} |" for name, text in arguments]
+        parts.append(table("| field | values | meaning |", rows))
     rows = []
     for title, text in sections.items():
         name, opening, letters = title.partition(" (")  # the letters of the shapes follow the shapes
         rows.append(f"| {name} | {cell(title, text)}{opening}{letters} |")
     parts.append(table("| property | value |", rows))
     return "\n" + "\n\n".join(parts) + "\n"
+
+
+def allowed(hint: Any, limits: str = "") -> list[str]:
+    """Return each choice of a field, and what else it takes, such as whole numbers and their limits."""
+    kind, parts = typing.get_origin(hint), typing.get_args(hint)
+    if kind is typing.Annotated:
+        rules = [rule for part in parts[1:] for rule in getattr(part, "metadata", ())]
+        signs = [(sign, getattr(rule, name, None)) for rule in rules for name, sign in SIGNS.items()]
+        limits = " and ".join(f"{sign} {bound:g}" for sign, bound in signs if bound is not None)
+        return allowed(parts[0], f" {limits}" if limits else "")
+    if kind is Literal:
+        return [f'`"{choice}"`' for choice in parts]
+    if kind in (typing.Union, types.UnionType):
+        return [choice for part in parts for choice in allowed(part)]
+    if kind is tuple:
+        return ["a list of them" if parts[-1] is Ellipsis else "a pair of them"]
+    return [KINDS_OF_VALUES[kind or hint] + limits] if (kind or hint) in KINDS_OF_VALUES else []
 
 
 def split_docstring(text: str) -> tuple[str, dict[str, str]]:

@@ -1,10 +1,11 @@
 """Train the networks of models/.
 
-    python tools/train_models.py [NAME ...] [--seed 0] [--out models] [--jobs 2]
+    python tools/train_models.py [NAME ...] [--seed 0 | --pictures] [--out models] [--jobs 2]
 
 Without --seed, each network is trained with all its seeds, and its folder is written again: network, options, exported
 file, card, figures, pictures, and a part of the test data. With --seed, each is trained once and nothing is written;
-the exit code is then 1 if a figure is outside the range in its card. The data are downloaded by pip, or simulated.
+the exit code is then 1 if a figure is outside the range in its card. With --pictures, nothing is trained: the exported
+files draw their pictures again, and the cards are written again. The data are downloaded by pip, or simulated.
 Needs seq2onnx[cpu,train,data].
 """
 
@@ -18,7 +19,7 @@ from pathlib import Path
 
 from zoo import RECIPES
 from zoo.card import write_card, write_index
-from zoo.making import again, latency, make, read_figures, write_figures
+from zoo.making import again, draw_again, latency, make, read_figures, write_figures
 
 ROOT = Path(__file__).resolve().parents[1]
 LONG = ("video", "films", "spotting", "digits_lstm", "turbofan")  # started first, so that none runs alone at the end
@@ -38,10 +39,16 @@ def main() -> int:
         default=2,
         help="networks to train at the same time, each on one core (default: %(default)s)",
     )
+    parser.add_argument("--pictures", action="store_true", help="draw the pictures of the exported files again")
     arguments = parser.parse_args()
     if unknown := [name for name in arguments.names if name not in RECIPES]:
         parser.error(f"unknown name {', '.join(unknown)}; known are {', '.join(RECIPES)}")
     names = sorted(arguments.names or RECIPES, key=lambda name: name not in LONG)
+    if arguments.pictures:
+        for name in names:
+            draw_again(RECIPES[name], arguments.out / name)
+            write_card(RECIPES[name], arguments.out / name)
+        return 0
     # Spawned, since a fork of a process with threads of torch may hang.
     context = multiprocessing.get_context("spawn")
     with concurrent.futures.ProcessPoolExecutor(arguments.jobs, context) as pool:

@@ -9,13 +9,14 @@ from __future__ import annotations
 from typing import Annotated
 
 import typer
-from typer.core import TyperGroup
 
 import seq2onnx
 from seq2onnx.cli.bench import bench
 from seq2onnx.cli.data import data
 from seq2onnx.cli.demo import demo
+from seq2onnx.cli.evaluate import evaluate
 from seq2onnx.cli.export import export
+from seq2onnx.cli.help import Command, Group
 from seq2onnx.cli.inspect import inspect
 from seq2onnx.cli.new import new
 from seq2onnx.cli.predict import predict
@@ -25,10 +26,10 @@ from seq2onnx.cli.train import train
 from seq2onnx.cli.verify import verify
 from seq2onnx.errors import Seq2OnnxError
 
-COMMANDS = (demo, new, train, export, verify, predict, stream, inspect, bench, report)
+COMMANDS = (demo, new, train, export, verify, predict, evaluate, stream, inspect, bench, report)
 
 
-class _Group(TyperGroup):
+class _Group(Group):
     """Print the message of bad input to standard error, without a traceback."""
 
     def invoke(self, ctx: typer.Context) -> object:  # type: ignore[override]
@@ -61,7 +62,7 @@ def version(show: Annotated[bool, typer.Option("--version", help="Show the versi
 
 
 for command in COMMANDS:
-    app.command()(command)
+    app.command(cls=Command)(command)
 app.add_typer(data, name="data")
 
 

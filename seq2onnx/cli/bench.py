@@ -11,6 +11,7 @@ from typing import Annotated, Any
 
 import typer
 
+from seq2onnx import tables
 from seq2onnx.cli.options import ModelFile, Quiet, say
 from seq2onnx.errors import SpecError
 from seq2onnx.files import write_atomically
@@ -86,9 +87,10 @@ def _table(about: dict[str, Any], found: list[Measurement], skipped: dict[str, s
     steps = f"{shortest}" if shortest == longest else f"{shortest} to {longest}"
     loop = f", closed loop of {about['closed_loop']} steps" if about["closed_loop"] else ""
     threads = f"{about['threads']} thread{'s' * (about['threads'] > 1)}"
-    yield f"{about['model']}: {about['bytes']:,} bytes, signature {about['signature']}{loop}"
+    yield tables.about(about["model"], f"{about['bytes']:,} bytes, signature {about['signature']}{loop}")
     yield f"onnxruntime {about['onnxruntime']}, {threads}, sequences of {steps} steps"
-    yield f"{about['processor']}, {about['cores']} cores\n"
+    yield tables.about(about["processor"], f"{about['cores']} cores")
+    yield ""
     yield f"{'':<11} {'at once':>7} {'p50':>8} {'p90':>8} {'p99':>8} {'max':>8} {'sequences/s':>11} {'steps/s':>11}"
     for row in found:
         times = " ".join(f"{format_seconds(value):>8}" for value in (row.p50, row.p90, row.p99, row.max))
@@ -97,7 +99,7 @@ def _table(about: dict[str, Any], found: list[Measurement], skipped: dict[str, s
     if skipped:
         yield ""
     for name, reason in skipped.items():
-        yield f"skipped: {name}: {reason}"
+        yield tables.about(f"skipped: {name}", reason)
 
 
 def _format_rate(number: float) -> str:

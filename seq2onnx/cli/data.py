@@ -8,48 +8,38 @@ from typing import Annotated
 import numpy as np
 import typer
 
-from seq2onnx.cli.options import Quiet, say
-from seq2onnx.data import SequenceDataset, padding_report, read
+from seq2onnx.cli.help import Command, Group
+from seq2onnx.cli.options import DataOptions, Quiet, say, with_data_options
+from seq2onnx.data import SequenceDataset, padding_report
 from seq2onnx.data.formats import readable, writable
+from seq2onnx.tables import text_table
 
-data = typer.Typer(no_args_is_help=True, help="Describe and convert data files.")
+data = typer.Typer(cls=Group, no_args_is_help=True, help="Describe and convert data files.")
 
 Source = Annotated[Path, typer.Argument(metavar="DATA", help=f"What to read: {readable()}.")]
-FeaturesByTime = Annotated[
-    bool,
-    typer.Option("--features-by-time", help="The matrices of a .mat file, or the CSV files, have one row per feature."),
-]
-Sequences = Annotated[
-    str | None,
-    typer.Option(metavar="NAME", help="The variable of a .mat file, or column of a .parquet file, with the sequences."),
-]
-Targets = Annotated[
-    str | None, typer.Option(metavar="NAME", help='The variable or column with the targets; "" for none.')
-]
 
 
-@data.command()
-def inspect(
-    source: Source, features_by_time: FeaturesByTime = False, sequences: Sequences = None, targets: Targets = None
-) -> None:
+@data.command(cls=Command)
+@with_data_options
+def inspect(source: Source, options: DataOptions) -> None:
     """Show the number and lengths of the sequences, their channels, labels and gaps."""
-    typer.echo(describe(read(source, features_by_time=features_by_time, sequences=sequences, targets=targets)))
+    typer.echo(describe(options.read(source)))
 
 
-@data.command()
+@data.command(cls=Command)
+@with_data_options
 def convert(
     source: Source,
     out: Annotated[Path, typer.Argument(metavar="OUT", help=f"The file to write: {writable()}.")],
-    features_by_time: FeaturesByTime = False,
-    sequences: Sequences = None,
-    targets: Targets = None,
+    *,
+    options: DataOptions,
     quiet: Quiet = False,
 ) -> None:
     """Write a data set as .parquet, .h5 or .npz.
 
     .parquet and .h5 files are read in parts, so they may be larger than memory.
     """
-    found = read(source, features_by_time=features_by_time, sequences=sequences, targets=targets)
+    found = options.read(source)
     found.save(out)
     say(f"{out}: {found}", quiet)
 
@@ -71,15 +61,17 @@ def describe(found: SequenceDataset) -> str:
         statistics = found.channel_statistics(name)
         gaps = f"NaN or infinity in {statistics.gaps:,} sequences" if statistics.gaps else "none"
         lines += [f"gaps       {gaps}" + (f" of {name}" if name else "")]
-        lines += ["", "channel        mean         std         min         max"]
-        for channel, figures in enumerate(zip(*statistics.summary().values(), strict=True)):
-            known = figures if statistics.count[channel] else (np.nan,) * 4
-            lines.append(f"{channel:>7}" + "".join(f"{figure:12.4g}" for figure in known))
+        channels = found.channels.get(name) if isinstance(found.channels, dict) else found.channels
+        names = channels or range(len(statistics.count))
+        rows: list[tuple[object, ...]] = [("channel", "mean", "std", "min", "max")]
+        for channel, count, *figures in zip(names, statistics.count, *statistics.summary().values(), strict=True):
+            rows.append((channel, *(f"{figure:10.4g}" for figure in (figures if count else (np.nan,) * 4))))
+        lines += ["", text_table(rows, (1, 2, 3, 4))]
     if found.classes is not None and found.targets is not None:
         counts = found.class_counts()
         unit = "steps" if found.per_step else "sequences"
-        lines += ["", f"label      {unit}"]
-        lines += [f"{label!s:<10} {count:,}" for label, count in zip(found.classes, counts, strict=True)]
+        rows = [("label", unit), *((label, f"{count:,}") for label, count in zip(found.classes, counts, strict=True))]
+        lines += ["", text_table(rows, (1,))]
     elif found.targets is not None:
         lines += ["", f"targets    numbers, one row per {'step' if found.per_step else 'sequence'}"]
     else:

@@ -50,7 +50,8 @@ def demo(
 
     options = s2o.TrainingOptions(**OPTIONS, seed=seed, device="cpu", progress=not quiet)
     began = time.perf_counter()
-    result = s2o.train(net, training, options=options, run_dir=out / "run")
+    # The test data are validation data for the curve only: nothing is chosen by them.
+    result = s2o.train(net, training, test, options=options, run_dir=out / "run")
     training_seconds = time.perf_counter() - began
 
     path = out / "vowels.onnx"

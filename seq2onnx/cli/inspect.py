@@ -12,14 +12,15 @@ def inspect(file: ModelFile, quiet: Quiet = False) -> None:
     from seq2onnx.network import Network
     from seq2onnx.reporting.description import describe_contract
     from seq2onnx.runtime import load
+    from seq2onnx.tables import about, text_table
 
     del quiet  # results are printed with --quiet too
     model = load(file)
-    typer.echo(f"{file}: {file.stat().st_size:,} bytes, written by {model.contract.writer}\n")
-    rows = describe_contract(model)
-    width = max(len(label) for label, _ in rows)
+    typer.echo(about(file, f"{file.stat().st_size:,} bytes, written by {model.contract.writer}"))
+    rows: list[tuple[str, str]] = []
     before = ""
-    for label, text in rows:
-        typer.echo(f"{label if label != before else '':<{width}}  {text}")
+    for label, text in describe_contract(model):
+        rows.append(("" if label == before else label, text))
         before = label
+    typer.echo(f"\n{text_table(rows)}")
     typer.echo(f"\n{Network.from_dict(model.contract.network, str(file)).summary()}")

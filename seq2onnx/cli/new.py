@@ -10,6 +10,7 @@ import typer
 from seq2onnx.cli.options import Quiet, say
 from seq2onnx.errors import SpecError
 from seq2onnx.files import write_atomically
+from seq2onnx.tables import text_table
 
 
 def new(
@@ -24,8 +25,7 @@ def new(
     from seq2onnx import Network, templates
 
     if list_templates:
-        for name, description in templates.descriptions().items():
-            typer.echo(f"{name:<21}{description}")
+        typer.echo(text_table(list(templates.descriptions().items())))
         return
     if template is None:
         raise SpecError("new: needs the name of a template; `seq2onnx new --list` shows them")

@@ -1,11 +1,20 @@
-"""What all subcommands share: their common arguments and their messages."""
+"""What all subcommands share: their common arguments, how they read data, and their messages."""
 
 from __future__ import annotations
 
+import csv
+import dataclasses
+import functools
+import inspect
+import typing
+from collections.abc import Callable
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
+
+from seq2onnx.data import SequenceDataset, formats, read
+from seq2onnx.sequences import Channels
 
 Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="Print only results and errors.")]
 ModelFile = Annotated[Path, typer.Argument(metavar="FILE", help="An exported ONNX file.")]
@@ -15,3 +24,94 @@ def say(text: object, quiet: bool) -> None:
     """Print a message unless `quiet` is set."""
     if not quiet:
         typer.echo(text)
+
+
+@dataclasses.dataclass(frozen=True)
+class DataOptions:
+    """The options that say how to read DATA; `with_data_options` adds them to a command."""
+
+    sequences: Annotated[
+        str | None,
+        typer.Option(metavar="NAME", help="The variable of a .mat file, or column of a .parquet file, with the data."),
+    ] = None
+    targets: Annotated[
+        str | None,
+        typer.Option(metavar="NAME", help='The variable or column with the targets, or several: a,b. "" for none.'),
+    ] = None
+    features_by_time: Annotated[
+        bool,
+        typer.Option("--features-by-time", help="A .mat matrix, or a CSV file, has one row per feature."),
+    ] = False
+    channels: Annotated[
+        str | None,
+        typer.Option(metavar="NAMES", help="The columns with the features, such as ax,ay. Default: all others."),
+    ] = None
+    id: Annotated[
+        str | None, typer.Option(metavar="NAME", help="The column that tells the sequences of a CSV file apart.")
+    ] = None
+    time: Annotated[
+        str | None, typer.Option(metavar="NAME", help="The column with the time of a step, which is no feature.")
+    ] = None
+    labels: Annotated[
+        Path | None,
+        typer.Option(metavar="CSV", help="A file with the columns file and label, in the folder DATA or beside it."),
+    ] = None
+    per_step: Annotated[bool, typer.Option("--per-step", help="The targets in a CSV file are those of the steps.")] = (
+        False
+    )
+
+    def read(self, path: Path, channels: Channels = None) -> SequenceDataset:
+        """Read a data set.
+
+        Args:
+            path: the data.
+            channels: the names of the features of a model, by which CSV is read if the options have none.
+        """
+        if self.channels is not None:
+            channels = next(csv.reader([self.channels]))
+        elif not formats.takes(path, "channels"):  # other data is read whole; the model selects its channels
+            channels = None
+        return read(
+            path,
+            sequences=_names(self.sequences),
+            targets=_names(self.targets),
+            features_by_time=self.features_by_time,
+            channels=channels,
+            id=self.id,
+            time=self.time,
+            labels=self.labels,
+            per_step=self.per_step,
+        )
+
+
+def _names(text: str | None) -> str | list[str] | None:
+    """Return one name, or several that are separated by commas."""
+    names = next(csv.reader([text])) if text else []
+    return names if len(names) > 1 else text
+
+
+def with_data_options(command: Callable[..., None]) -> Callable[..., None]:
+    """Replace the parameter `options` of a command by the fields of DataOptions."""
+    hints = typing.get_type_hints(DataOptions, include_extras=True)
+    added = [
+        inspect.Parameter(field.name, inspect.Parameter.KEYWORD_ONLY, default=field.default)
+        for field in dataclasses.fields(DataOptions)
+    ]
+
+    @functools.wraps(command)
+    def run(*args: Any, **arguments: Any) -> None:
+        options = DataOptions(**{field.name: arguments.pop(field.name) for field in dataclasses.fields(DataOptions)})
+        command(*args, options=options, **arguments)
+
+    parameters = [
+        parameter.replace(kind=inspect.Parameter.KEYWORD_ONLY)
+        for parameter in inspect.signature(command).parameters.values()
+    ]
+    place = [parameter.name for parameter in parameters].index("options")
+    parameters[place : place + 1] = added
+    own = typing.get_type_hints(command, include_extras=True)
+    run.__signature__ = inspect.Signature(  # type: ignore[attr-defined]
+        [parameter.replace(annotation=(own | hints)[parameter.name]) for parameter in parameters]
+    )
+    run.__annotations__ = {name: kind for name, kind in (own | hints).items() if name != "options"}
+    return run

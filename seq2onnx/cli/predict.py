@@ -8,12 +8,12 @@ from typing import Annotated
 
 import typer
 
-from seq2onnx.cli.options import ModelFile, Quiet, say
-from seq2onnx.data import read
+from seq2onnx.cli.options import DataOptions, ModelFile, Quiet, say, with_data_options
 from seq2onnx.errors import SpecError
 from seq2onnx.files import write_atomically
 
 
+@with_data_options
 def predict(
     file: ModelFile,
     data: Annotated[Path, typer.Argument(metavar="DATA", help="Sequences. Formats: see `seq2onnx data inspect`.")],
@@ -33,18 +33,23 @@ def predict(
     workers: Annotated[
         int | None, typer.Option(min=1, help="Processes on the cluster, with one CPU each. Default: one for each CPU.")
     ] = None,
+    *,
+    options: DataOptions,
     quiet: Quiet = False,
 ) -> None:
     """Compute scores and labels for each sequence of a data file.
 
-    The table has one row per sequence: its index, its label, and one score for each class. If the network gives a
-    result for each step, or forecasts in a closed loop, it has one row per step, with the column step after index.
-    If the file has no classes, there is no label column.
+    The table has one row per sequence: its index, its id if the data has names such as files, its label, and one score
+    for each class. If the network gives a
+    result for each step, or forecasts in a closed loop, it has one row per step, with the column step before the
+    label. If the file has no classes, there is no label column.
     """
     from seq2onnx.runtime import load
 
     if workers is not None and not ray:
         raise SpecError("--workers: sets the processes of a Ray cluster; use it with --ray")
+    if ray and options != DataOptions():
+        raise SpecError("--ray: reads the columns that .parquet files name; leave the options of DATA out")
     if out is not None and out.suffix not in (".csv", ".npz", ".parquet"):
         raise SpecError(f"{out}: results are written as .csv, .npz or .parquet, got {out.suffix!r}")
     model = load(file)
@@ -61,7 +66,7 @@ def predict(
         return
     from seq2onnx.predictions import predict_table
 
-    table = predict_table(model, read(data), batch_size)
+    table = predict_table(model, options.read(data, model.channels), batch_size)
     if out is None:
         sys.stdout.write(table.csv().decode())
         return

@@ -7,11 +7,12 @@ from typing import Annotated
 
 import typer
 
-from seq2onnx.cli.options import Quiet, say
+from seq2onnx.cli.options import DataOptions, Quiet, say, with_data_options
 from seq2onnx.errors import SpecError
 from seq2onnx.files import atomic_file
 
 
+@with_data_options
 def report(
     model: Annotated[
         Path, typer.Argument(metavar="RUN or FILE", help="A folder that `seq2onnx train` wrote, or an ONNX file.")
@@ -23,6 +24,8 @@ def report(
         Path | None,
         typer.Option(metavar="FILE.html", help="The page to write. Default: RUN/report.html, or FILE.html."),
     ] = None,
+    *,
+    options: DataOptions,
     quiet: Quiet = False,
 ) -> None:
     """Describe a model on one HTML page.
@@ -39,7 +42,7 @@ def report(
     if out.suffix not in (".html", ".htm"):
         raise SpecError(f"{out}: a report is an .html file, got the suffix {out.suffix!r}")
     with atomic_file(out) as beside:
-        content, ok = build_report(model, data)
+        content, ok = build_report(model, data, options.read)
         beside.write_bytes(content)
     say(f"{out}: {len(content):,} bytes", quiet)
     if not ok:

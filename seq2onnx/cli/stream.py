@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import codecs
 import collections
 import csv
 import dataclasses
@@ -14,8 +15,9 @@ import numpy as np
 import typer
 
 from seq2onnx.cli.options import ModelFile, Quiet
+from seq2onnx.data.formats.csv_text import is_header
 from seq2onnx.errors import DataError, ShapeError, SpecError
-from seq2onnx.sequences import is_finite
+from seq2onnx.sequences import is_finite, positions
 
 if TYPE_CHECKING:
     from seq2onnx.runtime import Predictor
@@ -34,6 +36,9 @@ def stream(
     A step is CSV (0.1,0.2) or JSON ([0.1, 0.2]). The result has the same format: label,score,… or
     {"label": …, "y": […]}. If a step is invalid, its result is nan (JSON: null), a message goes to standard error, the
     state stays unchanged, and the exit code is 2. Empty lines are ignored.
+
+    The first line may be a header: a line that contains the names of all channels of the model, or no number. The
+    columns are then read by name, in any order, and others are ignored. Without names, the columns go by position.
 
     With --id-column a line is pump 7,0.1,0.2 or {"id": "pump 7", "x": [0.1, 0.2]}, and its result begins with the id.
     A new id starts a new stream. Lines that arrive together run together; the results keep their order.
@@ -54,16 +59,26 @@ def stream(
             f"{file}: forecasts {model.closed_loop} steps for each line (closed loop); export it without one"
         )
     streams = _Streams(model)
-    number, refused = 0, 0
+    columns: _Columns | None = None
+    number, refused, is_first = 0, 0, True
     for received in _read_lines(sys.stdin.buffer):
         lines: dict[str, _Line] = {}
         for raw in received:
             number += 1
+            if number == 1:
+                raw = raw.removeprefix(codecs.BOM_UTF8)
             if not raw.strip():
                 continue
-            line = _Line(raw.lstrip().startswith(b"{" if id_column else (b"[", b"{", b'"')), id_column)
+            if is_first:
+                is_first = False
+                header = _read_header(raw, model.inputs[0], id_column)
+                if header is not None:
+                    columns = _Columns.of(header, model.inputs[0], f"line {number}")
+                    continue
+            marks = (b"{",) if id_column else (b"[", b"{", b'"') if model.inputs[0].is_tokens else (b"[", b"{")
+            line = _Line(raw.lstrip().startswith(marks), id_column)
             try:
-                line.read(raw, model.inputs[0])
+                line.read(raw, model.inputs[0], columns)
             except (DataError, ShapeError) as error:
                 refused += 1
                 if not quiet:
@@ -76,6 +91,41 @@ def stream(
     streams.finish()
     if refused:
         raise typer.Exit(2)
+
+
+@dataclasses.dataclass(frozen=True)
+class _Columns:
+    """Where the features are in a line of CSV with a header.
+
+    width: the number of columns, without the id; places: of the features.
+    """
+
+    width: int
+    places: list[int]
+
+    @classmethod
+    def of(cls, header: list[str], entry: Input, where: str) -> _Columns | None:
+        """Find the channels in a header; None if the model has no names."""
+        if entry.channels is None:
+            return None
+        return cls(len(header), positions(header, entry.channels, where))
+
+    def select(self, cells: list[str]) -> list[str]:
+        """Return the cells of the features."""
+        if len(cells) != self.width:
+            raise ValueError(f"the header has {self.width} columns, the line {len(cells)}")
+        return [cells[place] for place in self.places]
+
+
+def _read_header(raw: bytes, entry: Input, has_id: bool) -> list[str] | None:
+    """Return the names in the first line, without that of the id; None if it is a step. Words have no header."""
+    text = raw.decode(errors="replace").strip()
+    if entry.is_tokens or text.startswith(("[", "{")):
+        return None
+    cells = [cell.strip() for cell in next(csv.reader([text], skipinitialspace=True))][has_id:]
+    if entry.channels is None and len(cells) != np.prod(entry.shape, dtype=int):  # rather a mistake
+        return None
+    return cells if is_header(cells, entry.channels) else None
 
 
 @dataclasses.dataclass
@@ -95,17 +145,19 @@ class _Line:
         """The name of the stream: the ids 7 in JSON and in CSV are the same."""
         return str(self.id)
 
-    def read(self, raw: bytes, entry: Input) -> None:
+    def read(self, raw: bytes, entry: Input, columns: _Columns | None = None) -> None:
         """Set id and step; raise DataError or ShapeError if the step cannot run."""
         from seq2onnx.runtime.steps import not_finite
 
         try:
-            values = self._values(raw.decode().strip())
+            text = raw.decode().strip()
+            values: Any = self._read_json(text) if self.as_json else self._read_cells(text)
             if not self.as_json and entry.is_tokens:
-                is_number = not entry.takes_words and values.lstrip("-").isdigit()
-                values = int(values) if is_number else values
+                word = ",".join(values)
+                is_number = not entry.takes_words and word.lstrip("-").isdigit()
+                values = int(word) if is_number else word
             elif not self.as_json:
-                values = [float(part) for part in values.split(",")]
+                values = [float(cell) for cell in (values if columns is None else columns.select(values))]
             if not entry.is_tokens:
                 values = np.asarray(values, np.float64)
         except (ValueError, TypeError, OverflowError, RecursionError, csv.Error) as error:
@@ -120,18 +172,22 @@ class _Line:
             raise DataError(not_finite("step"))
         self.step = step
 
-    def _values(self, text: str) -> Any:
-        """The part after the id, which is stored."""
+    def _read_json(self, text: str) -> Any:
+        """The step; the id is stored."""
+        found = json.loads(text)
         if not self.has_id:
-            return json.loads(text) if self.as_json else text
-        if self.as_json:
-            found = json.loads(text)
-            self.id = found.get("id")
-            if not isinstance(self.id, str | int) or "x" not in found:
-                raise ValueError('a line needs "id" (text or a whole number) and "x"')
-            return found["x"]
-        self.id, *values = next(csv.reader([text]))
-        return ",".join(values)
+            return found
+        self.id = found.get("id")
+        if not isinstance(self.id, str | int) or "x" not in found:
+            raise ValueError('a line needs "id" (text or a whole number) and "x"')
+        return found["x"]
+
+    def _read_cells(self, text: str) -> list[str]:
+        """The cells of a line of CSV; the id is stored."""
+        cells = next(csv.reader([text]))
+        if self.has_id:
+            self.id, *cells = cells
+        return cells
 
     def _example(self, is_word: bool) -> str:
         row, data = ("good", '"good"') if is_word else ("0.1,0.2", "[0.1, 0.2]")

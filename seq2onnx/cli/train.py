@@ -9,11 +9,12 @@ from typing import Annotated, Any
 import typer
 import yaml
 
-from seq2onnx.cli.options import Quiet, say
-from seq2onnx.data import SequenceDataset, read
+from seq2onnx.cli.options import DataOptions, Quiet, say, with_data_options
+from seq2onnx.data import SequenceDataset
 from seq2onnx.errors import SpecError
 
 
+@with_data_options
 def train(
     network: Annotated[Path, typer.Argument(metavar="NETWORK", help="The network, a .yaml or .json file.")],
     data: Annotated[
@@ -24,7 +25,7 @@ def train(
     ] = None,
     out: Annotated[Path, typer.Option(metavar="RUN", help="The run folder.")] = Path("run"),
     loss: Annotated[
-        str | None, typer.Option(help="crossentropy, mse or bce. Default: crossentropy for labels, mse for numbers.")
+        str | None, typer.Option(help="crossentropy, mse, mae, huber, bce. Default: crossentropy for labels, else mse.")
     ] = None,
     normalize_targets: Annotated[
         bool, typer.Option("--normalize-targets", help="Train on targets scaled to mean 0 and standard deviation 1.")
@@ -34,6 +35,8 @@ def train(
         typer.Option("--set", metavar="OPTION=VALUE", help="A training option such as epochs=20. Can be repeated."),
     ] = None,
     resume: Annotated[bool, typer.Option("--resume", help="Continue the run in RUN.")] = False,
+    *,
+    options: DataOptions,
     quiet: Quiet = False,
 ) -> None:
     """Train a network and write a run folder.
@@ -45,14 +48,16 @@ def train(
 
     - epochs=30, batch_size=128, learning_rate=0.001, warm_up=0
     - schedule=constant (or cosine; or piecewise or plateau, with drop_every=10 and drop_factor=0.1)
-    - optimizer=adam (or adamw, rmsprop; or sgd with momentum=0.9), l2=0.0001
+    - optimizer=adam (or adamw, with betas=[0.9, 0.999]; or rmsprop; all three with epsilon=1e-8)
+    - optimizer=sgd with momentum=0.9; l2=0.0001 for all
     - gradient_clip=null, gradient_clip_method=global_norm (or norm, value)
     - learning_rate_factors={} (such as {lstm_1: 0}), class_weights=null (or balanced, or {label: 2})
     - shuffle=bucket (or random, sorted, none)
     - sequence_length=longest (or shortest, 200, [split, 50]), padding_direction=right (or left)
     - mask_padding=true (false: padding is data), padding_value=0
-    - validation_every=1, patience=null, keep=last (or best), seed=0
-    - batch_norm_statistics=running (or exact), precision=32 (or bf16-mixed, 16-mixed)
+    - validation_every=1, patience=null, keep=last (or best), monitor=loss (or accuracy, f1, rmse, mae, r2,
+      training_loss), metrics=[] (such as [precision, recall]), seed=0
+    - batch_norm_statistics=exact (or running), precision=32 (or bf16-mixed, 16-mixed)
     - device=auto (or cpu, cuda), devices=1 (processes per machine), nodes=1 (machines)
     - workers=0 (processes that load data), prefetch=2 (batches loaded ahead by each), threads=null, progress=true
     """
@@ -62,15 +67,15 @@ def train(
         raise SpecError(
             f"{out}: already contains a run; choose another --out, delete the run, or continue it with --resume"
         )
-    options = parse_settings(settings or [])
-    training = read(data)
+    training_options = parse_settings(settings or [])
+    training = options.read(data)
     result = run(
         Network.load(network),
         training,
-        None if validation is None else _validation(validation),
+        None if validation is None else _validation(validation, training, options),
         loss,
         normalize_targets,
-        options=TrainingOptions(**{"progress": not quiet, **options}),
+        options=TrainingOptions(**{"progress": not quiet, **training_options}),
         run_dir=out,
         resume=resume,
     )
@@ -82,12 +87,12 @@ def train(
     say(f"{out}: {len(result.history)} epochs, {figures}", quiet or result.rank > 0)
 
 
-def _validation(text: str) -> SequenceDataset | float:
+def _validation(text: str, training: SequenceDataset, options: DataOptions) -> SequenceDataset | float:
     """A data file, or a fraction of the training data."""
     try:
         return float(text)
     except ValueError:
-        return read(Path(text))
+        return options.read(Path(text), training.channels)
 
 
 def parse_settings(settings: list[str]) -> dict[str, Any]:

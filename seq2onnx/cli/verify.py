@@ -7,10 +7,10 @@ from typing import Annotated
 
 import typer
 
-from seq2onnx.cli.options import ModelFile, Quiet, say
-from seq2onnx.data import read
+from seq2onnx.cli.options import DataOptions, ModelFile, Quiet, say, with_data_options
 
 
+@with_data_options
 def verify(
     file: ModelFile,
     run: Annotated[
@@ -21,20 +21,23 @@ def verify(
         typer.Option(metavar="DATA", help="Also check these sequences. Formats: see `seq2onnx data inspect`."),
     ] = None,
     seed: Annotated[int, typer.Option(help="The seed of the random sequences.")] = 0,
+    *,
+    options: DataOptions,
     quiet: Quiet = False,
 ) -> None:
     """Check that torch and onnxruntime agree, for whole sequences, batches and single steps.
 
     The exit code is 1 if they do not.
     """
-    from seq2onnx import verify as check
+    from seq2onnx import load, verify as check
 
     module = None
     if run is not None:
         from seq2onnx.training import load_run
 
         module = load_run(run)
-    report = check(file, module, None if data is None else read(data), seed=seed)
+    sequences = None if data is None else options.read(data, load(file).channels)
+    report = check(file, module, sequences, seed=seed)
     say(report, quiet)
     if not report.ok:
         raise typer.Exit(1)

@@ -10,7 +10,9 @@ from __future__ import annotations
 import dataclasses
 import logging
 import os
+import re
 import signal
+import socket
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -24,6 +26,9 @@ from seq2onnx.errors import DataError, Seq2OnnxError, SpecError, require
 from seq2onnx.files import atomic_folder
 from seq2onnx.runtime import Predictor
 from seq2onnx.runtime.progress import Progress
+
+SECONDS = 8  # for the connection to RAY_ADDRESS, and again for the first bytes from there
+HELLO = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n" + bytes((0, 0, 0, 4, 0, 0, 0, 0, 0))  # of HTTP/2, which gRPC uses
 
 
 def predict_on_ray(
@@ -124,8 +129,10 @@ def _find_files(data: Path) -> list[Path]:
 def _cluster(progress: bool) -> Iterator[Any]:
     """Connect to the cluster at RAY_ADDRESS or on this machine, or start one; without Ray's own messages."""
     address = os.environ.get("RAY_ADDRESS")
-    if progress and address:  # if nothing answers there, Ray tries for minutes
-        print(f"predict: connecting to the Ray cluster at {address}", file=sys.stderr, flush=True)
+    if address:
+        if progress:
+            print(f"predict: connecting to the Ray cluster at {address}", file=sys.stderr, flush=True)
+        _check_answers(address)
     os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
     # Ray's core logs errors about the actors that Ray Data starts, though nothing is wrong.
     os.environ.setdefault("RAY_BACKEND_LOG_LEVEL", "fatal")
@@ -143,6 +150,25 @@ def _cluster(progress: bool) -> Iterator[Any]:
         yield ray
     finally:
         ray.shutdown()
+
+
+def _check_answers(address: str) -> None:
+    """Raise ConnectionError unless a server for gRPC answers at HOST:PORT. Ray itself would try for minutes."""
+    place = re.fullmatch(r"(?:ray://)?\[?([^/\]]+)\]?:(\d+)", address)
+    if place is None:  # such as "auto": Ray knows at once
+        return
+    try:
+        with socket.create_connection((place[1], int(place[2])), SECONDS) as connection:
+            if os.environ.get("RAY_USE_TLS", "0") == "0":
+                connection.settimeout(SECONDS)
+                connection.sendall(HELLO)
+                if connection.recv(9)[3:4] != HELLO[-6:-5]:
+                    raise ConnectionError("what answers is not Ray")
+    except (OSError, OverflowError) as error:
+        raise ConnectionError(
+            f"RAY_ADDRESS: no Ray cluster answers at {address}: {error}. Start one there with `ray start --head` and "
+            "set RAY_ADDRESS to the HOST:PORT that it prints, or unset RAY_ADDRESS to use this machine"
+        ) from None
 
 
 @contextmanager

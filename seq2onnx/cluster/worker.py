@@ -113,6 +113,7 @@ class RowRange:
     def __init__(self, data: SequenceDataset, start: int, count: int) -> None:
         self._data, self._indices = data, np.arange(start, start + count)
         self.sizes = data.sizes
+        self.ids = None if data.ids is None else data.ids[start : start + count]
 
     def __len__(self) -> int:
         return len(self._indices)
@@ -143,7 +144,7 @@ def open_file(path: Path) -> tuple[SequenceDataset | None, list[int]]:
         if not sum(groups):
             return None, groups
         data = read(path)
-        return SequenceDataset(data.parts, channels=data.channels), groups
+        return SequenceDataset(data.parts, channels=data.channels, ids=data.ids), groups
     except OSError as error:
         raise DataError(_message(error)) from None
 

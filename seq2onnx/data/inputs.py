@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Mapping
 from typing import Any
 
@@ -23,6 +24,9 @@ from seq2onnx.sequences import (
     read_frame,
     tokenize,
 )
+
+# How much of the data `_warn_of_lost_steps` looks at, so that it takes no noticeable time.
+SEQUENCES_TO_CHECK, STEPS_TO_CHECK = 50, 1000
 
 
 def as_columns(sequences: Any, channels: Channels) -> tuple[dict[str, Column], dict[str, Names | None]]:
@@ -91,6 +95,7 @@ def _as_column(values: Any, name: str, channels: Names | None) -> tuple[Column, 
         arrays: list[Array] = []
         for index, value in enumerate(rows):
             arrays.append(as_sequence(value, name, index, arrays[0] if arrays else None))
+        _warn_of_lost_steps(rows, arrays, name, channels)
         column = InMemory(arrays, has_time(arrays[0]))
     if channels is not None:
         if not column.shape:
@@ -121,6 +126,31 @@ def _read_frames(frames: list[Any], name: str, channels: Names | None) -> tuple[
 
 def _place(index: int, name: str) -> str:
     return f"sequence {index}{f' of {name}' if name else ''}"
+
+
+def _warn_of_lost_steps(given: list[Any], arrays: list[Array], name: str, channels: Names | None) -> None:
+    """Warn if most changes from step to step of a feature, in 64 bits, are lost in float32, as those of Unix times."""
+    changes: Any = 0
+    lost: Any = 0
+    for value, array in zip(given[:SEQUENCES_TO_CHECK], arrays, strict=False):
+        if isinstance(value, np.ndarray) and value.dtype in (np.float64, np.int64) and array.dtype == np.float32:
+            value, array = value[:STEPS_TO_CHECK], array[:STEPS_TO_CHECK]
+            # Rounding errors of float64, of a feature that is constant, are no changes.
+            with np.errstate(invalid="ignore"):
+                differ = np.abs(value[1:] - value[:-1]) > 1e-14 * np.abs(value[1:])
+            changes = changes + differ.sum(0)
+            lost = lost + (differ & (array[1:] == array[:-1])).sum(0)
+    places = np.argwhere(2 * np.asarray(lost) > changes)
+    if len(places):
+        place = tuple(places[0].tolist())
+        feature = channels[place[0]] if channels else ", ".join(map(str, place))
+        more = f" (and {len(places) - 1} more)" if len(places) > 1 else ""
+        warnings.warn(
+            f"sequences{f' of {name}' if name else ''}: feature {feature}{more} loses {lost[place]} "
+            f"of {changes[place]} changes from step to step, because float32 has about 7 digits. Is it a time? "
+            "Subtract the first value of each sequence, or give the differences between steps",
+            stacklevel=2,
+        )
 
 
 def as_sequence(value: Any, name: str, index: int, first: Array | None) -> Array:

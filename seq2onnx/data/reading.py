@@ -2,31 +2,49 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from seq2onnx.data import formats
 from seq2onnx.data.dataset import SequenceDataset
+from seq2onnx.sequences import Channels
 
 
 def read(
     path: str | Path,
     *,
     sequences: str | Sequence[str] | Mapping[str, str | Sequence[str]] | None = None,
-    targets: str | None = None,
+    targets: str | Sequence[str] | None = None,
     features_by_time: bool = False,
+    channels: Channels = None,
+    id: str | None = None,
+    time: str | None = None,
+    labels: str | Path | None = None,
+    per_step: bool = False,
 ) -> SequenceDataset:
     """Read a data set from a file or folder.
 
     Args:
         path: a .parquet file with list columns, an .npz, .h5 or .hdf5 file of the arrays that `SequenceDataset.save`
-            describes, a .mat file with a cell array of matrices, a .ts file of the time series archives, or a folder of
-            CSV files. Each CSV file is a sequence, with an optional header and a line for each step; if the files are
-            in subfolders, the name of the subfolder is the label.
+            describes, a .mat file with a cell array of matrices, a .ts file of the time series archives, a folder of
+            CSV files, or a .csv file. In CSV, each line is a step, and the header has the names of the channels. In a
+            folder, each file is a sequence; if the files are in subfolders, the name of the subfolder is the label.
+            A .csv file is one sequence, or with `id` several.
         sequences: which variable of a .mat file, or column of a .parquet file, holds the sequences. For parquet also a
             list with a column for each feature, or a dict of these by input layer. None: found by type.
-        targets: which variable or column holds the targets, "" for none. None: found by name or type.
+        targets: which variable or column holds the targets, "" for none. None: found by name or type. In CSV, or in
+            the file `labels`, one or several columns; several are numbers and give vectors.
         features_by_time: the matrices of a .mat file, and CSV files, have a row for each feature, not for each step.
+        channels: the names of the features, such as those of a model. Columns are read by these names, in any order,
+            and others are left out. Data without names gets them. None: the names that the data has.
+        id: the column that tells the sequences of a .csv file apart. With `labels`, also the column of the names in
+            that file; for a folder it is "file" by default.
+        time: a column of CSV files with the time of each step. It is not a feature. The steps of a .csv file with `id`
+            are sorted by it, and those of other files must be in this order.
+        labels: a CSV file with the targets, with a line for each sequence. It is in the folder of the data, beside it,
+            or at this path.
+        per_step: whether the targets in CSV have one for each step. False: all lines of a sequence have the same one.
 
     Raises:
         DataError: the file has other content; the message names the file and the place.
@@ -35,6 +53,21 @@ def read(
 
     Example:
         >>> read("data.mat", sequences="XTrain", targets="TTrain", features_by_time=True)
+        >>> read("recordings", labels="labels.csv", time="timestamp")
+        >>> read("pumps.csv", id="pump", time="hour", targets="state")
     """
-    contents = formats.read(path, sequences=sequences, targets=targets, features_by_time=features_by_time)
-    return SequenceDataset(**vars(contents))
+    contents = formats.read(
+        path,
+        sequences=sequences,
+        targets=targets,
+        features_by_time=features_by_time,
+        id=id,
+        time=time,
+        labels=labels,
+        per_step=per_step or None,
+        channels=channels if formats.takes(path, "channels") else None,
+    )
+    data = SequenceDataset(**vars(contents))
+    if channels is not None and data.channels is None:
+        return SequenceDataset(**vars(dataclasses.replace(contents, channels=channels)))
+    return data.with_channels(channels)

@@ -1,8 +1,9 @@
 """The layers, one file each."""
 
-from seq2onnx.layers.activations import ReLU, Sigmoid, Tanh
+from seq2onnx.layers.activations import HardSigmoid, ReLU, Sigmoid, Tanh
 from seq2onnx.layers.base import KINDS, Example, Layer, layer
 from seq2onnx.layers.batch_norm import BatchNorm
+from seq2onnx.layers.bigru import BiGRU
 from seq2onnx.layers.bilstm import BiLSTM
 from seq2onnx.layers.conv1d import Conv1d
 from seq2onnx.layers.conv2d import Conv2d
@@ -12,23 +13,32 @@ from seq2onnx.layers.flatten import Flatten
 from seq2onnx.layers.fully_connected import FullyConnected
 from seq2onnx.layers.global_pool1d import GlobalAvgPool1d, GlobalMaxPool1d
 from seq2onnx.layers.gru import GRU
-from seq2onnx.layers.joins import Add, Concat
+from seq2onnx.layers.joins import Add, Concat, Multiply
+from seq2onnx.layers.last_step import LastStep
 from seq2onnx.layers.layer_norm import LayerNorm
 from seq2onnx.layers.lstm import LSTM
 from seq2onnx.layers.pool1d import AvgPool1d, MaxPool1d
+from seq2onnx.layers.pool2d import AvgPool2d, GlobalAvgPool2d, MaxPool2d
+from seq2onnx.layers.rectifiers import ELU, GELU, LeakyReLU, SiLU
 from seq2onnx.layers.rescale import Rescale
+from seq2onnx.layers.rnn import RNN
 from seq2onnx.layers.sequence_input import SequenceInput
 from seq2onnx.layers.signal import Clock, Signal, State, Weight
 from seq2onnx.layers.softmax import Softmax
 from seq2onnx.layers.word_embedding import WordEmbedding
 
 __all__ = [
+    "ELU",
+    "GELU",
     "GRU",
     "KINDS",
     "LSTM",
+    "RNN",
     "Add",
     "AvgPool1d",
+    "AvgPool2d",
     "BatchNorm",
+    "BiGRU",
     "BiLSTM",
     "Clock",
     "Concat",
@@ -40,13 +50,20 @@ __all__ = [
     "Flatten",
     "FullyConnected",
     "GlobalAvgPool1d",
+    "GlobalAvgPool2d",
     "GlobalMaxPool1d",
+    "HardSigmoid",
+    "LastStep",
     "Layer",
     "LayerNorm",
+    "LeakyReLU",
     "MaxPool1d",
+    "MaxPool2d",
+    "Multiply",
     "ReLU",
     "Rescale",
     "SequenceInput",
+    "SiLU",
     "Sigmoid",
     "Signal",
     "Softmax",

@@ -27,6 +27,7 @@ from pydantic.dataclasses import dataclass as pydantic_dataclass
 from seq2onnx.errors import ShapeError, SpecError
 from seq2onnx.layers.calls import EmitCall, Emitted, ForwardCall, Forwarded
 from seq2onnx.layers.graph import GraphBuilder
+from seq2onnx.layers.mistakes import explain
 from seq2onnx.layers.signal import Signal, State, Weight
 
 
@@ -162,27 +163,7 @@ class FieldErrors(SpecError):
 
     def __str__(self) -> str:
         """Return each line with its place before it."""
-        return "\n".join(f"{self.where}.{line}" for line in self.lines)
-
-
-def explain(error: ValidationError, cls: type[Any]) -> list[str]:
-    """Describe each mistake in a line: field, rule, and the value received, or the fields that exist."""
-    fields = [field.name for field in dataclasses.fields(cls)]
-    fields.sort(key=lambda name: name in ("name", "inputs"))
-    lines = []
-    for mistake in error.errors():
-        first, *rest = mistake["loc"] or (cls.__name__,)
-        # pydantic reports a positional argument by its place.
-        first = fields[first] if isinstance(first, int) and first < len(fields) else first
-        path = ".".join(str(part) for part in (first, *rest))
-        if mistake["type"] == "missing" or mistake["type"] == "missing_argument":
-            lines.append(f"{path}: is missing; {cls.__name__} needs it")
-        elif "unexpected" in mistake["type"]:
-            lines.append(f"{path}: is not a field of {cls.__name__}; its fields are {', '.join(fields)}")
-        else:
-            rule = mistake["msg"][0].lower() + mistake["msg"][1:]
-            lines.append(f"{path}: {rule}; got {mistake['input']!r}")
-    return lines
+        return "\n".join(f"{self.where}{line}" for line in self.lines)
 
 
 def single_input(layer: Layer, signals: Sequence[Signal]) -> Signal:

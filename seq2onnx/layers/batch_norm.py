@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Annotated, ClassVar, final
 
 import numpy as np
@@ -26,15 +26,16 @@ class BatchNorm(Layer):
         y = (x − μ) / √(σ² + ε) ⊙ γ + β
 
     In training, μ and σ² are computed over the rows, valid steps and space of the batch, without padding. Otherwise
-    they are the running means of these values (σ² with N − 1). Processes that train together use the rows of all
-    processes.
+    they are statistics of the training data (σ² with N − 1): `train` computes them over all batches of an epoch, and
+    after the last epoch over the whole data (`batch_norm_statistics="exact"`). In a training loop of your own, and with
+    "running", they are running means over the batches. Processes that train together use the rows of all processes.
 
     Shapes:
         y as x. The channel is the first axis of a step.
 
     Args:
         epsilon: ε, > 0.
-        momentum: weight of a batch in the running means, 0 < momentum ≤ 1.
+        momentum: weight of a batch in the running means, 0 < momentum ≤ 1. Without running means it has no effect.
 
     Raises:
         ShapeError: the input is tokens.
@@ -86,8 +87,7 @@ class BatchNorm(Layer):
             if count:  # a batch may have no valid steps
                 mean, variance = batch
                 with torch.no_grad():
-                    call.weights["mean"].lerp_(mean, self.momentum)
-                    call.weights["variance"].lerp_(variance * (count / max(count - 1, 1)), self.momentum)
+                    _update(call.weights, count, mean, variance, self.momentum)
         mean, scale = mean.reshape(shape), (variance + self.epsilon).sqrt().reshape(shape)
         y = (x - mean) / scale * call.weights["scale"].reshape(shape) + call.weights["offset"].reshape(shape)
         return y, call.lengths, {}
@@ -118,6 +118,27 @@ def valid_values(x: Tensor, lengths: Tensor | None) -> Tensor:
 
     valid = x if lengths is None else x[valid_steps(x, lengths)]
     return valid.movedim(1, 0).flatten(1)
+
+
+def _update(weights: Mapping[str, Tensor], count: float, mean: Tensor, variance: Tensor, momentum: float) -> None:
+    """Add `count` values, whose variance is with N, to the statistics in `weights`.
+
+    `train` adds a buffer "count", the values so far, which it resets. Then the statistics are those of all these values
+    instead of running means (Chan, Golub & LeVeque 1983).
+    """
+    running_mean, running_variance, seen = weights["mean"], weights["variance"], weights.get("count")
+    if seen is None:
+        running_mean.lerp_(mean, momentum)
+        running_variance.lerp_(variance * (count / max(count - 1, 1)), momentum)
+        return
+    total = seen + count
+    difference = mean - running_mean
+    squares = (
+        running_variance * (seen - 1).clamp(min=0) + variance * count + difference.square() * (seen * count / total)
+    )
+    running_mean.add_(difference * (count / total))
+    running_variance.copy_(squares / (total - 1).clamp(min=1))
+    seen.copy_(total)
 
 
 def _over_processes(values: Tensor) -> tuple[float, tuple[Tensor, Tensor]]:

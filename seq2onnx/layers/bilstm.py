@@ -2,20 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import ClassVar, Literal, final
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, ClassVar, final
 
-import numpy as np
-
-from seq2onnx.errors import NotStreamable
-from seq2onnx.layers import cells, gates, recurrent
+from seq2onnx.layers import bidirectional, cell_nodes, cells, recurrent
 from seq2onnx.layers.base import Example, Layer, PositiveInt, layer
 from seq2onnx.layers.calls import EmitCall, Emitted, ForwardCall, Forwarded
 from seq2onnx.layers.graph import GraphBuilder
-from seq2onnx.layers.initializers import BiasInitializer, MatrixInitializer, by_name
+from seq2onnx.layers.initializers import BiasInitializer, MatrixInitializer
+from seq2onnx.layers.lstm import lstm_weights
 from seq2onnx.layers.signal import Signal, State, Weight
 
-DIRECTIONS = ("forward", "backward")
+if TYPE_CHECKING:
+    from torch import Tensor
 
 
 @final
@@ -64,7 +63,7 @@ class BiLSTM(Layer):
     output_mode: recurrent.OutputMode = "sequence"
     state_activation: cells.StateActivation = "tanh"
     gate_activation: cells.GateActivation = "sigmoid"
-    last: Literal["final_state", "last_step"] = "final_state"
+    last: bidirectional.Last = "final_state"
     input_initializer: MatrixInitializer = "glorot"
     recurrent_initializer: MatrixInitializer = "orthogonal"
     bias_initializer: BiasInitializer = "unit_forget_gate"
@@ -76,64 +75,24 @@ class BiLSTM(Layer):
         return recurrent.infer(self, signals, 2 * self.hidden_size, self.output_mode)
 
     def weights(self, *signals: Signal) -> dict[str, Weight]:
-        rows = 4 * self.hidden_size
-        found: dict[str, Weight] = {}
-        for direction in DIRECTIONS:
-            found |= {
-                f"{direction}_input_weights": Weight((rows, signals[0].size), by_name[self.input_initializer]),
-                f"{direction}_recurrent_weights": Weight((rows, self.hidden_size), by_name[self.recurrent_initializer]),
-                f"{direction}_bias": Weight((rows,), by_name[self.bias_initializer], decay=False),
-            }
-        return found
+        initializers = (self.input_initializer, self.recurrent_initializer, self.bias_initializer)
+        return bidirectional.weights(lstm_weights(signals[0].size, self.hidden_size, *initializers))
 
     def states(self, *signals: Signal) -> tuple[State, ...]:
-        raise NotStreamable(
-            f"{self.label}: its backward direction starts at the end of a sequence, which a stream does not know; use "
-            "an LSTM if the network must stream"
-        )
+        raise bidirectional.cannot_stream(self.label, "an LSTM")
 
     def forward(self, call: ForwardCall) -> Forwarded:
-        import torch
-
-        x, lengths = call.x.flatten(2), call.row_lengths
-        zeros = x.new_zeros(len(x), self.hidden_size)
         activations = (self.state_activation, self.gate_activation)
-        outputs = []
-        for direction in DIRECTIONS:
-            names = (f"{direction}_{name}" for name in ("input_weights", "recurrent_weights", "bias"))
-            weights = tuple(call.weights[name] for name in names)
-            read = x if direction == "forward" else recurrent.reverse(x, lengths)
-            outputs.append(cells.lstm(read, None, (zeros, zeros), weights, activations, call.training)[0])
-        forward, backward = outputs
-        if self.output_mode == "last" and self.last == "final_state":
-            return torch.cat([recurrent.last_step(y, lengths, zeros) for y in outputs], 1), None, {}
-        y = torch.cat([forward, recurrent.reverse(backward, lengths)], 2)
-        if self.output_mode == "last":
-            return recurrent.last_step(y, lengths, torch.cat([zeros, zeros], 1)), None, {}
-        return y, lengths, {}
+
+        def run(x: Tensor, zeros: Tensor, weights: Mapping[str, Tensor]) -> Tensor:
+            return cells.lstm(x, None, (zeros, zeros), weights, activations, call.training)[0]
+
+        return bidirectional.forward(call, run, self.hidden_size, self.output_mode, self.last)
 
     def emit(self, graph: GraphBuilder, call: EmitCall) -> Emitted:
-        order = gates.LSTM["matlab"], gates.LSTM["onnx"]
-        W, R, b = (
-            np.stack([gates.permute(call.weights[f"{direction}_{name}"], *order) for direction in DIRECTIONS])
-            for name in ("input_weights", "recurrent_weights", "bias")
-        )
-        arrays = {"W": W, "R": R, "B": np.concatenate([b, np.zeros_like(b)], 1)}
-        attributes = cells.lstm_attributes(self.state_activation, self.gate_activation, 2)
-        y, h, _ = recurrent.emit_node(
-            graph, "LSTM", call.x, call.lengths, [], arrays, direction="bidirectional", **attributes
-        )
-        if self.output_mode == "last" and self.last == "final_state":
-            both = graph.op("Transpose", h, perm=[1, 0, 2])
-            return graph.op("Reshape", both, graph.ints(0, 2 * self.hidden_size)), None, {}
-        flat = graph.ints(0, 0, 2 * self.hidden_size)
-        y = graph.op("Reshape", graph.op("Transpose", y, perm=[2, 0, 1, 3]), flat)
-        if self.output_mode == "last":
-            # With a step of zeros before the first, row `length` is the last step, or zeros where there is none.
-            padded = graph.pad_steps(y, 1, 0)
-            index = graph.op("Unsqueeze", graph.cast(call.lengths or "", "int64"), graph.ints(1))
-            return graph.op("GatherND", padded, index, batch_dims=1), None, {}
-        return y, call.lengths, {}
+        attributes = cell_nodes.lstm_attributes(self.state_activation, self.gate_activation, 2)
+        arrays_of = cell_nodes.lstm_arrays
+        return bidirectional.emit(graph, "LSTM", call, self.output_mode, self.last, arrays_of, **attributes)
 
     @classmethod
     def examples(cls) -> Sequence[Example]:
@@ -144,4 +103,5 @@ class BiLSTM(Layer):
             Example(cls(4, "last", last="last_step", input_initializer="he"), (signal,)),
             Example(cls(2, "sequence", "softsign", "hard_sigmoid", recurrent_initializer="he"), (signal,)),
             Example(cls(2, "last", "relu", bias_initializer="ones"), (signal,)),
+            Example(cls(3, gate_activation="hard_sigmoid_6"), (signal,)),
         ]

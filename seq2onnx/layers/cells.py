@@ -1,11 +1,11 @@
-"""LSTM and GRU over a batch in torch: with torch's fused operators, or step by step where they lack an option.
+"""LSTM, GRU and RNN over a batch in torch: with torch's fused operators, or step by step where they lack an option.
 
 The step-by-step form computes the product with the inputs once, for all steps.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Literal
 
 from seq2onnx.layers.recurrent import at_last_step, at_least_one_step
@@ -15,20 +15,14 @@ if TYPE_CHECKING:
 
     Tensors = tuple[Tensor, ...]
 
-StateActivation = Literal["tanh", "softsign", "relu"]
-GateActivation = Literal["sigmoid", "hard_sigmoid"]
+NAMES = ("input_weights", "recurrent_weights", "bias")
 
-ONNX_NAMES = {
-    "tanh": "Tanh",
-    "softsign": "Softsign",
-    "relu": "Relu",
-    "sigmoid": "Sigmoid",
-    "hard_sigmoid": "HardSigmoid",
-}
+StateActivation = Literal["tanh", "softsign", "relu"]
+GateActivation = Literal["sigmoid", "hard_sigmoid", "hard_sigmoid_6"]
 
 
 def activation(name: str) -> Callable[[Tensor], Tensor]:
-    """Return the function of that name. hard_sigmoid is clip(0.2 x + 0.5, 0, 1); torch's has the slope 1/6."""
+    """Return the function of that name. hard_sigmoid has the slope 0.2; torch's has the slope 1/6."""
     import torch
 
     functions: dict[str, Callable[[Tensor], Tensor]] = {
@@ -37,12 +31,18 @@ def activation(name: str) -> Callable[[Tensor], Tensor]:
         "relu": torch.relu,
         "sigmoid": torch.sigmoid,
         "hard_sigmoid": lambda x: torch.add(x.new_tensor(0.5), x, alpha=0.2).clamp(0, 1),
+        "hard_sigmoid_6": torch.nn.functional.hardsigmoid,
     }
     return functions[name]
 
 
 def lstm(
-    x: Tensor, lengths: Tensor | None, start: Tensors, weights: Tensors, activations: tuple[str, str], training: bool
+    x: Tensor,
+    lengths: Tensor | None,
+    start: Tensors,
+    weights: Mapping[str, Tensor],
+    activations: tuple[str, str],
+    training: bool,
 ) -> tuple[Tensor, Tensors]:
     """Run an LSTM over x [B, T, C].
 
@@ -50,7 +50,7 @@ def lstm(
         x: the inputs.
         lengths: take the final states at the last valid step of each row. None: at the end of x, which costs less.
         start: the states (h, c), each [B, H].
-        weights: input [4H, C], recurrent [4H, H], bias [4H]; row blocks i f g o.
+        weights: by the names that the layer LSTM gives them.
         activations: of the state and of the gates.
         training: as in torch.lstm.
 
@@ -60,7 +60,7 @@ def lstm(
     import torch
 
     steps, x = x.shape[1], at_least_one_step(x)
-    W, R, b = weights
+    W, R, b = (weights[name] for name in NAMES)
     if activations != ("tanh", "sigmoid"):
         state, gate = activation(activations[0]), activation(activations[1])
         # In the order i f o g the three gates are adjacent, and one call computes them.
@@ -95,7 +95,12 @@ def lstm(
 
 
 def gru(
-    x: Tensor, lengths: Tensor | None, start: Tensors, weights: Tensors, activations: tuple[str, str], mode: str
+    x: Tensor,
+    lengths: Tensor | None,
+    start: Tensors,
+    weights: Mapping[str, Tensor],
+    activations: tuple[str, str],
+    mode: str,
 ) -> tuple[Tensor, Tensors]:
     """Run a GRU over x [B, T, C].
 
@@ -103,8 +108,7 @@ def gru(
         x: the inputs.
         lengths: as in `lstm`.
         start: the state (h,), [B, H].
-        weights: input [3H, C], recurrent [3H, H], bias [3H], recurrent bias [H] (zeros where the mode has none); row
-            blocks r z n.
+        weights: by the names that the layer GRU gives them.
         activations: of the state and of the gates.
         mode: the reset_gate_mode of the layer.
 
@@ -114,8 +118,9 @@ def gru(
     import torch
 
     steps, x = x.shape[1], at_least_one_step(x)
-    W, R, b, bn = weights
-    size = len(bn)
+    W, R, b = (weights[name] for name in NAMES)
+    size = len(R.T)
+    bn = weights.get("recurrent_bias", b.new_zeros(size))
     if activations == ("tanh", "sigmoid") and mode != "before_multiplication":
         arrays = [W, R, b, torch.cat([bn.new_zeros(2 * size), bn])]
         y, h = torch.gru(x, start[0][None], arrays, True, 1, 0.0, False, False, True)
@@ -138,6 +143,37 @@ def gru(
     return _loop(cell, torch.nn.functional.linear(x, W, b), start, lengths, steps)
 
 
+def rnn(
+    x: Tensor,
+    lengths: Tensor | None,
+    start: Tensors,
+    weights: Mapping[str, Tensor],
+    activation: str,
+    training: bool,
+) -> tuple[Tensor, Tensors]:
+    """Run an RNN over x [B, T, C].
+
+    Args:
+        x: the inputs.
+        lengths: as in `lstm`.
+        start: the state (h,), [B, H].
+        weights: by the names that the layer RNN gives them.
+        activation: "tanh" or "relu".
+        training: as in torch.rnn_tanh.
+
+    Returns:
+        h of every step [B, T, H], and the final (h,).
+    """
+    import torch
+
+    steps, x = x.shape[1], at_least_one_step(x)
+    W, R, b = (weights[name] for name in NAMES)
+    run = torch.rnn_tanh if activation == "tanh" else torch.rnn_relu
+    y, h = run(x, start[0][None], [W, R, b, torch.zeros_like(b)], True, 1, 0.0, training, False, True)
+    final = h[0] if lengths is None else at_last_step(y, lengths)
+    return y[:, :steps], (final,)
+
+
 def _loop(
     cell: Callable[..., Tensors], wx: Tensor, states: Tensors, lengths: Tensor | None, steps: int
 ) -> tuple[Tensor, Tensors]:
@@ -153,15 +189,3 @@ def _loop(
         every = [h, *(torch.stack([state[i] for state in found], 1) for i in range(1, len(states)))]
         states = tuple(at_last_step(sequence, lengths) for sequence in every)
     return h[:, :steps], states
-
-
-def lstm_attributes(state: str, gate: str, directions: int = 1) -> dict[str, list[str]]:
-    """Return the activations of an LSTM operator: gates, candidate, cell. Nothing where all are the defaults."""
-    if (state, gate) == ("tanh", "sigmoid"):
-        return {}
-    return {"activations": [ONNX_NAMES[gate], ONNX_NAMES[state], ONNX_NAMES[state]] * directions}
-
-
-def gru_attributes(state: str, gate: str) -> dict[str, list[str]]:
-    """Return the activations of a GRU operator: gates, candidate. Nothing where both are the defaults."""
-    return {} if (state, gate) == ("tanh", "sigmoid") else {"activations": [ONNX_NAMES[gate], ONNX_NAMES[state]]}

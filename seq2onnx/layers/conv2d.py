@@ -4,24 +4,17 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Sequence
-from typing import ClassVar, Literal, final
+from typing import ClassVar, final
 
 from pydantic import model_validator
 
 from seq2onnx.errors import ShapeError
-from seq2onnx.layers.base import Example, Layer, PositiveInt, layer, single_input
+from seq2onnx.layers import images
+from seq2onnx.layers.base import Example, Layer, PositiveInt, layer
 from seq2onnx.layers.calls import EmitCall, Emitted, ForwardCall, Forwarded
 from seq2onnx.layers.graph import GraphBuilder
 from seq2onnx.layers.initializers import glorot, zeros
 from seq2onnx.layers.signal import Signal, Weight
-from seq2onnx.layers.window import StepCount, Window
-
-Pair = PositiveInt | tuple[PositiveInt, PositiveInt]
-"""One number for both axes, or (height, width)."""
-
-
-def _pair(value: Pair) -> tuple[int, int]:
-    return (value, value) if isinstance(value, int) else value
 
 
 @final
@@ -62,10 +55,10 @@ class Conv2d(Layer):
     """
 
     filters: PositiveInt
-    kernel_size: Pair
-    stride: Pair = 1
-    dilation: Pair = 1
-    padding: Literal["same"] | StepCount | tuple[StepCount, StepCount] = 0
+    kernel_size: images.Pair
+    stride: images.Pair = 1
+    dilation: images.Pair = 1
+    padding: images.ImagePadding = 0
     groups: PositiveInt = 1
 
     kind: ClassVar[str] = "conv2d"
@@ -76,51 +69,41 @@ class Conv2d(Layer):
             raise ValueError(f"groups {self.groups} must divide the filters {self.filters}")
         return self
 
-    def _windows(self) -> list[Window]:
-        """The windows along height and width."""
-        options = (_pair(value) for value in (self.kernel_size, self.stride, self.dilation))
-        return [Window(k, s, d, self.padding) for k, s, d in zip(*options, strict=True)]
-
-    def _pads(self, shape: tuple[int, ...]) -> tuple[int, int, int, int]:
-        """Padding: top, left, bottom, right."""
-        (top, bottom), (left, right) = (w.width_pads(n) for w, n in zip(self._windows(), shape[1:], strict=True))
-        return top, left, bottom, right
+    @property
+    def windows(self) -> images.Windows:
+        """Its windows."""
+        return images.windows(self.kernel_size, self.stride, self.dilation, self.padding)
 
     def infer(self, *signals: Signal) -> Signal:
-        x = single_input(self, signals)
-        if len(x.shape) != 3:
-            raise ShapeError(f"{self.label}: expected images [batch, time, channels, height, width], got {x}")
-        if x.shape[0] % self.groups:
-            raise ShapeError(f"{self.label}: groups {self.groups} must divide the channels of x {x}")
-        height, width = (w.length(n) for w, n in zip(self._windows(), x.shape[1:], strict=True))
-        if not height or not width:
-            raise ShapeError(f"{self.label}: its window does not fit into x {x}; use a smaller one, or padding")
-        return dataclasses.replace(x, shape=(self.filters, height, width))
+        x = images.infer(self, signals, self.windows)
+        if signals[0].shape[0] % self.groups:
+            raise ShapeError(f"{self.label}: groups {self.groups} must divide the channels of x {signals[0]}")
+        return dataclasses.replace(x, shape=(self.filters, *x.shape[1:]))
 
     def weights(self, *signals: Signal) -> dict[str, Weight]:
-        shape = (self.filters, signals[0].shape[0] // self.groups, *_pair(self.kernel_size))
+        shape = (self.filters, signals[0].shape[0] // self.groups, *images.pair(self.kernel_size))
         return {"weights": Weight(shape, glorot), "bias": Weight((self.filters,), zeros, decay=False)}
 
     def forward(self, call: ForwardCall) -> Forwarded:
         from torch.nn.functional import conv2d, pad
 
         x = call.x
-        top, left, bottom, right = self._pads(tuple(x.shape[-3:]))
+        top, left, bottom, right = images.pads(self.windows, tuple(x.shape[-3:]))
         folded = pad(x.flatten(0, -4), (left, right, top, bottom))
-        settings = (_pair(self.stride), 0, _pair(self.dilation), self.groups)
+        settings = (images.pair(self.stride), 0, images.pair(self.dilation), self.groups)
         y = conv2d(folded, call.weights["weights"], call.weights["bias"], *settings)
         return y.reshape(*x.shape[:-3], *y.shape[1:]), call.lengths, {}
 
     def emit(self, graph: GraphBuilder, call: EmitCall) -> Emitted:
         x, names = call.x, [graph.weight(name, call.weights[name]) for name in ("weights", "bias")]
         settings = {
-            "strides": list(_pair(self.stride)),
-            "dilations": list(_pair(self.dilation)),
-            "pads": list(self._pads(x.signal.shape)),
+            "strides": list(images.pair(self.stride)),
+            "dilations": list(images.pair(self.dilation)),
+            "pads": list(images.pads(self.windows, x.signal.shape)),
             "group": self.groups,
         }
         shape = self.infer(x.signal).shape
-        return graph.per_step(x, lambda images: graph.op("Conv", images, *names, **settings), shape), call.lengths, {}
+        return graph.per_step(x, lambda y: graph.op("Conv", y, *names, **settings), shape), call.lengths, {}
 
     @classmethod
     def examples(cls) -> Sequence[Example]:

@@ -175,11 +175,11 @@ class GraphBuilder:
         """Take the last `count` steps of x [batch, time, …]."""
         return self.op("Slice", x, self.ints(-count), self.ints(END), self.ints(1))
 
-    def reduce(self, op: str, x: str, axis: int) -> str:
-        """Add a ReduceMax or ReduceMean over an axis, which is removed."""
+    def reduce(self, op: str, x: str, *axes: int) -> str:
+        """Add a ReduceMax or ReduceMean over axes, which are removed."""
         if self.opset < 18:
-            return self.op(op, x, axes=[axis], keepdims=0)
-        return self.op(op, x, self.ints(axis), keepdims=0)
+            return self.op(op, x, axes=[*axes], keepdims=0)
+        return self.op(op, x, self.ints(*axes), keepdims=0)
 
     def flat(self, x: Value) -> str:
         """Flatten the features of each step of x into one vector."""

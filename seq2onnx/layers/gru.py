@@ -5,9 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import ClassVar, Literal, final
 
-import numpy as np
-
-from seq2onnx.layers import cells, gates, recurrent
+from seq2onnx.layers import cell_nodes, cells, recurrent
 from seq2onnx.layers.base import Example, Layer, PositiveInt, layer
 from seq2onnx.layers.calls import EmitCall, Emitted, ForwardCall, Forwarded
 from seq2onnx.layers.graph import GraphBuilder
@@ -75,43 +73,26 @@ class GRU(Layer):
         return recurrent.infer(self, signals, self.hidden_size, self.output_mode)
 
     def weights(self, *signals: Signal) -> dict[str, Weight]:
-        rows = 3 * self.hidden_size
-        found = {
-            "input_weights": Weight((rows, signals[0].size), by_name[self.input_initializer]),
-            "recurrent_weights": Weight((rows, self.hidden_size), by_name[self.recurrent_initializer]),
-            "bias": Weight((rows,), zeros, decay=False),
-        }
-        if self.reset_gate_mode == "recurrent_bias_after_multiplication":
-            found["recurrent_bias"] = Weight((self.hidden_size,), zeros, decay=False)
-        return found
+        initializers = (self.input_initializer, self.recurrent_initializer)
+        return gru_weights(signals[0].size, self.hidden_size, self.reset_gate_mode, *initializers)
 
     def states(self, *signals: Signal) -> tuple[State, ...]:
         return (State("h", (self.hidden_size,)),)
 
     def forward(self, call: ForwardCall) -> Forwarded:
-        x, lengths, bias = call.x.flatten(2), call.row_lengths, call.weights["bias"]
+        x, lengths = call.x.flatten(2), call.row_lengths
         start = call.states["h"] if call.states else x.new_zeros(len(x), self.hidden_size)
-        recurrent_bias = call.weights.get("recurrent_bias", bias.new_zeros(self.hidden_size))
-        weights = (call.weights["input_weights"], call.weights["recurrent_weights"], bias, recurrent_bias)
         activations = (self.state_activation, self.gate_activation)
         at = lengths if call.states else None
-        y, (h,) = cells.gru(x, at, (start,), weights, activations, self.reset_gate_mode)
+        y, (h,) = cells.gru(x, at, (start,), call.weights, activations, self.reset_gate_mode)
         new_states = recurrent.new_states(call, h=h)
         if self.output_mode == "last":
             return recurrent.last_step(y, lengths, start), None, new_states
         return y, lengths, new_states
 
     def emit(self, graph: GraphBuilder, call: EmitCall) -> Emitted:
-        W, R, b = (
-            gates.permute(call.weights[name], gates.GRU["matlab"], gates.GRU["onnx"])[None]
-            for name in ("input_weights", "recurrent_weights", "bias")
-        )
-        recurrent_bias = np.zeros_like(b)
-        if "recurrent_bias" in call.weights:
-            recurrent_bias[0, 2 * self.hidden_size :] = call.weights["recurrent_bias"]
-        arrays = {"W": W, "R": R, "B": np.concatenate([b, recurrent_bias], 1)}
-        attributes: dict[str, object] = dict(cells.gru_attributes(self.state_activation, self.gate_activation))
-        attributes["linear_before_reset"] = int(self.reset_gate_mode != "before_multiplication")
+        arrays = cell_nodes.gru_arrays(call.weights)
+        attributes = cell_nodes.gru_attributes(self.state_activation, self.gate_activation, self.reset_gate_mode)
         return recurrent.emit(graph, "GRU", call, self.output_mode, arrays, **attributes)
 
     @classmethod
@@ -126,4 +107,20 @@ class GRU(Layer):
             Example(cls(3, "last", "softsign", "hard_sigmoid"), (signal,)),
             Example(cls(3, "sequence", "relu", "sigmoid", before, input_initializer="ones"), (signal,)),
             Example(cls(3, "sequence", "tanh", "hard_sigmoid", bias), (signal,)),
+            Example(cls(3, "last", "tanh", "hard_sigmoid_6"), (signal,)),
         ]
+
+
+def gru_weights(
+    features: int, hidden_size: int, mode: ResetGateMode, input: MatrixInitializer, recurrent: MatrixInitializer
+) -> dict[str, Weight]:
+    """Return the weights of a GRU of one direction, with the names of their initializers."""
+    rows = 3 * hidden_size
+    found = {
+        "input_weights": Weight((rows, features), by_name[input]),
+        "recurrent_weights": Weight((rows, hidden_size), by_name[recurrent]),
+        "bias": Weight((rows,), zeros, decay=False),
+    }
+    if mode == "recurrent_bias_after_multiplication":
+        found["recurrent_bias"] = Weight((hidden_size,), zeros, decay=False)
+    return found

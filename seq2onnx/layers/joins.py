@@ -1,20 +1,17 @@
-"""Add and Concat: layers with several inputs."""
+"""Add, Multiply and Concat: layers with several inputs."""
 
 from __future__ import annotations
 
 import dataclasses
-import math
-from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, ClassVar, final
+from collections.abc import Sequence
+from typing import ClassVar, final
 
-from seq2onnx.errors import NotStreamable, ShapeError, SpecError
+from seq2onnx.errors import ShapeError
+from seq2onnx.layers import joining
 from seq2onnx.layers.base import Example, Layer, layer
 from seq2onnx.layers.calls import EmitCall, Emitted, ForwardCall, Forwarded
 from seq2onnx.layers.graph import GraphBuilder
-from seq2onnx.layers.signal import Clock, Signal, State, Value
-
-if TYPE_CHECKING:
-    from torch import Tensor
+from seq2onnx.layers.signal import Signal, State
 
 
 @final
@@ -51,23 +48,19 @@ class Add(Layer):
     kind: ClassVar[str] = "add"
 
     def infer(self, *signals: Signal) -> Signal:
-        y = _join(self, signals)
-        for x in signals:
-            if x.shape != y.shape:
-                raise ShapeError(f"{self.label}: expected signals of the same shape, got {_listed(self, signals)}")
-        return y
+        return joining.infer_same_shape(self, signals)
 
     def states(self, *signals: Signal) -> tuple[State, ...]:
-        return _states(self, signals)
+        return joining.states(self, signals)
 
     def forward(self, call: ForwardCall) -> Forwarded:
-        y, *others = _with_time_axis(call.xs)
+        y, *others = joining.with_time_axis(call.xs)
         for x in others:
             y = y + x
         return y, call.lengths, {}
 
     def emit(self, graph: GraphBuilder, call: EmitCall) -> Emitted:
-        (y, *others), lengths, new_states = _align(graph, call)
+        (y, *others), lengths, new_states = joining.align(graph, call)
         for x in others:
             y = graph.op("Add", y, x)
         return y, lengths, new_states
@@ -79,6 +72,67 @@ class Add(Layer):
             Example(cls(), (signal, signal)),
             Example(cls(), (signal, static, signal)),
             Example(cls(), (static, static)),
+        ]
+
+
+@final
+@layer
+class Multiply(Layer):
+    """Product of several signals of the same shape, as in a gate.
+
+        y_t = Π_i x_{i,t}
+
+    Shapes:
+        y as each x. A signal without a time axis multiplies every step of the others.
+
+    Args:
+        inputs: the names of two or more layers.
+
+    Raises:
+        ShapeError: shapes or time axes differ.
+        NotStreamable: the signature has states, and a value known only at the end of a sequence multiplies its steps.
+
+    State:
+        as in Add
+
+    ONNX:
+        Mul
+
+    Example:
+        >>> Multiply(inputs=["sigmoid_1", "conv1d_1"])
+
+    Source:
+        ONNX operator Mul-14
+    """
+
+    kind: ClassVar[str] = "multiply"
+
+    def infer(self, *signals: Signal) -> Signal:
+        return joining.infer_same_shape(self, signals)
+
+    def states(self, *signals: Signal) -> tuple[State, ...]:
+        return joining.states(self, signals)
+
+    def forward(self, call: ForwardCall) -> Forwarded:
+        y, *others = joining.with_time_axis(call.xs)
+        for x in others:
+            y = y * x
+        return y, call.lengths, {}
+
+    def emit(self, graph: GraphBuilder, call: EmitCall) -> Emitted:
+        (y, *others), lengths, new_states = joining.align(graph, call)
+        for x in others:
+            y = graph.op("Mul", y, x)
+        return y, lengths, new_states
+
+    @classmethod
+    def examples(cls) -> Sequence[Example]:
+        signal, static = Signal((3,)), Signal((3,), has_time=False, static=True)
+        return [
+            Example(cls(), (signal, signal)),
+            Example(cls(), (static, signal, signal)),
+            Example(cls(), (static, static)),
+            Example(cls(), (Signal((2, 3)), Signal((2, 3)))),
         ]
 
 
@@ -116,17 +170,17 @@ class Concat(Layer):
     kind: ClassVar[str] = "concat"
 
     def infer(self, *signals: Signal) -> Signal:
-        y = _join(self, signals)
+        y = joining.infer(self, signals)
         for x in signals:
             if x.shape[1:] != y.shape[1:]:
                 raise ShapeError(
                     f"{self.label}: expected signals whose shapes differ only in their channels, got "
-                    f"{_listed(self, signals)}"
+                    f"{joining.listed(self, signals)}"
                 )
         return dataclasses.replace(y, shape=(sum(x.shape[0] for x in signals), *y.shape[1:]))
 
     def states(self, *signals: Signal) -> tuple[State, ...]:
-        return _states(self, signals)
+        return joining.states(self, signals)
 
     def forward(self, call: ForwardCall) -> Forwarded:
         import torch
@@ -134,11 +188,11 @@ class Concat(Layer):
         if call.lengths is None:
             return torch.cat(call.xs, 1), None, {}
         steps = max(call.xs, key=lambda x: x.ndim).shape[1]
-        spread = [x.expand(-1, steps, *x.shape[2:]) for x in _with_time_axis(call.xs)]
+        spread = [x.expand(-1, steps, *x.shape[2:]) for x in joining.with_time_axis(call.xs)]
         return torch.cat(spread, 2), call.lengths, {}
 
     def emit(self, graph: GraphBuilder, call: EmitCall) -> Emitted:
-        names, lengths, new_states = _align(graph, call)
+        names, lengths, new_states = joining.align(graph, call)
         timed = [x.signal.has_time for x in call.xs]
         if any(timed):
             sizes = graph.op("Shape", names[timed.index(True)], start=0, end=2)
@@ -159,96 +213,3 @@ class Concat(Layer):
             Example(cls(), (static, static)),
             Example(cls(), (Signal((2, 3)), Signal((1, 3)))),
         ]
-
-
-def _join(layer: Layer, signals: tuple[Signal, ...]) -> Signal:
-    """Infer what two or more signals have in common: time axis and clock."""
-    if len(signals) < 2:
-        raise SpecError(f"{layer.label}: joins two or more layers, it reads {len(signals)}; name them in inputs=[…]")
-    if any(x.dtype != "float32" for x in signals):
-        raise ShapeError(f"{layer.label}: expected numbers, got {_listed(layer, signals)}")
-    timed = [x for x in signals if x.has_time]
-    if not timed:
-        return dataclasses.replace(signals[0], static=all(x.static for x in signals), clock=_latest(signals))
-    for x in timed:
-        if not x.clock.has_same_steps(timed[0].clock):
-            raise ShapeError(
-                f"{layer.label}: expected signals with the same steps, got {_listed(layer, signals)} with "
-                f"strides {timed[0].clock.stride} and {x.clock.stride} or different padding; give the branches the "
-                "same strides and padding"
-            )
-    return dataclasses.replace(timed[0], clock=_latest(timed))
-
-
-def _latest(signals: Sequence[Signal]) -> Clock:
-    return max((x.clock for x in signals), key=lambda clock: clock.delay)
-
-
-def _listed(layer: Layer, signals: tuple[Signal, ...]) -> str:
-    names = layer.inputs or ["?"] * len(signals)
-    return ", ".join(f"{name} {signal}" for name, signal in zip(names, signals, strict=False))
-
-
-def _waiting_steps(signals: Sequence[Signal]) -> list[int]:
-    """Count for each input how many of its steps may have to wait for the latest input."""
-    latest = max((x.clock.delay for x in signals if x.has_time), default=0)
-    return [math.ceil((latest - x.clock.delay) / x.clock.stride) if x.has_time else 0 for x in signals]
-
-
-def _states(layer: Layer, signals: tuple[Signal, ...]) -> tuple[State, ...]:
-    has_time = any(x.has_time for x in signals)
-    if has_time and any(not x.has_time and not x.static for x in signals):
-        raise NotStreamable(
-            f"{layer.label}: joins steps to a value known only at the end of a sequence; a stream would use the "
-            'running value and get another result; use output_mode="sequence", or signature="sequence"'
-        )
-    if not signals[0].clock.lookahead:
-        return ()
-    found: list[State] = []
-    for index, (x, steps) in enumerate(zip(signals, _waiting_steps(signals), strict=True)):
-        if steps:
-            found.append(State(f"skip_{index}", (steps, *x.shape), kind="skip"))
-            found.append(State(f"count_{index}", (1,), "int32", kind="count"))
-    return tuple(found)
-
-
-def _with_time_axis(xs: tuple[Tensor, ...]) -> list[Tensor]:
-    """Give all inputs a time axis, if one has it."""
-    dimensions = max(x.ndim for x in xs)
-    return [x if x.ndim == dimensions else x.unsqueeze(1) for x in xs]
-
-
-def _align(graph: GraphBuilder, call: EmitCall) -> tuple[list[str], str | None, Mapping[str, str]]:
-    """Bring the inputs to the same steps; return them, their lengths, and the new states."""
-    xs, states = call.xs, call.states
-    if not any(x.signal.has_time for x in xs):
-        return [x.name for x in xs], call.lengths, {}
-    names = [x.name if x.signal.has_time else graph.op("Unsqueeze", x.name, graph.ints(1)) for x in xs]
-    if not states:
-        return names, call.lengths, {}
-    # Available of each input is what waited and what came. As many steps come out as all inputs have.
-    waits = _waiting_steps([x.signal for x in xs])
-    timed = [i for i, x in enumerate(xs) if x.signal.has_time]
-    some_count = next(name for key, name in states.items() if key.startswith("count"))
-    fresh = {i: _fresh(graph, xs[i], some_count) for i in timed}
-    available = {i: graph.op("Add", states[f"count_{i}"], fresh[i]) if waits[i] else fresh[i] for i in timed}
-    out = graph.op("Min", *available.values()) if len(timed) > 1 else available[timed[0]]
-    count = graph.steps(xs[next(i for i in timed if not waits[i])].name)
-    new_states: dict[str, str] = {}
-    for i in timed:
-        if not waits[i]:
-            continue
-        joined = graph.op("Concat", states[f"skip_{i}"], names[i], axis=1)
-        new_states[f"skip_{i}"] = graph.gather_steps(joined, fresh[i], graph.ints(waits[i]))
-        new_states[f"count_{i}"] = graph.op("Sub", available[i], out)
-        start = graph.op("Sub", graph.number(waits[i]), states[f"count_{i}"])
-        names[i] = graph.gather_steps(joined, start, count)
-    return names, graph.op("Squeeze", out, graph.ints(1)), new_states
-
-
-def _fresh(graph: GraphBuilder, x: Value, count: str) -> str:
-    """Count the new steps of each row, int32 [batch, 1]; any state `count` says how many rows there are."""
-    if x.lengths is None:
-        same = graph.cast(graph.steps(x.name), "int32")
-        return graph.op("Add", graph.op("Mul", count, graph.number(0)), same)
-    return graph.op("Unsqueeze", x.lengths, graph.ints(1))

@@ -5,9 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import ClassVar, final
 
-import numpy as np
-
-from seq2onnx.layers import cells, gates, recurrent
+from seq2onnx.layers import cell_nodes, cells, recurrent
 from seq2onnx.layers.base import Example, Layer, PositiveInt, layer
 from seq2onnx.layers.calls import EmitCall, Emitted, ForwardCall, Forwarded
 from seq2onnx.layers.graph import GraphBuilder
@@ -32,7 +30,8 @@ class LSTM(Layer):
         hidden_size: number of units, > 0.
         output_mode: "sequence" or "last".
         state_activation: replaces tanh: "tanh", "softsign" or "relu".
-        gate_activation: replaces σ: "sigmoid" or "hard_sigmoid", clip(0.2 x + 0.5, 0, 1).
+        gate_activation: replaces σ: "sigmoid"; "hard_sigmoid", clip(0.2 x + 0.5, 0, 1), as in Keras 2; or
+            "hard_sigmoid_6", clip(x / 6 + 0.5, 0, 1), as in torch and Keras 3.
         input_initializer: initial input_weights: "glorot", "he", "orthogonal", "zeros" or "ones".
         recurrent_initializer: initial recurrent_weights, from the same list.
         bias_initializer: initial bias: "unit_forget_gate", "zeros" or "ones".
@@ -71,12 +70,8 @@ class LSTM(Layer):
         return recurrent.infer(self, signals, self.hidden_size, self.output_mode)
 
     def weights(self, *signals: Signal) -> dict[str, Weight]:
-        rows = 4 * self.hidden_size
-        return {
-            "input_weights": Weight((rows, signals[0].size), by_name[self.input_initializer]),
-            "recurrent_weights": Weight((rows, self.hidden_size), by_name[self.recurrent_initializer]),
-            "bias": Weight((rows,), by_name[self.bias_initializer], decay=False),
-        }
+        initializers = (self.input_initializer, self.recurrent_initializer, self.bias_initializer)
+        return lstm_weights(signals[0].size, self.hidden_size, *initializers)
 
     def states(self, *signals: Signal) -> tuple[State, ...]:
         return State("h", (self.hidden_size,)), State("c", (self.hidden_size,))
@@ -85,22 +80,17 @@ class LSTM(Layer):
         x, lengths, states = call.x.flatten(2), call.row_lengths, call.states
         zeros = x.new_zeros(len(x), self.hidden_size)
         start = (states["h"], states["c"]) if states else (zeros, zeros)
-        weights = (call.weights["input_weights"], call.weights["recurrent_weights"], call.weights["bias"])
         activations = (self.state_activation, self.gate_activation)
         # Padding on the right follows all valid steps: without states a plain run is exact.
-        y, (h, c) = cells.lstm(x, lengths if states else None, start, weights, activations, call.training)
+        y, (h, c) = cells.lstm(x, lengths if states else None, start, call.weights, activations, call.training)
         new_states = recurrent.new_states(call, h=h, c=c)
         if self.output_mode == "last":
             return recurrent.last_step(y, lengths, start[0]), None, new_states
         return y, lengths, new_states
 
     def emit(self, graph: GraphBuilder, call: EmitCall) -> Emitted:
-        W, R, b = (
-            gates.permute(call.weights[name], gates.LSTM["matlab"], gates.LSTM["onnx"])[None]
-            for name in ("input_weights", "recurrent_weights", "bias")
-        )
-        arrays = {"W": W, "R": R, "B": np.concatenate([b, np.zeros_like(b)], 1)}
-        attributes = cells.lstm_attributes(self.state_activation, self.gate_activation)
+        arrays = cell_nodes.lstm_arrays(call.weights)
+        attributes = cell_nodes.lstm_attributes(self.state_activation, self.gate_activation)
         return recurrent.emit(graph, "LSTM", call, self.output_mode, arrays, **attributes)
 
     @classmethod
@@ -111,4 +101,17 @@ class LSTM(Layer):
             Example(cls(5, "last"), (Signal((2, 2, 1)),)),
             Example(cls(3, "sequence", "softsign", "hard_sigmoid", recurrent_initializer="glorot"), (signal,)),
             Example(cls(3, "last", "relu", input_initializer="he", bias_initializer="zeros"), (signal,)),
+            Example(cls(3, gate_activation="hard_sigmoid_6"), (signal,)),
         ]
+
+
+def lstm_weights(
+    features: int, hidden_size: int, input: MatrixInitializer, recurrent: MatrixInitializer, bias: BiasInitializer
+) -> dict[str, Weight]:
+    """Return the weights of an LSTM of one direction, with the names of their initializers."""
+    rows = 4 * hidden_size
+    return {
+        "input_weights": Weight((rows, features), by_name[input]),
+        "recurrent_weights": Weight((rows, hidden_size), by_name[recurrent]),
+        "bias": Weight((rows,), by_name[bias], decay=False),
+    }

@@ -13,7 +13,7 @@ from seq2onnx.layers.base import Example, Layer, PositiveInt, layer, single_inpu
 from seq2onnx.layers.calls import EmitCall, Emitted, ForwardCall, Forwarded
 from seq2onnx.layers.graph import END, GraphBuilder
 from seq2onnx.layers.signal import Signal, State, Value
-from seq2onnx.layers.window import Axis, Padding, Window, check_axis
+from seq2onnx.layers.window import Axis, Padding, Window, check_axis, check_pool_padding
 from seq2onnx.layers.window_nodes import emit_frame
 
 if TYPE_CHECKING:
@@ -63,7 +63,7 @@ class MaxPool1d(Layer):
 
     @model_validator(mode="after")
     def _check(self) -> MaxPool1d:
-        _check_padding(self.pool_size, self.padding)
+        check_pool_padding(self.pool_size, self.padding)
         return self
 
     @property
@@ -171,7 +171,7 @@ class AvgPool1d(Layer):
 
     @model_validator(mode="after")
     def _check(self) -> AvgPool1d:
-        _check_padding(self.pool_size, self.padding)
+        check_pool_padding(self.pool_size, self.padding)
         return self
 
     @property
@@ -246,14 +246,6 @@ class AvgPool1d(Layer):
             Example(cls(3, 2, 1, "space"), (image,)),
             Example(cls(3, 3, "same", "space", True), (image,)),
         ]
-
-
-def _check_padding(pool_size: int, padding: Padding) -> None:
-    pads = (padding, padding) if isinstance(padding, int) else padding
-    if isinstance(pads, tuple) and max(pads) >= pool_size:
-        raise ValueError(
-            f"padding {padding} must be less than pool_size {pool_size}; a window would contain only padding"
-        )
 
 
 def _infer(layer: MaxPool1d | AvgPool1d, signals: tuple[Signal, ...]) -> Signal:

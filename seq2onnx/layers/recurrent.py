@@ -6,6 +6,7 @@ import dataclasses
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any, Literal
 
+import numpy as np
 from numpy.typing import NDArray
 
 from seq2onnx.errors import ShapeError
@@ -59,6 +60,19 @@ def last_step(y: Tensor, lengths: Tensor, start: Tensor) -> Tensor:
     return torch.where(lengths[:, None] > 0, at_last_step(y, lengths), start) if y.shape[1] else start
 
 
+def emit_last_step(graph: GraphBuilder, x: str, dimensions: int, lengths: str | None, start: str | None) -> str:
+    """Add `last_step` to the graph, for x of this many dimensions. `start` None: zeros."""
+    if start is None:
+        every = graph.pad_steps(x, 1, 0, dimensions)
+    else:
+        every = graph.op("Concat", graph.op("Unsqueeze", start, graph.ints(1)), x, axis=1)
+    # After one step more at the beginning, step `length` is the last one.
+    if lengths is None:
+        return graph.op("Gather", every, graph.constant(np.array(-1)), axis=1)
+    index = graph.op("Unsqueeze", graph.cast(lengths, "int64"), graph.ints(1))
+    return graph.op("GatherND", every, index, batch_dims=1)
+
+
 def reverse(x: Tensor, lengths: Tensor) -> Tensor:
     """Reverse the valid steps of each row. The steps past them stay."""
     import torch
@@ -77,7 +91,7 @@ def emit_node(
     arrays: Mapping[str, NDArray[Any]],
     **attributes: Any,
 ) -> list[str]:
-    """Add an LSTM or GRU operator; return Y [time, directions, batch, hidden] and the final states.
+    """Add an LSTM, GRU or RNN operator; return Y [time, directions, batch, hidden] and the final states.
 
     `arrays` are W, R and B [directions, …] in ONNX's gate order. A step of several axes is flattened.
     """
@@ -103,7 +117,7 @@ def emit(
     arrays: Mapping[str, NDArray[Any]],
     **attributes: Any,
 ) -> Emitted:
-    """Add an LSTM or GRU of one direction as a whole layer.
+    """Add an operator of one direction as a whole layer.
 
     onnxruntime's operators return zeros as the state of rows and chunks without steps. The nodes here put the old state
     back.

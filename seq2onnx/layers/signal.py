@@ -54,6 +54,14 @@ class Clock:
             steps = max(0, (steps + extra - 1) // stride + 1) if steps else 0
         return steps
 
+    @property
+    def fewest_steps(self) -> int:
+        """The fewest input steps that give a step of this signal."""
+        steps = 1
+        for extra, stride in reversed(self.windows):
+            steps = max(1, (steps - 1) * stride + 1 - extra)
+        return steps
+
 
 @dataclasses.dataclass(frozen=True)
 class Signal:

@@ -94,7 +94,7 @@ class Window:
         if not found:
             raise ShapeError(
                 f"{layer.label}: a window of {self.reach + 1} does not fit into the width {signal.shape[1]} of x "
-                f"{signal}; use a smaller one, or padding"
+                f"{signal}; use a smaller one, or padding. Steps are [channels, width], channels first"
             )
         return found
 
@@ -172,10 +172,18 @@ class Window:
 
 def check_axis(layer: Layer, signal: Signal, axis: Axis) -> None:
     """Raise ShapeError unless the signal has the axis that the layer works along."""
-    expected = "[batch, time, channels]" if axis == "time" else "[batch, time, channels, width]"
-    fits = signal.has_time and len(signal.shape) == 1 if axis == "time" else len(signal.shape) == 2
-    if not fits or signal.dtype != "float32":
+    expected = "[batch, time, channels]" if axis == "time" else "[batch, time, channels, width], channels first"
+    if not signal.has_time or len(signal.shape) != (1 if axis == "time" else 2) or signal.dtype != "float32":
         raise ShapeError(f'{layer.label}: with axis="{axis}" expected {expected}, got {signal}')
+
+
+def check_pool_padding(pool_size: int, padding: Padding) -> None:
+    """Raise ValueError if a window of pooling could contain only padding."""
+    pads = (padding, padding) if isinstance(padding, int) else padding
+    if isinstance(pads, tuple) and max(pads) >= pool_size:
+        raise ValueError(
+            f"padding {padding} must be less than pool_size {pool_size}; a window would contain only padding"
+        )
 
 
 def mask(x: Tensor, lengths: Tensor) -> Tensor:

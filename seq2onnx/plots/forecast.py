@@ -17,7 +17,7 @@ MARKERS = 12
 
 
 def forecast_chart(
-    history: Any, truth: Any, forecasts: Mapping[str, Any], ax: Axes | None = None, unit: str = "", start: int = 0
+    history: Any, truth: Any, forecasts: Mapping[str, Any], ax: Axes | None = None, unit: str = "", start: int = 1
 ) -> Axes:
     """Draw a series, what followed, and forecasts of it. A vertical line marks the start of the forecast.
 
@@ -63,5 +63,5 @@ def forecast_chart(
     ax.margins(x=0.01)
     ax.grid(alpha=0.3)
     labels = ["before", "true", *named]
-    add_legend(ax, lines, labels, ncols=min(len(labels), 4))
+    add_legend(ax, lines, labels)
     return ax

@@ -42,7 +42,7 @@ def predicted_against_true(truth: Any, predicted: Any, unit: str = "", ax: Axes 
     suffix = f", {unit}" if unit else ""
     ax.set(xlabel=f"true{suffix}", ylabel=f"predicted{suffix}", xlim=limits, ylim=limits, aspect="equal")
     ax.grid(alpha=0.3)
-    add_legend(ax, bbox_to_anchor=(0.5, -0.12))
+    add_legend(ax)
     return ax
 
 
@@ -70,5 +70,5 @@ def series_over_time(truth: Any, predicted: Any, unit: str = "", title: str = ""
     ax.plot(steps, predicted, "--", color="C1", linewidth=2, label="predicted")
     ax.set(xlabel="step", ylabel=unit, title=title, xlim=(1, max(len(truth), 2)))
     ax.grid(alpha=0.3)
-    add_legend(ax, ncols=2)
+    add_legend(ax)
     return ax

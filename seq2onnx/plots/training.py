@@ -7,16 +7,16 @@ from typing import Any
 
 import numpy as np
 from matplotlib.axes import Axes
-from matplotlib.ticker import MaxNLocator
+from matplotlib.ticker import FuncFormatter, LogLocator, MaxNLocator, NullLocator
 
 from seq2onnx.errors import DataError
 from seq2onnx.plots.axes import add_legend, new_axes
 
 
 def training_curve(history: Sequence[dict[str, float]], ax: Axes | None = None) -> Axes:
-    """Draw the loss and, if it was measured, the accuracy of each epoch.
+    """Draw the loss of the training data and, if they were measured, validation loss and accuracy of each epoch.
 
-    The axis of the loss is logarithmic if all losses are above 0.
+    Points mark values that not every epoch measured. The axis of the loss is logarithmic if all losses are above 0.
 
     Args:
         history: `result.history` of `train`. A line connects the epochs that measured its value.
@@ -38,13 +38,13 @@ def training_curve(history: Sequence[dict[str, float]], ax: Axes | None = None) 
     lines: list[Any] = []
     for name, style in (("loss", "C0-"), ("validation_loss", "C0--")):
         lines += _draw(ax, history, name, style)
-    is_positive = all(np.all(np.greater(line.get_ydata(), 0) | np.isnan(line.get_ydata())) for line in lines)
-    ax.set(
-        xlabel="epoch",
-        ylabel="loss",
-        yscale="log" if is_positive else "linear",
-        xlim=(epochs[0], max(epochs[-1], epochs[0] + 1)),
-    )
+    if all(np.all(np.greater(line.get_ydata(), 0) | np.isnan(line.get_ydata())) for line in lines):
+        ax.set_yscale("log")
+        low, high = ax.get_ylim()
+        ax.yaxis.set_major_locator(LogLocator(subs=(1, 2, 5)) if high > 10 * low else MaxNLocator(5))
+        ax.yaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
+        ax.yaxis.set_minor_locator(NullLocator())
+    ax.set(xlabel="epoch", ylabel="loss", xlim=(epochs[0], max(epochs[-1], epochs[0] + 1)))
     ax.xaxis.set_major_locator(MaxNLocator(integer=True))
     ax.grid(alpha=0.3)
     if any("accuracy" in row for row in history):
@@ -52,7 +52,7 @@ def training_curve(history: Sequence[dict[str, float]], ax: Axes | None = None) 
         for name, style in (("accuracy", "C1-."), ("validation_accuracy", "C1:")):
             lines += _draw(right, history, name, style, linewidth=2)
         right.set(ylabel="accuracy", ylim=(0, 1.03))
-    add_legend(ax, lines, ncols=4)
+    add_legend(ax, lines)
     return ax
 
 
@@ -62,5 +62,5 @@ def _draw(ax: Axes, history: Sequence[dict[str, float]], name: str, style: str, 
     if not rows:
         return []
     epochs, values = [row["epoch"] for row in rows], [row[name] for row in rows]
-    marker = "o" if len(rows) == 1 else ""  # a line of one point would be invisible
-    return ax.plot(epochs, values, style, marker=marker, label=name.replace("_", " "), **options)
+    marker = "o" if len(rows) < len(history) or len(rows) == 1 else ""  # a line of one point would be invisible
+    return ax.plot(epochs, values, style, marker=marker, label=name.replace("_", " "), markersize=4, **options)

@@ -23,6 +23,10 @@ def describe_contract(model: Predictor) -> list[tuple[str, str]]:
         if entry.words is not None:
             where = "in the file" if entry.takes_words else "before the run"
             rows.append(("vocabulary", f"{len(entry.words):,} words of {entry.layer}, looked up {where}"))
+    for entry in model.inputs:
+        if entry.channels is not None:
+            of = f"{entry.layer}: " if len(model.inputs) > 1 else ""
+            rows.append(("channels", of + ", ".join(entry.channels)))
     rows.append(("classes", "none" if model.classes is None else ", ".join(map(str, model.classes))))
     rows.append(("min length", str(contract.min_length)))
     rows.append(("time stride", str(contract.time_stride)))

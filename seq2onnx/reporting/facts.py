@@ -2,20 +2,24 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
 import seq2onnx
-from seq2onnx.data import SequenceDataset, read
+from seq2onnx.data import SequenceDataset
 from seq2onnx.errors import DataError, ShapeError, require
+from seq2onnx.evaluation import evaluate
 from seq2onnx.network import Network
 from seq2onnx.reporting.benchmark import measure
-from seq2onnx.reporting.comparison import compare
-from seq2onnx.sequences import is_finite
+from seq2onnx.sequences import Channels, is_finite
 
 SECONDS = 0.5  # for each measurement of latency
 STEPS = 100
 MAX_PARITY_SEQUENCES = 100
+
+
+ReadData = Callable[[Path, Channels], SequenceDataset]
 
 
 class Facts:
@@ -24,6 +28,7 @@ class Facts:
     Args:
         source: a run folder or an ONNX file. Of a run, model.onnx is used; if it does not exist, it is exported.
         path: a data file, or None.
+        read: reads the data by the names of the model's features.
 
     Attributes:
         source: the run folder or ONNX file.
@@ -45,7 +50,7 @@ class Facts:
         Seq2OnnxError: the source or the data cannot be used.
     """
 
-    def __init__(self, source: Path, path: Path | None) -> None:
+    def __init__(self, source: Path, path: Path | None, read: ReadData) -> None:
         self.source, self.path = source, path
         self.is_run, self.is_exported = source.is_dir(), False
         with TemporaryDirectory() as folder:
@@ -60,9 +65,9 @@ class Facts:
             self.model, self.file_bytes = seq2onnx.load(file), file.stat().st_size
             self.network = Network.from_dict(self.model.contract.network, str(file))
             self.parameters = sum(count for _, _, count, _ in self.network.table())
-            self.data = None if path is None else read(path)
+            self.data = None if path is None else read(path, self.model.channels)
             try:
-                self.comparison = None if self.data is None else compare(self.model, self.data)
+                self.comparison = None if self.data is None else evaluate(self.model, self.data)
             except (DataError, ShapeError) as error:
                 raise type(error)(f"{path}: {error}") from None
             if self.comparison and not isinstance(self.comparison, str):

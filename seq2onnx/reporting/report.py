@@ -6,18 +6,19 @@ import datetime
 from pathlib import Path
 
 from seq2onnx.reporting.benchmark import format_seconds
-from seq2onnx.reporting.facts import Facts
+from seq2onnx.reporting.facts import Facts, ReadData
 from seq2onnx.reporting.page import html_page, key_figures, section
 from seq2onnx.reporting.results import key_scores
 from seq2onnx.reporting.sections import SECTIONS
 
 
-def build_report(source: Path, data: Path | None = None) -> tuple[bytes, bool]:
+def build_report(source: Path, data: Path | None, read: ReadData) -> tuple[bytes, bool]:
     """Measure a model and describe it on one HTML page.
 
     Args:
         source: a run folder or an ONNX file. Of a run, model.onnx is used; if it does not exist, it is exported.
         data: a data file with sequences, and targets to compare the predictions with.
+        read: reads the data by the names of the model's features.
 
     Returns:
         The page, and whether all parity checks hold.
@@ -25,7 +26,7 @@ def build_report(source: Path, data: Path | None = None) -> tuple[bytes, bool]:
     Raises:
         Seq2OnnxError: the source or the data cannot be used.
     """
-    facts = Facts(source, data)
+    facts = Facts(source, data, read)
     latency, name = facts.latency[0], source.resolve().name
     figures = [
         *key_scores(facts.comparison),

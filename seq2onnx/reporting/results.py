@@ -5,7 +5,7 @@ from __future__ import annotations
 import functools
 import math
 
-from seq2onnx.reporting.comparison import ClassComparison, Comparison, NumberComparison, Scores, regression_scores
+from seq2onnx.evaluation import ClassEvaluation, Evaluation, NumberEvaluation, Scores, regression_scores
 from seq2onnx.reporting.facts import Facts
 from seq2onnx.reporting.page import paragraph, picture, table
 
@@ -14,12 +14,12 @@ MAX_PICTURES = 4
 MAX_POINTS = 20000
 
 
-def key_scores(found: Comparison | str | None) -> list[tuple[str, str]]:
+def key_scores(found: Evaluation | str | None) -> list[tuple[str, str]]:
     """The accuracy, or R² and RMSE of a single output, as pairs of name and value."""
-    if isinstance(found, ClassComparison):
+    if isinstance(found, ClassEvaluation):
         return [("accuracy", f"{found.accuracy:.4f}")]
-    if isinstance(found, NumberComparison) and found.truth.shape[1] == 1:
-        ((r2, rmse, _),) = regression_scores(found.truth, found.predicted)
+    if isinstance(found, NumberEvaluation) and found.truth.shape[1] == 1:
+        ((r2, rmse, _),) = found.scores()
         return [("R²", _format_number(r2, ".4f")), ("RMSE", _format_number(rmse, ".4g"))]
     return []
 
@@ -36,22 +36,23 @@ def results(facts: Facts) -> list[str]:
     if found.nan_predictions:
         text = f"{found.nan_predictions:,} predictions are NaN and left out: their input contains NaN or infinity."
         parts.append(paragraph(text, "bad"))
-    return parts + (_of_classes(found) if isinstance(found, ClassComparison) else _of_numbers(found))
+    return parts + (_of_classes(found) if isinstance(found, ClassEvaluation) else _of_numbers(found))
 
 
-def _of_classes(found: ClassComparison) -> list[str]:
+def _of_classes(found: ClassEvaluation) -> list[str]:
     from seq2onnx import plots
     from seq2onnx.plots.confusion import confusion_png
+    from seq2onnx.plots.scores import picture_size
 
     count, by_class = len(found.truth), found.by_class()
-    largest = max(true for _, true, _, _ in by_class)
-    rows = [[label, f"{true:,}", _percent(recall), _percent(precise)] for label, true, recall, precise in by_class]
+    largest = max(row.count for row in by_class)
+    rows = [[row.name, f"{row.count:,}", *map(_percent, (row.recall, row.precision, row.f1))] for row in by_class]
     parts = [
         paragraph(
             f"Accuracy: {_percent(found.accuracy)} of {count:,} labels; baseline (most frequent class): "
-            f"{_percent(largest / count)}."
+            f"{_percent(largest / count)}. Mean F1 of the classes: {_percent(found.macro_f1)}."
         ),
-        table(["class", "count", "recall", "precision"], rows, [1, 2, 3]),
+        table(["class", "count", "recall", "precision", "F1"], rows, [1, 2, 3, 4]),
     ]
     if len(found.classes) <= MAX_CLASSES_IN_CHART:
         chart = confusion_png(found.truth.tolist(), found.predicted.tolist(), found.classes)
@@ -65,15 +66,16 @@ def _of_classes(found: ClassComparison) -> list[str]:
         labels = [found.classes[number] if number >= 0 else None for number in known]
         draw = functools.partial(plots.scores_over_time, scores, found.classes, truth=labels)
         alt = (
-            f"Scores of the leading classes over the {len(labels)} steps of the first sequence, with the "
-            "true labels below."
+            f"Scores of the {len(found.classes)} classes over the {len(labels)} steps of the first sequence, with the "
+            "true labels."
         )
-        parts.append(picture(plots.as_png(draw), alt, "Scores at each step of the first sequence"))
+        chart = plots.as_png(draw, picture_size(len(found.classes)))
+        parts.append(picture(chart, alt, "Scores at each step of the first sequence"))
     return parts
 
 
-def _of_numbers(found: NumberComparison) -> list[str]:
-    scores, forecast = regression_scores(found.truth, found.predicted), found.forecast
+def _of_numbers(found: NumberEvaluation) -> list[str]:
+    scores, forecast = found.scores(), found.forecast
     names = [f"y{k}" for k in range(len(scores))] if len(scores) > 1 else ["y"]
     head = ["output", "R²", "RMSE", "mean absolute error"]
     rows = [[name, *(_format_number(value, ".5g") for value in row)] for name, row in zip(names, scores, strict=True)]
@@ -93,7 +95,7 @@ def _of_numbers(found: NumberComparison) -> list[str]:
     return parts
 
 
-def _pictures_of_number(found: NumberComparison, k: int, name: str, scores: Scores) -> list[str]:
+def _pictures_of_number(found: NumberEvaluation, k: int, name: str, scores: Scores) -> list[str]:
     """Predicted against true numbers, and the first sequence over time."""
     from seq2onnx import plots
 
@@ -110,7 +112,7 @@ def _pictures_of_number(found: NumberComparison, k: int, name: str, scores: Scor
     if found.forecast:
         history = found.forecast.history
         before = history[-4 * len(truth) :, k]
-        start = len(history) - len(before)
+        start = len(history) - len(before) + 1
         draw = functools.partial(plots.forecast_chart, before, truth, {"closed loop": predicted}, start=start)
         alt = f"The first sequence, {name}: {len(truth)} steps forecast in a closed loop, with the true values."
     else:

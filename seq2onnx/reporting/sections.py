@@ -36,8 +36,9 @@ def network(facts: Facts) -> list[str]:
 
 
 def _options(fields: dict[str, Any], before: str | None) -> str:
-    """The fields of a layer without name and statistics, and without an input that is just the layer before."""
+    """The fields of a layer without what other tables show, and without an input that is just the layer before."""
     hidden = {"name", "statistics"} | ({"inputs"} if fields.get("inputs") == [before] else set())
+    hidden |= {"vocabulary"} if isinstance(fields.get("vocabulary"), list) else set()
     return ", ".join(f"{key} {_short(value)}" for key, value in fields.items() if key not in hidden)
 
 

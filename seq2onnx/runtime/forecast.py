@@ -66,11 +66,8 @@ def _check_model(model: Model, steps: int) -> None:
 
 
 def _is_one_series(value: Any, entry: Input) -> bool:
-    return (
-        is_frame(value)
-        or (isinstance(value, np.ndarray)
-        and value.dtype != object
-        and value.ndim == 1 + len(entry.shape))
+    return is_frame(value) or (
+        isinstance(value, np.ndarray) and value.dtype != object and value.ndim == 1 + len(entry.shape)
     )
 
 

@@ -127,8 +127,9 @@ class Predictor:
                 input layer; a FeatureInput takes one vector [size] for each sequence. Data from generators and files is
                 read in parts; at most two parts are in memory, besides the results.
             outputs: names of layers, for files exported with activations; the result is then a dict by name.
-            batch_size: sequences per batch; sequences of similar length run together. None: the fastest size, or 32
-                if padding counts as data or sequences are cut to the shortest.
+            batch_size: sequences per batch; sequences of similar length run together. None: the fastest size. If
+                padding counts as data or sequences are cut to the shortest, results depend on the batches: these are
+                then the sequences in the given order, None: 32 in each.
             progress: show the progress on standard error: a bar on a terminal, lines elsewhere.
             sequence_length: see PaddingPolicy. None: as in training; the file contains the policy.
             padding_value: see PaddingPolicy. None: as in training.

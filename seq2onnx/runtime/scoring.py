@@ -54,7 +54,7 @@ class Scoring:
         running: list[Future[object]] = []
         total = None if isinstance(sequences, Iterator) else _count(sequences)
         with Progress(total, progress) as shown, Workers(self.threads) as workers:
-            for rows, part in _read(self.model, sequences):
+            for rows, part in _read(self.model, sequences, _rows_that_count(self.policy, self.batch_size) or 1):
                 indices.append(part)
                 results, started = self._start(rows, workers, shown)
                 parts.append(results)
@@ -99,13 +99,18 @@ def _count(sequences: Any) -> int | None:
     return len(sequences) if hasattr(sequences, "__len__") else None
 
 
-def _read(model: Model, sequences: Any) -> Iterator[tuple[Rows, NDArray[np.intp]]]:
-    """Yield the sequences in parts that fit in memory, with their indices."""
+def _rows_that_count(policy: PaddingPolicy, batch_size: int | None) -> int | None:
+    """Return the rows of a batch if results may depend on them, else None."""
+    return (batch_size or ROWS_WHERE_PADDING_COUNTS) if policy.keeps_order else None
+
+
+def _read(model: Model, sequences: Any, rows_in_a_batch: int) -> Iterator[tuple[Rows, NDArray[np.intp]]]:
+    """Yield the sequences in parts that fit in memory and do not cut a batch, with their indices."""
     least = model.contract.min_length
     sequences = by_name(sequences, model.inputs)
     if isinstance(sequences, Iterator):
         first = 0
-        for part in _in_parts(sequences):
+        for part in _in_parts(sequences, rows_in_a_batch):
             indices = np.arange(first, first + len(part))
             yield read_rows(_by_layer(part, model.inputs, first), model.inputs, least, indices.tolist()), indices
             first += len(part)
@@ -113,12 +118,24 @@ def _read(model: Model, sequences: Any) -> Iterator[tuple[Rows, NDArray[np.intp]
         rows = read_rows(sequences, model.inputs, least)
         yield rows, np.arange(len(next(iter(rows.values()))))
     else:
+        for indices in _parts_of_file(sequences, rows_in_a_batch):
+            given = sequences.take(indices)
+            if isinstance(given, tuple):  # a data set also gives the targets, which are not needed
+                given = given[0].get("", given[0])
+            yield read_rows(given, model.inputs, least, indices.tolist()), indices
+
+
+def _parts_of_file(sequences: Any, rows_in_a_batch: int) -> Iterator[NDArray[np.intp]]:
+    """Yield the indices of the sequences that are read together."""
+    sizes, count = sequences.sizes, len(sequences.sizes)
+    if rows_in_a_batch == 1:
         for shard in sequences.shards():
-            for indices in by_size(shard, sequences.sizes, BYTES_IN_A_PART):
-                given = sequences.take(indices)
-                if isinstance(given, tuple):  # a data set also gives the targets, which are not needed
-                    given = given[0].get("", given[0])
-                yield read_rows(given, model.inputs, least, indices.tolist()), indices
+            yield from by_size(shard, sizes, BYTES_IN_A_PART)
+        return
+    # Batches are those of the given order, whatever the shards are.
+    starts = np.arange(0, count, rows_in_a_batch)
+    for batches in by_size(np.arange(len(starts)), np.add.reduceat(sizes, starts), BYTES_IN_A_PART):
+        yield np.arange(starts[batches[0]], min(starts[batches[-1]] + rows_in_a_batch, count))
 
 
 def _by_layer(part: list[Any], inputs: tuple[Input, ...], first: int) -> Any:
@@ -129,15 +146,15 @@ def _by_layer(part: list[Any], inputs: tuple[Input, ...], first: int) -> Any:
     return {entry.layer: [sequence[entry.layer] for sequence in given] for entry in inputs}
 
 
-def _in_parts(sequences: Iterator[Any]) -> Iterator[list[Any]]:
-    """Yield what a generator gives in lists; at least one, which may be empty."""
+def _in_parts(sequences: Iterator[Any], multiple: int = 1) -> Iterator[list[Any]]:
+    """Yield what a generator gives in lists of a multiple of items, save the last; at least one, which may be empty."""
     part: list[Any] = []
     size, first = 0, True
     for sequence in sequences:
         part.append(sequence)
         # The usual case comes first: this line is much of what a generator costs compared with a list.
         size += sequence.nbytes if type(sequence) is np.ndarray else _bytes(sequence)
-        if len(part) == SEQUENCES_IN_A_PART or size >= BYTES_IN_A_PART:
+        if (len(part) >= SEQUENCES_IN_A_PART or size >= BYTES_IN_A_PART) and not len(part) % multiple:
             yield part
             part, size, first = [], 0, False
     if part or first:
@@ -172,13 +189,12 @@ def batches(model: Model, rows: Rows, batch_size: int | None, policy: PaddingPol
 
     The result of a sequence does not depend on the number of threads, since the batches do not. Without `batch_size`,
     batches are limited by their steps, including padding: few enough that the data between operators stays in the
-    cache of the processor, but with enough rows that its matrices are not thin.
+    cache of the processor, but with enough rows that its matrices are not thin. If results may depend on the other rows
+    of a batch, batches are a fixed number of sequences in the given order.
     """
     lengths = lengths_of(model, rows)
-    if not policy.mask_padding or policy.sequence_length == "shortest":
-        # Results depend on the other rows of a batch: a fixed number of rows of similar length, from the shortest on.
-        order = np.argsort(lengths, kind="stable")
-        return chunk(order, batch_size or ROWS_WHERE_PADDING_COUNTS)[::-1]
+    if fixed := _rows_that_count(policy, batch_size):
+        return chunk(np.arange(len(lengths)), fixed)
     if isinstance(policy.sequence_length, int):
         lengths = np.minimum(lengths, policy.sequence_length)
     order = np.argsort(-lengths, kind="stable")

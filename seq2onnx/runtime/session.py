@@ -14,7 +14,7 @@ from typing import Any, Literal
 
 import onnxruntime
 
-from seq2onnx.errors import MissingExtra, ModelFileError, SpecError
+from seq2onnx.errors import MissingExtra, ModelFileError, SpecError, install_command
 from seq2onnx.files import atomic_file
 from seq2onnx.sequences import Array
 
@@ -89,7 +89,7 @@ class SessionSettings:
                 where = f"device {self.device!r}" if self.providers is None else f"providers {name!r}"
                 raise MissingExtra(
                     f"{where}: this onnxruntime has no {name}, only {', '.join(available)}; "
-                    'pip uninstall onnxruntime, then pip install "seq2onnx[gpu]", or the build that has it'
+                    f"pip uninstall onnxruntime, then {install_command('gpu')}, or the build that has it"
                 )
         return providers, options
 

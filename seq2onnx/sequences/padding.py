@@ -102,6 +102,11 @@ class PaddingPolicy:
         """The steps of a chunk, or None if sequences are not split."""
         return self.sequence_length[1] if isinstance(self.sequence_length, tuple) else None
 
+    @property
+    def keeps_order(self) -> bool:
+        """Whether batches are in the given order, because a result may depend on the other sequences of its batch."""
+        return not self.mask_padding or self.sequence_length == "shortest"
+
     def limit(self, lengths: NDArray[np.integer[Any]]) -> int | None:
         """Return to how many steps the sequences of a batch are cut; None: they are not cut."""
         if self.sequence_length == "shortest":

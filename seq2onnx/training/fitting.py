@@ -22,6 +22,7 @@ from pytorch_lightning.loggers import Logger, TensorBoardLogger
 from pytorch_lightning.strategies import DDPStrategy
 
 from seq2onnx.errors import MissingExtra, SpecError
+from seq2onnx.training.batch_statistics import end_training
 from seq2onnx.training.history import out_of_patience
 from seq2onnx.training.learner import Learner
 from seq2onnx.training.options import TrainingOptions
@@ -104,7 +105,7 @@ def fit(trainer: lightning.Trainer, learner: Learner) -> None:
         KeyboardInterrupt: Ctrl-C came within the first epoch.
     """
     remaining = learner.options.epochs - len(learner.history)
-    if remaining <= 0 or out_of_patience(learner.history, learner.options.patience):
+    if remaining <= 0 or out_of_patience(learner.history, learner.options.patience, learner.task.monitor):
         return
     trainer.fit_loop.max_epochs = remaining
     in_main = threading.current_thread() is threading.main_thread()
@@ -125,6 +126,7 @@ def fit(trainer: lightning.Trainer, learner: Learner) -> None:
     finally:
         if in_main:
             signal.signal(signal.SIGINT, handler)
+        end_training(learner.module)
         for _, layer in learner.module.layers.items():
             layer.synchronized = False
     if learner.interrupted:

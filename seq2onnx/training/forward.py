@@ -21,20 +21,14 @@ def forward_whole(module: SequenceModule, batch: Batch, logits: bool) -> Outputs
 
 
 def forward_in_chunks(module: SequenceModule, batch: Batch, size: int, logits: bool) -> Iterator[Outputs]:
-    """Run chunks of `size` steps; the state is carried from chunk to chunk, its gradient is not.
+    """Run chunks of `size` steps; see `run_in_chunks`.
 
     A weight update after each chunk is truncated backpropagation through time. A target for a whole sequence belongs
     to the chunk in which the sequence ends.
     """
-    state = module.initial_state(len(batch.lengths))
     before = torch.zeros_like(batch.lengths)  # outputs of earlier chunks
-    for start in range(0, max(batch.steps, 1), size):
-        lengths = (batch.lengths - start).clamp(0, size)
-        x = _steps(batch.x, slice(start, start + size), module)
-        y, y_lengths, state = module(x, lengths, state, logits=logits, check=False)
-        state = tuple(tensor.detach() for tensor in state)
+    for y, y_lengths, ends in run_in_chunks(module, batch, size, logits):
         if y_lengths is None:
-            ends = (lengths > 0) & (batch.lengths <= start + size) if start else batch.lengths <= size
             yield y[ends], batch.target[ends]
             continue
         assert batch.first is not None
@@ -44,6 +38,23 @@ def forward_in_chunks(module: SequenceModule, batch: Batch, size: int, logits: b
         places = torch.arange(y.shape[1], device=y.device) + (row_starts + before - batch.first)[:, None]
         before = before + y_lengths
         yield y[chosen], batch.target[places[chosen]]
+
+
+def run_in_chunks(
+    module: SequenceModule, batch: Batch, size: int, logits: bool = False
+) -> Iterator[tuple[Tensor, Tensor | None, Tensor]]:
+    """Run chunks of `size` steps; the state is carried from chunk to chunk, its gradient is not.
+
+    Yields:
+        y and its lengths, and which rows end in this chunk, bool [batch].
+    """
+    state = tuple(tensor.to(batch.lengths.device) for tensor in module.initial_state(len(batch.lengths)))
+    for start in range(0, max(batch.steps, 1), size):
+        lengths = (batch.lengths - start).clamp(0, size)
+        x = _steps(batch.x, slice(start, start + size), module)
+        y, y_lengths, state = module(x, lengths, state, logits=logits, check=False)
+        state = tuple(tensor.detach() for tensor in state)
+        yield y, y_lengths, (lengths > 0) & (batch.lengths <= start + size) if start else batch.lengths <= size
 
 
 def _steps(x: Data, steps: slice, module: SequenceModule) -> Data:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import math
 import time
 import warnings
@@ -16,12 +17,13 @@ from torch.utils.data import DataLoader
 
 from seq2onnx.data import SequenceDataset, Shuffle
 from seq2onnx.training.batch_dataset import Batch, Batches, BatchSampler
+from seq2onnx.training.batch_statistics import refresh_statistics, restart_statistics
 from seq2onnx.training.epoch_progress import Show
 from seq2onnx.training.forward import Outputs, forward_in_chunks, forward_whole
-from seq2onnx.training.history import History, out_of_patience, validations_since_best
+from seq2onnx.training.history import History, out_of_patience
 from seq2onnx.training.metrics import Metrics
 from seq2onnx.training.module import SequenceModule
-from seq2onnx.training.optimization import clip_gradients, make_optimizer, rate_at
+from seq2onnx.training.optimization import clip_gradients, frozen_layers, make_optimizer, rate_at
 from seq2onnx.training.processes import ALONE, Processes
 from seq2onnx.training.run_folder import Checkpoints
 from seq2onnx.training.task import Task
@@ -43,7 +45,7 @@ class Learner(lightning.LightningModule):
     Attributes:
         history: one row for each epoch.
         last: the weights after the last epoch.
-        best: the weights with the lowest validation loss; empty without validation data.
+        best: the weights of the best epoch, as the monitor of the task says; empty if nothing was measured.
         interrupted: Ctrl-C ended training within an epoch.
         diverged: the loss or the weights were not finite after an epoch, which is then not kept.
     """
@@ -118,7 +120,17 @@ class Learner(lightning.LightningModule):
     def val_dataloader(self) -> DataLoader[Batch] | list[Any]:
         """Return the batches of the validation data."""
         validation = self.task.validation
-        return [] if validation is None else self.loader(validation, "sorted", self.processes)
+        return [] if validation is None else self.loader(validation, self._order, self.processes)
+
+    @property
+    def _order(self) -> Shuffle:
+        """The order of validation data: by length, or as `predict` does."""
+        return "none" if self.options.padding.keeps_order else "sorted"
+
+    @functools.cached_property
+    def statistics_loader(self) -> DataLoader[Batch]:
+        """The batches of the training data for the statistics of BatchNorm layers."""
+        return self.loader(self.task.data, "sorted", self.processes)
 
     def loader(self, data: SequenceDataset, shuffle: Shuffle, processes: Processes = ALONE) -> DataLoader[Batch]:
         """Return the batches of a data set: all rows, or the rows of this process among `processes`."""
@@ -163,12 +175,13 @@ class Learner(lightning.LightningModule):
         self._train_metrics = Metrics(self.task.objective, self.processes)
         self._validation_metrics = Metrics(self.task.objective, self.processes, keep_outputs=True)
         self._epoch_start = time.perf_counter()
-        self._rate = rate_at(self.options, len(self.history), self.history)
+        self._rate = rate_at(self.options, len(self.history), self.history, self.task.monitor)
         for group in self.optimizer.param_groups:
             group["lr"] = self._rate * group["factor"]
-        for name, factor in self.options.learning_rate_factors.items():
-            if not factor:
-                self.module.layers[name].eval()  # running means of a frozen layer do not change either
+        if self.options.batch_norm_statistics == "exact":
+            restart_statistics(self.module)
+        for name in frozen_layers(self.options):
+            self.module.layers[name].eval()  # running means of a frozen layer do not change either
 
     def training_step(self, batch: Batch, index: int) -> None:
         """Update the weights: once, or after each chunk if sequences are split."""
@@ -188,10 +201,19 @@ class Learner(lightning.LightningModule):
             self.manual_backward(loss)
             cast(LightningOptimizer, self.optimizers()).step()
 
+    def on_validation_start(self) -> None:
+        """Give the BatchNorm layers the statistics that belong to the weights, as they will be in the file."""
+        if self._validates() and self.options.batch_norm_statistics == "exact":
+            batches = self.statistics_loader
+            refresh_statistics(self.module, batches, self.processes.device, frozen_layers(self.options))
+
+    def _validates(self) -> bool:
+        epoch = len(self.history) + 1
+        return (epoch % self.options.validation_every == 0 or epoch == self.options.epochs) and not self.interrupted
+
     def validation_step(self, batch: Batch, index: int) -> None:
         """Measure a batch of validation data, in the epochs that validate."""
-        epoch = len(self.history) + 1
-        if (epoch % self.options.validation_every == 0 or epoch == self.options.epochs) and not self.interrupted:
+        if self._validates():
             self._validation_metrics.add(*self._forward(batch))
 
     def _forward(self, batch: Batch) -> Outputs:
@@ -210,12 +232,12 @@ class Learner(lightning.LightningModule):
             return
         self.history.append(row)
         self.last = weights
-        if "validation_loss" in row and validations_since_best(self.history) == 0:
+        if self.task.monitor.is_best(self.history):
             self.best = self.last
         self._show(row)
         if self.trainer.callbacks or self.trainer.loggers:  # type: ignore[attr-defined]
             self.log_dict(row | {"step": row["epoch"]})  # lightning's name for the position on the axis
-        if out_of_patience(self.history, self.options.patience):
+        if out_of_patience(self.history, self.options.patience, self.task.monitor):
             self.trainer.should_stop = True
         if self.checkpoints:
             self.checkpoints.write(self.history, self.run_state_dict)
@@ -243,6 +265,6 @@ class Learner(lightning.LightningModule):
         """Measure the module as it is now on all rows of a data set."""
         self.module.eval().to(device)
         metrics = Metrics(self.task.objective, keep_outputs=True)
-        for batch in self.loader(data, "sorted"):
+        for batch in self.loader(data, self._order):
             metrics.add(*self._forward(batch.to(device)))
         return metrics

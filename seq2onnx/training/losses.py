@@ -1,11 +1,12 @@
-"""The losses. Each is one object that holds everything that depends on the choice of the loss.
+"""The losses and the metrics. Each is one object that holds everything that depends on its choice.
 
-To add one, write its `Loss` and add it to `LOSSES`.
+To add one, write its `Loss` or `Metric` and add it to `LOSSES` or `METRICS`.
 """
 
 from __future__ import annotations
 
 import dataclasses
+import functools
 from collections.abc import Callable
 from typing import Literal
 
@@ -35,7 +36,7 @@ class Loss:
             and y is its output.
         target_range: the smallest and the largest target allowed. None: there is no limit.
         correct: counts the correct rows or steps, for the accuracy. None: there is no accuracy.
-        metrics: gives further metrics, by name, over all rows or steps of the validation data. None: there are none.
+        metrics: the names in `METRICS` that are always measured on the validation data.
     """
 
     name: str
@@ -44,7 +45,25 @@ class Loss:
     end: type[Layer] | None = None
     target_range: tuple[float, float] | None = None
     correct: Callable[[Tensor, Tensor], Tensor] | None = None
-    metrics: Callable[[Tensor, Tensor], dict[str, float]] | None = None
+    metrics: tuple[str, ...] = ()
+
+
+@dataclasses.dataclass(frozen=True)
+class Metric:
+    """A number that tells how good the outputs are.
+
+    Attributes:
+        function: gives it from all outputs [n, k] and targets [n] or [n, k] of the validation data. The outputs are
+            what the loss takes.
+        targets: "labels", "several labels" (at once, each 0 or 1) or "numbers": the targets that it can measure.
+        largest: whether the largest is the best.
+        least: the fewest rows or steps that it needs.
+    """
+
+    function: Callable[[Tensor, Tensor], Tensor]
+    targets: tuple[Literal["labels", "several labels", "numbers"], ...]
+    largest: bool = True
+    least: int = 1
 
 
 def crossentropy(y: Tensor, target: Tensor) -> Tensor:
@@ -55,6 +74,16 @@ def crossentropy(y: Tensor, target: Tensor) -> Tensor:
 def mse(y: Tensor, target: Tensor) -> Tensor:
     """Squared error, averaged over the k numbers of each row."""
     return (y - target.reshape(y.shape)).square().mean(-1)
+
+
+def mae(y: Tensor, target: Tensor) -> Tensor:
+    """Absolute error, averaged over the k numbers of each row."""
+    return (y - target.reshape(y.shape)).abs().mean(-1)
+
+
+def huber(y: Tensor, target: Tensor) -> Tensor:
+    """Half the squared error up to an error of 1, and from there |error| − 1/2; averaged over the k numbers."""
+    return torch.nn.functional.huber_loss(y, target.reshape(y.shape), reduction="none").mean(-1)
 
 
 def bce(y: Tensor, target: Tensor) -> Tensor:
@@ -72,26 +101,47 @@ def _correct_labels(y: Tensor, target: Tensor) -> Tensor:
     return ((y > 0) == (target.reshape(y.shape) > 0.5)).float().mean(-1).sum()
 
 
-def _f1(y: Tensor, target: Tensor) -> dict[str, float]:
-    return {"f1": float(classification.multiclass_f1_score(y, target, num_classes=y.shape[1], average="macro"))}
+def _accuracy(y: Tensor, target: Tensor) -> Tensor:
+    correct = _correct_labels if target.is_floating_point() else _correct_classes
+    return correct(y, target) / len(y)
 
 
-def _regression_metrics(y: Tensor, target: Tensor) -> dict[str, float]:
-    if len(y) < 2:
-        return {}
-    y, target = y.reshape(len(y), -1), target.reshape(len(target), -1)
-    return {
-        "rmse": float(regression.mean_squared_error(y, target, squared=False)),
-        "mae": float(regression.mean_absolute_error(y, target)),
-        "r2": float(regression.r2_score(y, target)),
-    }
+def _macro(name: str) -> Callable[[Tensor, Tensor], Tensor]:
+    """Return a function of torchmetrics, averaged over the classes."""
+    of_classes, of_labels = (getattr(classification, f"{kind}_{name}") for kind in ("multiclass", "multilabel"))
 
+    def measure(y: Tensor, target: Tensor) -> Tensor:
+        if target.is_floating_point():  # several labels at once
+            return of_labels((y > 0).int(), target.reshape(y.shape).int(), y.shape[1])  # type: ignore[no-any-return]
+        return of_classes(y, target, y.shape[1], average="macro")  # type: ignore[no-any-return]
+
+    return measure
+
+
+def _of_numbers(function: Callable[[Tensor, Tensor], Tensor]) -> Callable[[Tensor, Tensor], Tensor]:
+    """Let a function of torchmetrics take [n] and [n, k]."""
+    return lambda y, target: function(y.reshape(len(y), -1), target.reshape(len(target), -1))
+
+
+METRICS: dict[str, Metric] = {
+    "accuracy": Metric(_accuracy, ("labels", "several labels")),
+    "f1": Metric(_macro("f1_score"), ("labels", "several labels")),
+    "precision": Metric(_macro("precision"), ("labels", "several labels")),
+    "recall": Metric(_macro("recall"), ("labels", "several labels")),
+    "rmse": Metric(
+        _of_numbers(functools.partial(regression.mean_squared_error, squared=False)), ("numbers",), False, least=2
+    ),
+    "mae": Metric(_of_numbers(regression.mean_absolute_error), ("numbers",), False, least=2),
+    "r2": Metric(_of_numbers(regression.r2_score), ("numbers",), least=2),
+}
 
 LOSSES: dict[str, Loss] = {
     loss.name: loss
     for loss in (
-        Loss("crossentropy", crossentropy, "labels", Softmax, correct=_correct_classes, metrics=_f1),
-        Loss("mse", mse, "numbers", metrics=_regression_metrics),
+        Loss("crossentropy", crossentropy, "labels", Softmax, correct=_correct_classes, metrics=("f1",)),
+        Loss("mse", mse, "numbers", metrics=("rmse", "mae", "r2")),
+        Loss("mae", mae, "numbers", metrics=("rmse", "mae", "r2")),
+        Loss("huber", huber, "numbers", metrics=("rmse", "mae", "r2")),
         Loss("bce", bce, "numbers", Sigmoid, target_range=(0, 1), correct=_correct_labels),
     )
 }

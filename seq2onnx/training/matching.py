@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import warnings
 
 import numpy as np
 
@@ -12,6 +13,7 @@ from seq2onnx.data.vocabulary import Vocabulary
 from seq2onnx.errors import DataError, ShapeError, SpecError
 from seq2onnx.layers import FeatureInput, Layer, Rescale, SequenceInput, WordEmbedding, normalization
 from seq2onnx.network import Network
+from seq2onnx.sequences import PaddingPolicy
 
 
 def with_vocabularies(network: Network, data: SequenceDataset) -> Network:
@@ -114,6 +116,40 @@ def check_sequences(network: Network, data: SequenceDataset) -> None:
                 "Remove or lengthen it"
             )
     data.check_finite()
+
+
+def check_lengths(network: Network, data: SequenceDataset, policy: PaddingPolicy) -> None:
+    """Raise unless every sequence has enough steps for the windows of the network.
+
+    A layer without steps answers the same for every sequence, so that nothing can be learned.
+    """
+    fewest = {name: signal.clock.fewest_steps for name, signal in network.signals.items() if signal.has_time}
+    name, needed = max(fewest.items(), key=lambda item: item[1])
+    lengths, limit = data.lengths, policy.sequence_length
+    if isinstance(limit, int):
+        lengths = np.minimum(lengths, limit) if policy.mask_padding else np.full_like(lengths, limit)
+    elif not policy.mask_padding and limit != "shortest":
+        lengths = np.full_like(lengths, lengths.max())  # padding is data
+    for index in np.flatnonzero(lengths < needed)[:1]:
+        cut = "" if lengths[index] == data.lengths[index] else f", with sequence_length={limit} {lengths[index]} steps"
+        raise DataError(
+            f"sequence {index}: has {data.lengths[index]} steps{cut}, but the windows up to {name} need at least "
+            f"{needed}. Remove or lengthen it, or use smaller windows or padding in the network"
+        )
+
+
+def warn_of_channels_last(network: Network) -> None:
+    """Warn if the size of images looks like height, width, channels."""
+    for layer in network.inputs:
+        size = network.signals[layer.label].shape
+        if len(size) == 3 and size[2] in (1, 3, 4) and max(size[:2]) <= 2 * min(size[:2]) and min(size[:2]) > 4:
+            height, width, channels = size
+            warnings.warn(
+                f"{layer.label}: its size {size} means {height} channels of {width} × {channels} pixels. Is it height, "
+                f"width, channels? Images have channels first: size ({channels}, {height}, {width}), and arrays "
+                f"x.transpose(0, 3, 1, 2)",
+                stacklevel=3,
+            )
 
 
 def _part_names(network: Network, data: SequenceDataset) -> dict[str, str]:

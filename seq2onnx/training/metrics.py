@@ -7,12 +7,13 @@ from collections import defaultdict
 import torch
 from torch import Tensor
 
+from seq2onnx.training.losses import METRICS
 from seq2onnx.training.objective import Objective, valid_rows
 from seq2onnx.training.processes import ALONE, Processes
 
 
 class Metrics:
-    """Adds up losses batch by batch: mean loss, accuracy, and the metrics of the loss.
+    """Adds up losses batch by batch: mean loss, accuracy, and the metrics of the objective.
 
     Args:
         objective: computes the losses.
@@ -53,9 +54,11 @@ class Metrics:
             return {}
         count, *sums = self._processes.sums(list(self._sums.values()))
         found = {name: value / max(count, 1.0) for name, value in zip(list(self._sums)[1:], sums, strict=True)}
-        if self._outputs and self._objective.loss.metrics:
+        if self._outputs and self._objective.metrics:
             y, target = (self._processes.gather(torch.cat(parts)) for parts in zip(*self._outputs, strict=True))
-            found |= self._objective.loss.metrics(y, target)
+            for name in self._objective.metrics:
+                if len(y) >= METRICS[name].least:
+                    found[name] = float(METRICS[name].function(y, target))
         return {f"{prefix}{name}": value for name, value in found.items()}
 
     def predicted_classes(self) -> tuple[list[int], list[int]]:

@@ -14,19 +14,31 @@ from seq2onnx.layers import Sigmoid, Softmax
 from seq2onnx.layers.module import LayerModule
 from seq2onnx.network import Network, NetworkState, input_channels
 from seq2onnx.sequences import MASKED, Names
-from seq2onnx.training.matching import check_sequences, encode_words, with_statistics, with_vocabularies
+from seq2onnx.training.matching import (
+    check_sequences,
+    encode_words,
+    warn_of_channels_last,
+    with_statistics,
+    with_vocabularies,
+)
 
 Data = Tensor | Mapping[str, Tensor]
 T = TypeVar("T")
 
 
 class Layers(nn.Module):
-    """The modules of a network's layers by name. Unlike torch's ModuleDict it takes any name."""
+    """The modules of a network's layers by name. Unlike torch's ModuleDict it takes any name.
 
-    def __init__(self, network: Network) -> None:
+    Args:
+        network: the network.
+        shared: take the modules from here. None: make new ones.
+    """
+
+    def __init__(self, network: Network, shared: Layers | None = None) -> None:
         super().__init__()
         for layer in network.layers:
-            self._modules[layer.label] = LayerModule(layer, network.signals_into(layer.label))
+            new = LayerModule(layer, network.signals_into(layer.label)) if shared is None else shared[layer.label]
+            self._modules[layer.label] = new
 
     def __getitem__(self, name: str) -> LayerModule:
         return cast(LayerModule, self._modules[name])
@@ -47,6 +59,10 @@ class SequenceModule(nn.Module):
     - y is [B, T, K] or [B, K], or with several outputs a dict by layer name. y_lengths are its lengths, None
       where y has no time.
 
+    Args:
+        network: the network.
+        shared: the layers of a module, to use them too. None: new layers.
+
     Attributes:
         network: the network, with its statistics.
         layers: the module of each layer, by name.
@@ -61,13 +77,13 @@ class SequenceModule(nn.Module):
         NotStreamable: a state was given, but the network cannot run in chunks.
     """
 
-    def __init__(self, network: Network) -> None:
+    def __init__(self, network: Network, shared: Layers | None = None) -> None:
         super().__init__()
         self.network = network
         self.classes: list[str | int] | None = None
         self.channels: Names | dict[str, Names | None] | None = None
         self.policy = MASKED
-        self.layers = Layers(network)
+        self.layers = Layers(network, shared)
         self._states: tuple[NetworkState, ...] = ()
         self._not_streamable: NotStreamable | None = None
         try:
@@ -217,6 +233,7 @@ def build(network: Network, data: SequenceDataset | None = None) -> SequenceModu
     if not isinstance(network, Network):
         raise SpecError(f"build: expected a Network, got {type(network).__name__}")
     if data is not None:
+        warn_of_channels_last(network)
         network = with_vocabularies(network, data)
         data = encode_words(network, data)
         check_sequences(network, data)

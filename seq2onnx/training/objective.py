@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Literal
 
 import numpy as np
@@ -15,9 +15,9 @@ from seq2onnx.data import SequenceDataset
 from seq2onnx.data.columns import Column
 from seq2onnx.data.targets import target_statistics
 from seq2onnx.errors import DataError, ShapeError, SpecError
-from seq2onnx.layers import Rescale
+from seq2onnx.layers import Layer, Rescale, Sigmoid, Softmax
 from seq2onnx.network import Network
-from seq2onnx.training.losses import Loss, LossFunction, find_loss
+from seq2onnx.training.losses import METRICS, Loss, LossFunction, find_loss
 
 
 @dataclasses.dataclass(frozen=True)
@@ -26,11 +26,13 @@ class Objective:
 
     Attributes:
         loss: the loss.
+        metrics: the names of the metrics of the validation data: those of the loss, and those that the options add.
         class_weights: one factor for each class, or None.
         scale: (scale, offset) of normalized targets: the loss sees (y − offset) / scale, and the target likewise.
     """
 
     loss: Loss
+    metrics: tuple[str, ...] = ()
     class_weights: Tensor | None = None
     scale: tuple[Tensor, Tensor] | None = None
 
@@ -66,6 +68,7 @@ def make_objective(
     network: Network,
     data: SequenceDataset,
     loss: str | LossFunction | None,
+    metrics: Sequence[str],
     class_weights: Mapping[str | int, float] | Literal["balanced"] | None,
     normalize_targets: bool,
 ) -> Objective:
@@ -75,12 +78,23 @@ def make_objective(
     found = find_loss(loss, data.classes is not None)
     check_targets(found, network, data)
     weights = None if class_weights is None else _class_weights(data, class_weights)
+    names = tuple(dict.fromkeys([*found.metrics, *_check_metrics(metrics, found, data)]))
     if not normalize_targets:
-        return Objective(found, weights)
+        return Objective(found, names, weights)
     end = network[network.outputs[0]]
     assert isinstance(end, Rescale)
     scale, offset = (torch.tensor(np.ravel(value), dtype=torch.float32) for value in (end.scale, end.offset))
-    return Objective(found, weights, (scale, offset))
+    return Objective(found, names, weights, (scale, offset))
+
+
+def _check_metrics(names: Sequence[str], loss: Loss, data: SequenceDataset) -> Sequence[str]:
+    """Return the names; raise SpecError if one of them does not fit the targets."""
+    kind = "labels" if data.classes is not None else "several labels" if loss.end is Sigmoid else "numbers"
+    fitting = [name for name, metric in METRICS.items() if kind in metric.targets]
+    for name in names:
+        if name not in fitting:
+            raise SpecError(f"options.metrics: must be among {', '.join(fitting)} if targets are {kind}, got {name!r}")
+    return names
 
 
 def check_targets(loss: Loss, network: Network, data: SequenceDataset) -> None:
@@ -91,9 +105,10 @@ def check_targets(loss: Loss, network: Network, data: SequenceDataset) -> None:
     _check_per_step(network, data)
     kind = "numbers" if data.classes is None else "labels"
     if loss.targets not in (kind, "any"):
+        remedy = "targets.astype(float)" if kind == "labels" else "targets.astype(int), or of one-hot rows argmax(-1)"
         raise DataError(
             f"loss {loss.name!r}: needs {loss.targets} as targets, got {kind}. Integers and strings are labels, floats "
-            "are numbers"
+            f"are numbers. Convert them: {remedy}"
         )
     if loss.target_range is not None:
         found, (least, most) = target_statistics(data.targets), loss.target_range
@@ -103,9 +118,19 @@ def check_targets(loss: Loss, network: Network, data: SequenceDataset) -> None:
                 f"{found.high.max():g}"
             )
     if loss.end is not None and not isinstance(network[output], loss.end):
-        raise SpecError(f"loss {loss.name!r}: the network must end with {loss.end.__name__}(), it ends with {output}")
+        raise SpecError(
+            f"loss {loss.name!r}: the network must end with {loss.end.__name__}(), it ends with {output}"
+            f"{_other_kind(data)}"
+        )
     if loss.targets == "any":
         return
+    if loss.end is None and isinstance(end := _before_rescale(network), Softmax):
+        raise SpecError(
+            f"loss {loss.name!r}: {end.label} gives the probabilities of classes, but the targets are numbers. "
+            "Integers and strings are labels, floats are numbers. For classes, give the label of each target: of "
+            f"one-hot rows targets.argmax(-1), of whole numbers targets.astype(int). For numbers, remove {end.label}. "
+            "A function as loss takes both as they are"
+        )
     if data.classes is None:
         expected, reason = math.prod(np.shape(data.targets[0])[data.per_step :]), "one for each number of a target"
     else:
@@ -113,8 +138,25 @@ def check_targets(loss: Loss, network: Network, data: SequenceDataset) -> None:
     if (size := network.signals[output].size) != expected:
         raise ShapeError(
             f"{output}: expected an output of size {expected}, {reason}, got {size}. Use FullyConnected({expected}) as "
-            "the last layer with weights"
+            f"the last layer with weights{_other_kind(data)}"
         )
+
+
+def _other_kind(data: SequenceDataset) -> str:
+    """Say how targets are given that are meant otherwise; "" if strings leave no doubt."""
+    if data.classes is None:
+        return ". If the targets are labels, give them as integers or strings: floats are numbers"
+    if any(isinstance(label, str) for label in data.classes):
+        return ""
+    return ". If the targets are numbers, give them as floats: integers are labels"
+
+
+def _before_rescale(network: Network) -> Layer:
+    """Return the last layer, or the one before the Rescale layers at the end."""
+    layer = network[network.outputs[0]]
+    while isinstance(layer, Rescale):
+        layer = network[network.reads[layer.label][0]]
+    return layer
 
 
 def _check_per_step(network: Network, data: SequenceDataset) -> None:

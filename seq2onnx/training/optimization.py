@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from seq2onnx.errors import SpecError
-from seq2onnx.training.history import History
+from seq2onnx.training.history import History, Monitor
 from seq2onnx.training.module import SequenceModule
 from seq2onnx.training.options import TrainingOptions
 
@@ -24,11 +24,11 @@ def make_optimizer(module: SequenceModule, options: TrainingOptions) -> torch.op
     # Fused: one pass over the weights instead of a dozen on the CPU. CUDA has a fast default.
     fused = True if options.device == "cpu" or not torch.cuda.is_available() else None
     if options.optimizer == "adam":
-        return torch.optim.Adam(groups, rate, fused=fused)
+        return torch.optim.Adam(groups, rate, options.betas, options.epsilon, fused=fused)
     if options.optimizer == "adamw":
-        return torch.optim.AdamW(groups, rate, fused=fused)
+        return torch.optim.AdamW(groups, rate, options.betas, options.epsilon, fused=fused)
     if options.optimizer == "rmsprop":
-        return torch.optim.RMSprop(groups, rate)
+        return torch.optim.RMSprop(groups, rate, eps=options.epsilon)
     return torch.optim.SGD(groups, rate, momentum=options.momentum, fused=fused)
 
 
@@ -54,7 +54,12 @@ def parameter_groups(module: SequenceModule, options: TrainingOptions) -> list[d
     ]
 
 
-def rate_at(options: TrainingOptions, epoch: int, history: History) -> float:
+def frozen_layers(options: TrainingOptions) -> list[str]:
+    """Return the names of the layers that training does not change."""
+    return [name for name, factor in options.learning_rate_factors.items() if not factor]
+
+
+def rate_at(options: TrainingOptions, epoch: int, history: History, monitor: Monitor) -> float:
     """Return the learning rate of an epoch, counted from 0, after the epochs in `history`."""
     rate = options.learning_rate
     if options.schedule == "cosine":
@@ -62,18 +67,17 @@ def rate_at(options: TrainingOptions, epoch: int, history: History) -> float:
     elif options.schedule == "piecewise":
         rate *= options.drop_factor ** (epoch // options.drop_every)
     elif options.schedule == "plateau":
-        rate *= options.drop_factor ** plateaus(history, options.drop_every)
+        rate *= options.drop_factor ** plateaus(history, options.drop_every, monitor)
     if epoch < options.warm_up:
         rate *= (epoch + 1) / (options.warm_up + 1)
     return rate
 
 
-def plateaus(history: History, length: int) -> int:
-    """Count how often the loss did not fall for `length` epochs in a row; the validation loss if there is one."""
-    validated = [row["validation_loss"] for row in history if "validation_loss" in row]
+def plateaus(history: History, length: int, monitor: Monitor) -> int:
+    """Count how often `length` values in a row were not better; without validation, values of the training loss."""
     best, waited, found = math.inf, 0, 0
-    for loss in validated or [row["loss"] for row in history]:
-        best, waited = (loss, 0) if loss < best else (best, waited + 1)
+    for value in monitor.values(history) or [row["loss"] for row in history]:
+        best, waited = (value, 0) if value < best else (best, waited + 1)
         if waited == length:
             found, waited = found + 1, 0
     return found

@@ -9,10 +9,12 @@ from pydantic.dataclasses import dataclass
 
 from seq2onnx.data import Shuffle
 from seq2onnx.errors import SpecError
-from seq2onnx.layers.base import PositiveInt, explain
+from seq2onnx.layers.base import PositiveInt
+from seq2onnx.layers.mistakes import explain
 from seq2onnx.sequences import PaddingPolicy
 
 Positive = Annotated[float, Field(gt=0, allow_inf_nan=False)]
+Share = Annotated[float, Field(ge=0, lt=1)]
 NotNegative = Annotated[float, Field(ge=0, allow_inf_nan=False)]
 
 
@@ -26,7 +28,9 @@ class _Options:
     drop_factor: Annotated[float, Field(gt=0, le=1)] = 0.1
     warm_up: Annotated[int, Field(ge=0)] = 0
     optimizer: Literal["adam", "adamw", "sgd", "rmsprop"] = "adam"
-    momentum: Annotated[float, Field(ge=0, lt=1)] = 0.9
+    momentum: Share = 0.9
+    betas: tuple[Share, Share] = (0.9, 0.999)
+    epsilon: Positive = 1e-8
     l2: NotNegative = 1e-4
     gradient_clip: Positive | None = None
     gradient_clip_method: Literal["global_norm", "norm", "value"] = "global_norm"
@@ -40,8 +44,10 @@ class _Options:
     validation_every: PositiveInt = 1
     patience: PositiveInt | None = None
     keep: Literal["last", "best"] = "last"
+    monitor: str = "loss"
+    metrics: tuple[str, ...] = ()
     seed: Annotated[int, Field(ge=0, lt=2**63)] = 0
-    batch_norm_statistics: Literal["running", "exact"] = "running"
+    batch_norm_statistics: Literal["exact", "running"] = "exact"
     precision: Annotated[Literal["32", "bf16-mixed", "16-mixed"], BeforeValidator(str)] = "32"
     device: Literal["auto", "cpu", "cuda"] = "auto"
     devices: PositiveInt = 1
@@ -60,13 +66,15 @@ class TrainingOptions(_Options):
         batch_size: sequences in a mini-batch.
         learning_rate: of the optimizer, at the start.
         schedule: how the rate changes: "constant"; "cosine", down to 0 at the end; "piecewise", every `drop_every`
-            epochs; "plateau", after `drop_every` epochs in which the loss did not fall (the validation loss if there
-            is one).
+            epochs; "plateau", after `drop_every` epochs in which `monitor` was not better (without validation data,
+            the training loss).
         drop_every: see `schedule`.
         drop_factor: "piecewise" and "plateau" multiply the rate by it.
         warm_up: the number of epochs at the start in which the rate rises to its value.
         optimizer: "adam", "adamw", "rmsprop", or "sgd" with momentum.
         momentum: of sgd.
+        betas: of adam and adamw: the decay of the means of the gradients and of their squares.
+        epsilon: of adam, adamw and rmsprop: is added to the divisor.
         l2: factor of the L2 regularization, which acts on weights but not on biases.
         gradient_clip: the upper limit of the gradients. None: no limit.
         gradient_clip_method: what is limited: the norm of all gradients together ("global_norm"), the norm of each
@@ -81,11 +89,19 @@ class TrainingOptions(_Options):
         padding_direction: see PaddingPolicy.
         mask_padding: see PaddingPolicy.
         validation_every: the number of epochs from one measurement of the validation data to the next.
-        patience: stop after this number of validations without a new lowest validation loss. None: never.
-        keep: the weights to keep: of the "last" epoch, or of the epoch with the "best" validation loss.
+        patience: stop after this number of validations in which `monitor` was not better than before. None: never.
+        keep: the weights to keep: of the "last" epoch, or of the "best" one by `monitor`.
+        monitor: what `patience`, `keep` and the schedule "plateau" watch: "loss" is the validation loss. Or "accuracy",
+            "f1", "rmse", "mae", "r2" or another of the `metrics` of the validation data; or "training_loss" or
+            "training_accuracy", which need no validation data. The largest accuracy, f1, precision, recall and r2 are
+            the best, and the smallest of the others.
+        metrics: more metrics of the validation data, besides those that belong to the loss: "accuracy", "f1",
+            "precision" and "recall" (macro) for labels; "rmse", "mae" and "r2" for numbers.
         seed: of weights, order and dropout. A seeded run repeats exactly on the same machine.
-        batch_norm_statistics: the final statistics of BatchNorm layers: "running" means of the batches, or the "exact"
-            mean and variance of the training data, which cost one more pass over it for each such layer.
+        batch_norm_statistics: the statistics of BatchNorm layers. "exact": at the end the mean and variance of the
+            training data, which cost one pass over it for each such layer; before each validation nearly these, which
+            cost one pass for all layers together. "running": the running means of the batches, which cost nothing.
+            With few batches, or a high learning rate, they lag far behind the weights.
         precision: "32"; or "bf16-mixed" or "16-mixed" (CUDA only), which are faster on devices that support them.
             Weights and exported files are always float32.
         device: "cpu", "cuda", or "auto": cuda if there is one.
@@ -116,4 +132,4 @@ class TrainingOptions(_Options):
         try:
             super().__init__(**options)
         except ValidationError as error:
-            raise SpecError("\n".join(f"options.{line}" for line in explain(error, type(self)))) from None
+            raise SpecError("\n".join(f"options{line}" for line in explain(error, type(self)))) from None

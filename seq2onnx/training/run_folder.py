@@ -34,7 +34,6 @@ SECONDS_BETWEEN_CHECKPOINTS, SHARE_OF_CHECKPOINTS = 5.0, 0.05
 SECONDS_BETWEEN_PICTURES, SHARE_OF_PICTURES = 10.0, 0.02
 # Options that may change when a run resumes: apart from rounding, none of them changes the weights of an epoch.
 FREE_TO_CHANGE = {"epochs", "progress", "device", "devices", "nodes", "workers", "prefetch", "threads"}
-FREE_TO_CHANGE |= {"batch_norm_statistics"}  # acts after the last epoch
 
 # The files that `load_run` reads.
 RESULTS = ("network.yaml", "options.yaml", "weights.safetensors")

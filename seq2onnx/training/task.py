@@ -10,8 +10,18 @@ import numpy as np
 from seq2onnx.data import SequenceDataset
 from seq2onnx.errors import DataError, ShapeError, SpecError
 from seq2onnx.network import Network
-from seq2onnx.training.losses import Loss, LossFunction
-from seq2onnx.training.matching import check_sequences, encode_words, with_rescale, with_statistics, with_vocabularies
+from seq2onnx.sequences import PaddingPolicy
+from seq2onnx.training.history import Monitor
+from seq2onnx.training.losses import METRICS, Loss, LossFunction
+from seq2onnx.training.matching import (
+    check_lengths,
+    check_sequences,
+    encode_words,
+    warn_of_channels_last,
+    with_rescale,
+    with_statistics,
+    with_vocabularies,
+)
 from seq2onnx.training.module import SequenceModule
 from seq2onnx.training.objective import Objective, check_targets, make_objective
 from seq2onnx.training.options import TrainingOptions
@@ -28,6 +38,7 @@ class Task:
         data: the training data.
         validation: the validation data, or None.
         objective: what to minimize.
+        monitor: which epoch is the best.
         options: how to train.
     """
 
@@ -36,6 +47,7 @@ class Task:
     data: SequenceDataset
     validation: SequenceDataset | None
     objective: Objective
+    monitor: Monitor
     options: TrainingOptions
 
     def identity(self) -> dict[str, Any]:
@@ -64,6 +76,7 @@ def prepare(
     if isinstance(network, SequenceModule):
         module, spec = network, network.network
     else:
+        warn_of_channels_last(network)
         module, spec = None, with_vocabularies(network, data)
     data = encode_words(spec, data)
     if module is not None:
@@ -71,11 +84,13 @@ def prepare(
     if module is not None and module.classes is not None and data.classes is not None:
         data = data.with_classes(module.classes)  # each score keeps its label
     check_sequences(spec, data)
+    check_lengths(spec, data, options.padding)
     if normalize_targets:
         spec = with_rescale(spec, data, is_trained=module is not None)
-    objective = make_objective(spec, data, loss, options.class_weights, normalize_targets)
+    objective = make_objective(spec, data, loss, options.metrics, options.class_weights, normalize_targets)
+    monitor = _monitor(options, objective, validation is not None)
     if validation is not None:
-        validation = _prepare_validation(spec, validation, data, objective.loss)
+        validation = _prepare_validation(spec, validation, data, objective.loss, options.padding)
     if options.padding.chunk is not None:
         spec.states()  # raises if the network has no state to carry from chunk to chunk
     if module is None:
@@ -83,7 +98,7 @@ def prepare(
     else:
         module.take_statistics(data)
         spec = module.network
-    return Task(spec, module, data, validation, objective, options)
+    return Task(spec, module, data, validation, objective, monitor, options)
 
 
 def _check_types(network: object, data: object, validation: object, options: object) -> None:
@@ -97,8 +112,36 @@ def _check_types(network: object, data: object, validation: object, options: obj
         raise SpecError(f"options: expected TrainingOptions(…), got {type(options).__name__}")
 
 
+def _monitor(options: TrainingOptions, objective: Objective, has_validation: bool) -> Monitor:
+    """Return what tells which epoch is the best; raise SpecError if it is not measured."""
+    in_training = ["loss", *["accuracy"] * (objective.loss.correct is not None)]
+    in_validation = list(dict.fromkeys([*in_training, *objective.metrics]))
+    names = [*in_validation, *(f"training_{name}" for name in in_training)]
+    if options.monitor not in names:
+        raise SpecError(
+            f"options.monitor: must be one of {', '.join(names)}, got {options.monitor!r}. More are measured with "
+            f"metrics=(…), one or several of {', '.join(METRICS)}"
+        )
+    name = options.monitor.removeprefix("training_")
+    is_training = name != options.monitor
+    needs = {
+        "patience": options.patience and not is_training,
+        'keep="best"': options.keep == "best" and not is_training,
+        f'monitor="{name}"': options.schedule == "plateau" and not is_training and name != "loss",
+        "metrics": options.metrics,
+    }
+    for option, given in needs.items():
+        if given and not has_validation:
+            remedy = "" if option == "metrics" else ', or watch the training data with monitor="training_loss"'
+            raise SpecError(
+                f"options: {option} needs validation data, and there is none. Pass validation=0.2 to set a fifth of "
+                f"the data aside{remedy}"
+            )
+    return Monitor(name if is_training else f"validation_{name}", name != "loss" and METRICS[name].largest)
+
+
 def _prepare_validation(
-    network: Network, validation: SequenceDataset, data: SequenceDataset, loss: Loss
+    network: Network, validation: SequenceDataset, data: SequenceDataset, loss: Loss, policy: PaddingPolicy
 ) -> SequenceDataset:
     try:
         validation = encode_words(network, validation.with_channels(data.channels))
@@ -106,6 +149,7 @@ def _prepare_validation(
             validation = validation.with_classes(data.classes)
         check_targets(loss, network, validation)
         check_sequences(network, validation)
+        check_lengths(network, validation, policy)
     except (DataError, ShapeError) as error:
         raise type(error)(f"validation: {error}") from None
     return validation

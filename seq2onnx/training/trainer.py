@@ -13,15 +13,15 @@ from pytorch_lightning.loggers import Logger
 
 from seq2onnx.data import SequenceDataset
 from seq2onnx.errors import SpecError
-from seq2onnx.layers import BatchNorm
 from seq2onnx.network import Network, input_channels
-from seq2onnx.training.batch_statistics import set_exact_statistics
+from seq2onnx.training.batch_statistics import has_batch_norm, set_exact_statistics
 from seq2onnx.training.epoch_progress import epoch_progress
 from seq2onnx.training.fitting import fit, make_trainer, quiet
 from seq2onnx.training.history import History, row_of_kept_weights
 from seq2onnx.training.learner import Learner
 from seq2onnx.training.losses import LossFunction
 from seq2onnx.training.module import SequenceModule, build
+from seq2onnx.training.optimization import frozen_layers
 from seq2onnx.training.options import TrainingOptions
 from seq2onnx.training.processes import Processes
 from seq2onnx.training.run_folder import Checkpoints, save_run
@@ -79,7 +79,9 @@ def train(
 
     Each row of `history` has epoch, loss, learning_rate and seconds; with labels accuracy; and with validation data
     validation_loss with validation_accuracy and validation_f1 (macro), or with validation_rmse, validation_mae and
-    validation_r2.
+    validation_r2, and what `TrainingOptions.metrics` adds.
+
+    Every sequence starts from the initial states of the recurrent layers. These are zeros and are not learned.
 
     Args:
         network: a Network gets new weights, and its statistics from `data`. A module is trained further, in place, and
@@ -87,9 +89,10 @@ def train(
         data: sequences and targets.
         validation: a data set that is measured after each epoch and not trained on, with labels in any order; or
             the share of `data` to set aside for it, at random.
-        loss: "crossentropy" (for labels, on the input of the final Softmax), "mse" (for numbers), "bce" (for several
-            labels at once, each 0 or 1, on the input of the final Sigmoid), or a function (y [n, k], target [n] or
-            [n, k]) -> [n] of the valid rows or steps. None: the targets decide between crossentropy and mse.
+        loss: "crossentropy" (for labels, on the input of the final Softmax); for numbers "mse", "mae" (outliers count
+            less) or "huber" (as mse up to an error of 1, and as mae from there); "bce" (for several labels at once,
+            each 0 or 1, on the input of the final Sigmoid); or a function (y [n, k], target [n] or [n, k]) -> [n] of
+            the valid rows or steps. None: the targets decide between crossentropy and mse.
         normalize_targets: learn numbers with mean 0 and standard deviation 1. A Rescale layer at the end of the
             network undoes this, so that module, file and metrics are in the unit of the targets.
         options: how to train.
@@ -155,12 +158,9 @@ def _run(
             learner.load_run_state_dict(checkpoints.read())
         fit(trainer, learner)
         module.load_state_dict(learner.best if options.keep == "best" and learner.best else learner.last)
-        metrics = row_of_kept_weights(learner.history, options.keep)
-        has_batch_norm = any(isinstance(layer, BatchNorm) for layer in module.network.layers)
-        if metrics and options.batch_norm_statistics == "exact" and has_batch_norm:
-            frozen = [name for name, factor in options.learning_rate_factors.items() if not factor]
-            # Each process reads all data, and all get the same statistics.
-            set_exact_statistics(module, lambda: learner.loader(task.data, "sorted"), processes.device, frozen)
+        metrics = row_of_kept_weights(learner.history, options.keep, task.monitor)
+        if metrics and options.batch_norm_statistics == "exact" and has_batch_norm(module.network):
+            set_exact_statistics(module, learner.statistics_loader, frozen_layers(options), processes)
             if task.validation is not None:
                 metrics = metrics | learner.measure(task.validation, processes.device).compute("validation_")
     module.eval().cpu()

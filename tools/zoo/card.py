@@ -56,7 +56,7 @@ def write_card(recipe: Recipe, folder: Path) -> None:
         lines.append(f"| the same network in plain torch, mean of the same seeds ({each}) | {mean:.4f} |")
     lines += [f"| {baseline} | {value:.4f} |" for baseline, value in found["baselines"].items()]
     lines += ["", "## Pictures", ""]
-    for file, caption in (found["pictures"] | {"curve.png": "Training loss by epoch."}).items():
+    for file, caption in (found["pictures"] | {"curve.png": "Loss by epoch."}).items():
         lines += [f"![{caption}]({file})", "", caption, ""]
     lines += ["## Parity", "", "Each difference must be at most 1e-5 × max(1, largest value).", ""]
     lines += ["| check | tensor | largest difference |", "|---|---|---|"]
@@ -66,9 +66,9 @@ def write_card(recipe: Recipe, folder: Path) -> None:
         "## Run it",
         "",
         f"[{shipped['file']}]({shipped['file']}) contains {shipped['sequences']} of the {found['sequences'][1]} test "
-        f"sequences ({name} {_number(shipped['figures'][name])}). Install "
-        f"`seq2onnx[{'cpu,data' if shipped['file'].endswith('.parquet') else 'cpu'}]` and run this in the root of a "
-        "clone:",
+        f"sequences ({name} {_number(shipped['figures'][name])}). Run "
+        f'`pip install ".[{"cpu,data" if shipped["file"].endswith(".parquet") else "cpu"}]"` and this in the root of '
+        "a clone:",
         "",
         "```python",
         "import seq2onnx as s2o",

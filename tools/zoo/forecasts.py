@@ -129,8 +129,10 @@ class Task:
             "seasonal naive": self.naive(series)[middle],
         }
         first = origin - self.ahead
-        ax = plots.forecast_chart(series[first:origin], true, answers, unit=self.unit, start=first)
-        ax.set_xlabel(f"{self.step}s since the beginning of the record")  # bare numbers near 2000 look like years
+        ax = plots.forecast_chart(series[first:origin], true, answers, unit=self.unit, start=1 - self.ahead)
+        ax.set_xlabel(
+            f"{self.step}s after the last known one"
+        )  # those since the beginning of the record look like years
         save(ax, folder / "forecast.png")
         return {
             "forecast.png": "A forecast in the middle of the test years: open loop, closed loop and seasonal naive."

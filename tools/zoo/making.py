@@ -29,7 +29,12 @@ def train_once(recipe: Recipe, data: Data, seed: int, folder: Path) -> tuple[Any
     options = s2o.TrainingOptions(**recipe.options, seed=seed, threads=1, device="cpu", progress=False)
     began = time.monotonic()
     result = s2o.train(
-        recipe.network, training, normalize_targets=training.classes is None, options=options, run_dir=folder
+        recipe.network,
+        training,
+        test if test.targets is not None else None,  # for the curve only: nothing is chosen by it
+        normalize_targets=training.classes is None,
+        options=options,
+        run_dir=folder,
     )
     seconds = time.monotonic() - began
     s2o.export(result.module, folder / "model.onnx", **recipe.export)
@@ -100,6 +105,12 @@ def make(recipe: Recipe, out: Path) -> None:
         f"trained in {seconds:.0f} s, all in {time.monotonic() - began:.0f} s",
         flush=True,
     )
+
+
+def draw_again(recipe: Recipe, folder: Path) -> None:
+    """Draw the pictures of an exported file again, without training: all but curve.png."""
+    pictures = recipe.pictures(s2o.load(folder / "model.onnx"), recipe.data()[1], folder)
+    write_figures(folder, read_figures(folder) | {"pictures": pictures})
 
 
 def read_figures(folder: Path) -> dict[str, Any]:

@@ -12,7 +12,7 @@ from types import ModuleType
 from typing import Any
 
 from seq2onnx.data.contents import Contents
-from seq2onnx.data.formats import csv_folder, hdf5, mat, npz, parquet, ts
+from seq2onnx.data.formats import csv_folder, csv_table, hdf5, mat, npz, parquet, ts
 from seq2onnx.errors import DataError
 
 FOLDER = "a folder of .csv files"
@@ -24,6 +24,7 @@ FORMATS: dict[str, ModuleType] = {
     ".hdf5": hdf5,
     ".mat": mat,
     ".ts": ts,
+    ".csv": csv_table,
     FOLDER: csv_folder,
 }
 """The module of each suffix."""
@@ -45,24 +46,29 @@ def read(path: str | Path, *, features_by_time: bool = False, **names: Any) -> C
     Args:
         path: its suffix says which format.
         features_by_time: see `seq2onnx.data.read`. Formats without matrices ignore it.
-        **names: `sequences` and `targets`, see `seq2onnx.data.read`. None means that nothing is named.
+        **names: the other arguments of `seq2onnx.data.read`. None means that nothing is named.
 
     Raises:
-        DataError: no format has this suffix, or the format has no names; or the file has other content.
+        DataError: no format has this suffix, or the format lacks an argument; or the file has other content.
         OSError: it cannot be read.
     """
-    path = Path(path)
-    kind = FOLDER if path.is_dir() else path.suffix
+    kind = _kind(path)
     if kind not in FORMATS:
-        raise DataError(f"{path}: data is read from {readable()}, got {path.suffix!r}")
+        raise DataError(f"{path}: data is read from {readable()}, got {kind!r}")
     given = {name: value for name, value in names.items() if value is not None}
     keywords = _keywords(FORMATS[kind])
-    if not keywords.issuperset(given):
-        raise DataError(f"{path}: sequences and targets apply only to {readable('sequences')} files; leave them out")
+    if surplus := [name for name in given if name not in keywords]:
+        raise DataError(f"{path}: {surplus[0]} applies only to {readable(surplus[0])}; leave it out")
     if "features_by_time" in keywords:
         given["features_by_time"] = features_by_time
     contents: Contents = FORMATS[kind].read(path, **given)
     return contents
+
+
+def takes(path: str | Path, keyword: str) -> bool:
+    """Return whether the format of a file or folder takes a keyword."""
+    kind = _kind(path)
+    return kind in FORMATS and keyword in _keywords(FORMATS[kind])
 
 
 def write(contents: Contents, path: str | Path) -> None:
@@ -80,6 +86,10 @@ def write(contents: Contents, path: str | Path) -> None:
     if not hasattr(FORMATS.get(suffix), "write"):
         raise DataError(f"{path}: data is written as {writable()}, got {suffix!r}")
     FORMATS[suffix].write(contents, path)
+
+
+def _kind(path: str | Path) -> str:
+    return FOLDER if Path(path).is_dir() else Path(path).suffix
 
 
 def _keywords(module: ModuleType) -> set[str]:

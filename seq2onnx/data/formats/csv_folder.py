@@ -2,63 +2,140 @@
 
 from __future__ import annotations
 
-import csv
+from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
 from seq2onnx.data.contents import Contents
+from seq2onnx.data.formats.csv_labels import find_labels, read_labels
+from seq2onnx.data.formats.csv_text import CsvTable, as_names, check_features, natural_key, read_table, target_rows
 from seq2onnx.errors import DataError
+from seq2onnx.sequences import Array, Names, check_names, positions
 
 
-def read(path: str | Path, *, features_by_time: bool = False) -> Contents:
-    """Read all .csv files in a folder. If they are in subfolders, the name of the subfolder is the label."""
-    files = sorted(Path(path).rglob("*.csv"))
+def read(
+    path: str | Path,
+    *,
+    features_by_time: bool = False,
+    channels: Sequence[str] | None = None,
+    time: str | None = None,
+    targets: str | Sequence[str] | None = None,
+    labels: str | Path | None = None,
+    id: str | None = None,
+    per_step: bool = False,
+) -> Contents:
+    """Read all .csv files in a folder, in natural order.
+
+    If they are in subfolders, the name of the subfolder is the label, unless `labels` or `targets` are given. See
+    `seq2onnx.data.read` for the arguments.
+    """
+    folder = Path(path)
+    labels = None if labels is None else find_labels(labels, folder)
+    files = [file for file in folder.rglob("*") if file.suffix.lower() == ".csv" and file.is_file()]
+    files = [file for file in files if labels is None or not file.samefile(labels)]
+    files.sort(key=lambda file: [natural_key(part) for part in file.relative_to(folder).parts])
     if not files:
         raise DataError(f"{path}: contains no .csv files; a data folder has one CSV file for each sequence")
-    labels = [file.parent.relative_to(path).as_posix() for file in files]
-    if "." in labels and len(set(labels)) > 1:
+    found = read_files(files, folder, features_by_time, channels, time, None if labels else targets, per_step)
+    if labels:
+        if per_step:
+            raise DataError("per_step: a file of labels has one target for each sequence; leave per_step out")
+        return _with(found, read_labels(labels, id or "file", targets, found.ids or []))
+    if id is not None:
+        raise DataError(f"{path}: in a folder, id names the column of the file names in labels; leave it out")
+    parents = [file.parent.relative_to(path).as_posix() for file in files]
+    if targets is not None or set(parents) == {"."}:
+        return found
+    if "." in parents:
         raise DataError(
-            f"{path}: has .csv files both directly and in subfolders; sort all of them into "
-            "subfolders (their labels), or none"
+            f"{path}: has .csv files both directly and in subfolders; sort all of them into subfolders (their labels), "
+            'or none. If one of them has the labels of the others, name it: labels="labels.csv"'
         )
-    sequences = [_read_csv(file) for file in files]
+    return _with(found, parents)
+
+
+def _with(found: Contents, targets: Any) -> Contents:
+    return Contents(found.sequences, targets, per_step=False, channels=found.channels, ids=found.ids)
+
+
+def read_files(
+    files: Sequence[Path],
+    folder: Path,
+    features_by_time: bool,
+    channels: Sequence[str] | None,
+    time: str | None,
+    targets: str | Sequence[str] | None,
+    per_step: bool,
+) -> Contents:
+    """Read files with one sequence each; see `seq2onnx.data.read` for the arguments. `folder` contains the files."""
+    ids = [file.relative_to(folder).as_posix() for file in files]
     if features_by_time:
-        sequences = [sequence.T for sequence in sequences]
-    return Contents(sequences, None if "." in labels else labels)
+        if time or targets or per_step:
+            raise DataError("features_by_time: time, targets and per_step name columns, which are steps here")
+        tables = [read_table(file) for file in files]
+        return Contents([_values(table, range(len(table.columns))).T for table in tables], channels=channels, ids=ids)
+    known = None if channels is None else check_names(channels, "channels")
+    tables = [read_table(file, known) for file in files]
+    target_names = as_names(targets)
+    named = [table for table in tables if table.names is not None]
+    if named and len(named) < len(tables):
+        plain = next(table for table in tables if table.names is None)
+        raise DataError(
+            f"{plain.path}: has no header, but {named[0].path} has one; write one in every file, or in none"
+        )
+    others = [name for name in (time, *target_names) if name is not None]
+    for table in tables:
+        for name in others:
+            table.place(name)  # raises if it is missing
+        if time is not None:
+            table.check_sorted(time)
+    if not named:
+        values = [_values(table, range(len(table.columns))) for table in tables]
+    else:
+        first = named[0].names or []
+        known = known or check_names([name for name in first if name not in others], str(named[0].path))
+        check_features(known, others, str(named[0].path))
+        values = [_values(table, _feature_places(table, known, others, channels is None)) for table in tables]
+    found = None if not target_names else _targets(tables, target_names, per_step)
+    return Contents(values, found, per_step=None if found is None else per_step, channels=known, ids=ids)
 
 
-def _read_csv(path: Path) -> NDArray[np.float32]:
-    """Read lines of numbers. A first line of names is skipped, and an empty field is a missing value."""
-    lines = path.read_text(encoding="utf-8-sig").splitlines()
-    rows: list[list[float]] = []
-    try:
-        # Quotes are kept, so that a header "0","1" is not taken for numbers.
-        table = list(csv.reader(lines, quoting=csv.QUOTE_NONE))
-    except csv.Error as error:
-        raise DataError(f"{path}: {error}") from None
-    for number, fields in enumerate(table, 1):
-        where = f"{path}, line {number}"
-        if len(fields) < 2 and not "".join(fields).strip():
-            continue
-        try:
-            row = [float(field) if field.strip() else np.nan for field in fields]
-        except ValueError as error:
-            if number == 1 and not any(map(_is_number, fields)):
-                continue
-            raise DataError(f"{where}: {error}; a header line must contain only names") from None
-        if rows and len(row) != len(rows[0]):
-            raise DataError(f"{where}: expected {len(rows[0])} numbers as in the first line, got {len(row)}")
-        rows.append(row)
-    if not rows:
-        raise DataError(f"{path}: contains no numbers")
-    return np.array(rows, np.float32)
+def _values(table: CsvTable, places: Sequence[int]) -> Array:
+    return np.column_stack([table.numbers(place) for place in places])
 
 
-def _is_number(field: str) -> bool:
-    try:
-        float(field)
-    except ValueError:
-        return False
-    return True
+def _feature_places(table: CsvTable, channels: Names, others: Names, is_whole: bool) -> list[int]:
+    """Return the places of the features; if `is_whole`, raise DataError where there are more."""
+    names = table.names or []
+    places = positions(names, channels, str(table.path))
+    if is_whole and (surplus := [name for name in names if name not in channels and name not in others]):
+        raise DataError(
+            f"{table.path}: has a column {surplus[0]!r}, which other files lack; choose the columns: channels=[…]"
+        )
+    return places
+
+
+def _targets(tables: Sequence[CsvTable], names: Names, per_step: bool) -> Any:
+    """Return the targets in columns of the files: of each step, or one for each file."""
+    columns = [[cell for table in tables for cell in table.text(name)] for name in names]
+    rows = np.split(target_rows(columns, names), np.cumsum([len(table.lines) for table in tables])[:-1])
+    return rows if per_step else one_each(rows, [str(table.path) for table in tables], names)
+
+
+def one_each(rows: Sequence[Array], places: Sequence[str], names: Names) -> Array:
+    """Return the target of each sequence, which all its steps must have.
+
+    Args:
+        rows: the targets of the steps of each sequence.
+        places: where each sequence is, for error messages.
+        names: the columns of the targets, for error messages.
+    """
+    for steps, place in zip(rows, places, strict=True):
+        if (steps != steps[0]).any():
+            raise DataError(
+                f"{place}: has different values in {', '.join(names)}; use per_step=True (--per-step) for a target of "
+                "each step"
+            )
+    return np.array([steps[0] for steps in rows])

@@ -1,4 +1,4 @@
-"""Compare a model's predictions with the targets of a data set."""
+"""evaluate: compare a model's predictions with the targets of a data set."""
 
 from __future__ import annotations
 
@@ -23,13 +23,33 @@ NOTHING = "No sequence has both a target and a prediction, so there is nothing t
 
 
 @dataclasses.dataclass(frozen=True)
-class ClassComparison:
+class ClassFigures:
+    """How well one class is recognized. A figure is NaN if it is undefined, since there are no such cases.
+
+    Attributes:
+        name: the label.
+        count: how many cases have this label.
+        precision: the share of the predictions of this label that are right.
+        recall: the share of the cases with this label that are recognized.
+        f1: the harmonic mean of precision and recall.
+    """
+
+    name: str | int
+    count: int
+    precision: float
+    recall: float
+    f1: float
+
+
+@dataclasses.dataclass(frozen=True)
+class ClassEvaluation:
     """True and predicted classes of n sequences, or of n steps.
 
     Attributes:
         classes: the labels.
         truth: the numbers of the true classes [n].
         predicted: the numbers of the predicted classes [n].
+        sequences: the index of the sequence of each row [n].
         nan_predictions: predictions left out because they are NaN.
         first_sequence: with one target per step, of the first sequence the true classes [time], negative for
             unknown, and the scores [time, k].
@@ -38,6 +58,7 @@ class ClassComparison:
     classes: list[str | int]
     truth: NDArray[np.int64]
     predicted: NDArray[np.int64]
+    sequences: NDArray[np.int64]
     nan_predictions: int
     first_sequence: tuple[NDArray[np.int64], Numbers] | None
 
@@ -46,20 +67,39 @@ class ClassComparison:
         """The fraction of correct predictions."""
         return float(np.mean(self.truth == self.predicted))
 
-    def by_class(self) -> list[tuple[str | int, int, float, float]]:
-        """Each class with its count, recall and precision. NaN: undefined, since there are no such cases."""
-        correct = self.truth[self.truth == self.predicted]
-        true, predicted, hits = (
-            np.bincount(numbers, minlength=len(self.classes)) for numbers in (self.truth, self.predicted, correct)
-        )
+    @property
+    def macro_f1(self) -> float:
+        """The mean F1 of the classes that occur among the true or the predicted ones."""
+        return float(np.nanmean([row.f1 for row in self.by_class()]))
+
+    def confusion(self) -> NDArray[np.int64]:
+        """How often each true class [row] is predicted as each class [column]."""
+        size = len(self.classes)
+        return np.bincount(self.truth * size + self.predicted, minlength=size * size).reshape(size, size)
+
+    def by_class(self) -> list[ClassFigures]:
+        """The figures of each class."""
+        table = self.confusion()
+        true, predicted, hits = table.sum(1), table.sum(0), np.diag(table)
         with np.errstate(invalid="ignore"):  # 0 / 0 is NaN
-            recall, precision = hits / true, hits / predicted
-        return list(zip(self.classes, true.tolist(), recall.tolist(), precision.tolist(), strict=True))
+            figures = [hits / predicted, hits / true, 2 * hits / (true + predicted)]
+        return [
+            ClassFigures(*row) for row in zip(self.classes, true.tolist(), *(f.tolist() for f in figures), strict=True)
+        ]
+
+    def of(self, sequences: Sequence[int]) -> ClassEvaluation | None:
+        """The evaluation of some sequences; None if none of them has both a target and a prediction."""
+        rows = np.isin(self.sequences, sequences)
+        if not rows.any():
+            return None
+        return dataclasses.replace(
+            self, truth=self.truth[rows], predicted=self.predicted[rows], sequences=self.sequences[rows]
+        )
 
 
 @dataclasses.dataclass(frozen=True)
 class Forecast:
-    """The additional values of a comparison in a closed loop.
+    """The additional values of an evaluation in a closed loop.
 
     Attributes:
         steps: how many steps were forecast.
@@ -73,12 +113,13 @@ class Forecast:
 
 
 @dataclasses.dataclass(frozen=True)
-class NumberComparison:
+class NumberEvaluation:
     """True and predicted numbers of n sequences, or of n steps.
 
     Attributes:
         truth: the true numbers [n, k].
         predicted: the predicted numbers [n, k].
+        sequences: the index of the sequence of each row [n].
         first_sequence: with one target per step, the two arrays [time, k] of the first sequence.
         nan_predictions: predictions left out because they are NaN.
         forecast: what belongs to a forecast in a closed loop, else None.
@@ -86,12 +127,31 @@ class NumberComparison:
 
     truth: Numbers
     predicted: Numbers
+    sequences: NDArray[np.int64]
     first_sequence: tuple[Numbers, Numbers] | None
     nan_predictions: int
     forecast: Forecast | None
 
+    def scores(self) -> list[Scores]:
+        """R², RMSE and mean absolute error of each of the k numbers."""
+        return regression_scores(self.truth, self.predicted)
 
-Comparison = ClassComparison | NumberComparison
+    def of(self, sequences: Sequence[int]) -> NumberEvaluation | None:
+        """The evaluation of some sequences; None if none of them has both a target and a prediction."""
+        rows = np.isin(self.sequences, sequences)
+        if not rows.any():
+            return None
+        return NumberEvaluation(
+            self.truth[rows],
+            self.predicted[rows],
+            self.sequences[rows],
+            self.first_sequence,
+            self.nan_predictions,
+            None,
+        )
+
+
+Evaluation = ClassEvaluation | NumberEvaluation
 
 
 def regression_scores(truth: Numbers, predicted: Numbers) -> list[Scores]:
@@ -102,18 +162,19 @@ def regression_scores(truth: Numbers, predicted: Numbers) -> list[Scores]:
     return list(zip(r2, np.sqrt(squared / len(error)).tolist(), np.abs(error).mean(0).tolist(), strict=True))
 
 
-def compare(model: Predictor, data: SequenceDataset) -> Comparison | str:
+def evaluate(model: Predictor, data: SequenceDataset) -> Evaluation | str:
     """Run a model on a data set and pair its predictions with the targets.
 
     Returns:
-        The comparison, or a sentence that says why there is nothing to compare.
+        The evaluation, or a sentence that says why there is nothing to compare.
 
     Raises:
         DataError: the targets do not fit the model.
         ShapeError: the sequences do not fit the model.
     """
+    data = data.with_channels(model.channels)
     if model.closed_loop:
-        return _compare_forecast(model, data, model.closed_loop)
+        return _evaluate_forecast(model, data, model.closed_loop)
     predictions = model.predict(data)  # raises if the sequences do not fit
     if data.targets is None:
         return "The data has no targets, so the predictions cannot be compared with anything."
@@ -131,8 +192,8 @@ def compare(model: Predictor, data: SequenceDataset) -> Comparison | str:
                 "targets: the data has labels, but the file has no classes; export it with classes=[…], or use "
                 "numbers as targets"
             )
-        return _compare_numbers(model, data, predictions)
-    return _compare_classes(model, data.with_classes(model.classes), predictions, model.classes)
+        return _evaluate_numbers(model, data, predictions)
+    return _evaluate_classes(model, data.with_classes(model.classes), predictions, model.classes)
 
 
 def _pairs(model: Predictor, data: SequenceDataset, predictions: Any) -> tuple[list[NDArray[Any]], list[Numbers]]:
@@ -153,36 +214,43 @@ def _pairs(model: Predictor, data: SequenceDataset, predictions: Any) -> tuple[l
     return targets, [_as_rows(prediction) for prediction in predictions]
 
 
+def _indices(data: SequenceDataset, predicted: list[Numbers]) -> NDArray[np.int64]:
+    """The index of the sequence of each row."""
+    indices = np.arange(len(data))
+    return np.repeat(indices, [len(rows) for rows in predicted]) if data.per_step else indices
+
+
 def _as_rows(values: Any) -> Numbers:
     """[n, …] as [n, k], also for n = 0."""
     array = np.asarray(values, np.float64)
     return array.reshape(len(array), math.prod(array.shape[1:]))
 
 
-def _compare_classes(
+def _evaluate_classes(
     model: Predictor, data: SequenceDataset, predictions: Any, classes: Sequence[str | int]
-) -> ClassComparison | str:
+) -> ClassEvaluation | str:
     targets, predicted = _pairs(model, data, predictions)
-    truth, scores = np.concatenate(targets), np.concatenate(predicted)
+    truth, scores, sequences = np.concatenate(targets), np.concatenate(predicted), _indices(data, predicted)
     known, is_nan = truth >= 0, np.isnan(scores).any(1)
     good = known & ~is_nan
     if not good.any():
         return NOTHING
     first = (targets[0], predicted[0]) if data.per_step else None
-    return ClassComparison(list(classes), truth[good], scores[good].argmax(1), int((known & is_nan).sum()), first)
+    left_out = int((known & is_nan).sum())
+    return ClassEvaluation(list(classes), truth[good], scores[good].argmax(1), sequences[good], left_out, first)
 
 
-def _compare_numbers(model: Predictor, data: SequenceDataset, predictions: Any) -> NumberComparison | str:
+def _evaluate_numbers(model: Predictor, data: SequenceDataset, predictions: Any) -> NumberEvaluation | str:
     targets, predicted = _pairs(model, data, predictions)
     truth = [_as_rows(target) for target in targets]
     width, expected = truth[0].shape[1], predicted[0].shape[1]
     if width != expected:
         raise DataError(f"targets: expected {expected} numbers in each target, as the network predicts, got {width}")
     first = (truth[0], predicted[0]) if data.per_step else None
-    return _finite(np.concatenate(truth), np.concatenate(predicted), first)
+    return _finite(np.concatenate(truth), np.concatenate(predicted), _indices(data, predicted), first)
 
 
-def _compare_forecast(model: Predictor, data: SequenceDataset, steps: int) -> NumberComparison | str:
+def _evaluate_forecast(model: Predictor, data: SequenceDataset, steps: int) -> NumberEvaluation | str:
     """Forecast the last steps of each sequence from those before."""
     model.predict(data.subset([0]))  # raises if the sequences do not fit
     shortest = steps + max(model.contract.min_length, 1)
@@ -197,12 +265,16 @@ def _compare_forecast(model: Predictor, data: SequenceDataset, steps: int) -> Nu
     predicted = np.asarray(predictions, np.float64).reshape(len(truth), -1)
     naive = np.concatenate([np.repeat(row[-steps - 1][None], steps, 0) for row in rows])
     first = (rows[0][-steps:], predicted[:steps])
-    return _finite(truth, predicted, first, Forecast(steps, rows[0][:-steps], naive))
+    return _finite(truth, predicted, np.repeat(chosen, steps), first, Forecast(steps, rows[0][:-steps], naive))
 
 
 def _finite(
-    truth: Numbers, predicted: Numbers, first: tuple[Numbers, Numbers] | None, forecast: Forecast | None = None
-) -> NumberComparison | str:
+    truth: Numbers,
+    predicted: Numbers,
+    sequences: NDArray[np.int64],
+    first: tuple[Numbers, Numbers] | None,
+    forecast: Forecast | None = None,
+) -> NumberEvaluation | str:
     """Compare the rows with a finite target and a finite prediction."""
     known, is_finite = (np.isfinite(array).all(1) for array in (truth, predicted))
     good = known & is_finite
@@ -210,4 +282,5 @@ def _finite(
         return NOTHING
     if forecast:
         forecast = dataclasses.replace(forecast, naive=forecast.naive[good])
-    return NumberComparison(truth[good], predicted[good], first, int((known & ~is_finite).sum()), forecast)
+    left_out = int((known & ~is_finite).sum())
+    return NumberEvaluation(truth[good], predicted[good], sequences[good], first, left_out, forecast)

@@ -1,0 +1,79 @@
+"""seq2onnx evaluate: compare the predictions of a file with the targets of a data set."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path, PurePosixPath
+from typing import Annotated
+
+import typer
+
+from seq2onnx.cli.options import DataOptions, ModelFile, Quiet, with_data_options
+from seq2onnx.data import SequenceDataset
+from seq2onnx.data.formats.csv_labels import find_labels, read_labels
+from seq2onnx.errors import DataError, SpecError
+from seq2onnx.files import write_atomically
+
+
+@with_data_options
+def evaluate(
+    file: ModelFile,
+    data: Annotated[
+        Path, typer.Argument(metavar="DATA", help="Sequences and targets. Formats: see `seq2onnx data inspect`.")
+    ],
+    by: Annotated[
+        str | None,
+        typer.Option(
+            metavar="GROUP",
+            help='Also show each group of sequences: "file", "folder", or a column of the file of --labels.',
+        ),
+    ] = None,
+    out: Annotated[
+        Path | None, typer.Option("--json", metavar="FILE", help="Also write all figures to a JSON file.")
+    ] = None,
+    *,
+    options: DataOptions,
+    quiet: Quiet = False,
+) -> None:
+    """Compare the predictions of an exported file with the targets of a data set.
+
+    For labels, the command shows the accuracy, the F1 of each class, their mean (macro F1), and the confusion matrix.
+    For numbers, it shows the root mean square error (RMSE), the mean absolute error (MAE) and R². Targets of steps are
+    compared step by step. With a closed loop, the file forecasts the last steps of each sequence.
+    """
+    from seq2onnx.evaluation import evaluate as compare
+    from seq2onnx.reporting.evaluation_tables import evaluation_data, evaluation_text
+    from seq2onnx.runtime import load
+
+    del quiet  # results are printed with --quiet too
+    model = load(file)
+    found = options.read(data, model.channels)
+    groups = _groups(found, by, options, data)
+    evaluation = compare(model, found)
+    if isinstance(evaluation, str):
+        raise DataError(f"{data}: {evaluation}")
+    parts = {name: evaluation.of(indices) for name, indices in groups.items()}
+    if out is not None:
+        figures = {"model": str(file), "data": str(data), "sequences": len(found)}
+        figures |= evaluation_data(evaluation, parts, by)
+        write_atomically(out, f"{json.dumps(figures, indent=2, ensure_ascii=False)}\n".encode())
+    typer.echo(evaluation_text(evaluation, parts, by))
+
+
+def _groups(found: SequenceDataset, by: str | None, options: DataOptions, data: Path) -> dict[str, list[int]]:
+    """The indices of the sequences of each group."""
+    if by is None:
+        return {}
+    ids = found.ids or [str(index) for index in range(len(found))]
+    if by == "file":
+        names = ids
+    elif by == "folder":
+        names = [str(PurePosixPath(name).parent) for name in ids]
+    elif options.labels is None:
+        raise SpecError(f'--by: expected "file" or "folder", or a column of a file of --labels, got {by!r}')
+    else:
+        names = read_labels(find_labels(options.labels, data), options.id or "file", by, ids).astype(str).tolist()
+    groups: dict[str, list[int]] = {}
+    for index, name in enumerate(names):
+        groups.setdefault(name, []).append(index)
+    return groups

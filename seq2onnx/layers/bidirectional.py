@@ -1,0 +1,87 @@
+"""Shared code of BiLSTM and BiGRU: one cell reads the sequence forward, another one backward."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import TYPE_CHECKING, Any, Literal, TypeVar
+
+import numpy as np
+from numpy.typing import NDArray
+
+from seq2onnx.errors import NotStreamable
+from seq2onnx.layers import recurrent
+from seq2onnx.layers.calls import EmitCall, Emitted, ForwardCall, Forwarded
+from seq2onnx.layers.cell_nodes import Arrays
+from seq2onnx.layers.graph import GraphBuilder
+from seq2onnx.layers.signal import Weight
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+Array = TypeVar("Array")
+Last = Literal["final_state", "last_step"]
+
+DIRECTIONS = ("forward", "backward")
+
+
+def weights(of_one: Mapping[str, Weight]) -> dict[str, Weight]:
+    """Return the weights of both directions, given those of one."""
+    return {f"{direction}_{name}": weight for direction in DIRECTIONS for name, weight in of_one.items()}
+
+
+def cannot_stream(label: str, streamable: str) -> NotStreamable:
+    """Return the error of `states`. `streamable`: the layer of one direction, with its article."""
+    return NotStreamable(
+        f"{label}: its backward direction starts at the end of a sequence, which a stream does not know; use "
+        f"{streamable} if the network must stream"
+    )
+
+
+def forward(
+    call: ForwardCall,
+    run: Callable[[Tensor, Tensor, Mapping[str, Tensor]], Tensor],
+    hidden_size: int,
+    output_mode: recurrent.OutputMode,
+    last: Last,
+) -> Forwarded:
+    """Run both directions in torch. `run` returns y of one direction for x, the start state h, and its weights."""
+    import torch
+
+    x, lengths = call.x.flatten(2), call.row_lengths
+    zeros = x.new_zeros(len(x), hidden_size)
+    forward = run(x, zeros, _of(call.weights, "forward"))
+    backward = run(recurrent.reverse(x, lengths), zeros, _of(call.weights, "backward"))
+    if output_mode == "last" and last == "final_state":
+        return torch.cat([recurrent.last_step(y, lengths, zeros) for y in (forward, backward)], 1), None, {}
+    y = torch.cat([forward, recurrent.reverse(backward, lengths)], 2)
+    if output_mode == "last":
+        return recurrent.last_step(y, lengths, torch.cat([zeros, zeros], 1)), None, {}
+    return y, lengths, {}
+
+
+def emit(
+    graph: GraphBuilder,
+    op: str,
+    call: EmitCall,
+    output_mode: recurrent.OutputMode,
+    last: Last,
+    arrays_of: Callable[[Arrays], dict[str, NDArray[Any]]],
+    **attributes: Any,
+) -> Emitted:
+    """Add a bidirectional LSTM or GRU operator. `arrays_of` returns the operator's weights of one direction."""
+    forward, backward = (arrays_of(_of(call.weights, direction)) for direction in DIRECTIONS)
+    arrays = {name: np.concatenate([forward[name], backward[name]]) for name in forward}
+    y, h, *_ = recurrent.emit_node(graph, op, call.x, call.lengths, [], arrays, direction="bidirectional", **attributes)
+    size = 2 * arrays["R"].shape[2]
+    if output_mode == "last" and last == "final_state":
+        return graph.op("Reshape", graph.op("Transpose", h, perm=[1, 0, 2]), graph.ints(0, size)), None, {}
+    y = graph.op("Reshape", graph.op("Transpose", y, perm=[2, 0, 1, 3]), graph.ints(0, 0, size))
+    if output_mode == "last":
+        return recurrent.emit_last_step(graph, y, 3, call.lengths, None), None, {}
+    return y, call.lengths, {}
+
+
+def _of(weights: Mapping[str, Array], direction: str) -> dict[str, Array]:
+    """Return the weights of one direction, by their names without it."""
+    prefix = f"{direction}_"
+    return {name.removeprefix(prefix): array for name, array in weights.items() if name.startswith(prefix)}

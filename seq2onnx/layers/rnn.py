@@ -1,0 +1,106 @@
+"""RNN: the plain recurrent layer."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import ClassVar, Literal, final
+
+from seq2onnx.layers import cell_nodes, cells, recurrent
+from seq2onnx.layers.base import Example, Layer, PositiveInt, layer
+from seq2onnx.layers.calls import EmitCall, Emitted, ForwardCall, Forwarded
+from seq2onnx.layers.graph import GraphBuilder
+from seq2onnx.layers.initializers import MatrixInitializer, by_name, zeros
+from seq2onnx.layers.signal import Signal, State, Weight
+
+
+@final
+@layer
+class RNN(Layer):
+    """Plain recurrent layer (Elman network): one activation and no gates.
+
+        h = tanh(W x + R h' + b)     (h' of the previous step)
+
+    Shapes (B batch, T time, C features, H hidden_size; float32):
+        x [B, T, C] -> y [B, T, H]. With output_mode="last" y [B, H], which is h at the last valid step.
+
+    Args:
+        hidden_size: number of units, > 0.
+        output_mode: "sequence" or "last".
+        activation: "tanh" or "relu".
+        input_initializer: initial input_weights, as in LSTM.
+        recurrent_initializer: initial recurrent_weights, as in LSTM.
+
+    Raises:
+        ShapeError: the input has no time axis.
+
+    State:
+        h [B, H]; zeros at the start
+
+    Weights:
+        input_weights [H, C], recurrent_weights [H, H], bias [H], which is the sum of the two biases of torch.nn.RNN
+
+    ONNX:
+        RNN, layout 0. Its result Y_h is not used, because onnxruntime 1.24 crashes where a row has no steps
+
+    Example:
+        >>> RNN(100, output_mode="last")
+
+    Source:
+        Elman 1990; ONNX operator RNN-14
+    """
+
+    hidden_size: PositiveInt
+    output_mode: recurrent.OutputMode = "sequence"
+    activation: Literal["tanh", "relu"] = "tanh"
+    input_initializer: MatrixInitializer = "glorot"
+    recurrent_initializer: MatrixInitializer = "orthogonal"
+
+    kind: ClassVar[str] = "rnn"
+    is_finite_past_end: ClassVar[bool] = True
+
+    def infer(self, *signals: Signal) -> Signal:
+        return recurrent.infer(self, signals, self.hidden_size, self.output_mode)
+
+    def weights(self, *signals: Signal) -> dict[str, Weight]:
+        size = self.hidden_size
+        return {
+            "input_weights": Weight((size, signals[0].size), by_name[self.input_initializer]),
+            "recurrent_weights": Weight((size, size), by_name[self.recurrent_initializer]),
+            "bias": Weight((size,), zeros, decay=False),
+        }
+
+    def states(self, *signals: Signal) -> tuple[State, ...]:
+        return (State("h", (self.hidden_size,)),)
+
+    def forward(self, call: ForwardCall) -> Forwarded:
+        x, lengths = call.x.flatten(2), call.row_lengths
+        start = call.states["h"] if call.states else x.new_zeros(len(x), self.hidden_size)
+        at = lengths if call.states else None
+        y, (h,) = cells.rnn(x, at, (start,), call.weights, self.activation, call.training)
+        new_states = recurrent.new_states(call, h=h)
+        if self.output_mode == "last":
+            return recurrent.last_step(y, lengths, start), None, new_states
+        return y, lengths, new_states
+
+    def emit(self, graph: GraphBuilder, call: EmitCall) -> Emitted:
+        arrays, lengths = cell_nodes.rnn_arrays(call.weights), call.lengths
+        attributes = {} if self.activation == "tanh" else {"activations": ["Relu"]}
+        if graph.one_step:
+            return recurrent.emit(graph, "RNN", call, self.output_mode, arrays, **attributes)
+        start = call.states["h"] if call.states else None
+        initial = [graph.op("Unsqueeze", start, graph.ints(0))] if start else []
+        y, _ = recurrent.emit_node(graph, "RNN", call.x, lengths, initial, arrays, **attributes)
+        y = graph.op("Transpose", graph.op("Squeeze", y, graph.ints(1)), perm=[1, 0, 2])
+        h = recurrent.emit_last_step(graph, y, 3, lengths, start)
+        states = {"h": h} if call.states else {}
+        return (h, None, states) if self.output_mode == "last" else (y, lengths, states)
+
+    @classmethod
+    def examples(cls) -> Sequence[Example]:
+        signal = Signal((3,))
+        return [
+            Example(cls(4), (signal,)),
+            Example(cls(5, "last", input_initializer="he"), (Signal((2, 2)),)),
+            Example(cls(3, "sequence", "relu", recurrent_initializer="glorot"), (signal,)),
+            Example(cls(3, "last", "relu"), (signal,)),
+        ]

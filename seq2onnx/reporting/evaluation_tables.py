@@ -1,0 +1,115 @@
+"""An evaluation as text that fits 80 columns, and as plain data for JSON."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+
+from seq2onnx.evaluation import ClassEvaluation, Evaluation, NumberEvaluation
+from seq2onnx.tables import WIDTH, text_table
+
+Groups = Mapping[str, Evaluation | None]
+
+
+def evaluation_text(found: Evaluation, groups: Groups, by: str | None) -> str:
+    """Return the tables of an evaluation.
+
+    Args:
+        found: the evaluation.
+        groups: the evaluation of each group, None if it has no targets or predictions.
+        by: what the groups are, the head of their table. None: there are no groups.
+    """
+    parts = _class_parts(found) if isinstance(found, ClassEvaluation) else [_number_table({"": found}, "")]
+    if found.nan_predictions:
+        parts.append(f"{found.nan_predictions:,} predictions are NaN and left out: their input has NaN or infinity.")
+    if by is not None and isinstance(found, ClassEvaluation):
+        rows = [(name, *_summary(part).values()) for name, part in groups.items()]
+        cells = [(name, *map(_decimal, figures), f"{count:,}") for name, *figures, count in rows]
+        parts.append(text_table([(by, "accuracy", "macro F1", "count"), *cells], (1, 2, 3)))
+    elif by is not None:
+        parts.append(_number_table(groups, by))
+    return "\n\n".join(parts)
+
+
+def evaluation_data(found: Evaluation, groups: Groups, by: str | None) -> dict[str, Any]:
+    """Return the figures of an evaluation as plain data, with None for undefined ones; see `evaluation_text`."""
+    data: dict[str, Any] = _plain(_summary(found)) | {"nan_predictions": found.nan_predictions}
+    if isinstance(found, ClassEvaluation):
+        data["classes"] = [_plain(vars(row)) for row in found.by_class()]
+        data["confusion"] = found.confusion().tolist()
+    if by is not None:
+        data |= {"by": by, "groups": [{"name": name} | _plain(_summary(part)) for name, part in groups.items()]}
+    return data
+
+
+def _summary(found: Evaluation | None) -> dict[str, Any]:
+    """The figures of all rows together; the count is 0 if there are none."""
+    if found is None:
+        return {"accuracy": math.nan, "macro_f1": math.nan, "count": 0}
+    if isinstance(found, ClassEvaluation):
+        return {"accuracy": found.accuracy, "macro_f1": found.macro_f1, "count": len(found.truth)}
+    names = _output_names(found)
+    outputs = [
+        {"output": name, "rmse": rmse, "mae": mae, "r2": r2}
+        for name, (r2, rmse, mae) in zip(names, found.scores(), strict=True)
+    ]
+    return {"outputs": [_plain(row) for row in outputs], "count": len(found.truth)}
+
+
+def _plain(figures: Mapping[str, Any]) -> dict[str, Any]:
+    return {name: None if isinstance(v, float) and math.isnan(v) else v for name, v in figures.items()}
+
+
+def _output_names(found: NumberEvaluation) -> list[str]:
+    count = found.truth.shape[1]
+    return [f"y{k}" for k in range(count)] if count > 1 else ["y"]
+
+
+def _decimal(value: float) -> str:
+    return "–" if math.isnan(value) else f"{value:.4f}"
+
+
+def _class_parts(found: ClassEvaluation) -> list[str]:
+    by_class, count = found.by_class(), len(found.truth)
+    baseline = max(row.count for row in by_class) / count
+    figures = [
+        ("accuracy", f"{found.accuracy:.4f}", f"of {count:,} labels; the most frequent class has {baseline:.4f}"),
+        ("macro F1", f"{found.macro_f1:.4f}", "the mean of the classes"),
+    ]
+    rows = [(row.name, *map(_decimal, (row.precision, row.recall, row.f1)), f"{row.count:,}") for row in by_class]
+    classes = text_table([("class", "precision", "recall", "F1", "count"), *rows], (1, 2, 3, 4))
+    return [text_table(figures), classes, _confusion_text(found)]
+
+
+def _confusion_text(found: ClassEvaluation) -> str:
+    """The confusion matrix, in several blocks of columns if it is wide."""
+    table = found.confusion()
+    size = max(len(f"{table.max():,}"), len(str(len(found.classes) - 1)))
+    rows = [f"{number} {name}" for number, name in enumerate(found.classes)]
+    longest = min(max(map(len, rows)), WIDTH // 2)
+    at_once = max((WIDTH - longest) // (size + 2), 1)
+    lines = ["confusion: a row for each true class, a column for each predicted one"]
+    for start in range(0, len(rows), at_once):
+        stop = min(start + at_once, len(rows))
+        counts = np.where(table == 0, "·", np.char.mod("%d", table))[:, start:stop].tolist()
+        block = [("", *range(start, stop)), *((name, *cells) for name, cells in zip(rows, counts, strict=True))]
+        lines.append(text_table(block, range(1, stop - start + 1)))
+    return "\n\n".join(lines[:1]) + "\n" + "\n\n".join(lines[1:])
+
+
+def _number_table(groups: Groups, by: str) -> str:
+    """A row for each group and output."""
+    rows: list[tuple[str, ...]] = []
+    for name, found in groups.items():
+        if not isinstance(found, NumberEvaluation):
+            rows.append((name, "", "–", "–", "–", "0"))
+            continue
+        for output, (r2, rmse, mae) in zip(_output_names(found), found.scores(), strict=True):
+            figures = ("–" if math.isnan(value) else f"{value:.5g}" for value in (rmse, mae, r2))
+            rows.append((name, output, *figures, f"{len(found.truth):,}"))
+    head = (by, "output", "RMSE", "MAE", "R²", "count")
+    cells = [head, *rows]
+    return text_table(cells, (2, 3, 4, 5)) if by else text_table([row[1:] for row in cells], (1, 2, 3, 4))
