@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import inspect
 from collections.abc import Sequence
 from pathlib import Path
@@ -11,15 +12,18 @@ import numpy as np
 from numpy.typing import NDArray
 
 from seq2onnx.data import SequenceDataset
+from seq2onnx.data.targets import target_rows
 from seq2onnx.errors import DataError, SpecError
 from seq2onnx.layers import LSTM, FullyConnected, Layer, SequenceInput, Softmax
 from seq2onnx.network import Network
-from seq2onnx.sequences import chunk, pad
+from seq2onnx.sequences import chunk
 from seq2onnx.training import SequenceModule, TrainingOptions, train
+from seq2onnx.training.batch_dataset import Batches
 from seq2onnx.training.history import History
-from seq2onnx.training.matching import check_sequences
+from seq2onnx.training.matching import check_sequences, encode_words
 
 BATCH_SIZE = 64
+OPTION = "options__"
 
 
 class _Estimator:
@@ -28,6 +32,8 @@ class _Estimator:
     module_: SequenceModule
     history_: History
     n_features_in_: int
+    feature_names_in_: NDArray[np.object_]
+    _estimator_type: str
 
     def __init__(
         self,
@@ -42,22 +48,54 @@ class _Estimator:
         self.validation = validation
 
     def __repr__(self) -> str:
-        given = {name: value for name, value in self.get_params().items() if value is not None}
+        given = {name: value for name, value in self.get_params(deep=False).items() if value is not None}
         return f"{type(self).__name__}({', '.join(f'{name}={value!r}' for name, value in given.items())})"
 
+    def __sklearn_tags__(self) -> Any:
+        from sklearn.utils import ClassifierTags, InputTags, RegressorTags, Tags, TargetTags
+
+        is_classifier = self._estimator_type == "classifier"
+        return Tags(
+            estimator_type=self._estimator_type,
+            target_tags=TargetTags(required=True, multi_output=not is_classifier, single_output=True),
+            classifier_tags=ClassifierTags() if is_classifier else None,
+            regressor_tags=None if is_classifier else RegressorTags(),
+            input_tags=InputTags(two_d_array=False, three_d_array=True),
+        )
+
+    def __sklearn_is_fitted__(self) -> bool:
+        return hasattr(self, "module_")
+
     def get_params(self, deep: bool = True) -> dict[str, Any]:
-        """Return the arguments of the constructor, by name."""
-        return {name: getattr(self, name) for name in inspect.signature(type(self)).parameters}
+        """Return the arguments of the constructor by name; if `deep`, also each training option as options__NAME."""
+        found = {name: getattr(self, name) for name in inspect.signature(type(self)).parameters}
+        options = self.options if isinstance(self.options, TrainingOptions) else TrainingOptions()
+        nested = {field.name: getattr(options, field.name) for field in dataclasses.fields(options)} if deep else {}
+        return found | {f"{OPTION}{name}": value for name, value in nested.items()}
 
     def set_params(self, **params: Any) -> Self:
-        """Set arguments of the constructor; raise SpecError for other names."""
-        known = self.get_params()
-        for name, value in params.items():
-            if name not in known:
+        """Set arguments of the constructor, and single training options as options__NAME, such as options__epochs.
+
+        Where `options` is None, the other options have their defaults.
+
+        Raises:
+            SpecError: a name is unknown, or an option has a wrong value.
+        """
+        known = self.get_params(deep=False)
+        for name in params:
+            if name not in known and not name.startswith(OPTION):
                 raise SpecError(
-                    f"{name}: is not a parameter of {type(self).__name__}. The parameters are {', '.join(known)}"
+                    f"{name}: is not a parameter of {type(self).__name__}. The parameters are {', '.join(known)}, and "
+                    f"training options such as {OPTION}learning_rate"
                 )
-            setattr(self, name, value)
+        options = params.get("options", self.options)
+        nested = {name.removeprefix(OPTION): value for name, value in params.items() if name.startswith(OPTION)}
+        if nested:
+            options = dataclasses.replace(options or TrainingOptions(), **nested)  # raises for unknown names
+        for name, value in params.items():
+            if name in known:
+                setattr(self, name, value)
+        self.options = options
         return self
 
     def export(self, path: str | Path, **options: Any) -> None:
@@ -67,11 +105,23 @@ class _Estimator:
         export(self._fitted(), path, **options)
 
     def _fit(self, data: SequenceDataset, head: Sequence[Layer], normalize_targets: bool) -> Self:
-        self.n_features_in_ = int(np.shape(data[0][0])[1])
-        body = [SequenceInput(self.n_features_in_, "zscore"), LSTM(self.hidden_size, "last"), *head]
-        network = self.network or Network(body)
+        network = self.network
+        if network is None:
+            if list(data.parts) != [""] or len(data.shape()) != 1:
+                raise DataError(
+                    f"sequences: without a network, {type(self).__name__} takes [time, features] arrays, got {data}; "
+                    "give network=Network([…])"
+                )
+            (size,) = data.shape()
+            network = Network([SequenceInput(size, "zscore"), LSTM(self.hidden_size, "last"), *head])
         result = train(network, data, self.validation, normalize_targets=normalize_targets, options=self.options)
         self.module_, self.history_ = result.module, result.history
+        for name in ("n_features_in_", "feature_names_in_"):  # of an earlier fit
+            vars(self).pop(name, None)
+        if list(data.parts) == [""] and len(data.shape()) == 1:
+            self.n_features_in_ = data.shape()[0]
+        if isinstance(data.channels, list):
+            self.feature_names_in_ = np.array(data.channels, object)
         return self
 
     def _fitted(self) -> SequenceModule:
@@ -84,47 +134,63 @@ class _Estimator:
         import torch
 
         module = self._fitted()
-        data = SequenceDataset(sequences).with_channels(module.channels)
+        data = encode_words(module.network, SequenceDataset(sequences).with_channels(module.channels))
         check_sequences(module.network, data)
-        if module.network.signals[module.network.outputs[0]].has_time:
-            raise SpecError(f"{type(self).__name__}: needs a network with one output for each sequence, not each step")
-        order = np.argsort(data.lengths, kind="stable")
-        outputs = []
+        # Where the result depends on the rows of a batch, batches are those of the given order.
+        is_fixed = not module.policy.mask_padding or module.policy.sequence_length == "shortest"
+        order = np.arange(len(data)) if is_fixed else np.argsort(data.lengths, kind="stable")
+        batches, outputs = Batches(data, module.policy), []
         with torch.no_grad():
-            for batch in chunk(order, BATCH_SIZE):
-                x, lengths = map(torch.from_numpy, pad(data.parts[""].take(batch)))
-                outputs.append(module(x, lengths, return_state=False)[0].numpy())
+            for indices in chunk(order, BATCH_SIZE):
+                batch = batches[0, indices.tolist()]
+                outputs.append(module(batch.x, batch.lengths, return_state=False)[0].numpy())
         y: NDArray[np.float32] = np.concatenate(outputs)[np.argsort(order)]
         return y
+
+    def _check_network(self) -> None:
+        network = self.network
+        if network is not None and (len(network.outputs) > 1 or network.signals[network.outputs[0]].has_time):
+            raise SpecError(f"{type(self).__name__}: needs a network with one output for each sequence, not each step")
 
 
 class SequenceClassifier(_Estimator):
     """Predicts one label for each sequence.
 
+    It works with scikit-learn: cross_val_score, GridSearchCV, Pipeline, CalibratedClassifierCV, clone, pickle.
+    Sequences are a list of [time, features] arrays or data frames, or an array [sequences, time, features].
+
     Args:
         network: the network to train, which ends with Softmax. None: SequenceInput (zscore) → LSTM → FullyConnected →
             Softmax, with the sizes of the data.
         hidden_size: of this LSTM.
-        options: how to train.
+        options: how to train. None: the defaults. `set_params` sets single options: options__epochs, options__l2 ….
         validation: the share of the training data that is set aside and measured after each epoch.
 
     Attributes:
         classes_: the labels, in the order of the scores. This and the following are set by `fit`.
         module_: the trained module.
         history_: the history of the training.
-        n_features_in_: the number of features.
+        n_features_in_: the number of features, for data [time, features].
+        feature_names_in_: the names of the features, for data frames. `predict` reads data frames by these names.
 
     Example:
         >>> SequenceClassifier().fit(sequences, labels).predict(others)
+        >>> GridSearchCV(SequenceClassifier(), {"hidden_size": [50, 100], "options__learning_rate": [1e-3, 1e-2]})
     """
 
     classes_: NDArray[Any]
+    _estimator_type = "classifier"
 
     def fit(self, sequences: Any, labels: Any) -> Self:
         """Train on a list of [time, features] arrays with one label each, a string or an integer."""
-        data = SequenceDataset(sequences, np.asarray(labels))
-        if data.classes is None:
-            raise DataError("labels: expected strings or integers, got numbers. For numbers use SequenceRegressor")
+        self._check_network()
+        data = SequenceDataset(sequences, labels)
+        if data.classes is None or data.per_step:
+            got = "labels for each step" if data.per_step else "numbers"
+            raise DataError(
+                f"labels: expected strings or integers, one for each sequence, got {got}. For numbers use "
+                "SequenceRegressor, for labels of steps train"
+            )
         self.classes_ = np.array(data.classes)
         return self._fit(data, [FullyConnected(len(data.classes)), Softmax()], False)
 
@@ -140,33 +206,40 @@ class SequenceClassifier(_Estimator):
 
     def score(self, sequences: Any, labels: Any) -> float:
         """Return the accuracy: the share of labels that are predicted correctly."""
-        return float(np.mean(self.predict(sequences) == np.asarray(labels)))
+        predicted = self.predict(sequences)
+        return float(np.mean(predicted == np.stack(target_rows(labels, len(predicted)))))
 
 
 class SequenceRegressor(_Estimator):
     """Predicts a number, or a vector of numbers, for each sequence. Training normalizes the numbers.
 
+    It works with scikit-learn, as SequenceClassifier does.
+
     Args:
         network: the network to train. None: SequenceInput (zscore) → LSTM → FullyConnected, with the sizes of the data.
         hidden_size: of this LSTM.
-        options: how to train.
+        options: how to train. None: the defaults. `set_params` sets single options: options__epochs, options__l2 ….
         validation: the share of the training data that is set aside and measured after each epoch.
 
     Attributes:
         module_: the trained module. This and the following are set by `fit`.
         history_: the history of the training.
-        n_features_in_: the number of features.
+        n_features_in_: the number of features, for data [time, features].
+        feature_names_in_: the names of the features, for data frames. `predict` reads data frames by these names.
 
     Example:
         >>> SequenceRegressor().fit(sequences, numbers).predict(others)
     """
 
+    _estimator_type = "regressor"
+
     def fit(self, sequences: Any, numbers: Any) -> Self:
         """Train on a list of [time, features] arrays, and numbers [sequences] or [sequences, k]."""
-        numbers = np.asarray(numbers, np.float64)
-        self._is_vector = numbers.ndim > 1
-        data = SequenceDataset(sequences, numbers)
-        return self._fit(data, [FullyConnected(numbers.shape[1] if self._is_vector else 1)], True)
+        self._check_network()
+        targets = _as_numbers(numbers, None)
+        self._is_vector = targets.ndim > 1
+        data = SequenceDataset(sequences, targets)
+        return self._fit(data, [FullyConnected(targets.shape[1] if self._is_vector else 1)], True)
 
     def predict(self, sequences: Any) -> NDArray[np.float32]:
         """Return the predicted numbers, in the shape of those given to `fit`."""
@@ -175,5 +248,17 @@ class SequenceRegressor(_Estimator):
 
     def score(self, sequences: Any, numbers: Any) -> float:
         """Return R²: 1 for perfect predictions, 0 for the mean of `numbers`."""
-        truth, predicted = np.asarray(numbers, float), self.predict(sequences)
+        predicted = self.predict(sequences)
+        truth = _as_numbers(numbers, len(predicted))
         return float(1 - np.square(truth - predicted).sum() / np.square(truth - truth.mean(0)).sum())
+
+
+def _as_numbers(numbers: Any, count: int | None) -> NDArray[np.float64]:
+    """Return targets that are numbers, [sequences] or [sequences, k]; integers, too."""
+    rows = target_rows(numbers, count)
+    if {row.shape for row in rows} != {rows[0].shape} or any(row.dtype.kind not in "fiub" for row in rows):
+        raise DataError(
+            "numbers: expected a number, or k numbers, for each sequence, got something else. For labels use "
+            "SequenceClassifier"
+        )
+    return np.stack(rows).astype(np.float64)

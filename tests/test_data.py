@@ -150,7 +150,7 @@ def test_japanese_vowels_is_as_documented():
         (([np.ones(3)],), s2o.ShapeError, r"sequence 0: expected \[time, features\], got \[3\]"),
         (([np.ones((2, 3)), np.ones((2, 4))],), s2o.ShapeError, r"sequence 1: expected \[time, 3\] like sequence 0"),
         (([np.ones((2, 3)), [["a"]]],), s2o.DataError, "sequence 1: expected real numbers, got <U1"),
-        (([np.array([["a"]], object)],), s2o.DataError, "got object; text becomes numbers with a Vocabulary"),
+        (([np.array([["a"]], object)],), s2o.DataError, "got <U1; text becomes numbers with a Vocabulary"),
         (([np.ones((2, 3), complex)],), s2o.DataError, "sequence 0: expected real numbers, got complex128"),
         (([[[1, 2], [3]]],), s2o.DataError, "sequence 0: .* rows of different lengths"),
         ((X, ["a"]), s2o.DataError, "targets: expected 2, one for each sequence, got 1"),

@@ -45,7 +45,8 @@ class SequenceDataset:
         channels: the names of the features, a list or for several inputs a dict; of images the names of the channels.
             None: the names of the columns if the sequences are data frames. They travel with the data into the trained
             module and the exported file.
-        lengths: the steps of each sequence, if `sequences` is padded. Padded targets of steps are cut too.
+        lengths: the steps of each sequence, if `sequences` is padded. Padded targets of steps are cut too; give
+            per_step for numbers [sequences, time].
         ids: the name of each sequence, such as its file; predictions show it.
 
     Attributes:
@@ -82,9 +83,9 @@ class SequenceDataset:
         self.lengths = common_lengths(self.parts)
         self.ignore = ignore
         self.targets, self.classes, self.per_step = read_targets(targets, self.lengths, classes, per_step, ignore)
-        if ids is not None and len(ids) != len(self):
-            raise DataError(f"ids: expected one for each of {len(self)} sequences, got {len(ids)}")
-        self.ids = None if ids is None else list(ids)
+        self.ids = None if ids is None else [ids] if isinstance(ids, str) else [str(name) for name in ids]
+        if self.ids is not None and len(self.ids) != len(self):
+            raise DataError(f"ids: expected one for each of {len(self)} sequences, got {len(self.ids)}")
         self._transform: Transform | None = None
         self.batch_transform: Callable[[Any], Any] | None = None
         self._statistics: dict[str, ChannelStatistics] = {}
@@ -268,7 +269,8 @@ class SequenceDataset:
         Args:
             sequence: (x, target, rng) -> (x, target), for each sequence, after the function that the data already has.
                 x is [time, features], for several inputs a dict. The numpy generator rng is seeded for each sequence,
-                so a seeded run repeats with any number of workers. Statistics are those of the results.
+                so a seeded run repeats with any number of workers. Statistics are those of the results. The features
+                keep their names if it keeps their number.
             batch: a `seq2onnx.training.batch_dataset.Batch` -> Batch, of padded tensors, in training and validation.
 
         Example:
@@ -276,7 +278,10 @@ class SequenceDataset:
         """
         sequence = sequence if self._transform is None or sequence is None else Chain(self._transform, sequence)
         batch = batch if self.batch_transform is None or batch is None else Chain(self.batch_transform, batch)
-        return self._with(_transform=sequence or self._transform, batch_transform=batch or self.batch_transform)
+        made = self._with(_transform=sequence or self._transform, batch_transform=batch or self.batch_transform)
+        # Where the transform changes the number of features, their names are no longer known.
+        names = {n: c if c is None or len(c) == made.shape(n)[0] else None for n, c in self._channels.items()}
+        return made._with(_channels=names)
 
     def subset(self, indices: Any) -> Self:
         """Return the sequences at `indices` (numbers, booleans or a slice), with the same classes."""
@@ -325,8 +330,11 @@ class SequenceDataset:
         names = self._channels | {n: [(self._channels[n] or [])[i] for i in chosen] for n, chosen in places.items()}
         if self._transform is not None:  # it reads the channels of the data
             return self._with(_channels=names, _transform=Chain(self._transform, SelectChannels(places)))
-        selected = {n: Mapped(self.parts[n], functools.partial(select, places=p)) for n, p in places.items()}
-        return self._with(_channels=names, parts=self.parts | selected)
+        parts = dict(self.parts)
+        for name, chosen in places.items():
+            column = Mapped(parts[name], functools.partial(select, places=chosen))
+            parts[name] = InMemory(list(column), column.has_time) if column.in_memory else column
+        return self._with(_channels=names, parts=parts)
 
     def with_classes(self, classes: Sequence[Label]) -> Self:
         """Return the same data with its labels numbered as in `classes`, such as those of the training data."""

@@ -15,13 +15,16 @@ from seq2onnx.sequences import (
     Array,
     Channels,
     Names,
+    as_array,
     as_floats,
     as_list,
+    by_names,
     check_names,
     frame_names,
     is_frame,
     positions,
     read_frame,
+    row_names,
     tokenize,
 )
 
@@ -89,8 +92,14 @@ def _as_column(values: Any, name: str, channels: Names | None) -> tuple[Column, 
     if isinstance(values, Column):
         column = values
     else:
+        if name and is_frame(values):  # a row for each sequence: the vectors of a FeatureInput
+            channels = channels or frame_names(values, name)
+            values = list(read_frame(values, channels, name))
         rows = as_list(values, 1 if name else 2)
-        if is_frame(rows[0]):
+        if name and all(row_names(row) for row in rows):
+            channels = channels or row_names(rows[0]) or []
+            rows = [by_names(row, channels, place(index, name)) for index, row in enumerate(rows)]
+        if any(map(is_frame, rows)):
             rows, channels = _read_frames(rows, name, channels)
         arrays: list[Array] = []
         for index, value in enumerate(rows):
@@ -108,23 +117,27 @@ def _as_column(values: Any, name: str, channels: Names | None) -> tuple[Column, 
 
 def _read_frames(frames: list[Any], name: str, channels: Names | None) -> tuple[list[Array], Names | None]:
     """Read data frames by the names of their columns. Without `channels`, all have the columns of the first."""
-    names = channels if channels is not None else frame_names(frames[0], _place(0, name))
-    arrays = []
-    for index, frame in enumerate(frames):
-        where = _place(index, name)
-        if not is_frame(frame):
-            raise DataError(f"{where}: expected a data frame like sequence 0, got {type(frame).__name__}")
-        if channels is None and names is not None:
-            surplus = [column for column in frame.columns if column not in names]
-            if surplus:
-                raise DataError(
-                    f"{where}: has a column {surplus[0]!r}, which sequence 0 lacks; name the columns: channels=[…]"
-                )
-        arrays.append(read_frame(frame, names, where))
-    return arrays, names
+    if odd := [index for index, frame in enumerate(frames) if not is_frame(frame)]:
+        got = type(frames[odd[0]]).__name__
+        raise DataError(f"{place(odd[0], name)}: expected a data frame, as other sequences are, got {got}")
+    if channels is not None:
+        return [read_frame(frame, channels, place(index, name)) for index, frame in enumerate(frames)], channels
+    names = frame_names(frames[0], place(0, name))
+    return [read_like_first(frame, names, place(index, name)) for index, frame in enumerate(frames)], names
 
 
-def _place(index: int, name: str) -> str:
+def read_like_first(frame: Any, names: Names | None, where: str) -> Array:
+    """Read a data frame by the names of the columns of the first, which must be the same in any order."""
+    given = frame_names(frame, where)
+    if (names is None) != (given is None):
+        raise DataError(f"{where}: only some of the data frames have names of columns; name them in all")
+    if surplus := [column for column in given or [] if column not in (names or [])]:
+        raise DataError(f"{where}: has a column {surplus[0]!r}, which sequence 0 lacks; name the columns: channels=[…]")
+    return read_frame(frame, names, where)
+
+
+def place(index: int, name: str) -> str:
+    """Return where a sequence is, for error messages."""
     return f"sequence {index}{f' of {name}' if name else ''}"
 
 
@@ -162,13 +175,29 @@ def as_sequence(value: Any, name: str, index: int, first: Array | None) -> Array
         index: its index, for error messages.
         first: the first sequence of the input, whose steps have the same shape. None: this is the first.
     """
-    where = _place(index, name)
+    where = place(index, name)
+    if (hasattr(value, "dtype") or hasattr(value, "as_py")) and not isinstance(value, np.ndarray):
+        value = as_array(value, where)  # a tensor or a column, whose type tells tokens from features
+    found: Array
     if isinstance(value, np.ndarray) and value.ndim == 1 and value.dtype.kind in "iu":
-        found: Array = np.asarray(value).astype(np.int64)
+        if np.ma.is_masked(value):
+            raise DataError(f"{where}: some tokens are masked; fill them: x.filled(0)")
+        found = np.asarray(value).astype(np.int64)
     else:
         found = word_array(value, where) if isinstance(value, str) or _is_words(value) else as_floats(value, where)
-    if not found.ndim or (not name and found.ndim == 1 and found.dtype.kind == "f"):
-        raise ShapeError(f"{where}: expected [time, features], got {list(found.shape)}; tokens are integers")
+    if not found.ndim:
+        remedy = (
+            "a dict has a list of sequences for each input layer. For rows of a table with a sequence in a cell give "
+            'pairs: SequenceDataset.from_items((row["x"], row["label"]) for row in rows)'
+            if name
+            else "put a single sequence into a list: [x]"
+        )
+        raise ShapeError(f"{where}: expected [time, features], got a single value; {remedy}")
+    if not name and found.ndim == 1 and found.dtype.kind == "f":
+        raise ShapeError(
+            f"{where}: expected [time, features], got {list(found.shape)}; tokens are integers in an array, and a "
+            "sequence of one feature is [time, 1]: x[:, None]"
+        )
     if first is not None and (found.ndim != first.ndim or _step(found) != _step(first)):
         remedy = "; is it features by time? transpose it" if first.ndim == found.ndim == 2 else ""
         expected = ", ".join(["time"] * has_time(first) + [str(size) for size in _step(first)])
@@ -189,10 +218,14 @@ def select_channels(
     Raises:
         DataError: an input lacks a channel.
     """
+    if channels is not None and not isinstance(channels, Mapping):
+        if len(columns) > 1:
+            raise DataError(f"channels: expected a dict with names for some of {', '.join(columns)}, got a list")
+        channels = dict.fromkeys(columns, check_names(channels, "channels"))
     found: dict[str, list[int]] = {}
     for name in columns:
-        wanted = channels
-        if isinstance(channels, Mapping):
+        wanted = None
+        if channels is not None:
             wanted = next(iter(channels.values())) if name == "" and len(channels) == 1 else channels.get(name)
         have = names[name]
         if wanted is not None and have is not None and list(wanted) != have:
@@ -202,12 +235,14 @@ def select_channels(
 
 def word_array(value: Any, where: str) -> Array:
     """Return the words of a text, or of a list of words, as an array of objects."""
-    words = tokenize(value) if isinstance(value, str) else [str(word) for word in value]
+    words = tokenize(value) if isinstance(value, str) else list(value)
+    if odd := [step for step, word in enumerate(words) if not isinstance(word, str)]:
+        raise DataError(f"{where}: expected words, but step {odd[0]} has {words[odd[0]]!r}; leave it out or fill it")
     if not words:
         raise DataError(
             f"{where}: has no words, got {value!r}; a sequence needs at least one word; leave empty ones out"
         )
-    return np.array(words, object)
+    return np.array([str(word) for word in words], object)
 
 
 def has_time(array: Array) -> bool:

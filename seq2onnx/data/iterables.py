@@ -10,12 +10,13 @@ from typing import Any
 import numpy as np
 
 from seq2onnx.data.formats import FORMATS, parquet
-from seq2onnx.data.inputs import as_sequence
-from seq2onnx.data.targets import Ignore, Label
+from seq2onnx.data.inputs import as_sequence, place, read_like_first
+from seq2onnx.data.targets import Ignore, Label, target_values
 from seq2onnx.errors import DataError
-from seq2onnx.sequences import Array
+from seq2onnx.sequences import Array, Names, frame_names, is_frame
 
 Pair = tuple[dict[str, Any], Any]
+_KINDS = {"U": "strings", "i": "integers", "u": "integers", "b": "integers", "f": "floats"}
 
 
 def collect(items: Any) -> tuple[dict[str, list[Any]], list[Any] | None]:
@@ -31,26 +32,28 @@ def write_items(
     """Write items to a parquet file as they come; see SequenceDataset.from_items."""
     if FORMATS.get(Path(path).suffix) is not parquet:
         raise DataError(f"{path}: the path must be a .parquet file, got {Path(path).suffix!r}")
-    row_groups = _row_groups(_pairs(items))
-    first = next(row_groups)
+    channels: dict[str, Names | None] = {}
+    row_groups = _row_groups(_pairs(items), channels)
+    first = next(row_groups)  # this also finds the channels
     if per_step is None:
         per_step = first[1] is not None and np.ndim(first[1][0]) > 0
-    parquet.write_row_groups(path, itertools.chain([first], row_groups), classes, ignore, per_step)
+    row_groups = itertools.chain([first], row_groups)
+    parquet.write_row_groups(path, row_groups, classes, ignore, per_step, channels=channels)
 
 
 def _pairs(items: Any) -> Iterator[Pair]:
     """Yield (sequences by input, target) for each item, which may be a sequence without a target."""
     first: Pair | None = None
     for index, item in enumerate(_in_order(items)):
-        given, target = item if isinstance(item, tuple) and len(item) == 2 else (item, None)
-        named = given if isinstance(given, Mapping) else {"": given}
-        arrays = {name: x if isinstance(x, str) else np.asanyarray(x) for name, x in named.items()}
-        pair = arrays, None if target is None else np.asarray(target)
+        # A tuple of one sequence is what torch's TensorDataset gives for data without targets.
+        given, target = (*item, None)[:2] if isinstance(item, tuple) and len(item) in (1, 2) else (item, None)
+        named = dict(given) if isinstance(given, Mapping) else {"": given}
+        pair = named, target
         first = first or pair
         if (target is None) != (first[1] is None):
             raise DataError(f"targets of sequence {index}: expected one for each sequence or for none")
-        if arrays.keys() != first[0].keys():
-            raise DataError(f"sequence {index}: expected the inputs {list(first[0])}, got {list(arrays)}")
+        if named.keys() != first[0].keys():
+            raise DataError(f"sequence {index}: expected the inputs {list(first[0])}, got {list(named)}")
         yield pair
     if first is None:
         raise DataError("items: expected at least one sequence, got none")
@@ -67,19 +70,32 @@ def _in_order(items: Any) -> Iterable[Any]:
     return found
 
 
-def _row_groups(pairs: Iterable[Pair]) -> Iterator[tuple[dict[str, list[Array]], Any]]:
-    """Yield the sequences of each input and the targets of as many items as make a row group."""
+def _row_groups(
+    pairs: Iterable[Pair], channels: dict[str, Names | None]
+) -> Iterator[tuple[dict[str, list[Array]], Any]]:
+    """Yield the sequences of each input and the targets of as many items as make a row group.
+
+    Data frames have the columns of the first; their names are put into `channels`.
+    """
     parts: dict[str, list[Array]] = {}
     targets: list[Any] = []
     first: dict[str, Array] = {}
-    size = 0
+    kind, size = "", 0
     for index, (x, target) in enumerate(pairs):
         for name, value in x.items():
-            array = as_sequence(value, name, index, first.get(name))
+            where = place(index, name)
+            if not index and is_frame(value):
+                channels[name] = frame_names(value, where)
+            array = read_like_first(value, channels.get(name), where) if is_frame(value) else value
+            array = as_sequence(array, name, index, first.get(name))
             first.setdefault(name, array)
             parts.setdefault(name, []).append(array)
             size += array.nbytes
-        targets.append(target)
+        targets.append(None if target is None else target_values(target, f"targets of sequence {index}"))
+        found = "" if target is None else _KINDS.get(targets[-1].dtype.kind, "")
+        kind = kind or found
+        if found != kind:
+            raise DataError(f"targets of sequence {index}: expected {kind}, as of sequence 0, got {target!r:.60}")
         if size >= parquet.ROW_GROUP_BYTES:
             yield parts, None if target is None else targets
             parts, targets, size = {}, [], 0

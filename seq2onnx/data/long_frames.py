@@ -10,7 +10,8 @@ import numpy as np
 from seq2onnx.data.columns import Indices
 from seq2onnx.errors import DataError
 from seq2onnx.sequences import Array, Names, check_names, frame_names, is_frame, positions, read_frame
-from seq2onnx.sequences.channels import is_missing, listed
+from seq2onnx.sequences.channels import listed
+from seq2onnx.sequences.foreign import is_missing
 
 
 def read_long_frame(
@@ -22,6 +23,10 @@ def read_long_frame(
     names = frame_names(frame, "from_frame") or []
     by_column = targets is None or isinstance(targets, str)
     others = [name for name in (id, time, targets if by_column else None) if name is not None]
+    if odd := [name for name in others if not isinstance(name, str)]:
+        raise DataError(f"from_frame: expected the name of one column, got {odd[0]!r}")
+    if id not in names and id in (getattr(getattr(frame, "index", None), "names", None) or []):
+        raise DataError(f"from_frame: {id!r} is in the index of the frame; make it a column: frame.reset_index()")
     positions(names, others, "from_frame")
     if features is None:
         features = [name for name in names if name not in others]
@@ -34,7 +39,7 @@ def read_long_frame(
     if per_step:
         if not isinstance(targets, str):
             raise DataError("targets: per_step=True needs the name of a column with a target in each row")
-        column = _values(frame[targets], f"from_frame, column {targets!r}")
+        column = np.array(frame[targets].to_list(), object)  # missing values are checked with the targets
         found: Any = [column[indices] for indices in rows.values()]
     elif isinstance(targets, str):
         found = _one_each(_values(frame[targets], f"from_frame, column {targets!r}"), rows, targets)
@@ -51,6 +56,12 @@ def _rows_by_id(frame: Any, id: str, time: str | None) -> dict[Any, Indices]:
         order = np.argsort(numbers, kind="stable")
     else:
         times = _values(frame[time], f"from_frame, time column {time!r}")
+        if times.dtype.kind == "U":
+            raise DataError(
+                f"from_frame, time column {time!r}: holds text such as {str(times[0])!r}, which has no order in time; "
+                "convert it to numbers or timestamps"
+            )
+        times = np.unique(times, return_inverse=True)[1] if times.dtype == object else times
         order = np.lexsort((times, numbers))
         sorted_times, sorted_numbers = times[order], numbers[order]
         same = np.flatnonzero((sorted_times[1:] == sorted_times[:-1]) & (sorted_numbers[1:] == sorted_numbers[:-1]))
@@ -65,18 +76,17 @@ def _rows_by_id(frame: Any, id: str, time: str | None) -> dict[Any, Indices]:
 
 def _values(column: Any, where: str) -> Array:
     """Return a column as an array of numbers, strings or times without missing values."""
+    items = column.to_list()
+    if missing := [row for row, item in enumerate(items) if is_missing(item)]:
+        raise DataError(f"{where}: row {missing[0]} has no value; remove the row or fill the gap")
     array = np.asarray(column.to_numpy())
-    missing = np.asarray(column.isna() if hasattr(column, "isna") else column.is_null())
-    missing = missing | np.array([is_missing(value) for value in array.tolist()], bool)
-    if missing.any():
-        raise DataError(f"{where}: row {int(np.argmax(missing))} has no value; remove the row or fill the gap")
-    if array.dtype.kind == "O":
-        items = array.tolist()
-        kinds = {type(item) for item in items}
-        if len(kinds) > 1 and not kinds <= {int, float, bool}:
-            raise DataError(f"{where}: expected values of one type, got {', '.join(sorted(k.__name__ for k in kinds))}")
-        array = np.array(items)
-    return array
+    if array.dtype != object:
+        return array
+    kinds = {type(item) for item in items}
+    if len(kinds) > 1 and not kinds <= {int, float, bool}:
+        raise DataError(f"{where}: expected values of one type, got {', '.join(sorted(k.__name__ for k in kinds))}")
+    found = np.array(items)  # strings become comparable; others, such as times with a time zone, are so as objects
+    return found if found.ndim == 1 else array
 
 
 def _one_each(column: Array, rows: Mapping[Any, Indices], name: str) -> Array:
@@ -100,5 +110,5 @@ def _by_id(targets: Any, rows: Mapping[Any, Indices]) -> list[Any]:
         raise DataError(f"targets: expected a column, or a dict or Series by id, got {type(targets).__name__}")
     keys = [key.item() if isinstance(key, np.generic) else key for key in rows]
     if missing := [key for key in keys if key not in targets]:
-        raise DataError(f"targets: has no target for {listed(missing)}")
+        raise DataError(f"targets: has no target for {listed([repr(key) for key in missing])}")
     return [targets[key] for key in keys]

@@ -10,6 +10,9 @@ from numpy.typing import NDArray
 
 from seq2onnx.data.columns import Indices
 from seq2onnx.errors import DataError
+from seq2onnx.numbers import whole_number
+from seq2onnx.sequences import as_array
+from seq2onnx.sequences.foreign import is_missing
 
 TRIALS = 200
 
@@ -34,7 +37,7 @@ def split_indices(
     wanted = round(share * count)
     if not 0 < wanted < count:
         raise DataError(f"split: a share of {share} of {count} sequences leaves none on one side")
-    rng = np.random.default_rng(seed)
+    rng = np.random.default_rng(whole_number(seed, "seed", 0))
     if groups is not None:
         chosen = _choose_groups(wanted, rng, labels, groups, count)
     elif labels is not None:
@@ -61,7 +64,13 @@ def _choose_groups(
     """Choose whole groups: of many random choices the one that is closest in size and in the shares of the labels."""
     if len(groups) != count:
         raise DataError(f"groups: expected one for each of {count} sequences, got {len(groups)}")
-    numbers = {group: number for number, group in enumerate(dict.fromkeys(groups))}
+    groups = as_array(groups, "groups").tolist() if hasattr(groups, "detach") else list(groups)
+    if missing := [index for index, group in enumerate(groups) if is_missing(group)]:
+        raise DataError(f"groups: sequence {missing[0]} has no group; give it one, of its own if it is alone")
+    try:
+        numbers = {group: number for number, group in enumerate(dict.fromkeys(groups))}
+    except TypeError:
+        raise DataError(f"groups: expected names or numbers, got {type(groups[0]).__name__}") from None
     if len(numbers) < 2:
         raise DataError(f"groups: expected at least two groups to split, got {list(numbers)}")
     group_of = np.array([numbers[group] for group in groups])

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import functools
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence, Set
 from typing import Any
 
 import numpy as np
@@ -12,7 +12,8 @@ from numpy.typing import NDArray
 from seq2onnx.data.columns import Block, Column, Indices, InMemory, Mapped
 from seq2onnx.data.statistics import ChannelStatistics, channel_statistics
 from seq2onnx.errors import DataError
-from seq2onnx.sequences import Array
+from seq2onnx.sequences import Array, as_array, is_frame
+from seq2onnx.sequences.foreign import is_missing
 
 Label = str | int
 Ignore = Label | float | None
@@ -33,22 +34,24 @@ def read_targets(
         if classes is not None:
             raise DataError("classes: were given, but there are no targets")
         return None, None, False
-    if len(targets) != len(lengths):
-        raise DataError(f"targets: expected {len(lengths)}, one for each sequence, got {len(targets)}")
     names = None if classes is None else [np.asarray(label).item() for label in classes]
     if isinstance(targets, Column):
+        _check_count(targets, len(lengths))
         return _read_column(targets, names, ignore)
-    rows = [np.asarray(target) for target in targets]
+    rows = target_rows(targets, len(lengths))
     sizes = [len(row) if row.ndim else 0 for row in rows]
     # An array [sequences, k], or a list of vectors of one length, has a vector for each sequence.
     ragged = len(set(sizes)) > 1 or sizes == lengths.tolist()
     if per_step is None:
-        per_step = rows[0].ndim > 0 and not isinstance(targets, np.ndarray) and ragged
+        is_array = hasattr(targets, "ndim") and targets.ndim > 1  # of numpy or torch, [sequences, k]
+        per_step = rows[0].ndim > 0 and not is_array and ragged
     elif per_step and not rows[0].ndim:
         raise DataError("targets: per_step=True needs an array for each sequence, got single values")
     # numpy makes an empty list float64, which would turn labels into numbers.
-    flat = np.concatenate([row for row in rows if row.size] or rows) if per_step else np.stack(rows)
+    flat = _joined([row for row in rows if row.size] or rows if per_step else rows, per_step)
     if flat.dtype.kind in "iubU":
+        if flat.ndim == 2 and flat.shape[1] == 1:
+            flat = flat[:, 0]  # a column of labels
         if flat.ndim > 1:
             raise DataError(
                 f"targets: integers and strings are labels; expected one for each sequence, got "
@@ -64,6 +67,69 @@ def read_targets(
             f"targets: expected labels (strings or integers) or, without classes, numbers; got {flat.dtype}"
         )
     return (InMemory(np.split(flat, np.cumsum(sizes)[:-1])) if per_step else flat), names, per_step
+
+
+def _check_count(targets: Any, count: int) -> None:
+    if len(targets) != count:
+        raise DataError(f"targets: expected {count}, one for each sequence, got {len(targets)}")
+
+
+def target_rows(targets: Any, count: int | None) -> list[Array]:
+    """Return the target of each sequence as an array.
+
+    Args:
+        targets: a list, a column or an array.
+        count: how many there must be. None: any number.
+
+    Raises:
+        DataError: it is something else, or a label is missing.
+    """
+    if is_frame(targets):
+        raise DataError(
+            'targets: expected one for each sequence, got a data frame; give a column of labels: frame["label"], or '
+            "numbers: frame.to_numpy()"
+        )
+    if isinstance(targets, Mapping | Set | str | bytes) or not isinstance(targets, Iterable):
+        raise DataError(f"targets: expected a list with one for each sequence, got {type(targets).__name__}")
+    if hasattr(targets, "detach") or hasattr(targets, "to_pylist"):
+        targets = as_array(targets, "targets")
+    if np.ma.is_masked(targets):
+        raise DataError("targets: some are masked; fill them with a value, and give it as ignore")
+    if isinstance(targets, np.ndarray) and targets.dtype == object and targets.ndim == 2 and 1 in targets.shape:
+        targets = targets.ravel()  # a cell array, as scipy.io.loadmat returns it
+    rows = list(targets)
+    if count is not None:
+        _check_count(rows, count)
+    if isinstance(targets, np.ndarray) and targets.dtype != object:
+        return [np.asarray(row) for row in rows]
+    if any(hasattr(row, "__len__") and not isinstance(row, str) and np.ndim(row) for row in rows):
+        return [target_values(row, f"targets of sequence {index}") for index, row in enumerate(rows)]
+    single = np.empty(len(rows), object)
+    single[:] = [as_array(row, "targets").item() if hasattr(row, "detach") else row for row in rows]
+    return [np.asarray(value) for value in target_values(single, "targets", "sequence")]
+
+
+def target_values(row: Any, where: str, unit: str = "step") -> Array:
+    """Return targets as an array. Missing values are refused among labels; among floats they are NaN."""
+    if not isinstance(row, np.ndarray) and hasattr(row, "to_list"):
+        row = np.array(row.to_list(), object)  # a column, whose own array would have floats for integers with gaps
+    if isinstance(row, list | tuple) and any(map(is_missing, row)):
+        row = np.array(row, object)
+    items = row.ravel().tolist() if isinstance(row, np.ndarray) and row.dtype == object else []
+    missing = [place for place, item in enumerate(items) if is_missing(item)]
+    if missing and not all(isinstance(item, float) for item in items if not is_missing(item)):
+        raise DataError(
+            f"{where}: {unit} {missing[0]} has no value; leave it out, or fill it and give the value as ignore"
+        )
+    return as_array(row, where)
+
+
+def _joined(rows: list[Array], per_step: bool) -> Array:
+    """Return targets as one array; all must be of one kind."""
+    kinds = {"labels" if row.dtype.kind == "U" else "numbers" if row.dtype.kind in "fiub" else "" for row in rows}
+    if len(kinds) > 1:
+        raise DataError("targets: expected strings, integers or floats, got several of these; make all of one type")
+    return np.concatenate(rows) if per_step else np.stack(rows)
 
 
 def _read_column(targets: Column, names: list[Label] | None, ignore: Ignore) -> Read:

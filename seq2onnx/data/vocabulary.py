@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from seq2onnx.errors import DataError
 from seq2onnx.numbers import whole_number
-from seq2onnx.sequences import Text, as_tokens, tokenize
+from seq2onnx.sequences import Text, as_tokens, is_frame, tokenize
 
 PADDING, UNKNOWN = "<padding>", "<unknown>"
 
@@ -69,6 +69,8 @@ class Vocabulary:
         min_count = whole_number(min_count, "min_count")
         if isinstance(texts, str):
             raise DataError("texts: expected a list of texts, got one text; put it into a list: [text]")
+        if is_frame(texts):
+            raise DataError('texts: expected a list of texts, got a data frame; give a column: frame["text"]')
         counts: Counter[str] = Counter()
         for index, text in enumerate(texts):
             counts.update(filter(None, _split(text, f"text {index}")))  # "" is padding, and no word

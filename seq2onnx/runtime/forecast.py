@@ -9,7 +9,7 @@ import numpy as np
 
 from seq2onnx.errors import DataError, NotStreamable, SpecError
 from seq2onnx.numbers import whole_number
-from seq2onnx.runtime.inputs import Input, Rows, by_layer, read_rows
+from seq2onnx.runtime.inputs import Input, Rows, by_layer, by_name, read_rows
 from seq2onnx.runtime.model import Model
 from seq2onnx.runtime.scoring import Scoring, batches
 from seq2onnx.runtime.whole import make_batch
@@ -22,6 +22,7 @@ def forecast(
     """Do what `Predictor.forecast` says."""
     steps, batch_size = whole_number(steps, "steps"), whole_number(batch_size, "batch_size")
     _check_model(model, steps)
+    history = by_name(history, model.inputs)
     given = by_layer(getattr(history, "sequences", history), model.inputs, "history")
     single = all(_is_one_series(given[entry.layer], entry) for entry in model.inputs if entry.has_time)
     if single:
@@ -66,9 +67,9 @@ def _check_model(model: Model, steps: int) -> None:
 
 
 def _is_one_series(value: Any, entry: Input) -> bool:
-    return is_frame(value) or (
-        isinstance(value, np.ndarray) and value.dtype != object and value.ndim == 1 + len(entry.shape)
-    )
+    if is_frame(value):
+        return True
+    return getattr(value, "ndim", 0) == 1 + len(entry.shape) and str(value.dtype) != "object"
 
 
 def _read_known(model: Model, known: Mapping[str, Any], steps: int, rows: Rows, single: bool) -> Rows:

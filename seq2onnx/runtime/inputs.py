@@ -20,11 +20,11 @@ from seq2onnx.sequences import (
     as_list,
     as_strings,
     as_tokens,
+    by_names,
     check_steps,
     is_frame,
-    is_named_row,
-    positions,
     read_frame,
+    row_names,
     tokenize,
 )
 
@@ -81,13 +81,15 @@ class Input:
     def convert(self, value: Any, where: str) -> Array:
         """Return `value` in the type of the input; `where` begins the error message.
 
-        Data frames, and rows of pandas, are read by the names of the channels.
+        Data frames, rows of pandas and named tuples are read by the names of the channels.
         """
         if is_frame(value):
             value = read_frame(value, self.channels, where)
-        elif self.channels is not None and is_named_row(value):
-            positions(list(value.index), self.channels, where)  # raises if a name is missing
-            value = value[list(self.channels)]
+        elif self.channels is not None and not isinstance(value, np.ndarray):
+            if row_names(value):
+                value = by_names(value, self.channels, where)
+            elif isinstance(value, list | tuple) and value and row_names(value[0]):
+                value = [by_names(row, self.channels, where) for row in value]
         if not self.takes_words:
             return as_tokens(value, where, self.words) if self.is_tokens else as_floats(value, where)
         words, known = as_strings(value, where), self.words or {}
@@ -177,7 +179,10 @@ def read_rows(values: Any, inputs: tuple[Input, ...], least: int, indices: Seque
     several = len(inputs) > 1
     rows: Rows = {}
     for entry in inputs:
-        values = as_list(given[entry.layer], len(entry.shape) + entry.has_time)
+        values = given[entry.layer]
+        if not entry.has_time and is_frame(values):
+            values = list(entry.convert(values, entry.layer))
+        values = as_list(values, len(entry.shape) + entry.has_time)
         if entry.are_ready(values, least):
             rows[entry.layer] = values
             continue

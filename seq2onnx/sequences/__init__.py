@@ -3,14 +3,15 @@
 from seq2onnx.sequences.channels import (
     Channels,
     Names,
+    by_names,
     check_names,
     frame_names,
     is_frame,
-    is_named_row,
     positions,
     read_frame,
 )
 from seq2onnx.sequences.conversion import Array, as_floats, as_list, check_steps, is_finite
+from seq2onnx.sequences.foreign import as_array, row_names
 from seq2onnx.sequences.padding import MASKED, PaddingPolicy, SequenceLength, by_size, chunk, pad
 from seq2onnx.sequences.text import Text, as_strings, as_tokens, tokenize
 
@@ -22,10 +23,12 @@ __all__ = [
     "PaddingPolicy",
     "SequenceLength",
     "Text",
+    "as_array",
     "as_floats",
     "as_list",
     "as_strings",
     "as_tokens",
+    "by_names",
     "by_size",
     "check_names",
     "check_steps",
@@ -33,9 +36,9 @@ __all__ = [
     "frame_names",
     "is_finite",
     "is_frame",
-    "is_named_row",
     "pad",
     "positions",
     "read_frame",
+    "row_names",
     "tokenize",
 ]

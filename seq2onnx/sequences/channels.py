@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, TypeGuard
@@ -11,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from seq2onnx.errors import DataError
+from seq2onnx.sequences.foreign import column_numbers, row_names
 
 Names = list[str]
 Channels = Sequence[str] | Mapping[str, Sequence[str] | None] | None
@@ -19,26 +19,33 @@ Channels = Sequence[str] | Mapping[str, Sequence[str] | None] | None
 
 def is_frame(value: Any) -> TypeGuard[Any]:
     """Return whether a value is a data frame of pandas or polars."""
-    return hasattr(value, "columns") and hasattr(value, "to_numpy")
+    return hasattr(value, "to_numpy") and hasattr(value, "columns")
 
 
-def is_named_row(value: Any) -> TypeGuard[Any]:
-    """Return whether a value is a Series of pandas whose index has names, such as a row of a data frame."""
-    index = getattr(value, "index", None)
-    return hasattr(value, "to_numpy") and index is not None and all(isinstance(name, str) for name in index)
+def by_names(row: Any, channels: Sequence[str], where: str) -> list[Any]:
+    """Return the values of a row that has names, see `row_names`, in the order of the channels.
+
+    Raises:
+        DataError: a name is missing, or is there twice.
+    """
+    values = list(row)
+    return [values[place] for place in positions(row_names(row) or [], channels, where)]
 
 
 def frame_names(frame: Any, where: str) -> Names | None:
-    """Return the names of the columns of a data frame; None if they are numbers, such as those that pandas counts.
+    """Return the names of the columns of a data frame; None if they are only counted from 0.
 
     Raises:
-        DataError: a name is neither a string nor a number.
+        DataError: a name is no string.
     """
     names = list(frame.columns)
-    if all(isinstance(name, int | np.integer) for name in names):
+    if names == list(range(len(names))):
         return None
     if odd := [name for name in names if not isinstance(name, str)]:
-        raise DataError(f"{where}: expected column names that are strings, got {odd[0]!r}; rename the columns")
+        raise DataError(
+            f"{where}: expected column names that are strings, got {odd[0]!r}; rename the columns, for example "
+            "frame.columns = [str(name) for name in frame.columns], or give them by position: frame.to_numpy()"
+        )
     return names
 
 
@@ -63,7 +70,7 @@ def check_names(names: Iterable[Any], where: str, size: int | None = None) -> Na
         raise DataError(f"{where}: names of channels must differ, got {repeated[0]!r} twice")
     if size is not None and len(found) != size:
         raise DataError(f"{where}: expected a name for each of the {size} channels, got {len(found)}: {listed(found)}")
-    return found
+    return [str(name) for name in found]  # numpy's strings cannot be written to YAML
 
 
 def positions(given: Sequence[str], wanted: Sequence[str], where: str) -> list[int]:
@@ -93,40 +100,11 @@ def read_frame(frame: Any, channels: Sequence[str] | None, where: str) -> NDArra
         DataError: a column is missing, or does not hold numbers.
     """
     given = frame_names(frame, where)
-    if given is None or channels is None:
-        names = list(frame.columns)
-    else:
-        positions(given, channels, where)
-        names = list(channels)
+    names = list(frame.columns) if given is None or channels is None else list(channels)
+    positions(list(frame.columns), names, where)
     if not names:
         raise DataError(f"{where}: expected a data frame with at least one column of numbers, got none")
     return np.column_stack([column_numbers(frame[name], f"{where}, column {name!r}") for name in names])
-
-
-def column_numbers(column: Any, where: str) -> NDArray[np.floating[Any]]:
-    """Return a column of pandas or polars as floats; missing values become NaN.
-
-    Raises:
-        DataError: the column does not hold numbers.
-    """
-    array = np.asarray(column.to_numpy())
-    if array.dtype.kind in "Mm":
-        raise DataError(
-            f"{where}: holds timestamps ({column.dtype}); leave it out, or convert it to seconds since the start"
-        )
-    if array.dtype.kind == "O" and not any(isinstance(value, str) for value in array):
-        values = [np.nan if is_missing(value) else value for value in array.tolist()]
-        with contextlib.suppress(TypeError, ValueError):  # objects of another kind; the error below names their type
-            array = np.array(values, np.float64)
-    if array.dtype.kind not in "fiub":
-        example = next((value for value in array.tolist() if not is_missing(value)), None)
-        raise DataError(f"{where}: expected numbers, got {column.dtype} such as {example!r:.40}; leave the column out")
-    return array if array.dtype.kind == "f" else array.astype(np.float64)
-
-
-def is_missing(value: Any) -> bool:
-    """Return whether a value is None, NaN or the missing value of pandas."""
-    return value is None or type(value).__name__ in ("NAType", "NaTType") or value != value
 
 
 def listed(names: Sequence[Any], limit: int = 12) -> str:

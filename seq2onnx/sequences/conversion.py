@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Set
 from typing import Any
 
 import numpy as np
@@ -9,17 +10,25 @@ from numpy.typing import NDArray
 
 from seq2onnx.errors import DataError, ShapeError
 from seq2onnx.sequences.channels import is_frame
+from seq2onnx.sequences.foreign import TIMES_REMEDY, as_array, check_no_table
 
 Array = NDArray[Any]
 Shape = tuple[int, ...]
+
+_REMEDIES = {
+    "c": "give the real and the imaginary part as two features",
+    "V": "convert it: np.lib.recfunctions.structured_to_unstructured(x)",
+    "M": TIMES_REMEDY,
+    "m": TIMES_REMEDY,
+}
 
 
 def as_floats(value: Any, where: str) -> NDArray[np.float32]:
     """Return real numbers of any width as float32.
 
     Args:
-        value: an array, a torch tensor, or nested lists. Masked values become NaN, and numbers too large for float32
-            become infinity.
+        value: an array, a torch tensor, a column of a data frame, or nested lists. Masked values and None become NaN,
+            and numbers too large for float32 become infinity.
         where: the name of the value, for error messages.
 
     Raises:
@@ -29,15 +38,11 @@ def as_floats(value: Any, where: str) -> NDArray[np.float32]:
         return value
     if isinstance(value, np.ma.MaskedArray):
         value = np.ma.filled(value.astype(np.float64), np.nan)
-    if hasattr(value, "detach"):
-        value = value.detach().cpu()  # a torch tensor, which may need gradients or be on a GPU
-    try:
-        array = np.asarray(value)
-    except ValueError:
-        raise DataError(f"{where}: expected an array of numbers, got rows of different lengths") from None
+    array = as_array(value, where)
     if array.dtype.kind not in "fiub":
         text = array.size and isinstance(array.flat[0], str)
-        remedy = "text becomes numbers with a Vocabulary" if text else "convert it to float32"
+        remedy = _REMEDIES.get(array.dtype.kind, "convert it to float32")
+        remedy = "text becomes numbers with a Vocabulary" if text else remedy
         raise DataError(f"{where}: expected real numbers, got {array.dtype}; {remedy}")
     with np.errstate(over="ignore"):
         return array.astype(np.float32)
@@ -76,7 +81,11 @@ def as_list(values: Any, dimensions: int = 2) -> list[Any]:
         ShapeError: `values` is one sequence.
         DataError: `values` is no iterable of sequences, or is empty.
     """
-    if isinstance(values, np.ndarray) and values.ndim == dimensions and values.dtype != object:
+    check_no_table(values, "sequences", "a list of [time, features] arrays")
+    if isinstance(values, np.ndarray) and values.dtype == object and values.ndim == 2 and 1 in values.shape:
+        values = values.ravel()  # a cell array, as scipy.io.loadmat returns it
+    is_array = isinstance(values, np.ndarray) and values.dtype != object
+    if (is_array or hasattr(values, "detach")) and values.ndim == dimensions:
         raise ShapeError(
             f"sequences: expected a list of [time, features] arrays, got one array {list(values.shape)}; "
             "put a single sequence into a list: [x]"
@@ -87,7 +96,7 @@ def as_list(values: Any, dimensions: int = 2) -> list[Any]:
             "sequence into a list: [frame]. For a frame with many sequences and a column that tells them apart use "
             "SequenceDataset.from_frame(frame, id=…)"
         )
-    if isinstance(values, str | bytes | dict) or not hasattr(values, "__iter__"):
+    if isinstance(values, str | bytes | Set) or not hasattr(values, "__iter__"):
         remedy = "; a text is one sequence of words: [tokenize(text)]" if isinstance(values, str) else ""
         raise DataError(f"sequences: expected a list of [time, features] arrays, got {type(values).__name__}{remedy}")
     found = list(values)

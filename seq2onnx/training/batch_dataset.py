@@ -30,7 +30,8 @@ class Batch:
     Attributes:
         x: [batch, time, …]; for several inputs a dict by input layer.
         lengths: the number of steps of each row that are data, [batch]. Padding is on their right.
-        target: the targets of all rows, concatenated: one for each row, or for each step of each row.
+        target: the targets of all rows, concatenated: one for each row, or for each step of each row; empty for data
+            without targets.
         first: the output step that the first target of each row belongs to, [batch]; None: every output has a target.
         counts: the number of targets of each row, [batch]; None together with `first`.
         steps: the length of the longest row, over all processes that share the batch.
@@ -155,5 +156,6 @@ class Batches(Dataset[Batch]):
                 outputs = [self.clock.length(int(n)) for n in lengths]
                 first = [self.policy.place(n, k).start or 0 for n, k in zip(outputs, counts, strict=True)]
                 batch.first, batch.counts = torch.tensor(first), torch.tensor(counts)
-        batch.target = torch.from_numpy(np.concatenate(targets) if self.data.per_step else np.asarray(targets))
+        if targets is not None:
+            batch.target = torch.from_numpy(np.concatenate(targets) if self.data.per_step else np.asarray(targets))
         return batch

@@ -16,12 +16,15 @@ REMEDIES = {
     "string": "save cellstr(Y) instead",
     "categorical": "save cellstr(Y) instead, for a cell of them cellfun(@cellstr, Y, UniformOutput=false)",
     "sparse": "save full(X) instead",
-    "struct": 'save its fields as variables: save("file.mat", "-struct", "S")',
+    "struct": 'save its fields as variables: save("file.mat", "-struct", "S"); of a struct array collect a field: '
+    "X = {S.data}",
     "table": "save its columns as variables",
     "timetable": "save its columns as variables",
     "dlarray": "save extractdata(X) instead",
 }
 """What to save in place of values that cannot be read."""
+
+CELLS = "of an array whose third axis counts the sequences save X = squeeze(num2cell(A, [1 2]))"
 
 
 def read(
@@ -75,8 +78,20 @@ def _find_sequences(path: str | Path, variables: Variables) -> str:
         return found[0]
     raise DataError(
         f"{path}: expected one cell array of matrices, found {', '.join(found) or 'none'}; "
-        f'sequences="NAME", or --sequences NAME, chooses one; {_listing(variables)}'
+        f'sequences="NAME", or --sequences NAME, chooses one; {_listing(variables)}{_remedies(variables)}'
     )
+
+
+def _remedies(variables: Variables) -> str:
+    """Return what to save in place of structs, tables and arrays of several axes."""
+    values = variables.values()
+    kinds = {value.kind for value in values if isinstance(value, Opaque)}
+    found = [REMEDIES[kind] for kind in sorted(kinds & set(REMEDIES))] + [CELLS] * any(map(_has_three_axes, values))
+    return "".join(f"; {remedy}" for remedy in found)
+
+
+def _has_three_axes(value: Value) -> bool:
+    return isinstance(value, np.ndarray) and value.dtype.kind in "fiub" and value.ndim > 2
 
 
 def _find_targets(path: str | Path, variables: Variables, sequences: str, count: int) -> str:
@@ -185,7 +200,7 @@ def _received(value: Any) -> str:
     kinds = [cell.kind for cell in (value, *cells) if isinstance(cell, Opaque)]
     of = f" of {kinds[0]}" if kinds and kinds[0] not in describe(value) else ""
     remedy = next((f"; {REMEDIES[kind]}" for kind in kinds if kind in REMEDIES), "")
-    return f"{describe(value)}{of}{remedy}"
+    return f"{describe(value)}{of}{f'; {CELLS}' if _has_three_axes(value) else remedy}"
 
 
 def _listing(variables: Variables) -> str:
