@@ -10,7 +10,7 @@ from typing import Any
 import yaml
 
 from seq2onnx.errors import SpecError
-from seq2onnx.files import write_atomically
+from seq2onnx.files import check_regular_file, write_atomically
 from seq2onnx.layers import KINDS, Layer
 from seq2onnx.layers.base import FieldErrors
 
@@ -35,6 +35,7 @@ def read_spec(path: str | Path) -> Any:
         OSError: the file cannot be read.
     """
     is_json = Path(path).suffix == ".json"
+    check_regular_file(path)
     content = Path(path).read_bytes()
     try:
         text = content.decode()

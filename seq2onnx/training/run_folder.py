@@ -23,7 +23,7 @@ from torch import Tensor
 from seq2onnx.data import SequenceDataset
 from seq2onnx.data.columns import Column, InMemory
 from seq2onnx.errors import ModelFileError, SpecError
-from seq2onnx.files import write_atomically
+from seq2onnx.files import check_regular_file, locked, write_atomically
 from seq2onnx.network import Network, input_channels
 from seq2onnx.training.history import History
 from seq2onnx.training.module import SequenceModule, build
@@ -37,6 +37,23 @@ FREE_TO_CHANGE = {"epochs", "progress", "device", "devices", "nodes", "workers",
 
 # The files that `load_run` reads.
 RESULTS = ("network.yaml", "options.yaml", "weights.safetensors")
+
+
+@contextmanager
+def locked_run(folder: str | Path) -> Iterator[None]:
+    """Make a run folder, and hold its lock: two trainings in it would mix their files.
+
+    The lock, the file `lock`, ends with the process. Where the system has no locks, as on Windows, there is none.
+
+    Raises:
+        SpecError: another process holds it.
+        OSError: the folder cannot be written.
+    """
+    Path(folder).mkdir(parents=True, exist_ok=True)  # fail now, not after training, if it cannot be written
+    with locked(Path(folder) / "lock") as free:
+        if not free:
+            raise SpecError(f"{folder}: another process trains in this folder; wait until it ends, or choose another")
+        yield
 
 
 def save_run(
@@ -171,7 +188,6 @@ class Checkpoints:
         self._epochs_written = 0
         self._has_warned = False
         if writes:
-            self._folder.mkdir(parents=True, exist_ok=True)  # fail now, not after training, if it cannot be written
             for name in (self._path.name, "history.csv", "curve.png"):
                 for stale in self._folder.glob(f".{name}.*"):
                     stale.unlink()  # a temporary file of a killed run

@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from seq2onnx.errors import DataError, Seq2OnnxError, require
+from seq2onnx.files import check_regular_file
 
 
 @contextlib.contextmanager
@@ -21,7 +22,22 @@ def parsing(path: str | Path, kind: str) -> Iterator[None]:
 
 
 def check_readable(path: str | Path, *modules: str) -> None:
-    """Raise MissingExtra without `modules`, and OSError where the system refuses the file."""
+    """Raise MissingExtra without `modules`, and OSError where it is no file or the system refuses it."""
     require(*modules, extra="data")
+    check_regular_file(path)
     with Path(path).open("rb"):
         pass
+
+
+def read_lines(path: str | Path) -> list[str]:
+    """Return the lines of a text file.
+
+    Raises:
+        DataError: it is not UTF-8.
+        OSError: it cannot be read.
+    """
+    check_readable(path)
+    try:
+        return Path(path).read_bytes().decode("utf-8-sig").splitlines()
+    except UnicodeDecodeError as error:
+        raise DataError(f"{path}: is not UTF-8 text ({error.reason} at byte {error.start}); save it as UTF-8") from None
