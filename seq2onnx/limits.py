@@ -23,11 +23,11 @@ MEMORY_APART_PER_BYTE = 200
 
 SPEC_BYTES = 2**24
 """The size of a network, or of options, as YAML or JSON. A vocabulary of 100,000 words has about a megabyte."""
-SPEC_VALUES = 500_000
+SPEC_VALUES = 300_000
 """The values in such a file. An alias of YAML counts as often as all that it repeats."""
 SPEC_DEPTH = 50
 """How deep lists and mappings in such a file may be nested."""
-LAYERS = 5_000
+LAYERS = 10_000
 """The layers of a network in a file."""
 PARAMETERS = 2**31
 """The weights of a network in a file: 8 GB."""

@@ -179,9 +179,9 @@ class SequenceDataset:
         return cls.load(path)
 
     @classmethod
-    def load(cls, path: str | Path) -> SequenceDataset:
-        """Read a file that `save` wrote, or another that `seq2onnx.data.read` reads."""
-        return cls(**vars(formats.read(path)))
+    def load(cls, path: str | Path, *, trusted: bool = False) -> SequenceDataset:
+        """Read a file that `save` wrote, or another that `seq2onnx.data.read` reads; see there for `trusted`."""
+        return cls(**vars(formats.read(path, trusted=trusted)))
 
     def save(self, path: str | Path) -> None:
         """Write a .parquet file with a row for each sequence, or, for data of one input, an .npz or .h5 file of arrays.

@@ -22,6 +22,7 @@ def read(
     time: str | None = None,
     labels: str | Path | None = None,
     per_step: bool = False,
+    trusted: bool = False,
 ) -> SequenceDataset:
     """Read a data set from a file or folder.
 
@@ -45,6 +46,8 @@ def read(
         labels: a CSV file with the targets, with a line for each sequence. It is in the folder of the data, beside it,
             or at this path.
         per_step: whether the targets in CSV have one for each step. False: all lines of a sequence have the same one.
+        trusted: lift the limits on the time and memory that reading may take. False: a file that would take much more
+            memory than it has bytes, or more than a minute, is refused. See docs/security.md.
 
     Raises:
         DataError: the file has other content; the message names the file and the place.
@@ -61,6 +64,7 @@ def read(
         sequences=sequences,
         targets=targets,
         features_by_time=features_by_time,
+        trusted=trusted,
         id=id,
         time=time,
         labels=labels,

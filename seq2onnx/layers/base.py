@@ -142,7 +142,7 @@ def layer(cls: L) -> L:
     validated = made.__init__
 
     @functools.wraps(validated)
-    def init(self: Layer, *args: Any, **fields: Any) -> None:
+    def init(self: Layer, /, *args: Any, **fields: Any) -> None:
         try:
             validated(self, *args, **fields)
         except ValidationError as error:

@@ -23,8 +23,9 @@ from torch import Tensor
 from seq2onnx.data import SequenceDataset
 from seq2onnx.data.columns import Column, InMemory
 from seq2onnx.errors import ModelFileError, SpecError
-from seq2onnx.files import check_regular_file, locked, write_atomically
+from seq2onnx.files import locked, write_atomically
 from seq2onnx.network import Network, input_channels
+from seq2onnx.specs import parse_spec
 from seq2onnx.training.history import History
 from seq2onnx.training.module import SequenceModule, build
 from seq2onnx.training.options import TrainingOptions
@@ -109,19 +110,54 @@ def load_run(folder: str | Path) -> SequenceModule:
     if missing:
         reason = f"has no {missing[0]}" if folder.is_dir() else "is a file" if folder.is_file() else "does not exist"
         raise ModelFileError(f"{folder}: is no finished run, it {reason}. `seq2onnx train` writes a run folder")
+    network = Network.load(folder / "network.yaml")
+    place = folder / "weights.safetensors"
     try:
-        weights = safetensors.torch.load((folder / "weights.safetensors").read_bytes())
-        module = build(Network.load(folder / "network.yaml"))
-        module.load_state_dict(weights)
-    except (RuntimeError, safetensors.SafetensorError) as error:
-        raise ModelFileError(f"{folder}/weights.safetensors: does not fit network.yaml: {error}") from None
+        weights = safetensors.torch.load(place.read_bytes())
+    except (RuntimeError, ValueError, safetensors.SafetensorError) as error:
+        raise ModelFileError(f"{place}: is not what a training run writes: {error}") from None
+    declared = sum(row[2] for row in network.table())
+    if declared > (stored := sum(tensor.numel() for tensor in weights.values())):
+        raise ModelFileError(f"{place}: does not fit network.yaml: it has {stored:,} numbers, the network {declared:,}")
+    module = build(network)
+    load_weights(module, weights, place)
+    place = folder / "options.yaml"
+    settings: Any = parse_spec(place.read_bytes(), str(place))
     try:
-        settings: Any = yaml.safe_load((folder / "options.yaml").read_bytes())
         module.classes, module.policy = settings["classes"], TrainingOptions(**settings["options"]).padding
         module.channels = input_channels(module.network, settings.get("channels"))
-    except (yaml.YAMLError, TypeError, KeyError, UnicodeDecodeError, SpecError) as error:
-        raise ModelFileError(f"{folder}/options.yaml: is not what a training run writes: {error!r}") from None
+    except (TypeError, KeyError, ValueError, AttributeError) as error:
+        raise ModelFileError(f"{place}: is not what a training run writes: {error!r}") from None
+    if module.classes is not None and not _are_labels(module.classes):
+        raise ModelFileError(f"{place}: classes: expected different names or whole numbers, got {module.classes!r}")
     return module.eval()
+
+
+def load_weights(module: SequenceModule, weights: dict[str, Tensor], place: Path) -> None:
+    """Load the weights of a module from a file, `place`.
+
+    Raises:
+        ModelFileError: they do not fit the module, or are not finite.
+    """
+    for name, tensor in module.state_dict().items():
+        found = weights.get(name)
+        if found is not None and found.dtype != tensor.dtype:
+            raise ModelFileError(f"{place}: {name}: expected {tensor.dtype}, got {found.dtype}")
+        if found is not None and not found.isfinite().all():
+            raise ModelFileError(f"{place}: {name} has NaN or infinity; train again, or restore the file from a copy")
+    try:
+        module.load_state_dict(weights)
+    except RuntimeError as error:
+        raise ModelFileError(f"{place}: does not fit network.yaml: {error}") from None
+
+
+def _is_number(value: object) -> bool:
+    return type(value) in (int, float)
+
+
+def _are_labels(classes: Any) -> bool:
+    is_list = isinstance(classes, list) and all(type(label) in (int, str) for label in classes)
+    return is_list and 0 < len(set(classes)) == len(classes)
 
 
 def fingerprint(data: SequenceDataset | None) -> str | None:
@@ -253,10 +289,17 @@ class Checkpoints:
             with safetensors.safe_open(self._path, "pt") as file:
                 state: dict[str, Any] = json.loads(file.metadata()["run"])
                 tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
-        except (safetensors.SafetensorError, ValueError, KeyError, TypeError) as error:
+            if odd := [name for name, tensor in tensors.items() if tensor.isnan().any()]:
+                raise ValueError(f"{odd[0]} has NaN")
+            for name, kind in (("history", list), ("order", dict), ("options", dict), ("same", dict)):
+                if not isinstance(state[name], kind):
+                    raise TypeError(f"{name} is no {kind.__name__}")
+            if not all(isinstance(row, dict) and all(map(_is_number, row.values())) for row in state["history"]):
+                raise TypeError("history has other values than numbers")
+        except (safetensors.SafetensorError, ValueError, KeyError, TypeError, RecursionError, RuntimeError) as error:
             raise ModelFileError(f"{self._path}: is not a checkpoint, or is incomplete: {error}") from None
         for name, value in state.pop("same").items():
-            if value != (given := self._identity["same"][name]):
+            if value != (given := self._identity["same"].get(name)):
                 raise SpecError(
                     f"{self._path}: belongs to a run with another {name}: {value!s:.200} there, {given!s:.200} here"
                 )
@@ -265,3 +308,11 @@ class Checkpoints:
                 raise SpecError(f"{self._path}: belongs to a run with {name}={value!r}, not {given!r}")
         self._epochs_written = len(state["history"])
         return tensors | state
+
+    def restore(self, load: Callable[[dict[str, Any]], None]) -> None:
+        """Give the state of the last checkpoint to a function; raise ModelFileError if it does not fit."""
+        state = self.read()
+        try:
+            load(state)
+        except (RuntimeError, ValueError, LookupError, TypeError, AttributeError, OverflowError) as error:
+            raise ModelFileError(f"{self._path}: does not fit this run, or is damaged: {error}") from None

@@ -157,7 +157,7 @@ def _run(
         module.channels = input_channels(task.network, task.data.channels) or module.channels
         learner = Learner(task, module, processes, checkpoints if is_first else None, show)
         if checkpoints and checkpoints.resume:
-            learner.load_run_state_dict(checkpoints.read())
+            checkpoints.restore(learner.load_run_state_dict)
         fit(trainer, learner)
         module.load_state_dict(learner.best if options.keep == "best" and learner.best else learner.last)
         metrics = row_of_kept_weights(learner.history, options.keep, task.monitor)

@@ -18,14 +18,10 @@ from typing import IO, Any
 
 import numpy as np
 
+from seq2onnx import limits
 from seq2onnx.errors import DataError, Seq2OnnxError
 
-SECONDS = 60.0
-"""A file may take so long, and longer if it is large."""
-SECONDS_PER_MEGABYTE = 1.0
-MEMORY = 2**30
-"""The process may use so many bytes, and more if the file is large."""
-MEMORY_PER_BYTE = 200
+REMEDY = "is the file damaged? If you trust it, read it with trusted=True, or --trusted"
 
 _PACKAGE = Path(__file__).resolve().parents[3]
 _PROGRAM = "from seq2onnx.data.formats.apart import main; main()"
@@ -45,11 +41,14 @@ def read_apart(reader: str, path: str | Path, *arguments: str, kind: str, truste
         DataError: the process crashed, or went beyond a limit; or the function raised an error.
     """
     size = Path(path).stat().st_size
-    seconds = None if trusted else SECONDS + SECONDS_PER_MEGABYTE * size / 2**20
-    memory = 0 if trusted else MEMORY + MEMORY_PER_BYTE * size
-    command = [sys.executable, "-P", "-c", _PROGRAM, reader, str(memory), str(path), *arguments]
+    seconds = limits.SECONDS_APART + limits.SECONDS_APART_PER_MEGABYTE * size / 2**20
+    memory = 0 if trusted else limits.MEMORY_APART + limits.MEMORY_APART_PER_BYTE * size
+    limit = str(0 if trusted else int(seconds) + 1)  # for its own clock, if this process ends before it
+    command = [sys.executable, "-P", "-c", _PROGRAM, reader, str(memory), limit, str(path), *arguments]
     environment = os.environ | {"PYTHONPATH": os.pathsep.join([str(_PACKAGE), *sys.path]), "OMP_NUM_THREADS": "1"}
-    process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, env=environment)
+    process = subprocess.Popen(
+        command, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, env=environment
+    )
     assert process.stdout is not None
     late = threading.Event()
 
@@ -57,21 +56,23 @@ def read_apart(reader: str, path: str | Path, *arguments: str, kind: str, truste
         late.set()
         process.kill()
 
-    watch = threading.Timer(seconds or threading.TIMEOUT_MAX, end)
+    watch = threading.Timer(threading.TIMEOUT_MAX if trusted else seconds, end)
     watch.daemon = True
     watch.start()
     try:
         with process.stdout as pipe:
             answer = _receive(pipe)
-    except (ValueError, EOFError, OSError, KeyError, TypeError):
+    except (ValueError, EOFError, OSError, KeyError, TypeError, RecursionError):
         answer = None
     finally:
         watch.cancel()
         process.kill()
         process.wait()
     if answer is None or late.is_set():
-        why = f"it took longer than {seconds:.0f} s" if late.is_set() else "the library that reads it crashed on it"
-        raise DataError(f"{path}: is not {kind}, or is damaged: {why}; if you trust the file, read it with trusted=True")
+        why = "the library that reads it crashed on it"
+        if late.is_set():
+            why = f"reading took longer than {seconds:.0f} s; {REMEDY}"
+        raise DataError(f"{path}: is not {kind}, or is damaged: {why}")
     if "error" in answer:
         raise DataError(answer["error"])
     return answer["value"]
@@ -79,7 +80,7 @@ def read_apart(reader: str, path: str | Path, *arguments: str, kind: str, truste
 
 def main() -> None:
     """Read the file that the command line names, and send the result to standard output."""
-    reader, memory, path, *arguments = sys.argv[1:]
+    reader, memory, seconds, path, *arguments = sys.argv[1:]
     pipe = os.fdopen(os.dup(1), "wb")
     os.dup2(2, 1)  # what a library prints must not get between the arrays
     if int(memory):
@@ -87,11 +88,12 @@ def main() -> None:
             import resource
 
             resource.setrlimit(resource.RLIMIT_AS, (int(memory), int(memory)))
+            resource.setrlimit(resource.RLIMIT_CPU, (int(seconds), int(seconds)))
     module, name = reader.split(":")
     try:
         _send(pipe, {"value": getattr(importlib.import_module(module), name)(path, *arguments)})
     except MemoryError:
-        _send(pipe, {"error": f"{path}: needs more than {int(memory) >> 20} MB of memory; is it damaged?"})
+        _send(pipe, {"error": f"{path}: reading needs more than {int(memory) >> 20} MB of memory; {REMEDY}"})
     except (Seq2OnnxError, OSError) as error:
         _send(pipe, {"error": str(error)})
 

@@ -17,6 +17,10 @@ def parsing(path: str | Path, kind: str) -> Iterator[None]:
         yield
     except Seq2OnnxError:
         raise
+    except OSError as error:
+        if error.filename:  # of the system; libraries that parse files name none
+            raise
+        raise DataError(f"{path}: is not {kind}, or is incomplete: {error}") from error
     except Exception as error:
         raise DataError(f"{path}: is not {kind}, or is incomplete: {type(error).__name__}: {error}") from error
 
