@@ -59,7 +59,7 @@ app = typer.Typer(
 def version(show: Annotated[bool, typer.Option("--version", help="Show the version.", is_eager=True)] = False) -> None:
     """Train networks for sequences, export them to one ONNX file, and run it on whole sequences or step by step."""
     if show:
-        show(seq2onnx.__version__)
+        typer.echo(seq2onnx.__version__)
         raise typer.Exit
 
 

@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 from seq2onnx.data import formats, iterables
 from seq2onnx.data.columns import Block, Column, Indices, InMemory, Mapped, read_blocks
 from seq2onnx.data.contents import Contents
+from seq2onnx.data.formats.parsing import parsing
 from seq2onnx.data.inputs import as_columns, common_lengths, select_channels
 from seq2onnx.data.long_frames import read_long_frame
 from seq2onnx.data.padded import cut_padding
@@ -181,7 +182,7 @@ class SequenceDataset:
     @classmethod
     def load(cls, path: str | Path, *, trusted: bool = False) -> SequenceDataset:
         """Read a file that `save` wrote, or another that `seq2onnx.data.read` reads; see there for `trusted`."""
-        return cls(**vars(formats.read(path, trusted=trusted)))
+        return from_contents(formats.read(path, trusted=trusted), path)
 
     def save(self, path: str | Path) -> None:
         """Write a .parquet file with a row for each sequence, or, for data of one input, an .npz or .h5 file of arrays.
@@ -411,3 +412,9 @@ class SequenceDataset:
                 self.channel_statistics(name).check_finite(name, part.has_time)
         if self.targets is not None:
             check_targets(self.targets, self.ignore)
+
+
+def from_contents(contents: Contents, path: str | Path) -> SequenceDataset:
+    """Make a data set of what a file contains; raise DataError if that is no data set."""
+    with parsing(path, "a data set"):
+        return SequenceDataset(**vars(contents))

@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from seq2onnx.data import formats
-from seq2onnx.data.dataset import SequenceDataset
+from seq2onnx.data.dataset import SequenceDataset, from_contents
 from seq2onnx.sequences import Channels
 
 
@@ -71,7 +71,7 @@ def read(
         per_step=per_step or None,
         channels=channels if formats.takes(path, "channels") else None,
     )
-    data = SequenceDataset(**vars(contents))
+    data = from_contents(contents, path)
     if channels is not None and data.channels is None:
-        return SequenceDataset(**vars(dataclasses.replace(contents, channels=channels)))
+        return from_contents(dataclasses.replace(contents, channels=channels), path)
     return data.with_channels(channels)

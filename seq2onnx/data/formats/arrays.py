@@ -12,7 +12,6 @@ from seq2onnx.data.columns import Column
 from seq2onnx.data.contents import Contents
 from seq2onnx.errors import DataError
 from seq2onnx.sequences import Array
-from seq2onnx.sequences.channels import listed
 
 NAMES = ("values", "lengths", "targets", "target_lengths", "classes", "ignore", "channels", "ids")
 
@@ -65,7 +64,7 @@ def from_arrays(arrays: dict[str, Any], path: str | Path) -> Contents:
     """
     for name in ("values", "lengths"):
         if name not in arrays:
-            raise DataError(f"{path}: has no array {name!r}, only {listed(sorted(arrays))}; see SequenceDataset.save")
+            raise DataError(f"{path}: has no array {name!r}, only {sorted(arrays)}; see SequenceDataset.save")
     values: Any = arrays["values"]
     if not isinstance(values, Column) and not values.ndim:
         raise DataError(f"{path}: expected values [all steps, features], got one number")
@@ -89,6 +88,9 @@ def from_arrays(arrays: dict[str, Any], path: str | Path) -> Contents:
     if "ignore" in arrays and arrays["ignore"].size != 1:
         raise DataError(f"{path}: ignore: expected one label or number, got {list(arrays['ignore'].shape)}")
     ignore = arrays["ignore"].item() if "ignore" in arrays else None
+    for name in ("channels", "ids"):
+        if name in arrays and (arrays[name].ndim != 1 or arrays[name].dtype.kind != "U"):
+            raise DataError(f"{path}: {name}: expected a list of texts, got {arrays[name].dtype}")
     channels, ids = (arrays[name].tolist() if name in arrays else None for name in ("channels", "ids"))
     return Contents(sequences, targets, arrays.get("classes"), ignore, per_step, channels, ids)
 

@@ -20,7 +20,6 @@ from seq2onnx.data.formats.parsing import check_readable, parsing
 from seq2onnx.errors import DataError, ShapeError, require
 from seq2onnx.files import write_atomically
 from seq2onnx.sequences import Array, as_floats
-from seq2onnx.sequences.channels import listed
 
 KIND = "an HDF5 file"
 
@@ -80,9 +79,7 @@ def _find_arrays(file: Any, path: str | Path, trusted: bool) -> dict[str, Any]:
     found = {name: find(file, name, path) for name in NAMES}
     for name in NAMES[:2]:
         if not hasattr(found[name], "dtype"):
-            raise DataError(
-                f"{path}: has no array {name!r} at its root, only {listed(sorted(file))}; see SequenceDataset.save"
-            )
+            raise DataError(f"{path}: has no array {name!r} at its root, only {sorted(file)}; see SequenceDataset.save")
     arrays = {name: dataset for name, dataset in found.items() if dataset is not None}
     for dataset in arrays.values():
         check_dataset(dataset, path, trusted, kinds="fiubSO")
