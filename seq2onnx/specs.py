@@ -127,7 +127,7 @@ def read_layer(entry: Any, where: str) -> Layer:
         raise SpecError(f"{where}: expected one layer such as `lstm: {{hidden_size: 100}}`, got {entry!r}")
     ((kind, fields),) = entry.items()
     if kind not in KINDS:
-        raise SpecError(f"{where}.{kind}: is not a kind of layer; the kinds are {', '.join(sorted(KINDS))}")
+        raise SpecError(f"{where}.{kind!s:.60}: is not a kind of layer; the kinds are {', '.join(sorted(KINDS))}")
     fields = fields or {}
     if not isinstance(fields, dict) or not all(isinstance(key, str) and not key.startswith("__") for key in fields):
         raise SpecError(f"{where}.{kind}: expected the layer's fields as a mapping, got {fields!r}")

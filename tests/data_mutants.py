@@ -25,45 +25,11 @@ from tests.conftest import CLASSES, random_data, small_network
 
 MOST_CHARACTERS = 2000
 NASTY = [
-    *[
-        "0",
-        "-1",
-        "1e400",
-        "nan",
-        "NaN",
-        "inf",
-        "9223372036854775807",
-        "18446744073709551615",
-        "1e-400",
-        "0x1p9999",
-        "99999999999999999999",
-    ],
-    *[
-        '"',
-        "'",
-        ",",
-        ";",
-        ":",
-        "\\",
-        "[",
-        "]",
-        "{",
-        "}",
-        "[[[[[[[[",
-        "&a",
-        "*a",
-        "!!int",
-        "!!python/object:os.system",
-        "null",
-        "true",
-        "?",
-        "@data",
-        "1_0",
-        "...",
-        "---",
-        "<<:",
-    ],
-    *("\0", "\x1b[31m", "\ud800", "é", "\u202e", "\u2028", "{layers: []}", "sequence_length", "1000000000000"),
+    *re.findall(
+        r"\S+", "0 -1 1e400 nan NaN inf 9223372036854775807 18446744073709551615 1e-400 0x1p9999 1000000000000"
+    ),
+    *re.findall(r"\S+", "\" ' , ; : \\ [ ] { } [[[[[[[[ &a *a !!int !!python/object:os.system null true ? @data 1_0"),
+    *("...", "---", "<<:", "9" * 20, "1" * 12, "\0", "\x1b[31m", "\ud800", "é", "\u202e", "\u2028", "sequence_length"),
 ]
 WORDS = re.compile(rb"[\w.+-]+|[^\w\s]")
 
