@@ -113,7 +113,7 @@ def main() -> None:
     for kind in kinds:
         count = round(arguments.mutants * shares[kind] / sum(shares.values()))
         results[kind] = attack(kind, arguments.seed, max(count, 1), arguments.seconds, arguments.keep)
-    rows = [("kind", "mutants", "opened", "refused", "other errors", "crashes", "hangs", "MB")]
+    rows: list[tuple[str, ...]] = [("kind", "mutants", "opened", "refused", "other errors", "crashes", "hangs", "MB")]
     for kind, r in results.items():
         opened = r.outcomes["opened"]
         refused, other = r.outcomes.total() - opened, len(r.wrong) - r.crashes - r.hangs

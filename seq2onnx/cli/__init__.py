@@ -6,6 +6,7 @@ Exit codes: 0; 1 for a check that failed; 2 for bad input.
 
 from __future__ import annotations
 
+import threading
 import warnings
 from typing import Annotated
 
@@ -77,6 +78,15 @@ def _message(error: Exception) -> str:
 
 def main() -> None:
     """Run the command. Warnings, which may quote a file, are printed without control characters."""
-    layout = warnings.formatwarning
+    layout, report = warnings.formatwarning, threading.excepthook
+
+    def hook(args: threading.ExceptHookArgs) -> None:
+        """Report the error of a thread, such as TensorBoard's, which cannot write its log to a full disk."""
+        if isinstance(args.exc_value, OSError):
+            show(f"seq2onnx: {_message(args.exc_value)}", err=True)
+        else:
+            report(args)
+
     warnings.formatwarning = lambda *args, **more: plain(layout(*args, **more), None)
+    threading.excepthook = hook
     app()

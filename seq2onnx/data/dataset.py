@@ -177,7 +177,7 @@ class SequenceDataset:
         if path is None:
             return cls(*iterables.collect(items), classes, ignore=ignore, per_step=per_step)
         iterables.write_items(path, items, classes, ignore, per_step)
-        return cls.load(path)
+        return cls.load(path, trusted=True)
 
     @classmethod
     def load(cls, path: str | Path, *, trusted: bool = False) -> SequenceDataset:

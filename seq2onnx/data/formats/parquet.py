@@ -12,8 +12,9 @@ from typing import Any
 import numpy as np
 
 from seq2onnx.data.contents import Contents
-from seq2onnx.data.formats.parquet_column import ParquetColumn, kind_of, numbers, open_parquet
-from seq2onnx.data.formats.parsing import parsing
+from seq2onnx.data.formats.apart import read_apart
+from seq2onnx.data.formats.parquet_column import KIND, ParquetColumn, kind_of, numbers, open_parquet
+from seq2onnx.data.formats.parsing import check_readable, parsing
 from seq2onnx.data.inputs import has_time
 from seq2onnx.data.targets import Ignore, Label, Targets, take_rows
 from seq2onnx.errors import DataError, require
@@ -50,8 +51,20 @@ def read(
     Raises:
         DataError: the columns cannot be used. The message names the file, and the column, row group or row.
     """
-    with parsing(path, "a parquet file"):
+    require("pyarrow", extra="data")
+    check_readable(path)
+    if not trusted:
+        read_apart(f"{__name__}:probe", path, kind=KIND)
+    with parsing(path, KIND):
         return _read(path, sequences, targets, trusted)
+
+
+def probe(path: str) -> None:
+    """Look at every part of the metadata: pyarrow ends the process where the one of a column is damaged."""
+    with open_parquet(path) as file:
+        for group in range(file.metadata.num_row_groups):
+            for column in range(file.metadata.num_columns):
+                file.metadata.row_group(group).column(column)
 
 
 def _read(

@@ -19,6 +19,8 @@ from seq2onnx.errors import DataError, Seq2OnnxError, require
 from seq2onnx.limits import check_unpacked
 from seq2onnx.sequences import Array
 
+KIND = "a parquet file"
+
 # A shard of row groups is shuffled together. Two may be in use at once, while a batch straddles them.
 SHARD_BYTES = 64 * 2**20
 CACHED_BYTES = 2 * SHARD_BYTES
@@ -247,7 +249,7 @@ def open_parquet(path: str | Path) -> Any:
     import pyarrow.parquet as pq
 
     check_readable(path)
-    with parsing(path, "a parquet file"):
+    with parsing(path, KIND):
         return pq.ParquetFile(path, memory_map=True, pre_buffer=False, page_checksum_verification=True)
 
 
