@@ -21,8 +21,37 @@ from pathlib import Path
 PROJECT = Path(__file__).resolve().parents[1] / "pyproject.toml"  # only in a clone
 
 
+MOST_CHARACTERS = 2000
+"""The length of a message; longer ones, which quote a file, are cut."""
+SPACES = "\n\u00a0\u3000"
+"""What `plain` keeps although Python calls it not printable."""
+
+
+def plain(text: str, most: int | None = MOST_CHARACTERS) -> str:
+    """Return a text with its control characters escaped, which a terminal would obey, and cut.
+
+    Args:
+        text: it may quote a file.
+        most: how many characters are left. None: all.
+    """
+    if most is not None and len(text) > most:
+        text = f"{text[: most - 1]}…"
+    if not text.isprintable():
+        text = "".join(c if c.isprintable() or c in SPACES else repr(c)[1:-1] for c in text)
+        if most is not None and len(text) > most:
+            text = f"{text[: most - 1]}…"
+    return text
+
+
 class Seq2OnnxError(Exception):
-    """The base class: `except Seq2OnnxError` catches every error that this package raises on bad input."""
+    """The base class: `except Seq2OnnxError` catches every error that this package raises on bad input.
+
+    A message has at most 2,000 characters, and no control characters.
+    """
+
+    def __str__(self) -> str:
+        """Return the message."""
+        return plain(super().__str__())
 
 
 class SpecError(Seq2OnnxError, ValueError):
@@ -50,13 +79,7 @@ class StreamError(Seq2OnnxError, RuntimeError):
 
 
 class ModelFileError(Seq2OnnxError, ValueError):
-    """A file that is not a seq2onnx model or run folder.
-
-    Its message may quote the file. So it is short, and it has no control characters, which a terminal would obey.
-    """
-
-    def __init__(self, message: str = "") -> None:
-        super().__init__(plain(message))
+    """A file that is not a seq2onnx model or run folder."""
 
 
 class ImportRefused(Seq2OnnxError, ValueError):
@@ -65,16 +88,6 @@ class ImportRefused(Seq2OnnxError, ValueError):
 
 class MissingExtra(Seq2OnnxError, ImportError):
     """A package that is not installed."""
-
-
-MOST_CHARACTERS = 2000
-
-
-def plain(text: str) -> str:
-    """Return a text with its control characters escaped, cut to MOST_CHARACTERS."""
-    if not text.replace("\n", "").isprintable():
-        text = "".join(c if c.isprintable() or c == "\n" else repr(c)[1:-1] for c in text[: MOST_CHARACTERS + 1])
-    return text if len(text) <= MOST_CHARACTERS else f"{text[: MOST_CHARACTERS - 1]}…"
 
 
 def require(*modules: str, extra: str) -> None:

@@ -9,6 +9,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from seq2onnx import limits
 from seq2onnx.errors import DataError, NotStreamable, ShapeError, SpecError
 from seq2onnx.layers import Layer, Signal, State
 from seq2onnx.sequences import Channels, Names, check_names
@@ -64,6 +65,10 @@ class Network:
             raise SpecError(f"name: must be text, got {name!r}")
         if isinstance(outputs, str):
             raise SpecError(f"outputs: expected a list of layer names, got the text {outputs!r}")
+        if outputs is not None and (
+            not isinstance(outputs, Sequence) or not all(isinstance(output, str) for output in outputs)
+        ):
+            raise SpecError(f"outputs: expected a list of layer names, got {outputs!r}")
         if not layers:
             raise SpecError("layers: a network needs at least one layer, got an empty list")
         for index, layer in enumerate(layers):
@@ -189,12 +194,13 @@ class Network:
         return data
 
     @classmethod
-    def from_dict(cls, data: Any, where: str = "") -> Network:
+    def from_dict(cls, data: Any, where: str = "", *, trusted: bool = False) -> Network:
         """Build the network that `to_dict` described.
 
         Args:
             data: a mapping with the keys layers, outputs and name.
             where: begins the path to the mistake in errors.
+            trusted: lift the limits on the number of layers and weights.
 
         Raises:
             SpecError: the data does not describe a network.
@@ -208,25 +214,40 @@ class Network:
                 raise SpecError(f"{prefix}{key}: is not a key of a network; its keys are name, layers, outputs")
         if not isinstance(data["layers"], list):
             raise SpecError(f"{prefix}layers: must be a list of layers, got {data['layers']!r}")
+        if not trusted and len(data["layers"]) > limits.LAYERS:
+            raise SpecError(
+                f"{prefix}layers: expected at most {limits.LAYERS:,}, got {len(data['layers']):,}; a file that you "
+                "trust is read with trusted=True, or --trusted"
+            )
         layers = [read_layer(entry, f"{prefix}layers[{i}]") for i, entry in enumerate(data["layers"])]
         try:
-            return cls(layers, data.get("outputs"), data.get("name"))
+            network = cls(layers, data.get("outputs"), data.get("name"))
         except (SpecError, ShapeError) as error:
             raise type(error)(f"{prefix}{error}") from None
+        if not trusted and (count := sum(row[2] for row in network.table())) > limits.PARAMETERS:
+            raise SpecError(
+                f"{prefix}the network would have {count:,} weights, more than {limits.PARAMETERS:,}; a file that you "
+                "trust is read with trusted=True, or --trusted"
+            )
+        return network
 
     def save(self, path: str | Path) -> None:
         """Write the network to a .yaml, .yml or .json file."""
         write_spec(path, self.to_dict())
 
     @classmethod
-    def load(cls, path: str | Path) -> Network:
+    def load(cls, path: str | Path, *, trusted: bool = False) -> Network:
         """Read a network from a YAML or JSON file.
+
+        Args:
+            path: the file.
+            trusted: lift the limits on its size, and on the number of layers and weights. See docs/security.md.
 
         Raises:
             SpecError: the file does not describe a network; the error has the path to the mistake.
             OSError: the file cannot be read.
         """
-        return cls.from_dict(read_spec(path), str(path))
+        return cls.from_dict(read_spec(path, trusted), str(path), trusted=trusted)
 
 
 def input_channels(network: Network, channels: Channels) -> Names | dict[str, Names | None] | None:
@@ -276,7 +297,7 @@ def _named(layers: Sequence[Layer]) -> list[Layer]:
             layer = dataclasses.replace(layer, name=name)
         named.append(layer)
     names = [layer.label for layer in named]
-    if twice := {name for name in names if names.count(name) > 1}:
+    if twice := [name for name, count in Counter(names).items() if count > 1]:
         raise SpecError(f"{', '.join(sorted(twice))}: two layers have this name; names must differ")
     return named
 
@@ -284,6 +305,7 @@ def _named(layers: Sequence[Layer]) -> list[Layer]:
 def _connections(layers: Sequence[Layer]) -> dict[str, tuple[str, ...]]:
     """Find the names of the layers that each layer reads."""
     names = [layer.label for layer in layers]
+    known = set(names)
     reads: dict[str, tuple[str, ...]] = {}
     for index, layer in enumerate(layers):
         if layer.is_input:
@@ -292,7 +314,7 @@ def _connections(layers: Sequence[Layer]) -> dict[str, tuple[str, ...]]:
             reads[layer.label] = ()
         elif layer.inputs:
             for source in layer.inputs:
-                if source not in names:
+                if source not in known:
                     raise SpecError(
                         f"{layer.name}: reads {source!r}, which is not a layer; the layers are {', '.join(names)}"
                     )

@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+import collections
 import dataclasses
 import json
+import math
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
 import yaml
 
+from seq2onnx import limits
 from seq2onnx.errors import SpecError
-from seq2onnx.files import write_atomically
+from seq2onnx.files import check_regular_file, write_atomically
 from seq2onnx.layers import KINDS, Layer
 from seq2onnx.layers.base import FieldErrors
 
@@ -27,20 +31,84 @@ def write_spec(path: str | Path, data: dict[str, Any]) -> None:
     write_atomically(path, text.encode())
 
 
-def read_spec(path: str | Path) -> Any:
+def read_spec(path: str | Path, trusted: bool = False) -> Any:
     """Read a .json file as JSON, any other as YAML.
 
+    Args:
+        path: the file.
+        trusted: whether it may have any size.
+
     Raises:
-        SpecError: the file is neither.
+        SpecError: the file is neither, or is beyond a limit.
         OSError: the file cannot be read.
     """
-    is_json = Path(path).suffix == ".json"
-    content = Path(path).read_bytes()
+    check_regular_file(path)
+    kind = "JSON" if Path(path).suffix == ".json" else "YAML"
+    if not trusted and (size := Path(path).stat().st_size) > limits.SPEC_BYTES:
+        raise SpecError(f"{path}: has {size:,} bytes, more than {limits.SPEC_BYTES:,}; {_REMEDY}")
+    return parse_spec(Path(path).read_bytes(), str(path), kind, trusted)
+
+
+def parse_spec(content: bytes, where: str, kind: str = "YAML", trusted: bool = False) -> Any:
+    """Read YAML or JSON as plain data; `where` begins the errors, the others are those of `read_spec`."""
     try:
         text = content.decode()
-        return json.loads(text) if is_json else yaml.load(text, Loader=_Loader)
-    except (ValueError, yaml.YAMLError) as error:
-        raise SpecError(f"{path}: is not {'JSON' if is_json else 'YAML'}: {error}") from None
+        if kind == "JSON":
+            return json.loads(text, parse_constant=_finite, parse_float=_finite, parse_int=_whole)
+        if not trusted:
+            _check_size(yaml.parse(text, _Loader), where)
+        return yaml.load(text, Loader=_Loader)
+    except SpecError:
+        raise
+    except RecursionError:
+        raise SpecError(f"{where}: is not {kind} that can be read: it is nested too deep") from None
+    except Exception as error:  # values such as `!!int x` raise many types
+        raise SpecError(f"{where}: is not {kind}: {error}") from None
+
+
+_REMEDY = "a file that you trust is read with trusted=True, or --trusted"
+
+
+def _finite(text: str) -> float:
+    if not math.isfinite(number := float(text)):
+        raise ValueError(f"{text:.40} is too large for a number")
+    return number
+
+
+def _whole(text: str) -> int:
+    if len(text) > 20 or not -(2**63) <= (number := int(text)) < 2**64:
+        raise ValueError(f"{text:.40} is too large for a whole number")
+    return number
+
+
+def _check_size(events: Iterable[yaml.Event], where: str) -> None:
+    """Raise SpecError if YAML has too many values, with those that aliases repeat, or is nested too deep."""
+    total = 0
+    open_nodes: list[tuple[str | None, int]] = []  # the anchor of each, and the values before it
+    heights: list[int] = [0]  # how deep is what the document, and each open node, has contained so far
+    known: dict[str, tuple[int, int]] = {}  # the values and the height of what an anchor names
+    for event in events:
+        added, height = 0, 0
+        if isinstance(event, yaml.AliasEvent):
+            if event.anchor not in known:
+                raise SpecError(f"{where}: the alias {event.anchor!r:.40} stands before or within what it repeats")
+            added, height = known[event.anchor]
+        elif isinstance(event, yaml.CollectionStartEvent):
+            open_nodes.append((event.anchor, total))
+            heights.append(0)
+            added = 1
+        elif isinstance(event, yaml.ScalarEvent):
+            added = 1
+            known |= {event.anchor: (1, 0)} if event.anchor else {}
+        elif isinstance(event, yaml.CollectionEndEvent):
+            (anchor, start), height = open_nodes.pop(), heights.pop() + 1
+            known |= {anchor: (total - start, height)} if anchor else {}
+        total += added
+        heights[-1] = max(heights[-1], height)
+        if total > limits.SPEC_VALUES:
+            raise SpecError(f"{where}: has more than {limits.SPEC_VALUES:,} values; {_REMEDY}")
+        if len(open_nodes) + heights[-1] > limits.SPEC_DEPTH:
+            raise SpecError(f"{where}: is nested deeper than {limits.SPEC_DEPTH} levels; {_REMEDY}")
 
 
 def read_layer(entry: Any, where: str) -> Layer:
@@ -59,12 +127,12 @@ def read_layer(entry: Any, where: str) -> Layer:
         raise SpecError(f"{where}: expected one layer such as `lstm: {{hidden_size: 100}}`, got {entry!r}")
     ((kind, fields),) = entry.items()
     if kind not in KINDS:
-        raise SpecError(f"{where}.{kind}: is not a kind of layer; the kinds are {', '.join(sorted(KINDS))}")
+        raise SpecError(f"{where}.{kind!s:.60}: is not a kind of layer; the kinds are {', '.join(sorted(KINDS))}")
     fields = fields or {}
-    if not isinstance(fields, dict):
+    if not isinstance(fields, dict) or not all(isinstance(key, str) and not key.startswith("__") for key in fields):
         raise SpecError(f"{where}.{kind}: expected the layer's fields as a mapping, got {fields!r}")
     try:
-        return KINDS[kind](**{str(key): value for key, value in fields.items()})
+        return KINDS[kind](**fields)
     except FieldErrors as errors:
         raise FieldErrors(f"{where}.{kind}", errors.lines) from None
 
@@ -102,19 +170,31 @@ def _plain(value: Any) -> Any:
     return list(value) if isinstance(value, tuple) else value
 
 
-class _Loader(yaml.SafeLoader):
+class _Loader(getattr(yaml, "CSafeLoader", yaml.SafeLoader)):  # type: ignore[misc]
     """Loads plain data only, and refuses duplicate keys."""
 
 
 def _mapping(loader: _Loader, node: yaml.MappingNode) -> dict[Any, Any]:
+    if odd := [key for key, _ in node.value if not isinstance(key, yaml.ScalarNode)]:
+        raise yaml.constructor.ConstructorError(None, None, "a key must be text", odd[0].start_mark)
     keys = [loader.construct_object(key) for key, _ in node.value]
-    for key in keys:
-        if keys.count(key) > 1:
+    for key, count in collections.Counter(keys).items():
+        if count > 1:
             raise yaml.constructor.ConstructorError(None, None, f"duplicate key {key!r}", node.start_mark)
     return dict(zip(keys, (loader.construct_object(value, deep=True) for _, value in node.value), strict=True))
 
 
+def _integer(loader: _Loader, node: yaml.ScalarNode) -> int:
+    number: int = loader.construct_yaml_int(node)
+    if not -(2**63) <= number < 2**64:
+        raise yaml.constructor.ConstructorError(
+            None, None, f"{node.value:.40} is too large for a whole number", node.start_mark
+        )
+    return number
+
+
 _Loader.add_constructor("tag:yaml.org,2002:map", _mapping)
+_Loader.add_constructor("tag:yaml.org,2002:int", _integer)
 
 
 class _Dumper(yaml.SafeDumper):

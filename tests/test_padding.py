@@ -156,8 +156,7 @@ def test_padding_bars_draw_the_report():
         assert [text.get_text() for text in ax.get_legend().get_texts()] == parts
         assert "in 5 batches" in ax.get_xlabel()
         assert ax.get_ylabel() == ("step" if direction == "right" else "step, counted back from the last")
-        low = ax.dataLim.y0
-        assert (low < 0) == (direction == "left")
+        assert ax.yaxis_inverted() == (direction == "left")
         assert ax.dataLim.y1 >= report.kept.max()
 
 

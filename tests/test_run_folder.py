@@ -207,3 +207,23 @@ def test_the_checkpoint_has_the_layout_of_version_0_1(tmp_path):
     assert run["same"]["data"].startswith("12 sequences, mark ")
     assert len(run["history"]) == 2
     assert run["order"]["bit_generator"] == "PCG64"
+
+
+def test_a_second_training_in_a_run_folder_is_refused(tmp_path):
+    refused = []
+
+    def train_again(epochs):
+        if epochs == 1:
+            for resume in (False, True):
+                with pytest.raises(s2o.SpecError, match=f"{tmp_path}: another process trains in this folder") as raised:
+                    s2o.train(small_network(), random_data(), options=options(), run_dir=tmp_path, resume=resume)
+                refused.append(raised)
+
+    first = s2o.train(
+        small_network(), random_data(), options=options(), run_dir=tmp_path, callbacks=[AfterEpoch(train_again)]
+    )
+    assert len(refused) == 2
+    assert not (tmp_path / "lock").exists()
+    weights = first.module.state_dict()
+    assert all(torch.equal(w, weights[name]) for name, w in load_run(tmp_path).state_dict().items())
+    s2o.train(small_network(), random_data(), options=options(epochs=5), run_dir=tmp_path, resume=True)

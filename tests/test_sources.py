@@ -126,7 +126,7 @@ NUMBERS = st.floats(-1e6, 1e6, width=32)
 KINDS = st.sampled_from(["labels", "texts", "numbers", "vectors", "steps", "step labels", "none"])
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=15, deadline=None)  # each reads two files in processes of their own
 @given(st.data(), KINDS, st.booleans(), st.sampled_from(["f4", "f8", "i2"]))
 def test_mat_files_of_both_versions_h5_and_npz_files_give_the_same_data(tmp_path_factory, data, kind, by_time, dtype):
     folder = tmp_path_factory.mktemp("law")

@@ -6,6 +6,8 @@ Exit codes: 0; 1 for a check that failed; 2 for bad input.
 
 from __future__ import annotations
 
+import threading
+import warnings
 from typing import Annotated
 
 import typer
@@ -19,12 +21,13 @@ from seq2onnx.cli.export import export
 from seq2onnx.cli.help import Command, Group
 from seq2onnx.cli.inspect import inspect
 from seq2onnx.cli.new import new
+from seq2onnx.cli.options import show
 from seq2onnx.cli.predict import predict
 from seq2onnx.cli.report import report
 from seq2onnx.cli.stream import stream
 from seq2onnx.cli.train import train
 from seq2onnx.cli.verify import verify
-from seq2onnx.errors import Seq2OnnxError
+from seq2onnx.errors import Seq2OnnxError, plain
 
 COMMANDS = (demo, new, train, export, verify, predict, evaluate, stream, inspect, bench, report)
 
@@ -38,7 +41,7 @@ class _Group(Group):
         except BrokenPipeError:
             raise  # the reader of our output has closed the pipe; typer ends quietly
         except (Seq2OnnxError, OSError) as error:
-            typer.echo(f"seq2onnx: {_message(error)}", err=True)
+            show(f"seq2onnx: {_message(error)}", err=True)
             raise typer.Exit(2) from None
 
 
@@ -70,9 +73,20 @@ def _message(error: Exception) -> str:
     """The message of an error, without the error number of the operating system."""
     if isinstance(error, OSError) and error.strerror and error.filename:
         return f"{error.filename}: {error.strerror[0].lower()}{error.strerror[1:]}"
-    return str(error)
+    return plain(str(error))
 
 
 def main() -> None:
-    """Run the command."""
+    """Run the command. Warnings, which may quote a file, are printed without control characters."""
+    layout, report = warnings.formatwarning, threading.excepthook
+
+    def hook(args: threading.ExceptHookArgs) -> None:
+        """Report the error of a thread, such as TensorBoard's, which cannot write its log to a full disk."""
+        if isinstance(args.exc_value, OSError):
+            show(f"seq2onnx: {_message(args.exc_value)}", err=True)
+        else:
+            report(args)
+
+    warnings.formatwarning = lambda *args, **more: plain(layout(*args, **more), None)
+    threading.excepthook = hook
     app()

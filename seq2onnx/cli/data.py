@@ -10,7 +10,7 @@ import numpy as np
 import typer
 
 from seq2onnx.cli.help import Command, Group
-from seq2onnx.cli.options import DataOptions, Quiet, say, with_data_options
+from seq2onnx.cli.options import DataOptions, Quiet, say, show, with_data_options
 from seq2onnx.data import SequenceDataset, padding_report
 from seq2onnx.data.formats import readable, writable
 from seq2onnx.tables import text_table
@@ -24,7 +24,7 @@ Source = Annotated[Path, typer.Argument(metavar="DATA", help=f"What to read: {re
 @with_data_options
 def inspect(source: Source, options: DataOptions) -> None:
     """Show the number and lengths of the sequences, their channels, labels and gaps."""
-    typer.echo(describe(options.read(source)))
+    show(describe(options.read(source)))
 
 
 @data.command(cls=Command)

@@ -8,7 +8,7 @@ from typing import Annotated
 
 import typer
 
-from seq2onnx.cli.options import DataOptions, ModelFile, Quiet, with_data_options
+from seq2onnx.cli.options import DataOptions, ModelFile, Quiet, show, with_data_options
 from seq2onnx.data import SequenceDataset
 from seq2onnx.data.formats.csv_labels import find_labels, read_labels
 from seq2onnx.errors import DataError, SpecError
@@ -57,7 +57,7 @@ def evaluate(
         figures = {"model": str(file), "data": str(data), "sequences": len(found)}
         figures |= evaluation_data(evaluation, parts, by)
         write_atomically(out, f"{json.dumps(figures, indent=2, ensure_ascii=False)}\n".encode())
-    typer.echo(evaluation_text(evaluation, parts, by))
+    show(evaluation_text(evaluation, parts, by))
 
 
 def _groups(found: SequenceDataset, by: str | None, options: DataOptions, data: Path) -> dict[str, list[int]]:

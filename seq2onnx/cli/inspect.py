@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import typer
-
-from seq2onnx.cli.options import ModelFile, Quiet
+from seq2onnx.cli.options import ModelFile, Quiet, show
 
 
 def inspect(file: ModelFile, quiet: Quiet = False) -> None:
@@ -16,14 +14,14 @@ def inspect(file: ModelFile, quiet: Quiet = False) -> None:
 
     del quiet  # results are printed with --quiet too
     model = load(file)
-    typer.echo(about(file, f"{file.stat().st_size:,} bytes, written by {model.contract.writer}"))
+    show(about(file, f"{file.stat().st_size:,} bytes, written by {model.contract.writer}"))
     rows: list[tuple[str, str]] = []
     before = ""
     for label, text in describe_contract(model):
         rows.append(("" if label == before else label, text))
         before = label
-    typer.echo(f"\n{text_table(rows)}")
+    show(f"\n{text_table(rows)}")
     if model.contract.network is None:
-        typer.echo("\nadd_states made this file of another program's network, so it lists no layers.")
+        show("\nadd_states made this file of another program's network, so it lists no layers.")
     else:
-        typer.echo(f"\n{Network.from_dict(model.contract.network, str(file)).summary()}")
+        show(f"\n{Network.from_dict(model.contract.network, str(file)).summary()}")

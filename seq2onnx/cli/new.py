@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from seq2onnx.cli.options import Quiet, say
+from seq2onnx.cli.options import Quiet, say, show
 from seq2onnx.errors import SpecError
 from seq2onnx.files import write_atomically
 from seq2onnx.tables import text_table
@@ -25,7 +25,7 @@ def new(
     from seq2onnx import Network, templates
 
     if list_templates:
-        typer.echo(text_table(list(templates.descriptions().items())))
+        show(text_table(list(templates.descriptions().items())))
         return
     if template is None:
         raise SpecError("new: needs the name of a template; `seq2onnx new --list` shows them")

@@ -6,6 +6,7 @@ import csv
 import dataclasses
 import functools
 import inspect
+import sys
 import typing
 from collections.abc import Callable
 from pathlib import Path
@@ -14,6 +15,7 @@ from typing import Annotated, Any
 import typer
 
 from seq2onnx.data import SequenceDataset, formats, read
+from seq2onnx.errors import plain
 from seq2onnx.sequences import Channels
 
 Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="Print only results and errors.")]
@@ -23,7 +25,17 @@ ModelFile = Annotated[Path, typer.Argument(metavar="FILE", help="An exported ONN
 def say(text: object, quiet: bool) -> None:
     """Print a message unless `quiet` is set."""
     if not quiet:
-        typer.echo(text)
+        show(text)
+
+
+def show(text: object, *, err: bool = False) -> None:
+    """Print a text, which may quote a file, to standard output or error: without control characters."""
+    typer.echo(plain(str(text), None), err=err)
+
+
+def write_data(text: str) -> None:
+    """Write data to standard output: as it is to a file or a program, without control characters to a terminal."""
+    sys.stdout.write(plain(text, None) if sys.stdout.isatty() else text)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -60,6 +72,9 @@ class DataOptions:
         False
     )
     numbers: Annotated[bool, typer.Option("--numbers", help="Integers as targets are numbers, not labels.")] = False
+    trusted: Annotated[
+        bool, typer.Option("--trusted", help="Lift the limits on the time and memory that reading DATA may take.")
+    ] = False
 
     def read(self, path: Path, channels: Channels = None) -> SequenceDataset:
         """Read a data set.
@@ -83,6 +98,7 @@ class DataOptions:
             labels=self.labels,
             per_step=self.per_step,
             numbers=self.numbers,
+            trusted=self.trusted,
         )
 
 

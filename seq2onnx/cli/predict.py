@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import sys
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
-from seq2onnx.cli.options import DataOptions, ModelFile, Quiet, say, with_data_options
+from seq2onnx.cli.options import DataOptions, ModelFile, Quiet, say, with_data_options, write_data
 from seq2onnx.errors import SpecError
 from seq2onnx.files import write_atomically
 
@@ -68,7 +67,7 @@ def predict(
 
     table = predict_table(model, options.read(data, model.channels), batch_size)
     if out is None:
-        sys.stdout.write(table.csv().decode())
+        write_data(table.csv().decode())
         return
     write_atomically(out, {".csv": table.csv, ".npz": table.npz, ".parquet": table.parquet}[out.suffix]())
     say(f"{out}: {table.sequences:,} sequences", quiet)

@@ -8,13 +8,15 @@ import csv
 import dataclasses
 import json
 import sys
+import types
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, Annotated, Any, BinaryIO
 
 import numpy as np
 import typer
 
-from seq2onnx.cli.options import ModelFile, Quiet
+from seq2onnx import limits
+from seq2onnx.cli.options import ModelFile, Quiet, show, write_data
 from seq2onnx.data.formats.csv_text import is_header
 from seq2onnx.errors import DataError, ShapeError, SpecError
 from seq2onnx.sequences import is_finite, positions
@@ -82,7 +84,7 @@ def stream(
             except (DataError, ShapeError) as error:
                 refused += 1
                 if not quiet:
-                    typer.echo(f"line {number}: {error}", err=True)
+                    show(f"line {number}: {error}", err=True)
             if line.name in lines:  # a stream takes one step in each run
                 streams.run(list(lines.values()))
                 lines = {}
@@ -122,7 +124,10 @@ def _read_header(raw: bytes, entry: Input, has_id: bool) -> list[str] | None:
     text = raw.decode(errors="replace").strip()
     if entry.is_tokens or text.startswith(("[", "{")):
         return None
-    cells = [cell.strip() for cell in next(csv.reader([text], skipinitialspace=True))][has_id:]
+    try:
+        cells = [cell.strip() for cell in next(csv.reader([text], skipinitialspace=True))][has_id:]
+    except csv.Error:
+        return None
     if entry.channels is None and len(cells) != np.prod(entry.shape, dtype=int):  # rather a mistake
         return None
     return cells if is_header(cells, entry.channels) else None
@@ -149,6 +154,8 @@ class _Line:
         """Set id and step; raise DataError or ShapeError if the step cannot run."""
         from seq2onnx.runtime.steps import not_finite
 
+        if len(raw) > limits.LINE_BYTES:
+            raise DataError(f"expected a step, got a line of more than {limits.LINE_BYTES:,} bytes")
         try:
             text = raw.decode().strip()
             values: Any = self._read_json(text) if self.as_json else self._read_cells(text)
@@ -200,11 +207,11 @@ class _Line:
             if labels:
                 first["label"] = labels[0]
             y = [None if np.isnan(score) else float(f"{score:.7g}") for score in scores]
-            print(json.dumps(first | {"y": y or None}))
+            write_data(json.dumps(first | {"y": y or None}) + "\n")
         else:
             name = [self.id] if self.has_id else []
             cells = [*name, *labels, *(f"{score:.7g}" for score in scores)]  # None is an empty cell
-            csv.writer(sys.stdout, lineterminator="\n").writerow(cells)
+            csv.writer(types.SimpleNamespace(write=write_data), lineterminator="\n").writerow(cells)
 
 
 class _Streams:
@@ -245,11 +252,18 @@ class _Streams:
 
 
 def _read_lines(file: BinaryIO) -> Iterator[list[bytes]]:
-    """Wait for lines, and give those that have arrived."""
-    rest = b""
+    """Wait for lines, and give those that have arrived. Lines are cut behind LINE_BYTES."""
+    parts: list[bytes] = []  # of a line whose end has not arrived
+    room = limits.LINE_BYTES + 1  # for the rest of this line
     while data := file.read1(2**16):  # type: ignore[attr-defined]
-        *lines, rest = (rest + data).split(b"\n")
+        *ends, rest = data.split(b"\n")
+        lines: list[bytes] = []
+        for end in ends:
+            lines.append(b"".join([*parts, end[:room]]))
+            parts, room = [], limits.LINE_BYTES + 1
         if lines:
             yield lines
-    if rest:
-        yield [rest]
+        parts += [rest[:room]] if rest and room else []
+        room = max(room - len(rest), 0)
+    if parts:
+        yield [b"".join(parts)]

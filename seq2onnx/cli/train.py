@@ -70,7 +70,7 @@ def train(
     training_options = parse_settings(settings or [])
     training = options.read(data)
     result = run(
-        Network.load(network),
+        Network.load(network, trusted=options.trusted),
         training,
         None if validation is None else _validation(validation, training, options),
         loss,

@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 from seq2onnx.data import formats, iterables
 from seq2onnx.data.columns import Block, Column, Indices, InMemory, Mapped, read_blocks
 from seq2onnx.data.contents import Contents
+from seq2onnx.data.formats.parsing import parsing
 from seq2onnx.data.inputs import as_columns, common_lengths, select_channels
 from seq2onnx.data.long_frames import read_long_frame
 from seq2onnx.data.padded import cut_padding
@@ -176,12 +177,12 @@ class SequenceDataset:
         if path is None:
             return cls(*iterables.collect(items), classes, ignore=ignore, per_step=per_step)
         iterables.write_items(path, items, classes, ignore, per_step)
-        return cls.load(path)
+        return cls.load(path, trusted=True)
 
     @classmethod
-    def load(cls, path: str | Path) -> SequenceDataset:
-        """Read a file that `save` wrote, or another that `seq2onnx.data.read` reads."""
-        return cls(**vars(formats.read(path)))
+    def load(cls, path: str | Path, *, trusted: bool = False) -> SequenceDataset:
+        """Read a file that `save` wrote, or another that `seq2onnx.data.read` reads; see there for `trusted`."""
+        return from_contents(formats.read(path, trusted=trusted), path)
 
     def save(self, path: str | Path) -> None:
         """Write a .parquet file with a row for each sequence, or, for data of one input, an .npz or .h5 file of arrays.
@@ -413,3 +414,9 @@ class SequenceDataset:
                 found.check_finite(name, part.has_time, self._channels[name], self.ids)
         if self.targets is not None:
             check_targets(self.targets, self.ignore, self.ids)
+
+
+def from_contents(contents: Contents, path: str | Path) -> SequenceDataset:
+    """Make a data set of what a file contains; raise DataError if that is no data set."""
+    with parsing(path, "a data set"):
+        return SequenceDataset(**vars(contents))

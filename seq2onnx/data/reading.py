@@ -13,7 +13,7 @@ import numpy as np
 from seq2onnx.data import formats
 from seq2onnx.data.columns import Column, Mapped
 from seq2onnx.data.contents import Contents
-from seq2onnx.data.dataset import SequenceDataset
+from seq2onnx.data.dataset import SequenceDataset, from_contents
 from seq2onnx.data.targets import target_rows
 from seq2onnx.errors import DataError
 from seq2onnx.sequences import Channels
@@ -31,6 +31,7 @@ def read(
     labels: str | Path | None = None,
     per_step: bool = False,
     numbers: bool = False,
+    trusted: bool = False,
 ) -> SequenceDataset:
     """Read a data set from a file or folder.
 
@@ -55,6 +56,8 @@ def read(
             or at this path.
         per_step: whether the targets in CSV have one for each step. False: all lines of a sequence have the same one.
         numbers: whether integers as targets are numbers. False: they are labels.
+        trusted: lift the limits on the time and memory that reading may take. False: a file that would take much more
+            memory than it has bytes, or more than a minute, is refused. See docs/security.md.
 
     Raises:
         DataError: the file has other content; the message names the file and the place.
@@ -71,6 +74,7 @@ def read(
         sequences=sequences,
         targets=targets,
         features_by_time=features_by_time,
+        trusted=trusted,
         id=id,
         time=time,
         labels=labels,
@@ -79,9 +83,9 @@ def read(
     )
     if numbers and contents.targets is not None:
         contents = _with_numbers(contents, path)
-    data = SequenceDataset(**vars(contents))
+    data = from_contents(contents, path)
     if channels is not None and data.channels is None:
-        return SequenceDataset(**vars(dataclasses.replace(contents, channels=channels)))
+        return from_contents(dataclasses.replace(contents, channels=channels), path)
     return data.with_channels(channels)
 
 

@@ -34,7 +34,7 @@ def read_targets(
         if classes is not None:
             raise DataError("classes: were given, but there are no targets")
         return None, None, False
-    names = None if classes is None else [np.asarray(label).item() for label in classes]
+    names = None if classes is None else _class_names(classes)
     if isinstance(targets, Column):
         _check_count(targets, len(lengths))
         return _read_column(targets, names, ignore)
@@ -49,6 +49,8 @@ def read_targets(
         raise DataError("targets: per_step=True needs an array for each sequence, got single values")
     # numpy makes an empty list float64, which would turn labels into numbers.
     flat = _joined([row for row in rows if row.size] or rows if per_step else rows, per_step)
+    if flat.dtype.kind == "u" and flat.size and int(flat.max()) > np.iinfo(np.int64).max:
+        raise DataError(f"targets: got {flat.max()}; integers are labels of at most {np.iinfo(np.int64).max}")
     if flat.dtype.kind in "iubU":
         if flat.ndim == 2 and flat.shape[1] == 1:
             flat = flat[:, 0]  # a column of labels
@@ -67,6 +69,13 @@ def read_targets(
             f"targets: expected labels (strings or integers) or, without classes, numbers; got {flat.dtype}"
         )
     return (InMemory(np.split(flat, np.cumsum(sizes)[:-1])) if per_step else flat), names, per_step
+
+
+def _class_names(classes: Iterable[Any]) -> list[Label]:
+    found = [label.item() if isinstance(label, np.generic) else label for label in classes]
+    if odd := [label for label in found if not isinstance(label, str | int)]:
+        raise DataError(f"classes: expected strings or integers, got {odd[0]!r:.100}")
+    return found
 
 
 def _check_count(targets: Any, count: int) -> None:

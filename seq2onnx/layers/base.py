@@ -24,7 +24,7 @@ from typing import Annotated, Any, ClassVar, TypeVar, cast, dataclass_transform
 from pydantic import AfterValidator, ConfigDict, Field, ValidationError
 from pydantic.dataclasses import dataclass as pydantic_dataclass
 
-from seq2onnx.errors import ShapeError, SpecError
+from seq2onnx.errors import ShapeError, SpecError, plain
 from seq2onnx.layers.calls import EmitCall, Emitted, ForwardCall, Forwarded
 from seq2onnx.layers.graph import GraphBuilder
 from seq2onnx.layers.mistakes import explain
@@ -145,7 +145,7 @@ def layer(cls: L) -> L:
     validated = made.__init__
 
     @functools.wraps(validated)
-    def init(self: Layer, *args: Any, **fields: Any) -> None:
+    def init(self: Layer, /, *args: Any, **fields: Any) -> None:
         try:
             validated(self, *args, **fields)
         except ValidationError as error:
@@ -166,7 +166,7 @@ class FieldErrors(SpecError):
 
     def __str__(self) -> str:
         """Return each line with its place before it."""
-        return "\n".join(f"{self.where}{line}" for line in self.lines)
+        return plain("\n".join(f"{self.where}{line}" for line in self.lines))
 
 
 def single_input(layer: Layer, signals: Sequence[Signal]) -> Signal:

@@ -16,11 +16,11 @@ from seq2onnx.training.module import SequenceModule, build  # noqa: E402
 from seq2onnx.training.options import TrainingOptions  # noqa: E402
 
 if TYPE_CHECKING:
-    from seq2onnx.training.run_folder import load_run
+    from seq2onnx.training.run_loading import load_run
     from seq2onnx.training.trainer import RunNotSaved, TrainingResult, train
 
-_HOMES = {"RunNotSaved": "trainer", "TrainingResult": "trainer", "load_run": "run_folder", "train": "trainer"}
-_PACKAGES = {"run_folder": ("safetensors",), "trainer": ("pytorch_lightning", "safetensors", "torchmetrics")}
+_HOMES = {"RunNotSaved": "trainer", "TrainingResult": "trainer", "load_run": "run_loading", "train": "trainer"}
+_PACKAGES = {"run_loading": ("safetensors",), "trainer": ("pytorch_lightning", "safetensors", "torchmetrics")}
 
 __all__ = ["RunNotSaved", "SequenceModule", "TrainingOptions", "TrainingResult", "build", "load_run", "train"]
 

@@ -9,10 +9,10 @@ import signal
 import sys
 import threading
 import warnings
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, final
 
 import pytorch_lightning as lightning
 import torch
@@ -27,6 +27,40 @@ from seq2onnx.training.history import out_of_patience
 from seq2onnx.training.learner import Learner
 from seq2onnx.training.options import TrainingOptions
 from seq2onnx.training.task import Task
+
+
+@final
+class TensorBoardLog(TensorBoardLogger):
+    """A log for TensorBoard. If it cannot be written, as on a full disk, this warns once, and training continues."""
+
+    _is_broken = False
+
+    def log_metrics(self, metrics: Any, step: int | None = None) -> None:
+        """Write a row of the history."""
+        self._try(super().log_metrics, metrics, step)
+
+    def save(self) -> None:
+        """Write what is not yet written."""
+        self._try(super().save)
+
+    def finalize(self, status: str) -> None:
+        """End the log."""
+        self._try(super().finalize, status)
+
+    def _try(self, write: Callable[..., None], *arguments: Any) -> None:
+        if self._is_broken:
+            return
+        try:
+            write(*arguments)
+        except OSError as error:
+            self._is_broken = True
+            reason = (error.strerror or str(error)).lower()
+            warnings.warn(
+                f"{self.log_dir}: {reason}. Make room there. Training continues without the log of TensorBoard; "
+                "history.csv has the same rows",
+                RuntimeWarning,
+                stacklevel=2,
+            )
 
 
 def make_trainer(
@@ -72,7 +106,7 @@ def make_trainer(
         strategy = DDPStrategy(find_unused_parameters=min(steps) < 1, broadcast_buffers=False)
     callbacks = list(callbacks)
     if logger is None and run_dir is not None and importlib.util.find_spec("tensorboard"):
-        logger = TensorBoardLogger(run_dir, name="", version="tensorboard")
+        logger = TensorBoardLog(run_dir, name="", version="tensorboard")
     try:
         return lightning.Trainer(
             max_epochs=options.epochs,

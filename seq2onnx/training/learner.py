@@ -97,11 +97,16 @@ class Learner(lightning.LightningModule):
         self.last = part("last.")
         self.best = self.last if state["best_is_last"] else part("best.")
         self.module.load_state_dict(self.last)
+        if not all(bool(tensor.isfinite().all()) for tensor in (*self.last.values(), *self.best.values())):
+            raise ValueError("the weights are not finite")
         self.rng.bit_generator.state = state["order"]
         torch.set_rng_state(state["generator"])
+        weights = [weight for group in self.optimizer.param_groups for weight in group["params"]]
         moments: dict[int, dict[str, Tensor]] = {}
         for name, tensor in part("optimizer.").items():
             index, key = name.split(".", 1)
+            if tensor.ndim and tensor.shape != weights[int(index)].shape:
+                raise ValueError(f"optimizer.{name} has the shape {list(tensor.shape)}")
             moments.setdefault(int(index), {})[key] = tensor
         self.optimizer.load_state_dict(self.optimizer.state_dict() | {"state": moments})
 

@@ -23,10 +23,9 @@ from torch import Tensor
 from seq2onnx.data import SequenceDataset
 from seq2onnx.data.columns import Column, InMemory
 from seq2onnx.errors import ModelFileError, SpecError
-from seq2onnx.files import write_atomically
-from seq2onnx.network import Network, input_channels
+from seq2onnx.files import locked, write_atomically
 from seq2onnx.training.history import History
-from seq2onnx.training.module import SequenceModule, build
+from seq2onnx.training.module import SequenceModule
 from seq2onnx.training.options import TrainingOptions
 
 # The least time between two of them, and the largest share of the training time that they may take.
@@ -35,8 +34,22 @@ SECONDS_BETWEEN_PICTURES, SHARE_OF_PICTURES = 10.0, 0.02
 # Options that may change when a run resumes: apart from rounding, none of them changes the weights of an epoch.
 FREE_TO_CHANGE = {"epochs", "progress", "device", "devices", "nodes", "workers", "prefetch", "threads"}
 
-# The files that `load_run` reads.
-RESULTS = ("network.yaml", "options.yaml", "weights.safetensors")
+
+@contextmanager
+def locked_run(folder: str | Path) -> Iterator[None]:
+    """Make a run folder, and hold its lock: two trainings in it would mix their files.
+
+    The lock, the file `lock`, ends with the process. Where the system has no locks, as on Windows, there is none.
+
+    Raises:
+        SpecError: another process holds it.
+        OSError: the folder cannot be written.
+    """
+    Path(folder).mkdir(parents=True, exist_ok=True)  # fail now, not after training, if it cannot be written
+    with locked(Path(folder) / "lock") as free:
+        if not free:
+            raise SpecError(f"{folder}: another process trains in this folder; wait until it ends, or choose another")
+        yield
 
 
 def save_run(
@@ -78,33 +91,8 @@ def save_history(folder: Path, history: History) -> None:
     write_atomically(folder / "curve.png", as_png(functools.partial(training_curve, history)))
 
 
-def load_run(folder: str | Path) -> SequenceModule:
-    """Return the trained module of a run folder, with its classes and its padding policy.
-
-    Args:
-        folder: a run folder that `train` wrote.
-
-    Raises:
-        ModelFileError: a file is missing or does not belong to the others.
-    """
-    folder = Path(folder)
-    missing = [name for name in RESULTS if not (folder / name).is_file()]
-    if missing:
-        reason = f"has no {missing[0]}" if folder.is_dir() else "is a file" if folder.is_file() else "does not exist"
-        raise ModelFileError(f"{folder}: is no finished run, it {reason}. `seq2onnx train` writes a run folder")
-    try:
-        weights = safetensors.torch.load((folder / "weights.safetensors").read_bytes())
-        module = build(Network.load(folder / "network.yaml"))
-        module.load_state_dict(weights)
-    except (RuntimeError, safetensors.SafetensorError) as error:
-        raise ModelFileError(f"{folder}/weights.safetensors: does not fit network.yaml: {error}") from None
-    try:
-        settings: Any = yaml.safe_load((folder / "options.yaml").read_bytes())
-        module.classes, module.policy = settings["classes"], TrainingOptions(**settings["options"]).padding
-        module.channels = input_channels(module.network, settings.get("channels"))
-    except (yaml.YAMLError, TypeError, KeyError, UnicodeDecodeError, SpecError) as error:
-        raise ModelFileError(f"{folder}/options.yaml: is not what a training run writes: {error!r}") from None
-    return module.eval()
+def _is_number(value: object) -> bool:
+    return type(value) in (int, float)
 
 
 def fingerprint(data: SequenceDataset | None) -> str | None:
@@ -171,7 +159,6 @@ class Checkpoints:
         self._epochs_written = 0
         self._has_warned = False
         if writes:
-            self._folder.mkdir(parents=True, exist_ok=True)  # fail now, not after training, if it cannot be written
             for name in (self._path.name, "history.csv", "curve.png"):
                 for stale in self._folder.glob(f".{name}.*"):
                     stale.unlink()  # a temporary file of a killed run
@@ -237,7 +224,14 @@ class Checkpoints:
             with safetensors.safe_open(self._path, "pt") as file:
                 state: dict[str, Any] = json.loads(file.metadata()["run"])
                 tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
-        except (safetensors.SafetensorError, ValueError, KeyError, TypeError) as error:
+            if odd := [name for name, tensor in tensors.items() if tensor.isnan().any()]:
+                raise ValueError(f"{odd[0]} has NaN")
+            for name, kind in (("history", list), ("order", dict), ("options", dict), ("same", dict)):
+                if not isinstance(state[name], kind):
+                    raise TypeError(f"{name} is no {kind.__name__}")
+            if not all(isinstance(row, dict) and all(map(_is_number, row.values())) for row in state["history"]):
+                raise TypeError("history has other values than numbers")
+        except (safetensors.SafetensorError, ValueError, KeyError, TypeError, RecursionError, RuntimeError) as error:
             raise ModelFileError(f"{self._path}: is not a checkpoint, or is incomplete: {error}") from None
         same = state.pop("same")
         for name, given in self._identity["same"].items():
@@ -251,6 +245,14 @@ class Checkpoints:
                 raise SpecError(f"{self._path}: belongs to a run with {name}={value!r:.80}, not {given!r:.80}")
         self._epochs_written = len(state["history"])
         return tensors | state
+
+    def restore(self, load: Callable[[dict[str, Any]], None]) -> None:
+        """Give the state of the last checkpoint to a function; raise ModelFileError if it does not fit."""
+        state = self.read()
+        try:
+            load(state)
+        except (RuntimeError, ValueError, LookupError, TypeError, AttributeError, OverflowError) as error:
+            raise ModelFileError(f"{self._path}: does not fit this run, or is damaged: {error}") from None
 
 
 def _first_difference(a: Any, b: Any) -> tuple[Any, Any]:

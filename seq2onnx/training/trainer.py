@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from pathlib import Path
 
 import pytorch_lightning as lightning
@@ -24,7 +24,7 @@ from seq2onnx.training.module import SequenceModule, build
 from seq2onnx.training.optimization import frozen_layers
 from seq2onnx.training.options import TrainingOptions
 from seq2onnx.training.processes import Processes
-from seq2onnx.training.run_folder import Checkpoints, save_run
+from seq2onnx.training.run_folder import Checkpoints, locked_run, save_run
 from seq2onnx.training.task import Task, prepare
 
 
@@ -114,7 +114,7 @@ def train(
     Raises:
         DataError: the data does not fit the network or the loss, or has NaN or infinity.
         ShapeError: the sizes of the network and the data differ.
-        SpecError: the network, the options or the loss do not fit together.
+        SpecError: the network, the options or the loss do not fit together; or another process trains in run_dir.
         ModelFileError: there is no checkpoint to resume from.
         OSError: run_dir cannot be written. If this happens after training, the error has the attribute `result`: what
             `train` would have returned.
@@ -129,15 +129,17 @@ def train(
         trainer = make_trainer(task, run_dir, callbacks, logger)
     processes = Processes(trainer.global_rank, trainer.world_size, trainer.strategy.root_device)
     is_first = processes.rank == 0
-    checkpoints = None
-    if run_dir is not None:
-        checkpoints = Checkpoints(run_dir, task.options, task.identity(), resume, writes=is_first)
+    # Of several processes only the first writes, so only it has the lock.
+    with locked_run(run_dir) if run_dir is not None and is_first else nullcontext():
+        checkpoints = None
+        if run_dir is not None:
+            checkpoints = Checkpoints(run_dir, task.options, task.identity(), resume, writes=is_first)
 
-    learner, metrics = _run(task, trainer, processes, checkpoints)
+        learner, metrics = _run(task, trainer, processes, checkpoints)
 
-    result = TrainingResult(learner.module, learner.history, processes.rank)
-    if run_dir is not None and result.history and is_first:
-        _save(run_dir, result, metrics, learner)
+        result = TrainingResult(learner.module, learner.history, processes.rank)
+        if run_dir is not None and result.history and is_first:
+            _save(run_dir, result, metrics, learner)
     return result
 
 
@@ -156,7 +158,7 @@ def _run(
         module.channels = input_channels(task.network, task.data.channels) or module.channels
         learner = Learner(task, module, processes, checkpoints if is_first else None, show)
         if checkpoints and checkpoints.resume:
-            learner.load_run_state_dict(checkpoints.read())
+            checkpoints.restore(learner.load_run_state_dict)
         fit(trainer, learner)
         module.load_state_dict(learner.best if options.keep == "best" and learner.best else learner.last)
         metrics = row_of_kept_weights(learner.history, options.keep, task.monitor)

@@ -42,12 +42,13 @@ def writable() -> str:
     return ", ".join(suffix for suffix, module in FORMATS.items() if hasattr(module, "write"))
 
 
-def read(path: str | Path, *, features_by_time: bool = False, **names: Any) -> Contents:
+def read(path: str | Path, *, features_by_time: bool = False, trusted: bool = False, **names: Any) -> Contents:
     """Read a file or folder.
 
     Args:
         path: its suffix says which format.
         features_by_time: see `seq2onnx.data.read`. Formats without matrices ignore it.
+        trusted: see `seq2onnx.data.read`. Formats that need no limits ignore it.
         **names: the other arguments of `seq2onnx.data.read`. None means that nothing is named.
 
     Raises:
@@ -63,8 +64,11 @@ def read(path: str | Path, *, features_by_time: bool = False, **names: Any) -> C
     keywords = _keywords(FORMATS[kind])
     if surplus := [name for name in given if name not in keywords]:
         raise DataError(f"{path}: {surplus[0]} applies only to {readable(surplus[0])}; leave it out")
-    if "features_by_time" in keywords:
-        given["features_by_time"] = features_by_time
+    given |= {
+        name: value
+        for name, value in {"features_by_time": features_by_time, "trusted": trusted}.items()
+        if name in keywords
+    }
     contents: Contents = FORMATS[kind].read(path, **given)
     return contents
 

@@ -13,6 +13,8 @@ from seq2onnx.data.contents import Contents
 from seq2onnx.errors import DataError
 from seq2onnx.sequences import Array
 
+NAMES = ("values", "lengths", "targets", "target_lengths", "classes", "ignore", "channels", "ids")
+
 
 def to_arrays(contents: Contents, path: str | Path) -> dict[str, Array]:
     """Return the arrays of a data set of one input.
@@ -83,7 +85,12 @@ def from_arrays(arrays: dict[str, Any], path: str | Path) -> Contents:
                 f"{steps} steps, got {rows}"
             )
     per_step = None if targets is None else isinstance(targets, list)
+    if "ignore" in arrays and arrays["ignore"].size != 1:
+        raise DataError(f"{path}: ignore: expected one label or number, got {list(arrays['ignore'].shape)}")
     ignore = arrays["ignore"].item() if "ignore" in arrays else None
+    for name in ("channels", "ids"):
+        if name in arrays and (arrays[name].ndim != 1 or arrays[name].dtype.kind != "U"):
+            raise DataError(f"{path}: {name}: expected a list of texts, got {arrays[name].dtype}")
     channels, ids = (arrays[name].tolist() if name in arrays else None for name in ("channels", "ids"))
     return Contents(sequences, targets, arrays.get("classes"), ignore, per_step, channels, ids)
 
@@ -96,7 +103,9 @@ def sequence_ends(lengths: Array, rows: int, expected: str) -> NDArray[np.int64]
         rows: where the last sequence must end.
         expected: begins the error.
     """
-    good = lengths.ndim == 1 and len(lengths) and lengths.dtype.kind in "iu" and lengths.min() >= 0
+    good = lengths.ndim == 1 and len(lengths) and lengths.dtype.kind in "iu"
+    # Each is at most their sum, so that the sum cannot overflow.
+    good = good and lengths.min() >= 0 and lengths.max() <= rows and len(lengths) * rows < 2**62
     if not good or lengths.sum() != rows:
         raise DataError(
             f"{expected} [sequences]: non-negative integers, at least one, with the sum {rows}; "

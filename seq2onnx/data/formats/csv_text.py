@@ -12,6 +12,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
+from seq2onnx.data.formats.parsing import read_lines
 from seq2onnx.errors import DataError
 from seq2onnx.sequences import Array, Names, positions
 
@@ -111,12 +112,12 @@ class CsvTable:
         for row, cell in enumerate(cells):
             try:
                 time = datetime.datetime.fromisoformat(cell)
-            except ValueError:
+                times.append(time.astimezone(datetime.UTC).replace(tzinfo=None) if time.tzinfo else time)
+            except (ValueError, OverflowError):
                 raise DataError(
                     f"{self.where(self.place(name), row)}: expected a number or a time such as 2024-05-31 12:00:00, "
                     f"got {cell!r:.40}; rewrite it, or leave the column out by choosing the others: channels=[…]"
                 ) from None
-            times.append(time.astimezone(datetime.UTC).replace(tzinfo=None) if time.tzinfo else time)
         return np.array(times, "datetime64[us]")
 
     def check_sorted(self, name: str) -> None:
@@ -144,10 +145,7 @@ def read_table(path: Path, channels: Sequence[str] | None = None) -> CsvTable:
         DataError: it is no such file; the message names file and line.
         OSError: it cannot be read.
     """
-    try:
-        lines = path.read_bytes().decode("utf-8-sig").splitlines()
-    except UnicodeDecodeError as error:
-        raise DataError(f"{path}: is not UTF-8 text ({error.reason} at byte {error.start}); save it as UTF-8") from None
+    lines = read_lines(path)
     rows: list[list[str]] = []
     numbers: list[int] = []
     first = next((line for line in lines if line.strip()), "")
@@ -214,7 +212,14 @@ def _typed(cells: Sequence[str], name: str) -> Array:
     if comma := next((cell for cell in cells if NUMBER_WITH_COMMA.fullmatch(cell)), None):
         raise DataError(f"targets: got {comma} in {name!r}; write numbers with a decimal point")
     if all(map(WHOLE_NUMBER.fullmatch, cells)):
-        return np.array(cells, np.int64)
+        try:
+            return np.array(cells, np.int64)
+        except (OverflowError, ValueError):
+            longest = max(cells, key=len)
+            raise DataError(
+                f"targets: got {longest:.40} in {name!r}; whole numbers are labels of 64 bits, and names begin with a "
+                "letter"
+            ) from None
     has_leading_zeros = any(re.fullmatch(r"-?0\d+", cell) for cell in cells)  # 007 is a name
     return np.array(cells, None if has_leading_zeros or not all(map(is_number, cells)) else np.float64)
 

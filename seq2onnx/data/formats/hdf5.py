@@ -13,26 +13,46 @@ import numpy as np
 
 from seq2onnx.data.columns import Column, Indices
 from seq2onnx.data.contents import Contents
-from seq2onnx.data.formats.arrays import from_arrays, sequence_ends, to_arrays
+from seq2onnx.data.formats.apart import read_apart
+from seq2onnx.data.formats.arrays import NAMES, from_arrays, sequence_ends, to_arrays
+from seq2onnx.data.formats.hdf5_rules import check_dataset, find
 from seq2onnx.data.formats.parsing import check_readable, parsing
 from seq2onnx.errors import DataError, ShapeError, require
 from seq2onnx.files import write_atomically
 from seq2onnx.sequences import Array, as_floats
 
-NAMES = ("values", "lengths", "targets", "target_lengths", "classes", "ignore", "channels", "ids")
+KIND = "an HDF5 file"
 
 
-def read(path: str | Path) -> Contents:
-    """Read a file that `write` describes. Its sequences are read when they are needed; words at once."""
+def read(path: str | Path, *, trusted: bool = False) -> Contents:
+    """Read a file that `write` describes. Its sequences are read when they are needed; words at once.
+
+    Files with texts of different lengths, such as those of version 0.1, are read in a process of their own, because a
+    damaged one can make the library hang.
+    """
     check_readable(path, "h5py")
-    with parsing(path, "an HDF5 file"):
+    with parsing(path, KIND):
         import h5py
 
         with h5py.File(path, "r") as file:
-            _check_names(file, path)
-            arrays: dict[str, Any] = {name: _whole(file[name]) for name in NAMES[1:] if name in file}
-            arrays["values"] = _whole(file["values"]) if _is_text(file["values"]) else Hdf5Column(path)
-    return from_arrays(arrays, path)
+            found = _find_arrays(file, path, trusted)
+            lists = [name for name, dataset in found.items() if dataset.dtype.kind == "O"]
+            arrays: dict[str, Any] = {name: _whole(item) for name, item in found.items() if name not in lists}
+            in_memory = "values" in lists or found["values"].dtype.kind in "SU"
+            if not in_memory:
+                arrays["values"] = Hdf5Column(path, trusted)
+    if lists:
+        arrays |= read_apart(f"{__name__}:read_texts", path, *lists, kind=KIND, trusted=trusted)
+    with parsing(path, KIND):
+        return from_arrays(arrays, path)
+
+
+def read_texts(path: str, *names: str) -> dict[str, Array]:
+    """Read arrays of texts of different lengths."""
+    import h5py
+
+    with parsing(path, KIND), h5py.File(path, "r") as file:
+        return {name: _whole(file[name]) for name in names}
 
 
 def write(contents: Contents, path: str | Path) -> None:
@@ -47,26 +67,34 @@ def write(contents: Contents, path: str | Path) -> None:
     with h5py.File(buffer, "w") as file:
         for name, array in to_arrays(contents, path).items():
             if array.dtype.kind == "U":
-                file.create_dataset(name, data=array.astype(object), dtype=h5py.string_dtype())
-            else:
-                file.create_dataset(name, data=array)
+                # All of one length: texts of different lengths need a process of their own when they are read.
+                array = np.char.encode(array, "utf-8")
+                array = array.astype(h5py.string_dtype(length=max(array.itemsize, 1)))
+            file.create_dataset(name, data=array)
     write_atomically(path, buffer.getvalue())
 
 
-def _check_names(file: Any, path: str | Path) -> None:
+def _find_arrays(file: Any, path: str | Path, trusted: bool) -> dict[str, Any]:
+    """Return the datasets of a file, checked, but not read."""
+    found = {name: find(file, name, path) for name in NAMES}
     for name in NAMES[:2]:
-        if name not in file or not hasattr(file[name], "dtype"):
+        if not hasattr(found[name], "dtype"):
             raise DataError(f"{path}: has no array {name!r} at its root, only {sorted(file)}; see SequenceDataset.save")
-
-
-def _is_text(dataset: Any) -> bool:
-    import h5py
-
-    return h5py.check_string_dtype(dataset.dtype) is not None
+    arrays = {name: dataset for name, dataset in found.items() if dataset is not None}
+    for dataset in arrays.values():
+        check_dataset(dataset, path, trusted, kinds="fiubSO")
+    return arrays
 
 
 def _whole(dataset: Any) -> Array:
-    return np.asarray(dataset.asstr()[()]).astype(str) if _is_text(dataset) else np.asarray(dataset[()])
+    """Read an array; the texts are UTF-8."""
+    import h5py
+
+    if h5py.check_string_dtype(dataset.dtype) is None:
+        if dataset.dtype.kind == "O":
+            raise DataError(f"{dataset.file.filename}: {dataset.name} has references; expected numbers or texts")
+        return np.asarray(dataset[()])
+    return np.asarray(dataset.asstr()[()]).astype(str)
 
 
 @final
@@ -78,6 +106,7 @@ class Hdf5Column(Column):
 
     Args:
         path: a file that `write` describes.
+        trusted: whether it may take any memory.
 
     Raises:
         DataError: the file has other content.
@@ -91,15 +120,14 @@ class Hdf5Column(Column):
         >>> batch = column.take([8, 1, 5])
     """
 
-    def __init__(self, path: str | Path) -> None:
-        self.path = Path(path).resolve()
+    def __init__(self, path: str | Path, trusted: bool = False) -> None:
+        self.path, self._trusted = Path(path).resolve(), trusted
         self._file: Any = None
         self._process = 0
         check_readable(path, "h5py")
-        with parsing(path, "an HDF5 file"):
-            file = self._open()
-            _check_names(file, path)
-            values, lengths = file["values"], np.asarray(file["lengths"][()])
+        with parsing(path, KIND):
+            found = _find_arrays(self._open(), path, trusted)
+            values, lengths = found["values"], np.asarray(found["lengths"][()])
             self._is_tokens = values.ndim == 1 and values.dtype.kind in "iu"
             if values.ndim < 2 and not self._is_tokens:
                 raise ShapeError(
@@ -120,7 +148,7 @@ class Hdf5Column(Column):
         """Return the sequences at `indices`, in this order."""
         places = np.arange(len(self))[list(indices)]
         found: list[Any] = [None] * len(places)
-        with parsing(self.path, "an HDF5 file"):
+        with parsing(self.path, KIND):
             values = self._open()["values"]
             for at, index in sorted(enumerate(places.tolist()), key=lambda place: place[1]):
                 end = int(self._ends[index])

@@ -28,7 +28,12 @@ CELLS = "of an array whose third axis counts the sequences save X = squeeze(num2
 
 
 def read(
-    path: str | Path, *, sequences: Any = None, targets: str | None = None, features_by_time: bool = False
+    path: str | Path,
+    *,
+    sequences: Any = None,
+    targets: str | None = None,
+    features_by_time: bool = False,
+    trusted: bool = False,
 ) -> Contents:
     """Read a .mat file of version 5 to 7.2 (with scipy) or 7.3 (with h5py).
 
@@ -49,6 +54,7 @@ def read(
         targets: the name of a variable, "" for none. None: the only other variable with a target for each sequence.
         features_by_time: the matrices are features by time, as in MATLAB's older releases, and not time by features.
             This is never guessed.
+        trusted: whether reading may take any time and memory.
 
     Raises:
         DataError: the variables cannot be used. The message names file, variable and cell; the first cell is X{1}.
@@ -57,7 +63,7 @@ def read(
     """
     if not isinstance(sequences, str | None):
         raise DataError(f"{path}: sequences is the name of one variable in a .mat file, got {list(sequences)}")
-    variables = read_variables(path, None if sequences is None or targets is None else {sequences, targets})
+    variables = read_variables(path, None if sequences is None or targets is None else {sequences, targets}, trusted)
     for role, name in (("sequences", sequences), ("targets", targets)):
         if name and name not in variables:
             raise DataError(f"{path}: has no variable {name!r} for the {role}; {_listing(variables)}")

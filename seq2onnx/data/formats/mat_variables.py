@@ -4,16 +4,20 @@ from __future__ import annotations
 
 import dataclasses
 import io
+import json
 import warnings
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from seq2onnx.data.formats.apart import read_apart
+from seq2onnx.data.formats.hdf5_rules import check_dataset, find
 from seq2onnx.data.formats.parsing import check_readable, parsing
 from seq2onnx.errors import DataError
 from seq2onnx.sequences import Array
 
+KIND = "a .mat file"
 NUMBERS = {
     **{f"{sign}{bits}": np.dtype(f"{sign}{bits}") for sign in ("int", "uint") for bits in (8, 16, 32, 64)},
     "double": np.dtype(np.float64),
@@ -48,12 +52,13 @@ def describe(value: Value) -> str:
     return f"{kind} {'×'.join(map(str, shape))}".strip()
 
 
-def read_variables(path: str | Path, wanted: set[str] | None) -> Variables:
-    """Return the variables of a .mat file by name.
+def read_variables(path: str | Path, wanted: set[str] | None, trusted: bool = False) -> Variables:
+    """Return the variables of a .mat file by name. They are read in a process of its own: the library may crash.
 
     Args:
         path: the file.
         wanted: the variables to read; None: all. In a file of version 7.3 the others are returned by class only.
+        trusted: whether reading may take any time and memory.
 
     Raises:
         DataError: the file has other content.
@@ -64,19 +69,35 @@ def read_variables(path: str | Path, wanted: set[str] | None) -> Variables:
     with Path(path).open("rb") as file:
         is_hdf5 = b"\x89HDF\r\n\x1a\n" in file.read(520)  # HDF5 begins after 512 bytes for MATLAB
     check_readable(path, "h5py" if is_hdf5 else "scipy")
-    with parsing(path, "a .mat file"):
-        return _read_hdf5(path, wanted) if is_hdf5 else _read_version_5(path)
+    reader = f"{__name__}:{'_read_hdf5' if is_hdf5 else '_read_version_5'}"
+    names = [json.dumps(None if wanted is None else sorted(wanted)), json.dumps(trusted)]
+    found = read_apart(reader, path, *names, kind=KIND, trusted=trusted)
+    return {name: _from_plain(value) for name, value in found.items()}
 
 
-def _read_version_5(path: str | Path) -> Variables:
+def _to_plain(value: Value) -> Any:
+    """Return a value without instances of Opaque, for the way between processes."""
+    if isinstance(value, Opaque):
+        return [value.kind, list(value.shape)]
+    return _cells(value, [_to_plain(cell) for cell in value.flat]) if value.dtype == object else value
+
+
+def _from_plain(value: Any) -> Value:
+    if isinstance(value, list):
+        return Opaque(value[0], tuple(value[1]))
+    return _cells(value, [_from_plain(cell) for cell in value.flat]) if value.dtype == object else value
+
+
+def _read_version_5(path: str, *_: str) -> dict[str, Any]:
     from scipy.io import matlab
 
-    with Path(path).open("rb") as file:
+    with parsing(path, KIND), Path(path).open("rb") as file:
         if matlab.matfile_version(file)[0] != 1:
             raise DataError(f"{path}: expected a .mat file of version 5 or later; older versions have no cell arrays")
         # Each by itself: scipy up to 1.17 names all objects "None", and so returns only the last of them.
         parts = matlab.varmats_from_mat(file)
-    return dict(_read_variable(name, part) for name, part in parts if name)
+        found = [_read_variable(name, part) for name, part in parts if name]
+        return {name: _to_plain(value) for name, value in found}
 
 
 def _read_variable(name: str, part: io.BytesIO) -> tuple[str, Value]:
@@ -115,18 +136,23 @@ def _from_scipy(raw: Any) -> Value:
     return raw
 
 
-def _read_hdf5(path: str | Path, wanted: set[str] | None) -> Variables:
+def _read_hdf5(path: str, wanted: str, trusted: str) -> dict[str, Any]:
     import h5py
 
-    with h5py.File(path, "r") as file:
-        return {
-            name: _from_hdf5(file, item) if wanted is None or name in wanted else _outline(item, dict(item.attrs))
-            for name, item in file.items()
-            if not name.startswith("#")  # the content of cells, and objects
-        }
+    names = json.loads(wanted)
+    found: dict[str, Any] = {}
+    with parsing(path, KIND), h5py.File(path, "r") as file:
+        for name in file:
+            if name.startswith("#"):  # the content of cells, and objects
+                continue
+            item = find(file, name, path)
+            is_wanted = names is None or name in names
+            value = _from_hdf5(file, item, json.loads(trusted)) if is_wanted else _outline(item, dict(item.attrs))
+            found[name] = _to_plain(value)
+    return found
 
 
-def _from_hdf5(file: Any, item: Any) -> Value:
+def _from_hdf5(file: Any, item: Any, trusted: bool) -> Value:
     """Return the array of a dataset. HDF5 has the axes in reverse order."""
     outline = _outline(item, dict(item.attrs))
     kind, shape = outline.kind, outline.shape
@@ -134,9 +160,10 @@ def _from_hdf5(file: Any, item: Any) -> Value:
         return outline
     if 0 in shape:
         return np.zeros(0, "U1") if kind == "char" else np.zeros(shape, NUMBERS.get(kind, object))
+    check_dataset(item, file.filename, trusted, kinds="fiubOV")
     raw: Array = np.atleast_2d(item[()]).T
     if kind == "cell":
-        return _cells(raw, [_from_hdf5(file, file[reference]) for reference in raw.flat])
+        return _cells(raw, [_from_hdf5(file, file[reference], trusted) for reference in raw.flat])
     if kind == "char":
         rows = np.ascontiguousarray(raw, "<u2")
         return np.array([row.tobytes().decode("utf-16-le", "replace") for row in rows])

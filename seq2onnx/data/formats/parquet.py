@@ -12,11 +12,14 @@ from typing import Any
 import numpy as np
 
 from seq2onnx.data.contents import Contents
-from seq2onnx.data.formats.parquet_column import ParquetColumn, kind_of, numbers, open_parquet
+from seq2onnx.data.formats.apart import read_apart
+from seq2onnx.data.formats.parquet_column import KIND, ParquetColumn, kind_of, numbers, open_parquet
+from seq2onnx.data.formats.parsing import check_readable, parsing
 from seq2onnx.data.inputs import has_time
 from seq2onnx.data.targets import Ignore, Label, Targets, take_rows
 from seq2onnx.errors import DataError, require
 from seq2onnx.files import atomic_file
+from seq2onnx.limits import check_unpacked
 from seq2onnx.sequences import Array, Channels, chunk
 
 Names = str | Sequence[str]
@@ -29,7 +32,11 @@ ROW_GROUP_BYTES = 8 * 2**20
 
 
 def read(
-    path: str | Path, *, sequences: Names | Mapping[str, Names] | None = None, targets: str | None = None
+    path: str | Path,
+    *,
+    sequences: Names | Mapping[str, Names] | None = None,
+    targets: str | None = None,
+    trusted: bool = False,
 ) -> Contents:
     """Read a file that `write` wrote, or any parquet file with list columns. Sequences are read when they are needed.
 
@@ -39,11 +46,32 @@ def read(
             inputs a dict of these by input layer. None: all list columns except the targets, or a column of texts
             called text.
         targets: the column with the targets, "" for none. None: target, targets, label or labels, if there is one.
+        trusted: whether a row group may take any memory.
 
     Raises:
         DataError: the columns cannot be used. The message names the file, and the column, row group or row.
     """
-    schema, _ = read_schema(path)
+    require("pyarrow", extra="data")
+    check_readable(path)
+    if not trusted:
+        read_apart(f"{__name__}:probe", path, kind=KIND)
+    with parsing(path, KIND):
+        return _read(path, sequences, targets, trusted)
+
+
+def probe(path: str) -> None:
+    """Look at every part of the metadata: pyarrow ends the process where the one of a column is damaged."""
+    with open_parquet(path) as file:
+        for group in range(file.metadata.num_row_groups):
+            for column in range(file.metadata.num_columns):
+                file.metadata.row_group(group).column(column)
+
+
+def _read(
+    path: str | Path, sequences: Names | Mapping[str, Names] | None, targets: str | None, trusted: bool
+) -> Contents:
+    schema, rows = read_schema(path)
+    check_unpacked(path, 8 * sum(rows), Path(path).stat().st_size, trusted)  # of whole columns, such as the lengths
     about = _saved_description(schema)
     chosen = about.get("targets") if targets is None else targets
     if chosen not in schema.names and targets is None:
@@ -55,11 +83,13 @@ def read(
     by_layer = found if isinstance(found, Mapping) else {"": found}
     columns = {layer: [names] if isinstance(names, str) else list(names) for layer, names in by_layer.items()}
     _check_columns(path, schema, [*itertools.chain(*columns.values())], chosen)
-    lengths = _whole_column(path, about["lengths"]).to_numpy() if about else None
+    lengths = _saved_lengths(path, about["lengths"]) if about else None
     saved = about.get("parts", {}).values()
     steps = {part["column"]: part["step"] for part in saved}
     saved_channels = {part["column"]: part.get("channels") for part in saved}
-    parts = {layer: ParquetColumn(path, names, lengths, steps.get(names[0])) for layer, names in columns.items()}
+    parts = {
+        layer: ParquetColumn(path, names, lengths, steps.get(names[0]), trusted) for layer, names in columns.items()
+    }
     # With a column for each feature, the columns have the names of the features.
     channels = {layer: names if len(names) > 1 else saved_channels.get(names[0]) for layer, names in columns.items()}
     ids = _whole_column(path, about["ids"]).to_pylist() if about.get("ids") in schema.names else None
@@ -67,7 +97,7 @@ def read(
         return Contents(parts, channels=channels, ids=ids)
     known = about if about.get("targets") == chosen else {}
     options = {name: known.get(name) for name in ("classes", "ignore", "per_step")}
-    found_targets = _read_targets(path, chosen, schema.field(chosen).type)
+    found_targets = _read_targets(path, chosen, schema.field(chosen).type, trusted)
     return Contents(parts, found_targets, **options, channels=channels, ids=ids)
 
 
@@ -114,13 +144,24 @@ def _sequence_columns(path: str | Path, schema: Any, targets: str | None) -> lis
     return found
 
 
-def _read_targets(path: str | Path, name: str, arrow_type: Any) -> Targets:
+def _saved_lengths(path: str | Path, name: str) -> Array:
+    """Return the column of lengths that `write` saved."""
+    column = _whole_column(path, name)
+    lengths: Array = column.to_numpy(zero_copy_only=False)
+    if lengths.dtype.kind not in "iu" or (lengths.size and not 0 <= lengths.min() <= lengths.max() < 2**31):
+        raise DataError(
+            f"{path}: column {name}: expected the steps of each sequence, got {column.type}; write it again"
+        )
+    return lengths.astype(np.int32)
+
+
+def _read_targets(path: str | Path, name: str, arrow_type: Any, trusted: bool) -> Targets:
     """Return targets of steps as a column, and those of sequences as an array."""
     kind = kind_of(arrow_type)
     if kind == "list":
         # One number a step is [time], as in memory, and not [time, 1].
         nested = kind_of(arrow_type.value_type) in ("list", "vector")
-        return ParquetColumn(path, [name], None, None if nested else ())
+        return ParquetColumn(path, [name], None, None if nested else (), trusted)
     column = _whole_column(path, name)
     if column.null_count:
         row = next(i for i, value in enumerate(column) if not value.is_valid)
@@ -138,7 +179,9 @@ def _read_targets(path: str | Path, name: str, arrow_type: Any) -> Targets:
 def _whole_column(path: str | Path, name: str) -> Any:
     import pyarrow.parquet as pq
 
-    return pq.read_table(path, columns=[name], memory_map=True, pre_buffer=False).column(name).combine_chunks()
+    found = pq.read_table(path, columns=[name], memory_map=True, pre_buffer=False).column(name)
+    found.validate(full=True)
+    return found.combine_chunks()
 
 
 def write(contents: Contents, path: str | Path) -> None:

@@ -13,9 +13,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from seq2onnx.data.columns import BLOCK_BYTES, Block, Column, Indices
+from seq2onnx.data.formats.parsing import check_readable, parsing
 from seq2onnx.data.inputs import word_array
-from seq2onnx.errors import DataError, require
+from seq2onnx.errors import DataError, Seq2OnnxError, require
+from seq2onnx.limits import check_unpacked
 from seq2onnx.sequences import Array
+
+KIND = "a parquet file"
 
 # A shard of row groups is shuffled together. Two may be in use at once, while a batch straddles them.
 SHARD_BYTES = 64 * 2**20
@@ -36,13 +40,19 @@ class ParquetColumn(Column):
         names: the columns.
         lengths: the steps of each sequence. None: they are counted, in a pass over the file.
         step: the shape of a step, which is flat in the file. None: as in the file.
+        trusted: whether a row group may take any memory.
 
     Raises:
         DataError: the columns cannot be used. The message names the file, and the column, row group or row.
     """
 
     def __init__(
-        self, path: str | Path, names: Sequence[str], lengths: NDArray[np.int32] | None, step: Sequence[int] | None
+        self,
+        path: str | Path,
+        names: Sequence[str],
+        lengths: NDArray[np.int32] | None,
+        step: Sequence[int] | None,
+        trusted: bool = False,
     ) -> None:
         self.path, self._names, self._step = Path(path).resolve(), list(names), step
         self._files: dict[int, Any] = {}
@@ -54,6 +64,9 @@ class ParquetColumn(Column):
             raise DataError(f"{path}: has no rows; expected one sequence in each row")
         prefixes = tuple(f"{name}." for name in self._names)
         places = [i for i in range(about.num_columns) if f"{about.schema.column(i).path}.".startswith(prefixes)]
+        # A group is read at once. Its encoding may be small, if its values are equal.
+        largest = max(sum(group.column(i).num_values for i in places) for group in groups)
+        check_unpacked(path, 4 * largest, self.path.stat().st_size, trusted)
         self._bytes = np.array([sum(group.column(i).total_uncompressed_size for i in places) for group in groups])
         self.has_time = kind_of(self._file().schema_arrow.field(self._names[0]).type) != "vector"
         self.shape: tuple[int, ...] = ()
@@ -137,16 +150,17 @@ class ParquetColumn(Column):
 
     def _read(self, groups: Sequence[int], rows: int) -> Iterator[Block]:
         """Read row groups, `rows` rows at a time."""
-        import pyarrow as pa
-
         for group in groups:
             start = int(self._starts[group])
             batches = self._file().iter_batches(rows, [group], self._names, use_threads=False)
             try:
                 for batch in batches:
+                    batch.validate(full=True)  # texts that are not UTF-8, lists that end before they begin
                     yield self._block(batch, start)
                     start += batch.num_rows
-            except (pa.ArrowException, OSError) as error:
+            except Seq2OnnxError:
+                raise
+            except Exception as error:  # a damaged file raises many types
                 last, why = int(self._starts[group + 1]) - 1, " ".join(str(error).split())
                 raise DataError(
                     f"{self.path}: row group {group}, rows {self._starts[group]} to {last}, cannot be read: {why}; "
@@ -232,13 +246,11 @@ def open_parquet(path: str | Path) -> Any:
         MissingExtra: pyarrow is not installed.
     """
     require("pyarrow", extra="data")
-    import pyarrow as pa
     import pyarrow.parquet as pq
 
-    try:
+    check_readable(path)
+    with parsing(path, KIND):
         return pq.ParquetFile(path, memory_map=True, pre_buffer=False, page_checksum_verification=True)
-    except pa.ArrowInvalid as error:
-        raise DataError(f"{path}: is not a parquet file, or is incomplete: {error}") from None
 
 
 def kind_of(arrow_type: Any) -> Literal["list", "vector", "text", "number", "other"]:

@@ -1,0 +1,53 @@
+"""Limits for files that nobody vouches for. Each stands here with its reason; `trusted=True` lifts those of data files.
+
+A file may need memory and time in proportion to its own size, and a fixed amount besides.
+"""
+
+from __future__ import annotations
+
+from seq2onnx.errors import DataError
+
+UNPACKED_BYTES = 2**28
+"""The arrays of a data file may take so many bytes, whatever the size of the file."""
+UNPACKED_PER_BYTE = 20
+"""And so many bytes more for each byte of the file. A file of zeros can be packed 1000 to 1."""
+
+SECONDS_APART = 60.0
+"""A process that reads a file may take so long."""
+SECONDS_APART_PER_MEGABYTE = 1.0
+"""And so much longer for each megabyte of the file."""
+MEMORY_APART = 2**30
+"""A process that reads a file may use so many bytes."""
+MEMORY_APART_PER_BYTE = 200
+"""And so many bytes more for each byte of the file: numbers as text, or cells of one number."""
+
+SPEC_BYTES = 2**24
+"""The size of a network, or of options, as YAML or JSON. A vocabulary of 100,000 words has about a megabyte."""
+SPEC_VALUES = 300_000
+"""The values in such a file. An alias of YAML counts as often as all that it repeats."""
+SPEC_DEPTH = 50
+"""How deep lists and mappings in such a file may be nested."""
+LAYERS = 10_000
+"""The layers of a network in a file."""
+PARAMETERS = 2**31
+"""The weights of a network in a file: 8 GB."""
+
+LINE_BYTES = 2**24
+"""The length of a line that `seq2onnx stream` reads."""
+
+
+def check_unpacked(path: object, declared: int, size: int, trusted: bool) -> None:
+    """Raise DataError if the arrays of a file would take much more memory than the file has bytes.
+
+    Args:
+        path: the file, for the message.
+        declared: the bytes that its arrays would take.
+        size: the bytes of the file.
+        trusted: whether there is no limit.
+    """
+    most = UNPACKED_BYTES + UNPACKED_PER_BYTE * size
+    if not trusted and declared > most:
+        raise DataError(
+            f"{path}: has {size:,} bytes, and its arrays would take {declared:,}, more than the limit of {most:,}; if "
+            "you trust the file, read it with trusted=True, or --trusted"
+        )

@@ -1,0 +1,78 @@
+"""Load the module of a run folder."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import safetensors
+import safetensors.torch
+from torch import Tensor
+
+from seq2onnx.errors import ModelFileError
+from seq2onnx.network import Network, input_channels
+from seq2onnx.specs import parse_spec
+from seq2onnx.training.module import SequenceModule, build
+from seq2onnx.training.options import TrainingOptions
+
+RESULTS = ("network.yaml", "options.yaml", "weights.safetensors")
+
+
+def load_run(folder: str | Path) -> SequenceModule:
+    """Return the trained module of a run folder, with its classes and its padding policy.
+
+    Args:
+        folder: a run folder that `train` wrote.
+
+    Raises:
+        ModelFileError: a file is missing or does not belong to the others.
+    """
+    folder = Path(folder)
+    missing = [name for name in RESULTS if not (folder / name).is_file()]
+    if missing:
+        reason = f"has no {missing[0]}" if folder.is_dir() else "is a file" if folder.is_file() else "does not exist"
+        raise ModelFileError(f"{folder}: is no finished run, it {reason}. `seq2onnx train` writes a run folder")
+    network = Network.load(folder / "network.yaml")
+    place = folder / "weights.safetensors"
+    try:
+        weights = safetensors.torch.load(place.read_bytes())
+    except (RuntimeError, ValueError, safetensors.SafetensorError) as error:
+        raise ModelFileError(f"{place}: is not what a training run writes: {error}") from None
+    declared = sum(row[2] for row in network.table())
+    if declared > (stored := sum(tensor.numel() for tensor in weights.values())):
+        raise ModelFileError(f"{place}: does not fit network.yaml: it has {stored:,} numbers, the network {declared:,}")
+    module = build(network)
+    load_weights(module, weights, place)
+    place = folder / "options.yaml"
+    settings: Any = parse_spec(place.read_bytes(), str(place))
+    try:
+        module.classes, module.policy = settings["classes"], TrainingOptions(**settings["options"]).padding
+        module.channels = input_channels(module.network, settings.get("channels"))
+    except (TypeError, KeyError, ValueError, AttributeError) as error:
+        raise ModelFileError(f"{place}: is not what a training run writes: {error!r}") from None
+    if module.classes is not None and not _are_labels(module.classes):
+        raise ModelFileError(f"{place}: classes: expected different names or whole numbers, got {module.classes!r}")
+    return module.eval()
+
+
+def load_weights(module: SequenceModule, weights: dict[str, Tensor], place: Path) -> None:
+    """Load the weights of a module from a file, `place`.
+
+    Raises:
+        ModelFileError: they do not fit the module, or are not finite.
+    """
+    for name, tensor in module.state_dict().items():
+        found = weights.get(name)
+        if found is not None and found.dtype != tensor.dtype:
+            raise ModelFileError(f"{place}: {name}: expected {tensor.dtype}, got {found.dtype}")
+        if found is not None and not found.isfinite().all():
+            raise ModelFileError(f"{place}: {name} has NaN or infinity; train again, or restore the file from a copy")
+    try:
+        module.load_state_dict(weights)
+    except RuntimeError as error:
+        raise ModelFileError(f"{place}: does not fit network.yaml: {error}") from None
+
+
+def _are_labels(classes: Any) -> bool:
+    is_list = isinstance(classes, list) and all(type(label) in (int, str) for label in classes)
+    return is_list and 0 < len(set(classes)) == len(classes)

@@ -1,0 +1,259 @@
+"""Commands that are killed, disks that fill, folders that are read-only: nothing is torn, nothing is lost."""
+
+from __future__ import annotations
+
+import os
+import random
+import re
+import resource
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+import seq2onnx as s2o
+from seq2onnx import limits
+from tests.conftest import random_data, small_network
+
+ENVIRONMENT = os.environ | {"OMP_NUM_THREADS": "1"}
+
+
+def start(*arguments, **more):
+    command = [sys.executable, "-m", "tests.command", *map(str, arguments)]
+    return subprocess.Popen(command, stderr=subprocess.PIPE, stdout=subprocess.PIPE, text=True, env=ENVIRONMENT, **more)
+
+
+@pytest.fixture(scope="module")
+def ready(tmp_path_factory):
+    """A folder with data, a network, a finished run and its file, and every output as it should be."""
+    folder = tmp_path_factory.mktemp("ready")
+    random_data(40).save(folder / "data.npz")
+    small_network().save(folder / "network.yaml")
+    for arguments in (TRAIN, EXPORT, CONVERT, PREDICT, REPORT):
+        with start(*(str(a).replace("HERE", str(folder)) for a in arguments)) as process:
+            errors = process.communicate()[1]
+        assert process.returncode == 0, errors
+    return folder
+
+
+QUICK = ["--set", "device=cpu", "--set", "threads=1", "--quiet"]
+TRAIN = ["train", "HERE/network.yaml", "HERE/data.npz", "--out", "HERE/run", "--set", "epochs=20", *QUICK]
+EXPORT = ["export", "HERE/run", "--out", "HERE/model.onnx"]
+CONVERT = ["data", "convert", "HERE/data.npz", "HERE/data.parquet"]
+PREDICT = ["predict", "HERE/model.onnx", "HERE/data.npz", "--out", "HERE/predicted.csv"]
+REPORT = ["report", "HERE/model.onnx", "--out", "HERE/report.html"]
+OUTPUTS = {"model.onnx": EXPORT, "data.parquet": CONVERT, "predicted.csv": PREDICT, "report.html": REPORT}
+OLD = b"what was there before"
+
+
+@pytest.fixture
+def here(ready, tmp_path):
+    return shutil.copytree(ready, tmp_path / "here")
+
+
+def arguments_for(arguments, here):
+    return [str(argument).replace("HERE", str(here)) for argument in arguments]
+
+
+def kill_at_a_random_moment(arguments, rng, first_sign, more):
+    """Start a command and kill it: `more` seconds at most after `first_sign` is there, or after it has begun."""
+    with start(*arguments) as process:
+        until = time.monotonic() + 60
+        while process.poll() is None and not first_sign() and time.monotonic() < until:
+            time.sleep(0.002)
+        time.sleep(rng.uniform(0, more))
+        process.kill()
+
+
+def is_whole(path: Path, ready: Path) -> bool:
+    """Return whether a file is complete, and has the content that it should have."""
+    if path.suffix == ".onnx":
+        data = random_data(40)
+        expected = s2o.load(ready / path.name).predict(data)
+        return bool(np.array_equal(s2o.load(path).predict(data), expected))
+    if path.suffix == ".parquet":
+        return s2o.data.read(path).labels.tolist() == random_data(40).labels.tolist()
+    if path.suffix == ".csv":
+        return path.read_bytes() == (ready / path.name).read_bytes()
+    return path.read_text().rstrip().endswith("</html>")
+
+
+@pytest.mark.parametrize("name", OUTPUTS)
+@pytest.mark.parametrize("times", [2, pytest.param(30, marks=pytest.mark.slow)])
+def test_a_killed_command_leaves_the_old_file_or_the_new_one(here, ready, name, times):
+    rng, path, command = random.Random(name), here / name, arguments_for(OUTPUTS[name], here)
+    for _ in range(times):
+        path.write_bytes(OLD)
+        # The temporary file is the sign that the command has begun to write.
+        kill_at_a_random_moment(command, rng, lambda: any(p.name.startswith(f".{name}") for p in here.iterdir()), 0.02)
+        assert path.read_bytes() == OLD or is_whole(path, ready)
+    with start(*command) as process:
+        process.communicate()
+    assert process.returncode == 0
+    assert is_whole(path, ready)
+    assert not [p for p in here.iterdir() if p.name.startswith(".")]
+
+
+@pytest.mark.parametrize("times", [2, pytest.param(20, marks=pytest.mark.slow)])
+def test_a_killed_training_resumes_to_the_same_weights(here, ready, times):
+    rng, run = random.Random(5), here / "run"
+    shutil.rmtree(run)
+    command = arguments_for(TRAIN, here)
+    checkpoint = run / "checkpoint.safetensors"
+    for _ in range(times):
+        kill_at_a_random_moment(command, rng, checkpoint.exists, 0.5)
+        if checkpoint.exists() and "--resume" not in command:
+            command.append("--resume")
+    with start(*command) as process:
+        errors = process.communicate()[1]
+    assert process.returncode == 0, errors
+    for name in ("weights.safetensors", "network.yaml", "options.yaml"):
+        assert (run / name).read_bytes() == (ready / "run" / name).read_bytes()
+    assert not [p.name for p in run.iterdir() if p.name.startswith(".") or p.name == "lock"]
+
+
+def test_two_trainings_at_once_in_one_folder_end_with_one_run_and_one_refusal(here, ready):
+    shutil.rmtree(here / "run")
+    both = [start(*arguments_for(TRAIN, here)) for _ in range(2)]
+    errors = [process.communicate()[1] for process in both]
+    assert sorted(process.returncode for process in both) == [0, 2], errors
+    refused = next(text for text, process in zip(errors, both, strict=True) if process.returncode)
+    # If the other has already ended, its run is there.
+    assert re.fullmatch(r"seq2onnx: .*/run: (another process trains in this|already contains a run).*\n", refused)
+    assert (here / "run/weights.safetensors").read_bytes() == (ready / "run/weights.safetensors").read_bytes()
+
+
+# Disks that fill -----------------------------------------------------------------------------------------------------
+
+
+def limit_files(size):
+    def limit():
+        resource.setrlimit(resource.RLIMIT_FSIZE, (size, size))
+
+    return limit
+
+
+@pytest.mark.parametrize("name", OUTPUTS)
+def test_a_disk_that_fills_leaves_the_old_file_and_names_it(here, name):
+    path = here / name
+    path.write_bytes(OLD)
+    with start(*arguments_for(OUTPUTS[name], here), preexec_fn=limit_files(300)) as process:
+        errors = process.communicate()[1]
+    assert process.returncode == 2, errors
+    assert re.fullmatch(rf"seq2onnx: .*{re.escape(name)}.*(file too large|File too large).*\n", errors), errors
+    assert path.read_bytes() == OLD
+    assert not [p for p in here.iterdir() if p.name.startswith(".")]
+
+
+def test_training_on_a_disk_that_fills_says_what_is_left(here):
+    shutil.rmtree(here / "run")
+    with start(*arguments_for(TRAIN, here), preexec_fn=limit_files(1500)) as process:
+        errors = process.communicate()[1]
+    assert process.returncode == 2
+    assert "Traceback" not in errors
+    assert "Make room, then resume from its last checkpoint" in errors
+    with start(*arguments_for(TRAIN, here), "--resume") as process:
+        errors = process.communicate()[1]
+    assert process.returncode in (0, 2), errors  # 2: there was no room for any checkpoint
+    assert process.returncode == 0 or "has no checkpoint.safetensors to resume from" in errors
+
+
+@pytest.mark.parametrize("name", [*OUTPUTS, "run"])
+def test_a_folder_that_is_read_only_is_named(here, name, tmp_path):
+    place = tmp_path / "readonly"
+    place.mkdir()
+    command = arguments_for(OUTPUTS.get(name, TRAIN), here)
+    command = [argument.replace(str(here / name), str(place / name)) for argument in command]
+    with read_only(place), start(*command) as process:
+        errors = process.communicate()[1]
+    assert process.returncode == 2, errors
+    assert re.fullmatch(rf"seq2onnx: {place}/{re.escape(name)}: (permission denied|read-only file system)\n", errors)
+    assert not list(place.iterdir())
+
+
+class read_only:  # noqa: N801
+    """Nobody, not even root, can write in the folder."""
+
+    def __init__(self, folder):
+        self.folder = str(folder)
+
+    def __enter__(self):
+        self.mounted = os.geteuid() == 0
+        if self.mounted and subprocess.run(["mount", "-t", "tmpfs", "-o", "ro", "tmpfs", self.folder]).returncode:
+            pytest.skip("root may not mount here")
+        if not self.mounted:
+            os.chmod(self.folder, 0o500)  # noqa: PTH101
+
+    def __exit__(self, *_):
+        if self.mounted:
+            subprocess.run(["umount", self.folder], check=True)
+        else:
+            os.chmod(self.folder, 0o700)  # noqa: PTH101
+
+
+# seq2onnx stream -----------------------------------------------------------------------------------------------------
+
+
+def stream(model, content):
+    command = [sys.executable, "-m", "tests.command", "stream", str(model)]
+    return subprocess.run(command, input=content, capture_output=True, env=ENVIRONMENT, timeout=120, check=False)
+
+
+def test_a_long_line_of_a_stream_is_refused_and_the_next_is_read(model_file):
+    """A line of 100 MB never ended: the time was quadratic."""
+    good = b"0.1,0.2,0.3,0.4\n"
+    expected = stream(model_file, good * 2).stdout.splitlines()
+    for long in (b"1," * 25_000_000, b"[" * 50_000_000, b"x" * 50_000_000):
+        begun = time.monotonic()
+        found = stream(model_file, good + long + b"\r\n" + good + long)
+        assert time.monotonic() - begun < 60
+        lines = found.stdout.splitlines()
+        assert [lines[0], lines[2]] == expected
+        assert len(lines) == 4
+        assert found.returncode == 2
+        message = "line 2: expected a step, got a line of more than 16,777,216 bytes\n"
+        assert found.stderr.decode() == message + message.replace("2", "4", 1)
+
+
+def test_lines_arrive_in_any_parts(monkeypatch):
+    from seq2onnx.cli.stream import _read_lines
+
+    class Parts:
+        def __init__(self, *parts):
+            self.parts = list(parts)
+
+        def read1(self, size):
+            return self.parts.pop(0) if self.parts else b""
+
+    monkeypatch.setattr(limits, "LINE_BYTES", 5)
+    rng = random.Random(1)
+    for _ in range(300):
+        content = bytes(rng.choice(b"ab\n") for _ in range(rng.randrange(40)))
+        cuts = sorted(rng.randrange(len(content) + 1) for _ in range(rng.randrange(6)))
+        parts = [content[a:b] for a, b in zip([0, *cuts], [*cuts, len(content)], strict=True)]
+        found = [line for lines in _read_lines(Parts(*filter(None, parts))) for line in lines]
+        *whole, rest = content.split(b"\n")
+        assert found == [line[:6] for line in [*whole, *([rest] if rest else [])]]
+
+
+def test_a_first_line_that_is_no_csv_is_no_header(model_file):
+    found = stream(model_file, b"a" * 200_000 + b"\n0.1,0.2,0.3,0.4\n")
+    assert found.returncode == 2
+    assert len(found.stdout.splitlines()) == 2
+    assert found.stderr.startswith(b"line 1: ")
+    assert b"Traceback" not in found.stderr
+
+
+def test_a_stream_ends_on_sigterm(model_file):
+    command = [sys.executable, "-m", "tests.command", "stream", str(model_file)]
+    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, env=ENVIRONMENT) as process:
+        process.stdin.write(b"0.1,0.2,0.3,0.4\n")
+        process.stdin.flush()
+        assert process.stdout.readline()
+        process.terminate()
+        assert process.wait(30) == -signal.SIGTERM
