@@ -11,7 +11,7 @@ from typing import Any, final
 
 import numpy as np
 
-from seq2onnx.data.columns import Column, Indices
+from seq2onnx.data.columns import BLOCK_BYTES, Column, Indices
 from seq2onnx.data.contents import Contents
 from seq2onnx.data.formats.apart import read_apart
 from seq2onnx.data.formats.arrays import NAMES, from_arrays, sequence_ends, to_arrays
@@ -27,32 +27,40 @@ KIND = "an HDF5 file"
 def read(path: str | Path, *, trusted: bool = False) -> Contents:
     """Read a file that `write` describes. Its sequences are read when they are needed; words at once.
 
-    Files with texts of different lengths, such as those of version 0.1, are read in a process of their own, because a
-    damaged one can make the library hang.
+    A process of its own reads the file first, because a damaged one can make the library hang or crash.
     """
     check_readable(path, "h5py")
+    texts: dict[str, Any] = read_apart(f"{__name__}:probe", path, *["trusted"] * trusted, kind=KIND, trusted=trusted)
     with parsing(path, KIND):
         import h5py
 
         with h5py.File(path, "r") as file:
             found = _find_arrays(file, path, trusted)
-            lists = [name for name, dataset in found.items() if dataset.dtype.kind == "O"]
-            arrays: dict[str, Any] = {name: _whole(item) for name, item in found.items() if name not in lists}
-            in_memory = "values" in lists or found["values"].dtype.kind in "SU"
-            if not in_memory:
+            is_text = found["values"].dtype.kind in "SUO"
+            arrays: dict[str, Any] = {
+                name: _whole(item)
+                for name, item in found.items()
+                if name not in texts and (is_text or name != "values")
+            }
+            if not is_text:
                 arrays["values"] = Hdf5Column(path, trusted)
-    if lists:
-        arrays |= read_apart(f"{__name__}:read_texts", path, *lists, kind=KIND, trusted=trusted)
-    with parsing(path, KIND):
-        return from_arrays(arrays, path)
+        return from_arrays(arrays | texts, path)
 
 
-def read_texts(path: str, *names: str) -> dict[str, Array]:
-    """Read arrays of texts of different lengths."""
+def probe(path: str, trusted: str = "") -> dict[str, Array]:
+    """Read what could end the process, the chunks of arrays; return the texts of different lengths.
+
+    Version 0.1 wrote such texts. An array that is not in chunks is one piece of the file.
+    """
     import h5py
 
     with parsing(path, KIND), h5py.File(path, "r") as file:
-        return {name: _whole(file[name]) for name in names}
+        found = _find_arrays(file, path, bool(trusted))
+        for dataset in found.values() if not trusted else ():
+            rows = max(BLOCK_BYTES // max(dataset.nbytes // max(len(dataset), 1), 1), 1) if dataset.shape else 1
+            for start in range(0, len(dataset) if dataset.chunks else 0, rows):
+                dataset[start : start + rows]
+        return {name: _whole(dataset) for name, dataset in found.items() if dataset.dtype.kind == "O"}
 
 
 def write(contents: Contents, path: str | Path) -> None:
