@@ -225,7 +225,7 @@ def test_errors_name_broken_run_folders(tmp_path):
     s2o.train(small_network(), random_data(), options=options(epochs=1), run_dir=tmp_path)
     whole = (tmp_path / "weights.safetensors").read_bytes()
     (tmp_path / "weights.safetensors").write_bytes(whole[:100])
-    with pytest.raises(s2o.ModelFileError, match=r"weights.safetensors: does not fit"):
+    with pytest.raises(s2o.ModelFileError, match=r"weights.safetensors: is not what a training run writes"):
         load_run(tmp_path)
     (tmp_path / "weights.safetensors").write_bytes(whole)
     small_network().replace({"lstm_1": s2o.LSTM(9, "last", name="lstm_1")}).save(tmp_path / "network.yaml")
