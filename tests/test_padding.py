@@ -381,3 +381,14 @@ def test_validation_has_the_batches_of_predict(tmp_path, policy):
     scores = s2o.load(tmp_path / "model.onnx").predict(data.sequences, batch_size=9)
     expected = -np.log(scores[np.arange(len(data)), data.targets]).mean()
     assert result.history[0]["validation_loss"] == pytest.approx(expected, rel=1e-5)
+
+
+def test_the_rows_of_a_ray_task_are_the_only_ones_it_predicts(tmp_path, last):
+    """Where padding is data, a task once predicted all rows of the file."""
+    from seq2onnx.cluster.worker import RowRange
+
+    data = random_data(40)
+    data.save(tmp_path / "data.parquet")
+    rows = RowRange(s2o.SequenceDataset.load(tmp_path / "data.parquet"), 10, 7)
+    found = last.predict(rows, mask_padding=False, batch_size=3)
+    np.testing.assert_array_equal(found, last.predict(data.sequences[10:17], mask_padding=False, batch_size=3))

@@ -127,15 +127,17 @@ def _read(model: Model, sequences: Any, rows_in_a_batch: int) -> Iterator[tuple[
 
 def _parts_of_file(sequences: Any, rows_in_a_batch: int) -> Iterator[NDArray[np.intp]]:
     """Yield the indices of the sequences that are read together."""
-    sizes, count = sequences.sizes, len(sequences.sizes)
+    sizes, shards = sequences.sizes, sequences.shards()
     if rows_in_a_batch == 1:
-        for shard in sequences.shards():
+        for shard in shards:
             yield from by_size(shard, sizes, BYTES_IN_A_PART)
         return
-    # Batches are those of the given order, whatever the shards are.
-    starts = np.arange(0, count, rows_in_a_batch)
-    for batches in by_size(np.arange(len(starts)), np.add.reduceat(sizes, starts), BYTES_IN_A_PART):
-        yield np.arange(starts[batches[0]], min(starts[batches[-1]] + rows_in_a_batch, count))
+    # Batches are those of the given order, whatever the shards are. The rows of a Ray task are only some of those that
+    # have a size.
+    order = np.sort(np.concatenate(shards))
+    starts = np.arange(0, len(order), rows_in_a_batch)
+    for batches in by_size(np.arange(len(starts)), np.add.reduceat(sizes[order], starts), BYTES_IN_A_PART):
+        yield order[starts[batches[0]] : starts[batches[-1]] + rows_in_a_batch]
 
 
 def _by_layer(part: list[Any], inputs: tuple[Input, ...], first: int) -> Any:
