@@ -35,7 +35,15 @@ def _residual_blocks(filters: int) -> list[Any]:
     return layers
 
 
-def _recipe(name: str, title: str, layers: list[Any], peer: Any, options: dict[str, Any], limits: str) -> Recipe:
+MEAN = (
+    "GlobalAvgPool1d keeps the mean of the steps in place of their sum, so that it stays exact in streams of ten "
+    "million steps. The states `mean` and `carry` replace `sum`."
+)
+
+
+def _recipe(
+    name: str, title: str, layers: list[Any], peer: Any, options: dict[str, Any], limits: str, **further: Any
+) -> Recipe:
     options = {
         "batch_size": 64,
         "learning_rate": 3e-3,
@@ -63,6 +71,7 @@ def _recipe(name: str, title: str, layers: list[Any], peer: Any, options: dict[s
         baselines=most_frequent_and_linear,
         peer=accuracy_of(peer, options),
         slice_of=every(5),
+        **further,
     )
 
 
@@ -100,6 +109,7 @@ CONVOLUTIONAL = _recipe(
     lambda: Convolutional(13, [64, 96], 10, 0.3),
     {"epochs": 30},
     "Pooling turns four steps into one, so a stream has a new answer at every fourth step.",
+    changes=MEAN,
 )
 
 TCN = _recipe(
@@ -109,4 +119,5 @@ TCN = _recipe(
     lambda: Residual(13, 48, DILATIONS, 10, 0.1, 0.3),
     {"epochs": 25},
     "Its windows look 28 steps back, and the answer is an average over all steps so far.",
+    changes=MEAN,
 )

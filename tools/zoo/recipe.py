@@ -36,6 +36,7 @@ class Recipe:
     slice_of: the test data, or what part of it ships with the model
     export: further arguments of `export`
     seeds: how many trainings the spread is taken from
+    changes: what has changed for this network since version 0.1
     """
 
     title: str
@@ -54,6 +55,7 @@ class Recipe:
     slice_of: Callable[[s2o.SequenceDataset], s2o.SequenceDataset] = lambda test: test
     export: dict[str, Any] = dataclasses.field(default_factory=dict)
     seeds: int = 3
+    changes: str = "Trained again; no change of version 0.2 concerns this network."
 
     @property
     def name(self) -> str:

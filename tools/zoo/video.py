@@ -144,4 +144,8 @@ RECIPE = Recipe(
     peer=accuracy_of(lambda: Video(STRIDE, UNITS, len(CLASSES), 0.3), OPTIONS),
     slice_of=every(24),
     seeds=2,
+    changes=(
+        "The mean and variance of BatchNorm are now those of the whole training data, computed after the last epoch. "
+        "Before, they were averages over the last batches."
+    ),
 )
