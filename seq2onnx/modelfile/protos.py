@@ -314,7 +314,7 @@ def _dimension(content: bytes, start: int, stop: int) -> int | str | None:
         if tag == 1 << 3 | VARINT:
             found = signed(a)
         elif tag == 2 << 3 | BYTES:
-            found = text(content, a, b)
+            found = text(content, a, b) or None  # without a name, the size is not declared
     return found
 
 
