@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from seq2onnx.cli.options import DataOptions, ModelFile, Quiet, say, with_data_options
+from seq2onnx.cli.options import AllowChanged, DataOptions, ModelFile, Quiet, say, with_data_options
 
 
 @with_data_options
@@ -21,6 +21,7 @@ def verify(
         typer.Option(metavar="DATA", help="Also check these sequences. Formats: see `seq2onnx data inspect`."),
     ] = None,
     seed: Annotated[int, typer.Option(help="The seed of the random sequences.")] = 0,
+    allow_changed: AllowChanged = False,
     *,
     options: DataOptions,
     quiet: Quiet = False,
@@ -36,8 +37,8 @@ def verify(
         from seq2onnx.training import load_run
 
         module = load_run(run)
-    sequences = None if data is None else options.read(data, load(file).channels)
-    report = check(file, module, sequences, seed=seed)
+    sequences = None if data is None else options.read(data, load(file, allow_changed=allow_changed).channels)
+    report = check(file, module, sequences, seed=seed, allow_changed=allow_changed)
     say(report, quiet)
     if not report.ok:
         raise typer.Exit(1)
