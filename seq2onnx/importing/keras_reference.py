@@ -1,4 +1,4 @@
-"""What Keras documents its layers to calculate, in numpy and float64: the source of the proof, where Keras is not there.
+"""What Keras documents its layers to calculate, in numpy and float64: the source of the proof.
 
 It goes through the model as `keras_graph` gives it and shares nothing else with the modules that make layers of it.
 Arrays are [batch, time, …] as in Keras. A mask is [batch, time], False where a step is padding; it is passed on, and

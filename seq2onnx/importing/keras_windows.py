@@ -146,7 +146,7 @@ def _pooling(layer: KerasLayer, x: Lifted) -> Lifted:
     image = None if timed else windows.image_of(x, count + 1)
     pad: Any = "same" if padding == "same" else 0
     if image or (timed and count == 1):
-        size, stride = ((sizes[0], strides[0]) if count == 1 else (tuple(sizes), tuple(strides)))
+        size, stride = (sizes[0], strides[0]) if count == 1 else (tuple(sizes), tuple(strides))
         kinds = {(True, 1): MaxPool1d, (False, 1): AvgPool1d, (True, 2): MaxPool2d, (False, 2): AvgPool2d}
         made: Any = kinds[is_max, count](size, stride, pad, **({} if timed or count == 2 else {"axis": "space"}))
         y = windows.on_image(x, image, made) if image else windows.pool_windows(x, made)
