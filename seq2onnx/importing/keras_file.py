@@ -124,7 +124,7 @@ def _text(value: Any) -> str:
 
 
 def _texts(group: Any, name: str) -> list[str]:
-    """Return a list of texts. Keras cuts a long one into name0, name1 …"""
+    """Return a list of texts. Keras cuts a long one into name0, name1, and so on."""
     if name in group.attrs:
         return [_text(value) for value in group.attrs[name]]
     found: list[str] = []

@@ -8,7 +8,7 @@ from collections.abc import Mapping, Sequence
 from graphlib import CycleError, TopologicalSorter
 from typing import Any
 
-from seq2onnx.errors import ImportRefused, ModelFileError
+from seq2onnx.errors import ImportRefused, ModelFileError, Seq2OnnxError
 from seq2onnx.importing.drafts import Array
 from seq2onnx.importing.keras_file import KerasFile
 from seq2onnx.importing.keras_weights import Stored, named_weights
@@ -105,7 +105,9 @@ def read_model(file: KerasFile, path: object) -> tuple[KerasModel, str]:
         name = "model" if isinstance(config, list) else str(config.get("name", "model"))
         build = _Builder(int(version[1]))
         return build.model(kind, config, Stored(file.arrays, file.is_legacy), ""), name
-    except (KeyError, TypeError, AttributeError, IndexError, RecursionError) as error:
+    except Seq2OnnxError:
+        raise
+    except Exception as error:  # a file can contain anything
         raise ModelFileError(
             f"{path}: the configuration of the model is not as Keras writes it ({type(error).__name__}: {error})"
         ) from None
@@ -144,6 +146,8 @@ class _Builder:
 
     def layer(self, entry: Any, stored: Stored, prefix: str) -> KerasLayer:
         kind, config = entry["class_name"], dict(entry["config"])
+        if not isinstance(kind, str) or not isinstance(config["name"], str):
+            raise ModelFileError(f"{prefix}: expected names of layers, got {kind!r:.60}, {config['name']!r:.60}")
         kind = f"ops.{kind}" if _is_operation(entry) else kind
         name = f"{prefix}{config['name']}"
         self._count += 1
@@ -219,7 +223,15 @@ def _tensors(found: Any) -> list[Tensor]:
     """Return the tensors of a list, of which one may stand alone."""
     if found and isinstance(found[0], str):
         found = [found]
-    return [(name, index) for name, _, index in found]
+    return [_tensor(name, index) for name, _, index in found]
+
+
+def _tensor(name: Any, index: Any) -> Tensor:
+    if not isinstance(name, str) or not isinstance(index, int):
+        raise ModelFileError(
+            f"expected the output of a layer as its name and a number, got {name!r:.60}, {index!r:.60}"
+        )
+    return name, index
 
 
 def _node(layer: KerasLayer, name: str, calls: Any) -> Node:
@@ -234,7 +246,7 @@ def _node(layer: KerasLayer, name: str, calls: Any) -> Node:
         reads, others, masks = _references(call["args"]), _constants(call["args"]), call["kwargs"].get("mask")
         options = {key: value for key, value in call["kwargs"].items() if key != "mask"}
     else:
-        reads = [(name, index) for name, _, index, *_ in call]
+        reads = [_tensor(name, index) for name, _, index, *_ in call]
         options = {k: v for entry in call for k, v in (entry[3] if len(entry) > 3 else {}).items()}
         others, masks = [], None
     if unknown := [key for key, value in options.items() if value is not None and key != "training"]:
@@ -251,7 +263,7 @@ def _references(found: Any) -> list[Tensor]:
     """Return the tensors among the arguments of a call."""
     if isinstance(found, dict):
         name, _, index = found["config"]["keras_history"]
-        return [(name, index)]
+        return [_tensor(name, index)]
     if isinstance(found, list):
         return [tensor for part in found for tensor in _references(part)]
     return []

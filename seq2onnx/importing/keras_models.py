@@ -115,8 +115,8 @@ def _from_file(path: str | Path, masks: str | None) -> SequenceModule:
         try:
             answers = _answers(model, _run(model, _sequences(start, steps)))
             break
-        except TooFewSteps as error:
-            if steps == STEPS[-1]:
+        except (_Located, TooFewSteps) as error:
+            if isinstance(error, _Located) or steps == STEPS[-1]:
                 raise ImportRefused(str(error)) from None
     drafts = [(tensor[0] if len(answers) > 1 else "", _answer(tensor, x)) for tensor, x in answers]
     network, weights = assemble(drafts, name)
@@ -147,7 +147,7 @@ def _input(model: KerasModel) -> Draft:
         raise ImportRefused(
             "the model was saved before it knew its input; call it once, or give it an Input, and save it"
         )
-    sizes = list(shape[1:])
+    sizes: Any = list(shape[1:])
     if any(not isinstance(n, int) or n < 1 for n in sizes) or len(sizes) > 3 or np.prod(sizes) > MOST_FEATURES:
         raise ImportRefused(
             f"the input has the shape {[None, *shape]}; expected [batch, time, features] or images of a known "
