@@ -308,3 +308,11 @@ def test_old_versions_are_refused(tmp_path, at_hand):
     path = write(tmp_path / "model.keras", sequential(x, dense), KERNEL, version="1.2.2")
     with pytest.raises(s2o.ImportRefused, match=r"written by Keras 1.2.2; save it again"):
         s2o.from_keras(path)
+
+
+def test_windows_longer_than_the_first_trial_are_followed_with_more_steps(tmp_path, at_hand):
+    frames = {"filters": 2, "kernel_size": [400], "strides": [160], "dilation_rate": [1], "use_bias": True}
+    model = sequential(start(None, 1), layer("Conv1D", "frames", padding="valid", **frames), layer("LSTM", **LSTM))
+    path = write(tmp_path / "model.keras", model, weights("conv1d", (400, 1, 2), (2,)) | lstm(2, 2))
+    made = s2o.from_keras(path)
+    assert made.network.layers[1].kernel_size == 400
