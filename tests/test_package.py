@@ -19,6 +19,7 @@ import pytest
 import seq2onnx as s2o
 from seq2onnx import errors, layers
 from tests.conftest import random_data
+from tests.keras_files import archive
 
 ROOT = Path(__file__).parent.parent
 
@@ -82,6 +83,7 @@ def test_the_runtime_needs_numpy_and_onnxruntime_only(model_file, tmp_path):
         ("pytorch_lightning", "train", "train"),
         ("onnx", "export", "train"),
         ("torch", "from_torch", "train"),
+        ("torch", "from_keras", "train"),
         ("onnx", "add_states", "train"),
         ("onnxruntime", "verify", "cpu"),
         ("matplotlib", "plots", "train"),
@@ -236,9 +238,12 @@ def test_the_code_of_the_pages_runs(tmp_path, monkeypatch, capsys, page):
 
 
 @pytest.mark.filterwarnings("ignore")  # those of torch.onnx.export
-def test_the_networks_of_torch_come_over_as_the_page_says(tmp_path, monkeypatch):
+def test_networks_come_over_as_the_page_says(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     text = (ROOT / "docs/bring-your-network.md").read_text().split("## From MATLAB")[0]
+    with archive("keras3") as file:
+        for page, name in (("classifier", "lstm_stack"), ("masked", "masked")):
+            Path(f"{page}.keras").write_bytes(file.read(f"{name}.keras"))
     names = {}
     exec("\n".join(block.split("```")[0] for block in text.split("```python\n")[1:]), names)
     assert names["report"].ok
