@@ -10,7 +10,8 @@ import pytest
 from onnx import numpy_helper
 
 import seq2onnx as s2o
-from seq2onnx.runtime import session
+from seq2onnx.runtime import random_rows, session
+from seq2onnx.runtime.random_rows import random_sequences
 from tests.foreign import plain_lstm
 from tests.mutants import NAMES
 from tests.test_modelfile import FILES, changed
@@ -80,6 +81,16 @@ def test_metadata_with_another_least_number_of_steps_is_refused(tmp_path):
         return data | {"min_length": 10**9}
 
     refused(changed(tmp_path / "bad.onnx", None, "full", both), "takes sequences from 1,000,000,000 steps")
+
+
+def test_verify_draws_less_where_steps_are_large(monkeypatch):
+    """Twelve sequences of forty large steps would fill the memory."""
+    model = s2o.load(FILES / "full.onnx").model
+    usual = random_sequences(model, np.random.default_rng(0))["sequence_input_1"]
+    assert (len(usual), max(map(len, usual)) > 20) == (12, True)
+    monkeypatch.setattr(random_rows, "_MOST_NUMBERS", 3 * 10)
+    few = random_sequences(model, np.random.default_rng(0))["sequence_input_1"]
+    assert sum(map(len, few)) <= 20
 
 
 def test_words_whose_numbers_are_swapped_in_the_metadata_are_refused(tmp_path):

@@ -306,6 +306,7 @@ def ladder(levels):
         ("n.yaml", HEAD + "- relu: {__dataclass_self__: 2}", "expected the layer's fields as a mapping"),
         ("n.yaml", HEAD + "- relu\noutputs: 5", "outputs: expected a list of layer names, got 5"),
         ("n.yaml", HEAD + "- relu\noutputs: [[1]]", r"outputs: expected a list of layer names, got \[\[1\]\]"),
+        ("n.yaml", HEAD.replace("4", "1, statistics: {mean: {a: 1}}"), "statistics must be numbers"),
         ("n.yaml", "layers: !!int ''", "is not YAML"),
         ("n.yaml", "layers: !!timestamp x", "is not YAML"),
         ("n.yaml", "layers: !!python/object/apply:os.system [true]", "is not YAML"),
