@@ -152,6 +152,14 @@ def test_an_output_of_add_states_that_is_declared_with_too_few_axes_is_refused(a
     refused(added(declare), r"bad.onnx: y is computed with another shape than the file declares")
 
 
+def test_a_result_that_a_branch_gives_twice_is_refused(added):
+    def repeat(model):
+        outputs = branches(model)["then_branch"].output
+        outputs[1].name = outputs[2].name
+
+    refused(added(repeat), "has a graph with two outputs of one name")
+
+
 def test_a_division_without_a_divisor_is_refused(added):
     def divide(model):
         branch = branches(model)["then_branch"]

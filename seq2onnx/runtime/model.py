@@ -173,6 +173,8 @@ class Model:
     def _run(self, run: Callable[..., list[Array]], *arguments: Any) -> list[Array]:
         try:
             values = run(*arguments)
+            if any(value is None for value in values):
+                raise ValueError("it leaves out an output")
         except Exception as error:
             raise cannot_run(self.path, error) from None
         return values
