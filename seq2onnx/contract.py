@@ -14,6 +14,7 @@ from typing import Any, Literal
 from seq2onnx.errors import ModelFileError
 
 Signature = Literal["full", "sequence", "stream"]
+Storage = Literal["float32", "float16", "int8"]
 
 KEY = "seq2onnx"
 """The key of the contract in the metadata of the ONNX file."""
@@ -306,7 +307,7 @@ _EXPECTED: dict[str, tuple[str, Callable[[Any], bool]]] = {
     "writer": ("a text", lambda value: type(value) is str),
     "closed_loop": ("a whole number from 1", _is_number(1)),
     "form": ("a text", lambda value: type(value) is str),
-    "weights": ("a text", lambda value: type(value) is str),
+    "weights": ("'float32', 'float16' or 'int8'", lambda value: value in ("float32", "float16", "int8")),
     "options": ("the fields of ExportOptions", lambda value: type(value) is dict),
     "emission": ("a whole number from 0", _is_number(0)),
     "channels": (
