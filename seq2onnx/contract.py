@@ -122,7 +122,7 @@ class Contract:
     writer: str = ""
     closed_loop: int | None = None
     form: str = "dynamic"
-    weights: str = "float32"
+    weights: Storage = "float32"
     options: dict[str, Any] | None = None
     emission: int | None = None
     channels: Any = None

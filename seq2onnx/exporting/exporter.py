@@ -16,7 +16,7 @@ from seq2onnx.errors import DataError, SpecError
 from seq2onnx.exporting.emission import EMISSION, Weights
 from seq2onnx.exporting.model_proto import to_model
 from seq2onnx.exporting.options import ExportOptions, ExportPlan
-from seq2onnx.exporting.storage import emit_stored
+from seq2onnx.exporting.storage import emit_stored, module_weights
 from seq2onnx.exporting.words import vocabularies
 from seq2onnx.files import write_atomically
 from seq2onnx.network import Network, input_channels
@@ -59,7 +59,7 @@ def export(
         channels: the names of the features, a list or for several inputs a dict by layer; of images the names of the
             channels. None: those that the module was trained on, if any.
         weights: how the file stores the weights: "float32", "float16" (about half of the size) or "int8" (about a
-            third). It calculates in float32 with all of them. `compare_scores` shows what that changes.
+            third). It calculates in float32 with all of them. `compare_files` shows what that changes.
 
     Raises:
         SpecError: the options, classes or channels do not fit the network.
@@ -73,10 +73,7 @@ def export(
     if not hasattr(module, "network") or not hasattr(module, "layers"):
         raise SpecError(f"export: expected a module, such as result.module, got {type(module).__name__}")
     options = ExportOptions(signature, opset, lookahead, activations, closed_loop, words, weights=weights)
-    arrays = {
-        name: {key: tensor.detach().cpu().float().numpy() for key, tensor in layer.state_dict().items()}
-        for name, layer in module.layers.items()
-    }
+    arrays = module_weights(module)
     for name, of_layer in arrays.items():
         for key, array in of_layer.items():
             if not np.isfinite(array).all():

@@ -118,6 +118,12 @@ def read_model(
     return network, weights, contract
 
 
+def read_options(path: str | Path) -> ExportOptions:
+    """Return the options that a file was exported with; raise ModelFileError if `export` did not write it."""
+    file = check_file(read_bytes(Path(path)), path)
+    return ExportOptions.of_contract(file.contract, any(entry.name == END.encode() for entry in file.onnx.graph.inputs))
+
+
 MOST_NUMBER = 2**20
 """The largest whole number in the fields of a layer, unless the file is larger: sizes that a file declares but does not
 have would fill the memory."""

@@ -12,11 +12,12 @@ the weights and with the step of each entry in its place. The two together are s
 
 from __future__ import annotations
 
+import copy
 import dataclasses
 import math
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from itertools import pairwise
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import onnx
@@ -28,13 +29,16 @@ from seq2onnx.exporting.forms import emit
 from seq2onnx.exporting.options import ExportPlan
 from seq2onnx.layers.nodes import DATA_TYPES, Graph, Node
 
+if TYPE_CHECKING:
+    from seq2onnx.training.module import SequenceModule
+
 Array = NDArray[Any]
 
 LEVELS = 127
 """The largest stored integer. −128 is not used, so that a weight and its negative are rounded alike."""
 FEW_INPUTS, FINE_SHARE = 32, 1 / 8
-"""Weights that read at most FEW_INPUTS numbers for each output, and together have at most FINE_SHARE of the numbers of a
-network, stay float32. Mostly these are the weights of its inputs. They cause the largest errors of the scores, since
+"""Weights that read at most FEW_INPUTS numbers for each output, and together have at most FINE_SHARE of the numbers of
+a network, stay float32. Mostly these are the weights of its inputs. They cause the largest errors of the scores, since
 inputs are larger than activations, and may have different scales; and they are a small part of the file."""
 NODE_BYTES = 256
 """What the nodes and names of a stored weight add to a file, about."""
@@ -42,9 +46,28 @@ NODE_BYTES = 256
 # The step is rounded up to 17 bits, so that a product with up to 7 bits is exact in float32. The largest entry of an
 # output is then exactly 127 steps, and rounding again finds the same step.
 _DROPPED_BITS = 2**7 - 1
-_LEAST_STEP, _MOST_STEP = np.float32(2.0**-119), np.float32(float(2**17 - 1) * 2.0**104)
+_LEAST_STEP, _MOST_STEP = np.float32(2.0**-119), np.float32(132_104 * 2.0**104)
 _HALF_ERROR = 2.0**-11
 """The largest error of a weight in float16, relative to its largest entry; else it stays float32."""
+
+
+def round_module(module: SequenceModule, kind: Storage) -> SequenceModule:
+    """Return a copy of a module with the weights that a file stores."""
+    import torch
+
+    copied = copy.deepcopy(module)
+    rounded, _ = round_weights(module_weights(module), kind)
+    for layer, arrays in rounded.items():
+        copied.layers[layer].load_state_dict({name: torch.from_numpy(array) for name, array in arrays.items()})
+    return copied
+
+
+def module_weights(module: SequenceModule) -> Weights:
+    """Return the weights of a module by layer and name, float32."""
+    return {
+        name: {key: tensor.detach().cpu().float().numpy() for key, tensor in layer.state_dict().items()}
+        for name, layer in module.layers.items()
+    }
 
 
 def emit_stored(plan: ExportPlan, weights: Weights) -> Graph:
@@ -176,11 +199,12 @@ def _parts(array: Array, steps: Array) -> tuple[int, list[int]] | None:
 def _shared(array: Array, steps: Array) -> Array | None:
     """Return the steps without the axes along which they are the same; None if that is not possible.
 
-    Zeros between the weights have the step 0, and go with any step. Other entries of step 0 stay float32: then all must.
+    Zeros between the weights have the step 0, and go with any step. Other entries without a step of their own stay
+    float32, so that all of the array must.
     """
-    fixed = (steps == 0) & (array != 0)
+    fixed = (steps <= 0) & (array != 0)
     if fixed.any():
-        return None if steps.any() else np.zeros((1,) * array.ndim, np.float32)
+        return None if (steps > 0).any() else np.zeros((1,) * array.ndim, np.float32)
     found = steps
     for axis in range(array.ndim):
         largest = found.max(axis, keepdims=True)
@@ -196,17 +220,14 @@ def read_stored(graph: onnx.GraphProto, arrays: Mapping[str, Array]) -> dict[str
     found = dict(arrays)
     for node in graph.node:
         inputs = [found.get(name) for name in node.input]
-        if node.op_type not in ("Cast", "Mul", "Concat") or any(array is None for array in inputs):
-            continue
-        found[node.output[0]] = _computed(node, inputs)
+        is_weight = "/" not in node.output[0] and node.op_type in ("Cast", "Mul", "Concat")
+        if is_weight and all(array is not None for array in inputs):
+            found[node.output[0]] = _computed(node, inputs)
     return found
 
 
-def _computed(node: onnx.NodeProto, inputs: Iterable[Any]) -> Array:
-    if node.op_type == "Cast":
-        (x,) = inputs
-        return np.asarray(x, np.float32)
-    if node.op_type == "Mul":
-        a, b = inputs
-        return np.multiply(a, b)
-    return np.concatenate(list(inputs), onnx.helper.get_node_attr_value(node, "axis"))
+def _computed(node: onnx.NodeProto, inputs: list[Any]) -> Array:
+    if node.op_type == "Concat":
+        return np.concatenate(inputs, onnx.helper.get_node_attr_value(node, "axis"))
+    x, *steps = inputs
+    return np.asarray(np.multiply(x, *steps) if steps else x, np.float32)
