@@ -64,7 +64,7 @@ def operators(model) -> list[str]:
 )
 def test_the_trained_networks_keep_their_scores_and_figures(name, tmp_path):
     source, smaller = MODELS / name / "model.onnx", tmp_path / "smaller.onnx"
-    data = s2o.SequenceDataset.load(next((MODELS / name).glob("test_slice.*")))
+    data = s2o.SequenceDataset.load(next((MODELS / name).glob("test_slice.*")))[:100]
     module, signature = s2o.restore(source), s2o.load(source).signature
     for weights, ratio in (("float16", 0.60), ("int8", 0.40)):
         s2o.export(module, smaller, signature, weights=weights)
@@ -83,6 +83,7 @@ def test_every_layer_runs_as_fast_and_restores(weights, tmp_path, monkeypatch):
     """onnxruntime runs the same operators, because it computes the weights when it opens the file."""
     monkeypatch.setattr(storage, "NODE_BYTES", -(10**6))  # small weights, too
     monkeypatch.setattr(storage, "FEW_INPUTS", 0)
+    monkeypatch.setattr(storage, "SMALL_NETWORK", 0)
     plain, smaller, again = (tmp_path / f"{name}.onnx" for name in ("plain", "smaller", "again"))
     stored = 0
     for kind, cls in sorted(KINDS.items()):
@@ -146,18 +147,18 @@ def test_the_file_says_how_its_weights_are_stored(files):
         if kind == "int8":
             assert arrays["lstm_1.R.int8"].dtype == np.int8
             assert arrays["lstm_1.R.step"].shape == (1, 400, 1)
-            assert arrays["lstm_1.W"].dtype == np.float32  # few numbers, to which the scores are sensitive
+            assert arrays["lstm_1.W.float16"].dtype == np.float16  # few numbers, to which the scores are sensitive
     assert "weights      stored as int8" in run("inspect", files["int8"])[0]
 
 
 @SMALLER
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=40, deadline=None)
 @given(data=st.data())
 def test_rounding_is_close_keeps_zeros_and_is_done_once(weights, data):
-    exponents = data.draw(st.lists(st.integers(-45, 38), min_size=2, max_size=6))
+    exponents = data.draw(st.lists(st.integers(-45, 38), min_size=3, max_size=5))
     rng = np.random.default_rng(data.draw(st.integers(0, 99)))
     with np.errstate(over="ignore", under="ignore"):
-        array = (rng.uniform(-3.4, 3.4, (len(exponents), 300)) * np.power(10.0, exponents)[:, None]).astype("f")
+        array = (rng.uniform(-3.4, 3.4, (len(exponents), 3000)) * np.power(10.0, exponents)[:, None]).astype("f")
     array[rng.random(array.shape) < 0.2] = 0
     rounded, steps = storage.round_weights({"a": {"w": array}}, weights)
     found, step = rounded["a"]["w"], steps["a"]["w"]
@@ -176,16 +177,16 @@ def test_rounding_is_close_keeps_zeros_and_is_done_once(weights, data):
 def test_weights_that_are_joined_in_one_array_keep_their_own_steps():
     """Some forms of files put input weights, recurrent weights and constants side by side in one matrix."""
     rng = np.random.default_rng(0)
-    weights = {"a": {"W": rng.normal(size=(40, 50)).astype("f"), "R": 9 * rng.normal(size=(40, 60)).astype("f")}}
+    weights = {"a": {"W": rng.normal(size=(80, 50)).astype("f"), "R": 9 * rng.normal(size=(80, 60)).astype("f")}}
     rounded, steps = storage.round_weights(weights, "int8")
     for transposed in (False, True):
 
         def joined(arrays, turn=transposed):
-            both = np.concatenate([arrays["a"]["W"], arrays["a"]["R"], np.full((40, 1), -1e4, "f")], 1)
+            both = np.concatenate([arrays["a"]["W"], arrays["a"]["R"], np.full((80, 1), -1e4, "f")], 1)
             return {"a.WR": both.T if turn else both}
 
         graph = Graph([Node("Identity", ["a.WR"], ["y"])], [], [TensorType("y", "float32", [None])], joined(rounded))
-        stored = to_model(storage._store(graph, joined(steps), "int8"), 17, "joined", {}, "")
+        stored = to_model(storage._store(graph, joined(steps)), 17, "joined", {}, "")
         arrays = {t.name: numpy_helper.to_array(t) for t in stored.graph.initializer}
         assert sum(array.dtype == np.int8 for array in arrays.values()) == 2
         assert np.array_equal(storage.read_stored(stored.graph, arrays)["a.WR"], graph.initializers["a.WR"])
@@ -242,6 +243,21 @@ def test_a_file_with_itself_has_no_error(files):
     assert report.ok
     assert all(row.after == (0 if row.name.endswith("error") else row.before) for row in report.rows)
     assert [row.name for row in report.rows][-2:] == ["accuracy", "macro F1"]
+
+
+def test_the_forecasts_of_small_networks_stay_as_good(tmp_path):
+    source = MODELS / "sunspots" / "model.onnx"
+    data = s2o.SequenceDataset.load(MODELS / "sunspots" / "test_slice.npz")
+    module = s2o.restore(source)
+    s2o.export(module, tmp_path / "loop.onnx", closed_loop=132)
+    s2o.export(module, tmp_path / "smaller.onnx", closed_loop=132, weights="int8")
+    report = s2o.compare_files(tmp_path / "loop.onnx", tmp_path / "smaller.onnx", data)
+    assert report.ok
+    figures = {row.name: (row.before, row.after) for row in report.rows}
+    before, after = figures["RMSE"]
+    assert after <= 1.001 * before
+    before, after = figures["bytes"]
+    assert after < before
 
 
 def test_an_unknown_way_to_store_weights_is_refused(module, tmp_path):

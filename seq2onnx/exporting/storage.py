@@ -38,8 +38,13 @@ LEVELS = 127
 """The largest stored integer. −128 is not used, so that a weight and its negative are rounded alike."""
 FEW_INPUTS, FINE_SHARE = 32, 1 / 8
 """Weights that read at most FEW_INPUTS numbers for each output, and together have at most FINE_SHARE of the numbers of
-a network, stay float32. Mostly these are the weights of its inputs. They cause the largest errors of the scores, since
-inputs are larger than activations, and may have different scales; and they are a small part of the file."""
+a network, are stored finer: as float16 with int8, as float32 with float16. Mostly these are the weights of its inputs.
+They cause the largest errors of the scores, since inputs are larger than activations, and may have different scales."""
+SMALL_NETWORK = 2**13
+"""In networks of at most so many numbers, int8 stores all weights as float16. It would save less than 8 kB, and
+forecasts that such networks continue from their own outputs would suffer."""
+HALF = np.float32(np.inf)
+"""The step of an entry that is stored as float16; no other step is infinite."""
 NODE_BYTES = 256
 """What the nodes and names of a stored weight add to a file, about."""
 
@@ -76,7 +81,7 @@ def emit_stored(plan: ExportPlan, weights: Weights) -> Graph:
     if kind == "float32":
         return emit(plan, weights)
     rounded, steps = round_weights(weights, kind)
-    return _store(emit(plan, rounded), emit(plan, steps).initializers, kind)
+    return _store(emit(plan, rounded), emit(plan, steps).initializers)
 
 
 def round_weights(weights: Weights, kind: Storage) -> tuple[Weights, Weights]:
@@ -87,63 +92,65 @@ def round_weights(weights: Weights, kind: Storage) -> tuple[Weights, Weights]:
         kind: how they are stored.
 
     Returns:
-        The rounded weights, and an array of the same shape for each weight: the steps of its entries, 1 where they are
-        stored as float16, 0 where they stay float32.
+        The rounded weights, and an array of the same shape for each weight: the steps of its entries, HALF where they
+        are stored as float16, 0 where they stay float32.
     """
     rounded: dict[str, dict[str, Array]] = {}
     steps: dict[str, dict[str, Array]] = {}
-    fine = _fine(weights)
+    bits = _bits(weights, kind)
     for layer, arrays in weights.items():
         rounded[layer], steps[layer] = {}, {}
         for name, array in arrays.items():
-            step = np.zeros_like(array, np.float32)
-            if (layer, name) not in fine and array.ndim > 1:
-                step = _steps(array, kind)
-            rounded[layer][name] = _rounded(array, step, kind)
+            step = np.broadcast_to(_step(array, bits.get((layer, name), 32)), array.shape)
+            rounded[layer][name] = _calculated(_stored(array, step), step)
             steps[layer][name] = step
     return rounded, steps
 
 
-def _fine(weights: Weights) -> set[tuple[str, str]]:
-    """Return the matrices that stay float32 whatever their values: see FEW_INPUTS."""
-    sizes = {(layer, name): a.shape for layer, arrays in weights.items() for name, a in arrays.items() if a.ndim > 1}
-    rest = FINE_SHARE * sum(map(math.prod, sizes.values()))
-    found = set()
-    for inputs, size, key in sorted((math.prod(shape[1:]), math.prod(shape), key) for key, shape in sizes.items()):
+def _bits(weights: Weights, kind: Storage) -> dict[tuple[str, str], int]:
+    """Return the bits of each weight that is no vector: see FEW_INPUTS and SMALL_NETWORK."""
+    shapes = {(layer, name): a.shape for layer, arrays in weights.items() for name, a in arrays.items() if a.ndim > 1}
+    total = sum(map(math.prod, shapes.values()))
+    usual, fine = (16, 32) if kind == "float16" else (16, 16) if total <= SMALL_NETWORK else (8, 16)
+    found, rest = dict.fromkeys(shapes, usual), FINE_SHARE * total
+    for inputs, size, key in sorted((math.prod(shape[1:]), math.prod(shape), key) for key, shape in shapes.items()):
         if inputs > FEW_INPUTS or size > rest:
             break
         rest -= size
-        found.add(key)
+        found[key] = fine
     return found
 
 
-def _steps(array: Array, kind: Storage) -> Array:
-    if kind == "float16":
+def _step(array: Array, bits: int) -> Array:
+    """Return the step of each output, or one for all, by which a weight is stored in so many bits or more."""
+    if bits == 8 and array.size + 4 * len(array) + NODE_BYTES <= 4 * array.size:
+        largest = np.abs(array).max(axis=tuple(range(1, array.ndim)), keepdims=True)
+        step = np.ascontiguousarray(largest / np.float32(LEVELS))
+        up = ((step.view(np.int32) + _DROPPED_BITS) & ~_DROPPED_BITS).view(np.float32)
+        return np.clip(up, _LEAST_STEP, _MOST_STEP)
+    if bits == 16 and 2 * array.size > NODE_BYTES:
         with np.errstate(over="ignore", invalid="ignore"):
             error = np.abs(array.astype(np.float16) - array).max()
-        return np.full_like(array, error <= _HALF_ERROR * np.abs(array).max() and 2 * array.size > NODE_BYTES)
-    if array.size + 4 * len(array) + NODE_BYTES > 4 * array.size:
-        return np.zeros_like(array)
-    largest = np.abs(array).max(axis=tuple(range(1, array.ndim)), keepdims=True)
-    step = np.ascontiguousarray(largest / np.float32(LEVELS))
-    up = ((step.view(np.int32) + _DROPPED_BITS) & ~_DROPPED_BITS).view(np.float32)
-    return np.broadcast_to(np.clip(up, _LEAST_STEP, _MOST_STEP), array.shape)
+        if error <= _HALF_ERROR * np.abs(array).max():
+            return np.array(HALF)
+    return np.zeros((), np.float32)
 
 
-def _rounded(array: Array, step: Array, kind: Storage) -> Array:
-    if not step.any():
+def _stored(array: Array, step: Array) -> Array:
+    """Return the numbers of the file."""
+    if not (step > 0).any():
         return array
-    return _stored(array, step, kind).astype(np.float32) * step
-
-
-def _stored(array: Array, step: Array, kind: Storage) -> Array:
-    """Return the numbers of the file; where the step is 0, the array is 0, too."""
-    if kind == "float16":
+    if np.isinf(step).any():
         return array.astype(np.float16)
     return np.clip(np.rint(array / np.where(step > 0, step, 1)), -LEVELS, LEVELS).astype(np.int8)
 
 
-def _store(graph: Graph, steps: Mapping[str, Array], kind: Storage) -> Graph:
+def _calculated(stored: Array, step: Array) -> Array:
+    """Return the numbers that the file calculates with."""
+    return stored.astype(np.float32) * step if stored.dtype == np.int8 else stored.astype(np.float32)
+
+
+def _store(graph: Graph, steps: Mapping[str, Array]) -> Graph:
     """Replace the weights of a graph, given the step of each entry, by what the file stores and by nodes before it."""
     nodes: list[Node] = []
     initializers: dict[str, Array] = {}
@@ -156,24 +163,24 @@ def _store(graph: Graph, steps: Mapping[str, Array], kind: Storage) -> Graph:
         pieces = [name] if len(bounds) == 2 else [f"{name}.{i}" for i in range(len(bounds) - 1)]
         for piece, (start, stop) in zip(pieces, pairwise(bounds), strict=True):
             part = np.arange(start, stop)
-            _add_piece(piece, array.take(part, axis), steps[name].take(part, axis), kind, nodes, initializers)
+            _add_piece(piece, array.take(part, axis), steps[name].take(part, axis), nodes, initializers)
         if len(pieces) > 1:
             nodes.append(Node("Concat", pieces, [name], f"{name}/Concat", {"axis": axis}))
     return dataclasses.replace(graph, nodes=[*nodes, *graph.nodes], initializers=initializers)
 
 
-def _add_piece(
-    name: str, array: Array, steps: Array, kind: Storage, nodes: list[Node], initializers: dict[str, Array]
-) -> None:
+def _add_piece(name: str, array: Array, steps: Array, nodes: list[Node], initializers: dict[str, Array]) -> None:
     """Add what computes the tensor `name` in float32."""
     step = _shared(array, steps)
-    if step is None or not step.any():
+    stored = array if step is None else _stored(array, step)
+    if stored.dtype == np.float32:
         initializers[name] = np.ascontiguousarray(array)
         return
-    initializers[f"{name}.{kind}"] = np.ascontiguousarray(_stored(array, step, kind))
-    cast = name if kind == "float16" else f"{name}.cast"
-    nodes.append(Node("Cast", [f"{name}.{kind}"], [cast], f"{name}/Cast", {"to": DATA_TYPES["float32"]}))
-    if kind == "int8":
+    source = f"{name}.{stored.dtype}"
+    initializers[source] = np.ascontiguousarray(stored)
+    cast = f"{name}.cast" if stored.dtype == np.int8 else name
+    nodes.append(Node("Cast", [source], [cast], f"{name}/Cast", {"to": DATA_TYPES["float32"]}))
+    if step is not None and stored.dtype == np.int8:
         initializers[f"{name}.step"] = step
         nodes.append(Node("Mul", [cast, f"{name}.step"], [name], f"{name}/Mul"))
 
@@ -210,7 +217,8 @@ def _shared(array: Array, steps: Array) -> Array | None:
         largest = found.max(axis, keepdims=True)
         if ((found == largest) | (found == 0)).all():
             found = largest
-    if math.prod(found.shape) * 4 + array.size >= 4 * array.size:
+    of_float16 = np.isinf(found)
+    if (of_float16.any() and not of_float16.all()) or (not of_float16.any() and 4 * found.size >= 3 * array.size):
         return None
     return np.ascontiguousarray(found)
 
