@@ -43,6 +43,13 @@ def export(
     words: Annotated[
         bool, typer.Option("--words", help="Take words as strings; the file contains the vocabulary.")
     ] = False,
+    form: Annotated[
+        Literal["dynamic", "step", "portable"] | None,
+        typer.Option(
+            help="How the graph is written. dynamic: for onnxruntime. step: one step in each run, for any runtime and "
+            "for C. portable: batches, for runtimes that ignore lengths."
+        ),
+    ] = None,
     weights: Annotated[
         Literal["float32", "float16", "int8"] | None,
         typer.Option(help="How the weights are stored. float16: half of the size; int8: a third. Default: float32."),
@@ -68,11 +75,18 @@ def export(
     if is_file and (out is None or out.resolve() == source.resolve()):
         raise SpecError(f"--out: name another file than {source}, which stays as it is")
     module = restore(source) if is_file else load_run(source)
-    given: dict[str, Any] = {"signature": signature, "opset": opset, "closed_loop": closed_loop, "weights": weights}
+    given: dict[str, Any] = {
+        "form": form,
+        "signature": signature,
+        "opset": opset,
+        "closed_loop": closed_loop,
+        "weights": weights,
+    }
     given |= {"lookahead": lookahead or None, "activations": activations or None, "words": words or None}
     arguments = dataclasses.asdict(read_options(source)) if is_file else {}
+    if is_file and form not in (None, arguments["form"]):  # another form may not be able to have the other options
+        arguments = {"weights": arguments["weights"]}
     arguments |= {name: value for name, value in given.items() if value is not None}
-    arguments.pop("form", None)
     path = out or source / "model.onnx"
     write(module, path, **arguments)
     say(f"{path}: {path.stat().st_size:,} bytes", quiet)
