@@ -10,6 +10,7 @@ from seq2onnx import (
     templates as templates,
     training as training,
 )
+from seq2onnx.comparison import compare_files as compare_files
 from seq2onnx.data import (
     SequenceDataset as SequenceDataset,
     Vocabulary as Vocabulary,

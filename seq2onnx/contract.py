@@ -14,6 +14,7 @@ from typing import Any, Literal
 from seq2onnx.errors import ModelFileError
 
 Signature = Literal["full", "sequence", "stream"]
+Storage = Literal["float32", "float16", "int8"]
 Form = Literal["dynamic", "step", "portable"]
 
 KEY = "seq2onnx"
@@ -123,7 +124,7 @@ class Contract:
     writer: str = ""
     closed_loop: int | None = None
     form: str = "dynamic"
-    weights: str = "float32"
+    weights: Storage = "float32"
     options: dict[str, Any] | None = None
     emission: int | None = None
     channels: Any = None
@@ -314,7 +315,7 @@ _EXPECTED: dict[str, tuple[str, Callable[[Any], bool]]] = {
     "writer": ("a text", lambda value: type(value) is str),
     "closed_loop": ("a whole number from 1", _is_number(1)),
     "form": ("a text", lambda value: type(value) is str),
-    "weights": ("a text", lambda value: type(value) is str),
+    "weights": ("'float32', 'float16' or 'int8'", lambda value: value in ("float32", "float16", "int8")),
     "options": ("the fields of ExportOptions", lambda value: type(value) is dict),
     "emission": ("a whole number from 0", _is_number(0)),
     "channels": (

@@ -115,8 +115,9 @@ def verify(
 
     Args:
         path: the file.
-        module: the module that was exported. None: it is built from the layers and the weights in the file if torch is
-            installed. A file whose graph was changed then fails.
+        module: the module that was exported; if the file stores its weights as float16 or int8, a copy with rounded
+            weights is compared. None: it is built from the layers and the weights in the file if torch is installed. A
+            file whose graph was changed then fails.
         data: a SequenceDataset, or what `predict` takes, preferably real data; sequences with NaN are left out.
         seed: of the random numbers.
         allow_changed: also run a file that another program has optimized or quantized, as in `load`. A quantized file
@@ -147,6 +148,11 @@ def verify(
         module = read_module(path, allow_changed, compare=False)
     if module is not None:
         _check_same_network(model, module)
+        if model.contract.weights != "float32":
+            from seq2onnx.exporting.storage import round_module
+
+            module = round_module(module, model.contract.weights)
+            notes += (f"the file stores its weights as {model.contract.weights}; those of torch were rounded alike",)
     sources = {"random": random_sequences(model, rng)}
     if data is not None:
         given = read_rows(data, model.inputs, model.contract)

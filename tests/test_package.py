@@ -220,7 +220,14 @@ def test_the_page_of_the_layers_names_every_choice_of_every_field():
     assert "| `hidden_size` | a whole number > 0 |" in text
 
 
-PAGES_WITH_CODE = ["README.md", "docs/data.md", "docs/serving.md", "docs/coming-from-matlab.md", *TUTORIALS]
+PAGES_WITH_CODE = [
+    "README.md",
+    "docs/data.md",
+    "docs/serving.md",
+    "docs/smaller-files.md",
+    "docs/coming-from-matlab.md",
+    *TUTORIALS,
+]
 
 
 @pytest.mark.parametrize("page", PAGES_WITH_CODE)

@@ -24,7 +24,7 @@ from typing import Any
 import numpy as np
 import torch
 from bench_report import REPORT, lognormal, ratio, table, void
-from bench_runtime import cold, generator, graph, predict
+from bench_runtime import cold, generator, graph, predict, storage
 
 import seq2onnx as s2o
 
@@ -43,6 +43,7 @@ def main() -> None:
         "graph": graph,
         "generator": generator,
         "cold": cold,
+        "storage": storage,
     }
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--only", choices=list(benches), action="append", help="run only this part; repeatable")

@@ -31,6 +31,7 @@ PARTS = {
     "graph": "The exported graph in plain onnxruntime, compared with the graph of torch.onnx.export(dynamo=False)",
     "export": "Export of 12 features, LSTM 100, 9 classes",
     "cold": "From the start of a process to its first prediction",
+    "storage": "Files with weights stored as float16 or int8: 12 features, LSTM 100, 9 classes",
 }
 # Parts without targets: times, and ratios to the first row.
 TRAINING = {

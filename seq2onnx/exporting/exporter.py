@@ -11,12 +11,12 @@ import numpy as np
 import onnx
 
 import seq2onnx
-from seq2onnx.contract import Contract, ContractState, Form, Signature, input_names
+from seq2onnx.contract import Contract, ContractState, Form, Signature, Storage, input_names
 from seq2onnx.errors import DataError, SpecError
 from seq2onnx.exporting.emission import EMISSION, Weights
-from seq2onnx.exporting.forms import emit
 from seq2onnx.exporting.model_proto import to_model
 from seq2onnx.exporting.options import ExportOptions, ExportPlan
+from seq2onnx.exporting.storage import emit_stored, module_weights
 from seq2onnx.exporting.words import vocabularies
 from seq2onnx.files import write_atomically
 from seq2onnx.network import Network, input_channels
@@ -39,6 +39,7 @@ def export(
     words: bool = False,
     channels: Channels = None,
     form: Form = "dynamic",
+    weights: Storage = "float32",
 ) -> None:
     """Write a trained module to one ONNX file that contains everything needed to run it.
 
@@ -61,6 +62,8 @@ def export(
         form: how the graph is written. "dynamic": for onnxruntime, batches of any size and length. "step": one sequence
             and one step of time in each run, or as many steps as strides need; only plain arithmetic on fixed shapes,
             for any runtime and for C. "portable": batches for runtimes that ignore the lengths of sequences.
+        weights: how the file stores the weights: "float32", "float16" (about half of the size) or "int8" (about a
+            third). It calculates in float32 with all of them. `compare_files` shows what that changes.
 
     Raises:
         SpecError: the options, classes or channels do not fit the network.
@@ -73,18 +76,15 @@ def export(
     # A Network or a TrainingResult is an easy mistake, and would fail far from here.
     if not hasattr(module, "network") or not hasattr(module, "layers"):
         raise SpecError(f"export: expected a module, such as result.module, got {type(module).__name__}")
-    options = ExportOptions(signature, opset, lookahead, activations, closed_loop, words, form)
-    weights = {
-        name: {key: tensor.detach().cpu().float().numpy() for key, tensor in layer.state_dict().items()}
-        for name, layer in module.layers.items()
-    }
-    for name, arrays in weights.items():
-        for key, array in arrays.items():
+    options = ExportOptions(signature, opset, lookahead, activations, closed_loop, words, form, weights)
+    arrays = module_weights(module)
+    for name, of_layer in arrays.items():
+        for key, array in of_layer.items():
             if not np.isfinite(array).all():
                 raise DataError(f"{name}.{key}: contains NaN or infinity; train again, with a lower learning rate")
     classes = module.classes if classes is None else classes
     channels = module.channels if channels is None else channels
-    model = build_model(module.network, weights, options, classes, module.policy, channels)
+    model = build_model(module.network, arrays, options, classes, module.policy, channels)
     write_atomically(path, model.SerializeToString())
 
 
@@ -112,7 +112,7 @@ def build_model(
     """
     plan = ExportPlan.of(network, options or ExportOptions())
     classes = _check_classes(network, classes)
-    graph = emit(plan, weights)
+    graph = emit_stored(plan, weights)
     properties = describe(plan, classes, policy, channels).properties()
     return to_model(graph, plan.options.opset, network.name or "network", properties, seq2onnx.__version__)
 
@@ -147,6 +147,7 @@ def describe(plan: ExportPlan, classes: list[str | int] | None, policy: PaddingP
         writer=f"seq2onnx {seq2onnx.__version__}",
         closed_loop=options.closed_loop,
         form=options.form,
+        weights=options.weights,
         options=dataclasses.asdict(options),
         emission=EMISSION,
         channels=input_channels(network, channels),

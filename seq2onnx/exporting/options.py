@@ -8,7 +8,7 @@ from collections.abc import Mapping, Sequence
 
 import onnx
 
-from seq2onnx.contract import Contract, Form, Signature, activation_name, output_names
+from seq2onnx.contract import Contract, Form, Signature, Storage, activation_name, output_names
 from seq2onnx.errors import NotStreamable, SpecError
 from seq2onnx.exporting.words import words_to_look_up
 from seq2onnx.layers import Signal
@@ -31,6 +31,7 @@ class ExportOptions:
         closed_loop: the number of steps that the file forecasts; None: no closed loop.
         words: whether x is words, which the file looks up itself.
         form: how the graph is written, a key of exporting.forms.FORMS; see docs/where-it-runs.md.
+        weights: how the file stores the weights, see exporting.storage.
     """
 
     signature: Signature | None = None
@@ -40,12 +41,15 @@ class ExportOptions:
     closed_loop: int | None = None
     words: bool = False
     form: Form = "dynamic"
+    weights: Storage = "float32"
 
     def __post_init__(self) -> None:
         if self.signature not in (None, "full", "sequence", "stream"):
             raise SpecError(f"signature: must be 'full', 'sequence' or 'stream', got {self.signature!r}")
         oldest = OLDEST_OPSET_OF_STEP if self.form == "step" else OLDEST_OPSET
         whole_number(self.opset, "opset", oldest, onnx.defs.onnx_opset_version())
+        if self.weights not in ("float32", "float16", "int8"):
+            raise SpecError(f"weights: must be 'float32', 'float16' or 'int8', got {self.weights!r:.60}")
         if self.closed_loop is not None:
             whole_number(self.closed_loop, "closed_loop")
         if not isinstance(self.words, bool):

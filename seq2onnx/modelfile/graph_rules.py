@@ -19,7 +19,7 @@ from seq2onnx.modelfile.operators import (
     Operator,
 )
 from seq2onnx.modelfile.protos import FileContent, Graph, Node, Tensor, TensorInfo, show
-from seq2onnx.modelfile.shapes import FLOAT32, INT32, MOST_KNOWN, Known
+from seq2onnx.modelfile.shapes import FLOAT16, FLOAT32, INT32, INT64, MOST_KNOWN, Known
 
 ROWS, STEPS = 17, 19
 """The batch for which sizes are computed: sizes that features seldom have, so that no axis is taken for another."""
@@ -28,7 +28,7 @@ MOST_BYTES_OF_STEP = 2**26
 MOST_BYTES_OF_LARGE_STEP, MOST_TIMES_INPUT = 2**28, 64
 """The largest tensor where a step of the input is large, and how many times larger than the input it may be."""
 MOST_CONSTANT_BYTES = 2**24
-"""The largest tensor that a graph may compute from constants alone, beside the bytes of the file."""
+"""The largest tensor that a graph may compute from constants alone, beside four bytes for each byte of the file."""
 
 _CHUNK = 2**15  # bytes of weights that are checked at once: they stay in the processor's cache
 
@@ -66,15 +66,21 @@ def check_values(content: bytes, tensors: Iterable[Tensor]) -> None:
                 f"the initializer {show(tensor.name)} has the shape {list(tensor.dims)} and {stop - start} bytes of "
                 f"values; expected {size * math.prod(tensor.dims)}"
             )
-        if tensor.dtype == FLOAT32 and not _is_finite(content, start, stop):
+        if tensor.dtype in _INFINITY and not _is_finite(content, start, stop, tensor.dtype):
             raise ModelFileError(f"the weights {show(tensor.name)} contain NaN or infinity; train and export again")
 
 
-def _is_finite(content: bytes, start: int, stop: int) -> bool:
+_INFINITY = {FLOAT32: ("<u4", 0x7F800000), FLOAT16: ("<u2", 0x7C00)}
+"""For each type, that of integers of its size, and the bits of its infinity."""
+
+
+def _is_finite(content: bytes, start: int, stop: int, dtype: int) -> bool:
+    kind, infinity = _INFINITY[dtype]
+    size = int(kind[-1])
     for at in range(start, stop, _CHUNK):
-        numbers = np.frombuffer(content, "<u4", min(_CHUNK, stop - at) // 4, at)
+        numbers = np.frombuffer(content, kind, min(_CHUNK, stop - at) // size, at)
         # Without sign, the numbers from infinity on are NaN or infinite.
-        if ((numbers & 0x7FFFFFFF) >= 0x7F800000).any():
+        if ((numbers & (256**size // 2 - 1)) >= infinity).any():
             return False
     return True
 
@@ -104,7 +110,7 @@ def check_graph(content: bytes, file: FileContent) -> Checked:
     most = max(MOST_BYTES_OF_STEP, min(MOST_TIMES_INPUT * size, MOST_BYTES_OF_LARGE_STEP))
     if most < size:
         raise ModelFileError(f"takes steps of {size:,} bytes; at most {most:,} are allowed")
-    limits = _Limits(places * most // 4, (MOST_CONSTANT_BYTES + len(content)) // 4)
+    limits = _Limits(places * most // 4, MOST_CONSTANT_BYTES // 4 + len(content))
     for tensor in graph.initializers:
         _new(found, tensor.name, (_of_initializer(content, tensor), 0))
     given = set(found)
@@ -149,7 +155,7 @@ def _of_input(entry: TensorInfo) -> Known:
 
 def _of_initializer(content: bytes, tensor: Tensor) -> Known:
     count = math.prod(tensor.dims)
-    if tensor.dtype == FLOAT32 or count > MOST_KNOWN or tensor.raw is None:
+    if tensor.dtype not in (INT32, INT64) or count > MOST_KNOWN or tensor.raw is None:
         return Known(tensor.dims, tensor.dtype)
     values = np.frombuffer(content, "<i4" if tensor.dtype == INT32 else "<i8", count, tensor.raw[0])
     return Known(tensor.dims, tensor.dtype, tuple(values.tolist()))
@@ -301,7 +307,8 @@ def check_changed(content: bytes, file: FileContent) -> None:
         ModelFileError: they are not.
     """
     for tensor in file.graph.initializers:
-        if tensor.dtype == FLOAT32 and tensor.raw is not None:
+        if tensor.dtype in _INFINITY and tensor.raw is not None:
             start, stop = tensor.raw
-            if (stop - start) % 4 == 0 and not _is_finite(content, start, stop):
+            aligned = (stop - start) % INITIALIZER_BYTES[tensor.dtype] == 0
+            if aligned and not _is_finite(content, start, stop, tensor.dtype):
                 raise ModelFileError(f"the weights {show(tensor.name)} contain NaN or infinity; train and export again")

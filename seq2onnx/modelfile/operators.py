@@ -153,5 +153,5 @@ CHOICES: dict[tuple[bytes, bytes], frozenset[Any]] = {
 }
 """Attributes that may have only some values."""
 
-INITIALIZER_BYTES = {shapes.FLOAT32: 4, shapes.INT32: 4, shapes.INT64: 8}
+INITIALIZER_BYTES = {shapes.FLOAT32: 4, shapes.FLOAT16: 2, shapes.INT8: 1, shapes.INT32: 4, shapes.INT64: 8}
 """The element types of initializers, and their bytes."""

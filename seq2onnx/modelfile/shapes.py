@@ -15,7 +15,7 @@ from typing import Any, NamedTuple
 
 from seq2onnx.errors import ModelFileError
 
-FLOAT32, INT32, INT64, STRING, BOOL, FLOAT64 = 1, 6, 7, 8, 9, 11
+FLOAT32, INT8, INT32, INT64, STRING, BOOL, FLOAT16, FLOAT64 = 1, 3, 6, 7, 8, 9, 10, 11
 MOST_KNOWN = 64
 """Lists of more integers than these give no sizes, so their values are not followed."""
 LARGEST = 2**62

@@ -32,4 +32,6 @@ def describe_contract(model: Predictor) -> list[tuple[str, str]]:
     rows.append(("min length", str(contract.min_length)))
     rows.append(("time stride", str(contract.time_stride)))
     rows.append(("delay steps", str(contract.delay_steps)))
+    if contract.weights != "float32":
+        rows.append(("weights", f"stored as {contract.weights}"))
     return rows
