@@ -12,7 +12,7 @@ from seq2onnx.errors import NotStreamable
 from seq2onnx.layers import recurrent
 from seq2onnx.layers.calls import EmitCall, Emitted, ForwardCall, Forwarded
 from seq2onnx.layers.cell_nodes import Arrays
-from seq2onnx.layers.graph import GraphBuilder
+from seq2onnx.layers.graph import END, GraphBuilder
 from seq2onnx.layers.signal import Weight
 
 if TYPE_CHECKING:
@@ -74,10 +74,18 @@ def emit(
     y, h, *_ = recurrent.emit_node(graph, op, call.x, call.lengths, [], arrays, direction="bidirectional", **attributes)
     size = 2 * arrays["R"].shape[2]
     if output_mode == "last" and last == "final_state":
-        return graph.op("Reshape", graph.op("Transpose", h, perm=[1, 0, 2]), graph.ints(0, size)), None, {}
+        h = graph.op("Reshape", graph.op("Transpose", h, perm=[1, 0, 2]), graph.ints(0, size))
+        if not graph.portable:
+            return h, None, {}
     y = graph.op("Reshape", graph.op("Transpose", y, perm=[2, 0, 1, 3]), graph.ints(0, 0, size))
     if output_mode == "last":
-        return recurrent.emit_last_step(graph, y, 3, call.lengths, None), None, {}
+        at_end = recurrent.emit_last_step(graph, y, 3, call.lengths, None)
+        if last == "last_step":
+            return at_end, None, {}
+        # The backward half ends with the first step. After padding, h of the forward half may be another.
+        half, axis = graph.ints(size // 2), graph.ints(1)
+        forward = graph.op("Slice", at_end, graph.ints(0), half, axis)
+        return graph.op("Concat", forward, graph.op("Slice", h, half, graph.ints(END), axis), axis=1), None, {}
     return y, call.lengths, {}
 
 

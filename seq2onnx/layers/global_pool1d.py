@@ -20,6 +20,9 @@ if TYPE_CHECKING:
 MOST_STEPS = 2**30
 """Where the counters stop, so that a chunk cannot take them past the largest int32."""
 
+BLOCK = 32
+"""The steps that the portable form adds at once: √1,024, since a sum of 1,024 steps has two blocks."""
+
 
 @final
 @layer
@@ -168,10 +171,11 @@ class GlobalAvgPool1d(Layer):
         if self.axis == "space":
             return _emit_over_width(graph, x, "ReduceMean"), call.lengths, {}
         count, steps = _count(graph, call), x.name
-        divisor = graph.cast(graph.op("Max", count, graph.number(1)), "float64")
+        divisor = graph.cast(graph.op("Max", count, graph.number(1)), "float32" if graph.portable else "float64")
         if states is not None:
             steps = graph.op("Sub", steps, graph.op("Unsqueeze", states["mean"], graph.ints(1)))
-        y = graph.cast(graph.op("Div", _emit_sum(graph, steps, call.lengths), divisor), "float32")
+        total = (_emit_portable_sum if graph.portable else _emit_sum)(graph, steps, call.lengths, x.signal)
+        y = graph.cast(graph.op("Div", total, divisor), "float32")
         if states is None:
             return y, None, {}
         change = graph.op("Add", states["carry"], y)
@@ -206,7 +210,7 @@ def _count(graph: GraphBuilder, call: EmitCall) -> str:
     return steps if call.states is None else graph.op("Add", call.states["count"], steps)
 
 
-def _emit_sum(graph: GraphBuilder, steps: str, lengths: str | None) -> str:
+def _emit_sum(graph: GraphBuilder, steps: str, lengths: str | None, signal: Signal) -> str:
     """Sum the valid steps of each row of [batch, time, channels] in float64: [batch, channels]."""
     if lengths is None:
         return graph.op("ReduceSum", graph.cast(steps, "float64"), graph.ints(1), keepdims=0)
@@ -215,6 +219,21 @@ def _emit_sum(graph: GraphBuilder, steps: str, lengths: str | None) -> str:
     sums = graph.op("CumSum", padded, graph.number(1), exclusive=1)
     end = graph.cast(graph.op("Unsqueeze", lengths, graph.ints(1)), "int64")
     return graph.op("GatherND", sums, end, batch_dims=1)
+
+
+def _emit_portable_sum(graph: GraphBuilder, steps: str, lengths: str | None, signal: Signal) -> str:
+    """Sum as `_emit_sum`, in float32 for runtimes that have nothing else: in blocks, and then the blocks in blocks.
+
+    A number is then in few rounded sums: 62 in blocks, and one for each 1,024 steps.
+    """
+    steps = graph.masked(Value(steps, signal), lengths)
+    block = graph.ints(BLOCK)
+    for _ in range(2):
+        blocks = graph.op("Add", graph.op("Div", graph.steps(steps), block), graph.ints(1))
+        whole = graph.first_steps(graph.pad_steps(steps, 0, BLOCK), graph.op("Mul", blocks, block))
+        steps = graph.op("Reshape", whole, graph.ints(0, -1, BLOCK, *signal.shape))
+        steps = graph.op("ReduceSum", steps, graph.ints(2), keepdims=0)
+    return graph.op("ReduceSum", steps, graph.ints(1), keepdims=0)
 
 
 def _kept_count(count: Tensor) -> Tensor:

@@ -27,13 +27,14 @@ class GraphBuilder:
         initializers: the weights and constants by name.
         one_step: every signal is exactly one step long, as in the body of a closed loop. Nodes that guard against
             chunks without steps are then left out.
+        portable: the graph must be right in runtimes that ignore the lengths of recurrent operators, too.
         end: name of the input that is 1 in the last chunk of a row, in files with lookahead.
     """
 
     def __init__(self, opset: int = 17) -> None:
         self.opset = opset
         self.initializers: dict[str, NDArray[Any]] = {}
-        self.one_step = False
+        self.one_step = self.portable = False
         self.end: str | None = None
         self._nodes: list[Node] = []
         self._made: dict[Any, list[str]] = {}
@@ -50,6 +51,11 @@ class GraphBuilder:
         self._scope = layer
         yield
         self._scope = ""
+
+    @property
+    def layer(self) -> str:
+        """The name of the layer in scope."""
+        return self._scope
 
     def input(self, name: str, dtype: str, shape: Sequence[Dimension]) -> str:
         """Add an input to the graph. Text in `shape` names a dynamic dimension."""

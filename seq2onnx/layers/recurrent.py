@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from seq2onnx.errors import ShapeError
+from seq2onnx.errors import ShapeError, SpecError
 from seq2onnx.layers.base import Layer, numeric_input
 from seq2onnx.layers.calls import EmitCall, Emitted, ForwardCall
 from seq2onnx.layers.graph import GraphBuilder
@@ -116,18 +116,54 @@ def emit_node(
 
     `arrays` are W, R and B [directions, …] in ONNX's gate order. A step of several axes is flattened.
     """
+    if graph.portable:
+        _check_portable(graph.layer, attributes)
     if graph.one_step:  # a Reshape moves no data
         swapped = graph.op("Reshape", x.name, graph.ints(1, -1, x.signal.size))
+    elif graph.portable:
+        swapped = graph.op("Transpose", _emit_marked(graph, op, x, lengths), perm=[1, 0, 2])
     else:
         swapped = graph.op("Transpose", graph.flat(x), perm=[1, 0, 2])
     if op == "GRU" and lengths is None and not graph.one_step:
         # Without lengths onnxruntime's GRU ends the process on a chunk without steps.
         lengths = graph.op("Expand", graph.cast(graph.steps(x.name), "int32"), graph.rows(x.name))
     names = [graph.weight(name, arrays[name]) for name in ("W", "R", "B")]
+    if graph.portable and not graph.one_step and op in _WEIGHTS_OF_PADDING:
+        names[0] = graph.op("Concat", names[0], _weights_of_padding(graph, op, arrays["R"].shape), axis=2)
     results, hidden_size = 3 if op == "LSTM" else 2, arrays["R"].shape[2]
     return graph.ops(
         op, swapped, *names, lengths or "", *initial, results=results, hidden_size=hidden_size, **attributes
     )
+
+
+def _check_portable(layer: str, attributes: Mapping[str, Any]) -> None:
+    for name in attributes.get("activations", ()):
+        if name not in ("Sigmoid", "Tanh", "Relu"):
+            raise SpecError(
+                f"{layer}: has no portable form, because OpenVINO and other runtimes do not have the activation {name} "
+                'in this operator; use form="step", or train the layer with another activation'
+            )
+
+
+_WEIGHTS_OF_PADDING = {"LSTM": (-1e4, 0, 1e4, 0), "GRU": (1e4, 0, 0)}
+"""For each gate, in ONNX's order, its weight of the feature that marks padding: a padded step keeps c and GRU's h."""
+
+
+def _emit_marked(graph: GraphBuilder, op: str, x: Value, lengths: str | None) -> str:
+    """Flatten the steps of x, with zeros as padding; LSTM and GRU also get a feature that is 1 in padding, else 0."""
+    assert lengths is not None
+    flat = Value(graph.flat(x), dataclasses.replace(x.signal, shape=(x.signal.size,)))
+    steps = graph.masked(flat, lengths)
+    if op not in _WEIGHTS_OF_PADDING:
+        return steps
+    zero, one = graph.constant(np.float32(0)), graph.constant(np.float32(1))
+    return graph.op("Concat", steps, graph.op("Where", graph.mask(flat, lengths), zero, one), axis=2)
+
+
+def _weights_of_padding(graph: GraphBuilder, op: str, shape: tuple[int, ...]) -> str:
+    """Add the column that belongs behind W, for R of this shape. It is no weight: `restore` does not read it."""
+    column = np.repeat(np.array(_WEIGHTS_OF_PADDING[op], np.float32), shape[2])
+    return graph.constant(np.tile(column[:, None], (shape[0], 1, 1)))
 
 
 def emit_starts(graph: GraphBuilder, call: EmitCall) -> tuple[list[str], list[str]]:
@@ -183,9 +219,15 @@ def emit(
             graph.op("Where", some, graph.op("Squeeze", new, first), state)
             for new, state in zip(finals, old, strict=True)
         ]
+    if graph.portable and op == "LSTM" and not graph.one_step:
+        # A padded step keeps c, but the output gate and so h may change.
+        finals[0] = emit_last_step(graph, batch_first(graph, y), 3, lengths, old[0] if old else None)
     states = emit_new_states(graph, call, finals, learned)
     if output_mode == "last":
         return finals[0], None, states
-    if not graph.one_step:
-        y = graph.op("Transpose", graph.op("Squeeze", y, graph.ints(1)), perm=[1, 0, 2])
-    return y, lengths, states
+    return y if graph.one_step else batch_first(graph, y), lengths, states
+
+
+def batch_first(graph: GraphBuilder, y: str) -> str:
+    """Transpose y [time, 1, batch, hidden] to [batch, time, hidden]."""
+    return graph.op("Transpose", graph.op("Squeeze", y, graph.ints(1)), perm=[1, 0, 2])
