@@ -14,6 +14,7 @@ from typing import Any, Literal
 from seq2onnx.errors import ModelFileError
 
 Signature = Literal["full", "sequence", "stream"]
+Form = Literal["dynamic", "step", "portable"]
 
 KEY = "seq2onnx"
 """The key of the contract in the metadata of the ONNX file."""
@@ -21,7 +22,7 @@ FORMAT_VERSION = 2
 """The newest version of the contract that this seq2onnx reads."""
 MOST_STATES = 100
 """The most states that a file may have: their numbers have two digits."""
-FORMS = ["dynamic"]
+FORMS = ["dynamic", "step", "portable"]
 """The forms of graphs that this seq2onnx runs."""
 
 LENGTHS, END = "lengths", "end"
@@ -96,7 +97,7 @@ class Contract:
         vocabulary: the words of each token input, numbered from 1.
         closed_loop: how many steps the file forecasts in one run. None: it has no closed loop.
         writer: the program that wrote the file, and its version.
-        form: how the graph is written: "dynamic", "portable" or "step".
+        form: how the graph is written: "dynamic", "step" or "portable".
         weights: how the weights are stored: "float32", "float16" or "int8".
         options: the ExportOptions of the file.
         emission: the version of the emitted nodes; every change of them increases it.

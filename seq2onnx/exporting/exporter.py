@@ -11,7 +11,7 @@ import numpy as np
 import onnx
 
 import seq2onnx
-from seq2onnx.contract import Contract, ContractState, Signature
+from seq2onnx.contract import Contract, ContractState, Form, Signature
 from seq2onnx.errors import DataError, SpecError
 from seq2onnx.exporting.emission import EMISSION, Weights
 from seq2onnx.exporting.forms import emit
@@ -38,6 +38,7 @@ def export(
     closed_loop: int | None = None,
     words: bool = False,
     channels: Channels = None,
+    form: Form = "dynamic",
 ) -> None:
     """Write a trained module to one ONNX file that contains everything needed to run it.
 
@@ -57,10 +58,13 @@ def export(
             padding. For networks with one input, SequenceInput("tokens").
         channels: the names of the features, a list or for several inputs a dict by layer; of images the names of the
             channels. None: those that the module was trained on, if any.
+        form: how the graph is written. "dynamic": for onnxruntime, batches of any size and length. "step": one sequence
+            and one step of time in each run, or as many steps as strides need; only plain arithmetic on fixed shapes,
+            for any runtime and for C. "portable": batches for runtimes that ignore the lengths of sequences.
 
     Raises:
         SpecError: the options, classes or channels do not fit the network.
-        NotStreamable: the signature has states, or there is a closed loop, and the network cannot stream.
+        NotStreamable: the file has states, or there is a closed loop, and the network cannot stream.
         DataError: a weight is NaN or infinite.
 
     Example:
@@ -69,7 +73,7 @@ def export(
     # A Network or a TrainingResult is an easy mistake, and would fail far from here.
     if not hasattr(module, "network") or not hasattr(module, "layers"):
         raise SpecError(f"export: expected a module, such as result.module, got {type(module).__name__}")
-    options = ExportOptions(signature, opset, lookahead, activations, closed_loop, words)
+    options = ExportOptions(signature, opset, lookahead, activations, closed_loop, words, form)
     weights = {
         name: {key: tensor.detach().cpu().float().numpy() for key, tensor in layer.state_dict().items()}
         for name, layer in module.layers.items()

@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 
 import onnx
 
-from seq2onnx.contract import Contract, Signature
+from seq2onnx.contract import Contract, Form, Signature
 from seq2onnx.errors import NotStreamable, SpecError
 from seq2onnx.exporting.words import words_to_look_up
 from seq2onnx.layers import Signal
@@ -15,6 +15,7 @@ from seq2onnx.network import Network, NetworkState
 from seq2onnx.numbers import whole_number
 
 OLDEST_OPSET = 17  # the first with LayerNormalization
+OLDEST_OPSET_OF_STEP = 13  # the first whose Squeeze, Unsqueeze and Split take axes and sizes as inputs
 
 
 @dataclasses.dataclass(frozen=True)
@@ -28,7 +29,7 @@ class ExportOptions:
         activations: names of layers whose results the file also outputs; True: all layers.
         closed_loop: the number of steps that the file forecasts; None: no closed loop.
         words: whether x is words, which the file looks up itself.
-        form: how the graph is written, a key of exporting.forms.FORMS.
+        form: how the graph is written, a key of exporting.forms.FORMS; see docs/where-it-runs.md.
     """
 
     signature: Signature | None = None
@@ -37,12 +38,13 @@ class ExportOptions:
     activations: Sequence[str] | bool = ()
     closed_loop: int | None = None
     words: bool = False
-    form: str = "dynamic"
+    form: Form = "dynamic"
 
     def __post_init__(self) -> None:
         if self.signature not in (None, "full", "sequence", "stream"):
             raise SpecError(f"signature: must be 'full', 'sequence' or 'stream', got {self.signature!r}")
-        whole_number(self.opset, "opset", OLDEST_OPSET, onnx.defs.onnx_opset_version())
+        oldest = OLDEST_OPSET_OF_STEP if self.form == "step" else OLDEST_OPSET
+        whole_number(self.opset, "opset", oldest, onnx.defs.onnx_opset_version())
         if self.closed_loop is not None:
             whole_number(self.closed_loop, "closed_loop")
         if not isinstance(self.words, bool):
@@ -54,6 +56,24 @@ class ExportOptions:
             raise SpecError('lookahead: needs states, which signature "sequence" does not have')
         if isinstance(self.activations, str):
             raise SpecError(f"activations: expected a list of layer names, got the string {self.activations!r}")
+        if self.form == "step":
+            self._check_step()
+
+    def _check_step(self) -> None:
+        """Raise SpecError if a step file cannot have one of the options."""
+        if self.signature not in (None, "stream"):
+            raise SpecError(
+                f'form: "step" takes x and states, as signature="stream"; got signature={self.signature!r}. Leave '
+                'signature out, or use form="portable" for whole sequences'
+            )
+        remedies = {
+            "lookahead": 'export with form="dynamic", or use padding="causal" and no layer that reads ahead',
+            "closed_loop": 'feed each y back as the next x, which model.forecast does, or use form="portable"',
+            "words": "export without words: the file then takes the numbers of the words, and predict looks them up",
+        }
+        for name, remedy in remedies.items():
+            if getattr(self, name) not in (None, False):
+                raise SpecError(f'{name}: a file with form="step" cannot have it; {remedy}')
 
     @classmethod
     def of_contract(cls, contract: Contract, has_end: bool) -> ExportOptions:
