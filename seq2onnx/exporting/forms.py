@@ -16,9 +16,13 @@ from seq2onnx.layers.nodes import Graph
 
 
 def emit_dynamic(plan: ExportPlan, weights: Weights) -> GraphBuilder:
-    """Write a graph with dynamic batch and time axes, for onnxruntime: the inputs, all layers, and the outputs."""
+    """Write a graph with dynamic batch and time axes: the inputs, all layers, and the outputs.
+
+    The form "portable" has the same inputs and outputs; the layers read from the graph that they must write it.
+    """
     network, options, signals = plan.network, plan.options, plan.signals
     graph = GraphBuilder(options.opset)
+    graph.portable = options.form == "portable"
     inputs = {}
     for label, name in input_names(layer.label for layer in network.inputs).items():
         dtype = signals[label].dtype if plan.words is None else "string"
@@ -79,5 +83,8 @@ def emit(plan: ExportPlan, weights: Weights) -> Graph:
     return FORMS[plan.options.form](plan, weights).finish()
 
 
-FORMS: dict[str, Callable[[ExportPlan, Weights], GraphBuilder]] = {"dynamic": emit_dynamic}
+FORMS: dict[str, Callable[[ExportPlan, Weights], GraphBuilder]] = {
+    "dynamic": emit_dynamic,
+    "portable": emit_dynamic,
+}
 """The function that writes the graph in each form. contract.FORMS lists those that the runtime runs."""
