@@ -193,11 +193,20 @@ class GraphBuilder:
             return x.name
         return self.op("Reshape", x.name, self.ints(*[0] * (1 + x.signal.has_time), x.signal.size))
 
-    def per_step(self, x: Value, make: Callable[[str], str], shape: tuple[int, ...]) -> str:
-        """Apply `make`, from [batch · time, …] to [batch · time, *shape], to all steps of x as one batch."""
+    def per_step(self, x: Value, make: Callable[[str], str], shape: tuple[int, ...], pools: bool = False) -> str:
+        """Apply `make`, from [batch · time, …] to [batch · time, *shape], to all steps of x as one batch.
+
+        `pools`: `make` adds an operator that OpenVINO cannot run on a batch without rows.
+        """
         if not x.signal.has_time:
             return make(x.name)
-        y = make(self.op("Reshape", x.name, self.ints(-1, *x.signal.shape)))
+        folded = self.op("Reshape", x.name, self.ints(-1, *x.signal.shape))
+        if pools and self.portable:
+            zeros = [0] * len(x.signal.shape)
+            padded = self.op("Pad", folded, self.ints(0, *zeros, 1, *zeros))
+            y = self.op("Slice", make(padded), self.ints(0), self.ints(-1), self.ints(0))
+        else:
+            y = make(folded)
         sizes = self.op("Concat", self.op("Shape", x.name, start=0, end=2), self.ints(*shape), axis=0)
         return self.op("Reshape", y, sizes, allowzero=1)
 

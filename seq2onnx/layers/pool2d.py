@@ -79,7 +79,7 @@ class MaxPool2d(Layer):
     def emit(self, graph: GraphBuilder, call: EmitCall) -> Emitted:
         x, settings = call.x, _settings(self, call.x.signal)
         shape = self.infer(x.signal).shape
-        return graph.per_step(x, lambda y: graph.op("MaxPool", y, **settings), shape), call.lengths, {}
+        return graph.per_step(x, lambda y: graph.op("MaxPool", y, **settings), shape, True), call.lengths, {}
 
     @classmethod
     def examples(cls) -> Sequence[Example]:
@@ -160,7 +160,7 @@ class AvgPool2d(Layer):
     def emit(self, graph: GraphBuilder, call: EmitCall) -> Emitted:
         x, settings = call.x, _settings(self, call.x.signal) | {"count_include_pad": int(self.count_padding)}
         shape = self.infer(x.signal).shape
-        return graph.per_step(x, lambda y: graph.op("AveragePool", y, **settings), shape), call.lengths, {}
+        return graph.per_step(x, lambda y: graph.op("AveragePool", y, **settings), shape, True), call.lengths, {}
 
     @classmethod
     def examples(cls) -> Sequence[Example]:

@@ -116,12 +116,14 @@ def emit_node(
 
     `arrays` are W, R and B [directions, …] in ONNX's gate order. A step of several axes is flattened.
     """
+    spare = False
     if graph.portable:
         _check_portable(graph.layer, attributes)
     if graph.one_step:  # a Reshape moves no data
         swapped = graph.op("Reshape", x.name, graph.ints(1, -1, x.signal.size))
     elif graph.portable:
-        swapped = graph.op("Transpose", _emit_marked(graph, op, x, lengths), perm=[1, 0, 2])
+        spare = op != "RNN" and "Relu" in attributes.get("activations", ())
+        swapped = graph.op("Transpose", _emit_marked(graph, op, x, lengths, spare), perm=[1, 0, 2])
     else:
         swapped = graph.op("Transpose", graph.flat(x), perm=[1, 0, 2])
     if op == "GRU" and lengths is None and not graph.one_step:
@@ -130,10 +132,11 @@ def emit_node(
     names = [graph.weight(name, arrays[name]) for name in ("W", "R", "B")]
     if graph.portable and not graph.one_step and op in _WEIGHTS_OF_PADDING:
         names[0] = graph.op("Concat", names[0], _weights_of_padding(graph, op, arrays["R"].shape), axis=2)
-    results, hidden_size = 3 if op == "LSTM" else 2, arrays["R"].shape[2]
-    return graph.ops(
-        op, swapped, *names, lengths or "", *initial, results=results, hidden_size=hidden_size, **attributes
+    count, hidden_size = 3 if op == "LSTM" else 2, arrays["R"].shape[2]
+    y, *finals = graph.ops(
+        op, swapped, *names, lengths or "", *initial, results=count, hidden_size=hidden_size, **attributes
     )
+    return [graph.op("Slice", y, graph.ints(0), graph.ints(-1), graph.ints(0)) if spare else y, *finals]
 
 
 def _check_portable(layer: str, attributes: Mapping[str, Any]) -> None:
@@ -149,10 +152,13 @@ _WEIGHTS_OF_PADDING = {"LSTM": (-1e4, 0, 1e4, 0), "GRU": (1e4, 0, 0)}
 """For each gate, in ONNX's order, its weight of the feature that marks padding: a padded step keeps c and GRU's h."""
 
 
-def _emit_marked(graph: GraphBuilder, op: str, x: Value, lengths: str | None) -> str:
-    """Flatten the steps of x, with zeros as padding; LSTM and GRU also get a feature that is 1 in padding, else 0."""
+def _emit_marked(graph: GraphBuilder, op: str, x: Value, lengths: str | None, spare: bool) -> str:
+    """Flatten the steps of x, with zeros as padding; LSTM and GRU also get a feature that is 1 in padding, else 0.
+
+    `spare`: add a step of padding.
+    """
     assert lengths is not None
-    flat = Value(graph.flat(x), dataclasses.replace(x.signal, shape=(x.signal.size,)))
+    flat = Value(graph.pad_steps(graph.flat(x), 0, int(spare)), dataclasses.replace(x.signal, shape=(x.signal.size,)))
     steps = graph.masked(flat, lengths)
     if op not in _WEIGHTS_OF_PADDING:
         return steps
