@@ -4,8 +4,8 @@
     y_k = f(y_{k−1})  k = 2 … K
 
 A Scan runs K − 1 steps of the network. The layers write its body for one step (`GraphBuilder.one_step`); it reads the
-weights of the graph around it. In the form "portable" the graph has the nodes of the body K − 1 times. The states that come out are those after y_{K−1}: the next run's x begins with y_K, or
-with the true value in its place.
+weights of the graph around it. In the form "portable" the nodes of the body are in the graph K − 1 times instead. The
+states that come out are those after y_{K−1}: the next run's x begins with y_K, or with the true value in its place.
 """
 
 from __future__ import annotations

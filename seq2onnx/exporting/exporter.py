@@ -11,7 +11,7 @@ import numpy as np
 import onnx
 
 import seq2onnx
-from seq2onnx.contract import Contract, ContractState, Form, Signature
+from seq2onnx.contract import Contract, ContractState, Form, Signature, input_names
 from seq2onnx.errors import DataError, SpecError
 from seq2onnx.exporting.emission import EMISSION, Weights
 from seq2onnx.exporting.forms import emit
@@ -122,6 +122,7 @@ def describe(plan: ExportPlan, classes: list[str | int] | None, policy: PaddingP
     network, options = plan.network, plan.options
     clocks = [network.signals[name].clock for name in network.outputs]
     assert options.signature is not None
+    is_step = options.form == "step"
     return Contract(
         network=network.to_dict(every_field=True),
         classes=classes,
@@ -138,7 +139,7 @@ def describe(plan: ExportPlan, classes: list[str | int] | None, policy: PaddingP
             )
             for entry in plan.states or ()
         ),
-        time_stride=max(clock.stride for clock in clocks),
+        time_stride=plan.steps_per_run if is_step else max(clock.stride for clock in clocks),
         min_length=max(layer.fewest_steps for layer in network.inputs),
         delay_steps=max(clock.delay for clock in clocks),
         data_policy=dataclasses.asdict(policy),
@@ -149,7 +150,15 @@ def describe(plan: ExportPlan, classes: list[str | int] | None, policy: PaddingP
         options=dataclasses.asdict(options),
         emission=EMISSION,
         channels=input_channels(network, channels),
+        steps=_steps(plan) if is_step else None,
     )
+
+
+def _steps(plan: ExportPlan) -> dict[str, int]:
+    """Return the steps of each input and output of a step file that has a time axis."""
+    names = [*input_names(layer.label for layer in plan.network.inputs).items(), *plan.output_names]
+    clocks = {name: plan.signals[label].clock for label, name in names if plan.signals[label].has_time}
+    return {name: plan.steps_per_run // clock.stride for name, clock in clocks.items()}
 
 
 def _check_classes(network: Network, classes: Sequence[str | int] | None) -> list[str | int] | None:

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import dataclasses
+import math
 from collections.abc import Mapping, Sequence
 
 import onnx
 
-from seq2onnx.contract import Contract, Form, Signature
+from seq2onnx.contract import Contract, Form, Signature, activation_name, output_names
 from seq2onnx.errors import NotStreamable, SpecError
 from seq2onnx.exporting.words import words_to_look_up
 from seq2onnx.layers import Signal
@@ -119,6 +120,17 @@ class ExportPlan:
     loop_states: tuple[NetworkState, ...]
     words: Sequence[str] | None
 
+    @property
+    def output_names(self) -> list[tuple[str, str]]:
+        """The layers whose results the file has, each with its tensor: the outputs of the network, then activations."""
+        activations = [(label, activation_name(label)) for label in self.options.activations]  # type: ignore[union-attr]
+        return [*output_names(self.network.outputs).items(), *activations]
+
+    @property
+    def steps_per_run(self) -> int:
+        """The steps of x in each run of a step file: the least common multiple of all strides."""
+        return math.lcm(*(signal.clock.stride for signal in self.signals.values()))
+
     @classmethod
     def of(cls, network: Network, options: ExportOptions) -> ExportPlan:
         """Apply the options to a network.
@@ -148,8 +160,13 @@ def _signature(network: Network, options: ExportOptions) -> tuple[Signature, tup
     if options.signature == "sequence":
         return "sequence", None
     try:
-        return options.signature or "full", network.states(options.lookahead)
+        states = network.states(options.lookahead)
+        if options.form == "step":  # each run has a multiple of all strides, so a phase is always 0
+            return "stream", tuple(entry for entry in states if entry.state.kind != "phase")
+        return options.signature or "full", states
     except NotStreamable as error:
+        if options.form == "step":
+            raise NotStreamable(f'{error}. A file with form="step" runs step by step') from None
         if options.signature is None and not options.lookahead:
             return "sequence", None
         raise NotStreamable(f'{error}. Or export with signature="sequence", for whole sequences only') from None

@@ -82,10 +82,11 @@ def emit(
         at_end = recurrent.emit_last_step(graph, y, 3, call.lengths, None)
         if last == "last_step":
             return at_end, None, {}
-        # The backward half ends with the first step. After padding, h of the forward half may be another.
+        # Where lengths are ignored, h of the forward half comes from a padded step; that of the backward half does not.
         half, axis = graph.ints(size // 2), graph.ints(1)
-        forward = graph.op("Slice", at_end, graph.ints(0), half, axis)
-        return graph.op("Concat", forward, graph.op("Slice", h, half, graph.ints(END), axis), axis=1), None, {}
+        halves = [graph.op("Slice", at_end, graph.ints(0), half, axis)]
+        halves.append(graph.op("Slice", h, half, graph.ints(END), axis))
+        return graph.op("Concat", *halves, axis=1), None, {}
     return y, call.lengths, {}
 
 

@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING, Any, Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from seq2onnx.errors import ShapeError, SpecError
+from seq2onnx.errors import ShapeError
+from seq2onnx.layers import padding_nodes
 from seq2onnx.layers.base import Layer, numeric_input
 from seq2onnx.layers.calls import EmitCall, Emitted, ForwardCall
 from seq2onnx.layers.graph import GraphBuilder
@@ -83,6 +84,8 @@ def last_step(y: Tensor, lengths: Tensor, start: Tensor) -> Tensor:
 
 def emit_last_step(graph: GraphBuilder, x: str, dimensions: int, lengths: str | None, start: str | None) -> str:
     """Add `last_step` to the graph, for x of this many dimensions. `start` None: zeros."""
+    if graph.is_fixed:
+        return graph.op("Gather", x, graph.constant(np.array(-1)), axis=1)
     if start is None:
         every = graph.pad_steps(x, 1, 0, dimensions)
     else:
@@ -116,60 +119,28 @@ def emit_node(
 
     `arrays` are W, R and B [directions, …] in ONNX's gate order. A step of several axes is flattened.
     """
-    spare = False
+    portable = graph.portable and not graph.one_step
+    # OpenVINO gives the result of the run before where such an LSTM or GRU has no steps.
+    spare = portable and op != "RNN" and "Relu" in attributes.get("activations", ())
     if graph.portable:
-        _check_portable(graph.layer, attributes)
+        padding_nodes.check(graph.layer, attributes)
     if graph.one_step:  # a Reshape moves no data
         swapped = graph.op("Reshape", x.name, graph.ints(1, -1, x.signal.size))
-    elif graph.portable:
-        spare = op != "RNN" and "Relu" in attributes.get("activations", ())
-        swapped = graph.op("Transpose", _emit_marked(graph, op, x, lengths, spare), perm=[1, 0, 2])
+    elif portable:
+        assert lengths is not None
+        swapped = graph.op("Transpose", padding_nodes.emit_steps(graph, op, x, lengths, spare), perm=[1, 0, 2])
     else:
         swapped = graph.op("Transpose", graph.flat(x), perm=[1, 0, 2])
     if op == "GRU" and lengths is None and not graph.one_step:
         # Without lengths onnxruntime's GRU ends the process on a chunk without steps.
         lengths = graph.op("Expand", graph.cast(graph.steps(x.name), "int32"), graph.rows(x.name))
-    names = [graph.weight(name, arrays[name]) for name in ("W", "R", "B")]
-    if graph.portable and not graph.one_step and op in _WEIGHTS_OF_PADDING:
-        names[0] = graph.op("Concat", names[0], _weights_of_padding(graph, op, arrays["R"].shape), axis=2)
-    count, hidden_size = 3 if op == "LSTM" else 2, arrays["R"].shape[2]
-    y, *finals = graph.ops(
-        op, swapped, *names, lengths or "", *initial, results=count, hidden_size=hidden_size, **attributes
-    )
+    W, R, B = (graph.weight(name, arrays[name]) for name in ("W", "R", "B"))
+    directions, _, hidden_size = arrays["R"].shape
+    if portable:
+        W = padding_nodes.emit_weights(graph, op, W, directions, hidden_size)
+    inputs, results = (swapped, W, R, B, lengths or "", *initial), 3 if op == "LSTM" else 2
+    y, *finals = graph.ops(op, *inputs, results=results, hidden_size=hidden_size, **attributes)
     return [graph.op("Slice", y, graph.ints(0), graph.ints(-1), graph.ints(0)) if spare else y, *finals]
-
-
-def _check_portable(layer: str, attributes: Mapping[str, Any]) -> None:
-    for name in attributes.get("activations", ()):
-        if name not in ("Sigmoid", "Tanh", "Relu"):
-            raise SpecError(
-                f"{layer}: has no portable form, because OpenVINO and other runtimes do not have the activation {name} "
-                'in this operator; use form="step", or train the layer with another activation'
-            )
-
-
-_WEIGHTS_OF_PADDING = {"LSTM": (-1e4, 0, 1e4, 0), "GRU": (1e4, 0, 0)}
-"""For each gate, in ONNX's order, its weight of the feature that marks padding: a padded step keeps c and GRU's h."""
-
-
-def _emit_marked(graph: GraphBuilder, op: str, x: Value, lengths: str | None, spare: bool) -> str:
-    """Flatten the steps of x, with zeros as padding; LSTM and GRU also get a feature that is 1 in padding, else 0.
-
-    `spare`: add a step of padding.
-    """
-    assert lengths is not None
-    flat = Value(graph.pad_steps(graph.flat(x), 0, int(spare)), dataclasses.replace(x.signal, shape=(x.signal.size,)))
-    steps = graph.masked(flat, lengths)
-    if op not in _WEIGHTS_OF_PADDING:
-        return steps
-    zero, one = graph.constant(np.float32(0)), graph.constant(np.float32(1))
-    return graph.op("Concat", steps, graph.op("Where", graph.mask(flat, lengths), zero, one), axis=2)
-
-
-def _weights_of_padding(graph: GraphBuilder, op: str, shape: tuple[int, ...]) -> str:
-    """Add the column that belongs behind W, for R of this shape. It is no weight: `restore` does not read it."""
-    column = np.repeat(np.array(_WEIGHTS_OF_PADDING[op], np.float32), shape[2])
-    return graph.constant(np.tile(column[:, None], (shape[0], 1, 1)))
 
 
 def emit_starts(graph: GraphBuilder, call: EmitCall) -> tuple[list[str], list[str]]:
@@ -226,7 +197,7 @@ def emit(
             for new, state in zip(finals, old, strict=True)
         ]
     if graph.portable and op == "LSTM" and not graph.one_step:
-        # A padded step keeps c, but the output gate and so h may change.
+        # Where lengths are ignored, h comes from a padded step.
         finals[0] = emit_last_step(graph, batch_first(graph, y), 3, lengths, old[0] if old else None)
     states = emit_new_states(graph, call, finals, learned)
     if output_mode == "last":
