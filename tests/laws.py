@@ -7,6 +7,7 @@ max(1, largest number of the reference).
 from __future__ import annotations
 
 import dataclasses
+from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -52,13 +53,22 @@ class Subject:
         }
         self.states = self._states(False)
         self.lookahead_states = self._states(True)
+
+    @cached_property
+    def models(self) -> dict[str, onnx.ModelProto]:
+        """The network, exported with each signature that it can have."""
         signatures = ["full", "sequence", "stream"] if self.states is not None else ["sequence"]
-        self.models = {name: build_model(network, self.weights, ExportOptions(name)) for name in signatures}
+        models = {name: build_model(self.network, self.weights, ExportOptions(name)) for name in signatures}
         if self.lookahead_states is not None:
             for name in ("full", "stream"):
-                model = build_model(network, self.weights, ExportOptions(name, lookahead=True))
-                self.models[f"lookahead {name}"] = model
-        self.sessions = {name: open_session(model) for name, model in self.models.items()}
+                model = build_model(self.network, self.weights, ExportOptions(name, lookahead=True))
+                models[f"lookahead {name}"] = model
+        return models
+
+    @cached_property
+    def sessions(self) -> dict[str, onnxruntime.InferenceSession]:
+        """An open session for each model."""
+        return {name: open_session(model) for name, model in self.models.items()}
 
     def _states(self, lookahead):
         try:
