@@ -196,8 +196,9 @@ def emit(
             graph.op("Where", some, graph.op("Squeeze", new, first), state)
             for new, state in zip(finals, old, strict=True)
         ]
-    if graph.portable and op == "LSTM" and not graph.one_step:
-        # Where lengths are ignored, h comes from a padded step.
+    if graph.portable and not graph.one_step and (op == "LSTM" or not old):
+        # Where lengths are ignored, the final h of LSTM is that of a padded step. OpenVINO's final states are those of
+        # the run before if there are no steps.
         finals[0] = emit_last_step(graph, batch_first(graph, y), 3, lengths, old[0] if old else None)
     states = emit_new_states(graph, call, finals, learned)
     if output_mode == "last":
