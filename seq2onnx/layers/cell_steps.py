@@ -41,34 +41,29 @@ def lstm(graph: GraphBuilder, call: EmitCall, output_mode: str, state: str, gate
 def gru(graph: GraphBuilder, call: EmitCall, output_mode: str, state: str, gate: str, reset_gate_mode: str) -> Emitted:
     """Add the steps of a GRU with these activations of state and gates."""
     W, R, b = (_ordered(call, name, gates.GRU) for name in ("input_weights", "recurrent_weights", "bias"))
-    size = R.shape[1]
+    size, before = R.shape[1], reset_gate_mode == "before_multiplication"
+    parts = {"R_zr": R[: 2 * size], "R_n": R[2 * size :]} if before else {"R": R}
+    matrices = [graph.weight(name, part.T) for name, part in parts.items()]
+    if "recurrent_bias" in call.weights:
+        bias = call.weights["recurrent_bias"]
+        matrices.append(graph.weight("Rb", np.concatenate([np.zeros(2 * size, bias.dtype), bias])))
 
-    def after(x: str, states: Sequence[str]) -> Sequence[str]:
-        (h,) = states
-        if "recurrent_bias" in call.weights:
-            bias = call.weights["recurrent_bias"]
-            padded = np.concatenate([np.zeros(2 * size, bias.dtype), bias])
-            product = graph.op("Gemm", h, graph.weight("R", R.T), graph.weight("Rb", padded))
+    def cell(x: str, states: Sequence[str]) -> Sequence[str]:
+        (h,), (zr, n) = states, _split(graph, x, 2 * size, size)
+        if before:
+            zr = graph.op("Gemm", h, matrices[0], zr)
         else:
-            product = graph.op("MatMul", h, graph.weight("R", R.T))
-        (zr, n), (recurrent_zr, recurrent_n) = (_split(graph, part, 2 * size, size) for part in (x, product))
-        z, r = _split(graph, _activation(graph, gate, graph.op("Add", zr, recurrent_zr)), size, size)
-        n = graph.op("Add", n, graph.op("Mul", r, recurrent_n))
-        return _mixed(z, n, h)
-
-    def before(x: str, states: Sequence[str]) -> Sequence[str]:
-        (h,) = states
-        zr, n = _split(graph, x, 2 * size, size)
-        zr = graph.op("Gemm", h, graph.weight("R_zr", R[: 2 * size].T), zr)
+            product = graph.op("Gemm" if matrices[1:] else "MatMul", h, *matrices)
+            recurrent_zr, recurrent_n = _split(graph, product, 2 * size, size)
+            zr = graph.op("Add", zr, recurrent_zr)
         z, r = _split(graph, _activation(graph, gate, zr), size, size)
-        n = graph.op("Gemm", graph.op("Mul", r, h), graph.weight("R_n", R[2 * size :].T), n)
-        return _mixed(z, n, h)
-
-    def _mixed(z: str, n: str, h: str) -> Sequence[str]:
+        if before:
+            n = graph.op("Gemm", graph.op("Mul", r, h), matrices[1], n)
+        else:
+            n = graph.op("Add", n, graph.op("Mul", r, recurrent_n))
         n = _activation(graph, state, n)
         return [graph.op("Add", n, graph.op("Mul", z, graph.op("Sub", h, n)))]
 
-    cell = before if reset_gate_mode == "before_multiplication" else after
     return _steps(graph, call, output_mode, W, b, cell)
 
 

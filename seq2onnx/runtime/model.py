@@ -95,7 +95,6 @@ class Model:
         """Whether a step is one float array in and one out, so that its buffers can be bound once."""
         (entry, *more), (output, *others) = self.inputs, self.outputs
         plain = entry.has_time and not entry.is_tokens and output.lengths_tensor is None
-        plain &= self.contract.chunk_steps == 1
         return plain and not (more or others or self.lookahead)
 
     def zeros(self, rows: int) -> list[Array]:

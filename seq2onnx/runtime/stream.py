@@ -28,7 +28,7 @@ _IN_USE = "stream: another thread is using it; give each thread a stream of its 
 class Stream:
     """Stateful inference on one sequence, one step or chunk at a time; make it with `model.stream()`.
 
-    For networks of one input, one output and no stride all buffers are bound once. Two bindings take turns: the new
+    For networks of one input, one output and no stride, and for step files, all buffers are bound once. Two bindings take turns: the new
     state that one writes is the state that the other reads, so a step allocates and copies nothing but x and y.
 
     If a second thread uses the stream during a call, it gets a StreamError and nothing changes: the order of their
@@ -79,9 +79,9 @@ class Stream:
             if self._shape is None or type(x) is not np.ndarray or x.dtype != np.float32 or x.shape != self._shape:
                 arrays, single = read_step(x, self._model.inputs, "step")
                 check_step_file(self._model, arrays)
-                if self._shape is None or not single:
+                x = next(iter(arrays.values()))[0 if single else slice(None)]
+                if self._shape is None or x.shape != self._shape:
                     return self._run_chunk({layer: array[None] for layer, array in arrays.items()}, single, end=False)
-                ((x,),) = arrays.values()
             self._entry[...] = x
             try:
                 self._run(self._bindings[self._turn])
@@ -201,5 +201,6 @@ class Stream:
         here, there = self._buffers
         self._bindings = [self._step.bind(1, here, there), self._step.bind(1, there, here)]
         self._checked = checked[::-1]  # in each turn, what is written
-        self._shape, self._entry, self._answer = self._model.inputs[0].shape, self._step.x[0], self._step.y[0]
+        self._entry, self._answer = self._step.x[0], self._step.y[0]
+        self._shape = self._entry.shape
         self._small = np.full(checked[0].size, 1e-20, np.float32)
