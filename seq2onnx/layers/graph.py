@@ -77,7 +77,7 @@ class GraphBuilder:
         """Add a learned array of the layer in scope, as the initializer `layer.name`."""
         full = f"{self._scope}.{name}"
         known = self.initializers.get(full)
-        if known is not None and not (self.one_step and np.array_equal(known, array)):
+        if known is not None and not ((self._prefix or self.one_step) and np.array_equal(known, array)):
             raise ValueError(f"two weights are called {full}")
         self.initializers[full] = np.ascontiguousarray(array)
         return full
