@@ -28,8 +28,9 @@ _IN_USE = "stream: another thread is using it; give each thread a stream of its 
 class Stream:
     """Stateful inference on one sequence, one step or chunk at a time; make it with `model.stream()`.
 
-    For networks of one input, one output and no stride, and for step files, all buffers are bound once. Two bindings take turns: the new
-    state that one writes is the state that the other reads, so a step allocates and copies nothing but x and y.
+    For networks of one input and one output, without strides or in a step file, all buffers are bound once. Two
+    bindings take turns: the new state that one writes is the state that the other reads, so a step allocates and copies
+    nothing but x and y.
 
     If a second thread uses the stream during a call, it gets a StreamError and nothing changes: the order of their
     steps would otherwise be left to chance.
