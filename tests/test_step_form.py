@@ -12,10 +12,11 @@ import pytest
 import seq2onnx as s2o
 from seq2onnx.contract import Contract
 from seq2onnx.exporting import ExportOptions, build_model
+from seq2onnx.exporting.forms import emit
+from seq2onnx.exporting.options import ExportPlan
 from tests.command import run
 from tests.conftest import CLASSES, built, random_data, small_network
 from tests.small_networks import exported, sensors, strided, two_sensors
-from tests.toy import Leaky
 
 
 @pytest.fixture(scope="module")
@@ -194,9 +195,27 @@ def test_a_network_that_reads_ahead_is_refused(tmp_path):
         exported(tmp_path, network, form="step")
 
 
-def test_a_layer_that_adds_no_plain_arithmetic_is_named(tmp_path):
-    with pytest.raises(s2o.SpecError, match="leaky_1: adds the operator Shape.*where graph.is_fixed holds"):
-        exported(tmp_path, s2o.Network([s2o.SequenceInput(2), Leaky(0.5)]), form="step")
+def test_a_layer_that_gives_nothing_in_its_first_calls_is_refused():
+    """As frames without padding, which the package does not have yet: each result needs two steps of before."""
+    network = s2o.Network([s2o.SequenceInput(2), s2o.Conv1d(2, 3, padding="causal")])
+    plan = ExportPlan.of(network, ExportOptions(form="step"))
+    signal = plan.signals["conv1d_1"]
+    late = dataclasses.replace(signal, clock=signal.clock.after(-2, 1, 0))
+    plan = dataclasses.replace(plan, signals=dict(plan.signals) | {"conv1d_1": late})
+    with pytest.raises(s2o.NotStreamable, match='conv1d_1: gives no result before step 3.*padding="causal"'):
+        emit(plan, {})
+
+
+def test_a_layer_that_adds_no_plain_arithmetic_is_named(tmp_path, monkeypatch):
+    """As a layer of your own that calculates with the number of steps."""
+
+    def emit(self, graph, call):
+        steps = graph.cast(graph.steps(call.x.name), "float32")
+        return graph.op("Add", call.x.name, steps), call.lengths, {}
+
+    monkeypatch.setattr(s2o.ReLU, "emit", emit)
+    with pytest.raises(s2o.SpecError, match="relu_1: adds the operator Shape.*where graph.is_fixed holds"):
+        exported(tmp_path, s2o.Network([s2o.SequenceInput(2), s2o.ReLU()]), form="step")
 
 
 def test_the_command_writes_and_describes_it(module, tmp_path, monkeypatch):

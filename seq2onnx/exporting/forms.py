@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from seq2onnx.contract import END, LENGTHS, input_names, lengths_name
-from seq2onnx.errors import SpecError
+from seq2onnx.errors import NotStreamable, SpecError
 from seq2onnx.exporting.closed_loop import emit_closed_loop
 from seq2onnx.exporting.emission import Weights, emit_layers
 from seq2onnx.exporting.options import ExportPlan
@@ -79,10 +79,16 @@ def emit_step(plan: ExportPlan, weights: Weights) -> GraphBuilder:
     """Write plain arithmetic on fixed shapes, for one row and the fewest steps that give a result of every layer.
 
     Raises:
-        SpecError: a layer adds an operator that is not plain arithmetic.
+        NotStreamable: a layer gives no result in its first runs.
     """
     network, signals, steps = plan.network, plan.signals, plan.steps_per_run
     graph = GraphBuilder(plan.options.opset, steps)
+    for label, signal in signals.items():
+        if signal.has_time and signal.clock.length(steps) != graph.fixed_steps(signal):
+            raise NotStreamable(
+                f"{label}: gives no result before step {signal.clock.fewest_steps}, and each run of a file with "
+                'form="step" must give one; use padding="causal", or form="dynamic"'
+            )
 
     def shape(label: str) -> list[int | str]:
         signal = signals[label]
@@ -106,7 +112,8 @@ def emit(plan: ExportPlan, weights: Weights) -> Graph:
     """Write the graph in the form that the options name.
 
     Raises:
-        SpecError: there is no such form.
+        SpecError: there is no such form, or a layer adds an operator that the form cannot have.
+        NotStreamable: a layer gives no result in the first runs of a step file.
     """
     if plan.options.form not in FORMS:
         raise SpecError(f"form: must be one of {', '.join(FORMS)}, got {plan.options.form!r}")
