@@ -24,7 +24,7 @@ from typing import Any
 import numpy as np
 import torch
 from bench_report import REPORT, lognormal, ratio, table, void
-from bench_runtime import cold, generator, graph, predict, storage
+from bench_runtime import cold, generator, graph, portable, predict, storage
 
 import seq2onnx as s2o
 
@@ -41,6 +41,7 @@ def main() -> None:
         "pool": pool,
         "predict": predict,
         "graph": graph,
+        "portable": portable,
         "generator": generator,
         "cold": cold,
         "storage": storage,

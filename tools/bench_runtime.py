@@ -1,4 +1,4 @@
-"""Benchmarks of exported files: predict, the graph alone, generators, and the start of a process."""
+"""Benchmarks of exported files: predict, the graph alone and by form, generators, and the start of a process."""
 
 from __future__ import annotations
 
@@ -128,6 +128,27 @@ def graph() -> None:
         times = table(runs, rounds=60)
         ratio(f"stream, {steps} steps", f"torch, {steps} steps", times, 1.03)
         ratio(f"full, {steps} steps", f"torch, {steps} steps", times, target)
+
+
+def portable() -> None:
+    """Japanese Vowels in batches of 27 of similar length, 12 -> LSTM 100 -> 9, relative to the dynamic file."""
+    data, _ = s2o.datasets.japanese_vowels()
+    layers = [_entry(12), s2o.LSTM(100, "last"), s2o.FullyConnected(9), s2o.Softmax()]
+    module, runs = s2o.build(s2o.Network(layers)).eval(), dict[str, Callable[[], None]]()
+    order = np.argsort(data.lengths, kind="stable")
+    batches = [pad(data.parts[""].take(order[start : start + 27])) for start in range(0, len(order), 27)]
+    mine = [np.zeros((27, 100), np.float32)] * 2
+    names = ["x", "lengths", *(entry.input_name for entry in module.network.states())]
+    feeds = [dict(zip(names, (*batch, *mine), strict=True)) for batch in batches]
+
+    def all_batches(session: Any) -> Callable[[], None]:
+        return lambda: void([session.run(None, batch) for batch in feeds])
+
+    with tempfile.TemporaryDirectory() as folder:
+        for form in ("dynamic", "portable"):
+            s2o.export(module, f"{folder}/{form}.onnx", form=form)
+            runs[form] = all_batches(_session(Path(folder, f"{form}.onnx"), 1))
+    ratio("portable", "dynamic", table(runs, rounds=200), 1.3)
 
 
 def _repeated(session: Any, feeds: dict[str, Any]) -> Callable[[], None]:

@@ -29,6 +29,7 @@ PARTS = {
     "generator": "1,000,000 short sequences from a generator: 4 features, LSTM 16",
     "forecast": "A closed loop of 100 steps: 12 features, LSTM 100, 12 outputs",
     "graph": "The exported graph in plain onnxruntime, compared with the graph of torch.onnx.export(dynamo=False)",
+    "portable": "Japanese Vowels in batches of 27: a portable file in onnxruntime, one thread",
     "export": "Export of 12 features, LSTM 100, 9 classes",
     "cold": "From the start of a process to its first prediction",
     "storage": "Files with weights stored as float16 or int8: 12 features, LSTM 100, 9 classes",
@@ -91,6 +92,10 @@ NOTES = {
     "graph": (
         '"full" and "stream" are the [signatures](onnx-contract.md#inputs-and-outputs) of the seq2onnx file. "torch" '
         "is the file that `torch.onnx.export` writes for the same network."
+    ),
+    "portable": (
+        'A file with `form="portable"` runs in runtimes that ignore the lengths of sequences, and needs more nodes for '
+        "that. This is its price in onnxruntime."
     ),
     "export": ('"dynamo" is `torch.onnx.export(dynamo=True)`.'),
     "cold": (

@@ -21,9 +21,13 @@ NOT_ARITHMETIC = frozenset(
 
 
 def emit_dynamic(plan: ExportPlan, weights: Weights) -> GraphBuilder:
-    """Write a graph with dynamic batch and time axes, for onnxruntime: the inputs, all layers, and the outputs."""
+    """Write a graph with dynamic batch and time axes: the inputs, all layers, and the outputs.
+
+    The form "portable" has the same inputs and outputs; the layers read from the graph that they must write it.
+    """
     network, options, signals = plan.network, plan.options, plan.signals
     graph = GraphBuilder(options.opset)
+    graph.portable = options.form == "portable"
     inputs = {}
     for label, name in input_names(layer.label for layer in network.inputs).items():
         dtype = signals[label].dtype if plan.words is None else "string"
@@ -123,5 +127,9 @@ def emit(plan: ExportPlan, weights: Weights) -> Graph:
     return graph
 
 
-FORMS: dict[str, Callable[[ExportPlan, Weights], GraphBuilder]] = {"dynamic": emit_dynamic, "step": emit_step}
+FORMS: dict[str, Callable[[ExportPlan, Weights], GraphBuilder]] = {
+    "dynamic": emit_dynamic,
+    "step": emit_step,
+    "portable": emit_dynamic,
+}
 """The function that writes the graph in each form. contract.FORMS lists those that the runtime runs."""

@@ -63,6 +63,8 @@ class ExportOptions:
             raise SpecError(f"activations: expected a list of layer names, got the string {self.activations!r}")
         if self.form == "step":
             self._check_step()
+        if self.form == "portable":
+            self._check_portable()
 
     def _check_step(self) -> None:
         """Raise SpecError if a step file cannot have one of the options."""
@@ -79,6 +81,19 @@ class ExportOptions:
         for name, remedy in remedies.items():
             if getattr(self, name) not in (None, False):
                 raise SpecError(f'{name}: a file with form="step" cannot have it; {remedy}')
+
+    def _check_portable(self) -> None:
+        """Raise SpecError if a portable file cannot have one of the options."""
+        if self.signature == "stream":
+            raise SpecError(
+                'form: "portable" takes lengths; got signature="stream", which does not. Use signature="full", or '
+                'form="step" for one step in each run'
+            )
+        if self.words:
+            raise SpecError(
+                'words: a file with form="portable" cannot have it, because other runtimes do not take texts; export '
+                "without words: the file then takes the numbers of the words, and predict looks them up"
+            )
 
     @classmethod
     def of_contract(cls, contract: Contract, has_end: bool) -> ExportOptions:

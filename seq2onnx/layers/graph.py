@@ -27,6 +27,7 @@ class GraphBuilder:
         initializers: the weights and constants by name.
         one_step: every signal is exactly one step long, as in the body of a closed loop. Nodes that guard against
             chunks without steps are then left out.
+        portable: the graph must be right in runtimes that ignore the lengths of recurrent operators, too.
         end: name of the input that is 1 in the last chunk of a row, in files with lookahead.
         steps_per_run: in a graph of fixed shapes, the input steps of each run, which has one row. All sizes are then
             constants, and layers add only plain arithmetic. None: batch and time are dynamic.
@@ -35,7 +36,7 @@ class GraphBuilder:
     def __init__(self, opset: int = 17, steps_per_run: int | None = None) -> None:
         self.opset, self.steps_per_run = opset, steps_per_run
         self.initializers: dict[str, NDArray[Any]] = {}
-        self.one_step = False
+        self.one_step = self.portable = False
         self.end: str | None = None
         self._nodes: list[Node] = []
         self._made: dict[Any, list[str]] = {}
@@ -54,6 +55,11 @@ class GraphBuilder:
         yield
         self._scope = ""
 
+    @property
+    def layer(self) -> str:
+        """The name of the layer in scope."""
+        return self._scope
+
     def input(self, name: str, dtype: str, shape: Sequence[Dimension]) -> str:
         """Add an input to the graph. Text in `shape` names a dynamic dimension."""
         self._inputs.append(TensorType(name, dtype, shape))
@@ -71,7 +77,7 @@ class GraphBuilder:
         """Add a learned array of the layer in scope, as the initializer `layer.name`."""
         full = f"{self._scope}.{name}"
         known = self.initializers.get(full)
-        if known is not None and not (self._prefix and np.array_equal(known, array)):
+        if known is not None and not ((self._prefix or self.one_step) and np.array_equal(known, array)):
             raise ValueError(f"two weights are called {full}")
         self.initializers[full] = np.ascontiguousarray(array)
         return full

@@ -10,7 +10,7 @@ from seq2onnx.layers.base import Example, Layer, PositiveInt, layer
 from seq2onnx.layers.calls import EmitCall, Emitted, ForwardCall, Forwarded
 from seq2onnx.layers.graph import GraphBuilder
 from seq2onnx.layers.initializers import MatrixInitializer, by_name, zeros
-from seq2onnx.layers.signal import Signal, State, Weight
+from seq2onnx.layers.signal import Signal, State, Value, Weight
 
 
 @final
@@ -96,7 +96,9 @@ class RNN(Layer):
         start = starts[0] if starts else None
         initial = [graph.op("Unsqueeze", start, graph.ints(0))] if start else []
         y, _ = recurrent.emit_node(graph, "RNN", call.x, lengths, initial, arrays, **attributes)
-        y = graph.op("Transpose", graph.op("Squeeze", y, graph.ints(1)), perm=[1, 0, 2])
+        y = recurrent.batch_first(graph, y)
+        if graph.portable and self.activation == "relu":  # which may grow without limit in padding
+            y = graph.masked(Value(y, Signal((self.hidden_size,))), lengths)
         h = recurrent.emit_last_step(graph, y, 3, lengths, start)
         states = recurrent.emit_new_states(graph, call, [h], learned)
         return (h, None, states) if self.output_mode == "last" else (y, lengths, states)

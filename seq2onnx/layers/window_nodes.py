@@ -1,8 +1,9 @@
-"""Windows over time as ONNX nodes; window.py explains what the frame does."""
+"""Windows over time as ONNX nodes; window.py explains what the frame does. Pooling within a step."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from typing import Any
 
 from seq2onnx.layers.graph import GraphBuilder
 from seq2onnx.layers.signal import Value
@@ -54,6 +55,20 @@ def _emit_fixed(window: Window, graph: GraphBuilder, x: Value, states: Mapping[s
     assert states is not None
     framed = graph.op("Concat", states["buf"], x.name, axis=1)
     return framed, None, None, {"buf": graph.last_steps(framed, window.reach)}
+
+
+def emit_pool(graph: GraphBuilder, op: str, x: Value, shape: tuple[int, ...], **attributes: Any) -> str:
+    """Apply MaxPool or AveragePool within each step of x; `shape` is that of a step of the result."""
+
+    def pool(steps: str) -> str:
+        if not graph.portable:
+            return graph.op(op, steps, **attributes)
+        # OpenVINO does not pool a batch without rows.
+        none = [0] * len(x.signal.shape)
+        y = graph.op(op, graph.op("Pad", steps, graph.ints(0, *none, 1, *none)), **attributes)
+        return graph.op("Slice", y, graph.ints(0), graph.ints(-1), graph.ints(0))
+
+    return graph.per_step(x, pool, shape)
 
 
 def _emit_chunk(

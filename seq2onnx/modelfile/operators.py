@@ -63,7 +63,7 @@ OPERATORS: dict[bytes, Operator] = {
     ),
     b"Cast": Operator(shapes.cast, 1, 1, attributes={b"to": INT}, needs=(b"to",)),
     b"Clip": _plain(shapes.like_first, 3),
-    b"Concat": Operator(shapes.concat, 2, 100, attributes={b"axis": INT}, needs=(b"axis",)),
+    b"Concat": Operator(shapes.concat, 2, 2**16, attributes={b"axis": INT}, needs=(b"axis",)),
     b"Conv": Operator(shapes.conv, 2, 3, attributes={b"dilations": INTS, b"group": INT, **_WINDOW}, heavy=True),
     b"CumSum": Operator(shapes.like_first, 2, 2, attributes={b"exclusive": INT}),
     b"Div": _plain(shapes.divide, 2),
