@@ -1,0 +1,107 @@
+"""Source: the file that a package is made of, and its sample."""
+
+from __future__ import annotations
+
+import csv
+import dataclasses
+import io
+import re
+from collections.abc import Iterable
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from seq2onnx.runtime import Predictor, load, scores_to_labels
+from seq2onnx.runtime.random_rows import random_sequences
+from seq2onnx.sequences import Array
+
+SAMPLE_STEPS, SAMPLE_NUMBERS = 20, 2000  # at most, unless one stride or the least length needs more
+# What C or C++ keep for themselves, and main.
+_KEYWORDS = re.compile(
+    "alignas|alignof|and|and_eq|asm|auto|bitand|bitor|bool|break|case|catch|char|class|compl|const|constexpr|"
+    "const_cast|continue|decltype|default|delete|do|double|dynamic_cast|else|enum|explicit|export|extern|false|"
+    "float|for|friend|goto|if|inline|int|long|main|mutable|namespace|new|noexcept|not|not_eq|nullptr|operator|or|"
+    "or_eq|private|protected|public|register|reinterpret_cast|restrict|return|short|signed|sizeof|static|"
+    "static_assert|static_cast|struct|switch|template|this|thread_local|throw|true|try|typedef|typeid|typename|"
+    "union|unsigned|using|virtual|void|volatile|wchar_t|while|xor|xor_eq"
+)
+
+
+@dataclasses.dataclass(frozen=True)
+class Source:
+    """The exported file that a package is made of.
+
+    Attributes:
+        path: the file.
+        model: the file, open in onnxruntime.
+        runtime_folder: where the runtime of the target is, for "web".
+    """
+
+    path: Path
+    model: Predictor
+    runtime_folder: Path | None = None
+
+    @classmethod
+    def open(cls, path: str | Path, runtime_folder: str | Path | None = None) -> Source:
+        """Open a file.
+
+        Raises:
+            ModelFileError: it is not a file that `export` or `add_states` wrote.
+        """
+        return cls(Path(path), load(path), None if runtime_folder is None else Path(runtime_folder))
+
+    @property
+    def title(self) -> str:
+        """The name of the network; without one, of the file."""
+        return str((self.model.model.contract.network or {}).get("name") or self.path.stem)
+
+    @property
+    def name(self) -> str:
+        """The title as an identifier of C."""
+        plain = re.sub(r"\W", "_", self.title, flags=re.ASCII)
+        return f"net_{plain}" if not plain or plain[0].isdigit() or _KEYWORDS.fullmatch(plain) else plain
+
+    @property
+    def labels(self) -> list[str]:
+        """The labels of the scores as text; empty if there are none."""
+        return [str(label) for label in self.model.classes or ()]
+
+    @cached_property
+    def sample(self) -> dict[str, Array]:
+        """A short random sequence for each input layer, of whole strides; numbers have 4 decimals."""
+        model = self.model.model
+        stride, size = model.contract.time_stride, max(int(np.prod(entry.shape)) for entry in model.inputs)
+        most = max(1, min(SAMPLE_STEPS, SAMPLE_NUMBERS // size))
+        steps = -(-max(most, model.contract.min_length) // stride) * stride
+        rows = random_sequences(model, np.random.default_rng(0), [steps])
+        return {layer: x.round(4) if x.dtype == np.float32 else x for layer, (x,) in rows.items()}
+
+    @cached_property
+    def answers(self) -> list[NDArray[Any]]:
+        """What a stream answers to each step of the sample, [k] or [] where there is no result yet."""
+        stream = self.model.stream()
+        (x,) = self.sample.values()
+        return [np.atleast_1d(stream.step(step)) for step in x]
+
+    def sample_csv(self) -> str:
+        """Return the sample of a network with one input, a line for each step."""
+        (x,) = self.sample.values()
+        return _csv(np.ravel(step).tolist() for step in x)
+
+    def answers_csv(self) -> str:
+        """Return the answers to the sample as `seq2onnx stream` prints them: the label, if any, and the scores."""
+        return _csv(
+            [*(scores_to_labels(row[None], self.model.classes) if self.labels else ()), *(f"{v:.7g}" for v in row)]
+            if row.size
+            else []
+            for row in self.answers
+        )
+
+
+def _csv(rows: Iterable[list[Any]]) -> str:
+    text = io.StringIO()
+    csv.writer(text, lineterminator="\n").writerows(rows)
+    return text.getvalue()
