@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import json
 import re
+import shutil
+import subprocess
+from pathlib import Path
 
 import numpy as np
 import onnxruntime
@@ -14,6 +17,8 @@ from seq2onnx.packaging import TARGETS, Source
 from tests.command import run
 from tests.conftest import CLASSES, built, random_data, small_network
 from tests.small_networks import exported, strided
+
+MODELS = Path(__file__).resolve().parents[1] / "models"
 
 
 @pytest.fixture
@@ -131,3 +136,133 @@ def test_the_command_writes_a_package(file, tmp_path):
     output, _ = run("package", file, "--for", "triton", "--out", tmp_path / "repository")
     assert "README.md says how to run it" in output
     assert (tmp_path / "repository" / "small" / "1" / "model.onnx").read_bytes() == file.read_bytes()
+
+
+# C++
+
+
+def need(*programs):
+    """Skip the test, by the name of the program, unless all are there."""
+    for program in programs:
+        if shutil.which(program) is None:
+            pytest.skip(f"needs {program}; tools/ci_setup.sh installs it")
+
+
+@pytest.fixture(scope="module")
+def example(tmp_path_factory):
+    """The example of a C++ package, built as its README says but without optimization; it runs any model."""
+    need("g++", "cmake")
+    if not list(Path("/usr/lib").glob("*/cmake/onnxruntime")):
+        pytest.skip("needs libonnxruntime-dev; tools/ci_setup.sh installs it")
+    folder = tmp_path_factory.mktemp("cpp")
+    s2o.export(built(small_network(), random_data()), folder / "model.onnx", classes=CLASSES)
+    s2o.package(folder / "model.onnx", "cpp", folder / "package")
+    flags = ["-DCMAKE_BUILD_TYPE=Debug", "-DCMAKE_CXX_FLAGS=-Wall -Wextra -Werror"]
+    subprocess.run(["cmake", "-B", "build", *flags], cwd=folder / "package", check=True, capture_output=True)
+    subprocess.run(["cmake", "--build", "build"], cwd=folder / "package", check=True, capture_output=True)
+    return folder / "package"
+
+
+def rows_of(text):
+    """Label and numbers of each line of the example or of a file."""
+    rows = [line.split(",") for line in text.splitlines()]
+    return [[float(cell) if re.fullmatch(r"-?[\d.e+-]+|nan", cell) else cell for cell in row if cell] for row in rows]
+
+
+def same(found, expected):
+    """Whether the lines have equal labels and numbers equal to 1e-5."""
+    assert [len(row) for row in found] == [len(row) for row in expected]
+    for row, other in zip(found, expected, strict=True):
+        for cell, value in zip(row, other, strict=True):
+            assert cell == value if isinstance(value, str) else cell == pytest.approx(value, abs=1e-5)
+
+
+def test_the_cpp_example_prints_the_expected_output(example):
+    with (example / "sample_input.csv").open() as sample:
+        result = subprocess.run(["build/example"], cwd=example, stdin=sample, capture_output=True, text=True)
+    assert result.returncode == 0
+    same(rows_of(result.stdout), rows_of((example / "expected_output.csv").read_text()))
+
+
+@pytest.mark.parametrize("name", ["vowels_lstm", "vowels_bilstm", "digits_conv", "digits_gru", "turbofan", "co2"])
+def test_the_cpp_header_runs_the_zoo(name, example, tmp_path):
+    s2o.package(MODELS / name / "model.onnx", "cpp", tmp_path / "package")
+    sample = (tmp_path / "package" / "sample_input.csv").read_text()
+    program = [example / "build" / "example", tmp_path / "package" / "model.onnx"]
+    result = subprocess.run(program, input=sample, capture_output=True, text=True)
+    assert result.returncode == 0
+    same(rows_of(result.stdout), rows_of((tmp_path / "package" / "expected_output.csv").read_text()))
+
+
+def test_the_cpp_example_answers_nan_to_a_line_that_is_no_step(example):
+    lines = "a,b,c,d\n1,2,3,4\n1,2\n\n1,2,inf,4\n1,2,3,4\n"
+    result = subprocess.run([example / "build" / "example"], input=lines, capture_output=True, text=True)
+    assert result.returncode == 2
+    assert "line 3: expected 4 numbers, got 2" in result.stderr
+    assert "line 5: x: contains NaN or infinity" in result.stderr
+    first, wrong, infinite, second = rows_of(result.stdout)
+    assert np.isnan([wrong, infinite]).all()
+    stream = s2o.load(example / "model.onnx").stream()
+    x = np.float32([1, 2, 3, 4])
+    assert first[1:] == pytest.approx(stream.step(x), abs=1e-5)
+    assert second[1:] == pytest.approx(stream.step(x), abs=1e-5)  # the refused lines left the state as it was
+
+
+def test_the_cpp_header_runs_chunks_resets_and_reads_any_label(example, tmp_path):
+    classes = ["straße, links", 'say "no"', "\U0001f600"]
+    s2o.export(built(small_network("sequence"), random_data(per_step=True)), tmp_path / "model.onnx", classes=classes)
+    (tmp_path / "main.cpp").write_text("""
+#include <cstdio>
+#include "seq2onnx.hpp"
+int main() {
+  auto model = seq2onnx::load("model.onnx");
+  for (const auto& label : model.labels()) std::printf("%s\\n", label.c_str());
+  const seq2onnx::Rows x = {{1, 2, 3, 4}, {5, 6, 7, 8}, {2, 0, 1, 3}};
+  auto print = [](const seq2onnx::Values& y) { for (float v : y) std::printf("%.7g,", v); std::puts(""); };
+  for (const auto& row : model.predict(x)) print(row);
+  auto stream = model.stream();
+  stream.step({9, 9, 9, 9});
+  stream.reset();
+  print(stream.step({1, 2, 3, 4, 5, 6, 7, 8}));
+  print(stream.step(x[2]));
+  try { stream.step({1, 2}); } catch (const std::invalid_argument& error) { std::puts(error.what()); }
+}
+""")
+    command = ["g++", "-std=c++17", "-Wall", "-Wextra", "-Werror", "-I", example, "-I/usr/include/onnxruntime"]
+    subprocess.run([*command, "main.cpp", "-lonnxruntime", "-o", "main"], cwd=tmp_path, check=True)
+    found = subprocess.run(["./main"], cwd=tmp_path, capture_output=True, text=True, check=True).stdout.splitlines()
+    assert found[:3] == classes
+    x = np.float32([[1, 2, 3, 4], [5, 6, 7, 8], [2, 0, 1, 3]])
+    y = s2o.load(tmp_path / "model.onnx").predict([x])[0]
+    numbers = [[float(cell) for cell in line.split(",") if cell] for line in found[3:8]]
+    assert np.abs(np.array(numbers[:3]) - y).max() < 1e-5
+    assert np.abs(np.concatenate(numbers[3:]).reshape(3, 3) - y).max() < 1e-5
+    assert found[8] == "x: expected 4 numbers for each step, got 2"
+
+
+def test_cpp_reads_columns_by_the_names_of_the_channels(example, tmp_path):
+    module = built(small_network(), random_data())
+    s2o.export(module, tmp_path / "model.onnx", classes=CLASSES, channels=["a", "b", "c", "d"])
+    s2o.package(tmp_path / "model.onnx", "cpp", tmp_path / "package")
+    main = (tmp_path / "package" / "main.cpp").read_text()
+    assert 'channels = {"a", "b", "c", "d"};' in main
+    options = ["-I/usr/include/onnxruntime", '-DMODEL="model.onnx"', "-lonnxruntime"]
+    subprocess.run(["g++", "-std=c++17", "main.cpp", "-o", "main", *options], cwd=tmp_path / "package", check=True)
+
+    def run_lines(lines):
+        return subprocess.run(["./main"], cwd=tmp_path / "package", input=lines, capture_output=True, text=True)
+
+    named = run_lines("time,d,b,a,c\n0,4,2,1,3\n")
+    assert (named.returncode, named.stdout) == (0, run_lines("1,2,3,4\n").stdout)
+    lacking = run_lines("a,b,c\n1,2,3\n")
+    assert (lacking.returncode, lacking.stdout) == (2, "")
+    assert "line 1: has no column d" in lacking.stderr
+
+
+def test_cpp_refuses_what_the_header_does_not_run(tmp_path):
+    two = s2o.Network(
+        [s2o.SequenceInput(2), s2o.LSTM(3, name="a"), s2o.FullyConnected(2, name="b")], outputs=["a", "b"]
+    )
+    exported(tmp_path, two)
+    with pytest.raises(s2o.SpecError, match="has the inputs and outputs .* one input and one output"):
+        s2o.package(tmp_path / "model.onnx", "cpp", tmp_path / "package")

@@ -7,6 +7,7 @@ from pathlib import Path
 
 from seq2onnx.errors import SpecError
 from seq2onnx.files import atomic_folder
+from seq2onnx.packaging.cpp import write_cpp
 from seq2onnx.packaging.source import Source
 from seq2onnx.packaging.triton import write_triton
 
@@ -19,7 +20,8 @@ def package(path: str | Path, target: str, folder: str | Path, *, runtime_folder
 
     Args:
         path: the exported file.
-        target: "triton", a model repository of the Triton Inference Server.
+        target: "cpp", a header for C++ programs with onnxruntime, and an example; or "triton", a model repository of
+            the Triton Inference Server.
         folder: the new folder, which may be there if it is empty.
         runtime_folder: for target "web" the folder with onnxruntime-web. None: npm downloads it.
 
@@ -41,5 +43,5 @@ def package(path: str | Path, target: str, folder: str | Path, *, runtime_folder
         TARGETS[target](source, made)
 
 
-TARGETS: dict[str, Callable[[Source, Path], None]] = {"triton": write_triton}
+TARGETS: dict[str, Callable[[Source, Path], None]] = {"cpp": write_cpp, "triton": write_triton}
 """The function that fills the folder, for each target."""

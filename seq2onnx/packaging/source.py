@@ -14,6 +14,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from seq2onnx.errors import SpecError
 from seq2onnx.runtime import Predictor, load, scores_to_labels
 from seq2onnx.runtime.random_rows import random_sequences
 from seq2onnx.sequences import Array
@@ -69,6 +70,43 @@ class Source:
         """The labels of the scores as text; empty if there are none."""
         return [str(label) for label in self.model.classes or ()]
 
+    @property
+    def features(self) -> int:
+        """Numbers in a step of the only input."""
+        return int(np.prod(self.model.model.inputs[0].shape, dtype=int))
+
+    @property
+    def outputs(self) -> int:
+        """Numbers in a result of the only output."""
+        return int(np.prod(self.model.model.outputs[0].shape, dtype=int))
+
+    def check_vectors(self, reason: str) -> None:
+        """Check that there are one input of numbers and one output of vectors.
+
+        Args:
+            reason: why, for the message.
+
+        Raises:
+            SpecError: there are not.
+        """
+        inputs, outputs = self.model.model.inputs, self.model.model.outputs
+        names = [entry.layer for entry in inputs] + [output.layer for output in outputs]
+        if len(names) > 2 or len(outputs[0].shape) > 1 or not inputs[0].has_time:
+            raise SpecError(
+                f"{self.path}: has the inputs and outputs {', '.join(names)}; {reason}, with vectors as results"
+            )
+        if inputs[0].takes_words:
+            raise SpecError(f"{self.path}: takes words; export it without words=True, so that it takes their numbers")
+
+    def write_sample(self, folder: Path) -> None:
+        """Write sample_input.csv and expected_output.csv."""
+        (folder / "sample_input.csv").write_text(self.sample_csv(), encoding="utf-8")
+        (folder / "expected_output.csv").write_text(self.answers_csv(), encoding="utf-8")
+
+    def labels_text(self) -> str:
+        """Return a paragraph with the labels; nothing if there are none."""
+        return f"\nThe labels of the scores, in order: {', '.join(self.labels)}.\n" if self.labels else ""
+
     @cached_property
     def sample(self) -> dict[str, Array]:
         """A short random sequence for each input layer, of whole strides; numbers have 4 decimals."""
@@ -81,9 +119,11 @@ class Source:
 
     @cached_property
     def answers(self) -> list[NDArray[Any]]:
-        """What a stream answers to each step of the sample, [k] or [] where there is no result yet."""
-        stream = self.model.stream()
+        """The answer of a stream to each step of the sample, [k], or [] where there is none; else to the sequence."""
         (x,) = self.sample.values()
+        if not self.model.model.states:
+            return list(np.atleast_2d(self.model.predict([x])[0]))
+        stream = self.model.stream()
         return [np.atleast_1d(stream.step(step)) for step in x]
 
     def sample_csv(self) -> str:
