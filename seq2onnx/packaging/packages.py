@@ -10,6 +10,7 @@ from seq2onnx.files import atomic_folder
 from seq2onnx.packaging.cpp import write_cpp
 from seq2onnx.packaging.source import Source
 from seq2onnx.packaging.triton import write_triton
+from seq2onnx.packaging.web import write_web
 
 
 def package(path: str | Path, target: str, folder: str | Path, *, runtime_folder: str | Path | None = None) -> None:
@@ -20,14 +21,16 @@ def package(path: str | Path, target: str, folder: str | Path, *, runtime_folder
 
     Args:
         path: the exported file.
-        target: "cpp", a header for C++ programs with onnxruntime, and an example; or "triton", a model repository of
-            the Triton Inference Server.
+        target: "cpp", a header for C++ programs with onnxruntime, and an example; "triton", a model repository of the
+            Triton Inference Server; or "web", a static folder with a page and a JavaScript module.
         folder: the new folder, which may be there if it is empty.
         runtime_folder: for target "web" the folder with onnxruntime-web. None: npm downloads it.
 
     Raises:
         SpecError: there is no such target, or it cannot run the file.
         ModelFileError: `path` is not an exported file.
+        NotStreamable: the target needs states, which the file does not keep.
+        MissingExtra: a program that the target needs is not there.
         FileExistsError: the folder is not empty.
 
     Example:
@@ -43,5 +46,5 @@ def package(path: str | Path, target: str, folder: str | Path, *, runtime_folder
         TARGETS[target](source, made)
 
 
-TARGETS: dict[str, Callable[[Source, Path], None]] = {"cpp": write_cpp, "triton": write_triton}
+TARGETS: dict[str, Callable[[Source, Path], None]] = {"cpp": write_cpp, "triton": write_triton, "web": write_web}
 """The function that fills the folder, for each target."""

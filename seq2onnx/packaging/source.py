@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from seq2onnx.errors import SpecError
+from seq2onnx.errors import NotStreamable, SpecError
 from seq2onnx.runtime import Predictor, load, scores_to_labels
 from seq2onnx.runtime.random_rows import random_sequences
 from seq2onnx.sequences import Array
@@ -98,6 +98,17 @@ class Source:
         if inputs[0].takes_words:
             raise SpecError(f"{self.path}: takes words; export it without words=True, so that it takes their numbers")
 
+    def check_streams(self) -> None:
+        """Check that the file keeps states.
+
+        Raises:
+            NotStreamable: it does not.
+        """
+        if not self.model.model.states:
+            raise NotStreamable(
+                f"{self.path}: keeps no states; export it with signature full or stream, if the network can stream"
+            )
+
     def write_sample(self, folder: Path) -> None:
         """Write sample_input.csv and expected_output.csv."""
         (folder / "sample_input.csv").write_text(self.sample_csv(), encoding="utf-8")
@@ -124,7 +135,7 @@ class Source:
         if not self.model.model.states:
             return list(np.atleast_2d(self.model.predict([x])[0]))
         stream = self.model.stream()
-        return [np.atleast_1d(stream.step(step)) for step in x]
+        return [np.ravel(stream.step(step)) for step in x]
 
     def sample_csv(self) -> str:
         """Return the sample of a network with one input, a line for each step."""
