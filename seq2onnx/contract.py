@@ -14,6 +14,7 @@ from typing import Any, Literal
 from seq2onnx.errors import ModelFileError
 
 Signature = Literal["full", "sequence", "stream"]
+Form = Literal["dynamic", "step", "portable"]
 
 KEY = "seq2onnx"
 """The key of the contract in the metadata of the ONNX file."""
@@ -21,7 +22,7 @@ FORMAT_VERSION = 2
 """The newest version of the contract that this seq2onnx reads."""
 MOST_STATES = 100
 """The most states that a file may have: their numbers have two digits."""
-FORMS = ["dynamic"]
+FORMS = ["dynamic", "step", "portable"]
 """The forms of graphs that this seq2onnx runs."""
 
 LENGTHS, END = "lengths", "end"
@@ -29,7 +30,7 @@ LENGTHS, END = "lengths", "end"
 
 _REQUIRED = {"network", "classes", "signature", "states", "min_length"}
 _OPTIONAL = {"closed_loop", "form", "weights", "options", "emission", "channels", "missing", "sample_rate", "answer"}
-_OPTIONAL |= {"inputs", "outputs", "tokens"}  # of files without a network
+_OPTIONAL |= {"steps"} | {"inputs", "outputs", "tokens"}  # of step files; of files without a network
 _INPUT_KINDS = ("sequence_input", "feature_input")
 
 
@@ -90,13 +91,13 @@ class Contract:
         signature: "full", "sequence" or "stream".
         states: the states, in the order of their tensors.
         min_length: the fewest steps that a sequence may have.
-        time_stride: steps of x for each step of y.
+        time_stride: steps of x for each step of y; in step files the steps of x in each run.
         delay_steps: steps of x that must follow before a step of y can be computed.
         data_policy: the fields of the PaddingPolicy of the training.
         vocabulary: the words of each token input, numbered from 1.
         closed_loop: how many steps the file forecasts in one run. None: it has no closed loop.
         writer: the program that wrote the file, and its version.
-        form: how the graph is written: "dynamic", "portable" or "step".
+        form: how the graph is written: "dynamic", "step" or "portable".
         weights: how the weights are stored: "float32", "float16" or "int8".
         options: the ExportOptions of the file.
         emission: the version of the emitted nodes; every change of them increases it.
@@ -104,6 +105,7 @@ class Contract:
         missing: whether NaN in x stands for a missing value.
         sample_rate: samples of x per second.
         answer: what y is: "scores", "values", "events" or "quantiles".
+        steps: in step files the steps of each input and output that has a time axis.
         inputs: the names of the inputs, if there is no network.
         outputs: the names of the outputs, if there is no network.
         tokens: how many different tokens there are, if there is no network.
@@ -128,9 +130,15 @@ class Contract:
     missing: bool = False
     sample_rate: float | None = None
     answer: str | None = None
+    steps: dict[str, int] | None = None
     inputs: list[str] | None = None
     outputs: list[str] | None = None
     tokens: int | None = None
+
+    @property
+    def chunk_steps(self) -> int:
+        """The number of steps of which sequences and chunks must be multiples: those of a run of a step file, or 1."""
+        return self.time_stride if self.form == "step" else 1
 
     @property
     def format_version(self) -> int:
@@ -321,6 +329,7 @@ _EXPECTED: dict[str, tuple[str, Callable[[Any], bool]]] = {
     ),
     "tokens": ("a whole number from 1", _is_number(1)),
     "sample_rate": ("a number above 0", lambda value: type(value) in (int, float) and value > 0),
+    "steps": ("a number of steps for each tensor", _is_by_layer(_is_number(1))),
     "answer": ("a text", lambda value: type(value) is str),
 }
 """What each key holds, in words and as a check."""

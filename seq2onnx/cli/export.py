@@ -30,6 +30,13 @@ def export(
     words: Annotated[
         bool, typer.Option("--words", help="Take words as strings; the file contains the vocabulary.")
     ] = False,
+    form: Annotated[
+        Literal["dynamic", "step", "portable"],
+        typer.Option(
+            help="How the graph is written. dynamic: for onnxruntime. step: one step in each run, for any runtime and "
+            "for C. portable: batches, for runtimes that ignore lengths."
+        ),
+    ] = "dynamic",
     quiet: Quiet = False,
 ) -> None:
     """Write a trained network to one ONNX file."""
@@ -46,5 +53,6 @@ def export(
         activations=activations,
         closed_loop=closed_loop,
         words=words,
+        form=form,
     )
     say(f"{path}: {path.stat().st_size:,} bytes", quiet)

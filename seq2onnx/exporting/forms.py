@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from seq2onnx.contract import END, LENGTHS, activation_name, input_names, lengths_name, output_names
+from seq2onnx.contract import END, LENGTHS, input_names, lengths_name
 from seq2onnx.errors import SpecError
 from seq2onnx.exporting.closed_loop import emit_closed_loop
 from seq2onnx.exporting.emission import Weights, emit_layers
@@ -13,6 +13,11 @@ from seq2onnx.exporting.words import emit_look_up
 from seq2onnx.layers import Signal
 from seq2onnx.layers.graph import GraphBuilder
 from seq2onnx.layers.nodes import Graph
+
+NOT_ARITHMETIC = frozenset(
+    ("If", "Scan", "Loop", "LSTM", "GRU", "RNN", "Shape", "Range", "Pad", "CumSum", "GatherND", "LayerNormalization")
+)
+"""Operators that step files do not have, because other programs than onnxruntime lack them or need fixed sizes."""
 
 
 def emit_dynamic(plan: ExportPlan, weights: Weights) -> GraphBuilder:
@@ -47,9 +52,7 @@ def _emit_network(
     """Add all layers, and the outputs of the network; return the new states."""
     states = None if plan.states is None else [(entry, entry.input_name) for entry in plan.states]
     emitted = emit_layers(graph, plan.network, weights, plan.signals, inputs, lengths, states)
-    names = [*output_names(plan.network.outputs).items()]
-    names += [(label, activation_name(label)) for label in plan.options.activations]  # type: ignore[union-attr]
-    for label, output in names:
+    for label, output in plan.output_names:
         value, signal = emitted.values[label], plan.signals[label]
         steps, name = value.lengths, value.name
         if signal.has_time and steps and label not in emitted.finite:
@@ -68,6 +71,33 @@ def _shape(label: str, signal: Signal) -> list[int | str]:
     return ["batch", *([time] if signal.has_time else []), *signal.shape]
 
 
+def emit_step(plan: ExportPlan, weights: Weights) -> GraphBuilder:
+    """Write plain arithmetic on fixed shapes, for one row and the fewest steps that give a result of every layer.
+
+    Raises:
+        SpecError: a layer adds an operator that is not plain arithmetic.
+    """
+    network, signals, steps = plan.network, plan.signals, plan.steps_per_run
+    graph = GraphBuilder(plan.options.opset, steps)
+
+    def shape(label: str) -> list[int | str]:
+        signal = signals[label]
+        return [1, *[graph.fixed_steps(signal)] * signal.has_time, *signal.shape]
+
+    names = input_names(layer.label for layer in network.inputs)
+    inputs = {label: graph.input(name, signals[label].dtype, shape(label)) for label, name in names.items()}
+    states = plan.states or ()
+    for entry in states:
+        graph.input(entry.input_name, entry.state.dtype, [1, *entry.state.shape])
+    held = [(entry, entry.input_name) for entry in states]
+    emitted = emit_layers(graph, network, weights, signals, inputs, None, held)
+    for label, output in plan.output_names:
+        graph.output(output, emitted.values[label].name, signals[label].dtype, shape(label))
+    for entry, value in zip(states, emitted.new_states, strict=True):
+        graph.output(entry.output_name, value, entry.state.dtype, [1, *entry.state.shape])
+    return graph
+
+
 def emit(plan: ExportPlan, weights: Weights) -> Graph:
     """Write the graph in the form that the options name.
 
@@ -76,8 +106,15 @@ def emit(plan: ExportPlan, weights: Weights) -> Graph:
     """
     if plan.options.form not in FORMS:
         raise SpecError(f"form: must be one of {', '.join(FORMS)}, got {plan.options.form!r}")
-    return FORMS[plan.options.form](plan, weights).finish()
+    graph = FORMS[plan.options.form](plan, weights).finish()
+    if plan.options.form == "step" and (found := {node.op: node for node in graph.nodes}.keys() & NOT_ARITHMETIC):
+        node = next(node for node in graph.nodes if node.op in found)
+        raise SpecError(
+            f"{node.name.split('/')[0]}: adds the operator {node.op}, which a step file cannot have; in `emit`, add "
+            "plain arithmetic where graph.is_fixed holds"
+        )
+    return graph
 
 
-FORMS: dict[str, Callable[[ExportPlan, Weights], GraphBuilder]] = {"dynamic": emit_dynamic}
+FORMS: dict[str, Callable[[ExportPlan, Weights], GraphBuilder]] = {"dynamic": emit_dynamic, "step": emit_step}
 """The function that writes the graph in each form. contract.FORMS lists those that the runtime runs."""

@@ -86,11 +86,11 @@ class GlobalMaxPool1d(Layer):
         lowest = np.finfo(np.float32).min
         largest = graph.reduce("ReduceMax", graph.masked(x, call.lengths, float(lowest)), 1)
         count = _count(graph, call)
-        seen = graph.cast(count, "bool")
+        seen = None if graph.is_fixed else graph.cast(count, "bool")  # each run has steps
         if states is not None:
             before = graph.op("Where", graph.cast(states["count"], "bool"), states["max"], graph.constant(lowest))
             largest = graph.op("Max", largest, before)
-        y = graph.op("Where", seen, largest, graph.constant(np.float32(0)))
+        y = largest if seen is None else graph.op("Where", seen, largest, graph.constant(np.float32(0)))
         return y, None, {} if states is None else {"max": y, "count": _emit_kept_count(graph, count)}
 
     @classmethod
@@ -168,10 +168,12 @@ class GlobalAvgPool1d(Layer):
         if self.axis == "space":
             return _emit_over_width(graph, x, "ReduceMean"), call.lengths, {}
         count, steps = _count(graph, call), x.name
-        divisor = graph.cast(graph.op("Max", count, graph.number(1)), "float64")
+        wide = "float32" if graph.is_fixed else "float64"  # a step file sums only the few steps of a run
+        divisor = graph.cast(count if graph.is_fixed else graph.op("Max", count, graph.number(1)), wide)
         if states is not None:
             steps = graph.op("Sub", steps, graph.op("Unsqueeze", states["mean"], graph.ints(1)))
-        y = graph.cast(graph.op("Div", _emit_sum(graph, steps, call.lengths), divisor), "float32")
+        y = graph.op("Div", _emit_sum(graph, steps, call.lengths, wide), divisor)
+        y = y if graph.is_fixed else graph.cast(y, "float32")
         if states is None:
             return y, None, {}
         change = graph.op("Add", states["carry"], y)
@@ -199,17 +201,20 @@ def _emit_over_width(graph: GraphBuilder, x: Value, op: str) -> str:
 
 def _count(graph: GraphBuilder, call: EmitCall) -> str:
     """Count the steps of each row so far, with those of earlier chunks: int32 [batch, 1], or [1] where rows agree."""
-    if call.lengths is None:
+    if graph.is_fixed:
+        steps = graph.number(graph.fixed_steps(call.x.signal))
+    elif call.lengths is None:
         steps = graph.cast(graph.steps(call.x.name), "int32")
     else:
         steps = graph.op("Unsqueeze", call.lengths, graph.ints(1))
     return steps if call.states is None else graph.op("Add", call.states["count"], steps)
 
 
-def _emit_sum(graph: GraphBuilder, steps: str, lengths: str | None) -> str:
-    """Sum the valid steps of each row of [batch, time, channels] in float64: [batch, channels]."""
+def _emit_sum(graph: GraphBuilder, steps: str, lengths: str | None, wide: str) -> str:
+    """Sum the valid steps of each row of [batch, time, channels] in the type `wide`: [batch, channels]."""
     if lengths is None:
-        return graph.op("ReduceSum", graph.cast(steps, "float64"), graph.ints(1), keepdims=0)
+        steps = steps if wide == "float32" else graph.cast(steps, wide)
+        return graph.op("ReduceSum", steps, graph.ints(1), keepdims=0)
     # The sum of the first `lengths` steps does not read those after them, so they need no mask: four nodes fewer.
     padded = graph.cast(graph.pad_steps(steps, 0, 1), "float64")
     sums = graph.op("CumSum", padded, graph.number(1), exclusive=1)

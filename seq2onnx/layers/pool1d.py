@@ -264,8 +264,11 @@ def _marked(x: Tensor) -> Tensor:
 
 
 def _emit_marked(graph: GraphBuilder, x: Value) -> Value:
-    sizes = graph.op("Concat", graph.op("Shape", x.name, start=0, end=2), graph.ints(1), axis=0)
-    ones = graph.op("Expand", graph.constant(np.float32(1)), sizes)
+    if graph.is_fixed:
+        ones = graph.constant(np.ones((1, graph.fixed_steps(x.signal), 1), np.float32))
+    else:
+        sizes = graph.op("Concat", graph.op("Shape", x.name, start=0, end=2), graph.ints(1), axis=0)
+        ones = graph.op("Expand", graph.constant(np.float32(1)), sizes)
     marked = graph.op("Concat", x.name, ones, axis=2)
     return dataclasses.replace(x, name=marked, signal=dataclasses.replace(x.signal, shape=(x.signal.shape[0] + 1,)))
 

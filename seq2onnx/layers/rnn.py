@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import ClassVar, Literal, final
 
-from seq2onnx.layers import cell_nodes, cells, recurrent
+from seq2onnx.layers import cell_nodes, cell_steps, cells, recurrent
 from seq2onnx.layers.base import Example, Layer, PositiveInt, layer
 from seq2onnx.layers.calls import EmitCall, Emitted, ForwardCall, Forwarded
 from seq2onnx.layers.graph import GraphBuilder
@@ -86,6 +86,8 @@ class RNN(Layer):
         return y, lengths, new_states
 
     def emit(self, graph: GraphBuilder, call: EmitCall) -> Emitted:
+        if graph.is_fixed:
+            return cell_steps.rnn(graph, call, self.output_mode, self.activation)
         arrays, lengths = cell_nodes.rnn_arrays(call.weights), call.lengths
         attributes = {} if self.activation == "tanh" else {"activations": ["Relu"]}
         if graph.one_step:

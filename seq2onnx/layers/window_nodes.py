@@ -8,7 +8,7 @@ from seq2onnx.layers.graph import GraphBuilder
 from seq2onnx.layers.signal import Value
 from seq2onnx.layers.window import Window
 
-Framed = tuple[str, str, str | None, Mapping[str, str]]
+Framed = tuple[str, str | None, str | None, Mapping[str, str]]
 
 
 def emit_frame(
@@ -17,8 +17,11 @@ def emit_frame(
     """Add `Window.frame` to the graph.
 
     Returns:
-        Names: the steps; the number of windows that count, int64 [1]; that number in each row; the new states.
+        Names: the steps; the number of windows that count, int64 [1], None: all; that number in each row; the new
+        states.
     """
+    if graph.is_fixed:
+        return _emit_fixed(window, graph, x, states)
     if states is not None:
         return _emit_chunk(window, graph, x, lengths, states)
     stride, reach = window.stride, window.reach
@@ -41,6 +44,16 @@ def emit_frame(
         return framed, steps, lengths, {}
     counted = None if lengths is None else _emit_length(window, graph, lengths, graph.number)
     return framed, _emit_length(window, graph, steps, graph.ints), counted, {}
+
+
+def _emit_fixed(window: Window, graph: GraphBuilder, x: Value, states: Mapping[str, str] | None) -> Framed:
+    """Put the buffer before the steps of a run. They are a multiple of the stride, so the phase is always 0."""
+    assert window.is_causal
+    if not window.reach:
+        return x.name, None, None, {}
+    assert states is not None
+    framed = graph.op("Concat", states["buf"], x.name, axis=1)
+    return framed, None, None, {"buf": graph.last_steps(framed, window.reach)}
 
 
 def _emit_chunk(

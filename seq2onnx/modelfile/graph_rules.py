@@ -97,11 +97,14 @@ def check_graph(content: bytes, file: FileContent) -> Checked:
     found: Tensors = {}
     for bit, entry in enumerate(graph.inputs):
         _new(found, entry.name, (_of_input(entry), 1 << bit))
-    size = max((4 * math.prod(known.shape) for known, _ in found.values()), default=0) // (ROWS * STEPS)
+    # Where all sizes are constants, as in step files, a run is one step.
+    is_fixed = all(isinstance(size, int) for entry in graph.inputs for size in entry.dims or ())
+    places = 1 if is_fixed else ROWS * STEPS
+    size = max((4 * math.prod(known.shape) for known, _ in found.values()), default=0) // places
     most = max(MOST_BYTES_OF_STEP, min(MOST_TIMES_INPUT * size, MOST_BYTES_OF_LARGE_STEP))
     if most < size:
         raise ModelFileError(f"takes steps of {size:,} bytes; at most {most:,} are allowed")
-    limits = _Limits(ROWS * STEPS * most // 4, (MOST_CONSTANT_BYTES + len(content)) // 4)
+    limits = _Limits(places * most // 4, (MOST_CONSTANT_BYTES + len(content)) // 4)
     for tensor in graph.initializers:
         _new(found, tensor.name, (_of_initializer(content, tensor), 0))
     given = set(found)
@@ -112,7 +115,7 @@ def check_graph(content: bytes, file: FileContent) -> Checked:
         if entry.name not in found or entry.name in given or entry.name in shapes:
             raise ModelFileError(f"the output {show(entry.name)} is not computed by the graph, or is there twice")
         known, mask = found[entry.name]
-        _check_declared(entry, known)
+        _check_declared(entry, known, 1 if is_fixed else ROWS)
         shapes[entry.name] = known.shape
         reads[entry.name] = frozenset(name for bit, name in enumerate(names) if mask >> bit & 1)
     return Checked(shapes, reads, backward)
@@ -279,15 +282,15 @@ def _scan_results(node: Node, given: list[tuple[Known, int]], results: list[Know
     return [*states, Known((answer.shape[0], steps, *answer.shape[1:]), answer.dtype)]
 
 
-def _check_declared(entry: TensorInfo, known: Known) -> None:
+def _check_declared(entry: TensorInfo, known: Known, rows: int) -> None:
     """Check that an output is what it declares to be."""
     fits = entry.dims is not None and len(entry.dims) == len(known.shape) and entry.dtype == known.dtype
     for axis, (declared, size) in enumerate(zip(entry.dims or (), known.shape, strict=False)):
-        fits &= size == declared if isinstance(declared, int) else axis > 0 or size == ROWS
+        fits &= size == declared if isinstance(declared, int) else axis > 0 or size == rows
     if not fits:
         raise ModelFileError(
             f"the output {show(entry.name)} declares type {entry.dtype} and shape {entry.dims!r:.100}, but the graph "
-            f"computes type {known.dtype} and shape {known.shape!r:.100} for {ROWS} rows of {STEPS} steps"
+            f"computes type {known.dtype} and shape {known.shape!r:.100} for {rows} rows of {STEPS} steps"
         )
 
 

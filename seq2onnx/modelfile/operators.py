@@ -107,6 +107,7 @@ OPERATORS: dict[bytes, Operator] = {
     b"Shape": Operator(shapes.shape_of, 1, 1, attributes={b"start": INT, b"end": INT}, needs=(b"start", b"end")),
     b"Sigmoid": _plain(shapes.like_first, 1),
     b"Slice": _plain(shapes.cut, 4),
+    b"Split": Operator(shapes.split, 2, 2, 1000, {b"axis": INT}, (b"axis",)),
     b"Softmax": Operator(shapes.along_axis, 1, 1, attributes={b"axis": INT}),
     b"Sqrt": _plain(shapes.like_first, 1),
     b"Squeeze": Operator(shapes.squeeze, 1, 2),

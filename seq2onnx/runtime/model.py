@@ -17,6 +17,7 @@ from seq2onnx.runtime.inputs import read_inputs
 from seq2onnx.runtime.outputs import Answer, Lengths, Output, read_outputs
 from seq2onnx.runtime.session import SessionSettings, cannot_run
 from seq2onnx.runtime.states import MOST_COUNT, DeviceStates, StateInfo
+from seq2onnx.runtime.step_runs import run_steps
 from seq2onnx.sequences import Array
 
 
@@ -70,7 +71,12 @@ class Model:
             StateInfo(entry.tensor, entry.tensor, (1, *entry.shape), entry.dtype) for entry in self.kept_inputs
         )
         # onnxruntime binds numbers only, and without a binding the states come back to the host.
-        self.keeps_states_on_device = self.device != "cpu" and not any(entry.takes_words for entry in self.inputs)
+        # A step file is for small hosts.
+        self.keeps_states_on_device = (
+            self.device != "cpu"
+            and self.contract.form != "step"
+            and not any(entry.takes_words for entry in self.inputs)
+        )
 
     @cached_property
     def weights_checksum(self) -> str:
@@ -89,6 +95,7 @@ class Model:
         """Whether a step is one float array in and one out, so that its buffers can be bound once."""
         (entry, *more), (output, *others) = self.inputs, self.outputs
         plain = entry.has_time and not entry.is_tokens and output.lengths_tensor is None
+        plain &= self.contract.chunk_steps == 1
         return plain and not (more or others or self.lookahead)
 
     def zeros(self, rows: int) -> list[Array]:
@@ -126,6 +133,10 @@ class Model:
             on_device: where the new states stay instead of being returned; `states` must then be given, too.
         """
         outputs = self.outputs if outputs is None else outputs
+        if self.contract.form == "step":
+            before = self.zeros(len(lengths)) if states is None else states
+            found = run_steps(self._run, self.contract, self.inputs, outputs, self.states, x, lengths, before)
+            return Results(found[0], [] if states is None else found[1])
         feeds: dict[str, Array] = {entry.tensor: x[entry.layer] for entry in self.inputs}
         if self.takes_lengths:
             feeds[LENGTHS] = lengths
@@ -141,16 +152,16 @@ class Model:
         else:
             feeds |= {state.name: state.zeros(len(lengths)) for state in self.states}
             values = self._run(names, feeds)
-        found = dict(zip(names, values, strict=False))
+        by_name = dict(zip(names, values, strict=False))
         for output in outputs:
-            shape = found[output.tensor].shape
+            shape = by_name[output.tensor].shape
             if shape[0] != len(lengths) or shape[1 + output.has_time :] != output.shape:
                 raise ModelFileError(
                     f"{self.path}: {output.tensor} has the shape {list(shape)} for {len(lengths)} rows, which is not "
                     "the shape that the file declares: its graph was changed"
                 )
         answers = {
-            output.layer: Answer(output, found[output.tensor], found.get(output.lengths_tensor or "", lengths))
+            output.layer: Answer(output, by_name[output.tensor], by_name.get(output.lengths_tensor or "", lengths))
             for output in outputs
         }
         return Results(answers, values[len(names) :])
@@ -168,6 +179,14 @@ class Model:
             raise NotStreamable(
                 f"{self.path}: was exported with signature 'sequence', which has no states; export it with "
                 "signature='full' or 'stream'. Networks that read ahead, such as a BiLSTM, cannot stream"
+            )
+
+    def require_batches(self) -> None:
+        """Raise NotStreamable if the file runs one row at a time."""
+        if self.contract.form == "step":
+            raise NotStreamable(
+                f'{self.path}: was exported with form="step", which runs one stream at a time; export it with '
+                'form="dynamic" for a pool, or use a model.stream() for each stream'
             )
 
     def require_lookahead(self) -> None:

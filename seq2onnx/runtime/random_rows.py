@@ -20,11 +20,13 @@ def random_sequences(model: Model, rng: np.random.Generator, lengths: Sequence[i
     Args:
         model: the model that they are for.
         rng: draws their values.
-        lengths: their numbers of steps. None: of 12 sequences at random.
+        lengths: their numbers of steps, which grow to multiples that the file can run. None: of 12 sequences at random.
     """
     if lengths is None:
         least = model.contract.min_length
         lengths = rng.integers(least, least + _MAX_EXTRA_STEPS, _SEQUENCES).tolist()
+    multiple = model.contract.chunk_steps
+    lengths = [-(-steps // multiple) * multiple for steps in lengths]
     statistics = {layer: fields.get("statistics") for layer, (_, fields) in model.contract.layers.items()}
     tokens = model.contract.tokens
     return {

@@ -19,7 +19,7 @@ from seq2onnx.runtime.model import Model
 from seq2onnx.runtime.outputs import Answer, unwrap
 from seq2onnx.runtime.session import cannot_run
 from seq2onnx.runtime.states import check_state
-from seq2onnx.runtime.steps import not_finite, overflowed, read_step
+from seq2onnx.runtime.steps import check_step_file, not_finite, overflowed, read_step
 from seq2onnx.sequences import Array, is_finite
 
 _IN_USE = "stream: another thread is using it; give each thread a stream of its own, or hold a lock around the calls"
@@ -54,7 +54,8 @@ class Stream:
         """Run one more step or chunk. After an error the state has not changed.
 
         Args:
-            x: [features], one step; or [time, features], a chunk of any length. Images and tokens work in the same
+            x: [features], one step; or [time, features], a chunk of any length, in a file with form="step" a multiple
+                of its time stride. Images and tokens work in the same
                 way; a word is a step, and a list of words is a chunk. A data frame is a chunk, and a Series of pandas
                 with names is a step; both are read by the names of the features. With several inputs, x is a dict by
                 input layer.
@@ -68,7 +69,8 @@ class Stream:
 
         Raises:
             ShapeError: the shape of x does not fit.
-            DataError: x has values that are not numbers, NaN or infinite, or so large that the state becomes infinite.
+            DataError: x has values that are not numbers, NaN or infinite, or so large that the state becomes infinite;
+                or a step file cannot run this number of steps.
             StreamError: another thread is using the stream.
         """
         if not self._in_use.acquire(False):
@@ -76,6 +78,7 @@ class Stream:
         try:
             if self._shape is None or type(x) is not np.ndarray or x.dtype != np.float32 or x.shape != self._shape:
                 arrays, single = read_step(x, self._model.inputs, "step")
+                check_step_file(self._model, arrays)
                 if self._shape is None or not single:
                     return self._run_chunk({layer: array[None] for layer, array in arrays.items()}, single, end=False)
                 ((x,),) = arrays.values()
