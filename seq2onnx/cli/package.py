@@ -12,7 +12,7 @@ from seq2onnx.cli.options import ModelFile, Quiet, say
 
 def package(
     file: ModelFile,
-    target: Annotated[Literal["cpp", "triton", "web"], typer.Option("--for", help="What the package is for.")],
+    target: Annotated[Literal["c", "cpp", "triton", "web"], typer.Option("--for", help="What the package is for.")],
     out: Annotated[Path, typer.Option(metavar="FOLDER", help="The new folder.")],
     runtime_folder: Annotated[
         Path | None,

@@ -7,6 +7,7 @@ from pathlib import Path
 
 from seq2onnx.errors import SpecError
 from seq2onnx.files import atomic_folder
+from seq2onnx.packaging.c import write_c
 from seq2onnx.packaging.cpp import write_cpp
 from seq2onnx.packaging.source import Source
 from seq2onnx.packaging.triton import write_triton
@@ -21,8 +22,9 @@ def package(path: str | Path, target: str, folder: str | Path, *, runtime_folder
 
     Args:
         path: the exported file.
-        target: "cpp", a header for C++ programs with onnxruntime, and an example; "triton", a model repository of the
-            Triton Inference Server; or "web", a static folder with a page and a JavaScript module.
+        target: "c", C99 code of one step, without heap; "cpp", a header for C++ programs with onnxruntime; "triton", a
+            model repository of the Triton Inference Server; or "web", a static folder with a page and a JavaScript
+            module.
         folder: the new folder, which may be there if it is empty.
         runtime_folder: for target "web" the folder with onnxruntime-web. None: npm downloads it.
 
@@ -46,5 +48,10 @@ def package(path: str | Path, target: str, folder: str | Path, *, runtime_folder
         TARGETS[target](source, made)
 
 
-TARGETS: dict[str, Callable[[Source, Path], None]] = {"cpp": write_cpp, "triton": write_triton, "web": write_web}
+TARGETS: dict[str, Callable[[Source, Path], None]] = {
+    "c": write_c,
+    "cpp": write_cpp,
+    "triton": write_triton,
+    "web": write_web,
+}
 """The function that fills the folder, for each target."""

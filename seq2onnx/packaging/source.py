@@ -99,12 +99,12 @@ class Source:
             raise SpecError(f"{self.path}: takes words; export it without words=True, so that it takes their numbers")
 
     def check_streams(self) -> None:
-        """Check that the file keeps states.
+        """Check that the file streams.
 
         Raises:
             NotStreamable: it does not.
         """
-        if not self.model.model.states:
+        if self.model.model.contract.signature == "sequence":
             raise NotStreamable(
                 f"{self.path}: keeps no states; export it with signature full or stream, if the network can stream"
             )
@@ -132,10 +132,15 @@ class Source:
     def answers(self) -> list[NDArray[Any]]:
         """The answer of a stream to each step of the sample, [k], or [] where there is none; else to the sequence."""
         (x,) = self.sample.values()
-        if not self.model.model.states:
+        if self.model.model.contract.signature == "sequence":
             return list(np.atleast_2d(self.model.predict([x])[0]))
-        stream = self.model.stream()
-        return [np.ravel(stream.step(step)) for step in x]
+        stream, model = self.model.stream(), self.model.model
+        together = model.contract.time_stride if model.contract.form == "step" else 1
+        answers: list[NDArray[Any]] = []
+        for first in range(0, len(x), together):
+            rows = list(np.reshape(stream.step(x[first : first + together]), (-1, self.outputs)))
+            answers += [np.empty(0)] * (together - bool(rows)) + rows
+        return answers
 
     def sample_csv(self) -> str:
         """Return the sample of a network with one input, a line for each step."""

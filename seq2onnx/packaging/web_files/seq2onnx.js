@@ -33,9 +33,6 @@ export class Stream {
     this.#session = session;
     const inputs = Object.fromEntries(session.inputMetadata.map((input) => [input.name, input]));
     if (!inputs.x || !session.outputNames.includes("y")) throw new Error("expected one input x and one output y");
-    if (!session.inputNames.some((name) => name.startsWith("state_"))) {
-      throw new Error("the file keeps no states; export it with signature full or stream");
-    }
     /** How many numbers a step has. */
     this.features = inputs.x.shape.slice(2).reduce((a, b) => a * b, 1);
     this.x = inputs.x;
