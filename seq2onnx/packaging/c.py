@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import dataclasses
 import tempfile
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -32,12 +33,9 @@ def write_c(source: Source, folder: Path) -> None:
         raise SpecError(f"{source.path}: was exported with {option}, which the C code does not run; export it without")
     source.check_vectors("the C code runs one input and one output")
     source.check_streams()
-    with tempfile.TemporaryDirectory() as name:
-        path = Path(name, "step.onnx")
-        path.write_bytes(_step_form(source))
-        step = Source.open(path)
+    with step_source(source) as step:
         texts = _texts(source, step)
-        code = generate(_plain(path.read_bytes(), source.name), f"{source.name}_run")
+        code = generate(_plain(step.path.read_bytes(), source.name), f"{source.name}_run")
         code += _filled("wrapper.c", texts)
         made = {"header.h": f"{source.name}.h", "main.c": "main.c", "Makefile": "Makefile"}
         for template, file in made.items():
@@ -45,6 +43,19 @@ def write_c(source: Source, folder: Path) -> None:
         (folder / f"{source.name}.c").write_text(code, encoding="utf-8")
         step.write_sample(folder)
     (folder / "README.md").write_text(_readme(source, texts), encoding="utf-8")
+
+
+@contextmanager
+def step_source(source: Source) -> Iterator[Source]:
+    """Give the file in the form "step".
+
+    Raises:
+        SpecError, NotStreamable: as `write_c`.
+    """
+    with tempfile.TemporaryDirectory() as name:
+        path = Path(name, "step.onnx")
+        path.write_bytes(_step_form(source))
+        yield Source.open(path)
 
 
 def _step_form(source: Source) -> bytes:
