@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 
 import seq2onnx as s2o
-from seq2onnx.hosts import HOSTS, check_host
+from seq2onnx.hosts import HOSTS, check_host, cpp
 from seq2onnx.hosts.cases import make_cases
 from seq2onnx.hosts.node import INSTALL
 from seq2onnx.runtime.model import Model
@@ -118,6 +118,7 @@ def test_a_wrong_number_fails_and_a_wrong_shape_and_a_failure_too(file, monkeypa
 )
 def test_a_missing_runtime_is_named_with_the_command_that_installs_it(runtime, install, file, tmp_path, monkeypatch):
     monkeypatch.setenv("PATH", str(tmp_path))
+    monkeypatch.setattr(cpp, "_built", cpp._built.__wrapped__)  # forget that it was built before
     monkeypatch.setitem(sys.modules, "openvino", None)
     with pytest.raises(s2o.MissingExtra, match=f"is not installed. Run: {install}"):
         check_host(file, runtime)

@@ -29,10 +29,10 @@ pytestmark = [
 @pytest.fixture(scope="module")
 def runtime(tmp_path_factory):
     """The unpacked package onnxruntime-web."""
-    with web._runtime(None) as dist:
+    with web.runtime(None) as dist:
         folder = tmp_path_factory.mktemp("runtime")
         (folder / "dist").mkdir()
-        for name in web._RUNTIME:
+        for name in web.RUNTIME:
             shutil.copy(dist / name, folder / "dist")
         shutil.copy(dist.parent / "package.json", folder)
     return folder

@@ -8,9 +8,8 @@ from pathlib import Path
 
 import numpy as np
 
-from seq2onnx.errors import Seq2OnnxError
 from seq2onnx.hosts.cases import Case, Run, Tensors, make_cases
-from seq2onnx.hosts.programs import SECONDS, need
+from seq2onnx.hosts.programs import SECONDS, need, run_command
 from seq2onnx.runtime.model import Model
 
 MAIN = """\
@@ -50,9 +49,7 @@ def run_c(model: Model) -> list[tuple[Case, list[Tensors] | str]]:
         main = MAIN.replace("NAME", source.name).replace("MACRO", source.name.upper())
         (folder / "host.c").write_text(main, encoding="utf-8")
         build = [compiler, "-std=c99", "-O2", "host.c", f"{source.name}.c", "-o", "host", "-lm"]
-        done = subprocess.run(build, cwd=folder, capture_output=True, text=True, timeout=SECONDS, check=False)
-        if done.returncode:
-            raise Seq2OnnxError(f"cc failed: {done.stderr.strip()[-600:]}")
+        run_command(build, folder)
         x = step.model.model.inputs[0].tensor
         sent = b"".join(run.inputs[x].astype(np.float32).tobytes() for run in case.runs)
         found = subprocess.run([folder / "host"], input=sent, capture_output=True, timeout=SECONDS, check=True).stdout

@@ -17,7 +17,7 @@ from seq2onnx.packaging.source import Source
 
 PACKAGE = "onnxruntime-web@^1.24"
 _FILES = Path(__file__).with_name("web_files")
-_RUNTIME = {"ort.wasm.bundle.min.mjs": "ort.js", "ort-wasm-simd-threaded.wasm": "ort-wasm-simd-threaded.wasm"}
+RUNTIME = {"ort.wasm.bundle.min.mjs": "ort.js", "ort-wasm-simd-threaded.wasm": "ort-wasm-simd-threaded.wasm"}
 NPM_SECONDS = 300
 
 
@@ -48,22 +48,22 @@ def write_web(source: Source, folder: Path) -> None:
     (folder / "model.json").write_text(json.dumps(about, ensure_ascii=False) + "\n", encoding="utf-8")
     shutil.copyfile(source.path, folder / "model.onnx")
     source.write_sample(folder)
-    with _runtime(source.runtime_folder) as files:
-        for name, new_name in _RUNTIME.items():
+    with runtime(source.runtime_folder) as files:
+        for name, new_name in RUNTIME.items():
             shutil.copyfile(files / name, folder / new_name)
         version = json.loads((files.parent / "package.json").read_text(encoding="utf-8"))["version"]
     (folder / "README.md").write_text(_readme(source, version), encoding="utf-8")
 
 
 @contextmanager
-def _runtime(folder: Path | None) -> Iterator[Path]:
+def runtime(folder: Path | None) -> Iterator[Path]:
     """Give the folder dist of onnxruntime-web: from a folder that the caller has, or from npm."""
     if folder is not None:
         dist = folder / "dist" if (folder / "dist").is_dir() else folder
-        lacking = [name for name in _RUNTIME if not (dist / name).is_file()]
+        lacking = [name for name in RUNTIME if not (dist / name).is_file()]
         if lacking or not (dist.parent / "package.json").is_file():
             raise SpecError(
-                f"{folder}: expected the unpacked npm package onnxruntime-web, with dist/{next(iter(_RUNTIME))}; "
+                f"{folder}: expected the unpacked npm package onnxruntime-web, with dist/{next(iter(RUNTIME))}; "
                 f"`npm pack {PACKAGE}` downloads it"
             )
         yield dist
