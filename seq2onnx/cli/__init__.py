@@ -22,6 +22,7 @@ from seq2onnx.cli.help import Command, Group
 from seq2onnx.cli.inspect import inspect
 from seq2onnx.cli.new import new
 from seq2onnx.cli.options import show
+from seq2onnx.cli.package import package
 from seq2onnx.cli.predict import predict
 from seq2onnx.cli.report import report
 from seq2onnx.cli.stream import stream
@@ -29,7 +30,7 @@ from seq2onnx.cli.train import train
 from seq2onnx.cli.verify import verify
 from seq2onnx.errors import Seq2OnnxError, plain
 
-COMMANDS = (demo, new, train, export, verify, predict, evaluate, stream, inspect, bench, report)
+COMMANDS = (demo, new, train, export, package, verify, predict, evaluate, stream, inspect, bench, report)
 
 
 class _Group(Group):
