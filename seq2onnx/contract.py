@@ -5,11 +5,10 @@ from __future__ import annotations
 import dataclasses
 import json
 import math
-from collections import Counter
 from collections.abc import Callable, Iterable
 from functools import cached_property
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, NoReturn
 
 from seq2onnx.errors import ModelFileError
 
@@ -167,7 +166,7 @@ class Contract:
         named = self.channels if isinstance(self.channels, dict) else {layers[0]: self.channels} if layers else {}
         return {layer: list(names) for layer, names in named.items() if names is not None}
 
-    @property
+    @cached_property
     def output_layers(self) -> list[str]:
         """The names of the output layers."""
         if self.network is None:
@@ -208,8 +207,7 @@ class Contract:
             raise ModelFileError(
                 f"{path}: has the form {data['form']!r:.60}, which this seq2onnx cannot run: update seq2onnx"
             )
-        fields = {field.name for field in dataclasses.fields(cls)}
-        values = {key: value for key, value in data.items() if key in fields and value is not None}
+        values = {key: value for key, value in data.items() if key in _EXPECTED and value is not None}
         try:
             states = _read_states(data["states"])
             for key, value in values.items():
@@ -241,32 +239,26 @@ def state_names(kinds: Iterable[tuple[str, str]]) -> list[str]:
 
     A state is named by its kind. Where a layer has several states of one kind, they are numbered: skip_0, skip_1.
     """
-    keys = list(kinds)
-    counts, seen, names = Counter(keys), Counter[tuple[str, str]](), []
+    keys, numbers = list(kinds), []
+    counts: dict[tuple[str, str], int] = {}
     for key in keys:
-        names.append(key[1] if counts[key] == 1 else f"{key[1]}_{seen[key]}")
-        seen[key] += 1
-    return names
+        numbers.append(counts.get(key, 0))
+        counts[key] = numbers[-1] + 1
+    return [key[1] if counts[key] == 1 else f"{key[1]}_{number}" for key, number in zip(keys, numbers, strict=True)]
 
 
 def _read_json(text: str) -> Any:
     """Read JSON without NaN and infinity."""
-    data = json.loads(text, parse_constant=_refuse)
-    pending = [data]
-    while pending:
-        value = pending.pop()
-        if type(value) is dict:
-            pending += value.values()
-        elif type(value) is list:
-            if set(map(type, value)) != {str}:  # a vocabulary may have many thousands of words
-                pending += value
-        elif type(value) is float and not math.isfinite(value):
-            _refuse("too large for a float")
-    return data
+    return json.loads(text, parse_constant=_refuse, parse_float=_finite)
 
 
-def _refuse(number: str) -> None:
-    raise ValueError(f"it contains a number that is not finite: {number}")
+def _finite(number: str) -> float:
+    value = float(number)
+    return value if math.isfinite(value) else _refuse(number)
+
+
+def _refuse(number: str) -> NoReturn:
+    raise ValueError(f"it contains a number that is not finite: {number:.100}")
 
 
 def _is_number(least: int) -> Callable[[Any], bool]:

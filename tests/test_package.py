@@ -321,3 +321,35 @@ def test_a_toy_layer_is_a_new_class_and_nothing_else(tmp_path):
     s2o.export(subject.module, tmp_path / "toy.onnx")
     stream = s2o.load(tmp_path / "toy.onnx").stream()
     assert list(stream.state) == ["state_00_leaky_1_h", "state_01_lstm_1_h", "state_02_lstm_1_c"]
+
+
+@pytest.mark.parametrize("name", ["dev.txt", "oldest.txt"])
+def test_locked_versions_have_hashes_and_name_no_registry(name):
+    text = (ROOT / "requirements" / name).read_text()
+    assert not re.search(r"://|index|@|torch==|nvidia", text)
+    for entry in text.replace("\\\n", " ").splitlines():
+        assert entry.startswith("#") or re.fullmatch(
+            r"[a-z0-9._-]+==[^ ]+( ;[^-]*)?( +--hash=sha256:[0-9a-f]{64})+", entry
+        )
+
+
+def test_locked_versions_are_those_that_the_package_allows():
+    """tools/lock.py makes them; a bound that is raised needs new ones."""
+    from packaging.requirements import Requirement
+
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+    extras = project["optional-dependencies"]
+    needed = [
+        *project["dependencies"],
+        *(line for name in ("cpu", "train", "data", "docs", "dev") for line in extras[name]),
+    ]
+    locks = [(ROOT / "requirements" / name).read_text() for name in ("dev.txt", "oldest.txt")]
+    newest, oldest = (re.findall(r"^([a-z0-9._-]+)==([^ ;]+)", text, re.MULTILINE) for text in locks)
+    for requirement in map(Requirement, needed):
+        versions = [version for name, version in newest if name == requirement.name.lower()]
+        assert requirement.name in ("torch", "seq2onnx") or versions, requirement
+        assert all(requirement.specifier.contains(version) for version in versions), requirement
+    for line in (*project["dependencies"], *extras["cpu"], *extras["data"]):
+        requirement = Requirement(line.replace(">=", "=="))
+        assert all(requirement.specifier.contains(version) for name, version in oldest if name == requirement.name)
+        assert requirement.name in dict(oldest)

@@ -48,7 +48,7 @@ def restore(path: str | Path, *, allow_changed: bool = False) -> SequenceModule:
         >>> module = restore("vowels.onnx"); train(module, more_data)
     """
     module = read_module(path, allow_changed, compare=not allow_changed)
-    if not allow_changed and not _is_compared(check_file(read_bytes(Path(path)), path).contract):
+    if not allow_changed and not _is_compared(check_file(read_bytes(Path(path)), Path(path)).contract):
         from seq2onnx.parity import probe
 
         failed = [row for row in probe(path, module).rows if not row.ok]
@@ -85,7 +85,7 @@ def read_model(
     path: str | Path, allow_changed: bool = False, compare: bool = True
 ) -> tuple[Network, Weights, Contract]:
     """Read the network of an exported file, its weights by layer and name, and its contract."""
-    file = check_file(read_bytes(Path(path)), path, allow_changed)
+    file = check_file(read_bytes(Path(path)), Path(path), allow_changed)
     contract = file.contract
     try:
         model = onnx.load_from_string(file.content)

@@ -50,7 +50,7 @@ class Model:
 
     def __init__(self, path: str | Path, settings: SessionSettings, allow_changed: bool = False) -> None:
         self.path, self.device = Path(path), settings.device
-        file = check_file(read_bytes(self.path), path, allow_changed)
+        file = check_file(read_bytes(self.path), self.path, allow_changed)
         self.session, self.contract = settings.open(file), file.contract
         # `weights_checksum` reads the weights only if a state is saved or loaded.
         self._file = None if self.contract.signature == "sequence" else file
