@@ -30,6 +30,7 @@ MOST_BYTES_OF_LARGE_STEP, MOST_TIMES_INPUT = 2**28, 64
 MOST_CONSTANT_BYTES = 2**24
 """The largest tensor that a graph may compute from constants alone, beside four bytes for each byte of the file."""
 
+_KINDS = {FLOAT32: np.dtype("<f4"), FLOAT16: np.dtype("<f2")}
 _FACTORS = np.full(2**13, 1e-20, np.float32)  # for so many weights at once, which stay in the processor's cache
 
 
@@ -66,11 +67,8 @@ def check_values(content: bytes, tensors: Iterable[Tensor]) -> None:
                 f"the initializer {show(tensor.name)} has the shape {list(tensor.dims)} and {stop - start} bytes of "
                 f"values; expected {size * math.prod(tensor.dims)}"
             )
-        if tensor.dtype in _INFINITY and not _is_finite(content, start, stop, tensor.dtype):
+        if tensor.dtype in _KINDS and not _is_finite(content, start, stop, tensor.dtype):
             raise ModelFileError(f"the weights {show(tensor.name)} contain NaN or infinity; train and export again")
-
-
-_KINDS = {FLOAT32: np.dtype("<f4"), FLOAT16: np.dtype("<f2")}
 
 
 def _is_finite(content: bytes, start: int, stop: int, dtype: int) -> bool:
@@ -301,7 +299,7 @@ def check_changed(content: bytes, file: FileContent) -> None:
         ModelFileError: they are not.
     """
     for tensor in file.graph.initializers:
-        if tensor.dtype in _INFINITY and tensor.raw is not None:
+        if tensor.dtype in _KINDS and tensor.raw is not None:
             start, stop = tensor.raw
             aligned = (stop - start) % INITIALIZER_BYTES[tensor.dtype] == 0
             if aligned and not _is_finite(content, start, stop, tensor.dtype):
