@@ -179,6 +179,8 @@ def test_a_file_of_matlab_with_a_fixed_batch(tmp_path, time, axes):
     x = np.random.default_rng(0).normal(size=(20, C)).astype("f")
     want = source_answer(tmp_path / "foreign.onnx", x[:, None])[:, 0]
     np.testing.assert_allclose(model.predict([x])[0], want, rtol=0, atol=1e-6)
+    # Only the initial states fix its batch.
+    assert "Scan" not in {node.op_type for node in onnx.load(tmp_path / "stream.onnx").graph.node}
 
 
 @pytest.mark.parametrize("order", ["BTC", "TBC", "BCT"])
@@ -722,6 +724,20 @@ def test_the_proof_finds_what_the_rules_miss(tmp_path, monkeypatch, name):
         g = plain_lstm(HARMFUL[key][0])
     monkeypatch.setattr(*MUTATIONS[name])
     refused(g, tmp_path, r"differs from its source, by .*First difference: at \[\d+, \d+, \d+\]", axes="BTC")
+
+
+def test_only_what_a_chunk_of_no_steps_needs_is_in_a_branch(tmp_path):
+    def branch(g):
+        add(g, tmp_path)
+        (node,) = [node for node in onnx.load(tmp_path / "stream.onnx").graph.node if node.op_type == "If"]
+        return sorted(each.op_type for each in next(a.g for a in node.attribute if a.name == "then_branch").node)
+
+    assert branch(plain_lstm()) == ["Squeeze", "Squeeze"]  # of its two final states
+    assert {"Gather", "MatMul"} <= {*branch(plain_lstm(lambda g, y: g.op("Gather", y, g.ints(-1), axis=1)))}
+    g = Graph()
+    g.dense(g.time_first(g.squeeze(g.lstm(g.time_first(g.input("x", ["b", "t", C])), op="GRU")[0], 1)), out="y")
+    g.output("y")
+    assert {"GRU", "MatMul"} <= {*branch(g)}
 
 
 def test_the_proof_finds_a_chunk_of_no_steps_that_changes_the_state(tmp_path, monkeypatch):

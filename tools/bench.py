@@ -23,6 +23,7 @@ from typing import Any
 
 import numpy as np
 import torch
+from bench_import import imported
 from bench_report import REPORT, lognormal, ratio, table, void
 from bench_runtime import cold, generator, graph, predict
 
@@ -41,6 +42,7 @@ def main() -> None:
         "pool": pool,
         "predict": predict,
         "graph": graph,
+        "imported": imported,
         "generator": generator,
         "cold": cold,
     }
