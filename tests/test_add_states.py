@@ -757,6 +757,18 @@ def test_the_proof_finds_a_chunk_of_no_steps_that_changes_the_state(tmp_path, mo
     refused(plain_lstm(), tmp_path, "differs from its source.*chunks")
 
 
+def test_a_file_that_declares_one_step_is_proven_with_states_that_carry_something(tmp_path):
+    g = Graph()
+    x = g.input("x", [1, 1, C])
+    h = g.input("h", [1, 1, H])
+    y, hn = g.lstm(g.time_first(x), op="GRU", h=h)
+    g.dense(g.time_first(g.squeeze(y, 1)), out=g.output("y"))
+    g.op("Identity", hn, out=g.output("hn"))
+    add(g, tmp_path, states={"h": "hn"})
+    rows = s2o.add_states(tmp_path / "foreign.onnx", tmp_path / "out.onnx", states={"h": "hn"}).rows
+    assert {row.check for row in rows} >= {"whole, 29 steps", "steps, 29 steps", "chunks, 29 steps"}
+
+
 def test_the_proof_finds_phantoms_in_a_pooling(tmp_path, monkeypatch):
     monkeypatch.setattr(windows_with_states, "LOWEST", 0.0)
     g = Graph()

@@ -219,9 +219,10 @@ def _rewrite_traced(
     labels = dict(zip(named, unique_labels([old_names.get(name, name) for name in named]), strict=True))
     if states:
         body, one_row, signals = carry_states(found, states, labels)
-        runs = Source.of(
-            source, data, axes, body.answers, signals, dict(states), "T" not in axes or not found.free_steps
-        )
+        sizes = dict(zip(axes, declared(next(e for e in source.graph.input if e.name == data)), strict=False))
+        # A file that declares one step is compared step by step, so that its states carry something.
+        by_step = "T" not in axes or not found.free_steps or sizes.get("T") == 1
+        runs = Source.of(source, data, axes, body.answers, signals, dict(states), by_step)
     else:
         if "T" not in axes:
             raise ImportRefused("has no axis of time, and states= names no state that it carries itself")
