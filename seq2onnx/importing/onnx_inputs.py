@@ -10,7 +10,7 @@ from onnx import ModelProto
 from seq2onnx.errors import ImportRefused, SpecError
 from seq2onnx.importing.tracing import Draw, declared, dtype_of, prune
 
-ORDERS = {1: ("C",), 2: ("BT", "TC"), 3: ("BTC", "TBC", "BCT")}
+ORDERS = {1: ("C",), 2: ("BT", "TB", "TC"), 3: ("BTC", "TBC", "BCT")}
 """The orders of axes that are tried, by their number."""
 LAYOUT_OPS = {"Cast", "Identity", "Transpose", "Unsqueeze", "Squeeze", "Reshape"}
 

@@ -159,7 +159,7 @@ def _check_lengths(context: Context, call: LiftCall) -> None:
         return
     foreign = context.foreign.get(call.node.input[4])
     numbers, other = call.numbers[4], call.others[4]
-    if foreign is not None and foreign.lengths:
+    if foreign is not None and foreign.lengths and foreign.as_given:
         return
     whole = numbers is not None and (numbers == call.x.steps).all() and other is not None and (other != numbers).all()
     if foreign is not None or not whole:

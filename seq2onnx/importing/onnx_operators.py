@@ -26,11 +26,13 @@ class Foreign:
 
     Attributes:
         name: the input.
-        lengths: whether it is lengths, [batch], as they were given.
+        lengths: whether the input is lengths: whole numbers.
+        as_given: whether nothing was computed.
     """
 
     name: str
     lengths: bool
+    as_given: bool = True
 
 
 @dataclasses.dataclass(frozen=True)

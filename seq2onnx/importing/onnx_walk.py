@@ -60,7 +60,7 @@ def walk(trace: Trace) -> Walked:
         if not read & values.keys():
             found = foreign[next(name for name in node.input if name in foreign)]
             passed = node.op_type in ("Cast", "Identity")
-            foreign |= dict.fromkeys(outputs, found if passed else dataclasses.replace(found, lengths=False))
+            foreign |= dict.fromkeys(outputs, found if passed else dataclasses.replace(found, as_given=False))
             continue
         values |= _results(context, node, values, number)
         context.times.update(x.steps for x in map(values.get, outputs) if isinstance(x, Lifted) and x.has_time)

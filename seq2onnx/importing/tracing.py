@@ -127,7 +127,7 @@ def traces(
         raise ImportRefused(f"the input {data} {sizes} does not say how many features a step has; give features=")
     failed, done = "", False
     for free_rows, free_steps, many in ((1, 1, 0), (1, 1, 1), (0, 1, 0), (0, 1, 1), (1, 0, 0), (0, 0, 0)):
-        if (not free_steps and time is None) or (free_rows and "B" not in axes) or (not free_rows and batch is None):
+        if (not free_steps and time is None) or (free_rows and "B" not in axes):
             continue
         if (many and done) or (long and not many):
             continue
