@@ -9,39 +9,22 @@ max(1, largest number of the reference). The exit code is 1 if a law is broken. 
 from __future__ import annotations
 
 import argparse
-import os
 import random
-import subprocess
 import sys
-import tempfile
 import time
 from collections import Counter
 from pathlib import Path
 
-from venv_setup import ROOT, prepare
+from fuzzing import start
 
 
-def main() -> int:
-    """Run the fuzzer in .venv."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--networks", type=int, default=200, help="how many networks (default: 200)")
-    parser.add_argument("--seed", type=int, default=0, help="random seed (default: 0)")
-    arguments = parser.parse_args()
-    if not os.environ.get("SEQ2ONNX_FUZZ"):
-        # The networks are small: several threads in an operator would mostly wait for each other.
-        settings = {"SEQ2ONNX_FUZZ": "1", "PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"}
-        command = [str(prepare() / "python"), __file__, *sys.argv[1:]]
-        return subprocess.run(command, env=os.environ | settings).returncode
-    with tempfile.TemporaryDirectory() as folder:
-        return fuzz(arguments.networks, arguments.seed, Path(folder))
-
-
-def fuzz(count: int, seed: int, folder: Path) -> int:
-    """Check `count` networks; 1 if a law is broken."""
+def fuzz(arguments: argparse.Namespace, folder: Path) -> int:
+    """Check random networks; 1 if a law is broken."""
     from tests import laws
     from tests.comparison import WORST
     from tests.networks import compose, options_of
 
+    count, seed = arguments.networks, arguments.seed
     began, failures = time.monotonic(), 0
     drawn: Counter[str] = Counter()
     for number in range(count):
@@ -67,4 +50,4 @@ def fuzz(count: int, seed: int, folder: Path) -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(start(__doc__, fuzz, 200, {}))
