@@ -22,20 +22,24 @@ class TooFewSteps(ImportRefused):
     """The traced run is too short: it must be repeated with more steps."""
 
 
-def windowed_steps(steps: int, pads: Pads, reach: int, stride: int) -> int:
-    """Return the number of windows over the steps of the traced run."""
-    found = (steps + sum(pads) - reach - 1) // stride + 1
+def windowed_steps(steps: int, pads: Pads | None, reach: int, stride: int) -> int:
+    """Return the number of windows over the steps of the traced run; without `pads`, padding is "same"."""
+    found = -(-steps // stride) if pads is None else (steps + sum(pads) - reach - 1) // stride + 1
     if found < 2:
         raise TooFewSteps(f"leaves {found} of {steps} steps")
     return found
 
 
 def conv1d(
-    x: Lifted, weights: Array, bias: Array | None, stride: int, dilation: int, pads: Pads, groups: int
+    x: Lifted, weights: Array, bias: Array | None, stride: int, dilation: int, pads: Pads | None, groups: int
 ) -> Lifted:
-    """Convolution over the last axis, which is time; channels are the axis before. Weights [filters, channels, k]."""
+    """Convolution over the last axis, which is time; channels are the axis before. Weights [filters, channels, k].
+
+    Without `pads`, the padding is "same" with a stride, which depends on the number of steps.
+    """
     check_features(x, -2, "has the channels of a convolution")
-    pads, x = _join_padding(x, pads)
+    if pads:
+        pads, x = _join_padding(x, pads)
     if groups == 1:
         found, index = source(x)
         wide = columns(weights, flat(found), index)
@@ -43,7 +47,8 @@ def conv1d(
         found, wide = exact(x), weights
     reach, filters = dilation * (weights.shape[2] - 1), len(weights)
     steps = windowed_steps(x.steps, pads, reach, stride)
-    layer = Conv1d(filters, weights.shape[2], stride, dilation, as_padding(*pads, reach), groups)
+    padding = as_padding(*pads, reach) if pads else "same"
+    layer = Conv1d(filters, weights.shape[2], stride, dilation, padding, groups)
     made = draft(layer, flat(found), weights={"weights": wide, "bias": np.zeros(filters) if bias is None else bias})
     return lifted(made, x.axes, (*[1] * (len(x.axes) - 2), filters, 1), x).with_(steps=steps)
 
@@ -59,7 +64,6 @@ def pool_windows(x: Lifted, layer: MaxPool1d | AvgPool1d) -> Lifted:
     """Pooling over the last axis, which is time."""
     found, index = source(x) if (x.index >= 0).all() else same_features(x)
     window = layer.window
-    assert window.pads is not None
     steps = windowed_steps(x.steps, window.pads, window.reach, window.stride)
     return x.with_(parts=(draft(layer, flat(found)),), index=index, pads=(0, 0), steps=steps)
 
@@ -109,7 +113,9 @@ def dense(x: Lifted, axes: int, apply: Apply) -> Lifted:
     return reshape(y, (*y.shape[:-1], *offset.shape[1:]))
 
 
-def dense_over_time(x: Lifted, time: int, span: int, stride: int, dilation: int, pads: Pads, apply: Apply) -> Lifted:
+def dense_over_time(
+    x: Lifted, time: int, span: int, stride: int, dilation: int, pads: Pads | None, apply: Apply
+) -> Lifted:
     """A window over time and features as a Conv1d over time, with its weights written out for all features.
 
     Args:
@@ -118,7 +124,7 @@ def dense_over_time(x: Lifted, time: int, span: int, stride: int, dilation: int,
         span: the number of steps in a window.
         stride: steps from window to window.
         dilation: steps between those of a window.
-        pads: padding of time.
+        pads: padding of time, as in `conv1d`.
         apply: the operation without padding of time, on arrays as x with one window of steps.
     """
     check_features(x, -3, "has the channels of a convolution")

@@ -1,0 +1,161 @@
+"""Keras files, read without Keras: the configuration of a model, and its weights by where they are stored.
+
+Nothing in a file is run. A process of its own reads it, since a damaged HDF5 file can crash the library or fill memory.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import io
+import zipfile
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from seq2onnx.data.formats.apart import read_apart
+from seq2onnx.data.formats.hdf5_rules import check_dataset
+from seq2onnx.data.formats.parsing import parsing
+from seq2onnx.errors import DataError, ModelFileError, SpecError, require
+from seq2onnx.files import check_regular_file
+from seq2onnx.importing.drafts import Array
+from seq2onnx.limits import LAYERS, SPEC_BYTES, UNPACKED_BYTES, UNPACKED_PER_BYTE
+from seq2onnx.specs import parse_spec
+
+KIND = "a model saved by Keras as .keras or .h5"
+SAVE = 'save the whole model with model.save("model.keras")'
+MEMBERS = ("metadata.json", "config.json", "model.weights.h5")
+MOST_GROUPS = 20 * LAYERS
+"""A file may have so many groups and arrays. A group that contains itself has endlessly many."""
+
+
+@dataclasses.dataclass(frozen=True)
+class KerasFile:
+    """What a file contains.
+
+    Attributes:
+        config: the configuration of the model.
+        version: the version of Keras that wrote it.
+        arrays: the floating-point arrays. Of a .keras file by their path; of an .h5 file by layer and the name of the
+            weight, "lstm/lstm/lstm_cell/kernel:0", in the order of Keras.
+        is_legacy: whether it is an .h5 file.
+    """
+
+    config: Any
+    version: str
+    arrays: Mapping[str, Array]
+    is_legacy: bool
+
+
+def read_file(path: str | Path) -> KerasFile:
+    """Read a .keras or .h5 file.
+
+    Raises:
+        ModelFileError: it is no such file, or is damaged.
+        OSError: it cannot be read.
+    """
+    require("h5py", extra="data")
+    if Path(path).is_dir():
+        raise ModelFileError(f"{path}: is a folder, such as a SavedModel, which has no layers; {SAVE}")
+    check_regular_file(path)
+    try:
+        found = read_apart(f"{__name__}:contents", path, kind=KIND)
+        config = parse_spec(found["config"].encode(), f"{path}: the configuration", "JSON")
+        if not found["is_legacy"]:
+            found["version"] = str(parse_spec(found["version"].encode(), str(path), "JSON")["keras_version"])
+    except (DataError, SpecError) as error:
+        raise ModelFileError(str(error)) from None
+    except (KeyError, TypeError):
+        raise ModelFileError(f"{path}: its metadata.json does not name the version of Keras") from None
+    return KerasFile(config, found["version"], found["arrays"], found["is_legacy"])
+
+
+def contents(path: str) -> dict[str, Any]:
+    """Read the texts and arrays of a file. This runs in a process of its own."""
+    import h5py
+
+    size = Path(path).stat().st_size
+    with parsing(path, KIND):
+        if not zipfile.is_zipfile(path):
+            with h5py.File(path, "r") as file:
+                return _legacy(file, path)
+        with zipfile.ZipFile(path) as archive:
+            members = {member.filename: member for member in archive.infolist()}
+            if missing := [name for name in MEMBERS if name not in members]:
+                raise DataError(f"{path}: has no {missing[0]}, so it is not {KIND}")
+            for name, most in zip(MEMBERS, (SPEC_BYTES, SPEC_BYTES, _most(size)), strict=True):
+                if members[name].file_size > most:
+                    raise DataError(f"{path}: {name} would take {members[name].file_size:,} bytes, more than {most:,}")
+            metadata, config, weights = (archive.read(members[name]) for name in MEMBERS)
+        with h5py.File(io.BytesIO(weights), "r") as file:
+            arrays = _arrays(file, path, skipped=("optimizer",))
+        return {"config": config.decode(), "version": metadata.decode(), "arrays": arrays, "is_legacy": False}
+
+
+def _most(size: int) -> int:
+    return UNPACKED_BYTES + UNPACKED_PER_BYTE * size
+
+
+def _legacy(file: Any, path: str) -> dict[str, Any]:
+    """Read a file that is HDF5 as a whole. Attributes list the weights of each layer in their order."""
+    if "model_config" not in file.attrs:
+        raise DataError(f"{path}: has weights, or other data, but no configuration of a model; {SAVE}")
+    root = file["model_weights"]
+    stored, ordered = _arrays(root, path), {}
+    for layer in _texts(root, "layer_names"):
+        for name in _texts(root[layer], "weight_names"):
+            if (key := f"{layer}/{name}") in stored:
+                ordered[key] = stored[key]
+    version = _text(file.attrs.get("keras_version", "2"))
+    return {
+        "config": _text(file.attrs["model_config"]),
+        "version": version,
+        "arrays": ordered,
+        "is_legacy": True,
+    }
+
+
+def _text(value: Any) -> str:
+    return value.decode() if isinstance(value, bytes) else str(value)
+
+
+def _texts(group: Any, name: str) -> list[str]:
+    """Return a list of texts. Keras cuts a long one into name0, name1 …"""
+    if name in group.attrs:
+        return [_text(value) for value in group.attrs[name]]
+    found: list[str] = []
+    part = 0
+    while f"{name}{part}" in group.attrs:
+        found += [_text(value) for value in group.attrs[f"{name}{part}"]]
+        part += 1
+    return found
+
+
+def _arrays(root: Any, path: str, skipped: tuple[str, ...] = ()) -> dict[str, Array]:
+    """Read all floating-point arrays below a group, by their path."""
+    import h5py
+
+    found: dict[str, Array] = {}
+    groups, count, total, most = [("", root)], 0, 0, _most(Path(path).stat().st_size)
+    while groups:
+        prefix, group = groups.pop()
+        for name in group:
+            count += 1
+            place = f"{prefix}{name}"
+            if count > MOST_GROUPS or len(place) > 1000:
+                raise DataError(f"{path}: has more than {MOST_GROUPS:,} groups and arrays, or groups within themselves")
+            if place in skipped:
+                continue
+            if not isinstance(group.get(name, getlink=True), h5py.HardLink):
+                raise DataError(f"{path}: {place!r:.200} is a link; the weights must be in the file itself, in place")
+            item = group[name]
+            if isinstance(item, h5py.Group):
+                groups.append((f"{place}/", item))
+            elif isinstance(item, h5py.Dataset) and item.dtype.kind == "f" and item.shape is not None:
+                total += item.size * item.dtype.itemsize
+                if total > most:
+                    raise DataError(f"{path}: its arrays would take {total:,} bytes, more than the limit of {most:,}")
+                check_dataset(item, path, False)
+                found[place] = np.asarray(item[()])
+    return found

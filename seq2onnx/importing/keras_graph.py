@@ -1,0 +1,374 @@
+"""The layers of a Keras model, their weights by name, and what each reads: from the configuration, without Keras."""
+
+from __future__ import annotations
+
+import dataclasses
+import re
+from collections import Counter
+from collections.abc import Callable, Mapping, Sequence
+from graphlib import CycleError, TopologicalSorter
+from typing import Any
+
+from seq2onnx.errors import ImportRefused, ModelFileError
+from seq2onnx.importing.drafts import Array
+from seq2onnx.importing.keras_file import KerasFile
+from seq2onnx.limits import LAYERS
+
+MODELS = ("Sequential", "Functional", "Model")
+CELLS = {"LSTMCell": "LSTM", "GRUCell": "GRU", "SimpleRNNCell": "SimpleRNN"}
+CUSTOM = (
+    "which is no layer of Keras that can be brought over. If its place is at the end, leave it out and calculate it "
+    "afterwards; else build the model of layers that docs/bring-your-network.md lists"
+)
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class KerasLayer:
+    """A layer.
+
+    Attributes:
+        kind: the name of its class.
+        name: its name, after those of the models and layers that contain it.
+        config: its configuration.
+        weights: its weights by name.
+        inner: the layers that it wraps: of a TimeDistributed one, of a Bidirectional forward and backward.
+        model: the model that it is.
+        version: the major version of Keras.
+    """
+
+    kind: str
+    name: str
+    config: Mapping[str, Any]
+    weights: Mapping[str, Array]
+    inner: tuple[KerasLayer, ...]
+    model: KerasModel | None
+    version: int
+
+    @property
+    def place(self) -> str:
+        """Name it for people."""
+        return f"{self.name} ({self.kind})"
+
+    def get(self, name: str, default: Any = None) -> Any:
+        """Return an option."""
+        return self.config.get(name, default)
+
+
+Tensor = tuple[str, int]
+"""An output of a layer: the name of the layer, and which of its outputs."""
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class Node:
+    """A call of a layer: its name within the model, what it reads, and the masks that it is given."""
+
+    name: str
+    layer: KerasLayer
+    reads: Sequence[Tensor]
+    masks: Sequence[Tensor] = ()
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class KerasModel:
+    """A model.
+
+    Attributes:
+        nodes: its layers, each after those that it reads.
+        input: the name of its only input.
+        shape: the shape of its input without the batch; None where any size fits.
+        outputs: what it gives.
+    """
+
+    nodes: Sequence[Node]
+    input: str
+    shape: Sequence[int | None] | None
+    outputs: Sequence[Tensor]
+
+
+@dataclasses.dataclass(frozen=True)
+class Stored:
+    """The arrays of a layer or model; `read_file` describes their keys."""
+
+    arrays: Mapping[str, Array]
+    is_legacy: bool
+    is_root: bool = True
+
+    def own(self) -> list[Array]:
+        """Return the weights of a layer in the order of Keras."""
+        if self.is_legacy:
+            return list(self.arrays.values())
+        for place in ("vars/", "cell/vars/"):
+            below = self.below(place).arrays
+            if below:
+                return [below[key] for key in sorted(below, key=lambda key: (len(key), key))]
+        return []
+
+    def below(self, place: str) -> Stored:
+        """Return what a path begins."""
+        found = {key.removeprefix(place): array for key, array in self.arrays.items() if key.startswith(place)}
+        return Stored(found, self.is_legacy, False)
+
+    def wrapped(self, role: str, number: int, count: int) -> Stored:
+        """Return the arrays of one of the layers that a layer wraps."""
+        if not self.is_legacy:
+            return self.below(f"{role}/")
+        keys = list(self.arrays)
+        size = len(keys) // count
+        return Stored({key: self.arrays[key] for key in keys[number * size :][:size]}, True, False)
+
+    def members(self, layers: Sequence[tuple[str, str]]) -> list[Stored]:
+        """Return the arrays of each layer of a model, given by kind and name."""
+        if self.is_legacy and self.is_root:
+            return [self.below(f"{name}/") for _, name in layers]
+        if self.is_legacy:  # within a model, the names of weights contain those of the layers
+            return [
+                Stored({key: a for key, a in self.arrays.items() if name in key.split("/")[:-1]}, True, False)
+                for _, name in layers
+            ]
+        counts: Counter[str] = Counter()
+        found = []
+        for kind, _ in layers:
+            snake = _snake(kind)
+            label = f"{snake}_{counts[snake]}" if counts[snake] else snake
+            counts[snake] += 1
+            here = self.below(f"layers/{label}/")
+            found.append(here if here.arrays else self.below(f"_layer_checkpoint_dependencies/{label}/"))
+        return found
+
+
+def _snake(kind: str) -> str:
+    """Return the name of a class as Keras writes it in paths: max_pooling1d for MaxPooling1D."""
+    name = re.sub(r"\W+", "", kind)
+    name = re.sub("(.)([A-Z][a-z]+)", r"\1_\2", name)
+    return re.sub("([a-z])([A-Z])", r"\1_\2", name).lower()
+
+
+def read_model(file: KerasFile, path: object) -> tuple[KerasModel, str]:
+    """Return the model of a file, and its name.
+
+    Raises:
+        ImportRefused: it contains what cannot be brought over.
+        ModelFileError: the file contradicts itself.
+    """
+    version = re.match(r"(\d+)", file.version)
+    if not version or not 2 <= int(version[1]) <= 3:
+        raise ImportRefused(f"{path}: was written by Keras {file.version}; save it again with Keras 2 or 3")
+    try:
+        kind, config = file.config["class_name"], file.config["config"]
+        if kind not in MODELS:
+            raise ImportRefused(
+                f"{kind}: is a class of its own, whose code is not in the file; build the model as Sequential or "
+                "Functional, with the same weights"
+            )
+        name = "model" if isinstance(config, list) else str(config.get("name", "model"))
+        build = _Builder(int(version[1]))
+        return build.model(kind, config, Stored(file.arrays, file.is_legacy), ""), name
+    except (KeyError, TypeError, AttributeError, IndexError, RecursionError) as error:
+        raise ModelFileError(
+            f"{path}: the configuration of the model is not as Keras writes it ({type(error).__name__}: {error})"
+        ) from None
+
+
+class _Builder:
+    """Makes models and layers of their configurations."""
+
+    def __init__(self, version: int) -> None:
+        self._version = version
+        self._count = 0
+
+    def model(self, kind: str, config: Any, stored: Stored, prefix: str) -> KerasModel:
+        entries = config if isinstance(config, list) else config["layers"]  # Keras before 2.2.3 wrote a list
+        names = [(entry["class_name"], entry["config"]["name"]) for entry in entries]
+        is_layer = [not _is_operation(entry) for entry in entries]
+        places = iter(stored.members([name for name, own in zip(names, is_layer, strict=True) if own]))
+        nothing = Stored({}, stored.is_legacy, False)
+        layers = [
+            self.layer(entry, next(places) if own else nothing, prefix)
+            for entry, own in zip(entries, is_layer, strict=True)
+        ]
+        if kind == "Sequential":
+            return _sequential(layers, [name for _, name in names], config, prefix)
+        nodes = [
+            _node(layer, entry["config"]["name"], entry["inbound_nodes"])
+            for layer, entry in zip(layers, entries, strict=True)
+            if layer.kind != "InputLayer"
+        ]
+        inputs, outputs = (_tensors(config[key]) for key in ("input_layers", "output_layers"))
+        where = prefix.rstrip(".") or "the model"
+        if len(inputs) != 1:
+            raise ImportRefused(f"{where}: has {len(inputs)} inputs; a network with one input can be brought over")
+        by_name = dict(zip([name for _, name in names], layers, strict=True))
+        return KerasModel(_ordered(nodes, where), inputs[0][0], _shape(by_name[inputs[0][0]].config), outputs)
+
+    def layer(self, entry: Any, stored: Stored, prefix: str) -> KerasLayer:
+        kind, config = entry["class_name"], dict(entry["config"])
+        kind = f"ops.{kind}" if _is_operation(entry) else kind
+        name = f"{prefix}{config['name']}"
+        self._count += 1
+        if self._count > LAYERS:
+            raise ImportRefused(f"the model has more than {LAYERS:,} layers")
+        module, registered = str(entry.get("module") or "keras"), str(entry.get("registered_name"))
+        if ">" in registered or not re.match(r"(tf_)?keras(\.|$)", module):
+            raise ImportRefused(f"{name} ({kind}): is the class {kind} of {registered.split('>')[0]} in {module}, {CUSTOM}")
+        _check_dtype(name, kind, config.get("dtype"))
+        inner: tuple[KerasLayer, ...] = ()
+        model = None
+        if kind in MODELS:
+            model = self.model(kind, config, stored, f"{name}.")
+        elif kind == "RNN" and config["cell"]["class_name"] in CELLS:
+            cell = config["cell"]
+            _check_dtype(name, kind, cell["config"].get("dtype"))
+            kind, config = CELLS[cell["class_name"]], {**cell["config"], **config}
+        elif kind == "TimeDistributed":
+            inner = (self.layer(config["layer"], stored.wrapped("layer", 0, 1), f"{name}."),)
+        elif kind == "Bidirectional":
+            forward = config["layer"]
+            backward = config.get("backward_layer") or forward
+            inner = tuple(
+                self.layer(part, stored.wrapped(f"{role}_layer", i, 2), f"{name}.{role}.")
+                for i, (role, part) in enumerate((("forward", forward), ("backward", backward)))
+            )
+        return KerasLayer(kind, name, config, _weights(kind, name, config, stored), inner, model, self._version)
+
+
+def _is_operation(entry: Any) -> bool:
+    """Whether it is a function of keras.ops, which has no weights and is no layer of the model."""
+    return ".ops" in str(entry.get("module", ""))
+
+
+def _check_dtype(name: str, kind: str, dtype: Any) -> None:
+    """Raise ImportRefused unless a layer calculates in float32 or float64."""
+    policy = dtype
+    if isinstance(dtype, dict):
+        policy = dtype["config"].get("name") or dtype["class_name"]
+    # Layers that move tokens have integers.
+    if policy is not None and policy not in ("float32", "float64", "int32", "int64", "bool"):
+        raise ImportRefused(
+            f"{name} ({kind}): calculates as {policy}, not in float32, so its numbers would differ; build the model "
+            "with the dtype float32 and give it the same weights with set_weights"
+        )
+
+
+def _weights(kind: str, name: str, config: Mapping[str, Any], stored: Stored) -> dict[str, Array]:
+    """Name the weights of a layer."""
+    if kind not in WEIGHTS:
+        return {}
+    expected = [weight for weight, there in WEIGHTS[kind](config).items() if there]
+    arrays = stored.own()
+    if kind == "Normalization":
+        arrays = arrays[: len(expected)]  # the number of samples follows
+    if len(arrays) != len(expected):
+        raise ModelFileError(
+            f"{name} ({kind}): expected the weights {', '.join(expected)} in the file, got "
+            f"{[list(array.shape) for array in arrays]}"
+        )
+    return dict(zip(expected, arrays, strict=True))
+
+
+def _recurrent(config: Mapping[str, Any]) -> dict[str, bool]:
+    return {"kernel": True, "recurrent_kernel": True, "bias": config["use_bias"]}
+
+
+def _plain(config: Mapping[str, Any]) -> dict[str, bool]:
+    return {"kernel": True, "bias": config["use_bias"]}
+
+
+WEIGHTS: dict[str, Callable[[Mapping[str, Any]], dict[str, bool]]] = {
+    "Dense": _plain,
+    "Conv1D": _plain,
+    "Conv2D": _plain,
+    "DepthwiseConv1D": lambda config: {"depthwise_kernel": True, "bias": config["use_bias"]},
+    "SeparableConv1D": lambda config: {"depthwise_kernel": True, "pointwise_kernel": True, "bias": config["use_bias"]},
+    "Embedding": lambda config: {"embeddings": True},
+    "LSTM": _recurrent,
+    "GRU": _recurrent,
+    "SimpleRNN": _recurrent,
+    "BatchNormalization": lambda config: {
+        "gamma": config["scale"],
+        "beta": config["center"],
+        "moving_mean": True,
+        "moving_variance": True,
+    },
+    "LayerNormalization": lambda config: {"gamma": config["scale"], "beta": config["center"]},
+    "Normalization": lambda config: dict.fromkeys(("mean", "variance"), config.get("mean") is None),
+}
+"""The weights of each kind of layer in the order of Keras, and whether a configuration has them."""
+
+
+def _sequential(layers: Sequence[KerasLayer], names: Sequence[str], config: Any, prefix: str) -> KerasModel:
+    """A model whose layers read one another."""
+    first = layers[0]
+    shape = _shape(first.config) or _shape({} if isinstance(config, list) else config)
+    label = names[0] if first.kind == "InputLayer" else f"{prefix}input"
+    nodes, last = [], label
+    for layer, name in zip(layers, names, strict=True):
+        if layer.kind != "InputLayer":
+            nodes.append(Node(name, layer, [(last, 0)]))
+            last = name
+    return KerasModel(nodes, label, shape, [(last, 0)])
+
+
+def _shape(config: Mapping[str, Any]) -> Sequence[int | None] | None:
+    for key in ("batch_shape", "batch_input_shape", "build_input_shape"):
+        if config.get(key):
+            return list(config[key][1:])
+    return None
+
+
+def _tensors(found: Any) -> list[Tensor]:
+    """Return the tensors of a list, of which one may stand alone."""
+    if found and isinstance(found[0], str):
+        found = [found]
+    return [(name, index) for name, _, index in found]
+
+
+def _node(layer: KerasLayer, name: str, calls: Any) -> Node:
+    """Return the call of a layer of a Functional model."""
+    if len(calls) != 1:
+        raise ImportRefused(
+            f"{layer.place}: is called {len(calls)} times, and layers that share weights are not brought over; give "
+            "each call a layer of its own with the same weights"
+        )
+    (call,) = calls
+    if isinstance(call, dict):  # Keras 3
+        reads, others, masks = _references(call["args"]), _constants(call["args"]), call["kwargs"].get("mask")
+        options = {key: value for key, value in call["kwargs"].items() if key != "mask"}
+    else:
+        reads = [(name, index) for name, _, index, *_ in call]
+        options = {k: v for entry in call for k, v in (entry[3] if len(entry) > 3 else {}).items()}
+        others, masks = [], None
+    if unknown := [key for key, value in options.items() if value is not None and key != "training"]:
+        raise ImportRefused(
+            f"{layer.place}: is called with {unknown[0]}, which no layer takes; a start state must be zeros, and a mask that "
+            "of a Masking layer or of mask_zero"
+        )
+    if others and layer.kind != "ops.NotEqual":
+        raise ImportRefused(f"{layer.place}: calculates with {others[0]!r:.60}; use layers, such as Rescaling")
+    return Node(name, layer, reads, _references(masks))
+
+
+def _references(found: Any) -> list[Tensor]:
+    """Return the tensors among the arguments of a call."""
+    if isinstance(found, dict):
+        name, _, index = found["config"]["keras_history"]
+        return [(name, index)]
+    if isinstance(found, list):
+        return [tensor for part in found for tensor in _references(part)]
+    return []
+
+
+def _constants(found: Any) -> list[Any]:
+    """Return what is no tensor among the arguments of a call."""
+    if isinstance(found, list):
+        return [constant for part in found for constant in _constants(part)]
+    return [] if isinstance(found, dict) or found is None else [found]
+
+
+def _ordered(nodes: Sequence[Node], where: str) -> list[Node]:
+    """Put each layer after those that it reads; Keras writes them so already, apart from masks."""
+    by_name = {node.name: node for node in nodes}
+    needs = {name: [other for other, _ in (*node.reads, *node.masks) if other in by_name] for name, node in by_name.items()}
+    try:
+        return [by_name[name] for name in TopologicalSorter(needs).static_order()]
+    except CycleError:
+        raise ModelFileError(f"{where}: its layers read each other in a circle") from None
