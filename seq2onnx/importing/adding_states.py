@@ -27,7 +27,7 @@ from seq2onnx.importing.stateful_file import (
 )
 from seq2onnx.importing.step_models import carry_states, check_inputs, check_states
 from seq2onnx.importing.surgery import give_states
-from seq2onnx.importing.tracing import Draw, Trace, traces
+from seq2onnx.importing.tracing import Draw, Trace, declared, traces
 from seq2onnx.parity import Report
 
 STEP_ORDERS = {1: ("C",), 2: ("BC",), 3: ("BTC",)}

@@ -85,21 +85,36 @@ def write_card(recipe: Recipe, folder: Path) -> None:
 def write_guest_card(guest: Guest, folder: Path) -> None:
     """Write card.md into a folder that `make` of guests.py created."""
     found = read_figures(folder)
-    made, latency = found["made_with"], found["latency"]
+    made, us, own = found["made_with"], found["latency"]["us"], found["latency"]["own_us"]
     facts = {
         "from": guest.source,
         "licence": guest.licence,
         "recording": SPEECH,
         "network": f"[model.onnx](model.onnx), {found['bytes'] / 1e6:.2f} MB",
-        "latency": f"median {latency['us']:.0f} µs for a step with `Stream.step`, and {latency['own_us']:.0f} µs in its "
-        f"own file with `session.run`, states carried by hand ({latency['us'] / latency['own_us']:.2f}); one thread of "
-        f"an {made['processor']} with {made['cores']} cores, onnxruntime {made['onnxruntime']}",
+        "latency": f"median {us:.0f} µs for a step with `Stream.step`, and {own:.0f} µs in its own file with "
+        f"`session.run`, states carried by hand ({us / own:.2f}); one thread of an {made['processor']} with "
+        f"{made['cores']} cores, onnxruntime {made['onnxruntime']}",
         "limits": guest.limits,
     }
-    lines = [f"# {guest.title}", "", guest.task, "", "Others have trained this network. `add_states` brought it over.", ""]
+    lines = [
+        f"# {guest.title}",
+        "",
+        guest.task,
+        "",
+        "Others have trained this network. `add_states` brought it over.",
+        "",
+    ]
     lines += ["| | |", "|---|---|", *(f"| {key} | {text} |" for key, text in facts.items())]
     first, *_ = found["figures"]
-    lines += ["", "## Figures", "", "Measured with a stream of the file on the noisy recording.", "", "| | |", "|---|---|"]
+    lines += [
+        "",
+        "## Figures",
+        "",
+        "Measured with a stream of the file on the noisy recording.",
+        "",
+        "| | |",
+        "|---|---|",
+    ]
     lines += [f"| {name} | {_number(value)} |" for name, value in found["figures"].items()]
     lines += ["", f"| instead of this network | {first} |", "|---|---|"]
     lines += [f"| {baseline} | {_number(value)} |" for baseline, value in found["baselines"].items()]
@@ -152,9 +167,10 @@ def write_index(recipes: list[Recipe], guests: list[Guest], out: Path) -> None:
     lines = [
         "# Trained networks",
         "",
-        "At least one network for each kind of task, and guests. `python tools/train_models.py` trains them with all seeds. It",
-        "downloads the data with pip or simulates it; each card says which. Each folder has the network, the training",
-        "options, the exported file, a part of the test data, and a card with figures, baselines, parity and limits.",
+        "At least one network for each kind of task, and [guests](#guests). `python tools/train_models.py` trains them",
+        "with all seeds. It downloads the data with pip or simulates it; each card says which. Each folder has the",
+        "network, the training options, the exported file, a part of the test data, and a card with figures,",
+        "baselines, parity and limits.",
         "To train one network again and compare it with its card:",
         "`python tools/train_models.py vowels_lstm --seed 0`.",
         "",
