@@ -703,7 +703,7 @@ def _no_start(*_):
 MUTATIONS = {
     "the start state is forgotten": (recurrence_with_states, "initial_state", _no_start),
     "means over time pass": (step_rules, "check_features", lambda *_: None),
-    "numbers that depend on the length pass": (node_calls.Call, "settled", lambda *_: None),
+    "numbers that depend on the length pass": (node_calls.NodeCall, "settled", lambda *_: None),
 }
 
 

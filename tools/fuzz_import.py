@@ -170,9 +170,10 @@ class Network:
     def __init__(self, label: str, folder: Path) -> None:
         from tests.random_torch import RandomNetwork
 
-        self.module: Any = RandomNetwork(label).eval()
+        self.module: Any = RandomNetwork(label)
+        self.module.eval()
         self.axes = "BT" if self.module.axes == "tokens" else self.module.axes
-        self.example = self.module.example()
+        self.example: Any = self.module.example()
         self.source, self.path = folder / "source.onnx", folder / "network.onnx"
 
     def export(self, dynamo: bool) -> None:
@@ -185,7 +186,7 @@ class Network:
         if dynamo:
             dim = torch.export.Dim.DYNAMIC
             rest = [{0: dim} for _ in given[1:]]
-            more = {"dynamic_shapes": ((dict.fromkeys(free, dim)), *rest), "verbose": False}
+            more = {"dynamic_shapes": ((dict.fromkeys(free, dim)), *rest), "verbose": False, "external_data": False}
         else:
             names = ["x", "lengths"][: len(given)]
             sizes = [{axis: self.axes[axis] for axis in free}, {0: "B"}]
