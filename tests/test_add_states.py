@@ -440,11 +440,11 @@ def test_a_sequence_whose_states_go_in_and_out(tmp_path):
 
 def test_a_file_with_states_has_no_layers(tmp_path):
     add(plain_lstm(), tmp_path)
-    with pytest.raises(s2o.ModelFileError, match="from_torch"):
+    with pytest.raises(s2o.ModelFileError, match="from_onnx.*from_torch"):
         s2o.restore(tmp_path / "stream.onnx")
-    with pytest.raises(s2o.ModelFileError, match="from_torch.*add_states"):
+    with pytest.raises(s2o.ModelFileError, match="from_onnx.*add_states"):
         s2o.restore(tmp_path / "foreign.onnx")
-    with pytest.raises(s2o.ModelFileError, match="from_torch.*add_states"):
+    with pytest.raises(s2o.ModelFileError, match="from_onnx.*add_states"):
         s2o.load(tmp_path / "foreign.onnx")
     with pytest.raises(s2o.ImportRefused, match="was written by seq2onnx"):
         s2o.add_states(tmp_path / "stream.onnx", tmp_path / "again.onnx")

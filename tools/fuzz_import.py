@@ -170,8 +170,7 @@ class Network:
     def __init__(self, label: str, folder: Path) -> None:
         from tests.random_torch import RandomNetwork
 
-        self.module: Any = RandomNetwork(label)
-        self.module.eval()
+        self.module: Any = RandomNetwork(label).eval()
         self.axes = "BT" if self.module.axes == "tokens" else self.module.axes
         self.example: Any = self.module.example()
         self.source, self.path = folder / "source.onnx", folder / "network.onnx"
@@ -184,7 +183,7 @@ class Network:
         free = [axis for axis, letter in enumerate(self.axes) if letter in "BT"]
         more: dict[str, Any] = {}
         if dynamo:
-            dim = torch.export.Dim.DYNAMIC
+            dim = torch.export.Dim.AUTO  # DYNAMIC refuses networks whose sizes torch fixes
             rest = [{0: dim} for _ in given[1:]]
             more = {"dynamic_shapes": ((dict.fromkeys(free, dim)), *rest), "verbose": False, "external_data": False}
         else:
