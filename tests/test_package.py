@@ -83,6 +83,7 @@ def test_the_runtime_needs_numpy_and_onnxruntime_only(model_file, tmp_path):
         ("onnx", "export", "train"),
         ("torch", "from_torch", "train"),
         ("onnx", "add_states", "train"),
+        ("onnx", "from_onnx", "train"),
         ("onnxruntime", "verify", "cpu"),
         ("matplotlib", "plots", "train"),
     ],

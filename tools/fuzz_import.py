@@ -172,7 +172,7 @@ class Network:
 
         self.module: Any = RandomNetwork(label).eval()
         self.axes = "BT" if self.module.axes == "tokens" else self.module.axes
-        self.example = self.module.example()
+        self.example: Any = self.module.example()
         self.source, self.path = folder / "source.onnx", folder / "network.onnx"
 
     def export(self, dynamo: bool) -> None:
@@ -183,9 +183,9 @@ class Network:
         free = [axis for axis, letter in enumerate(self.axes) if letter in "BT"]
         more: dict[str, Any] = {}
         if dynamo:
-            dim = torch.export.Dim.DYNAMIC
+            dim = torch.export.Dim.AUTO  # DYNAMIC refuses networks whose sizes torch fixes
             rest = [{0: dim} for _ in given[1:]]
-            more = {"dynamic_shapes": ((dict.fromkeys(free, dim)), *rest), "verbose": False}
+            more = {"dynamic_shapes": ((dict.fromkeys(free, dim)), *rest), "verbose": False, "external_data": False}
         else:
             names = ["x", "lengths"][: len(given)]
             sizes = [{axis: self.axes[axis] for axis in free}, {0: "B"}]

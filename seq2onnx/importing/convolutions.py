@@ -11,6 +11,7 @@ from seq2onnx.errors import ImportRefused
 from seq2onnx.importing import windows
 from seq2onnx.importing.drafts import Array
 from seq2onnx.importing.layout import Lifted
+from seq2onnx.importing.reading import as_padding
 from seq2onnx.importing.windows import Pads
 from seq2onnx.layers import AvgPool1d, AvgPool2d, Conv1d, Conv2d, Layer, MaxPool1d, MaxPool2d
 
@@ -110,7 +111,7 @@ def pooling(x: Lifted, window: Windows, is_max: bool, counts_padding: bool) -> L
     if time is None:
         return windows.dense(x, count + 1, window)
     if count == 1:
-        padding = windows.as_padding(*pads[0], sizes[0] - 1)
+        padding = as_padding(*pads[0], sizes[0] - 1)
         return windows.pool_windows(x, AvgPool1d(sizes[0], strides[0], padding, count_padding=counts_padding))
     if any(pair != (0, 0) for pair in pads):
         raise ImportRefused("averages over time and features with padding, for which there is no layer")

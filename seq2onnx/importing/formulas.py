@@ -83,11 +83,14 @@ def after_square(y: Lifted, x: Lifted) -> Lifted:
 
 def after_sum(y: Lifted, x: Lifted, number: float) -> Lifted:
     """Note y = x + number."""
-    if variance := noted(x, "variance"):
-        return note(y, "variance", variance.of, variance.axes, variance.number + number)
-    if number == 1 and (erf := noted(x, "erf")):
-        return note(_no_layer(x, "erf(x)"), "erf + 1", erf.of)
-    return y
+    variance = noted(x, "variance")
+    return note(y, "variance", variance.of, variance.axes, variance.number + number) if variance else y
+
+
+def one_more(x: Lifted) -> Lifted | None:
+    """Return x + 1 if x is an error function, which only a product can make part of a GELU."""
+    known = noted(x, "erf")
+    return note(_no_layer(x, "erf(x)"), "erf + 1", known.of) if known else None
 
 
 def square_root(x: Lifted) -> Lifted:

@@ -112,7 +112,7 @@ def _rescaled(found: Draft, scale: Any, offset: Any) -> Draft:
     layer, weights = found.layer, dict(found.weights)
     if isinstance(layer, FullyConnected) and np.all(np.equal(scale, 1)) and not weights["bias"].any():
         weights["bias"] = weights["bias"] + offset
-    elif isinstance(layer, LayerNorm) and (weights["scale"] == 1).all() and not weights["offset"].any():
+    elif isinstance(layer, LayerNorm) and not weights["offset"].any():
         weights |= {"scale": weights["scale"] * scale, "offset": weights["offset"] + offset}
     else:
         return draft(Rescale(scale, offset), found)

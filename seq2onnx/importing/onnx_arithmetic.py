@@ -44,10 +44,7 @@ def _single(numbers: Array) -> float | None:
 
 @operators("Add", "Sum")
 def _add(context: Context, call: LiftCall) -> Any:
-    found: Lifted | None = None
-    for x in filter(None, call.signals):
-        found = x if found is None else lifting.join(Add(), found, x)
-    assert found is not None
+    found = functools.reduce(functools.partial(lifting.join, Add()), filter(None, call.signals))
     for index, x in enumerate(call.signals):
         if x is None:
             found = _plus(found, _number(call, index))
@@ -55,8 +52,11 @@ def _add(context: Context, call: LiftCall) -> Any:
 
 
 def _plus(x: Lifted, numbers: Array) -> Lifted:
-    y, single = lifting.affine(x, ONE, numbers), _single(numbers)
-    return y if single is None else formulas.after_sum(y, x, single) if y is not x else x
+    single = _single(numbers)
+    if single == 1 and (found := formulas.one_more(x)):
+        return found
+    y = lifting.affine(x, ONE, numbers)
+    return y if single is None or y is x else formulas.after_sum(y, x, single)
 
 
 @operators("Sub")
@@ -93,7 +93,7 @@ def _divide(context: Context, call: LiftCall) -> Any:
         raise ImportRefused("divides by a calculated tensor, for which there is no layer; multiply instead")
     assert a is not None
     numbers, other = call.numbers[1], call.others[1]
-    counts = other is not None and (numbers == a.steps).all() and (other != numbers).all()
+    counts = other is not None and np.all(numbers == a.steps) and np.all(other != numbers)
     if counts and (mean := time_axis.standing_for(a, "sum")):
         return mean
     return _times(a, 1 / _number(call, 1))

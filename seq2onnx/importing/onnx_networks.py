@@ -15,7 +15,7 @@ from seq2onnx.importing.assembly import as_module, assemble
 from seq2onnx.importing.drafts import Array, Draft
 from seq2onnx.importing.layout import Lifted
 from seq2onnx.importing.node_calls import NodeRefused
-from seq2onnx.importing.onnx_graph import RunFailed, read_graph
+from seq2onnx.importing.onnx_graph import RunFailed, open_session, read_graph
 from seq2onnx.importing.onnx_inputs import ORDERS, best_refusal, check_axes, choose_outputs, data_input, drawer, rank_of
 from seq2onnx.importing.onnx_walk import Walked, walk
 from seq2onnx.importing.reading import exact
@@ -119,12 +119,12 @@ def _lifted(
         trace = next(traces(model, data, axes, features, draw, long=True))
         walked = walk(trace)
     answers = _answers(trace, walked, chosen)
-    if not trace.free_steps:
-        raise ImportRefused(
-            f"its operators run with {trace.steps} steps only, and a network of layers takes any number; export the "
-            "file with time as a dynamic axis. add_states takes it as it is, if it only looks back"
-        )
     try:
+        if not trace.free_steps:
+            raise ImportRefused(
+                f"its operators run with {trace.steps} steps only, and a network of layers takes any number; export it "
+                "with time as a dynamic axis. add_states takes it as it is, if it only looks back"
+            )
         drafts = [(label if len(answers) > 1 else "", _exact(label, x)) for label, x in answers.items()]
         network, weights = assemble(drafts, name)
         made = as_module(network, weights)
@@ -160,16 +160,18 @@ def _prove(
     trace: Trace, model: ModelProto, walked: Walked, answers: Mapping[str, Lifted], made: SequenceModule, draw: Draw
 ) -> None:
     """Compare the layers with the file, whose declared sizes of batch and time do not matter."""
-    free = without_sizes(model)
+    free, shown = without_sizes(model), ModelProto()
+    shown.CopyFrom(model)  # it says the sizes of states
+    data, size = (next(each for each in part.graph.input if each.name == trace.data) for part in (free, shown))
     if not trace.free_rows and "B" in trace.axes:
-        entry = next(entry for entry in free.graph.input if entry.name == trace.data)
-        entry.type.tensor_type.shape.dim[trace.axes.index("B")].dim_value = trace.rows
+        data.type.tensor_type.shape.dim[trace.axes.index("B")].dim_value = trace.rows
+    size.CopyFrom(data)
     outputs = [
         Answer(name, label, made.network.signals[label].shape, x.has_time, "float32")
         for (name, x), label in zip(answers.items(), made.network.outputs, strict=True)
     ]
     signals = {name: Signal(x.axes, x.shape) for name, x in answers.items()}
-    source = Source.of(free, trace.data, trace.axes, outputs, signals)
+    source = Source(shown, open_session(free), trace.data, trace.axes, outputs, signals)
 
     fewest = max(signal.clock.fewest_steps for signal in made.network.signals.values())
 
@@ -180,8 +182,8 @@ def _prove(
         flat = [found[answer.layer] for answer in outputs]
         return [y.reshape(*y.shape[: 1 + answer.has_time], -1) for y, answer in zip(flat, outputs, strict=True)]
 
-    layer = made.network.layers[0]
-    shape = made.network.signals[layer.name].shape
+    (entry,) = made.network.inputs
+    shape = made.network.signals[entry.label].shape
 
     def samples(rng: np.random.Generator, rows: int, steps: int) -> Array:
         return draw(rng, (rows, steps, *shape))

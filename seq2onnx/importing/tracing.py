@@ -129,6 +129,8 @@ def traces(
     for free_rows, free_steps, many in ((1, 1, 0), (1, 1, 1), (0, 1, 0), (0, 1, 1), (1, 0, 0), (0, 0, 0)):
         if (not free_steps and time is None) or (free_rows and "B" not in axes):
             continue
+        if not free_rows and batch is None and done:
+            continue
         if (many and done) or (long and not many):
             continue
         b, t = rows if free_rows else batch or 1, (LONG if many else steps) if free_steps else time or 1
