@@ -13,15 +13,16 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from seq2onnx.data.formats.apart import read_apart
 from seq2onnx.data.formats.hdf5_rules import check_dataset
 from seq2onnx.data.formats.parsing import parsing
 from seq2onnx.errors import DataError, ModelFileError, SpecError, require
 from seq2onnx.files import check_regular_file
-from seq2onnx.importing.drafts import Array
 from seq2onnx.limits import LAYERS, SPEC_BYTES, UNPACKED_BYTES, UNPACKED_PER_BYTE
-from seq2onnx.specs import parse_spec
+
+Array = NDArray[Any]
 
 KIND = "a model saved by Keras as .keras or .h5"
 SAVE = 'save the whole model with model.save("model.keras")'
@@ -55,6 +56,8 @@ def read_file(path: str | Path) -> KerasFile:
         ModelFileError: it is no such file, or is damaged.
         OSError: it cannot be read.
     """
+    from seq2onnx.specs import parse_spec  # not in the process that reads, where its imports take half of the time
+
     require("h5py", extra="data")
     if Path(path).is_dir():
         raise ModelFileError(f"{path}: is a folder, such as a SavedModel, which has no layers; {SAVE}")
@@ -121,7 +124,7 @@ def _text(value: Any) -> str:
 
 
 def _texts(group: Any, name: str) -> list[str]:
-    """Return a list of texts. Keras cuts a long one into name0, name1 …"""
+    """Return a list of texts. Keras cuts a long one into name0, name1, and so on."""
     if name in group.attrs:
         return [_text(value) for value in group.attrs[name]]
     found: list[str] = []

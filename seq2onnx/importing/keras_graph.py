@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import dataclasses
 import re
-from collections import Counter
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from graphlib import CycleError, TopologicalSorter
 from typing import Any
 
-from seq2onnx.errors import ImportRefused, ModelFileError
+from seq2onnx.errors import ImportRefused, ModelFileError, Seq2OnnxError
 from seq2onnx.importing.drafts import Array
 from seq2onnx.importing.keras_file import KerasFile
+from seq2onnx.importing.keras_weights import Stored, named_weights
 from seq2onnx.limits import LAYERS
 
 MODELS = ("Sequential", "Functional", "Model")
@@ -85,64 +85,6 @@ class KerasModel:
     outputs: Sequence[Tensor]
 
 
-@dataclasses.dataclass(frozen=True)
-class Stored:
-    """The arrays of a layer or model; `read_file` describes their keys."""
-
-    arrays: Mapping[str, Array]
-    is_legacy: bool
-    is_root: bool = True
-
-    def own(self) -> list[Array]:
-        """Return the weights of a layer in the order of Keras."""
-        if self.is_legacy:
-            return list(self.arrays.values())
-        for place in ("vars/", "cell/vars/"):
-            below = self.below(place).arrays
-            if below:
-                return [below[key] for key in sorted(below, key=lambda key: (len(key), key))]
-        return []
-
-    def below(self, place: str) -> Stored:
-        """Return what a path begins."""
-        found = {key.removeprefix(place): array for key, array in self.arrays.items() if key.startswith(place)}
-        return Stored(found, self.is_legacy, False)
-
-    def wrapped(self, role: str, number: int, count: int) -> Stored:
-        """Return the arrays of one of the layers that a layer wraps."""
-        if not self.is_legacy:
-            return self.below(f"{role}/")
-        keys = list(self.arrays)
-        size = len(keys) // count
-        return Stored({key: self.arrays[key] for key in keys[number * size :][:size]}, True, False)
-
-    def members(self, layers: Sequence[tuple[str, str]]) -> list[Stored]:
-        """Return the arrays of each layer of a model, given by kind and name."""
-        if self.is_legacy and self.is_root:
-            return [self.below(f"{name}/") for _, name in layers]
-        if self.is_legacy:  # within a model, the names of weights contain those of the layers
-            return [
-                Stored({key: a for key, a in self.arrays.items() if name in key.split("/")[:-1]}, True, False)
-                for _, name in layers
-            ]
-        counts: Counter[str] = Counter()
-        found = []
-        for kind, _ in layers:
-            snake = _snake(kind)
-            label = f"{snake}_{counts[snake]}" if counts[snake] else snake
-            counts[snake] += 1
-            here = self.below(f"layers/{label}/")
-            found.append(here if here.arrays else self.below(f"_layer_checkpoint_dependencies/{label}/"))
-        return found
-
-
-def _snake(kind: str) -> str:
-    """Return the name of a class as Keras writes it in paths: max_pooling1d for MaxPooling1D."""
-    name = re.sub(r"\W+", "", kind)
-    name = re.sub("(.)([A-Z][a-z]+)", r"\1_\2", name)
-    return re.sub("([a-z])([A-Z])", r"\1_\2", name).lower()
-
-
 def read_model(file: KerasFile, path: object) -> tuple[KerasModel, str]:
     """Return the model of a file, and its name.
 
@@ -163,7 +105,9 @@ def read_model(file: KerasFile, path: object) -> tuple[KerasModel, str]:
         name = "model" if isinstance(config, list) else str(config.get("name", "model"))
         build = _Builder(int(version[1]))
         return build.model(kind, config, Stored(file.arrays, file.is_legacy), ""), name
-    except (KeyError, TypeError, AttributeError, IndexError, RecursionError) as error:
+    except Seq2OnnxError:
+        raise
+    except Exception as error:  # a file can contain anything
         raise ModelFileError(
             f"{path}: the configuration of the model is not as Keras writes it ({type(error).__name__}: {error})"
         ) from None
@@ -202,6 +146,8 @@ class _Builder:
 
     def layer(self, entry: Any, stored: Stored, prefix: str) -> KerasLayer:
         kind, config = entry["class_name"], dict(entry["config"])
+        if not isinstance(kind, str) or not isinstance(config["name"], str):
+            raise ModelFileError(f"{prefix}: expected names of layers, got {kind!r:.60}, {config['name']!r:.60}")
         kind = f"ops.{kind}" if _is_operation(entry) else kind
         name = f"{prefix}{config['name']}"
         self._count += 1
@@ -209,7 +155,9 @@ class _Builder:
             raise ImportRefused(f"the model has more than {LAYERS:,} layers")
         module, registered = str(entry.get("module") or "keras"), str(entry.get("registered_name"))
         if ">" in registered or not re.match(r"(tf_)?keras(\.|$)", module):
-            raise ImportRefused(f"{name} ({kind}): is the class {kind} of {registered.split('>')[0]} in {module}, {CUSTOM}")
+            raise ImportRefused(
+                f"{name} ({kind}): is the class {kind} of {registered.split('>')[0]} in {module}, {CUSTOM}"
+            )
         _check_dtype(name, kind, config.get("dtype"))
         inner: tuple[KerasLayer, ...] = ()
         model = None
@@ -228,12 +176,14 @@ class _Builder:
                 self.layer(part, stored.wrapped(f"{role}_layer", i, 2), f"{name}.{role}.")
                 for i, (role, part) in enumerate((("forward", forward), ("backward", backward)))
             )
-        return KerasLayer(kind, name, config, _weights(kind, name, config, stored), inner, model, self._version)
+        return KerasLayer(kind, name, config, named_weights(kind, name, config, stored), inner, model, self._version)
 
 
 def _is_operation(entry: Any) -> bool:
     """Whether it is a function of keras.ops, which has no weights and is no layer of the model."""
-    return ".ops" in str(entry.get("module", ""))
+    if entry.get("module"):
+        return ".ops" in str(entry["module"])
+    return entry["class_name"] not in MODELS and not {"trainable", "dtype"} & set(entry["config"])  # .h5
 
 
 def _check_dtype(name: str, kind: str, dtype: Any) -> None:
@@ -247,52 +197,6 @@ def _check_dtype(name: str, kind: str, dtype: Any) -> None:
             f"{name} ({kind}): calculates as {policy}, not in float32, so its numbers would differ; build the model "
             "with the dtype float32 and give it the same weights with set_weights"
         )
-
-
-def _weights(kind: str, name: str, config: Mapping[str, Any], stored: Stored) -> dict[str, Array]:
-    """Name the weights of a layer."""
-    if kind not in WEIGHTS:
-        return {}
-    expected = [weight for weight, there in WEIGHTS[kind](config).items() if there]
-    arrays = stored.own()
-    if kind == "Normalization":
-        arrays = arrays[: len(expected)]  # the number of samples follows
-    if len(arrays) != len(expected):
-        raise ModelFileError(
-            f"{name} ({kind}): expected the weights {', '.join(expected)} in the file, got "
-            f"{[list(array.shape) for array in arrays]}"
-        )
-    return dict(zip(expected, arrays, strict=True))
-
-
-def _recurrent(config: Mapping[str, Any]) -> dict[str, bool]:
-    return {"kernel": True, "recurrent_kernel": True, "bias": config["use_bias"]}
-
-
-def _plain(config: Mapping[str, Any]) -> dict[str, bool]:
-    return {"kernel": True, "bias": config["use_bias"]}
-
-
-WEIGHTS: dict[str, Callable[[Mapping[str, Any]], dict[str, bool]]] = {
-    "Dense": _plain,
-    "Conv1D": _plain,
-    "Conv2D": _plain,
-    "DepthwiseConv1D": lambda config: {"depthwise_kernel": True, "bias": config["use_bias"]},
-    "SeparableConv1D": lambda config: {"depthwise_kernel": True, "pointwise_kernel": True, "bias": config["use_bias"]},
-    "Embedding": lambda config: {"embeddings": True},
-    "LSTM": _recurrent,
-    "GRU": _recurrent,
-    "SimpleRNN": _recurrent,
-    "BatchNormalization": lambda config: {
-        "gamma": config["scale"],
-        "beta": config["center"],
-        "moving_mean": True,
-        "moving_variance": True,
-    },
-    "LayerNormalization": lambda config: {"gamma": config["scale"], "beta": config["center"]},
-    "Normalization": lambda config: dict.fromkeys(("mean", "variance"), config.get("mean") is None),
-}
-"""The weights of each kind of layer in the order of Keras, and whether a configuration has them."""
 
 
 def _sequential(layers: Sequence[KerasLayer], names: Sequence[str], config: Any, prefix: str) -> KerasModel:
@@ -319,7 +223,15 @@ def _tensors(found: Any) -> list[Tensor]:
     """Return the tensors of a list, of which one may stand alone."""
     if found and isinstance(found[0], str):
         found = [found]
-    return [(name, index) for name, _, index in found]
+    return [_tensor(name, index) for name, _, index in found]
+
+
+def _tensor(name: Any, index: Any) -> Tensor:
+    if not isinstance(name, str) or not isinstance(index, int):
+        raise ModelFileError(
+            f"expected the output of a layer as its name and a number, got {name!r:.60}, {index!r:.60}"
+        )
+    return name, index
 
 
 def _node(layer: KerasLayer, name: str, calls: Any) -> Node:
@@ -334,13 +246,13 @@ def _node(layer: KerasLayer, name: str, calls: Any) -> Node:
         reads, others, masks = _references(call["args"]), _constants(call["args"]), call["kwargs"].get("mask")
         options = {key: value for key, value in call["kwargs"].items() if key != "mask"}
     else:
-        reads = [(name, index) for name, _, index, *_ in call]
+        reads = [_tensor(name, index) for name, _, index, *_ in call]
         options = {k: v for entry in call for k, v in (entry[3] if len(entry) > 3 else {}).items()}
         others, masks = [], None
     if unknown := [key for key, value in options.items() if value is not None and key != "training"]:
         raise ImportRefused(
-            f"{layer.place}: is called with {unknown[0]}, which no layer takes; a start state must be zeros, and a mask that "
-            "of a Masking layer or of mask_zero"
+            f"{layer.place}: is called with {unknown[0]}, which no layer takes; start states must be zeros, and masks "
+            "those of a Masking layer or of mask_zero"
         )
     if others and layer.kind != "ops.NotEqual":
         raise ImportRefused(f"{layer.place}: calculates with {others[0]!r:.60}; use layers, such as Rescaling")
@@ -351,7 +263,7 @@ def _references(found: Any) -> list[Tensor]:
     """Return the tensors among the arguments of a call."""
     if isinstance(found, dict):
         name, _, index = found["config"]["keras_history"]
-        return [(name, index)]
+        return [_tensor(name, index)]
     if isinstance(found, list):
         return [tensor for part in found for tensor in _references(part)]
     return []
@@ -367,7 +279,9 @@ def _constants(found: Any) -> list[Any]:
 def _ordered(nodes: Sequence[Node], where: str) -> list[Node]:
     """Put each layer after those that it reads; Keras writes them so already, apart from masks."""
     by_name = {node.name: node for node in nodes}
-    needs = {name: [other for other, _ in (*node.reads, *node.masks) if other in by_name] for name, node in by_name.items()}
+    needs = {
+        name: [other for other, _ in (*node.reads, *node.masks) if other in by_name] for name, node in by_name.items()
+    }
     try:
         return [by_name[name] for name in TopologicalSorter(needs).static_order()]
     except CycleError:

@@ -184,8 +184,8 @@ def _batch_norm(layer: KerasLayer, x: Lifted) -> Lifted:
     size = x.shape[axis]
     names = {"scale": "gamma", "offset": "beta", "mean": "moving_mean", "variance": "moving_variance"}
     check_shapes(layer, **dict.fromkeys(names.values(), (size,)))
-    missing = {"gamma": np.ones(size), "beta": np.zeros(size)}
-    arrays = {name: layer.weights.get(own, missing.get(own)) for name, own in names.items()}
+    known = {"gamma": np.ones(size), "beta": np.zeros(size), **layer.weights}
+    arrays = {name: known[own] for name, own in names.items()}
     momentum = 1 - layer.get("momentum", 0.99)  # Keras: the weight of the old mean
     return lifting.batch_norm(x, axis, arrays, layer.config["epsilon"], momentum or 0.01)
 

@@ -115,8 +115,8 @@ def _from_file(path: str | Path, masks: str | None) -> SequenceModule:
         try:
             answers = _answers(model, _run(model, _sequences(start, steps)))
             break
-        except TooFewSteps as error:
-            if steps == STEPS[-1]:
+        except (_Located, TooFewSteps) as error:
+            if isinstance(error, _Located) or steps == STEPS[-1]:
                 raise ImportRefused(str(error)) from None
     drafts = [(tensor[0] if len(answers) > 1 else "", _answer(tensor, x)) for tensor, x in answers]
     network, weights = assemble(drafts, name)
@@ -144,19 +144,21 @@ def _input(model: KerasModel) -> Draft:
     """Draft the input of the network."""
     shape = model.shape
     if shape is None:
-        raise ImportRefused("the model was saved before it knew its input; call it once, or give it an Input, and save it")
-    sizes = list(shape[1:])
+        raise ImportRefused(
+            "the model was saved before it knew its input; call it once, or give it an Input, and save it"
+        )
+    sizes: Any = list(shape[1:])
     if any(not isinstance(n, int) or n < 1 for n in sizes) or len(sizes) > 3 or np.prod(sizes) > MOST_FEATURES:
         raise ImportRefused(
-            f"the input has the shape {[None, *shape]}; expected [batch, time, features] or images of a known size, and "
-            f"at most {MOST_FEATURES:,} features"
+            f"the input has the shape {[None, *shape]}; expected [batch, time, features] or images of a known "
+            f"size, and at most {MOST_FEATURES:,} features"
         )
     if sizes:
         return draft(SequenceInput(sizes[0] if len(sizes) == 1 else (sizes[-1], *sizes[:-1])), path="input")
     if not shape or not any(layer.kind == "Embedding" for layer in _all_layers(model)):
         raise ImportRefused(
-            f"the input has the shape {[None, *shape]}, without a time axis; expected [batch, time, features], or tokens "
-            "[batch, time] for an Embedding"
+            f"the input has the shape {[None, *shape]}, without a time axis; expected [batch, time, features], "
+            "or tokens [batch, time] for an Embedding"
         )
     return draft(SequenceInput("tokens"), path="input")
 
@@ -167,7 +169,9 @@ def _sequences(start: Draft, steps: int) -> Lifted:
     shape: tuple[int, ...] = start.signal.shape if start.signal.dtype != "int64" else ()
     if shape:
         index = np.moveaxis(index.reshape(shape), 0, -1)
-    return Lifted((start,), ("B", "T", *[""] * len(shape)), index.reshape(1, 1, *index.shape[: len(shape)]), ROWS, steps)
+    return Lifted(
+        (start,), ("B", "T", *[""] * len(shape)), index.reshape(1, 1, *index.shape[: len(shape)]), ROWS, steps
+    )
 
 
 def _run(model: KerasModel, x: Lifted) -> dict[Tensor, Any]:
@@ -190,7 +194,7 @@ def _known(values: dict[Tensor, Any], tensor: Tensor, layer: KerasLayer) -> Any:
 
 def _apply(layer: KerasLayer, given: Sequence[Any]) -> Sequence[Any]:
     """Lift a layer; return its outputs."""
-    if layer.kind.startswith("ops.") and all(isinstance(x, _Mask) for x in given) or layer.kind == "ops.NotEqual":
+    if layer.kind == "ops.NotEqual" or (layer.kind.startswith("ops.") and all(isinstance(x, _Mask) for x in given)):
         return [_Mask()]
     try:
         if any(isinstance(x, _Mask) for x in given):
@@ -242,7 +246,9 @@ def _answers(model: KerasModel, values: dict[Tensor, Any]) -> list[tuple[Tensor,
 
 def _answer(tensor: Tensor, x: Lifted) -> Draft:
     if sorted("".join(x.axes)) != ["B", "T"][: 1 + x.has_time]:
-        raise ImportRefused(f"{tensor[0]}: an output has the axes {list(x.shape)}, which are not batch, time and features")
+        raise ImportRefused(
+            f"{tensor[0]}: an output has the axes {list(x.shape)}, which are not batch, time and features"
+        )
     try:
         return exact(x)
     except Seq2OnnxError as error:

@@ -19,7 +19,7 @@ from seq2onnx.layers.cells import StateActivation
 
 GATES = {"LSTM": 4, "GRU": 3, "SimpleRNN": 1}
 HARD_SIGMOID = {2: "hard_sigmoid", 3: "hard_sigmoid_6"}
-MERGES = {"sum": Add(), "ave": Add(), "mul": Multiply()}
+MERGES: dict[str, Add | Multiply] = {"sum": Add(), "ave": Add(), "mul": Multiply()}
 
 
 def _layer(layer: KerasLayer) -> LSTM | GRU | RNN:
@@ -39,7 +39,7 @@ def _layer(layer: KerasLayer) -> LSTM | GRU | RNN:
     }
     if kind == "LSTM":
         return LSTM(units, **options)
-    after = "recurrent_bias_after_multiplication" if layer.get("reset_after") else "before_multiplication"
+    after: Any = "recurrent_bias_after_multiplication" if layer.get("reset_after") else "before_multiplication"
     return GRU(units, reset_gate_mode=after, **options)
 
 

@@ -1,4 +1,4 @@
-"""What Keras documents its layers to calculate, in numpy and float64: the source of the proof, where Keras is not there.
+"""What Keras documents its layers to calculate, in numpy and float64: the source of the proof.
 
 It goes through the model as `keras_graph` gives it and shares nothing else with the modules that make layers of it.
 Arrays are [batch, time, …] as in Keras. A mask is [batch, time], False where a step is padding; it is passed on, and
@@ -72,9 +72,9 @@ def _call(layer: KerasLayer, given: Sequence[Value], lengths: Array | None) -> l
     if layer.kind == "Masking" and valid is not None:
         return [(np.where(valid[..., None], x, 0), valid)]
     if layer.kind == "Embedding":
-        is_masked = layer.get("mask_zero") and valid is not None
-        tokens = np.where(valid, x, 0) if is_masked else x
-        return [(layer.weights["embeddings"].astype(float)[tokens], valid if is_masked else None)]
+        own = valid if layer.get("mask_zero") else None
+        tokens = x if own is None else np.where(own, x, 0)
+        return [(layer.weights["embeddings"].astype(float)[tokens], own)]
     if layer.kind == "GlobalAveragePooling1D" and mask is not None:
         mean = (x * mask[..., None]).sum(1) / mask.sum(1)[:, None]
         return [(mean[:, None] if layer.get("keepdims") else mean, None)]
@@ -92,8 +92,8 @@ def _sigmoid(x: Array) -> Array:
 
 
 def _softmax(x: Array, axis: int = -1) -> Array:
-    raised = np.exp(x - x.max(axis, keepdims=True))
-    return raised / raised.sum(axis, keepdims=True)
+    raised: Array = np.exp(x - x.max(axis, keepdims=True))
+    return np.asarray(raised / raised.sum(axis, keepdims=True))
 
 
 def _elu(x: Array, alpha: float = 1.0) -> Array:
@@ -178,7 +178,7 @@ def _dense(layer: KerasLayer, x: Array) -> Array:
 
 @equations("Rescaling")
 def _rescaling(layer: KerasLayer, x: Array) -> Array:
-    return x * np.asarray(layer.config["scale"], float) + np.asarray(layer.get("offset", 0), float)
+    return np.asarray(x * np.asarray(layer.config["scale"], float) + np.asarray(layer.get("offset", 0), float))
 
 
 @equations("Normalization")
@@ -198,7 +198,7 @@ def _batch_normalization(layer: KerasLayer, x: Array) -> Array:
     arrays = _weights(layer)
     arrays = {name: _along(x, layer.config["axis"], array) for name, array in arrays.items()}
     spread = np.sqrt(arrays["moving_variance"] + layer.config["epsilon"])
-    return arrays.get("gamma", 1) * (x - arrays["moving_mean"]) / spread + arrays.get("beta", 0)
+    return np.asarray(arrays.get("gamma", 1) * (x - arrays["moving_mean"]) / spread + arrays.get("beta", 0))
 
 
 @equations("LayerNormalization")
@@ -206,7 +206,7 @@ def _layer_normalization(layer: KerasLayer, x: Array) -> Array:
     axis = tuple(np.ravel(layer.config["axis"]).tolist())
     arrays = {name: _along(x, axis, array) for name, array in _weights(layer).items()}
     y = (x - x.mean(axis, keepdims=True)) / np.sqrt(x.var(axis, keepdims=True) + layer.config["epsilon"])
-    return y * arrays.get("gamma", 1) + arrays.get("beta", 0)
+    return np.asarray(y * arrays.get("gamma", 1) + arrays.get("beta", 0))
 
 
 def _fold(name: str) -> Callable[..., Array]:

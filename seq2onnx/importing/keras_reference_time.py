@@ -43,8 +43,8 @@ def _convolution(layer: KerasLayer, x: Array) -> Array:
     weights, groups = _weights(layer), layer.get("groups", 1)
     kernel = weights["kernel"]
     count = kernel.ndim - 2
-    options = [_each(layer, name, count) for name in ("strides", "dilation_rate")]
-    found = _windows(x, kernel.shape[:-2], *options, layer.config["padding"])
+    strides, dilations = (_each(layer, name, count) for name in ("strides", "dilation_rate"))
+    found = _windows(x, kernel.shape[:-2], strides, dilations, layer.config["padding"])
     found = found.reshape(*found.shape[:-count], -1)
     kernel = kernel.reshape(-1, *kernel.shape[-2:])
     parts = zip(np.split(found, groups, -2), np.split(kernel, groups, -1), strict=True)
@@ -56,8 +56,8 @@ def _convolution(layer: KerasLayer, x: Array) -> Array:
 def _depthwise(layer: KerasLayer, x: Array) -> Array:
     weights = _weights(layer)
     kernel = weights["depthwise_kernel"]
-    options = [_each(layer, name, 1) for name in ("strides", "dilation_rate")]
-    found = _windows(x, kernel.shape[:1], *options, layer.config["padding"])
+    strides, dilations = (_each(layer, name, 1) for name in ("strides", "dilation_rate"))
+    found = _windows(x, kernel.shape[:1], strides, dilations, layer.config["padding"])
     y = np.einsum("...ck,kcm->...cm", found, kernel)
     y = y.reshape(*y.shape[:-2], -1)
     if "pointwise_kernel" in weights:
@@ -70,12 +70,12 @@ def _pooling(layer: KerasLayer, x: Array) -> Array:
     count = x.ndim - 2
     sizes = _each(layer, "pool_size", count)
     strides = sizes if layer.get("strides") is None else _each(layer, "strides", count)
-    options: Any = (sizes, strides, [1] * count, layer.config["padding"])
+    ones, padding = [1] * count, layer.config["padding"]
     inside = tuple(range(-count, 0))
     if layer.kind.startswith("Max"):
-        return np.asarray(_windows(x, *options, outside=-np.inf).max(inside))
-    there = _windows(np.ones_like(x), *options).sum(inside)  # padding does not count
-    return np.asarray(_windows(x, *options).sum(inside) / there)
+        return np.asarray(_windows(x, sizes, strides, ones, padding, -np.inf).max(inside))
+    there = _windows(np.ones_like(x), sizes, strides, ones, padding).sum(inside)  # padding does not count
+    return np.asarray(_windows(x, sizes, strides, ones, padding).sum(inside) / there)
 
 
 @equations("GlobalAveragePooling1D", "GlobalAveragePooling2D", "GlobalMaxPooling1D", "GlobalMaxPooling2D")

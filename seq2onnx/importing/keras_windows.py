@@ -16,6 +16,7 @@ from seq2onnx.importing.keras_graph import KerasLayer
 from seq2onnx.importing.keras_layers import MOST_STEPS, activate, check_shapes, keras
 from seq2onnx.importing.layout import Lifted
 from seq2onnx.layers import AvgPool1d, AvgPool2d, Conv1d, Conv2d, GlobalAvgPool1d, GlobalMaxPool1d, MaxPool1d, MaxPool2d
+from seq2onnx.layers.base import Layer
 
 
 def _sizes(layer: KerasLayer, name: str, count: int) -> list[int]:
@@ -82,14 +83,13 @@ def _convolve(layer: KerasLayer, x: Lifted, weights: Array, bias: Array | None, 
         image = windows.image_of(x, count + 1)
         if image is None:
             return _channels_last(windows.dense(x, count + 1, apply), count)
-        one: Any = padding if padding != "valid" else 0
-        options = (one, groups)
-        made: Conv1d | Conv2d
+        options: Any = {"padding": padding if padding != "valid" else 0, "groups": groups}
+        made: Layer
         if count == 1:
-            made = Conv1d(len(weights), kernel[0], strides[0], dilations[0], *options, axis="space")
+            made = Conv1d(len(weights), kernel[0], strides[0], dilations[0], axis="space", **options)
         else:
-            pairs = [(a, b) for a, b in (kernel, strides, dilations)]
-            made = Conv2d(len(weights), *pairs, *options)
+            pairs: Any = [tuple(values) for values in (kernel, strides, dilations)]
+            made = Conv2d(len(weights), *pairs, **options)
         arrays = {"weights": weights, "bias": np.zeros(len(weights)) if bias is None else bias}
         return _channels_last(windows.on_image(x, image, made, arrays), count)
     time = timed[0]
@@ -146,7 +146,7 @@ def _pooling(layer: KerasLayer, x: Lifted) -> Lifted:
     image = None if timed else windows.image_of(x, count + 1)
     pad: Any = "same" if padding == "same" else 0
     if image or (timed and count == 1):
-        size, stride = ((sizes[0], strides[0]) if count == 1 else (tuple(sizes), tuple(strides)))
+        size, stride = (sizes[0], strides[0]) if count == 1 else (tuple(sizes), tuple(strides))
         kinds = {(True, 1): MaxPool1d, (False, 1): AvgPool1d, (True, 2): MaxPool2d, (False, 2): AvgPool2d}
         made: Any = kinds[is_max, count](size, stride, pad, **({} if timed or count == 2 else {"axis": "space"}))
         y = windows.on_image(x, image, made) if image else windows.pool_windows(x, made)

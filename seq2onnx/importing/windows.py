@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from typing import Any
 
 import numpy as np
 
@@ -47,7 +48,7 @@ def conv1d(
         found, wide = exact(x), weights
     reach, filters = dilation * (weights.shape[2] - 1), len(weights)
     steps = windowed_steps(x.steps, pads, reach, stride)
-    padding = as_padding(*pads, reach) if pads else "same"
+    padding: Any = as_padding(*pads, reach) if pads else "same"
     layer = Conv1d(filters, weights.shape[2], stride, dilation, padding, groups)
     made = draft(layer, flat(found), weights={"weights": wide, "bias": np.zeros(filters) if bias is None else bias})
     return lifted(made, x.axes, (*[1] * (len(x.axes) - 2), filters, 1), x).with_(steps=steps)

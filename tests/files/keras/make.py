@@ -1,11 +1,11 @@
 """Makes the files of this folder. It needs Keras, in an environment of its own; the tests do not.
 
     pip install tensorflow-cpu tf-keras
-    python make.py keras        # Keras 3, into keras3/
-    python make.py tf_keras     # Keras 2, into keras2/
+    python make.py keras        # Keras 3: keras3.zip
+    python make.py tf_keras     # Keras 2: keras2.zip
 
 Each function below is a model. It is saved as .keras and as .h5, with random weights. answers.npz has inputs of several
-lengths and what Keras answers to them.
+lengths and what Keras answers to them. HDF5 files are mostly zeros, so one archive holds them all.
 """
 
 from __future__ import annotations
@@ -14,6 +14,8 @@ import importlib
 import logging
 import os
 import sys
+import tempfile
+import zipfile
 from pathlib import Path
 
 os.environ |= {"KERAS_BACKEND": "tensorflow", "TF_CPP_MIN_LOG_LEVEL": "3", "CUDA_VISIBLE_DEVICES": ""}
@@ -23,7 +25,7 @@ logging.disable()
 K = importlib.import_module(sys.argv[1])
 L = K.layers
 IS_3 = K.__version__.startswith("3")
-FOLDER = Path(__file__).parent / ("keras3" if IS_3 else "keras2")
+ARCHIVE = Path(__file__).with_name("keras3.zip" if IS_3 else "keras2.zip")
 
 
 def sequence(features=3):
@@ -106,7 +108,12 @@ def conv_groups():
 
 def normalized():
     layers = [L.Normalization(mean=[500.0, -2.0, 0.1], variance=[4.0, 0.3, 1e-4]), L.LayerNormalization()]
-    layers += [L.Rescaling(0.5, 0.25), L.BatchNormalization(scale=False), L.Dense(4), L.LayerNormalization(center=False)]
+    layers += [
+        L.Rescaling(0.5, 0.25),
+        L.BatchNormalization(scale=False),
+        L.Dense(4),
+        L.LayerNormalization(center=False),
+    ]
     return K.Sequential([sequence(), *layers, L.BatchNormalization(epsilon=0.01, center=False)])
 
 
@@ -191,16 +198,63 @@ def spectrogram():
     return K.Sequential([L.Input((None, 5, 1)), *layers, L.Reshape((-1, 6)), L.GRU(3)])
 
 
+def adapted():
+    layer = L.Normalization()
+    layer.adapt(np.random.default_rng(0).normal([3.0, -1.0, 100.0], [0.5, 2.0, 0.1], (40, 9, 3)).astype("f"))
+    return K.Sequential([sequence(), layer, L.Dense(4, activation=L.LeakyReLU()), L.LSTM(2)])
+
+
+def final_states():
+    x = sequence()
+    ahead, back = L.Bidirectional(L.GRU(2, return_sequences=True), merge_mode=None)(x)
+    y, *states = L.Bidirectional(L.LSTM(2, return_state=True))(L.Concatenate()([ahead, back]))
+    return K.Model(x, L.Concatenate()([y, states[0], states[2]]))
+
+
+def fixed_length():
+    x = L.Input((12, 4))
+    y = L.TimeDistributed(L.Flatten())(L.TimeDistributed(L.Conv1D(3, 2, padding="causal"))(L.Reshape((12, 2, 2))(x)))
+    return K.Model(x, L.GlobalAveragePooling1D(keepdims=True)(L.LSTM(3, return_sequences=True)(y)))
+
+
+def image_means():
+    x = L.Input((None, 5, 4, 2))
+    y = L.TimeDistributed(L.Conv2D(3, 3, strides=2, padding="same"))(x)
+    ends = [L.TimeDistributed(L.GlobalAveragePooling2D())(y), L.TimeDistributed(L.GlobalMaxPooling2D())(y)]
+    ends += [L.TimeDistributed(L.Flatten())(L.TimeDistributed(L.AveragePooling2D(2, 1, "same"))(y))]
+    return K.Model(x, L.GRU(2, return_sequences=True)(L.Concatenate()(ends)))
+
+
+def spectrogram_mean():
+    layers = [L.Conv2D(3, 3, padding="same"), L.AveragePooling2D((2, 1)), L.GlobalAveragePooling2D(), L.Dense(2)]
+    return K.Sequential([L.Input((None, 5, 2)), *layers])
+
+
 MODELS = [lstm, lstm_stack, gru_after, gru_before, simple_rnn, bidirectional, bidirectional_merged, hard_gates, tcn]
 MODELS += [conv_same, conv_strided, conv_valid, conv_groups, normalized, tokens, masked_tokens, masked, images]
-MODELS += [windows_of_steps, activations, heads, chomped, reshaped, nested, cells, spectrogram]
+MODELS += [
+    adapted,
+    final_states,
+    fixed_length,
+    image_means,
+    spectrogram_mean,
+    windows_of_steps,
+    activations,
+    heads,
+    chomped,
+    reshaped,
+    nested,
+    cells,
+    spectrogram,
+]
 
 
 def with_random_weights(model, rng):
     """Random and distinct numbers: with those of a new model some mistakes do not show."""
+    adapted = [id(weight) for layer in model.layers if isinstance(layer, L.Normalization) for weight in layer.weights]
     for weight in model.weights:
         name = getattr(weight, "path", weight.name)
-        if "count" in name or "seed" in name:
+        if "seed" in name or id(weight) in adapted:
             continue
         numbers = rng.uniform(-1, 1, weight.shape)
         if "variance" in name:
@@ -214,35 +268,37 @@ def with_random_weights(model, rng):
 def inputs(model, rng):
     """Batches of two and one sequences; where the model masks, the second sequence is padded."""
     shape, first = model.input_shape, model.layers[1] if isinstance(model.layers[0], L.InputLayer) else model.layers[0]
-    for rows, steps in ((2, 23), (1, 12)):
+    for rows, steps in ((2, shape[1] or 23), (1, 12)):
         if isinstance(first, L.Embedding):
             x = rng.integers(1, 11, (rows, steps)).astype("i4")
         else:
             x = rng.normal(size=(rows, steps, *shape[2:])).astype("f")
         if isinstance(first, L.Normalization):
-            x = (x * [2.0, 0.5, 0.01] + [500.0, -2.0, 0.1]).astype("f")
+            mean, variance = (np.asarray(getattr(first, name)) for name in ("mean", "variance"))
+            x = (x * np.sqrt(variance) + mean).astype("f").reshape(x.shape)
         if getattr(first, "mask_zero", False) or isinstance(first, L.Masking):
             x[1:, 17:] = getattr(first, "mask_value", 0)
         yield x
 
 
 def main():
-    FOLDER.mkdir(exist_ok=True)
     answers = {}
-    for number, make in enumerate(MODELS):
-        K.backend.clear_session()
-        rng = np.random.default_rng(number)
-        name = make.__name__
-        model = with_random_weights(make(), rng)
-        model.save(FOLDER / f"{name}.keras")
-        model.save(FOLDER / f"{name}.h5")
-        for batch, x in enumerate(inputs(model, rng)):
-            found = model(x, training=False)
-            answers[f"{name}.{batch}.x"] = x
-            for i, y in enumerate(found if isinstance(found, list | tuple) else [found]):
-                answers[f"{name}.{batch}.y{i}"] = np.asarray(y)
-        print(name, flush=True)
-    np.savez_compressed(FOLDER / "answers.npz", **answers)
+    with tempfile.TemporaryDirectory() as name, zipfile.ZipFile(ARCHIVE, "w", zipfile.ZIP_LZMA) as archive:
+        folder = Path(name)
+        for number, make in enumerate(MODELS):
+            K.backend.clear_session()
+            rng = np.random.default_rng(number)
+            model = with_random_weights(make(), rng)
+            for suffix in ("keras", "h5"):
+                model.save(folder / f"{make.__name__}.{suffix}")
+            for batch, x in enumerate(inputs(model, rng)):
+                found = model(x, training=False)
+                answers[f"{make.__name__}.{batch}.x"] = x
+                for i, y in enumerate(found if isinstance(found, list | tuple) else [found]):
+                    answers[f"{make.__name__}.{batch}.y{i}"] = np.asarray(y)
+        np.savez(folder / "answers.npz", **answers)
+        for path in sorted(folder.iterdir()):
+            archive.write(path, path.name)
 
 
 main()

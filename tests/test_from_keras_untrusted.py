@@ -1,0 +1,192 @@
+"""from_keras on files of strangers: whatever they contain, the answer is an error of this package."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import random
+
+import h5py
+import numpy as np
+import pytest
+
+import seq2onnx as s2o
+from seq2onnx.importing import keras_file, proof
+from tests.keras_files import DENSE, LSTM, archive, functional, layer, lstm, sequential, start, weights, write
+
+KERNEL = weights("dense", (3, 2), (2,))
+MODEL = sequential(start(None, 3), layer("Dense", **DENSE))
+
+
+@pytest.fixture
+def at_hand(monkeypatch):
+    """Read files in this process: starting another one takes most of the time."""
+    monkeypatch.setattr(keras_file, "read_apart", lambda reader, path, kind: keras_file.contents(path))
+
+
+def refuses(path, says, error=s2o.ModelFileError):
+    with pytest.raises(error, match=says):
+        s2o.from_keras(path)
+
+
+def test_what_is_no_model_file_says_what_to_save(tmp_path):
+    path = tmp_path / "model.keras"
+    path.write_bytes(b"neither zip nor HDF5")
+    refuses(path, r"model\.keras: is not a model saved by Keras as \.keras or \.h5")
+    refuses(tmp_path, r"is a folder, such as a SavedModel.*model\.save")
+    refuses(tmp_path / "missing.keras", "missing.keras", FileNotFoundError)
+    os.mkfifo(tmp_path / "pipe.keras")
+    refuses(tmp_path / "pipe.keras", "Is a pipe", OSError)
+    with h5py.File(tmp_path / "some.weights.h5", "w") as file:
+        file["layers/dense/vars/0"] = np.zeros((3, 2))
+    refuses(tmp_path / "some.weights.h5", r"has weights, or other data, but no configuration of a model")
+
+
+@pytest.mark.parametrize("name", ["masked.keras", "masked.h5"])
+def test_damaged_files_give_our_errors(name, tmp_path, at_hand):
+    with archive("keras2") as file:
+        content = file.read(name)
+    rng = np.random.default_rng(0)
+    for number in range(40):
+        damaged = bytearray(content)
+        if number % 4:
+            for place in rng.integers(0, len(content), 1 + number):
+                damaged[place] = rng.integers(0, 256)
+        else:
+            damaged = damaged[: rng.integers(0, len(content))]
+        (tmp_path / name).write_bytes(damaged)
+        with contextlib.suppress(s2o.ModelFileError, s2o.ImportRefused):
+            s2o.from_keras(tmp_path / name, masks="lengths")
+
+
+def test_a_file_whose_reader_crashes_or_fills_the_memory_is_an_error(tmp_path, monkeypatch):
+    path = write(tmp_path / "model.keras", MODEL, KERNEL)
+    found = keras_file.read_apart
+    monkeypatch.setattr(keras_file, "read_apart", lambda _, path, kind: found("os:abort", path, kind=kind))
+    refuses(path, "the library that reads it crashed")
+
+
+def self_containing(file):
+    file["layers/dense/again"] = file["layers"]
+
+
+def linked(file):
+    file["layers/dense/vars/2"] = h5py.ExternalLink("/etc/other.h5", "x")
+
+
+def soft(file):
+    file["layers/dense/vars/2"] = h5py.SoftLink("/layers/dense/vars/0")
+
+
+def outside(file):
+    file.create_dataset("layers/dense/vars/2", (2,), "f4", external=[("other.bin", 0, 8)])
+
+
+def huge(file):
+    file.create_dataset("layers/dense/vars/2", (2**20, 2**20), "f4", chunks=(1024, 1024))
+
+
+@pytest.mark.parametrize(
+    ("edit", "says"),
+    [
+        (self_containing, "groups within themselves"),
+        (linked, "'layers/dense/vars/2' is a link; the weights must be in the file itself"),
+        (soft, "is a link"),
+        (outside, "is stored in other files"),
+        (huge, "its arrays would take 4,398,046,511,136 bytes, more than the limit"),
+    ],
+    ids=lambda value: getattr(value, "__name__", ""),
+)
+def test_weights_must_be_in_the_file_itself(edit, says, tmp_path, at_hand):
+    refuses(write(tmp_path / "model.keras", MODEL, KERNEL, edit=edit), says)
+
+
+def test_archives_that_unpack_to_much_more_are_refused(tmp_path, at_hand):
+    path = write(tmp_path / "a.keras", MODEL, members={"model.weights.h5": bytes(2**28 + 2**26)})
+    refuses(path, "model.weights.h5 would take 335,544,320 bytes")
+    path = write(tmp_path / "b.keras", MODEL, members={"config.json": b" " * (2**24 + 1)})
+    refuses(path, "config.json would take 16,777,217 bytes")
+
+
+@pytest.mark.parametrize(
+    ("config", "says"),
+    [
+        ("[" * 100_000, "nested too deep"),
+        ("{", "is not JSON"),
+        ("[1]", "the configuration of the model is not as Keras writes it"),
+        (json.dumps({"class_name": "Sequential", "config": {"layers": 3}}), "is not as Keras writes it"),
+        (
+            json.dumps(
+                sequential(start(None, 3), {"class_name": "Dense", "config": {"name": "a", "dtype": "float32"}})
+            ),
+            "KeyError",
+        ),
+    ],
+)
+def test_configurations_that_keras_does_not_write(config, says, tmp_path, at_hand):
+    refuses(write(tmp_path / "model.keras", MODEL, members={"config.json": config}), says)
+
+
+def test_layers_that_read_each_other_are_an_error(tmp_path, at_hand):
+    def reading(name, other):
+        tensor = {"class_name": "__keras_tensor__", "config": {"keras_history": [other, 0, 0]}}
+        return layer("ReLU", name) | {"inbound_nodes": [{"args": [tensor], "kwargs": {}}]}
+
+    circle = functional(start(None, 3), reading("a", "b"), reading("b", "a"), outputs=["b"])
+    refuses(write(tmp_path / "a.keras", circle), "read each other in a circle")
+    gap = functional(start(None, 3), reading("a", "nowhere"), outputs=["a"])
+    refuses(write(tmp_path / "b.keras", gap), "reads 'nowhere', which the model does not have")
+    end = functional(start(None, 3), reading("a", "x"), outputs=["b"])
+    refuses(write(tmp_path / "c.keras", end), "the outputs of the model are not among its layers")
+
+
+@pytest.mark.parametrize(
+    ("entry", "arrays", "says"),
+    [
+        (layer("Dense", **DENSE), {}, r"dense .Dense.: expected the weights kernel, bias in the file, got \[\]"),
+        (layer("Dense", **DENSE), weights("dense", (3, 2)), r"expected the weights kernel, bias"),
+        (layer("Dense", **DENSE), weights("dense", (4, 2), (2,)), r"kernel has the shape \[4, 2\], expected \[3, 2\]"),
+        (layer("Dense", **DENSE), weights("dense", (3, 2), (1,)), r"bias has the shape \[1\], expected \[2\]"),
+        (layer("LSTM", **LSTM), lstm(5, 2), r"kernel has the shape \[5, 8\], expected \[3, 8\]"),
+        (layer("LSTM", **LSTM), lstm(3, 4), r"kernel has the shape \[3, 16\], expected \[3, 8\]"),
+    ],
+)
+def test_weights_that_do_not_fit_are_named(entry, arrays, says, tmp_path, at_hand):
+    refuses(write(tmp_path / "model.keras", sequential(start(None, 3), entry), arrays), says)
+
+
+def test_weights_that_are_not_finite_are_never_proven(tmp_path, at_hand):
+    arrays = {name: np.full_like(array, np.nan) for name, array in KERNEL.items()}
+    refuses(write(tmp_path / "model.keras", MODEL, arrays), "differs from the source", s2o.ImportRefused)
+
+
+ODD = (None, -1, 0, 3, 10**12, 1e300, 0.5, "x", "relu", True, [], {}, [1], [[0]], [None, None, 3], {"class_name": "f"})
+
+
+def places(value, path=()):
+    """The path of each value in a configuration."""
+    entries = value.items() if isinstance(value, dict) else enumerate(value) if isinstance(value, list) else ()
+    for key, inner in entries:
+        yield (*path, key)
+        yield from places(inner, (*path, key))
+
+
+@pytest.mark.parametrize("name", ["heads.keras", "nested.h5", "masked.keras", "conv_strided.h5"])
+def test_configurations_with_any_value_anywhere_give_our_errors(name, tmp_path, at_hand, monkeypatch):
+    with archive("keras3") as file:
+        (tmp_path / name).write_bytes(file.read(name))
+    found = keras_file.contents(str(tmp_path / name))
+    monkeypatch.setattr(proof, "prove", lambda *_: 0.0)
+    rng = random.Random(0)
+    for _ in range(60):
+        config = json.loads(found["config"])
+        path = rng.choice([path for path in places(config) if "initializer" not in str(path)])
+        inner = config
+        for key in path[:-1]:
+            inner = inner[key]
+        inner[path[-1]] = rng.choice(ODD)
+        changed = found | {"config": json.dumps(config)}
+        monkeypatch.setattr(keras_file, "read_apart", lambda *_, changed=changed, **__: dict(changed))
+        with contextlib.suppress(s2o.ModelFileError, s2o.ImportRefused):
+            s2o.from_keras(tmp_path / name, masks="lengths")
