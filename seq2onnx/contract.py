@@ -187,7 +187,7 @@ class Contract:
         if text is None:
             raise ModelFileError(
                 f"{path}: is an ONNX file without seq2onnx metadata; use a file that seq2onnx exported, or bring this "
-                "one over: from_torch makes layers of a torch module, add_states gives a file explicit states"
+                "one over: from_onnx makes layers of it, add_states gives it explicit states"
             )
         damaged = f"{path}: its seq2onnx metadata is damaged"
         try:

@@ -85,6 +85,7 @@ def test_the_runtime_needs_numpy_and_onnxruntime_only(model_file, tmp_path):
         ("torch", "from_torch", "train"),
         ("torch", "from_keras", "train"),
         ("onnx", "add_states", "train"),
+        ("onnx", "from_onnx", "train"),
         ("onnxruntime", "verify", "cpu"),
         ("matplotlib", "plots", "train"),
     ],
@@ -255,6 +256,19 @@ def test_networks_come_over_as_the_page_says(tmp_path, monkeypatch):
     exec("\n".join(block.split("```")[0] for block in text.split("```python\n")[1:]), names)
     assert names["report"].ok
     assert names["y"].shape == (5,)
+    # The packed network has the same accuracy here, and more of it after more training here.
+    import torch
+
+    training, test = names["training"], names["test"]
+    names["training"] = test  # for `batch`
+    with torch.no_grad():
+        source = torch.softmax(names["speaker"].eval()(*names["batch"](range(len(test)))), -1).numpy()
+    same, more = (s2o.load(file).predict(test) for file in ("three_epochs.onnx", "more.onnx"))
+    np.testing.assert_allclose(same, source, rtol=0, atol=1e-6)
+    before, after = (np.mean(y.argmax(1) == np.asarray(test.targets)) for y in (same, more))
+    assert before == np.mean(source.argmax(1) == np.asarray(test.targets))
+    assert 0.85 < before < after - 0.01, (before, after)
+    assert training.classes == s2o.load("more.onnx").classes
 
 
 def test_the_first_page_is_complete_as_a_file_too():

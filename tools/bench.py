@@ -23,6 +23,7 @@ from typing import Any
 
 import numpy as np
 import torch
+from bench_import import imported
 from bench_report import REPORT, lognormal, ratio, table, void
 from bench_runtime import cold, generator, graph, portable, predict, storage
 
@@ -42,6 +43,7 @@ def main() -> None:
         "predict": predict,
         "graph": graph,
         "portable": portable,
+        "imported": imported,
         "generator": generator,
         "cold": cold,
         "storage": storage,

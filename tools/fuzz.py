@@ -11,45 +11,22 @@ from __future__ import annotations
 
 import argparse
 import itertools
-import os
 import random
-import subprocess
 import sys
-import tempfile
 import time
 from collections import Counter
 from pathlib import Path
 
-from venv_setup import ROOT, prepare
+from fuzzing import start
 
 
-def main() -> int:
-    """Run the fuzzer in .venv."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--networks", type=int, default=200, help="how many networks (default: 200)")
-    parser.add_argument("--seed", type=int, default=0, help="random seed (default: 0)")
-    parser.add_argument(
-        "--form",
-        choices=("dynamic", "step", "portable"),
-        default="dynamic",
-        help="the form of the files; networks that do not have it are drawn again (default: dynamic)",
-    )
-    arguments = parser.parse_args()
-    if not os.environ.get("SEQ2ONNX_FUZZ"):
-        # The networks are small: several threads in an operator would mostly wait for each other.
-        settings = {"SEQ2ONNX_FUZZ": "1", "PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"}
-        command = [str(prepare() / "python"), __file__, *sys.argv[1:]]
-        return subprocess.run(command, env=os.environ | settings).returncode
-    with tempfile.TemporaryDirectory() as folder:
-        return fuzz(arguments.networks, arguments.seed, arguments.form, Path(folder))
-
-
-def fuzz(count: int, seed: int, form: str, folder: Path) -> int:
-    """Check `count` networks; 1 if a law is broken."""
+def fuzz(arguments: argparse.Namespace, folder: Path) -> int:
+    """Check random networks; 1 if a law is broken."""
     from tests import form_laws, laws
     from tests.comparison import WORST
     from tests.networks import compose, options_of
 
+    count, seed, form = arguments.networks, arguments.seed, arguments.form
     began, failures = time.monotonic(), 0
     drawn: Counter[str] = Counter()
     checked = 0
@@ -81,5 +58,11 @@ def fuzz(count: int, seed: int, form: str, folder: Path) -> int:
     return int(failures > 0)
 
 
+FORM = {
+    "choices": ("dynamic", "step", "portable"),
+    "default": "dynamic",
+    "help": "the form of the files; networks that do not have it are drawn again (default: dynamic)",
+}
+
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(start(__doc__, fuzz, 200, {"--form": FORM}))

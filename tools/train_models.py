@@ -18,17 +18,19 @@ import sys
 from pathlib import Path
 
 from zoo import RECIPES
-from zoo.card import write_card, write_index
+from zoo.card import write_card, write_guest_card, write_index
+from zoo.guests import GUESTS, make as bring
 from zoo.making import again, draw_again, latency, make, read_figures, write_figures
 
 ROOT = Path(__file__).resolve().parents[1]
+KNOWN = (*RECIPES, *GUESTS)
 LONG = ("video", "films", "spotting", "digits_lstm", "turbofan")  # started first, so that none runs alone at the end
 
 
 def main() -> int:
     """Train the named networks; 1 if a figure is outside its range."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("names", nargs="*", metavar="NAME", help=f"networks, default all: {', '.join(RECIPES)}")
+    parser.add_argument("names", nargs="*", metavar="NAME", help=f"networks, default all: {', '.join(KNOWN)}")
     parser.add_argument("--seed", type=int, help="train once with this seed and compare with the card")
     parser.add_argument(
         "--out", type=Path, default=ROOT / "models", help="the folder of the networks (default: %(default)s)"
@@ -41,13 +43,17 @@ def main() -> int:
     )
     parser.add_argument("--pictures", action="store_true", help="draw the pictures of the exported files again")
     arguments = parser.parse_args()
-    if unknown := [name for name in arguments.names if name not in RECIPES]:
-        parser.error(f"unknown name {', '.join(unknown)}; known are {', '.join(RECIPES)}")
-    names = sorted(arguments.names or RECIPES, key=lambda name: name not in LONG)
+    if unknown := [name for name in arguments.names if name not in KNOWN]:
+        parser.error(f"unknown name {', '.join(unknown)}; known are {', '.join(KNOWN)}")
+    chosen = arguments.names or KNOWN
+    names = sorted((name for name in chosen if name in RECIPES), key=lambda name: name not in LONG)
+    guests = [name for name in chosen if name in GUESTS]
     if arguments.pictures:
         for name in names:
             draw_again(RECIPES[name], arguments.out / name)
             write_card(RECIPES[name], arguments.out / name)
+        for name in guests:
+            write_guest_card(GUESTS[name], arguments.out / name)
         return 0
     # Spawned, since a fork of a process with threads of torch may hang.
     context = multiprocessing.get_context("spawn")
@@ -60,8 +66,11 @@ def main() -> int:
         folder = arguments.out / name
         write_figures(folder, read_figures(folder) | {"latency": latency(folder)})
         write_card(RECIPES[name], folder)
-    if all((arguments.out / name / "card.md").exists() for name in RECIPES):
-        write_index(list(RECIPES.values()), arguments.out)
+    for name in guests:
+        bring(GUESTS[name], arguments.out)
+        write_guest_card(GUESTS[name], arguments.out / name)
+    if all((arguments.out / name / "card.md").exists() for name in KNOWN):
+        write_index(list(RECIPES.values()), list(GUESTS.values()), arguments.out)
     return 0
 
 

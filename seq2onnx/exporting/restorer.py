@@ -93,8 +93,8 @@ def read_model(
         raise ModelFileError(f"{path}: is not an ONNX file, or is incomplete: {error}") from None
     if contract.network is None:
         raise ModelFileError(
-            f"{path}: was made by add_states and has no layers to restore; if its source is a torch module, "
-            "from_torch makes layers of it"
+            f"{path}: was made by add_states and has no layers to restore; from_onnx may make layers of the file that "
+            "it was made from, from_torch of a torch module"
         )
     has_end = any(entry.name == END for entry in model.graph.input)
     try:

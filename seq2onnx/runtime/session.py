@@ -112,7 +112,7 @@ def _session(
 ) -> onnxruntime.InferenceSession:
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = options.inter_op_num_threads = 1
-    options.log_severity_level = 3  # errors only, which are raised, too
+    options.log_severity_level = 4  # errors are raised; they need not be printed, too
     options.graph_optimization_level = getattr(onnxruntime.GraphOptimizationLevel, level)
     # Bytes can be an ONNX file and a file in onnxruntime's own format, which nobody has checked, at the same time.
     options.add_session_config_entry("session.load_model_format", "ONNX")
