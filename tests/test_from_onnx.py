@@ -11,11 +11,12 @@ import torch
 from onnx import TensorProto
 
 import seq2onnx as s2o
-from seq2onnx.importing import lifting, onnx_layers, onnx_networks, onnx_operators, time_axis
+from seq2onnx.importing import graph_parts, lifting, onnx_layers, onnx_networks, onnx_operators, time_axis
 from seq2onnx.layers import gates
 from tests.foreign import C, Graph, H, K, plain_lstm
 from tests.test_add_states import source_answer
 from tests.test_from_torch import weights
+from tests.test_package import python
 from tests.torch_modules import LIFTED, REFUSED
 from tests.torch_parity import differences
 
@@ -188,6 +189,14 @@ def test_an_answer_without_features_gets_one(tmp_path):
     assert y.shape == (2, 5, 1)
 
 
+def test_a_squeeze_without_axes_loses_no_sequence_of_one_step(tmp_path):
+    g = Graph()
+    y = g.sequence_lstm(g.input("x", ["batch", "time", C]))
+    g.op("Squeeze", g.op("MatMul", y, g.weight(H, 1)), out=g.output("y"))
+    y, _, _ = lifted(g, tmp_path)(torch.zeros(2, 1, C))
+    assert y.shape == (2, 1, 1)
+
+
 def test_fixed_inputs_are_constants(tmp_path):
     g = plain_lstm(lambda g, y: g.op("Mul", y, g.input("sr", [])))
     refused(g, tmp_path, r"combines the data with the input 'sr'.*fixed=.*add_states")
@@ -240,6 +249,9 @@ def test_an_order_of_axes_that_nothing_confirms_is_asked_for(tmp_path):
     g.dense(g.input("x", [None, None, H]), out=g.output("y"))
     refused(g, tmp_path, "nothing in the graph joins steps.*give axes=")
     assert lifted(g, tmp_path, axes="BTC").network.layers[0].size == H
+    g = Graph()  # a maximum over 12 features is no layer, over time it would be
+    g.op("ReduceMax", g.input("x", [1, 9, 12]), axes=[2], keepdims=0, out=g.output("y"))
+    refused(g, tmp_path, "nothing has weights.*give axes=")
 
 
 def test_a_batch_read_as_time_is_refused(tmp_path):
@@ -276,6 +288,7 @@ HARMFUL = {
     "InstanceNorm": "statistics over time",
     "FirstStepOnly": "a single step that is not the last",
     "FirstTenSteps": "number",
+    "CentredOverBatch": "over the batch",
     "DifferencesOverBatch": "some elements of the batch",
     "MaskOfItsOwn": "compares numbers",
     "BidirectionalRnn": "bidirectional RNN",
@@ -337,6 +350,19 @@ def test_our_own_files_are_restored_and_not_lifted(model_file):
         s2o.from_onnx(model_file)
 
 
+def test_only_the_result_needs_torch(tmp_path):
+    good, bad = tmp_path / "good.onnx", tmp_path / "bad.onnx"
+    onnx.save(plain_lstm().model(), good)
+    onnx.save(plain_lstm(lambda g, y: g.op("Softplus", y)).model(), bad)
+    code = (
+        "import sys; sys.modules['torch'] = None\nimport seq2onnx as s2o\n"
+        "for path in sys.argv[1:]:\n"
+        "    try: s2o.from_onnx(path)\n"
+        "    except s2o.Seq2OnnxError as error: print(type(error).__name__)\n"
+    )
+    assert python(code, str(good), str(bad)).split() == ["MissingExtra", "ImportRefused"]
+
+
 def test_the_error_names_the_file_the_node_and_what_to_do(tmp_path):
     text = refused(plain_lstm(lambda g, y: g.op("Softplus", y)), tmp_path, "Softplus", axes="BTC")
     assert text.startswith(f"{tmp_path / 'foreign.onnx'}: Softplus_4 (Softplus): ")
@@ -376,6 +402,9 @@ TRAPS = {
     "the last step of a backward direction for its final state": (
         onnx_layers, "recurrent",
         lambda *given: _with_last_step(TRUE_RECURRENT(*given)),
+    ),
+    "linear_before_reset read as 0": (
+        onnx_operators, "attributes", lambda node: graph_parts.attributes(node) | {"linear_before_reset": 0},
     ),
     "numbers that depend on the length": (onnx_operators.NodeCall, "settled", lambda *_: None),
 }  # fmt: skip

@@ -27,7 +27,7 @@ import warnings
 from collections import Counter
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 from fuzzing import start
 
@@ -170,9 +170,9 @@ class Network:
     def __init__(self, label: str, folder: Path) -> None:
         from tests.random_torch import RandomNetwork
 
-        self.module: Any = RandomNetwork(label).eval()
+        self.module = cast(Any, RandomNetwork(label).eval())
         self.axes = "BT" if self.module.axes == "tokens" else self.module.axes
-        self.example: Any = self.module.example()
+        self.example = self.module.example()
         self.source, self.path = folder / "source.onnx", folder / "network.onnx"
 
     def export(self, dynamo: bool) -> None:

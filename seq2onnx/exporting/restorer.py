@@ -120,7 +120,7 @@ def read_model(
 
 def read_options(path: str | Path) -> ExportOptions:
     """Return the options that a file was exported with; raise ModelFileError if `export` did not write it."""
-    file = check_file(read_bytes(Path(path)), path)
+    file = check_file(read_bytes(Path(path)), Path(path))
     return ExportOptions.of_contract(file.contract, any(entry.name == END.encode() for entry in file.onnx.graph.inputs))
 
 

@@ -78,7 +78,7 @@ def activate(layer: KerasLayer, x: Lifted, function: Any) -> Lifted:
     if function in (None, "linear"):
         return x
     if function == "softmax":
-        return lifting.softmax(x, -1)
+        return lifting.softmax(x, [-1])
     if function == "hard_sigmoid":
         return lifting.each_part(x, HARD_SIGMOID[layer.version])
     if function == "selu":

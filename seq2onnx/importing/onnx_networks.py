@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from onnx import ModelProto
@@ -24,8 +24,9 @@ from seq2onnx.importing.source_runs import Source
 from seq2onnx.importing.stateful_file import Answer
 from seq2onnx.importing.tracing import Draw, Trace, traces, without_sizes
 from seq2onnx.importing.windows import TooFewSteps
-from seq2onnx.network import Network
-from seq2onnx.training import SequenceModule
+
+if TYPE_CHECKING:
+    from seq2onnx.training import SequenceModule
 
 
 def from_onnx(
@@ -91,21 +92,23 @@ def _from_onnx(model: ModelProto, name: str, axes: str | None, chosen: bool, fea
             refusals[order] = error
     if not made:
         raise best_refusal(refusals)
-    if axes is None and not any(_joins_steps(module.network) for module in made.values()):
+    if axes is None and not any(_confirms_axes(module) for module in made.values()):
         raise ImportRefused(
-            "nothing in the graph joins steps, so that the order of its axes is unknown; give axes=, such as "
-            f"{next(iter(made))!r}"
+            "nothing in the graph joins steps, or nothing has weights, so that the order of its axes is unknown; give "
+            f"axes=, such as {next(iter(made))!r}"
         )
     if len(made) > 1:
         raise ImportRefused(f"its input could have the axes {' or '.join(made)}; give axes=")
     return next(iter(made.values()))
 
 
-def _joins_steps(network: Network) -> bool:
+def _confirms_axes(module: SequenceModule) -> bool:
+    """Whether a layer joins steps and one has weights for features. Else other axes may fit as well."""
     try:
-        return bool(network.states())
+        joins = bool(module.network.states())
     except NotStreamable:
-        return True
+        joins = True
+    return joins and any(True for _ in module.parameters())
 
 
 def _lifted(

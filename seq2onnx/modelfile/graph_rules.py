@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -30,7 +30,7 @@ MOST_BYTES_OF_LARGE_STEP, MOST_TIMES_INPUT = 2**28, 64
 MOST_CONSTANT_BYTES = 2**24
 """The largest tensor that a graph may compute from constants alone, beside four bytes for each byte of the file."""
 
-_KINDS = {FLOAT32: np.dtype("<f4"), FLOAT16: np.dtype("<f2")}
+_KINDS: dict[int, np.dtype[Any]] = {FLOAT32: np.dtype("<f4"), FLOAT16: np.dtype("<f2")}
 _FACTORS = np.full(2**13, 1e-20, np.float32)  # for so many weights at once, which stay in the processor's cache
 
 
