@@ -129,8 +129,7 @@ def _elu(layer: KerasLayer, x: Lifted) -> Lifted:
 
 @keras("Softmax")
 def _softmax(layer: KerasLayer, x: Lifted) -> Lifted:
-    (axis,) = np.ravel(layer.get("axis", -1)).tolist()
-    return lifting.softmax(x, axis)
+    return lifting.softmax(x, np.ravel(layer.get("axis", -1)).tolist())
 
 
 @keras("Dropout", "SpatialDropout1D", "SpatialDropout2D", "AlphaDropout", "GaussianDropout")
