@@ -1,11 +1,12 @@
 """Train the networks of models/.
 
-    python tools/train_models.py [NAME ...] [--seed 0 | --pictures] [--out models] [--jobs 2]
+    python tools/train_models.py [NAME ...] [--seed 0 | --pictures | --peers] [--out models] [--jobs 2]
 
 Without --seed, each network is trained with all its seeds, and its folder is written again: network, options, exported
 file, card, figures, pictures, and a part of the test data. With --seed, each is trained once and nothing is written;
 the exit code is then 1 if a figure is outside the range in its card. With --pictures, nothing is trained: the exported
-files draw their pictures again, and the cards are written again. The data are downloaded by pip, or simulated.
+files draw their pictures again, and the cards are written again. With --peers, plain torch is trained again, too, which
+takes most of the time; without, its figures stay. The data are downloaded by pip, or simulated.
 Needs seq2onnx[cpu,train,data].
 """
 
@@ -13,6 +14,7 @@ from __future__ import annotations
 
 import argparse
 import concurrent.futures
+import functools
 import multiprocessing
 import sys
 from pathlib import Path
@@ -42,6 +44,7 @@ def main() -> int:
         help="networks to train at the same time, each on one core (default: %(default)s)",
     )
     parser.add_argument("--pictures", action="store_true", help="draw the pictures of the exported files again")
+    parser.add_argument("--peers", action="store_true", help="also train the same networks in plain torch again")
     arguments = parser.parse_args()
     if unknown := [name for name in arguments.names if name not in KNOWN]:
         parser.error(f"unknown name {', '.join(unknown)}; known are {', '.join(KNOWN)}")
@@ -58,7 +61,8 @@ def main() -> int:
     # Spawned, since a fork of a process with threads of torch may hang.
     context = multiprocessing.get_context("spawn")
     with concurrent.futures.ProcessPoolExecutor(arguments.jobs, context) as pool:
-        done = list(pool.map(_work, names, [arguments.seed] * len(names), [arguments.out] * len(names)))
+        work = functools.partial(_work, seed=arguments.seed, out=arguments.out, peers=arguments.peers)
+        done = list(pool.map(work, names))
     if arguments.seed is not None:
         return 0 if all(done) else 1
     # One after another, so that nothing else runs while latencies are measured.
@@ -74,12 +78,12 @@ def main() -> int:
     return 0
 
 
-def _work(name: str, seed: int | None, out: Path) -> bool:
+def _work(name: str, seed: int | None, out: Path, peers: bool) -> bool:
     """Train one network, in its own process."""
     recipe = RECIPES[name]
     if seed is not None:
         return again(recipe, seed, out / name)
-    make(recipe, out)
+    make(recipe, out, peers)
     return True
 
 
