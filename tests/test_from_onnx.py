@@ -327,6 +327,14 @@ def test_layout_1_is_refused(tmp_path):
         s2o.from_onnx(g.save(tmp_path))
 
 
+def test_a_sequence_of_tensors_is_refused_by_the_operator_that_makes_it(tmp_path):
+    def unbound(g, y):  # what torch's newer exporter makes of x.unbind(1)
+        steps = g.op("SplitToSequence", y, axis=1, keepdims=0)
+        return g.op("SequenceAt", steps, g.const(np.array(-1)))
+
+    refused(plain_lstm(unbound), tmp_path, r"\(SplitToSequence\): the operator SplitToSequence has no layer")
+
+
 def test_one_number_of_steps_is_too_few(tmp_path):
     g = plain_lstm(lambda g, y: g.op("Reshape", y, g.ints(-1, 9, H)))
     g.inputs[0].type.tensor_type.shape.dim[1].dim_value = 9

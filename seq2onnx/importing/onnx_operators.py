@@ -98,7 +98,7 @@ def call_of(trace: Trace, node: NodeProto, lifted: Mapping[str, Lifted]) -> Lift
         [lifted.get(name) for name in node.input],
         constants(trace.values),
         constants(trace.others),
-        [trace.values[name].shape for name in node.output if name],
+        [trace.values[name].shape for name in node.output if name in trace.values],  # sequences of tensors have none
     )
 
 
