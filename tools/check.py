@@ -34,9 +34,11 @@ def main() -> int:
     }
     with tempfile.TemporaryDirectory() as site:
         if not arguments.static:
+            marks = ["-m", "not gpu"] if arguments.slow else []
             oldest = [str(prepare_oldest() / "python"), "-m"]
             steps |= {
-                "tests": [*python, "pytest", *(["-m", "not gpu"] if arguments.slow else [])],
+                # A file on one core, since its tests share what they have built.
+                "tests": [*python, "pytest", "-n", "auto", "--dist", "loadfile", *marks],
                 "docs": [*python, "mkdocs", "--quiet", "build", "--strict", "--site-dir", site],
                 "oldest versions": [*oldest, "pytest", "-m", "runtime", *tests_without_torch()],
             }
