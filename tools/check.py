@@ -57,8 +57,10 @@ def passes(name: str, command: list[str]) -> bool:
     """Run one check and report its time."""
     print(f"== {name}: {' '.join(command[2:])}", flush=True)
     start = time.monotonic()
-    # NO_MKDOCS_2_WARNING turns off an announcement of the theme.
-    code = subprocess.run(command, cwd=ROOT, env=os.environ | {"NO_MKDOCS_2_WARNING": "1"}).returncode
+    # NO_MKDOCS_2_WARNING turns off an announcement of the theme. With a process on each core, further threads of torch
+    # would only wait for each other.
+    settings = {"NO_MKDOCS_2_WARNING": "1", "OMP_NUM_THREADS": "1"}
+    code = subprocess.run(command, cwd=ROOT, env=os.environ | settings).returncode
     print(f"== {name}: {'ok' if code == 0 else 'FAILED'} in {time.monotonic() - start:.0f} s", flush=True)
     return code == 0
 
