@@ -10,6 +10,7 @@ from seq2onnx import (
     templates as templates,
     training as training,
 )
+from seq2onnx.comparison import compare_files as compare_files
 from seq2onnx.data import (
     SequenceDataset as SequenceDataset,
     Vocabulary as Vocabulary,
@@ -29,9 +30,15 @@ from seq2onnx.errors import (
 )
 from seq2onnx.estimators import SequenceClassifier as SequenceClassifier, SequenceRegressor as SequenceRegressor
 from seq2onnx.exporting import export as export, restore as restore
-from seq2onnx.importing import add_states as add_states, from_keras as from_keras, from_torch as from_torch
+from seq2onnx.importing import (
+    add_states as add_states,
+    from_keras as from_keras,
+    from_onnx as from_onnx,
+    from_torch as from_torch,
+)
 from seq2onnx.layers import *  # noqa: F403
 from seq2onnx.network import Network as Network
+from seq2onnx.packaging import package as package
 from seq2onnx.parity import verify as verify
 from seq2onnx.runtime import (
     Predictor as Predictor,

@@ -5,15 +5,16 @@ from __future__ import annotations
 import dataclasses
 import json
 import math
-from collections import Counter
 from collections.abc import Callable, Iterable
 from functools import cached_property
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, NoReturn
 
 from seq2onnx.errors import ModelFileError
 
 Signature = Literal["full", "sequence", "stream"]
+Storage = Literal["float32", "float16", "int8"]
+Form = Literal["dynamic", "step", "portable"]
 
 KEY = "seq2onnx"
 """The key of the contract in the metadata of the ONNX file."""
@@ -21,7 +22,7 @@ FORMAT_VERSION = 2
 """The newest version of the contract that this seq2onnx reads."""
 MOST_STATES = 100
 """The most states that a file may have: their numbers have two digits."""
-FORMS = ["dynamic"]
+FORMS = ["dynamic", "step", "portable"]
 """The forms of graphs that this seq2onnx runs."""
 
 LENGTHS, END = "lengths", "end"
@@ -29,7 +30,7 @@ LENGTHS, END = "lengths", "end"
 
 _REQUIRED = {"network", "classes", "signature", "states", "min_length"}
 _OPTIONAL = {"closed_loop", "form", "weights", "options", "emission", "channels", "missing", "sample_rate", "answer"}
-_OPTIONAL |= {"inputs", "outputs", "tokens"}  # of files without a network
+_OPTIONAL |= {"steps"} | {"inputs", "outputs", "tokens"}  # of step files; of files without a network
 _INPUT_KINDS = ("sequence_input", "feature_input")
 
 
@@ -90,13 +91,13 @@ class Contract:
         signature: "full", "sequence" or "stream".
         states: the states, in the order of their tensors.
         min_length: the fewest steps that a sequence may have.
-        time_stride: steps of x for each step of y.
+        time_stride: steps of x for each step of y; in step files the steps of x in each run.
         delay_steps: steps of x that must follow before a step of y can be computed.
         data_policy: the fields of the PaddingPolicy of the training.
         vocabulary: the words of each token input, numbered from 1.
         closed_loop: how many steps the file forecasts in one run. None: it has no closed loop.
         writer: the program that wrote the file, and its version.
-        form: how the graph is written: "dynamic", "portable" or "step".
+        form: how the graph is written: "dynamic", "step" or "portable".
         weights: how the weights are stored: "float32", "float16" or "int8".
         options: the ExportOptions of the file.
         emission: the version of the emitted nodes; every change of them increases it.
@@ -104,6 +105,7 @@ class Contract:
         missing: whether NaN in x stands for a missing value.
         sample_rate: samples of x per second.
         answer: what y is: "scores", "values", "events" or "quantiles".
+        steps: in step files the steps of each input and output that has a time axis.
         inputs: the names of the inputs, if there is no network.
         outputs: the names of the outputs, if there is no network.
         tokens: how many different tokens there are, if there is no network.
@@ -121,16 +123,22 @@ class Contract:
     writer: str = ""
     closed_loop: int | None = None
     form: str = "dynamic"
-    weights: str = "float32"
+    weights: Storage = "float32"
     options: dict[str, Any] | None = None
     emission: int | None = None
     channels: Any = None
     missing: bool = False
     sample_rate: float | None = None
     answer: str | None = None
+    steps: dict[str, int] | None = None
     inputs: list[str] | None = None
     outputs: list[str] | None = None
     tokens: int | None = None
+
+    @property
+    def chunk_steps(self) -> int:
+        """The number of steps of which sequences and chunks must be multiples: those of a run of a step file, or 1."""
+        return self.time_stride if self.form == "step" else 1
 
     @property
     def format_version(self) -> int:
@@ -158,7 +166,7 @@ class Contract:
         named = self.channels if isinstance(self.channels, dict) else {layers[0]: self.channels} if layers else {}
         return {layer: list(names) for layer, names in named.items() if names is not None}
 
-    @property
+    @cached_property
     def output_layers(self) -> list[str]:
         """The names of the output layers."""
         if self.network is None:
@@ -179,7 +187,7 @@ class Contract:
         if text is None:
             raise ModelFileError(
                 f"{path}: is an ONNX file without seq2onnx metadata; use a file that seq2onnx exported, or bring this "
-                "one over: from_torch makes layers of a torch module, add_states gives a file explicit states"
+                "one over: from_onnx makes layers of it, add_states gives it explicit states"
             )
         damaged = f"{path}: its seq2onnx metadata is damaged"
         try:
@@ -199,8 +207,7 @@ class Contract:
             raise ModelFileError(
                 f"{path}: has the form {data['form']!r:.60}, which this seq2onnx cannot run: update seq2onnx"
             )
-        fields = {field.name for field in dataclasses.fields(cls)}
-        values = {key: value for key, value in data.items() if key in fields and value is not None}
+        values = {key: value for key, value in data.items() if key in _EXPECTED and value is not None}
         try:
             states = _read_states(data["states"])
             for key, value in values.items():
@@ -232,32 +239,26 @@ def state_names(kinds: Iterable[tuple[str, str]]) -> list[str]:
 
     A state is named by its kind. Where a layer has several states of one kind, they are numbered: skip_0, skip_1.
     """
-    keys = list(kinds)
-    counts, seen, names = Counter(keys), Counter[tuple[str, str]](), []
+    keys, numbers = list(kinds), []
+    counts: dict[tuple[str, str], int] = {}
     for key in keys:
-        names.append(key[1] if counts[key] == 1 else f"{key[1]}_{seen[key]}")
-        seen[key] += 1
-    return names
+        numbers.append(counts.get(key, 0))
+        counts[key] = numbers[-1] + 1
+    return [key[1] if counts[key] == 1 else f"{key[1]}_{number}" for key, number in zip(keys, numbers, strict=True)]
 
 
 def _read_json(text: str) -> Any:
     """Read JSON without NaN and infinity."""
-    data = json.loads(text, parse_constant=_refuse)
-    pending = [data]
-    while pending:
-        value = pending.pop()
-        if type(value) is dict:
-            pending += value.values()
-        elif type(value) is list:
-            if set(map(type, value)) != {str}:  # a vocabulary may have many thousands of words
-                pending += value
-        elif type(value) is float and not math.isfinite(value):
-            _refuse("too large for a float")
-    return data
+    return json.loads(text, parse_constant=_refuse, parse_float=_finite)
 
 
-def _refuse(number: str) -> None:
-    raise ValueError(f"it contains a number that is not finite: {number}")
+def _finite(number: str) -> float:
+    value = float(number)
+    return value if math.isfinite(value) else _refuse(number)
+
+
+def _refuse(number: str) -> NoReturn:
+    raise ValueError(f"it contains a number that is not finite: {number:.100}")
 
 
 def _is_number(least: int) -> Callable[[Any], bool]:
@@ -306,7 +307,7 @@ _EXPECTED: dict[str, tuple[str, Callable[[Any], bool]]] = {
     "writer": ("a text", lambda value: type(value) is str),
     "closed_loop": ("a whole number from 1", _is_number(1)),
     "form": ("a text", lambda value: type(value) is str),
-    "weights": ("a text", lambda value: type(value) is str),
+    "weights": ("'float32', 'float16' or 'int8'", lambda value: value in ("float32", "float16", "int8")),
     "options": ("the fields of ExportOptions", lambda value: type(value) is dict),
     "emission": ("a whole number from 0", _is_number(0)),
     "channels": (
@@ -321,6 +322,7 @@ _EXPECTED: dict[str, tuple[str, Callable[[Any], bool]]] = {
     ),
     "tokens": ("a whole number from 1", _is_number(1)),
     "sample_rate": ("a number above 0", lambda value: type(value) in (int, float) and value > 0),
+    "steps": ("a number of steps for each tensor", _is_by_layer(_is_number(1))),
     "answer": ("a text", lambda value: type(value) is str),
 }
 """What each key holds, in words and as a check."""

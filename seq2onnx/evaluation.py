@@ -162,8 +162,13 @@ def regression_scores(truth: Numbers, predicted: Numbers) -> list[Scores]:
     return list(zip(r2, np.sqrt(squared / len(error)).tolist(), np.abs(error).mean(0).tolist(), strict=True))
 
 
-def evaluate(model: Predictor, data: SequenceDataset) -> Evaluation | str:
+def evaluate(model: Predictor, data: SequenceDataset, predictions: Any = None) -> Evaluation | str:
     """Run a model on a data set and pair its predictions with the targets.
+
+    Args:
+        model: the model.
+        data: the data.
+        predictions: what `predict` returns for the data, if it is known. A file with a closed loop runs in any case.
 
     Returns:
         The evaluation, or a sentence that says why there is nothing to compare.
@@ -175,7 +180,8 @@ def evaluate(model: Predictor, data: SequenceDataset) -> Evaluation | str:
     data = data.with_channels(model.channels)
     if model.closed_loop:
         return _evaluate_forecast(model, data, model.closed_loop)
-    predictions = model.predict(data)  # raises if the sequences do not fit
+    if predictions is None:
+        predictions = model.predict(data)  # raises if the sequences do not fit
     if data.targets is None:
         return "The data has no targets, so the predictions cannot be compared with anything."
     if isinstance(predictions, dict):

@@ -91,15 +91,20 @@ def atomic_file(path: str | Path) -> Iterator[Path]:
 
 
 @contextmanager
-def atomic_folder(path: str | Path) -> Iterator[Path]:
+def atomic_folder(path: str | Path, *, may_be_empty: bool = False) -> Iterator[Path]:
     """Give a temporary folder beside `path`, which is renamed to `path` on success and deleted on failure.
+
+    Args:
+        path: the folder.
+        may_be_empty: whether `path` may be an empty folder, which is then replaced.
 
     Raises:
         FileExistsError: `path` exists.
         FileNotFoundError: the parent of `path` does not exist.
     """
     path = _writable(Path(path).absolute())
-    if os.path.lexists(path):
+    replaces = may_be_empty and path.is_dir() and not path.is_symlink() and not any(path.iterdir())
+    if os.path.lexists(path) and not replaces:
         raise FileExistsError(f"{path}: exists and is not overwritten; remove it, or choose another name")
     temporary = _temporary(path)
     temporary.mkdir()
@@ -108,6 +113,8 @@ def atomic_folder(path: str | Path) -> Iterator[Path]:
         if descriptor is not None:
             _lock(descriptor)
         yield temporary
+        if replaces:
+            path.rmdir()  # Windows does not rename a folder to one that exists
         temporary.rename(path)
     except BaseException:
         for _ in range(20):  # another process may still be writing to it

@@ -115,8 +115,9 @@ def verify(
 
     Args:
         path: the file.
-        module: the module that was exported. None: it is built from the layers and the weights in the file if torch is
-            installed. A file whose graph was changed then fails.
+        module: the module that was exported; if the file stores its weights as float16 or int8, a copy with rounded
+            weights is compared. None: it is built from the layers and the weights in the file if torch is installed. A
+            file whose graph was changed then fails.
         data: a SequenceDataset, or what `predict` takes, preferably real data; sequences with NaN are left out.
         seed: of the random numbers.
         allow_changed: also run a file that another program has optimized or quantized, as in `load`. A quantized file
@@ -147,9 +148,14 @@ def verify(
         module = read_module(path, allow_changed, compare=False)
     if module is not None:
         _check_same_network(model, module)
+        if model.contract.weights != "float32":
+            from seq2onnx.exporting.storage import round_module
+
+            module = round_module(module, model.contract.weights)
+            notes += (f"the file stores its weights as {model.contract.weights}; those of torch were rounded alike",)
     sources = {"random": random_sequences(model, rng)}
     if data is not None:
-        given = read_rows(data, model.inputs, model.contract.min_length)
+        given = read_rows(data, model.inputs, model.contract)
         sources["data"] = _finite(given)
         count, kept = (len(next(iter(rows.values()))) for rows in (given, sources["data"]))
         if kept < count:
@@ -249,7 +255,11 @@ def _compare_with_torch(
     timed = [entry.layer for entry in model.inputs if entry.has_time]
     carries = bool(model.states) and not model.lookahead
     in_file = [(state.input, state.shape) for state in model.contract.states]
-    if carries and in_file != [(entry.input_name, entry.state.shape) for entry in module.network.states()]:
+    is_step, multiple = model.contract.form == "step", model.contract.chunk_steps
+    # A step file has no phases: they are always 0 there.
+    own = [not (is_step and entry.state.kind == "phase") for entry in module.network.states()] if carries else []
+    mine = [entry for entry, here in zip(module.network.states(), own, strict=True) if here] if carries else []
+    if carries and in_file != [(entry.input_name, entry.state.shape) for entry in mine]:
         carries, check = False, f"{check}, from the start"
     if not model.takes_lengths and timed:
         shortest = min(len(array) for array in rows[timed[0]])
@@ -262,12 +272,13 @@ def _compare_with_torch(
         if carries:
             # A few steps of another row in random order: a state that the network can reach and that is not its
             # start, for the row of no steps, too.
+            warm_up = max(WARM_UP_STEPS // multiple, 1) * multiple
             before = {
-                name: [a[rng.permutation(len(a))][:WARM_UP_STEPS] if name in timed else a for a in [last, *others]]
+                name: [a[rng.permutation(len(a))][:warm_up] if name in timed else a for a in [last, *others]]
                 for name, (*others, last) in rows.items()
             }
             *_, state = module(*_tensors(model, module, make_batch(model, before, MASKED)))
-            states = [tensor.cpu().numpy() for tensor in state]
+            states = [tensor.cpu().numpy() for tensor, here in zip(state, own, strict=True) if here]
         answers, new_states = model.run(batch.x, batch.lengths, states)
         read = batch
         if model.closed_loop:
@@ -291,7 +302,8 @@ def _compare_with_torch(
             reference[output.tensor] = np.concatenate([row[:end] for row, end in ends])
     if carries:
         found |= {info.new_name: array for info, array in zip(model.states, new_states, strict=True)}
-        reference |= {info.new_name: array.cpu().numpy() for info, array in zip(model.states, new_state, strict=True)}
+        kept = [array.cpu().numpy() for array, here in zip(new_state, own, strict=True) if here]
+        reference |= {info.new_name: array for info, array in zip(model.states, kept, strict=True)}
     return compare(check, found, reference)
 
 
@@ -338,9 +350,10 @@ def _stream(model: Model, rows: Rows, rng: np.random.Generator, longest: int) ->
     parts: dict[str, list[NDArray[Any]]] = {output.tensor: [] for output in model.outputs}
     for one in _each(rows):
         stream, at, answers = Stream(model), 0, []
+        is_step, multiple = model.contract.form == "step", model.contract.chunk_steps
         while at < (len(one[timed[0]][0]) if timed else 1):
-            size = 1 if longest == 1 else int(rng.integers(0, longest + 1))
-            cut = at if longest == 1 else slice(at, at + size)
+            size = multiple if longest == 1 else multiple * int(rng.integers(is_step, longest + 1))
+            cut = at if size == longest == 1 else slice(at, at + size)
             answers.append(stream.step(unwrap({name: a[cut] if name in timed else a for name, (a,) in one.items()})))
             at += size
         if model.lookahead:

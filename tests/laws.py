@@ -7,6 +7,7 @@ max(1, largest number of the reference).
 from __future__ import annotations
 
 import dataclasses
+from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -52,13 +53,22 @@ class Subject:
         }
         self.states = self._states(False)
         self.lookahead_states = self._states(True)
+
+    @cached_property
+    def models(self) -> dict[str, onnx.ModelProto]:
+        """The network, exported with each signature that it can have."""
         signatures = ["full", "sequence", "stream"] if self.states is not None else ["sequence"]
-        self.models = {name: build_model(network, self.weights, ExportOptions(name)) for name in signatures}
+        models = {name: build_model(self.network, self.weights, ExportOptions(name)) for name in signatures}
         if self.lookahead_states is not None:
             for name in ("full", "stream"):
-                model = build_model(network, self.weights, ExportOptions(name, lookahead=True))
-                self.models[f"lookahead {name}"] = model
-        self.sessions = {name: open_session(model) for name, model in self.models.items()}
+                model = build_model(self.network, self.weights, ExportOptions(name, lookahead=True))
+                models[f"lookahead {name}"] = model
+        return models
+
+    @cached_property
+    def sessions(self) -> dict[str, onnxruntime.InferenceSession]:
+        """An open session for each model."""
+        return {name: open_session(model) for name, model in self.models.items()}
 
     def _states(self, lookahead):
         try:
@@ -189,18 +199,24 @@ def three_agree(subject: Subject) -> None:
                     agree(found, expected, FLOAT32, f"stream {lengths}", "reference")
 
 
+def poisoned(network: s2o.Network, x: Arrays, lengths: np.ndarray) -> Arrays:
+    """Return x with NaN, or with an unknown token, in its padding."""
+    found = {name: array.copy() for name, array in x.items()}
+    for name, array in found.items():
+        if network.signals[name].has_time:
+            for row, count in zip(array, lengths, strict=True):
+                row[count:] = np.nan if array.dtype == np.float32 else 99
+    return found
+
+
 def rows_stand_alone(subject: Subject) -> None:
     """A row's result does not change with its batch mates, nor with what stands in the padding."""
     lengths = np.array([7, 2, 0, 4, 9], "i4")
     x = subject.x(5, 11)
-    poisoned = {name: array.copy() for name, array in x.items()}
-    for name, array in poisoned.items():
-        if subject.network.signals[name].has_time:
-            for row, count in zip(array, lengths, strict=True):
-                row[count:] = np.nan if array.dtype == np.float32 else 99
+    bad = poisoned(subject.network, x, lengths)
 
     def check(run, states, name):
-        clean, spoiled = run(x, lengths, states), run(poisoned, lengths, states)
+        clean, spoiled = run(x, lengths, states), run(bad, lengths, states)
         for output, array in spoiled.raw.items():
             assert np.isfinite(array).all(), f"{name} y of {output}: not finite where the padding is NaN"
         agree(spoiled, clean, 0, f"{name} with NaN as padding")

@@ -52,6 +52,9 @@ def of_today(folder: Path) -> None:
         ("loop", forecaster, {"closed_loop": 3}),
         ("activations", forecaster, {"activations": True}),
         ("words", small_networks.text_network(), {"words": True}),
+        ("step", small_networks.pooled(), {"form": "step"}),
+        ("portable", small_networks.strided(), {"form": "portable"}),
+        ("int8", forecaster, {"weights": "int8"}),
     ]
     for name, network, options in cases:
         torch.manual_seed(0)

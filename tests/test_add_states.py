@@ -179,6 +179,8 @@ def test_a_file_of_matlab_with_a_fixed_batch(tmp_path, time, axes):
     x = np.random.default_rng(0).normal(size=(20, C)).astype("f")
     want = source_answer(tmp_path / "foreign.onnx", x[:, None])[:, 0]
     np.testing.assert_allclose(model.predict([x])[0], want, rtol=0, atol=1e-6)
+    # Only the initial states fix its batch.
+    assert "Scan" not in {node.op_type for node in onnx.load(tmp_path / "stream.onnx").graph.node}
 
 
 @pytest.mark.parametrize("order", ["BTC", "TBC", "BCT"])
@@ -440,11 +442,11 @@ def test_a_sequence_whose_states_go_in_and_out(tmp_path):
 
 def test_a_file_with_states_has_no_layers(tmp_path):
     add(plain_lstm(), tmp_path)
-    with pytest.raises(s2o.ModelFileError, match="from_torch"):
+    with pytest.raises(s2o.ModelFileError, match="from_onnx.*from_torch"):
         s2o.restore(tmp_path / "stream.onnx")
-    with pytest.raises(s2o.ModelFileError, match="from_torch.*add_states"):
+    with pytest.raises(s2o.ModelFileError, match="from_onnx.*add_states"):
         s2o.restore(tmp_path / "foreign.onnx")
-    with pytest.raises(s2o.ModelFileError, match="from_torch.*add_states"):
+    with pytest.raises(s2o.ModelFileError, match="from_onnx.*add_states"):
         s2o.load(tmp_path / "foreign.onnx")
     with pytest.raises(s2o.ImportRefused, match="was written by seq2onnx"):
         s2o.add_states(tmp_path / "stream.onnx", tmp_path / "again.onnx")
@@ -703,7 +705,7 @@ def _no_start(*_):
 MUTATIONS = {
     "the start state is forgotten": (recurrence_with_states, "initial_state", _no_start),
     "means over time pass": (step_rules, "check_features", lambda *_: None),
-    "numbers that depend on the length pass": (node_calls.Call, "settled", lambda *_: None),
+    "numbers that depend on the length pass": (node_calls.NodeCall, "settled", lambda *_: None),
 }
 
 
@@ -724,6 +726,20 @@ def test_the_proof_finds_what_the_rules_miss(tmp_path, monkeypatch, name):
     refused(g, tmp_path, r"differs from its source, by .*First difference: at \[\d+, \d+, \d+\]", axes="BTC")
 
 
+def test_only_what_a_chunk_of_no_steps_needs_is_in_a_branch(tmp_path):
+    def branch(g):
+        add(g, tmp_path)
+        (node,) = [node for node in onnx.load(tmp_path / "stream.onnx").graph.node if node.op_type == "If"]
+        return sorted(each.op_type for each in next(a.g for a in node.attribute if a.name == "then_branch").node)
+
+    assert branch(plain_lstm()) == ["Squeeze", "Squeeze"]  # of its two final states
+    assert {"Gather", "MatMul"} <= {*branch(plain_lstm(lambda g, y: g.op("Gather", y, g.ints(-1), axis=1)))}
+    g = Graph()
+    g.dense(g.time_first(g.squeeze(g.lstm(g.time_first(g.input("x", ["b", "t", C])), op="GRU")[0], 1)), out="y")
+    g.output("y")
+    assert {"GRU", "MatMul"} <= {*branch(g)}
+
+
 def test_the_proof_finds_a_chunk_of_no_steps_that_changes_the_state(tmp_path, monkeypatch):
     def without_guard(body, source, one_row):
         model = finish(body, source, one_row)
@@ -739,6 +755,18 @@ def test_the_proof_finds_a_chunk_of_no_steps_that_changes_the_state(tmp_path, mo
     finish = stateful_file.finish
     monkeypatch.setattr("seq2onnx.importing.adding_states.finish", without_guard)
     refused(plain_lstm(), tmp_path, "differs from its source.*chunks")
+
+
+def test_a_file_that_declares_one_step_is_proven_with_states_that_carry_something(tmp_path):
+    g = Graph()
+    x = g.input("x", [1, 1, C])
+    h = g.input("h", [1, 1, H])
+    y, hn = g.lstm(g.time_first(x), op="GRU", h=h)
+    g.dense(g.time_first(g.squeeze(y, 1)), out=g.output("y"))
+    g.op("Identity", hn, out=g.output("hn"))
+    add(g, tmp_path, states={"h": "hn"})
+    rows = s2o.add_states(tmp_path / "foreign.onnx", tmp_path / "out.onnx", states={"h": "hn"}).rows
+    assert {row.check for row in rows} >= {"whole, 29 steps", "steps, 29 steps", "chunks, 29 steps"}
 
 
 def test_the_proof_finds_phantoms_in_a_pooling(tmp_path, monkeypatch):

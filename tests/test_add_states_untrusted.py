@@ -134,20 +134,20 @@ def _own_operator(model):
 
 
 def _not_a_number(model):
-    tensor = next(t for t in _branch(model).initializer if t.data_type == 1)
+    tensor = next(t for t in model.graph.initializer if t.data_type == 1)
     array = numpy_helper.to_array(tensor).copy()
     array.ravel()[0] = np.nan
     tensor.CopyFrom(numpy_helper.from_array(array, tensor.name))
 
 
 def _elsewhere(model):
-    tensor = _branch(model).initializer[0]
+    tensor = model.graph.initializer[0]
     tensor.data_location = TensorProto.EXTERNAL
     tensor.external_data.add(key="location", value="/etc/passwd")
 
 
 def _cut(model):
-    tensor = next(t for t in _branch(model).initializer if len(t.raw_data) > 8)
+    tensor = next(t for t in model.graph.initializer if len(t.raw_data) > 8)
     tensor.raw_data = tensor.raw_data[:-4]
 
 

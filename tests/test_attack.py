@@ -14,6 +14,7 @@ from seq2onnx.runtime import random_rows, session
 from seq2onnx.runtime.random_rows import random_sequences
 from tests.foreign import plain_lstm
 from tests.mutants import NAMES
+from tests.test_add_states import causal_conv
 from tests.test_modelfile import FILES, changed
 from tests.test_predict import on_device
 from tools.attack import BAD, attack
@@ -105,7 +106,7 @@ def test_words_whose_numbers_are_swapped_in_the_metadata_are_refused(tmp_path):
 @pytest.fixture
 def added(tmp_path):
     """A function that changes a file of add_states."""
-    s2o.add_states(plain_lstm().save(tmp_path), tmp_path / "added.onnx")
+    s2o.add_states(causal_conv("pad", 3).save(tmp_path), tmp_path / "added.onnx")
 
     def change(how) -> Path:
         model = onnx.load(tmp_path / "added.onnx")
@@ -155,7 +156,7 @@ def test_an_output_of_add_states_that_is_declared_with_too_few_axes_is_refused(a
 def test_a_result_that_a_branch_gives_twice_is_refused(added):
     def repeat(model):
         outputs = branches(model)["then_branch"].output
-        outputs[1].name = outputs[2].name
+        outputs[0].name = outputs[1].name
 
     refused(added(repeat), "has a graph with two outputs of one name")
 
@@ -171,16 +172,16 @@ def test_a_division_without_a_divisor_is_refused(added):
 
 def test_a_state_of_add_states_with_another_shape_than_declared_changes_nothing(added):
     def cut(model):
-        node = next(n for n in branches(model)["then_branch"].node if "s2o_new_state_00_LSTM_1_h" in n.output)
+        node = next(n for n in branches(model)["then_branch"].node if "s2o_new_state_00_Conv_2_buf" in n.output)
         node.output[0] = "whole"
         branch = branches(model)["then_branch"]
         branch.initializer.append(numpy_helper.from_array(np.array([1]), "one"))
         branch.initializer.append(numpy_helper.from_array(np.array([2]), "two"))
         reads = ["whole", "one", "two", "one"]
-        branch.node.append(onnx.helper.make_node("Slice", reads, ["s2o_new_state_00_LSTM_1_h"]))
+        branch.node.append(onnx.helper.make_node("Slice", reads, ["s2o_new_state_00_Conv_2_buf"]))
 
     stream = s2o.load(added(cut)).stream()
-    with pytest.raises(s2o.ModelFileError, match=r"bad.onnx: .*new_state_00_LSTM_1_h.*"):
+    with pytest.raises(s2o.ModelFileError, match=r"bad.onnx: .*new_state_00_Conv_2_buf.*"):
         stream.step(np.ones((2, 3), "f"))
     assert not any(array.any() for array in stream.state.values())
 
@@ -188,8 +189,8 @@ def test_a_state_of_add_states_with_another_shape_than_declared_changes_nothing(
 def test_a_file_of_add_states_may_not_fill_the_memory_when_it_runs(added, capfd):
     def huge(model):
         branch = branches(model)["else_branch"]
-        tensor = next(t for t in branch.initializer if list(numpy_helper.to_array(t)) == [0, 2])
-        tensor.CopyFrom(numpy_helper.from_array(np.array([2**31, 2]), tensor.name))
+        tensor = next(t for t in branch.initializer if list(numpy_helper.to_array(t)) == [3])
+        tensor.CopyFrom(numpy_helper.from_array(np.array([2**31]), tensor.name))
         next(n for n in branch.node if n.op_type == "ConstantOfShape").name = "\x1b[31mred"
 
     path = added(huge)

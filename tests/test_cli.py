@@ -33,6 +33,15 @@ def folder(tmp_path_factory):
     return folder
 
 
+def test_a_run_is_exported_with_smaller_weights_and_compared(folder, tmp_path):
+    arguments = ["export", folder / "run", "--out", tmp_path / "small.onnx", "--data", folder / "data.npz"]
+    out, _ = run(*arguments, "--weights", "float16")
+    assert "accuracy" in out
+    assert "ok, float16:" in out
+    assert s2o.load(tmp_path / "small.onnx").contract.weights == "float16"
+    assert "ok, float32: 100 % of the scores" in run(*arguments)[0]
+
+
 def test_from_network_to_scores(folder):
     out, _ = run("verify", folder / "run/model.onnx", folder / "run", "--data", folder / "data.npz")
     assert "all comparisons passed" in out

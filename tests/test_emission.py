@@ -39,7 +39,7 @@ def described(graph: Graph) -> list:
 
 
 def plans() -> list[ExportPlan]:
-    """Every example of every layer, in every signature that it can have; a closed loop; a file that looks up words."""
+    """Every example of every layer, in every signature and form that it can have; a closed loop; a file with words."""
     networks = [
         network_of(example)
         for kind, cls in sorted(KINDS.items())
@@ -47,6 +47,7 @@ def plans() -> list[ExportPlan]:
         for example in cls.examples()
     ]
     options = [ExportOptions(signature) for signature in ("full", "sequence", "stream")]
+    options += [ExportOptions(form="step")]
     options += [ExportOptions("full", opset=19), ExportOptions(lookahead=True), ExportOptions(activations=True)]
     cases = [(network, option) for network in networks for option in options]
     loop = s2o.Network([s2o.SequenceInput(2), s2o.LSTM(3), s2o.GRU(3), s2o.FullyConnected(2)])

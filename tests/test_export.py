@@ -95,6 +95,7 @@ def test_metadata_says_all_that_running_needs(model_file):
             "closed_loop": None,
             "words": False,
             "form": "dynamic",
+            "weights": "float32",
         },
         "emission": EMISSION,
     }

@@ -7,7 +7,7 @@ import pytest
 
 import seq2onnx as s2o
 from seq2onnx.layers import gates
-from tests import laws
+from tests import laws, step_laws
 
 
 def test_permute_moves_the_blocks_of_the_gates():
@@ -34,7 +34,11 @@ def test_orders_of_different_gates_are_refused():
 def test_a_swap_of_two_gate_blocks_is_detected(name, one, other):
     """The laws would not pass if the exporter exchanged two gates in any of the arrays."""
     subject = laws.Subject(s2o.Network([s2o.SequenceInput(3), s2o.LSTM(4)]))
+    assert subject.sessions  # exported before the swap
+    step = laws.open_session(step_laws.step_model(subject))
     blocks = subject.weights["lstm_1"][name].reshape(4, 4, -1)
     blocks[[one, other]] = blocks[[other, one]]  # what the reference and torch read, not what was exported
     with pytest.raises(AssertionError, match="sequence .* y of lstm_1"):
         laws.three_agree(subject)
+    with pytest.raises(AssertionError, match="y of lstm_1 in run"):
+        step_laws.gives_the_same_numbers(subject, step)

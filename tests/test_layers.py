@@ -8,9 +8,10 @@ import onnx
 import pytest
 from hypothesis import given, settings, strategies as st
 
+from seq2onnx.errors import NotStreamable
 from seq2onnx.exporting import ExportOptions, build_model
 from seq2onnx.layers import KINDS
-from tests import laws, reference
+from tests import form_laws, laws, portable_laws, reference, step_laws
 from tests.networks import network_of
 
 EXAMPLES = [
@@ -61,6 +62,25 @@ def test_later_opsets_give_the_same_numbers(example, opset):
             onnx.checker.check_model(model, full_check=True)
             subject.sessions[signature] = laws.open_session(model)
     laws.three_agree(subject)
+
+
+@each_example
+def test_a_step_file_gives_the_same_numbers_with_plain_arithmetic(example, tmp_path):
+    subject = laws.Subject(network_of(example))
+    if subject.states is not None:
+        step_laws.all_of_them(subject, tmp_path)
+        return
+    with pytest.raises(NotStreamable, match='form="step" runs step by step'):
+        step_laws.step_model(subject)
+
+
+@each_example
+def test_a_portable_file_gives_the_same_numbers_and_needs_no_lengths_in_operators(example, tmp_path):
+    subject = laws.Subject(network_of(example))
+    if form_laws.has_form(subject, "portable"):
+        portable_laws.all_of_them(subject, tmp_path)
+    else:
+        assert not form_laws.has_portable_form(subject.network)
 
 
 def test_every_layer_has_a_reference():

@@ -20,6 +20,7 @@ from seq2onnx.layers import KINDS
 from seq2onnx.modelfile import check_file
 from seq2onnx.modelfile.contract_rules import keeps_state
 from seq2onnx.modelfile.graph_rules import _is_finite
+from seq2onnx.modelfile.shapes import FLOAT16, FLOAT32
 from tests.command import run
 from tests.networks import network_of
 from tests.test_emission import plans
@@ -332,13 +333,14 @@ def test_folders_pipes_and_devices_are_refused(tmp_path):
                 opens(path)
 
 
-def test_every_number_that_is_not_finite_is_found():
+@pytest.mark.parametrize(("kind", "largest", "dtype"), [("<f4", 3e38, FLOAT32), ("<f2", 65504, FLOAT16)])
+def test_every_number_that_is_not_finite_is_found(kind, largest, dtype):
     for bad in (np.nan, np.inf, -np.inf, -np.nan):
         for place in (0, 9000, 19_999):
-            array = np.full(20_000, 3e38, "<f4")
-            assert _is_finite(array.tobytes(), 0, array.nbytes)
+            array = np.full(20_000, largest, kind)
+            assert _is_finite(array.tobytes(), 0, array.nbytes, dtype)
             array[place] = bad
-            assert not _is_finite(b"\0" + array.tobytes(), 1, 1 + array.nbytes)
+            assert not _is_finite(b"\0" + array.tobytes(), 1, 1 + array.nbytes, dtype)
 
 
 def test_whatever_the_layers_emit_opens():

@@ -18,15 +18,16 @@ MODELS = ROOT / "models"
 sys.path.insert(0, str(ROOT / "tools"))
 
 from zoo import RECIPES  # noqa: E402
-from zoo.card import write_card, write_index  # noqa: E402
+from zoo.card import write_card, write_guest_card, write_index  # noqa: E402
+from zoo.guests import GUESTS, LARGEST, speech_in_noise  # noqa: E402
 from zoo.making import read_figures  # noqa: E402
 
 
 def test_each_recipe_has_its_folder_and_row():
     folders = sorted(path.name for path in MODELS.iterdir() if path.is_dir())
-    assert folders == sorted(RECIPES)
+    assert folders == sorted([*RECIPES, *GUESTS])
     index = (MODELS / "README.md").read_text(encoding="utf-8")
-    assert re.findall(r"\]\((\w+)/card\.md\)", index) == list(RECIPES)
+    assert re.findall(r"\]\((\w+)/card\.md\)", index) == [*RECIPES, *GUESTS]
 
 
 def test_all_of_them_are_small():
@@ -69,11 +70,33 @@ def test_a_card_agrees_with_its_model(name: str, tmp_path: Path):
         assert (MODELS / name / picture).stat().st_size > 1000
 
 
+@pytest.mark.parametrize("name", GUESTS)
+def test_a_guest_answers_as_its_own_file_does(name: str, tmp_path: Path):
+    guest, folder, known = GUESTS[name], MODELS / name, read_figures(MODELS / name)
+    assert s2o.verify(folder / "model.onnx").ok
+    with np.load(folder / "test_slice.npz") as kept:
+        noisy, clean = speech_in_noise(np.split(kept["speech"], np.cumsum(kept["lengths"])[:-1]))
+        own = kept["answers"]
+    stream = s2o.load(folder / "model.onnx").stream()
+    x = guest.frames(noisy)
+    answers = np.stack([stream.step(row) for row in x])
+    assert x.shape == (known["steps"], guest.width)
+    np.testing.assert_allclose(answers[:: known["every"]], own, rtol=0, atol=LARGEST * max(1, known["largest"]))
+    assert guest.figures(answers, noisy, clean) == pytest.approx(known["figures"], rel=1e-4)
+    # Otherwise nobody should use it.
+    assert next(iter(known["figures"].values())) > max(guest.baselines(noisy, clean).values())
+    assert known["difference"] <= LARGEST * max(1, known["largest"])
+    assert "MIT License" in (folder / "LICENSE").read_text(encoding="utf-8")
+    shutil.copy(folder / "figures.json", tmp_path)
+    write_guest_card(guest, tmp_path)
+    assert (tmp_path / "card.md").read_text(encoding="utf-8") == (folder / "card.md").read_text(encoding="utf-8")
+
+
 def test_the_table_of_all_models_agrees_with_the_cards(tmp_path: Path):
-    for name in RECIPES:
+    for name in (*RECIPES, *GUESTS):
         (tmp_path / name).mkdir()
         shutil.copy(MODELS / name / "figures.json", tmp_path / name)
-    write_index(list(RECIPES.values()), tmp_path)
+    write_index(list(RECIPES.values()), list(GUESTS.values()), tmp_path)
     assert (tmp_path / "README.md").read_text(encoding="utf-8") == (MODELS / "README.md").read_text(encoding="utf-8")
     assert (tmp_path / "accuracy_against_latency.png").stat().st_size > 1000
 

@@ -97,7 +97,7 @@ def test_an_error_in_a_batch_reaches_the_caller_and_ends_all_threads(model_file,
     for thread in set(threading.enumerate()) - set(before):
         thread.join(10)
     assert threading.enumerate() == before
-    count = len(scoring.batches(model.model, read_rows(data, model.inputs, 1), None, MASKED))
+    count = len(scoring.batches(model.model, read_rows(data, model.inputs, model.contract), None, MASKED))
     assert len(began) < count if stop is ZeroDivisionError else len(began) <= count
     assert len(set(began)) <= threads
     monkeypatch.setattr(scoring, "run_batch", real)

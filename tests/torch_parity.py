@@ -14,16 +14,21 @@ import seq2onnx as s2o
 
 
 def differences(network, example, made, path, axes="BTC", softmax=False, double=False) -> dict[str, float]:
+    """Export what a module was imported as, and compare the file with the module as `file_differences` does."""
+    s2o.export(made, path)
+    return file_differences(network, example, path, axes, softmax, double)
+
+
+def file_differences(network, example, path, axes="BTC", softmax=False, double=False) -> dict[str, float]:
     """The largest difference of a file from its source, over max(1, largest number): whole, steps and chunks.
 
     double: the source calculates in float64. Some random networks, such as a LayerNorm over three features that hardly
     differ, magnify the roundings of float32 so much that torch alone is off by 1e-6.
     """
-    s2o.export(made, path)
     model, rng = s2o.load(path), np.random.default_rng(0)
     arguments = example if isinstance(example, tuple) else (example,)
     sequences = [draw(arguments[0], axes, rng, steps) for steps in (53, 37, 61, 61)]
-    names = made.network.outputs
+    outputs = {output.layer: output.has_time for output in model.model.outputs}
     if double:
         network = copy.deepcopy(network).double()
     torch.set_default_dtype(torch.float64 if double else torch.float32)
@@ -32,11 +37,11 @@ def differences(network, example, made, path, axes="BTC", softmax=False, double=
     finally:
         torch.set_default_dtype(torch.float32)
     whole = model.predict(sequences)
-    rows = [[as_list(whole, names)[n][i] for n in range(len(names))] for i in range(len(sequences))]
+    rows = [[as_list(whole, outputs)[n][i] for n in range(len(outputs))] for i in range(len(sequences))]
     found = {"whole": worst(rows, expected)}
-    if can_stream(made):
+    if model.signature != "sequence":
         for check, most in (("steps", 1), ("chunks", 6)):
-            rows = [streamed(model, made.network, x, rng, most) for x in sequences]
+            rows = [streamed(model, outputs, x, rng, most) for x in sequences]
             found[check] = worst(rows, expected)
     return found
 
@@ -90,17 +95,20 @@ def as_list(found, names) -> list[Any]:
     return [found[name] for name in names] if isinstance(found, dict) else [found]
 
 
-def streamed(model, network, x, rng, most) -> list[Any]:
-    """The outputs of a stream that gets x in single steps, or in chunks of at most `most` steps."""
+def streamed(model, outputs, x, rng, most) -> list[Any]:
+    """The outputs of a stream that gets x in single steps, or in chunks of at most `most` steps.
+
+    `outputs` says of each whether it has time.
+    """
     stream, at, pieces = model.stream(), 0, []
     while at < len(x):
         size = 1 if most == 1 else int(rng.integers(0, most + 1))
-        pieces.append(as_list(stream.step(x[at : at + size]), network.outputs))
+        pieces.append(as_list(stream.step(x[at : at + size]), outputs))
         at += size
-    found = []
-    for name, parts in zip(network.outputs, zip(*pieces, strict=True), strict=True):
-        found.append(np.concatenate(parts) if network.signals[name].has_time else parts[-1])
-    return found
+    parts = zip(*pieces, strict=True)
+    return [
+        np.concatenate(part) if has_time else part[-1] for has_time, part in zip(outputs.values(), parts, strict=True)
+    ]
 
 
 def worst(rows, expected) -> float:

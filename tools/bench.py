@@ -23,8 +23,9 @@ from typing import Any
 
 import numpy as np
 import torch
+from bench_import import imported
 from bench_report import REPORT, lognormal, ratio, table, void
-from bench_runtime import cold, generator, graph, predict
+from bench_runtime import cold, generator, graph, portable, predict, storage
 
 import seq2onnx as s2o
 
@@ -41,8 +42,11 @@ def main() -> None:
         "pool": pool,
         "predict": predict,
         "graph": graph,
+        "portable": portable,
+        "imported": imported,
         "generator": generator,
         "cold": cold,
+        "storage": storage,
     }
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--only", choices=list(benches), action="append", help="run only this part; repeatable")
@@ -239,6 +243,9 @@ def stream() -> None:
     steps = 1000
     with tempfile.TemporaryDirectory() as folder:
         module, model = speaker(folder)
+        s2o.export(module, f"{folder}/stream.onnx", signature="stream")
+        s2o.export(module, f"{folder}/step.onnx", form="step")
+        by_signature, by_form = (s2o.load(f"{folder}/{name}.onnx").stream() for name in ("stream", "step"))
     session, x = model.session, np.random.default_rng(0).normal(size=12).astype("f")
 
     def by_hand() -> None:
@@ -259,9 +266,12 @@ def stream() -> None:
 
     ours = model.stream()
 
-    def stepped() -> None:
-        for _ in range(steps):
-            ours.step(x)
+    def stepped(stream: s2o.Stream) -> Callable[[], None]:
+        def run() -> None:
+            for _ in range(steps):
+                stream.step(x)
+
+        return run
 
     tensor, lengths = torch.from_numpy(x[None, None]), torch.ones(1, dtype=torch.int32)
 
@@ -271,11 +281,19 @@ def stream() -> None:
             for _ in range(steps):
                 _, _, state = module(tensor, lengths, state)
 
-    runs = {"session.run": by_hand, "bound buffers, bare": bound, "Stream.step": stepped, "torch module": in_torch}
+    runs = {
+        "session.run": by_hand,
+        "bound buffers, bare": bound,
+        "Stream.step": stepped(ours),
+        "torch module": in_torch,
+        "Stream.step, signature stream": stepped(by_signature),
+        "Stream.step, form step": stepped(by_form),
+    }
     times = table(runs, rounds=25)
     targets = {"session.run": 0.78, "bound buffers, bare": 1.25, "torch module": 0.15}
     for name, target in targets.items():
         ratio("Stream.step", name, times, target)
+    ratio("Stream.step, form step", "Stream.step, signature stream", times, 0.85)
 
 
 def pool() -> None:

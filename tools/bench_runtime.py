@@ -1,4 +1,4 @@
-"""Benchmarks of exported files: predict, the graph alone, generators, and the start of a process."""
+"""Benchmarks of exported files: predict, the graph alone and by form, generators, and the start of a process."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ import tempfile
 import threading
 import warnings
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -129,6 +130,27 @@ def graph() -> None:
         ratio(f"full, {steps} steps", f"torch, {steps} steps", times, target)
 
 
+def portable() -> None:
+    """Japanese Vowels in batches of 27 of similar length, 12 -> LSTM 100 -> 9, relative to the dynamic file."""
+    data, _ = s2o.datasets.japanese_vowels()
+    layers = [_entry(12), s2o.LSTM(100, "last"), s2o.FullyConnected(9), s2o.Softmax()]
+    module, runs = s2o.build(s2o.Network(layers)).eval(), dict[str, Callable[[], None]]()
+    order = np.argsort(data.lengths, kind="stable")
+    batches = [pad(data.parts[""].take(order[start : start + 27])) for start in range(0, len(order), 27)]
+    mine = [np.zeros((27, 100), np.float32)] * 2
+    names = ["x", "lengths", *(entry.input_name for entry in module.network.states())]
+    feeds = [dict(zip(names, (*batch, *mine), strict=True)) for batch in batches]
+
+    def all_batches(session: Any) -> Callable[[], None]:
+        return lambda: void([session.run(None, batch) for batch in feeds])
+
+    with tempfile.TemporaryDirectory() as folder:
+        for form in ("dynamic", "portable"):
+            s2o.export(module, f"{folder}/{form}.onnx", form=form)
+            runs[form] = all_batches(_session(Path(folder, f"{form}.onnx"), 1))
+    ratio("portable", "dynamic", table(runs, rounds=200), 1.3)
+
+
 def _repeated(session: Any, feeds: dict[str, Any]) -> Callable[[], None]:
     def run() -> None:
         for _ in range(100):
@@ -240,3 +262,38 @@ def _session(path: Path, threads: int) -> Any:
     options.intra_op_num_threads = threads
     options.log_severity_level = 3
     return onnxruntime.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
+
+
+def storage() -> None:
+    """Files with smaller weights, relative to float32: 12 features, LSTM 100, 9 classes; also their sizes."""
+    layers = [_entry(12), s2o.LSTM(100, "last"), s2o.FullyConnected(9), s2o.Softmax()]
+    module, sequences = s2o.build(s2o.Network(layers)).eval(), [x[:, :12] for x in lognormal(200)]
+    kinds = ("float32", "float16", "int8")
+
+    def opened(path: Path) -> None:
+        s2o.load(path)
+
+    with tempfile.TemporaryDirectory() as folder:
+        paths = {kind: Path(folder, f"{kind}.onnx") for kind in kinds}
+        for kind, path in paths.items():
+            s2o.export(module, path, weights=kind)  # type: ignore[arg-type]
+        sizes = {kind: path.stat().st_size for kind, path in paths.items()}
+        loaded = table({kind: partial(opened, path) for kind, path in paths.items()}, rounds=25)
+        models = {kind: s2o.load(path) for kind, path in paths.items()}
+    streams, x = {kind: model.stream() for kind, model in models.items()}, sequences[0]
+
+    def whole(kind: str) -> None:
+        models[kind].predict(sequences)
+
+    def steps(kind: str) -> None:
+        for step in x:
+            streams[kind].step(step)
+
+    predicted = table({kind: partial(whole, kind) for kind in kinds}, rounds=51)
+    stepped = table({kind: partial(steps, kind) for kind in kinds}, rounds=201)
+    for kind, size in (("float16", 0.6), ("int8", 0.4)):
+        REPORT.add(f"{kind}, size / float32", sizes[kind] / sizes["float32"], size)
+        for what, times, most in (("step", stepped, 1.05), ("predict", predicted, 1.05), ("load", loaded, 1.5)):
+            rounds = [a / b for a, b in zip(times[kind], times["float32"], strict=True)]
+            figure = statistics.median(times[kind]) / statistics.median(times["float32"])
+            REPORT.add(f"{kind}, {what} / float32", figure, most, rounds)

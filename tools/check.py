@@ -34,9 +34,11 @@ def main() -> int:
     }
     with tempfile.TemporaryDirectory() as site:
         if not arguments.static:
+            marks = ["-m", "not gpu"] if arguments.slow else []
             oldest = [str(prepare_oldest() / "python"), "-m"]
             steps |= {
-                "tests": [*python, "pytest", *(["-m", "not gpu"] if arguments.slow else [])],
+                # A file on one core, since its tests share what they have built.
+                "tests": [*python, "pytest", "-n", "auto", "--dist", "loadfile", *marks],
                 "docs": [*python, "mkdocs", "--quiet", "build", "--strict", "--site-dir", site],
                 "oldest versions": [*oldest, "pytest", "-m", "runtime", *tests_without_torch()],
             }
@@ -55,8 +57,10 @@ def passes(name: str, command: list[str]) -> bool:
     """Run one check and report its time."""
     print(f"== {name}: {' '.join(command[2:])}", flush=True)
     start = time.monotonic()
-    # NO_MKDOCS_2_WARNING turns off an announcement of the theme.
-    code = subprocess.run(command, cwd=ROOT, env=os.environ | {"NO_MKDOCS_2_WARNING": "1"}).returncode
+    # NO_MKDOCS_2_WARNING turns off an announcement of the theme. With a process on each core, further threads of torch
+    # would only wait for each other.
+    settings = {"NO_MKDOCS_2_WARNING": "1", "OMP_NUM_THREADS": "1"}
+    code = subprocess.run(command, cwd=ROOT, env=os.environ | settings).returncode
     print(f"== {name}: {'ok' if code == 0 else 'FAILED'} in {time.monotonic() - start:.0f} s", flush=True)
     return code == 0
 

@@ -1,5 +1,6 @@
 #!/usr/bin/env bash
-# Install the system packages that tests use and that are missing: a browser, in which tests open the report.
+# Install the system packages that tests use and that are missing: a browser, in which tests open the report, and what
+# builds and runs the packages for C and C++.
 set -euo pipefail
 
 packages=()
@@ -8,6 +9,10 @@ for name in chromium chromium-browser google-chrome google-chrome-stable; do
     browser="${browser:-$(command -v "$name" || true)}"
 done
 [ -n "$browser" ] || packages+=(chromium)
+for name in g++ cmake; do
+    command -v "$name" >/dev/null || packages+=("$name")
+done
+compgen -G "/usr/lib/*/cmake/onnxruntime" >/dev/null || packages+=(libonnxruntime-dev)
 
 if [ "${#packages[@]}" -eq 0 ]; then
     echo "ci_setup: nothing to install; the browser is $browser"

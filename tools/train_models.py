@@ -1,11 +1,12 @@
 """Train the networks of models/.
 
-    python tools/train_models.py [NAME ...] [--seed 0 | --pictures] [--out models] [--jobs 2]
+    python tools/train_models.py [NAME ...] [--seed 0 | --pictures | --peers] [--out models] [--jobs 2]
 
 Without --seed, each network is trained with all its seeds, and its folder is written again: network, options, exported
 file, card, figures, pictures, and a part of the test data. With --seed, each is trained once and nothing is written;
 the exit code is then 1 if a figure is outside the range in its card. With --pictures, nothing is trained: the exported
-files draw their pictures again, and the cards are written again. The data are downloaded by pip, or simulated.
+files draw their pictures again, and the cards are written again. With --peers, plain torch is trained again, too, which
+takes most of the time; without, its figures stay. The data are downloaded by pip, or simulated.
 Needs seq2onnx[cpu,train,data].
 """
 
@@ -13,22 +14,25 @@ from __future__ import annotations
 
 import argparse
 import concurrent.futures
+import functools
 import multiprocessing
 import sys
 from pathlib import Path
 
 from zoo import RECIPES
-from zoo.card import write_card, write_index
+from zoo.card import write_card, write_guest_card, write_index
+from zoo.guests import GUESTS, make as bring
 from zoo.making import again, draw_again, latency, make, read_figures, write_figures
 
 ROOT = Path(__file__).resolve().parents[1]
+KNOWN = (*RECIPES, *GUESTS)
 LONG = ("video", "films", "spotting", "digits_lstm", "turbofan")  # started first, so that none runs alone at the end
 
 
 def main() -> int:
     """Train the named networks; 1 if a figure is outside its range."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("names", nargs="*", metavar="NAME", help=f"networks, default all: {', '.join(RECIPES)}")
+    parser.add_argument("names", nargs="*", metavar="NAME", help=f"networks, default all: {', '.join(KNOWN)}")
     parser.add_argument("--seed", type=int, help="train once with this seed and compare with the card")
     parser.add_argument(
         "--out", type=Path, default=ROOT / "models", help="the folder of the networks (default: %(default)s)"
@@ -40,19 +44,25 @@ def main() -> int:
         help="networks to train at the same time, each on one core (default: %(default)s)",
     )
     parser.add_argument("--pictures", action="store_true", help="draw the pictures of the exported files again")
+    parser.add_argument("--peers", action="store_true", help="also train the same networks in plain torch again")
     arguments = parser.parse_args()
-    if unknown := [name for name in arguments.names if name not in RECIPES]:
-        parser.error(f"unknown name {', '.join(unknown)}; known are {', '.join(RECIPES)}")
-    names = sorted(arguments.names or RECIPES, key=lambda name: name not in LONG)
+    if unknown := [name for name in arguments.names if name not in KNOWN]:
+        parser.error(f"unknown name {', '.join(unknown)}; known are {', '.join(KNOWN)}")
+    chosen = arguments.names or KNOWN
+    names = sorted((name for name in chosen if name in RECIPES), key=lambda name: name not in LONG)
+    guests = [name for name in chosen if name in GUESTS]
     if arguments.pictures:
         for name in names:
             draw_again(RECIPES[name], arguments.out / name)
             write_card(RECIPES[name], arguments.out / name)
+        for name in guests:
+            write_guest_card(GUESTS[name], arguments.out / name)
         return 0
     # Spawned, since a fork of a process with threads of torch may hang.
     context = multiprocessing.get_context("spawn")
     with concurrent.futures.ProcessPoolExecutor(arguments.jobs, context) as pool:
-        done = list(pool.map(_work, names, [arguments.seed] * len(names), [arguments.out] * len(names)))
+        work = functools.partial(_work, seed=arguments.seed, out=arguments.out, peers=arguments.peers)
+        done = list(pool.map(work, names))
     if arguments.seed is not None:
         return 0 if all(done) else 1
     # One after another, so that nothing else runs while latencies are measured.
@@ -60,17 +70,20 @@ def main() -> int:
         folder = arguments.out / name
         write_figures(folder, read_figures(folder) | {"latency": latency(folder)})
         write_card(RECIPES[name], folder)
-    if all((arguments.out / name / "card.md").exists() for name in RECIPES):
-        write_index(list(RECIPES.values()), arguments.out)
+    for name in guests:
+        bring(GUESTS[name], arguments.out)
+        write_guest_card(GUESTS[name], arguments.out / name)
+    if all((arguments.out / name / "card.md").exists() for name in KNOWN):
+        write_index(list(RECIPES.values()), list(GUESTS.values()), arguments.out)
     return 0
 
 
-def _work(name: str, seed: int | None, out: Path) -> bool:
+def _work(name: str, seed: int | None, out: Path, peers: bool) -> bool:
     """Train one network, in its own process."""
     recipe = RECIPES[name]
     if seed is not None:
         return again(recipe, seed, out / name)
-    make(recipe, out)
+    make(recipe, out, peers)
     return True
 
 

@@ -8,47 +8,65 @@ import subprocess
 import sys
 import venv
 from pathlib import Path
+from typing import Any
 
 ROOT = Path(__file__).resolve().parent.parent
 EXTRAS = "cpu,train,data,docs,dev"
+LOCK, OLDEST_LOCK = ROOT / "requirements" / "dev.txt", ROOT / "requirements" / "oldest.txt"
 
 
 def prepare() -> Path:
     """Create or update .venv, with the package and all that the tools need; return the folder of its programs."""
-    return _environment(".venv", (ROOT / "pyproject.toml").read_text(), ["--editable", f"{ROOT}[{EXTRAS}]"])
+    torch = [requirement for requirement in _extras()["train"] if requirement.startswith("torch>=")]
+    # The package comes last and finds all that it needs; without isolation, its build uses the hatchling of the lock.
+    package = ["--no-deps", "--no-build-isolation", "--editable", str(ROOT)]
+    return _environment(".venv", [torch, _locked(LOCK), package], [LOCK, ROOT / "pyproject.toml"])
 
 
 def prepare_oldest() -> Path:
     """Create or update .venv-oldest, with the oldest versions for running models; return the folder of its programs."""
-    requirements = oldest_versions()
-    return _environment(".venv-oldest", "\n".join(requirements), requirements)
+    return _environment(".venv-oldest", [_locked(OLDEST_LOCK)], [OLDEST_LOCK])
 
 
 def oldest_versions() -> list[str]:
     """The lower bounds in pyproject.toml of all that runs models and reads data, as name==version, and pytest."""
-    import tomllib  # prepare() reports a Python that is too old to have it
-
-    project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
-    extras = project["optional-dependencies"]
+    extras = _extras()
     pytest = [requirement for requirement in extras["dev"] if requirement.startswith("pytest>=")]
     return [
         requirement.replace(">=", "==")
-        for requirement in project["dependencies"] + extras["cpu"] + extras["data"] + pytest
+        for requirement in _project()["dependencies"] + extras["cpu"] + extras["data"] + pytest
     ]
 
 
-def _environment(name: str, content: str, install: list[str]) -> Path:
-    """Create a virtual environment, unless it was created for the same content."""
+def _project() -> dict[str, Any]:
     if sys.version_info < (3, 11):  # noqa: UP036 (this file runs before anything has been installed)
         raise SystemExit(f"seq2onnx needs Python 3.11 or newer, this is {sys.version.split()[0]}")
+    import tomllib
+
+    project: dict[str, Any] = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+    return project
+
+
+def _extras() -> dict[str, list[str]]:
+    extras: dict[str, list[str]] = _project()["optional-dependencies"]
+    return extras
+
+
+def _locked(lock: Path) -> list[str]:
+    return ["--no-deps", "--require-hashes", "--requirement", str(lock)]
+
+
+def _environment(name: str, installs: list[list[str]], sources: list[Path]) -> Path:
+    """Create a virtual environment by several calls of pip install, unless it was created from the same sources."""
     folder = ROOT / name
     programs = folder / ("Scripts" if os.name == "nt" else "bin")
-    stamp, wanted = folder / "installed", hashlib.sha256(content.encode()).hexdigest()
+    stamp, wanted = folder / "installed", hashlib.sha256(b"".join(path.read_bytes() for path in sources)).hexdigest()
     if stamp.is_file() and stamp.read_text() == wanted:
         return programs
     print(f"Creating {folder}. This takes some minutes, once.", flush=True)
     venv.create(folder, with_pip=True, clear=True)
     pip = [str(programs / "python"), "-m", "pip", "install", "--quiet", "--disable-pip-version-check"]
-    subprocess.run([*pip, *install], check=True)
+    for install in installs:
+        subprocess.run([*pip, *install], check=True)
     stamp.write_text(wanted)
     return programs

@@ -19,9 +19,11 @@ from seq2onnx.cli.demo import demo
 from seq2onnx.cli.evaluate import evaluate
 from seq2onnx.cli.export import export
 from seq2onnx.cli.help import Command, Group
+from seq2onnx.cli.import_ import import_
 from seq2onnx.cli.inspect import inspect
 from seq2onnx.cli.new import new
 from seq2onnx.cli.options import show
+from seq2onnx.cli.package import package
 from seq2onnx.cli.predict import predict
 from seq2onnx.cli.report import report
 from seq2onnx.cli.stream import stream
@@ -29,7 +31,7 @@ from seq2onnx.cli.train import train
 from seq2onnx.cli.verify import verify
 from seq2onnx.errors import Seq2OnnxError, plain
 
-COMMANDS = (demo, new, train, export, verify, predict, evaluate, stream, inspect, bench, report)
+COMMANDS = (demo, new, train, export, import_, package, verify, predict, evaluate, stream, inspect, bench, report)
 
 
 class _Group(Group):
@@ -65,7 +67,7 @@ def version(show: Annotated[bool, typer.Option("--version", help="Show the versi
 
 
 for command in COMMANDS:
-    app.command(cls=Command)(command)
+    app.command(command.__name__.rstrip("_"), cls=Command)(command)  # `import` is a word of Python
 app.add_typer(data, name="data")
 
 

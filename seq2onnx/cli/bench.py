@@ -52,6 +52,7 @@ def bench(
     about = {
         "model": str(file),
         "bytes": file.stat().st_size,
+        "form": model.contract.form,
         "signature": model.signature,
         "closed_loop": model.closed_loop,
         "lengths": steps,
@@ -87,8 +88,9 @@ def _table(about: dict[str, Any], found: list[Measurement], skipped: dict[str, s
     shortest, longest = about["lengths"]
     steps = f"{shortest}" if shortest == longest else f"{shortest} to {longest}"
     loop = f", closed loop of {about['closed_loop']} steps" if about["closed_loop"] else ""
+    form = f"signature {about['signature']}" if about["form"] == "dynamic" else f"form {about['form']}"
     threads = f"{about['threads']} thread{'s' * (about['threads'] > 1)}"
-    yield tables.about(about["model"], f"{about['bytes']:,} bytes, signature {about['signature']}{loop}")
+    yield tables.about(about["model"], f"{about['bytes']:,} bytes, {form}{loop}")
     yield f"onnxruntime {about['onnxruntime']}, {threads}, sequences of {steps} steps"
     yield tables.about(about["processor"], f"{about['cores']} cores")
     yield ""

@@ -22,7 +22,7 @@ from seq2onnx.errors import DataError, ShapeError, SpecError
 from seq2onnx.sequences import is_finite, positions
 
 if TYPE_CHECKING:
-    from seq2onnx.runtime import Predictor
+    from seq2onnx.runtime import Predictor, Stream
     from seq2onnx.runtime.inputs import Input
 
 
@@ -47,7 +47,8 @@ def stream(
     A new id starts a new stream. Lines that arrive together run together; the results keep their order.
 
     With a stride or lookahead, some steps have no result; their line is empty (JSON: "y" is null). With lookahead,
-    the results of the last steps follow at the end of the input.
+    the results of the last steps follow at the end of the input. A step file gives a result after the last step of each
+    run.
     """
     from seq2onnx.runtime import load
 
@@ -61,7 +62,7 @@ def stream(
         raise SpecError(
             f"{file}: forecasts {model.closed_loop} steps for each line (closed loop); export it without one"
         )
-    streams = _Streams(model)
+    streams = _Streams(model, quiet)
     columns: _Columns | None = None
     number, refused, is_first = 0, 0, True
     for received in _read_lines(sys.stdin.buffer):
@@ -215,11 +216,41 @@ class _Line:
             csv.writer(types.SimpleNamespace(write=write_data), lineterminator="\n").writerow(cells)
 
 
-class _Streams:
-    """A pool with a stream for each name; it writes the results to standard output."""
+class _OneByOne:
+    """The streams of a step file, with `open` and `step` of a pool; each waits until it has the steps of a run."""
 
     def __init__(self, model: Predictor) -> None:
-        self._model, self._pool = model, model.pool()
+        self._model, self._steps = model, model.contract.chunk_steps
+        self.streams: list[tuple[Stream, list[Any]]] = []
+
+    def open(self) -> int:
+        """Start a stream, and return its number."""
+        self.streams.append((self._model.stream(), []))
+        return len(self.streams) - 1
+
+    def step(self, ids: list[int], x: Any) -> Iterator[Any]:
+        """Yield the results of a step of each stream: [0, k] while it waits, NaN if its state would become infinite."""
+        shape = self._model.model.outputs[0].shape
+        for id, row in zip(ids, x, strict=True):
+            stream, waiting = self.streams[id]
+            waiting.append(row)
+            if len(waiting) < self._steps:
+                yield np.zeros((0, *shape), np.float32)
+                continue
+            chunk = row if self._steps == 1 else np.stack(waiting)
+            waiting.clear()
+            try:
+                yield stream.step(chunk)
+            except DataError:
+                yield np.full(shape, np.nan, np.float32)
+
+
+class _Streams:
+    """A stream for each name; it writes the results to standard output."""
+
+    def __init__(self, model: Predictor, quiet: bool) -> None:
+        self._model, self._quiet = model, quiet
+        self._pool = _OneByOne(model) if model.contract.form == "step" else model.pool()
         self._ids = collections.defaultdict[str, int](self._pool.open)  # the id in the pool of each name
         self._last: dict[str, _Line] = {}  # the last valid line of each name
         self._refusal = np.full(model.model.outputs[0].shape[-1], np.nan, np.float32)
@@ -235,7 +266,12 @@ class _Streams:
         sys.stdout.flush()
 
     def finish(self) -> None:
-        """With lookahead, write the results of the last steps of each stream."""
+        """Write the results that lookahead delays, or say how many steps a step file did not run."""
+        if isinstance(self._pool, _OneByOne):
+            if (count := sum(len(waiting) for _, waiting in self._pool.streams)) and not self._quiet:
+                of_run = self._model.contract.chunk_steps
+                show(f"{count} steps at the end have no result: this step file runs {of_run} at a time", err=True)
+            return
         if self._model.lookahead and self._last:
             results = self._pool.finish([self._ids[name] for name in self._last])
             for line, scores in zip(self._last.values(), results, strict=True):

@@ -4,8 +4,8 @@
     y_k = f(y_{k−1})  k = 2 … K
 
 A Scan runs K − 1 steps of the network. The layers write its body for one step (`GraphBuilder.one_step`); it reads the
-weights of the graph around it. The states that come out are those after y_{K−1}: the next run's x begins with y_K, or
-with the true value in its place.
+weights of the graph around it. In the form "portable" the nodes of the body are in the graph K − 1 times instead. The
+states that come out are those after y_{K−1}: the next run's x begins with y_K, or with the true value in its place.
 """
 
 from __future__ import annotations
@@ -44,7 +44,8 @@ def emit_closed_loop(
         seen = graph.cast(lengths, "bool")
     if steps == 1:
         return y, history.new_states
-    y, new_states = _scan(graph, network, weights, states, y, history.new_states, steps)
+    run = _write_out if graph.portable else _scan
+    y, new_states = run(graph, network, weights, states, y, history.new_states, steps)
 
     def kept(state: NetworkState, new: str, before: str) -> str:
         axes = graph.ints(*range(1, 1 + len(state.state.shape)))
@@ -106,6 +107,28 @@ def _scan(
         for state, axes in zip(results[1:-1], squeezed_axes, strict=True)
     ]
     return graph.op("Concat", results[-1], results[0], axis=1), new_states
+
+
+def _write_out(
+    graph: GraphBuilder,
+    network: Network,
+    weights: Weights,
+    states: Sequence[NetworkState],
+    first: str,
+    starts: Sequence[str],
+    steps: int,
+) -> tuple[str, list[str]]:
+    """Add the same as `_scan`, one step after the other."""
+    (source,), output = network.inputs, network.outputs[0]
+    answers, held = [first], list(starts)
+    graph.one_step = True
+    for _ in range(steps - 1):
+        carried = list(zip(states, held, strict=True))
+        emitted = emit_layers(graph, network, weights, network.signals, {source.label: answers[-1]}, None, carried)
+        answers.append(emitted.values[output].name)
+        held = emitted.new_states
+    graph.one_step = False
+    return graph.op("Concat", *answers, axis=1), held
 
 
 def _zeros(graph: GraphBuilder, x: str, state: NetworkState) -> str:

@@ -11,12 +11,12 @@ import numpy as np
 import onnx
 
 import seq2onnx
-from seq2onnx.contract import Contract, ContractState, Signature
+from seq2onnx.contract import Contract, ContractState, Form, Signature, Storage, input_names
 from seq2onnx.errors import DataError, SpecError
 from seq2onnx.exporting.emission import EMISSION, Weights
-from seq2onnx.exporting.forms import emit
 from seq2onnx.exporting.model_proto import to_model
 from seq2onnx.exporting.options import ExportOptions, ExportPlan
+from seq2onnx.exporting.storage import emit_stored, module_weights
 from seq2onnx.exporting.words import vocabularies
 from seq2onnx.files import write_atomically
 from seq2onnx.network import Network, input_channels
@@ -38,6 +38,8 @@ def export(
     closed_loop: int | None = None,
     words: bool = False,
     channels: Channels = None,
+    form: Form = "dynamic",
+    weights: Storage = "float32",
 ) -> None:
     """Write a trained module to one ONNX file that contains everything needed to run it.
 
@@ -57,10 +59,15 @@ def export(
             padding. For networks with one input, SequenceInput("tokens").
         channels: the names of the features, a list or for several inputs a dict by layer; of images the names of the
             channels. None: those that the module was trained on, if any.
+        form: how the graph is written. "dynamic": for onnxruntime, batches of any size and length. "step": one sequence
+            and one step of time in each run, or as many steps as strides need; only plain arithmetic on fixed shapes,
+            for any runtime and for C. "portable": batches for runtimes that ignore the lengths of sequences.
+        weights: how the file stores the weights: "float32", "float16" (about half of the size) or "int8" (about a
+            third). It calculates in float32 with all of them. `compare_files` shows what that changes.
 
     Raises:
         SpecError: the options, classes or channels do not fit the network.
-        NotStreamable: the signature has states, or there is a closed loop, and the network cannot stream.
+        NotStreamable: the file has states, or there is a closed loop, and the network cannot stream.
         DataError: a weight is NaN or infinite.
 
     Example:
@@ -69,18 +76,15 @@ def export(
     # A Network or a TrainingResult is an easy mistake, and would fail far from here.
     if not hasattr(module, "network") or not hasattr(module, "layers"):
         raise SpecError(f"export: expected a module, such as result.module, got {type(module).__name__}")
-    options = ExportOptions(signature, opset, lookahead, activations, closed_loop, words)
-    weights = {
-        name: {key: tensor.detach().cpu().float().numpy() for key, tensor in layer.state_dict().items()}
-        for name, layer in module.layers.items()
-    }
-    for name, arrays in weights.items():
-        for key, array in arrays.items():
+    options = ExportOptions(signature, opset, lookahead, activations, closed_loop, words, form, weights)
+    arrays = module_weights(module)
+    for name, of_layer in arrays.items():
+        for key, array in of_layer.items():
             if not np.isfinite(array).all():
                 raise DataError(f"{name}.{key}: contains NaN or infinity; train again, with a lower learning rate")
     classes = module.classes if classes is None else classes
     channels = module.channels if channels is None else channels
-    model = build_model(module.network, weights, options, classes, module.policy, channels)
+    model = build_model(module.network, arrays, options, classes, module.policy, channels)
     write_atomically(path, model.SerializeToString())
 
 
@@ -108,7 +112,7 @@ def build_model(
     """
     plan = ExportPlan.of(network, options or ExportOptions())
     classes = _check_classes(network, classes)
-    graph = emit(plan, weights)
+    graph = emit_stored(plan, weights)
     properties = describe(plan, classes, policy, channels).properties()
     return to_model(graph, plan.options.opset, network.name or "network", properties, seq2onnx.__version__)
 
@@ -118,6 +122,7 @@ def describe(plan: ExportPlan, classes: list[str | int] | None, policy: PaddingP
     network, options = plan.network, plan.options
     clocks = [network.signals[name].clock for name in network.outputs]
     assert options.signature is not None
+    is_step = options.form == "step"
     return Contract(
         network=network.to_dict(every_field=True),
         classes=classes,
@@ -134,7 +139,7 @@ def describe(plan: ExportPlan, classes: list[str | int] | None, policy: PaddingP
             )
             for entry in plan.states or ()
         ),
-        time_stride=max(clock.stride for clock in clocks),
+        time_stride=plan.steps_per_run if is_step else max(clock.stride for clock in clocks),
         min_length=max(layer.fewest_steps for layer in network.inputs),
         delay_steps=max(clock.delay for clock in clocks),
         data_policy=dataclasses.asdict(policy),
@@ -142,10 +147,19 @@ def describe(plan: ExportPlan, classes: list[str | int] | None, policy: PaddingP
         writer=f"seq2onnx {seq2onnx.__version__}",
         closed_loop=options.closed_loop,
         form=options.form,
+        weights=options.weights,
         options=dataclasses.asdict(options),
         emission=EMISSION,
         channels=input_channels(network, channels),
+        steps=_steps(plan) if is_step else None,
     )
+
+
+def _steps(plan: ExportPlan) -> dict[str, int]:
+    """Return the steps of each input and output of a step file that has a time axis."""
+    names = [*input_names(layer.label for layer in plan.network.inputs).items(), *plan.output_names]
+    clocks = {name: plan.signals[label].clock for label, name in names if plan.signals[label].has_time}
+    return {name: plan.steps_per_run // clock.stride for name, clock in clocks.items()}
 
 
 def _check_classes(network: Network, classes: Sequence[str | int] | None) -> list[str | int] | None:

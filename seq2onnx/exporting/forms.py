@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from seq2onnx.contract import END, LENGTHS, activation_name, input_names, lengths_name, output_names
-from seq2onnx.errors import SpecError
+from seq2onnx.contract import END, LENGTHS, input_names, lengths_name
+from seq2onnx.errors import NotStreamable, SpecError
 from seq2onnx.exporting.closed_loop import emit_closed_loop
 from seq2onnx.exporting.emission import Weights, emit_layers
 from seq2onnx.exporting.options import ExportPlan
@@ -14,11 +14,20 @@ from seq2onnx.layers import Signal
 from seq2onnx.layers.graph import GraphBuilder
 from seq2onnx.layers.nodes import Graph
 
+NOT_ARITHMETIC = frozenset(
+    ("If", "Scan", "Loop", "LSTM", "GRU", "RNN", "Shape", "Range", "Pad", "CumSum", "GatherND", "LayerNormalization")
+)
+"""Operators that step files do not have, because other programs than onnxruntime lack them or need fixed sizes."""
+
 
 def emit_dynamic(plan: ExportPlan, weights: Weights) -> GraphBuilder:
-    """Write a graph with dynamic batch and time axes, for onnxruntime: the inputs, all layers, and the outputs."""
+    """Write a graph with dynamic batch and time axes: the inputs, all layers, and the outputs.
+
+    The form "portable" has the same inputs and outputs; the layers read from the graph that they must write it.
+    """
     network, options, signals = plan.network, plan.options, plan.signals
     graph = GraphBuilder(options.opset)
+    graph.portable = options.form == "portable"
     inputs = {}
     for label, name in input_names(layer.label for layer in network.inputs).items():
         dtype = signals[label].dtype if plan.words is None else "string"
@@ -47,9 +56,7 @@ def _emit_network(
     """Add all layers, and the outputs of the network; return the new states."""
     states = None if plan.states is None else [(entry, entry.input_name) for entry in plan.states]
     emitted = emit_layers(graph, plan.network, weights, plan.signals, inputs, lengths, states)
-    names = [*output_names(plan.network.outputs).items()]
-    names += [(label, activation_name(label)) for label in plan.options.activations]  # type: ignore[union-attr]
-    for label, output in names:
+    for label, output in plan.output_names:
         value, signal = emitted.values[label], plan.signals[label]
         steps, name = value.lengths, value.name
         if signal.has_time and steps and label not in emitted.finite:
@@ -68,16 +75,61 @@ def _shape(label: str, signal: Signal) -> list[int | str]:
     return ["batch", *([time] if signal.has_time else []), *signal.shape]
 
 
+def emit_step(plan: ExportPlan, weights: Weights) -> GraphBuilder:
+    """Write plain arithmetic on fixed shapes, for one row and the fewest steps that give a result of every layer.
+
+    Raises:
+        NotStreamable: a layer gives no result in its first runs.
+    """
+    network, signals, steps = plan.network, plan.signals, plan.steps_per_run
+    graph = GraphBuilder(plan.options.opset, steps)
+    for label, signal in signals.items():
+        if signal.has_time and signal.clock.length(steps) != graph.fixed_steps(signal):
+            raise NotStreamable(
+                f"{label}: gives no result before step {signal.clock.fewest_steps}, and each run of a file with "
+                'form="step" must give one; use padding="causal", or form="dynamic"'
+            )
+
+    def shape(label: str) -> list[int | str]:
+        signal = signals[label]
+        return [1, *[graph.fixed_steps(signal)] * signal.has_time, *signal.shape]
+
+    names = input_names(layer.label for layer in network.inputs)
+    inputs = {label: graph.input(name, signals[label].dtype, shape(label)) for label, name in names.items()}
+    states = plan.states or ()
+    for entry in states:
+        graph.input(entry.input_name, entry.state.dtype, [1, *entry.state.shape])
+    held = [(entry, entry.input_name) for entry in states]
+    emitted = emit_layers(graph, network, weights, signals, inputs, None, held)
+    for label, output in plan.output_names:
+        graph.output(output, emitted.values[label].name, signals[label].dtype, shape(label))
+    for entry, value in zip(states, emitted.new_states, strict=True):
+        graph.output(entry.output_name, value, entry.state.dtype, [1, *entry.state.shape])
+    return graph
+
+
 def emit(plan: ExportPlan, weights: Weights) -> Graph:
     """Write the graph in the form that the options name.
 
     Raises:
-        SpecError: there is no such form.
+        SpecError: there is no such form, or a layer adds an operator that the form cannot have.
+        NotStreamable: a layer gives no result in the first runs of a step file.
     """
     if plan.options.form not in FORMS:
         raise SpecError(f"form: must be one of {', '.join(FORMS)}, got {plan.options.form!r}")
-    return FORMS[plan.options.form](plan, weights).finish()
+    graph = FORMS[plan.options.form](plan, weights).finish()
+    if plan.options.form == "step" and (found := {node.op: node for node in graph.nodes}.keys() & NOT_ARITHMETIC):
+        node = next(node for node in graph.nodes if node.op in found)
+        raise SpecError(
+            f"{node.name.split('/')[0]}: adds the operator {node.op}, which a step file cannot have; in `emit`, add "
+            "plain arithmetic where graph.is_fixed holds"
+        )
+    return graph
 
 
-FORMS: dict[str, Callable[[ExportPlan, Weights], GraphBuilder]] = {"dynamic": emit_dynamic}
+FORMS: dict[str, Callable[[ExportPlan, Weights], GraphBuilder]] = {
+    "dynamic": emit_dynamic,
+    "step": emit_step,
+    "portable": emit_dynamic,
+}
 """The function that writes the graph in each form. contract.FORMS lists those that the runtime runs."""

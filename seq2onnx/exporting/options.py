@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import dataclasses
+import math
 from collections.abc import Mapping, Sequence
 
 import onnx
 
-from seq2onnx.contract import Contract, Signature
+from seq2onnx.contract import Contract, Form, Signature, Storage, activation_name, output_names
 from seq2onnx.errors import NotStreamable, SpecError
 from seq2onnx.exporting.words import words_to_look_up
 from seq2onnx.layers import Signal
@@ -15,6 +16,7 @@ from seq2onnx.network import Network, NetworkState
 from seq2onnx.numbers import whole_number
 
 OLDEST_OPSET = 17  # the first with LayerNormalization
+OLDEST_OPSET_OF_STEP = 13  # the first whose Squeeze, Unsqueeze and Split take axes and sizes as inputs
 
 
 @dataclasses.dataclass(frozen=True)
@@ -28,7 +30,8 @@ class ExportOptions:
         activations: names of layers whose results the file also outputs; True: all layers.
         closed_loop: the number of steps that the file forecasts; None: no closed loop.
         words: whether x is words, which the file looks up itself.
-        form: how the graph is written, a key of exporting.forms.FORMS.
+        form: how the graph is written, a key of exporting.forms.FORMS; see docs/where-it-runs.md.
+        weights: how the file stores the weights, see exporting.storage.
     """
 
     signature: Signature | None = None
@@ -37,12 +40,16 @@ class ExportOptions:
     activations: Sequence[str] | bool = ()
     closed_loop: int | None = None
     words: bool = False
-    form: str = "dynamic"
+    form: Form = "dynamic"
+    weights: Storage = "float32"
 
     def __post_init__(self) -> None:
         if self.signature not in (None, "full", "sequence", "stream"):
             raise SpecError(f"signature: must be 'full', 'sequence' or 'stream', got {self.signature!r}")
-        whole_number(self.opset, "opset", OLDEST_OPSET, onnx.defs.onnx_opset_version())
+        oldest = OLDEST_OPSET_OF_STEP if self.form == "step" else OLDEST_OPSET
+        whole_number(self.opset, "opset", oldest, onnx.defs.onnx_opset_version())
+        if self.weights not in ("float32", "float16", "int8"):
+            raise SpecError(f"weights: must be 'float32', 'float16' or 'int8', got {self.weights!r:.60}")
         if self.closed_loop is not None:
             whole_number(self.closed_loop, "closed_loop")
         if not isinstance(self.words, bool):
@@ -54,6 +61,39 @@ class ExportOptions:
             raise SpecError('lookahead: needs states, which signature "sequence" does not have')
         if isinstance(self.activations, str):
             raise SpecError(f"activations: expected a list of layer names, got the string {self.activations!r}")
+        if self.form == "step":
+            self._check_step()
+        if self.form == "portable":
+            self._check_portable()
+
+    def _check_step(self) -> None:
+        """Raise SpecError if a step file cannot have one of the options."""
+        if self.signature not in (None, "stream"):
+            raise SpecError(
+                f'form: "step" takes x and states, as signature="stream"; got signature={self.signature!r}. Leave '
+                'signature out, or use form="portable" for whole sequences'
+            )
+        remedies = {
+            "lookahead": 'export with form="dynamic", or use padding="causal" and no layer that reads ahead',
+            "closed_loop": 'feed each y back as the next x, which model.forecast does, or use form="portable"',
+            "words": "export without words: the file then takes the numbers of the words, and predict looks them up",
+        }
+        for name, remedy in remedies.items():
+            if getattr(self, name) not in (None, False):
+                raise SpecError(f'{name}: a file with form="step" cannot have it; {remedy}')
+
+    def _check_portable(self) -> None:
+        """Raise SpecError if a portable file cannot have one of the options."""
+        if self.signature == "stream":
+            raise SpecError(
+                'form: "portable" takes lengths; got signature="stream", which does not. Use signature="full", or '
+                'form="step" for one step in each run'
+            )
+        if self.words:
+            raise SpecError(
+                'words: a file with form="portable" cannot have it, because other runtimes do not take texts; export '
+                "without words: the file then takes the numbers of the words, and predict looks them up"
+            )
 
     @classmethod
     def of_contract(cls, contract: Contract, has_end: bool) -> ExportOptions:
@@ -84,6 +124,17 @@ class ExportPlan:
     loop_states: tuple[NetworkState, ...]
     words: Sequence[str] | None
 
+    @property
+    def output_names(self) -> list[tuple[str, str]]:
+        """The layers whose results the file has, each with its tensor: the outputs of the network, then activations."""
+        activations = [(label, activation_name(label)) for label in self.options.activations]  # type: ignore[union-attr]
+        return [*output_names(self.network.outputs).items(), *activations]
+
+    @property
+    def steps_per_run(self) -> int:
+        """The steps of x in each run of a step file: the least common multiple of all strides."""
+        return math.lcm(*(signal.clock.stride for signal in self.signals.values()))
+
     @classmethod
     def of(cls, network: Network, options: ExportOptions) -> ExportPlan:
         """Apply the options to a network.
@@ -113,8 +164,13 @@ def _signature(network: Network, options: ExportOptions) -> tuple[Signature, tup
     if options.signature == "sequence":
         return "sequence", None
     try:
-        return options.signature or "full", network.states(options.lookahead)
+        states = network.states(options.lookahead)
+        if options.form == "step":  # each run has a multiple of all strides, so a phase is always 0
+            return "stream", tuple(entry for entry in states if entry.state.kind != "phase")
+        return options.signature or "full", states
     except NotStreamable as error:
+        if options.form == "step":
+            raise NotStreamable(f'{error}. A file with form="step" runs step by step') from None
         if options.signature is None and not options.lookahead:
             return "sequence", None
         raise NotStreamable(f'{error}. Or export with signature="sequence", for whole sequences only') from None

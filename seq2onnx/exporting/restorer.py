@@ -18,6 +18,7 @@ from seq2onnx.exporting.emission import EMISSION, Weights
 from seq2onnx.exporting.forms import emit
 from seq2onnx.exporting.model_proto import to_model
 from seq2onnx.exporting.options import ExportOptions, ExportPlan
+from seq2onnx.exporting.storage import emit_stored, read_stored
 from seq2onnx.modelfile import CHANGED, check_file, read_bytes
 from seq2onnx.network import Network, input_channels
 from seq2onnx.sequences import PaddingPolicy
@@ -28,6 +29,8 @@ if TYPE_CHECKING:
 
 def restore(path: str | Path, *, allow_changed: bool = False) -> SequenceModule:
     """Read the module that was exported to a file: the same network, statistics and weights, bit for bit.
+
+    If the file stores its weights as float16 or int8, they are the rounded numbers that the file calculates with.
 
     The graph of the file must be the one that its network is exported with. If another version of seq2onnx wrote it,
     the results of the module and of the file are compared for random sequences instead, which needs onnxruntime.
@@ -45,7 +48,7 @@ def restore(path: str | Path, *, allow_changed: bool = False) -> SequenceModule:
         >>> module = restore("vowels.onnx"); train(module, more_data)
     """
     module = read_module(path, allow_changed, compare=not allow_changed)
-    if not allow_changed and not _is_compared(check_file(read_bytes(Path(path)), path).contract):
+    if not allow_changed and not _is_compared(check_file(read_bytes(Path(path)), Path(path)).contract):
         from seq2onnx.parity import probe
 
         failed = [row for row in probe(path, module).rows if not row.ok]
@@ -82,7 +85,7 @@ def read_model(
     path: str | Path, allow_changed: bool = False, compare: bool = True
 ) -> tuple[Network, Weights, Contract]:
     """Read the network of an exported file, its weights by layer and name, and its contract."""
-    file = check_file(read_bytes(Path(path)), path, allow_changed)
+    file = check_file(read_bytes(Path(path)), Path(path), allow_changed)
     contract = file.contract
     try:
         model = onnx.load_from_string(file.content)
@@ -90,8 +93,8 @@ def read_model(
         raise ModelFileError(f"{path}: is not an ONNX file, or is incomplete: {error}") from None
     if contract.network is None:
         raise ModelFileError(
-            f"{path}: was made by add_states and has no layers to restore; if its source is a torch module, "
-            "from_torch makes layers of it"
+            f"{path}: was made by add_states and has no layers to restore; from_onnx may make layers of the file that "
+            "it was made from, from_torch of a torch module"
         )
     has_end = any(entry.name == END for entry in model.graph.input)
     try:
@@ -99,10 +102,10 @@ def read_model(
         network = Network.from_dict(contract.network)
         plan = ExportPlan.of(network, _options(contract, has_end))
         arrays = {tensor.name: numpy_helper.to_array(tensor) for tensor in model.graph.initializer}
-        weights = _weights(plan, arrays, path)
+        weights = _weights(plan, read_stored(model.graph, arrays), path)
         if compare and _is_compared(contract):
             # The names of nodes and of the graph, and the writer, may differ.
-            compare_graphs(model, to_model(emit(plan, weights), plan.options.opset, "", {}, ""))
+            compare_graphs(model, to_model(emit_stored(plan, weights), plan.options.opset, "", {}, ""))
         input_channels(network, contract.channels)
     except ModelFileError as error:
         given = str(error).removeprefix(f"{path}: ")
@@ -113,6 +116,12 @@ def read_model(
         # Metadata that another program wrote may have any value in any field.
         raise ModelFileError(f"{path}: its network cannot be built here: {error!r:.300}") from None
     return network, weights, contract
+
+
+def read_options(path: str | Path) -> ExportOptions:
+    """Return the options that a file was exported with; raise ModelFileError if `export` did not write it."""
+    file = check_file(read_bytes(Path(path)), Path(path))
+    return ExportOptions.of_contract(file.contract, any(entry.name == END.encode() for entry in file.onnx.graph.inputs))
 
 
 MOST_NUMBER = 2**20
@@ -138,8 +147,8 @@ def _is_compared(contract: Contract) -> bool:
 def _options(contract: Contract, has_end: bool) -> ExportOptions:
     """Return the options of the export, which must be those that the contract describes."""
     options = ExportOptions.of_contract(contract, has_end)
-    mine = (options.signature, options.closed_loop, options.form, options.lookahead)
-    if mine != (contract.signature, contract.closed_loop, contract.form, has_end):
+    mine = (options.signature, options.closed_loop, options.form, options.weights, options.lookahead)
+    if mine != (contract.signature, contract.closed_loop, contract.form, contract.weights, has_end):
         raise ModelFileError("the options of the export in its metadata are not those of the file")
     return options
 

@@ -10,16 +10,18 @@ from seq2onnx.errors import require
 if TYPE_CHECKING:
     from seq2onnx.importing.adding_states import add_states
     from seq2onnx.importing.keras_models import from_keras
+    from seq2onnx.importing.onnx_networks import from_onnx
     from seq2onnx.importing.torch_modules import from_torch
 
 _HOMES = {
     "add_states": ("adding_states", "onnx"),
     "from_keras": ("keras_models", "torch"),
+    "from_onnx": ("onnx_networks", "onnx"),
     "from_torch": ("torch_modules", "torch"),
 }
 """For each function its module, and the package that it needs."""
 
-__all__ = ["add_states", "from_keras", "from_torch"]
+__all__ = ["add_states", "from_keras", "from_onnx", "from_torch"]
 
 
 def __getattr__(name: str) -> Any:

@@ -2,17 +2,18 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 from onnx import ModelProto
 
 from seq2onnx.contract import output_names
-from seq2onnx.errors import ImportRefused, SpecError
+from seq2onnx.errors import ImportRefused
 from seq2onnx.files import atomic_file
 from seq2onnx.importing.onnx_graph import read_graph
+from seq2onnx.importing.onnx_inputs import ORDERS, best_refusal, check_axes, choose_outputs, data_input, drawer, rank_of
 from seq2onnx.importing.source_runs import Source
 from seq2onnx.importing.state_proof import prove
 from seq2onnx.importing.stateful_file import (
@@ -26,14 +27,11 @@ from seq2onnx.importing.stateful_file import (
 )
 from seq2onnx.importing.step_models import carry_states, check_inputs, check_states
 from seq2onnx.importing.surgery import give_states
-from seq2onnx.importing.tracing import Draw, Trace, declared, dtype_of, prune, traces
+from seq2onnx.importing.tracing import Draw, Trace, declared, traces
 from seq2onnx.parity import Report
 
-ORDERS = {1: ("C",), 2: ("BT", "TC"), 3: ("BTC", "TBC", "BCT")}
-"""The orders of axes that are tried, by their number."""
 STEP_ORDERS = {1: ("C",), 2: ("BC",), 3: ("BTC",)}
 """The order of a file that carries its states as inputs and outputs."""
-LAYOUT_OPS = {"Cast", "Identity", "Transpose", "Unsqueeze", "Squeeze", "Reshape"}
 
 
 def add_states(
@@ -77,8 +75,7 @@ def add_states(
         >>> report = add_states("matlab_network.onnx", "stream.onnx")
         >>> stream = load("stream.onnx").stream()
     """
-    if axes is not None and (not axes or set(axes) - set("BTC") or len(set(axes)) < len(axes)):
-        raise SpecError(f"axes: expected letters B, T and C, each at most once, got {axes!r}")
+    check_axes(axes)
     model = read_graph(path, fixed)
     try:
         return _add_states(path, model, Path(out), axes, outputs, dict(states or {}), features)
@@ -97,16 +94,15 @@ def _add_states(
 ) -> Report:
     check_states(model, states)
     if outputs is not None:
-        model = _only(model, outputs, states)
+        model = choose_outputs(model, outputs, [*states.values()])
     old_names = free_names(model)
     new_names = {old: new for new, old in old_names.items()}
     states = {new_names.get(a, a): new_names.get(b, b) for a, b in states.items()}
-    data = _data_input(model, states)
+    data = data_input(model, states)
     if states:
         check_inputs(model, data, states)
-    entry = next(entry for entry in model.graph.input if entry.name == data)
-    rank = len(declared(entry)) if entry.type.tensor_type.HasField("shape") else len(axes or "BTC")
-    draw, tokens = _draw(model, data, dtype_of(entry))
+    rank = rank_of(model, data, axes)
+    draw, tokens = drawer(model, data)
     orders = (axes,) if axes else (STEP_ORDERS if states else ORDERS).get(rank, ())
     if not orders:
         raise ImportRefused(f"the input {data} has {rank} axes; expected batch, time and features")
@@ -125,61 +121,28 @@ def _add_states(
     if len(made) > 1:
         raise ImportRefused(f"its input could have the axes {' or '.join(made)}; give axes=")
     if not made:
-        raise _best(refusals, old_names)
-    ((body, one_row, source),) = made.values()
+        raise _with_old_names(best_refusal(refusals), old_names)
+    ((axes, (body, one_row, source)),) = made.items()
     body.tokens = tokens
     carry_answers(body)
     with atomic_file(out) as temporary:
-        temporary.write_bytes(finish(body, model, one_row).SerializeToString())
-        rows = prove(temporary, source, draw)
-    return Report(str(out), rows)
+
+        def proven(by_row: bool) -> Report:
+            temporary.write_bytes(finish(body, model, by_row).SerializeToString())
+            return Report(str(out), prove(temporary, source, draw))
+
+        if one_row and "B" in axes:
+            # Often only the initial states fix a batch of 1, and they are inputs now. A Scan over rows is slow.
+            with contextlib.suppress(ImportRefused):
+                return proven(False)
+        return proven(one_row)
 
 
-def _best(refusals: Mapping[str, ImportRefused], old_names: Mapping[str, str]) -> ImportRefused:
-    """Return the refusal of the order of axes that came furthest."""
-    order = max(refusals, key=lambda order: getattr(refusals[order], "reached", -1))
-    hint = f" (the axes of its input read as {order}; give axes= if they are others)" if len(refusals) > 1 else ""
-    text = str(refusals[order])
+def _with_old_names(refusal: ImportRefused, old_names: Mapping[str, str]) -> ImportRefused:
+    text = str(refusal)
     for new, old in old_names.items():
         text = text.replace(new, old)
-    return ImportRefused(f"{text}{hint}")
-
-
-def _only(model: ModelProto, outputs: Sequence[str], states: Mapping[str, str]) -> ModelProto:
-    known = [entry.name for entry in model.graph.output]
-    if isinstance(outputs, str) or not outputs:
-        raise SpecError(f"outputs: expected a list of names, got {outputs!r}")
-    for name in outputs:
-        if name not in known:
-            raise ImportRefused(f"outputs: the file has no output {name!r}, only {', '.join(known)}")
-    return prune(model, [*outputs, *states.values()])
-
-
-def _data_input(model: ModelProto, states: Mapping[str, str]) -> str:
-    """Return the input that is the sequence: the first that is no state."""
-    for entry in model.graph.input:
-        if entry.name not in states:
-            if dtype_of(entry) not in (np.float32, np.int64, np.int32):
-                raise ImportRefused(
-                    f"its input {entry.name} is {dtype_of(entry)}; expected float32, or int64 and int32 for tokens"
-                )
-            return str(entry.name)
-    raise ImportRefused("has no input beside its states")
-
-
-def _draw(model: ModelProto, data: str, dtype: np.dtype[Any]) -> tuple[Draw, int | None]:
-    """Return what draws random data, and how many tokens there are."""
-    if dtype.kind == "f":
-        return lambda rng, shape: rng.normal(size=shape).astype(np.float32), None
-    sizes = {tensor.name: tensor.dims for tensor in model.graph.initializer}
-    same, count = {data}, 10
-    for node in model.graph.node:
-        if node.op_type in LAYOUT_OPS and node.input[0] in same:
-            same.update(node.output)
-        elif node.op_type == "Gather" and node.input[1] in same and node.input[0] in sizes:
-            axis = next((entry.i for entry in node.attribute if entry.name == "axis"), 0)
-            count = int(sizes[node.input[0]][axis])
-    return lambda rng, shape: rng.integers(0, count, shape), count
+    return ImportRefused(text)
 
 
 def _rewrite(
@@ -211,9 +174,10 @@ def _rewrite_traced(
     labels = dict(zip(named, unique_labels([old_names.get(name, name) for name in named]), strict=True))
     if states:
         body, one_row, signals = carry_states(found, states, labels)
-        runs = Source.of(
-            source, data, axes, body.answers, signals, dict(states), "T" not in axes or not found.free_steps
-        )
+        sizes = dict(zip(axes, declared(next(e for e in source.graph.input if e.name == data)), strict=False))
+        # A file that declares one step is compared step by step, so that its states carry something.
+        by_step = "T" not in axes or not found.free_steps or sizes.get("T") == 1
+        runs = Source.of(source, data, axes, body.answers, signals, dict(states), by_step)
     else:
         if "T" not in axes:
             raise ImportRefused("has no axis of time, and states= names no state that it carries itself")

@@ -9,7 +9,7 @@ from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
-from seq2onnx.errors import ImportRefused, Seq2OnnxError
+from seq2onnx.errors import ImportRefused, Seq2OnnxError, require
 from seq2onnx.importing.drafts import Array, Draft, acts_on_each_step
 from seq2onnx.layers import BatchNorm, BiGRU, BiLSTM, LastStep, Rescale
 from seq2onnx.layers.base import Layer
@@ -51,6 +51,7 @@ def assemble(answers: Sequence[tuple[str, Draft]], name: str) -> tuple[Network, 
 
 def as_module(network: Network, weights: Mapping[str, Mapping[str, Array]]) -> SequenceModule:
     """Build the torch module of a network with these weights."""
+    require("torch", extra="train")
     import numpy as np
     import torch
 

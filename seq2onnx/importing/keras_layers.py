@@ -78,7 +78,7 @@ def activate(layer: KerasLayer, x: Lifted, function: Any) -> Lifted:
     if function in (None, "linear"):
         return x
     if function == "softmax":
-        return lifting.softmax(x, -1)
+        return lifting.softmax(x, [-1])
     if function == "hard_sigmoid":
         return lifting.each_part(x, HARD_SIGMOID[layer.version])
     if function == "selu":
@@ -129,8 +129,7 @@ def _elu(layer: KerasLayer, x: Lifted) -> Lifted:
 
 @keras("Softmax")
 def _softmax(layer: KerasLayer, x: Lifted) -> Lifted:
-    (axis,) = np.ravel(layer.get("axis", -1)).tolist()
-    return lifting.softmax(x, axis)
+    return lifting.softmax(x, np.ravel(layer.get("axis", -1)).tolist())
 
 
 @keras("Dropout", "SpatialDropout1D", "SpatialDropout2D", "AlphaDropout", "GaussianDropout")

@@ -153,7 +153,7 @@ def _pooling(layer: KerasLayer, x: Lifted) -> Lifted:
     elif pad:
         raise ImportRefused('pools joined or cut features with padding="same"; use padding="valid"')
     elif is_max:
-        y = windows.max_pool(x, sizes, strides, [0] * count)
+        y = windows.max_pool(x, sizes, strides, [(0, 0)] * count)
     else:
         pool: Any = torch.nn.functional.avg_pool1d if count == 1 else torch.nn.functional.avg_pool2d
 

@@ -6,11 +6,12 @@ Each function takes the foreign tensor as a Lifted and gives that of the result.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 
 from seq2onnx.errors import ImportRefused
-from seq2onnx.importing.drafts import Array, barred, draft
+from seq2onnx.importing.drafts import Array, Draft, barred, draft
 from seq2onnx.importing.layout import Lifted, broadcast, lifted, take, transpose
 from seq2onnx.importing.reading import (
     ELEMENTWISE,
@@ -49,7 +50,7 @@ def check_features(x: Lifted, axis: int, what: str) -> None:
         )
 
 
-def linear(x: Lifted, weights: Array, bias: Array | None, axis: int = -1) -> Lifted:
+def linear(x: Lifted, weights: Array, bias: Array | None = None, axis: int = -1) -> Lifted:
     """Weighted sums over one axis: weights [k, n], bias [k]."""
     axis %= len(x.axes)
     check_features(x, axis, "has weights")
@@ -98,12 +99,24 @@ def affine(x: Lifted, scale: Array, offset: Array) -> Lifted:
         if fields == [1, 0]:
             return x
         found, index = source(x) if not fields[1] else same_features(x)
-        return x.with_(parts=(draft(Rescale(*fields), found),), index=index, pads=(0, 0))
+        return x.with_(parts=(_rescaled(found, *fields),), index=index, pads=(0, 0))
     found, index = same_features(x)
     found, in_order = flat(found), [np.empty(found.size) for _ in numbers]
     for ordered, array in zip(in_order, numbers, strict=True):
         ordered[index.ravel()] = np.broadcast_to(array, shape).ravel()
-    return x.with_(parts=(draft(Rescale(*in_order), found),), index=index, pads=(0, 0))
+    return x.with_(parts=(_rescaled(found, *in_order),), index=index, pads=(0, 0))
+
+
+def _rescaled(found: Draft, scale: Any, offset: Any) -> Draft:
+    """Draft x · scale + offset; a layer before it that has such weights, and does not use them, gets the numbers."""
+    layer, weights = found.layer, dict(found.weights)
+    if isinstance(layer, FullyConnected) and np.all(np.equal(scale, 1)) and not weights["bias"].any():
+        weights["bias"] = weights["bias"] + offset
+    elif isinstance(layer, LayerNorm) and not weights["offset"].any():
+        weights |= {"scale": weights["scale"] * scale, "offset": weights["offset"] + offset}
+    else:
+        return draft(Rescale(scale, offset), found)
+    return draft(layer, *found.reads, weights=weights, path=found.path)
 
 
 def join(layer: Add | Multiply, a: Lifted, b: Lifted) -> Lifted:
@@ -144,18 +157,19 @@ def glu(x: Lifted, axis: int) -> Lifted:
     return join(Multiply(), take(x, axis, slice(half)), each_part(take(x, axis, slice(half, None)), Sigmoid()))
 
 
-def softmax(x: Lifted, axis: int) -> Lifted:
-    """Softmax over all features."""
-    check_features(x, axis, "has a softmax")
-    check_all_features(x, (axis,), "a softmax")
+def softmax(x: Lifted, axes: Sequence[int]) -> Lifted:
+    """Softmax over all features, which are these axes."""
+    for axis in axes:
+        check_features(x, axis, "has a softmax")
+    check_all_features(x, axes, "a softmax")
     found, index = same_features(x)
     return x.with_(parts=(draft(Softmax(), flat(found)),), index=index, pads=(0, 0))
 
 
-def log_softmax(x: Lifted, axis: int) -> Lifted:
-    """Logarithm of a softmax, which only a Softmax after it makes a layer."""
-    scores = softmax(x, axis)
-    reason = "ends in log_softmax, for which there is no layer; softmax=True gives the probabilities"
+def log_softmax(x: Lifted, axes: Sequence[int], remedy: str) -> Lifted:
+    """Logarithm of a softmax, which only a Softmax or an exponential after it makes a layer."""
+    scores = softmax(x, axes)
+    reason = f"ends in log_softmax, for which there is no layer; {remedy}"
     return scores.with_(parts=(barred(reason, scores.parts[0], ("log", scores.parts[0])),))
 
 

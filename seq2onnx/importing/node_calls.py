@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import Any, Generic, Protocol, TypeVar
 
 import numpy as np
 from onnx import NodeProto
@@ -14,8 +14,36 @@ from seq2onnx.importing.graph_parts import Array
 from seq2onnx.importing.signals import Signal
 
 
+class NodeRefused(ImportRefused):
+    """A node that cannot be followed.
+
+    Attributes:
+        reached: how many nodes before it could be followed.
+    """
+
+    def __init__(self, message: str, reached: int) -> None:
+        super().__init__(message)
+        self.reached = reached
+
+
+class Followed(Protocol):
+    """A tensor whose axes are known."""
+
+    @property
+    def axes(self) -> tuple[str, ...]:
+        """For each axis "B", "T", "BT" or "TB", or "" for features."""
+        ...
+
+    def describe(self, axis: int) -> str:
+        """Name an axis for people."""
+        ...
+
+
+X = TypeVar("X", bound=Followed)
+
+
 @dataclasses.dataclass(frozen=True)
-class Call:
+class NodeCall(Generic[X]):
     """A node, with what is known of its inputs.
 
     Attributes:
@@ -31,13 +59,13 @@ class Call:
     node: NodeProto
     attributes: Mapping[str, Any]
     opset: int
-    signals: Sequence[Signal | None]
+    signals: Sequence[X | None]
     numbers: Sequence[Array | None]
     others: Sequence[Array | None]
     shapes: Sequence[tuple[int, ...]]
 
     @property
-    def x(self) -> Signal:
+    def x(self) -> X:
         """The first input that carries data."""
         return next(x for x in self.signals if x is not None)
 
@@ -58,7 +86,7 @@ class Call:
         """Return the argument `axes`, none negative."""
         return [axis % len(self.x.axes) for axis in self.get(index, "axes") or default]
 
-    def settled(self, index: int, signal: Signal) -> None:
+    def settled(self, index: int, signal: X) -> None:
         """Check that an input without data has the same numbers for every step and row of `signal`, in every run."""
         numbers = self.numbers[index]
         if numbers is None:
@@ -72,7 +100,7 @@ class Call:
             )
 
     @staticmethod
-    def _reduced(numbers: Array, signal: Signal) -> Array:
+    def _reduced(numbers: Array, signal: X) -> Array:
         for back in range(1, min(numbers.ndim, len(signal.axes)) + 1):
             if signal.axes[-back] and numbers.shape[-back] > 1:
                 first = np.take(numbers, [0], -back)
@@ -83,6 +111,9 @@ class Call:
                     )
                 numbers = first
         return numbers
+
+
+Call = NodeCall[Signal]
 
 
 def check_features(x: Signal, axes: Sequence[int], what: str) -> None:
@@ -106,7 +137,7 @@ def same(numbers: Array | None, other: Array | None) -> None:
         raise ImportRefused("has weights that depend on how many steps or rows there are")
 
 
-def constant_weights(call: Call) -> None:
+def constant_weights(call: NodeCall[Any]) -> None:
     """Check that all inputs without data are the same in every run."""
     for numbers, other in zip(call.numbers, call.others, strict=True):
         same(numbers, other)

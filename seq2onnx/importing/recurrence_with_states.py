@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Container
+from typing import Any
 
 from seq2onnx.errors import ImportRefused
 from seq2onnx.importing.graph_parts import Array
-from seq2onnx.importing.node_calls import Call, same
+from seq2onnx.importing.node_calls import Call, NodeCall, same
 from seq2onnx.importing.rewriting import Rewriter, label
 from seq2onnx.importing.signals import Signal
 from seq2onnx.importing.tracing import RECURRENT
@@ -67,7 +68,7 @@ def recurrent(graph: Rewriter, call: Call, foreign: Container[str]) -> list[Sign
     return [y, *[Signal(("", x.axes[1], ""), (1, rows, hidden), final=True)] * len(kinds)]
 
 
-def initial_state(call: Call, index: int, foreign: Container[str]) -> Array | None:
+def initial_state(call: NodeCall[Any], index: int, foreign: Container[str]) -> Array | None:
     """Return the initial state [1, hidden] of every row; None: zeros."""
     name = call.node.input[index] if call.has(index) else ""
     if not name or name in foreign:  # a state that the caller carried by hand starts at zero

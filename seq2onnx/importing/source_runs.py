@@ -13,8 +13,12 @@ from onnx import ModelProto
 from seq2onnx.importing.graph_parts import Array
 from seq2onnx.importing.onnx_graph import RunFailed, open_session, run
 from seq2onnx.importing.signals import Signal
+from seq2onnx.importing.size_limits import check_sizes
 from seq2onnx.importing.stateful_file import Answer
 from seq2onnx.importing.tracing import declared, other_inputs
+
+CHECKED = 100
+"""Longer runs than this may need much more memory than the traced ones, so their sizes are checked, too."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -56,31 +60,37 @@ class Source:
         """The only number of steps that it takes, or None."""
         return None if self.by_step else self._declared("T")
 
-    def __call__(self, x: Array) -> dict[str, Array]:
+    def __call__(self, x: Array, lengths: Array | None = None) -> dict[str, Array]:
         """Return each answer by its layer, [batch, time, …] or [batch, …], for x [batch, time, …] of the contract.
 
-        Answers for the whole sequence are left out where the file takes only longer ones.
+        `lengths` [batch] go to the inputs that take them; None: all rows are whole. Answers for the whole sequence are
+        left out where the file takes only longer ones.
         """
         rows = self._declared("B")
         if rows is None:
             try:
-                return self._run(x)
+                return self._run(x, lengths)
             except RunFailed:  # the batch is fixed inside: one row at a time
                 rows = 1
-        parts = [self._run(np.repeat(row[None], rows, 0)) for row in x]
+        own = [None] * len(x) if lengths is None else [np.repeat(n, rows) for n in lengths]
+        parts = [self._run(np.repeat(row[None], rows, 0), n) for row, n in zip(x, own, strict=True)]
         return {name: np.concatenate([part[name][:1] for part in parts]) for name in parts[0]}
 
-    def _run(self, x: Array) -> dict[str, Array]:
+    def _run(self, x: Array, lengths: Array | None) -> dict[str, Array]:
         if self.by_step:
             return self._run_steps(x)
         count, fixed = x.shape[1], self.steps
         if fixed is not None:
             x = np.concatenate([x, np.zeros((len(x), fixed - count, *x.shape[2:]), x.dtype)], 1)
         feeds = other_inputs(self.model.graph, self.data, len(x), x.shape[1])
+        if lengths is not None:
+            feeds = {k: lengths.astype(v.dtype) if v.dtype.kind in "iu" else v for k, v in feeds.items()}
+        if x.shape[1] > CHECKED:
+            check_sizes(self.model, feeds | {self.data: self._arrange(x, "BTC")})
         found = run(self.session, feeds | {self.data: self._arrange(x, "BTC")})
         answers = {}
         for answer in self.answers:
-            y = self._read(answer, found[answer.name], len(x), x.shape[1])
+            y = self._read(answer, found[answer.name], len(x))
             if answer.has_time or fixed in (None, count):
                 answers[answer.layer] = y[:, :count] if answer.has_time else y
         return answers
@@ -104,9 +114,10 @@ class Source:
         dtype = np.int32 if entry.type == "tensor(int32)" else x.dtype
         return np.ascontiguousarray(x.transpose([letters.index(letter) for letter in self.axes]), dtype)
 
-    def _read(self, answer: Answer, y: Array, rows: int, steps: int) -> Array:
+    def _read(self, answer: Answer, y: Array, rows: int) -> Array:
         """Bring an answer of the file to the layout of the contract."""
-        signal, sizes = self.signals[answer.name], {"B": rows, "T": steps}
+        signal, steps = self.signals[answer.name], y.size // (rows * math.prod(answer.shape))
+        sizes = {"B": rows, "T": steps}
         axes, shape = [], []
         for letter, size in zip(signal.axes, signal.shape, strict=True):
             axes += list(letter) or [""]

@@ -6,16 +6,19 @@ import dataclasses
 from collections.abc import Mapping, Sequence
 
 import numpy as np
-from onnx import ModelProto, NodeProto, TensorProto, ValueInfoProto, helper, numpy_helper
+from onnx import ModelProto, NodeProto, TensorProto, helper, numpy_helper
 
 from seq2onnx import __version__
 from seq2onnx.contract import Contract, output_names
 from seq2onnx.errors import ImportRefused
+from seq2onnx.importing.empty_chunks import guard
 from seq2onnx.importing.graph_parts import all_names, remove_unused, rename, replace, tensors as tensors_of
 from seq2onnx.importing.rewriting import MADE, Rewriter, label
 from seq2onnx.importing.signals import Signal
 from seq2onnx.importing.tracing import Trace
 
+LAST = "last"
+"""The kind of a state that is the last answer."""
 ELEMENTS = {"float32": TensorProto.FLOAT, "int64": TensorProto.INT64, "int32": TensorProto.INT32}
 
 
@@ -143,11 +146,9 @@ def write_answer(body: Body, trace: Trace, name: str, layer: str, signal: Signal
 
 def carry_answers(body: Body) -> None:
     """Keep answers without time as a state, for chunks of no steps."""
-    tensors = output_names(answer.layer for answer in body.answers)
     for answer in body.answers:
         if not answer.has_time:
-            _, new = body.graph.state(answer.layer, "last", answer.shape, answer.dtype)
-            body.outputs[new] = body.graph.op("Identity", body.outputs[tensors[answer.layer]])
+            body.graph.state(answer.layer, LAST, answer.shape, answer.dtype)
 
 
 def finish(body: Body, source: ModelProto, one_row: bool) -> ModelProto:
@@ -159,8 +160,11 @@ def finish(body: Body, source: ModelProto, one_row: bool) -> ModelProto:
         one_row: whether the graph runs one row of a batch at a time.
     """
     graph, types = body.graph, body.types()
+    tensors = output_names(answer.layer for answer in body.answers)
     for state in graph.states:
-        body.outputs.setdefault(state.output, state.output)
+        if state.kind != LAST:
+            body.outputs.setdefault(state.output, state.output)
+    last = {tensors[state.layer]: state for state in graph.states if state.kind == LAST}
     # The names of the contract belong to the inputs and outputs of the whole file.
     names = {name: f"{MADE}{name}" for name in types if name not in body.inputs}
     nodes = [rename(node, names) for node in graph.nodes]
@@ -169,26 +173,24 @@ def finish(body: Body, source: ModelProto, one_row: bool) -> ModelProto:
     if one_row:
         nodes, outputs = _each_row(body, nodes, outputs, initializers)
         initializers = []
-    then = helper.make_graph(nodes, "steps", [], _infos(types, outputs), initializers)
-    remove_unused(then)
-    for tensor in tensors_of(then):
-        if not tensor.HasField("raw_data"):  # `load` checks the bytes of all weights
-            tensor.CopyFrom(numpy_helper.from_array(numpy_helper.to_array(tensor), tensor.name))
-    outer = Rewriter(graph.opset, f"{MADE}file_")
-    some = outer.op("Cast", outer.size("x", 1), to=TensorProto.BOOL)
-    outer.nodes.append(
-        helper.make_node(
-            "If", [some], list(outputs), name="steps", then_branch=then, else_branch=_no_steps(body, types)
-        )
-    )
+    kept = {state.output: state.input for state in graph.states if state.output in outputs}
+    kept |= {name: state.input for name, state in last.items()}
+    empty = {tensors[answer.layer]: answer.shape for answer in body.answers if answer.has_time}
+    elements = {name: element for name, (element, _) in types.items()}
+    nodes, initializers = guard(nodes, initializers, outputs, kept, empty, elements, graph.opset)
+    nodes += [helper.make_node("Identity", [name], [state.output], state.output) for name, state in last.items()]
     infos = {name: helper.make_tensor_value_info(name, *of) for name, of in types.items()}
     whole = helper.make_graph(
-        outer.nodes,
+        nodes,
         source.graph.name or "network",
         [infos[name] for name in body.inputs],
-        [infos[name] for name in outputs],
-        outer.initializers,
+        [infos[name] for name in types if name not in body.inputs],
+        initializers,
     )
+    remove_unused(whole)
+    for tensor in tensors_of(whole):
+        if not tensor.HasField("raw_data"):  # `load` checks the bytes of all weights
+            tensor.CopyFrom(numpy_helper.from_array(numpy_helper.to_array(tensor), tensor.name))
     model = helper.make_model(
         whole,
         opset_imports=list(source.opset_import),
@@ -198,31 +200,6 @@ def finish(body: Body, source: ModelProto, one_row: bool) -> ModelProto:
     )
     helper.set_model_props(model, _contract(body).properties())
     return model
-
-
-def _infos(types: Mapping[str, tuple[int, list[int | str]]], outputs: Mapping[str, str]) -> list[ValueInfoProto]:
-    # Sizes in an inner graph add nothing, and the name of a dynamic one would have to hold for all tensors.
-    return [helper.make_tensor_value_info(inner, types[name][0], None) for name, inner in outputs.items()]
-
-
-def _no_steps(body: Body, types: Mapping[str, tuple[int, list[int | str]]]) -> object:
-    """Return the graph for chunks of no steps: the states stay, and no step comes out."""
-    graph = Rewriter(body.graph.opset, f"{MADE}no_steps_")
-    tensors = output_names(answer.layer for answer in body.answers)
-    found = {}
-    for answer in body.answers:
-        if answer.has_time:
-            sizes = [graph.size("x", 0), graph.constant([0, *answer.shape])]
-            zero = numpy_helper.from_array(np.zeros(1, answer.dtype), "zero")
-            shape = graph.op("Concat", *sizes, axis=0)
-            found[tensors[answer.layer]] = graph.op("ConstantOfShape", shape, value=zero)
-        else:
-            state = next(s for s in body.graph.states if (s.layer, s.kind) == (answer.layer, "last"))
-            found[tensors[answer.layer]] = graph.op("Identity", state.input)
-    for state in body.graph.states:
-        found[state.output] = graph.op("Identity", state.input)
-    infos = _infos(types, {name: found[name] for name in body.outputs})
-    return helper.make_graph(graph.nodes, "no_steps", [], infos, graph.initializers)
 
 
 def _each_row(

@@ -17,7 +17,7 @@ from seq2onnx.importing.layout_nodes import (
     squeeze_node,
     tile_node,
 )
-from seq2onnx.importing.node_calls import Call
+from seq2onnx.importing.node_calls import Call, NodeRefused
 from seq2onnx.importing.onnx_graph import opset
 from seq2onnx.importing.recurrence_with_states import recurrent
 from seq2onnx.importing.rewriting import Rewriter
@@ -29,18 +29,6 @@ from seq2onnx.importing.windows_with_states import convolution, pooling
 KEEPS_FINAL = {"Transpose", "Reshape", "Squeeze", "Unsqueeze", "Flatten", "Identity", "Concat", "Cast"}
 """Operators that only move the final state of a recurrent operator about."""
 LETTERS = {"B": "B", "T": "T", "C": ""}
-
-
-class NodeRefused(ImportRefused):
-    """A node that cannot be followed.
-
-    Attributes:
-        reached: how many nodes before it could be followed.
-    """
-
-    def __init__(self, message: str, reached: int) -> None:
-        super().__init__(message)
-        self.reached = reached
 
 
 @dataclasses.dataclass(frozen=True)

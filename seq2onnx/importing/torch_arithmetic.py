@@ -9,27 +9,12 @@ import numpy as np
 from torch import Tensor
 
 from seq2onnx.errors import ImportRefused
-from seq2onnx.importing import layout, lifting, time_axis, windows
+from seq2onnx.importing import functions, layout, lifting, time_axis, windows
 from seq2onnx.importing.drafts import Array
+from seq2onnx.importing.functions import ONE, ZERO
 from seq2onnx.importing.layout import Lifted
 from seq2onnx.importing.torch_operators import Operation, Ragged, array, operators, refuse_random
-from seq2onnx.layers import (
-    ELU,
-    GELU,
-    Add,
-    Dropout,
-    GlobalAvgPool1d,
-    GlobalMaxPool1d,
-    HardSigmoid,
-    LeakyReLU,
-    Multiply,
-    ReLU,
-    Sigmoid,
-    SiLU,
-    Tanh,
-)
-
-ONE, ZERO = np.ones(1), np.zeros(1)
+from seq2onnx.layers import GELU, Add, Dropout, HardSigmoid, LeakyReLU, Multiply, ReLU, Sigmoid, SiLU, Tanh
 
 
 @operators("dropout")
@@ -122,14 +107,15 @@ def _where(op: Operation) -> Any:
 
 @operators("neg", "negative")
 def _negative(op: Operation) -> Any:
-    return lifting.affine(op["self"], -ONE, ZERO)
+    return functions.negative(op["self"])
 
 
 @operators("pow", "square")
 def _power(op: Operation) -> Any:
-    if op.get("exponent", 2) != 2 or not isinstance(op["self"], Lifted):
-        raise ImportRefused(f"raises to a power ({op.get('exponent')}); only squares can be made of layers")
-    return lifting.join(Multiply(), op["self"], op["self"])
+    exponent = op.get("exponent", 2)
+    if not isinstance(op["self"], Lifted) or not isinstance(exponent, int | float):
+        raise ImportRefused("raises to a calculated power; only squares and cubes can be made of layers")
+    return functions.power(op["self"], exponent)
 
 
 @operators("matmul", "mm", "addmm", "linear", "mv")
@@ -164,12 +150,10 @@ def _reduce(op: Operation) -> Any:
     if op.get("other") is not None:
         return _larger(op)
     dims = range(len(x.axes)) if dims in (None, []) else [dims] if isinstance(dims, int) else dims
-    sign = -ONE if op.name.endswith("min") else ONE
-    y = lifting.affine(x, sign, ZERO)
-    for axis in sorted((d % len(x.axes) for d in dims), reverse=True):
-        y = _reduce_axis(y, axis, op.name.removeprefix("a").replace("min", "max"))
-        y = layout.unsqueeze(y, axis) if keep else y
-    y = lifting.affine(y, sign, ZERO)
+    axes = [axis % len(x.axes) for axis in dims]
+    for axis in axes:
+        x = functions.reduce_axis(x, axis, op.name.removeprefix("a"))
+    y = x if keep else layout.squeeze(x, axes)
     if isinstance(op.result, tuple | list):
         return y, ImportRefused("reads the positions of the largest numbers, which no layer gives")
     return y
@@ -180,27 +164,7 @@ def _larger(op: Operation) -> Any:
     a, b = op["self"], op["other"]
     if not (isinstance(a, Lifted) and isinstance(b, Lifted)):
         raise ImportRefused("compares with stored numbers, for which there is no layer; use clamp")
-    if "max" in op.name:
-        return lifting.maximum(a, b)
-    a, b = (lifting.affine(x, -ONE, ZERO) for x in (a, b))
-    return lifting.affine(lifting.maximum(a, b), -ONE, ZERO)
-
-
-def _reduce_axis(x: Lifted, axis: int, kind: str) -> Lifted:
-    if x.axes[axis] == "T":
-        if kind == "sum":
-            return time_axis.sum_time(x, axis)
-        return time_axis.pool_time(x, axis, GlobalAvgPool1d() if kind == "mean" else GlobalMaxPool1d())
-    if x.axes[axis]:
-        raise ImportRefused(
-            f"takes the {kind} over {x.describe(axis)}; a sequence then depends on the others of its batch"
-        )
-    n = x.shape[axis]
-    if kind == "max":
-        return layout.squeeze(lifting.max_features(x, axis, n, 1), [axis])
-    weights = np.full((1, n), 1 / n if kind == "mean" else 1)
-    y = lifting.linear(x, weights, None, axis) if n > 1 else x
-    return layout.squeeze(y, [axis])
+    return lifting.maximum(a, b) if "max" in op.name else functions.minimum(a, b)
 
 
 @operators("adaptive_avg_pool1d", "adaptive_max_pool1d", "adaptive_avg_pool2d")
@@ -211,7 +175,7 @@ def _adaptive_pool(op: Operation) -> Any:
     if len(sizes) == 2 and (mean := windows.mean_of_image(x)):
         return mean
     for axis in range(len(x.axes) - len(sizes), len(x.axes)):
-        x = layout.unsqueeze(_reduce_axis(x, axis, "max" if "max" in op.name else "mean"), axis)
+        x = functions.reduce_axis(x, axis, "max" if "max" in op.name else "mean")
     return (x, ImportRefused("reads the positions of the largest numbers")) if "max" in op.name else x
 
 
@@ -235,53 +199,39 @@ def _function(op: Operation) -> Any:
 def _elu(op: Operation) -> Any:
     x, name = op["self"], op.name.rstrip("_")
     if name == "celu":
-        y = lifting.each_part(lifting.affine(x, ONE / op["alpha"], ZERO), ELU(1.0))
-        return lifting.affine(y, ONE * op["alpha"], ZERO)
+        return functions.celu(x, op["alpha"])
     if name == "selu":
-        return lifting.affine(lifting.each_part(x, ELU(1.6732632423543772)), ONE * 1.0507009873554805, ZERO)
+        return functions.selu(x)
     if op["input_scale"] != 1:
         raise ImportRefused("is an ELU with a scaled input, for which there is no layer")
-    return lifting.affine(lifting.each_part(x, ELU(op["alpha"])), ONE * op["scale"], ZERO)
+    return functions.selu(x, op["alpha"], op["scale"])
 
 
 @operators("clamp", "clip", "hardtanh", "relu6", "clamp_min", "clamp_max")
 def _clamp(op: Operation) -> Any:
-    x = op["self"]
     low, high = (
         (0, 6) if op.name.startswith("relu6") else (op.get("min", op.get("min_val")), op.get("max", op.get("max_val")))
     )
     if isinstance(low, Tensor | Lifted) or isinstance(high, Tensor | Lifted):
         raise ImportRefused("clips to calculated numbers, for which there is no layer")
-    if low is not None and high is not None:
-        width = ONE * (high - low)
-        y = lifting.each_part(x, HardSigmoid(1 / width.item(), -low / width.item()))
-        return lifting.affine(y, width, ONE * low)
-    sign, bound = (ONE, low) if high is None else (-ONE, high)
-    y = lifting.each_part(lifting.affine(x, sign, -sign * bound), ReLU())
-    return lifting.affine(y, sign, ONE * bound)
+    return functions.clip(op["self"], low, high)
 
 
 @operators("hardswish")
 def _hardswish(op: Operation) -> Any:
-    return lifting.join(Multiply(), op["self"], lifting.each_part(op["self"], HardSigmoid(1 / 6, 0.5)))
+    return functions.hard_swish(op["self"])
 
 
 @operators("abs")
 def _absolute(op: Operation) -> Any:
-    x = op["self"]
-    return lifting.join(Add(), lifting.each_part(x, ReLU()), lifting.each_part(lifting.affine(x, -ONE, ZERO), ReLU()))
+    return functions.absolute(op["self"])
 
 
 @operators("prelu", "_prelu_kernel")
 def _prelu(op: Operation) -> Any:
     x, slopes = op["self"], array(op["weight"])
-    if slopes.size == 1:
-        return lifting.each_part(x, LeakyReLU(slopes.item()))
     shape = [slopes.size if i == min(1, len(x.axes) - 1) else 1 for i in range(len(x.axes))]
-    below = lifting.each_part(lifting.affine(x, -ONE, ZERO), ReLU())
-    return lifting.join(
-        Add(), lifting.each_part(x, ReLU()), lifting.affine(below, -slopes.reshape(shape), np.zeros(shape))
-    )
+    return functions.prelu(x, slopes.reshape(shape))
 
 
 @operators("glu")
@@ -291,9 +241,9 @@ def _glu(op: Operation) -> Any:
 
 @operators("softmax", "_softmax")
 def _softmax(op: Operation) -> Any:
-    return lifting.softmax(op["self"], op["dim"])
+    return lifting.softmax(op["self"], [op["dim"]])
 
 
 @operators("log_softmax", "_log_softmax")
 def _log_softmax(op: Operation) -> Any:
-    return lifting.log_softmax(op["self"], op["dim"])
+    return lifting.log_softmax(op["self"], [op["dim"]], "softmax=True gives the probabilities")

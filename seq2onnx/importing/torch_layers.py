@@ -9,12 +9,14 @@ import numpy as np
 from torch import Tensor
 
 from seq2onnx.errors import ImportRefused
-from seq2onnx.importing import lifting, windows
+from seq2onnx.importing import lifting
+from seq2onnx.importing.convolutions import Windows, convolution, pooling
 from seq2onnx.importing.drafts import Array, barred, current_place
 from seq2onnx.importing.layout import Lifted, concat
 from seq2onnx.importing.recurrence import recurrent
 from seq2onnx.importing.torch_operators import Operation, Ragged, array, operators
-from seq2onnx.layers import GRU, LSTM, RNN, AvgPool1d, AvgPool2d, Conv1d, Conv2d, Dropout, Layer, MaxPool1d, MaxPool2d
+from seq2onnx.importing.windows import Pads
+from seq2onnx.layers import GRU, LSTM, RNN, Dropout
 from seq2onnx.layers.recurrent import Start
 
 
@@ -75,96 +77,40 @@ def _pair(value: Any, count: int) -> list[int]:
     return values * count if len(values) == 1 else values
 
 
-def _two(values: Sequence[int]) -> tuple[int, int]:
-    first, second = values
-    return first, second
-
-
 @operators("conv1d", "conv2d", "convolution")
 def _convolution(op: Operation) -> Any:
-    x, weights, bias = op["input"], op["weight"], _optional(op["bias"])
+    x, weights, bias, padding = op["input"], op["weight"], _optional(op["bias"]), op["padding"]
     if isinstance(weights, Lifted) or op.get("transposed"):
         raise ImportRefused("is a transposed convolution, or one with calculated weights; no layer does that")
     count = weights.ndim - 2
     strides, dilations = _pair(op["stride"], count), _pair(op["dilation"], count)
     reaches = [d * (k - 1) for d, k in zip(dilations, weights.shape[2:], strict=True)]
-    if isinstance(op["padding"], str):
-        pads = [(r // 2, r - r // 2) if op["padding"] == "same" else (0, 0) for r in reaches]
+    if isinstance(padding, str):
+        pads = [(r // 2, r - r // 2) if padding == "same" else (0, 0) for r in reaches]
     else:
-        pads = [(p, p) for p in _pair(op["padding"], count)]
-    timed = [axis for axis in range(-count, 0) if "T" in x.axes[axis]]
-    if not timed:
-        return _convolution_in_step(op, x, count, strides, dilations, pads)
-    if count == 1:
-        return windows.conv1d(x, array(weights), bias, strides[0], dilations[0], pads[0], op["groups"])
-    time = timed[0]
-    if isinstance(op["padding"], str) or x.axes[time] != "T":
+        pads = [(p, p) for p in _pair(padding, count)]
+
+    def apply(array: Array, pads: Sequence[Pads]) -> Array:
+        symmetric = all(before == after for before, after in pads)
+        return op.on(array, padding=[before for before, _ in pads]) if symmetric else op.on(array)
+
+    window = Windows(weights.shape[2:], strides, dilations, pads, apply, op["groups"])
+    if count > 1 and isinstance(padding, str) and window.time(x) is not None:
         raise ImportRefused('is a convolution over time and features with padding="same"; give the padding as numbers')
-    padding = [0 if axis == time else pads[axis][0] for axis in range(-count, 0)]
-    return windows.dense_over_time(
-        x,
-        time,
-        weights.shape[time],
-        strides[time],
-        dilations[time],
-        pads[time],
-        lambda a: op.on(a, padding=padding),
-    )
-
-
-def _convolution_in_step(
-    op: Operation, x: Lifted, count: int, strides: list[int], dilations: list[int], pads: list[tuple[int, int]]
-) -> Lifted:
-    """A convolution over the features of each step."""
-    weights, bias = op["weight"], _optional(op["bias"])
-    image = windows.image_of(x, count + 1)
-    if image and len(set(pads)) == 1:
-        padding = pads[0][0] if pads[0][0] == pads[0][1] else pads[0]
-        kernel = weights.shape[2:]
-        arrays = {"weights": array(weights), "bias": np.zeros(len(weights)) if bias is None else bias}
-        if count == 1:
-            one = Conv1d(len(weights), kernel[0], strides[0], dilations[0], padding, op["groups"], "space")
-            return windows.on_image(x, image, one, arrays)
-        two = Conv2d(len(weights), _two(kernel), _two(strides), _two(dilations), padding, op["groups"])
-        return windows.on_image(x, image, two, arrays)
-    return windows.dense(x, count + 1, op.on)
+    return convolution(x, array(weights), bias, window)
 
 
 @operators("max_pool1d", "avg_pool1d", "max_pool2d", "avg_pool2d", "max_pool1d_with_indices", "max_pool2d_with_indices")
 def _pool(op: Operation) -> Any:
-    x, is_max, count = op["self"], op.name.startswith("max"), int(op.name[8])
+    is_max, count = op.name.startswith("max"), int(op.name[8])
     sizes = _pair(op["kernel_size"], count)
     strides = _pair(op["stride"], count) if op["stride"] else sizes
-    pads = _pair(op["padding"], count)
-    if op["ceil_mode"] or any(d != 1 for d in _pair(op.get("dilation", 1), count)) or op.get("divisor_override"):
-        raise ImportRefused("is a pooling with ceil_mode, dilation or divisor_override; no layer does that")
-    timed = [axis for axis in range(-count, 0) if "T" in x.axes[axis]]
-    image = None if timed or len(set(pads)) > 1 else windows.image_of(x, count + 1)
-    if image:
-        y = windows.on_image(x, image, _pool_of_image(op, sizes, strides, pads[0]))
-    elif is_max:
-        y = windows.max_pool(x, sizes, strides, pads)
-    elif not timed:
-        y = windows.dense(x, count + 1, op.on)
-    elif count == 1:
-        y = windows.pool_windows(x, AvgPool1d(sizes[0], strides[0], pads[0], count_padding=op["count_include_pad"]))
-    elif not any(pads):
-        time = timed[0]
-        y = windows.dense_over_time(x, time, sizes[time], strides[time], 1, (0, 0), op.on)
-    else:
-        raise ImportRefused("averages over time and features with padding, for which there is no layer")
+    pads = [(p, p) for p in _pair(op["padding"], count)]
+    if op["ceil_mode"] or op.get("divisor_override"):
+        raise ImportRefused("is a pooling with ceil_mode or divisor_override; no layer does that")
+    window = Windows(sizes, strides, _pair(op.get("dilation", 1), count), pads, lambda array, _: op.on(array))
+    y = pooling(op["self"], window, is_max, bool(op.get("count_include_pad")))
     return (y, ImportRefused("reads the positions of the largest numbers")) if "indices" in op.name else y
-
-
-def _pool_of_image(op: Operation, sizes: list[int], strides: list[int], pad: int) -> Layer:
-    if op.name.startswith("max"):
-        if len(sizes) == 1:
-            return MaxPool1d(sizes[0], strides[0], pad, "space")
-        return MaxPool2d(_two(sizes), _two(strides), pad)
-    counted = op["count_include_pad"]
-    if len(sizes) == 1:
-        return AvgPool1d(sizes[0], strides[0], pad, "space", count_padding=counted)
-    return AvgPool2d(_two(sizes), _two(strides), pad, count_padding=counted)
 
 
 GATES = {"lstm": 4, "gru": 3, "rnn_tanh": 1, "rnn_relu": 1}

@@ -99,7 +99,9 @@ def without_starts(model: ModelProto) -> ModelProto:
     return copy
 
 
-def traces(model: ModelProto, data: str, axes: str, features: int | None, draw: Draw) -> Iterator[Trace]:
+def traces(
+    model: ModelProto, data: str, axes: str, features: int | None, draw: Draw, long: bool = False
+) -> Iterator[Trace]:
     """Run a graph with every tensor exposed, first with sizes that it does not name, then with those that it declares.
 
     Args:
@@ -108,6 +110,7 @@ def traces(model: ModelProto, data: str, axes: str, features: int | None, draw: 
         axes: the letters of its axes.
         features: the size of the axis C, if the file does not say it.
         draw: draws the data for (generator, shape).
+        long: leave out the runs of a few steps.
 
     Raises:
         ImportRefused: onnxruntime does not run the graph at all.
@@ -123,12 +126,14 @@ def traces(model: ModelProto, data: str, axes: str, features: int | None, draw: 
     if width is None:
         raise ImportRefused(f"the input {data} {sizes} does not say how many features a step has; give features=")
     failed, done = "", False
-    for free_rows, free_steps, long in ((1, 1, 0), (1, 1, 1), (0, 1, 0), (0, 1, 1), (1, 0, 0), (0, 0, 0)):
-        if (not free_steps and time is None) or (free_rows and "B" not in axes) or (not free_rows and batch is None):
+    for free_rows, free_steps, many in ((1, 1, 0), (1, 1, 1), (0, 1, 0), (0, 1, 1), (1, 0, 0), (0, 0, 0)):
+        if (not free_steps and time is None) or (free_rows and "B" not in axes):
             continue
-        if long and done:
+        if not free_rows and batch is None and done:
             continue
-        b, t = rows if free_rows else batch or 1, (LONG if long else steps) if free_steps else time or 1
+        if (many and done) or (long and not many):
+            continue
+        b, t = rows if free_rows else batch or 1, (LONG if many else steps) if free_steps else time or 1
         sizes_of_runs = [{"B": b, "T": t, "C": width}]
         if free_rows or free_steps:
             other = {"B": other_rows if free_rows else b, "T": t + other_steps - steps if free_steps else t, "C": width}

@@ -155,16 +155,16 @@ def dense_over_time(
     return transpose(split, np.argsort(order).tolist())
 
 
-def max_pool(x: Lifted, sizes: Sequence[int], strides: Sequence[int], pads: Sequence[int]) -> Lifted:
+def max_pool(x: Lifted, sizes: Sequence[int], strides: Sequence[int], pads: Sequence[Pads]) -> Lifted:
     """Maximum over windows of the last axes, one axis after the other."""
     for axis, size, stride, pad in zip(range(-len(sizes), 0), sizes, strides, pads, strict=True):
-        if (size, stride, pad) == (1, 1, 0):
+        if (size, stride, pad) == (1, 1, (0, 0)):
             continue
         if x.axes[axis] == "T":
             order = [i for i in range(len(x.axes)) if i != axis % len(x.axes)] + [axis % len(x.axes)]
-            y = pool_windows(transpose(x, order), MaxPool1d(size, stride, pad))
+            y = pool_windows(transpose(x, order), MaxPool1d(size, stride, as_padding(*pad, size - 1)))
             x = transpose(y, np.argsort(order).tolist())
-        elif pad:
+        elif pad != (0, 0):
             raise ImportRefused("takes the maximum over features with padding, for which there is no layer")
         else:
             x = max_features(x, axis, size, stride)

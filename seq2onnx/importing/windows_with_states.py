@@ -112,7 +112,7 @@ def _window(call: Call, kernel: list[int]) -> Window:
         raise ImportRefused(f"has {x.describe(0)} as its batch and time as its width")
     dilation = attributes.get("dilations", [1] * count)[place]
     if attributes.get("strides", [1] * count)[place] != 1:
-        raise ImportRefused("has a stride along time, so that steps go in and none comes out; from_torch can do that")
+        raise ImportRefused("has a stride along time, so that steps go in and none comes out; from_onnx can do that")
     reach = dilation * (kernel[place] - 1)
     pads = list(attributes.get("pads", [0] * 2 * count))
     auto = attributes.get("auto_pad", "NOTSET")
@@ -124,7 +124,7 @@ def _window(call: Call, kernel: list[int]) -> Window:
     if before < reach:
         raise ImportRefused(
             f"has windows of {reach + 1} steps with {before} of padding before the first: they read {reach - before} "
-            f"steps ahead. Only causal padding of {reach} streams without delay; from_torch has lookahead"
+            f"steps ahead. Only causal padding of {reach} streams without delay; from_onnx has lookahead"
         )
     if before > reach:
         raise ImportRefused(f"has {before} steps of padding before the first, more than its windows reach ({reach})")

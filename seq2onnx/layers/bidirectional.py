@@ -12,7 +12,7 @@ from seq2onnx.errors import NotStreamable
 from seq2onnx.layers import recurrent
 from seq2onnx.layers.calls import EmitCall, Emitted, ForwardCall, Forwarded
 from seq2onnx.layers.cell_nodes import Arrays
-from seq2onnx.layers.graph import GraphBuilder
+from seq2onnx.layers.graph import END, GraphBuilder
 from seq2onnx.layers.signal import Weight
 
 if TYPE_CHECKING:
@@ -69,16 +69,23 @@ def emit(
     **attributes: Any,
 ) -> Emitted:
     """Add a bidirectional LSTM or GRU operator. `arrays_of` returns the operator's weights of one direction."""
-    forward, backward = (arrays_of(_of(call.weights, direction)) for direction in DIRECTIONS)
-    arrays = {name: np.concatenate([forward[name], backward[name]]) for name in forward}
+    of_both = [arrays_of(_of(call.weights, direction)) for direction in DIRECTIONS]
+    arrays = {name: np.concatenate([of_one[name] for of_one in of_both]) for name in of_both[0]}
     y, h, *_ = recurrent.emit_node(graph, op, call.x, call.lengths, [], arrays, direction="bidirectional", **attributes)
     size = 2 * arrays["R"].shape[2]
-    if output_mode == "last" and last == "final_state":
+    if output_mode == "last" and last == "final_state" and not graph.portable:
         return graph.op("Reshape", graph.op("Transpose", h, perm=[1, 0, 2]), graph.ints(0, size)), None, {}
     y = graph.op("Reshape", graph.op("Transpose", y, perm=[2, 0, 1, 3]), graph.ints(0, 0, size))
-    if output_mode == "last":
-        return recurrent.emit_last_step(graph, y, 3, call.lengths, None), None, {}
-    return y, call.lengths, {}
+    if output_mode == "sequence":
+        return y, call.lengths, {}
+    at_end = recurrent.emit_last_step(graph, y, 3, call.lengths, None)
+    if last == "last_step":
+        return at_end, None, {}
+    # The final states of the operator may be those of padded steps. The backward half ends at the first step.
+    at_start = graph.op("Gather", graph.pad_steps(y, 0, 1), graph.constant(np.array(0)), axis=1)
+    half, axis = graph.ints(size // 2), graph.ints(1)
+    forward = graph.op("Slice", at_end, graph.ints(0), half, axis)
+    return graph.op("Concat", forward, graph.op("Slice", at_start, half, graph.ints(END), axis), axis=1), None, {}
 
 
 def _of(weights: Mapping[str, Array], direction: str) -> dict[str, Array]:

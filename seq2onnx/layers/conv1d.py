@@ -118,6 +118,15 @@ class Conv1d(Layer):
             y = graph.per_step(x, lambda folded: graph.op("Conv", folded, *names, pads=pads, **settings), shape)
             return y, call.lengths, {}
         framed, count, windows, new_states = emit_frame(self.window, graph, x, call.lengths, call.states)
+        if graph.is_fixed and self.groups == 1 and graph.fixed_steps(x.signal) == self.stride:
+            # The only window of a run is a product: one node in place of a Conv between two Transpose.
+            if (self.stride, self.dilation) != (1, 1):
+                steps = range(0, self.window.reach + 1, self.dilation)
+                framed = graph.op("Gather", framed, graph.ints(*steps), axis=1)
+            matrix = call.weights["weights"].transpose(2, 1, 0).reshape(-1, self.filters)
+            flat = graph.reshape(framed, 1, len(matrix))
+            y = graph.op("Gemm", flat, graph.weight("matrix", matrix), names[1])
+            return graph.reshape(y, 1, 1, self.filters), None, new_states
         y = graph.op("Conv", graph.op("Transpose", framed, perm=[0, 2, 1]), *names, **settings)
         return graph.first_steps(graph.op("Transpose", y, perm=[0, 2, 1]), count), windows, new_states
 

@@ -66,14 +66,14 @@ class FullyConnected(Layer):
 
     def emit(self, graph: GraphBuilder, call: EmitCall) -> Emitted:
         x, bias = graph.flat(call.x), graph.weight("bias", call.weights["bias"])
-        if not call.x.signal.has_time:
-            return (
-                graph.op("Gemm", x, graph.weight("weights", call.weights["weights"]), bias, transB=1),
-                call.lengths,
-                {},
-            )
-        matrix = graph.weight("weights", call.weights["weights"].T)
-        return graph.op("Add", graph.op("MatMul", x, matrix), bias), call.lengths, {}
+        signal, weights = call.x.signal, call.weights["weights"]
+        if graph.is_fixed:  # C compilers vectorize a product with a matrix that is not transposed
+            steps = graph.fixed_steps(signal) if signal.has_time else 1
+            y = graph.op("Gemm", graph.reshape(x, steps, signal.size), graph.weight("weights", weights.T), bias)
+            return graph.reshape(y, 1, steps, self.size) if signal.has_time else y, call.lengths, {}
+        if not signal.has_time:
+            return graph.op("Gemm", x, graph.weight("weights", weights), bias, transB=1), call.lengths, {}
+        return graph.op("Add", graph.op("MatMul", x, graph.weight("weights", weights.T)), bias), call.lengths, {}
 
     @classmethod
     def examples(cls) -> Sequence[Example]:

@@ -20,6 +20,9 @@ if TYPE_CHECKING:
 MOST_STEPS = 2**30
 """Where the counters stop, so that a chunk cannot take them past the largest int32."""
 
+BLOCK = 32
+"""How many steps the portable form adds before it adds the sums."""
+
 
 @final
 @layer
@@ -86,11 +89,11 @@ class GlobalMaxPool1d(Layer):
         lowest = np.finfo(np.float32).min
         largest = graph.reduce("ReduceMax", graph.masked(x, call.lengths, float(lowest)), 1)
         count = _count(graph, call)
-        seen = graph.cast(count, "bool")
+        seen = None if graph.is_fixed else graph.cast(count, "bool")  # each run has steps
         if states is not None:
             before = graph.op("Where", graph.cast(states["count"], "bool"), states["max"], graph.constant(lowest))
             largest = graph.op("Max", largest, before)
-        y = graph.op("Where", seen, largest, graph.constant(np.float32(0)))
+        y = largest if seen is None else graph.op("Where", seen, largest, graph.constant(np.float32(0)))
         return y, None, {} if states is None else {"max": y, "count": _emit_kept_count(graph, count)}
 
     @classmethod
@@ -126,7 +129,8 @@ class GlobalAvgPool1d(Layer):
         2^30. After more steps the mean forgets slowly: a new step then has the weight 2^−30
 
     ONNX:
-        CumSum or ReduceSum of float64, Div; over the width ReduceMean
+        CumSum or ReduceSum of float64, Div; over the width ReduceMean. The forms "step" and "portable" have float32
+        alone. In a portable file the error of the mean is at most 1e-5 of the largest number for 16,384 steps in a run
 
     Example:
         >>> GlobalAvgPool1d()
@@ -168,10 +172,17 @@ class GlobalAvgPool1d(Layer):
         if self.axis == "space":
             return _emit_over_width(graph, x, "ReduceMean"), call.lengths, {}
         count, steps = _count(graph, call), x.name
-        divisor = graph.cast(graph.op("Max", count, graph.number(1)), "float64")
+        # A step file sums only the few steps of a run; a portable one sums in blocks.
+        wide = "float32" if graph.is_fixed or graph.portable else "float64"
+        divisor = graph.cast(count if graph.is_fixed else graph.op("Max", count, graph.number(1)), wide)
         if states is not None:
             steps = graph.op("Sub", steps, graph.op("Unsqueeze", states["mean"], graph.ints(1)))
-        y = graph.cast(graph.op("Div", _emit_sum(graph, steps, call.lengths), divisor), "float32")
+        if graph.portable:
+            total = _emit_sum_in_blocks(graph, Value(steps, x.signal), call.lengths)
+        else:
+            total = _emit_sum(graph, steps, call.lengths, wide)
+        y = graph.op("Div", total, divisor)
+        y = y if wide == "float32" else graph.cast(y, "float32")
         if states is None:
             return y, None, {}
         change = graph.op("Add", states["carry"], y)
@@ -199,22 +210,40 @@ def _emit_over_width(graph: GraphBuilder, x: Value, op: str) -> str:
 
 def _count(graph: GraphBuilder, call: EmitCall) -> str:
     """Count the steps of each row so far, with those of earlier chunks: int32 [batch, 1], or [1] where rows agree."""
-    if call.lengths is None:
+    if graph.is_fixed:
+        steps = graph.number(graph.fixed_steps(call.x.signal))
+    elif call.lengths is None:
         steps = graph.cast(graph.steps(call.x.name), "int32")
     else:
         steps = graph.op("Unsqueeze", call.lengths, graph.ints(1))
     return steps if call.states is None else graph.op("Add", call.states["count"], steps)
 
 
-def _emit_sum(graph: GraphBuilder, steps: str, lengths: str | None) -> str:
-    """Sum the valid steps of each row of [batch, time, channels] in float64: [batch, channels]."""
+def _emit_sum(graph: GraphBuilder, steps: str, lengths: str | None, wide: str) -> str:
+    """Sum the valid steps of each row of [batch, time, channels] in the type `wide`: [batch, channels]."""
     if lengths is None:
-        return graph.op("ReduceSum", graph.cast(steps, "float64"), graph.ints(1), keepdims=0)
+        steps = steps if wide == "float32" else graph.cast(steps, wide)
+        return graph.op("ReduceSum", steps, graph.ints(1), keepdims=0)
     # The sum of the first `lengths` steps does not read those after them, so they need no mask: four nodes fewer.
     padded = graph.cast(graph.pad_steps(steps, 0, 1), "float64")
     sums = graph.op("CumSum", padded, graph.number(1), exclusive=1)
     end = graph.cast(graph.op("Unsqueeze", lengths, graph.ints(1)), "int64")
     return graph.op("GatherND", sums, end, batch_dims=1)
+
+
+def _emit_sum_in_blocks(graph: GraphBuilder, x: Value, lengths: str | None) -> str:
+    """Sum the valid steps of each row of x in float32: [batch, channels].
+
+    Some runtimes have no float64. Each number is in at most 62 rounded sums of blocks, and in one more sum for each
+    1,024 steps: for up to 16,384 steps the error of the mean is less than 5e-6 of the largest number.
+    """
+    steps, block = graph.masked(x, lengths), graph.ints(BLOCK)
+    for _ in range(2):
+        blocks = graph.op("Add", graph.op("Div", graph.steps(steps), block), graph.ints(1))
+        whole = graph.first_steps(graph.pad_steps(steps, 0, BLOCK), graph.op("Mul", blocks, block))
+        split = graph.op("Reshape", whole, graph.ints(0, -1, BLOCK, *x.signal.shape))
+        steps = graph.op("ReduceSum", split, graph.ints(2), keepdims=0)
+    return graph.op("ReduceSum", steps, graph.ints(1), keepdims=0)
 
 
 def _kept_count(count: Tensor) -> Tensor:

@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from seq2onnx.layers.nodes import DATA_TYPES, Dimension, Graph, Node, TensorType
-from seq2onnx.layers.signal import Value
+from seq2onnx.layers.signal import Signal, Value
 
 END = 2**31 - 1  # of a Slice that takes everything to the end
 
@@ -27,13 +27,16 @@ class GraphBuilder:
         initializers: the weights and constants by name.
         one_step: every signal is exactly one step long, as in the body of a closed loop. Nodes that guard against
             chunks without steps are then left out.
+        portable: the graph must be right in runtimes that ignore the lengths of recurrent operators, too.
         end: name of the input that is 1 in the last chunk of a row, in files with lookahead.
+        steps_per_run: in a graph of fixed shapes, the input steps of each run, which has one row. All sizes are then
+            constants, and layers add only plain arithmetic. None: batch and time are dynamic.
     """
 
-    def __init__(self, opset: int = 17) -> None:
-        self.opset = opset
+    def __init__(self, opset: int = 17, steps_per_run: int | None = None) -> None:
+        self.opset, self.steps_per_run = opset, steps_per_run
         self.initializers: dict[str, NDArray[Any]] = {}
-        self.one_step = False
+        self.one_step = self.portable = False
         self.end: str | None = None
         self._nodes: list[Node] = []
         self._made: dict[Any, list[str]] = {}
@@ -42,6 +45,7 @@ class GraphBuilder:
         self._inputs: list[TensorType] = []
         self._outputs: list[TensorType] = []
         self._renamed: dict[str, str] = {}
+        self._reshaped: dict[str, str] = {}
         self._scope = self._prefix = ""
 
     @contextmanager
@@ -50,6 +54,11 @@ class GraphBuilder:
         self._scope = layer
         yield
         self._scope = ""
+
+    @property
+    def layer(self) -> str:
+        """The name of the layer in scope."""
+        return self._scope
 
     def input(self, name: str, dtype: str, shape: Sequence[Dimension]) -> str:
         """Add an input to the graph. Text in `shape` names a dynamic dimension."""
@@ -68,7 +77,7 @@ class GraphBuilder:
         """Add a learned array of the layer in scope, as the initializer `layer.name`."""
         full = f"{self._scope}.{name}"
         known = self.initializers.get(full)
-        if known is not None and not (self._prefix and np.array_equal(known, array)):
+        if known is not None and not ((self._prefix or self.one_step) and np.array_equal(known, array)):
             raise ValueError(f"two weights are called {full}")
         self.initializers[full] = np.ascontiguousarray(array)
         return full
@@ -125,6 +134,23 @@ class GraphBuilder:
         """Convert x to another type."""
         return self.op("Cast", x, to=DATA_TYPES[dtype])
 
+    @property
+    def is_fixed(self) -> bool:
+        """Whether all shapes are constants."""
+        return self.steps_per_run is not None
+
+    def fixed_steps(self, signal: Signal) -> int:
+        """Return the steps of a signal in each run of a graph of fixed shapes."""
+        assert self.steps_per_run is not None
+        return self.steps_per_run // signal.clock.stride
+
+    def reshape(self, x: str, *sizes: int) -> str:
+        """Give x a shape. Of several such nodes in a row, only the last remains."""
+        source = self._reshaped.get(x, x)
+        y = self.op("Reshape", source, self.ints(*sizes))
+        self._reshaped[y] = source
+        return y
+
     def steps(self, x: str) -> str:
         """Count the steps of x [batch, time, …]: int64 [1]."""
         return self.op("Shape", x, start=1, end=2)
@@ -167,30 +193,37 @@ class GraphBuilder:
         after = [0] * (dimensions - 2)
         return self.op("Pad", x, self.ints(0, left, *after, 0, right, *after))
 
-    def first_steps(self, x: str, count: str) -> str:
-        """Take the first `count` (int64 [1]) steps of x [batch, time, …]."""
+    def first_steps(self, x: str, count: str | None) -> str:
+        """Take the first `count` (int64 [1]) steps of x [batch, time, …]; None: all."""
+        if count is None:
+            return x
         return self.op("Slice", x, self.ints(0), count, self.ints(1))
 
     def last_steps(self, x: str, count: int) -> str:
         """Take the last `count` steps of x [batch, time, …]."""
         return self.op("Slice", x, self.ints(-count), self.ints(END), self.ints(1))
 
-    def reduce(self, op: str, x: str, *axes: int) -> str:
-        """Add a ReduceMax or ReduceMean over axes, which are removed."""
+    def reduce(self, op: str, x: str, *axes: int, keep: bool = False) -> str:
+        """Add a ReduceMax or ReduceMean over axes, which are removed, or kept with size 1."""
         if self.opset < 18:
-            return self.op(op, x, axes=[*axes], keepdims=0)
-        return self.op(op, x, self.ints(*axes), keepdims=0)
+            return self.op(op, x, axes=[*axes], keepdims=int(keep))
+        return self.op(op, x, self.ints(*axes), keepdims=int(keep))
 
     def flat(self, x: Value) -> str:
         """Flatten the features of each step of x into one vector."""
         if len(x.signal.shape) == 1:
             return x.name
+        if self.is_fixed:
+            return self.reshape(x.name, 1, *[self.fixed_steps(x.signal)] * x.signal.has_time, x.signal.size)
         return self.op("Reshape", x.name, self.ints(*[0] * (1 + x.signal.has_time), x.signal.size))
 
     def per_step(self, x: Value, make: Callable[[str], str], shape: tuple[int, ...]) -> str:
         """Apply `make`, from [batch · time, …] to [batch · time, *shape], to all steps of x as one batch."""
         if not x.signal.has_time:
             return make(x.name)
+        if self.is_fixed:
+            steps = self.fixed_steps(x.signal)
+            return self.reshape(make(self.reshape(x.name, steps, *x.signal.shape)), 1, steps, *shape)
         y = make(self.op("Reshape", x.name, self.ints(-1, *x.signal.shape)))
         sizes = self.op("Concat", self.op("Shape", x.name, start=0, end=2), self.ints(*shape), axis=0)
         return self.op("Reshape", y, sizes, allowzero=1)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import ClassVar, Literal, final
 
-from seq2onnx.layers import cell_nodes, cells, recurrent
+from seq2onnx.layers import cell_nodes, cell_steps, cells, recurrent
 from seq2onnx.layers.base import Example, Layer, PositiveInt, layer
 from seq2onnx.layers.calls import EmitCall, Emitted, ForwardCall, Forwarded
 from seq2onnx.layers.graph import GraphBuilder
@@ -95,6 +95,9 @@ class GRU(Layer):
         return y, lengths, new_states
 
     def emit(self, graph: GraphBuilder, call: EmitCall) -> Emitted:
+        if graph.is_fixed:
+            activations = (self.state_activation, self.gate_activation)
+            return cell_steps.gru(graph, call, self.output_mode, *activations, self.reset_gate_mode)
         arrays = cell_nodes.gru_arrays(call.weights)
         attributes = cell_nodes.gru_attributes(self.state_activation, self.gate_activation, self.reset_gate_mode)
         return recurrent.emit(graph, "GRU", call, self.output_mode, arrays, **attributes)

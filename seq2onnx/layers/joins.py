@@ -194,7 +194,14 @@ class Concat(Layer):
     def emit(self, graph: GraphBuilder, call: EmitCall) -> Emitted:
         names, lengths, new_states = joining.align(graph, call)
         timed = [x.signal.has_time for x in call.xs]
-        if any(timed):
+        if graph.is_fixed and any(timed):
+            steps = graph.fixed_steps(call.xs[timed.index(True)].signal)
+            repeated = graph.ints(1, steps, *[1] * len(call.x.signal.shape))
+            names = [
+                name if has_time or steps == 1 else graph.op("Expand", name, repeated)
+                for name, has_time in zip(names, timed, strict=True)
+            ]
+        elif any(timed):
             sizes = graph.op("Shape", names[timed.index(True)], start=0, end=2)
             features = len(call.x.signal.shape)
             repeated = graph.op("Concat", sizes, graph.ints(*[1] * features), axis=0)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Annotated, ClassVar, final
 
+import numpy as np
 from pydantic import Field
 
 from seq2onnx.layers.base import Example, Layer, layer
@@ -37,7 +38,7 @@ class LayerNorm(Layer):
         scale γ and offset β, of the shape of a step
 
     ONNX:
-        LayerNormalization
+        LayerNormalization; in a step file ReduceMean, Sub, Mul, Add, Sqrt, Div
 
     Example:
         >>> LayerNorm()
@@ -64,6 +65,13 @@ class LayerNorm(Layer):
         x = call.x
         names = [graph.weight(name, call.weights[name]) for name in ("scale", "offset")]
         axis = -len(x.signal.shape)
+        if graph.is_fixed:  # the operator is known to few programs
+            axes = range(axis, 0)
+            centered = graph.op("Sub", x.name, graph.reduce("ReduceMean", x.name, *axes, keep=True))
+            squares = graph.reduce("ReduceMean", graph.op("Mul", centered, centered), *axes, keep=True)
+            spread = graph.op("Sqrt", graph.op("Add", squares, graph.constant(np.float32(self.epsilon))))
+            y = graph.op("Mul", graph.op("Div", centered, spread), names[0])
+            return graph.op("Add", y, names[1]), call.lengths, {}
         return graph.op("LayerNormalization", x.name, *names, axis=axis, epsilon=self.epsilon), call.lengths, {}
 
     @classmethod

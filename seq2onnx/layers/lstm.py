@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import ClassVar, final
 
-from seq2onnx.layers import cell_nodes, cells, recurrent
+from seq2onnx.layers import cell_nodes, cell_steps, cells, recurrent
 from seq2onnx.layers.base import Example, Layer, PositiveInt, layer
 from seq2onnx.layers.calls import EmitCall, Emitted, ForwardCall, Forwarded
 from seq2onnx.layers.graph import GraphBuilder
@@ -93,6 +93,8 @@ class LSTM(Layer):
         return y, lengths, new_states
 
     def emit(self, graph: GraphBuilder, call: EmitCall) -> Emitted:
+        if graph.is_fixed:
+            return cell_steps.lstm(graph, call, self.output_mode, self.state_activation, self.gate_activation)
         arrays = cell_nodes.lstm_arrays(call.weights)
         attributes = cell_nodes.lstm_attributes(self.state_activation, self.gate_activation)
         return recurrent.emit(graph, "LSTM", call, self.output_mode, arrays, **attributes)

@@ -14,7 +14,7 @@ from seq2onnx.layers.calls import EmitCall, Emitted, ForwardCall, Forwarded
 from seq2onnx.layers.graph import END, GraphBuilder
 from seq2onnx.layers.signal import Signal, State, Value
 from seq2onnx.layers.window import Axis, Padding, Window, check_axis, check_pool_padding
-from seq2onnx.layers.window_nodes import emit_frame
+from seq2onnx.layers.window_nodes import emit_frame, emit_pool
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -99,7 +99,7 @@ class MaxPool1d(Layer):
         if self.axis == "space":
             pads = list(self.window.width_pads(x.signal.shape[1]))
             shape = (x.signal.shape[0], self.window.width(self, x.signal))
-            return graph.per_step(x, lambda y: graph.op("MaxPool", y, pads=pads, **settings), shape), call.lengths, {}
+            return emit_pool(graph, "MaxPool", x, shape, pads=pads, **settings), call.lengths, {}
         marked = _emit_marked(graph, x)
         framed, count, windows, new_states = emit_frame(self.window, graph, marked, call.lengths, call.states)
         values, marks = _split_marks(graph, framed)
@@ -216,7 +216,7 @@ class AvgPool1d(Layer):
                 "count_include_pad": int(self.count_padding),
             }
             shape = (x.signal.shape[0], self.window.width(self, x.signal))
-            return graph.per_step(x, lambda y: graph.op("AveragePool", y, **settings), shape), call.lengths, {}
+            return emit_pool(graph, "AveragePool", x, shape, **settings), call.lengths, {}
         x = x if self.count_padding else _emit_marked(graph, x)
         framed, count, windows, new_states = emit_frame(self.window, graph, x, call.lengths, call.states)
         # A Conv of 1 / k, because onnxruntime merges padding into an AveragePool, which then throws on a chunk without
@@ -264,8 +264,11 @@ def _marked(x: Tensor) -> Tensor:
 
 
 def _emit_marked(graph: GraphBuilder, x: Value) -> Value:
-    sizes = graph.op("Concat", graph.op("Shape", x.name, start=0, end=2), graph.ints(1), axis=0)
-    ones = graph.op("Expand", graph.constant(np.float32(1)), sizes)
+    if graph.is_fixed:
+        ones = graph.constant(np.ones((1, graph.fixed_steps(x.signal), 1), np.float32))
+    else:
+        sizes = graph.op("Concat", graph.op("Shape", x.name, start=0, end=2), graph.ints(1), axis=0)
+        ones = graph.op("Expand", graph.constant(np.float32(1)), sizes)
     marked = graph.op("Concat", x.name, ones, axis=2)
     return dataclasses.replace(x, name=marked, signal=dataclasses.replace(x.signal, shape=(x.signal.shape[0] + 1,)))
 

@@ -14,6 +14,7 @@ from seq2onnx.layers.calls import EmitCall, Emitted, ForwardCall, Forwarded
 from seq2onnx.layers.graph import GraphBuilder
 from seq2onnx.layers.signal import Signal
 from seq2onnx.layers.window import check_pool_padding
+from seq2onnx.layers.window_nodes import emit_pool
 
 
 @final
@@ -78,8 +79,7 @@ class MaxPool2d(Layer):
 
     def emit(self, graph: GraphBuilder, call: EmitCall) -> Emitted:
         x, settings = call.x, _settings(self, call.x.signal)
-        shape = self.infer(x.signal).shape
-        return graph.per_step(x, lambda y: graph.op("MaxPool", y, **settings), shape), call.lengths, {}
+        return emit_pool(graph, "MaxPool", x, self.infer(x.signal).shape, **settings), call.lengths, {}
 
     @classmethod
     def examples(cls) -> Sequence[Example]:
@@ -159,8 +159,7 @@ class AvgPool2d(Layer):
 
     def emit(self, graph: GraphBuilder, call: EmitCall) -> Emitted:
         x, settings = call.x, _settings(self, call.x.signal) | {"count_include_pad": int(self.count_padding)}
-        shape = self.infer(x.signal).shape
-        return graph.per_step(x, lambda y: graph.op("AveragePool", y, **settings), shape), call.lengths, {}
+        return emit_pool(graph, "AveragePool", x, self.infer(x.signal).shape, **settings), call.lengths, {}
 
     @classmethod
     def examples(cls) -> Sequence[Example]:

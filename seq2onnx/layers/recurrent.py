@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from seq2onnx.errors import ShapeError
+from seq2onnx.layers import padding_nodes
 from seq2onnx.layers.base import Layer, numeric_input
 from seq2onnx.layers.calls import EmitCall, Emitted, ForwardCall
 from seq2onnx.layers.graph import GraphBuilder
@@ -83,6 +84,8 @@ def last_step(y: Tensor, lengths: Tensor, start: Tensor) -> Tensor:
 
 def emit_last_step(graph: GraphBuilder, x: str, dimensions: int, lengths: str | None, start: str | None) -> str:
     """Add `last_step` to the graph, for x of this many dimensions. `start` None: zeros."""
+    if graph.is_fixed:
+        return graph.op("Gather", x, graph.constant(np.array(-1)), axis=1)
     if start is None:
         every = graph.pad_steps(x, 1, 0, dimensions)
     else:
@@ -116,18 +119,28 @@ def emit_node(
 
     `arrays` are W, R and B [directions, …] in ONNX's gate order. A step of several axes is flattened.
     """
+    portable = graph.portable and not graph.one_step
+    # OpenVINO gives the result of the run before where such an LSTM or GRU has no steps.
+    spare = portable and op != "RNN" and "Relu" in attributes.get("activations", ())
+    if graph.portable:
+        padding_nodes.check(graph.layer, attributes)
     if graph.one_step:  # a Reshape moves no data
         swapped = graph.op("Reshape", x.name, graph.ints(1, -1, x.signal.size))
+    elif portable:
+        assert lengths is not None
+        swapped = graph.op("Transpose", padding_nodes.emit_steps(graph, op, x, lengths, spare), perm=[1, 0, 2])
     else:
         swapped = graph.op("Transpose", graph.flat(x), perm=[1, 0, 2])
     if op == "GRU" and lengths is None and not graph.one_step:
         # Without lengths onnxruntime's GRU ends the process on a chunk without steps.
         lengths = graph.op("Expand", graph.cast(graph.steps(x.name), "int32"), graph.rows(x.name))
-    names = [graph.weight(name, arrays[name]) for name in ("W", "R", "B")]
-    results, hidden_size = 3 if op == "LSTM" else 2, arrays["R"].shape[2]
-    return graph.ops(
-        op, swapped, *names, lengths or "", *initial, results=results, hidden_size=hidden_size, **attributes
-    )
+    W, R, B = (graph.weight(name, arrays[name]) for name in ("W", "R", "B"))
+    directions, _, hidden_size = arrays["R"].shape
+    if portable:
+        W = padding_nodes.emit_weights(graph, op, W, directions, hidden_size)
+    inputs, results = (swapped, W, R, B, lengths or "", *initial), 3 if op == "LSTM" else 2
+    y, *finals = graph.ops(op, *inputs, results=results, hidden_size=hidden_size, **attributes)
+    return [graph.op("Slice", y, graph.ints(0), graph.ints(-1), graph.ints(0)) if spare else y, *finals]
 
 
 def emit_starts(graph: GraphBuilder, call: EmitCall) -> tuple[list[str], list[str]]:
@@ -183,9 +196,16 @@ def emit(
             graph.op("Where", some, graph.op("Squeeze", new, first), state)
             for new, state in zip(finals, old, strict=True)
         ]
+    if graph.portable and not graph.one_step and (op == "LSTM" or not old):
+        # Where lengths are ignored, the final h of LSTM is that of a padded step. OpenVINO's final states are those of
+        # the run before if there are no steps.
+        finals[0] = emit_last_step(graph, batch_first(graph, y), 3, lengths, old[0] if old else None)
     states = emit_new_states(graph, call, finals, learned)
     if output_mode == "last":
         return finals[0], None, states
-    if not graph.one_step:
-        y = graph.op("Transpose", graph.op("Squeeze", y, graph.ints(1)), perm=[1, 0, 2])
-    return y, lengths, states
+    return y if graph.one_step else batch_first(graph, y), lengths, states
+
+
+def batch_first(graph: GraphBuilder, y: str) -> str:
+    """Transpose y [time, 1, batch, hidden] to [batch, time, hidden]."""
+    return graph.op("Transpose", graph.op("Squeeze", y, graph.ints(1)), perm=[1, 0, 2])

@@ -5,12 +5,12 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import ClassVar, Literal, final
 
-from seq2onnx.layers import cell_nodes, cells, recurrent
+from seq2onnx.layers import cell_nodes, cell_steps, cells, recurrent
 from seq2onnx.layers.base import Example, Layer, PositiveInt, layer
 from seq2onnx.layers.calls import EmitCall, Emitted, ForwardCall, Forwarded
 from seq2onnx.layers.graph import GraphBuilder
 from seq2onnx.layers.initializers import MatrixInitializer, by_name, zeros
-from seq2onnx.layers.signal import Signal, State, Weight
+from seq2onnx.layers.signal import Signal, State, Value, Weight
 
 
 @final
@@ -86,6 +86,8 @@ class RNN(Layer):
         return y, lengths, new_states
 
     def emit(self, graph: GraphBuilder, call: EmitCall) -> Emitted:
+        if graph.is_fixed:
+            return cell_steps.rnn(graph, call, self.output_mode, self.activation)
         arrays, lengths = cell_nodes.rnn_arrays(call.weights), call.lengths
         attributes = {} if self.activation == "tanh" else {"activations": ["Relu"]}
         if graph.one_step:
@@ -94,7 +96,9 @@ class RNN(Layer):
         start = starts[0] if starts else None
         initial = [graph.op("Unsqueeze", start, graph.ints(0))] if start else []
         y, _ = recurrent.emit_node(graph, "RNN", call.x, lengths, initial, arrays, **attributes)
-        y = graph.op("Transpose", graph.op("Squeeze", y, graph.ints(1)), perm=[1, 0, 2])
+        y = recurrent.batch_first(graph, y)
+        if graph.portable and self.activation == "relu":  # which may grow without limit in padding
+            y = graph.masked(Value(y, Signal((self.hidden_size,))), lengths)
         h = recurrent.emit_last_step(graph, y, 3, lengths, start)
         states = recurrent.emit_new_states(graph, call, [h], learned)
         return (h, None, states) if self.output_mode == "last" else (y, lengths, states)

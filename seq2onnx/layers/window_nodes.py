@@ -1,14 +1,15 @@
-"""Windows over time as ONNX nodes; window.py explains what the frame does."""
+"""Windows over time as ONNX nodes; window.py explains what the frame does. Pooling within a step."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from typing import Any
 
 from seq2onnx.layers.graph import GraphBuilder
 from seq2onnx.layers.signal import Value
 from seq2onnx.layers.window import Window
 
-Framed = tuple[str, str, str | None, Mapping[str, str]]
+Framed = tuple[str, str | None, str | None, Mapping[str, str]]
 
 
 def emit_frame(
@@ -17,8 +18,11 @@ def emit_frame(
     """Add `Window.frame` to the graph.
 
     Returns:
-        Names: the steps; the number of windows that count, int64 [1]; that number in each row; the new states.
+        Names: the steps; the number of windows that count, int64 [1], None: all; that number in each row; the new
+        states.
     """
+    if graph.is_fixed:
+        return _emit_fixed(window, graph, x, states)
     if states is not None:
         return _emit_chunk(window, graph, x, lengths, states)
     stride, reach = window.stride, window.reach
@@ -41,6 +45,30 @@ def emit_frame(
         return framed, steps, lengths, {}
     counted = None if lengths is None else _emit_length(window, graph, lengths, graph.number)
     return framed, _emit_length(window, graph, steps, graph.ints), counted, {}
+
+
+def _emit_fixed(window: Window, graph: GraphBuilder, x: Value, states: Mapping[str, str] | None) -> Framed:
+    """Put the buffer before the steps of a run. They are a multiple of the stride, so the phase is always 0."""
+    assert window.is_causal
+    if not window.reach:
+        return x.name, None, None, {}
+    assert states is not None
+    framed = graph.op("Concat", states["buf"], x.name, axis=1)
+    return framed, None, None, {"buf": graph.last_steps(framed, window.reach)}
+
+
+def emit_pool(graph: GraphBuilder, op: str, x: Value, shape: tuple[int, ...], **attributes: Any) -> str:
+    """Apply MaxPool or AveragePool within each step of x; `shape` is that of a step of the result."""
+
+    def pool(steps: str) -> str:
+        if not graph.portable:
+            return graph.op(op, steps, **attributes)
+        # OpenVINO does not pool a batch without rows.
+        none = [0] * len(x.signal.shape)
+        y = graph.op(op, graph.op("Pad", steps, graph.ints(0, *none, 1, *none)), **attributes)
+        return graph.op("Slice", y, graph.ints(0), graph.ints(-1), graph.ints(0))
+
+    return graph.per_step(x, pool, shape)
 
 
 def _emit_chunk(

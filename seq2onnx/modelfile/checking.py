@@ -30,12 +30,14 @@ class CheckedFile(NamedTuple):
         content: its bytes.
         onnx: its parts.
         contract: its metadata.
+        is_ours: whether it has only operators that files of seq2onnx have.
     """
 
     path: Path
     content: bytes
     onnx: FileContent
     contract: Contract
+    is_ours: bool
 
 
 def read_bytes(path: Path) -> bytes:
@@ -59,7 +61,7 @@ def read_bytes(path: Path) -> bytes:
     return path.read_bytes()
 
 
-def check_file(content: bytes, path: str | Path, allow_changed: bool = False) -> CheckedFile:
+def check_file(content: bytes, path: Path, allow_changed: bool = False) -> CheckedFile:
     """Check a file before anything in it runs.
 
     Args:
@@ -88,4 +90,4 @@ def check_file(content: bytes, path: str | Path, allow_changed: bool = False) ->
     except ModelFileError as error:
         remedy = "" if "; use the" in str(error) else CHANGED
         raise ModelFileError(f"{path}: {error}{remedy}") from None
-    return CheckedFile(Path(path), content, onnx, contract)
+    return CheckedFile(path, content, onnx, contract, checked is not None)

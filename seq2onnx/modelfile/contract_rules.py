@@ -38,13 +38,19 @@ _WINDOWS = {"conv1d": "kernel_size", "max_pool1d": "pool_size", "avg_pool1d": "p
 _NEVER = {"bilstm", "bigru"}
 
 
-def keeps_state(kind: str, fields: dict[str, Any]) -> bool | None:
-    """Return whether a layer needs a state in a stream; None: it cannot stream."""
+def keeps_state(kind: str, fields: dict[str, Any], has_phases: bool = True) -> bool | None:
+    """Return whether a layer needs a state in a stream; None: it cannot stream.
+
+    Args:
+        kind: the kind of the layer.
+        fields: its fields.
+        has_phases: whether strides need a state. In step files they need none.
+    """
     if kind in _NEVER:
         return None
     over_time = fields.get("axis", "time") == "time"
     if kind in _WINDOWS:
-        return over_time and (fields.get(_WINDOWS[kind], 1), fields.get("stride", 1)) != (1, 1)
+        return over_time and (fields.get(_WINDOWS[kind], 1) != 1 or (has_phases and fields.get("stride", 1) != 1))
     return kind in _ALWAYS or (kind in _OVER_TIME and over_time)
 
 
@@ -72,6 +78,8 @@ def check_contract(contract: Contract, graph: Graph, checked: Checked | None) ->
         )
     if not contract.input_layers or not contract.output_layers or not outputs.keys() >= set(answers.values()):
         raise ModelFileError(f"its metadata names no inputs, or outputs that are inputs of the graph{_REMEDY}")
+    if contract.form == "step":
+        _check_steps(contract, {*names.values()}, {*answers.values()} | _activations(contract, outputs))
     _check_inputs(contract, inputs, names)
     _check_states(contract, inputs, outputs)
     _check_outputs(contract, inputs, outputs, answers)
@@ -81,6 +89,39 @@ def check_contract(contract: Contract, graph: Graph, checked: Checked | None) ->
     if checked is not None:
         _check_lengths(contract, outputs, END in inputs, checked)
         _check_stream(contract, checked)
+
+
+def _activations(contract: Contract, outputs: dict[str, TensorInfo]) -> set[str]:
+    return {name for name in map(activation_name, contract.layers) if name in outputs}
+
+
+def _axes(contract: Contract, name: str, has_time: bool) -> list[int | str]:
+    """Return the axes before the features of a tensor; text is a dynamic dimension."""
+    if contract.form == "step":
+        return [1, (contract.steps or {}).get(name, -1)] if has_time else [1]
+    return ["batch", "time"] if has_time else ["batch"]
+
+
+def _check_steps(contract: Contract, inputs: set[str], outputs: set[str]) -> None:
+    """Check the steps of a step file: each run has all of its input, and a part of its steps for each output."""
+    stride, steps = contract.time_stride, contract.steps
+    if (
+        contract.signature != "stream"
+        or contract.network is None
+        or steps is None
+        or not steps.keys() <= inputs | outputs
+        or any(stride % count or (name in inputs and count != stride) for name, count in steps.items())
+    ):
+        raise ModelFileError(
+            f"is a step file with the signature {contract.signature!r}, the time stride {stride} and the steps "
+            f"{steps!r:.200}, which do not go together{_REMEDY}"
+        )
+
+
+def _number(name: str, before: int) -> int:
+    """Return the number of a state in a step file, which may leave out numbers."""
+    digits = name[len("state_") :][:2]
+    return int(digits) if digits.isascii() and digits.isdigit() and int(digits) > before else before + 1
 
 
 def _check_inputs(contract: Contract, inputs: dict[str, TensorInfo], names: dict[str, str]) -> None:
@@ -100,8 +141,8 @@ def _check_inputs(contract: Contract, inputs: dict[str, TensorInfo], names: dict
         kind, fields = contract.layers[layer] if contract.network else _foreign_input(inputs.get(name), name)
         shape = _step_shape(fields.get("size"))
         is_tokens = kind == "sequence_input" and shape is None
-        time = ["time"] if kind == "sequence_input" else []
-        _check(inputs.get(name), name, (INT64, STRING) if is_tokens else (FLOAT32,), ["batch", *time, *(shape or [])])
+        dims = [*_axes(contract, name, kind == "sequence_input"), *(shape or [])]
+        _check(inputs.get(name), name, (INT64, STRING) if is_tokens else (FLOAT32,), dims)
         if inputs[name].dtype == STRING and not contract.vocabulary.get(layer):
             raise ModelFileError("takes words, but its metadata has no vocabulary; use the original exported file")
         channels = contract.channel_names.get(layer)
@@ -143,8 +184,9 @@ def _check(entry: TensorInfo | None, name: str, dtypes: tuple[int, ...], dims: l
 def _check_states(contract: Contract, inputs: dict[str, TensorInfo], outputs: dict[str, TensorInfo]) -> None:
     if contract.states and contract.signature == "sequence":
         raise ModelFileError(f"its metadata has states and the signature 'sequence', which has none{_REMEDY}")
-    total = 0
-    for number, state in enumerate(contract.states):
+    total, number = 0, -1
+    for state in contract.states:
+        number = _number(state.input, number) if contract.form == "step" else number + 1
         stem = f"state_{number:02d}_{state.layer}_{state.kind}"
         if (state.input, state.output) != (stem, f"new_{stem}") or not state.kind:
             raise ModelFileError(
@@ -158,7 +200,7 @@ def _check_states(contract: Contract, inputs: dict[str, TensorInfo], outputs: di
                 f"expected a layer of the network and float32, int32 or int64{_REMEDY}"
             )
         for name, entries in ((state.input, inputs), (state.output, outputs)):
-            _check(entries.get(name), name, (_DTYPES[state.dtype],), ["batch", *state.shape])
+            _check(entries.get(name), name, (_DTYPES[state.dtype],), [*_axes(contract, name, False), *state.shape])
         total += 8 * math.prod(state.shape)
     if total > MOST_STATE_BYTES:
         raise ModelFileError(f"the states of one stream take {total:,} bytes; at most {MOST_STATE_BYTES:,} are allowed")
@@ -167,12 +209,16 @@ def _check_states(contract: Contract, inputs: dict[str, TensorInfo], outputs: di
 def _check_outputs(
     contract: Contract, inputs: dict[str, TensorInfo], outputs: dict[str, TensorInfo], answers: dict[str, str]
 ) -> None:
-    activations = [name for name in map(activation_name, contract.layers) if name in outputs]
-    for name in (*answers.values(), *activations):
+    for name in (*answers.values(), *sorted(_activations(contract, outputs))):
         dims = outputs[name].dims or (None,)
+        if contract.form == "step":
+            axes = _axes(contract, name, name in (contract.steps or {}))
+            is_right = list(dims[: len(axes)]) == axes
+        else:
+            is_right = isinstance(dims[0], str)
         sizes = [size for size in dims if isinstance(size, int)]
-        is_known = isinstance(dims[0], str) and None not in dims and all(isinstance(size, int) for size in dims[2:])
-        if not is_known or min(sizes, default=0) < 0 or 4 * math.prod(sizes) > MOST_ANSWER_BYTES:
+        is_right &= None not in dims and all(isinstance(size, int) for size in dims[2:])
+        if not is_right or min(sizes, default=0) < 0 or 4 * math.prod(sizes) > MOST_ANSWER_BYTES:
             raise ModelFileError(f"the output {name!r:.100} declares the shape {dims!r:.100}{_REMEDY}")
         if outputs[name].dtype not in (FLOAT32, INT64):
             raise ModelFileError(f"the output {name!r:.100} has the element type {outputs[name].dtype}{_REMEDY}")
@@ -182,6 +228,8 @@ def _check_outputs(
                 raise ModelFileError(f"the output {name!r:.100} has lengths but no time axis{_REMEDY}")
     first = next(iter(answers.values()))
     shape = [size for size in (outputs[first].dims or ())[1:] if isinstance(size, int)]
+    if first in (contract.steps or {}):
+        shape = shape[1:]
     if contract.closed_loop is not None:
         x, *more = input_names(contract.input_layers).values()
         step = [size for size in inputs[x].dims or () if isinstance(size, int)]
@@ -198,8 +246,7 @@ def _check_outputs(
 
 def _check_lengths(contract: Contract, outputs: dict[str, TensorInfo], lookahead: bool, checked: Checked) -> None:
     """Check that outputs whose steps are not those of x say how many they are."""
-    activations = [name for name in map(activation_name, contract.layers) if name in outputs]
-    for name in (*output_names(contract.output_layers).values(), *activations):
+    for name in (*output_names(contract.output_layers).values(), *sorted(_activations(contract, outputs))):
         dims = outputs[name].dims or ()
         has_time = len(dims) > 1 and isinstance(dims[1], str)
         differs = has_time and (lookahead or checked.shapes[name.encode()][1] != STEPS)
@@ -258,6 +305,8 @@ def _check_words(contract: Contract) -> None:
 def _check_stream(contract: Contract, checked: Checked) -> None:
     """Check that every state is carried on, and that the network can run a step at a time."""
     for state in contract.states:
+        if contract.form == "step" and contract.layers[state.layer][0] == "last_step":
+            continue  # each run has steps, so the last one of before is not read
         if state.input.encode() not in checked.reads[state.output.encode()]:
             raise ModelFileError(
                 f"{state.output!r:.100} does not depend on {state.input!r:.100}: the states of two layers are "
@@ -272,7 +321,7 @@ def _check_stream(contract: Contract, checked: Checked) -> None:
         )
     keeping = {state.layer for state in contract.states}
     for layer, (kind, fields) in contract.layers.items():
-        needed = keeps_state(kind, fields)
+        needed = keeps_state(kind, fields, has_phases=contract.form != "step")
         if needed is None or (needed and layer not in keeping):
             raise ModelFileError(
                 f"has the signature {contract.signature!r}, but the layer {layer!r:.60} has no state in it: the file "

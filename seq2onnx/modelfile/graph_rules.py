@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -19,7 +19,7 @@ from seq2onnx.modelfile.operators import (
     Operator,
 )
 from seq2onnx.modelfile.protos import FileContent, Graph, Node, Tensor, TensorInfo, show
-from seq2onnx.modelfile.shapes import FLOAT32, INT32, MOST_KNOWN, Known
+from seq2onnx.modelfile.shapes import FLOAT16, FLOAT32, INT32, INT64, MOST_KNOWN, Known
 
 ROWS, STEPS = 17, 19
 """The batch for which sizes are computed: sizes that features seldom have, so that no axis is taken for another."""
@@ -28,9 +28,10 @@ MOST_BYTES_OF_STEP = 2**26
 MOST_BYTES_OF_LARGE_STEP, MOST_TIMES_INPUT = 2**28, 64
 """The largest tensor where a step of the input is large, and how many times larger than the input it may be."""
 MOST_CONSTANT_BYTES = 2**24
-"""The largest tensor that a graph may compute from constants alone, beside the bytes of the file."""
+"""The largest tensor that a graph may compute from constants alone, beside four bytes for each byte of the file."""
 
-_CHUNK = 2**15  # bytes of weights that are checked at once: they stay in the processor's cache
+_KINDS: dict[int, np.dtype[Any]] = {FLOAT32: np.dtype("<f4"), FLOAT16: np.dtype("<f2")}
+_FACTORS = np.full(2**13, 1e-20, np.float32)  # for so many weights at once, which stay in the processor's cache
 
 
 class Checked(NamedTuple):
@@ -66,15 +67,17 @@ def check_values(content: bytes, tensors: Iterable[Tensor]) -> None:
                 f"the initializer {show(tensor.name)} has the shape {list(tensor.dims)} and {stop - start} bytes of "
                 f"values; expected {size * math.prod(tensor.dims)}"
             )
-        if tensor.dtype == FLOAT32 and not _is_finite(content, start, stop):
+        if tensor.dtype in _KINDS and not _is_finite(content, start, stop, tensor.dtype):
             raise ModelFileError(f"the weights {show(tensor.name)} contain NaN or infinity; train and export again")
 
 
-def _is_finite(content: bytes, start: int, stop: int) -> bool:
-    for at in range(start, stop, _CHUNK):
-        numbers = np.frombuffer(content, "<u4", min(_CHUNK, stop - at) // 4, at)
-        # Without sign, the numbers from infinity on are NaN or infinite.
-        if ((numbers & 0x7FFFFFFF) >= 0x7F800000).any():
+def _is_finite(content: bytes, start: int, stop: int, dtype: int) -> bool:
+    kind = _KINDS[dtype]
+    together = _FACTORS.size * kind.itemsize
+    for at in range(start, stop, together):
+        numbers = np.frombuffer(content, kind, min(together, stop - at) // kind.itemsize, at)
+        # NaN and infinity carry over to the product, and the factors prevent overflow. Unlike dot, vdot does not warn.
+        if not math.isfinite(np.vdot(numbers, _FACTORS[: numbers.size])):
             return False
     return True
 
@@ -97,11 +100,14 @@ def check_graph(content: bytes, file: FileContent) -> Checked:
     found: Tensors = {}
     for bit, entry in enumerate(graph.inputs):
         _new(found, entry.name, (_of_input(entry), 1 << bit))
-    size = max((4 * math.prod(known.shape) for known, _ in found.values()), default=0) // (ROWS * STEPS)
+    # Where all sizes are constants, as in step files, a run is one step.
+    is_fixed = all(isinstance(size, int) for entry in graph.inputs for size in entry.dims or ())
+    places = 1 if is_fixed else ROWS * STEPS
+    size = max((4 * math.prod(known.shape) for known, _ in found.values()), default=0) // places
     most = max(MOST_BYTES_OF_STEP, min(MOST_TIMES_INPUT * size, MOST_BYTES_OF_LARGE_STEP))
     if most < size:
         raise ModelFileError(f"takes steps of {size:,} bytes; at most {most:,} are allowed")
-    limits = _Limits(ROWS * STEPS * most // 4, (MOST_CONSTANT_BYTES + len(content)) // 4)
+    limits = _Limits(places * most // 4, MOST_CONSTANT_BYTES // 4 + len(content))
     for tensor in graph.initializers:
         _new(found, tensor.name, (_of_initializer(content, tensor), 0))
     given = set(found)
@@ -112,7 +118,7 @@ def check_graph(content: bytes, file: FileContent) -> Checked:
         if entry.name not in found or entry.name in given or entry.name in shapes:
             raise ModelFileError(f"the output {show(entry.name)} is not computed by the graph, or is there twice")
         known, mask = found[entry.name]
-        _check_declared(entry, known)
+        _check_declared(entry, known, 1 if is_fixed else ROWS)
         shapes[entry.name] = known.shape
         reads[entry.name] = frozenset(name for bit, name in enumerate(names) if mask >> bit & 1)
     return Checked(shapes, reads, backward)
@@ -146,7 +152,7 @@ def _of_input(entry: TensorInfo) -> Known:
 
 def _of_initializer(content: bytes, tensor: Tensor) -> Known:
     count = math.prod(tensor.dims)
-    if tensor.dtype == FLOAT32 or count > MOST_KNOWN or tensor.raw is None:
+    if tensor.dtype not in (INT32, INT64) or count > MOST_KNOWN or tensor.raw is None:
         return Known(tensor.dims, tensor.dtype)
     values = np.frombuffer(content, "<i4" if tensor.dtype == INT32 else "<i8", count, tensor.raw[0])
     return Known(tensor.dims, tensor.dtype, tuple(values.tolist()))
@@ -161,17 +167,20 @@ def _evaluate(graph: Graph, found: Tensors, limits: _Limits, words: bool) -> boo
         if rule is None:
             raise ModelFileError(f"has the operator {show(node.op)} of {show(node.domain)}, {_NOT_OURS}")
         try:
-            _check_node(node, rule)
-            inputs = [found[name] if name else None for name in node.inputs]
-            mask, reads = 0, list[Known | None]()
-            for given in inputs:
-                if given is None:
-                    reads.append(None)
+            inputs, outputs = node.inputs, node.outputs
+            if node.attributes or rule.needs or len(inputs) != rule.required or b"" in inputs or len(outputs) != 1:
+                _check_node(node, rule)  # not for most nodes
+            mask = 0
+            reads: list[Known | None] = []
+            for name in inputs:
+                if name:
+                    known, depends = found[name]
+                    reads.append(known)
+                    mask |= depends
                 else:
-                    reads.append(given[0])
-                    mask |= given[1]
+                    reads.append(None)
             if rule.shape is None:
-                results, mask, inner = _inner(node, inputs, mask, found, limits)
+                results, mask, inner = _inner(node, mask, found, limits)
                 backward |= inner
             else:
                 results = rule.shape(node.attributes, reads)
@@ -181,11 +190,13 @@ def _evaluate(graph: Graph, found: Tensors, limits: _Limits, words: bool) -> boo
             if node.op == b"Shape":
                 mask = 0
             most = limits.any if mask else limits.constant
-            for name, known in zip(node.outputs, results, strict=False):
+            for name, known in zip(outputs, results):  # noqa: B905 (later results may be left out)
                 if name:
                     if math.prod(known.shape) > most:
                         raise ModelFileError(f"computes a tensor of the shape {list(known.shape)!r:.100}")
-                    _new(found, name, (known, mask))
+                    if name in found:
+                        raise ModelFileError(f"two tensors have the name {show(name)}")
+                    found[name] = (known, mask)
         except ModelFileError as error:
             raise ModelFileError(f"the node {show(node.name)} ({show(node.op)}) {error}, {_NOT_OURS}") from None
         except KeyError as error:
@@ -207,14 +218,6 @@ _NOT_OURS = "which files of seq2onnx do not have"
 
 def _check_node(node: Node, rule: Operator) -> None:
     inputs, attributes = node.inputs, node.attributes
-    if (
-        not attributes
-        and not rule.needs
-        and len(inputs) == rule.required
-        and b"" not in inputs
-        and len(node.outputs) == 1
-    ):
-        return  # most nodes
     if not rule.required <= len(inputs) <= rule.most or b"" in inputs[: rule.required]:
         raise ModelFileError(f"has {len(inputs)} inputs")
     if len(node.outputs) > rule.results:
@@ -230,9 +233,7 @@ def _check_node(node: Node, rule: Operator) -> None:
             raise ModelFileError(f"lacks the attribute {show(name)}")
 
 
-def _inner(
-    node: Node, inputs: list[tuple[Known, int] | None], mask: int, found: Tensors, limits: _Limits
-) -> tuple[list[Known], int, bool]:
+def _inner(node: Node, mask: int, found: Tensors, limits: _Limits) -> tuple[list[Known], int, bool]:
     """Return what an If or a Scan computes, the inputs that this depends on, and whether it reads backward."""
     graphs = [value for kind, value in node.attributes.values() if isinstance(value, Graph)]
     for graph in graphs:
@@ -241,7 +242,7 @@ def _inner(
         for inner in graph.nodes:
             if any(isinstance(value, Graph) for _, value in inner.attributes.values()):
                 raise ModelFileError("has graphs in its graphs")
-    given = [entry for entry in inputs if entry is not None]
+    given = [found[name] for name in node.inputs if name]
     results: list[list[Known]] = []
     backward = False
     for graph in graphs:
@@ -279,15 +280,15 @@ def _scan_results(node: Node, given: list[tuple[Known, int]], results: list[Know
     return [*states, Known((answer.shape[0], steps, *answer.shape[1:]), answer.dtype)]
 
 
-def _check_declared(entry: TensorInfo, known: Known) -> None:
+def _check_declared(entry: TensorInfo, known: Known, rows: int) -> None:
     """Check that an output is what it declares to be."""
     fits = entry.dims is not None and len(entry.dims) == len(known.shape) and entry.dtype == known.dtype
     for axis, (declared, size) in enumerate(zip(entry.dims or (), known.shape, strict=False)):
-        fits &= size == declared if isinstance(declared, int) else axis > 0 or size == ROWS
+        fits &= size == declared if isinstance(declared, int) else axis > 0 or size == rows
     if not fits:
         raise ModelFileError(
             f"the output {show(entry.name)} declares type {entry.dtype} and shape {entry.dims!r:.100}, but the graph "
-            f"computes type {known.dtype} and shape {known.shape!r:.100} for {ROWS} rows of {STEPS} steps"
+            f"computes type {known.dtype} and shape {known.shape!r:.100} for {rows} rows of {STEPS} steps"
         )
 
 
@@ -298,7 +299,8 @@ def check_changed(content: bytes, file: FileContent) -> None:
         ModelFileError: they are not.
     """
     for tensor in file.graph.initializers:
-        if tensor.dtype == FLOAT32 and tensor.raw is not None:
+        if tensor.dtype in _KINDS and tensor.raw is not None:
             start, stop = tensor.raw
-            if (stop - start) % 4 == 0 and not _is_finite(content, start, stop):
+            aligned = (stop - start) % INITIALIZER_BYTES[tensor.dtype] == 0
+            if aligned and not _is_finite(content, start, stop, tensor.dtype):
                 raise ModelFileError(f"the weights {show(tensor.name)} contain NaN or infinity; train and export again")

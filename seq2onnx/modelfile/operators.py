@@ -63,7 +63,7 @@ OPERATORS: dict[bytes, Operator] = {
     ),
     b"Cast": Operator(shapes.cast, 1, 1, attributes={b"to": INT}, needs=(b"to",)),
     b"Clip": _plain(shapes.like_first, 3),
-    b"Concat": Operator(shapes.concat, 2, 100, attributes={b"axis": INT}, needs=(b"axis",)),
+    b"Concat": Operator(shapes.concat, 2, 2**16, attributes={b"axis": INT}, needs=(b"axis",)),
     b"Conv": Operator(shapes.conv, 2, 3, attributes={b"dilations": INTS, b"group": INT, **_WINDOW}, heavy=True),
     b"CumSum": Operator(shapes.like_first, 2, 2, attributes={b"exclusive": INT}),
     b"Div": _plain(shapes.divide, 2),
@@ -107,6 +107,7 @@ OPERATORS: dict[bytes, Operator] = {
     b"Shape": Operator(shapes.shape_of, 1, 1, attributes={b"start": INT, b"end": INT}, needs=(b"start", b"end")),
     b"Sigmoid": _plain(shapes.like_first, 1),
     b"Slice": _plain(shapes.cut, 4),
+    b"Split": Operator(shapes.split, 2, 2, 1000, {b"axis": INT}, (b"axis",)),
     b"Softmax": Operator(shapes.along_axis, 1, 1, attributes={b"axis": INT}),
     b"Sqrt": _plain(shapes.like_first, 1),
     b"Squeeze": Operator(shapes.squeeze, 1, 2),
@@ -152,5 +153,5 @@ CHOICES: dict[tuple[bytes, bytes], frozenset[Any]] = {
 }
 """Attributes that may have only some values."""
 
-INITIALIZER_BYTES = {shapes.FLOAT32: 4, shapes.INT32: 4, shapes.INT64: 8}
+INITIALIZER_BYTES = {shapes.FLOAT32: 4, shapes.FLOAT16: 2, shapes.INT8: 1, shapes.INT32: 4, shapes.INT64: 8}
 """The element types of initializers, and their bytes."""

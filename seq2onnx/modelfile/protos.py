@@ -11,7 +11,7 @@ from functools import lru_cache
 from typing import Any, NamedTuple
 
 from seq2onnx.errors import ModelFileError
-from seq2onnx.modelfile.wire import BYTES, FIXED32, VARINT, Field, fields, packed, signed, text
+from seq2onnx.modelfile.wire import BYTES, FIXED32, VARINT, Field, fields, packed, signed, text, varint
 
 MOST_NESTED_GRAPHS = 2
 """How deep graphs may lie in attributes of nodes. The files of seq2onnx need one level."""
@@ -160,24 +160,34 @@ def _node(content: bytes, start: int, stop: int, depth: int) -> Node:
     inputs: list[bytes] = []
     outputs: list[bytes] = []
     attributes: dict[bytes, tuple[int, Any]] = {}
-    for tag, a, b in fields(content, start, stop, "a node"):
-        if tag == 1 << 3 | BYTES:
-            inputs.append(content[a:b])
-        elif tag == 2 << 3 | BYTES:
-            outputs.append(content[a:b])
-        elif tag == 5 << 3 | BYTES:
-            found = _short_attribute(content[a:b]) if b - a < SHORT else _attribute(content, a, b, depth)
-            if found[0] in attributes:
-                raise ModelFileError(f"the attribute {show(found[0])} of a node {show(op)} is there twice")
-            attributes[found[0]] = found[1:]
-        elif tag == 4 << 3 | BYTES and not op:
-            op = content[a:b]
-        elif tag == 3 << 3 | BYTES:
-            name = content[a:b]
-        elif tag == 7 << 3 | BYTES and not domain:
-            domain = content[a:b]
-        elif tag not in (6 << 3 | BYTES, 9 << 3 | BYTES):  # texts
-            raise ModelFileError(f"a node {show(op)} has a field {tag >> 3} that seq2onnx does not know, or twice")
+    b = start
+    try:
+        while b < stop:  # as `fields` does, without a list of them: most of a file are nodes
+            tag, size, a = content[b], content[b + 1], b + 2
+            if size > 127:
+                size, a = varint(content, a - 1)
+            b = a + size
+            if tag == 1 << 3 | BYTES:
+                inputs.append(content[a:b])
+            elif tag == 2 << 3 | BYTES:
+                outputs.append(content[a:b])
+            elif tag == 5 << 3 | BYTES:
+                found = _short_attribute(content[a:b]) if b - a < SHORT else _attribute(content, a, b, depth)
+                if found[0] in attributes:
+                    raise ModelFileError(f"the attribute {show(found[0])} of a node {show(op)} is there twice")
+                attributes[found[0]] = found[1:]
+            elif tag == 4 << 3 | BYTES and not op:
+                op = content[a:b]
+            elif tag == 3 << 3 | BYTES:
+                name = content[a:b]
+            elif tag == 7 << 3 | BYTES and not domain:
+                domain = content[a:b]
+            elif tag not in (6 << 3 | BYTES, 9 << 3 | BYTES):  # texts
+                raise ModelFileError(f"a node {show(op)} has a field {tag >> 3} that seq2onnx does not know, or twice")
+    except IndexError:
+        b = stop + 1
+    if b != stop:
+        raise ModelFileError(f"a node {show(op)} ends after byte {stop}, where its message ends")
     return Node(op, inputs, outputs, attributes, name, domain)
 
 
@@ -207,7 +217,8 @@ _VALUES = {
 
 
 def _attribute(content: bytes, start: int, stop: int, depth: int) -> tuple[bytes, int, Any]:
-    name, declared, values, long = b"", 0, list[Field](), stop - start > LONG_ATTRIBUTE
+    name, declared, long = b"", 0, stop - start > LONG_ATTRIBUTE
+    values: list[Field] = []
     for field in fields(content, start, stop, "an attribute", long):
         tag = field[0]
         if tag in _VALUES:
@@ -246,7 +257,9 @@ def _attribute(content: bytes, start: int, stop: int, depth: int) -> tuple[bytes
 
 
 def _tensor(content: bytes, start: int, stop: int) -> Tensor:
-    name, dims, dtype, raw, typed = b"", list[int](), 0, None, []
+    name, dtype, raw = b"", 0, None
+    dims: list[int] = []
+    typed: list[Field] = []
     for tag, a, b in fields(content, start, stop, "a tensor"):
         if tag == 1 << 3 | VARINT:
             dims.append(a)

@@ -7,6 +7,7 @@ a ModelFileError where onnxruntime would fail, or where the size is not known.
 
 from __future__ import annotations
 
+import itertools
 import math
 import operator
 from collections.abc import Callable, Sequence
@@ -14,7 +15,7 @@ from typing import Any, NamedTuple
 
 from seq2onnx.errors import ModelFileError
 
-FLOAT32, INT32, INT64, STRING, BOOL, FLOAT64 = 1, 6, 7, 8, 9, 11
+FLOAT32, INT8, INT32, INT64, STRING, BOOL, FLOAT16, FLOAT64 = 1, 3, 6, 7, 8, 9, 10, 11
 MOST_KNOWN = 64
 """Lists of more integers than these give no sizes, so their values are not followed."""
 LARGEST = 2**62
@@ -229,6 +230,15 @@ def cut(attributes: Attributes, xs: Inputs) -> list[Known]:
     return [Known(tuple(shape), x.dtype, value)]
 
 
+def split(attributes: Attributes, xs: Inputs) -> list[Known]:
+    """Cut along an axis into parts of given sizes."""
+    x, sizes = xs[0], _sizes(xs[1])
+    axis = _axis(_get(attributes, b"axis", 0), len(x.shape))
+    if min(sizes, default=0) < 1 or sum(sizes) != x.shape[axis]:
+        raise fail(f"cuts {list(x.shape)} into parts of {list(sizes)}")
+    return [Known((*x.shape[:axis], size, *x.shape[axis + 1 :]), x.dtype) for size in sizes]
+
+
 def pad(attributes: Attributes, xs: Inputs) -> list[Known]:
     """Add zeros before and after."""
     x, pads = xs[0], _sizes(xs[1])
@@ -288,13 +298,15 @@ def transpose(attributes: Attributes, xs: Inputs) -> list[Known]:
 
 
 def reduce(attributes: Attributes, xs: Inputs) -> list[Known]:
-    """Reduce axes to one number and remove them."""
+    """Reduce axes to one number, and remove them or keep them with size 1."""
     x = xs[0]
     axes = _sizes(xs[1]) if len(xs) > 1 else _get(attributes, b"axes", ())
-    if not axes or _get(attributes, b"keepdims", 1):
-        raise fail(f"reduces the axes {list(axes)}; expected some that are removed")
-    removed = {_axis(axis, len(x.shape)) for axis in axes}
-    return [Known(tuple([size for axis, size in enumerate(x.shape) if axis not in removed]), x.dtype)]
+    if not axes:
+        raise fail("reduces no axes")
+    reduced = {_axis(axis, len(x.shape)) for axis in axes}
+    kept = [1] if _get(attributes, b"keepdims", 1) else []
+    sizes = (kept if axis in reduced else [size] for axis, size in enumerate(x.shape))
+    return [Known(tuple(itertools.chain.from_iterable(sizes)), x.dtype)]
 
 
 def along_axis(attributes: Attributes, xs: Inputs) -> list[Known]:
@@ -321,11 +333,12 @@ def matmul(attributes: Attributes, xs: Inputs) -> list[Known]:
 
 
 def gemm(attributes: Attributes, xs: Inputs) -> list[Known]:
-    """Multiply by the transposed matrix and add."""
+    """Multiply by a matrix, perhaps transposed, and add."""
     a, b, c = xs
-    if len(a.shape) != 2 or len(b.shape) != 2 or not _get(attributes, b"transB", 0) or a.shape[1] != b.shape[1]:
-        raise fail(f"multiplies {list(a.shape)} by {list(b.shape)}, transposed")
-    shape = (a.shape[0], b.shape[0])
+    order = -1 if _get(attributes, b"transB", 0) else 1
+    if len(a.shape) != 2 or len(b.shape) != 2 or a.shape[1] != b.shape[::order][0]:
+        raise fail(f"multiplies {list(a.shape)} by {list(b.shape)}{', transposed' if order < 0 else ''}")
+    shape = (a.shape[0], b.shape[::order][1])
     if _together(c.shape, shape) != shape:
         raise fail(f"adds {list(c.shape)} to {list(shape)}")
     return [Known(shape, a.dtype)]

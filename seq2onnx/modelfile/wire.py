@@ -42,13 +42,13 @@ def fields(content: bytes, start: int, stop: int, what: str, long: bool = False)
                     continue
             at += 1
             if tag > 127:
-                tag, at = _varint(content, at - 1)
+                tag, at = varint(content, at - 1)
             kind = tag & 7
             if kind == BYTES:
                 size = content[at]
                 at += 1
                 if size > 127:
-                    size, at = _varint(content, at - 1)
+                    size, at = varint(content, at - 1)
                 end = at + size
                 found.append((tag, at, end))
                 at = end
@@ -56,7 +56,7 @@ def fields(content: bytes, start: int, stop: int, what: str, long: bool = False)
                 value = content[at]
                 at += 1
                 if value > 127:
-                    value, at = _varint(content, at - 1)
+                    value, at = varint(content, at - 1)
                 found.append((tag, value, 0))
             elif kind in (FIXED32, FIXED64):
                 end = at + (4 if kind == FIXED32 else 8)
@@ -91,7 +91,7 @@ def packed(content: bytes, start: int, stop: int) -> list[int]:
     values = []
     try:
         while start < stop:
-            value, start = _varint(content, start)
+            value, start = varint(content, start)
             values.append(signed(value))
     except IndexError:
         start = stop + 1
@@ -113,7 +113,8 @@ def text(content: bytes, start: int, stop: int) -> str:
         raise ModelFileError(f"the text {content[start:stop][:60]!r} is not UTF-8") from None
 
 
-def _varint(content: bytes, at: int) -> tuple[int, int]:
+def varint(content: bytes, at: int) -> tuple[int, int]:
+    """Read an integer; return it and where it ends."""
     value = shift = 0
     while True:
         byte = content[at]

@@ -95,6 +95,9 @@ def measure(
     if model.signature == "sequence":
         del plan["Stream.step"], plan["pool.step"]
         skipped["Stream.step and pool.step"] = "the file has no states"
+    elif model.contract.form == "step":
+        del plan["pool.step"]
+        skipped["pool.step"] = "a step file runs one stream at a time"
     for of, (counts, size, prepare) in plan.items():
         expected = 0.0  # seconds for each sequence or stream of a run
         for count in counts:
@@ -111,9 +114,16 @@ def measure(
 
 
 def _single_steps(model: Predictor, rows: Rows, count: int) -> Workload:
-    steps = _all_steps(model, rows)
-    total = min(len(next(iter(steps.values()))), MAX_STEPS)
-    inputs = [(count, _unwrapped({layer: array[i] for layer, array in steps.items()})) for i in range(total)]
+    steps, of_run = _all_steps(model, rows), model.contract.chunk_steps
+    timed = {entry.layer for entry in model.inputs if entry.has_time}
+
+    def at(layer: str, i: int) -> slice | int:
+        return slice(i, i + of_run) if of_run > 1 and layer in timed else i
+
+    places = range(0, min(len(next(iter(steps.values()))), MAX_STEPS * of_run), of_run)
+    inputs = [
+        (count * of_run, _unwrapped({layer: array[at(layer, i)] for layer, array in steps.items()})) for i in places
+    ]
     return model.stream().step, inputs
 
 

@@ -11,7 +11,8 @@ if TYPE_CHECKING:
 def describe_contract(model: Predictor) -> list[tuple[str, str]]:
     """The inputs, outputs, states, classes and time properties of an open file, as rows of (label, text)."""
     contract = model.contract
-    rows = [("signature", model.signature)]
+    of_run = f", {contract.chunk_steps} steps in each run" if contract.chunk_steps > 1 else ""
+    rows = [("form", contract.form + of_run), ("signature", model.signature)]
     if model.closed_loop:
         rows.append(("closed loop", f"{model.closed_loop} steps"))
     for label, entries in (("input", model.session.get_inputs()), ("output", model.session.get_outputs())):
@@ -31,4 +32,6 @@ def describe_contract(model: Predictor) -> list[tuple[str, str]]:
     rows.append(("min length", str(contract.min_length)))
     rows.append(("time stride", str(contract.time_stride)))
     rows.append(("delay steps", str(contract.delay_steps)))
+    if contract.weights != "float32":
+        rows.append(("weights", f"stored as {contract.weights}"))
     return rows

@@ -165,6 +165,8 @@ def latency(facts: Facts) -> list[str]:
     ]
     if facts.model.closed_loop:
         parts.insert(1, paragraph(f"Each time includes the {facts.model.closed_loop} steps of the closed loop."))
+    if (of_run := facts.model.contract.chunk_steps) > 1:
+        parts.insert(1, paragraph(f"Stream.step runs {of_run} steps at a time, because the file has form step."))
     if facts.model.signature == "sequence":
         parts.insert(1, paragraph('The file has no states (signature "sequence"), so it cannot run step by step.'))
     return parts

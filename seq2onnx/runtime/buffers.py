@@ -21,18 +21,19 @@ _ALIGNED = 16  # each array begins at a multiple of 64 bytes after the first
 
 
 class StepBuffers:
-    """Arrays for one step of up to `capacity` streams.
+    """Arrays for one step of up to `capacity` streams, or for all steps of a run of a step file.
 
     Attributes:
-        x: the step of each stream [capacity, features].
-        y: the answer to each [capacity, k].
+        x: the step of each stream [capacity, features]; of a run of several steps [capacity, time, features].
+        y: the answer to each [capacity, k], or [capacity, time, k].
     """
 
     def __init__(self, model: Model, capacity: int, x: Array | None = None) -> None:
         (entry,), (output,) = model.inputs, model.outputs
-        x = np.zeros((capacity, 1, *entry.shape), np.float32) if x is None else x
-        y = np.zeros((capacity, *[1] * output.has_time, *output.shape), np.float32)
-        self.x, self.y = x[:, 0], y[:, 0] if output.has_time else y
+        steps = model.contract.chunk_steps
+        x = np.zeros((capacity, steps, *entry.shape), np.float32) if x is None else x
+        y = np.zeros((capacity, *[steps // output.stride] * output.has_time, *output.shape), np.float32)
+        self.x, self.y = (x[:, 0], y[:, 0] if output.has_time else y) if steps == 1 else (x, y)
         self._model = model
         self._reads: dict[str, Array] = {entry.tensor: x}
         if model.takes_lengths:
@@ -69,7 +70,7 @@ class StreamBuffers(NamedTuple):
     @classmethod
     def of(cls, model: Model) -> StreamBuffers:
         """Make the arrays of a model that can bind steps."""
-        shape = (1, 1, *model.inputs[0].shape)
+        shape = (1, model.contract.chunk_steps, *model.inputs[0].shape)
         sizes = [_room(info.shape) if info.dtype.kind == "f" else 0 for info in model.states]
         held, width = sum(sizes), _room(shape)
         memory = np.zeros(held + width + held, np.float32)

@@ -27,7 +27,7 @@ def forecast(
     single = all(_is_one_series(given[entry.layer], entry) for entry in model.inputs if entry.has_time)
     if single:
         given = {layer: [value] for layer, value in given.items()}
-    rows = read_rows(given, model.inputs, model.contract.min_length)
+    rows = read_rows(given, model.inputs, model.contract)
     future = _read_known(model, {} if known is None else known, steps - 1, rows, single)
     fed_back = _fed_back(model, future)
     if fed_back is None:
@@ -59,7 +59,8 @@ def _check_model(model: Model, steps: int) -> None:
             "export it with signature='full'"
         )
     (output,) = model.outputs
-    if output.lengths_tensor is not None or not (model.closed_loop or output.has_time):
+    strided = output.lengths_tensor is not None or output.stride > 1
+    if strided or not (model.closed_loop or output.has_time):
         raise SpecError(
             f"{model.path}: forecast needs an output for each step, y [batch, time, …]; use stride=1 and "
             'output_mode="sequence"'

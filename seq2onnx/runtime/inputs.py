@@ -122,9 +122,9 @@ class Input:
         return np.array(words, np.str_).reshape(array.shape)
 
 
-def step_shape(entry: Any) -> tuple[bool, tuple[int, ...]]:
+def step_shape(entry: Any, contract: Contract) -> tuple[bool, tuple[int, ...]]:
     """Return whether an input or output of onnxruntime has a time axis, and the shape after batch and time."""
-    has_time = len(entry.shape) > 1 and isinstance(entry.shape[1], str)
+    has_time = len(entry.shape) > 1 and (isinstance(entry.shape[1], str) or entry.name in (contract.steps or {}))
     return has_time, tuple(entry.shape[1 + has_time :])
 
 
@@ -137,7 +137,7 @@ def read_inputs(entries: Sequence[Any], contract: Contract) -> tuple[Input, ...]
             layer = layers[entry.name]
             vocabulary = contract.vocabulary.get(layer)
             words = None if vocabulary is None else {word: number for number, word in enumerate(vocabulary, 1)}
-            has_time, shape = step_shape(entry)
+            has_time, shape = step_shape(entry, contract)
             takes_words = entry.type == "tensor(string)"
             is_tokens = takes_words or entry.type == "tensor(int64)"
             tokens = contract.tokens if is_tokens else None
@@ -166,13 +166,13 @@ def by_name(values: Any, inputs: tuple[Input, ...]) -> Any:
     return values.with_channels({entry.layer: entry.channels for entry in inputs})
 
 
-def read_rows(values: Any, inputs: tuple[Input, ...], least: int, indices: Sequence[int] | None = None) -> Rows:
+def read_rows(values: Any, inputs: tuple[Input, ...], contract: Contract, indices: Sequence[int] | None = None) -> Rows:
     """Convert and check the sequences for each input.
 
     Args:
         values: what `predict` takes.
         inputs: the inputs of the file.
-        least: the fewest steps that a sequence may have.
+        contract: the metadata of the file, which says how many steps a sequence may have.
         indices: the index of each sequence for error messages, if these are part of more.
 
     Returns:
@@ -184,7 +184,7 @@ def read_rows(values: Any, inputs: tuple[Input, ...], least: int, indices: Seque
     """
     values = by_name(values, inputs)
     given = by_layer(getattr(values, "sequences", values), inputs, "sequences")
-    several = len(inputs) > 1
+    several, least = len(inputs) > 1, contract.min_length
     rows: Rows = {}
     for entry in inputs:
         values = given[entry.layer]
@@ -208,8 +208,21 @@ def read_rows(values: Any, inputs: tuple[Input, ...], least: int, indices: Seque
             elif array.shape != entry.shape:
                 raise ShapeError(f"{where}: expected {list(entry.shape)}, got {list(array.shape)}")
             rows[entry.layer].append(array)
-    _check_equal_lengths(rows, [entry.layer for entry in inputs if entry.has_time], indices)
+    timed = [entry.layer for entry in inputs if entry.has_time]
+    _check_equal_lengths(rows, timed, indices)
+    if contract.chunk_steps > 1 and timed:
+        for row, array in enumerate(rows[timed[0]]):
+            check_chunk(len(array), contract, f"sequence {row if indices is None else indices[row]}")
     return rows
+
+
+def check_chunk(steps: int, contract: Contract, where: str) -> None:
+    """Raise DataError unless the file can run this number of steps."""
+    if steps % contract.chunk_steps:
+        raise DataError(
+            f"{where}: has {steps} steps; this step file runs {contract.chunk_steps} at a time, so their number must "
+            f'be a multiple of {contract.chunk_steps}. Add or remove steps, or export with form="dynamic"'
+        )
 
 
 def _check_equal_lengths(rows: Rows, timed: list[str], indices: Sequence[int] | None) -> None:

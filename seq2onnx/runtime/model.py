@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Callable, Mapping, Sequence
-from functools import cached_property
+from functools import cached_property, partial
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -17,6 +17,7 @@ from seq2onnx.runtime.inputs import read_inputs
 from seq2onnx.runtime.outputs import Answer, Lengths, Output, read_outputs
 from seq2onnx.runtime.session import SessionSettings, cannot_run
 from seq2onnx.runtime.states import MOST_COUNT, DeviceStates, StateInfo
+from seq2onnx.runtime.step_runs import run_steps
 from seq2onnx.sequences import Array
 
 
@@ -50,7 +51,7 @@ class Model:
 
     def __init__(self, path: str | Path, settings: SessionSettings, allow_changed: bool = False) -> None:
         self.path, self.device, self.allow_changed = Path(path), settings.device, allow_changed
-        file = check_file(read_bytes(self.path), path, allow_changed)
+        file = check_file(read_bytes(self.path), self.path, allow_changed)
         self.contract = file.contract
         self.session = settings.open(file, limited=self.contract.network is None and not allow_changed)
         # `weights_checksum` reads the weights only if a state is saved or loaded.
@@ -78,7 +79,12 @@ class Model:
             StateInfo(entry.tensor, entry.tensor, (1, *entry.shape), entry.dtype) for entry in self.kept_inputs
         )
         # onnxruntime binds numbers only, and without a binding the states come back to the host.
-        self.keeps_states_on_device = self.device != "cpu" and not any(entry.takes_words for entry in self.inputs)
+        # A step file is for small hosts.
+        self.keeps_states_on_device = (
+            self.device != "cpu"
+            and self.contract.form != "step"
+            and not any(entry.takes_words for entry in self.inputs)
+        )
 
     @cached_property
     def weights_checksum(self) -> str:
@@ -134,6 +140,11 @@ class Model:
             on_device: where the new states stay instead of being returned; `states` must then be given, too.
         """
         outputs = self.outputs if outputs is None else outputs
+        if self.contract.form == "step":
+            before = self.zeros(len(lengths)) if states is None else states
+            run = partial(self._run, self.session.run)
+            found = run_steps(run, self.contract, self.inputs, outputs, self.states, x, lengths, before)
+            return Results(found[0], [] if states is None else found[1])
         feeds: dict[str, Array] = {entry.tensor: x[entry.layer] for entry in self.inputs}
         if self.takes_lengths:
             feeds[LENGTHS] = lengths
@@ -149,17 +160,17 @@ class Model:
         else:
             feeds |= {state.name: state.zeros(len(lengths)) for state in self.states}
             values = self._run(self.session.run, names, feeds)
-        found, new = dict(zip(names, values, strict=False)), values[len(names) :]
+        by_name, new = dict(zip(names, values, strict=False)), values[len(names) :]
         rows = len(lengths)
         for output in outputs:
-            shape = found[output.tensor].shape
+            shape = by_name[output.tensor].shape
             if shape[0] != rows or shape[1 + output.has_time :] != output.shape:
                 raise self._wrong_shape(output.tensor, shape, rows)
         for state, value in zip(self.states, new, strict=False):
             if value.shape != (rows, *state.shape[1:]):
                 raise self._wrong_shape(state.new_name, value.shape, rows)
         answers = {
-            output.layer: Answer(output, found[output.tensor], found.get(output.lengths_tensor or "", lengths))
+            output.layer: Answer(output, by_name[output.tensor], by_name.get(output.lengths_tensor or "", lengths))
             for output in outputs
         }
         return Results(answers, new)
@@ -185,6 +196,14 @@ class Model:
             raise NotStreamable(
                 f"{self.path}: was exported with signature 'sequence', which has no states; export it with "
                 "signature='full' or 'stream'. Networks that read ahead, such as a BiLSTM, cannot stream"
+            )
+
+    def require_batches(self) -> None:
+        """Raise NotStreamable if the file runs one row at a time."""
+        if self.contract.form == "step":
+            raise NotStreamable(
+                f'{self.path}: was exported with form="step", which runs one stream at a time; export it with '
+                'form="dynamic" for a pool, or use a model.stream() for each stream'
             )
 
     def require_lookahead(self) -> None:

@@ -29,7 +29,8 @@ class Output:
         shape: the shape of one step; of one row if it has no time.
         has_time: whether it has a step for each step of x, or for some of them.
         dtype: its type.
-        lengths_tensor: the output with its valid steps. None: they are the steps of x.
+        lengths_tensor: the output with its valid steps. None: they are the steps of x, divided by `stride`.
+        stride: in a step file, the steps of x for each step; 1 in other files.
     """
 
     tensor: str
@@ -38,6 +39,7 @@ class Output:
     has_time: bool
     dtype: np.dtype[Any]
     lengths_tensor: str | None
+    stride: int = 1
 
 
 class Answer(NamedTuple):
@@ -59,10 +61,11 @@ def read_outputs(entries: Sequence[Any], contract: Contract) -> tuple[tuple[Outp
     found = {entry.name: entry for entry in entries}
 
     def read(layer: str, tensor: str) -> Output:
-        has_time, shape = step_shape(found[tensor])
+        has_time, shape = step_shape(found[tensor], contract)
         dtype = found[tensor].type.removeprefix("tensor(").removesuffix(")")
         lengths = lengths_name(tensor) if lengths_name(tensor) in found else None
-        return Output(tensor, layer, shape, has_time, np.dtype(_NUMPY_NAMES.get(dtype, dtype)), lengths)
+        stride = contract.time_stride // (contract.steps or {}).get(tensor, contract.time_stride)
+        return Output(tensor, layer, shape, has_time, np.dtype(_NUMPY_NAMES.get(dtype, dtype)), lengths, stride)
 
     activations = {layer: activation_name(layer) for layer in contract.layers if activation_name(layer) in found}
     return (

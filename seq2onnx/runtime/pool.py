@@ -46,6 +46,7 @@ class StreamPool:
         from seq2onnx.runtime.push_queue import PushQueue  # importing asyncio takes 20 ms, which only pools need
 
         model.require_states()
+        model.require_batches()
         capacity = whole_number(capacity, "capacity", most=MAX_SLOTS)
         maximum = MAX_SLOTS if maximum is None else whole_number(maximum, "maximum", most=MAX_SLOTS)
         if maximum < capacity:

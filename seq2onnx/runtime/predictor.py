@@ -260,7 +260,7 @@ class Predictor:
             on_evict: called with the ids of the streams that were closed because of `idle_seconds`.
 
         Raises:
-            NotStreamable: the file has no states.
+            NotStreamable: the file has no states, or runs one stream at a time (form="step").
             SpecError: an argument is wrong.
 
         Example:

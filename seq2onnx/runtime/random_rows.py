@@ -23,7 +23,8 @@ def random_sequences(model: Model, rng: np.random.Generator, lengths: Sequence[i
     Args:
         model: the model that they are for.
         rng: draws their values.
-        lengths: their numbers of steps. None: of 12 sequences at random, of fewer if a step is large.
+        lengths: their numbers of steps, which grow to multiples that the file can run. None: of 12 sequences at random,
+            of fewer if a step is large.
     """
     if lengths is None:
         least = model.contract.min_length
@@ -31,6 +32,8 @@ def random_sequences(model: Model, rng: np.random.Generator, lengths: Sequence[i
         count = min(_SEQUENCES, max(2, room // least))
         extra = min(_MAX_EXTRA_STEPS, max(2, room // count - least))
         lengths = rng.integers(least, least + extra, count).tolist()
+    multiple = model.contract.chunk_steps
+    lengths = [-(-steps // multiple) * multiple for steps in lengths]
     statistics = {layer: fields.get("statistics") for layer, (_, fields) in model.contract.layers.items()}
     tokens = model.contract.tokens
     return {

@@ -106,23 +106,25 @@ def _rows_that_count(policy: PaddingPolicy, batch_size: int | None) -> int | Non
 
 def _read(model: Model, sequences: Any, rows_in_a_batch: int) -> Iterator[tuple[Rows, NDArray[np.intp]]]:
     """Yield the sequences in parts that fit in memory and do not cut a batch, with their indices."""
-    least = model.contract.min_length
     sequences = by_name(sequences, model.inputs)
     if isinstance(sequences, Iterator):
         first = 0
         for part in _in_parts(sequences, rows_in_a_batch):
             indices = np.arange(first, first + len(part))
-            yield read_rows(_by_layer(part, model.inputs, first), model.inputs, least, indices.tolist()), indices
+            yield (
+                read_rows(_by_layer(part, model.inputs, first), model.inputs, model.contract, indices.tolist()),
+                indices,
+            )
             first += len(part)
     elif getattr(sequences, "in_memory", True):
-        rows = read_rows(sequences, model.inputs, least)
+        rows = read_rows(sequences, model.inputs, model.contract)
         yield rows, np.arange(len(next(iter(rows.values()))))
     else:
         for indices in _parts_of_file(sequences, rows_in_a_batch):
             given = sequences.take(indices)
             if isinstance(given, tuple):  # a data set also gives the targets, which are not needed
                 given = given[0].get("", given[0])
-            yield read_rows(given, model.inputs, least, indices.tolist()), indices
+            yield read_rows(given, model.inputs, model.contract, indices.tolist()), indices
 
 
 def _parts_of_file(sequences: Any, rows_in_a_batch: int) -> Iterator[NDArray[np.intp]]:

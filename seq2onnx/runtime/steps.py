@@ -9,7 +9,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from seq2onnx.errors import DataError, ShapeError
-from seq2onnx.runtime.inputs import Input, by_layer
+from seq2onnx.runtime.inputs import Input, by_layer, check_chunk
+from seq2onnx.runtime.model import Model
 from seq2onnx.sequences import Array, check_steps, is_finite, is_frame, pad
 
 
@@ -56,6 +57,19 @@ def read_step(x: Any, inputs: tuple[Input, ...], where: str) -> tuple[dict[str, 
     if single:
         arrays = {e.layer: arrays[e.layer][None] if e.has_time else arrays[e.layer] for e in inputs}
     return arrays, single
+
+
+def check_step_file(model: Model, arrays: dict[str, Array]) -> None:
+    """Raise DataError unless a step file can run these inputs [time, …]."""
+    steps = next((len(arrays[entry.layer]) for entry in model.inputs if entry.has_time), None)
+    if model.contract.form != "step" or steps is None:
+        return
+    check_chunk(steps, model.contract, "step")
+    if not steps and any(not output.has_time for output in model.outputs):
+        raise DataError(
+            f"step: got a chunk of no steps, for which a step file has no answer; give it {model.contract.chunk_steps} "
+            "steps or more"
+        )
 
 
 def not_finite(where: str) -> str:

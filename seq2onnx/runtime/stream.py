@@ -19,7 +19,7 @@ from seq2onnx.runtime.model import Model
 from seq2onnx.runtime.outputs import Answer, unwrap
 from seq2onnx.runtime.session import cannot_run
 from seq2onnx.runtime.states import check_state
-from seq2onnx.runtime.steps import not_finite, overflowed, read_step
+from seq2onnx.runtime.steps import check_step_file, not_finite, overflowed, read_step
 from seq2onnx.sequences import Array, is_finite
 
 _IN_USE = "stream: another thread is using it; give each thread a stream of its own, or hold a lock around the calls"
@@ -28,8 +28,9 @@ _IN_USE = "stream: another thread is using it; give each thread a stream of its 
 class Stream:
     """Stateful inference on one sequence, one step or chunk at a time; make it with `model.stream()`.
 
-    For networks of one input, one output and no stride all buffers are bound once. Two bindings take turns: the new
-    state that one writes is the state that the other reads, so a step allocates and copies nothing but x and y.
+    For networks of one input and one output, without strides or in a step file, all buffers are bound once. Two
+    bindings take turns: the new state that one writes is the state that the other reads, so a step allocates and copies
+    nothing but x and y.
 
     If a second thread uses the stream during a call, it gets a StreamError and nothing changes: the order of their
     steps would otherwise be left to chance.
@@ -54,7 +55,8 @@ class Stream:
         """Run one more step or chunk. After an error the state has not changed.
 
         Args:
-            x: [features], one step; or [time, features], a chunk of any length. Images and tokens work in the same
+            x: [features], one step; or [time, features], a chunk of any length, in a file with form="step" a multiple
+                of its time stride. Images and tokens work in the same
                 way; a word is a step, and a list of words is a chunk. A data frame is a chunk, and a Series of pandas
                 with names is a step; both are read by the names of the features. With several inputs, x is a dict by
                 input layer.
@@ -68,7 +70,8 @@ class Stream:
 
         Raises:
             ShapeError: the shape of x does not fit.
-            DataError: x has values that are not numbers, NaN or infinite, or so large that the state becomes infinite.
+            DataError: x has values that are not numbers, NaN or infinite, or so large that the state becomes infinite;
+                or a step file cannot run this number of steps.
             StreamError: another thread is using the stream.
         """
         if not self._in_use.acquire(False):
@@ -76,9 +79,10 @@ class Stream:
         try:
             if self._shape is None or type(x) is not np.ndarray or x.dtype != np.float32 or x.shape != self._shape:
                 arrays, single = read_step(x, self._model.inputs, "step")
-                if self._shape is None or not single:
+                check_step_file(self._model, arrays)
+                x = next(iter(arrays.values()))[0 if single else slice(None)]
+                if self._shape is None or x.shape != self._shape:
                     return self._run_chunk({layer: array[None] for layer, array in arrays.items()}, single, end=False)
-                ((x,),) = arrays.values()
             self._entry[...] = x
             try:
                 self._run(self._bindings[self._turn])
@@ -198,5 +202,6 @@ class Stream:
         here, there = self._buffers
         self._bindings = [self._step.bind(1, here, there), self._step.bind(1, there, here)]
         self._checked = checked[::-1]  # in each turn, what is written
-        self._shape, self._entry, self._answer = self._model.inputs[0].shape, self._step.x[0], self._step.y[0]
+        self._entry, self._answer = self._step.x[0], self._step.y[0]
+        self._shape = self._entry.shape
         self._small = np.full(checked[0].size, 1e-20, np.float32)

@@ -108,7 +108,7 @@ def _without_padding(
 ) -> RowResults:
     """Return the steps of each result that belong to data, where padding counted as data in the run."""
     lengths = lengths_of(model, rows)
-    if output.lengths_tensor is not None:
+    if output.lengths_tensor is not None or output.stride > 1:
         if not model.takes_lengths:
             raise SpecError(
                 f"mask_padding: {model.path} takes no lengths, so the steps of the result that belong to data are "

@@ -7,6 +7,7 @@ from typing import Any
 
 from seq2onnx import plots
 from seq2onnx.files import write_atomically
+from zoo.guests import SPEECH, Guest
 from zoo.making import read_figures
 from zoo.pictures import save
 from zoo.recipe import Recipe
@@ -102,7 +103,76 @@ def write_card(recipe: Recipe, folder: Path) -> None:
     write_atomically(folder / "card.md", ("\n".join(lines) + "\n").encode())
 
 
-def write_index(recipes: list[Recipe], out: Path) -> None:
+def write_guest_card(guest: Guest, folder: Path) -> None:
+    """Write card.md into a folder that `make` of guests.py created."""
+    found = read_figures(folder)
+    made, us, own = found["made_with"], found["latency"]["us"], found["latency"]["own_us"]
+    facts = {
+        "from": guest.source,
+        "licence": guest.licence,
+        "recording": SPEECH,
+        "network": f"[model.onnx](model.onnx), {found['bytes'] / 1e6:.2f} MB",
+        "latency": f"median {us:.0f} µs for a step with `Stream.step`, and {own:.0f} µs in its own file with "
+        f"`session.run`, states carried by hand ({us / own:.2f}); one thread of an {made['processor']} with "
+        f"{made['cores']} cores, onnxruntime {made['onnxruntime']}",
+        "limits": guest.limits,
+    }
+    lines = [
+        f"# {guest.title}",
+        "",
+        guest.task,
+        "",
+        "Others have trained this network. `add_states` brought it over.",
+        "",
+    ]
+    lines += ["| | |", "|---|---|", *(f"| {key} | {text} |" for key, text in facts.items())]
+    first, *_ = found["figures"]
+    lines += [
+        "",
+        "## Figures",
+        "",
+        "Measured with a stream of the file on the noisy recording.",
+        "",
+        "| | |",
+        "|---|---|",
+    ]
+    lines += [f"| {name} | {_number(value)} |" for name, value in found["figures"].items()]
+    lines += ["", f"| instead of this network | {first} |", "|---|---|"]
+    lines += [f"| {baseline} | {_number(value)} |" for baseline, value in found["baselines"].items()]
+    lines += [
+        "",
+        "## Parity",
+        "",
+        f"The largest difference between the stream and its own file in onnxruntime, over the {found['steps']:,} steps "
+        f"of the recording, is {found['difference']:.1e}, of values up to {found['largest']:.2g}.",
+        "",
+        "add_states has compared both with random data:",
+        "",
+        "| check | tensor | largest difference |",
+        "|---|---|---|",
+    ]
+    lines += [f"| {row['check']} | {row['tensor']} | {row['max_abs']:.1e} |" for row in found["parity"]]
+    lines += [
+        "",
+        "## Run it",
+        "",
+        "[test_slice.npz](test_slice.npz) has the sentences and answers of the own file, and "
+        f"`python tools/train_models.py {guest.name}` makes this folder again. Run "
+        '`pip install ".[cpu]"` and this in the root of a clone:',
+        "",
+        "```python",
+        "import numpy as np",
+        "",
+        "import seq2onnx as s2o",
+        "",
+        f'stream = s2o.load("models/{guest.name}/model.onnx").stream()',
+        f"print(stream.step(np.zeros({guest.width}, np.float32))[:5])",
+        "```",
+    ]
+    write_atomically(folder / "card.md", ("\n".join(lines) + "\n").encode())
+
+
+def write_index(recipes: list[Recipe], guests: list[Guest], out: Path) -> None:
     """Write README.md with one row for each model, and the picture that compares the networks of one task."""
     found = {recipe.name: read_figures(out / recipe.name) for recipe in recipes}
     rows = [
@@ -118,9 +188,10 @@ def write_index(recipes: list[Recipe], out: Path) -> None:
     lines = [
         "# Trained networks",
         "",
-        "At least one network for each kind of task. `python tools/train_models.py` trains them with all seeds. It",
-        "downloads the data with pip or simulates it; each card says which. Each folder has the network, the training",
-        "options, the exported file, a part of the test data, and a card with figures, baselines, parity and limits.",
+        "At least one network for each kind of task, and [guests](#guests). `python tools/train_models.py` trains them",
+        "with all seeds. It downloads the data with pip or simulates it; each card says which. Each folder has the",
+        "network, the training options, the exported file, a part of the test data, and a card with figures,",
+        "baselines, parity and limits.",
         "To train one network again and compare it with its card:",
         "`python tools/train_models.py vowels_lstm --seed 0`.",
         "",
@@ -148,6 +219,23 @@ def write_index(recipes: list[Recipe], out: Path) -> None:
         "Four networks for spoken digits: mean accuracy on 600 recordings against the time for a step. The standard "
         f"deviation over seeds is up to {spread:.4f}, as much as the difference between most of the networks.",
     ]
+    lines += [
+        "",
+        "## Guests",
+        "",
+        "Others have trained these networks. `add_states` brought them over from packages on PyPI, with the same "
+        "results as in their own files. Their licences apply.",
+        "",
+        "| model | task | result on a recording | latency | file |",
+        "|---|---|---|---|---|",
+    ]
+    for guest in guests:
+        one = read_figures(out / guest.name)
+        figure, value = next(iter(one["figures"].items()))
+        lines.append(
+            f"| [{guest.name}]({guest.name}/card.md) | {guest.title} | {figure} {_number(value)} "
+            f"| {one['latency']['us']:.0f} µs for a step | {_size(one):.2f} MB |"
+        )
     write_atomically(out / "README.md", ("\n".join(lines) + "\n").encode())
 
 

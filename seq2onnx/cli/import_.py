@@ -1,0 +1,121 @@
+"""seq2onnx import: a file of a network that was trained elsewhere becomes a file with explicit states."""
+
+from __future__ import annotations
+
+import csv
+import json
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from seq2onnx.cli.options import Quiet, say
+from seq2onnx.errors import ImportRefused, MissingExtra, SpecError
+from seq2onnx.tables import about
+
+KERAS = (".keras", ".h5", ".hdf5")
+
+
+def import_(
+    source: Annotated[Path, typer.Argument(metavar="SOURCE", help="A file of another program: .onnx, .keras or .h5.")],
+    out: Annotated[Path, typer.Option(metavar="FILE", help="The ONNX file to write.")],
+    axes: Annotated[
+        str | None,
+        typer.Option(
+            help="The axes of the input of an ONNX file, if they are not found: B for the batch, T for time, C for "
+            "features. Examples: BTC, TBC, BT for tokens."
+        ),
+    ] = None,
+    features: Annotated[int | None, typer.Option(help="The features of a step, if an ONNX file does not say.")] = None,
+    outputs: Annotated[
+        str | None, typer.Option(metavar="NAMES", help="The outputs of an ONNX file to keep, such as scores,h.")
+    ] = None,
+    fixed: Annotated[
+        list[str] | None,
+        typer.Option(metavar="NAME=VALUE", help="An input of an ONNX file that is always the same; repeatable."),
+    ] = None,
+    states: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="IN=OUT",
+            help="A state that is an input of an ONNX file, and the output that continues it; repeatable. The graph is "
+            "kept.",
+        ),
+    ] = None,
+    masks: Annotated[
+        str | None,
+        typer.Option(metavar="lengths", help="The masks of a Keras file stand for padding behind the sequences."),
+    ] = None,
+    keep_graph: Annotated[
+        bool, typer.Option("--keep-graph", help="Add states to the graph of an ONNX file, and make no layers.")
+    ] = False,
+    quiet: Quiet = False,
+) -> None:
+    """Give a network that was trained elsewhere explicit states, after a comparison with its source.
+
+    Where every operation is one of a layer, the network becomes layers. `train` and `restore` in Python can continue
+    with it. An ONNX file whose operations are others keeps its graph, to which only states are added. If neither gives
+    the same results as the source, no file is written.
+    """
+    import seq2onnx as s2o
+
+    if source.suffix.lower() in KERAS:
+        given = {"axes": axes, "features": features, "outputs": outputs, "fixed": fixed, "states": states}
+        if named := [f"--{name}" for name, value in given.items() if value] + ["--keep-graph"] * keep_graph:
+            raise SpecError(f"{', '.join(named)}: only for ONNX files; {source} is one of Keras")
+        _write(s2o.from_keras(source, masks=masks), source, out, quiet)
+        return
+    if masks:
+        raise SpecError(f"--masks: only for files of Keras (.keras, .h5), not for {source}")
+    options: dict[str, Any] = {
+        "axes": axes,
+        "features": features,
+        "outputs": next(csv.reader([outputs])) if outputs else None,
+        "fixed": {name: _value(name, text) for name, text in _pairs("--fixed", fixed).items()},
+    }
+    reason = "as --keep-graph says" if keep_graph else "its states are inputs and outputs, as --states says"
+    if not keep_graph and not states:
+        try:
+            module = s2o.from_onnx(source, **options)
+        except (ImportRefused, MissingExtra) as error:
+            reason = str(error).removeprefix(f"{source}: ")
+        else:
+            _write(module, source, out, quiet)
+            return
+    try:
+        report = s2o.add_states(source, out, states=_pairs("--states", states), **options)
+    except ImportRefused as error:
+        text = str(error).removeprefix(f"{source}: ")
+        if keep_graph or states or text == reason:
+            raise
+        raise ImportRefused(
+            f"{source}: cannot become layers: {reason}. It cannot keep its graph either: {text}"
+        ) from None
+    say(about(out, f"the graph of {source} with states. It does not become layers: {reason}"), quiet)
+    say(report, quiet)
+
+
+def _write(module: Any, source: Path, out: Path, quiet: bool) -> None:
+    """Export a network of layers that equals its source, and print the comparison of the file with it."""
+    from seq2onnx import export, verify
+
+    export(module, out)
+    what = f"the network of {source} as layers, which give the same results: whole, in steps and in chunks"
+    say(about(out, what), quiet)
+    say(module.network.summary(), quiet)
+    say(verify(out, module), quiet)
+
+
+def _pairs(option: str, texts: list[str] | None) -> dict[str, str]:
+    pairs = [text.partition("=") for text in texts or []]
+    for name, _, value in pairs:
+        if not name or not value:
+            raise SpecError(f"{option}: expected NAME=VALUE, got {name!r}")
+    return {name: value for name, _, value in pairs}
+
+
+def _value(name: str, text: str) -> Any:
+    try:
+        return json.loads(text)
+    except json.JSONDecodeError:
+        raise SpecError(f"--fixed {name}: expected a number, or numbers in brackets, got {text!r}") from None

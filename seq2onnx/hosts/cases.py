@@ -1,0 +1,143 @@
+"""Cases: what a host runs, with the results of onnxruntime, and the two plain files in which hosts read them."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+import numpy as np
+
+from seq2onnx.contract import END, LENGTHS
+from seq2onnx.errors import SpecError
+from seq2onnx.runtime.model import Model
+from seq2onnx.runtime.random_rows import random_sequences
+from seq2onnx.sequences import Array
+
+Tensors = dict[str, Array]
+_STEPS = 9
+_TYPES = {"float32": np.float32, "int32": np.int32, "int64": np.int64}
+
+
+@dataclasses.dataclass(frozen=True)
+class Run:
+    """The inputs of a run without the states, and the results of onnxruntime; NaN where any number will do."""
+
+    inputs: Tensors
+    expected: Tensors
+
+
+@dataclasses.dataclass(frozen=True)
+class Case:
+    """Runs one after another. The states are zeros before the first, and go from each to the next."""
+
+    name: str
+    states: Tensors
+    runs: list[Run]
+
+
+def make_cases(model: Model) -> list[Case]:
+    """Make cases: one row, a ragged batch with NaN as padding, single steps, and chunks, one without steps.
+
+    Raises:
+        SpecError: the file takes words.
+    """
+    if any(entry.takes_words for entry in model.inputs):
+        raise SpecError(f"{model.path}: takes words; hosts run files that take their numbers (export without words)")
+    if model.contract.form == "step":
+        stride = model.contract.time_stride
+        return [_case(model, "steps", [[stride]] * 5)]
+    steps = max(_STEPS * model.contract.time_stride, model.contract.min_length)
+    cases = [_case(model, "one row", [[steps]])]
+    if model.takes_lengths:
+        cases.append(_case(model, "ragged batch", [[steps, 1, 0, steps - 2]]))
+    if model.states:
+        cases += [_case(model, "steps", [[1, 1]] * 5), _case(model, "chunks", [[3, 3], [0, 0], [1, 1], [5, 5]])]
+    return cases
+
+
+def _case(model: Model, name: str, chunks: Sequence[Sequence[int]]) -> Case:
+    """Make a case; chunks: the valid steps of each row, for each run."""
+    rng, rows = np.random.default_rng(0), len(chunks[0])
+    start = {state.name: state.zeros(rows) for state in model.states}
+    states, runs = start, []
+    for number, lengths in enumerate(chunks):
+        inputs: Tensors = {}
+        sequences = random_sequences(model, rng, [max(lengths)] * rows)
+        for entry in model.inputs:
+            values = np.stack(sequences[entry.layer])
+            if entry.has_time and not entry.is_tokens:
+                values[np.arange(max(lengths)) >= np.array(lengths)[:, None]] = np.nan
+            inputs[entry.tensor] = values
+        if model.takes_lengths:
+            inputs[LENGTHS] = np.array(lengths, np.int32)
+        if model.lookahead:
+            inputs[END] = np.full(rows, number == len(chunks) - 1, np.int32)
+        names = [output.name for output in model.session.get_outputs()]
+        found = dict(zip(names, model.session.run(names, inputs | states), strict=True))
+        states = {state.name: found[state.new_name] for state in model.states}
+        runs.append(Run(inputs, _expected(model, found, np.array(lengths))))
+    return Case(name, start, runs)
+
+
+def _expected(model: Model, found: Mapping[str, Array], lengths: Array) -> Tensors:
+    """Return the results with NaN at steps past the end of each row, where a file may give any number."""
+    expected = dict(found)
+    for output in (*model.outputs, *model.activations.values()):
+        if output.has_time and not model.closed_loop:
+            valid = found[output.lengths_tensor] if output.lengths_tensor else lengths
+            values = found[output.tensor].astype(np.float32)
+            if model.contract.form != "step":
+                values[np.arange(values.shape[1]) >= valid[:, None]] = np.nan
+            expected[output.tensor] = values
+    return expected
+
+
+def write_cases(cases: Sequence[Case], folder: Path) -> None:
+    """Write cases.txt and cases.bin.
+
+    A line of cases.txt is `case NAME`, `run`, `state NAME TYPE OFFSET DIMENSIONS…`, `in NAME TYPE OFFSET DIMENSIONS…`
+    or `out NAME`. OFFSET is where the numbers begin in cases.bin, in the order of bytes of this machine. `new_NAME` is
+    the new value of a state.
+    """
+    lines, content = [], bytearray()
+
+    def line(word: str, name: str, values: Array) -> str:
+        offset = len(content)
+        content.extend(np.ascontiguousarray(values).tobytes())
+        return " ".join([word, name, values.dtype.name, str(offset), *map(str, values.shape)])
+
+    for case in cases:
+        lines.append(f"case {case.name.replace(' ', '_')}")
+        lines += [line("state", name, values) for name, values in case.states.items()]
+        for run in case.runs:
+            lines.append("run")
+            lines += [line("in", name, values) for name, values in run.inputs.items()]
+            lines += [f"out {name}" for name in run.expected]
+    (folder / "cases.txt").write_text("\n".join(lines) + "\n", encoding="ascii")
+    (folder / "cases.bin").write_bytes(content)
+
+
+def read_results(cases: Sequence[Case], folder: Path) -> list[list[Tensors] | str]:
+    """Read results.txt and results.bin: for each case the results of its runs, or what went wrong.
+
+    A line of results.txt is `case`, `run`, `out NAME TYPE OFFSET DIMENSIONS…` or `error TEXT`.
+    """
+    content = (folder / "results.bin").read_bytes()
+    results: list[list[Tensors] | str] = []
+    for text in (folder / "results.txt").read_text(encoding="utf-8", errors="replace").splitlines():
+        word, _, rest = text.partition(" ")
+        if word == "case":
+            results.append([])
+        elif word == "error":
+            results[-1] = rest
+        elif word == "run":
+            assert isinstance(results[-1], list)
+            results[-1].append({})
+        elif isinstance(results[-1], list):
+            name, kind, offset, *shape = rest.split(" ")
+            dimensions = tuple(map(int, shape))
+            count = int(np.prod(dimensions, dtype=int))
+            values = np.frombuffer(content, _TYPES[kind], count, int(offset)) if count else np.empty(0, _TYPES[kind])
+            results[-1][-1][name] = values.reshape(dimensions)
+    return results + ["the host gave no result"] * (len(cases) - len(results))

@@ -1,0 +1,217 @@
+"""Target "c": one step of a stream as C99, for devices without an operating system."""
+
+from __future__ import annotations
+
+import dataclasses
+import tempfile
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from seq2onnx.errors import NotStreamable, SpecError
+from seq2onnx.packaging.c_generator import generate
+from seq2onnx.packaging.source import Source
+
+if TYPE_CHECKING:
+    from onnx import ModelProto
+
+_FILES = Path(__file__).with_name("c_files")
+_TYPES = {"float32": "float", "int32": "int32_t", "int64": "int64_t"}
+
+
+def write_c(source: Source, folder: Path) -> None:
+    """Write NAME.h and NAME.c, an example with its Makefile, a sample with its result, and README.md.
+
+    Raises:
+        SpecError: the file has several inputs or outputs, or results that are no vectors, or its form cannot be "step".
+        NotStreamable: the network cannot stream, or the file has no layers.
+        MissingExtra: emx-onnx-cgen is not installed.
+    """
+    if source.model.lookahead or source.model.model.closed_loop:
+        option = "lookahead" if source.model.lookahead else "closed_loop"
+        raise SpecError(f"{source.path}: was exported with {option}, which the C code does not run; export it without")
+    source.check_vectors("the C code runs one input and one output")
+    source.check_streams()
+    with step_source(source) as step:
+        texts = _texts(source, step)
+        code = generate(_plain(step.path.read_bytes(), source.name), f"{source.name}_run")
+        code += _filled("wrapper.c", texts)
+        made = {"header.h": f"{source.name}.h", "main.c": "main.c", "Makefile": "Makefile"}
+        for template, file in made.items():
+            (folder / file).write_text(_filled(template, texts), encoding="utf-8")
+        (folder / f"{source.name}.c").write_text(code, encoding="utf-8")
+        step.write_sample(folder)
+    (folder / "README.md").write_text(_readme(source, texts), encoding="utf-8")
+
+
+@contextmanager
+def step_source(source: Source) -> Iterator[Source]:
+    """Give the file in the form "step".
+
+    Raises:
+        SpecError, NotStreamable: as `write_c`.
+    """
+    with tempfile.TemporaryDirectory() as name:
+        path = Path(name, "step.onnx")
+        path.write_bytes(_step_form(source))
+        yield Source.open(path)
+
+
+def _step_form(source: Source) -> bytes:
+    """Return the file in the form "step"."""
+    if source.model.model.contract.form == "step":
+        return source.path.read_bytes()
+    if source.model.model.contract.network is None:
+        raise NotStreamable(
+            f"{source.path}: was made by add_states and has no layers, which the C code is made of; from_torch, "
+            "from_keras and from_onnx make layers of many networks"
+        )
+    from seq2onnx.exporting import ExportOptions, build_model
+    from seq2onnx.exporting.restorer import read_model
+    from seq2onnx.sequences import PaddingPolicy
+
+    network, weights, contract = read_model(source.path)
+    options = ExportOptions.of_contract(contract, False)
+    options = dataclasses.replace(options, signature="stream", form="step", activations=())
+    policy = PaddingPolicy(**contract.data_policy)
+    model = build_model(network, weights, options, contract.classes, policy, contract.channels)
+    content: bytes = model.SerializeToString()
+    return content
+
+
+def _plain(content: bytes, name: str) -> ModelProto:
+    """Return a model without the texts of the file, which a comment of the C code would quote."""
+    import onnx
+
+    model = onnx.load_from_string(content)
+    del model.metadata_props[:]
+    model.graph.name = name
+    return model
+
+
+def _texts(source: Source, step: Source) -> dict[str, str]:
+    """Return what the templates leave open, by its mark."""
+    name, model = source.name, step.model.model
+    entry, output = model.inputs[0], model.outputs[0]
+    steps = model.contract.time_stride
+    tensors = [*model.session.get_inputs(), *model.session.get_outputs()]
+    shapes = {tensor.name: tensor.shape for tensor in tensors}
+    results = shapes[output.tensor][1] if output.has_time else 1
+    run, checks = [], []
+    x = "(const void *)x"
+    if entry.is_tokens:
+        x = "(const void *)tokens"
+        run += [
+            f"int64_t tokens[{steps}];",
+            f"for (int32_t i = 0; i < {steps}; ++i) {{",
+            "    tokens[i] = (int64_t)x[i];",
+            "}",
+        ]
+    by_name = {entry.tensor: x, output.tensor: "(void *)y"}
+    by_name |= {state.name: f"(const void *)stream->state[now].{state.name}" for state in model.states}
+    by_name |= {state.new_name: f"(void *)stream->state[next].{state.name}" for state in model.states}
+    run.append(f"{name}_run({', '.join(by_name[tensor.name] for tensor in tensors)});")
+    fields = []
+    for state in model.states:
+        count = _product(state.shape)
+        fields.append(f"{_TYPES[state.dtype.name]} {state.name}[{count}];")
+        if state.dtype.kind == "f":
+            checks.append(f"is_finite = is_finite && {name}_is_finite(stream->state[next].{state.name}, {count});")
+    labels = ", ".join(_quoted(label) for label in source.labels)
+    best = f"""\
+    int best = 0;
+    for (int i = 1; i < {name.upper()}_OUTPUTS; ++i) {{
+        best = y[i] > y[best] ? i : best;
+    }}
+    printf("%s,", isnan(y[0]) ? "" : cells_of_labels[best]);"""
+    cells = ", ".join(_quoted(_cell(label)) for label in source.labels)
+    return {
+        "TITLE": source.title.replace("*/", "* /").replace("\n", " "),
+        "WRITER": model.contract.writer,
+        "NAME": name,
+        "MACRO": name.upper(),
+        "FEATURES": str(source.features),
+        "STEPS": str(steps),
+        "S": "s" * (steps > 1),
+        "RESULTS": str(results),
+        "OUTPUTS": str(source.outputs),
+        "STATE_BYTES": f"{8 * sum(_product(state.shape) for state in model.states) + 4:,}",
+        "STATES": _indented(fields or ["int32_t none;"], 8),
+        "RUN": _indented(run, 8),
+        "CHECKS": _indented(checks, 8),
+        "LABELS": labels,
+        "CHANNELS": ", ".join([_quoted(channel) for channel in entry.channels or ()] or ["NULL"]),
+        "WRITE_LABEL": f"    static const char *const cells_of_labels[] = {{{cells}}};\n{best}" if labels else "",
+    }
+
+
+def _filled(template: str, texts: Mapping[str, str]) -> str:
+    """Return a file of c_files with its marks replaced."""
+    text = (_FILES / template).read_text(encoding="utf-8")
+    name, labels = texts["NAME"], texts["LABELS"]
+    declared = f"const char *const {name}_labels[{texts['MACRO']}_OUTPUTS]" if labels else ""
+    if template == "header.h":
+        labels = f"\n/* The labels of the scores, in order, as UTF-8. */\nextern {declared};\n" if labels else ""
+    elif labels:
+        labels = f"\n{declared} = {{{labels}}};"
+    for mark, value in {**texts, "LABELS": labels}.items():
+        text = text.replace(f"@{mark}@", value)
+    return text
+
+
+def _product(shape: Iterable[int]) -> int:
+    product = 1
+    for size in shape:
+        product *= size
+    return product
+
+
+def _indented(lines: Iterable[str], spaces: int) -> str:
+    return "\n".join(" " * spaces + line for line in lines)
+
+
+def _quoted(text: str) -> str:
+    """Return a string literal of C, with all but plain characters as octal numbers."""
+    plain = "".join(
+        chr(byte) if 32 <= byte < 127 and chr(byte) not in '"\\?' else f"\\{byte:03o}" for byte in text.encode()
+    )
+    return f'"{plain}"'
+
+
+def _cell(label: str) -> str:
+    """Return a label as a cell of CSV."""
+    return '"' + label.replace('"', '""') + '"' if set(label) & set(',"\r\n') else label
+
+
+def _readme(source: Source, texts: Mapping[str, str]) -> str:
+    name = source.name
+    text = f"""\
+# {source.title} in C
+
+```sh
+make && ./example < sample_input.csv
+```
+
+The command prints what is in `expected_output.csv`, up to rounding. It needs make and a compiler for C99.
+
+| file | content |
+|---|---|
+| `{name}.h`, `{name}.c` | `{name}_reset`, `{name}_step`; no heap, no library but libm (and memcpy and memset) |
+| `main.c`, `Makefile` | the example: one step per line in, its result out, as `seq2onnx stream` does |
+| `sample_input.csv`, `expected_output.csv` | a sample, and what the model answers |
+
+```c
+#include "{name}.h"
+
+static {name}_stream stream; /* {texts["STATE_BYTES"]} bytes */
+float x[{texts["STEPS"]} * {texts["FEATURES"]}], y[{texts["RESULTS"]} * {texts["OUTPUTS"]}];
+
+{name}_reset(&stream);
+{name}_step(&stream, x, y); /* for every {"step" if texts["STEPS"] == "1" else texts["STEPS"] + " steps"} */
+```
+
+Two streams are two variables. Do not compile with `-ffast-math`: it removes the checks for NaN and the exactness of
+long averages.
+"""
+    return text + source.labels_text()

@@ -1,0 +1,57 @@
+"""package: a folder with a file and what runs it elsewhere. A target is one function and its row in TARGETS."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+from seq2onnx.errors import SpecError
+from seq2onnx.files import atomic_folder
+from seq2onnx.packaging.c import write_c
+from seq2onnx.packaging.cpp import write_cpp
+from seq2onnx.packaging.source import Source
+from seq2onnx.packaging.triton import write_triton
+from seq2onnx.packaging.web import write_web
+
+
+def package(path: str | Path, target: str, folder: str | Path, *, runtime_folder: str | Path | None = None) -> None:
+    """Write a folder with an exported file and everything that its target needs.
+
+    Each folder has a README.md, which begins with the command that builds and runs it, and a sample with its expected
+    result.
+
+    Args:
+        path: the exported file.
+        target: "c", C99 code of one step, without heap; "cpp", a header for C++ programs with onnxruntime; "triton", a
+            model repository of the Triton Inference Server; or "web", a static folder with a page and a JavaScript
+            module.
+        folder: the new folder, which may be there if it is empty.
+        runtime_folder: for target "web" the folder with onnxruntime-web. None: npm downloads it.
+
+    Raises:
+        SpecError: there is no such target, or it cannot run the file.
+        ModelFileError: `path` is not an exported file.
+        NotStreamable: the target needs states, which the file does not keep.
+        MissingExtra: a program that the target needs is not there.
+        FileExistsError: the folder is not empty.
+
+    Example:
+        >>> package("vowels.onnx", "triton", "repository")
+    """
+    if target not in TARGETS:
+        raise SpecError(f"target: must be one of {', '.join(TARGETS)}, got {target!r:.60}")
+    if runtime_folder is not None and target != "web":
+        raise SpecError(f'runtime_folder: is for target "web" only, got target {target!r}')
+    folder = Path(folder)
+    source = Source.open(path, runtime_folder)
+    with atomic_folder(folder, may_be_empty=True) as made:
+        TARGETS[target](source, made)
+
+
+TARGETS: dict[str, Callable[[Source, Path], None]] = {
+    "c": write_c,
+    "cpp": write_cpp,
+    "triton": write_triton,
+    "web": write_web,
+}
+"""The function that fills the folder, for each target."""

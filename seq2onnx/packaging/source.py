@@ -1,0 +1,163 @@
+"""Source: the file that a package is made of, and its sample."""
+
+from __future__ import annotations
+
+import csv
+import dataclasses
+import io
+import re
+from collections.abc import Iterable
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from seq2onnx.errors import NotStreamable, SpecError
+from seq2onnx.runtime import Predictor, load, scores_to_labels
+from seq2onnx.runtime.random_rows import random_sequences
+from seq2onnx.sequences import Array
+
+SAMPLE_STEPS, SAMPLE_NUMBERS = 20, 2000  # at most, unless one stride or the least length needs more
+# What C or C++ keep for themselves, and main.
+_KEYWORDS = re.compile(
+    "alignas|alignof|and|and_eq|asm|auto|bitand|bitor|bool|break|case|catch|char|class|compl|const|constexpr|"
+    "const_cast|continue|decltype|default|delete|do|double|dynamic_cast|else|enum|explicit|export|extern|false|"
+    "float|for|friend|goto|if|inline|int|long|main|mutable|namespace|new|noexcept|not|not_eq|nullptr|operator|or|"
+    "or_eq|private|protected|public|register|reinterpret_cast|restrict|return|short|signed|sizeof|static|"
+    "static_assert|static_cast|struct|switch|template|this|thread_local|throw|true|try|typedef|typeid|typename|"
+    "union|unsigned|using|virtual|void|volatile|wchar_t|while|xor|xor_eq"
+)
+
+
+@dataclasses.dataclass(frozen=True)
+class Source:
+    """The exported file that a package is made of.
+
+    Attributes:
+        path: the file.
+        model: the file, open in onnxruntime.
+        runtime_folder: where the runtime of the target is, for "web".
+    """
+
+    path: Path
+    model: Predictor
+    runtime_folder: Path | None = None
+
+    @classmethod
+    def open(cls, path: str | Path, runtime_folder: str | Path | None = None) -> Source:
+        """Open a file.
+
+        Raises:
+            ModelFileError: it is not a file that `export` or `add_states` wrote.
+        """
+        return cls(Path(path), load(path), None if runtime_folder is None else Path(runtime_folder))
+
+    @property
+    def title(self) -> str:
+        """The name of the network; without one, of the file."""
+        return str((self.model.model.contract.network or {}).get("name") or self.path.stem)
+
+    @property
+    def name(self) -> str:
+        """The title as an identifier of C."""
+        plain = re.sub(r"\W", "_", self.title, flags=re.ASCII)
+        return f"net_{plain}" if not plain or plain[0].isdigit() or _KEYWORDS.fullmatch(plain) else plain
+
+    @property
+    def labels(self) -> list[str]:
+        """The labels of the scores as text; empty if there are none."""
+        return [str(label) for label in self.model.classes or ()]
+
+    @property
+    def features(self) -> int:
+        """Numbers in a step of the only input."""
+        return int(np.prod(self.model.model.inputs[0].shape, dtype=int))
+
+    @property
+    def outputs(self) -> int:
+        """Numbers in a result of the only output."""
+        return int(np.prod(self.model.model.outputs[0].shape, dtype=int))
+
+    def check_vectors(self, reason: str) -> None:
+        """Check that there are one input of numbers and one output of vectors.
+
+        Args:
+            reason: why, for the message.
+
+        Raises:
+            SpecError: there are not.
+        """
+        inputs, outputs = self.model.model.inputs, self.model.model.outputs
+        names = [entry.layer for entry in inputs] + [output.layer for output in outputs]
+        if len(names) > 2 or len(outputs[0].shape) > 1 or not inputs[0].has_time:
+            raise SpecError(
+                f"{self.path}: has the inputs and outputs {', '.join(names)}; {reason}, with vectors as results"
+            )
+        if inputs[0].takes_words:
+            raise SpecError(f"{self.path}: takes words; export it without words=True, so that it takes their numbers")
+
+    def check_streams(self) -> None:
+        """Check that the file streams.
+
+        Raises:
+            NotStreamable: it does not.
+        """
+        if self.model.model.contract.signature == "sequence":
+            raise NotStreamable(
+                f"{self.path}: keeps no states; export it with signature full or stream, if the network can stream"
+            )
+
+    def write_sample(self, folder: Path) -> None:
+        """Write sample_input.csv and expected_output.csv."""
+        (folder / "sample_input.csv").write_text(self.sample_csv(), encoding="utf-8")
+        (folder / "expected_output.csv").write_text(self.answers_csv(), encoding="utf-8")
+
+    def labels_text(self) -> str:
+        """Return a paragraph with the labels; nothing if there are none."""
+        return f"\nThe labels of the scores, in order: {', '.join(self.labels)}.\n" if self.labels else ""
+
+    @cached_property
+    def sample(self) -> dict[str, Array]:
+        """A short random sequence for each input layer, of whole strides; numbers have 4 decimals."""
+        model = self.model.model
+        stride, size = model.contract.time_stride, max(int(np.prod(entry.shape)) for entry in model.inputs)
+        most = max(1, min(SAMPLE_STEPS, SAMPLE_NUMBERS // size))
+        steps = -(-max(most, model.contract.min_length) // stride) * stride
+        rows = random_sequences(model, np.random.default_rng(0), [steps])
+        return {layer: x.round(4) if x.dtype == np.float32 else x for layer, (x,) in rows.items()}
+
+    @cached_property
+    def answers(self) -> list[NDArray[Any]]:
+        """The answer of a stream to each step of the sample, [k], or [] where there is none; else to the sequence."""
+        (x,) = self.sample.values()
+        if self.model.model.contract.signature == "sequence":
+            return list(np.atleast_2d(self.model.predict([x])[0]))
+        stream, model = self.model.stream(), self.model.model
+        together = model.contract.time_stride if model.contract.form == "step" else 1
+        answers: list[NDArray[Any]] = []
+        for first in range(0, len(x), together):
+            rows = list(np.reshape(stream.step(x[first : first + together]), (-1, self.outputs)))
+            answers += [np.empty(0)] * (together - bool(rows)) + rows
+        return answers
+
+    def sample_csv(self) -> str:
+        """Return the sample of a network with one input, a line for each step."""
+        (x,) = self.sample.values()
+        return _csv(np.ravel(step).tolist() for step in x)
+
+    def answers_csv(self) -> str:
+        """Return the answers to the sample as `seq2onnx stream` prints them: the label, if any, and the scores."""
+        return _csv(
+            [*(scores_to_labels(row[None], self.model.classes) if self.labels else ()), *(f"{v:.7g}" for v in row)]
+            if row.size
+            else []
+            for row in self.answers
+        )
+
+
+def _csv(rows: Iterable[list[Any]]) -> str:
+    text = io.StringIO()
+    csv.writer(text, lineterminator="\n").writerows(rows)
+    return text.getvalue()

@@ -1,0 +1,170 @@
+// The page: files, typed values and the microphone in, answers over time out.
+
+import { Stream } from "./seq2onnx.js";
+
+const at = (id) => document.getElementById(id);
+const colors = ["#1769aa", "#d1495b", "#2e8b57", "#b8860b", "#7b4fa3", "#008b8b", "#a0522d", "#5f6b7a", "#e07b00", "#556b2f"];
+const LONGEST = 100_000; // results that the page keeps
+
+let stream, info;
+let rows = []; // the results, each an array of numbers
+let drawing = false;
+let running = Promise.resolve();
+
+async function start() {
+  info = await (await fetch("model.json")).json();
+  stream = await Stream.load("model.onnx");
+  const steps = info.channels ? info.channels.join(", ") : `${info.features} number${info.features > 1 ? "s" : ""}`;
+  at("about").textContent = `A step is: ${steps}. ` + (info.labels.length ? `The labels: ${info.labels.join(", ")}.` : `A result has ${info.outputs} numbers.`);
+  at("values").placeholder = Array(Math.min(info.features, 12)).fill("0").join(",");
+  at("microphone").hidden = !info.sample_rate;
+  info.names = info.labels.length ? info.labels : Array.from({ length: info.outputs }, (_, k) => `${k}`);
+  at("legend").replaceChildren(...info.names.map((name, k) => {
+    const entry = document.createElement("li"), sign = document.createElement("span");
+    sign.style.background = colors[k % colors.length];
+    entry.append(sign, name);
+    return entry;
+  }));
+  at("drop").hidden = false;
+}
+
+/** Run steps, an array of arrays, and show the results. */
+async function run(steps) {
+  for (const step of steps) {
+    const y = await stream.step(Float32Array.from(step));
+    for (let i = 0; i < y.length; i += info.outputs) rows.push(Array.from(y.subarray(i, i + info.outputs)));
+    if (rows.length > LONGEST) rows = rows.slice(-LONGEST / 2);
+    show();
+  }
+}
+
+function show() {
+  if (drawing || !rows.length) return;
+  drawing = true;
+  requestAnimationFrame(() => {
+    drawing = false;
+    if (!rows.length) return;
+    const last = rows.at(-1), best = last.indexOf(Math.max(...last));
+    at("answer").textContent = info.labels.length
+      ? `${info.labels[best]} (${last[best].toFixed(3)})`
+      : last.map((value) => value.toPrecision(5)).join(", ");
+    draw();
+  });
+}
+
+function draw() {
+  const canvas = at("chart");
+  canvas.hidden = false;
+  const scale = devicePixelRatio, width = (canvas.width = canvas.clientWidth * scale), height = (canvas.height = canvas.clientHeight * scale);
+  const pen = canvas.getContext("2d"), edge = 34 * scale;
+  let low = info.labels.length ? 0 : Infinity, high = info.labels.length ? 1 : -Infinity;
+  for (const row of rows) for (const value of row) { low = Math.min(low, value); high = Math.max(high, value); }
+  if (high === low) { low -= 1; high += 1; }
+  const x = (i) => edge + (rows.length > 1 ? i / (rows.length - 1) : 0) * (width - edge - 4 * scale);
+  const y = (value) => 6 * scale + (high - value) / (high - low) * (height - 24 * scale);
+  pen.font = `${11 * scale}px system-ui, sans-serif`;
+  pen.fillStyle = getComputedStyle(document.body).color;
+  pen.fillText(high.toPrecision(2), 2 * scale, y(high) + 8 * scale);
+  pen.fillText(low.toPrecision(2), 2 * scale, y(low));
+  pen.fillText("1", edge, height - 4 * scale);
+  const count = `result ${rows.length}`;
+  pen.fillText(count, width - pen.measureText(count).width - 4 * scale, height - 4 * scale);
+  pen.lineWidth = 1.5 * scale;
+  const stride = Math.max(1, Math.floor(rows.length / (2 * width))); // no more points than pixels
+  info.names.forEach((_, k) => {
+    pen.strokeStyle = colors[k % colors.length];
+    pen.beginPath();
+    for (let i = 0; i < rows.length; i += stride) pen.lineTo(x(i), y(rows[i][k]));
+    if (rows.length === 1) pen.lineTo(x(0) + 3 * scale, y(rows[0][k]));
+    pen.stroke();
+  });
+}
+
+/** Read the lines of a CSV text as steps; a first line without a number is a header, read by the names of the channels. */
+function parse(text) {
+  const lines = text.replace(/^\ufeff/, "").split(/\r?\n/).map((line, i) => [i + 1, line]).filter(([, line]) => line.trim());
+  let places = Array.from({ length: info.features }, (_, i) => i), width = info.features;
+  const cells = (line) => line.split(",").map((cell) => cell.trim().replace(/^"(.*)"$/, "$1"));
+  const number = (cell) => (cell === "" ? NaN : Number(cell));
+  if (lines.length && cells(lines[0][1]).every((cell) => Number.isNaN(number(cell)))) {
+    const header = cells(lines.shift()[1]);
+    width = header.length;
+    if (info.channels) places = info.channels.map((name) => header.indexOf(name));
+    if (places.includes(-1)) throw new Error(`the header has no column ${info.channels[places.indexOf(-1)]}`);
+  }
+  return lines.map(([n, line]) => {
+    const values = cells(line).map(number);
+    if (values.length !== width) throw new Error(`line ${n}: expected ${width} numbers, got ${values.length}`);
+    const step = places.map((place) => values[place]);
+    if (!step.every(Number.isFinite)) throw new Error(`line ${n}: expected finite numbers, got ${line.slice(0, 80)}`);
+    return step;
+  });
+}
+
+/** Do one thing after another, and show what went wrong. */
+function then(work) {
+  running = running.then(async () => {
+    at("error").textContent = "";
+    try {
+      await work();
+    } catch (error) {
+      at("error").textContent = error.message;
+    }
+  });
+}
+
+function restart() {
+  stream.reset();
+  rows = [];
+  at("answer").textContent = "";
+  at("chart").hidden = true;
+}
+
+async function runText(text) {
+  const steps = parse(text);
+  restart();
+  await run(steps);
+}
+
+async function listen() {
+  const sound = await navigator.mediaDevices.getUserMedia({ audio: { channelCount: 1, echoCancellation: false, noiseSuppression: false, autoGainControl: false } });
+  const context = new AudioContext({ sampleRate: info.sample_rate });
+  await context.audioWorklet.addModule("microphone.js");
+  const node = new AudioWorkletNode(context, "microphone");
+  context.createMediaStreamSource(sound).connect(node);
+  restart();
+  node.port.onmessage = ({ data }) => then(() => run([data]));
+  const button = at("microphone");
+  button.textContent = "Stop listening";
+  button.onclick = () => {
+    node.port.onmessage = null;
+    sound.getTracks().forEach((track) => track.stop());
+    context.close();
+    button.textContent = "Listen to the microphone";
+    button.onclick = () => then(listen);
+  };
+}
+
+at("reset").onclick = () => then(restart);
+at("sample").onclick = () => then(async () => runText(await (await fetch("sample_input.csv")).text()));
+at("microphone").onclick = () => then(listen);
+at("typed").onsubmit = (event) => {
+  event.preventDefault();
+  then(async () => {
+    const steps = parse(at("values").value);
+    if (!steps.length) throw new Error(`expected ${info.features} numbers with commas between`);
+    await run(steps);
+  });
+};
+at("file").onchange = ({ target }) => then(async () => target.files.length && runText(await target.files[0].text()));
+const drop = at("drop");
+addEventListener("dragover", (event) => { event.preventDefault(); drop.classList.add("over"); });
+addEventListener("dragleave", () => drop.classList.remove("over"));
+addEventListener("drop", (event) => {
+  event.preventDefault();
+  drop.classList.remove("over");
+  const [file] = event.dataTransfer.files;
+  if (file) then(async () => runText(await file.text()));
+});
+addEventListener("resize", show);
+start().catch((error) => { at("about").textContent = ""; at("error").textContent = error.message; });

@@ -1,0 +1,523 @@
+"""from_onnx: ONNX files of other programs become layers with the same numbers, or are refused with the reason."""
+
+from __future__ import annotations
+
+import warnings
+
+import numpy as np
+import onnx
+import pytest
+import torch
+from onnx import TensorProto
+
+import seq2onnx as s2o
+from seq2onnx.importing import graph_parts, lifting, onnx_layers, onnx_networks, onnx_operators, time_axis
+from seq2onnx.layers import gates
+from tests.foreign import C, Graph, H, K, plain_lstm
+from tests.test_add_states import source_answer
+from tests.test_from_torch import weights
+from tests.test_package import python
+from tests.torch_modules import LIFTED, REFUSED
+from tests.torch_parity import differences
+
+# torch's kernels and onnxruntime's sum in another order.
+CLOSE = 1e-6
+
+
+def lifted(graph: Graph, tmp_path, **options):
+    return s2o.from_onnx(graph.save(tmp_path), **options)
+
+
+def refused(graph: Graph, tmp_path, match: str, **options) -> str:
+    with pytest.raises(s2o.ImportRefused, match=match) as caught:
+        s2o.from_onnx(graph.save(tmp_path), **options)
+    return str(caught.value)
+
+
+def export(case, path, **more):
+    """Write a torch module with torch's older exporter, batch and time free."""
+    torch.manual_seed(0)
+    module = weights(case.make()).eval()
+    axes = case.options.get("axes", "BTC")
+    axes = axes if case.example.is_floating_point() else axes.replace("C", "")
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        free = {axis: letter for axis, letter in enumerate(axes) if letter in "BT"}
+        torch.onnx.export(
+            module, (case.example,), path, dynamo=False, input_names=["x"], dynamic_axes={"x": free}, **more
+        )
+    return module
+
+
+# What is lifted
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        "ConvPoolClassifier", "StridedConvolutions", "SpectrogramConvolution", "SeveralHeads", "CentredOverTime",
+        "SqueezeExcite", "Differences", "OneHotTimeFirst", "LstmLastStep", "BiLstmEndsOfBoth", "GruTimeFirst",
+        "RnnStacked", "SingleSequence", "OneNumberAStep",
+    ],
+)  # fmt: skip
+def test_what_torch_exports_is_lifted_exactly_and_the_order_of_axes_is_found(name, tmp_path):
+    case = LIFTED[name]
+    module = export(case, tmp_path / "source.onnx")
+    made = s2o.from_onnx(tmp_path / "source.onnx")
+    axes = case.options.get("axes", "BTC")
+    axes = axes if case.example.is_floating_point() else axes.replace("C", "")
+    found = differences(module, case.example, made, tmp_path / "network.onnx", axes)
+    assert max(found.values()) <= CLOSE, found
+    assert ("steps" in found) == case.streams
+
+
+def test_it_is_a_network_of_ours_that_can_be_trained_further(tmp_path):
+    export(LIFTED["LstmLastStep"], tmp_path / "source.onnx")
+    made = s2o.from_onnx(tmp_path / "source.onnx")
+    assert [layer.kind for layer in made.network.layers] == [
+        "sequence_input", "lstm", "lstm", "fully_connected", "relu", "fully_connected",
+    ]  # fmt: skip
+    assert [layer.label for layer in made.network.layers][-1] == "fc2"
+    assert made.network.name == "source"
+    y, _, _ = made.train()(torch.randn(2, 7, 6))
+    y.sum().backward()
+    assert all(part.grad is not None for part in made.parameters())
+
+
+def test_a_matlab_graph_with_time_first_is_lifted(tmp_path):
+    """exportONNXNetwork: time first, an LSTM of opset 9 without layout, bias in Gemm, Softmax over the last axis."""
+    g = Graph(9)
+    x = g.input("sequenceinput", ["SequenceLength", "BatchSize", C])
+    mean = g.op("Sub", x, g.const(np.arange(C), np.float32))
+    y = g.squeeze(g.lstm(mean)[0], 1)
+    flat = g.op("Reshape", g.op("Gather", y, g.const(-1, np.int64), axis=0), g.ints(-1, H))
+    scores = g.op("Gemm", flat, g.weight(K, H), g.weight(K), transB=1)
+    g.op("Softmax", scores, out=g.output("softmax"), axis=1)
+    made = lifted(g, tmp_path)
+    kinds = [layer.kind for layer in made.network.layers]
+    assert kinds == ["sequence_input", "rescale", "lstm", "fully_connected", "softmax"]
+    x = np.random.default_rng(0).normal(size=(6, 2, C)).astype("f")
+    want = source_answer(tmp_path / "foreign.onnx", x)
+    np.testing.assert_allclose(made(torch.from_numpy(x.swapaxes(0, 1)))[0].detach(), want, atol=CLOSE)
+
+
+def test_a_keras_graph_with_a_convolution_of_two_axes_is_lifted(tmp_path):
+    """tf2onnx writes a Conv1D as a Conv over [batch, channels, 1, time], and the bias apart."""
+    g = Graph(13)
+    x = g.op("Transpose", g.input("x", [None, None, C]), perm=[0, 2, 1])
+    pad = g.op("Pad", g.op("Unsqueeze", x, g.ints(2)), g.ints(0, 0, 0, 2, 0, 0, 0, 0))
+    y = g.squeeze(g.op("Conv", pad, g.weight(H, C, 1, 3), kernel_shape=[1, 3]), 2)
+    y = g.op("Relu", g.op("Add", g.op("Transpose", y, perm=[0, 2, 1]), g.weight(H)))
+    g.dense(g.op("ReduceMean", y, axes=[1], keepdims=0), out=g.output("dense"))
+    made = lifted(g, tmp_path)
+    kinds = [layer.kind for layer in made.network.layers]
+    assert kinds[0:2] == ["sequence_input", "conv1d"]
+    assert made.network.layers[1].padding == "causal"
+
+
+@pytest.mark.parametrize("op", ["LSTM", "GRU", "RNN"])
+@pytest.mark.parametrize("after", [0, 1])
+def test_recurrent_operators_with_start_states_that_are_numbers(op, after, tmp_path):
+    g = Graph()
+    x = g.input("x", ["batch", "time", C])
+    start = [g.op("Expand", g.weight(1, 1, H), g.op("Concat", g.ints(1), _rows(g, x), g.ints(H), axis=0))]
+    start += [start[0]] if op == "LSTM" else []
+    more = {"linear_before_reset": after} if op == "GRU" else {}
+    y = g.lstm(g.time_first(x), C, *start, op=op, **more)[0]
+    g.dense(g.time_first(g.squeeze(y, 1)), out=g.output("y"))
+    made = lifted(g, tmp_path)
+    layer = made.network.layers[1]
+    assert layer.start == "learned"
+    if op == "GRU":
+        modes = ["before_multiplication", "recurrent_bias_after_multiplication"]
+        assert layer.reset_gate_mode == modes[after]
+
+
+def _rows(g: Graph, x: str) -> str:
+    return g.op("Shape", x, start=0, end=1)
+
+
+@pytest.mark.parametrize(
+    ("activations", "alpha", "gate", "state"),
+    [
+        (["HardSigmoid", "Softsign", "Softsign"], [], "hard_sigmoid", "softsign"),
+        (["HardSigmoid", "Tanh", "Tanh"], [1 / 6], "hard_sigmoid_6", "tanh"),
+        (["Sigmoid", "Relu", "Relu"], [], "sigmoid", "relu"),
+    ],
+)
+def test_activations_of_other_kinds(activations, alpha, gate, state, tmp_path):
+    g = Graph()
+    more = {"activation_alpha": alpha, "activation_beta": [0.5]} if alpha else {}
+    y = g.sequence_lstm(g.input("x", ["batch", "time", C]), activations=activations, **more)
+    g.dense(y, out=g.output("y"))
+    layer = lifted(g, tmp_path).network.layers[1]
+    assert (layer.gate_activation, layer.state_activation) == (gate, state)
+
+
+def test_states_carried_by_hand_are_dropped_and_lengths_are_lengths(tmp_path):
+    g = Graph()
+    x, h, c = (
+        g.input(*entry) for entry in (("x", ["time", "batch", C]), ("h0", [1, "batch", H]), ("c0", [1, "batch", H]))
+    )
+    lengths = g.op("Cast", g.input("lengths", ["batch"], TensorProto.INT64), to=TensorProto.INT32)
+    W = [g.weight(1, 4 * H, C), g.weight(1, 4 * H, H), g.weight(1, 8 * H)]
+    y, hn, cn = g.op("LSTM", x, *W, lengths, h, c, outs=3, hidden_size=H)
+    g.dense(g.squeeze(y, 1), out=g.output("y"))
+    g.op("Identity", hn, out=g.output("hn"))
+    g.op("Identity", cn, out=g.output("cn"))
+    made = lifted(g, tmp_path)
+    assert [layer.kind for layer in made.network.layers] == ["sequence_input", "lstm", "fully_connected"]
+
+
+def test_several_outputs_have_the_names_of_the_file_and_can_be_chosen(tmp_path):
+    g = plain_lstm()
+    y = g.nodes[-2].input[0]
+    g.op("Sigmoid", g.op("MatMul", y, g.weight(H, 1)), out=g.output("speech/prob"))
+    g.op("ArgMax", "scores", axis=-1, keepdims=0, out=g.output("label", TensorProto.INT64))
+    refused(g, tmp_path, "ArgMax.*outputs=")
+    made = lifted(g, tmp_path, outputs=["scores", "speech/prob"])
+    assert made.network.outputs == ("scores", "speech_prob")
+    assert lifted(g, tmp_path, outputs=["scores"]).network.outputs != ("scores", "speech_prob")
+
+
+def test_an_answer_without_features_gets_one(tmp_path):
+    g = Graph()
+    y = g.sequence_lstm(g.input("x", ["batch", "time", C]))
+    g.op("Squeeze", g.op("MatMul", y, g.weight(H, 1)), g.ints(2), out=g.output("y"))
+    made = lifted(g, tmp_path)
+    y, _, _ = made(torch.zeros(2, 5, C))
+    assert y.shape == (2, 5, 1)
+
+
+def test_a_squeeze_without_axes_loses_no_sequence_of_one_step(tmp_path):
+    g = Graph()
+    y = g.sequence_lstm(g.input("x", ["batch", "time", C]))
+    g.op("Squeeze", g.op("MatMul", y, g.weight(H, 1)), out=g.output("y"))
+    y, _, _ = lifted(g, tmp_path)(torch.zeros(2, 1, C))
+    assert y.shape == (2, 1, 1)
+
+
+def test_fixed_inputs_are_constants(tmp_path):
+    g = plain_lstm(lambda g, y: g.op("Mul", y, g.input("sr", [])))
+    refused(g, tmp_path, r"combines the data with the input 'sr'.*fixed=.*add_states")
+    lifted(g, tmp_path, fixed={"sr": 0.5})
+    refused(g, tmp_path, "fixed: .*no input 'rate'", fixed={"rate": 1})
+
+
+def test_functions_that_exporters_write_out_are_one_layer(tmp_path):
+    """Before opset 17 a LayerNorm is nine nodes; before opset 20 a GELU is five."""
+    g = Graph(13)
+    y = g.sequence_lstm(g.input("x", ["batch", "time", C]))
+    centered = g.op("Sub", y, g.op("ReduceMean", y, axes=[-1]))
+    variance = g.op("ReduceMean", g.op("Pow", centered, g.const(np.float32(2))), axes=[-1])
+    root = g.op("Sqrt", g.op("Add", variance, g.const(np.float32(1e-3))))
+    y = g.op("Add", g.op("Mul", g.op("Div", centered, root), g.weight(H)), g.weight(H))
+    curve = g.op("Add", g.op("Erf", g.op("Div", y, g.const(np.float32(2**0.5)))), g.const(np.float32(1)))
+    y = g.op("Mul", g.op("Mul", y, curve), g.const(np.float32(0.5)))
+    g.dense(y, out=g.output("y"))
+    made = lifted(g, tmp_path)
+    kinds = [layer.kind for layer in made.network.layers]
+    assert kinds[:4] == ["sequence_input", "lstm", "layer_norm", "gelu"]
+    assert made.network.layers[2].epsilon == pytest.approx(1e-3)
+
+
+def test_a_softmax_of_old_operators_spans_all_later_axes(tmp_path):
+    def graph(opset, rank):
+        g = Graph(opset)
+        y = g.sequence_lstm(g.input("x", ["batch", "time", C]))
+        y = g.op("ReduceMean", y, axes=[1], keepdims=0) if rank == 2 else y
+        g.op("Softmax", y, out=g.output("y"), **({} if opset < 13 else {"axis": 1}))
+        return g
+
+    assert lifted(graph(11, 2), tmp_path).network.layers[-1].kind == "softmax"
+    refused(graph(11, 3), tmp_path, "softmax along time")
+    refused(graph(13, 3), tmp_path, "softmax along time")
+
+
+def test_the_number_of_features_is_given_where_the_file_does_not_say_it(tmp_path):
+    g = Graph()
+    g.dense(g.sequence_lstm(g.input("x", [None, None, None])), out=g.output("y"))
+    refused(g, tmp_path, "give features=")
+    assert lifted(g, tmp_path, features=C).network.layers[0].size == C
+
+
+# The order of the axes
+
+
+def test_an_order_of_axes_that_nothing_confirms_is_asked_for(tmp_path):
+    g = Graph()
+    g.dense(g.input("x", [None, None, H]), out=g.output("y"))
+    refused(g, tmp_path, "nothing in the graph joins steps.*give axes=")
+    assert lifted(g, tmp_path, axes="BTC").network.layers[0].size == H
+    g = Graph()  # a maximum over 12 features is no layer, over time it would be
+    g.op("ReduceMax", g.input("x", [1, 9, 12]), axes=[2], keepdims=0, out=g.output("y"))
+    refused(g, tmp_path, "nothing has weights.*give axes=")
+
+
+def test_a_batch_read_as_time_is_refused(tmp_path):
+    refused(plain_lstm(), tmp_path, "runs along the batch, not along time", axes="TBC")
+
+
+def test_axes_that_are_no_axes(tmp_path):
+    path = plain_lstm().save(tmp_path)
+    with pytest.raises(s2o.SpecError, match="letters B, T and C"):
+        s2o.from_onnx(path, axes="NTC")
+    with pytest.raises(s2o.ImportRefused, match="names 2 axes, the input sound has 3"):
+        s2o.from_onnx(path, axes="BT")
+    with pytest.raises(s2o.ImportRefused, match="expected time"):
+        s2o.from_onnx(path, axes="BC")
+
+
+# What is refused
+
+
+HARMFUL = {
+    "DividedByTime": "depend on how many steps",
+    "PositionAdded": "positions of steps",
+    "LearnedPositions": "positions of steps",
+    "Flipped": "reverses time",
+    "SummedOverTime": "sums over time",
+    "SummedSoFar": "sums over all steps so far",
+    "Attention": "as attention does",
+    "AttentionPooling": "softmax along time",
+    "FlattenedOverTime": "does not run the file",
+    "ViewInsteadOfTranspose": "cuts the batch into pieces",
+    "LoopOverSteps": "a single step that is not the last",
+    "EncoderDecoder": "starts from a state that is computed",
+    "CellStateRead": "final cell state",
+    "InstanceNorm": "statistics over time",
+    "FirstStepOnly": "a single step that is not the last",
+    "FirstTenSteps": "number",
+    "CentredOverBatch": "over the batch",
+    "DifferencesOverBatch": "some elements of the batch",
+    "MaskOfItsOwn": "compares numbers",
+    "BidirectionalRnn": "bidirectional RNN",
+}
+
+
+@pytest.mark.parametrize("name", HARMFUL)
+def test_harmful_networks_are_refused_with_the_node_and_the_reason(name, tmp_path):
+    export(REFUSED[name], tmp_path / "source.onnx")
+    with pytest.raises(s2o.ImportRefused, match=HARMFUL[name]):
+        s2o.from_onnx(tmp_path / "source.onnx", axes="BTC")
+
+
+@pytest.mark.parametrize(
+    ("more", "match"),
+    [
+        ({"clip": 1.0}, "LSTM_1.*clip=1.0.*add_states"),
+        ({"input_forget": 1}, "input_forget=1.*add_states"),
+        ({"peepholes": True}, "peepholes.*add_states"),
+        ({"direction": "reverse"}, "runs backward"),
+        ({"activations": ["Sigmoid", "Tanh", "Relu"]}, "one for all gates and one for the state"),
+        ({"activations": ["Sigmoid", "Elu", "Elu"]}, "activations Sigmoid, Elu, Elu.*add_states"),
+    ],
+)
+def test_options_of_recurrent_operators_without_a_layer(more, match, tmp_path):
+    g = Graph()
+    g.dense(g.sequence_lstm(g.input("x", ["batch", "time", C]), **more), out=g.output("y"))
+    refused(g, tmp_path, match)
+
+
+def test_layout_1_is_refused(tmp_path):
+    g = Graph()
+    x = g.input("x", ["batch", "time", C])
+    g.dense(g.op("Squeeze", g.lstm(x, layout=1)[0], g.ints(2)), out=g.output("y"))
+    with pytest.raises((s2o.ImportRefused, s2o.ModelFileError), match="layout"):
+        s2o.from_onnx(g.save(tmp_path))
+
+
+def test_a_sequence_of_tensors_is_refused_by_the_operator_that_makes_it(tmp_path):
+    def unbound(g, y):  # what torch's newer exporter makes of x.unbind(1)
+        steps = g.op("SplitToSequence", y, axis=1, keepdims=0)
+        return g.op("SequenceAt", steps, g.const(np.array(-1)))
+
+    refused(plain_lstm(unbound), tmp_path, r"\(SplitToSequence\): the operator SplitToSequence has no layer")
+
+
+def test_one_number_of_steps_is_too_few(tmp_path):
+    g = plain_lstm(lambda g, y: g.op("Reshape", y, g.ints(-1, 9, H)))
+    g.inputs[0].type.tensor_type.shape.dim[1].dim_value = 9
+    refused(g, tmp_path, "run with 9 steps only.*dynamic axis.*add_states")
+    assert s2o.add_states(tmp_path / "foreign.onnx", tmp_path / "stream.onnx").ok
+
+
+def test_a_fixed_batch_is_no_hindrance(tmp_path):
+    for rows in (1, 3, 5):
+        g = Graph()
+        x = g.input("x", [rows, "time", C])
+        y = g.lstm(
+            g.time_first(x), C, g.const(np.zeros((1, rows, H)), np.float32), g.const(np.zeros((1, rows, H)), np.float32)
+        )
+        g.dense(g.op("Reshape", g.time_first(g.squeeze(y[0], 1)), g.ints(rows, -1, H)), out=g.output("y"))
+        lifted(g, tmp_path)
+
+
+def test_our_own_files_are_restored_and_not_lifted(model_file):
+    with pytest.raises(s2o.ImportRefused, match="was written by seq2onnx; open it with load, or with restore"):
+        s2o.from_onnx(model_file)
+
+
+def test_only_the_result_needs_torch(tmp_path):
+    good, bad = tmp_path / "good.onnx", tmp_path / "bad.onnx"
+    onnx.save(plain_lstm().model(), good)
+    onnx.save(plain_lstm(lambda g, y: g.op("Softplus", y)).model(), bad)
+    code = (
+        "import sys; sys.modules['torch'] = None\nimport seq2onnx as s2o\n"
+        "for path in sys.argv[1:]:\n"
+        "    try: s2o.from_onnx(path)\n"
+        "    except s2o.Seq2OnnxError as error: print(type(error).__name__)\n"
+    )
+    assert python(code, str(good), str(bad)).split() == ["MissingExtra", "ImportRefused"]
+
+
+def test_the_error_names_the_file_the_node_and_what_to_do(tmp_path):
+    text = refused(plain_lstm(lambda g, y: g.op("Softplus", y)), tmp_path, "Softplus", axes="BTC")
+    assert text.startswith(f"{tmp_path / 'foreign.onnx'}: Softplus_4 (Softplus): ")
+    assert "add_states" in text
+
+
+# Each trap as a mutation that the proof catches
+
+
+def _one_bias(op, W, R, bias, apart):
+    half = len(bias) // 2
+    return TRUE_WEIGHTS(op, W, R, np.concatenate([bias[:half], np.zeros(half)]), apart)
+
+
+def _bias_outside(op, W, R, bias, apart):
+    found = TRUE_WEIGHTS(op, W, R, bias, apart)
+    if "recurrent_bias" in found:
+        units = len(found["recurrent_bias"])
+        found["bias"] = found["bias"] + np.concatenate([np.zeros(2 * units), found["recurrent_bias"]])
+        found["recurrent_bias"] = np.zeros(units)
+    return found
+
+
+TRUE_WEIGHTS, TRUE_RECURRENT = onnx_layers._weights, onnx_layers.recurrent
+TRUE_NORM, TRUE_LAYER_NORM = lifting.batch_norm, lifting.layer_norm
+TRAPS = {
+    "the gates i o f c read as i f g o": (gates, "permute", lambda stacked, source, target: stacked),
+    "one of two biases dropped": (onnx_layers, "_weights", _one_bias),
+    "the bias of the candidate outside of the reset gate": (onnx_layers, "_weights", _bias_outside),
+    "the epsilon of a BatchNorm": (
+        lifting, "batch_norm", lambda x, axis, arrays, epsilon, momentum: TRUE_NORM(x, axis, arrays, 1e-2, momentum),
+    ),
+    "the epsilon of a LayerNorm": (
+        lifting, "layer_norm", lambda x, n, scale, offset, epsilon: TRUE_LAYER_NORM(x, n, scale, offset, 1e-5),
+    ),
+    "the slope of a hard sigmoid": (onnx_layers, "NAMES", onnx_layers.NAMES | {("hardsigmoid", 0.2): "hard_sigmoid_6"}),
+    "the last step of a backward direction for its final state": (
+        onnx_layers, "recurrent",
+        lambda *given: _with_last_step(TRUE_RECURRENT(*given)),
+    ),
+    "linear_before_reset read as 0": (
+        onnx_operators, "attributes", lambda node: graph_parts.attributes(node) | {"linear_before_reset": 0},
+    ),
+    "numbers that depend on the length": (onnx_operators.NodeCall, "settled", lambda *_: None),
+}  # fmt: skip
+
+
+def _with_last_step(found):
+    y, h = found
+    last = time_axis.last_step(y, 0)
+    return y, h.with_(parts=last.parts, index=np.arange(last.index.size).reshape(h.index.shape))
+
+
+def _every_trap(traps: Graph) -> Graph:
+    """A graph that has something of every trap."""
+    g = traps
+    x = g.input("x", ["batch", "time", C])
+    y = g.sequence_lstm(x, activations=["HardSigmoid", "Tanh", "Tanh"])
+    y = g.time_first(g.squeeze(g.lstm(g.time_first(y), H, op="GRU", linear_before_reset=1)[0], 1))
+    statistics = [g.weight(H), g.weight(H), g.weight(H), g.const(np.full(H, 0.1), np.float32)]
+    y = g.op("Transpose", y, perm=[0, 2, 1])
+    y = g.op("Transpose", g.op("BatchNormalization", y, *statistics, epsilon=1e-3), perm=[0, 2, 1])
+    y = g.op("LayerNormalization", y, g.weight(H), g.weight(H), epsilon=1e-3)
+    final = g.lstm(g.time_first(y), H, op="GRU", direction="bidirectional", linear_before_reset=1)[1]
+    flat = g.op("Reshape", g.op("Transpose", final, perm=[1, 0, 2]), g.ints(-1, 2 * H))
+    g.dense(flat, 2 * H, out=g.output("y"))
+    return g
+
+
+def test_a_graph_with_every_trap_is_lifted_without_a_trap(tmp_path):
+    lifted(_every_trap(Graph()), tmp_path)
+
+
+@pytest.mark.parametrize("trap", [name for name in TRAPS if name != "numbers that depend on the length"])
+def test_the_proof_catches_each_trap(trap, tmp_path, monkeypatch):
+    place, name, value = TRAPS[trap]
+    monkeypatch.setattr(place, name, value)
+    refused(_every_trap(Graph()), tmp_path, "First difference")
+
+
+def test_the_proof_catches_a_division_by_the_number_of_steps(tmp_path, monkeypatch):
+    def divided(g, y):
+        return g.op("Div", y, g.op("Cast", g.op("Shape", y, start=1, end=2), to=TensorProto.FLOAT))
+
+    refused(plain_lstm(divided), tmp_path, "depend on how many steps")
+    place, name, value = TRAPS["numbers that depend on the length"]
+    monkeypatch.setattr(place, name, value)
+    refused(plain_lstm(divided), tmp_path, "First difference: whole, 1 steps")
+
+
+def test_an_output_is_compared_with_itself(tmp_path, monkeypatch):
+    g = plain_lstm()
+    g.op("Tanh", "scores", out=g.output("other"))
+    lifted(g, tmp_path)
+    true = onnx_networks._answers
+    monkeypatch.setattr(
+        onnx_networks, "_answers", lambda *given: dict(zip(["other", "scores"], true(*given).values(), strict=True))
+    )
+    refused(g, tmp_path, "First difference")
+
+
+# Files of strangers
+
+
+def test_broken_files_and_files_with_weights_elsewhere(tmp_path):
+    path = plain_lstm().save(tmp_path)
+    whole = path.read_bytes()
+    for content in (b"", b"no", whole[: len(whole) // 2]):
+        (tmp_path / "broken.onnx").write_bytes(content)
+        with pytest.raises(s2o.ModelFileError):
+            s2o.from_onnx(tmp_path / "broken.onnx")
+    model = onnx.load(path)
+    onnx.external_data_helper.convert_model_to_external_data(model, location="weights.bin", size_threshold=0)
+    onnx.save(model, tmp_path / "external.onnx")
+    with pytest.raises(s2o.ModelFileError, match=r"in another file.*onnx\.save"):
+        s2o.from_onnx(tmp_path / "external.onnx")
+    with pytest.raises(FileNotFoundError):
+        s2o.from_onnx(tmp_path / "nothing.onnx")
+
+
+def test_a_small_file_that_needs_much_memory_for_a_long_sequence_does_not_get_it(tmp_path):
+    """With 11 steps it has 11⁴ numbers, with the 1,009 steps of the proof 10¹²: the length is left out of the proof."""
+
+    def grows(g, y):
+        steps = g.op("Shape", y, start=1, end=2)
+        zeros = g.op("ConstantOfShape", g.op("Concat", steps, steps, steps, steps, axis=0))
+        return g.op("Add", y, g.op("ReduceMax", zeros, keepdims=0))
+
+    lifted(plain_lstm(grows), tmp_path)
+
+
+def test_mutated_files_end_in_an_error_of_ours(tmp_path):
+    path, rng = plain_lstm().save(tmp_path), np.random.default_rng(0)
+    whole = path.read_bytes()
+    for _ in range(15):
+        content = bytearray(whole)
+        for at in rng.integers(0, len(whole), rng.integers(1, 4)):
+            content[at] = rng.integers(0, 256)
+        path.write_bytes(content)
+        try:
+            s2o.from_onnx(path, axes="BTC")
+        except s2o.Seq2OnnxError:
+            continue
+
+
+def test_every_operator_that_is_lifted_is_one_that_onnx_has():
+    known = {schema.name for schema in onnx.defs.get_all_schemas()}
+    assert set(onnx_operators.OPERATORS) <= known | {"Swish"}
+    assert set(onnx_operators.REASONS) <= known | {"Attention"}
+    assert not set(onnx_operators.OPERATORS) & set(onnx_operators.REASONS)

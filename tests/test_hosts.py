@@ -1,0 +1,155 @@
+"""`verify --runtime`: the same cases in other runtimes, and what it says where they differ or are not there."""
+
+from __future__ import annotations
+
+import importlib.util
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+import seq2onnx as s2o
+from seq2onnx.hosts import HOSTS, check_host, cpp
+from seq2onnx.hosts.cases import make_cases
+from seq2onnx.hosts.node import INSTALL
+from seq2onnx.runtime.model import Model
+from seq2onnx.runtime.session import SessionSettings
+from tests.command import run
+from tests.conftest import built, random_data, small_network
+from tests.small_networks import exported, strided
+
+MODELS = Path(__file__).resolve().parents[1] / "models"
+
+
+def skip_without(runtime):
+    """Skip the test, by the name of what is missing, unless a runtime is there."""
+    lacking = {
+        "cpp": None if list(Path("/usr/include").glob("onnxruntime/*cxx_api.h")) else "libonnxruntime-dev",
+        "c": None if shutil.which("cc") else "gcc",
+        "openvino": None if importlib.util.find_spec("openvino") else "openvino",
+        "node": None if has_node() else f"onnxruntime-node ({INSTALL})",
+    }[runtime]
+    if lacking:
+        pytest.skip(f"needs {lacking}")
+
+
+def has_node():
+    if shutil.which("node") is None:
+        return False
+    return subprocess.run(["node", "-e", "require('onnxruntime-node')"], capture_output=True).returncode == 0
+
+
+@pytest.fixture
+def file(tmp_path):
+    s2o.export(built(small_network(), random_data()), tmp_path / "model.onnx")
+    return tmp_path / "model.onnx"
+
+
+@pytest.mark.parametrize("runtime", ["cpp", "node"])
+def test_onnxruntime_gives_the_same_numbers_in_other_languages(runtime, file, tmp_path):
+    skip_without(runtime)
+    report = check_host(file, runtime)
+    assert report.ok, str(report)
+    assert {row.check for row in report.rows} == {
+        f"{runtime}, {case}" for case in ("one row", "ragged batch", "steps", "chunks")
+    }
+    assert {row.tensor for row in report.rows} == {"y", "new_state_00_lstm_1_h", "new_state_01_lstm_1_c"}
+    exported(tmp_path, strided())
+    assert check_host(tmp_path / "model.onnx", runtime).ok
+
+
+def test_the_c_code_gives_the_same_numbers(file):
+    skip_without("c")
+    report = check_host(file, "c")
+    assert report.ok, str(report)
+    assert [(row.check, row.tensor) for row in report.rows] == [("c, steps", "y")]
+
+
+def test_openvino_is_wrong_with_ragged_batches_of_the_dynamic_form_and_right_with_the_step_form(file, tmp_path):
+    skip_without("openvino")
+    report = check_host(file, "openvino")
+    assert {row.check for row in report.rows if not row.ok} == {"openvino, ragged batch"}
+    _, errors = run("verify", file, "--runtime", "openvino", code=1)
+    assert errors == ""
+    s2o.export(s2o.restore(file), tmp_path / "step.onnx", form="step")
+    report = check_host(tmp_path / "step.onnx", "openvino")
+    assert report.ok, str(report)
+
+
+def test_a_wrong_number_fails_and_a_wrong_shape_and_a_failure_too(file, monkeypatch):
+    def results(change):
+        def host(model):
+            return [(case, change([dict(run.expected) for run in case.runs])) for case in make_cases(model)]
+
+        monkeypatch.setitem(HOSTS, "openvino", host)
+        return check_host(file, "openvino")
+
+    def wrong(runs):
+        runs[-1]["y"] = runs[-1]["y"] + np.float32(2e-4)
+        return runs
+
+    def misshapen(runs):
+        runs[0]["y"] = runs[0]["y"][..., :1]
+        return runs
+
+    assert results(lambda runs: runs).ok
+    assert not any(row.ok for row in results(wrong).rows if row.tensor == "y")
+    assert all(row.ok for row in results(wrong).rows if row.tensor != "y")
+    assert not any(row.ok for row in results(misshapen).rows if row.tensor == "y")
+    failed = results(lambda runs: "no kernel for LSTM")
+    assert not any(row.ok for row in failed.rows)
+    assert "openvino, steps: no kernel for LSTM" in failed.notes
+    output, _ = run("verify", file, "--runtime", "openvino", code=1)
+    assert "FAILED" in output
+    assert "no kernel for LSTM" in output
+
+
+@pytest.mark.parametrize(
+    ("runtime", "install"),
+    [
+        ("openvino", "pip install openvino"),
+        ("cpp", r"apt-get install g\+\+ libonnxruntime-dev"),
+        ("node", "apt-get install nodejs"),
+        ("c", "apt-get install gcc"),
+    ],
+)
+def test_a_missing_runtime_is_named_with_the_command_that_installs_it(runtime, install, file, tmp_path, monkeypatch):
+    monkeypatch.setenv("PATH", str(tmp_path))
+    monkeypatch.setattr(cpp, "_built", cpp._built.__wrapped__)  # forget that it was built before
+    monkeypatch.setitem(sys.modules, "openvino", None)
+    with pytest.raises(s2o.MissingExtra, match=f"is not installed. Run: {install}"):
+        check_host(file, runtime)
+    _, errors = run("verify", file, "--runtime", runtime, code=2)
+    assert "Run: " in errors
+
+
+def test_without_onnxruntime_node_the_command_to_install_it_is_shown(file, tmp_path, monkeypatch):
+    if shutil.which("node") is None:
+        pytest.skip("needs node")
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(s2o.MissingExtra, match="onnxruntime-node is not in .* Run: npm install --ignore-scripts"):
+        check_host(file, "node")
+
+
+def test_the_cases_reach_what_runtimes_get_wrong(file):
+    cases = {case.name: case for case in make_cases(Model(file, SessionSettings()))}
+    ragged = cases["ragged batch"].runs[0]
+    assert ragged.inputs["lengths"].tolist() == [9, 1, 0, 7]
+    assert np.isnan(ragged.inputs["x"][1, 1:]).all()
+    assert not np.isnan(ragged.expected["y"]).any()  # one result for each row, none of them without a meaning
+    assert [run.inputs["x"].shape[1] for run in cases["chunks"].runs] == [3, 0, 1, 5]
+
+
+def test_a_file_that_takes_words_is_refused(tmp_path):
+    words = s2o.Network([s2o.SequenceInput("tokens"), s2o.WordEmbedding(3, ["good", "bad"]), s2o.LSTM(4)])
+    exported(tmp_path, words, words=True)
+    with pytest.raises(s2o.SpecError, match="takes words"):
+        check_host(tmp_path / "model.onnx", "cpp")
+
+
+def test_a_runtime_takes_the_file_alone(file, tmp_path):
+    _, errors = run("verify", file, tmp_path, "--runtime", "c", code=2)
+    assert "--runtime: takes the file alone" in errors

@@ -1,0 +1,206 @@
+"""The package for C: compiled as its README says, with all warnings as errors, and with the sanitizers."""
+
+from __future__ import annotations
+
+import re
+import shutil
+import subprocess
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+import seq2onnx as s2o
+from tests.conftest import CLASSES, built, random_data, small_network
+from tests.small_networks import exported, strided
+from tests.test_packages import rows_of, same
+
+MODELS = Path(__file__).resolve().parents[1] / "models"
+FLAGS = ["-std=c99", "-Wall", "-Wextra", "-Werror"]
+SANITIZERS = ["-g", "-fsanitize=address,undefined", "-fno-sanitize-recover=all"]
+pytestmark = pytest.mark.skipif(shutil.which("gcc") is None, reason="needs gcc; tools/ci_setup.sh installs it")
+
+
+def packaged(file, folder):
+    s2o.package(file, "c", folder)
+    return folder
+
+
+def compiled(folder, main, *flags):
+    """Compile a main file with the code of a package."""
+    (code,) = [path.name for path in folder.glob("*.c") if path.name not in ("main.c", main)]
+    subprocess.run(["gcc", *FLAGS, *flags, main, code, "-o", "program", "-lm"], cwd=folder, check=True)
+    return folder / "program"
+
+
+def answers(program, text, code=0):
+    result = subprocess.run([program], input=text, capture_output=True, text=True)
+    assert (result.returncode, result.stderr) == (code, result.stderr if code else "")
+    return rows_of(result.stdout), result.stderr
+
+
+NETWORKS = {
+    "GRU": lambda: s2o.Network([s2o.SequenceInput(3, "zscore"), s2o.GRU(5), s2o.FullyConnected(2)]),
+    "convolution and mean": lambda: s2o.Network(
+        [s2o.SequenceInput(3), s2o.Conv1d(4, 3, padding="causal"), s2o.GlobalAvgPool1d(), s2o.FullyConnected(2)]
+    ),
+    "strided": strided,
+    "words": lambda: s2o.Network([s2o.SequenceInput("tokens"), s2o.WordEmbedding(3, 7), s2o.LSTM(4)]),
+    "images": lambda: s2o.Network(
+        [s2o.SequenceInput((1, 5, 4)), s2o.Conv2d(2, 3), s2o.BatchNorm(), s2o.ReLU(), s2o.LSTM(3, "last")]
+    ),
+    "no states": lambda: s2o.Network([s2o.SequenceInput(3), s2o.LayerNorm(), s2o.GELU(), s2o.Softmax()]),
+}
+
+
+@pytest.mark.parametrize("kind", NETWORKS)
+def test_the_example_prints_the_expected_output_and_the_sanitizers_find_nothing(kind, tmp_path):
+    network = NETWORKS[kind]()
+    exported(tmp_path, network)
+    folder = packaged(tmp_path / "model.onnx", tmp_path / "package")
+    program = compiled(folder, "main.c", "-O1", *SANITIZERS)
+    found, _ = answers(program, (folder / "sample_input.csv").read_text())
+    same(found, rows_of((folder / "expected_output.csv").read_text()))
+
+
+@pytest.fixture(scope="module")
+def vowels(tmp_path_factory):
+    return packaged(MODELS / "vowels_lstm" / "model.onnx", tmp_path_factory.mktemp("vowels") / "package")
+
+
+def test_the_makefile_builds_the_example(vowels):
+    command = (vowels / "README.md").read_text().split("```sh\n")[1].split("```")[0]
+    result = subprocess.run(["bash", "-ec", command], cwd=vowels, capture_output=True, text=True)
+    assert (result.returncode, result.stderr) == (0, "")
+    lines = [line for line in result.stdout.splitlines() if " -o " not in line]
+    same(rows_of("\n".join(lines)), rows_of((vowels / "expected_output.csv").read_text()))
+
+
+def test_every_label_of_the_test_data_of_japanese_vowels_is_the_same(vowels):
+    data = s2o.datasets.japanese_vowels()[1]
+    model = s2o.load(MODELS / "vowels_lstm" / "model.onnx")
+    (vowels / "all.c").write_text("""
+#include <stdio.h>
+#include "vowels_lstm.h"
+int main(void) {  /* sequences: the number of steps, then the steps */
+    vowels_lstm_stream stream;
+    float x[VOWELS_LSTM_FEATURES], y[VOWELS_LSTM_OUTPUTS];
+    int steps;
+    while (scanf("%d", &steps) == 1) {
+        vowels_lstm_reset(&stream);
+        while (steps--) {
+            for (int i = 0; i < VOWELS_LSTM_FEATURES; ++i) if (scanf("%f", &x[i]) != 1) return 1;
+            if (vowels_lstm_step(&stream, x, y)) return 2;
+        }
+        int best = 0;
+        for (int i = 1; i < VOWELS_LSTM_OUTPUTS; ++i) best = y[i] > y[best] ? i : best;
+        printf("%s", vowels_lstm_labels[best]);
+        for (int i = 0; i < VOWELS_LSTM_OUTPUTS; ++i) printf(",%.9g", (double)y[i]);
+        puts("");
+    }
+    return 0;
+}
+""")
+    text = "\n".join(f"{len(x)}\n" + " ".join(f"{value:.9g}" for value in np.ravel(x)) for x in data.sequences)
+    program = compiled(vowels, "all.c", "-O3")
+    lines = subprocess.run([program], input=text, capture_output=True, text=True, check=True).stdout.splitlines()
+    scores = model.predict(data)
+    assert [line.split(",")[0] for line in lines] == [str(label) for label in model.classify(data)]
+    assert np.abs(np.array([line.split(",")[1:] for line in lines], float) - scores).max() < 1e-5
+
+
+def test_two_streams_do_not_mix_and_a_refused_step_changes_nothing(tmp_path):
+    s2o.export(built(small_network("sequence"), random_data(per_step=True)), tmp_path / "model.onnx")
+    folder = packaged(tmp_path / "model.onnx", tmp_path / "package")
+    (folder / "two.c").write_text("""
+#include <math.h>
+#include <stdio.h>
+#include "small.h"
+static void run(small_stream *stream, float a, float b) {
+    float x[4] = {a, b, 1, 2}, y[SMALL_OUTPUTS];
+    printf("%d", small_step(stream, x, y));
+    for (int i = 0; i < SMALL_OUTPUTS; ++i) printf(",%.9g", (double)y[i]);
+    puts("");
+}
+int main(void) {
+    small_stream first, second;
+    small_reset(&first);
+    small_reset(&second);
+    run(&first, 1, 2); run(&second, 5, 6); run(&first, 3, 4); run(&second, NAN, 1); run(&first, INFINITY, 1);
+    run(&second, 7, 8); run(&first, 0, 1);
+    small_reset(&first);
+    run(&first, 1, 2);
+    return 0;
+}
+""")
+    program = compiled(folder, "two.c", "-O2", *SANITIZERS)
+    rows, _ = answers(program, "")
+    model = s2o.load(tmp_path / "model.onnx")
+    first, second = model.stream(), model.stream()
+
+    def step(stream, a, b):
+        return stream.step(np.float32([a, b, 1, 2]))
+
+    expected = [step(first, 1, 2), step(second, 5, 6), step(first, 3, 4), None, None]
+    expected += [step(second, 7, 8), step(first, 0, 1), step(model.stream(), 1, 2)]
+    for row, y in zip(rows, expected, strict=True):
+        assert row[0] == (y is None)
+        assert np.isnan(row[1:]).all() if y is None else row[1:] == pytest.approx(y, abs=1e-5)
+
+
+def test_the_code_needs_nothing_but_libm_and_copies(vowels):
+    subprocess.run(["gcc", *FLAGS, "-O2", "-c", "vowels_lstm.c", "-o", "code.o"], cwd=vowels, check=True)
+    symbols = subprocess.run(["nm", "code.o"], cwd=vowels, capture_output=True, text=True, check=True).stdout
+    assert set(re.findall(r"^ +U (\w+)$", symbols, re.M)) <= {"expf", "tanhf", "fmaxf", "memcpy", "memset"}
+    # All other names are static, so several packages fit in one program.
+    public = {f"vowels_lstm_{what}" for what in ("reset", "step", "labels")}
+    assert set(re.findall(r"^\w+ [A-Z] (\w+)$", symbols, re.M)) == public
+
+
+def test_any_label_and_title_is_quoted(tmp_path):
+    classes = ['*/ "no" ??/', "straße, links", "\U0001f600"]
+    network = s2o.Network([s2o.SequenceInput(2), s2o.LSTM(3), s2o.FullyConnected(3)], name="a */ b\n#error x")
+    exported(tmp_path, network, classes=classes)
+    folder = packaged(tmp_path / "model.onnx", tmp_path / "package")
+    (folder / "labels.c").write_text(
+        '#include <stdio.h>\n#include "a____b__error_x.h"\n'
+        "int main(void) { for (int i = 0; i < 3; ++i) puts(a____b__error_x_labels[i]); return 0; }\n"
+    )
+    program = compiled(folder, "labels.c")
+    assert subprocess.run([program], capture_output=True, text=True).stdout.splitlines() == classes
+
+
+def test_the_example_answers_nan_to_a_line_that_is_no_step(tmp_path):
+    module = built(small_network(), random_data())
+    s2o.export(module, tmp_path / "model.onnx", classes=CLASSES, channels=["a", "b", "c", "d"])
+    folder = packaged(tmp_path / "model.onnx", tmp_path / "package")
+    program = compiled(folder, "main.c", "-O1", *SANITIZERS)
+    named, errors = answers(program, "t,d,c,b,a\n0,4,3,2,1\n1,2\n\n0,x,3,2,1\n0,inf,3,2,1\n0,4,3,2,1\n", code=2)
+    plain, _ = answers(program, "1,2,3,4\n1,2,3,4\n")
+    same([named[0], named[4]], plain)
+    assert np.isnan(named[1:4]).all()
+    assert errors == "".join(
+        f"line {line}\n"
+        for line in (
+            "3: expected 5 numbers, got 2",
+            "5: expected a number, got x",
+            "6: contains NaN or infinity",
+        )
+    )
+    _, errors = answers(program, "a,b,c\n1,2,3\n", code=2)
+    assert errors == "line 1: has no column d\n"
+
+
+@pytest.mark.parametrize(
+    ("layers", "options", "error", "message"),
+    [
+        ([s2o.BiLSTM(3)], {}, s2o.NotStreamable, "keeps no states"),
+        ([s2o.Conv1d(3, 3, padding="same")], {"lookahead": True}, s2o.SpecError, "exported with lookahead"),
+        ([s2o.LSTM(2)], {"closed_loop": 3}, s2o.SpecError, "exported with closed_loop"),
+    ],
+)
+def test_what_has_no_c_code_is_refused(layers, options, error, message, tmp_path):
+    exported(tmp_path, s2o.Network([s2o.SequenceInput(2), *layers]), **options)
+    with pytest.raises(error, match=message):
+        s2o.package(tmp_path / "model.onnx", "c", tmp_path / "package")
+    assert not (tmp_path / "package").exists()
