@@ -12,7 +12,7 @@ from onnx import numpy_helper
 import seq2onnx as s2o
 from seq2onnx.runtime import random_rows, session
 from seq2onnx.runtime.random_rows import random_sequences
-from tests.foreign import plain_lstm
+from tests.foreign import Graph, plain_lstm
 from tests.mutants import NAMES
 from tests.test_add_states import causal_conv
 from tests.test_modelfile import FILES, changed
@@ -161,6 +161,26 @@ def test_a_result_that_a_branch_gives_twice_is_refused(added):
     refused(added(repeat), "has a graph with two outputs of one name")
 
 
+def test_a_chunk_without_steps_does_not_end_the_process_in_a_gru_that_nothing_guards(tmp_path):
+    graph = Graph()
+    graph.dense(graph.sequence_lstm(graph.input("x", ["batch", "time", 3]), op="GRU"), out=graph.output("y"))
+    s2o.add_states(graph.save(tmp_path), tmp_path / "bad.onnx")
+    model = onnx.load(tmp_path / "bad.onnx")
+    (guard,) = (node for node in model.graph.node if node.op_type == "If")
+    branch, place = branches(model)["then_branch"], list(model.graph.node).index(guard)
+    results = zip(branch.output, guard.output, strict=True)
+    inner = [*branch.node, *(onnx.helper.make_node("Identity", [a.name], [b]) for a, b in results)]
+    nodes = [*model.graph.node[:place], *inner, *model.graph.node[place + 1 :]]
+    model.graph.initializer.extend(branch.initializer)
+    del model.graph.node[:]
+    model.graph.node.extend(nodes)
+    onnx.save(model, tmp_path / "bad.onnx")
+    stream = s2o.load(tmp_path / "bad.onnx").stream()
+    stream.step(np.ones((2, 3), "f"))
+    with pytest.raises(s2o.ModelFileError, match=r"bad.onnx: its GRU cannot run a chunk without steps"):
+        stream.step(np.ones((0, 3), "f"))
+
+
 def test_a_division_without_a_divisor_is_refused(added):
     def divide(model):
         branch = branches(model)["then_branch"]
@@ -190,7 +210,9 @@ def test_a_file_of_add_states_may_not_fill_the_memory_when_it_runs(added, capfd)
     def huge(model):
         branch = branches(model)["else_branch"]
         tensor = next(t for t in branch.initializer if list(numpy_helper.to_array(t)) == [3])
-        tensor.CopyFrom(numpy_helper.from_array(np.array([2**31]), tensor.name))
+        tensor.CopyFrom(numpy_helper.from_array(np.array([2**31, 2]), tensor.name))
+        concat = next(n for n in branch.node if n.op_type == "Concat")
+        del concat.input[1]  # there are no steps
         next(n for n in branch.node if n.op_type == "ConstantOfShape").name = "\x1b[31mred"
 
     path = added(huge)

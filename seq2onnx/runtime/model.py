@@ -56,6 +56,10 @@ class Model:
         self.session = settings.open(file, limited=self.contract.network is None and not allow_changed)
         # `weights_checksum` reads the weights only if a state is saved or loaded.
         self._file = None if self.contract.signature == "sequence" else file
+        # onnxruntime's GRU ends the process if it has no steps, and no input that says how many it has.
+        self._needs_steps = any(
+            node.op == b"GRU" and not (node.inputs[4:5] or [b""])[0] for node in file.onnx.graph.nodes
+        )
         inputs, outputs = self.session.get_inputs(), self.session.get_outputs()
         self.inputs = read_inputs(inputs, self.contract)
         self.outputs, self.activations = read_outputs(outputs, self.contract)
@@ -146,6 +150,8 @@ class Model:
             found = run_steps(run, self.contract, self.inputs, outputs, self.states, x, lengths, before)
             return Results(found[0], [] if states is None else found[1])
         feeds: dict[str, Array] = {entry.tensor: x[entry.layer] for entry in self.inputs}
+        if self._needs_steps and not any(entry.has_time and x[entry.layer].shape[1] for entry in self.inputs):
+            raise ModelFileError(f"{self.path}: its GRU cannot run a chunk without steps; leave such chunks out")
         if self.takes_lengths:
             feeds[LENGTHS] = lengths
         if self.lookahead:
