@@ -49,7 +49,7 @@ def write_card(recipe: Recipe, folder: Path) -> None:
         + f"; one thread on the same machine, onnxruntime {made['onnxruntime']}",
         "limits": recipe.limits,
     }
-    if recipe.name in VERSION_0_1:
+    if recipe.name in VERSION_0_1 and made["seq2onnx"] != "0.1.0":
         mean, deviation = VERSION_0_1[recipe.name]
         facts["since 0.1"] = (
             f"{recipe.changes} The figure of version 0.1.0: {mean:.4f} ± {deviation:.4f}, on an AMD EPYC."
