@@ -378,7 +378,6 @@ def concat(layer, weights, xs, states):
     return np.concatenate(steps_of(xs), 1), ()
 
 
-
 def alarm(layer, weights, xs, states):
     """A plain loop over classes and steps; comparisons are those of float32."""
     x = xs[0].astype(np.float32)

@@ -21,8 +21,8 @@ from seq2onnx.layers.signal import Signal, State
 if TYPE_CHECKING:
     from torch import Tensor
 
-MOST_STEPS = 2**30
-"""The largest patience and hold: with a chunk of as many steps, an int32 still counts them."""
+MOST_STEPS = 2**20
+"""The largest patience and hold: larger numbers in the metadata of a file are refused by `restore`."""
 
 
 def _limit(value: Any) -> float:
@@ -114,7 +114,9 @@ class Alarm(Layer):
         if not x.has_time or len(x.shape) != 1:
             raise ShapeError(f"{self.label}: expected x [batch, time, scores], got {x}")
         if isinstance(self.threshold, tuple) and len(self.threshold) != x.shape[0]:
-            raise ShapeError(f"{self.label}: threshold has {len(self.threshold)} numbers, x {x} has {x.shape[0]} scores")
+            raise ShapeError(
+                f"{self.label}: threshold has {len(self.threshold)} numbers, x {x} has {x.shape[0]} scores"
+            )
         return x
 
     def states(self, *signals: Signal) -> tuple[State, ...]:
