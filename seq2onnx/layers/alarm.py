@@ -21,7 +21,7 @@ from seq2onnx.layers.signal import Signal, State
 if TYPE_CHECKING:
     from torch import Tensor
 
-MOST_STEPS = 2**20
+MOST_STEPS = 10**6
 """The largest patience and hold: larger numbers in the metadata of a file are refused by `restore`."""
 
 
