@@ -74,7 +74,7 @@ class Network:
         for index, layer in enumerate(layers):
             if not isinstance(layer, Layer):
                 raise SpecError(f"layers[{index}]: expected a layer such as LSTM(100), got {layer!r}")
-        named = _named(layers)
+        named = named_layers(layers)
         self.name = name
         self.reads = _connections(named)
         self.layers = _ordered(named, self.reads)
@@ -283,7 +283,7 @@ def input_channels(network: Network, channels: Channels) -> Names | dict[str, Na
     return found if len(inputs) > 1 else next(iter(found.values()))
 
 
-def _named(layers: Sequence[Layer]) -> list[Layer]:
+def named_layers(layers: Sequence[Layer]) -> list[Layer]:
     """Give each layer a name."""
     taken = {layer.name for layer in layers if layer.name}
     named, counts = [], Counter[str]()

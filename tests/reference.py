@@ -378,7 +378,34 @@ def concat(layer, weights, xs, states):
     return np.concatenate(steps_of(xs), 1), ()
 
 
+def alarm(layer, weights, xs, states):
+    """A plain loop over classes and steps; comparisons are those of float32."""
+    x = xs[0].astype(np.float32)
+    names = ["run"] * (layer.patience > 1) + ["low"] * (layer.hold > 0) + ["on"]
+    start = dict(zip(names, states or np.zeros((3, x.shape[1])), strict=False))
+    y, ends = np.zeros(x.shape), {name: np.zeros(x.shape[1]) for name in names}
+    for k in range(x.shape[1]):
+        threshold = layer.threshold[k] if isinstance(layer.threshold, tuple) else layer.threshold
+        release = threshold if layer.release is None else layer.release
+        run, low, on = (start.get(name, np.zeros(x.shape[1]))[k] for name in ("run", "low", "on"))
+        for t in range(len(x)):
+            before = on
+            if threshold is not None:
+                run = run + 1 if x[t, k] >= np.float32(threshold) else 0
+                low = low + 1 if x[t, k] < np.float32(release) else 0
+                if run >= layer.patience:
+                    on = 1
+                elif low > layer.hold:
+                    on = 0
+            y[t, k] = on and not before if layer.output == "event" else on
+        found = {"run": min(run, layer.patience), "low": min(low, layer.hold + 1), "on": on}
+        for name in names:
+            ends[name][k] = found[name]
+    return y, tuple(ends.values())
+
+
 REFERENCES = {
+    "alarm": alarm,
     "sequence_input": normalized,
     "feature_input": normalized,
     "lstm": lstm,

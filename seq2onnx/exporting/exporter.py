@@ -152,6 +152,7 @@ def describe(plan: ExportPlan, classes: list[str | int] | None, policy: PaddingP
         emission=EMISSION,
         channels=input_channels(network, channels),
         steps=_steps(plan) if is_step else None,
+        answer="events" if network[network.outputs[0]].decides else None,
     )
 
 

@@ -1,6 +1,7 @@
 """The layers, one file each."""
 
 from seq2onnx.layers.activations import HardSigmoid, ReLU, Sigmoid, Tanh
+from seq2onnx.layers.alarm import Alarm
 from seq2onnx.layers.base import KINDS, Example, Layer, layer
 from seq2onnx.layers.batch_norm import BatchNorm
 from seq2onnx.layers.bigru import BiGRU
@@ -35,6 +36,7 @@ __all__ = [
     "LSTM",
     "RNN",
     "Add",
+    "Alarm",
     "AvgPool1d",
     "AvgPool2d",
     "BatchNorm",

@@ -53,6 +53,7 @@ class Layer(ABC):
         is_input: whether data enters the network here.
         is_finite_past_end: whether y past the end of a sequence is finite whatever x holds there. The exporter masks y
             of other layers.
+        decides: whether y is decisions, 0 or 1. They have no gradient, so networks with such a layer cannot be trained.
         unsaved_fields: fields that are not part of the specification, such as start values of weights.
         later_fields: fields that version 0.1 does not know. A file has them only if they differ from their default, so
             that version 0.1 can restore it.
@@ -64,6 +65,7 @@ class Layer(ABC):
     kind: ClassVar[str]
     is_input: ClassVar[bool] = False
     is_finite_past_end: ClassVar[bool] = False
+    decides: ClassVar[bool] = False
     unsaved_fields: ClassVar[tuple[str, ...]] = ()
     later_fields: ClassVar[tuple[str, ...]] = ()
 

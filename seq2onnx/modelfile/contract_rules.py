@@ -30,7 +30,7 @@ _DTYPES = {"float32": FLOAT32, "int32": INT32, "int64": INT64}
 _REMEDY = "; use the file that seq2onnx wrote"
 
 # Layers that read several steps, so that a stream needs a state. Other kinds: those of the user, or of one step.
-_ALWAYS = {"lstm", "gru", "rnn", "last_step"}
+_ALWAYS = {"lstm", "gru", "rnn", "last_step", "alarm"}
 _OVER_TIME = {"global_max_pool1d", "global_avg_pool1d"}
 _WINDOWS = {"conv1d": "kernel_size", "max_pool1d": "pool_size", "avg_pool1d": "pool_size"}
 _NEVER = {"bilstm", "bigru"}

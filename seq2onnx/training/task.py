@@ -71,6 +71,7 @@ def prepare(
 ) -> Task:
     """Check the arguments of `train` together, and take from the data what the network needs."""
     _check_types(network, data, validation, options)
+    _check_gradients(network)
     if isinstance(validation, float):
         data, validation = _split_off(data, validation, options.seed)
     if isinstance(network, SequenceModule):
@@ -99,6 +100,16 @@ def prepare(
         module.take_statistics(data)
         spec = module.network
     return Task(spec, module, data, validation, objective, monitor, options)
+
+
+def _check_gradients(network: Network | SequenceModule) -> None:
+    """Raise SpecError if the network has decisions, through which no gradient comes."""
+    spec = network.network if isinstance(network, SequenceModule) else network
+    if names := [layer.label for layer in spec.layers if layer.decides]:
+        remedy = f"train without(module, {names}), and append them again"
+        if spec is network:
+            remedy = "leave them out of the network, and append them to the trained module"
+        raise SpecError(f"train: {', '.join(names)} gives decisions, which have no gradient; {remedy}")
 
 
 def _check_types(network: object, data: object, validation: object, options: object) -> None:
