@@ -29,9 +29,10 @@ def _limit(value: Any) -> float:
     """Convert to a number that float32 can hold."""
     if isinstance(value, bool | np.bool_ | str) or not np.isscalar(value):
         raise ValueError("must be a number")
-    if not math.isfinite(np.float32(value)):
+    number = float(value)  # type: ignore[arg-type]
+    if not math.isfinite(np.float32(number)):
         raise ValueError("must be a finite number, also in float32")
-    return float(value)  # type: ignore[arg-type]
+    return number
 
 
 def _limits(value: Any) -> float | tuple[float | None, ...]:
@@ -105,7 +106,7 @@ class Alarm(Layer):
     def _check(self) -> Alarm:
         thresholds = self.threshold if isinstance(self.threshold, tuple) else (self.threshold,)
         for threshold in thresholds:
-            if None not in (threshold, self.release) and self.release > threshold:  # type: ignore[operator]
+            if None not in (threshold, self.release) and self.release > threshold:
                 raise ValueError(f"release {self.release:g} must not be above the threshold {threshold:g}")
         return self
 
@@ -123,12 +124,12 @@ class Alarm(Layer):
         names = ["run"] * (self.patience > 1) + ["low"] * (self.hold > 0) + ["on"]
         return tuple(State(name, signals[0].shape, "int32") for name in names)
 
-    def limits(self) -> tuple[NDArray[np.float32], NDArray[np.float32], NDArray[np.bool_] | None]:
+    def limits(self) -> tuple[NDArray[Any], NDArray[Any], NDArray[Any] | None]:
         """Return threshold and release, each [] or [K], and which classes can have an alarm; None: all."""
         thresholds = np.array(self.threshold, float).astype(np.float32)  # None becomes NaN
         is_never = np.isnan(thresholds)
         high = np.where(is_never, np.float32(0), thresholds)
-        low = high if self.release is None else np.float32(self.release).reshape(())
+        low = high if self.release is None else np.array(self.release, np.float32)
         return high, low, ~is_never if is_never.any() else None
 
     def forward(self, call: ForwardCall) -> Forwarded:
