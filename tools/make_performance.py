@@ -32,6 +32,7 @@ PARTS = {
     "forecast": "A closed loop of 100 steps: 12 features, LSTM 100, 12 outputs",
     "graph": "The exported graph in plain onnxruntime, compared with the graph of torch.onnx.export(dynamo=False)",
     "portable": "Japanese Vowels in batches of 27: a portable file in onnxruntime, one thread",
+    "edge": "One stream, step by step: forms in onnxruntime, and the C code of `package` (-O3); the network of above",
     "export": "Export of 12 features, LSTM 100, 9 classes",
     "cold": "From the start of a process to its first prediction",
     "storage": "Files with weights stored as float16 or int8: 12 features, LSTM 100, 9 classes",
