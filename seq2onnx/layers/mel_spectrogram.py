@@ -136,9 +136,7 @@ class MelSpectrogram(Layer):
         )
 
     @classmethod
-    def librosa(
-        cls, rate: float, fft: int, hop: int, bands: int, *, padding: FramePadding = "none"
-    ) -> MelSpectrogram:
+    def librosa(cls, rate: float, fft: int, hop: int, bands: int, *, padding: FramePadding = "none") -> MelSpectrogram:
         """Return the layer with the numbers of `librosa.feature.melspectrogram(…, center=False)`.
 
         For center=True, put fft // 2 zeros before and after the signal.

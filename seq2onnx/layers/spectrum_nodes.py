@@ -17,7 +17,7 @@ from seq2onnx.layers.calls import EmitCall, Emitted, ForwardCall, Forwarded
 from seq2onnx.layers.frame_nodes import emit_frames
 from seq2onnx.layers.frames import Framing
 from seq2onnx.layers.graph import GraphBuilder
-from seq2onnx.layers.spectra import DECIBEL, Spectrum, exact_zeros, cosines, kernel, mel_bank, taper
+from seq2onnx.layers.spectra import DECIBEL, Spectrum, cosines, exact_zeros, kernel, mel_bank, taper
 
 
 def forward_framed_spectrum(framing: Framing, spectrum: Spectrum, call: ForwardCall) -> Forwarded:
