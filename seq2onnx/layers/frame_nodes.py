@@ -40,7 +40,8 @@ def emit_frames(
 
 def _emit_fixed(framing: Framing, graph: GraphBuilder, x: Value, states: Mapping[str, str]) -> Framed:
     """Take the frames of a run, whose samples are a multiple of the hop, so that the phase is always 0."""
-    samples, new = x.name, {}
+    samples = x.name
+    new: dict[str, str] = {}
     if framing.reach:
         samples = graph.op("Concat", states["buf"], samples, axis=1)
         new["buf"] = graph.last_steps(samples, framing.reach)
@@ -58,7 +59,8 @@ def _emit_chunk(
 ) -> Framed:
     hop, need, reach, phase = framing.hop, framing.need, framing.reach, states["phase"]
     op, ints, number = graph.op, graph.ints, graph.number
-    steps, samples, new = graph.steps(x.name), x.name, {}
+    steps, samples = graph.steps(x.name), x.name
+    new: dict[str, str] = {}
     if lengths is None:
         fresh = op("Add", op("Mul", phase, number(0)), graph.cast(steps, "int32"))
     else:

@@ -84,7 +84,8 @@ class Framing:
 
         length, hop, need, time = self.length, self.hop, self.need, x.shape[1]
         if states is None:
-            count, new = max(0, (time - need) // hop + 1), {}
+            count = max(0, (time - need) // hop + 1)
+            new: Mapping[str, Tensor] = {}
             windows = ((lengths - need).clamp(min=-hop) // hop + 1).to(lengths.dtype)
             # With a hop longer than a frame, the samples before a causal frame are in no frame.
             samples = pad(x[:, max(need - length, 0) :, 0], (max(length - need, 0), 0))
@@ -99,7 +100,8 @@ class Framing:
         """Lay out `room` samples of each row of a chunk, from the begin of its first frame."""
         import torch
 
-        new, phase = {}, states["phase"][:, 0]
+        new: dict[str, Tensor] = {}
+        phase = states["phase"][:, 0]
         if self.reach:
             x = torch.cat([states["buf"], x], 1)
             new["buf"] = gather_steps(x, lengths, self.reach)

@@ -119,7 +119,7 @@ class Spectrum:
             raise ValueError(
                 f"fft {self.fft} must be at least the length {self.length} of a frame; samples would be left out"
             )
-        if 4 * self.stages[1] * max(self.stages[1], self.length // self.stages[0]) > 4 * MOST_ENTRIES:
+        if self.stages[1] * max(self.stages[1], self.length // self.stages[0]) > MOST_ENTRIES:
             raise ValueError(f"fft {self.fft} has no two factors of similar size; use a power of 2")
         if self.mel is not None:
             _check_mel(self.mel)

@@ -58,8 +58,8 @@ def emit_spectrum(spectrum: Spectrum, graph: GraphBuilder, frames: str, count: i
     if spectrum.power == 1:
         y = graph.op("Sqrt", y)
     if bank is None or spectrum.mel is None:
-        return y if first == 1 else graph.op("Gather", y, graph.ints(*order), axis=2)
-    ordered = np.zeros((max(order) + 1 if first == 1 else first * (second // 2 + 1), spectrum.mel.bands))
+        return y if first == 1 else graph.op("Gather", y, graph.ints(*order.tolist()), axis=2)
+    ordered = np.zeros((spectrum.bins if first == 1 else first * (second // 2 + 1), spectrum.mel.bands))
     ordered[order] = bank
     y = graph.op("MatMul", y, constant(ordered))
     if spectrum.mel.log != "none":
