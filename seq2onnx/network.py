@@ -51,9 +51,10 @@ class Network:
         outputs: names of the output layers.
         reads: for each layer, by name, the names of those that it reads.
         signals: the output of each layer, by name.
+        sample_rate: steps of the inputs per second. None: no layer knows.
 
     Raises:
-        SpecError: wrong names, a cyclic dependency, or a layer that nothing reads.
+        SpecError: wrong names, a cyclic dependency, a layer that nothing reads, or different sample rates.
         ShapeError: layers that do not fit together.
 
     Example:
@@ -81,6 +82,7 @@ class Network:
         self.outputs = tuple(outputs) if outputs else (named[-1].label,)
         self._check_use()
         self.signals = self.infer()
+        self.sample_rate = self._sample_rate()
 
     def _check_use(self) -> None:
         names = list(self.reads)
@@ -91,6 +93,17 @@ class Network:
         for name in names:
             if name not in used:
                 raise SpecError(f"{name}: no layer reads it, and it is not an output; name it in outputs, or remove it")
+
+    def _sample_rate(self) -> float | None:
+        rates = {
+            layer.label: layer.sample_rate * self.signals_into(layer.label)[0].clock.stride
+            for layer in self.layers
+            if layer.sample_rate is not None
+        }
+        if len(set(rates.values())) > 1:
+            found = ", ".join(f"{name} {rate:g}" for name, rate in rates.items())
+            raise SpecError(f"rate: layers of one network must expect the same samples per second, got {found}")
+        return next(iter(rates.values()), None)
 
     def __getitem__(self, name: str) -> Layer:
         """Return the layer of that name; raise SpecError if there is none."""

@@ -39,7 +39,7 @@ def main() -> int:
             expected = (example.parent / "expected_output.csv").read_text(encoding="utf-8")
         try:
             assert (done.returncode, done.stderr) == (0, "")
-            same(rows_of(done.stdout), rows_of(expected))
+            same(rows_of(done.stdout), rows_of(expected))  # type: ignore[no-untyped-call]
         except AssertionError as error:
             wrong += 1
             print(f"{file.parent.name}: {error}", flush=True)

@@ -152,6 +152,21 @@ def warn_of_channels_last(network: Network) -> None:
             )
 
 
+def warn_of_normalized_samples(network: Network) -> None:
+    """Warn if the input of a layer that takes raw samples is normalized with statistics."""
+    for layer in network.layers:
+        sources = set(network.reads[layer.label]) if layer.takes_samples else set()
+        for source in network.inputs:
+            method: Any = getattr(source, "normalization", "none")
+            if source.label in sources and normalization.needed(method):
+                warnings.warn(
+                    f"{source.label}: its {method} changes the scale of the samples that {layer.label} takes, which "
+                    'its floor and the numbers of other libraries depend on; use normalization="none" there, and a '
+                    f"BatchNorm after {layer.label}",
+                    stacklevel=3,
+                )
+
+
 def _part_names(network: Network, data: SequenceDataset) -> dict[str, str]:
     """Return the name of the data's part that each input layer reads."""
     layers = [layer.label for layer in network.inputs]

@@ -18,6 +18,7 @@ from seq2onnx.training.matching import (
     check_sequences,
     encode_words,
     warn_of_channels_last,
+    warn_of_normalized_samples,
     with_rescale,
     with_statistics,
     with_vocabularies,
@@ -78,6 +79,7 @@ def prepare(
         module, spec = network, network.network
     else:
         warn_of_channels_last(network)
+        warn_of_normalized_samples(network)
         module, spec = None, with_vocabularies(network, data)
     data = encode_words(spec, data)
     if module is not None:
