@@ -204,7 +204,7 @@ await fetch("found", { method: "POST", body: JSON.stringify(found) });
 @pytest.mark.parametrize("form", ["dynamic", "step"])
 def test_the_page_listens_to_the_microphone(form, tmp_path, runtime, browse):
     # The answer is four times the mean of ten samples; a chunk of the microphone is no multiple of ten.
-    window = s2o.Network([s2o.SequenceInput(1), s2o.AvgPool1d(10, stride=10), s2o.FullyConnected(1)])
+    window = s2o.Network([s2o.SequenceInput(1), s2o.AvgPool1d(10, 10, "causal"), s2o.FullyConnected(1)])
     module = s2o.build(window).eval()
     with torch.no_grad():
         for name, parameter in module.named_parameters():
