@@ -170,11 +170,7 @@ def verify(
         if model.closed_loop:  # later steps magnify rounding errors if the network is chaotic
             whole, joined = ({tensor: y[:, 0] for tensor, y in found.items()} for found in (whole, joined))
         rows += compare(f"batch = one at a time, {name}", whole, joined)
-        if model.contract.signature != "sequence" and not model.closed_loop:
-            some = _first(sequences, MAX_STREAMED_SEQUENCES)
-            for check, longest in (("steps", 1), ("chunks", 6)):
-                found = _stream(model, some, rng, longest)
-                rows += compare(f"whole = {check}, {name}", found, _predict(model, some))
+        rows += _compare_with_streams(model, sequences, rng, name)
     return Report(str(path), rows, notes)
 
 
@@ -188,10 +184,11 @@ def _policy_notes(model: Model) -> tuple[str, ...]:
 
 
 def probe(path: str | Path, module: SequenceModule) -> Report:
-    """Compare a file with its module for random sequences, from random states and in one batch."""
+    """Compare a file with its module for random sequences, from random states, and its streams with the whole."""
     model, rng = Model(path, SessionSettings()), np.random.default_rng(0)
-    rows = _compare_with_torch(model, module, random_sequences(model, rng), rng, "torch = onnxruntime, random")
-    return Report(str(path), list(rows))
+    sequences = random_sequences(model, rng)
+    rows = [*_compare_with_torch(model, module, sequences, rng, "torch = onnxruntime, random")]
+    return Report(str(path), [*rows, *_compare_with_streams(model, sequences, rng, "random")])
 
 
 def compare(check: str, found: Mapping[str, Any], reference: Mapping[str, Any]) -> Iterator[Row]:
@@ -308,6 +305,16 @@ def _compare_with_torch(
         kept = [array.cpu().numpy() for array, here in zip(new_state, own, strict=True) if here]
         reference |= {info.new_name: array for info, array in zip(model.states, kept, strict=True)}
     return compare(check, found, reference)
+
+
+def _compare_with_streams(model: Model, rows: Rows, rng: np.random.Generator, name: str) -> Iterator[Row]:
+    """Compare whole sequences with streams in single steps and in chunks, if the file has states and no closed loop."""
+    if model.contract.signature == "sequence" or model.closed_loop:
+        return
+    some = _first(rows, MAX_STREAMED_SEQUENCES)
+    for check, longest in (("steps", 1), ("chunks", 6)):
+        found = _stream(model, some, rng, longest)
+        yield from compare(f"whole = {check}, {name}", found, _predict(model, some))
 
 
 @contextlib.contextmanager

@@ -1,22 +1,14 @@
-"""Mutants of data files, networks, run folders and checkpoints, each opened and read to its end.
-
-`python -m tests.data_mutants KIND SEED FIRST COUNT FOLDER` prints a line of JSON with the number of each outcome, and
-what went wrong. The mutant that is being opened is in FOLDER, so that a process that watches finds it.
-"""
+"""Mutants of data files, networks, run folders and checkpoints, each opened and read to its end."""
 
 from __future__ import annotations
 
 import io
-import json
 import random
 import re
-import resource
-import shutil
-import sys
-import warnings
 import zipfile
-from collections import Counter
+from collections.abc import Callable
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 
@@ -143,29 +135,6 @@ def resume(path: Path) -> None:
     s2o.train(small_network(), random_data(), options=options, run_dir=path, resume=True, logger=False)
 
 
-# The name of the file, what writes it, what opens it, and of a folder the file that is changed.
-KINDS = {
-    "npz": ("data.npz", npz, read_data, None),
-    "h5": ("data.h5", npz, read_data, None),
-    "h5 of 0.1": ("data.h5", vlen, read_data, None),
-    "h5, chunks": ("data.h5", chunked, read_data, None),
-    "mat 5": ("data.mat", mat, read_data, None),
-    "mat 7.3": ("data.mat", mat73, read_data, None),
-    "ts": ("data.ts", ts, read_data, None),
-    "csv": ("data.csv", csv, read_table, None),
-    "csv, plain": ("data.csv", csv_plain, read_data, None),
-    "parquet": ("data.parquet", parquet, read_data, None),
-    "parquet, foreign": ("data.parquet", parquet_foreign, read_data, None),
-    "parquet, words": ("data.parquet", parquet_words, read_data, None),
-    "yaml": ("network.yaml", network, load_network, None),
-    "json": ("network.json", network, load_network, None),
-    "weights": ("run", run_folder, load_run, "weights.safetensors"),
-    "run network": ("run", run_folder, load_run, "network.yaml"),
-    "run options": ("run", run_folder, load_run, "options.yaml"),
-    "checkpoint": ("run", run_folder, resume, "checkpoint.safetensors"),
-}
-
-
 def mutate(content: bytes, rng: random.Random) -> bytes:
     """Change a few bytes or words; of an archive mostly those of a member."""
     if content[:2] == b"PK" and rng.random() < 0.7:
@@ -236,49 +205,41 @@ def check_message(error: Exception) -> None:
     assert text.replace("\n", "").isprintable(), f"control characters in {text!r:.200}"
 
 
-def peak_megabytes() -> int:
-    """The most memory that this process has used.
+class Kind(NamedTuple):
+    """A kind of files.
 
-    Linux counts the memory of the parent in ru_maxrss, which a process keeps when it starts another program.
+    Attributes:
+        name: of the file, or folder; "": `write` fills a folder with several, of which each mutant is one.
+        write: writes it.
+        open: opens a mutant, and returns the outcome; None is "opened".
+        part: of a folder, the file that is changed.
+        mutate: changes the content of the file.
     """
-    status = Path("/proc/self/status")
-    if status.is_file():
-        peak = next(line for line in status.read_text().splitlines() if line.startswith("VmHWM"))
-        return int(peak.split()[1]) // 1024
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // 1024
+
+    name: str
+    write: Callable[[Path], None]
+    open: Callable[[Path], str | None]
+    part: str = ""
+    mutate: Callable[[bytes, random.Random], bytes] = mutate
 
 
-def main(kind: str, seed: int, first: int, count: int, folder: Path) -> None:
-    warnings.simplefilter("ignore")
-    name, write, open_it, part = KINDS[kind]
-    seeds = folder / "seed"
-    if not seeds.exists():
-        seeds.mkdir()
-        write(seeds / name)
-        open_it(shutil.copytree(seeds, folder / "first") / name)
-    outcomes, wrong = Counter[str](), []
-    for number in range(first, first + count):
-        path = folder / name
-        target = path if part is None else path / part
-        if part is not None:
-            shutil.rmtree(path, ignore_errors=True)
-            shutil.copytree(seeds / name, path)
-        original = (seeds / name if part is None else seeds / name / part).read_bytes()
-        target.write_bytes(mutate(original, random.Random(f"{kind} {seed} {number}")))
-        (folder / "number").write_text(str(number))
-        try:
-            open_it(path)
-            outcomes["opened"] += 1
-        except s2o.Seq2OnnxError as error:
-            try:
-                check_message(error)
-                outcomes[type(error).__name__] += 1
-            except AssertionError as problem:
-                wrong.append([number, str(problem)])
-        except Exception as error:
-            wrong.append([number, f"{type(error).__name__}: {error}"[:300]])
-    print(json.dumps({"outcomes": outcomes, "wrong": wrong, "megabytes": peak_megabytes()}))
-
-
-if __name__ == "__main__":
-    main(sys.argv[1], *map(int, sys.argv[2:5]), Path(sys.argv[5]))
+KINDS = {
+    "npz": Kind("data.npz", npz, read_data),
+    "h5": Kind("data.h5", npz, read_data),
+    "h5 of 0.1": Kind("data.h5", vlen, read_data),
+    "h5, chunks": Kind("data.h5", chunked, read_data),
+    "mat 5": Kind("data.mat", mat, read_data),
+    "mat 7.3": Kind("data.mat", mat73, read_data),
+    "ts": Kind("data.ts", ts, read_data),
+    "csv": Kind("data.csv", csv, read_table),
+    "csv, plain": Kind("data.csv", csv_plain, read_data),
+    "parquet": Kind("data.parquet", parquet, read_data),
+    "parquet, foreign": Kind("data.parquet", parquet_foreign, read_data),
+    "parquet, words": Kind("data.parquet", parquet_words, read_data),
+    "yaml": Kind("network.yaml", network, load_network),
+    "json": Kind("network.json", network, load_network),
+    "weights": Kind("run", run_folder, load_run, "weights.safetensors"),
+    "run network": Kind("run", run_folder, load_run, "network.yaml"),
+    "run options": Kind("run", run_folder, load_run, "options.yaml"),
+    "checkpoint": Kind("run", run_folder, resume, "checkpoint.safetensors"),
+}

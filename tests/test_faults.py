@@ -99,6 +99,51 @@ def test_a_killed_command_leaves_the_old_file_or_the_new_one(here, ready, name, 
     assert not [p for p in here.iterdir() if p.name.startswith(".")]
 
 
+SAVING = """
+import itertools, sys
+import numpy as np
+import seq2onnx as s2o
+stream = s2o.load("model.onnx").stream()
+states = []
+for x in (np.ones((3, 4)), np.zeros((2, 4))):
+    stream.reset()
+    stream.step(x)
+    states.append(stream.state)
+networks = [s2o.Network([s2o.SequenceInput(4), s2o.LSTM(size)]) for size in (2, 3)]
+data = [s2o.SequenceDataset([np.full((50, 4), turn)] * 4, ["a", "b"] * 2) for turn in (0, 1)]
+for turn in itertools.cycle((0, 1)):
+    stream.state = states[turn]
+    stream.save("state.npz")
+    networks[turn].save("net.yaml")
+    networks[turn].save("net.json")
+    for suffix in ("npz", "h5", "parquet"):
+        data[turn].save(f"saved.{suffix}")
+    print(flush=True)
+"""
+
+
+@pytest.mark.parametrize("times", [3, pytest.param(40, marks=pytest.mark.slow)])
+def test_a_program_killed_while_it_saves_leaves_whole_files(here, times):
+    """A stream, networks and data sets; each file is the one of this turn or of the turn before."""
+    rng = random.Random(3)
+    environment = ENVIRONMENT | {"PYTHONPATH": str(Path(__file__).parent.parent)}
+    for _ in range(times):
+        command = [sys.executable, "-c", SAVING]
+        with subprocess.Popen(command, stdout=subprocess.PIPE, cwd=here, env=environment) as process:
+            assert process.stdout.readline(), "the program has ended"
+            time.sleep(rng.uniform(0, 0.1))
+            process.kill()
+        stream = s2o.load(here / "model.onnx").stream()
+        stream.load(here / "state.npz")
+        assert np.isfinite(stream.step(np.ones(4))).all()
+        for name in ("net.yaml", "net.json"):
+            assert s2o.Network.load(here / name).layers[1].hidden_size in (2, 3)
+        for suffix in ("npz", "h5", "parquet"):
+            data = s2o.data.read(here / f"saved.{suffix}")
+            assert data.labels.tolist() == ["a", "b"] * 2
+            assert np.ptp(np.stack(list(data.sequences))) == 0
+
+
 @pytest.mark.parametrize("times", [2, pytest.param(20, marks=pytest.mark.slow)])
 def test_a_killed_training_resumes_to_the_same_weights(here, ready, times):
     rng, run = random.Random(5), here / "run"

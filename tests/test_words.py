@@ -269,7 +269,7 @@ def test_a_pool_of_words_gives_the_numbers_of_its_streams_alone(tmp_path, name, 
 def test_strings_are_not_bound_on_another_device(tmp_path, monkeypatch):
     _, words, numbers = exported(tmp_path, NETWORKS["a step"]())
     real = SessionSettings.open
-    monkeypatch.setattr(SessionSettings, "open", lambda self, path: real(SessionSettings(), path))
+    monkeypatch.setattr(SessionSettings, "open", lambda self, path, limited: real(SessionSettings(), path))
     model = s2o.load(words.path, "cuda")  # opened on the CPU, as nothing here but the states depends on it
     assert (model.model.keeps_states_on_device, s2o.load(numbers.path, "cuda").model.keeps_states_on_device) == (
         False,

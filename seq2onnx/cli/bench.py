@@ -12,7 +12,7 @@ from typing import Annotated, Any
 import typer
 
 from seq2onnx import tables
-from seq2onnx.cli.options import ModelFile, Quiet, say
+from seq2onnx.cli.options import AllowChanged, ModelFile, Quiet, say
 from seq2onnx.errors import SpecError
 from seq2onnx.files import write_atomically
 from seq2onnx.reporting.benchmark import Measurement, environment, format_seconds, measure
@@ -34,6 +34,7 @@ def bench(
         Path | None,
         typer.Option("--json", metavar="FILE", help="Also write the table to a JSON file, with times in seconds."),
     ] = None,
+    allow_changed: AllowChanged = False,
     quiet: Quiet = False,
 ) -> None:
     """Measure the speed of a model on this machine.
@@ -45,7 +46,7 @@ def bench(
 
     if not 0 < seconds < math.inf:
         raise SpecError(f"--seconds: must be above 0, got {seconds}")
-    model = load(file, threads=threads)
+    model = load(file, threads=threads, allow_changed=allow_changed)
     steps = _read_lengths(lengths, max(model.contract.min_length, 1))
     found, skipped = measure(model, steps, seconds, BATCH_SIZES, POOL_SIZES)
     about = {

@@ -8,7 +8,7 @@ from typing import Annotated
 
 import typer
 
-from seq2onnx.cli.options import DataOptions, ModelFile, Quiet, show, with_data_options
+from seq2onnx.cli.options import AllowChanged, DataOptions, ModelFile, Quiet, show, with_data_options
 from seq2onnx.data import SequenceDataset
 from seq2onnx.data.formats.csv_labels import find_labels, read_labels
 from seq2onnx.errors import DataError, SpecError
@@ -31,6 +31,7 @@ def evaluate(
     out: Annotated[
         Path | None, typer.Option("--json", metavar="FILE", help="Also write all figures to a JSON file.")
     ] = None,
+    allow_changed: AllowChanged = False,
     *,
     options: DataOptions,
     quiet: Quiet = False,
@@ -46,7 +47,7 @@ def evaluate(
     from seq2onnx.runtime import load
 
     del quiet  # results are printed with --quiet too
-    model = load(file)
+    model = load(file, allow_changed=allow_changed)
     found = options.read(data, model.channels)
     groups = _groups(found, by, options, data)
     evaluation = compare(model, found)

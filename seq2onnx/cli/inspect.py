@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from seq2onnx.cli.options import ModelFile, Quiet, show
+from seq2onnx.cli.options import AllowChanged, ModelFile, Quiet, show
 
 
-def inspect(file: ModelFile, quiet: Quiet = False) -> None:
+def inspect(file: ModelFile, allow_changed: AllowChanged = False, quiet: Quiet = False) -> None:
     """Show inputs, outputs, states, classes and network of an exported file."""
     from seq2onnx.network import Network
     from seq2onnx.reporting.description import describe_contract
@@ -13,7 +13,7 @@ def inspect(file: ModelFile, quiet: Quiet = False) -> None:
     from seq2onnx.tables import about, text_table
 
     del quiet  # results are printed with --quiet too
-    model = load(file)
+    model = load(file, allow_changed=allow_changed)
     show(about(file, f"{file.stat().st_size:,} bytes, written by {model.contract.writer}"))
     rows: list[tuple[str, str]] = []
     before = ""

@@ -20,6 +20,12 @@ from seq2onnx.sequences import Channels
 
 Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="Print only results and errors.")]
 ModelFile = Annotated[Path, typer.Argument(metavar="FILE", help="An exported ONNX file.")]
+AllowChanged = Annotated[
+    bool,
+    typer.Option(
+        "--allow-changed", help="Open FILE although another program has changed it. Only for files that you trust."
+    ),
+]
 
 
 def say(text: object, quiet: bool) -> None:

@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from seq2onnx.cli.options import DataOptions, ModelFile, Quiet, say, with_data_options, write_data
+from seq2onnx.cli.options import AllowChanged, DataOptions, ModelFile, Quiet, say, with_data_options, write_data
 from seq2onnx.errors import SpecError
 from seq2onnx.files import write_atomically
 
@@ -32,6 +32,7 @@ def predict(
     workers: Annotated[
         int | None, typer.Option(min=1, help="Processes on the cluster, with one CPU each. Default: one for each CPU.")
     ] = None,
+    allow_changed: AllowChanged = False,
     *,
     options: DataOptions,
     quiet: Quiet = False,
@@ -54,7 +55,7 @@ def predict(
         raise SpecError("--ray: reads the columns that .parquet files name; leave the options of DATA out")
     if out is not None and out.suffix not in (".csv", ".npz", ".parquet"):
         raise SpecError(f"{out}: results are written as .csv, .npz or .parquet, got {out.suffix!r}")
-    model = load(file)
+    model = load(file, allow_changed=allow_changed)
     if len(model.outputs) > 1:
         raise SpecError(
             f"{file}: has several outputs ({', '.join(model.outputs)}), the command takes files with one. In Python, "

@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from seq2onnx.cli.options import DataOptions, Quiet, say, with_data_options
+from seq2onnx.cli.options import AllowChanged, DataOptions, Quiet, say, with_data_options
 from seq2onnx.errors import SpecError
 from seq2onnx.files import atomic_file
 
@@ -24,6 +24,7 @@ def report(
         Path | None,
         typer.Option(metavar="FILE.html", help="The page to write. Default: RUN/report.html, or FILE.html."),
     ] = None,
+    allow_changed: AllowChanged = False,
     *,
     options: DataOptions,
     quiet: Quiet = False,
@@ -42,7 +43,7 @@ def report(
     if out.suffix not in (".html", ".htm"):
         raise SpecError(f"{out}: a report is an .html file, got the suffix {out.suffix!r}")
     with atomic_file(out) as beside:
-        content, ok = build_report(model, data, options.read)
+        content, ok = build_report(model, data, options.read, allow_changed)
         beside.write_bytes(content)
     say(f"{out}: {len(content):,} bytes", quiet)
     if not ok:

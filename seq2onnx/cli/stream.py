@@ -16,7 +16,7 @@ import numpy as np
 import typer
 
 from seq2onnx import limits
-from seq2onnx.cli.options import ModelFile, Quiet, show, write_data
+from seq2onnx.cli.options import AllowChanged, ModelFile, Quiet, show, write_data
 from seq2onnx.data.formats.csv_text import is_header
 from seq2onnx.errors import DataError, ShapeError, SpecError
 from seq2onnx.sequences import is_finite, positions
@@ -31,6 +31,7 @@ def stream(
     id_column: Annotated[
         bool, typer.Option("--id-column", help='Run many streams: the first column, or "id" in JSON, names the stream.')
     ] = False,
+    allow_changed: AllowChanged = False,
     quiet: Quiet = False,
 ) -> None:
     """Read one step per line from standard input, and write its result at once.
@@ -54,7 +55,7 @@ def stream(
     """
     from seq2onnx.runtime import load
 
-    model = load(file)
+    model = load(file, allow_changed=allow_changed)
     if len(model.inputs) > 1 or len(model.outputs) > 1 or len(model.inputs[0].shape) > 1:
         raise SpecError(
             f"{file}: the command takes networks with one input and one output, whose steps are vectors or words. For "

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
-from seq2onnx.cli.options import DataOptions, ModelFile, Quiet, say, with_data_options
+from seq2onnx.cli.options import AllowChanged, DataOptions, ModelFile, Quiet, say, with_data_options
 from seq2onnx.errors import SpecError
 
 if TYPE_CHECKING:
@@ -29,6 +29,7 @@ def verify(
         typer.Option(help="Run the file in another runtime instead, and compare it with onnxruntime here."),
     ] = None,
     seed: Annotated[int, typer.Option(help="The seed of the random sequences.")] = 0,
+    allow_changed: AllowChanged = False,
     *,
     options: DataOptions,
     quiet: Quiet = False,
@@ -52,8 +53,8 @@ def verify(
         from seq2onnx.training import load_run
 
         module = load_run(run)
-    sequences = None if data is None else options.read(data, load(file).channels)
-    _finish(check(file, module, sequences, seed=seed), quiet)
+    sequences = None if data is None else options.read(data, load(file, allow_changed=allow_changed).channels)
+    _finish(check(file, module, sequences, seed=seed, allow_changed=allow_changed), quiet)
 
 
 def _finish(report: Report, quiet: bool) -> None:

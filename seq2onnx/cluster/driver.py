@@ -71,7 +71,7 @@ def predict_on_ray(
     with atomic_folder(out) as folder, _cluster(progress) as ray:
         opened, groups = _open_all(ray, files)
         count = sum(group.count for group in groups)
-        job = Job(ray.put(model.path.read_bytes()), opened, folder, batch_size)
+        job = Job(ray.put(model.path.read_bytes()), opened, folder, batch_size, model.model.allow_changed)
         missing = {group.part: group for group in groups}
         with Progress(count, progress) as shown:
             for part, rows in _run(ray, job, groups, workers):

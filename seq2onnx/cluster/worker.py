@@ -54,12 +54,14 @@ class Job:
         opened: the path of each data file, with a reference to its data set.
         folder: the folder to write to.
         batch_size: sequences in one run.
+        allow_changed: whether another program may have changed the model file.
     """
 
     model: Any
     opened: list[tuple[Path, Any]]
     folder: Path
     batch_size: int | None
+    allow_changed: bool
 
 
 class Worker:
@@ -71,7 +73,7 @@ class Worker:
         with tempfile.TemporaryDirectory() as folder:
             path = Path(folder, "model.onnx")
             path.write_bytes(ray.get(job.model))
-            self._model = load(path)
+            self._model = load(path, allow_changed=job.allow_changed)
         self._job = job
         # The row groups of a file follow one another, so its data set is fetched once.
         self._get_data: Any = functools.lru_cache(maxsize=1)(ray.get)

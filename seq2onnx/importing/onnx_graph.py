@@ -14,7 +14,7 @@ from onnx import ModelProto, TensorProto, helper, numpy_helper
 
 from seq2onnx.contract import KEY
 from seq2onnx.errors import ImportRefused, ModelFileError
-from seq2onnx.importing.graph_parts import DOMAINS, Array, remove_unused, replace, take_constants, tensors
+from seq2onnx.importing.graph_parts import DOMAINS, Array, is_text, remove_unused, replace, take_constants, tensors
 from seq2onnx.modelfile import read_bytes
 
 LEAST_OPSET = 11
@@ -80,6 +80,8 @@ def _parse(path: Path) -> ModelProto:
         model = onnx.load_model_from_string(content)
     except Exception as error:  # protobuf's DecodeError, whose module differs between its implementations
         raise ModelFileError(f"{path}: is not an ONNX file, or is incomplete: {first_line(error)}") from None
+    if not is_text(model.graph):
+        raise ModelFileError(f"{path}: is damaged: it has names that are not UTF-8")
     for tensor in tensors(model.graph):
         if tensor.data_location == TensorProto.EXTERNAL or tensor.external_data:
             raise ModelFileError(

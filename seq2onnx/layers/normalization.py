@@ -36,7 +36,10 @@ def _plain_numbers(statistics: object) -> object:
     """Convert arrays and lists to tuples of numbers, which YAML and JSON can hold."""
     if not isinstance(statistics, Mapping):
         return statistics
-    return {name: tuple(np.asarray(values, float).ravel().tolist()) for name, values in statistics.items()}
+    try:
+        return {name: tuple(np.asarray(values, float).ravel().tolist()) for name, values in statistics.items()}
+    except TypeError as error:  # pydantic reports errors of values only
+        raise ValueError(f"statistics must be numbers: {error}") from None
 
 
 Statistics = Annotated[Mapping[str, Any], BeforeValidator(_plain_numbers)]

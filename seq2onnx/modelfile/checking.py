@@ -18,7 +18,7 @@ MOST_BYTES = 2**31 - 1
 
 CHANGED = (
     "; use the file that seq2onnx wrote. If another program changed it on purpose, and you trust it, open it with "
-    "allow_changed=True and prove it with verify"
+    "allow_changed=True, or --allow-changed, and prove it with verify"
 )
 
 

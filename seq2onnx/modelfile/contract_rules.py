@@ -22,6 +22,8 @@ from seq2onnx.sequences import PaddingPolicy
 
 MOST_STATE_BYTES = 2**28
 """The largest state of one stream."""
+MOST_ANSWER_BYTES = 2**28
+"""The largest answer to a step that a file may declare."""
 MOST_PADDED_BYTES = 2**24
 """The largest sequence that the padding policy of a file may ask for."""
 MOST_LAYERS = 10_000
@@ -85,6 +87,8 @@ def check_contract(contract: Contract, graph: Graph, checked: Checked | None) ->
     _check_states(contract, inputs, outputs)
     _check_outputs(contract, inputs, outputs, answers)
     _check_policy(contract, inputs, names)
+    _check_fewest_steps(contract, inputs, names)
+    _check_words(contract)
     if checked is not None:
         _check_lengths(contract, outputs, END in inputs, checked)
         _check_stream(contract, checked)
@@ -209,13 +213,15 @@ def _check_outputs(
     contract: Contract, inputs: dict[str, TensorInfo], outputs: dict[str, TensorInfo], answers: dict[str, str]
 ) -> None:
     for name in (*answers.values(), *sorted(_activations(contract, outputs))):
-        dims = outputs[name].dims
+        dims = outputs[name].dims or (None,)
         if contract.form == "step":
             axes = _axes(contract, name, name in (contract.steps or {}))
-            is_right = dims is not None and list(dims[: len(axes)]) == axes
+            is_right = list(dims[: len(axes)]) == axes
         else:
-            is_right = bool(dims) and isinstance(dims[0], str)  # type: ignore[index]
-        if not dims or not is_right or any(not isinstance(size, int) for size in dims[2:]):
+            is_right = isinstance(dims[0], str)
+        sizes = [size for size in dims if isinstance(size, int)]
+        is_right &= None not in dims and all(isinstance(size, int) for size in dims[2:])
+        if not is_right or min(sizes, default=0) < 0 or 4 * math.prod(sizes) > MOST_ANSWER_BYTES:
             raise ModelFileError(f"the output {name!r:.100} declares the shape {dims!r:.100}{_REMEDY}")
         if outputs[name].dtype not in (FLOAT32, INT64):
             raise ModelFileError(f"the output {name!r:.100} has the element type {outputs[name].dtype}{_REMEDY}")
@@ -269,6 +275,34 @@ def _check_policy(contract: Contract, inputs: dict[str, TensorInfo], names: dict
             f"pads every sequence to {steps:,} steps, {4 * steps * features:,} bytes; at most {MOST_PADDED_BYTES:,} "
             "are allowed"
         )
+
+
+def _check_fewest_steps(contract: Contract, inputs: dict[str, TensorInfo], names: dict[str, str]) -> None:
+    """Check that the fewest steps are those of the input layers, and no more than a sequence that `verify` can make."""
+    steps, declared = contract.min_length, [1, *(fields.get("min_length", 1) for _, fields in contract.layers.values())]
+    if steps not in declared or any(type(number) is not int or number > steps for number in declared):
+        raise ModelFileError(f"its metadata has the min_length {steps}, its layers have {declared!r:.60}{_REMEDY}")
+    features = sum(
+        math.prod(size for size in inputs[name].dims or () if isinstance(size, int)) for name in names.values()
+    )
+    if 4 * steps * features > MOST_PADDED_BYTES:
+        raise ModelFileError(
+            f"takes sequences from {steps:,} steps, {4 * steps * features:,} bytes; at most {MOST_PADDED_BYTES:,} are "
+            "allowed"
+        )
+
+
+def _check_words(contract: Contract) -> None:
+    """Check that words have the numbers by which their embedding knows them."""
+    before = ""
+    for layer, (kind, fields) in contract.layers.items():
+        words = fields.get("vocabulary")
+        source = (fields.get("inputs") or [before])[0]
+        if kind == "word_embedding" and isinstance(words, list) and contract.vocabulary.get(source) != words:
+            raise ModelFileError(
+                f"its metadata numbers the words of {source!r:.60} differently from {layer!r:.60}{_REMEDY}"
+            )
+        before = layer
 
 
 def _check_stream(contract: Contract, checked: Checked) -> None:

@@ -59,7 +59,7 @@ def check_foreign(content: bytes, file: FileContent) -> None:
             _check_node(content, node, depth, constants)
             if _gives_integers(node, integers):
                 integers.update(node.outputs)
-                if node.op in (b"Div", b"Mod") and node.inputs[1] not in divisors:
+                if node.op in (b"Div", b"Mod") and not divisors.issuperset(node.inputs[1:2]):
                     raise ModelFileError(
                         f"the node {show(node.name)} ({show(node.op)}) divides integers by a number that may be 0"
                     )

@@ -142,6 +142,8 @@ def read_graph(content: bytes, start: int, stop: int, depth: int) -> Graph:
             raise ModelFileError("contains sparse initializers, which the files of seq2onnx do not have")
         elif tag not in (2 << 3 | BYTES, 10 << 3 | BYTES, 16 << 3 | BYTES):  # texts
             found.extras.append(_unknown(tag, "a graph"))
+    if len({entry.name for entry in found.outputs}) < len(found.outputs):  # onnxruntime would leave one of them out
+        raise ModelFileError("has a graph with two outputs of one name")
     return found
 
 
@@ -327,7 +329,7 @@ def _dimension(content: bytes, start: int, stop: int) -> int | str | None:
         if tag == 1 << 3 | VARINT:
             found = signed(a)
         elif tag == 2 << 3 | BYTES:
-            found = text(content, a, b)
+            found = text(content, a, b) or None  # without a name, the size is not declared
     return found
 
 

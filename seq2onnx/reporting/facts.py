@@ -50,7 +50,7 @@ class Facts:
         Seq2OnnxError: the source or the data cannot be used.
     """
 
-    def __init__(self, source: Path, path: Path | None, read: ReadData) -> None:
+    def __init__(self, source: Path, path: Path | None, read: ReadData, allow_changed: bool = False) -> None:
         self.source, self.path = source, path
         self.is_run, self.is_exported = source.is_dir(), False
         with TemporaryDirectory() as folder:
@@ -62,7 +62,7 @@ class Facts:
                 if not file.is_file():
                     file, self.is_exported = Path(folder) / "model.onnx", True
                     seq2onnx.export(module, file)
-            self.model, self.file_bytes = seq2onnx.load(file), file.stat().st_size
+            self.model, self.file_bytes = seq2onnx.load(file, allow_changed=allow_changed), file.stat().st_size
             if self.model.contract.network is None:
                 raise ModelFileError(
                     f"{file}: was made by add_states and has no layers to report on; use inspect, verify and bench"
@@ -77,7 +77,7 @@ class Facts:
             if self.comparison and not isinstance(self.comparison, str):
                 require("matplotlib", extra="train")  # for the charts; fail before the long checks
             self.sample = None if self.data is None else _parity_sample(self.data)
-            self.parity = seq2onnx.verify(file, module, self.sample)
+            self.parity = seq2onnx.verify(file, module, self.sample, allow_changed=allow_changed)
         self.steps = max(STEPS, self.model.contract.min_length)
         self.latency, _ = measure(self.model, (self.steps, self.steps), SECONDS)
 

@@ -12,13 +12,14 @@ from seq2onnx.reporting.results import key_scores
 from seq2onnx.reporting.sections import SECTIONS
 
 
-def build_report(source: Path, data: Path | None, read: ReadData) -> tuple[bytes, bool]:
+def build_report(source: Path, data: Path | None, read: ReadData, allow_changed: bool = False) -> tuple[bytes, bool]:
     """Measure a model and describe it on one HTML page.
 
     Args:
         source: a run folder or an ONNX file. Of a run, model.onnx is used; if it does not exist, it is exported.
         data: a data file with sequences, and targets to compare the predictions with.
         read: reads the data by the names of the model's features.
+        allow_changed: whether another program may have changed the file.
 
     Returns:
         The page, and whether all parity checks hold.
@@ -26,7 +27,7 @@ def build_report(source: Path, data: Path | None, read: ReadData) -> tuple[bytes
     Raises:
         Seq2OnnxError: the source or the data cannot be used.
     """
-    facts = Facts(source, data, read)
+    facts = Facts(source, data, read, allow_changed)
     latency, name = facts.latency[0], source.resolve().name
     figures = [
         *key_scores(facts.comparison),

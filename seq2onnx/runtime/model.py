@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Mapping, Sequence
-from functools import cached_property
+from collections.abc import Callable, Mapping, Sequence
+from functools import cached_property, partial
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -34,6 +34,7 @@ class Model:
     Attributes:
         path: the file.
         device: "cpu" or "cuda".
+        allow_changed: whether another program may have changed the file.
         session: onnxruntime's session.
         contract: the metadata of the file.
         inputs: the data inputs, in the order of the file.
@@ -49,14 +50,21 @@ class Model:
     """
 
     def __init__(self, path: str | Path, settings: SessionSettings, allow_changed: bool = False) -> None:
-        self.path, self.device = Path(path), settings.device
+        self.path, self.device, self.allow_changed = Path(path), settings.device, allow_changed
         file = check_file(read_bytes(self.path), self.path, allow_changed)
-        self.session, self.contract = settings.open(file), file.contract
+        self.contract = file.contract
+        self.session = settings.open(file, limited=self.contract.network is None and not allow_changed)
         # `weights_checksum` reads the weights only if a state is saved or loaded.
         self._file = None if self.contract.signature == "sequence" else file
         inputs, outputs = self.session.get_inputs(), self.session.get_outputs()
         self.inputs = read_inputs(inputs, self.contract)
         self.outputs, self.activations = read_outputs(outputs, self.contract)
+        shapes = {output.tensor: output.shape for output in (*self.outputs, *self.activations.values())}
+        for tensor, shape in shapes.items():
+            if not all(isinstance(size, int) for size in shape):
+                raise ModelFileError(
+                    f"{path}: {tensor} is computed with another shape than the file declares: its graph was changed"
+                )
         self.states = tuple(
             StateInfo(
                 state.input, state.output, (1, *state.shape), np.dtype(state.dtype), _largest(state, self.contract)
@@ -134,7 +142,8 @@ class Model:
         outputs = self.outputs if outputs is None else outputs
         if self.contract.form == "step":
             before = self.zeros(len(lengths)) if states is None else states
-            found = run_steps(self._run, self.contract, self.inputs, outputs, self.states, x, lengths, before)
+            run = partial(self._run, self.session.run)
+            found = run_steps(run, self.contract, self.inputs, outputs, self.states, x, lengths, before)
             return Results(found[0], [] if states is None else found[1])
         feeds: dict[str, Array] = {entry.tensor: x[entry.layer] for entry in self.inputs}
         if self.takes_lengths:
@@ -144,30 +153,39 @@ class Model:
         names = [output.tensor for output in outputs]
         names += [output.lengths_tensor for output in outputs if output.lengths_tensor is not None]
         if on_device is not None and states is not None:
-            values = on_device.run(feeds, names, states)
+            values = self._run(on_device.run, feeds, names, states)
         elif states is not None:
             feeds |= {state.name: array for state, array in zip(self.states, states, strict=True)}
-            values = self._run([*names, *(state.new_name for state in self.states)], feeds)
+            values = self._run(self.session.run, [*names, *(state.new_name for state in self.states)], feeds)
         else:
             feeds |= {state.name: state.zeros(len(lengths)) for state in self.states}
-            values = self._run(names, feeds)
-        by_name = dict(zip(names, values, strict=False))
+            values = self._run(self.session.run, names, feeds)
+        by_name, new = dict(zip(names, values, strict=False)), values[len(names) :]
+        rows = len(lengths)
         for output in outputs:
             shape = by_name[output.tensor].shape
-            if shape[0] != len(lengths) or shape[1 + output.has_time :] != output.shape:
-                raise ModelFileError(
-                    f"{self.path}: {output.tensor} has the shape {list(shape)} for {len(lengths)} rows, which is not "
-                    "the shape that the file declares: its graph was changed"
-                )
+            if shape[0] != rows or shape[1 + output.has_time :] != output.shape:
+                raise self._wrong_shape(output.tensor, shape, rows)
+        for state, value in zip(self.states, new, strict=False):
+            if value.shape != (rows, *state.shape[1:]):
+                raise self._wrong_shape(state.new_name, value.shape, rows)
         answers = {
             output.layer: Answer(output, by_name[output.tensor], by_name.get(output.lengths_tensor or "", lengths))
             for output in outputs
         }
-        return Results(answers, values[len(names) :])
+        return Results(answers, new)
 
-    def _run(self, names: list[str], feeds: dict[str, Array]) -> list[Array]:
+    def _wrong_shape(self, tensor: str, shape: Sequence[int], rows: int) -> ModelFileError:
+        return ModelFileError(
+            f"{self.path}: {tensor} has the shape {list(shape)} for {rows} rows, which is not the shape that the file "
+            "declares: its graph was changed"
+        )
+
+    def _run(self, run: Callable[..., list[Array]], *arguments: Any) -> list[Array]:
         try:
-            values: list[Array] = self.session.run(names, feeds)
+            values = run(*arguments)
+            if any(value is None for value in values):
+                raise ValueError("it leaves out an output")
         except Exception as error:
             raise cannot_run(self.path, error) from None
         return values

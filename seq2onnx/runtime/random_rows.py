@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -12,6 +13,8 @@ from seq2onnx.runtime.inputs import Input, Rows
 from seq2onnx.runtime.model import Model
 
 _SEQUENCES, _MAX_EXTRA_STEPS = 12, 40
+_MOST_NUMBERS = 2**24
+"""Where steps are large, there are fewer and shorter sequences, of so many numbers in all."""
 
 
 def random_sequences(model: Model, rng: np.random.Generator, lengths: Sequence[int] | None = None) -> Rows:
@@ -20,11 +23,15 @@ def random_sequences(model: Model, rng: np.random.Generator, lengths: Sequence[i
     Args:
         model: the model that they are for.
         rng: draws their values.
-        lengths: their numbers of steps, which grow to multiples that the file can run. None: of 12 sequences at random.
+        lengths: their numbers of steps, which grow to multiples that the file can run. None: of 12 sequences at random,
+            of fewer if a step is large.
     """
     if lengths is None:
         least = model.contract.min_length
-        lengths = rng.integers(least, least + _MAX_EXTRA_STEPS, _SEQUENCES).tolist()
+        room = _MOST_NUMBERS // max(1, sum(math.prod(entry.shape) for entry in model.inputs))
+        count = min(_SEQUENCES, max(2, room // least))
+        extra = min(_MAX_EXTRA_STEPS, max(2, room // count - least))
+        lengths = rng.integers(least, least + extra, count).tolist()
     multiple = model.contract.chunk_steps
     lengths = [-(-steps // multiple) * multiple for steps in lengths]
     statistics = {layer: fields.get("statistics") for layer, (_, fields) in model.contract.layers.items()}

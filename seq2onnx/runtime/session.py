@@ -29,6 +29,8 @@ _LEVELS = {
     "all": "ORT_ENABLE_ALL",
 }
 _BY_DEVICE = {"cpu": ["CPUExecutionProvider"], "cuda": ["CUDAExecutionProvider", "CPUExecutionProvider"]}
+LIMITED_BYTES = 2**29
+"""The memory for what limited sessions compute. A file of other operators does not say beforehand how much that is."""
 # At the end of each entry of the cache: in a file of its own it could belong to another version of the entry.
 _CHECKSUM_BYTES = hashlib.sha256().digest_size
 
@@ -43,23 +45,30 @@ class SessionSettings:
     optimization: Optimization = "all"
     cache: str | Path | None = None
 
-    def open(self, file: CheckedFile) -> onnxruntime.InferenceSession:
-        """Open a session, whose operators run in the thread that calls it."""
+    def open(self, file: CheckedFile, limited: bool = False) -> onnxruntime.InferenceSession:
+        """Open a session, whose operators run in the thread that calls it.
+
+        Args:
+            file: the file.
+            limited: whether what it computes may take LIMITED_BYTES at most, its weights included, together with all
+                such sessions. Files of more than half of this are never limited.
+        """
+        limited &= len(file.content) < LIMITED_BYTES // 2
         providers, options = self._providers()
         if self.optimization not in _LEVELS:
             raise SpecError(f"optimization: must be one of {', '.join(_LEVELS)}, got {self.optimization!r}")
         level = _LEVELS[self.optimization]
         if self.cache is None:
-            return _session(file.path, file.content, level, providers, options, file.is_ours)
+            return _session(file.path, file.content, level, providers, options, limited, file.is_ours)
         cached = Path(self.cache) / f"{_key(file.content, level, providers, options)}.onnx"
         optimized = _read_entry(cached)
         if optimized is None:
             cached.parent.mkdir(parents=True, exist_ok=True)
             with atomic_file(cached) as temporary:
-                _session(file.path, file.content, level, providers, options, file.is_ours, save_as=temporary)
+                _session(file.path, file.content, level, providers, options, limited, file.is_ours, save_as=temporary)
                 optimized = temporary.read_bytes()
                 temporary.write_bytes(optimized + hashlib.sha256(optimized).digest())
-        return _session(cached, optimized, "ORT_DISABLE_ALL", providers, options)
+        return _session(cached, optimized, "ORT_DISABLE_ALL", providers, options, limited)
 
     def _providers(self) -> tuple[list[str], list[dict[str, Any]]]:
         if _installed("onnxruntime") and _installed("onnxruntime-gpu"):
@@ -107,12 +116,13 @@ def _session(
     level: str,
     providers: list[str],
     provider_options: list[dict[str, Any]],
+    limited: bool,
     is_ours: bool = False,
     save_as: Path | None = None,
 ) -> onnxruntime.InferenceSession:
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = options.inter_op_num_threads = 1
-    options.log_severity_level = 4  # errors are raised; they need not be printed, too
+    options.log_severity_level = 4  # all errors are raised; a log would print the names in the file as they are
     options.graph_optimization_level = getattr(onnxruntime.GraphOptimizationLevel, level)
     # Bytes can be an ONNX file and a file in onnxruntime's own format, which nobody has checked, at the same time.
     options.add_session_config_entry("session.load_model_format", "ONNX")
@@ -121,6 +131,9 @@ def _session(
         options.add_session_config_entry("session.disable_double_qdq_remover", "1")
     # For `placement`; it costs nothing.
     options.add_session_config_entry("session.record_ep_graph_assignment_info", "1")
+    if limited:
+        _limit_memory()
+        options.add_session_config_entry("session.use_env_allocators", "1")
     if save_as is not None:
         options.optimized_model_filepath = str(save_as)
     try:
@@ -137,6 +150,18 @@ def _session(
                 f"{name}: onnxruntime could not start it; its libraries are missing or of another version"
             )
     return session
+
+
+@cache
+def _limit_memory() -> None:
+    """Make the memory of this process that limited sessions share."""
+    memory = onnxruntime.OrtMemoryInfo(
+        "Cpu", onnxruntime.OrtAllocatorType.ORT_ARENA_ALLOCATOR, 0, onnxruntime.OrtMemType.DEFAULT
+    )
+    keys = ("arena_extend_strategy", "initial_chunk_size_bytes", "max_dead_bytes_per_chunk")
+    onnxruntime.create_and_register_allocator(
+        memory, onnxruntime.OrtArenaCfg(dict.fromkeys(keys, -1) | {"max_mem": LIMITED_BYTES})
+    )
 
 
 def _key(content: bytes, level: str, providers: list[str], options: list[dict[str, Any]]) -> str:
@@ -165,7 +190,13 @@ def _distributions(package: str) -> set[str]:
 
 def cannot_run(path: Path, error: Exception) -> ModelFileError:
     """Return the error for a run that failed: onnxruntime raises a dozen classes of errors, also for too much data."""
-    return ModelFileError(f"{path}: onnxruntime cannot run it with these sequences: {error!s:.1000}")
+    remedy = ""
+    if "Available memory" in str(error):
+        remedy = (
+            f"; files of add_states may use {LIMITED_BYTES >> 20} MiB at a time: give shorter sequences, or stream "
+            "them in chunks. If you trust the file, allow_changed=True, or --allow-changed, lifts the limit"
+        )
+    return ModelFileError(f"{path}: onnxruntime cannot run it with these sequences: {error!s:.1000}{remedy}")
 
 
 def bind(session: onnxruntime.InferenceSession, reads: Mapping[str, Array], writes: Mapping[str, Array]) -> Any:

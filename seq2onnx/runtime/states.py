@@ -102,7 +102,11 @@ class DeviceStates:
             binding.bind_output(info.new_name, self._device)
         self._session.run_with_iobinding(binding)
         values = binding.get_outputs()
-        self._values = values[len(names) :]
+        old, new = self._values, values[len(names) :]
+        for info, before, after in zip(self._infos, old, new, strict=True):
+            if after.shape() != before.shape():
+                raise ValueError(f"{info.new_name} has the shape {after.shape()} instead of {before.shape()}")
+        self._values = new
         return [value.numpy() for value in values[: len(names)]]
 
     def fetch(self, states: Sequence[Array]) -> None:
