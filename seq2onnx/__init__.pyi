@@ -52,9 +52,12 @@ from seq2onnx.training import (
     SequenceModule as SequenceModule,
     TrainingOptions as TrainingOptions,
     TrainingResult as TrainingResult,
+    append as append,
     build as build,
     train as train,
+    without as without,
 )
+from seq2onnx.tuning import AlarmTuning as AlarmTuning, tune_alarm as tune_alarm
 
 __version__: str
 __all__: list[str]

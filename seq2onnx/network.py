@@ -51,9 +51,10 @@ class Network:
         outputs: names of the output layers.
         reads: for each layer, by name, the names of those that it reads.
         signals: the output of each layer, by name.
+        sample_rate: steps of the inputs per second. None: no layer knows.
 
     Raises:
-        SpecError: wrong names, a cyclic dependency, or a layer that nothing reads.
+        SpecError: wrong names, a cyclic dependency, a layer that nothing reads, or different sample rates.
         ShapeError: layers that do not fit together.
 
     Example:
@@ -74,13 +75,14 @@ class Network:
         for index, layer in enumerate(layers):
             if not isinstance(layer, Layer):
                 raise SpecError(f"layers[{index}]: expected a layer such as LSTM(100), got {layer!r}")
-        named = _named(layers)
+        named = named_layers(layers)
         self.name = name
         self.reads = _connections(named)
         self.layers = _ordered(named, self.reads)
         self.outputs = tuple(outputs) if outputs else (named[-1].label,)
         self._check_use()
         self.signals = self.infer()
+        self.sample_rate = self._sample_rate()
 
     def _check_use(self) -> None:
         names = list(self.reads)
@@ -91,6 +93,17 @@ class Network:
         for name in names:
             if name not in used:
                 raise SpecError(f"{name}: no layer reads it, and it is not an output; name it in outputs, or remove it")
+
+    def _sample_rate(self) -> float | None:
+        rates = {
+            layer.label: layer.sample_rate * self.signals_into(layer.label)[0].clock.stride
+            for layer in self.layers
+            if layer.sample_rate is not None
+        }
+        if len(set(rates.values())) > 1:
+            found = ", ".join(f"{name} {rate:g}" for name, rate in rates.items())
+            raise SpecError(f"rate: layers of one network must expect the same samples per second, got {found}")
+        return next(iter(rates.values()), None)
 
     def __getitem__(self, name: str) -> Layer:
         """Return the layer of that name; raise SpecError if there is none."""
@@ -283,7 +296,7 @@ def input_channels(network: Network, channels: Channels) -> Names | dict[str, Na
     return found if len(inputs) > 1 else next(iter(found.values()))
 
 
-def _named(layers: Sequence[Layer]) -> list[Layer]:
+def named_layers(layers: Sequence[Layer]) -> list[Layer]:
     """Give each layer a name."""
     taken = {layer.name for layer in layers if layer.name}
     named, counts = [], Counter[str]()

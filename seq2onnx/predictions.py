@@ -6,6 +6,7 @@ import csv
 import dataclasses
 import io
 import math
+import warnings
 from collections.abc import Collection, Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -30,6 +31,7 @@ class Predictions:
         names: the names of the columns of scores.
         classes: all labels, or None.
         ids: the name of each sequence, or None.
+        steps: the step of each row, in a table of events; None: each sequence has all steps.
     """
 
     first: int
@@ -39,6 +41,7 @@ class Predictions:
     names: Sequence[str | int]
     classes: Sequence[str | int] | None
     ids: Sequence[str] | None = None
+    steps: NDArray[Any] | None = None
 
     @property
     def sequences(self) -> int:
@@ -71,10 +74,12 @@ class Predictions:
         return buffer.getvalue()
 
     def npz(self) -> bytes:
-        """An npz file with the arrays scores, labels ("" if unknown), ids, and with one row per step lengths."""
+        """An npz file with the arrays scores, labels ("" if unknown), ids, with one row per step lengths, and steps."""
         arrays: dict[str, NDArray[Any]] = {"scores": self.scores}
         if self.lengths is not None:
             arrays["lengths"] = np.array(self.lengths, np.int32)
+        if self.steps is not None:
+            arrays["steps"] = self.steps
         if self.labels is not None:
             arrays["labels"] = np.array(["" if label is None else str(label) for label in self.labels])
         if self.ids is not None:
@@ -90,7 +95,8 @@ class Predictions:
             columns["id"] = np.array(self.ids, np.str_)
         if self.lengths is not None:
             columns = {name: np.repeat(values, self.lengths) for name, values in columns.items()}
-            columns["step"] = np.concatenate([np.arange(length) for length in self.lengths])
+            every = np.concatenate([np.arange(length) for length in self.lengths]) if self.lengths else np.arange(0)
+            columns["step"] = every if self.steps is None else self.steps
         return columns if self.labels is None else columns | {"label": self.labels}
 
     def _score_names(self, columns: Collection[str]) -> list[str]:
@@ -113,6 +119,8 @@ def predict_table(model: Predictor, sequences: Any, batch_size: int | None, firs
     """
     from seq2onnx.runtime import scores_to_labels
 
+    if model.contract.answer == "events":
+        return _event_table(model, sequences, batch_size, first)
     scores, lengths = model.predict(sequences, batch_size=batch_size), None
     if model.closed_loop:
         scores = list(scores)  # from [sequences, steps, …]
@@ -121,3 +129,40 @@ def predict_table(model: Predictor, sequences: Any, batch_size: int | None, firs
     labels = scores_to_labels(scores, model.classes) if model.classes else None
     names = model.classes or [f"y{k}" for k in range(math.prod(scores.shape[1:]))]
     return Predictions(first, lengths, labels, scores, names, model.classes, getattr(sequences, "ids", None))
+
+
+def _event_table(model: Predictor, sequences: Any, batch_size: int | None, first: int) -> Predictions:
+    """A row for each alarm that begins: its step, its class, and its score if the file outputs what the alarm reads."""
+    alarm = model.contract.output_layers[0]
+    kind_and_fields = model.contract.layers[alarm]
+    layers = list(model.contract.layers)
+    source = (kind_and_fields[1].get("inputs") or [layers[layers.index(alarm) - 1]])[0]
+    read = [layer for layer in (source,) if layer in model.model.activations]
+    found = model.predict(sequences, batch_size=batch_size)
+    of_alarm = model.predict(sequences, outputs=read, batch_size=batch_size) if read else {}
+    lengths, steps, places, scores = [], [], [], []
+    for index, y in enumerate(found):
+        if np.isnan(y).any():
+            warnings.warn(
+                f"sequence {first + index} contains NaN or infinity, so its alarms are not known", stacklevel=2
+            )
+        is_new = (y > 0) & ~(np.pad(y, ((1, 0), (0, 0)))[:-1] > 0)
+        at, which = np.nonzero(is_new)
+        lengths.append(len(at))
+        steps.append(at)
+        places.append(which)
+        scores.append(
+            np.stack([of_alarm[layer][index][at, which] for layer in read], 1) if read else at[:, None][:, :0]
+        )
+    size = model.model.outputs[0].shape[0]
+    names = np.array(model.classes or [f"y{k}" for k in range(size)], object)
+    return Predictions(
+        first,
+        lengths,
+        names[np.concatenate(places)],
+        np.concatenate(scores).astype(np.float32),
+        ["score"] * len(read),
+        names.tolist(),
+        getattr(sequences, "ids", None),
+        np.concatenate(steps),
+    )

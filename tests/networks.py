@@ -21,7 +21,9 @@ from seq2onnx.layers import KINDS, Layer
 from seq2onnx.layers.normalization import NEEDED
 
 INPUTS = sorted(kind for kind, cls in KINDS.items() if cls.is_input)
-OTHERS = sorted(kind for kind, cls in KINDS.items() if not cls.is_input)
+# A decision changes with the last bit of a score, so no tolerance fits what follows it. Layers for raw signals have
+# fields that depend on each other, and examples of their own.
+OTHERS = sorted(kind for kind, cls in KINDS.items() if not (cls.is_input or cls.decides or cls.takes_samples))
 JOINS = ("add", "concat", "multiply")
 MOST_FEATURES = 60
 # What a network or the data decides, and no option.

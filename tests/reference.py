@@ -360,6 +360,84 @@ def rescale(layer, weights, xs, states):
     return y, ()
 
 
+def frames_of(layer, x, states):
+    """The frames of a whole row, or those that end in a chunk, with the new states."""
+    need, length = layer.hop if layer.padding == "causal" else layer.length, layer.length
+    left = list(states or ())
+    buffer = left.pop(0)[:, 0] if states and length > 1 else np.zeros(length - 1)
+    phase = int(left[0][0]) if states else 0
+    e, wait, found = np.concatenate([buffer, x[:, 0]]), need - phase, []
+    for i in range(len(x)):
+        wait -= 1
+        if wait == 0:
+            found.append(e[i : i + length])
+            wait = layer.hop
+    new = (e[len(x) :][:, None],) if length > 1 else ()
+    return found, (*new, np.array([need - wait])) if states else ()
+
+
+def window_of(name, length, periodic):
+    turns = [2 * math.pi * n / (length if periodic else max(length - 1, 1)) for n in range(length)]
+    hann = [0.5 - 0.5 * math.cos(turn) if length > 1 else 1 for turn in turns]
+    hamming = [0.54 - 0.46 * math.cos(turn) if length > 1 else 1 for turn in turns]
+    return {"hann": hann, "hamming": hamming, "povey": [v**0.85 for v in hann], "none": [1] * length}[name]
+
+
+def spectrum_of(layer, frame):
+    x = np.array(frame) * layer.gain
+    if layer.remove_mean:
+        x = x - x.mean()
+    x = x - layer.preemphasis * np.array([x[0], *x[:-1]])
+    x = x * window_of(layer.window, layer.length, layer.periodic)
+    return abs(np.fft.rfft(x, layer.fft or layer.length)) ** layer.power
+
+
+def spectrogram(layer, weights, xs, states):
+    found, new = frames_of(layer, xs[0], states)
+    size = (layer.fft or layer.length) // 2 + 1
+    return np.array([spectrum_of(layer, frame) for frame in found]).reshape(-1, size), new
+
+
+def mel(hertz, scale):
+    if scale == "slaney":
+        return 3 * hertz / 200 if hertz < 1000 else 15 + 27 * math.log(hertz / 1000) / math.log(6.4)
+    return 1127 * math.log(1 + hertz / 700)
+
+
+def hertz(mels, scale):
+    if scale == "slaney":
+        return 200 * mels / 3 if mels < 15 else 1000 * 6.4 ** ((mels - 15) / 27)
+    return 700 * (math.exp(mels / 1127) - 1)
+
+
+def mel_spectrogram(layer, weights, xs, states):
+    powers, new = spectrogram(layer, weights, xs, states)
+    fft, high = layer.fft or layer.length, layer.rate / 2 if layer.high is None else layer.high
+    low = mel(layer.low, layer.scale)
+    step = (mel(high, layer.scale) - low) / (layer.bands + 1)
+    y = np.zeros((len(powers), layer.bands))
+    for m, k in np.ndindex(layer.bands, powers.shape[1]):
+        corners, f = [low + (m + i) * step for i in range(3)], k * layer.rate / fft
+        in_hertz = [hertz(corner, layer.scale) for corner in corners]
+        a, b, c, f = [*corners, mel(f, "kaldi")] if layer.scale == "kaldi" else [*in_hertz, f]
+        height = 2 / (in_hertz[2] - in_hertz[0]) if layer.area else 1
+        y[:, m] += max(0, min((f - a) / (b - a), (c - f) / (c - b))) * height * powers[:, k]
+    if layer.log != "none":
+        y = (10 / math.log(10) if layer.log == "decibel" else 1) * np.log(np.maximum(y, layer.floor))
+    return y, new
+
+
+def mfcc(layer, weights, xs, states):
+    z, new = mel_spectrogram(layer, weights, xs, states)
+    y = np.zeros((len(z), layer.coefficients))
+    for k in range(layer.coefficients):
+        lift = 1 + layer.lifter / 2 * math.sin(math.pi * k / layer.lifter) if layer.lifter else 1
+        for m in range(layer.bands):
+            cosine = math.sqrt((2 if k else 1) / layer.bands) * math.cos(math.pi * k * (m + 0.5) / layer.bands)
+            y[:, k] += lift * cosine * z[:, m]
+    return y, new
+
+
 def steps_of(xs):
     """What has one step, perhaps for want of a time axis, repeated over the steps of the others."""
     steps = next((len(x) for x in xs if len(x) != 1), 1)
@@ -378,7 +456,34 @@ def concat(layer, weights, xs, states):
     return np.concatenate(steps_of(xs), 1), ()
 
 
+def alarm(layer, weights, xs, states):
+    """A plain loop over classes and steps; comparisons are those of float32."""
+    x = xs[0].astype(np.float32)
+    names = ["run"] * (layer.patience > 1) + ["low"] * (layer.hold > 0) + ["on"]
+    start = dict(zip(names, states or np.zeros((3, x.shape[1])), strict=False))
+    y, ends = np.zeros(x.shape), {name: np.zeros(x.shape[1]) for name in names}
+    for k in range(x.shape[1]):
+        threshold = layer.threshold[k] if isinstance(layer.threshold, tuple) else layer.threshold
+        release = threshold if layer.release is None else layer.release
+        run, low, on = (start.get(name, np.zeros(x.shape[1]))[k] for name in ("run", "low", "on"))
+        for t in range(len(x)):
+            before = on
+            if threshold is not None:
+                run = run + 1 if x[t, k] >= np.float32(threshold) else 0
+                low = low + 1 if x[t, k] < np.float32(release) else 0
+                if run >= layer.patience:
+                    on = 1
+                elif low > layer.hold:
+                    on = 0
+            y[t, k] = on and not before if layer.output == "event" else on
+        found = {"run": min(run, layer.patience), "low": min(low, layer.hold + 1), "on": on}
+        for name in names:
+            ends[name][k] = found[name]
+    return y, tuple(ends.values())
+
+
 REFERENCES = {
+    "alarm": alarm,
     "sequence_input": normalized,
     "feature_input": normalized,
     "lstm": lstm,
@@ -412,6 +517,9 @@ REFERENCES = {
     "gelu": gelu,
     "silu": lambda layer, weights, xs, states: (xs[0] * sigmoid(xs[0]), ()),
     "rescale": rescale,
+    "spectrogram": spectrogram,
+    "mel_spectrogram": mel_spectrogram,
+    "mfcc": mfcc,
     "add": add,
     "multiply": multiply,
     "concat": concat,

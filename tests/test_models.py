@@ -19,8 +19,11 @@ sys.path.insert(0, str(ROOT / "tools"))
 
 from zoo import RECIPES  # noqa: E402
 from zoo.card import write_card, write_guest_card, write_index  # noqa: E402
+from zoo.edge import int8  # noqa: E402
 from zoo.guests import GUESTS, LARGEST, speech_in_noise  # noqa: E402
 from zoo.making import read_figures  # noqa: E402
+
+LARGEST_LOSS = 0.005  # of the first figure, with int8 weights
 
 
 def test_each_recipe_has_its_folder_and_row():
@@ -47,6 +50,14 @@ def test_a_shipped_model_predicts_what_its_card_says(name: str):
     found = RECIPES[name].figures(model, data)
     assert found == pytest.approx(known["slice"]["figures"], rel=1e-4)
     assert s2o.Network.load(folder / "network.yaml") == s2o.Network.from_dict(model.metadata["network"])
+    # The file with int8 weights is of the size that the card says, and answers as well.
+    small = int8(RECIPES[name], folder)
+    assert small == pytest.approx(known["edge"]["int8"], rel=1e-4)
+    assert small["figure"] > next(iter(found.values())) - LARGEST_LOSS
+    if known["bytes"] > 100e3:
+        assert small["bytes"] <= 0.4 * known["bytes"]
+    # C code is measured for each network that streams, and for no other.
+    assert (known["edge"]["c"] is None) == (model.signature == "sequence")
 
 
 @pytest.mark.parametrize("name", RECIPES)

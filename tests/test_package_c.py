@@ -109,6 +109,16 @@ int main(void) {  /* sequences: the number of steps, then the steps */
     assert np.abs(np.array([line.split(",")[1:] for line in lines], float) - scores).max() < 1e-5
 
 
+@pytest.mark.parametrize("form", ["dynamic", "step"])
+def test_a_file_with_int8_weights_gives_code_that_has_them_as_numbers(form, tmp_path):
+    network = s2o.Network([s2o.SequenceInput(12, name="x"), s2o.LSTM(40), s2o.FullyConnected(9)])
+    s2o.export(s2o.build(network).eval(), tmp_path / "model.onnx", weights="int8", form=form)
+    folder = packaged(tmp_path / "model.onnx", tmp_path / "package")
+    assert "int8_t" not in (folder / "model.c").read_text()  # it would be expanded in each call, on the stack
+    found, _ = answers(compiled(folder, "main.c", "-O1"), (folder / "sample_input.csv").read_text())
+    same(found, rows_of((folder / "expected_output.csv").read_text()))
+
+
 def test_two_streams_do_not_mix_and_a_refused_step_changes_nothing(tmp_path):
     s2o.export(built(small_network("sequence"), random_data(per_step=True)), tmp_path / "model.onnx")
     folder = packaged(tmp_path / "model.onnx", tmp_path / "package")

@@ -30,7 +30,15 @@ def line(ax, label):
     return found
 
 
+def tuned():
+    """An alarm that finds one of two events, and has a false alarm."""
+    scores = np.array([0, 5, 0, 0, 9, 9, 0, 0, 3, 0.0])
+    return s2o.tune_alarm(scores, [(4, 6), (8, 8)], steps_per_second=1, false_alarms_per_hour=360), scores
+
+
 PICTURES = {
+    "alarms_over_time": lambda ax: plots.alarms_over_time(tuned()[1], s2o.Alarm(4), [(4, 6), (8, 8)], ax=ax),
+    "misses_against_false_alarms": lambda ax: plots.misses_against_false_alarms(tuned()[0], ax),
     "activations_heatmap": lambda ax: plots.activations_heatmap(np.ones((4, 3)), ax=ax),
     "confusion_chart": lambda ax: plots.confusion_chart(["a", "b"], ["a", "a"], ["a", "b"], ax),
     "forecast_chart": lambda ax: plots.forecast_chart([1, 2], [3], {"naive": [2]}, ax),
@@ -46,7 +54,9 @@ PICTURES = {
     "training_curve": lambda ax: plots.training_curve([{"epoch": 1, "loss": 2.0}, {"epoch": 2, "loss": 1.0}], ax),
 }
 LEGENDS_BELOW = [
+    "alarms_over_time",
     "forecast_chart",
+    "misses_against_false_alarms",
     "padding_bars",
     "predicted_against_true",
     "scores_over_time",
@@ -430,3 +440,24 @@ def test_a_negative_loss_is_drawn_on_a_linear_axis():
     ax.figure.canvas.draw()
     assert ax.get_yscale() == "linear"
     assert ax.get_ylim()[0] < -1
+
+
+def test_alarms_over_time_tells_right_alarms_from_false_ones():
+    _, scores = tuned()
+    ax = plots.alarms_over_time(scores, s2o.Alarm(4, release=2), [(4, 6), (8, 8)], steps_per_second=2)
+    assert legend(ax) == ["event", "score", "threshold", "release", "alarm in an event", "false alarm"]
+    assert line(ax, "alarm in an event").get_xydata().tolist() == [[2, 9]]
+    assert line(ax, "false alarm").get_xydata().tolist() == [[0.5, 5]]
+    assert ax.get_xlabel() == "time in seconds"
+    with pytest.raises(s2o.SpecError, match="alarm: expected one threshold, got a list"):
+        plots.alarms_over_time(scores, s2o.Alarm([0.5, None]))
+
+
+def test_misses_against_false_alarms_shows_every_threshold_and_the_bound():
+    found, _ = tuned()
+    ax = plots.misses_against_false_alarms(found)
+    chosen = line(ax, f"threshold {found.threshold:.4g}").get_xydata()
+    np.testing.assert_allclose(chosen, [[found.false_alarms_per_hour, 100 - 50 * found.found]])
+    bound = line(ax, "95 % bound").get_xdata()
+    np.testing.assert_allclose(bound, [found.false_alarms_per_hour, found.upper_bound])
+    assert line(ax, "all thresholds").get_ydata()[0] == 50  # 9 finds one of two events without a false alarm

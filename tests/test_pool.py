@@ -244,6 +244,59 @@ def test_a_row_that_is_not_finite_is_answered_with_nan_and_keeps_its_state(model
         assert np.isnan(pool.step(ids, np.full((5, 4), value))).all()
 
 
+@pytest.mark.parametrize("most_missing", [3, 50])
+def test_streams_that_have_no_data_in_some_steps_keep_their_states(model_file, most_missing):
+    """Few or many streams are missing in each step; some open, close, are read or reset between steps."""
+    model, rng = s2o.load(model_file), np.random.default_rng(0)
+    pool, ids = opened(model, 60, capacity=64)
+    alone = {int(id): model.stream() for id in ids}
+    for number in range(40):
+        missing = rng.integers(0, most_missing)
+        given = rng.permutation(list(alone))[: len(alone) - missing]
+        if number % 3:
+            given = np.sort(given)
+        x = rng.normal(size=(len(given), 4)).astype("f")
+        expected = [alone[id].step(row) for id, row in zip(given.tolist(), x, strict=True)]
+        np.testing.assert_allclose(pool.step(given, x), expected, rtol=0, atol=1e-6)
+        if number % 4 == 0:
+            pool.close(given[:2])
+            for id in given[:2].tolist():
+                del alone[id]
+                alone[pool.open()] = model.stream()
+            pool.reset(given[5])
+            alone[int(given[5])].reset()
+        if number % 5 == 0:
+            for id, stream in list(alone.items())[::7]:
+                for name, array in pool.state(id).items():
+                    np.testing.assert_allclose(array, stream.state[name], rtol=0, atol=1e-6)
+
+
+def test_a_failed_run_changes_no_stream(model_file, monkeypatch):
+    pool, ids = opened(s2o.load(model_file), 6)
+    clean, _ = opened(s2o.load(model_file), 6)
+    x = np.random.default_rng(0).normal(size=(6, 4)).astype("f")
+    for each in (pool, clean):
+        each.step(ids, x)
+        each.step(ids[[4, 1, 2]], x[:3])
+    for some in (ids[[4, 1, 2]], ids[[1, 2, 4, 0]], ids):
+        with monkeypatch.context() as patch:
+            patch.setattr(pool._buffers, "_run", lambda binding: 1 / 0)
+            with pytest.raises(s2o.ModelFileError, match="cannot run it"):
+                pool.step(some, x[: len(some)])
+    assert_same(everything(pool), everything(clean))
+
+
+def test_the_caller_may_change_its_array_of_ids(model_file):
+    pool, ids = opened(s2o.load(model_file), 3)
+    x = np.ones((2, 4), "f")
+    some = ids[:2].copy()
+    pool.step(some, x)
+    some[1] = ids[2]
+    assert not any(array.any() for array in pool.state(ids[2]).values())
+    pool.step(some, x)
+    assert any(array.any() for array in pool.state(ids[2]).values())
+
+
 @pytest.mark.parametrize("signature", ["full", "stream"])
 def test_a_row_whose_state_becomes_infinite_is_answered_with_nan_and_keeps_its_state(tmp_path, signature):
     model, _ = export(tmp_path, overflowing(), signature=signature)
@@ -264,6 +317,12 @@ def test_a_row_whose_state_becomes_infinite_is_answered_with_nan_and_keeps_its_s
                 np.testing.assert_array_equal(array, kept[name])
             clean.set_state(ids[1], kept)
     np.testing.assert_array_equal(pool.step(ids, large), clean.step(ids, large))
+    pool.step(ids, np.ones((3, 2), "f"))
+    kept = pool.state(ids[1])
+    found = pool.step(ids[[2, 0, 1]], np.array([[1, 1], [1, 1], [-3e38, 1]], "f"))  # in another order
+    assert np.isnan(found).any(1).tolist() == [False, False, True]
+    for name, array in pool.state(ids[1]).items():
+        np.testing.assert_array_equal(array, kept[name])
 
 
 def test_large_states_do_not_pass_for_infinite(tmp_path):

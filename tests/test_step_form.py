@@ -12,7 +12,6 @@ import pytest
 import seq2onnx as s2o
 from seq2onnx.contract import Contract
 from seq2onnx.exporting import ExportOptions, build_model
-from seq2onnx.exporting.forms import emit
 from seq2onnx.exporting.options import ExportPlan
 from tests.command import run
 from tests.conftest import CLASSES, built, random_data, small_network
@@ -196,14 +195,9 @@ def test_a_network_that_reads_ahead_is_refused(tmp_path):
 
 
 def test_a_layer_that_gives_nothing_in_its_first_calls_is_refused():
-    """As frames without padding, which the package does not have yet: each result needs two steps of before."""
-    network = s2o.Network([s2o.SequenceInput(2), s2o.Conv1d(2, 3, padding="causal")])
-    plan = ExportPlan.of(network, ExportOptions(form="step"))
-    signal = plan.signals["conv1d_1"]
-    late = dataclasses.replace(signal, clock=signal.clock.after(-2, 1, 0))
-    plan = dataclasses.replace(plan, signals=dict(plan.signals) | {"conv1d_1": late})
-    with pytest.raises(s2o.NotStreamable, match='conv1d_1: gives no result before step 3.*padding="causal"'):
-        emit(plan, {})
+    network = s2o.Network([s2o.SequenceInput(1), s2o.Spectrogram(8, 4, padding="none")])
+    with pytest.raises(s2o.NotStreamable, match='spectrogram_1: gives no result before step 8.*padding="causal"'):
+        ExportPlan.of(network, ExportOptions(form="step"))
 
 
 def test_a_layer_that_adds_no_plain_arithmetic_is_named(tmp_path, monkeypatch):

@@ -85,7 +85,7 @@ def test_the_data_table_fits_with_long_names(tmp_path):
 
 
 @pytest.mark.parametrize(
-    "command", ["", *(command.__name__ for command in COMMANDS), "data", "data inspect", "data convert"]
+    "command", ["", *(command.__name__.rstrip("_") for command in COMMANDS), "data", "data inspect", "data convert"]
 )
 def test_help_fits_80_columns_and_shows_no_types(command, monkeypatch):
     monkeypatch.setenv("COLUMNS", "80")

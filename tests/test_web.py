@@ -9,9 +9,12 @@ import re
 import shutil
 import subprocess
 import threading
+import wave
 
 import numpy as np
+import onnx
 import pytest
+import torch
 
 import seq2onnx as s2o
 from seq2onnx.packaging import web
@@ -58,7 +61,7 @@ def browse(tmp_path):
     """Open a page of a folder with a script of our own; return what the script posts."""
     servers = []
 
-    def show(folder, script, page="<!DOCTYPE html><head></head>"):
+    def show(folder, script, page="<!DOCTYPE html><head></head>", options=()):
         (folder / "driver.js").write_text(script)
         own = '<script type="module" src="driver.js"></script></head>'
         (folder / "driven.html").write_text(page.replace("</head>", own))
@@ -67,7 +70,7 @@ def browse(tmp_path):
         servers.append(server)
         threading.Thread(target=server.serve_forever, daemon=True).start()
         command = [BROWSER, "--headless", "--no-sandbox", "--disable-gpu", "--enable-logging=stderr"]
-        command += [f"--user-data-dir={tmp_path / 'profile'}"]
+        command += [f"--user-data-dir={tmp_path / 'profile'}", *options]
         command += ["--host-resolver-rules=MAP * ~NOTFOUND, EXCLUDE 127.0.0.1", "--remote-debugging-port=0"]
         address = f"http://127.0.0.1:{server.server_address[1]}/driven.html"
         with (tmp_path / "console").open("w+") as log:
@@ -178,6 +181,51 @@ def test_the_page_runs_the_sample_typed_values_and_a_dropped_file(tmp_path, runt
     assert shown["error"] == "line 1: expected 4 numbers, got 2"
     assert shown["dropped"] == shown["typed"]
     assert shown["right"] <= 400  # nothing sticks out
+
+
+LISTENING = """
+const at = (id) => document.getElementById(id);
+const wait = async (ready) => {
+  for (let i = 0; i < 1200 && !ready(); i++) await new Promise((resolve) => setTimeout(resolve, 25));
+};
+await wait(() => !at("drop").hidden);
+const found = { hidden: at("microphone").hidden, buttons: [] };
+at("microphone").click();
+await wait(() => Number(at("answer").textContent) > 3.9 || at("error").textContent);
+found.answer = at("answer").textContent;
+found.error = at("error").textContent;
+found.buttons.push(at("microphone").textContent);
+at("microphone").click();
+found.buttons.push(at("microphone").textContent);
+await fetch("found", { method: "POST", body: JSON.stringify(found) });
+"""
+
+
+@pytest.mark.parametrize("form", ["dynamic", "step"])
+def test_the_page_listens_to_the_microphone(form, tmp_path, runtime, browse):
+    # The answer is four times the mean of ten samples; a chunk of the microphone is no multiple of ten.
+    window = s2o.Network([s2o.SequenceInput(1), s2o.AvgPool1d(10, 10, "causal"), s2o.FullyConnected(1)])
+    module = s2o.build(window).eval()
+    with torch.no_grad():
+        for name, parameter in module.named_parameters():
+            parameter.fill_(4.0 if name.endswith("weights") else 0.0)
+    s2o.export(module, tmp_path / "model.onnx", form=form)
+    model = onnx.load(tmp_path / "model.onnx")
+    for entry in model.metadata_props:
+        if entry.key == "seq2onnx":
+            entry.value = json.dumps(json.loads(entry.value) | {"sample_rate": 8000})
+    onnx.save(model, tmp_path / "model.onnx")
+    with wave.open(str(tmp_path / "sound.wav"), "wb") as sound:
+        sound.setparams((1, 2, 48000, 0, "NONE", ""))
+        sound.writeframes(np.full(48000, 32767, np.int16).tobytes())
+    s2o.package(tmp_path / "model.onnx", "web", tmp_path / "package", runtime_folder=runtime)
+    options = ["--use-fake-device-for-media-stream", "--use-fake-ui-for-media-stream"]
+    options += [f"--use-file-for-fake-audio-capture={tmp_path / 'sound.wav'}"]
+    found = browse(tmp_path / "package", LISTENING, (tmp_path / "package" / "index.html").read_text(), options)
+    assert not found["hidden"]
+    assert found["error"] == ""
+    assert float(found["answer"]) == pytest.approx(4, abs=0.1)
+    assert found["buttons"] == ["Stop listening", "Listen to the microphone"]
 
 
 def test_the_runtime_is_looked_for_in_the_folder(tmp_path):

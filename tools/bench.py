@@ -3,7 +3,8 @@
     python tools/bench.py [--only cells] [--threads 2]
 
 In each round every alternative runs once. A figure is a ratio of medians over the rounds; in brackets are the quartiles
-of the ratios of single rounds. Timings are not tests, since machines are noisy. Needs seq2onnx[cpu,train,bench].
+of the ratios of single rounds. Timings are not tests, since machines are noisy. Needs
+seq2onnx[cpu,train,bench,edge], gcc and make.
 """
 
 from __future__ import annotations
@@ -23,6 +24,7 @@ from typing import Any
 
 import numpy as np
 import torch
+from bench_edge import edge
 from bench_import import imported
 from bench_report import REPORT, lognormal, ratio, table, void
 from bench_runtime import cold, generator, graph, portable, predict, storage
@@ -43,6 +45,7 @@ def main() -> None:
         "predict": predict,
         "graph": graph,
         "portable": portable,
+        "edge": edge,
         "imported": imported,
         "generator": generator,
         "cold": cold,

@@ -1,10 +1,11 @@
 """Run all checks that must pass before a change lands.
 
-    python tools/check.py [--static] [--slow] [--fix]
+    python tools/check.py [--static] [--slow] [--edge] [--fix]
 
 People and CI run the same checks: format, lint, types, tests, the build of docs/, and the tests of the runtime in a
 second environment, which has no torch and the oldest versions that pyproject.toml allows. The first run creates both
-environments, .venv and .venv-oldest.
+environments, .venv and .venv-oldest. --edge runs only what CI does not: files of all forms in other runtimes, which it
+installs with pip and npm, and the C code under valgrind. It names the system packages that are missing.
 """
 
 from __future__ import annotations
@@ -24,6 +25,7 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--static", action="store_true", help="run only format, lint and types")
     parser.add_argument("--slow", action="store_true", help="also run the tests of large networks")
+    parser.add_argument("--edge", action="store_true", help="run only the checks in other runtimes; takes an hour")
     parser.add_argument("--fix", action="store_true", help="let format and lint repair what they can")
     arguments = parser.parse_args()
     python = [str(prepare() / "python"), "-m"]
@@ -32,8 +34,10 @@ def main() -> int:
         "lint": [*python, "ruff", "check", *(["--fix"] if arguments.fix else [])],
         "types": [*python, "mypy"],
     }
+    if arguments.edge:
+        steps = edge_checks(python)
     with tempfile.TemporaryDirectory() as site:
-        if not arguments.static:
+        if not arguments.static and not arguments.edge:
             marks = ["-m", "not gpu"] if arguments.slow else []
             oldest = [str(prepare_oldest() / "python"), "-m"]
             steps |= {
@@ -45,6 +49,24 @@ def main() -> int:
         failed = [name for name, command in steps.items() if not passes(name, command)]
     print(f"FAILED: {', '.join(failed)}" if failed else "All checks passed.")
     return 1 if failed else 0
+
+
+def edge_checks(python: list[str]) -> dict[str, list[str]]:
+    """The checks in other runtimes. npm leaves nothing but node_modules, which git ignores."""
+    return {
+        "tract": [*python, "pip", "install", "--quiet", "tract"],
+        "onnxruntime-node": [
+            "npm",
+            "install",
+            "--no-save",
+            "--no-package-lock",
+            "--ignore-scripts",
+            "onnxruntime-node",
+        ],
+        "other runtimes": [*python[:-1], "tools/make_where_it_runs.py", "--check"],
+        "microcontroller": [*python[:-1], "tools/make_microcontroller.py", "--check"],
+        "C code": [*python[:-1], "tools/check_c_code.py"],
+    }
 
 
 def tests_without_torch() -> list[str]:
@@ -60,7 +82,11 @@ def passes(name: str, command: list[str]) -> bool:
     # NO_MKDOCS_2_WARNING turns off an announcement of the theme. With a process on each core, further threads of torch
     # would only wait for each other.
     settings = {"NO_MKDOCS_2_WARNING": "1", "OMP_NUM_THREADS": "1"}
-    code = subprocess.run(command, cwd=ROOT, env=os.environ | settings).returncode
+    try:
+        code = subprocess.run(command, cwd=ROOT, env=os.environ | settings).returncode
+    except FileNotFoundError as error:
+        print(f"{error.filename} is not installed")
+        code = 1
     print(f"== {name}: {'ok' if code == 0 else 'FAILED'} in {time.monotonic() - start:.0f} s", flush=True)
     return code == 0
 

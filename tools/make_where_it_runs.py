@@ -3,10 +3,10 @@
     python tools/make_where_it_runs.py [--networks 25] [--check]
 
 A file is right if all results are within 1e-4 of onnxruntime's, relative to max(1, largest number): whole, as a ragged
-batch, step by step and in chunks, one of them empty. The table goes into docs/where-it-runs.md. With --check, nothing
-is written. The exit code is 1 if a portable or step file is wrong anywhere. A runtime that is not installed is named
-and left out. What installs each: pip install openvino tract; apt-get install g++ libonnxruntime-dev chromium; and in
-this folder npm install --ignore-scripts onnxruntime-node.
+batch, step by step and in chunks, one of them empty. The table goes into docs/where-it-runs.md. The exit code is 1 if
+a portable or step file is wrong anywhere. A runtime that is not installed is named and left out. With --check, nothing
+is written, and the exit code is also 1 if a runtime is not installed. What installs each: pip install openvino tract;
+apt-get install g++ libonnxruntime-dev chromium; and in this folder npm install --ignore-scripts onnxruntime-node.
 """
 
 from __future__ import annotations
@@ -89,7 +89,8 @@ def main() -> int:
         text = PAGE.read_text(encoding="utf-8")
         before, rest = text.split(BEGIN)
         PAGE.write_text(f"{before}{BEGIN}\n\n" + "\n".join(lines) + f"\n\n{END}{rest.split(END)[1]}", encoding="utf-8")
-    return int(not all(all(found) for (_, form), found in right.items() if form != "dynamic"))
+    wrong = not all(all(found) for (_, form), found in right.items() if form != "dynamic")
+    return int(wrong or (arguments.check and bool(missing)))
 
 
 def modules(count: int) -> Iterator[tuple[str, Any]]:

@@ -1,13 +1,14 @@
 """Train the networks of models/.
 
-    python tools/train_models.py [NAME ...] [--seed 0 | --pictures | --peers] [--out models] [--jobs 2]
+    python tools/train_models.py [NAME ...] [--seed 0 | --pictures | --edge | --peers] [--out models] [--jobs 2]
 
 Without --seed, each network is trained with all its seeds, and its folder is written again: network, options, exported
 file, card, figures, pictures, and a part of the test data. With --seed, each is trained once and nothing is written;
 the exit code is then 1 if a figure is outside the range in its card. With --pictures, nothing is trained: the exported
-files draw their pictures again, and the cards are written again. With --peers, plain torch is trained again, too, which
-takes most of the time; without, its figures stay. The data are downloaded by pip, or simulated.
-Needs seq2onnx[cpu,train,data].
+files draw their pictures again, and the cards are written again. With --edge, nothing is trained and nothing is
+downloaded: sizes and figures with int8 weights, and the C code, are measured again with the exported files, and the
+cards are written again. With --peers, plain torch is trained again, too, which takes most of the time; without, its
+figures stay. The data are downloaded by pip, or simulated. Needs seq2onnx[cpu,train,data,edge], gcc and make.
 """
 
 from __future__ import annotations
@@ -21,6 +22,7 @@ from pathlib import Path
 
 from zoo import RECIPES
 from zoo.card import write_card, write_guest_card, write_index
+from zoo.edge import edge
 from zoo.guests import GUESTS, make as bring
 from zoo.making import again, draw_again, latency, make, read_figures, write_figures
 
@@ -45,6 +47,7 @@ def main() -> int:
     )
     parser.add_argument("--pictures", action="store_true", help="draw the pictures of the exported files again")
     parser.add_argument("--peers", action="store_true", help="also train the same networks in plain torch again")
+    parser.add_argument("--edge", action="store_true", help="measure int8 weights and C code of the files again")
     arguments = parser.parse_args()
     if unknown := [name for name in arguments.names if name not in KNOWN]:
         parser.error(f"unknown name {', '.join(unknown)}; known are {', '.join(KNOWN)}")
@@ -58,6 +61,10 @@ def main() -> int:
         for name in guests:
             write_guest_card(GUESTS[name], arguments.out / name)
         return 0
+    if arguments.edge:
+        for name in names:
+            _finish(name, arguments.out / name)
+        return 0
     # Spawned, since a fork of a process with threads of torch may hang.
     context = multiprocessing.get_context("spawn")
     with concurrent.futures.ProcessPoolExecutor(arguments.jobs, context) as pool:
@@ -69,13 +76,19 @@ def main() -> int:
     for name in names:
         folder = arguments.out / name
         write_figures(folder, read_figures(folder) | {"latency": latency(folder)})
-        write_card(RECIPES[name], folder)
+        _finish(name, folder)
     for name in guests:
         bring(GUESTS[name], arguments.out)
         write_guest_card(GUESTS[name], arguments.out / name)
     if all((arguments.out / name / "card.md").exists() for name in KNOWN):
         write_index(list(RECIPES.values()), list(GUESTS.values()), arguments.out)
     return 0
+
+
+def _finish(name: str, folder: Path) -> None:
+    """Measure int8 weights and C code, and write the card."""
+    write_figures(folder, read_figures(folder) | {"edge": edge(RECIPES[name], folder)})
+    write_card(RECIPES[name], folder)
 
 
 def _work(name: str, seed: int | None, out: Path, peers: bool) -> bool:

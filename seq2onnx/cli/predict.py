@@ -43,6 +43,9 @@ def predict(
     for each class. If the network gives a
     result for each step, or forecasts in a closed loop, it has one row per step, with the column step before the
     label. If the file has no classes, there is no label column.
+
+    If the network ends with an Alarm, the table has one row for each alarm that begins: its step, its label, and its
+    score if the file also outputs the scores (activations).
     """
     from seq2onnx.runtime import load
 

@@ -46,6 +46,9 @@ def stream(
     With --id-column a line is pump 7,0.1,0.2 or {"id": "pump 7", "x": [0.1, 0.2]}, and its result begins with the id.
     A new id starts a new stream. Lines that arrive together run together; the results keep their order.
 
+    If the network ends with an Alarm, the result of a step in which alarms begin is step,label,… (JSON: {"step": …,
+    "events": [label, …]}). In CSV, the lines of other steps are empty. Steps count from 0 in each stream.
+
     With a stride or lookahead, some steps have no result; their line is empty (JSON: "y" is null). With lookahead,
     the results of the last steps follow at the end of the input. A step file gives a result after the last step of each
     run.
@@ -202,6 +205,18 @@ class _Line:
         row, data = ("good", '"good"') if is_word else ("0.1,0.2", "[0.1, 0.2]")
         return f'pump 7,{row} or {{"id": "pump 7", "x": {data}}}' if self.has_id else f"{row} or {data}"
 
+    def print_events(self, step: int, labels: list[Any]) -> None:
+        """Print the step and the labels of the alarms that begin in it; in CSV nothing but the id if there is none."""
+        if self.as_json:
+            first = {"id": self.id} if self.has_id else {}
+            write_data(json.dumps(first | {"step": step, "events": labels}) + "\n")
+        else:
+            self._print_cells([step, *labels] if labels else [])
+
+    def _print_cells(self, cells: list[Any]) -> None:
+        cells = [*([self.id] if self.has_id else []), *cells]  # None is an empty cell
+        csv.writer(types.SimpleNamespace(write=write_data), lineterminator="\n").writerow(cells)
+
     def print_result(self, labels: list[Any], scores: Any) -> None:
         """Print the result; labels: the label, or empty without classes; scores: empty if there is no result."""
         if self.as_json:
@@ -211,9 +226,7 @@ class _Line:
             y = [None if np.isnan(score) else float(f"{score:.7g}") for score in scores]
             write_data(json.dumps(first | {"y": y or None}) + "\n")
         else:
-            name = [self.id] if self.has_id else []
-            cells = [*name, *labels, *(f"{score:.7g}" for score in scores)]  # None is an empty cell
-            csv.writer(types.SimpleNamespace(write=write_data), lineterminator="\n").writerow(cells)
+            self._print_cells([*labels, *(f"{score:.7g}" for score in scores)])
 
 
 class _OneByOne:
@@ -253,7 +266,11 @@ class _Streams:
         self._pool = _OneByOne(model) if model.contract.form == "step" else model.pool()
         self._ids = collections.defaultdict[str, int](self._pool.open)  # the id in the pool of each name
         self._last: dict[str, _Line] = {}  # the last valid line of each name
-        self._refusal = np.full(model.model.outputs[0].shape[-1], np.nan, np.float32)
+        size = model.model.outputs[0].shape[-1]
+        self._refusal = np.full(size, np.nan, np.float32)
+        # Of a file that answers events: the steps of each stream so far, and which alarms are on.
+        self._steps, self._on = collections.Counter[str](), collections.defaultdict[str, Any](lambda: np.zeros(size))
+        self._names = model.classes or [f"y{k}" for k in range(size)]
 
     def run(self, lines: list[_Line]) -> None:
         """Run the valid lines of different streams together, and write a result for each line."""
@@ -283,6 +300,12 @@ class _Streams:
 
         classes = self._model.classes
         for row in np.atleast_2d(scores):
+            if self._model.contract.answer == "events" and scores.size and not np.isnan(row).any():
+                begun = np.flatnonzero((row > 0) & (self._on[line.name] == 0))
+                line.print_events(self._steps[line.name], [self._names[k] for k in begun])
+                self._steps[line.name] += 1
+                self._on[line.name] = row.copy()
+                continue
             line.print_result(scores_to_labels(row[None], classes).tolist() if classes else [], row)
         if not scores.size:  # a stride or lookahead: no result at this step
             line.print_result([], [])

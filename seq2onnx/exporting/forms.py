@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from seq2onnx.contract import END, LENGTHS, input_names, lengths_name
-from seq2onnx.errors import NotStreamable, SpecError
+from seq2onnx.errors import SpecError
 from seq2onnx.exporting.closed_loop import emit_closed_loop
 from seq2onnx.exporting.emission import Weights, emit_layers
 from seq2onnx.exporting.options import ExportPlan
@@ -76,19 +76,9 @@ def _shape(label: str, signal: Signal) -> list[int | str]:
 
 
 def emit_step(plan: ExportPlan, weights: Weights) -> GraphBuilder:
-    """Write plain arithmetic on fixed shapes, for one row and the fewest steps that give a result of every layer.
-
-    Raises:
-        NotStreamable: a layer gives no result in its first runs.
-    """
+    """Write plain arithmetic on fixed shapes, for one row and the fewest steps that give a result of every layer."""
     network, signals, steps = plan.network, plan.signals, plan.steps_per_run
     graph = GraphBuilder(plan.options.opset, steps)
-    for label, signal in signals.items():
-        if signal.has_time and signal.clock.length(steps) != graph.fixed_steps(signal):
-            raise NotStreamable(
-                f"{label}: gives no result before step {signal.clock.fewest_steps}, and each run of a file with "
-                'form="step" must give one; use padding="causal", or form="dynamic"'
-            )
 
     def shape(label: str) -> list[int | str]:
         signal = signals[label]
@@ -113,7 +103,6 @@ def emit(plan: ExportPlan, weights: Weights) -> Graph:
 
     Raises:
         SpecError: there is no such form, or a layer adds an operator that the form cannot have.
-        NotStreamable: a layer gives no result in the first runs of a step file.
     """
     if plan.options.form not in FORMS:
         raise SpecError(f"form: must be one of {', '.join(FORMS)}, got {plan.options.form!r}")

@@ -141,7 +141,8 @@ class ExportPlan:
 
         Raises:
             SpecError: they do not fit the network.
-            NotStreamable: the signature has states, and the network cannot stream.
+            NotStreamable: the signature has states, and the network cannot stream; or a layer gives no result in the
+                first runs of a step file.
         """
         loop_states = () if options.closed_loop is None else closed_loop_states(network, options)
         signature, states = _signature(network, options)
@@ -149,7 +150,7 @@ class ExportPlan:
         if isinstance(activations, bool):
             activations = list(network.reads) if activations else []
         activations = tuple(network[name].label for name in dict.fromkeys(activations))
-        return cls(
+        plan = cls(
             network,
             dataclasses.replace(options, signature=signature, activations=activations),
             network.infer(options.lookahead),
@@ -157,6 +158,19 @@ class ExportPlan:
             loop_states,
             words_to_look_up(network) if options.words else None,
         )
+        if options.form == "step":
+            plan._check_first_run()
+        return plan
+
+    def _check_first_run(self) -> None:
+        """Raise NotStreamable if a layer of a step file gives no result in the first run."""
+        steps = self.steps_per_run
+        for label, signal in self.signals.items():
+            if signal.has_time and signal.clock.length(steps) != steps // signal.clock.stride:
+                raise NotStreamable(
+                    f"{label}: gives no result before step {signal.clock.fewest_steps}, and each run of a file with "
+                    'form="step" must give one; use padding="causal", or form="dynamic"'
+                )
 
 
 def _signature(network: Network, options: ExportOptions) -> tuple[Signature, tuple[NetworkState, ...] | None]:

@@ -1,6 +1,7 @@
 """The layers, one file each."""
 
 from seq2onnx.layers.activations import HardSigmoid, ReLU, Sigmoid, Tanh
+from seq2onnx.layers.alarm import Alarm
 from seq2onnx.layers.base import KINDS, Example, Layer, layer
 from seq2onnx.layers.batch_norm import BatchNorm
 from seq2onnx.layers.bigru import BiGRU
@@ -17,6 +18,8 @@ from seq2onnx.layers.joins import Add, Concat, Multiply
 from seq2onnx.layers.last_step import LastStep
 from seq2onnx.layers.layer_norm import LayerNorm
 from seq2onnx.layers.lstm import LSTM
+from seq2onnx.layers.mel_spectrogram import MelSpectrogram
+from seq2onnx.layers.mfcc import MFCC
 from seq2onnx.layers.pool1d import AvgPool1d, MaxPool1d
 from seq2onnx.layers.pool2d import AvgPool2d, GlobalAvgPool2d, MaxPool2d
 from seq2onnx.layers.rectifiers import ELU, GELU, LeakyReLU, SiLU
@@ -25,6 +28,7 @@ from seq2onnx.layers.rnn import RNN
 from seq2onnx.layers.sequence_input import SequenceInput
 from seq2onnx.layers.signal import Clock, Signal, State, Weight
 from seq2onnx.layers.softmax import Softmax
+from seq2onnx.layers.spectrogram import Spectrogram
 from seq2onnx.layers.word_embedding import WordEmbedding
 
 __all__ = [
@@ -33,8 +37,10 @@ __all__ = [
     "GRU",
     "KINDS",
     "LSTM",
+    "MFCC",
     "RNN",
     "Add",
+    "Alarm",
     "AvgPool1d",
     "AvgPool2d",
     "BatchNorm",
@@ -59,6 +65,7 @@ __all__ = [
     "LeakyReLU",
     "MaxPool1d",
     "MaxPool2d",
+    "MelSpectrogram",
     "Multiply",
     "ReLU",
     "Rescale",
@@ -67,6 +74,7 @@ __all__ = [
     "Sigmoid",
     "Signal",
     "Softmax",
+    "Spectrogram",
     "State",
     "Tanh",
     "Weight",

@@ -53,6 +53,8 @@ class Layer(ABC):
         is_input: whether data enters the network here.
         is_finite_past_end: whether y past the end of a sequence is finite whatever x holds there. The exporter masks y
             of other layers.
+        decides: whether y is decisions, 0 or 1. They have no gradient, so networks with such a layer cannot be trained.
+        takes_samples: whether it takes the samples of a raw signal, whose scale has a meaning.
         unsaved_fields: fields that are not part of the specification, such as start values of weights.
         later_fields: fields that version 0.1 does not know. A file has them only if they differ from their default, so
             that version 0.1 can restore it.
@@ -64,6 +66,8 @@ class Layer(ABC):
     kind: ClassVar[str]
     is_input: ClassVar[bool] = False
     is_finite_past_end: ClassVar[bool] = False
+    decides: ClassVar[bool] = False
+    takes_samples: ClassVar[bool] = False
     unsaved_fields: ClassVar[tuple[str, ...]] = ()
     later_fields: ClassVar[tuple[str, ...]] = ()
 
@@ -86,6 +90,11 @@ class Layer(ABC):
     def missing_statistics(self) -> tuple[str, ...]:
         """The statistics of the training data that it needs and lacks, such as "mean" and "std"."""
         return ()
+
+    @property
+    def sample_rate(self) -> float | None:
+        """How many steps of its input there must be in a second. None: any number."""
+        return None
 
     def infer(self, *signals: Signal) -> Signal:
         """Return the signal of the output, by default that of the only input, which must be numbers.

@@ -32,9 +32,10 @@ _DTYPES = {"float32": FLOAT32, "int32": INT32, "int64": INT64}
 _REMEDY = "; use the file that seq2onnx wrote"
 
 # Layers that read several steps, so that a stream needs a state. Other kinds: those of the user, or of one step.
-_ALWAYS = {"lstm", "gru", "rnn", "last_step"}
+_ALWAYS = {"lstm", "gru", "rnn", "last_step", "alarm"}
 _OVER_TIME = {"global_max_pool1d", "global_avg_pool1d"}
 _WINDOWS = {"conv1d": "kernel_size", "max_pool1d": "pool_size", "avg_pool1d": "pool_size"}
+_FRAMES = {"spectrogram", "mel_spectrogram", "mfcc"}
 _NEVER = {"bilstm", "bigru"}
 
 
@@ -51,6 +52,8 @@ def keeps_state(kind: str, fields: dict[str, Any], has_phases: bool = True) -> b
     over_time = fields.get("axis", "time") == "time"
     if kind in _WINDOWS:
         return over_time and (fields.get(_WINDOWS[kind], 1) != 1 or (has_phases and fields.get("stride", 1) != 1))
+    if kind in _FRAMES:
+        return has_phases or fields.get("length") != 1
     return kind in _ALWAYS or (kind in _OVER_TIME and over_time)
 
 

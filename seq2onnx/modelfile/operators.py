@@ -104,6 +104,7 @@ OPERATORS: dict[bytes, Operator] = {
         (b"body", b"num_scan_inputs", b"scan_output_axes"),
         heavy=True,
     ),
+    b"ScatterElements": _plain(shapes.like_first, 3),
     b"Shape": Operator(shapes.shape_of, 1, 1, attributes={b"start": INT, b"end": INT}, needs=(b"start", b"end")),
     b"Sigmoid": _plain(shapes.like_first, 1),
     b"Slice": _plain(shapes.cut, 4),

@@ -28,11 +28,13 @@ class Known(NamedTuple):
         shape: its shape.
         dtype: ONNX's number of its element type.
         value: its numbers, of integers that depend only on sizes.
+        bound: upper bounds of its numbers, of integers that depend on data.
     """
 
     shape: tuple[int, ...]
     dtype: int
     value: tuple[int, ...] | None = None
+    bound: tuple[int, ...] | None = None
 
 
 Attributes = dict[bytes, tuple[int, Any]]
@@ -120,6 +122,13 @@ def of_many(compute: Callable[[int, int], int]) -> ShapeRule:
     return joined
 
 
+def smaller(attributes: Attributes, xs: Inputs) -> list[Known]:
+    """Min, which bounds a number that depends on data by one that does not."""
+    (result,) = of_many(min)(attributes, xs)
+    known = [x.value for x in xs if x.value is not None and x.shape == result.shape]
+    return [result if result.value is not None or not known else result._replace(bound=known[0])]
+
+
 def divided(compute: Callable[[int, int], int]) -> ShapeRule:
     """Div and Mod: by zero, or by an unknown integer, they would end the process."""
     rule = arithmetic(compute)
@@ -172,20 +181,20 @@ def shape_of(attributes: Attributes, xs: Inputs) -> list[Known]:
 
 
 def range_of(attributes: Attributes, xs: Inputs) -> list[Known]:
-    """Count from the first number to the second."""
-    (first,), (last,), (step,) = map(_sizes, xs)
+    """Count from the first number to the second, or to its bound, so that the result is at least as large as it is."""
+    (first,), (last,), (step,) = _sizes(xs[0]), xs[1].bound or _sizes(xs[1]), _sizes(xs[2])
     if step < 1:
         raise fail("counts in steps below 1")
     count = max(0, -((first - last) // step))
-    value = tuple(range(first, last, step)) if count <= MOST_KNOWN else None
-    return [Known((count,), xs[0].dtype, value)]
+    is_known = count <= MOST_KNOWN and xs[1].bound is None
+    return [Known((count,), xs[0].dtype, tuple(range(first, last, step)) if is_known else None)]
 
 
 def squeeze(attributes: Attributes, xs: Inputs) -> list[Known]:
     """Remove axes of size 1."""
     x = xs[0]
     if len(xs) == 1:
-        return [Known(tuple([size for size in x.shape if size != 1]), x.dtype, x.value)]
+        return [x._replace(shape=tuple([size for size in x.shape if size != 1]))]
     axes = {_axis(axis, len(x.shape)) for axis in _sizes(xs[1])}
     if any(x.shape[axis] != 1 for axis in axes):
         raise fail(f"removes axes of {list(x.shape)} that are not 1")
@@ -417,6 +426,6 @@ def look_up(attributes: Attributes, xs: Inputs) -> list[Known]:
 
 
 add, subtract, multiply = arithmetic(operator.add), arithmetic(operator.sub), arithmetic(operator.mul)
-smaller, larger = of_many(min), of_many(max)
+larger = of_many(max)
 # Divisors are at least 1, and ONNX's Mod of integers has the sign of the divisor, as Python's.
 divide, remainder = divided(truncated_division), divided(operator.mod)

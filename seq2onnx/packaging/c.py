@@ -59,8 +59,8 @@ def step_source(source: Source) -> Iterator[Source]:
 
 
 def _step_form(source: Source) -> bytes:
-    """Return the file in the form "step"."""
-    if source.model.model.contract.form == "step":
+    """Return the file in the form "step", with float32 weights: C code would expand others in each call."""
+    if source.model.model.contract.form == "step" and source.model.model.contract.weights == "float32":
         return source.path.read_bytes()
     if source.model.model.contract.network is None:
         raise NotStreamable(
@@ -73,7 +73,7 @@ def _step_form(source: Source) -> bytes:
 
     network, weights, contract = read_model(source.path)
     options = ExportOptions.of_contract(contract, False)
-    options = dataclasses.replace(options, signature="stream", form="step", activations=())
+    options = dataclasses.replace(options, signature="stream", form="step", weights="float32", activations=())
     policy = PaddingPolicy(**contract.data_policy)
     model = build_model(network, weights, options, contract.classes, policy, contract.channels)
     content: bytes = model.SerializeToString()

@@ -5,6 +5,7 @@ from seq2onnx.errors import require
 require("matplotlib", extra="train")
 
 from seq2onnx.plots.activations import activations_heatmap  # noqa: E402
+from seq2onnx.plots.alarms import alarms_over_time, misses_against_false_alarms  # noqa: E402
 from seq2onnx.plots.confusion import confusion_chart  # noqa: E402
 from seq2onnx.plots.forecast import forecast_chart  # noqa: E402
 from seq2onnx.plots.latency import accuracy_against_latency  # noqa: E402
@@ -17,9 +18,11 @@ from seq2onnx.plots.training import training_curve  # noqa: E402
 __all__ = [
     "accuracy_against_latency",
     "activations_heatmap",
+    "alarms_over_time",
     "as_png",
     "confusion_chart",
     "forecast_chart",
+    "misses_against_false_alarms",
     "padding_bars",
     "predicted_against_true",
     "scores_over_time",

@@ -64,7 +64,7 @@ class StreamPool:
         # On the device all slots run, the others with no steps, so that their states need not be gathered.
         on_device = model.keeps_states_on_device and model.takes_lengths
         self._on_device = model.device_states() if on_device else None
-        self._buffers = PoolBuffers(model, capacity) if model.can_bind_steps and not on_device else None
+        self._buffers = PoolBuffers(model, self._states, capacity) if model.can_bind_steps and not on_device else None
 
     def __len__(self) -> int:
         return len(self._slots)
@@ -93,7 +93,7 @@ class StreamPool:
             if len(self) == self.capacity:
                 self._make_room()
             id, slot = self._slots.open()
-            self._clear(slot)
+            self._clear(np.array([slot]))
             return id
 
     def close(self, ids: int | ArrayLike) -> None:
@@ -134,9 +134,8 @@ class StreamPool:
         """
         with self._lock:
             given, slots = self._slots.find(ids)
-            if self._buffers is not None and self._buffers.take(x, len(slots)):
-                answers = self._buffers.run(slots, self._states)
-            else:
+            answers = None if self._buffers is None else self._buffers.step(x, slots)
+            if answers is None:
                 answers = self._run(slots, read_steps(x, self._model.inputs, given), end=False)
             self._slots.mark_stepped(slots)
             return answers
@@ -179,7 +178,7 @@ class StreamPool:
         """Return a copy of a stream's state: tensor of the ONNX file -> [1, …], as `Stream.state`."""
         with self._lock:
             slots = self._find(id)
-            return {i.name: a[slots] for i, a in zip(self._model.stream_states, self._arrays(), strict=True)}
+            return {i.name: a[slots] for i, a in zip(self._model.stream_states, self._arrays(slots), strict=True)}
 
     def set_state(self, id: int, state: dict[str, ArrayLike]) -> None:
         """Set the state of a stream, to one from this or another stream, or from a `Stream`.
@@ -190,20 +189,22 @@ class StreamPool:
         with self._lock:
             slots = self._find(id)
             given = check_state(self._model.stream_states, state)
-            for array, value in zip(self._arrays(), given, strict=True):
+            for array, value in zip(self._arrays(slots), given, strict=True):
                 array[slots] = value
 
     def _find(self, ids: int | ArrayLike) -> Indices:
         return self._slots.find(np.atleast_1d(np.asarray(ids)))[1]
 
-    def _arrays(self) -> list[Array]:
-        """The arrays of all that streams keep, after the states have been fetched from the device."""
+    def _arrays(self, slots: Indices) -> list[Array]:
+        """The arrays of all that streams keep, in which those of these slots are the newest."""
         if self._on_device is not None:
             self._on_device.fetch(self._states)
+        if self._buffers is not None:
+            self._buffers.put_back(slots)
         return [*self._states, *self._kept.values()]
 
-    def _clear(self, slots: int | Indices) -> None:
-        for array in self._arrays():
+    def _clear(self, slots: Indices) -> None:
+        for array in self._arrays(slots):
             array[slots] = 0
 
     def _make_room(self) -> None:
@@ -222,16 +223,18 @@ class StreamPool:
                 f"pool: is full, {self.capacity} streams are open{idle_rule}; close some, or make the pool with a "
                 "larger maximum or idle_seconds"
             )
-        arrays = self._arrays()
+        arrays = self._arrays(np.arange(self.capacity))
         self._slots.grow(min(2 * self.capacity, self._maximum))
         grown = [np.pad(array, [(0, self.capacity - len(array)), *[(0, 0)] * (array.ndim - 1)]) for array in arrays]
         self._states = grown[: len(self._states)]
         self._kept = dict(zip(self._kept, grown[len(self._states) :], strict=True))
         if self._buffers is not None:
-            self._buffers = PoolBuffers(self._model, self.capacity)
+            self._buffers = PoolBuffers(self._model, self._states, self.capacity)
 
     def _run(self, slots: Indices, batch: StepBatch, end: bool) -> Any:
         """Run a batch, keep the new states of its finite rows, and return the answers in the form of `step`."""
+        if self._buffers is not None:
+            self._buffers.put_back(slots)
         run = self._run_on_host if self._on_device is None else self._run_on_device
         answers = run(slots, batch, end)
         for layer, kept in self._kept.items():

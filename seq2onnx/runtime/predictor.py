@@ -187,13 +187,18 @@ class Predictor:
             **options: other arguments of `predict`.
 
         Raises:
-            SpecError: the file has no classes, or an argument is wrong.
+            SpecError: the file has no classes or answers events, or an argument is wrong.
             DataError: sequences have wrong values.
             ShapeError: sequences have wrong shapes.
 
         Example:
             >>> labels, probabilities = model.classify(sequences, top_k=3)
         """
+        if self.contract.answer == "events":
+            raise SpecError(
+                f"{self.path}: answers events, 0 or 1 for each step and alarm, and no scores that give labels; use "
+                "predict, or a file without the alarm"
+            )
         if self.classes is None:
             raise SpecError(f"{self.path}: has no classes; export with classes=[…], or use predict")
         scores = self.predict(sequences, batch_size=batch_size, **options)

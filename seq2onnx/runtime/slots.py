@@ -28,6 +28,7 @@ class Slots:
         self.ids: Ids = np.zeros(0, np.int64)  # the id of each slot's stream; ~ (next id), which is < 0, if it is free
         self._last_step = np.zeros(0)  # on the monotonic clock
         self._free: list[int] = []
+        self._found: tuple[Ids, Indices] | None = None  # the last ids and their slots, until a stream closes
         self.grow(capacity)
 
     def __len__(self) -> int:
@@ -56,11 +57,12 @@ class Slots:
 
     def close(self, slots: Indices) -> None:
         """Free these slots."""
+        self._found = None
         self.ids[slots] = ~(self.ids[slots] + MAX_SLOTS)
         self._free += slots[::-1].tolist()
 
     def find(self, ids: Any) -> tuple[Ids, Indices]:
-        """Return the ids as an array, and their slots.
+        """Return the ids as an array, and their slots; for the ids of the last call, these are the same objects.
 
         Raises:
             StreamError: an id is not open, or is given twice.
@@ -71,6 +73,8 @@ class Slots:
                 f"ids: expected a list of at least one id from open(), got {given.dtype} {list(given.shape)}"
             )
         given = given.astype(np.int64, copy=False)
+        if self._found is not None and np.array_equal(given, self._found[0]):
+            return self._found
         slots: Indices = given & (MAX_SLOTS - 1)
         wrong = (self.ids.take(slots, mode="clip") != given) | (given < 0)
         if np.count_nonzero(wrong):
@@ -80,7 +84,8 @@ class Slots:
             self._owner[slots] = order
             # If two ids have one slot, the later write has replaced the earlier.
             if not np.count_nonzero(self._owner[slots] != order):
-                return given, slots
+                self._found = given.copy(), slots  # the caller may change its array
+                return self._found
         values, counts = np.unique(given, return_counts=True)
         raise StreamError(f"ids: {values[counts > 1][0]} is given twice; a stream takes one step or chunk in a run")
 

@@ -12,6 +12,7 @@ from seq2onnx.errors import require
 
 require("torch", extra="train")
 
+from seq2onnx.training.appending import append, without  # noqa: E402
 from seq2onnx.training.module import SequenceModule, build  # noqa: E402
 from seq2onnx.training.options import TrainingOptions  # noqa: E402
 
@@ -22,7 +23,17 @@ if TYPE_CHECKING:
 _HOMES = {"RunNotSaved": "trainer", "TrainingResult": "trainer", "load_run": "run_loading", "train": "trainer"}
 _PACKAGES = {"run_loading": ("safetensors",), "trainer": ("pytorch_lightning", "safetensors", "torchmetrics")}
 
-__all__ = ["RunNotSaved", "SequenceModule", "TrainingOptions", "TrainingResult", "build", "load_run", "train"]
+__all__ = [
+    "RunNotSaved",
+    "SequenceModule",
+    "TrainingOptions",
+    "TrainingResult",
+    "append",
+    "build",
+    "load_run",
+    "train",
+    "without",
+]
 
 
 def __getattr__(name: str) -> Any:

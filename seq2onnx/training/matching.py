@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import warnings
+from typing import Any
 
 import numpy as np
 
@@ -150,6 +151,21 @@ def warn_of_channels_last(network: Network) -> None:
                 f"x.transpose(0, 3, 1, 2)",
                 stacklevel=3,
             )
+
+
+def warn_of_normalized_samples(network: Network) -> None:
+    """Warn if the input of a layer that takes raw samples is normalized with statistics."""
+    for layer in network.layers:
+        sources = set(network.reads[layer.label]) if layer.takes_samples else set()
+        for source in network.inputs:
+            method: Any = getattr(source, "normalization", "none")
+            if source.label in sources and normalization.needed(method):
+                warnings.warn(
+                    f"{source.label}: its {method} changes the scale of the samples that {layer.label} takes, which "
+                    'its floor and the numbers of other libraries depend on; use normalization="none" there, and a '
+                    f"BatchNorm after {layer.label}",
+                    stacklevel=3,
+                )
 
 
 def _part_names(network: Network, data: SequenceDataset) -> dict[str, str]:

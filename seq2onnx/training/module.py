@@ -18,6 +18,7 @@ from seq2onnx.training.matching import (
     check_sequences,
     encode_words,
     warn_of_channels_last,
+    warn_of_normalized_samples,
     with_statistics,
     with_vocabularies,
 )
@@ -234,6 +235,7 @@ def build(network: Network, data: SequenceDataset | None = None) -> SequenceModu
         raise SpecError(f"build: expected a Network, got {type(network).__name__}")
     if data is not None:
         warn_of_channels_last(network)
+        warn_of_normalized_samples(network)
         network = with_vocabularies(network, data)
         data = encode_words(network, data)
         check_sequences(network, data)

@@ -18,6 +18,7 @@ from seq2onnx.training.matching import (
     check_sequences,
     encode_words,
     warn_of_channels_last,
+    warn_of_normalized_samples,
     with_rescale,
     with_statistics,
     with_vocabularies,
@@ -71,12 +72,14 @@ def prepare(
 ) -> Task:
     """Check the arguments of `train` together, and take from the data what the network needs."""
     _check_types(network, data, validation, options)
+    _check_gradients(network)
     if isinstance(validation, float):
         data, validation = _split_off(data, validation, options.seed)
     if isinstance(network, SequenceModule):
         module, spec = network, network.network
     else:
         warn_of_channels_last(network)
+        warn_of_normalized_samples(network)
         module, spec = None, with_vocabularies(network, data)
     data = encode_words(spec, data)
     if module is not None:
@@ -99,6 +102,16 @@ def prepare(
         module.take_statistics(data)
         spec = module.network
     return Task(spec, module, data, validation, objective, monitor, options)
+
+
+def _check_gradients(network: Network | SequenceModule) -> None:
+    """Raise SpecError if the network has decisions, through which no gradient comes."""
+    spec = network.network if isinstance(network, SequenceModule) else network
+    if names := [layer.label for layer in spec.layers if layer.decides]:
+        remedy = f"train without(module, {names}), and append them again"
+        if spec is network:
+            remedy = "leave them out of the network, and append them to the trained module"
+        raise SpecError(f"train: {', '.join(names)} gives decisions, which have no gradient; {remedy}")
 
 
 def _check_types(network: object, data: object, validation: object, options: object) -> None:

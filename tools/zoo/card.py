@@ -47,9 +47,10 @@ def write_card(recipe: Recipe, folder: Path) -> None:
         "latency": f"median {latency['us']:.0f} µs for {latency['of']}"
         + ("" if streams else f" of {latency['steps']} steps")
         + f"; one thread on the same machine, onnxruntime {made['onnxruntime']}",
+        **_edge(found),
         "limits": recipe.limits,
     }
-    if recipe.name in VERSION_0_1:
+    if recipe.name in VERSION_0_1 and made["seq2onnx"] != "0.1.0":
         mean, deviation = VERSION_0_1[recipe.name]
         facts["since 0.1"] = (
             f"{recipe.changes} The figure of version 0.1.0: {mean:.4f} ± {deviation:.4f}, on an AMD EPYC."
@@ -101,6 +102,22 @@ def write_card(recipe: Recipe, folder: Path) -> None:
         "```",
     ]
     write_atomically(folder / "card.md", ("\n".join(lines) + "\n").encode())
+
+
+def _edge(found: dict[str, Any]) -> dict[str, str]:
+    """The rows about the smaller file and the C code."""
+    edge, shipped, name = found["edge"], found["slice"], found["figure"]
+    small, code = edge["int8"], edge["c"]
+    rows = {
+        "int8": f"{small['bytes'] / 1e6:.2f} MB ({small['bytes'] / found['bytes']:.2f} of the file) with int8 weights; "
+        f"{name} {_number(small['figure'])} on {shipped['file']}, {_number(shipped['figures'][name])} with float32"
+    }
+    if code:
+        rows["C"] = (
+            f"a program of {code['bytes'] / 1e3:,.0f} kB, median {_number(code['us'])} µs for a step; one thread of an "
+            f"{edge['processor']}, gcc {edge['gcc']} -O3"
+        )
+    return rows
 
 
 def write_guest_card(guest: Guest, folder: Path) -> None:

@@ -3,7 +3,9 @@
 import { Stream } from "./seq2onnx.js";
 
 const at = (id) => document.getElementById(id);
+// The outputs with the highest peaks have these colors and are in the legend. The others are thin lines.
 const colors = ["#1769aa", "#d1495b", "#2e8b57", "#b8860b", "#7b4fa3", "#008b8b", "#a0522d", "#5f6b7a", "#e07b00", "#556b2f"];
+const MOST_TYPED = 100; // numbers of a step that somebody types
 const LONGEST = 100_000; // results that the page keeps
 
 let stream, info;
@@ -11,20 +13,18 @@ let rows = []; // the results, each an array of numbers
 let drawing = false;
 let running = Promise.resolve();
 
+const count = (n, thing) => `${n.toLocaleString("en")} ${thing}${n === 1 ? "" : "s"}`;
+const short = (value) => String(Number(value.toPrecision(4)));
+
 async function start() {
   info = await (await fetch("model.json")).json();
   stream = await Stream.load("model.onnx");
-  const steps = info.channels ? info.channels.join(", ") : `${info.features} number${info.features > 1 ? "s" : ""}`;
-  at("about").textContent = `A step is: ${steps}. ` + (info.labels.length ? `The labels: ${info.labels.join(", ")}.` : `A result has ${info.outputs} numbers.`);
+  const step = info.channels ? info.channels.join(", ") : count(info.features, "number");
+  at("about").textContent = `A step is: ${step}. ` + (info.labels.length ? `The labels: ${info.labels.join(", ")}.` : `A result is: ${count(info.outputs, "number")}.`);
   at("values").placeholder = Array(Math.min(info.features, 12)).fill("0").join(",");
-  at("microphone").hidden = !info.sample_rate;
-  info.names = info.labels.length ? info.labels : Array.from({ length: info.outputs }, (_, k) => `${k}`);
-  at("legend").replaceChildren(...info.names.map((name, k) => {
-    const entry = document.createElement("li"), sign = document.createElement("span");
-    sign.style.background = colors[k % colors.length];
-    entry.append(sign, name);
-    return entry;
-  }));
+  at("typed").hidden = info.features > MOST_TYPED;
+  at("microphone").hidden = !info.sample_rate || info.features > 1;
+  info.names = info.labels.length ? info.labels : Array.from({ length: info.outputs }, (_, k) => `output ${k + 1}`);
   at("drop").hidden = false;
 }
 
@@ -47,7 +47,7 @@ function show() {
     const last = rows.at(-1), best = last.indexOf(Math.max(...last));
     at("answer").textContent = info.labels.length
       ? `${info.labels[best]} (${last[best].toFixed(3)})`
-      : last.map((value) => value.toPrecision(5)).join(", ");
+      : last.slice(0, colors.length).map(short).join(", ") + (last.length > colors.length ? ", …" : "");
     draw();
   });
 }
@@ -56,28 +56,40 @@ function draw() {
   const canvas = at("chart");
   canvas.hidden = false;
   const scale = devicePixelRatio, width = (canvas.width = canvas.clientWidth * scale), height = (canvas.height = canvas.clientHeight * scale);
-  const pen = canvas.getContext("2d"), edge = 34 * scale;
+  const pen = canvas.getContext("2d");
+  pen.font = `${11 * scale}px system-ui, sans-serif`;
   let low = info.labels.length ? 0 : Infinity, high = info.labels.length ? 1 : -Infinity;
-  for (const row of rows) for (const value of row) { low = Math.min(low, value); high = Math.max(high, value); }
+  const peaks = Array(info.outputs).fill(-Infinity);
+  for (const row of rows) row.forEach((value, k) => { low = Math.min(low, value); peaks[k] = Math.max(peaks[k], value); });
+  high = Math.max(high, ...peaks);
   if (high === low) { low -= 1; high += 1; }
+  const shown = peaks.map((_, k) => k).sort((a, b) => peaks[b] - peaks[a]).slice(0, colors.length).sort((a, b) => a - b);
+  const edge = Math.max(...[low, high].map((value) => pen.measureText(short(value)).width)) + 8 * scale;
   const x = (i) => edge + (rows.length > 1 ? i / (rows.length - 1) : 0) * (width - edge - 4 * scale);
   const y = (value) => 6 * scale + (high - value) / (high - low) * (height - 24 * scale);
-  pen.font = `${11 * scale}px system-ui, sans-serif`;
   pen.fillStyle = getComputedStyle(document.body).color;
-  pen.fillText(high.toPrecision(2), 2 * scale, y(high) + 8 * scale);
-  pen.fillText(low.toPrecision(2), 2 * scale, y(low));
+  pen.fillText(short(high), 2 * scale, y(high) + 8 * scale);
+  pen.fillText(short(low), 2 * scale, y(low));
   pen.fillText("1", edge, height - 4 * scale);
-  const count = `result ${rows.length}`;
-  pen.fillText(count, width - pen.measureText(count).width - 4 * scale, height - 4 * scale);
-  pen.lineWidth = 1.5 * scale;
+  const end = `result ${rows.length}`;
+  pen.fillText(end, width - pen.measureText(end).width - 4 * scale, height - 4 * scale);
   const stride = Math.max(1, Math.floor(rows.length / (2 * width))); // no more points than pixels
-  info.names.forEach((_, k) => {
-    pen.strokeStyle = colors[k % colors.length];
+  const line = (k, color, thickness) => {
+    pen.strokeStyle = color;
+    pen.lineWidth = thickness * scale;
     pen.beginPath();
     for (let i = 0; i < rows.length; i += stride) pen.lineTo(x(i), y(rows[i][k]));
     if (rows.length === 1) pen.lineTo(x(0) + 3 * scale, y(rows[0][k]));
     pen.stroke();
-  });
+  };
+  info.names.forEach((_, k) => shown.includes(k) || line(k, "#8888", 0.5));
+  shown.forEach((k, i) => line(k, colors[i], 1.5));
+  at("legend").replaceChildren(...(info.outputs > 1 ? shown : []).map((k, i) => {
+    const entry = document.createElement("li"), sign = document.createElement("span");
+    sign.style.background = colors[i];
+    entry.append(sign, info.names[k]);
+    return entry;
+  }));
 }
 
 /** Read the lines of a CSV text as steps; a first line without a number is a header, read by the names of the channels. */
@@ -118,6 +130,7 @@ function restart() {
   rows = [];
   at("answer").textContent = "";
   at("chart").hidden = true;
+  at("legend").replaceChildren();
 }
 
 async function runText(text) {
@@ -127,13 +140,19 @@ async function runText(text) {
 }
 
 async function listen() {
+  if (!navigator.mediaDevices) throw new Error("a browser gives the microphone to pages from https:// or localhost only");
   const sound = await navigator.mediaDevices.getUserMedia({ audio: { channelCount: 1, echoCancellation: false, noiseSuppression: false, autoGainControl: false } });
   const context = new AudioContext({ sampleRate: info.sample_rate });
   await context.audioWorklet.addModule("microphone.js");
   const node = new AudioWorkletNode(context, "microphone");
   context.createMediaStreamSource(sound).connect(node);
   restart();
-  node.port.onmessage = ({ data }) => then(() => run([data]));
+  const waiting = []; // samples
+  node.port.onmessage = ({ data }) => then(async () => {
+    waiting.push(...data);
+    const ready = waiting.splice(0, waiting.length - (waiting.length % stream.stride));
+    if (ready.length) await run([ready]);
+  });
   const button = at("microphone");
   button.textContent = "Stop listening";
   button.onclick = () => {

@@ -36,6 +36,8 @@ export class Stream {
     /** How many numbers a step has. */
     this.features = inputs.x.shape.slice(2).reduce((a, b) => a * b, 1);
     this.x = inputs.x;
+    /** A chunk has a multiple of this number of steps. */
+    this.stride = typeof inputs.x.shape[1] === "number" ? inputs.x.shape[1] : 1;
     this.reset();
   }
 
@@ -78,8 +80,8 @@ export class Stream {
     if (!Number.isInteger(steps)) throw new RangeError(`x: expected ${this.features} numbers for each step, got ${values.length}`);
     if (!values.every(Number.isFinite)) throw new RangeError("x: contains NaN or infinity");
     if (steps === 0) return new Float32Array();
-    const fixed = typeof this.x.shape[1] === "number" ? this.x.shape[1] : steps;
-    if (steps % fixed) throw new RangeError(`x: expected a multiple of ${fixed} steps, got ${steps}`);
+    if (steps % this.stride) throw new RangeError(`x: expected a multiple of ${this.stride} steps, got ${steps}`);
+    const fixed = typeof this.x.shape[1] === "number" ? this.stride : steps;
     let states = this.#states, found = new Float32Array();
     for (let first = 0; first < steps; first += fixed) {
       const part = values.slice(first * this.features, (first + fixed) * this.features);

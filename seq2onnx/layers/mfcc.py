@@ -1,0 +1,143 @@
+"""MFCC: a raw signal in, cepstral coefficients of its frames out."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import KW_ONLY
+from typing import ClassVar, final
+
+from pydantic import model_validator
+
+from seq2onnx.layers.base import Example, Layer, PositiveInt, layer
+from seq2onnx.layers.calls import EmitCall, Emitted, ForwardCall, Forwarded
+from seq2onnx.layers.frames import FramePadding, Framing
+from seq2onnx.layers.graph import GraphBuilder
+from seq2onnx.layers.signal import Signal, State
+from seq2onnx.layers.spectra import (
+    BandCount,
+    FftSize,
+    Log,
+    MelScale,
+    NotNegative,
+    Positive,
+    Power,
+    Share,
+    Spectrum,
+    WindowName,
+)
+from seq2onnx.layers.spectrum_nodes import emit_framed_spectrum, forward_framed_spectrum
+
+
+@final
+@layer
+class MFCC(Layer):
+    """Mel-frequency cepstral coefficients: the first numbers of the cosine transform of MelSpectrogram.
+
+        y_k = (1 + L / 2 sin(πk / L)) s_k Σ_m cos(πk (m + ½) / M) z_m     k = 0 … K − 1, z as MelSpectrogram gives it
+        s_0 = √(1 / M), s_k = √(2 / M)
+
+    Shapes (B batch, T time, K coefficients; float32):
+        x [B, T, 1] -> y [B, T', K]. T' as in Spectrogram.
+
+    Args:
+        rate: samples of x per second, as in MelSpectrogram, as all fields are that are not here.
+        length: samples of a frame, > 0.
+        hop: samples from one frame to the next, > 0.
+        bands: number of bands M, up to 1,024.
+        coefficients: number of coefficients K, at most M.
+        lifter: L. 0: without the factor in brackets.
+
+    Raises:
+        SpecError: as MelSpectrogram, or there are more coefficients than bands.
+        ShapeError: the input is not one channel of samples.
+
+    State:
+        as Spectrogram
+
+    ONNX:
+        as MelSpectrogram, then MatMul
+
+    Example:
+        >>> MFCC(16000, 400, 160, 40, fft=512)
+
+    Source:
+        Davis & Mermelstein 1980
+    """
+
+    rate: Positive
+    length: PositiveInt
+    hop: PositiveInt
+    bands: BandCount
+    coefficients: PositiveInt = 13
+    lifter: NotNegative = 0.0
+    fft: FftSize | None = None
+    low: NotNegative = 0.0
+    high: Positive | None = None
+    scale: MelScale = "htk"
+    area: bool = False
+    log: Log = "natural"
+    floor: Positive = 1e-6
+    _: KW_ONLY
+    window: WindowName = "hann"
+    periodic: bool = True
+    power: Power = 2
+    padding: FramePadding = "causal"
+    remove_mean: bool = False
+    preemphasis: Share = 0.0
+    gain: Positive = 1.0
+
+    kind: ClassVar[str] = "mfcc"
+    takes_samples: ClassVar[bool] = True
+
+    @model_validator(mode="after")
+    def _check(self) -> MFCC:
+        self.spectrum.check()
+        return self
+
+    @property
+    def sample_rate(self) -> float:
+        """Samples of its input per second."""
+        return self.rate
+
+    @property
+    def framing(self) -> Framing:
+        """Its frames."""
+        return Framing(self.length, self.hop, self.padding)
+
+    @property
+    def spectrum(self) -> Spectrum:
+        """What it calculates from each frame."""
+        return Spectrum.of(self)
+
+    def infer(self, *signals: Signal) -> Signal:
+        return self.framing.infer(self, signals, self.spectrum.size)
+
+    def states(self, *signals: Signal) -> tuple[State, ...]:
+        return self.framing.states()
+
+    def forward(self, call: ForwardCall) -> Forwarded:
+        return forward_framed_spectrum(self.framing, self.spectrum, call)
+
+    def emit(self, graph: GraphBuilder, call: EmitCall) -> Emitted:
+        return emit_framed_spectrum(self.framing, self.spectrum, graph, call)
+
+    @classmethod
+    def examples(cls) -> Sequence[Example]:
+        signals = (Signal((1,)),)
+        return [
+            Example(cls(8000, 4, 2, 3, 2, floor=0.1), signals),
+            Example(
+                cls(
+                    *(4000, 3, 2, 4, 3, 22, 32, 100, 1900, "slaney", True, "decibel", 0.5),
+                    window="hamming",
+                    periodic=False,
+                    power=1,
+                    padding="none",
+                    remove_mean=True,
+                    preemphasis=0.9,
+                    gain=2,
+                ),
+                signals,
+            ),
+            Example(cls(4000, 4, 1, 14, fft=64, scale="kaldi", log="none"), signals),
+        ]
