@@ -4,15 +4,17 @@
 
 A file is right if all results are within 1e-4 of onnxruntime's, relative to max(1, largest number): whole, as a ragged
 batch, step by step and in chunks, one of them empty. The table goes into docs/where-it-runs.md. The exit code is 1 if
-a portable or step file is wrong anywhere. A runtime that is not installed is named and left out. With --check, nothing
-is written, and the exit code is also 1 if a runtime is not installed. What installs each: pip install openvino tract;
-apt-get install g++ libonnxruntime-dev chromium; and in this folder npm install --ignore-scripts onnxruntime-node.
+a portable or step file is wrong anywhere but in tract, which refuses portable files with lengths. A runtime that is not
+installed is named and left out. With --check, nothing is written, and the exit code is also 1 if a runtime is not
+installed. What installs each: pip install openvino tract; apt-get install g++ libonnxruntime-dev chromium; and in this
+folder npm install --ignore-scripts onnxruntime-node.
 """
 
 from __future__ import annotations
 
 import argparse
 import atexit
+import contextlib
 import datetime
 import functools
 import http.server
@@ -41,6 +43,7 @@ ROOT = Path(__file__).resolve().parents[1]
 PAGE = ROOT / "docs" / "where-it-runs.md"
 BEGIN, END = "<!-- table: tools/make_where_it_runs.py -->", "<!-- end of table -->"
 FORMS = ("dynamic", "portable", "step")
+REFUSED = ("tract", "portable")  # tract has no LSTM with lengths; it says so, and gives no result
 TITLES = {
     "cpp": "onnxruntime, C++",
     "node": "onnxruntime, node",
@@ -89,7 +92,7 @@ def main() -> int:
         text = PAGE.read_text(encoding="utf-8")
         before, rest = text.split(BEGIN)
         PAGE.write_text(f"{before}{BEGIN}\n\n" + "\n".join(lines) + f"\n\n{END}{rest.split(END)[1]}", encoding="utf-8")
-    wrong = not all(all(found) for (_, form), found in right.items() if form != "dynamic")
+    wrong = not all(all(found) for key, found in right.items() if key[1] != "dynamic" and key != REFUSED)
     return int(wrong or (arguments.check and bool(missing)))
 
 
@@ -99,7 +102,8 @@ def modules(count: int) -> Iterator[tuple[str, Any]]:
     from tests.networks import compose
 
     for path in sorted((ROOT / "models").glob("*/model.onnx")):
-        yield path.parent.name, s2o.restore(path)
+        with contextlib.suppress(s2o.ModelFileError):  # guests have no layers, so they have no forms
+            yield path.parent.name, s2o.restore(path)
     for number in range(count):
         torch.manual_seed(number)
         yield f"random {number}", s2o.build(compose(random.Random(f"where {number}"))).eval()

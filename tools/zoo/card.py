@@ -113,8 +113,9 @@ def _edge(found: dict[str, Any]) -> dict[str, str]:
         f"{name} {_number(small['figure'])} on {shipped['file']}, {_number(shipped['figures'][name])} with float32"
     }
     if code:
+        us = f"{code['us']:.3g}" if code["us"] < 1000 else f"{code['us']:,.0f}"
         rows["C"] = (
-            f"a program of {code['bytes'] / 1e3:,.0f} kB, median {_number(code['us'])} µs for a step; one thread of an "
+            f"a program of {code['bytes'] / 1e3:,.0f} kB, median {us} µs for a step; one thread of an "
             f"{edge['processor']}, gcc {edge['gcc']} -O3"
         )
     return rows
