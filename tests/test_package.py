@@ -216,7 +216,8 @@ def test_the_page_of_the_layers_names_every_choice_of_every_field():
                 for part in (hint, *typing.get_args(hint)):
                     if typing.get_origin(part) is typing.Literal:
                         (row,) = re.findall(rf"^\| `{field}` \|(.*?)\|", section, re.MULTILINE)
-                        assert all(f'`"{choice}"`' in row for choice in typing.get_args(part)), (cls, field)
+                        choices = [f'"{one}"' if isinstance(one, str) else str(one) for one in typing.get_args(part)]
+                        assert all(f"`{choice}`" in row for choice in choices), (cls, field)
     assert "| `probability` | a number ≥ 0 and < 1 |" in text
     assert "| `hidden_size` | a whole number > 0 |" in text
 

@@ -426,7 +426,7 @@ def test_bad_input_exits_with_2_and_a_message(folder, tmp_path, arguments, messa
 def test_a_failed_report_leaves_the_previous_one(folder, tmp_path, monkeypatch):
     (tmp_path / "page.html").write_text("before")
 
-    def fail(*_):
+    def fail(*_, **__):
         raise s2o.DataError("no")
 
     monkeypatch.setattr(s2o, "verify", fail)

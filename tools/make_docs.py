@@ -102,7 +102,7 @@ def allowed(hint: Any, limits: str = "") -> list[str]:
         limits = " and ".join(f"{sign} {bound:g}" for sign, bound in signs if bound is not None)
         return allowed(parts[0], f" {limits}" if limits else "")
     if kind is Literal:
-        return [f'`"{choice}"`' for choice in parts]
+        return [f'`"{choice}"`' if isinstance(choice, str) else f"`{choice}`" for choice in parts]
     if kind in (typing.Union, types.UnionType):
         return [choice for part in parts for choice in allowed(part)]
     if kind is tuple:

@@ -49,7 +49,7 @@ class MelSpectrogram(Layer):
 
     Args:
         rate: samples of x per second. A file has it in its metadata, as sample_rate.
-        length: as in Spectrogram, as hop, fft, window, periodic, power, padding, remove_mean, preemphasis and gain are.
+        length: samples of a frame, > 0.
         hop: samples from one frame to the next, > 0.
         bands: number of bands M, up to 1,024.
         fft: points of the transform, at least length. None: length.
@@ -60,6 +60,13 @@ class MelSpectrogram(Layer):
         log: "natural", "decibel" (10 log₁₀) or "none".
         floor: the least energy, > 0, of which a logarithm is taken. The default is for samples in ±1; below it, float32
             has only rounding errors.
+        window: "hann", "hamming", "povey" or "none", as in Spectrogram.
+        periodic: the period of the window, as in Spectrogram.
+        power: 2 for power, 1 for magnitude.
+        padding: "causal" or "none", as in Spectrogram.
+        remove_mean: remove the mean of each frame.
+        preemphasis: p, from 0 to below 1.
+        gain: what samples are multiplied by, > 0.
 
     Raises:
         SpecError: fft is less than length, high is above half of the rate, or low is not below high.

@@ -40,12 +40,26 @@ class MFCC(Layer):
         x [B, T, 1] -> y [B, T', K]. T' as in Spectrogram.
 
     Args:
-        rate: samples of x per second, as in MelSpectrogram, as all fields are that are not here.
+        rate: samples of x per second. A file has it in its metadata, as sample_rate.
         length: samples of a frame, > 0.
         hop: samples from one frame to the next, > 0.
         bands: number of bands M, up to 1,024.
         coefficients: number of coefficients K, at most M.
         lifter: L. 0: without the factor in brackets.
+        fft: points of the transform, at least length. None: length.
+        low: hertz where the first band begins.
+        high: hertz where the last band ends. None: rate / 2.
+        scale: "htk", "slaney" or "kaldi", as in MelSpectrogram.
+        area: divide each triangle by half of its width in hertz.
+        log: "natural", "decibel" (10 log₁₀) or "none".
+        floor: the least energy, > 0, of which a logarithm is taken.
+        window: "hann", "hamming", "povey" or "none", as in Spectrogram.
+        periodic: the period of the window, as in Spectrogram.
+        power: 2 for power, 1 for magnitude.
+        padding: "causal" or "none", as in Spectrogram.
+        remove_mean: remove the mean of each frame.
+        preemphasis: p, from 0 to below 1.
+        gain: what samples are multiplied by, > 0.
 
     Raises:
         SpecError: as MelSpectrogram, or there are more coefficients than bands.
