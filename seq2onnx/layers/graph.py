@@ -161,8 +161,11 @@ class GraphBuilder:
 
     def range(self, count: str) -> str:
         """Count from 0 to `count` (int64 [1]) − 1: int32 [count]."""
+        return self.cast(self._range64(count), "int32")
+
+    def _range64(self, count: str) -> str:
         first, step = self.constant(np.array(0)), self.constant(np.array(1))
-        return self.cast(self.op("Range", first, self.op("Squeeze", count), step), "int32")
+        return self.op("Range", first, self.op("Squeeze", count), step)
 
     def mask(self, x: Value, lengths: str) -> str:
         """Compute which steps are valid: bool [batch, time, 1, …] for x [batch, time, …]."""
@@ -182,9 +185,14 @@ class GraphBuilder:
 
         Steps past the end of x repeat its last step.
         """
-        last = self.op("Sub", self.cast(self.steps(x), "int32"), self.number(1))
-        index = self.op("Min", self.op("Add", offset, self.range(count)), last)
-        return self.op("GatherND", x, self.op("Unsqueeze", self.cast(index, "int64"), self.ints(2)), batch_dims=1)
+        known = self.initializers.get(count)
+        if known is None:
+            places = self.op("Unsqueeze", self._range64(count), self.ints(1))
+        else:
+            places = self.constant(np.arange(known.item())[:, None])
+        start = self.op("Unsqueeze", self.cast(offset, "int64"), self.ints(2))
+        last = self.op("Sub", self.steps(x), self.ints(1))
+        return self.op("GatherND", x, self.op("Min", self.op("Add", start, places), last), batch_dims=1)
 
     def pad_steps(self, x: str, left: int, right: int, dimensions: int = 3) -> str:
         """Add steps of zeros before and after x [batch, time, …]."""
