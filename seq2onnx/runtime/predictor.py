@@ -74,6 +74,7 @@ class Predictor:
     Attributes:
         path: the file.
         classes: the labels of the scores, or None.
+        quantiles: which quantiles of the target the columns of the output are, or None.
         channels: the names of the features, for several inputs a dict by layer; None if the file has none.
         signature: "full", "sequence" or "stream".
         lookahead: whether results come with a delay.
@@ -95,6 +96,7 @@ class Predictor:
         self.session, self.contract = model.session, model.contract
         self.signature: str = model.contract.signature
         self.classes, self.closed_loop = model.contract.classes, model.closed_loop
+        self.quantiles = model.contract.quantiles
         self.channels: list[str] | dict[str, list[str] | None] | None = model.contract.channels
         self.inputs, self.states, self.lookahead = model.inputs, model.states, model.lookahead
         self.outputs = [output.tensor for output in model.outputs]
