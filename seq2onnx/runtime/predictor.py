@@ -22,6 +22,7 @@ from seq2onnx.runtime.scoring import Scoring
 from seq2onnx.runtime.session import Device, Optimization, SessionSettings
 from seq2onnx.runtime.stream import Stream
 from seq2onnx.sequences import Array, PaddingPolicy, SequenceLength
+from seq2onnx.sequences.rates import check_rate
 
 
 def load(
@@ -156,6 +157,7 @@ class Predictor:
             SpecError: an argument is wrong, or the file does not have an output.
             NotStreamable: sequences are to be split, and the file has no states.
         """
+        check_rate(getattr(sequences, "sample_rate", None), self.contract.sample_rate, "sequences")
         chosen = self.model.outputs if outputs is None else self._activations(outputs)
         given = {
             "sequence_length": sequence_length,
