@@ -33,6 +33,7 @@ PARTS = {
     "graph": "The exported graph in plain onnxruntime, compared with the graph of torch.onnx.export(dynamo=False)",
     "portable": "Japanese Vowels in batches of 27: a portable file in onnxruntime, one thread",
     "edge": "One stream, step by step: forms in onnxruntime, and the C code of `package` (-O3); the network of above",
+    "imported": "One step of files that `add_states` and `from_torch` made, compared with what they were made from",
     "export": "Export of 12 features, LSTM 100, 9 classes",
     "cold": "From the start of a process to its first prediction",
     "storage": "Files with weights stored as float16 or int8: 12 features, LSTM 100, 9 classes",
@@ -69,9 +70,9 @@ MISSES = {
         "On Intel processors with AVX-512, onnxruntime's LSTM takes most of the time. Measured on an Intel Xeon in one "
         "thread, in processor time: numpy reaches 121 GFLOP/s with products of [512, 512] · [512, 512], a plain run of "
         "a batch of 56 rows without padding 67 GFLOP/s. So the run alone takes 1.8 times the floor. A profile divides "
-        "the time in onnxruntime's library: 73 % in its matrix product, 10 % in tanh and sigmoid, 4 % in adding and "
-        "clipping, the rest in small functions. The LSTM node takes 95 % of a run, and the batches of `predict` "
-        "contain 3 % padding. Batches of two to eight times as many steps change the time of `predict` by −3 to +6 %."
+        "the time in onnxruntime's library: 73 % in its matrix product, the rest in many small functions. "
+        "The LSTM node takes 95 % of a run, and the batches of `predict` contain 3 % padding. Batches of two to eight "
+        "times as many steps change the time of `predict` by −3 to +6 %."
     ),
     "stream, 1 steps": (
         "`stream` files keep their state if a chunk has no steps. For this guarantee, the graph has a few small nodes "
@@ -112,6 +113,10 @@ NOTES = {
     "portable": (
         'A file with `form="portable"` runs in runtimes that ignore the lengths of sequences, and needs more nodes for '
         "that. This is its price in onnxruntime."
+    ),
+    "imported": (
+        "The source's own run of one step keeps no state. Both sides run in onnxruntime with bound buffers, in one "
+        "thread."
     ),
     "export": ('"dynamo" is `torch.onnx.export(dynamo=True)`.'),
     "cold": (
