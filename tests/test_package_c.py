@@ -49,6 +49,7 @@ NETWORKS = {
     "images": lambda: s2o.Network(
         [s2o.SequenceInput((1, 5, 4)), s2o.Conv2d(2, 3), s2o.BatchNorm(), s2o.ReLU(), s2o.LSTM(3, "last")]
     ),
+    "no functions of libm": lambda: s2o.Network([s2o.SequenceInput(3), s2o.FullyConnected(2)]),
     "no states": lambda: s2o.Network([s2o.SequenceInput(3), s2o.LayerNorm(), s2o.GELU(), s2o.Softmax()]),
 }
 
