@@ -61,6 +61,7 @@ def test_subfolders_are_labels(folder):
     data = s2o.data.read(folder)
     assert data.ids == ["no/a.wav", "yes/a.wav", "yes/b.WAV"]
     assert data.labels.tolist() == ["no", "yes", "yes"]
+    assert s2o.data.read(folder, targets="").targets is None
     assert (data.lengths.tolist(), data.sample_rate) == ([402, 400, 401], RATE)
 
 

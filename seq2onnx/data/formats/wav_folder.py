@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 from seq2onnx.data.contents import Contents
 from seq2onnx.data.formats.csv_labels import find_labels, read_labels
@@ -35,7 +36,7 @@ def read(
             f"{path}: has .wav files and {tables[0].relative_to(folder)}; if it has the labels, name it: "
             f'labels="{tables[0].name}"; else keep it in another folder'
         )
-    if labels is None and (targets is not None or id is not None):
+    if labels is None and (targets or id is not None):
         raise DataError(f"{path}: targets and id are columns of a file of labels; name it: labels=…, or leave them out")
     found = [read_samples(file, trusted) for file in files]
     samples, rates = [array for array, _ in found], [rate for _, rate in found]
@@ -47,8 +48,10 @@ def read(
                 "channels"
             )
     ids = [file.relative_to(folder).as_posix() for file in files]
-    found_targets = (
-        labels_of_folders(files, folder, ".wav") if labels is None else read_labels(labels, id or "file", targets, ids)
-    )
+    found_targets: Any = None
+    if labels is not None:
+        found_targets = read_labels(labels, id or "file", targets, ids)
+    elif targets is None:
+        found_targets = labels_of_folders(files, folder, ".wav")
     per_step = None if found_targets is None else False
     return Contents(samples, found_targets, per_step=per_step, channels=channels, ids=ids, sample_rate=rates[0])
