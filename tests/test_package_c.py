@@ -215,3 +215,10 @@ def test_what_has_no_c_code_is_refused(layers, options, error, message, tmp_path
     with pytest.raises(error, match=message):
         s2o.package(tmp_path / "model.onnx", "c", tmp_path / "package")
     assert not (tmp_path / "package").exists()
+
+
+@pytest.mark.parametrize("target", ["c", "cpp"])
+def test_results_that_are_tokens_are_refused(target, tmp_path):
+    exported(tmp_path, s2o.Network([s2o.SequenceInput("tokens")]))
+    with pytest.raises(s2o.SpecError, match=r"its output sequence_input_1 has tokens, not numbers; add a layer"):
+        s2o.package(tmp_path / "model.onnx", target, tmp_path / "package")
