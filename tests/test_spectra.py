@@ -11,7 +11,8 @@ import pytest
 import torch
 
 import seq2onnx as s2o
-from seq2onnx.modelfile.shapes import BOOL, INT64, Known, divide, range_of, smaller
+from seq2onnx.layers.spectra import halves
+from seq2onnx.modelfile.shapes import BOOL, INT64, Known, divide, gather_elements, range_of, smaller
 from tests import reference
 from tests.small_networks import exported
 
@@ -150,6 +151,37 @@ def test_silence_has_finite_gradients(power):
     assert all(torch.isfinite(weight.grad).all() for weight in module.parameters())
 
 
+@pytest.mark.parametrize("layer", [DEFAULT, s2o.MelSpectrogram.kaldi(), s2o.Spectrogram(1, 2), s2o.Spectrogram(3, 5)])
+@pytest.mark.parametrize("signature", ["full", "sequence"])
+def test_what_follows_the_end_of_a_row_has_no_effect_and_y_is_finite_there(tmp_path, layer, signature):
+    model, _ = exported(tmp_path, s2o.Network([s2o.SequenceInput(1), layer]), signature=signature)
+    x = np.full((3, 1000, 1), np.nan, np.float32)
+    x[0], x[1, :700] = SPEECH[:1000], SPEECH[:700]
+    names = ["y", "y_lengths"]
+    states = {state.name: state.zeros(3) for state in model.states}
+    y, lengths = model.session.run(names, {"x": x, "lengths": np.int32([1000, 700, 0]), **states})
+    assert np.isfinite(y).all()
+    assert lengths[2] == 0
+    for row, samples in enumerate((1000, 700)):
+        np.testing.assert_array_equal(y[row, : lengths[row]], model.predict([SPEECH[:samples]])[0])
+
+
+def test_symmetric_transforms_are_cut_in_two_and_others_are_not(tmp_path):
+    """Files are half as large; the numbers are tested above."""
+    for layer, most in [
+        (DEFAULT, 0.52e6),
+        (s2o.MelSpectrogram.kaldi(), 1e6),
+        (s2o.MelSpectrogram(16000, 400, 160, 80, 512, high=4000), 0.3e6),  # half of the bins
+    ]:
+        exported(tmp_path, s2o.Network([s2o.SequenceInput(1), layer]))
+        assert most / 2 < (tmp_path / "model.onnx").stat().st_size < most
+    for window, periodic, is_cut in [("hamming", False, True), ("hamming", True, False), ("none", True, True)]:
+        spectrum = s2o.Spectrogram(20, 10, 32, window, periodic).spectrum
+        assert (halves(spectrum) is not None) == is_cut
+    assert halves(s2o.Spectrogram(20, 10, 32, preemphasis=0.5).spectrum) is None
+    assert halves(s2o.Spectrogram(20, 10, 32, "hamming", False, remove_mean=True).spectrum) is not None
+
+
 def test_a_bound_gives_the_size_of_a_range_only_and_never_of_a_divisor():
     unknown, bound, one = Known((1,), INT64), Known((1,), INT64, (3,)), Known((), INT64, (1,))
     (least,) = smaller({}, [unknown, bound])
@@ -160,3 +192,11 @@ def test_a_bound_gives_the_size_of_a_range_only_and_never_of_a_divisor():
         range_of({}, [Known((), INT64, (0,)), unknown, one])
     with pytest.raises(s2o.ModelFileError, match="may be 0"):
         divide({}, [bound, least])
+
+
+def test_elements_are_taken_along_one_axis_only():
+    attributes = {b"axis": (1, 1)}
+    assert gather_elements(attributes, [Known((2, 5), BOOL), Known((2, 9), INT64)]) == [Known((2, 9), BOOL)]
+    for shape in [(3, 9), (2, 9, 1)]:
+        with pytest.raises(s2o.ModelFileError, match="takes elements"):
+            gather_elements(attributes, [Known((2, 5), BOOL), Known(shape, INT64)])
