@@ -142,6 +142,44 @@ def test_normalizing_samples_before_a_spectrogram_warns():
         s2o.build(s2o.Network([s2o.SequenceInput(1), DEFAULT, s2o.BatchNorm()]), data)
 
 
+def test_samples_that_are_no_fractions_warn_with_the_remedy(tmp_path):
+    network = s2o.Network([s2o.SequenceInput(1), DEFAULT])
+    model, _ = exported(tmp_path, network)
+    integers = SPEECH[:800] * 32768
+    stream, pool = model.stream(), model.pool()
+    id = pool.open()
+    for run in (
+        lambda x: model.predict([SPEECH, x]),
+        lambda x: stream.step(x),
+        lambda x: pool.step([id], x[None]),
+        lambda x: s2o.build(network, s2o.SequenceDataset([SPEECH[:400], x])),
+    ):
+        with pytest.warns(UserWarning, match="mel_spectrogram_1 takes samples in ±1, .* beyond ±2; divide integers of"):
+            run(integers)
+        with warnings.catch_warnings():
+            warnings.simplefilter("error")
+            run(SPEECH[:800] * 1.2)
+    with warnings.catch_warnings(record=True) as found:
+        warnings.simplefilter("default")
+        for start in range(0, 800, 160):
+            stream.step(integers[start : start + 160])
+    assert len(found) == 1
+    others = [s2o.SequenceInput(1, "rescale_symmetric", statistics={"min": [-9.0], "max": [9.0]}), DEFAULT]
+    for network in (s2o.Network(others), s2o.Network([s2o.SequenceInput(1), s2o.LSTM(2)])):
+        model, _ = exported(tmp_path, network)
+        with warnings.catch_warnings():
+            warnings.simplefilter("error")
+            model.predict([integers])
+
+
+def test_the_contract_knows_the_layers_that_take_samples():
+    from seq2onnx.contract import _SAMPLE_KINDS
+    from seq2onnx.layers import KINDS
+
+    ours = {kind for kind, cls in KINDS.items() if cls.takes_samples and cls.__module__.startswith("seq2onnx.")}
+    assert set(_SAMPLE_KINDS) == ours
+
+
 @pytest.mark.parametrize("power", [1, 2])
 def test_silence_has_finite_gradients(power):
     layer = s2o.MelSpectrogram(8000, 8, 4, 2, power=power)
