@@ -65,10 +65,12 @@ def spectra() -> None:
                 if signature == "full":
                     streamed[f"{name}, session.run"] = _by_session(model, chunks)
                     streamed[f"{name}, Stream.step"] = _by_stream(model, chunks)
+            s2o.export(module, path, form="step")
+            streamed[f"{name}, Stream.step, form step"] = _by_stream(s2o.load(path), chunks)
     print(f"  {CHUNKS} chunks of 10 ms")
     times = table(streamed, rounds=25)
-    for name in layers:
-        ratio(f"{name}, session.run", "kaldi-native-fbank", times, 3)
+    for name in list(streamed)[1:]:
+        ratio(name, "kaldi-native-fbank", times, 3)
     print("  20 s at once")
     times = table(at_once, rounds=15)
     for name in list(at_once)[1:]:

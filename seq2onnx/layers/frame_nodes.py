@@ -49,24 +49,26 @@ def emit_frames(
     samples = graph.pad_steps(op("Squeeze", x.name, ints(2)), front, 0, dimensions=2)
     end = op("Sub", graph.cast(graph.steps(samples), "int32"), number(framing.reach))
     begin = op("Range", number(front + need - framing.length), op("Squeeze", end), number(hop))
-    frames = _emit_gather(graph, samples, op("Unsqueeze", begin, ints(1)), within, front, lengths)
+    zeros = op("Mul", op("Unsqueeze", lengths, ints(1, 2)), number(0))
+    begin = op("Add", op("Unsqueeze", begin, ints(1)), zeros)  # [batch, n, 1]
+    frames = _emit_gather(graph, samples, begin, within, front, lengths)
     return frames, op("Div", op("Max", op("Add", lengths, number(hop - need)), number(0)), number(hop)), {}
 
 
 def _emit_gather(graph: GraphBuilder, samples: str, begin: str, within: Places, front: int, lengths: str | None) -> str:
-    """Take the samples `within` of the frame at each place of `begin`, [n, 1] or [batch, n, 1].
+    """Take the samples `within` of the frame at each place of `begin` [batch, n, 1].
 
     What is past the last valid sample is replaced by it, so that all frames are finite. Before it, there is always
     another one: `samples` [batch, time] begins with `front` samples, at least 1, that do not come from x.
     """
     op = graph.op
+    index = op("Add", begin, graph.constant(within))
     if lengths is None:
         last = op("Sub", graph.cast(graph.steps(samples), "int32"), graph.number(1))
     else:
-        last = op("Add", op("Unsqueeze", lengths, graph.ints(1, 2)), graph.number(front - 1))
-    index = op("Min", op("Add", begin, graph.constant(within)), last)
+        last = op("Add", op("Unsqueeze", lengths, graph.ints(1)), graph.number(front - 1))
     # GatherElements takes a fourth of the time of Gather, and a tenth of that of GatherND.
-    frames = op("GatherElements", samples, op("Flatten", index), axis=1)
+    frames = op("GatherElements", samples, op("Min", op("Flatten", index), last), axis=1)
     return op("Reshape", frames, op("Shape", index, start=0, end=3), allowzero=1)
 
 
