@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
+from seq2onnx.coverage import quantile_names
 from seq2onnx.errors import require
 
 if TYPE_CHECKING:
@@ -133,7 +134,9 @@ def predict_table(model: Predictor, sequences: Any, batch_size: int | None, firs
     if isinstance(scores, list):
         lengths, scores = list(map(len, scores)), np.concatenate(scores)
     labels = scores_to_labels(scores, model.classes) if model.classes else None
-    names = model.classes or [f"y{k}" for k in range(math.prod(scores.shape[1:]))]
+    names = (
+        model.classes or quantile_names(model.quantiles or ()) or [f"y{k}" for k in range(math.prod(scores.shape[1:]))]
+    )
     return Predictions(first, lengths, labels, scores, names, model.classes, getattr(sequences, "ids", None))
 
 

@@ -10,6 +10,7 @@ import json
 import sys
 import types
 from collections.abc import Iterator
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, BinaryIO
 
 import numpy as np
@@ -17,6 +18,7 @@ import typer
 
 from seq2onnx import limits
 from seq2onnx.cli.options import AllowChanged, ModelFile, Quiet, show, write_data
+from seq2onnx.cli.sound import Pcm, stream_sound
 from seq2onnx.data.formats.csv_text import is_header
 from seq2onnx.errors import DataError, ShapeError, SpecError
 from seq2onnx.sequences import is_finite, positions
@@ -31,6 +33,12 @@ def stream(
     id_column: Annotated[
         bool, typer.Option("--id-column", help='Run many streams: the first column, or "id" in JSON, names the stream.')
     ] = False,
+    wav: Annotated[
+        Path | None, typer.Option("--wav", metavar="FILE", help="Read the samples of a .wav file, not standard input.")
+    ] = None,
+    pcm: Annotated[
+        Pcm | None, typer.Option("--pcm", help="Standard input is raw sound: 16-bit samples, little-endian.")
+    ] = None,
     allow_changed: AllowChanged = False,
     quiet: Quiet = False,
 ) -> None:
@@ -53,6 +61,11 @@ def stream(
     With a stride or lookahead, some steps have no result; their line is empty (JSON: "y" is null). With lookahead,
     the results of the last steps follow at the end of the input. A step file gives a result after the last step of each
     run.
+
+    With --wav, or --pcm s16le for a microphone (arecord -r 16000 -f S16_LE -t raw | seq2onnx stream FILE --pcm s16le),
+    each line is a result: its time in seconds from the start, then its label and scores, or the labels of the alarms
+    that begin. Without a known sample rate, the time is the number of samples. 16-bit samples are divided by 32,768.
+    The rate of a .wav file must be that of the network; nothing is resampled.
     """
     from seq2onnx.runtime import load
 
@@ -66,6 +79,11 @@ def stream(
         raise SpecError(
             f"{file}: forecasts {model.closed_loop} steps for each line (closed loop); export it without one"
         )
+    if wav is not None or pcm is not None:
+        if id_column or (wav is not None and pcm is not None):
+            raise SpecError("--wav and --pcm: are one stream of sound; use one of them, and without --id-column")
+        stream_sound(model, wav, quiet)
+        return
     streams = _Streams(model, quiet)
     columns: _Columns | None = None
     number, refused, is_first = 0, 0, True

@@ -15,6 +15,7 @@ from seq2onnx.errors import DataError, ShapeError, SpecError
 from seq2onnx.layers import FeatureInput, Layer, Rescale, SequenceInput, WordEmbedding, normalization
 from seq2onnx.network import Network
 from seq2onnx.sequences import PaddingPolicy, warn_of_large_samples
+from seq2onnx.sequences.rates import check_rate
 
 
 def with_vocabularies(network: Network, data: SequenceDataset) -> Network:
@@ -94,7 +95,8 @@ def with_rescale(network: Network, data: SequenceDataset, is_trained: bool) -> N
 
 
 def check_sequences(network: Network, data: SequenceDataset) -> None:
-    """Raise unless every sequence has the shape of its input layer, enough steps, and finite values."""
+    """Raise unless every sequence has the shape and rate of its input layer, enough steps, and finite values."""
+    check_rate(data.sample_rate, network.sample_rate, "data")
     for layer, name in _part_names(network, data).items():
         signal, part = network.signals[layer], data.parts[name]
         kind = "i" if signal.dtype == "int64" else "f"

@@ -29,7 +29,7 @@ def read_event_file(path: Path, ids: Sequence[str], label: str | None = None) ->
     if not path.is_file():
         raise DataError(f"{path}: there is no such file of events")
     table = read_table(path, ["file"])
-    places = {Path(name).stem: index for index, name in enumerate(ids)} | {name: i for i, name in enumerate(ids)}
+    places = {name.rpartition(".")[0]: i for i, name in enumerate(ids)} | {name: i for i, name in enumerate(ids)}
     has_labels = label is not None and "label" in (table.names or ())
     names, labels = table.text("file"), table.text("label") if has_labels else None
     starts, ends = (table.numbers(table.place(name)).tolist() for name in ("start", "end"))
