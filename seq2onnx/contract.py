@@ -32,6 +32,7 @@ _REQUIRED = {"network", "classes", "signature", "states", "min_length"}
 _OPTIONAL = {"closed_loop", "form", "weights", "options", "emission", "channels", "missing", "sample_rate", "answer"}
 _OPTIONAL |= {"quantiles", "steps"} | {"inputs", "outputs", "tokens"}  # of step files; of files without a network
 _INPUT_KINDS = ("sequence_input", "feature_input")
+_SAMPLE_KINDS = ("spectrogram", "mel_spectrogram", "mfcc")
 
 
 def input_names(layers: Iterable[str]) -> dict[str, str]:
@@ -160,6 +161,18 @@ class Contract:
         if self.network is None:
             return list(self.inputs or ())
         return [name for name, (kind, _) in self.layers.items() if kind in _INPUT_KINDS]
+
+    @cached_property
+    def sample_readers(self) -> dict[str, str]:
+        """By input layer, the layer that takes its values as samples of a raw signal, in ±1."""
+        found, before = {}, ""
+        for name, (kind, fields) in self.layers.items():
+            source = (fields.get("inputs") or [before])[0]
+            is_raw = source in self.input_layers and self.layers[source][1].get("normalization", "none") == "none"
+            if kind in _SAMPLE_KINDS and is_raw:
+                found[source] = name
+            before = name
+        return found
 
     @property
     def channel_names(self) -> dict[str, list[str]]:

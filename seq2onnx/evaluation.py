@@ -179,6 +179,8 @@ def evaluate(model: Predictor, data: SequenceDataset, predictions: Any = None) -
         ShapeError: the sequences do not fit the model.
     """
     data = data.with_channels(model.channels)
+    if model.contract.answer == "events":
+        return "The file answers events, so its results are not compared with targets; tune_alarm counts missed events."
     if model.closed_loop:
         return _evaluate_forecast(model, data, model.closed_loop)
     if predictions is None:

@@ -55,7 +55,8 @@ def stream(
     A new id starts a new stream. Lines that arrive together run together; the results keep their order.
 
     If the network ends with an Alarm, the result of a step in which alarms begin is step,label,… (JSON: {"step": …,
-    "events": [label, …]}). In CSV, the lines of other steps are empty. Steps count from 0 in each stream.
+    "events": [label, …]}). In CSV, the lines of other steps are empty. Steps count from 0 in each stream. If the file
+    has a sample rate, the seconds since the start of the stream follow the step.
 
     With a stride or lookahead, some steps have no result; their line is empty (JSON: "y" is null). With lookahead,
     the results of the last steps follow at the end of the input. A step file gives a result after the last step of each
@@ -223,13 +224,13 @@ class _Line:
         row, data = ("good", '"good"') if is_word else ("0.1,0.2", "[0.1, 0.2]")
         return f'pump 7,{row} or {{"id": "pump 7", "x": {data}}}' if self.has_id else f"{row} or {data}"
 
-    def print_events(self, step: int, labels: list[Any]) -> None:
-        """Print the step and the labels of the alarms that begin in it; in CSV nothing but the id if there is none."""
+    def print_events(self, time: dict[str, Any], labels: list[Any]) -> None:
+        """Print the time and the labels of the alarms that begin then; in CSV nothing but the id if there is none."""
         if self.as_json:
             first = {"id": self.id} if self.has_id else {}
-            write_data(json.dumps(first | {"step": step, "events": labels}) + "\n")
+            write_data(json.dumps(first | time | {"events": labels}) + "\n")
         else:
-            self._print_cells([step, *labels] if labels else [])
+            self._print_cells([*time.values(), *labels] if labels else [])
 
     def _print_cells(self, cells: list[Any]) -> None:
         cells = [*([self.id] if self.has_id else []), *cells]  # None is an empty cell
@@ -315,12 +316,18 @@ class _Streams:
 
     def _write(self, line: _Line, scores: Any) -> None:
         from seq2onnx.runtime import scores_to_labels
+        from seq2onnx.runtime.outputs import seconds_of_steps
 
         classes = self._model.classes
         for row in np.atleast_2d(scores):
             if self._model.contract.answer == "events" and scores.size and not np.isnan(row).any():
                 begun = np.flatnonzero((row > 0) & (self._on[line.name] == 0))
-                line.print_events(self._steps[line.name], [self._names[k] for k in begun])
+                step = self._steps[line.name]
+                time: dict[str, float] = {"step": step}
+                seconds = seconds_of_steps(self._model.contract, self._model.model.outputs[0], np.array(step))
+                if seconds is not None:
+                    time["seconds"] = round(float(seconds), 6)
+                line.print_events(time, [self._names[k] for k in begun])
                 self._steps[line.name] += 1
                 self._on[line.name] = row.copy()
                 continue

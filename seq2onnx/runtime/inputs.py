@@ -25,6 +25,7 @@ from seq2onnx.sequences import (
     read_frame,
     row_names,
     tokenize,
+    warn_of_large_samples,
 )
 
 Rows = dict[str, list[Array]]
@@ -48,6 +49,7 @@ class Input:
         takes_words: whether the file looks up the words itself, so that its values are strings.
         channels: the names of its features. None: they have no names.
         tokens: how many different tokens there are. None: any number is a token, known or unknown.
+        sample_reader: the layer that takes its values as samples of a raw signal. None: there is none.
     """
 
     tensor: str
@@ -59,6 +61,7 @@ class Input:
     takes_words: bool = False
     channels: tuple[str, ...] | None = None
     tokens: int | None = None
+    sample_reader: str | None = None
 
     @property
     def dtype(self) -> np.dtype[Any]:
@@ -143,7 +146,10 @@ def read_inputs(entries: Sequence[Any], contract: Contract) -> tuple[Input, ...]
             tokens = contract.tokens if is_tokens else None
             names = contract.channel_names.get(layer)
             channels = None if names is None else tuple(names)
-            inputs.append(Input(entry.name, layer, shape, has_time, is_tokens, words, takes_words, channels, tokens))
+            reader = contract.sample_readers.get(layer)
+            inputs.append(
+                Input(entry.name, layer, shape, has_time, is_tokens, words, takes_words, channels, tokens, reader)
+            )
     return tuple(inputs)
 
 
@@ -208,6 +214,8 @@ def read_rows(values: Any, inputs: tuple[Input, ...], contract: Contract, indice
             elif array.shape != entry.shape:
                 raise ShapeError(f"{where}: expected {list(entry.shape)}, got {list(array.shape)}")
             rows[entry.layer].append(array)
+    for entry in inputs:
+        warn_of_large_samples(rows[entry.layer], entry.sample_reader, 6)
     timed = [entry.layer for entry in inputs if entry.has_time]
     _check_equal_lengths(rows, timed, indices)
     if contract.chunk_steps > 1 and timed:

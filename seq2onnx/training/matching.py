@@ -14,7 +14,7 @@ from seq2onnx.data.vocabulary import Vocabulary
 from seq2onnx.errors import DataError, ShapeError, SpecError
 from seq2onnx.layers import FeatureInput, Layer, Rescale, SequenceInput, WordEmbedding, normalization
 from seq2onnx.network import Network
-from seq2onnx.sequences import PaddingPolicy
+from seq2onnx.sequences import PaddingPolicy, warn_of_large_samples
 from seq2onnx.sequences.rates import check_rate
 
 
@@ -168,6 +168,16 @@ def warn_of_normalized_samples(network: Network) -> None:
                     f"BatchNorm after {layer.label}",
                     stacklevel=3,
                 )
+
+
+def warn_of_samples(network: Network, data: SequenceDataset) -> None:
+    """Warn if a layer takes the samples of a raw signal, and those of the first sequences are not in ±1."""
+    parts = _part_names(network, data)
+    for layer in network.layers:
+        for source in network.reads[layer.label] if layer.takes_samples else ():
+            if source in parts:
+                some = data.parts[parts[source]].take(range(min(len(data), 100)))
+                warn_of_large_samples(some, layer.label, 4)
 
 
 def _part_names(network: Network, data: SequenceDataset) -> dict[str, str]:

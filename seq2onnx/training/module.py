@@ -19,6 +19,7 @@ from seq2onnx.training.matching import (
     encode_words,
     warn_of_channels_last,
     warn_of_normalized_samples,
+    warn_of_samples,
     with_statistics,
     with_vocabularies,
 )
@@ -239,6 +240,7 @@ def build(network: Network, data: SequenceDataset | None = None) -> SequenceModu
     if data is not None:
         warn_of_channels_last(network)
         warn_of_normalized_samples(network)
+        warn_of_samples(network, data)
         network = with_vocabularies(network, data)
         data = encode_words(network, data)
         check_sequences(network, data)

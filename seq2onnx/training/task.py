@@ -20,6 +20,7 @@ from seq2onnx.training.matching import (
     encode_words,
     warn_of_channels_last,
     warn_of_normalized_samples,
+    warn_of_samples,
     with_rescale,
     with_statistics,
     with_vocabularies,
@@ -83,6 +84,7 @@ def prepare(
     else:
         warn_of_channels_last(network)
         warn_of_normalized_samples(network)
+        warn_of_samples(network, data)
         module, spec = None, with_vocabularies(network, data)
     data = encode_words(spec, data)
     if module is not None:
