@@ -21,6 +21,7 @@ from seq2onnx.sequences import (
     as_tokens,
     by_names,
     check_steps,
+    is_finite,
     is_frame,
     read_frame,
     row_names,
@@ -48,6 +49,7 @@ class Input:
         takes_words: whether the file looks up the words itself, so that its values are strings.
         channels: the names of its features. None: they have no names.
         tokens: how many different tokens there are. None: any number is a token, known or unknown.
+        missing: whether values may be missing, so that NaN and infinity are no mistakes.
     """
 
     tensor: str
@@ -59,6 +61,7 @@ class Input:
     takes_words: bool = False
     channels: tuple[str, ...] | None = None
     tokens: int | None = None
+    missing: bool = False
 
     @property
     def dtype(self) -> np.dtype[Any]:
@@ -66,6 +69,17 @@ class Input:
         if self.takes_words:
             return np.dtype("U1")
         return np.dtype(np.int64 if self.is_tokens else np.float32)
+
+    def accepts(self, array: Array) -> bool:
+        """Whether all values are finite or may be missing."""
+        return self.missing or is_finite(array)
+
+    def finite_rows(self, array: Array) -> NDArray[np.bool_]:
+        """Return for each row [rows, …] whether all values are finite or may be missing."""
+        if self.accepts(array):
+            return np.ones(len(array), bool)
+        found: NDArray[np.bool_] = np.isfinite(array.reshape(len(array), -1)).all(1)
+        return found
 
     def are_ready(self, values: list[Any], least: int) -> bool:
         """Whether no value needs conversion and each has at least `least` steps: a fast check for the usual case."""
@@ -143,7 +157,10 @@ def read_inputs(entries: Sequence[Any], contract: Contract) -> tuple[Input, ...]
             tokens = contract.tokens if is_tokens else None
             names = contract.channel_names.get(layer)
             channels = None if names is None else tuple(names)
-            inputs.append(Input(entry.name, layer, shape, has_time, is_tokens, words, takes_words, channels, tokens))
+            missing = layer in contract.layers and contract.layers[layer][1].get("missing") is True
+            inputs.append(
+                Input(entry.name, layer, shape, has_time, is_tokens, words, takes_words, channels, tokens, missing)
+            )
     return tuple(inputs)
 
 

@@ -94,8 +94,9 @@ def with_rescale(network: Network, data: SequenceDataset, is_trained: bool) -> N
 
 
 def check_sequences(network: Network, data: SequenceDataset) -> None:
-    """Raise unless every sequence has the shape of its input layer, enough steps, and finite values."""
-    for layer, name in _part_names(network, data).items():
+    """Raise unless every sequence has the shape of its input layer, enough steps, and values as it takes them."""
+    names = _part_names(network, data)
+    for layer, name in names.items():
         signal, part = network.signals[layer], data.parts[name]
         kind = "i" if signal.dtype == "int64" else "f"
         shape = data.shape(name)
@@ -116,7 +117,7 @@ def check_sequences(network: Network, data: SequenceDataset) -> None:
                 f"sequence {short[0]}: has {data.lengths[short[0]]} steps, {layer} needs at least {least}. "
                 "Remove or lengthen it"
             )
-    data.check_finite()
+    data.check_finite([name for layer, name in names.items() if network.signals[layer].missing])
 
 
 def check_lengths(network: Network, data: SequenceDataset, policy: PaddingPolicy) -> None:
