@@ -39,8 +39,8 @@ def stream(
 
     A step is CSV (0.1,0.2) or JSON ([0.1, 0.2]). The result has the same format: label,score,… or
     {"label": …, "y": […]}. If a step is invalid, its result is nan (JSON: null), a message goes to standard error, the
-    state stays unchanged, and the exit code is 2. Empty lines are ignored. If the network takes missing values, they are
-    empty cells or nan (JSON: null).
+    state stays unchanged, and the exit code is 2. Empty lines are ignored. Where values may be missing, these are empty
+    cells or nan (JSON: null).
 
     The first line may be a header: a line that contains the names of all channels of the model, or no number. The
     columns are then read by name, in any order, and others are ignored. Without names, the columns go by position.

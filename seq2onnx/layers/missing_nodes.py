@@ -1,8 +1,8 @@
 """Missing as ONNX nodes.
 
-The last value that was there is found without a loop. Before each row stands its state, which is always there. A running
-count numbers the values of a channel that are there, a table has each of them at its number, and the count at a step is
-the number of the last one.
+The last value that was there is found without a loop. Before each row stands its state, which is always there. A
+running count numbers the values of a channel that are there, a table has each of them at its number, and the count at a
+step is the number of the last one.
 """
 
 from __future__ import annotations

@@ -76,10 +76,8 @@ class Input:
 
     def finite_rows(self, array: Array) -> NDArray[np.bool_]:
         """Return for each row [rows, …] whether all values are finite or may be missing."""
-        if self.accepts(array):
-            return np.ones(len(array), bool)
-        found: NDArray[np.bool_] = np.isfinite(array.reshape(len(array), -1)).all(1)
-        return found
+        found: NDArray[np.bool_] = np.ones(len(array), bool)
+        return found if self.accepts(array) else np.isfinite(array.reshape(len(array), -1)).all(1, out=found)
 
     def are_ready(self, values: list[Any], least: int) -> bool:
         """Whether no value needs conversion and each has at least `least` steps: a fast check for the usual case."""

@@ -214,8 +214,8 @@ class Predictor:
 
         In a closed loop, each output of the network is the next input. The loop runs inside the file if it was exported
         with closed_loop, otherwise in Python, with one run per step. In an open loop, the inputs are the true values in
-        `known`. If a series or its known values contain NaN or infinity, its forecast is NaN, unless values of the input
-        may be missing. Other series are not affected.
+        `known`. If a series or its known values contain NaN or infinity, its forecast is NaN, unless values of the
+        input may be missing. Other series are not affected.
 
         Args:
             history: the series, as `predict` takes sequences; or one series as an array, with several inputs a dict
