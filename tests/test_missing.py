@@ -276,6 +276,27 @@ def test_verify_makes_gaps_and_takes_those_of_the_data(file):
     assert not report.notes
 
 
+def test_evaluate_and_report_take_gaps(tmp_path, monkeypatch):
+    monkeypatch.setattr("seq2onnx.reporting.facts.SECONDS", 0.001)
+    rng = np.random.default_rng(7)
+    x = [with_gaps(rng, 9, 3) for _ in range(8)]
+    s2o.SequenceDataset(x, np.zeros((8, 9, 2)), per_step=True).save(tmp_path / "data.npz")
+    s2o.export(made(gappy()), tmp_path / "model.onnx")
+    out, _ = run("evaluate", tmp_path / "model.onnx", tmp_path / "data.npz")
+    assert "NaN" not in out
+    run("report", tmp_path / "model.onnx", tmp_path / "data.npz", "--out", tmp_path / "report.html")
+    assert "and the first 8 of the 8 sequences of data.npz" in (tmp_path / "report.html").read_text()
+
+
+def test_an_estimator_takes_gaps():
+    x = [with_gaps(np.random.default_rng(i), 9, 3) for i in range(8)]
+    net = s2o.Network(
+        [s2o.SequenceInput(3, missing=True), s2o.Missing(), s2o.GRU(3, "last"), s2o.FullyConnected(2), s2o.Softmax()]
+    )
+    made = s2o.SequenceClassifier(net, options=s2o.TrainingOptions(epochs=1, progress=False)).fit(x, [0, 1] * 4)
+    assert np.isfinite(made.predict_proba(x)).all()
+
+
 @pytest.mark.parametrize("runtime", ["openvino", "c", "cpp", "node"])
 def test_other_runtimes_take_gaps(runtime, tmp_path):
     skip_without(runtime)
