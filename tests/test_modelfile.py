@@ -153,6 +153,11 @@ def other_attribute(model):
     next(n for n in model.graph.node if n.op_type == "LSTM").attribute.add(name="clip", type=1, f=1)
 
 
+def other_batches(model):
+    ints(model, "first", 0)
+    with_input(model, 0, "GatherND", ["x", "first"], batch_dims=2)
+
+
 def large_steps(model):
     next(entry for entry in model.graph.input if entry.name == "x").type.tensor_type.shape.dim[2].dim_value = 2**28
 
@@ -164,6 +169,7 @@ def two_texts(model):
 BOMBS = [
     (graphs_in_graphs, "has graphs in its graphs"),
     (other_attribute, "has the attribute 'clip'"),
+    (other_batches, "has the attribute 'batch_dims' = 2"),
     (large_steps, "takes steps of 1,073,741,824 bytes"),
     (two_texts, "has two texts in its metadata for 'seq2onnx'"),
     (external_data, "external data"),

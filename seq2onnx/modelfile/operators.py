@@ -151,6 +151,7 @@ ML_OPERATORS: dict[bytes, Operator] = {
 
 CHOICES: dict[tuple[bytes, bytes], frozenset[Any]] = {
     (b"Cast", b"to"): frozenset({shapes.FLOAT32, shapes.FLOAT64, shapes.INT32, shapes.INT64, shapes.BOOL}),
+    (b"GatherND", b"batch_dims"): frozenset({1}),  # onnxruntime 1.24 divides by 0 for others
     **{(op, b"direction"): frozenset({b"bidirectional"}) for op in (b"LSTM", b"GRU", b"RNN")},
 }
 """Attributes that may have only some values."""
