@@ -129,7 +129,18 @@ class Network:
         """Infer the output of each layer. With lookahead steps may wait for later ones."""
         signals: dict[str, Signal] = {}
         for layer in self.layers:
-            signal = layer.infer(*(signals[source] for source in self.reads[layer.label]))
+            sources = self.reads[layer.label]
+            signal = layer.infer(*(signals[source] for source in sources))
+            for source in sources:
+                if signals[source].missing and not layer.takes_missing:
+                    raise ShapeError(
+                        f"{layer.label}: reads {source}, whose values may be missing; put Missing() between them"
+                    )
+            if layer.label in self.outputs and signal.missing:
+                raise ShapeError(
+                    f"{layer.label}: is an output, and its values may be missing; put Missing() after it, or leave out "
+                    "missing=True"
+                )
             if layer.is_input and lookahead:
                 signal = dataclasses.replace(signal, clock=dataclasses.replace(signal.clock, lookahead=True))
             signals[layer.label] = signal

@@ -22,7 +22,7 @@ from seq2onnx.runtime.scoring import Scoring
 from seq2onnx.runtime.session import SessionSettings
 from seq2onnx.runtime.stream import Stream
 from seq2onnx.runtime.whole import Batch, make_batch
-from seq2onnx.sequences import MASKED, PaddingPolicy, as_tokens, is_finite
+from seq2onnx.sequences import MASKED, PaddingPolicy, as_tokens
 from seq2onnx.tables import about, text_table
 
 if TYPE_CHECKING:
@@ -118,7 +118,8 @@ def verify(
         module: the module that was exported; if the file stores its weights as float16 or int8, a copy with rounded
             weights is compared. None: it is built from the layers and the weights in the file if torch is installed. A
             file whose graph was changed then fails.
-        data: a SequenceDataset, or what `predict` takes, preferably real data; sequences with NaN are left out.
+        data: a SequenceDataset, or what `predict` takes, preferably real data; sequences with NaN are left out, unless
+            values of the input may be missing.
         seed: of the random numbers.
         allow_changed: also run a file that another program has optimized or quantized, as in `load`. A quantized file
             fails: its numbers differ by more than rounding.
@@ -156,7 +157,7 @@ def verify(
     sources = {"random": random_sequences(model, rng)}
     if data is not None:
         given = read_rows(data, model.inputs, model.contract)
-        sources["data"] = _finite(given)
+        sources["data"] = _usable(model, given)
         count, kept = (len(next(iter(rows.values()))) for rows in (given, sources["data"]))
         if kept < count:
             notes += (f"{count - kept:,} of {count:,} sequences of data have NaN or infinity and were left out",)
@@ -223,8 +224,12 @@ def _check_same_network(model: Model, module: SequenceModule) -> None:
         raise ShapeError(f"{model.path}: contains {len(in_file)} layers, the module has {len(given)}")
 
 
-def _finite(rows: Rows) -> Rows:
-    good = [all(map(is_finite, arrays)) for arrays in zip(*rows.values(), strict=True)]
+def _usable(model: Model, rows: Rows) -> Rows:
+    checks = {entry.layer: entry.accepts for entry in model.inputs}
+    good = [
+        all(checks[layer](array) for layer, array in zip(rows, arrays, strict=True))
+        for arrays in zip(*rows.values(), strict=True)
+    ]
     if not any(good):
         raise DataError("data: has NaN or infinity in every sequence; there is nothing to compare")
     return {name: [a for a, ok in zip(arrays, good, strict=True) if ok] for name, arrays in rows.items()}

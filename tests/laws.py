@@ -77,7 +77,7 @@ class Subject:
             return None
 
     def x(self, batch: int, time: int) -> Arrays:
-        """Random data for every input."""
+        """Random data for every input, with gaps where values may be missing."""
         entering = {}
         for layer in self.network.inputs:
             signal = self.network.signals[layer.name]
@@ -86,6 +86,9 @@ class Subject:
             entering[layer.name] = (
                 self.rng.integers(-1, 8, shape) if tokens else self.rng.normal(size=shape).clip(-2, 2).astype("f")
             )
+            if signal.missing:
+                for value in (np.nan, np.inf, -np.inf):
+                    entering[layer.name][self.rng.random(shape) < 0.2] = value
         return entering
 
     def state(self, batch: int) -> list[np.ndarray] | None:

@@ -48,10 +48,10 @@ def compose(rng: random.Random, most: int = 8, seen: Counter[str] | None = None)
             break
         kinds = ["sequence_input"] if not layers else rng.choices(OTHERS * 4 + INPUTS, k=3)
         kind = min(kinds, key=seen.__getitem__)
-        drawn = [draw_layer(rng, kind, layers) for _ in range(20)]
-        good = [layer for layer in drawn if layer and fits([*layers, layer])]
+        drawn = [with_missing(rng, draw_layer(rng, kind, layers), layers) for _ in range(20)]
+        good = [some for some in drawn if some and fits([*layers, *some])]
         if good:
-            layers.append(min(good, key=lambda layer: min(seen[option] for option in options_of(layer))))
+            layers += min(good, key=lambda some: min(seen[option] for layer in some for option in options_of(layer)))
     return s2o.Network(layers, unread(layers))
 
 
@@ -68,6 +68,14 @@ def draw_layer(rng: random.Random, kind: str, layers: list[Layer]) -> Layer | No
     except s2o.SpecError:
         return None
     return with_statistics(rng, layer) if kind in INPUTS else layer
+
+
+def with_missing(rng: random.Random, layer: Layer | None, layers: list[Layer]) -> list[Layer]:
+    """The layer, and behind an input whose values may be missing the layer that must read it; none if there is none."""
+    if layer is None or not getattr(layer, "missing", False):
+        return [layer] if layer else []
+    filling = draw_layer(rng, "missing", [*layers, layer])
+    return [layer, dataclasses.replace(filling, inputs=[layer.name])] if filling else []
 
 
 def fits(layers: list[Layer]) -> bool:
@@ -156,8 +164,11 @@ def network_of(example) -> s2o.Network:
         elif signal.dtype == "int64":
             front.append(s2o.SequenceInput("tokens"))
         else:
-            front.append(s2o.SequenceInput(signal.shape if len(signal.shape) > 1 else signal.size))
+            size = signal.shape if len(signal.shape) > 1 else signal.size
+            front.append(s2o.SequenceInput(size, missing=signal.missing))
     front = [dataclasses.replace(layer, name=f"in_{i}") for i, layer in enumerate(front)]
-    network = s2o.Network([*front, dataclasses.replace(example.layer, inputs=[f.name for f in front] or None)])
+    layer = dataclasses.replace(example.layer, inputs=[f.name for f in front] or None)
+    back = [s2o.Missing()] if layer.infer(*example.signals).missing else []
+    network = s2o.Network([*front, layer, *back])
     assert [network.signals[f.name] for f in front] == list(example.signals)
     return network

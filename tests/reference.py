@@ -482,8 +482,29 @@ def alarm(layer, weights, xs, states):
     return y, tuple(ends.values())
 
 
+def missing(layer, weights, xs, states):
+    """A plain loop over channels and steps."""
+    (x,) = xs
+    names = ["last"] * (layer.fill == "hold") + ["since"] * (layer.mark == "since")
+    start = dict(zip(names, states or np.zeros((2, x.shape[1])), strict=False))
+    y, marks = np.zeros(x.shape), np.zeros(x.shape)
+    ends = {name: np.zeros(x.shape[1]) for name in names}
+    for c in range(x.shape[1]):
+        last, since = (start.get(name, np.zeros(x.shape[1]))[c] for name in ("last", "since"))
+        for t in range(len(x)):
+            is_there = math.isfinite(x[t, c])
+            last = x[t, c] if is_there else last
+            since = 0 if is_there else min(since + 1, layer.limit)
+            y[t, c] = last if is_there or layer.fill == "hold" else 0
+            marks[t, c] = since / layer.limit if layer.mark == "since" else not is_there
+        for name in names:
+            ends[name][c] = last if name == "last" else since
+    return (y if layer.mark == "none" else np.concatenate([y, marks], 1)), tuple(ends.values())
+
+
 REFERENCES = {
     "alarm": alarm,
+    "missing": missing,
     "sequence_input": normalized,
     "feature_input": normalized,
     "lstm": lstm,

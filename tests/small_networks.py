@@ -39,6 +39,12 @@ def strided() -> s2o.Network:
     )
 
 
+def gappy(fill: str = "hold", mark: str = "since", **options) -> s2o.Network:
+    """A network for data with gaps."""
+    front = [s2o.SequenceInput(3, missing=True, **options), s2o.Missing(fill, mark, 4)]
+    return s2o.Network([*front, s2o.GRU(4), s2o.FullyConnected(2)])
+
+
 def pooled() -> s2o.Network:
     """Convolution, an LSTM, and the mean over all time."""
     conv = s2o.Conv1d(6, 3, padding="causal")

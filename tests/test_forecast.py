@@ -154,7 +154,7 @@ def looped(example) -> s2o.Network | None:
         return None
     if layer.takes_samples:  # a loop through logarithms near their floor amplifies the last bits without limit
         return None
-    front = s2o.SequenceInput(signal.shape if len(signal.shape) > 1 else signal.size)
+    front = s2o.SequenceInput(signal.shape if len(signal.shape) > 1 else signal.size, missing=signal.missing)
     back = [s2o.FullyConnected(signal.size)] if len(signal.shape) == 1 else []
     try:
         made = s2o.Network([front, layer, *back])

@@ -12,7 +12,7 @@ import pytest
 
 import seq2onnx as s2o
 from tests.conftest import CLASSES, built, random_data, small_network
-from tests.small_networks import exported, strided
+from tests.small_networks import exported, gappy, strided
 from tests.test_packages import rows_of, same
 
 MODELS = Path(__file__).resolve().parents[1] / "models"
@@ -62,6 +62,19 @@ def test_the_example_prints_the_expected_output_and_the_sanitizers_find_nothing(
     program = compiled(folder, "main.c", "-O1", *SANITIZERS)
     found, _ = answers(program, (folder / "sample_input.csv").read_text())
     same(found, rows_of((folder / "expected_output.csv").read_text()))
+
+
+def test_the_example_takes_gaps(tmp_path):
+    exported(tmp_path, gappy())
+    folder = packaged(tmp_path / "model.onnx", tmp_path / "package")
+    program = compiled(folder, "main.c", "-O1", *SANITIZERS)
+    sample = (folder / "sample_input.csv").read_text()
+    for text in (sample, sample.replace("nan", "")):
+        found, _ = answers(program, text)
+        same(found, rows_of((folder / "expected_output.csv").read_text()))
+    found, _ = answers(program, ",,\n")  # is no header
+    same(found, [s2o.load(tmp_path / "model.onnx").stream().step([np.nan] * 3).tolist()])
+    assert "NaN is a missing value" in (folder / "model.h").read_text()
 
 
 @pytest.fixture(scope="module")

@@ -16,7 +16,7 @@ import seq2onnx as s2o
 from seq2onnx.packaging import TARGETS, Source
 from tests.command import run
 from tests.conftest import CLASSES, built, random_data, small_network
-from tests.small_networks import exported, strided
+from tests.small_networks import exported, gappy, strided
 
 MODELS = Path(__file__).resolve().parents[1] / "models"
 
@@ -192,6 +192,23 @@ def test_the_cpp_header_runs_the_zoo(name, example, tmp_path):
     result = subprocess.run(program, input=sample, capture_output=True, text=True)
     assert result.returncode == 0
     same(rows_of(result.stdout), rows_of((tmp_path / "package" / "expected_output.csv").read_text()))
+
+
+def test_the_cpp_example_takes_gaps(example, tmp_path):
+    exported(tmp_path, gappy())
+    s2o.package(tmp_path / "model.onnx", "cpp", tmp_path / "package")
+    sample = (tmp_path / "package" / "sample_input.csv").read_text()
+    for text in (sample, sample.replace("nan", "")):
+        program = [example / "build" / "example", tmp_path / "model.onnx"]
+        result = subprocess.run(program, input=text, capture_output=True, text=True)
+        assert result.returncode == 0
+        same(rows_of(result.stdout), rows_of((tmp_path / "package" / "expected_output.csv").read_text()))
+
+
+def test_triton_has_a_sample_in_plain_json(tmp_path):
+    exported(tmp_path, gappy())
+    s2o.package(tmp_path / "model.onnx", "triton", tmp_path / "repository")
+    assert "NaN" not in (tmp_path / "repository" / "request.json").read_text()
 
 
 def test_the_cpp_example_answers_nan_to_a_line_that_is_no_step(example):

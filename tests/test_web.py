@@ -19,7 +19,7 @@ import torch
 import seq2onnx as s2o
 from seq2onnx.packaging import web
 from tests.conftest import CLASSES, built, random_data, small_network
-from tests.small_networks import exported, strided
+from tests.small_networks import exported, gappy, strided
 
 BROWSERS = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable")
 BROWSER = next(filter(None, map(shutil.which, BROWSERS)), None)
@@ -181,6 +181,37 @@ def test_the_page_runs_the_sample_typed_values_and_a_dropped_file(tmp_path, runt
     assert shown["error"] == "line 1: expected 4 numbers, got 2"
     assert shown["dropped"] == shown["typed"]
     assert shown["right"] <= 400  # nothing sticks out
+
+
+GAPS = """
+import { Stream } from "./seq2onnx.js";
+const stream = await Stream.load("model.onnx?again"), found = [...await stream.step(Float32Array.from([NaN, 1, 2]))];
+const at = (id) => document.getElementById(id);
+const wait = async (ready) => {
+  for (let i = 0; i < 1200 && !ready(); i++) await new Promise((resolve) => setTimeout(resolve, 25));
+};
+await wait(() => !at("drop").hidden);
+for (const text of [",1,2", "nan,1,2", ",,", "x,1,2"]) {
+  at("answer").textContent = at("error").textContent = "";
+  at("values").value = text;
+  at("typed").requestSubmit();
+  await wait(() => at("answer").textContent || at("error").textContent);
+  found.push(at("answer").textContent || at("error").textContent);
+}
+await fetch("found", { method: "POST", body: JSON.stringify(found) });
+"""
+
+
+def test_the_page_takes_gaps(tmp_path, runtime, browse):
+    model, _ = exported(tmp_path, gappy(), classes=["a", "b"])
+    s2o.package(tmp_path / "model.onnx", "web", tmp_path / "package", runtime_folder=runtime)
+    first, second, *shown = browse(tmp_path / "package", GAPS, (tmp_path / "package" / "index.html").read_text())
+    stream = model.stream()
+    assert [first, second] == pytest.approx(stream.step(np.float32([np.nan, 1, 2])), abs=1e-5)
+    stream.reset()
+    typed = [stream.step(np.float32(x)) for x in ([np.nan, 1, 2], [np.nan, 1, 2], [np.nan] * 3)]
+    assert shown[-1] == "line 1: expected finite numbers, got x,1,2"
+    assert shown[:3] == [f"{'ab'[row.argmax()]} ({row.max():.3f})" for row in typed]
 
 
 LISTENING = """

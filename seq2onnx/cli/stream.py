@@ -7,6 +7,7 @@ import collections
 import csv
 import dataclasses
 import json
+import math
 import sys
 import types
 from collections.abc import Iterator
@@ -21,7 +22,7 @@ from seq2onnx.cli.options import AllowChanged, ModelFile, Quiet, show, write_dat
 from seq2onnx.cli.sound import Pcm, stream_sound
 from seq2onnx.data.formats.csv_text import is_header
 from seq2onnx.errors import DataError, ShapeError, SpecError
-from seq2onnx.sequences import is_finite, positions
+from seq2onnx.sequences import positions
 
 if TYPE_CHECKING:
     from seq2onnx.runtime import Predictor, Stream
@@ -46,7 +47,8 @@ def stream(
 
     A step is CSV (0.1,0.2) or JSON ([0.1, 0.2]). The result has the same format: label,score,… or
     {"label": …, "y": […]}. If a step is invalid, its result is nan (JSON: null), a message goes to standard error, the
-    state stays unchanged, and the exit code is 2. Empty lines are ignored.
+    state stays unchanged, and the exit code is 2. Empty lines are ignored. Where values may be missing, these are empty
+    cells or nan (JSON: null).
 
     The first line may be a header: a line that contains the names of all channels of the model, or no number. The
     columns are then read by name, in any order, and others are ignored. Without names, the columns go by position.
@@ -188,7 +190,8 @@ class _Line:
                 is_number = not entry.takes_words and word.lstrip("-").isdigit()
                 values = int(word) if is_number else word
             elif not self.as_json:
-                values = [float(cell) for cell in (values if columns is None else columns.select(values))]
+                cells = values if columns is None else columns.select(values)
+                values = [math.nan if entry.missing and not cell.strip() else float(cell) for cell in cells]
             if not entry.is_tokens:
                 values = np.asarray(values, np.float64)
         except (ValueError, TypeError, OverflowError, RecursionError, csv.Error) as error:
@@ -199,7 +202,7 @@ class _Line:
             if entry.is_tokens:
                 raise ShapeError(f"expected one word, got a list of {step.size}")
             raise ShapeError(f"expected {np.prod(entry.shape, dtype=int)} numbers, got {step.size}")
-        if not is_finite(step):
+        if not entry.accepts(step):
             raise DataError(not_finite("step"))
         self.step = step
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import copy
 import functools
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Collection, Iterable, Sequence
 from pathlib import Path
 from typing import Any, Self
 
@@ -413,10 +413,14 @@ class SequenceDataset:
             raise DataError(f"{name or 'sequences'}: a channel has no finite values, so its statistics are undefined")
         return found.summary()
 
-    def check_finite(self) -> None:
-        """Raise DataError, naming sequence and step, where a value is NaN or infinite."""
+    def check_finite(self, missing: Collection[str] = ()) -> None:
+        """Raise DataError, naming sequence and step, where a value is NaN or infinite.
+
+        Args:
+            missing: the inputs whose values may be missing, which are not checked.
+        """
         for name, part in self.parts.items():
-            if part.dtype.kind == "f":
+            if part.dtype.kind == "f" and name not in missing:
                 found = self.channel_statistics(name)
                 found.check_finite(name, part.has_time, self._channels[name], self.ids)
         if self.targets is not None:

@@ -72,7 +72,8 @@ class ChannelStatistics:
                 feature = " ".join([channels[gap.feature[0]], *(f"[{place}]" for place in gap.feature[1:])])
             raise DataError(
                 f"{with_id(gap.sequence, ids)}{f' of {name}' if name else ''}{step}: {feature} is {gap.value}; "
-                "training needs finite numbers: remove the sequence or fill the gap"
+                "training needs finite numbers: remove the sequence, fill the gap, or let the network do so with "
+                "SequenceInput(…, missing=True) and Missing()"
             )
 
 

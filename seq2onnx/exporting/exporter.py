@@ -163,6 +163,7 @@ def describe(
         options=dataclasses.asdict(options),
         emission=EMISSION,
         channels=input_channels(network, channels),
+        missing=any(network.signals[layer.label].missing for layer in network.inputs),
         sample_rate=network.sample_rate,
         steps=_steps(plan) if is_step else None,
         answer="events" if network[network.outputs[0]].decides else "quantiles" if quantiles else None,

@@ -20,6 +20,7 @@ from seq2onnx.layers.layer_norm import LayerNorm
 from seq2onnx.layers.lstm import LSTM
 from seq2onnx.layers.mel_spectrogram import MelSpectrogram
 from seq2onnx.layers.mfcc import MFCC
+from seq2onnx.layers.missing import Missing
 from seq2onnx.layers.pool1d import AvgPool1d, MaxPool1d
 from seq2onnx.layers.pool2d import AvgPool2d, GlobalAvgPool2d, MaxPool2d
 from seq2onnx.layers.rectifiers import ELU, GELU, LeakyReLU, SiLU
@@ -66,6 +67,7 @@ __all__ = [
     "MaxPool1d",
     "MaxPool2d",
     "MelSpectrogram",
+    "Missing",
     "Multiply",
     "ReLU",
     "Rescale",

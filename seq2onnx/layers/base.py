@@ -55,6 +55,7 @@ class Layer(ABC):
             of other layers.
         decides: whether y is decisions, 0 or 1. They have no gradient, so networks with such a layer cannot be trained.
         takes_samples: whether it takes the samples of a raw signal, whose scale has a meaning.
+        takes_missing: whether it takes signals in which values may be missing.
         unsaved_fields: fields that are not part of the specification, such as start values of weights.
         later_fields: fields that version 0.1 does not know. A file has them only if they differ from their default, so
             that version 0.1 can restore it.
@@ -68,6 +69,7 @@ class Layer(ABC):
     is_finite_past_end: ClassVar[bool] = False
     decides: ClassVar[bool] = False
     takes_samples: ClassVar[bool] = False
+    takes_missing: ClassVar[bool] = False
     unsaved_fields: ClassVar[tuple[str, ...]] = ()
     later_fields: ClassVar[tuple[str, ...]] = ()
 

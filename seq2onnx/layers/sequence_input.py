@@ -39,9 +39,11 @@ class SequenceInput(Layer):
         statistics: {"mean": …, "std": …} or {"min": …, "max": …}, with a number for each channel. Without them `build`
             and `train` compute them from the valid steps of the training data, std with N − 1. A constant channel is
             divided by 1. Until they are known, y = x.
+        missing: whether values of x may be missing: NaN or infinite. A layer Missing must then read y. The statistics
+            are those of the values that are there. For steps that are vectors.
 
     Raises:
-        SpecError: the statistics are not those that the normalization needs.
+        SpecError: the statistics are not those that the normalization needs, or missing=True with another size than C.
 
     State:
         none
@@ -60,14 +62,18 @@ class SequenceInput(Layer):
     normalization: norm.Normalization = "none"
     min_length: PositiveInt = 1
     statistics: norm.Statistics | None = None
+    missing: bool = False
 
     kind: ClassVar[str] = "sequence_input"
     is_input: ClassVar[bool] = True
+    later_fields: ClassVar[tuple[str, ...]] = ("missing",)
 
     @model_validator(mode="after")
     def _check(self) -> SequenceInput:
         if self.size == "tokens" and self.normalization != "none":
             raise ValueError(f"tokens are numbers of words and cannot be normalized, got {self.normalization!r}")
+        if self.missing and not isinstance(self.size, int):
+            raise ValueError(f"missing=True needs steps that are vectors, a size such as 12, got {self.size!r}")
         norm.check(self.normalization, self.statistics, self.shape[0] if self.shape else 0)
         return self
 
@@ -89,7 +95,7 @@ class SequenceInput(Layer):
         return () if self.statistics else norm.needed(self.normalization)
 
     def infer(self, *signals: Signal) -> Signal:
-        return Signal(self.shape, dtype="int64" if self.size == "tokens" else "float32")
+        return Signal(self.shape, dtype="int64" if self.size == "tokens" else "float32", missing=self.missing)
 
     def forward(self, call: ForwardCall) -> Forwarded:
         import torch
@@ -117,4 +123,5 @@ class SequenceInput(Layer):
             Example(cls((3, 2, 2), "rescale_symmetric", statistics={"min": low, "max": high})),
             Example(cls(3, "rescale_zero_one", statistics={"min": low, "max": high})),
             Example(cls("tokens")),
+            Example(cls(3, "zscore", statistics={"mean": mean, "std": std}, missing=True)),
         ]

@@ -73,6 +73,7 @@ class Signal:
         dtype: "float32", or "int64" for tokens.
         clock: when its steps come.
         static: True: has no time axis and never changes during a sequence. False without a time axis: a running value.
+        missing: whether values may be missing, which are NaN or infinite. Only layers that take them may read it.
     """
 
     shape: tuple[int, ...]
@@ -80,6 +81,7 @@ class Signal:
     dtype: DType = "float32"
     clock: Clock = Clock()
     static: bool = False
+    missing: bool = False
 
     @property
     def size(self) -> int:

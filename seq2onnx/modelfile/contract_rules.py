@@ -54,6 +54,8 @@ def keeps_state(kind: str, fields: dict[str, Any], has_phases: bool = True) -> b
         return over_time and (fields.get(_WINDOWS[kind], 1) != 1 or (has_phases and fields.get("stride", 1) != 1))
     if kind in _FRAMES:
         return has_phases or fields.get("length") != 1
+    if kind == "missing":
+        return fields.get("fill", "hold") == "hold" or fields.get("mark") == "since"
     return kind in _ALWAYS or (kind in _OVER_TIME and over_time)
 
 
@@ -89,6 +91,7 @@ def check_contract(contract: Contract, graph: Graph, checked: Checked | None) ->
     _check_policy(contract, inputs, names)
     _check_fewest_steps(contract, inputs, names)
     _check_words(contract)
+    _check_missing(contract)
     if checked is not None:
         _check_lengths(contract, outputs, END in inputs, checked)
         _check_stream(contract, checked)
@@ -307,6 +310,13 @@ def _check_words(contract: Contract) -> None:
                 f"its metadata numbers the words of {source!r:.60} differently from {layer!r:.60}{_REMEDY}"
             )
         before = layer
+
+
+def _check_missing(contract: Contract) -> None:
+    """Check that values may be missing in x if an input layer says so: NaN would pass as a number elsewhere."""
+    declared = any(fields.get("missing") is True for _, fields in contract.layers.values())
+    if contract.missing != declared:
+        raise ModelFileError(f"its metadata has missing={contract.missing}, its input layers {declared}{_REMEDY}")
 
 
 def _check_stream(contract: Contract, checked: Checked) -> None:

@@ -74,7 +74,7 @@ OPERATORS: dict[bytes, Operator] = {
         shapes.recurrent(3, 1, 2), 4, 6, 2, {b"linear_before_reset": INT, **_RECURRENT}, (b"linear_before_reset",), True
     ),
     b"Gather": Operator(shapes.gather, 2, 2, attributes={b"axis": INT}),
-    b"GatherElements": Operator(shapes.gather_elements, 2, 2, attributes={b"axis": INT}),
+    b"GatherElements": Operator(shapes.gather_elements, 2, 2, attributes={b"axis": INT}, needs=(b"axis",)),
     b"GatherND": Operator(shapes.gather_nd, 2, 2, attributes={b"batch_dims": INT}, needs=(b"batch_dims",)),
     b"Gemm": Operator(shapes.gemm, 3, 3, attributes={b"transB": INT}, heavy=True),
     b"Greater": _plain(shapes.compared, 2),
@@ -106,7 +106,7 @@ OPERATORS: dict[bytes, Operator] = {
         (b"body", b"num_scan_inputs", b"scan_output_axes"),
         heavy=True,
     ),
-    b"ScatterElements": _plain(shapes.like_first, 3),
+    b"ScatterElements": Operator(shapes.scatter_elements, 3, 3, attributes={b"axis": INT}),
     b"Shape": Operator(shapes.shape_of, 1, 1, attributes={b"start": INT, b"end": INT}, needs=(b"start", b"end")),
     b"Sigmoid": _plain(shapes.like_first, 1),
     b"Slice": _plain(shapes.cut, 4),

@@ -265,12 +265,25 @@ def gather(attributes: Attributes, xs: Inputs) -> list[Known]:
 
 
 def gather_elements(attributes: Attributes, xs: Inputs) -> list[Known]:
-    """Take single elements along an axis by their numbers."""
+    """Take a number along an axis for each place."""
     x, indices = xs
-    axis, rank = _axis(_get(attributes, b"axis", 0), len(x.shape)), len(x.shape)
-    if len(indices.shape) != rank or any(indices.shape[i] > x.shape[i] for i in range(rank) if i != axis):
-        raise fail(f"takes elements {list(indices.shape)} of {list(x.shape)}")
+    _check_places(x.shape, indices.shape, _axis(_get(attributes, b"axis", 0), len(x.shape)))
     return [Known(indices.shape, x.dtype)]
+
+
+def scatter_elements(attributes: Attributes, xs: Inputs) -> list[Known]:
+    """Put numbers along an axis into places."""
+    x, indices, updates = xs
+    _check_places(x.shape, indices.shape, _axis(_get(attributes, b"axis", 0), len(x.shape)))
+    if updates.shape != indices.shape:
+        raise fail(f"puts {list(updates.shape)} into {list(indices.shape)} places")
+    return [Known(x.shape, x.dtype)]
+
+
+def _check_places(shape: tuple[int, ...], places: tuple[int, ...], axis: int) -> None:
+    fits = len(shape) == len(places) and all(b <= a for i, (a, b) in enumerate(zip(shape, places)) if i != axis)  # noqa: B905
+    if not fits:
+        raise fail(f"has places {list(places)} along axis {axis} of {list(shape)}")
 
 
 def flatten(attributes: Attributes, xs: Inputs) -> list[Known]:

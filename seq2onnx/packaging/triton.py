@@ -102,7 +102,7 @@ def _dims(shape: list[Any]) -> str:
 def _exchange(source: Source) -> tuple[str, str]:
     """Return a request with a sample, in the protocol KServe v2 over HTTP, and the response to it, as JSON."""
     model = source.model.model
-    x = {layer: sample[None] for layer, sample in source.sample.items()}
+    x = {layer: np.nan_to_num(sample[None]) for layer, sample in source.sample.items()}  # JSON has no NaN
     steps = max(sample.shape[1] for entry, sample in zip(model.inputs, x.values(), strict=True) if entry.has_time)
     lengths = np.array([steps], np.int32)
     results = model.run(x, lengths, model.zeros(1) if model.states else None)

@@ -44,6 +44,7 @@ def write_web(source: Source, folder: Path) -> None:
         "channels": model.inputs[0].channels,
         "labels": source.labels,
         "sample_rate": model.contract.sample_rate,
+        "missing": model.contract.missing,
     }
     (folder / "model.json").write_text(json.dumps(about, ensure_ascii=False) + "\n", encoding="utf-8")
     shutil.copyfile(source.path, folder / "model.onnx")

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
@@ -12,6 +12,7 @@ from seq2onnx.errors import DataError, ModelFileError, ShapeError, require
 from seq2onnx.evaluation import evaluate
 from seq2onnx.network import Network
 from seq2onnx.reporting.benchmark import measure
+from seq2onnx.runtime.inputs import Input
 from seq2onnx.sequences import Channels, is_finite
 
 SECONDS = 0.5  # for each measurement of latency
@@ -76,15 +77,17 @@ class Facts:
                 raise type(error)(f"{path}: {error}") from None
             if self.comparison and not isinstance(self.comparison, str):
                 require("matplotlib", extra="train")  # for the charts; fail before the long checks
-            self.sample = None if self.data is None else _parity_sample(self.data)
+            self.sample = None if self.data is None else _parity_sample(self.data, self.model.inputs)
             self.parity = seq2onnx.verify(file, module, self.sample, allow_changed=allow_changed)
         self.steps = max(STEPS, self.model.contract.min_length)
         self.latency, _ = measure(self.model, (self.steps, self.steps), SECONDS)
 
 
-def _parity_sample(data: SequenceDataset) -> SequenceDataset | None:
-    """The first sequences, of which `verify` skips those with gaps; None if all of them have gaps."""
+def _parity_sample(data: SequenceDataset, inputs: Sequence[Input]) -> SequenceDataset | None:
+    """The first sequences, of which `verify` skips those with gaps; None if all have gaps that the network refuses."""
     sample = data.subset(slice(0, MAX_PARITY_SEQUENCES))
-    floats = [part.take(range(len(sample))) for part in sample.parts.values() if part.dtype.kind == "f"]
+    refuses = {entry.layer for entry in inputs if not entry.missing and not entry.is_tokens}
+    parts = {name or inputs[0].layer: part for name, part in sample.parts.items()}
+    floats = [part.take(range(len(sample))) for layer, part in parts.items() if layer in refuses]
     is_usable = not floats or any(all(map(is_finite, arrays)) for arrays in zip(*floats, strict=True))
     return sample if is_usable else None

@@ -60,7 +60,7 @@ class StreamBuffers(NamedTuple):
     Attributes:
         step: x and y.
         states: the two sets.
-        checked: for each set its numbers and those of x, as one array.
+        checked: for each set its numbers and those of x, as one array; without those of x if values may be missing.
     """
 
     step: StepBuffers
@@ -83,7 +83,8 @@ class StreamBuffers(NamedTuple):
             return found
 
         step = StepBuffers(model, 1, memory[held : held + math.prod(shape)].reshape(shape))
-        return cls(step, [states(0), states(held + width)], [memory[: held + width], memory[held:]])
+        x = 0 if model.inputs[0].missing else width
+        return cls(step, [states(0), states(held + width)], [memory[: held + x], memory[held + width - x :]])
 
 
 class PoolBuffers:
@@ -97,6 +98,7 @@ class PoolBuffers:
     def __init__(self, model: Model, homes: Sequence[Array], capacity: int) -> None:
         self._step, self._homes = StepBuffers(model, capacity), homes
         self._run, self._path = model.session.run_with_iobinding, model.path
+        self._accepts = _is_finite if not model.inputs[0].missing else lambda x: True
         self._sets, self._turn = (model.zeros(capacity), model.zeros(capacity)), 0
         self._bindings: dict[int, list[Any]] = {}
         self._count = 0  # rows that hold the state of a stream
@@ -105,13 +107,13 @@ class PoolBuffers:
         self._last: tuple[Any, slice | Indices] = (None, slice(0))  # the slots of the last step, and their rows
 
     def step(self, x: Any, slots: Indices) -> Array | None:
-        """Run x [n, features]; return the answers [n, k], or None if x has another shape or type or is not finite.
+        """Run x [n, features]; return the answers [n, k], or None if x has another shape or type or refused values.
 
         Where a state would become infinite or NaN, the answer is NaN and the states stay.
         """
         count = len(slots)
         buffer = self._step.x[:count]
-        if type(x) is not np.ndarray or x.dtype != np.float32 or x.shape != buffer.shape or not _is_finite(x):
+        if type(x) is not np.ndarray or x.dtype != np.float32 or x.shape != buffer.shape or not self._accepts(x):
             return None
         rows = self._rows_of(slots)
         buffer[rows] = x

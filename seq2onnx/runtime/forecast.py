@@ -137,8 +137,9 @@ def _loop(model: Model, rows: Rows, future: Rows, fed_back: Input, steps: int) -
     """Return [series, steps, …] of one batch: a run over the history, then runs that each read the last answer."""
     x, lengths, finite = make_batch(model, rows, MASKED)
     ahead = {layer: np.stack(arrays) for layer, arrays in future.items()}
-    for values in ahead.values():
-        finite &= np.isfinite(values).reshape(len(values), -1).all(1)
+    for entry in model.inputs:
+        if entry.layer in ahead:
+            finite &= entry.finite_rows(ahead[entry.layer])
     states, parts, done = model.zeros(len(lengths)), list[Array](), 0
     while True:
         answers, states = model.run(x, lengths, states)

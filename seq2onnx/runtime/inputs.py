@@ -21,6 +21,7 @@ from seq2onnx.sequences import (
     as_tokens,
     by_names,
     check_steps,
+    is_finite,
     is_frame,
     read_frame,
     row_names,
@@ -50,6 +51,7 @@ class Input:
         channels: the names of its features. None: they have no names.
         tokens: how many different tokens there are. None: any number is a token, known or unknown.
         sample_reader: the layer that takes its values as samples of a raw signal. None: there is none.
+        missing: whether values may be missing, so that NaN and infinity are no mistakes.
     """
 
     tensor: str
@@ -62,6 +64,7 @@ class Input:
     channels: tuple[str, ...] | None = None
     tokens: int | None = None
     sample_reader: str | None = None
+    missing: bool = False
 
     @property
     def dtype(self) -> np.dtype[Any]:
@@ -69,6 +72,15 @@ class Input:
         if self.takes_words:
             return np.dtype("U1")
         return np.dtype(np.int64 if self.is_tokens else np.float32)
+
+    def accepts(self, array: Array) -> bool:
+        """Whether all values are finite or may be missing."""
+        return self.missing or is_finite(array)
+
+    def finite_rows(self, array: Array) -> NDArray[np.bool_]:
+        """Return for each row [rows, …] whether all values are finite or may be missing."""
+        found: NDArray[np.bool_] = np.ones(len(array), bool)
+        return found if self.accepts(array) else np.isfinite(array.reshape(len(array), -1)).all(1, out=found)
 
     def are_ready(self, values: list[Any], least: int) -> bool:
         """Whether no value needs conversion and each has at least `least` steps: a fast check for the usual case."""
@@ -147,9 +159,9 @@ def read_inputs(entries: Sequence[Any], contract: Contract) -> tuple[Input, ...]
             names = contract.channel_names.get(layer)
             channels = None if names is None else tuple(names)
             reader = contract.sample_readers.get(layer)
-            inputs.append(
-                Input(entry.name, layer, shape, has_time, is_tokens, words, takes_words, channels, tokens, reader)
-            )
+            missing = layer in contract.layers and contract.layers[layer][1].get("missing") is True
+            known = (is_tokens, words, takes_words, channels, tokens, reader, missing)
+            inputs.append(Input(entry.name, layer, shape, has_time, *known))
     return tuple(inputs)
 
 

@@ -109,8 +109,9 @@ class StreamPool:
     def step(self, ids: ArrayLike, x: Any) -> Any:
         """Run one more step or chunk of each of these streams, together. After an error no stream has changed.
 
-        If the x of a stream contains NaN or infinity, or is so large that its state would become infinite, its result
-        is NaN (one row of NaN with strides or lookahead) and its state stays unchanged. The other streams run.
+        If the x of a stream contains NaN or infinity (and values may not be missing), or is so large that its state
+        would become infinite, its result is NaN (one row of NaN with strides or lookahead) and its state stays
+        unchanged. The other streams run.
 
         Args:
             ids: [n], from `open`, in any order, each once. An array is fastest.

@@ -127,7 +127,8 @@ class Predictor:
     ) -> Any:
         """Return the output of the network for each sequence, in the given order.
 
-        The result of a sequence that contains NaN or infinity is NaN. Other sequences are not affected.
+        The result of a sequence that contains NaN or infinity is NaN, unless values of the input may be missing. Other
+        sequences are not affected.
 
         Args:
             sequences: a list of [time, features] arrays of any lengths, a SequenceDataset, or a generator of sequences.
@@ -217,8 +218,8 @@ class Predictor:
 
         In a closed loop, each output of the network is the next input. The loop runs inside the file if it was exported
         with closed_loop, otherwise in Python, with one run per step. In an open loop, the inputs are the true values in
-        `known`. If a series or its known values contain NaN or infinity, its forecast is NaN. Other series are not
-        affected.
+        `known`. If a series or its known values contain NaN or infinity, its forecast is NaN, unless values of the
+        input may be missing. Other series are not affected.
 
         Args:
             history: the series, as `predict` takes sequences; or one series as an array, with several inputs a dict

@@ -13,12 +13,15 @@ from seq2onnx.runtime.inputs import Input, Rows
 from seq2onnx.runtime.model import Model
 
 _SEQUENCES, _MAX_EXTRA_STEPS = 12, 40
+_MISSING = 0.25
 _MOST_NUMBERS = 2**24
 """Where steps are large, there are fewer and shorter sequences, of so many numbers in all."""
 
 
 def random_sequences(model: Model, rng: np.random.Generator, lengths: Sequence[int] | None = None) -> Rows:
     """Return random sequences for each input, scaled like the training data if the network normalizes, or like samples.
+
+    Where values may be missing, some are: here and there, and all of a few steps.
 
     Args:
         model: the model that they are for.
@@ -56,4 +59,9 @@ def _random(
     center, scale = known.get("mean", 0.0), known.get("std", 0.25 if entry.sample_reader else 1.0)  # samples lie in ±1
     if "min" in known:
         center, scale = (known["min"] + known["max"]) / 2, (known["max"] - known["min"]) / 2
-    return (center + scale * rng.normal(size=shape)).astype(np.float32)
+    x = (center + scale * rng.normal(size=shape)).astype(np.float32)
+    if entry.missing:
+        x[rng.random(shape) < _MISSING] = np.nan
+        x[rng.random(shape) < _MISSING / 10] = np.inf
+        x[rng.random(steps) < _MISSING] = np.nan
+    return x

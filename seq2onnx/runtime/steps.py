@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from seq2onnx.errors import DataError, ShapeError
 from seq2onnx.runtime.inputs import Input, by_layer, check_chunk
 from seq2onnx.runtime.model import Model
-from seq2onnx.sequences import Array, check_steps, is_finite, is_frame, pad, warn_of_large_samples
+from seq2onnx.sequences import Array, check_steps, is_frame, pad, warn_of_large_samples
 
 
 @dataclasses.dataclass
@@ -23,7 +23,7 @@ class StepBatch:
         lengths: the steps of each stream [streams].
         single: whether each stream gets one step; the result is then one step, too.
         ragged: whether the chunks were given as a list; the results are then a list, too.
-        finite: whether a stream's values are finite [streams]. The others have zeros in `arrays`.
+        finite: whether a stream's values are finite, or may be missing [streams]. The others have zeros in `arrays`.
     """
 
     arrays: dict[str, Array]
@@ -49,7 +49,7 @@ def read_step(x: Any, inputs: tuple[Input, ...], where: str) -> tuple[dict[str, 
     single = any(entry.has_time and arrays[entry.layer].shape == entry.shape for entry in inputs)
     for entry in inputs:
         _check_shape(entry, arrays[entry.layer], single, places[entry.layer])
-        if not is_finite(arrays[entry.layer]):
+        if not entry.accepts(arrays[entry.layer]):
             raise DataError(not_finite(where))
         warn_of_large_samples([arrays[entry.layer]], entry.sample_reader, 4)
     lengths = {entry.layer: len(arrays[entry.layer]) for entry in inputs if entry.has_time and not single}
@@ -111,8 +111,7 @@ def read_steps(x: Any, inputs: tuple[Input, ...], ids: NDArray[np.int64]) -> Ste
         if entry.has_time:
             clocks[entry.layer] = (single, lengths)
         warn_of_large_samples([array], entry.sample_reader, 4)
-        if not is_finite(array):
-            finite &= np.isfinite(array.reshape(count, -1)).all(1)
+        finite &= entry.finite_rows(array)
         arrays[entry.layer] = array
     single, lengths = next(iter(clocks.values()), (False, np.zeros(count, np.int32)))
     for other, more in clocks.values():

@@ -70,8 +70,8 @@ class Stream:
 
         Raises:
             ShapeError: the shape of x does not fit.
-            DataError: x has values that are not numbers, NaN or infinite, or so large that the state becomes infinite;
-                or a step file cannot run this number of steps.
+            DataError: x has values that are not numbers, NaN or infinite (unless values may be missing), or so large
+                that the state becomes infinite; or a step file cannot run this number of steps.
             StreamError: another thread is using the stream.
         """
         if not self._in_use.acquire(False):
@@ -91,7 +91,8 @@ class Stream:
             # The new state is not yet that of the stream. One dot product is the fastest check of it and of x: NaN and
             # infinity carry over, and the factor rules out overflow.
             if not math.isfinite(self._checked[self._turn].dot(self._small)):
-                raise DataError(overflowed("step") if is_finite(self._entry) else not_finite("step"))
+                is_valid = self._model.inputs[0].accepts(self._entry)
+                raise DataError(overflowed("step") if is_valid else not_finite("step"))
             self._turn ^= 1
             return self._answer.copy() if copy else self._answer
         finally:

@@ -12,7 +12,7 @@ from seq2onnx.errors import SpecError
 from seq2onnx.runtime.inputs import Rows
 from seq2onnx.runtime.model import Model
 from seq2onnx.runtime.outputs import Lengths, Output, RowResults
-from seq2onnx.sequences import Array, PaddingPolicy, is_finite
+from seq2onnx.sequences import Array, PaddingPolicy
 
 
 class Batch(NamedTuple):
@@ -21,7 +21,7 @@ class Batch(NamedTuple):
     Attributes:
         x: by input layer [batch, time, …], or [batch, …] without time. Rows that are not finite are zeros.
         lengths: the steps of each row that count as data.
-        finite: whether the values of a row are finite.
+        finite: whether the values of a row are finite, or may be missing.
     """
 
     x: dict[str, Array]
@@ -73,8 +73,7 @@ def make_batch(model: Model, rows: Rows, policy: PaddingPolicy) -> Batch:
             x[entry.layer], lengths = policy.pad(rows[entry.layer], word=word)
         else:
             x[entry.layer] = np.stack(rows[entry.layer])
-        if not is_finite(x[entry.layer]):
-            finite &= np.isfinite(x[entry.layer].reshape(count, -1)).all(1)
+        finite &= entry.finite_rows(x[entry.layer])
     if not finite.all():
         for array in x.values():
             # onnxruntime's recurrent operators turn NaN into finite numbers, which must not pass for an answer.

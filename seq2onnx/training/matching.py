@@ -95,9 +95,10 @@ def with_rescale(network: Network, data: SequenceDataset, is_trained: bool) -> N
 
 
 def check_sequences(network: Network, data: SequenceDataset) -> None:
-    """Raise unless every sequence has the shape and rate of its input layer, enough steps, and finite values."""
+    """Raise unless every sequence has the shape and rate of its input layer, enough steps, and values that it takes."""
     check_rate(data.sample_rate, network.sample_rate, "data")
-    for layer, name in _part_names(network, data).items():
+    names = _part_names(network, data)
+    for layer, name in names.items():
         signal, part = network.signals[layer], data.parts[name]
         kind = "i" if signal.dtype == "int64" else "f"
         shape = data.shape(name)
@@ -118,7 +119,7 @@ def check_sequences(network: Network, data: SequenceDataset) -> None:
                 f"sequence {short[0]}: has {data.lengths[short[0]]} steps, {layer} needs at least {least}. "
                 "Remove or lengthen it"
             )
-    data.check_finite()
+    data.check_finite([name for layer, name in names.items() if network.signals[layer].missing])
 
 
 def check_lengths(network: Network, data: SequenceDataset, policy: PaddingPolicy) -> None:

@@ -24,7 +24,7 @@ typedef struct {
 /* Start a stream, or start it again. */
 void @NAME@_reset(@NAME@_stream *stream);
 
-/* Run @STEPS@ step@S@: x [@STEPS@ * @FEATURES@], y [@RESULTS@ * @OUTPUTS@]. Returns 0. If x contains NaN or infinity, or makes
+/* Run @STEPS@ step@S@: x [@STEPS@ * @FEATURES@], y [@RESULTS@ * @OUTPUTS@]. Returns 0. @X_IS_WRONG@ makes
    the state infinite, it returns 1, y is NaN, and the state stays as it was. */
 int @NAME@_step(@NAME@_stream *stream, const float *x, float *y);
 @LABELS@

@@ -10,6 +10,8 @@
 
 #include "@NAME@.h"
 
+#define MAY_LACK_VALUES @MAY_LACK_VALUES@ /* whether values may be missing: an empty cell, or nan */
+
 static char line[32 * @MACRO@_FEATURES + 1024];
 static const char *const channels[] = {@CHANNELS@};
 static int column[@MACRO@_FEATURES];
@@ -46,10 +48,15 @@ static int is_number(const char *cell, float *value) {
 /* Whether a line is a header. The columns are then those of the channels, if they have names; 2: one is missing. */
 static int read_header(char **cells, int count) {
     float value;
+    int is_empty = 1;
     for (int i = 0; i < count; ++i) {
         if (is_number(cells[i], &value)) {
             return 0;
         }
+        is_empty = is_empty && cells[i][0] == '\0';
+    }
+    if (is_empty) {
+        return 0;
     }
     for (int i = 0; channels[0] != NULL && i < @MACRO@_FEATURES; ++i) {
         column[i] = 0;
@@ -105,10 +112,14 @@ int main(void) {
         }
         for (int i = 0; is_step && i < @MACRO@_FEATURES; ++i) {
             float *value = &x[step * @MACRO@_FEATURES + i];
+            if (MAY_LACK_VALUES && cells[column[i]][0] == '\0') {
+                *value = NAN;
+                continue;
+            }
             is_step = is_number(cells[column[i]], value);
             if (!is_step) {
                 fprintf(stderr, "line %d: expected a number, got %s\n", number, cells[column[i]]);
-            } else if (!isfinite(*value)) {
+            } else if (!MAY_LACK_VALUES && !isfinite(*value)) {
                 is_step = 0;
                 fprintf(stderr, "line %d: contains NaN or infinity\n", number);
             }

@@ -21,7 +21,7 @@ void @NAME@_reset(@NAME@_stream *stream) {
 
 int @NAME@_step(@NAME@_stream *stream, const float *x, float *y) {
     const int32_t now = stream->turn, next = 1 - now;
-    int is_finite = @NAME@_is_finite(x, @MACRO@_STEPS * @MACRO@_FEATURES);
+    int is_finite = @NAME@_is_finite(x, @CHECKED@); /* 0: NaN in x is a missing value */
     if (is_finite) {
 @RUN@
 @CHECKS@

@@ -23,6 +23,7 @@ std::vector<std::string> cells_of(const std::string& line) {
     const auto first = cell.find_first_not_of(" \t\r"), last = cell.find_last_not_of(" \t\r");
     cells.push_back(first == std::string::npos ? "" : cell.substr(first, last - first + 1));
   }
+  if (!line.empty() && line.back() == ',') cells.emplace_back();
   return cells;
 }
 
@@ -42,9 +43,12 @@ std::string quoted(const std::string& label) {
 // The column of each feature, if the line is a header. Throws std::invalid_argument if a channel lacks.
 bool read_header(const std::vector<std::string>& cells, std::vector<std::size_t>& columns) {
   float value;
+  bool is_empty = true;
   for (const auto& cell : cells) {
     if (is_number(cell, value)) return false;
+    is_empty = is_empty && cell.empty();
   }
+  if (is_empty) return false;
   for (std::size_t i = 0; i < channels.size(); ++i) {
     std::size_t place = 0;
     while (place < cells.size() && cells[place] != channels[i]) ++place;
@@ -90,7 +94,9 @@ int main(int count, char** arguments) {
         if (cells.size() != width) throw std::invalid_argument("expected " + std::to_string(width) + " numbers, got " + std::to_string(cells.size()));
         seq2onnx::Values x(model.features());
         for (std::size_t i = 0; i < x.size(); ++i) {
-          if (!is_number(cells[columns[i]], x[i])) throw std::invalid_argument("expected a number, got " + cells[columns[i]]);
+          const bool is_missing = model.may_lack_values() && cells[columns[i]].empty();
+          if (is_missing) x[i] = NAN;
+          if (!is_missing && !is_number(cells[columns[i]], x[i])) throw std::invalid_argument("expected a number, got " + cells[columns[i]]);
         }
         if (stream) {
           write(model, stream->step(x));

@@ -104,6 +104,7 @@ struct File {
   std::vector<Tensor> states;
   std::vector<std::string> labels;
   bool takes_lengths = false, has_y_lengths = false;
+  bool may_lack_values = false;  // NaN in x is a missing value
 
   explicit File(const std::string& path, const Ort::SessionOptions& options)
       : session(environment(), std::basic_string<ORTCHAR_T>(path.begin(), path.end()).c_str(), options) {
@@ -135,6 +136,8 @@ struct File {
     }
     auto classes = session.GetModelMetadata().LookupCustomMetadataMapAllocated("classes", allocator);
     if (classes) labels = read_labels(classes.get());
+    auto contract = session.GetModelMetadata().LookupCustomMetadataMapAllocated("seq2onnx", allocator);
+    may_lack_values = contract && std::string(contract.get()).find("\"missing\": true") != std::string::npos;
   }
 
   std::size_t features() const { return product(x.shape, 2); }
@@ -148,7 +151,7 @@ struct File {
       throw std::invalid_argument("x: expected " + std::to_string(features()) + " numbers for each step, got " +
                                   std::to_string(count));
     }
-    for (std::size_t i = 0; i < count; ++i) {
+    for (std::size_t i = 0; i < count && !may_lack_values; ++i) {
       if (!std::isfinite(from[i])) throw std::invalid_argument("x: contains NaN or infinity");
     }
   }
@@ -263,6 +266,8 @@ class Model {
   std::size_t features() const { return file_->features(); }                   // numbers of a step
   std::size_t outputs() const { return file_->outputs(); }                     // numbers of a result
   const std::vector<std::string>& labels() const { return file_->labels; }     // of the scores; empty without classes
+
+  bool may_lack_values() const { return file_->may_lack_values; }              // NaN in x is then a missing value
 
   bool has_stream() const { return !file_->states.empty(); }                   // whether the file keeps states
 

@@ -98,7 +98,8 @@ function parse(text) {
   let places = Array.from({ length: info.features }, (_, i) => i), width = info.features;
   const cells = (line) => line.split(",").map((cell) => cell.trim().replace(/^"(.*)"$/, "$1"));
   const number = (cell) => (cell === "" ? NaN : Number(cell));
-  if (lines.length && cells(lines[0][1]).every((cell) => Number.isNaN(number(cell)))) {
+  const isMissing = (cell) => info.missing && (cell === "" || /^[+-]?(nan|inf|infinity)$/i.test(cell));
+  if (lines.length && cells(lines[0][1]).every((cell) => !isMissing(cell) && Number.isNaN(number(cell)))) {
     const header = cells(lines.shift()[1]);
     width = header.length;
     if (info.channels) places = info.channels.map((name) => header.indexOf(name));
@@ -108,7 +109,8 @@ function parse(text) {
     const values = cells(line).map(number);
     if (values.length !== width) throw new Error(`line ${n}: expected ${width} numbers, got ${values.length}`);
     const step = places.map((place) => values[place]);
-    if (!step.every(Number.isFinite)) throw new Error(`line ${n}: expected finite numbers, got ${line.slice(0, 80)}`);
+    const isValid = (place) => Number.isFinite(values[place]) || isMissing(cells(line)[place]);
+    if (!places.every(isValid)) throw new Error(`line ${n}: expected finite numbers, got ${line.slice(0, 80)}`);
     return step;
   });
 }

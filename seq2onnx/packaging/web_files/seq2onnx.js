@@ -26,11 +26,15 @@ export class Stream {
    */
   static async load(source) {
     const bytes = source instanceof Uint8Array ? source : await fetchBytes(source);
-    return new Stream(await ort.InferenceSession.create(bytes, { executionProviders: ["wasm"] }));
+    // The metadata is plain text in the file; onnxruntime-web does not give it.
+    const mayLackValues = new TextDecoder("latin1").decode(bytes).includes('"missing": true');
+    return new Stream(await ort.InferenceSession.create(bytes, { executionProviders: ["wasm"] }), mayLackValues);
   }
 
-  constructor(session) {
+  constructor(session, mayLackValues = false) {
     this.#session = session;
+    /** Whether NaN in a step is a missing value. */
+    this.mayLackValues = mayLackValues;
     const inputs = Object.fromEntries(session.inputMetadata.map((input) => [input.name, input]));
     if (!inputs.x || !session.outputNames.includes("y")) throw new Error("expected one input x and one output y");
     /** How many numbers a step has. */
@@ -78,7 +82,7 @@ export class Stream {
   async #run(values) {
     const steps = values.length / this.features;
     if (!Number.isInteger(steps)) throw new RangeError(`x: expected ${this.features} numbers for each step, got ${values.length}`);
-    if (!values.every(Number.isFinite)) throw new RangeError("x: contains NaN or infinity");
+    if (!this.mayLackValues && !values.every(Number.isFinite)) throw new RangeError("x: contains NaN or infinity");
     if (steps === 0) return new Float32Array();
     if (steps % this.stride) throw new RangeError(`x: expected a multiple of ${this.stride} steps, got ${steps}`);
     const fixed = typeof this.x.shape[1] === "number" ? this.stride : steps;
