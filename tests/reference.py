@@ -9,7 +9,9 @@ one chunk, by the rule for chunks.
 
 from __future__ import annotations
 
+import itertools
 import math
+from types import SimpleNamespace
 
 import numpy as np
 
@@ -376,6 +378,41 @@ def frames_of(layer, x, states):
     return found, (*new, np.array([need - wait])) if states else ()
 
 
+def window_statistics(layer, weights, xs, states):
+    """Each channel by itself, with the moments about the mean of each window."""
+    x, hop = xs[0], layer.hop or layer.length
+    as_frames = SimpleNamespace(length=layer.length, hop=hop, padding=layer.padding)
+    columns, buffers = [], []
+    for c in range(x.shape[1]):
+        own = states and tuple(state[:, c : c + 1] if state.ndim == 2 else state for state in states)
+        found, new = frames_of(as_frames, x[:, c : c + 1], own)
+        columns.append([statistics_of(frame) for frame in found])
+        buffers.append(new)
+    values = [[frame[name] for frame in rows] for name in layer.statistics for rows in columns]
+    y = np.array(values).reshape(len(values), -1).T
+    return y, states and tuple(
+        np.concatenate(parts, 1) if parts[0].ndim == 2 else parts[0] for parts in zip(*buffers, strict=True)
+    )
+
+
+def statistics_of(frame):
+    frame = np.array(frame)
+    mean, square = frame.mean(), (frame**2).mean()
+    rms, v = math.sqrt(square), ((frame - mean) ** 2).mean()
+    varies = v > 1e-10 * square
+    return {
+        "mean": mean,
+        "std": math.sqrt(v) if varies else 0,
+        "rms": rms,
+        "min": min(frame),
+        "max": max(frame),
+        "skewness": ((frame - mean) ** 3).mean() / v**1.5 if varies else 0,
+        "kurtosis": ((frame - mean) ** 4).mean() / v**2 if varies else 0,
+        "crest": max(abs(frame)) / rms if rms > 1e-15 else 0,
+        "zero_crossings": sum((a < 0) != (b < 0) for a, b in itertools.pairwise(frame)) / len(frame),
+    }
+
+
 def window_of(name, length, periodic):
     turns = [2 * math.pi * n / (length if periodic else max(length - 1, 1)) for n in range(length)]
     hann = [0.5 - 0.5 * math.cos(turn) if length > 1 else 1 for turn in turns]
@@ -520,6 +557,7 @@ REFERENCES = {
     "spectrogram": spectrogram,
     "mel_spectrogram": mel_spectrogram,
     "mfcc": mfcc,
+    "window_statistics": window_statistics,
     "add": add,
     "multiply": multiply,
     "concat": concat,

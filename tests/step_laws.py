@@ -22,7 +22,7 @@ PLAIN = {
     *("Add", "AveragePool", "Cast", "Clip", "Concat", "Conv", "Div", "Elu", "Equal", "Erf", "Expand", "Gather", "Gemm"),
     *("Greater", "HardSigmoid", "Identity", "LeakyRelu", "Log", "MatMul", "Max", "MaxPool", "Min", "Mul", "ReduceMax"),
     *("ReduceMean", "ReduceSum", "Relu", "Reshape", "Sigmoid", "Slice", "Softmax", "Softsign", "Split", "Sqrt"),
-    *("Squeeze", "Sub", "Tanh", "Transpose", "Unsqueeze", "Where"),
+    *("ReduceMin", "Squeeze", "Sub", "Tanh", "Transpose", "Unsqueeze", "Where"),
 }
 RUNS = 3
 

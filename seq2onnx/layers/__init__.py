@@ -29,6 +29,7 @@ from seq2onnx.layers.sequence_input import SequenceInput
 from seq2onnx.layers.signal import Clock, Signal, State, Weight
 from seq2onnx.layers.softmax import Softmax
 from seq2onnx.layers.spectrogram import Spectrogram
+from seq2onnx.layers.window_statistics import WindowStatistics
 from seq2onnx.layers.word_embedding import WordEmbedding
 
 __all__ = [
@@ -78,6 +79,7 @@ __all__ = [
     "State",
     "Tanh",
     "Weight",
+    "WindowStatistics",
     "WordEmbedding",
     "layer",
 ]
