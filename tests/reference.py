@@ -378,21 +378,24 @@ def frames_of(layer, x, states):
     return found, (*new, np.array([need - wait])) if states else ()
 
 
-def window_statistics(layer, weights, xs, states):
-    """Each channel by itself, with the moments about the mean of each window."""
-    x, hop = xs[0], layer.hop or layer.length
-    as_frames = SimpleNamespace(length=layer.length, hop=hop, padding=layer.padding)
-    columns, buffers = [], []
+def frames_of_channels(layer, x, states):
+    """The frames of each channel, and the new states, of which they have the phase in common."""
+    found, new = [], []
     for c in range(x.shape[1]):
         own = states and tuple(state[:, c : c + 1] if state.ndim == 2 else state for state in states)
-        found, new = frames_of(as_frames, x[:, c : c + 1], own)
-        columns.append([statistics_of(frame) for frame in found])
-        buffers.append(new)
+        frames, kept = frames_of(layer, x[:, c : c + 1], own)
+        found.append(frames)
+        new.append(kept)
+    parts = zip(*new, strict=True)
+    return found, states and tuple(np.concatenate(part, 1) if part[0].ndim == 2 else part[0] for part in parts)
+
+
+def window_statistics(layer, weights, xs, states):
+    frames = SimpleNamespace(length=layer.length, hop=layer.hop or layer.length, padding=layer.padding)
+    found, new = frames_of_channels(frames, xs[0], states)
+    columns = [[statistics_of(frame) for frame in rows] for rows in found]
     values = [[frame[name] for frame in rows] for name in layer.statistics for rows in columns]
-    y = np.array(values).reshape(len(values), -1).T
-    return y, states and tuple(
-        np.concatenate(parts, 1) if parts[0].ndim == 2 else parts[0] for parts in zip(*buffers, strict=True)
-    )
+    return np.array(values).reshape(len(values), -1).T, new
 
 
 def statistics_of(frame):
@@ -411,6 +414,16 @@ def statistics_of(frame):
         "crest": max(abs(frame)) / rms if rms > 1e-15 else 0,
         "zero_crossings": sum((a < 0) != (b < 0) for a, b in itertools.pairwise(frame)) / len(frame),
     }
+
+
+def decimate(layer, weights, xs, states):
+    q, taps = layer.factor, []
+    for n in range(-10 * q, 10 * q + 1):
+        sinc = math.sin(math.pi * n / q) / (math.pi * n / q) if n else 1
+        taps.append(sinc * (0.54 + 0.46 * math.cos(math.pi * n / (10 * q))))
+    frames = SimpleNamespace(length=20 * q + 1, hop=q, padding="causal")
+    found, new = frames_of_channels(frames, xs[0], states)
+    return np.array([[frame @ taps / sum(taps) for frame in rows] for rows in found]).reshape(len(found), -1).T, new
 
 
 def window_of(name, length, periodic):
@@ -558,6 +571,7 @@ REFERENCES = {
     "mel_spectrogram": mel_spectrogram,
     "mfcc": mfcc,
     "window_statistics": window_statistics,
+    "decimate": decimate,
     "add": add,
     "multiply": multiply,
     "concat": concat,

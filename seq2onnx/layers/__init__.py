@@ -8,6 +8,7 @@ from seq2onnx.layers.bigru import BiGRU
 from seq2onnx.layers.bilstm import BiLSTM
 from seq2onnx.layers.conv1d import Conv1d
 from seq2onnx.layers.conv2d import Conv2d
+from seq2onnx.layers.decimate import Decimate
 from seq2onnx.layers.dropout import Dropout
 from seq2onnx.layers.feature_input import FeatureInput
 from seq2onnx.layers.flatten import Flatten
@@ -51,6 +52,7 @@ __all__ = [
     "Concat",
     "Conv1d",
     "Conv2d",
+    "Decimate",
     "Dropout",
     "Example",
     "FeatureInput",

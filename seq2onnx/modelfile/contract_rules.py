@@ -35,7 +35,7 @@ _REMEDY = "; use the file that seq2onnx wrote"
 _ALWAYS = {"lstm", "gru", "rnn", "last_step", "alarm"}
 _OVER_TIME = {"global_max_pool1d", "global_avg_pool1d"}
 _WINDOWS = {"conv1d": "kernel_size", "max_pool1d": "pool_size", "avg_pool1d": "pool_size"}
-_FRAMES = {"spectrogram", "mel_spectrogram", "mfcc", "window_statistics"}
+_FRAMES = {"spectrogram", "mel_spectrogram", "mfcc", "window_statistics", "decimate"}
 _NEVER = {"bilstm", "bigru"}
 
 

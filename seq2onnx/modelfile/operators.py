@@ -73,6 +73,7 @@ OPERATORS: dict[bytes, Operator] = {
         shapes.recurrent(3, 1, 2), 4, 6, 2, {b"linear_before_reset": INT, **_RECURRENT}, (b"linear_before_reset",), True
     ),
     b"Gather": Operator(shapes.gather, 2, 2, attributes={b"axis": INT}),
+    b"GatherElements": Operator(shapes.gather_elements, 2, 2, attributes={b"axis": INT}),
     b"GatherND": Operator(shapes.gather_nd, 2, 2, attributes={b"batch_dims": INT}, needs=(b"batch_dims",)),
     b"Gemm": Operator(shapes.gemm, 3, 3, attributes={b"transB": INT}, heavy=True),
     b"Greater": _plain(shapes.compared, 2),

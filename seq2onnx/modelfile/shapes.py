@@ -264,6 +264,15 @@ def gather(attributes: Attributes, xs: Inputs) -> list[Known]:
     return [Known(x.shape[:axis] + indices.shape + x.shape[axis + 1 :], x.dtype)]
 
 
+def gather_elements(attributes: Attributes, xs: Inputs) -> list[Known]:
+    """Take single elements along an axis by their numbers."""
+    x, indices = xs
+    axis, rank = _axis(_get(attributes, b"axis", 0), len(x.shape)), len(x.shape)
+    if len(indices.shape) != rank or any(indices.shape[i] > x.shape[i] for i in range(rank) if i != axis):
+        raise fail(f"takes elements {list(indices.shape)} of {list(x.shape)}")
+    return [Known(indices.shape, x.dtype)]
+
+
 def gather_nd(attributes: Attributes, xs: Inputs) -> list[Known]:
     """Take steps by their numbers, in each row."""
     x, indices = xs
