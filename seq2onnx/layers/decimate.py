@@ -15,6 +15,7 @@ from seq2onnx.layers.calls import EmitCall, Emitted, ForwardCall, Forwarded
 from seq2onnx.layers.frames import Framing
 from seq2onnx.layers.graph import GraphBuilder
 from seq2onnx.layers.signal import Signal, State
+from seq2onnx.layers.window import mask
 
 WIDTH = 10
 """Steps of the result on each side of the middle of the filter."""
@@ -25,7 +26,8 @@ def low_pass(factor: int) -> NDArray[np.float64]:
     """Return a sinc that ends at the new Nyquist frequency, times a Hamming window; its sum is 1."""
     n = np.arange(-WIDTH * factor, WIDTH * factor + 1)
     taps = np.sinc(n / factor) * (0.54 + 0.46 * np.cos(np.pi * n / (WIDTH * factor)))
-    return taps / taps.sum()
+    found: NDArray[np.float64] = taps / taps.sum()
+    return found
 
 
 @final
@@ -64,6 +66,7 @@ class Decimate(Layer):
     factor: Annotated[int, Field(ge=2, le=1000, strict=True)]
 
     kind: ClassVar[str] = "decimate"
+    is_finite_past_end: ClassVar[bool] = True
 
     @property
     def framing(self) -> Framing:
@@ -80,7 +83,7 @@ class Decimate(Layer):
         import torch
         from torch.nn.functional import conv1d
 
-        x, channels = call.x, call.x.shape[2]
+        x, channels = mask(call.x, call.row_lengths), call.x.shape[2]
         samples, count, windows, new_states = self.framing.lay_out(x, call.row_lengths, call.states)
         if not count:
             return x.new_zeros(len(x), 0, channels), windows, new_states
@@ -96,24 +99,28 @@ class Decimate(Layer):
         steps, reach, channels = graph.steps(x.name), self.framing.reach, x.signal.size
         if call.states is None:
             # Room for a step more, since Conv refuses chunks that are shorter than its window.
-            rows = op("Transpose", graph.pad_steps(x.name, reach + 1 - factor, factor), perm=[0, 2, 1])
+            padded = graph.pad_steps(graph.masked(x, call.lengths), reach + 1 - factor, factor)
+            rows = op("Transpose", padded, perm=[0, 2, 1])
             y = graph.first_steps(self._emit_conv(graph, rows, channels), op("Div", steps, ints(factor)))
             return y, None if call.lengths is None else op("Div", call.lengths, number(factor)), {}
         phase, lengths = call.states["phase"], call.lengths
         samples = op("Concat", call.states["buf"], x.name, axis=1)
         rows = op("Transpose", samples, perm=[0, 2, 1])
+        fresh = graph.cast(steps, "int32") if lengths is None else op("Unsqueeze", lengths, ints(1))
 
         def from_offset(offset: str, count: str) -> str:
-            """Take `count` samples of each row from its own offset, int32 [batch, 1]: [batch, channels, count]."""
-            last = op("Sub", graph.cast(graph.steps(samples), "int32"), number(1))
+            """Take `count` samples of each row from its own offset, int32 [batch, 1]: [batch, channels, count].
+
+            Samples past the end of a row repeat its last one.
+            """
+            last = op("Add", fresh, number(reach - 1))
             places = op("Unsqueeze", op("Min", op("Add", offset, graph.range(count)), last), ints(1))
             places = op("Expand", places, ints(1, channels, 1)) if channels > 1 else places
             return op("GatherElements", rows, places, axis=2)  # takes a tenth of the time of GatherND
 
         if lengths is None:
-            fresh, kept = graph.cast(steps, "int32"), graph.last_steps(samples, reach)
+            kept = graph.last_steps(samples, reach)
         else:
-            fresh = op("Unsqueeze", lengths, ints(1))
             kept = op("Transpose", from_offset(fresh, ints(reach)), perm=[0, 2, 1])
         seen = op("Add", phase, fresh)
         windows = op("Div", seen, number(factor))
