@@ -532,6 +532,27 @@ def alarm(layer, weights, xs, states):
     return y, tuple(ends.values())
 
 
+def self_attention(layer, weights, xs, states):
+    """Step by step and head by head. The states are the keys and values before; the last `count` of them are real."""
+    x, H, D = xs[0].reshape(len(xs[0]), math.prod(xs[0].shape[1:])), layer.heads, layer.size
+    keys, values, count = states or (*np.zeros((2, layer.context - 1, H * D)), np.zeros(1))
+    k, v, real = list(keys), list(values), int(count[0])
+    y = np.zeros((len(x), H * D))
+    for t, step in enumerate(x):
+        q, key, value = np.split(weights["input_weights"] @ step + weights["input_bias"], 3)
+        k.append(key)
+        v.append(value)
+        real = min(real + 1, layer.context)
+        for h in range(H):
+            part = slice(h * D, (h + 1) * D)
+            scores = [q[part] @ k[-1 - j][part] / math.sqrt(D) + weights["position"][h, j] for j in range(real)]
+            shares, _ = softmax(layer, weights, (np.array(scores),), None)
+            y[t, part] = sum(share * v[-1 - j][part] for j, share in enumerate(shares))
+        real = min(real, layer.context - 1)
+    y = y @ weights["output_weights"].T + weights["output_bias"]
+    return y, (np.array(k[len(x) :]), np.array(v[len(x) :]), np.array([real])) if layer.context > 1 else ()
+
+
 REFERENCES = {
     "alarm": alarm,
     "sequence_input": normalized,
@@ -572,6 +593,7 @@ REFERENCES = {
     "mfcc": mfcc,
     "window_statistics": window_statistics,
     "decimate": decimate,
+    "self_attention": self_attention,
     "add": add,
     "multiply": multiply,
     "concat": concat,

@@ -26,6 +26,7 @@ from seq2onnx.layers.pool2d import AvgPool2d, GlobalAvgPool2d, MaxPool2d
 from seq2onnx.layers.rectifiers import ELU, GELU, LeakyReLU, SiLU
 from seq2onnx.layers.rescale import Rescale
 from seq2onnx.layers.rnn import RNN
+from seq2onnx.layers.self_attention import SelfAttention
 from seq2onnx.layers.sequence_input import SequenceInput
 from seq2onnx.layers.signal import Clock, Signal, State, Weight
 from seq2onnx.layers.softmax import Softmax
@@ -72,6 +73,7 @@ __all__ = [
     "Multiply",
     "ReLU",
     "Rescale",
+    "SelfAttention",
     "SequenceInput",
     "SiLU",
     "Sigmoid",

@@ -54,6 +54,8 @@ def keeps_state(kind: str, fields: dict[str, Any], has_phases: bool = True) -> b
         return over_time and (fields.get(_WINDOWS[kind], 1) != 1 or (has_phases and fields.get("stride", 1) != 1))
     if kind in _FRAMES:
         return has_phases or fields.get("length") != 1
+    if kind == "self_attention":
+        return fields.get("context") != 1
     return kind in _ALWAYS or (kind in _OVER_TIME and over_time)
 
 
