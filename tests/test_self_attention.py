@@ -44,8 +44,8 @@ def test_a_step_sees_context_minus_1_steps_back_and_none_ahead(tmp_path, context
         [module(torch.from_numpy(a)[None])[0][0].detach().numpy() for a in (x, other)],
         [
             np.concatenate([stream.step(a[i : i + 3]) for i in range(0, 200, 3)])
-            for stream, a in zip(streams, (x, other))
-        ],  # noqa: B905
+            for stream, a in zip(streams, (x, other), strict=True)
+        ],
     ):
         changed = np.flatnonzero((pair[0] != pair[1]).any(1))
         assert changed.tolist() == list(range(100, 100 + context))
