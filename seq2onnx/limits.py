@@ -35,6 +35,9 @@ PARAMETERS = 2**31
 LINE_BYTES = 2**24
 """The length of a line that `seq2onnx stream` reads."""
 
+TRUST = "; if you trust the file, read it with trusted=True, or --trusted"
+"""What to do about a file that goes beyond a limit."""
+
 
 def check_unpacked(path: object, declared: int, size: int, trusted: bool) -> None:
     """Raise DataError if the arrays of a file would take much more memory than the file has bytes.
@@ -48,6 +51,6 @@ def check_unpacked(path: object, declared: int, size: int, trusted: bool) -> Non
     most = UNPACKED_BYTES + UNPACKED_PER_BYTE * size
     if not trusted and declared > most:
         raise DataError(
-            f"{path}: has {size:,} bytes, and its arrays would take {declared:,}, more than the limit of {most:,}; if "
-            "you trust the file, read it with trusted=True, or --trusted"
+            f"{path}: has {size:,} bytes, and its arrays would take {declared:,}, more than the limit of {most:,}"
+            f"{TRUST}"
         )

@@ -229,8 +229,7 @@ class Network:
             raise SpecError(f"{prefix}layers: must be a list of layers, got {data['layers']!r}")
         if not trusted and len(data["layers"]) > limits.LAYERS:
             raise SpecError(
-                f"{prefix}layers: expected at most {limits.LAYERS:,}, got {len(data['layers']):,}; a file that you "
-                "trust is read with trusted=True, or --trusted"
+                f"{prefix}layers: expected at most {limits.LAYERS:,}, got {len(data['layers']):,}{limits.TRUST}"
             )
         layers = [read_layer(entry, f"{prefix}layers[{i}]") for i, entry in enumerate(data["layers"])]
         try:
@@ -239,8 +238,7 @@ class Network:
             raise type(error)(f"{prefix}{error}") from None
         if not trusted and (count := sum(row[2] for row in network.table())) > limits.PARAMETERS:
             raise SpecError(
-                f"{prefix}the network would have {count:,} weights, more than {limits.PARAMETERS:,}; a file that you "
-                "trust is read with trusted=True, or --trusted"
+                f"{prefix}the network would have {count:,} weights, more than {limits.PARAMETERS:,}{limits.TRUST}"
             )
         return network
 

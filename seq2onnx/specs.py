@@ -45,7 +45,7 @@ def read_spec(path: str | Path, trusted: bool = False) -> Any:
     check_regular_file(path)
     kind = "JSON" if Path(path).suffix == ".json" else "YAML"
     if not trusted and (size := Path(path).stat().st_size) > limits.SPEC_BYTES:
-        raise SpecError(f"{path}: has {size:,} bytes, more than {limits.SPEC_BYTES:,}; {_REMEDY}")
+        raise SpecError(f"{path}: has {size:,} bytes, more than {limits.SPEC_BYTES:,}{limits.TRUST}")
     return parse_spec(Path(path).read_bytes(), str(path), kind, trusted)
 
 
@@ -64,9 +64,6 @@ def parse_spec(content: bytes, where: str, kind: str = "YAML", trusted: bool = F
         raise SpecError(f"{where}: is not {kind} that can be read: it is nested too deep") from None
     except Exception as error:  # values such as `!!int x` raise many types
         raise SpecError(f"{where}: is not {kind}: {error}") from None
-
-
-_REMEDY = "a file that you trust is read with trusted=True, or --trusted"
 
 
 def _finite(text: str) -> float:
@@ -106,9 +103,9 @@ def _check_size(events: Iterable[yaml.Event], where: str) -> None:
         total += added
         heights[-1] = max(heights[-1], height)
         if total > limits.SPEC_VALUES:
-            raise SpecError(f"{where}: has more than {limits.SPEC_VALUES:,} values; {_REMEDY}")
+            raise SpecError(f"{where}: has more than {limits.SPEC_VALUES:,} values{limits.TRUST}")
         if len(open_nodes) + heights[-1] > limits.SPEC_DEPTH:
-            raise SpecError(f"{where}: is nested deeper than {limits.SPEC_DEPTH} levels; {_REMEDY}")
+            raise SpecError(f"{where}: is nested deeper than {limits.SPEC_DEPTH} levels{limits.TRUST}")
 
 
 def read_layer(entry: Any, where: str) -> Layer:

@@ -65,6 +65,8 @@ def test_a_file_whose_reader_crashes_or_fills_the_memory_is_an_error(tmp_path, m
     found = keras_file.read_apart
     monkeypatch.setattr(keras_file, "read_apart", lambda _, path, kind: found("os:abort", path, kind=kind))
     refuses(path, "the library that reads it crashed")
+    monkeypatch.setattr(keras_file, "read_apart", lambda _, path, kind: found("tests.readers:fill", path, kind=kind))
+    refuses(path, "reading needs more than 1024 MB of memory$")  # without a word of trusted=, which is for data files
 
 
 def self_containing(file):

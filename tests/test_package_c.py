@@ -49,6 +49,7 @@ NETWORKS = {
     "images": lambda: s2o.Network(
         [s2o.SequenceInput((1, 5, 4)), s2o.Conv2d(2, 3), s2o.BatchNorm(), s2o.ReLU(), s2o.LSTM(3, "last")]
     ),
+    "no functions of libm": lambda: s2o.Network([s2o.SequenceInput(3), s2o.FullyConnected(2)]),
     "no states": lambda: s2o.Network([s2o.SequenceInput(3), s2o.LayerNorm(), s2o.GELU(), s2o.Softmax()]),
 }
 
@@ -214,3 +215,10 @@ def test_what_has_no_c_code_is_refused(layers, options, error, message, tmp_path
     with pytest.raises(error, match=message):
         s2o.package(tmp_path / "model.onnx", "c", tmp_path / "package")
     assert not (tmp_path / "package").exists()
+
+
+@pytest.mark.parametrize("target", ["c", "cpp"])
+def test_results_that_are_tokens_are_refused(target, tmp_path):
+    exported(tmp_path, s2o.Network([s2o.SequenceInput("tokens")]))
+    with pytest.raises(s2o.SpecError, match=r"its output sequence_input_1 has tokens, not numbers; add a layer"):
+        s2o.package(tmp_path / "model.onnx", target, tmp_path / "package")

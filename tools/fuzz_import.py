@@ -5,7 +5,7 @@
 Each random torch module goes through from_torch. torch's older exporter writes it to an ONNX file, which goes through
 from_onnx and add_states. torch's newer exporter (dynamo) takes some seconds for a network, so only every tenth network
 goes through it: see --dynamo. Each result becomes a file, which runs in onnxruntime, whole, in single steps and in
-chunks, and is compared with the module in float64.
+chunks, and is compared with the module in float64; if the module magnifies roundings, in float32, too.
 
 Prints for each way in how many networks were brought over, refused and why, and the largest difference over max(1,
 largest number of the source). The exit code is 1 after an error, a difference above 1e-6, or if from_torch lifted fewer
@@ -197,6 +197,10 @@ class Network:
         from tests.torch_parity import file_differences
 
         found: dict[str, float] = file_differences(self.module, self.example, self.path, self.axes, double=True)
+        if max(found.values()) > MOST_DIFFERENCE:
+            # The source magnifies roundings. In float32, it must round as the file does.
+            single = file_differences(self.module, self.example, self.path, self.axes)
+            found = {check: min(value, single[check]) for check, value in found.items()}
         return found
 
     def from_torch(self) -> dict[str, float]:

@@ -1,14 +1,15 @@
 """Train the networks of models/.
 
-    python tools/train_models.py [NAME ...] [--seed 0 | --pictures | --edge | --peers] [--out models] [--jobs 2]
+    python tools/train_models.py [NAME ...] [--seed 0 | --pictures | --measure | --peers] [--out models] [--jobs 2]
 
 Without --seed, each network is trained with all its seeds, and its folder is written again: network, options, exported
 file, card, figures, pictures, and a part of the test data. With --seed, each is trained once and nothing is written;
 the exit code is then 1 if a figure is outside the range in its card. With --pictures, nothing is trained: the exported
-files draw their pictures again, and the cards are written again. With --edge, nothing is trained and nothing is
-downloaded: sizes and figures with int8 weights, and the C code, are measured again with the exported files, and the
-cards are written again. With --peers, plain torch is trained again, too, which takes most of the time; without, its
-figures stay. The data are downloaded by pip, or simulated. Needs seq2onnx[cpu,train,data,edge], gcc and make.
+files draw their pictures again, and the cards are written again. With --measure, nothing is trained and nothing is
+downloaded: latencies, sizes and figures with int8 weights, and the C code, are measured again with the exported files,
+and the cards are written again. Nothing else should run then. With --peers, plain torch is trained again, too, which
+takes most of the time; without, its figures stay. The data are downloaded by pip, or simulated. Needs
+seq2onnx[cpu,train,data,edge], gcc and make.
 """
 
 from __future__ import annotations
@@ -47,7 +48,9 @@ def main() -> int:
     )
     parser.add_argument("--pictures", action="store_true", help="draw the pictures of the exported files again")
     parser.add_argument("--peers", action="store_true", help="also train the same networks in plain torch again")
-    parser.add_argument("--edge", action="store_true", help="measure int8 weights and C code of the files again")
+    parser.add_argument(
+        "--measure", action="store_true", help="measure latency, int8 weights and C code of the files again"
+    )
     arguments = parser.parse_args()
     if unknown := [name for name in arguments.names if name not in KNOWN]:
         parser.error(f"unknown name {', '.join(unknown)}; known are {', '.join(KNOWN)}")
@@ -61,9 +64,10 @@ def main() -> int:
         for name in guests:
             write_guest_card(GUESTS[name], arguments.out / name)
         return 0
-    if arguments.edge:
+    if arguments.measure:
         for name in names:
             _finish(name, arguments.out / name)
+        _write_index(arguments.out)
         return 0
     # Spawned, since a fork of a process with threads of torch may hang.
     context = multiprocessing.get_context("spawn")
@@ -74,21 +78,25 @@ def main() -> int:
         return 0 if all(done) else 1
     # One after another, so that nothing else runs while latencies are measured.
     for name in names:
-        folder = arguments.out / name
-        write_figures(folder, read_figures(folder) | {"latency": latency(folder)})
-        _finish(name, folder)
+        _finish(name, arguments.out / name)
     for name in guests:
         bring(GUESTS[name], arguments.out)
         write_guest_card(GUESTS[name], arguments.out / name)
-    if all((arguments.out / name / "card.md").exists() for name in KNOWN):
-        write_index(list(RECIPES.values()), list(GUESTS.values()), arguments.out)
+    _write_index(arguments.out)
     return 0
 
 
 def _finish(name: str, folder: Path) -> None:
-    """Measure int8 weights and C code, and write the card."""
-    write_figures(folder, read_figures(folder) | {"edge": edge(RECIPES[name], folder)})
+    """Measure latency, int8 weights and C code, and write the card."""
+    measured = {"latency": latency(folder), "edge": edge(RECIPES[name], folder)}
+    write_figures(folder, read_figures(folder) | measured)
     write_card(RECIPES[name], folder)
+
+
+def _write_index(out: Path) -> None:
+    """Write the page of all networks, if all are there."""
+    if all((out / name / "card.md").exists() for name in KNOWN):
+        write_index(list(RECIPES.values()), list(GUESTS.values()), out)
 
 
 def _work(name: str, seed: int | None, out: Path, peers: bool) -> bool:

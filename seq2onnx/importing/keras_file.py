@@ -20,7 +20,7 @@ from seq2onnx.data.formats.hdf5_rules import check_dataset
 from seq2onnx.data.formats.parsing import parsing
 from seq2onnx.errors import DataError, ModelFileError, SpecError, require
 from seq2onnx.files import check_regular_file
-from seq2onnx.limits import LAYERS, SPEC_BYTES, UNPACKED_BYTES, UNPACKED_PER_BYTE
+from seq2onnx.limits import LAYERS, SPEC_BYTES, TRUST, UNPACKED_BYTES, UNPACKED_PER_BYTE
 
 Array = NDArray[Any]
 
@@ -68,7 +68,7 @@ def read_file(path: str | Path) -> KerasFile:
         if not found["is_legacy"]:
             found["version"] = str(parse_spec(found["version"].encode(), str(path), "JSON")["keras_version"])
     except (DataError, SpecError) as error:
-        raise ModelFileError(str(error)) from None
+        raise ModelFileError(str(error).removesuffix(TRUST)) from None  # from_keras has no such argument
     except (KeyError, TypeError):
         raise ModelFileError(f"{path}: its metadata.json does not name the version of Keras") from None
     return KerasFile(config, found["version"], found["arrays"], found["is_legacy"])

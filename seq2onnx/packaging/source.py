@@ -95,6 +95,8 @@ class Source:
             raise SpecError(
                 f"{self.path}: has the inputs and outputs {', '.join(names)}; {reason}, with vectors as results"
             )
+        if outputs[0].dtype.kind != "f":
+            raise SpecError(f"{self.path}: its output {names[-1]} has tokens, not numbers; add a layer that reads them")
         if inputs[0].takes_words:
             raise SpecError(f"{self.path}: takes words; export it without words=True, so that it takes their numbers")
 

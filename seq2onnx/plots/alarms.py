@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 from matplotlib.axes import Axes
+from matplotlib.ticker import FormatStrFormatter
 
 from seq2onnx.errors import SpecError
 from seq2onnx.layers import Alarm
@@ -100,6 +101,7 @@ def misses_against_false_alarms(tuned: AlarmTuning, ax: Axes | None = None) -> A
     ax.plot(tuned.false_alarms_per_hour, miss, "oC3", markersize=8, label=f"threshold {tuned.threshold:.4g}")
     # Few false alarms matter most; below one in the whole time the scale is linear.
     ax.set_xscale("symlog", linthresh=1 / tuned.hours)
+    ax.xaxis.set_major_formatter(FormatStrFormatter("%g"))
     ax.set(xlabel="false alarms an hour", ylabel="missed events in %", ylim=(-3, 103))
     ax.set_xlim(left=0)
     ax.grid(alpha=0.3)

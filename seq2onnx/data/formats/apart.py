@@ -21,8 +21,6 @@ import numpy as np
 from seq2onnx import limits
 from seq2onnx.errors import DataError, Seq2OnnxError
 
-REMEDY = "is the file damaged? If you trust it, read it with trusted=True, or --trusted"
-
 _PACKAGE = Path(__file__).resolve().parents[3]
 _PROGRAM = "from seq2onnx.data.formats.apart import main; main()"
 
@@ -71,7 +69,7 @@ def read_apart(reader: str, path: str | Path, *arguments: str, kind: str, truste
     if answer is None or late.is_set():
         why = "the library that reads it crashed on it"
         if late.is_set():
-            why = f"reading took longer than {seconds:.0f} s; {REMEDY}"
+            why = f"reading took longer than {seconds:.0f} s{limits.TRUST}"
         raise DataError(f"{path}: is not {kind}, or is damaged: {why}")
     if "error" in answer:
         raise DataError(answer["error"])
@@ -93,7 +91,7 @@ def main() -> None:
     try:
         _send(pipe, {"value": getattr(importlib.import_module(module), name)(path, *arguments)})
     except MemoryError:
-        _send(pipe, {"error": f"{path}: reading needs more than {int(memory) >> 20} MB of memory; {REMEDY}"})
+        _send(pipe, {"error": f"{path}: reading needs more than {int(memory) >> 20} MB of memory{limits.TRUST}"})
     except (Seq2OnnxError, OSError) as error:
         _send(pipe, {"error": str(error)})
 

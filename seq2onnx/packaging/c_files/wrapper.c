@@ -1,6 +1,8 @@
 
 /* The calls of @NAME@.h. */
 
+#include <math.h>
+
 #include "@NAME@.h"
 
 static int @NAME@_is_finite(const float *values, int32_t count) {
