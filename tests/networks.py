@@ -102,6 +102,8 @@ def value(rng: random.Random, hint, name: str):
     if origin in (typing.Union, types.UnionType):
         plain = [a for a in arguments if typing.get_origin(a) is not Callable]  # no file holds a function
         return value(rng, rng.choice(plain), name)
+    if hint is types.NoneType:
+        return None
     if hint is bool:
         return rng.random() < 0.5
     if name == "statistics":
