@@ -98,21 +98,23 @@ class _Results:
 
     def __init__(self, model: Predictor, rate: float | None) -> None:
         self.samples, self._count, self._rate, self._model = 0, 0, rate, model
-        output = model.model.outputs[0]
-        self._has_time, self._width = output.has_time, output.shape[-1]
-        self._stride = output.stride if model.contract.form == "step" else model.contract.time_stride
+        self._output = model.model.outputs[0]
+        self._width = self._output.shape[-1]
         self._names = model.classes or [f"y{k}" for k in range(self._width)]
         self._on = np.zeros(self._width)
 
     def add(self, samples: int, results: Any) -> None:
         """Write the results of a chunk of samples."""
         from seq2onnx.runtime import scores_to_labels
+        from seq2onnx.runtime.outputs import needed_samples
 
         self.samples += samples
         for row in np.asarray(results).reshape(-1, self._width):
+            place = self.samples
+            if self._output.has_time:  # with lookahead, the last results come when the sound ends
+                place = min(int(needed_samples(self._model.contract, self._output, np.array(self._count))), place)
             self._count += 1
-            place = self._count * self._stride if self._has_time else self.samples
-            time = place if self._rate is None else f"{min(place, self.samples) / self._rate:.3f}"
+            time = place if self._rate is None else f"{place / self._rate:.3f}"
             if self._model.contract.answer == "events":
                 begun = np.flatnonzero((row > 0) & (self._on == 0))
                 self._on = row.copy()

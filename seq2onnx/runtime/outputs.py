@@ -43,14 +43,16 @@ class Output:
 
 
 def seconds_of_steps(contract: Contract, output: Output, steps: NDArray[Any]) -> NDArray[np.float64] | None:
-    """Return when steps of an output are known, in seconds from the start of x; None without a sample rate.
-
-    That is the end of the last sample that the step needs.
-    """
+    """Return when steps of an output are known, in seconds from the start of x; None without a sample rate."""
     if contract.sample_rate is None:
         return None
+    return needed_samples(contract, output, steps) / contract.sample_rate
+
+
+def needed_samples(contract: Contract, output: Output, steps: NDArray[Any]) -> NDArray[Any]:
+    """Return how many steps of x, from its first one, each step of an output needs."""
     stride = output.stride if contract.form == "step" else contract.time_stride
-    return (np.asarray(steps) * stride + contract.delay_steps + 1) / contract.sample_rate
+    return np.asarray(steps) * stride + contract.delay_steps + 1
 
 
 class Answer(NamedTuple):
