@@ -54,6 +54,7 @@ from seq2onnx.training import (
     TrainingResult as TrainingResult,
     append as append,
     build as build,
+    calibrate_quantiles as calibrate_quantiles,
     train as train,
     without as without,
 )

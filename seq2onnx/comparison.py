@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from seq2onnx.coverage import QuantileEvaluation
 from seq2onnx.data import SequenceDataset
 from seq2onnx.errors import DataError
 from seq2onnx.evaluation import ClassEvaluation, Evaluation, evaluate
@@ -117,6 +118,9 @@ def _metrics(found: Evaluation | str) -> Iterator[tuple[str, float]]:
     """Yield the names and values of the metrics; nothing if there is nothing to evaluate."""
     if isinstance(found, ClassEvaluation):
         yield from (("accuracy", found.accuracy), ("macro F1", found.macro_f1))
+    elif isinstance(found, QuantileEvaluation):
+        yield ("pinball loss", found.coverage.loss)
+        yield from ((f"coverage of {b.low:g} to {b.high:g}", b.covered) for b in found.coverage.bands)
     elif not isinstance(found, str):
         scores = found.scores()
         for number, (r2, rmse, mae) in enumerate(scores):

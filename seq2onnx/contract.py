@@ -30,8 +30,9 @@ LENGTHS, END = "lengths", "end"
 
 _REQUIRED = {"network", "classes", "signature", "states", "min_length"}
 _OPTIONAL = {"closed_loop", "form", "weights", "options", "emission", "channels", "missing", "sample_rate", "answer"}
-_OPTIONAL |= {"steps"} | {"inputs", "outputs", "tokens"}  # of step files; of files without a network
+_OPTIONAL |= {"quantiles", "steps"} | {"inputs", "outputs", "tokens"}  # of step files; of files without a network
 _INPUT_KINDS = ("sequence_input", "feature_input")
+_SAMPLE_KINDS = ("spectrogram", "mel_spectrogram", "mfcc")
 
 
 def input_names(layers: Iterable[str]) -> dict[str, str]:
@@ -105,6 +106,7 @@ class Contract:
         missing: whether NaN in x stands for a missing value.
         sample_rate: samples of x per second.
         answer: what y is: "scores", "values", "events" or "quantiles".
+        quantiles: which quantiles the columns of y are, if it answers "quantiles".
         steps: in step files the steps of each input and output that has a time axis.
         inputs: the names of the inputs, if there is no network.
         outputs: the names of the outputs, if there is no network.
@@ -130,6 +132,7 @@ class Contract:
     missing: bool = False
     sample_rate: float | None = None
     answer: str | None = None
+    quantiles: list[float] | None = None
     steps: dict[str, int] | None = None
     inputs: list[str] | None = None
     outputs: list[str] | None = None
@@ -158,6 +161,18 @@ class Contract:
         if self.network is None:
             return list(self.inputs or ())
         return [name for name, (kind, _) in self.layers.items() if kind in _INPUT_KINDS]
+
+    @cached_property
+    def sample_readers(self) -> dict[str, str]:
+        """By input layer, the layer that takes its values as samples of a raw signal, in ±1."""
+        found, before = {}, ""
+        for name, (kind, fields) in self.layers.items():
+            source = (fields.get("inputs") or [before])[0]
+            is_raw = source in self.input_layers and self.layers[source][1].get("normalization", "none") == "none"
+            if kind in _SAMPLE_KINDS and is_raw:
+                found[source] = name
+            before = name
+        return found
 
     @property
     def channel_names(self) -> dict[str, list[str]]:
@@ -324,6 +339,12 @@ _EXPECTED: dict[str, tuple[str, Callable[[Any], bool]]] = {
     "sample_rate": ("a number above 0", lambda value: type(value) in (int, float) and value > 0),
     "steps": ("a number of steps for each tensor", _is_by_layer(_is_number(1))),
     "answer": ("a text", lambda value: type(value) is str),
+    "quantiles": (
+        "increasing numbers between 0 and 1",
+        lambda value: (
+            _is_list_of(float)(value) and all(0 < q < 1 for q in value) and value == sorted({*value}) and bool(value)
+        ),
+    ),
 }
 """What each key holds, in words and as a check."""
 

@@ -245,6 +245,8 @@ class SequenceRegressor(_Estimator):
     def fit(self, sequences: Any, numbers: Any) -> Self:
         """Train on a list of [time, features] arrays, and numbers [sequences] or [sequences, k]."""
         self._check_network()
+        if self.loss == "quantile":
+            raise SpecError("SequenceRegressor: predicts one number for each target; for quantiles use train")
         targets = _as_numbers(numbers, None)
         self._is_vector = targets.ndim > 1
         data = SequenceDataset(sequences, targets)

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
+from seq2onnx.coverage import QuantileEvaluation
 from seq2onnx.data import SequenceDataset
 from seq2onnx.data.columns import Column
 from seq2onnx.errors import DataError
@@ -151,7 +152,7 @@ class NumberEvaluation:
         )
 
 
-Evaluation = ClassEvaluation | NumberEvaluation
+Evaluation = ClassEvaluation | NumberEvaluation | QuantileEvaluation
 
 
 def regression_scores(truth: Numbers, predicted: Numbers) -> list[Scores]:
@@ -178,6 +179,8 @@ def evaluate(model: Predictor, data: SequenceDataset, predictions: Any = None) -
         ShapeError: the sequences do not fit the model.
     """
     data = data.with_channels(model.channels)
+    if model.contract.answer == "events":
+        return "The file answers events, so its results are not compared with targets; tune_alarm counts missed events."
     if model.closed_loop:
         return _evaluate_forecast(model, data, model.closed_loop)
     if predictions is None:
@@ -249,14 +252,40 @@ def _evaluate_classes(
     return ClassEvaluation(list(classes), truth[good], scores[good].argmax(1), sequences[good], left_out, first)
 
 
-def _evaluate_numbers(model: Predictor, data: SequenceDataset, predictions: Any) -> NumberEvaluation | str:
+def _evaluate_numbers(
+    model: Predictor, data: SequenceDataset, predictions: Any
+) -> NumberEvaluation | QuantileEvaluation | str:
     targets, predicted = _pairs(model, data, predictions)
     truth = [_as_rows(target) for target in targets]
     width, expected = truth[0].shape[1], predicted[0].shape[1]
+    if model.quantiles is not None:
+        if width != 1:
+            raise DataError(
+                f"targets: expected one number in each target, of which the file predicts quantiles, got {width}"
+            )
+        return _evaluate_quantiles(truth, predicted, tuple(model.quantiles), _indices(data, predicted), data.per_step)
     if width != expected:
         raise DataError(f"targets: expected {expected} numbers in each target, as the network predicts, got {width}")
     first = (truth[0], predicted[0]) if data.per_step else None
     return _finite(np.concatenate(truth), np.concatenate(predicted), _indices(data, predicted), first)
+
+
+def _evaluate_quantiles(
+    truth: list[Numbers],
+    predicted: list[Numbers],
+    quantiles: tuple[float, ...],
+    sequences: NDArray[np.int64],
+    per_step: bool,
+) -> QuantileEvaluation | str:
+    """Compare the rows with a finite target and finite quantiles."""
+    true, y = np.concatenate(truth)[:, 0], np.concatenate(predicted)
+    known, is_finite = np.isfinite(true), np.isfinite(y).all(1)
+    good = known & is_finite
+    if not good.any():
+        return NOTHING
+    first = (truth[0][:, 0], predicted[0]) if per_step else None
+    left_out = int((known & ~is_finite).sum())
+    return QuantileEvaluation(quantiles, true[good], y[good], sequences[good], first, left_out)
 
 
 def _evaluate_forecast(model: Predictor, data: SequenceDataset, steps: int) -> NumberEvaluation | str:

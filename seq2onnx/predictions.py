@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
+from seq2onnx.coverage import quantile_names
 from seq2onnx.errors import require
 
 if TYPE_CHECKING:
@@ -32,6 +33,7 @@ class Predictions:
         classes: all labels, or None.
         ids: the name of each sequence, or None.
         steps: the step of each row, in a table of events; None: each sequence has all steps.
+        seconds: when each of these steps is known; None if the file has no sample rate.
     """
 
     first: int
@@ -42,6 +44,7 @@ class Predictions:
     classes: Sequence[str | int] | None
     ids: Sequence[str] | None = None
     steps: NDArray[Any] | None = None
+    seconds: NDArray[np.float64] | None = None
 
     @property
     def sequences(self) -> int:
@@ -74,12 +77,14 @@ class Predictions:
         return buffer.getvalue()
 
     def npz(self) -> bytes:
-        """An npz file with the arrays scores, labels ("" if unknown), ids, with one row per step lengths, and steps."""
+        """An npz file: scores, labels ("" if unknown), ids; with one row per step also lengths, steps and seconds."""
         arrays: dict[str, NDArray[Any]] = {"scores": self.scores}
         if self.lengths is not None:
             arrays["lengths"] = np.array(self.lengths, np.int32)
         if self.steps is not None:
             arrays["steps"] = self.steps
+        if self.seconds is not None:
+            arrays["seconds"] = self.seconds
         if self.labels is not None:
             arrays["labels"] = np.array(["" if label is None else str(label) for label in self.labels])
         if self.ids is not None:
@@ -97,6 +102,8 @@ class Predictions:
             columns = {name: np.repeat(values, self.lengths) for name, values in columns.items()}
             every = np.concatenate([np.arange(length) for length in self.lengths]) if self.lengths else np.arange(0)
             columns["step"] = every if self.steps is None else self.steps
+        if self.seconds is not None:
+            columns["seconds"] = self.seconds.round(6)
         return columns if self.labels is None else columns | {"label": self.labels}
 
     def _score_names(self, columns: Collection[str]) -> list[str]:
@@ -120,19 +127,23 @@ def predict_table(model: Predictor, sequences: Any, batch_size: int | None, firs
     from seq2onnx.runtime import scores_to_labels
 
     if model.contract.answer == "events":
-        return _event_table(model, sequences, batch_size, first)
+        return event_table(model, sequences, batch_size, first)
     scores, lengths = model.predict(sequences, batch_size=batch_size), None
     if model.closed_loop:
         scores = list(scores)  # from [sequences, steps, …]
     if isinstance(scores, list):
         lengths, scores = list(map(len, scores)), np.concatenate(scores)
     labels = scores_to_labels(scores, model.classes) if model.classes else None
-    names = model.classes or [f"y{k}" for k in range(math.prod(scores.shape[1:]))]
+    names = (
+        model.classes or quantile_names(model.quantiles or ()) or [f"y{k}" for k in range(math.prod(scores.shape[1:]))]
+    )
     return Predictions(first, lengths, labels, scores, names, model.classes, getattr(sequences, "ids", None))
 
 
-def _event_table(model: Predictor, sequences: Any, batch_size: int | None, first: int) -> Predictions:
-    """A row for each alarm that begins: its step, its class, and its score if the file outputs what the alarm reads."""
+def event_table(model: Predictor, sequences: Any, batch_size: int | None = None, first: int = 0) -> Predictions:
+    """Return a row for each alarm that begins: step, seconds, class, and the score if the file outputs what is read."""
+    from seq2onnx.runtime.outputs import seconds_of_steps
+
     alarm = model.contract.output_layers[0]
     kind_and_fields = model.contract.layers[alarm]
     layers = list(model.contract.layers)
@@ -154,7 +165,7 @@ def _event_table(model: Predictor, sequences: Any, batch_size: int | None, first
         scores.append(
             np.stack([of_alarm[layer][index][at, which] for layer in read], 1) if read else at[:, None][:, :0]
         )
-    size = model.model.outputs[0].shape[0]
+    every, size = np.concatenate(steps), model.model.outputs[0].shape[0]
     names = np.array(model.classes or [f"y{k}" for k in range(size)], object)
     return Predictions(
         first,
@@ -164,5 +175,6 @@ def _event_table(model: Predictor, sequences: Any, batch_size: int | None, first
         ["score"] * len(read),
         names.tolist(),
         getattr(sequences, "ids", None),
-        np.concatenate(steps),
+        every,
+        seconds_of_steps(model.contract, model.model.outputs[0], every),
     )

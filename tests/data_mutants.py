@@ -67,6 +67,19 @@ def ts(path: Path) -> None:
     path.write_text("@problemName toy\n@timeStamps false\n@classLabel true a b\n@data\n1,2,3:4,5,6:a\n7,8:9,?:b\n")
 
 
+def wav(path: Path) -> None:
+    import soundfile
+
+    samples = np.random.default_rng(0).normal(size=(60, 2)).clip(-1, 1)
+    soundfile.write(path, samples, 8000, "PCM_16")
+
+
+def wav_float(path: Path) -> None:
+    import soundfile
+
+    soundfile.write(path, np.random.default_rng(0).normal(size=300), 16000, "FLOAT")
+
+
 def csv(path: Path) -> None:
     path.write_text("id,time,a,b,label\np,1,0.5,1,x\np,2,0.25,2,x\nq,7,3,4,y\n")
 
@@ -231,6 +244,8 @@ KINDS = {
     "mat 5": Kind("data.mat", mat, read_data),
     "mat 7.3": Kind("data.mat", mat73, read_data),
     "ts": Kind("data.ts", ts, read_data),
+    "wav": Kind("data.wav", wav, read_data),
+    "wav, floats": Kind("data.wav", wav_float, read_data),
     "csv": Kind("data.csv", csv, read_table),
     "csv, plain": Kind("data.csv", csv_plain, read_data),
     "parquet": Kind("data.parquet", parquet, read_data),

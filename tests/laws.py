@@ -84,7 +84,7 @@ class Subject:
             shape = (batch, time, *signal.shape) if signal.has_time else (batch, *signal.shape)
             tokens = signal.dtype == "int64"
             entering[layer.name] = (
-                self.rng.integers(-1, 8, shape) if tokens else self.rng.normal(size=shape).astype("f")
+                self.rng.integers(-1, 8, shape) if tokens else self.rng.normal(size=shape).clip(-2, 2).astype("f")
             )
             if signal.missing:
                 for value in (np.nan, np.inf, -np.inf):

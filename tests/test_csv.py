@@ -87,8 +87,11 @@ def test_subfolders_are_labels(write):
     assert read(folder, targets="").targets is None
     write("three.csv", "5,6\n")
     refused("both directly and in subfolders", folder)
-    refused("contains no .csv files", write("readme.txt", "", "other"))
-    refused(r"data is read from .parquet, .*, .csv, a folder of .csv files, got '.xyz'", folder / "data.xyz")
+    refused("contains no .csv or .wav files", write("readme.txt", "", "other"))
+    refused(
+        r"data is read from .parquet, .*, .csv, .wav, a folder of .csv files, a folder of .wav files, got '.xyz'",
+        folder / "data.xyz",
+    )
 
 
 # -- a file of labels --

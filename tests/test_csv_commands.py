@@ -293,7 +293,7 @@ def test_names_that_are_numbers_are_a_header(data, tmp_path):
 def test_options_that_do_not_apply_are_refused(folder, file):
     random_data(3).save(folder / "data.npz")
     _, err = run("predict", file, folder / "data.npz", "--id", "pump", code=2)
-    assert "data.npz: id applies only to .csv, a folder of .csv files; leave it out" in err
+    assert "data.npz: id applies only to .csv, a folder of .csv files, a folder of .wav files; leave it out" in err
     _, err = run("predict", file, folder / "data.npz", "--ray", "--time", "t", code=2)
     assert "--ray: reads the columns that .parquet files name; leave the options of DATA out" in err
 

@@ -40,6 +40,7 @@ PICTURES = {
     "alarms_over_time": lambda ax: plots.alarms_over_time(tuned()[1], s2o.Alarm(4), [(4, 6), (8, 8)], ax=ax),
     "misses_against_false_alarms": lambda ax: plots.misses_against_false_alarms(tuned()[0], ax),
     "activations_heatmap": lambda ax: plots.activations_heatmap(np.ones((4, 3)), ax=ax),
+    "bands_over_time": lambda ax: plots.bands_over_time([1, 5], [[0, 1, 2]] * 2, (0.1, 0.5, 0.9), ax=ax),
     "confusion_chart": lambda ax: plots.confusion_chart(["a", "b"], ["a", "a"], ["a", "b"], ax),
     "forecast_chart": lambda ax: plots.forecast_chart([1, 2], [3], {"naive": [2]}, ax),
     "padding_bars": lambda ax: plots.padding_bars(
@@ -55,6 +56,7 @@ PICTURES = {
 }
 LEGENDS_BELOW = [
     "alarms_over_time",
+    "bands_over_time",
     "forecast_chart",
     "misses_against_false_alarms",
     "padding_bars",

@@ -236,6 +236,31 @@ def test_labels_of_steps_are_compared_except_ignored_ones(tmp_path):
     assert page.says(f"the first {len(data)} of the {len(data)} sequences")
 
 
+def test_alarms_are_listed_and_compared_with_the_labels_of_steps(tmp_path):
+    mel = s2o.MelSpectrogram(100, 4, 2, 2, low=1, log="none", window="none", padding="causal")
+    module = s2o.append(s2o.build(s2o.Network([s2o.SequenceInput(1), mel])), [s2o.Alarm([None, 0.5], hold=1)])
+    s2o.export(module, tmp_path / "model.onnx", classes=["none", "click"], activations=["mel_spectrogram_1"])
+    x, labels = np.zeros((2, 60, 1), np.float32), np.full((2, 30), "none", "U5")
+    x[0, 20:24, 0] = x[0, 50:54, 0] = [1, -1, 1, -1]
+    labels[0, 9:13] = labels[1, 3:5] = "click"  # the click of 0.5 s has no label, and the second sequence no click
+    s2o.SequenceDataset(list(x), list(labels), per_step=True, ids=["a", "b"]).save(tmp_path / "data.npz")
+    run("report", tmp_path / "model.onnx", tmp_path / "data.npz", "-q")
+    page = (tmp_path / "model.html").read_text()
+    rows = [re.findall(r"<t[hd][^>]*>(.*?)</t[hd]>", row) for row in re.findall(r"<tr>(.*?)</tr>", page, re.DOTALL)]
+    assert ["class", "alarms", "an hour", "events found", "false alarms"] in rows
+    assert ["click", "2", "6,000", "1 of 2", "1"] in rows
+    assert ["none", "0", "0", "0 of 4", "0"] in rows
+    assert "2 alarms begin in 2 sequences in 0.000333 hours." in page
+    first = next(row for row in rows if row[:1] == ["a"])
+    assert first[1:4] == ["10", "0.22", "click"]
+    assert "Scores of click over 30 steps, with the threshold" in page
+    _, error = run("evaluate", tmp_path / "model.onnx", tmp_path / "data.npz", code=2)
+    assert "The file answers events, so its results are not compared with targets" in error
+    s2o.SequenceDataset([np.zeros((9, 1))]).save(tmp_path / "data.npz")
+    run("report", tmp_path / "model.onnx", tmp_path / "data.npz", "-q")
+    assert "0 alarms begin in 1 sequences in" in (tmp_path / "model.html").read_text()
+
+
 def r2(truth, found):
     return 1 - np.square(truth - found).sum(0) / np.square(truth - truth.mean(0)).sum(0)
 

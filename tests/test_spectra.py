@@ -11,7 +11,8 @@ import pytest
 import torch
 
 import seq2onnx as s2o
-from seq2onnx.modelfile.shapes import BOOL, INT64, Known, divide, range_of, smaller
+from seq2onnx.layers.spectra import halves
+from seq2onnx.modelfile.shapes import BOOL, INT64, Known, divide, gather_elements, range_of, smaller
 from tests import reference
 from tests.small_networks import exported
 
@@ -141,6 +142,44 @@ def test_normalizing_samples_before_a_spectrogram_warns():
         s2o.build(s2o.Network([s2o.SequenceInput(1), DEFAULT, s2o.BatchNorm()]), data)
 
 
+def test_samples_that_are_no_fractions_warn_with_the_remedy(tmp_path):
+    network = s2o.Network([s2o.SequenceInput(1), DEFAULT])
+    model, _ = exported(tmp_path, network)
+    integers = SPEECH[:800] * 32768
+    stream, pool = model.stream(), model.pool()
+    id = pool.open()
+    for run in (
+        lambda x: model.predict([SPEECH, x]),
+        lambda x: stream.step(x),
+        lambda x: pool.step([id], x[None]),
+        lambda x: s2o.build(network, s2o.SequenceDataset([SPEECH[:400], x])),
+    ):
+        with pytest.warns(UserWarning, match="mel_spectrogram_1 takes samples in ±1, .* beyond ±2; divide integers of"):
+            run(integers)
+        with warnings.catch_warnings():
+            warnings.simplefilter("error")
+            run(SPEECH[:800] * 1.2)
+    with warnings.catch_warnings(record=True) as found:
+        warnings.simplefilter("default")
+        for start in range(0, 800, 160):
+            stream.step(integers[start : start + 160])
+    assert len(found) == 1
+    others = [s2o.SequenceInput(1, "rescale_symmetric", statistics={"min": [-9.0], "max": [9.0]}), DEFAULT]
+    for network in (s2o.Network(others), s2o.Network([s2o.SequenceInput(1), s2o.LSTM(2)])):
+        model, _ = exported(tmp_path, network)
+        with warnings.catch_warnings():
+            warnings.simplefilter("error")
+            model.predict([integers])
+
+
+def test_the_contract_knows_the_layers_that_take_samples():
+    from seq2onnx.contract import _SAMPLE_KINDS
+    from seq2onnx.layers import KINDS
+
+    ours = {kind for kind, cls in KINDS.items() if cls.takes_samples and cls.__module__.startswith("seq2onnx.")}
+    assert set(_SAMPLE_KINDS) == ours
+
+
 @pytest.mark.parametrize("power", [1, 2])
 def test_silence_has_finite_gradients(power):
     layer = s2o.MelSpectrogram(8000, 8, 4, 2, power=power)
@@ -148,6 +187,37 @@ def test_silence_has_finite_gradients(power):
     y = module(torch.zeros(1, 40, 1), torch.tensor([40]), return_state=False)[0]
     y.sum().backward()
     assert all(torch.isfinite(weight.grad).all() for weight in module.parameters())
+
+
+@pytest.mark.parametrize("layer", [DEFAULT, s2o.MelSpectrogram.kaldi(), s2o.Spectrogram(1, 2), s2o.Spectrogram(3, 5)])
+@pytest.mark.parametrize("signature", ["full", "sequence"])
+def test_what_follows_the_end_of_a_row_has_no_effect_and_y_is_finite_there(tmp_path, layer, signature):
+    model, _ = exported(tmp_path, s2o.Network([s2o.SequenceInput(1), layer]), signature=signature)
+    x = np.full((3, 1000, 1), np.nan, np.float32)
+    x[0], x[1, :700] = SPEECH[:1000], SPEECH[:700]
+    names = ["y", "y_lengths"]
+    states = {state.name: state.zeros(3) for state in model.states}
+    y, lengths = model.session.run(names, {"x": x, "lengths": np.int32([1000, 700, 0]), **states})
+    assert np.isfinite(y).all()
+    assert lengths[2] == 0
+    for row, samples in enumerate((1000, 700)):
+        np.testing.assert_array_equal(y[row, : lengths[row]], model.predict([SPEECH[:samples]])[0])
+
+
+def test_symmetric_transforms_are_cut_in_two_and_others_are_not(tmp_path):
+    """Files are half as large; the numbers are tested above."""
+    for layer, most in [
+        (DEFAULT, 0.52e6),
+        (s2o.MelSpectrogram.kaldi(), 1e6),
+        (s2o.MelSpectrogram(16000, 400, 160, 80, 512, high=4000), 0.3e6),  # half of the bins
+    ]:
+        exported(tmp_path, s2o.Network([s2o.SequenceInput(1), layer]))
+        assert most / 2 < (tmp_path / "model.onnx").stat().st_size < most
+    for window, periodic, is_cut in [("hamming", False, True), ("hamming", True, False), ("none", True, True)]:
+        spectrum = s2o.Spectrogram(20, 10, 32, window, periodic).spectrum
+        assert (halves(spectrum) is not None) == is_cut
+    assert halves(s2o.Spectrogram(20, 10, 32, preemphasis=0.5).spectrum) is None
+    assert halves(s2o.Spectrogram(20, 10, 32, "hamming", False, remove_mean=True).spectrum) is not None
 
 
 def test_a_bound_gives_the_size_of_a_range_only_and_never_of_a_divisor():
@@ -160,3 +230,11 @@ def test_a_bound_gives_the_size_of_a_range_only_and_never_of_a_divisor():
         range_of({}, [Known((), INT64, (0,)), unknown, one])
     with pytest.raises(s2o.ModelFileError, match="may be 0"):
         divide({}, [bound, least])
+
+
+def test_elements_are_taken_along_one_axis_only():
+    attributes = {b"axis": (1, 1)}
+    assert gather_elements(attributes, [Known((2, 5), BOOL), Known((2, 9), INT64)]) == [Known((2, 9), BOOL)]
+    for shape in [(3, 9), (2, 9, 1)]:
+        with pytest.raises(s2o.ModelFileError, match="takes elements"):
+            gather_elements(attributes, [Known((2, 5), BOOL), Known(shape, INT64)])

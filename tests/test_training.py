@@ -962,7 +962,7 @@ def test_a_toy_loss_is_one_row_in_the_table(tmp_path, monkeypatch):
     with pytest.raises(s2o.DataError, match="loss 'toy': needs numbers as targets, got labels"):
         s2o.train(small_network(), random_data(), loss="toy", options=options())
     with pytest.raises(
-        s2o.SpecError, match="loss: must be one of crossentropy, mse, mae, huber, bce, toy or a function"
+        s2o.SpecError, match="loss: must be one of crossentropy, mse, mae, huber, bce, quantile, toy or a function"
     ):
         s2o.train(net, data, loss="other", options=options())
 

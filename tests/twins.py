@@ -107,7 +107,7 @@ class Twins:
         for entry in self.model.inputs:
             shape = (steps, *entry.shape) if entry.has_time and steps is not None else entry.shape
             tokens = entry.is_tokens
-            x = self.rng.integers(-1, 8, shape) if tokens else self.rng.normal(size=shape).astype("f")
+            x = self.rng.integers(-1, 8, shape) if tokens else self.rng.normal(size=shape).clip(-2, 2).astype("f")
             if not tokens and x.size and self.spoiling and self.rng.random() < 0.2:
                 x.reshape(-1)[self.rng.integers(x.size)] = self.rng.choice([np.nan, np.inf, -np.inf])
             found[entry.layer] = entry.spell(x) if entry.takes_words else x

@@ -28,6 +28,7 @@ from bench_edge import edge
 from bench_import import imported
 from bench_report import REPORT, lognormal, ratio, table, void
 from bench_runtime import cold, generator, graph, portable, predict, storage
+from bench_signals import alarm, spectra
 
 import seq2onnx as s2o
 
@@ -48,6 +49,8 @@ def main() -> None:
         "edge": edge,
         "imported": imported,
         "generator": generator,
+        "spectra": spectra,
+        "alarm": alarm,
         "cold": cold,
         "storage": storage,
     }

@@ -28,10 +28,11 @@ from seq2onnx.cli.predict import predict
 from seq2onnx.cli.report import report
 from seq2onnx.cli.stream import stream
 from seq2onnx.cli.train import train
+from seq2onnx.cli.tune import tune
 from seq2onnx.cli.verify import verify
 from seq2onnx.errors import Seq2OnnxError, plain
 
-COMMANDS = (demo, new, train, export, import_, package, verify, predict, evaluate, stream, inspect, bench, report)
+COMMANDS = (demo, new, train, export, import_, package, verify, predict, evaluate, tune, stream, inspect, bench, report)
 
 
 class _Group(Group):

@@ -53,6 +53,10 @@ def describe(found: SequenceDataset) -> str:
         f"lengths    {lengths.min()} to {lengths.max()}, median {np.median(lengths):g}",
         *(f"           {line}" for line in histogram(lengths)),
     ]
+    if found.sample_rate is not None:
+        lines.append(
+            f"rate       {found.sample_rate:,g} a second, {lengths.sum() / found.sample_rate:,.1f} seconds in all"
+        )
     if len(found) > 1:
         costs = (f"{padding_report(found, 128, order).wasted:.0%} {order}" for order in ("random", "bucket", "sorted"))
         lines.append(f"padding    in batches of 128, by shuffle: {', '.join(costs)}")

@@ -39,8 +39,9 @@ def evaluate(
     """Compare the predictions of an exported file with the targets of a data set.
 
     For labels, the command shows the accuracy, the F1 of each class, their mean (macro F1), and the confusion matrix.
-    For numbers, it shows the root mean square error (RMSE), the mean absolute error (MAE) and R². Targets of steps are
-    compared step by step. With a closed loop, the file forecasts the last steps of each sequence.
+    For numbers, it shows the root mean square error (RMSE), the mean absolute error (MAE) and R². For quantiles, it
+    shows how many targets lie below each quantile and in each band. Targets of steps are compared step by step. With a
+    closed loop, the file forecasts the last steps of each sequence.
     """
     from seq2onnx.evaluation import evaluate as compare
     from seq2onnx.reporting.evaluation_tables import evaluation_data, evaluation_text

@@ -42,10 +42,10 @@ def predict(
     The table has one row per sequence: its index, its id if the data has names such as files, its label, and one score
     for each class. If the network gives a
     result for each step, or forecasts in a closed loop, it has one row per step, with the column step before the
-    label. If the file has no classes, there is no label column.
+    label. If the file has no classes, there is no label column. Quantiles have the columns q0.05, q0.5 and so on.
 
-    If the network ends with an Alarm, the table has one row for each alarm that begins: its step, its label, and its
-    score if the file also outputs the scores (activations).
+    If the network ends with an Alarm, the table has one row for each alarm that begins: its step, its seconds if the
+    file has a sample rate, its label, and its score if the file also outputs the scores (activations).
     """
     from seq2onnx.runtime import load
 

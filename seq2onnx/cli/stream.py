@@ -11,6 +11,7 @@ import math
 import sys
 import types
 from collections.abc import Iterator
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, BinaryIO
 
 import numpy as np
@@ -18,6 +19,7 @@ import typer
 
 from seq2onnx import limits
 from seq2onnx.cli.options import AllowChanged, ModelFile, Quiet, show, write_data
+from seq2onnx.cli.sound import Pcm, stream_sound
 from seq2onnx.data.formats.csv_text import is_header
 from seq2onnx.errors import DataError, ShapeError, SpecError
 from seq2onnx.sequences import positions
@@ -32,6 +34,12 @@ def stream(
     id_column: Annotated[
         bool, typer.Option("--id-column", help='Run many streams: the first column, or "id" in JSON, names the stream.')
     ] = False,
+    wav: Annotated[
+        Path | None, typer.Option("--wav", metavar="FILE", help="Read the samples of a .wav file, not standard input.")
+    ] = None,
+    pcm: Annotated[
+        Pcm | None, typer.Option("--pcm", help="Standard input is raw sound: 16-bit samples, little-endian.")
+    ] = None,
     allow_changed: AllowChanged = False,
     quiet: Quiet = False,
 ) -> None:
@@ -49,11 +57,17 @@ def stream(
     A new id starts a new stream. Lines that arrive together run together; the results keep their order.
 
     If the network ends with an Alarm, the result of a step in which alarms begin is step,label,… (JSON: {"step": …,
-    "events": [label, …]}). In CSV, the lines of other steps are empty. Steps count from 0 in each stream.
+    "events": [label, …]}). In CSV, the lines of other steps are empty. Steps count from 0 in each stream. If the file
+    has a sample rate, the seconds since the start of the stream follow the step.
 
     With a stride or lookahead, some steps have no result; their line is empty (JSON: "y" is null). With lookahead,
     the results of the last steps follow at the end of the input. A step file gives a result after the last step of each
     run.
+
+    With --wav, or --pcm s16le for a microphone (arecord -r 16000 -f S16_LE -t raw | seq2onnx stream FILE --pcm s16le),
+    each line is a result: its time in seconds from the start, then its label and scores, or the labels of the alarms
+    that begin. Without a known sample rate, the time is the number of samples. 16-bit samples are divided by 32,768.
+    The rate of a .wav file must be that of the network; nothing is resampled.
     """
     from seq2onnx.runtime import load
 
@@ -67,6 +81,11 @@ def stream(
         raise SpecError(
             f"{file}: forecasts {model.closed_loop} steps for each line (closed loop); export it without one"
         )
+    if wav is not None or pcm is not None:
+        if id_column or (wav is not None and pcm is not None):
+            raise SpecError("--wav and --pcm: are one stream of sound; use one of them, and without --id-column")
+        stream_sound(model, wav, quiet)
+        return
     streams = _Streams(model, quiet)
     columns: _Columns | None = None
     number, refused, is_first = 0, 0, True
@@ -208,13 +227,13 @@ class _Line:
         row, data = ("good", '"good"') if is_word else ("0.1,0.2", "[0.1, 0.2]")
         return f'pump 7,{row} or {{"id": "pump 7", "x": {data}}}' if self.has_id else f"{row} or {data}"
 
-    def print_events(self, step: int, labels: list[Any]) -> None:
-        """Print the step and the labels of the alarms that begin in it; in CSV nothing but the id if there is none."""
+    def print_events(self, time: dict[str, Any], labels: list[Any]) -> None:
+        """Print the time and the labels of the alarms that begin then; in CSV nothing but the id if there is none."""
         if self.as_json:
             first = {"id": self.id} if self.has_id else {}
-            write_data(json.dumps(first | {"step": step, "events": labels}) + "\n")
+            write_data(json.dumps(first | time | {"events": labels}) + "\n")
         else:
-            self._print_cells([step, *labels] if labels else [])
+            self._print_cells([*time.values(), *labels] if labels else [])
 
     def _print_cells(self, cells: list[Any]) -> None:
         cells = [*([self.id] if self.has_id else []), *cells]  # None is an empty cell
@@ -300,12 +319,18 @@ class _Streams:
 
     def _write(self, line: _Line, scores: Any) -> None:
         from seq2onnx.runtime import scores_to_labels
+        from seq2onnx.runtime.outputs import seconds_of_steps
 
         classes = self._model.classes
         for row in np.atleast_2d(scores):
             if self._model.contract.answer == "events" and scores.size and not np.isnan(row).any():
                 begun = np.flatnonzero((row > 0) & (self._on[line.name] == 0))
-                line.print_events(self._steps[line.name], [self._names[k] for k in begun])
+                step = self._steps[line.name]
+                time: dict[str, float] = {"step": step}
+                seconds = seconds_of_steps(self._model.contract, self._model.model.outputs[0], np.array(step))
+                if seconds is not None:
+                    time["seconds"] = round(float(seconds), 6)
+                line.print_events(time, [self._names[k] for k in begun])
                 self._steps[line.name] += 1
                 self._on[line.name] = row.copy()
                 continue

@@ -25,7 +25,12 @@ def train(
     ] = None,
     out: Annotated[Path, typer.Option(metavar="RUN", help="The run folder.")] = Path("run"),
     loss: Annotated[
-        str | None, typer.Option(help="crossentropy, mse, mae, huber, bce. Default: crossentropy for labels, else mse.")
+        str | None,
+        typer.Option(help="crossentropy, mse, mae, huber, bce, quantile. Default: crossentropy for labels, else mse."),
+    ] = None,
+    quantiles: Annotated[
+        str | None,
+        typer.Option(metavar="Q,Q,…", help="The quantiles of --loss quantile. Default: 0.05,0.5,0.95."),
     ] = None,
     normalize_targets: Annotated[
         bool, typer.Option("--normalize-targets", help="Train on targets scaled to mean 0 and standard deviation 1.")
@@ -75,6 +80,7 @@ def train(
         None if validation is None else _validation(validation, training, options),
         loss,
         normalize_targets,
+        quantiles=None if quantiles is None else _numbers(quantiles),
         options=TrainingOptions(**{"progress": not quiet, **training_options}),
         run_dir=out,
         resume=resume,
@@ -85,6 +91,15 @@ def train(
     shown = [name for name in last if name.endswith(("loss", "accuracy"))]
     figures = ", ".join(f"{name.replace('_', ' ')} {last[name]:.4g}" for name in shown)
     say(f"{out}: {len(result.history)} epochs, {figures}", quiet or result.rank > 0)
+    if result.coverage is not None:
+        say(result.coverage, quiet or result.rank > 0)
+
+
+def _numbers(text: str) -> list[float]:
+    try:
+        return [float(cell) for cell in text.split(",")]
+    except ValueError:
+        raise SpecError(f"--quantiles: expected numbers such as 0.05,0.5,0.95, got {text!r}") from None
 
 
 def _validation(text: str, training: SequenceDataset, options: DataOptions) -> SequenceDataset | float:

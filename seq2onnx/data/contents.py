@@ -24,6 +24,7 @@ class Contents:
         per_step: whether there is a target for each step.
         channels: the names of the features, as SequenceDataset takes them.
         ids: the name of each sequence.
+        sample_rate: steps per second.
     """
 
     sequences: Any
@@ -33,3 +34,4 @@ class Contents:
     per_step: bool | None = None
     channels: Channels = None
     ids: Sequence[str] | None = None
+    sample_rate: float | None = None

@@ -49,6 +49,7 @@ class SequenceDataset:
         lengths: the steps of each sequence, if `sequences` is padded. Padded targets of steps are cut too; give
             per_step for numbers [sequences, time].
         ids: the name of each sequence, such as its file; predictions show it.
+        sample_rate: how many steps there are in a second. It must be that of the network; nothing is resampled.
 
     Attributes:
         parts: a Column of sequences for each input; its key is "" if the input has no name.
@@ -57,6 +58,7 @@ class SequenceDataset:
         per_step: whether there is a target for each step.
         lengths: the steps [sequences] of each sequence.
         ids: the name of each sequence, or None.
+        sample_rate: steps per second, or None.
 
     Raises:
         DataError: data that cannot be used; the message names the sequence.
@@ -77,6 +79,7 @@ class SequenceDataset:
         channels: Channels = None,
         lengths: Any = None,
         ids: Sequence[str] | None = None,
+        sample_rate: float | None = None,
     ) -> None:
         if lengths is not None:
             sequences, targets = cut_padding(sequences, targets, lengths, per_step)
@@ -87,6 +90,9 @@ class SequenceDataset:
         self.ids = None if ids is None else [ids] if isinstance(ids, str) else [str(name) for name in ids]
         if self.ids is not None and len(self.ids) != len(self):
             raise DataError(f"ids: expected one for each of {len(self)} sequences, got {len(self.ids)}")
+        if sample_rate is not None and not (isinstance(sample_rate, int | float) and 0 < sample_rate < np.inf):
+            raise DataError(f"sample_rate: expected a number above 0, got {sample_rate!r:.60}")
+        self.sample_rate = sample_rate
         self._transform: Transform | None = None
         self.batch_transform: Callable[[Any], Any] | None = None
         self._statistics: dict[str, ChannelStatistics] = {}
@@ -188,8 +194,8 @@ class SequenceDataset:
         """Write a .parquet file with a row for each sequence, or, for data of one input, an .npz or .h5 file of arrays.
 
         These are values [all steps, features] and lengths [sequences]; with targets also targets (a row for each
-        sequence, or a row for each step and target_lengths [sequences]), classes and ignore; channels and ids where
-        there are such names.
+        sequence, or a row for each step and target_lengths [sequences]), classes and ignore; channels, ids and
+        sample_rate where they are known.
         """
         if self._transform is not None:
             raise DataError(f"{path}: the data has a transform, which no file can hold; save it without")
@@ -198,7 +204,8 @@ class SequenceDataset:
     def contents(self) -> Contents:
         """Return the arguments that make this data set, without its transform."""
         targets = labels_of(self.targets, self.classes, self.ignore)
-        return Contents(self.parts, targets, self.classes, self.ignore, self.per_step, self.channels, self.ids)
+        named = {"channels": self.channels, "ids": self.ids, "sample_rate": self.sample_rate}
+        return Contents(self.parts, targets, self.classes, self.ignore, self.per_step, **named)  # type: ignore[arg-type]
 
     @property
     def channels(self) -> Names | dict[str, Names | None] | None:

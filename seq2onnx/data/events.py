@@ -1,4 +1,4 @@
-"""Targets for the steps of a network's output, from events in seconds."""
+"""Targets for the steps of a network's output, from events in seconds; events from the labels of steps."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from seq2onnx.data.targets import Label
 from seq2onnx.errors import DataError, SpecError
@@ -77,6 +78,13 @@ def event_targets(
             target[is_on] = label
         found.append(np.array(target.tolist(), np.str_ if isinstance(background, str) else np.int64))
     return found
+
+
+def runs_of(is_on: NDArray[np.bool_]) -> list[tuple[int, int]]:
+    """Return the first and the last step of each run of marked steps."""
+    ends = np.diff(np.pad(is_on, 1).astype(int))
+    starts, stops = np.flatnonzero(ends > 0).tolist(), np.flatnonzero(ends < 0).tolist()
+    return [(start, stop - 1) for start, stop in zip(starts, stops, strict=True)]
 
 
 def _check(given: Any, where: str, steps: int, rate: float, background: Label) -> list[tuple[int, Event]]:

@@ -37,10 +37,11 @@ def read(
 
     Args:
         path: a .parquet file with list columns, an .npz, .h5 or .hdf5 file of the arrays that `SequenceDataset.save`
-            describes, a .mat file with a cell array of matrices, a .ts file of the time series archives, a folder of
-            CSV files, or a .csv file. In CSV, each line is a step, and the header has the names of the channels. In a
-            folder, each file is a sequence; if the files are in subfolders, the name of the subfolder is the label.
-            A .csv file is one sequence, or with `id` several.
+            describes, a .mat file with a cell array of matrices, a .ts file of the time series archives, a .wav file, a
+            folder of CSV or .wav files, or a .csv file. In CSV, each line is a step, and the header has the names of
+            the channels. In a folder, each file is a sequence; if the files are in subfolders, the name of the
+            subfolder is the label. A .csv file is one sequence, or with `id` several. Samples of .wav files become
+            numbers in ±1; nothing is resampled.
         sequences: which variable of a .mat file, or column of a .parquet file, holds the sequences. For parquet also a
             list with a column for each feature, or a dict of these by input layer. None: found by type.
         targets: which variable or column holds the targets, "" for none. None: found by name or type. In CSV, or in
@@ -62,7 +63,7 @@ def read(
     Raises:
         DataError: the file has other content; the message names the file and the place.
         OSError: it cannot be read.
-        MissingExtra: pyarrow, h5py or scipy is needed and not installed.
+        MissingExtra: pyarrow, h5py, scipy or soundfile is needed and not installed.
 
     Example:
         >>> read("data.mat", sequences="XTrain", targets="TTrain", features_by_time=True)

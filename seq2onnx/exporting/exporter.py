@@ -84,7 +84,11 @@ def export(
                 raise DataError(f"{name}.{key}: contains NaN or infinity; train again, with a lower learning rate")
     classes = module.classes if classes is None else classes
     channels = module.channels if channels is None else channels
-    model = build_model(module.network, arrays, options, classes, module.policy, channels)
+    if closed_loop is not None and module.quantiles is not None:
+        raise SpecError(
+            "closed_loop: the outputs of this network are quantiles, not values to feed back; export it without"
+        )
+    model = build_model(module.network, arrays, options, classes, module.policy, channels, module.quantiles)
     write_atomically(path, model.SerializeToString())
 
 
@@ -95,6 +99,7 @@ def build_model(
     classes: Sequence[str | int] | None = None,
     policy: PaddingPolicy = MASKED,
     channels: Channels = None,
+    quantiles: Sequence[float] | None = None,
 ) -> onnx.ModelProto:
     """Build the ONNX model of a network. It needs no torch.
 
@@ -105,6 +110,7 @@ def build_model(
         classes: the labels of the scores.
         policy: how predictions pad.
         channels: the names of the features.
+        quantiles: what the columns of the output are, if it has quantiles.
 
     Raises:
         SpecError: the options, classes or channels do not fit the network.
@@ -113,11 +119,17 @@ def build_model(
     plan = ExportPlan.of(network, options or ExportOptions())
     classes = _check_classes(network, classes)
     graph = emit_stored(plan, weights)
-    properties = describe(plan, classes, policy, channels).properties()
+    properties = describe(plan, classes, policy, channels, quantiles).properties()
     return to_model(graph, plan.options.opset, network.name or "network", properties, seq2onnx.__version__)
 
 
-def describe(plan: ExportPlan, classes: list[str | int] | None, policy: PaddingPolicy, channels: Channels) -> Contract:
+def describe(
+    plan: ExportPlan,
+    classes: list[str | int] | None,
+    policy: PaddingPolicy,
+    channels: Channels,
+    quantiles: Sequence[float] | None = None,
+) -> Contract:
     """Return the contract of the file that this plan exports."""
     network, options = plan.network, plan.options
     clocks = [network.signals[name].clock for name in network.outputs]
@@ -154,7 +166,8 @@ def describe(plan: ExportPlan, classes: list[str | int] | None, policy: PaddingP
         missing=any(network.signals[layer.label].missing for layer in network.inputs),
         sample_rate=network.sample_rate,
         steps=_steps(plan) if is_step else None,
-        answer="events" if network[network.outputs[0]].decides else None,
+        answer="events" if network[network.outputs[0]].decides else "quantiles" if quantiles else None,
+        quantiles=list(quantiles) if quantiles else None,
     )
 
 

@@ -70,6 +70,7 @@ def read_module(path: str | Path, allow_changed: bool, compare: bool) -> Sequenc
     network, weights, contract = read_model(path, allow_changed, compare)
     module = build(network)
     module.classes, module.policy = contract.classes, PaddingPolicy(**contract.data_policy)
+    module.quantiles = None if contract.quantiles is None else tuple(contract.quantiles)
     module.channels = input_channels(network, contract.channels)
     module.load_state_dict(
         {

@@ -13,8 +13,8 @@ from seq2onnx.errors import ImportRefused
 from seq2onnx.importing.graph_parts import Array, place, remove_unused, replace, subgraphs
 from seq2onnx.importing.onnx_graph import RunFailed, first_line, open_session, run
 
-MOST_ELEMENTS = 2**27
-"""The largest tensor: half a gigabyte of float32."""
+MOST_ELEMENTS = 2**24
+"""The largest tensor: 64 MB of float32. A run, a copy of its results and the proof have several at the same time."""
 UNLIMITED = {"Loop", "Scan", "SequenceMap", "Resize", "Upsample", "CenterCropPad", "Col2Im", "StringNormalizer"}
 """Operators that repeat what they compute, or whose size is not checked here."""
 RANDOM = {"RandomNormal", "RandomNormalLike", "RandomUniform", "RandomUniformLike", "Bernoulli", "Multinomial"}

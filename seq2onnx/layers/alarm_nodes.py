@@ -1,7 +1,7 @@
 """Alarm as ONNX nodes.
 
 What was true last is found without a loop. Before each row stands a step that is always marked. All rows are one after
-the other; a running count of the marked steps numbers them. A table has the position of each marked step at its number,
+the other; a running count of the marked steps numbers them. A table has the value of each marked step at its number,
 and the running count at a step is the number of the last one.
 """
 
@@ -26,7 +26,7 @@ def emit_chunk(
     hold: int,
     is_event: bool,
 ) -> tuple[str, dict[str, str]]:
-    """Compute y [B, T, K], and the new states, from any number of steps.
+    """Compute y [B, T, K], and the new states by name, from any number of steps.
 
     Args:
         graph: the graph.
@@ -46,28 +46,25 @@ def emit_chunk(
     if can is not None:
         factors = graph.constant(can.astype(np.int32)[:, None])
         above, below = (op("Mul", flags, factors) for flags in (above, below))
-    every: dict[str, str] = {}
-
-    def full(flags: str, name: str, most: int) -> str:
-        every[name] = found = _count(graph, flags, states.get(name), most)
-        return graph.cast(op("Equal", _from_second(graph, found), number(most)), "int32")
-
-    if patience > 1:
-        above = full(above, "run", patience)
+    new: dict[str, str] = {}
+    counted = {"run": (above, patience)} if patience > 1 else {}
     if hold:
-        below = full(below, "low", hold + 1)
-    undecided = op("Sub", number(1), op("Add", above, below))
-    marks = _Marks(graph, undecided)
+        counted["low"] = (below, hold + 1)
+    if counted:
+        full, new = _emit_counts(graph, call, counted)
+        above, below = full.get("run", above), full.get("low", below)
+    marks = _Marks(graph, op("Sub", number(1), op("Add", above, below)))
     if states:
         values = op("Concat", op("Unsqueeze", states["on"], ints(2)), above, axis=2)
     else:
         values = _with_first(graph, above)
-    every["on"] = on = marks.last(op("Reshape", values, ints(-1)))
+    on = marks.last(op("Reshape", values, ints(-1)))
     y = _from_second(graph, on)
     if is_event:
         y = op("Greater", y, op("Slice", on, ints(0), ints(-1), ints(2)))
-    y = op("Transpose", graph.cast(y, "float32"), perm=[0, 2, 1])
-    return y, {name: _at_end(graph, every[name], call.lengths) for name in states}
+    if states:
+        new |= _at_end(graph, on, call.lengths, ["on"], call.x.signal.size)
+    return op("Transpose", graph.cast(y, "float32"), perm=[0, 2, 1]), new
 
 
 class _Marks:
@@ -82,7 +79,6 @@ class _Marks:
         # Steps without a mark go to the place 0 of the table, which nothing reads.
         self.places = op("Mul", marks, self.count)
         self.table = op("Pad", marks, graph.ints(0, 1))
-        self.positions = graph.range(op("Shape", marks, start=0, end=1))
 
     def last(self, values: str) -> str:
         """Of `values`, flat, the one at the last marked step: [B, K, T + 1]."""
@@ -92,18 +88,52 @@ class _Marks:
     def steps_since(self) -> str:
         """How many steps ago the last marked step was: [B, K, T + 1]."""
         op = self.graph.op
-        return op("Sub", op("Reshape", self.positions, self.shape), self.last(self.positions))
+        positions = _emit_range(self.graph, op("Shape", self.count, start=0, end=1))
+        return op("Sub", op("Reshape", positions, self.shape), self.last(positions))
 
 
-def _count(graph: GraphBuilder, flags: str, before: str | None, most: int) -> str:
-    """How many steps in a row were flagged, at most `most`, before the first and after each step: [B, K, T + 1]."""
-    op = graph.op
-    count = _Marks(graph, flags).steps_since()
-    if before is not None:
-        steps = graph.range(op("Shape", count, start=2, end=3))
-        earlier = op("Where", op("Equal", count, steps), op("Unsqueeze", before, graph.ints(2)), graph.number(0))
-        count = op("Add", count, earlier)
-    return op("Min", count, graph.number(most))
+def _emit_counts(
+    graph: GraphBuilder, call: EmitCall, counted: dict[str, tuple[str, int]]
+) -> tuple[dict[str, str], dict[str, str]]:
+    """Count how many steps in a row are flagged, of all flags [B, K, T] at once.
+
+    Args:
+        graph: the graph.
+        call: the input and the states.
+        counted: by state the flags, and the count at which it stops.
+
+    Returns:
+        By state whether it has stopped, [B, K, T]; and the new states.
+    """
+    op, names, size = graph.op, list(counted), call.x.signal.size
+
+    def joined(parts: list[str]) -> str:
+        return op("Concat", *parts, axis=1) if len(parts) > 1 else parts[0]
+
+    most = graph.constant(np.repeat([most for _, most in counted.values()], size).astype(np.int32)[:, None])
+    count = _Marks(graph, joined([flags for flags, _ in counted.values()])).steps_since()
+    if call.states:
+        before = op("Unsqueeze", joined([call.states[name] for name in names]), graph.ints(2))
+        steps = _emit_range(graph, op("Shape", count, start=2, end=3))
+        is_from_start = graph.cast(op("Equal", count, steps), "int32")
+        count = op("Add", count, op("Mul", is_from_start, before))
+    count = op("Min", count, most)
+    full = graph.cast(op("Equal", _from_second(graph, count), most), "int32")
+    new = _at_end(graph, count, call.lengths, names, size) if call.states else {}
+    return _by_name(graph, full, names, size), new
+
+
+def _emit_range(graph: GraphBuilder, count: str) -> str:
+    """Count from 0 to `count` (int64 [1]) − 1: int32."""
+    return graph.op("Range", graph.number(0), graph.op("Squeeze", graph.cast(count, "int32")), graph.number(1))
+
+
+def _by_name(graph: GraphBuilder, x: str, names: list[str], size: int) -> dict[str, str]:
+    """Cut axis 1 into a part of `size` for each name."""
+    if len(names) == 1:
+        return {names[0]: x}
+    parts = graph.ops("Split", x, graph.ints(*[size] * len(names)), results=len(names), axis=1)
+    return dict(zip(names, parts, strict=True))
 
 
 def _with_first(graph: GraphBuilder, x: str) -> str:
@@ -116,13 +146,15 @@ def _from_second(graph: GraphBuilder, x: str) -> str:
     return graph.op("Slice", x, graph.ints(1), graph.ints(END), graph.ints(2))
 
 
-def _at_end(graph: GraphBuilder, x: str, lengths: str | None) -> str:
-    """Take the last valid step of each row of [B, K, T + 1]: [B, K]."""
+def _at_end(graph: GraphBuilder, x: str, lengths: str | None, names: list[str], size: int) -> dict[str, str]:
+    """Take the last valid step of each row of [B, names · K, T + 1]: by name [B, K]."""
     op, ints = graph.op, graph.ints
     if lengths is None:
-        return op("Squeeze", op("Slice", x, ints(-1), ints(END), ints(2)), ints(2))
-    ends = graph.cast(op("Unsqueeze", lengths, ints(1)), "int64")
-    return op("GatherND", op("Transpose", x, perm=[0, 2, 1]), ends, batch_dims=1)
+        last = op("Slice", x, ints(-1), ints(END), ints(2))
+    else:
+        every = graph.constant(np.zeros((size * len(names), 1), np.int32))
+        last = op("GatherElements", x, op("Add", op("Unsqueeze", lengths, ints(1, 2)), every), axis=2)
+    return _by_name(graph, op("Squeeze", last, ints(2)), names, size)
 
 
 def emit_fixed(

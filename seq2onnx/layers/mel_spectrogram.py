@@ -106,6 +106,7 @@ class MelSpectrogram(Layer):
     gain: Positive = 1.0
 
     kind: ClassVar[str] = "mel_spectrogram"
+    is_finite_past_end: ClassVar[bool] = True
     takes_samples: ClassVar[bool] = True
 
     @model_validator(mode="after")

@@ -101,6 +101,7 @@ class MFCC(Layer):
     gain: Positive = 1.0
 
     kind: ClassVar[str] = "mfcc"
+    is_finite_past_end: ClassVar[bool] = True
     takes_samples: ClassVar[bool] = True
 
     @model_validator(mode="after")

@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 import functools
 import math
-from typing import TYPE_CHECKING, Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -177,9 +177,15 @@ def taper(spectrum: Spectrum) -> Array:
     return spectrum.gain * exact_zeros(hann**0.85 if name == "povey" else hann)
 
 
-def kernel(spectrum: Spectrum) -> Array:
-    """Return the whole transform [2 bins, length], cosines then sines; all that comes before it is linear and in it."""
-    angle = 2 * np.pi * (np.arange(spectrum.bins)[:, None] * np.arange(spectrum.length) % spectrum.fft) / spectrum.fft
+def kernel(spectrum: Spectrum, middle: int = 0) -> Array:
+    """Return the whole transform [2 bins, length], cosines then sines; all that comes before it is linear and in it.
+
+    Args:
+        spectrum: what to calculate.
+        middle: twice the sample at which all phases are 0.
+    """
+    place = 2 * np.arange(spectrum.length) - middle
+    angle = np.pi * (np.arange(spectrum.bins)[:, None] * place % (2 * spectrum.fft)) / spectrum.fft
     basis = np.concatenate([np.cos(angle), np.sin(angle)]) * taper(spectrum)
     if spectrum.preemphasis:  # y_n = x_n − p x_{n−1}; y_0 = x_0 − p x_0
         later = np.concatenate([basis[:, 1:], np.zeros((len(basis), 1))], 1)
@@ -188,6 +194,39 @@ def kernel(spectrum: Spectrum) -> Array:
     if spectrum.remove_mean:
         basis = basis - basis.mean(1, keepdims=True)
     return exact_zeros(basis)
+
+
+class Halves(NamedTuple):
+    """A transform as two of half its size, of the sums and of the differences of two samples each.
+
+    Attributes:
+        places: the first sample of each pair, then the second ones.
+        cosines: what sums are multiplied by, [bins, pairs].
+        sines: what differences are multiplied by, [bins, pairs].
+    """
+
+    places: list[int]
+    cosines: Array
+    sines: Array
+
+
+def halves(spectrum: Spectrum) -> Halves | None:
+    """Cut the transform in two where it is symmetric about its middle: power does not depend on where the phase is 0.
+
+    Preemphasis is not symmetric, nor is a periodic window that does not begin with 0.
+    """
+    read = np.flatnonzero(kernel(spectrum).any(0))
+    if not read.size:
+        return None
+    first, last = int(read[0]), int(read[-1])
+    even, odd = np.split(kernel(spectrum, first + last)[:, first : last + 1], 2)
+    if max(np.abs(even - even[:, ::-1]).max(), np.abs(odd + odd[:, ::-1]).max()) > 1e-9 * np.abs(even).max():
+        return None
+    pairs = (last - first) // 2 + 1
+    even, odd = even[:, :pairs].copy(), odd[:, :pairs]
+    if (last - first) % 2 == 0:
+        even[:, -1] /= 2  # the sample in the middle is its own partner
+    return Halves([*range(first, first + pairs), *range(last, last - pairs, -1)], even, odd)
 
 
 def mel_of(hertz: Array, scale: MelScale) -> Array:

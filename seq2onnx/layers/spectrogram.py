@@ -52,8 +52,8 @@ class Spectrogram(Layer):
         buf [B, length − 1, 1], the previous samples; phase [B, 1], the samples since the last frame
 
     ONNX:
-        Gather or GatherND for the frames, then MatMul, Mul, Add: one matrix up to fft 512, above it two, with nodes
-        between them
+        GatherElements for the frames, then MatMul, Mul, Add: one matrix up to fft 512, or two of half its size where
+        the window is symmetric; above it two stages
 
     Example:
         >>> Spectrogram(400, 160, 512)
@@ -75,6 +75,7 @@ class Spectrogram(Layer):
     gain: Positive = 1.0
 
     kind: ClassVar[str] = "spectrogram"
+    is_finite_past_end: ClassVar[bool] = True
     takes_samples: ClassVar[bool] = True
 
     @model_validator(mode="after")

@@ -11,13 +11,23 @@ The operators STFT and DFT take twice as long, and other runtimes lack them.
 from __future__ import annotations
 
 import numpy as np
-from numpy.typing import NDArray
 
 from seq2onnx.layers.calls import EmitCall, Emitted, ForwardCall, Forwarded
 from seq2onnx.layers.frame_nodes import emit_frames
 from seq2onnx.layers.frames import Framing
 from seq2onnx.layers.graph import GraphBuilder
-from seq2onnx.layers.spectra import DECIBEL, Spectrum, cosines, exact_zeros, kernel, mel_bank, taper
+from seq2onnx.layers.spectra import (
+    DECIBEL,
+    Array,
+    Halves,
+    Spectrum,
+    cosines,
+    exact_zeros,
+    halves,
+    kernel,
+    mel_bank,
+    taper,
+)
 
 
 def forward_framed_spectrum(framing: Framing, spectrum: Spectrum, call: ForwardCall) -> Forwarded:
@@ -28,59 +38,68 @@ def forward_framed_spectrum(framing: Framing, spectrum: Spectrum, call: ForwardC
 
 def emit_framed_spectrum(framing: Framing, spectrum: Spectrum, graph: GraphBuilder, call: EmitCall) -> Emitted:
     """`Layer.emit` of a spectrum of frames."""
-    frames, windows, new_states = emit_frames(framing, graph, call.x, call.lengths, call.states)
-    count = graph.fixed_steps(call.x.signal) // framing.hop if graph.is_fixed else 0
-    return emit_spectrum(spectrum, graph, frames, count), windows, new_states
-
-
-def emit_spectrum(spectrum: Spectrum, graph: GraphBuilder, frames: str, count: int) -> str:
-    """Add `Spectrum.forward` to the graph: frames [batch, n, length] to [batch, n, size].
-
-    Args:
-        spectrum: what to calculate.
-        graph: the graph.
-        frames: name of the frames.
-        count: n in a graph of fixed shapes.
-    """
-
-    def constant(array: NDArray[np.float64]) -> str:
-        return graph.constant(array.astype(np.float32))
-
-    bank = None if spectrum.mel is None else mel_bank(spectrum.mel, spectrum.fft)
-    first, second = spectrum.stages
-    if first == 1:
-        y = graph.op("MatMul", frames, constant(kernel(spectrum).T))
-        y, order = _emit_energy(graph, y, spectrum.bins), np.arange(spectrum.bins)
+    in_one = spectrum.stages[0] == 1
+    cut = halves(spectrum) if in_one else None
+    places = None if cut is None else cut.places
+    frames, windows, new_states = emit_frames(framing, graph, call.x, call.lengths, call.states, places)
+    if in_one:
+        y = _emit_matrix(spectrum, graph, frames, cut)
     else:
-        y = _emit_stages(spectrum, graph, frames, count)
-        bins = np.arange(spectrum.bins)
-        order = bins % first * (second // 2 + 1) + bins // first
-    if spectrum.power == 1:
-        y = graph.op("Sqrt", y)
-    if bank is None or spectrum.mel is None:
-        return y if first == 1 else graph.op("Gather", y, graph.ints(*order.tolist()), axis=2)
-    ordered = np.zeros((spectrum.bins if first == 1 else first * (second // 2 + 1), spectrum.mel.bands))
-    ordered[order] = bank
-    y = graph.op("MatMul", y, constant(ordered))
-    if spectrum.mel.log != "none":
+        y = _emit_stages(
+            spectrum, graph, frames, graph.fixed_steps(call.x.signal) // framing.hop if graph.is_fixed else 0
+        )
+    if spectrum.mel is not None and spectrum.mel.log != "none":
         y = graph.op("Log", graph.op("Max", y, graph.constant(np.float32(spectrum.mel.floor))))
         if spectrum.mel.log == "decibel":
             y = graph.op("Mul", y, graph.constant(np.float32(DECIBEL)))
-    return graph.op("MatMul", y, constant(cosines(spectrum))) if spectrum.coefficients else y
+    if spectrum.coefficients:
+        y = graph.op("MatMul", y, _constant(graph, cosines(spectrum)))
+    return y, windows, new_states
 
 
-def _emit_energy(graph: GraphBuilder, y: str, size: int) -> str:
-    """Compute |X|² from [real, imaginary] along the last axis."""
-    parts = graph.ops("Split", graph.op("Mul", y, y), graph.ints(size, size), results=2, axis=-1)
-    return graph.op("Add", *parts)
+def _constant(graph: GraphBuilder, array: Array) -> str:
+    return graph.constant(array.astype(np.float32))
+
+
+def _emit_matrix(spectrum: Spectrum, graph: GraphBuilder, frames: str, cut: Halves | None) -> str:
+    """Compute the energies of bands, or of all frequencies, with one matrix, or one for each part of the transform."""
+    op = graph.op
+    bank = None if spectrum.mel is None else mel_bank(spectrum.mel, spectrum.fft)
+    bins = np.arange(spectrum.bins)
+    if bank is not None and bank.any():
+        bins = np.flatnonzero(bank.any(1))  # no band reads the others
+        bank = bank[bins]
+    if cut is not None:
+        pairs = len(cut.places) // 2
+        first, second = graph.ops("Split", frames, graph.ints(pairs, pairs), results=2, axis=-1)
+        parts = [
+            op("MatMul", op(name, first, second), _constant(graph, matrix[bins].T))
+            for name, matrix in (("Add", cut.cosines), ("Sub", cut.sines))
+        ]
+        y = op("Add", *(op("Mul", part, part) for part in parts))
+    else:
+        y = op("MatMul", frames, _constant(graph, kernel(spectrum)[[*bins, *spectrum.bins + bins]].T))
+        y = op("Mul", y, y)
+        if bank is not None and spectrum.power == 2:
+            bank = np.concatenate([bank, bank])  # the sum over the bins of a band adds the two parts, too
+        else:
+            y = _emit_sum(graph, y, len(bins))
+    if spectrum.power == 1:
+        y = op("Sqrt", y)
+    return y if bank is None else op("MatMul", y, _constant(graph, bank))
+
+
+def _emit_sum(graph: GraphBuilder, squares: str, size: int) -> str:
+    """Compute |X|² from the squares of [real, imaginary] along the last axis."""
+    return graph.op("Add", *graph.ops("Split", squares, graph.ints(size, size), results=2, axis=-1))
 
 
 def _emit_stages(spectrum: Spectrum, graph: GraphBuilder, frames: str, count: int) -> str:
-    """Compute |X|² in two stages: [batch, n, A · (B // 2 + 1)], sorted by k₁, then by k₂."""
+    """Compute the energies of bands, or of all frequencies, in two stages; n is `count` in a graph of fixed shapes."""
     (first, second), op = spectrum.stages, graph.op
 
-    def constant(array: NDArray[np.float64]) -> str:
-        return graph.constant(exact_zeros(array).astype(np.float32))
+    def constant(array: Array) -> str:
+        return _constant(graph, exact_zeros(array))
 
     def shaped(x: str, *sizes: int) -> str:
         return graph.reshape(x, *((1, count) if graph.is_fixed else (0, 0)), *sizes)
@@ -114,4 +133,13 @@ def _emit_stages(spectrum: Spectrum, graph: GraphBuilder, frames: str, count: in
     angle = 2 * np.pi * (np.arange(second)[:, None] * np.arange(bins) % second) / second
     c, s = np.cos(angle), np.sin(angle)
     y = op("MatMul", x, constant(np.concatenate([np.concatenate([c, -s], 1), np.concatenate([s, c], 1)])))
-    return shaped(_emit_energy(graph, y, bins), first * bins)
+    y = shaped(_emit_sum(graph, op("Mul", y, y), bins), first * bins)  # sorted by k₁, then by k₂
+    if spectrum.power == 1:
+        y = op("Sqrt", y)
+    k = np.arange(spectrum.bins)
+    order = k % first * bins + k // first
+    if spectrum.mel is None:
+        return op("Gather", y, graph.ints(*order.tolist()), axis=2)
+    bank = np.zeros((first * bins, spectrum.mel.bands))
+    bank[order] = mel_bank(spectrum.mel, spectrum.fft)
+    return op("MatMul", y, _constant(graph, bank))

@@ -248,6 +248,10 @@ def _check_outputs(
         raise ModelFileError(
             f"its metadata has {len(contract.classes)} classes, but {first} has {math.prod(shape)} scores{_REMEDY}"
         )
+    if contract.quantiles is not None and len(contract.quantiles) != math.prod(shape):
+        raise ModelFileError(
+            f"its metadata has {len(contract.quantiles)} quantiles, but {first} has {math.prod(shape)} columns{_REMEDY}"
+        )
 
 
 def _check_lengths(contract: Contract, outputs: dict[str, TensorInfo], lookahead: bool, checked: Checked) -> None:

@@ -69,6 +69,7 @@ OPERATORS: dict[bytes, Operator] = {
     b"Div": _plain(shapes.divide, 2),
     b"Equal": _plain(shapes.compared, 2),
     b"Expand": _plain(shapes.expand, 2),
+    b"Flatten": _plain(shapes.flatten, 1),
     b"GRU": Operator(
         shapes.recurrent(3, 1, 2), 4, 6, 2, {b"linear_before_reset": INT, **_RECURRENT}, (b"linear_before_reset",), True
     ),

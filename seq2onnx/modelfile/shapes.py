@@ -286,6 +286,11 @@ def _check_places(shape: tuple[int, ...], places: tuple[int, ...], axis: int) ->
         raise fail(f"has places {list(places)} along axis {axis} of {list(shape)}")
 
 
+def flatten(attributes: Attributes, xs: Inputs) -> list[Known]:
+    """Join all axes but the first."""
+    return [Known((xs[0].shape[0], math.prod(xs[0].shape[1:])), xs[0].dtype)]
+
+
 def gather_nd(attributes: Attributes, xs: Inputs) -> list[Known]:
     """Take steps by their numbers, in each row."""
     x, indices = xs

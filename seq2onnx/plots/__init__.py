@@ -6,6 +6,7 @@ require("matplotlib", extra="train")
 
 from seq2onnx.plots.activations import activations_heatmap  # noqa: E402
 from seq2onnx.plots.alarms import alarms_over_time, misses_against_false_alarms  # noqa: E402
+from seq2onnx.plots.bands import bands_over_time  # noqa: E402
 from seq2onnx.plots.confusion import confusion_chart  # noqa: E402
 from seq2onnx.plots.forecast import forecast_chart  # noqa: E402
 from seq2onnx.plots.latency import accuracy_against_latency  # noqa: E402
@@ -20,6 +21,7 @@ __all__ = [
     "activations_heatmap",
     "alarms_over_time",
     "as_png",
+    "bands_over_time",
     "confusion_chart",
     "forecast_chart",
     "misses_against_false_alarms",

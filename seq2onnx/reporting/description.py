@@ -29,6 +29,10 @@ def describe_contract(model: Predictor) -> list[tuple[str, str]]:
             of = f"{entry.layer}: " if len(model.inputs) > 1 else ""
             rows.append(("channels", of + ", ".join(entry.channels)))
     rows.append(("classes", "none" if model.classes is None else ", ".join(map(str, model.classes))))
+    if model.quantiles is not None:
+        rows.append(("quantiles", ", ".join(f"{quantile:g}" for quantile in model.quantiles)))
+    if contract.sample_rate is not None:
+        rows.append(("sample rate", f"{contract.sample_rate:g} a second"))
     rows.append(("min length", str(contract.min_length)))
     rows.append(("time stride", str(contract.time_stride)))
     rows.append(("delay steps", str(contract.delay_steps)))

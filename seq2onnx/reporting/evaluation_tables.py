@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import dataclasses
 import math
 from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
 
+from seq2onnx.coverage import QuantileEvaluation
 from seq2onnx.evaluation import ClassEvaluation, Evaluation, NumberEvaluation
 from seq2onnx.tables import WIDTH, text_table
 
@@ -22,13 +24,20 @@ def evaluation_text(found: Evaluation, groups: Groups, by: str | None) -> str:
         groups: the evaluation of each group, None if it has no targets or predictions.
         by: what the groups are, the head of their table. None: there are no groups.
     """
-    parts = _class_parts(found) if isinstance(found, ClassEvaluation) else [_number_table({"": found}, "")]
+    if isinstance(found, ClassEvaluation):
+        parts = _class_parts(found)
+    elif isinstance(found, QuantileEvaluation):
+        parts = [str(found.coverage)]
+    else:
+        parts = [_number_table({"": found}, "")]
     if found.nan_predictions:
         parts.append(f"{found.nan_predictions:,} predictions are NaN and left out: their input has NaN or infinity.")
     if by is not None and isinstance(found, ClassEvaluation):
         rows = [(name, *_summary(part).values()) for name, part in groups.items()]
         cells = [(name, *map(_decimal, figures), f"{count:,}") for name, *figures, count in rows]
         parts.append(text_table([(by, "accuracy", "macro F1", "count"), *cells], (1, 2, 3)))
+    elif by is not None and isinstance(found, QuantileEvaluation):
+        parts.append(_band_table(groups, by))
     elif by is not None:
         parts.append(_number_table(groups, by))
     return "\n\n".join(parts)
@@ -51,6 +60,10 @@ def _summary(found: Evaluation | None) -> dict[str, Any]:
         return {"accuracy": math.nan, "macro_f1": math.nan, "count": 0}
     if isinstance(found, ClassEvaluation):
         return {"accuracy": found.accuracy, "macro_f1": found.macro_f1, "count": len(found.truth)}
+    if isinstance(found, QuantileEvaluation):
+        coverage = dataclasses.asdict(found.coverage)
+        bands = [{"expected": band.expected} | band._asdict() for band in found.coverage.bands]
+        return coverage | {"bands": bands}
     names = _output_names(found)
     outputs = [
         {"output": name, "rmse": rmse, "mae": mae, "r2": r2}
@@ -61,6 +74,20 @@ def _summary(found: Evaluation | None) -> dict[str, Any]:
 
 def _plain(figures: Mapping[str, Any]) -> dict[str, Any]:
     return {name: None if isinstance(v, float) and math.isnan(v) else v for name, v in figures.items()}
+
+
+def _band_table(groups: Groups, by: str) -> str:
+    """A row for each group and band."""
+    rows: list[tuple[str, ...]] = []
+    for name, found in groups.items():
+        if not isinstance(found, QuantileEvaluation):
+            rows.append((name, "", "–", "–", "–", "0"))
+            continue
+        coverage = found.coverage
+        for band in coverage.bands:
+            figures = (f"{band.expected:.4f}", f"{band.covered:.4f}", f"{band.width:.5g}", f"{coverage.count:,}")
+            rows.append((name, f"{band.low:g} to {band.high:g}", *figures))
+    return text_table([(by, "band", "expected", "found", "mean width", "count"), *rows], (2, 3, 4, 5))
 
 
 def _output_names(found: NumberEvaluation) -> list[str]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import functools
 import math
 
+from seq2onnx.coverage import QuantileEvaluation
 from seq2onnx.evaluation import ClassEvaluation, Evaluation, NumberEvaluation, Scores, regression_scores
 from seq2onnx.reporting.facts import Facts
 from seq2onnx.reporting.page import paragraph, picture, table
@@ -12,12 +13,15 @@ from seq2onnx.reporting.page import paragraph, picture, table
 MAX_CLASSES_IN_CHART = 40
 MAX_PICTURES = 4
 MAX_POINTS = 20000
+MAX_STEPS = 200  # of bands; more could not be told apart
 
 
 def key_scores(found: Evaluation | str | None) -> list[tuple[str, str]]:
-    """The accuracy, or R² and RMSE of a single output, as pairs of name and value."""
+    """The accuracy, the coverage of the widest band, or R² and RMSE of a single output, as pairs of name and value."""
     if isinstance(found, ClassEvaluation):
         return [("accuracy", f"{found.accuracy:.4f}")]
+    if isinstance(found, QuantileEvaluation):
+        return [(f"coverage of {b.low:g} to {b.high:g}", _percent(b.covered)) for b in found.coverage.bands[:1]]
     if isinstance(found, NumberEvaluation) and found.truth.shape[1] == 1:
         ((r2, rmse, _),) = found.scores()
         return [("R²", _format_number(r2, ".4f")), ("RMSE", _format_number(rmse, ".4g"))]
@@ -36,6 +40,8 @@ def results(facts: Facts) -> list[str]:
     if found.nan_predictions:
         text = f"{found.nan_predictions:,} predictions are NaN and left out: their input contains NaN or infinity."
         parts.append(paragraph(text, "bad"))
+    if isinstance(found, QuantileEvaluation):
+        return parts + _of_quantiles(found)
     return parts + (_of_classes(found) if isinstance(found, ClassEvaluation) else _of_numbers(found))
 
 
@@ -72,6 +78,39 @@ def _of_classes(found: ClassEvaluation) -> list[str]:
         chart = plots.as_png(draw, picture_size(len(found.classes)))
         parts.append(picture(chart, alt, "Scores at each step of the first sequence"))
     return parts
+
+
+def _of_quantiles(found: QuantileEvaluation) -> list[str]:
+    from seq2onnx import plots
+
+    coverage, baseline = found.coverage, found.baseline
+    rows = [[f"{q:g}", _percent(share)] for q, share in zip(coverage.quantiles, coverage.below, strict=True)]
+    caption = f"Shares of {coverage.count:,} true values; of right quantiles, these are the quantiles themselves"
+    parts = [table(["quantile", "true values at or below it"], rows, [1], caption)]
+    bands = zip(coverage.bands, baseline.bands, strict=True)
+    widths = [
+        [f"{b.low:g} to {b.high:g}", _percent(b.expected), _percent(b.covered), f"{b.width:.5g}", f"{same.width:.5g}"]
+        for b, same in bands
+    ]
+    head = ["band", "expected coverage", "coverage", "mean width", "width of the baseline"]
+    parts += [table(head, widths, [1, 2, 3, 4])] if widths else []
+    parts.append(
+        paragraph(
+            f"Pinball loss: {coverage.loss:.5g}; baseline (the same quantiles for all, those of the true values): "
+            f"{baseline.loss:.5g}. In {100 * coverage.crossings:.2f} % of the predictions a quantile is above the next."
+        )
+    )
+    if found.first_sequence is not None:
+        truth, predicted, what = *(series[:MAX_STEPS] for series in found.first_sequence), "step"
+        caption = "Bands in the first sequence"
+    else:
+        truth, predicted, what = found.truth[:MAX_STEPS], found.predicted[:MAX_STEPS], "sequence"
+        caption = "Bands of the first sequences"
+    if not len(truth):
+        return parts
+    draw = functools.partial(plots.bands_over_time, truth, predicted, coverage.quantiles, xlabel=what)
+    alt = f"Predicted bands and true values of {len(truth)} {what}s."
+    return [*parts, picture(plots.as_png(draw), alt, caption)]
 
 
 def _of_numbers(found: NumberEvaluation) -> list[str]:

@@ -12,6 +12,7 @@ from typing import Any
 import yaml
 
 from seq2onnx.layers import FeatureInput, SequenceInput
+from seq2onnx.reporting.alarms import alarms
 from seq2onnx.reporting.benchmark import environment, format_seconds
 from seq2onnx.reporting.description import describe_contract
 from seq2onnx.reporting.facts import MAX_PARITY_SEQUENCES, Facts
@@ -175,6 +176,7 @@ def latency(facts: Facts) -> list[str]:
 # In the order of the page. A section without content is left out.
 SECTIONS: dict[str, Callable[[Facts], list[str]]] = {
     "Results": results,
+    "Alarms": alarms,
     "Network": network,
     "Exported file": contract,
     "Training": training,

@@ -117,6 +117,11 @@ def _fed_back(model: Model, future: Rows) -> Input | None:
     if not unknown:
         return None
     (entry,) = unknown
+    if model.contract.quantiles is not None:
+        raise SpecError(
+            f"{model.path}: its outputs are quantiles, which are no values to feed back; give known={{{entry.layer!r}: "
+            "values}, or use predict"
+        )
     shape = model.outputs[0].shape[bool(model.closed_loop) :]
     if entry.is_tokens or shape != entry.shape:
         takes = "tokens" if entry.is_tokens else list(entry.shape)

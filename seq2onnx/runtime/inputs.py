@@ -26,6 +26,7 @@ from seq2onnx.sequences import (
     read_frame,
     row_names,
     tokenize,
+    warn_of_large_samples,
 )
 
 Rows = dict[str, list[Array]]
@@ -49,6 +50,7 @@ class Input:
         takes_words: whether the file looks up the words itself, so that its values are strings.
         channels: the names of its features. None: they have no names.
         tokens: how many different tokens there are. None: any number is a token, known or unknown.
+        sample_reader: the layer that takes its values as samples of a raw signal. None: there is none.
         missing: whether values may be missing, so that NaN and infinity are no mistakes.
     """
 
@@ -61,6 +63,7 @@ class Input:
     takes_words: bool = False
     channels: tuple[str, ...] | None = None
     tokens: int | None = None
+    sample_reader: str | None = None
     missing: bool = False
 
     @property
@@ -155,10 +158,10 @@ def read_inputs(entries: Sequence[Any], contract: Contract) -> tuple[Input, ...]
             tokens = contract.tokens if is_tokens else None
             names = contract.channel_names.get(layer)
             channels = None if names is None else tuple(names)
+            reader = contract.sample_readers.get(layer)
             missing = layer in contract.layers and contract.layers[layer][1].get("missing") is True
-            inputs.append(
-                Input(entry.name, layer, shape, has_time, is_tokens, words, takes_words, channels, tokens, missing)
-            )
+            known = (is_tokens, words, takes_words, channels, tokens, reader, missing)
+            inputs.append(Input(entry.name, layer, shape, has_time, *known))
     return tuple(inputs)
 
 
@@ -223,6 +226,8 @@ def read_rows(values: Any, inputs: tuple[Input, ...], contract: Contract, indice
             elif array.shape != entry.shape:
                 raise ShapeError(f"{where}: expected {list(entry.shape)}, got {list(array.shape)}")
             rows[entry.layer].append(array)
+    for entry in inputs:
+        warn_of_large_samples(rows[entry.layer], entry.sample_reader, 6)
     timed = [entry.layer for entry in inputs if entry.has_time]
     _check_equal_lengths(rows, timed, indices)
     if contract.chunk_steps > 1 and timed:

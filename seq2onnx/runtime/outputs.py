@@ -42,6 +42,17 @@ class Output:
     stride: int = 1
 
 
+def seconds_of_steps(contract: Contract, output: Output, steps: NDArray[Any]) -> NDArray[np.float64] | None:
+    """Return when steps of an output are known, in seconds from the start of x; None without a sample rate.
+
+    That is the end of the last sample that the step needs.
+    """
+    if contract.sample_rate is None:
+        return None
+    stride = output.stride if contract.form == "step" else contract.time_stride
+    return (np.asarray(steps) * stride + contract.delay_steps + 1) / contract.sample_rate
+
+
 class Answer(NamedTuple):
     """The values of one output: [batch, time, …] with the valid steps of each row, or [batch, …]."""
 

@@ -22,6 +22,7 @@ from seq2onnx.runtime.scoring import Scoring
 from seq2onnx.runtime.session import Device, Optimization, SessionSettings
 from seq2onnx.runtime.stream import Stream
 from seq2onnx.sequences import Array, PaddingPolicy, SequenceLength
+from seq2onnx.sequences.rates import check_rate
 
 
 def load(
@@ -74,6 +75,7 @@ class Predictor:
     Attributes:
         path: the file.
         classes: the labels of the scores, or None.
+        quantiles: which quantiles of the target the columns of the output are, or None.
         channels: the names of the features, for several inputs a dict by layer; None if the file has none.
         signature: "full", "sequence" or "stream".
         lookahead: whether results come with a delay.
@@ -95,6 +97,7 @@ class Predictor:
         self.session, self.contract = model.session, model.contract
         self.signature: str = model.contract.signature
         self.classes, self.closed_loop = model.contract.classes, model.closed_loop
+        self.quantiles = model.contract.quantiles
         self.channels: list[str] | dict[str, list[str] | None] | None = model.contract.channels
         self.inputs, self.states, self.lookahead = model.inputs, model.states, model.lookahead
         self.outputs = [output.tensor for output in model.outputs]
@@ -155,6 +158,7 @@ class Predictor:
             SpecError: an argument is wrong, or the file does not have an output.
             NotStreamable: sequences are to be split, and the file has no states.
         """
+        check_rate(getattr(sequences, "sample_rate", None), self.contract.sample_rate, "sequences")
         chosen = self.model.outputs if outputs is None else self._activations(outputs)
         given = {
             "sequence_length": sequence_length,

@@ -19,7 +19,7 @@ _MOST_NUMBERS = 2**24
 
 
 def random_sequences(model: Model, rng: np.random.Generator, lengths: Sequence[int] | None = None) -> Rows:
-    """Return random sequences for each input, scaled like the training data if the network normalizes.
+    """Return random sequences for each input, scaled like the training data if the network normalizes, or like samples.
 
     Where values may be missing, some are: here and there, and all of a few steps.
 
@@ -56,7 +56,7 @@ def _random(
         name: np.asarray(values, float).reshape(-1, *[1] * (len(entry.shape) - 1))
         for name, values in statistics.items()
     }
-    center, scale = known.get("mean", 0.0), known.get("std", 1.0)
+    center, scale = known.get("mean", 0.0), known.get("std", 0.25 if entry.sample_reader else 1.0)  # samples lie in ±1
     if "min" in known:
         center, scale = (known["min"] + known["max"]) / 2, (known["max"] - known["min"]) / 2
     x = (center + scale * rng.normal(size=shape)).astype(np.float32)

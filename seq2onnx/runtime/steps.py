@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from seq2onnx.errors import DataError, ShapeError
 from seq2onnx.runtime.inputs import Input, by_layer, check_chunk
 from seq2onnx.runtime.model import Model
-from seq2onnx.sequences import Array, check_steps, is_frame, pad
+from seq2onnx.sequences import Array, check_steps, is_frame, pad, warn_of_large_samples
 
 
 @dataclasses.dataclass
@@ -51,6 +51,7 @@ def read_step(x: Any, inputs: tuple[Input, ...], where: str) -> tuple[dict[str, 
         _check_shape(entry, arrays[entry.layer], single, places[entry.layer])
         if not entry.accepts(arrays[entry.layer]):
             raise DataError(not_finite(where))
+        warn_of_large_samples([arrays[entry.layer]], entry.sample_reader, 4)
     lengths = {entry.layer: len(arrays[entry.layer]) for entry in inputs if entry.has_time and not single}
     if len(set(lengths.values())) > 1:
         raise ShapeError(f"{where}: expected the same number of steps for each input, got {lengths}")
@@ -109,6 +110,7 @@ def read_steps(x: Any, inputs: tuple[Input, ...], ids: NDArray[np.int64]) -> Ste
             array, lengths, single = _from_list(entry, value, ids, where)
         if entry.has_time:
             clocks[entry.layer] = (single, lengths)
+        warn_of_large_samples([array], entry.sample_reader, 4)
         finite &= entry.finite_rows(array)
         arrays[entry.layer] = array
     single, lengths = next(iter(clocks.values()), (False, np.zeros(count, np.int32)))

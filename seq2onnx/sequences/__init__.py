@@ -13,6 +13,7 @@ from seq2onnx.sequences.channels import (
 from seq2onnx.sequences.conversion import Array, as_floats, as_list, check_steps, is_finite
 from seq2onnx.sequences.foreign import as_array, row_names
 from seq2onnx.sequences.padding import MASKED, PaddingPolicy, SequenceLength, by_size, chunk, pad
+from seq2onnx.sequences.samples import warn_of_large_samples
 from seq2onnx.sequences.text import Text, as_strings, as_tokens, tokenize
 
 __all__ = [
@@ -41,4 +42,5 @@ __all__ = [
     "read_frame",
     "row_names",
     "tokenize",
+    "warn_of_large_samples",
 ]

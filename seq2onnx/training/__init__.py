@@ -17,11 +17,17 @@ from seq2onnx.training.module import SequenceModule, build  # noqa: E402
 from seq2onnx.training.options import TrainingOptions  # noqa: E402
 
 if TYPE_CHECKING:
+    from seq2onnx.training.calibration import calibrate_quantiles
     from seq2onnx.training.run_loading import load_run
     from seq2onnx.training.trainer import RunNotSaved, TrainingResult, train
 
 _HOMES = {"RunNotSaved": "trainer", "TrainingResult": "trainer", "load_run": "run_loading", "train": "trainer"}
-_PACKAGES = {"run_loading": ("safetensors",), "trainer": ("pytorch_lightning", "safetensors", "torchmetrics")}
+_HOMES |= {"calibrate_quantiles": "calibration"}
+_PACKAGES: dict[str, tuple[str, ...]] = {
+    "calibration": ("torchmetrics",),
+    "run_loading": ("safetensors",),
+    "trainer": ("pytorch_lightning", "safetensors", "torchmetrics"),
+}
 
 __all__ = [
     "RunNotSaved",
@@ -30,6 +36,7 @@ __all__ = [
     "TrainingResult",
     "append",
     "build",
+    "calibrate_quantiles",
     "load_run",
     "train",
     "without",

@@ -115,5 +115,6 @@ def _with_network(module: SequenceModule, network: Network) -> SequenceModule:
         network.signals[network.outputs[0]].shape == module.network.signals[module.network.outputs[0]].shape
     )
     made.classes = copy.copy(module.classes) if has_same_scores else None
+    made.quantiles = module.quantiles if has_same_scores and not network[network.outputs[0]].decides else None
     made.channels, made.policy = copy.deepcopy(module.channels), module.policy
     return made.train(module.training)

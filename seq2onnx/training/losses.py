@@ -7,17 +7,20 @@ from __future__ import annotations
 
 import dataclasses
 import functools
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Literal
 
 import torch
 from torch import Tensor
 from torchmetrics.functional import classification, regression
 
+from seq2onnx.coverage import QUANTILES, check_quantiles
 from seq2onnx.errors import SpecError
 from seq2onnx.layers import Layer, Sigmoid, Softmax
 
 LossFunction = Callable[[Tensor, Tensor], Tensor]
+CROSSING = 5.0
+"""How much a crossing of two quantiles costs: five times what the pinball loss can gain from it."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -37,6 +40,7 @@ class Loss:
         target_range: the smallest and the largest target allowed. None: there is no limit.
         correct: counts the correct rows or steps, for the accuracy. None: there is no accuracy.
         metrics: the names in `METRICS` that are always measured on the validation data.
+        quantiles: what the columns of y are, if the loss is that of quantiles. The target has one column.
     """
 
     name: str
@@ -46,6 +50,7 @@ class Loss:
     target_range: tuple[float, float] | None = None
     correct: Callable[[Tensor, Tensor], Tensor] | None = None
     metrics: tuple[str, ...] = ()
+    quantiles: tuple[float, ...] | None = None
 
 
 @dataclasses.dataclass(frozen=True)
@@ -90,6 +95,27 @@ def bce(y: Tensor, target: Tensor) -> Tensor:
     """Binary cross-entropy, averaged over the k labels; y [n, k] are logits."""
     target = target.reshape(y.shape)
     return torch.nn.functional.binary_cross_entropy_with_logits(y, target, reduction="none").mean(-1)
+
+
+def pinball(y: Tensor, target: Tensor, quantiles: Sequence[float]) -> Tensor:
+    """Pinball loss, averaged over the quantiles, and a cost for quantiles that cross.
+
+        max(q · (target − y), (q − 1) · (target − y)) is least where y is the quantile q of the target
+
+    Where a quantile is above the next one, the difference costs `CROSSING` times as much. Sorting such quantiles never
+    makes the pinball loss larger, so the cost does not move the best y.
+    """
+    error = target.reshape(len(y), 1) - y
+    q = y.new_tensor(quantiles)
+    losses = torch.maximum(q * error, (q - 1) * error).sum(-1)
+    crossings = (y[:, :-1] - y[:, 1:]).clamp(min=0).sum(-1)
+    return (losses + CROSSING * crossings) / len(quantiles)
+
+
+def quantile_loss(quantiles: Sequence[float] = QUANTILES) -> Loss:
+    """Return the loss of some quantiles; raise SpecError unless they are increasing numbers between 0 and 1."""
+    levels = check_quantiles(quantiles)
+    return Loss("quantile", functools.partial(pinball, quantiles=levels), "numbers", quantiles=levels)
 
 
 def _correct_classes(y: Tensor, target: Tensor) -> Tensor:
@@ -143,25 +169,31 @@ LOSSES: dict[str, Loss] = {
         Loss("mae", mae, "numbers", metrics=("rmse", "mae", "r2")),
         Loss("huber", huber, "numbers", metrics=("rmse", "mae", "r2")),
         Loss("bce", bce, "numbers", Sigmoid, target_range=(0, 1), correct=_correct_labels),
+        quantile_loss(),
     )
 }
 
 
-def find_loss(given: str | LossFunction | None, has_labels: bool) -> Loss:
+def find_loss(given: str | LossFunction | None, has_labels: bool, quantiles: Sequence[float] | None = None) -> Loss:
     """Return the loss of this name, or make one from a user's function.
 
     Args:
         given: a name in `LOSSES`, a function, or None for the default.
         has_labels: whether the targets are labels, which decides the default.
+        quantiles: those of the loss "quantile". None: `QUANTILES`.
 
     Raises:
-        SpecError: there is no loss of this name.
+        SpecError: there is no loss of this name, or the quantiles are wrong.
     """
     if not isinstance(given, str | None) and not callable(given):
         raise SpecError(
             f"loss: must be one of {', '.join(LOSSES)} or a function, got {type(given).__name__}; give the arguments "
             "after validation by name: options=…"
         )
+    if quantiles is not None:
+        if given != "quantile":
+            raise SpecError(f'quantiles: belong to loss="quantile", got loss={given!r}')
+        return quantile_loss(quantiles)
     if callable(given):
         return Loss(f"function {getattr(given, '__name__', type(given).__name__)}", given)
     name = given or ("crossentropy" if has_labels else "mse")

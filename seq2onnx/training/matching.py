@@ -14,7 +14,8 @@ from seq2onnx.data.vocabulary import Vocabulary
 from seq2onnx.errors import DataError, ShapeError, SpecError
 from seq2onnx.layers import FeatureInput, Layer, Rescale, SequenceInput, WordEmbedding, normalization
 from seq2onnx.network import Network
-from seq2onnx.sequences import PaddingPolicy
+from seq2onnx.sequences import PaddingPolicy, warn_of_large_samples
+from seq2onnx.sequences.rates import check_rate
 
 
 def with_vocabularies(network: Network, data: SequenceDataset) -> Network:
@@ -94,7 +95,8 @@ def with_rescale(network: Network, data: SequenceDataset, is_trained: bool) -> N
 
 
 def check_sequences(network: Network, data: SequenceDataset) -> None:
-    """Raise unless every sequence has the shape of its input layer, enough steps, and values as it takes them."""
+    """Raise unless every sequence has the shape and rate of its input layer, enough steps, and values that it takes."""
+    check_rate(data.sample_rate, network.sample_rate, "data")
     names = _part_names(network, data)
     for layer, name in names.items():
         signal, part = network.signals[layer], data.parts[name]
@@ -167,6 +169,16 @@ def warn_of_normalized_samples(network: Network) -> None:
                     f"BatchNorm after {layer.label}",
                     stacklevel=3,
                 )
+
+
+def warn_of_samples(network: Network, data: SequenceDataset) -> None:
+    """Warn if a layer takes the samples of a raw signal, and those of the first sequences are not in ±1."""
+    parts = _part_names(network, data)
+    for layer in network.layers:
+        for source in network.reads[layer.label] if layer.takes_samples else ():
+            if source in parts:
+                some = data.parts[parts[source]].take(range(min(len(data), 100)))
+                warn_of_large_samples(some, layer.label, 4)
 
 
 def _part_names(network: Network, data: SequenceDataset) -> dict[str, str]:

@@ -7,6 +7,7 @@ from collections import defaultdict
 import torch
 from torch import Tensor
 
+from seq2onnx.coverage import Coverage, measure_coverage
 from seq2onnx.training.losses import METRICS
 from seq2onnx.training.objective import Objective, valid_rows
 from seq2onnx.training.processes import ALONE, Processes
@@ -60,6 +61,13 @@ class Metrics:
                 if len(y) >= METRICS[name].least:
                     found[name] = float(METRICS[name].function(y, target))
         return {f"{prefix}{name}": value for name, value in found.items()}
+
+    def coverage(self) -> Coverage | None:
+        """Return the coverage of the quantiles that this process kept; None without targets."""
+        quantiles = self._objective.loss.quantiles
+        assert quantiles is not None
+        y, target = (torch.cat(parts).numpy() for parts in zip(*self._outputs, strict=True))
+        return measure_coverage(y, target, quantiles) if len(y) else None
 
     def predicted_classes(self) -> tuple[list[int], list[int]]:
         """Return the (true, predicted) class numbers of the outputs that this process kept."""

@@ -19,6 +19,7 @@ from seq2onnx.training.matching import (
     encode_words,
     warn_of_channels_last,
     warn_of_normalized_samples,
+    warn_of_samples,
     with_statistics,
     with_vocabularies,
 )
@@ -68,6 +69,8 @@ class SequenceModule(nn.Module):
         network: the network, with its statistics.
         layers: the module of each layer, by name.
         classes: the labels of the scores, if the module was trained on labels. `export` writes them.
+        quantiles: what the columns of the output are, if the module was trained with loss="quantile". `export` writes
+            them.
         channels: the names of the features, if the module was trained on data that has them: a list, or for several
             inputs a dict by layer. `export` writes them.
         policy: how sequences are padded. `export` writes it.
@@ -82,6 +85,7 @@ class SequenceModule(nn.Module):
         super().__init__()
         self.network = network
         self.classes: list[str | int] | None = None
+        self.quantiles: tuple[float, ...] | None = None
         self.channels: Names | dict[str, Names | None] | None = None
         self.policy = MASKED
         self.layers = Layers(network, shared)
@@ -236,6 +240,7 @@ def build(network: Network, data: SequenceDataset | None = None) -> SequenceModu
     if data is not None:
         warn_of_channels_last(network)
         warn_of_normalized_samples(network)
+        warn_of_samples(network, data)
         network = with_vocabularies(network, data)
         data = encode_words(network, data)
         check_sequences(network, data)

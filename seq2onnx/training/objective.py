@@ -45,7 +45,8 @@ class Objective:
         """Return the losses."""
         if self.scale is not None:
             scale, offset = (value.to(y) for value in self.scale)
-            y, target = (y - offset) / scale, (target.reshape(y.shape) - offset) / scale
+            shape = y.shape if self.loss.quantiles is None else (len(y), 1)
+            y, target = (y - offset) / scale, (target.reshape(shape) - offset) / scale
         losses = self.loss.function(y, target)
         if losses.shape != (len(y),):
             raise ShapeError(
@@ -71,11 +72,12 @@ def make_objective(
     metrics: Sequence[str],
     class_weights: Mapping[str | int, float] | Literal["balanced"] | None,
     normalize_targets: bool,
+    quantiles: Sequence[float] | None = None,
 ) -> Objective:
     """Return the objective for a network and its training data; raise if they do not fit together."""
     if len(network.outputs) != 1:
         raise SpecError(f"train: the network must have one output, this one has {', '.join(network.outputs)}")
-    found = find_loss(loss, data.classes is not None)
+    found = find_loss(loss, data.classes is not None, quantiles)
     check_targets(found, network, data)
     weights = None if class_weights is None else _class_weights(data, class_weights)
     names = tuple(dict.fromkeys([*found.metrics, *_check_metrics(metrics, found, data)]))
@@ -89,6 +91,8 @@ def make_objective(
 
 def _check_metrics(names: Sequence[str], loss: Loss, data: SequenceDataset) -> Sequence[str]:
     """Return the names; raise SpecError if one of them does not fit the targets."""
+    if names and loss.quantiles:
+        raise SpecError(f"options.metrics: there are none of quantiles, got {', '.join(names)}; see result.coverage")
     kind = "labels" if data.classes is not None else "several labels" if loss.end is Sigmoid else "numbers"
     fitting = [name for name, metric in METRICS.items() if kind in metric.targets]
     for name in names:
@@ -135,7 +139,14 @@ def check_targets(loss: Loss, network: Network, data: SequenceDataset) -> None:
             f"one-hot rows targets.argmax(-1), of whole numbers targets.astype(int). For numbers, remove {end.label}. "
             "A function as loss takes both as they are"
         )
-    if data.classes is None:
+    if loss.quantiles and (count := math.prod(np.shape(data.targets[0])[data.per_step :])) != 1:
+        raise ShapeError(
+            f"loss {loss.name!r}: needs one number as target of each {'step' if data.per_step else 'sequence'}, got "
+            f"{count}. Choose one column, and train a network for each column that you need"
+        )
+    if loss.quantiles:
+        expected, reason = len(loss.quantiles), f"one for each of the quantiles {', '.join(map(str, loss.quantiles))}"
+    elif data.classes is None:
         expected, reason = math.prod(np.shape(data.targets[0])[data.per_step :]), "one for each number of a target"
     else:
         expected, reason = len(data.classes), f"one for each of the classes {data.classes}"

@@ -172,7 +172,9 @@ class Checkpoints:
     def start(self, module: SequenceModule, options: TrainingOptions, loss: str) -> None:
         """Write network.yaml and options.yaml, before the first epoch."""
         module.network.save(self._folder / "network.yaml")
-        settings = {"loss": loss, "classes": module.classes, "channels": module.channels}
+        settings: dict[str, Any] = {"loss": loss, "classes": module.classes, "channels": module.channels}
+        if module.quantiles is not None:
+            settings["quantiles"] = list(module.quantiles)
         settings["options"] = dataclasses.asdict(options)
         write_atomically(self._folder / "options.yaml", yaml.safe_dump(settings, sort_keys=False).encode())
 

@@ -9,6 +9,7 @@ import safetensors
 import safetensors.torch
 from torch import Tensor
 
+from seq2onnx.coverage import check_quantiles
 from seq2onnx.errors import ModelFileError
 from seq2onnx.network import Network, input_channels
 from seq2onnx.specs import parse_spec
@@ -48,6 +49,10 @@ def load_run(folder: str | Path) -> SequenceModule:
     try:
         module.classes, module.policy = settings["classes"], TrainingOptions(**settings["options"]).padding
         module.channels = input_channels(module.network, settings.get("channels"))
+        if (quantiles := settings.get("quantiles")) is not None:
+            module.quantiles = check_quantiles(quantiles)
+            if len(quantiles) != (size := module.network.signals[module.network.outputs[0]].size):
+                raise ValueError(f"it has {len(quantiles)} quantiles, the network an output of size {size}")
     except (TypeError, KeyError, ValueError, AttributeError) as error:
         raise ModelFileError(f"{place}: is not what a training run writes: {error!r}") from None
     if module.classes is not None and not _are_labels(module.classes):

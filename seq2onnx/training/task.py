@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -19,6 +20,7 @@ from seq2onnx.training.matching import (
     encode_words,
     warn_of_channels_last,
     warn_of_normalized_samples,
+    warn_of_samples,
     with_rescale,
     with_statistics,
     with_vocabularies,
@@ -57,6 +59,7 @@ class Task:
             "data": fingerprint(self.data),
             "validation": fingerprint(self.validation),
             "loss": self.objective.loss.name,
+            **({} if (quantiles := self.objective.loss.quantiles) is None else {"quantiles": quantiles}),
             "normalize_targets": self.objective.scale is not None,
             "network": self.network.to_dict(),  # last, as its statistics are those of the data
         }
@@ -69,6 +72,7 @@ def prepare(
     loss: str | LossFunction | None,
     normalize_targets: bool,
     options: TrainingOptions,
+    quantiles: Sequence[float] | None = None,
 ) -> Task:
     """Check the arguments of `train` together, and take from the data what the network needs."""
     _check_types(network, data, validation, options)
@@ -80,17 +84,20 @@ def prepare(
     else:
         warn_of_channels_last(network)
         warn_of_normalized_samples(network)
+        warn_of_samples(network, data)
         module, spec = None, with_vocabularies(network, data)
     data = encode_words(spec, data)
     if module is not None:
         data = data.with_channels(module.channels)  # each feature keeps its place
     if module is not None and module.classes is not None and data.classes is not None:
         data = data.with_classes(module.classes)  # each score keeps its label
+    if module is not None and quantiles is None and loss == "quantile":
+        quantiles = module.quantiles  # each column keeps its quantile
     check_sequences(spec, data)
     check_lengths(spec, data, options.padding)
     if normalize_targets:
         spec = with_rescale(spec, data, is_trained=module is not None)
-    objective = make_objective(spec, data, loss, options.metrics, options.class_weights, normalize_targets)
+    objective = make_objective(spec, data, loss, options.metrics, options.class_weights, normalize_targets, quantiles)
     monitor = _monitor(options, objective, validation is not None)
     if validation is not None:
         validation = _prepare_validation(spec, validation, data, objective.loss, options.padding)

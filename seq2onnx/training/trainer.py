@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager, nullcontext
 from pathlib import Path
 
@@ -11,6 +11,7 @@ import pytorch_lightning as lightning
 import torch
 from pytorch_lightning.loggers import Logger
 
+from seq2onnx.coverage import Coverage
 from seq2onnx.data import SequenceDataset
 from seq2onnx.errors import SpecError
 from seq2onnx.network import Network, input_channels
@@ -36,11 +37,14 @@ class TrainingResult:
         module: the trained module, in evaluation mode.
         history: one row for each epoch: epoch, loss and so on; see `train`.
         rank: the number of this process, from 0.
+        coverage: with loss="quantile", how right the quantiles are for the validation data, or without any for the
+            training data, which look better than others. None with other losses.
     """
 
     module: SequenceModule
     history: History
     rank: int = 0
+    coverage: Coverage | None = None
 
     def __repr__(self) -> str:
         last = {name: round(value, 4) for name, value in (self.history[-1] if self.history else {}).items()}
@@ -69,6 +73,7 @@ def train(
     options: TrainingOptions | None = None,
     run_dir: str | Path | None = None,
     *,
+    quantiles: Sequence[float] | None = None,
     resume: bool = False,
     callbacks: Iterable[lightning.Callback] = (),
     logger: Logger | Iterable[Logger] | bool | None = None,
@@ -91,9 +96,10 @@ def train(
         validation: a data set that is measured after each epoch and not trained on, with labels in any order; or
             the share of `data` to set aside for it, at random.
         loss: "crossentropy" (for labels, on the input of the final Softmax); for numbers "mse", "mae" (outliers count
-            less) or "huber" (as mse up to an error of 1, and as mae from there); "bce" (for several labels at once,
-            each 0 or 1, on the input of the final Sigmoid); or a function (y [n, k], target [n] or [n, k]) -> [n] of
-            the valid rows or steps. None: the targets decide between crossentropy and mse.
+            less) or "huber" (as mse up to an error of 1, and as mae from there); "quantile" (see `quantiles`); "bce"
+            (for several labels at once, each 0 or 1, on the input of the final Sigmoid); or a function (y [n, k],
+            target [n] or [n, k]) -> [n] of the valid rows or steps. None: the targets decide between crossentropy and
+            mse.
         normalize_targets: learn numbers with mean 0 and standard deviation 1. A Rescale layer at the end of the
             network undoes this, so that module, file and metrics are in the unit of the targets.
         options: how to train.
@@ -101,6 +107,9 @@ def train(
             confusion.png (with validation labels) and checkpoint.safetensors. Files of another run there are
             replaced. Checkpoint, history and curve are written during training too. If a checkpoint cannot be
             written, for example on a full disk, there is a warning, and the next one is tried later.
+        quantiles: with loss="quantile", which quantiles of the target the columns of the output are, increasing numbers
+            between 0 and 1. The network has one output for each, and the targets are single numbers. None: those of the
+            module, or 0.05, 0.5 and 0.95. Before export, `calibrate_quantiles` makes them right for new data.
         resume: continue the run in run_dir from its last checkpoint. The final weights are those of an uninterrupted
             run.
         callbacks: lightning callbacks, such as EarlyStopping("validation_loss"). Each row of `history` is logged; its
@@ -124,7 +133,7 @@ def train(
     """
     if resume and run_dir is None:
         raise SpecError("resume: needs the run_dir of the run to continue")
-    task = prepare(network, data, validation, loss, normalize_targets, options or TrainingOptions())
+    task = prepare(network, data, validation, loss, normalize_targets, options or TrainingOptions(), quantiles)
     with quiet():
         trainer = make_trainer(task, run_dir, callbacks, logger)
     processes = Processes(trainer.global_rank, trainer.world_size, trainer.strategy.root_device)
@@ -136,8 +145,12 @@ def train(
             checkpoints = Checkpoints(run_dir, task.options, task.identity(), resume, writes=is_first)
 
         learner, metrics = _run(task, trainer, processes, checkpoints)
+        coverage = _coverage(learner) if task.objective.loss.quantiles and learner.history else None
+        if coverage and task.validation is not None:
+            metrics = metrics | {f"validation_coverage_of_{b.low:g}_to_{b.high:g}": b.covered for b in coverage.bands}
+            metrics["validation_crossings"] = coverage.crossings
 
-        result = TrainingResult(learner.module, learner.history, processes.rank)
+        result = TrainingResult(learner.module, learner.history, processes.rank, coverage)
         if run_dir is not None and result.history and is_first:
             _save(run_dir, result, metrics, learner)
     return result
@@ -155,6 +168,7 @@ def _run(
         torch.manual_seed(options.seed)
         module = task.module or build(task.network)
         module.classes, module.policy = task.data.classes, options.padding
+        module.quantiles = task.objective.loss.quantiles
         module.channels = input_channels(task.network, task.data.channels) or module.channels
         learner = Learner(task, module, processes, checkpoints if is_first else None, show)
         if checkpoints and checkpoints.resume:
@@ -168,6 +182,12 @@ def _run(
                 metrics = metrics | learner.measure(task.validation, processes.device).compute("validation_")
     module.eval().cpu()
     return learner, metrics
+
+
+def _coverage(learner: Learner) -> Coverage | None:
+    """Measure the coverage of the kept weights on the validation data, or without any on the training data."""
+    task = learner.task
+    return learner.measure(task.data if task.validation is None else task.validation, "cpu").coverage()
 
 
 def _save(run_dir: str | Path, result: TrainingResult, metrics: dict[str, float], learner: Learner) -> None:

@@ -14,10 +14,10 @@ from types import ModuleType
 from typing import Any
 
 from seq2onnx.data.contents import Contents
-from seq2onnx.data.formats import csv_folder, csv_table, hdf5, mat, npz, parquet, ts
+from seq2onnx.data.formats import csv_folder, csv_table, hdf5, mat, npz, parquet, ts, wav, wav_folder
 from seq2onnx.errors import DataError
 
-FOLDER = "a folder of .csv files"
+FOLDER, SOUNDS = "a folder of .csv files", "a folder of .wav files"
 
 FORMATS: dict[str, ModuleType] = {
     ".parquet": parquet,
@@ -27,7 +27,9 @@ FORMATS: dict[str, ModuleType] = {
     ".mat": mat,
     ".ts": ts,
     ".csv": csv_table,
+    ".wav": wav,
     FOLDER: csv_folder,
+    SOUNDS: wav_folder,
 }
 """The module of each suffix."""
 
@@ -97,7 +99,10 @@ def write(contents: Contents, path: str | Path) -> None:
 
 
 def _kind(path: str | Path) -> str:
-    return FOLDER if Path(path).is_dir() else Path(path).suffix
+    path = Path(path)
+    if not path.is_dir():
+        return ".wav" if path.suffix == ".WAV" else path.suffix  # as some recorders name them
+    return SOUNDS if any(file.suffix.lower() == ".wav" for file in path.rglob("*")) else FOLDER
 
 
 def _keywords(module: ModuleType) -> set[str]:

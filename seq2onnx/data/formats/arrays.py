@@ -13,7 +13,7 @@ from seq2onnx.data.contents import Contents
 from seq2onnx.errors import DataError
 from seq2onnx.sequences import Array
 
-NAMES = ("values", "lengths", "targets", "target_lengths", "classes", "ignore", "channels", "ids")
+NAMES = ("values", "lengths", "targets", "target_lengths", "classes", "ignore", "channels", "ids", "sample_rate")
 
 
 def to_arrays(contents: Contents, path: str | Path) -> dict[str, Array]:
@@ -21,7 +21,7 @@ def to_arrays(contents: Contents, path: str | Path) -> dict[str, Array]:
 
     They are values [all steps, features] and lengths [sequences]; with targets also targets (a row for each sequence,
     or a row for each step and target_lengths [sequences]), with labels classes, and ignore where a target is ignored;
-    channels [features] and ids [sequences] where there are such names.
+    channels [features] and ids [sequences] where there are such names, and sample_rate where it is known.
 
     Args:
         contents: its sequences are a dict of Columns.
@@ -48,6 +48,8 @@ def to_arrays(contents: Contents, path: str | Path) -> dict[str, Array]:
     for name, given in (("channels", contents.channels), ("ids", contents.ids)):
         if given is not None:
             arrays[name] = np.array(list(given), np.str_)
+    if contents.sample_rate is not None:
+        arrays["sample_rate"] = np.array(float(contents.sample_rate))
     return arrays
 
 
@@ -91,8 +93,20 @@ def from_arrays(arrays: dict[str, Any], path: str | Path) -> Contents:
     for name in ("channels", "ids"):
         if name in arrays and (arrays[name].ndim != 1 or arrays[name].dtype.kind != "U"):
             raise DataError(f"{path}: {name}: expected a list of texts, got {arrays[name].dtype}")
+    rate = arrays.get("sample_rate")
+    if rate is not None and (rate.shape != () or rate.dtype.kind not in "fiu"):
+        raise DataError(f"{path}: sample_rate: expected one number, got {rate.dtype} {list(rate.shape)}")
     channels, ids = (arrays[name].tolist() if name in arrays else None for name in ("channels", "ids"))
-    return Contents(sequences, targets, arrays.get("classes"), ignore, per_step, channels, ids)
+    return Contents(
+        sequences,
+        targets,
+        arrays.get("classes"),
+        ignore,
+        per_step,
+        channels,
+        ids,
+        None if rate is None else float(rate),
+    )
 
 
 def sequence_ends(lengths: Array, rows: int, expected: str) -> NDArray[np.int64]:

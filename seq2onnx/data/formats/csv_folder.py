@@ -16,10 +16,10 @@ from seq2onnx.data.formats.csv_text import (
     CsvTable,
     as_names,
     check_features,
-    natural_key,
     read_table,
     target_rows,
 )
+from seq2onnx.data.formats.folders import files_in, labels_of_folders
 from seq2onnx.errors import DataError
 from seq2onnx.sequences import Array, Names, check_names, positions
 
@@ -42,11 +42,9 @@ def read(
     """
     folder = Path(path)
     labels = None if labels is None else find_labels(labels, folder)
-    files = [file for file in folder.rglob("*") if file.suffix.lower() == ".csv" and file.is_file()]
-    files = [file for file in files if labels is None or not file.samefile(labels)]
-    files.sort(key=lambda file: [natural_key(part) for part in file.relative_to(folder).parts])
+    files = [file for file in files_in(folder, ".csv") if labels is None or not file.samefile(labels)]
     if not files:
-        raise DataError(f"{path}: contains no .csv files; a data folder has one CSV file for each sequence")
+        raise DataError(f"{path}: contains no .csv or .wav files; a data folder has one file for each sequence")
     found = read_files(files, folder, features_by_time, channels, time, None if labels else targets, per_step)
     if labels:
         if per_step:
@@ -54,15 +52,8 @@ def read(
         return _with(found, read_labels(labels, id or "file", targets, found.ids or []))
     if id is not None:
         raise DataError(f"{path}: in a folder, id names the column of the file names in labels; leave it out")
-    parents = [file.parent.relative_to(path).as_posix() for file in files]
-    if targets is not None or set(parents) == {"."}:
-        return found
-    if "." in parents:
-        raise DataError(
-            f"{path}: has .csv files both directly and in subfolders; sort all of them into subfolders (their labels), "
-            'or none. If one of them has the labels of the others, name it: labels="labels.csv"'
-        )
-    return _with(found, parents)
+    parents = None if targets is not None else labels_of_folders(files, folder, ".csv")
+    return found if parents is None else _with(found, parents)
 
 
 def _with(found: Contents, targets: Any) -> Contents:

@@ -32,7 +32,7 @@ def read_labels(path: Path, key: str, columns: str | Sequence[str] | None, ids: 
         path: the file. It has a header.
         key: the column with the names of the sequences.
         columns: the columns with the targets. None: the other column, if there are two.
-        ids: the name of each sequence. For file names, the ending .csv may be missing on either side.
+        ids: the name of each sequence. For file names, the ending .csv or .wav may be missing on either side.
 
     Returns:
         The target of each sequence.
@@ -61,6 +61,6 @@ def read_labels(path: Path, key: str, columns: str | Sequence[str] | None, ids: 
 
 
 def _stem(name: str) -> str:
-    """Return the name of a file without .csv."""
+    """Return the name of a file without .csv or .wav."""
     name = name.replace("\\", "/").removeprefix("./")
-    return name[:-4] if name.lower().endswith(".csv") else name
+    return name[:-4] if name.lower().endswith((".csv", ".wav")) else name

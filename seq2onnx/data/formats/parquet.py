@@ -93,12 +93,13 @@ def _read(
     # With a column for each feature, the columns have the names of the features.
     channels = {layer: names if len(names) > 1 else saved_channels.get(names[0]) for layer, names in columns.items()}
     ids = _whole_column(path, about["ids"]).to_pylist() if about.get("ids") in schema.names else None
+    rate = about.get("sample_rate")
     if not chosen:
-        return Contents(parts, channels=channels, ids=ids)
+        return Contents(parts, channels=channels, ids=ids, sample_rate=rate)
     known = about if about.get("targets") == chosen else {}
     options = {name: known.get(name) for name in ("classes", "ignore", "per_step")}
     found_targets = _read_targets(path, chosen, schema.field(chosen).type, trusted)
-    return Contents(parts, found_targets, **options, channels=channels, ids=ids)
+    return Contents(parts, found_targets, **options, channels=channels, ids=ids, sample_rate=rate)
 
 
 def read_schema(path: str | Path) -> tuple[Any, list[int]]:
@@ -203,6 +204,7 @@ def write(contents: Contents, path: str | Path) -> None:
         bool(contents.per_step),
         channels=contents.channels,
         ids=contents.ids,
+        sample_rate=contents.sample_rate,
     )
 
 
@@ -215,6 +217,7 @@ def write_row_groups(
     *,
     channels: Channels = None,
     ids: Sequence[str] | None = None,
+    sample_rate: float | None = None,
 ) -> None:
     """Write a file with the given row groups.
 
@@ -226,6 +229,7 @@ def write_row_groups(
         per_step: whether there is a target for each step.
         channels: the names of the features.
         ids: the name of each sequence.
+        sample_rate: steps per second.
 
     Raises:
         DataError: there are no row groups.
@@ -260,7 +264,7 @@ def write_row_groups(
                     "per_step": per_step,
                     "classes": None if classes is None else list(classes),
                     "ignore": ignore,
-                }
+                } | ({} if sample_rate is None else {"sample_rate": sample_rate})
                 schema = pa.schema({name: a.type for name, a in arrays.items()}, {KEY: json.dumps(about).encode()})
                 writer = pq.ParquetWriter(beside, schema, use_dictionary=["target"], write_page_checksum=True)
             writer.write_table(pa.table(arrays, schema=writer.schema))

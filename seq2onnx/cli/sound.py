@@ -1,0 +1,126 @@
+"""Sound for `seq2onnx stream`: the samples of a .wav file, or raw ones from a microphone."""
+
+from __future__ import annotations
+
+import csv
+import sys
+import types
+from collections.abc import Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, BinaryIO, Literal
+
+import numpy as np
+
+from seq2onnx.cli.options import show, write_data
+from seq2onnx.errors import ShapeError, SpecError
+from seq2onnx.sequences.rates import check_rate
+
+if TYPE_CHECKING:
+    from seq2onnx.runtime import Predictor
+
+Pcm = Literal["s16le"]
+SAMPLES_AT_ONCE = 4096
+PCM_BYTES = 2
+"""The bytes of a sample in s16le."""
+
+
+def stream_sound(model: Predictor, wav: Path | None, quiet: bool) -> None:
+    """Run one stream over sound, and write a line for each result: its time, and its label and scores, or its alarms.
+
+    Args:
+        model: a network with one input of one step shape [channels], and one output.
+        wav: the file; None: s16le from standard input.
+        quiet: print only results and errors.
+
+    Raises:
+        DataError: the file has another sample rate than the network takes, or another content.
+        ShapeError: the file has another number of channels.
+        NotStreamable: the network cannot run in chunks.
+    """
+    entry, rate = model.inputs[0], model.contract.sample_rate
+    if entry.is_tokens:
+        raise SpecError(f"{model.path}: takes words, not samples of sound")
+    (channels,) = entry.shape
+    if wav is None:
+        expected = "" if rate is None else f", {rate:g} samples a second"
+        if not quiet:
+            show(f"expecting 16-bit samples (s16le) of {channels} channel{'s' * (channels > 1)}{expected}", err=True)
+        chunks = _pcm(sys.stdin.buffer, channels, quiet)
+    else:
+        from seq2onnx.data.formats.wav import read_samples
+
+        samples, found = read_samples(wav)
+        check_rate(found, rate, str(wav))
+        if samples.shape[1] != channels:
+            raise ShapeError(
+                f"{wav}: has {samples.shape[1]} channels, the network takes {channels}; mix or select them, such as "
+                "with: ffmpeg -i IN.wav -ac 1 OUT.wav"
+            )
+        rate = found
+        chunks = (samples[at : at + SAMPLES_AT_ONCE] for at in range(0, len(samples), SAMPLES_AT_ONCE))
+    _run(model, chunks, rate, quiet)
+
+
+def _pcm(file: BinaryIO, channels: int, quiet: bool) -> Iterator[Any]:
+    """Yield the samples that have arrived, [samples, channels] in ±1; those of an incomplete step wait."""
+    rest, size = b"", PCM_BYTES * channels
+    while data := file.read1(2**16):  # type: ignore[attr-defined]
+        data = rest + data
+        whole = len(data) - len(data) % size
+        rest = data[whole:]
+        yield np.frombuffer(data[:whole], "<i2").reshape(-1, channels).astype(np.float32) / 32768
+    if rest and not quiet:
+        show(f"{len(rest)} bytes at the end are less than a sample of {size} bytes, and are left out", err=True)
+
+
+def _run(model: Predictor, chunks: Iterator[Any], rate: float | None, quiet: bool) -> None:
+    stream, size = model.stream(), model.contract.chunk_steps
+    results = _Results(model, rate)
+    waiting = np.zeros((0, *model.inputs[0].shape), np.float32)  # of a step file, which runs several steps at a time
+    for chunk in chunks:
+        waiting = np.concatenate([waiting, chunk]) if len(waiting) else chunk
+        whole = len(waiting) - len(waiting) % size
+        if whole:
+            results.add(whole, stream.step(waiting[:whole]))
+        waiting = waiting[whole:]
+    if len(waiting) and not quiet:
+        show(f"{len(waiting)} samples at the end have no result: this step file runs {size} at a time", err=True)
+    if model.lookahead and results.samples:
+        results.add(0, stream.finish())
+
+
+class _Results:
+    """Writes the results of one stream.
+
+    Attributes:
+        samples: how many samples have been heard.
+    """
+
+    def __init__(self, model: Predictor, rate: float | None) -> None:
+        self.samples, self._count, self._rate, self._model = 0, 0, rate, model
+        output = model.model.outputs[0]
+        self._has_time, self._width = output.has_time, output.shape[-1]
+        self._stride = output.stride if model.contract.form == "step" else model.contract.time_stride
+        self._names = model.classes or [f"y{k}" for k in range(self._width)]
+        self._on = np.zeros(self._width)
+
+    def add(self, samples: int, results: Any) -> None:
+        """Write the results of a chunk of samples."""
+        from seq2onnx.runtime import scores_to_labels
+
+        self.samples += samples
+        for row in np.asarray(results).reshape(-1, self._width):
+            self._count += 1
+            place = self._count * self._stride if self._has_time else self.samples
+            time = place if self._rate is None else f"{min(place, self.samples) / self._rate:.3f}"
+            if self._model.contract.answer == "events":
+                begun = np.flatnonzero((row > 0) & (self._on == 0))
+                self._on = row.copy()
+                cells = [self._names[k] for k in begun]
+                if not cells:
+                    continue
+            else:
+                labels = scores_to_labels(row[None], self._model.classes).tolist() if self._model.classes else []
+                cells = [*labels, *(f"{score:.7g}" for score in row)]
+            csv.writer(types.SimpleNamespace(write=write_data), lineterminator="\n").writerow([time, *cells])
+        sys.stdout.flush()

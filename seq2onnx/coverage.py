@@ -1,0 +1,163 @@
+"""Coverage: how often the true numbers lie below predicted quantiles, and within their bands."""
+
+from __future__ import annotations
+
+import dataclasses
+import functools
+from collections.abc import Sequence
+from typing import Any, NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from seq2onnx.errors import SpecError
+from seq2onnx.tables import text_table
+
+QUANTILES = (0.05, 0.5, 0.95)
+"""The quantiles of the loss "quantile" if none are given: a band of 90 % and the median."""
+
+
+class Band(NamedTuple):
+    """The band between two quantiles.
+
+    Attributes:
+        low: the lower quantile, such as 0.05.
+        high: the upper one.
+        covered: the share of the true numbers within the band, its ends included.
+        width: the mean width of the band, in the unit of the targets.
+    """
+
+    low: float
+    high: float
+    covered: float
+    width: float
+
+    @property
+    def expected(self) -> float:
+        """The share of a right band."""
+        return round(self.high - self.low, 12)
+
+
+@dataclasses.dataclass(frozen=True)
+class Coverage:
+    """How right predicted quantiles are; it prints as a table.
+
+    Attributes:
+        quantiles: the quantiles, such as (0.05, 0.5, 0.95).
+        below: for each quantile the share of the true numbers that are at or below it. Of right quantiles, this is the
+            quantile itself.
+        bands: the bands from outside in: between the first and the last quantile, the second and the last but one …
+        crossings: the share of the predictions in which a quantile is above the next one.
+        loss: the mean pinball loss.
+        count: how many predictions there are.
+    """
+
+    quantiles: tuple[float, ...]
+    below: tuple[float, ...]
+    bands: tuple[Band, ...]
+    crossings: float
+    loss: float
+    count: int
+
+    def __str__(self) -> str:
+        rows = [
+            (f"quantile {q:g}", f"{q:.4f}", f"{share:.4f}", "")
+            for q, share in zip(self.quantiles, self.below, strict=True)
+        ]
+        rows += [
+            (f"{b.low:g} to {b.high:g}", f"{b.expected:.4f}", f"{b.covered:.4f}", f"{b.width:.5g}") for b in self.bands
+        ]
+        table = text_table([("", "expected", "found", "mean width"), *rows], (1, 2, 3))
+        return f"{table}\n{self.count:,} predictions, pinball loss {self.loss:.5g}, {self.crossings:.2%} with crossings"
+
+
+def measure_coverage(predicted: Any, truth: Any, quantiles: Sequence[float]) -> Coverage:
+    """Compare predicted quantiles with true numbers.
+
+    Args:
+        predicted: the quantiles [n, k], n from 1.
+        truth: the true numbers [n] or [n, 1].
+        quantiles: which k quantiles they are.
+    """
+    y = np.asarray(predicted, np.float64)
+    error = np.asarray(truth, np.float64).reshape(-1, 1) - y
+    levels = np.asarray(quantiles)
+    pairs = [(k, len(levels) - 1 - k) for k in range(len(levels) // 2)]
+    bands = tuple(
+        Band(
+            float(levels[low]),
+            float(levels[high]),
+            float(np.mean((error[:, low] >= 0) & (error[:, high] <= 0))),
+            float(np.mean(y[:, high] - y[:, low])),
+        )
+        for low, high in pairs
+    )
+    return Coverage(
+        quantiles=tuple(levels.tolist()),
+        below=tuple((error <= 0).mean(0).tolist()),
+        bands=bands,
+        crossings=float((np.diff(y) < 0).any(1).mean()),
+        loss=float(np.maximum(levels * error, (levels - 1) * error).mean()),
+        count=len(y),
+    )
+
+
+@dataclasses.dataclass(frozen=True)
+class QuantileEvaluation:
+    """True numbers and predicted quantiles of n sequences, or of n steps.
+
+    Attributes:
+        quantiles: which k quantiles were predicted.
+        truth: the true numbers [n].
+        predicted: the predicted quantiles [n, k].
+        sequences: the index of the sequence of each row [n].
+        first_sequence: with one target per step, the true numbers [time] and the quantiles [time, k] of the first
+            sequence.
+        nan_predictions: predictions left out because they are NaN.
+    """
+
+    quantiles: tuple[float, ...]
+    truth: NDArray[np.float64]
+    predicted: NDArray[np.float64]
+    sequences: NDArray[np.int64]
+    first_sequence: tuple[NDArray[np.float64], NDArray[np.float64]] | None
+    nan_predictions: int
+
+    @functools.cached_property
+    def coverage(self) -> Coverage:
+        """How often the true numbers lie below the quantiles, and within their bands."""
+        return measure_coverage(self.predicted, self.truth, self.quantiles)
+
+    @property
+    def baseline(self) -> Coverage:
+        """The coverage of the quantiles of the true numbers themselves, the same for all: widths to compare with."""
+        constant = np.quantile(self.truth, self.quantiles)
+        return measure_coverage(np.broadcast_to(constant, self.predicted.shape), self.truth, self.quantiles)
+
+    def of(self, sequences: Sequence[int]) -> QuantileEvaluation | None:
+        """The evaluation of some sequences; None if none of them has both a target and a prediction."""
+        rows = np.isin(self.sequences, sequences)
+        if not rows.any():
+            return None
+        return dataclasses.replace(
+            self, truth=self.truth[rows], predicted=self.predicted[rows], sequences=self.sequences[rows]
+        )
+
+
+def check_quantiles(quantiles: Any) -> tuple[float, ...]:
+    """Return quantiles as numbers; raise SpecError unless they are increasing numbers between 0 and 1."""
+    given: list[Any] = list(quantiles) if isinstance(quantiles, Sequence | np.ndarray) else []
+    if (
+        not given
+        or not all(isinstance(q, int | float | np.floating) and 0 < q < 1 for q in given)
+        or sorted({*given}) != given
+    ):
+        raise SpecError(
+            f"quantiles: expected increasing numbers between 0 and 1, such as {QUANTILES}, got {quantiles!r:.200}"
+        )
+    return tuple(map(float, given))
+
+
+def quantile_names(quantiles: Sequence[float]) -> list[str]:
+    """Return the names of the columns of quantiles in tables, such as q0.05."""
+    return [f"q{quantile:g}" for quantile in quantiles]
