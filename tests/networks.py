@@ -27,7 +27,9 @@ OTHERS = sorted(kind for kind, cls in KINDS.items() if not (cls.is_input or cls.
 JOINS = ("add", "concat", "multiply")
 MOST_FEATURES = 60
 # What a network or the data decides, and no option.
-NO_OPTIONS = ("name", "inputs", "statistics", "vectors")
+NO_OPTIONS = ("name", "inputs", "vectors")
+# The others of WindowStatistics enlarge the rounding of what is nearly constant, or jump at 0.
+STATISTICS = ("mean", "std", "rms", "min", "max")
 
 
 def networks(most: int = 8) -> st.SearchStrategy[s2o.Network]:
@@ -96,7 +98,8 @@ def unread(layers: list[Layer]) -> list[str]:
 def hints(cls) -> dict[str, typing.Any]:
     """The options of a layer, and their types."""
     found = typing.get_type_hints(cls, include_extras=True)
-    return {field.name: found[field.name] for field in dataclasses.fields(cls) if field.name not in NO_OPTIONS}
+    left_out = (*NO_OPTIONS, "statistics") if cls.is_input else NO_OPTIONS
+    return {field.name: found[field.name] for field in dataclasses.fields(cls) if field.name not in left_out}
 
 
 def value(rng: random.Random, hint, name: str):
@@ -107,8 +110,12 @@ def value(rng: random.Random, hint, name: str):
     if origin in (typing.Union, types.UnionType):
         plain = [a for a in arguments if typing.get_origin(a) is not Callable]  # no file holds a function
         return value(rng, rng.choice(plain), name)
+    if hint is types.NoneType:
+        return None
     if hint is bool:
         return rng.random() < 0.5
+    if name == "statistics":
+        return rng.sample(STATISTICS, rng.randint(1, 3))
     if name in ("scale", "offset"):
         return rng.choice([2.0, -0.5, 0.25])
     if hint is float:

@@ -9,7 +9,9 @@ one chunk, by the rule for chunks.
 
 from __future__ import annotations
 
+import itertools
 import math
+from types import SimpleNamespace
 
 import numpy as np
 
@@ -376,6 +378,54 @@ def frames_of(layer, x, states):
     return found, (*new, np.array([need - wait])) if states else ()
 
 
+def frames_of_channels(layer, x, states):
+    """The frames of each channel, and the new states, of which they have the phase in common."""
+    found, new = [], []
+    for c in range(x.shape[1]):
+        own = states and tuple(state[:, c : c + 1] if state.ndim == 2 else state for state in states)
+        frames, kept = frames_of(layer, x[:, c : c + 1], own)
+        found.append(frames)
+        new.append(kept)
+    parts = zip(*new, strict=True)
+    return found, states and tuple(np.concatenate(part, 1) if part[0].ndim == 2 else part[0] for part in parts)
+
+
+def window_statistics(layer, weights, xs, states):
+    frames = SimpleNamespace(length=layer.length, hop=layer.hop or layer.length, padding=layer.padding)
+    found, new = frames_of_channels(frames, xs[0], states)
+    columns = [[statistics_of(frame) for frame in rows] for rows in found]
+    values = [[frame[name] for frame in rows] for name in layer.statistics for rows in columns]
+    return np.array(values).reshape(len(values), -1).T, new
+
+
+def statistics_of(frame):
+    frame = np.array(frame)
+    mean, square = frame.mean(), (frame**2).mean()
+    rms, v = math.sqrt(square), ((frame - mean) ** 2).mean()
+    varies = v > 1e-10 * square
+    return {
+        "mean": mean,
+        "std": math.sqrt(v) if varies else 0,
+        "rms": rms,
+        "min": min(frame),
+        "max": max(frame),
+        "skewness": ((frame - mean) ** 3).mean() / v**1.5 if varies else 0,
+        "kurtosis": ((frame - mean) ** 4).mean() / v**2 if varies else 0,
+        "crest": max(abs(frame)) / rms if rms > 1e-15 else 0,
+        "zero_crossings": sum((a < 0) != (b < 0) for a, b in itertools.pairwise(frame)) / len(frame),
+    }
+
+
+def decimate(layer, weights, xs, states):
+    q, taps = layer.factor, []
+    for n in range(-10 * q, 10 * q + 1):
+        sinc = math.sin(math.pi * n / q) / (math.pi * n / q) if n else 1
+        taps.append(sinc * (0.54 + 0.46 * math.cos(math.pi * n / (10 * q))))
+    frames = SimpleNamespace(length=20 * q + 1, hop=q, padding="causal")
+    found, new = frames_of_channels(frames, xs[0], states)
+    return np.array([[frame @ taps / sum(taps) for frame in rows] for rows in found]).reshape(len(found), -1).T, new
+
+
 def window_of(name, length, periodic):
     turns = [2 * math.pi * n / (length if periodic else max(length - 1, 1)) for n in range(length)]
     hann = [0.5 - 0.5 * math.cos(turn) if length > 1 else 1 for turn in turns]
@@ -502,6 +552,27 @@ def missing(layer, weights, xs, states):
     return (y if layer.mark == "none" else np.concatenate([y, marks], 1)), tuple(ends.values())
 
 
+def self_attention(layer, weights, xs, states):
+    """Step by step and head by head. The states are the keys and values before; the last `count` of them are real."""
+    x, H, D = xs[0].reshape(len(xs[0]), math.prod(xs[0].shape[1:])), layer.heads, layer.size
+    keys, values, count = states or (*np.zeros((2, layer.context - 1, H * D)), np.zeros(1))
+    k, v, real = list(keys), list(values), int(count[0])
+    y = np.zeros((len(x), H * D))
+    for t, step in enumerate(x):
+        q, key, value = np.split(weights["input_weights"] @ step + weights["input_bias"], 3)
+        k.append(key)
+        v.append(value)
+        real = min(real + 1, layer.context)
+        for h in range(H):
+            part = slice(h * D, (h + 1) * D)
+            scores = [q[part] @ k[-1 - j][part] / math.sqrt(D) + weights["position"][h, j] for j in range(real)]
+            shares, _ = softmax(layer, weights, (np.array(scores),), None)
+            y[t, part] = sum(share * v[-1 - j][part] for j, share in enumerate(shares))
+        real = min(real, layer.context - 1)
+    y = y @ weights["output_weights"].T + weights["output_bias"]
+    return y, (np.array(k[len(x) :]), np.array(v[len(x) :]), np.array([real])) if layer.context > 1 else ()
+
+
 REFERENCES = {
     "alarm": alarm,
     "missing": missing,
@@ -541,6 +612,9 @@ REFERENCES = {
     "spectrogram": spectrogram,
     "mel_spectrogram": mel_spectrogram,
     "mfcc": mfcc,
+    "window_statistics": window_statistics,
+    "decimate": decimate,
+    "self_attention": self_attention,
     "add": add,
     "multiply": multiply,
     "concat": concat,

@@ -50,7 +50,7 @@ PLAIN = {
         "ReduceMax",
     ),
     *("ReduceMean", "ReduceSum", "Relu", "Reshape", "Sigmoid", "Slice", "Softmax", "Softsign", "Split", "Sqrt"),
-    *("Squeeze", "Sub", "Tanh", "Transpose", "Unsqueeze", "Where"),
+    *("ReduceMin", "Squeeze", "Sub", "Tanh", "Transpose", "Unsqueeze", "Where"),
 }
 RUNS = 3
 

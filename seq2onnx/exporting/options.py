@@ -223,6 +223,12 @@ def closed_loop_states(network: Network, options: ExportOptions) -> tuple[Networ
             "step: use stride=1"
         )
     try:
-        return network.states()
+        states = network.states()
     except NotStreamable as error:
         raise NotStreamable(f"closed_loop: runs step by step, without lookahead. {error}") from None
+    if answer.clock.windows:
+        raise SpecError(
+            f"closed_loop: {outputs[0]} gives no output before step {answer.clock.fewest_steps}; the loop needs an "
+            'output at each step: use padding="causal"'
+        )
+    return states

@@ -8,6 +8,7 @@ from seq2onnx.layers.bigru import BiGRU
 from seq2onnx.layers.bilstm import BiLSTM
 from seq2onnx.layers.conv1d import Conv1d
 from seq2onnx.layers.conv2d import Conv2d
+from seq2onnx.layers.decimate import Decimate
 from seq2onnx.layers.dropout import Dropout
 from seq2onnx.layers.feature_input import FeatureInput
 from seq2onnx.layers.flatten import Flatten
@@ -26,10 +27,12 @@ from seq2onnx.layers.pool2d import AvgPool2d, GlobalAvgPool2d, MaxPool2d
 from seq2onnx.layers.rectifiers import ELU, GELU, LeakyReLU, SiLU
 from seq2onnx.layers.rescale import Rescale
 from seq2onnx.layers.rnn import RNN
+from seq2onnx.layers.self_attention import SelfAttention
 from seq2onnx.layers.sequence_input import SequenceInput
 from seq2onnx.layers.signal import Clock, Signal, State, Weight
 from seq2onnx.layers.softmax import Softmax
 from seq2onnx.layers.spectrogram import Spectrogram
+from seq2onnx.layers.window_statistics import WindowStatistics
 from seq2onnx.layers.word_embedding import WordEmbedding
 
 __all__ = [
@@ -51,6 +54,7 @@ __all__ = [
     "Concat",
     "Conv1d",
     "Conv2d",
+    "Decimate",
     "Dropout",
     "Example",
     "FeatureInput",
@@ -71,6 +75,7 @@ __all__ = [
     "Multiply",
     "ReLU",
     "Rescale",
+    "SelfAttention",
     "SequenceInput",
     "SiLU",
     "Sigmoid",
@@ -80,6 +85,7 @@ __all__ = [
     "State",
     "Tanh",
     "Weight",
+    "WindowStatistics",
     "WordEmbedding",
     "layer",
 ]

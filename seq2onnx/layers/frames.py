@@ -1,5 +1,7 @@
 """Frames of a raw signal in torch: what Spectrogram, MelSpectrogram and MFCC share. frame_nodes.py is its ONNX form.
 
+WindowStatistics and Decimate have the same frames, of several channels.
+
 In chunks, one row behaves like this (all states are zero at the start):
 
     def step(x):
@@ -23,12 +25,13 @@ from typing import TYPE_CHECKING, Literal
 from seq2onnx.errors import ShapeError
 from seq2onnx.layers.base import Layer, numeric_input
 from seq2onnx.layers.signal import Clock, Signal, State
-from seq2onnx.layers.window import gather_steps
+from seq2onnx.layers.window import gather_steps, pad_steps
 
 if TYPE_CHECKING:
     from torch import Tensor
 
     Framed = tuple[Tensor, Tensor, Mapping[str, Tensor]]
+    LaidOut = tuple[Tensor, int, Tensor, Mapping[str, Tensor]]
 
 FramePadding = Literal["causal", "none"]
 
@@ -69,9 +72,19 @@ class Framing:
             )
         return dataclasses.replace(x, shape=(size,), clock=self.clock(x.clock))
 
-    def states(self) -> tuple[State, ...]:
+    def infer_channels(self, layer: Layer, signals: tuple[Signal, ...], numbers: int) -> Signal:
+        """Return the signal of this many numbers for each frame and channel."""
+        x = numeric_input(layer, signals)
+        if not x.has_time or len(x.shape) != 1:
+            raise ShapeError(
+                f"{layer.label}: expected channels of samples [batch, time, channels], got {x}"
+                + ("; put a Flatten before it" if x.has_time else ", which has no time axis")
+            )
+        return dataclasses.replace(x, shape=(numbers * x.size,), clock=self.clock(x.clock))
+
+    def states(self, channels: int = 1) -> tuple[State, ...]:
         """Return the states of a layer with these frames."""
-        buffer = (State("buf", (self.reach, 1)),) if self.reach else ()
+        buffer = (State("buf", (self.reach, channels)),) if self.reach else ()
         return (*buffer, State("phase", (1,), "int32"))
 
     def frame(self, x: Tensor, lengths: Tensor, states: Mapping[str, Tensor] | None) -> Framed:
@@ -80,32 +93,39 @@ class Framing:
         Returns:
             The frames [B, n, length]; how many of them each row has; the new states.
         """
-        from torch.nn.functional import pad
+        frames, windows, new = self.frame_channels(x, lengths, states)
+        return frames[:, 0], windows, new
+
+    def frame_channels(self, x: Tensor, lengths: Tensor, states: Mapping[str, Tensor] | None) -> Framed:
+        """Cut x [B, T, C] into frames [B, C, n, length]; otherwise as `frame`."""
+        samples, count, windows, new = self.lay_out(x, lengths, states)
+        if not count:
+            return x.new_zeros(len(x), x.shape[2], 0, self.length), windows, new
+        return samples.unfold(1, self.length, self.hop)[:, :count].transpose(1, 2), windows, new
+
+    def lay_out(self, x: Tensor, lengths: Tensor, states: Mapping[str, Tensor] | None) -> LaidOut:
+        """Put the samples of each row of x [B, T, C] so that its frames begin at 0, hop, 2 · hop ….
+
+        Returns:
+            The samples [B, …, C], enough for all frames; the number of frames that count; how many of them each row
+            has; the new states.
+        """
+        import torch
 
         length, hop, need, time = self.length, self.hop, self.need, x.shape[1]
         if states is None:
-            count = max(0, (time - need) // hop + 1)
-            new: Mapping[str, Tensor] = {}
             windows = ((lengths - need).clamp(min=-hop) // hop + 1).to(lengths.dtype)
             # With a hop longer than a frame, the samples before a causal frame are in no frame.
-            samples = pad(x[:, max(need - length, 0) :, 0], (max(length - need, 0), 0))
-        else:
-            count = -(-time // hop)
-            samples, windows, new = self._continue(x, lengths, states, (count - 1) * hop + length if count else 0)
-        if not count:
-            return x.new_zeros(len(x), 0, length), windows, new
-        return samples.unfold(1, length, hop)[:, :count], windows, new
-
-    def _continue(self, x: Tensor, lengths: Tensor, states: Mapping[str, Tensor], room: int) -> Framed:
-        """Lay out `room` samples of each row of a chunk, from the begin of its first frame."""
-        import torch
-
+            samples = pad_steps(x[:, max(need - length, 0) :], max(length - need, 0), 0)
+            return samples, max(0, (time - need) // hop + 1), windows, {}
         new: dict[str, Tensor] = {}
         phase = states["phase"][:, 0]
         if self.reach:
             x = torch.cat([states["buf"], x], 1)
             new["buf"] = gather_steps(x, lengths, self.reach)
-        windows = (lengths + phase + self.hop - self.need).clamp(min=0) // self.hop
-        new["phase"] = (phase + lengths - windows * self.hop).to(torch.int32)[:, None]
-        samples = gather_steps(x, self.need - 1 - phase, room)[:, :, 0] if room else x[:, :, 0]
-        return samples, windows.to(lengths.dtype), new
+        windows = (lengths + phase + hop - need).clamp(min=0) // hop
+        new["phase"] = (phase + lengths - windows * hop).to(torch.int32)[:, None]
+        count = -(-time // hop)
+        if count:
+            x = gather_steps(x, need - 1 - phase, (count - 1) * hop + length)
+        return x, count, windows.to(lengths.dtype), new

@@ -212,7 +212,7 @@ class GraphBuilder:
         return self.op("Slice", x, self.ints(-count), self.ints(END), self.ints(1))
 
     def reduce(self, op: str, x: str, *axes: int, keep: bool = False) -> str:
-        """Add a ReduceMax or ReduceMean over axes, which are removed, or kept with size 1."""
+        """Add a ReduceMax, ReduceMin or ReduceMean over axes, which are removed, or kept with size 1."""
         if self.opset < 18:
             return self.op(op, x, axes=[*axes], keepdims=int(keep))
         return self.op(op, x, self.ints(*axes), keepdims=int(keep))

@@ -35,7 +35,7 @@ _REMEDY = "; use the file that seq2onnx wrote"
 _ALWAYS = {"lstm", "gru", "rnn", "last_step", "alarm"}
 _OVER_TIME = {"global_max_pool1d", "global_avg_pool1d"}
 _WINDOWS = {"conv1d": "kernel_size", "max_pool1d": "pool_size", "avg_pool1d": "pool_size"}
-_FRAMES = {"spectrogram", "mel_spectrogram", "mfcc"}
+_FRAMES = {"spectrogram", "mel_spectrogram", "mfcc", "window_statistics", "decimate"}
 _NEVER = {"bilstm", "bigru"}
 
 
@@ -56,6 +56,8 @@ def keeps_state(kind: str, fields: dict[str, Any], has_phases: bool = True) -> b
         return has_phases or fields.get("length") != 1
     if kind == "missing":
         return fields.get("fill", "hold") == "hold" or fields.get("mark") == "since"
+    if kind == "self_attention":
+        return fields.get("context") != 1
     return kind in _ALWAYS or (kind in _OVER_TIME and over_time)
 
 

@@ -94,6 +94,7 @@ OPERATORS: dict[bytes, Operator] = {
     b"Range": _plain(shapes.range_of, 3),
     b"ReduceMax": _REDUCE,
     b"ReduceMean": _REDUCE,
+    b"ReduceMin": _REDUCE,
     b"ReduceSum": _REDUCE,
     b"Relu": _plain(shapes.like_first, 1),
     b"Reshape": Operator(shapes.reshape, 2, 2, attributes={b"allowzero": INT}),
