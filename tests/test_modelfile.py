@@ -158,6 +158,11 @@ def other_batches(model):
     with_input(model, 0, "GatherND", ["x", "first"], batch_dims=2)
 
 
+def other_places(model):
+    model.graph.initializer.append(numpy_helper.from_array(np.zeros((1, 1, 1), np.int64), "places"))
+    with_input(model, 0, "GatherElements", ["x", "places"], axis=3)
+
+
 def large_steps(model):
     next(entry for entry in model.graph.input if entry.name == "x").type.tensor_type.shape.dim[2].dim_value = 2**28
 
@@ -170,6 +175,7 @@ BOMBS = [
     (graphs_in_graphs, "has graphs in its graphs"),
     (other_attribute, "has the attribute 'clip'"),
     (other_batches, "has the attribute 'batch_dims' = 2"),
+    (other_places, "has the axis 3 of 3 axes"),
     (large_steps, "takes steps of 1,073,741,824 bytes"),
     (two_texts, "has two texts in its metadata for 'seq2onnx'"),
     (external_data, "external data"),
