@@ -99,7 +99,7 @@ def test_data_from_something_else_than_a_file_is_refused_at_once(node, tmp_path,
     link = tmp_path / name
     link.symlink_to(path)
     if kind == "folder":
-        message = r"contains no \.csv files"
+        message = r"contains no \.csv or \.wav files"
     else:
         message = f"is a {kind}, expected a file"
     with time_limit(20):

@@ -236,5 +236,5 @@ def test_elements_are_taken_along_one_axis_only():
     attributes = {b"axis": (1, 1)}
     assert gather_elements(attributes, [Known((2, 5), BOOL), Known((2, 9), INT64)]) == [Known((2, 9), BOOL)]
     for shape in [(3, 9), (2, 9, 1)]:
-        with pytest.raises(s2o.ModelFileError, match="takes elements"):
+        with pytest.raises(s2o.ModelFileError, match="has places"):
             gather_elements(attributes, [Known((2, 5), BOOL), Known(shape, INT64)])

@@ -105,6 +105,8 @@ def allowed(hint: Any, limits: str = "") -> list[str]:
         return [f'`"{choice}"`' if isinstance(choice, str) else f"`{choice}`" for choice in parts]
     if kind in (typing.Union, types.UnionType):
         return [choice for part in parts for choice in allowed(part)]
+    if kind is Sequence and typing.get_origin(parts[0]) is Literal:
+        return [f"a list of {', '.join(allowed(parts[0]))}"]
     if kind is tuple:
         return ["a list of them" if parts[-1] is Ellipsis else "a pair of them"]
     return [KINDS_OF_VALUES[kind or hint] + limits] if (kind or hint) in KINDS_OF_VALUES else []

@@ -59,7 +59,7 @@ class WindowStatistics(Layer):
     Args:
         length: samples of a window, up to 1,000,000.
         hop: samples from one window to the next, up to 1,000,000. None: length.
-        statistics: which of these nine, in this order.
+        statistics: which of them, in this order.
         padding: "none": only windows that are in the signal from their first sample on; "causal": a window ends at
             every hop-th sample, with zeros before the signal, which count.
 

@@ -22,6 +22,7 @@ VERSION = "0.1.0"
 HERE = Path(__file__).parent
 MODELS = HERE.parent.parent / "models"
 KEPT_MODELS = ("co2", "covid", "spotting", "sunspots", "vowels_lstm")
+KEPT_MODELS += ("digits_conv", "digits_gru", "digits_tcn", "vowels_bilstm")
 SEQUENCES_OF_MODELS, STEPS_OF_MODELS = 3, 40
 LENGTHS = (7, 12, 1, 19)  # of the sequences of a network, unless it needs longer ones
 CHUNKS = (1, 1, 3, 0, 2, 1)  # steps of each call of Stream.step, again and again
