@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import functools
+import os
 import socket
 import tempfile
 from contextlib import suppress
@@ -152,10 +153,13 @@ def open_file(path: Path) -> tuple[SequenceDataset | None, list[int]]:
 
 
 def _count_attempt(path: Path, where: str) -> None:
-    """Count that a row group is tried, in files beside its results; raise DataError after too many attempts."""
+    """Count that a row group is tried, in files beside its results; raise DataError after too many attempts.
+
+    Each file has the id of the process that tries it.
+    """
     for attempt in range(ATTEMPTS):
-        with suppress(FileExistsError):
-            path.with_name(f".{path.name}.{attempt}").touch(exist_ok=False)
+        with suppress(FileExistsError), path.with_name(f".{path.name}.{attempt}").open("x") as note:
+            note.write(str(os.getpid()))
             return
     raise DataError(
         f"{where}: {ATTEMPTS} processes died while they worked on these rows. Do the machines have enough memory?"
