@@ -64,7 +64,7 @@ class AlarmTuning:
     def __str__(self) -> str:
         return (
             f"threshold {self.threshold:.6g}: {self.found} of {self.events} events found, {self.false_alarms} false "
-            f"alarms in {self.hours:.3g} hours, {self.false_alarms_per_hour:.3g} an hour (with 95 % confidence at most "
+            f"alarm{'s' * (self.false_alarms != 1)} in {self.hours:.3g} hours, {self.false_alarms_per_hour:.3g} an hour (with 95 % confidence at most "
             f"{self.upper_bound:.3g})"
         )
 
