@@ -193,3 +193,16 @@ def test_a_file_of_add_states_that_someone_changed_is_not_opened(tmp_path, chang
     path.write_bytes(model.SerializeToString())
     with pytest.raises(s2o.ModelFileError, match=match):
         s2o.load(path)
+
+
+def test_a_size_of_minus_1_means_any(tmp_path):
+    s2o.add_states(plain_lstm(batch=-1, time=-1).save(tmp_path), tmp_path / "out.onnx")
+    assert s2o.load(tmp_path / "out.onnx").predict([np.zeros((n, 3), np.float32) for n in (4, 7)])[1].shape[0] == 7
+
+
+def test_a_negative_number_of_features_is_an_error_of_ours(tmp_path):
+    model = plain_lstm().model()
+    model.graph.input[0].type.tensor_type.shape.dim[2].dim_value = -5
+    onnx.save(model, tmp_path / "foreign.onnx")
+    with pytest.raises((s2o.ImportRefused, s2o.ModelFileError)):
+        s2o.add_states(tmp_path / "foreign.onnx", tmp_path / "out.onnx")

@@ -63,8 +63,8 @@ class Trace:
 
 def declared(entry: ValueInfoProto) -> list[int | None]:
     """Return the sizes that an input or output declares; None: any."""
-    # A dimension of 0 is written by some exporters where they mean any.
-    return [d.dim_value or None for d in entry.type.tensor_type.shape.dim]
+    # Some exporters write 0 or -1 where they mean any.
+    return [d.dim_value if d.dim_value > 0 else None for d in entry.type.tensor_type.shape.dim]
 
 
 def dtype_of(entry: ValueInfoProto) -> np.dtype[Any]:
