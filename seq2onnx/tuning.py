@@ -62,9 +62,10 @@ class AlarmTuning:
         return poisson_bound(self.false_alarms) / self.hours
 
     def __str__(self) -> str:
+        alarms = f"{self.false_alarms} false alarm{'s' * (self.false_alarms != 1)}"
         return (
-            f"threshold {self.threshold:.6g}: {self.found} of {self.events} events found, {self.false_alarms} false "
-            f"alarm{'s' * (self.false_alarms != 1)} in {self.hours:.3g} hours, {self.false_alarms_per_hour:.3g} an hour (with 95 % confidence at most "
+            f"threshold {self.threshold:.6g}: {self.found} of {self.events} events found, {alarms} in "
+            f"{self.hours:.3g} hours, {self.false_alarms_per_hour:.3g} an hour (with 95 % confidence at most "
             f"{self.upper_bound:.3g})"
         )
 
