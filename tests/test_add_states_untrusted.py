@@ -206,3 +206,17 @@ def test_a_negative_number_of_features_is_an_error_of_ours(tmp_path):
     onnx.save(model, tmp_path / "foreign.onnx")
     with pytest.raises((s2o.ImportRefused, s2o.ModelFileError)):
         s2o.add_states(tmp_path / "foreign.onnx", tmp_path / "out.onnx")
+
+
+def test_results_with_other_steps_than_x_are_refused(tmp_path):
+    s2o.add_states(plain_lstm().save(tmp_path), tmp_path / "out.onnx")
+    model = onnx.load(tmp_path / "out.onnx")
+    for node in model.graph.node:
+        node.output[:] = ["once" if name == "y" else name for name in node.output]
+    model.graph.node.append(helper.make_node("Concat", ["once", "once"], ["y"], axis=1))
+    onnx.save(model, tmp_path / "twice.onnx")
+    twice = s2o.load(tmp_path / "twice.onnx")
+    x = np.zeros((5, 3), np.float32)
+    for run in (lambda: twice.predict([x]), lambda: twice.stream().step(x)):
+        with pytest.raises(s2o.ModelFileError, match=r"y has the shape \[1, 10, .*its graph was changed"):
+            run()

@@ -168,9 +168,12 @@ class Model:
             values = self._run(self.session.run, names, feeds)
         by_name, new = dict(zip(names, values, strict=False)), values[len(names) :]
         rows = len(lengths)
+        steps = next((x[entry.layer].shape[1] for entry in self.inputs if entry.has_time), 0)
         for output in outputs:
             shape = by_name[output.tensor].shape
-            if shape[0] != rows or shape[1 + output.has_time :] != output.shape:
+            has_steps_of_x = output.has_time and output.lengths_tensor is None
+            between = (steps,) if has_steps_of_x else shape[1 : 1 + output.has_time]
+            if shape != (rows, *between, *output.shape):
                 raise self._wrong_shape(output.tensor, shape, rows)
         for state, value in zip(self.states, new, strict=False):
             if value.shape != (rows, *state.shape[1:]):
