@@ -90,7 +90,7 @@ def _pictures(model: Predictor, test: s2o.SequenceDataset, folder: Path) -> dict
     stream = model.stream()
     scores = np.stack([stream.step(frame) for frame in x])
     leading = np.argsort(-scores[-1])[:3]
-    figure, axes = plt.subplots(2, 5, figsize=(10, 6.4), layout="constrained")
+    figure, axes = plt.subplots(2, 5, figsize=(10, 5.9), layout="constrained")
     for step, ax in enumerate(axes.flat):
         ax.axis("off")
         if step < len(x):
