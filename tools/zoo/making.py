@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import shutil
 import statistics
@@ -35,10 +36,22 @@ def train_once(recipe: Recipe, data: Data, seed: int, folder: Path) -> tuple[Any
         normalize_targets=training.classes is None,
         options=options,
         run_dir=folder,
+        **recipe.train,
     )
     seconds = time.monotonic() - began
-    s2o.export(result.module, folder / "model.onnx", **recipe.export)
-    return result.module, recipe.figures(s2o.load(folder / "model.onnx"), test), seconds
+    module = result.module
+    if recipe.finish:
+        module = recipe.finish(module)
+        module.network.save(folder / "network.yaml")
+    s2o.export(module, folder / "model.onnx", **recipe.export)
+    return module, recipe.figures(s2o.load(folder / "model.onnx"), test), seconds
+
+
+def figure_of(network: s2o.Network, recipe: Recipe, data: Data) -> float:
+    """The first figure of another network that learns the same, with the options of a recipe."""
+    with tempfile.TemporaryDirectory() as folder:
+        _, found, _ = train_once(dataclasses.replace(recipe, network=network), data, 0, Path(folder))
+    return next(iter(found.values()))
 
 
 def again(recipe: Recipe, seed: int, folder: Path) -> bool:

@@ -34,6 +34,8 @@ class Recipe:
     pictures: draws into a folder, and says by file name what is to be seen
     call: what the card does with that part, of a Predictor
     slice_of: the test data, or what part of it ships with the model
+    train: further arguments of `train`
+    finish: what is done with a trained module before it is exported, such as calibration or an alarm
     export: further arguments of `export`
     seeds: how many trainings the spread is taken from
     changes: what has changed for this network since version 0.1
@@ -53,6 +55,8 @@ class Recipe:
     peer: Callable[[s2o.SequenceDataset, s2o.SequenceDataset, int], float] | None = None
     call: str = "predict(data)"
     slice_of: Callable[[s2o.SequenceDataset], s2o.SequenceDataset] = lambda test: test
+    train: dict[str, Any] = dataclasses.field(default_factory=dict)
+    finish: Callable[[Any], Any] | None = None
     export: dict[str, Any] = dataclasses.field(default_factory=dict)
     seeds: int = 3
     changes: str = "Trained again; no change of version 0.2 concerns this network."
