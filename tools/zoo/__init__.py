@@ -1,6 +1,6 @@
 """The networks of models/, a recipe each: what they are trained on, how, and what they are measured against."""
 
-from zoo import covid, digits, films, forecasts, speakers, spotting, turbofan, video, vowels
+from zoo import bands, covid, digits, films, forecasts, gaps, speakers, spotting, turbofan, video, vowels
 from zoo.recipe import Recipe
 
 RECIPES: dict[str, Recipe] = {
@@ -15,8 +15,10 @@ RECIPES: dict[str, Recipe] = {
         digits.GRU,
         digits.CONVOLUTIONAL,
         digits.TCN,
+        gaps.RECIPE,
         forecasts.CO2,
         forecasts.SUNSPOTS,
+        bands.RECIPE,
         films.RECIPE,
         video.RECIPE,
         spotting.RECIPE,
