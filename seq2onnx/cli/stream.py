@@ -22,6 +22,7 @@ from seq2onnx.cli.options import AllowChanged, ModelFile, Quiet, show, write_dat
 from seq2onnx.cli.sound import Pcm, stream_sound
 from seq2onnx.data.formats.csv_text import is_header
 from seq2onnx.errors import DataError, ShapeError, SpecError
+from seq2onnx.predictions import begins, column_names
 from seq2onnx.sequences import positions
 
 if TYPE_CHECKING:
@@ -292,7 +293,7 @@ class _Streams:
         self._refusal = np.full(size, np.nan, np.float32)
         # Of a file that answers events: the steps of each stream so far, and which alarms are on.
         self._steps, self._on = collections.Counter[str](), collections.defaultdict[str, Any](lambda: np.zeros(size))
-        self._names = model.classes or [f"y{k}" for k in range(size)]
+        self._names = column_names(model)
 
     def run(self, lines: list[_Line]) -> None:
         """Run the valid lines of different streams together, and write a result for each line."""
@@ -324,7 +325,7 @@ class _Streams:
         classes = self._model.classes
         for row in np.atleast_2d(scores):
             if self._model.contract.answer == "events" and scores.size and not np.isnan(row).any():
-                begun = np.flatnonzero((row > 0) & (self._on[line.name] == 0))
+                begun = np.flatnonzero(begins(row[None], self._on[line.name])).tolist()
                 step = self._steps[line.name]
                 time: dict[str, float] = {"step": step}
                 seconds = seconds_of_steps(self._model.contract, self._model.model.outputs[0], np.array(step))
