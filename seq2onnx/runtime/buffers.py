@@ -91,28 +91,26 @@ class StreamBuffers(NamedTuple):
 class ChunkBuffers:
     """Chunks of one stream that have the same shape, and answers of the same shapes: all arrays of a run are bound.
 
-    A run fails if its answers have other shapes.
-
     Attributes:
-        x: the chunk [1, time, features].
-        answers: what the last run answered, by layer.
+        shape: of a chunk [time, features].
     """
 
     def __init__(
         self, model: Model, x: Array, answers: Mapping[str, Answer], states: Sequence[Sequence[Array]]
     ) -> None:
-        self.x = np.zeros_like(x)
-        self.answers = {
+        self.shape = x.shape[1:]
+        self._x = np.zeros_like(x)
+        self._answers = {
             layer: Answer(output, np.zeros_like(values), np.array(lengths))
             for layer, (output, values, lengths) in answers.items()
         }
-        reads: dict[str, Array] = {model.inputs[0].tensor: self.x}
+        reads: dict[str, Array] = {model.inputs[0].tensor: self._x}
         if model.takes_lengths:
             reads[LENGTHS] = self._steps = np.array([x.shape[1]], np.int32)
         if model.lookahead:
             reads[END] = self._end = np.zeros(1, np.int32)
         writes: dict[str, Array] = {}
-        for output, values, lengths in self.answers.values():
+        for output, values, lengths in self._answers.values():
             writes[output.tensor] = values
             if output.lengths_tensor is not None:
                 writes[output.lengths_tensor] = lengths
@@ -127,14 +125,17 @@ class ChunkBuffers:
             for old, new in (states, states[::-1])
         ]
 
-    def run(self, x: Array, turn: int) -> bool:
-        """Run a chunk from the states of a turn, and write those of the other; False if its answers do not fit."""
-        self.x[...] = x
+    def run(self, x: Array, turn: int) -> dict[str, Answer] | None:
+        """Run a chunk from the states of a turn, and write those of the other; None if its answers have other shapes.
+
+        The next run overwrites the answers.
+        """
+        self._x[0] = x
         try:
             self._run(self._bindings[turn])
         except Exception:
-            return False
-        return True
+            return None
+        return self._answers
 
 
 class PoolBuffers:

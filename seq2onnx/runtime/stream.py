@@ -21,6 +21,7 @@ from seq2onnx.runtime.session import cannot_run
 from seq2onnx.runtime.states import check_state
 from seq2onnx.runtime.steps import check_step_file, not_finite, overflowed, read_step
 from seq2onnx.sequences import Array, is_finite
+from seq2onnx.sequences.samples import LARGEST
 
 _MOST_BOUND = 2**16
 """The numbers of a chunk and its answers that are bound; the run of a larger one takes nearly all of the time."""
@@ -63,10 +64,9 @@ class Stream:
 
         Args:
             x: [features], one step; or [time, features], a chunk of any length, in a file with form="step" a multiple
-                of its time stride. Images and tokens work in the same
-                way; a word is a step, and a list of words is a chunk. A data frame is a chunk, and a Series of pandas
-                with names is a step; both are read by the names of the features. With several inputs, x is a dict by
-                input layer.
+                of its time stride. Images and tokens work in the same way; a word is a step, and a list of words is a
+                chunk. A data frame is a chunk, and a Series of pandas with names is a step; both are read by the names
+                of the features. With several inputs, x is a dict by input layer.
             copy: False: for one step, return the output buffer itself, which the next step overwrites.
 
         Returns:
@@ -84,6 +84,11 @@ class Stream:
         if not self._in_use.acquire(False):
             raise StreamError(_IN_USE)
         try:
+            chunk = self._chunk
+            if chunk is not None and type(x) is np.ndarray and x.dtype == np.float32 and x.shape == chunk.shape:
+                answers = self._run_same(chunk, x)
+                if answers is not None:
+                    return _rows(answers, single=False, copy=True)
             if self._shape is None or type(x) is not np.ndarray or x.dtype != np.float32 or x.shape != self._shape:
                 arrays, single = read_step(x, self._model.inputs, "step")
                 check_step_file(self._model, arrays)
@@ -184,17 +189,21 @@ class Stream:
         for array in self._arrays():
             array.fill(0)
 
+    def _run_same(self, chunk: ChunkBuffers, x: Array) -> dict[str, Answer] | None:
+        """Run a chunk whose buffers are bound; None if the shape of its answers has changed."""
+        if not np.vdot(x, x) <= LARGEST**2:  # numbers may be NaN, infinite, or beyond what samples should be
+            read_step(x, self._model.inputs, "step")
+        answers = chunk.run(x, self._turn)
+        if answers is None:
+            self._binds_chunks, self._chunk = False, None
+        elif not all(map(is_finite, self._buffers[self._turn ^ 1])):
+            raise DataError(overflowed("step"))
+        else:
+            self._turn ^= 1
+        return answers
+
     def _run_chunk(self, x: dict[str, Array], single: bool, end: bool) -> Any:
         """Run [1, time, …] of each input; `single`: it is one step, and so is the answer."""
-        if self._binds_chunks and not end:
-            (chunk,) = x.values()
-            if self._chunk is not None and chunk.shape == self._chunk.x.shape:
-                if self._chunk.run(chunk, self._turn):
-                    if not all(map(is_finite, self._buffers[self._turn ^ 1])):
-                        raise DataError(overflowed("step"))
-                    self._turn ^= 1
-                    return _rows(self._chunk.answers, single, copy=True)
-                self._binds_chunks, self._chunk = False, None  # the shape of its answers varies
         model, states = self._model, self._buffers[self._turn]
         steps = next((x[entry.layer].shape[1] for entry in model.inputs if entry.has_time), 0)
         answers, new = model.run(x, np.array([steps], np.int32), states, end, on_device=self._on_device)
@@ -204,7 +213,8 @@ class Stream:
             state[...] = value
         for layer, kept in self._kept.items():
             kept[...] = x[layer]
-        if self._binds_chunks and not end:
+        if self._binds_chunks and not (end or single):
+            (chunk,) = x.values()
             sizes = [answer.values.size for answer in answers.values()]
             if chunk.shape == self._chunk_shape and all(sizes) and chunk.size + sum(sizes) <= _MOST_BOUND:
                 self._chunk = ChunkBuffers(model, chunk, answers, self._buffers)
