@@ -69,8 +69,9 @@ def spectra() -> None:
             streamed[f"{name}, Stream.step, form step"] = _by_stream(s2o.load(path), chunks)
     print(f"  {CHUNKS} chunks of 10 ms")
     times = table(streamed, rounds=25)
-    for name in list(streamed)[1:]:
-        ratio(name, "kaldi-native-fbank", times, 3)
+    for name in streamed:
+        if "Stream.step" in name:
+            ratio(name, "kaldi-native-fbank", times, 3)
     print("  20 s at once")
     times = table(at_once, rounds=15)
     for name in list(at_once)[1:]:

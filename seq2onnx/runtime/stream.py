@@ -86,6 +86,8 @@ class Stream:
         try:
             chunk = self._chunk
             if chunk is not None and type(x) is np.ndarray and x.dtype == np.float32 and x.shape == chunk.shape:
+                if not np.vdot(x, x) <= LARGEST**2:  # numbers may be NaN, infinite, or beyond what samples should be
+                    read_step(x, self._model.inputs, "step")
                 answers = self._run_same(chunk, x)
                 if answers is not None:
                     return _rows(answers, single=False, copy=True)
@@ -191,8 +193,6 @@ class Stream:
 
     def _run_same(self, chunk: ChunkBuffers, x: Array) -> dict[str, Answer] | None:
         """Run a chunk whose buffers are bound; None if the shape of its answers has changed."""
-        if not np.vdot(x, x) <= LARGEST**2:  # numbers may be NaN, infinite, or beyond what samples should be
-            read_step(x, self._model.inputs, "step")
         answers = chunk.run(x, self._turn)
         if answers is None:
             self._binds_chunks, self._chunk = False, None
