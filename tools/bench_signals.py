@@ -121,4 +121,4 @@ def alarm() -> None:
             runs = {"whole": _whole(model, x), "Stream.step, 1,000 steps": _by_stream(model, list(x[:1000]))}
             times = table(runs, rounds=15)
             micros = [1e6 * seconds / steps for seconds in times["whole"]]
-            REPORT.add(f"{scores} scores, µs a step of a whole sequence", float(np.median(micros)), 1.0, micros)
+            REPORT.add(f"µs a step of a whole sequence, scores: {scores}", float(np.median(micros)), 1.0, micros)
