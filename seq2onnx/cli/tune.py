@@ -64,7 +64,7 @@ def tune(
 ) -> None:
     """Find the threshold that finds the most events with no more false alarms than are allowed, and append an Alarm.
 
-    The table has the fewest false alarms with which so many events are found, and how many there may be an hour on
+    It prints a table: for each number of events found, the fewest false alarms, and how many there may be an hour on
     other data (95 % confidence). The fewer hours DATA has, the less is known of this. The new file answers events, and
     also outputs the scores.
     """

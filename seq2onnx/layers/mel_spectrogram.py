@@ -44,6 +44,9 @@ class MelSpectrogram(Layer):
     The corners of the triangles bank_m are at equal distances in mels: c_0 = mel(low), …, c_{M+1} = mel(high). Triangle
     m rises from c_{m−1} to 1 at c_m and falls to c_{m+1}, linearly in hertz, or with "kaldi" in mels.
 
+    MelSpectrogram.kaldi, .librosa and .torchaudio fill in the fields for these libraries.
+    [Features of other libraries](features-of-other-libraries.md) has the fields for more of them, and what differs.
+
     Shapes (B batch, T time, M bands; float32):
         x [B, T, 1] -> y [B, T', M]. T' as in Spectrogram.
 
@@ -163,6 +166,8 @@ class MelSpectrogram(Layer):
         cls, rate: float, fft: int, hop: int, bands: int, *, padding: FramePadding = "none"
     ) -> MelSpectrogram:
         """Return the layer with the numbers of `torchaudio.transforms.MelSpectrogram(…, center=False)`.
+
+        For center=True, put fft // 2 samples of the reflected signal before and after it.
 
         Args:
             rate: samples per second.

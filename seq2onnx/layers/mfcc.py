@@ -36,6 +36,9 @@ class MFCC(Layer):
         y_k = (1 + L / 2 sin(πk / L)) s_k Σ_m cos(πk (m + ½) / M) z_m     k = 0 … K − 1, z as MelSpectrogram gives it
         s_0 = √(1 / M), s_k = √(2 / M)
 
+    [Features of other libraries](features-of-other-libraries.md) has the fields that give the numbers of Kaldi, HTK and
+    others.
+
     Shapes (B batch, T time, K coefficients; float32):
         x [B, T, 1] -> y [B, T', K]. T' as in Spectrogram.
 
