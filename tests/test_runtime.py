@@ -155,15 +155,16 @@ def test_chunks_and_steps_can_alternate(model_file):
     np.testing.assert_allclose(stream.step(x[7:]), expected, rtol=0, atol=1e-6)
 
 
+@pytest.mark.parametrize("order", "CF")
 @pytest.mark.parametrize("sizes", [(4,) * 6, (5,) * 6, (1, 1, 1, 3, 3, 3, 1, 3), (4, 4, 4, 0, 4, 4)])
 @pytest.mark.parametrize("network", [tcn, strided, pooled, lookahead_network, gappy, mel])
-def test_chunks_of_one_shape_give_what_each_gives_in_a_stream_of_its_own(tmp_path, capfd, network, sizes):
+def test_chunks_of_one_shape_give_what_each_gives_in_a_stream_of_its_own(tmp_path, capfd, network, sizes, order):
     """The buffers of such chunks are bound, and no longer so where the shape of the answers varies."""
     model, _ = export(tmp_path, network(), lookahead=network is lookahead_network)
     x = np.random.default_rng(0).uniform(-1, 1, (sum(sizes), *model.inputs[0].shape)).astype("f")
     stream, found, expected, at = model.stream(), [], [], 0
     for size in sizes:
-        chunk, at = x[at : at + size], at + size
+        chunk, at = np.array(x[at : at + size], order=order), at + size
         alone = model.stream()
         alone.state = stream.state
         expected.append(alone.step(chunk))

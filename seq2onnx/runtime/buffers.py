@@ -99,9 +99,9 @@ class ChunkBuffers:
         self, model: Model, x: Array, answers: Mapping[str, Answer], states: Sequence[Sequence[Array]]
     ) -> None:
         self.shape = x.shape[1:]
-        self._x = np.zeros_like(x)
+        self._x = np.zeros(x.shape, x.dtype)  # not of the order in memory that x has
         self._answers = {
-            layer: Answer(output, np.zeros_like(values), np.array(lengths))
+            layer: Answer(output, np.zeros(values.shape, values.dtype), np.array(lengths))
             for layer, (output, values, lengths) in answers.items()
         }
         reads: dict[str, Array] = {model.inputs[0].tensor: self._x}
