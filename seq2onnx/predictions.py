@@ -134,10 +134,19 @@ def predict_table(model: Predictor, sequences: Any, batch_size: int | None, firs
     if isinstance(scores, list):
         lengths, scores = list(map(len, scores)), np.concatenate(scores)
     labels = scores_to_labels(scores, model.classes) if model.classes else None
-    names = (
-        model.classes or quantile_names(model.quantiles or ()) or [f"y{k}" for k in range(math.prod(scores.shape[1:]))]
-    )
-    return Predictions(first, lengths, labels, scores, names, model.classes, getattr(sequences, "ids", None))
+    ids = getattr(sequences, "ids", None)
+    return Predictions(first, lengths, labels, scores, column_names(model), model.classes, ids)
+
+
+def column_names(model: Predictor) -> list[Any]:
+    """Return the names of the columns of the first output: its classes or quantiles, or y0, y1, and so on."""
+    count = math.prod(model.model.outputs[0].shape)
+    return model.classes or quantile_names(model.quantiles or ()) or [f"y{k}" for k in range(count)]
+
+
+def begins(y: NDArray[Any], before: NDArray[Any]) -> NDArray[np.bool_]:
+    """Return where alarms begin in `y` [time, classes], after the step `before` [classes]."""
+    return (y > 0) & ~(np.concatenate([before[None], y])[:-1] > 0)
 
 
 def event_table(model: Predictor, sequences: Any, batch_size: int | None = None, first: int = 0) -> Predictions:
@@ -145,28 +154,24 @@ def event_table(model: Predictor, sequences: Any, batch_size: int | None = None,
     from seq2onnx.runtime.outputs import seconds_of_steps
 
     alarm = model.contract.output_layers[0]
-    kind_and_fields = model.contract.layers[alarm]
     layers = list(model.contract.layers)
-    source = (kind_and_fields[1].get("inputs") or [layers[layers.index(alarm) - 1]])[0]
-    read = [layer for layer in (source,) if layer in model.model.activations]
-    found = model.predict(sequences, batch_size=batch_size)
-    of_alarm = model.predict(sequences, outputs=read, batch_size=batch_size) if read else {}
+    source = (model.contract.layers[alarm][1].get("inputs") or [layers[layers.index(alarm) - 1]])[0]
+    read = [source] if source in model.model.activations else []
+    found = model.predict(sequences, outputs=[alarm, *read], batch_size=batch_size)
     lengths, steps, places, scores = [], [], [], []
-    for index, y in enumerate(found):
+    for index, y in enumerate(found[alarm]):
         if np.isnan(y).any():
             warnings.warn(
                 f"sequence {first + index} contains NaN or infinity, so its alarms are not known", stacklevel=2
             )
-        is_new = (y > 0) & ~(np.pad(y, ((1, 0), (0, 0)))[:-1] > 0)
-        at, which = np.nonzero(is_new)
+        at, which = np.nonzero(begins(y, np.zeros(y.shape[1])))
         lengths.append(len(at))
         steps.append(at)
         places.append(which)
         scores.append(
-            np.stack([of_alarm[layer][index][at, which] for layer in read], 1) if read else at[:, None][:, :0]
+            np.stack([found[layer][index][at, which] for layer in read], 1) if read else np.zeros((len(at), 0))
         )
-    every, size = np.concatenate(steps), model.model.outputs[0].shape[0]
-    names = np.array(model.classes or [f"y{k}" for k in range(size)], object)
+    every, names = np.concatenate(steps), np.array(column_names(model), object)
     return Predictions(
         first,
         lengths,

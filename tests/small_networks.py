@@ -45,6 +45,11 @@ def gappy(fill: str = "hold", mark: str = "since", **options) -> s2o.Network:
     return s2o.Network([*front, s2o.GRU(4), s2o.FullyConnected(2)])
 
 
+def mel() -> s2o.Network:
+    """Bands of every fourth sample."""
+    return s2o.Network([s2o.SequenceInput(1), s2o.MelSpectrogram(100, 8, 4, 3, padding="causal"), s2o.GRU(4)])
+
+
 def pooled() -> s2o.Network:
     """Convolution, an LSTM, and the mean over all time."""
     conv = s2o.Conv1d(6, 3, padding="causal")

@@ -156,7 +156,7 @@ def test_recurrent_operators_with_every_option(tmp_path, op, attributes, last):
     g.dense(g.squeeze(h, 0) if last else g.time_first(g.squeeze(y, 1)), out=g.output("y"))
     model = add(g, tmp_path)
     kinds = [state.kind for state in model.contract.states]
-    assert kinds == ["h", "c"][: 2 if op == "LSTM" else 1] + ["last"] * last
+    assert kinds == ["h", "c"][: 2 if op == "LSTM" else 1]  # no state for the answer, which the state gives
 
 
 def matlab(opset=9, ir_version=3, time="SequenceLength") -> Graph:
@@ -726,18 +726,102 @@ def test_the_proof_finds_what_the_rules_miss(tmp_path, monkeypatch, name):
     refused(g, tmp_path, r"differs from its source, by .*First difference: at \[\d+, \d+, \d+\]", axes="BTC")
 
 
-def test_only_what_a_chunk_of_no_steps_needs_is_in_a_branch(tmp_path):
-    def branch(g):
-        add(g, tmp_path)
-        (node,) = [node for node in onnx.load(tmp_path / "stream.onnx").graph.node if node.op_type == "If"]
-        return sorted(each.op_type for each in next(a.g for a in node.attribute if a.name == "then_branch").node)
+def branch(g, tmp_path):
+    """The operators that run only if a chunk has steps."""
+    add(g, tmp_path)
+    (node,) = [node for node in onnx.load(tmp_path / "stream.onnx").graph.node if node.op_type == "If"]
+    return sorted(each.op_type for each in next(a.g for a in node.attribute if a.name == "then_branch").node)
 
-    assert branch(plain_lstm()) == ["Squeeze", "Squeeze"]  # of its two final states
-    assert {"Gather", "MatMul"} <= {*branch(plain_lstm(lambda g, y: g.op("Gather", y, g.ints(-1), axis=1)))}
+
+def test_only_what_a_chunk_of_no_steps_needs_is_in_a_branch(tmp_path):
+    assert branch(plain_lstm(), tmp_path) == ["Squeeze", "Squeeze"]  # of its two final states
     g = Graph()
     g.dense(g.time_first(g.squeeze(g.lstm(g.time_first(g.input("x", ["b", "t", C])), op="GRU")[0], 1)), out="y")
     g.output("y")
-    assert {"GRU", "MatMul"} <= {*branch(g)}
+    assert {"GRU", "MatMul"} <= {*branch(g, tmp_path)}
+
+
+def _last(g, y):
+    return g.op("Gather", y, g.const(-1, np.int64), axis=1)
+
+
+LAST_STEPS = {  # of y [batch, time, H]
+    "Gather": _last,
+    "Gather of a list": lambda g, y: g.squeeze(g.op("Gather", y, g.ints(-1), axis=1), 1),
+    "Slice": lambda g, y: g.op("Slice", y, g.ints(-1), g.ints(2**31), g.ints(1)),
+    "time first": lambda g, y: g.op("Gather", g.time_first(y), g.const(-1, np.int64), axis=0),
+    "features first": lambda g, y: g.op(
+        "Transpose", g.op("Gather", g.op("Transpose", y, perm=[2, 0, 1]), g.const(-1, np.int64), axis=2), perm=[1, 0]
+    ),
+    "a function of it": lambda g, y: g.op("Tanh", _last(g, y)),
+    "added to itself": lambda g, y: g.op("Add", _last(g, y), g.op("Relu", _last(g, y))),
+    "a new axis": lambda g, y: g.squeeze(_last(g, g.op("Unsqueeze", y, g.ints(3))), 2),
+}
+
+
+@pytest.mark.parametrize("name", LAST_STEPS)
+@pytest.mark.parametrize("op", ["LSTM", "GRU"])
+def test_the_last_step_of_a_recurrent_operator_is_its_state(tmp_path, name, op):
+    g = Graph()
+    y = g.time_first(g.squeeze(g.lstm(g.time_first(g.input("x", ["batch", "time", C])), op=op)[0], 1))
+    g.dense(LAST_STEPS[name](g, y), out=g.output("y"))
+    inside = branch(g, tmp_path)
+    kinds = [state.kind for state in s2o.load(tmp_path / "stream.onnx").contract.states]
+    if name == "features first":
+        assert kinds[-1] == "last"
+    else:
+        assert "last" not in kinds
+        assert "MatMul" not in inside
+
+
+NOT_STATES = {  # of y [batch, time, H]
+    "a function of each step": lambda g, y: _last(g, g.op("Tanh", y)),
+    "some features": lambda g, y: _last(g, g.op("Gather", y, g.ints(2, 0, 1, 3), axis=2)),
+    "two joined": lambda g, y: g.op(
+        "Slice", _last(g, g.op("Concat", y, y, axis=2)), g.ints(2), g.ints(2 + H), g.ints(1)
+    ),
+    "with x": lambda g, y: g.op("Add", _last(g, y), g.op("MatMul", _last(g, "x"), g.weight(C, H))),
+    "features in pieces": lambda g, y: g.op(
+        "Reshape", _last(g, g.op("Reshape", y, g.ints(0, 0, 2, H // 2))), g.ints(0, H)
+    ),
+}
+
+
+@pytest.mark.parametrize("name", NOT_STATES)
+def test_another_last_step_is_kept_for_chunks_of_no_steps(tmp_path, name):
+    g = Graph()
+    g.dense(NOT_STATES[name](g, g.sequence_lstm(g.input("x", ["batch", "time", C]))), out=g.output("y"))
+    kinds = [state.kind for state in add(g, tmp_path).contract.states]
+    assert kinds == ["h", "c", "last"]
+
+
+def test_two_answers_from_states(tmp_path):
+    g = Graph()
+    y, h, c = g.lstm(g.time_first(g.input("x", ["batch", "time", C])))
+    last = _last(g, g.time_first(g.squeeze(y, 1)))
+    g.dense(last, out=g.output("scores"))
+    g.dense(g.op("Concat", g.squeeze(h, 0), g.squeeze(c, 0), last, axis=1), 3 * H, out=g.output("other"))
+    g.op("Identity", last, out=g.output("plain"))
+    g.op("Transpose", g.dense(g.squeeze(y, 1)), perm=[1, 0, 2], out=g.output("steps"))
+    model = add(g, tmp_path)
+    assert [state.kind for state in model.contract.states] == ["h", "c"]
+    x = sequences(model)[0]
+    stream = model.stream()
+    before = stream.step(x)
+    after = stream.step(x[:0])
+    for layer in ("scores", "other", "plain"):
+        np.testing.assert_array_equal(before[layer], after[layer])
+    assert after["steps"].shape == (0, K)
+
+
+def test_an_answer_from_a_state_and_from_x_needs_no_state_for_itself_twice(tmp_path):
+    g = Graph()
+    y = g.sequence_lstm(g.input("x", ["batch", "time", C]))
+    half = g.op("Tanh", _last(g, y))  # of both answers, of which one also reads x
+    g.dense(half, out=g.output("scores"))
+    g.op("Add", g.dense(half), g.dense(_last(g, "x"), C), out=g.output("mixed"))
+    model = add(g, tmp_path)
+    assert [state.kind for state in model.contract.states] == ["h", "c", "last", "last"]
 
 
 def test_the_proof_finds_a_chunk_of_no_steps_that_changes_the_state(tmp_path, monkeypatch):

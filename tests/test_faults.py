@@ -266,7 +266,7 @@ def test_a_long_line_of_a_stream_is_refused_and_the_next_is_read(model_file):
 
 
 def test_lines_arrive_in_any_parts(monkeypatch):
-    from seq2onnx.cli.stream import _read_lines
+    from seq2onnx.cli.step_lines import read_lines
 
     class Parts:
         def __init__(self, *parts):
@@ -281,7 +281,7 @@ def test_lines_arrive_in_any_parts(monkeypatch):
         content = bytes(rng.choice(b"ab\n") for _ in range(rng.randrange(40)))
         cuts = sorted(rng.randrange(len(content) + 1) for _ in range(rng.randrange(6)))
         parts = [content[a:b] for a, b in zip([0, *cuts], [*cuts, len(content)], strict=True)]
-        found = [line for lines in _read_lines(Parts(*filter(None, parts))) for line in lines]
+        found = [line for lines in read_lines(Parts(*filter(None, parts))) for line in lines]
         *whole, rest = content.split(b"\n")
         assert found == [line[:6] for line in [*whole, *([rest] if rest else [])]]
 

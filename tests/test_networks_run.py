@@ -331,3 +331,16 @@ def test_generated_pages_are_up_to_date():
         sys.path.remove(str(tools))
     for path, text in make_docs.pages().items():
         assert path.read_text(encoding="utf-8") == text, "python tools/make_docs.py makes it anew"
+
+
+def test_the_page_of_the_commands_has_the_names_that_are_typed():
+    import re
+    from pathlib import Path
+
+    import typer
+
+    from seq2onnx.cli import app
+
+    page = (Path(__file__).parent.parent / "docs" / "cli.md").read_text(encoding="utf-8")
+    named = {name.split()[0] for name in re.findall(r"^## seq2onnx (.+)$", page, re.MULTILINE)}
+    assert named == set(typer.main.get_command(app).commands)

@@ -12,7 +12,18 @@ import pytest
 import seq2onnx as s2o
 from seq2onnx import runtime
 from tests.conftest import CLASSES, built, random_data, small_network
-from tests.small_networks import exported as export, lookahead_network, overflowing, sensors, two_sensors
+from tests.small_networks import (
+    exported as export,
+    gappy,
+    lookahead_network,
+    mel,
+    overflowing,
+    pooled,
+    sensors,
+    strided,
+    tcn,
+    two_sensors,
+)
 
 
 def test_predict_keeps_the_order_and_equals_one_at_a_time(exported):
@@ -144,6 +155,27 @@ def test_chunks_and_steps_can_alternate(model_file):
     np.testing.assert_allclose(stream.step(x[7:]), expected, rtol=0, atol=1e-6)
 
 
+@pytest.mark.parametrize("order", "CF")
+@pytest.mark.parametrize("sizes", [(4,) * 6, (5,) * 6, (1, 1, 1, 3, 3, 3, 1, 3), (4, 4, 4, 0, 4, 4)])
+@pytest.mark.parametrize("network", [tcn, strided, pooled, lookahead_network, gappy, mel])
+def test_chunks_of_one_shape_give_what_each_gives_in_a_stream_of_its_own(tmp_path, capfd, network, sizes, order):
+    """The buffers of such chunks are bound, and no longer so where the shape of the answers varies."""
+    model, _ = export(tmp_path, network(), lookahead=network is lookahead_network)
+    x = np.random.default_rng(0).uniform(-1, 1, (sum(sizes), *model.inputs[0].shape)).astype("f")
+    stream, found, expected, at = model.stream(), [], [], 0
+    for size in sizes:
+        chunk, at = np.array(x[at : at + size], order=order), at + size
+        alone = model.stream()
+        alone.state = stream.state
+        expected.append(alone.step(chunk))
+        found.append(stream.step(chunk))
+        for name, array in stream.state.items():
+            np.testing.assert_array_equal(array, alone.state[name])
+    for y, of_own in zip(found, expected, strict=True):
+        np.testing.assert_array_equal(y, of_own)
+    assert capfd.readouterr() == ("", "")
+
+
 def test_copy_false_returns_the_buffer(model_file):
     stream = s2o.load(model_file).stream()
     kept, shared = stream.step(np.ones(4)), stream.step(np.ones(4), copy=False)
@@ -192,6 +224,9 @@ def test_a_stream_refuses_a_step_that_makes_its_state_infinite(tmp_path, network
     stream, clean = model.stream(), model.stream()
     for value in (1, 3e38):
         stream.step(give(value)), clean.step(give(value))
+    kept = stream.state
+    stream.step(give(3e38, 3)), clean.step(give(3e38, 3))
+    stream.step(give(3e38, 3)), clean.step(give(3e38, 3))  # from now on, the buffers of such chunks are bound
     kept = stream.state
     for shape in ((), (1,), (3,)):
         with pytest.raises(

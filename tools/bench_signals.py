@@ -69,8 +69,9 @@ def spectra() -> None:
             streamed[f"{name}, Stream.step, form step"] = _by_stream(s2o.load(path), chunks)
     print(f"  {CHUNKS} chunks of 10 ms")
     times = table(streamed, rounds=25)
-    for name in list(streamed)[1:]:
-        ratio(name, "kaldi-native-fbank", times, 3)
+    for name in streamed:
+        if "Stream.step" in name:
+            ratio(name, "kaldi-native-fbank", times, 3)
     print("  20 s at once")
     times = table(at_once, rounds=15)
     for name in list(at_once)[1:]:
@@ -120,4 +121,4 @@ def alarm() -> None:
             runs = {"whole": _whole(model, x), "Stream.step, 1,000 steps": _by_stream(model, list(x[:1000]))}
             times = table(runs, rounds=15)
             micros = [1e6 * seconds / steps for seconds in times["whole"]]
-            REPORT.add(f"{scores} scores, µs a step of a whole sequence", float(np.median(micros)), 1.0, micros)
+            REPORT.add(f"µs a step of a whole sequence, scores: {scores}", float(np.median(micros)), 1.0, micros)

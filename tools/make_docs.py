@@ -160,7 +160,7 @@ def all_commands(of: typer.Typer, name: str) -> Iterator[tuple[str, Command]]:
     """Yield the full name and the function of each command."""
     for info in of.registered_commands:
         assert info.callback is not None
-        yield f"{name} {info.callback.__name__}", info.callback
+        yield f"{name} {info.name or info.callback.__name__}", info.callback
     for group in of.registered_groups:
         assert group.typer_instance is not None
         yield from all_commands(group.typer_instance, f"{name} {group.name}")

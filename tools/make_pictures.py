@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import shutil
 import tempfile
 from pathlib import Path
@@ -31,7 +32,7 @@ POLICIES: dict[str, dict[str, Any]] = {
 
 
 def main() -> None:
-    """Write padding.png, and the pictures of the demo."""
+    """Write padding.png, and the pictures of the demo and of a tutorial."""
     training, _ = s2o.datasets.japanese_vowels()
     figure, axes = plt.subplots(2, 2, figsize=(11, 7.5), layout="constrained")
     for ax, (name, policy) in zip(axes.flat, POLICIES.items(), strict=True):
@@ -42,6 +43,10 @@ def main() -> None:
         demo(out=Path(folder, "demo"), seed=0, quiet=False)
         for name in ("training_curve.png", "streamed_scores.png"):
             shutil.copy(Path(folder, "demo", name), IMAGES)
+    with tempfile.TemporaryDirectory() as folder, contextlib.chdir(folder):
+        text = (IMAGES.parent / "tutorials" / "vibration.md").read_text(encoding="utf-8")
+        exec("\n".join(block.split("```")[0] for block in text.split("```python\n")[1:]), {})
+        shutil.copy("vibration.png", IMAGES)
 
 
 if __name__ == "__main__":

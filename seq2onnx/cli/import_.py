@@ -51,7 +51,7 @@ def import_(
     ] = False,
     quiet: Quiet = False,
 ) -> None:
-    """Give a network that was trained elsewhere explicit states, after a comparison with its source.
+    """Write a network that was trained elsewhere as a file with explicit states, and compare it with its source.
 
     Where every operation is one of a layer, the network becomes layers. `train` and `restore` in Python can continue
     with it. An ONNX file whose operations are others keeps its graph, to which only states are added. If neither gives

@@ -13,6 +13,7 @@ import numpy as np
 
 from seq2onnx.cli.options import show, write_data
 from seq2onnx.errors import ShapeError, SpecError
+from seq2onnx.predictions import begins, column_names
 from seq2onnx.sequences.rates import check_rate
 
 if TYPE_CHECKING:
@@ -100,7 +101,7 @@ class _Results:
         self.samples, self._count, self._rate, self._model = 0, 0, rate, model
         self._output = model.model.outputs[0]
         self._width = self._output.shape[-1]
-        self._names = model.classes or [f"y{k}" for k in range(self._width)]
+        self._names = column_names(model)
         self._on = np.zeros(self._width)
 
     def add(self, samples: int, results: Any) -> None:
@@ -116,7 +117,7 @@ class _Results:
             self._count += 1
             time = place if self._rate is None else f"{place / self._rate:.3f}"
             if self._model.contract.answer == "events":
-                begun = np.flatnonzero((row > 0) & (self._on == 0))
+                begun = np.flatnonzero(begins(row[None], self._on)).tolist()
                 self._on = row.copy()
                 cells = [self._names[k] for k in begun]
                 if not cells:

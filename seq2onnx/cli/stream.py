@@ -4,29 +4,22 @@ from __future__ import annotations
 
 import codecs
 import collections
-import csv
-import dataclasses
-import json
-import math
 import sys
-import types
 from collections.abc import Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, BinaryIO
+from typing import TYPE_CHECKING, Annotated, Any
 
 import numpy as np
 import typer
 
-from seq2onnx import limits
-from seq2onnx.cli.options import AllowChanged, ModelFile, Quiet, show, write_data
+from seq2onnx.cli.options import AllowChanged, ModelFile, Quiet, show
 from seq2onnx.cli.sound import Pcm, stream_sound
-from seq2onnx.data.formats.csv_text import is_header
+from seq2onnx.cli.step_lines import Columns, Line, read_header, read_lines
 from seq2onnx.errors import DataError, ShapeError, SpecError
-from seq2onnx.sequences import positions
+from seq2onnx.predictions import begins, column_names
 
 if TYPE_CHECKING:
     from seq2onnx.runtime import Predictor, Stream
-    from seq2onnx.runtime.inputs import Input
 
 
 def stream(
@@ -87,10 +80,10 @@ def stream(
         stream_sound(model, wav, quiet)
         return
     streams = _Streams(model, quiet)
-    columns: _Columns | None = None
+    columns: Columns | None = None
     number, refused, is_first = 0, 0, True
-    for received in _read_lines(sys.stdin.buffer):
-        lines: dict[str, _Line] = {}
+    for received in read_lines(sys.stdin.buffer):
+        lines: dict[str, Line] = {}
         for raw in received:
             number += 1
             if number == 1:
@@ -99,12 +92,12 @@ def stream(
                 continue
             if is_first:
                 is_first = False
-                header = _read_header(raw, model.inputs[0], id_column)
+                header = read_header(raw, model.inputs[0], id_column)
                 if header is not None:
-                    columns = _Columns.of(header, model.inputs[0], f"line {number}")
+                    columns = Columns.of(header, model.inputs[0], f"line {number}")
                     continue
             marks = (b"{",) if id_column else (b"[", b"{", b'"') if model.inputs[0].is_tokens else (b"[", b"{")
-            line = _Line(raw.lstrip().startswith(marks), id_column)
+            line = Line(raw.lstrip().startswith(marks), id_column)
             try:
                 line.read(raw, model.inputs[0], columns)
             except (DataError, ShapeError) as error:
@@ -119,136 +112,6 @@ def stream(
     streams.finish()
     if refused:
         raise typer.Exit(2)
-
-
-@dataclasses.dataclass(frozen=True)
-class _Columns:
-    """Where the features are in a line of CSV with a header.
-
-    width: the number of columns, without the id; places: of the features.
-    """
-
-    width: int
-    places: list[int]
-
-    @classmethod
-    def of(cls, header: list[str], entry: Input, where: str) -> _Columns | None:
-        """Find the channels in a header; None if the model has no names."""
-        if entry.channels is None:
-            return None
-        return cls(len(header), positions(header, entry.channels, where))
-
-    def select(self, cells: list[str]) -> list[str]:
-        """Return the cells of the features."""
-        if len(cells) != self.width:
-            raise ValueError(f"the header has {self.width} columns, the line {len(cells)}")
-        return [cells[place] for place in self.places]
-
-
-def _read_header(raw: bytes, entry: Input, has_id: bool) -> list[str] | None:
-    """Return the names in the first line, without that of the id; None if it is a step. Words have no header."""
-    text = raw.decode(errors="replace").strip()
-    if entry.is_tokens or text.startswith(("[", "{")):
-        return None
-    try:
-        cells = [cell.strip() for cell in next(csv.reader([text], skipinitialspace=True))][has_id:]
-    except csv.Error:
-        return None
-    if entry.channels is None and len(cells) != np.prod(entry.shape, dtype=int):  # rather a mistake
-        return None
-    return cells if is_header(cells, entry.channels) else None
-
-
-@dataclasses.dataclass
-class _Line:
-    """One step as text.
-
-    as_json: whether it is JSON or CSV; id: of its stream, as it was written; step: None if it is invalid.
-    """
-
-    as_json: bool
-    has_id: bool
-    id: Any = None
-    step: Any = None
-
-    @property
-    def name(self) -> str:
-        """The name of the stream: the ids 7 in JSON and in CSV are the same."""
-        return str(self.id)
-
-    def read(self, raw: bytes, entry: Input, columns: _Columns | None = None) -> None:
-        """Set id and step; raise DataError or ShapeError if the step cannot run."""
-        from seq2onnx.runtime.steps import not_finite
-
-        if len(raw) > limits.LINE_BYTES:
-            raise DataError(f"expected a step, got a line of more than {limits.LINE_BYTES:,} bytes")
-        try:
-            text = raw.decode().strip()
-            values: Any = self._read_json(text) if self.as_json else self._read_cells(text)
-            if not self.as_json and entry.is_tokens:
-                word = ",".join(values)
-                is_number = not entry.takes_words and word.lstrip("-").isdigit()
-                values = int(word) if is_number else word
-            elif not self.as_json:
-                cells = values if columns is None else columns.select(values)
-                values = [math.nan if entry.missing and not cell.strip() else float(cell) for cell in cells]
-            if not entry.is_tokens:
-                values = np.asarray(values, np.float64)
-        except (ValueError, TypeError, OverflowError, RecursionError, csv.Error) as error:
-            expected = "a word" if entry.is_tokens else "numbers"
-            raise DataError(f"expected {expected}, such as {self._example(entry.is_tokens)}: {error}") from None
-        step = entry.convert(np.asarray(values), "step")
-        if step.shape != entry.shape:
-            if entry.is_tokens:
-                raise ShapeError(f"expected one word, got a list of {step.size}")
-            raise ShapeError(f"expected {np.prod(entry.shape, dtype=int)} numbers, got {step.size}")
-        if not entry.accepts(step):
-            raise DataError(not_finite("step"))
-        self.step = step
-
-    def _read_json(self, text: str) -> Any:
-        """The step; the id is stored."""
-        found = json.loads(text)
-        if not self.has_id:
-            return found
-        self.id = found.get("id")
-        if not isinstance(self.id, str | int) or "x" not in found:
-            raise ValueError('a line needs "id" (text or a whole number) and "x"')
-        return found["x"]
-
-    def _read_cells(self, text: str) -> list[str]:
-        """The cells of a line of CSV; the id is stored."""
-        cells = next(csv.reader([text]))
-        if self.has_id:
-            self.id, *cells = cells
-        return cells
-
-    def _example(self, is_word: bool) -> str:
-        row, data = ("good", '"good"') if is_word else ("0.1,0.2", "[0.1, 0.2]")
-        return f'pump 7,{row} or {{"id": "pump 7", "x": {data}}}' if self.has_id else f"{row} or {data}"
-
-    def print_events(self, time: dict[str, Any], labels: list[Any]) -> None:
-        """Print the time and the labels of the alarms that begin then; in CSV nothing but the id if there is none."""
-        if self.as_json:
-            first = {"id": self.id} if self.has_id else {}
-            write_data(json.dumps(first | time | {"events": labels}) + "\n")
-        else:
-            self._print_cells([*time.values(), *labels] if labels else [])
-
-    def _print_cells(self, cells: list[Any]) -> None:
-        cells = [*([self.id] if self.has_id else []), *cells]  # None is an empty cell
-        csv.writer(types.SimpleNamespace(write=write_data), lineterminator="\n").writerow(cells)
-
-    def print_result(self, labels: list[Any], scores: Any) -> None:
-        """Print the result; labels: the label, or empty without classes; scores: empty if there is no result."""
-        if self.as_json:
-            first = {"id": self.id} if self.has_id else {}
-            if labels:
-                first["label"] = labels[0]
-            y = [None if np.isnan(score) else float(f"{score:.7g}") for score in scores]
-            write_data(json.dumps(first | {"y": y or None}) + "\n")
-        else:
-            self._print_cells([*labels, *(f"{score:.7g}" for score in scores)])
 
 
 class _OneByOne:
@@ -287,14 +150,14 @@ class _Streams:
         self._model, self._quiet = model, quiet
         self._pool = _OneByOne(model) if model.contract.form == "step" else model.pool()
         self._ids = collections.defaultdict[str, int](self._pool.open)  # the id in the pool of each name
-        self._last: dict[str, _Line] = {}  # the last valid line of each name
+        self._last: dict[str, Line] = {}  # the last valid line of each name
         size = model.model.outputs[0].shape[-1]
         self._refusal = np.full(size, np.nan, np.float32)
         # Of a file that answers events: the steps of each stream so far, and which alarms are on.
         self._steps, self._on = collections.Counter[str](), collections.defaultdict[str, Any](lambda: np.zeros(size))
-        self._names = model.classes or [f"y{k}" for k in range(size)]
+        self._names = column_names(model)
 
-    def run(self, lines: list[_Line]) -> None:
+    def run(self, lines: list[Line]) -> None:
         """Run the valid lines of different streams together, and write a result for each line."""
         valid = [line for line in lines if line.step is not None]
         ids = [self._ids[line.name] for line in valid]
@@ -317,14 +180,14 @@ class _Streams:
                 if scores.size:
                     self._write(line, scores)
 
-    def _write(self, line: _Line, scores: Any) -> None:
+    def _write(self, line: Line, scores: Any) -> None:
         from seq2onnx.runtime import scores_to_labels
         from seq2onnx.runtime.outputs import seconds_of_steps
 
         classes = self._model.classes
         for row in np.atleast_2d(scores):
             if self._model.contract.answer == "events" and scores.size and not np.isnan(row).any():
-                begun = np.flatnonzero((row > 0) & (self._on[line.name] == 0))
+                begun = np.flatnonzero(begins(row[None], self._on[line.name])).tolist()
                 step = self._steps[line.name]
                 time: dict[str, float] = {"step": step}
                 seconds = seconds_of_steps(self._model.contract, self._model.model.outputs[0], np.array(step))
@@ -337,21 +200,3 @@ class _Streams:
             line.print_result(scores_to_labels(row[None], classes).tolist() if classes else [], row)
         if not scores.size:  # a stride or lookahead: no result at this step
             line.print_result([], [])
-
-
-def _read_lines(file: BinaryIO) -> Iterator[list[bytes]]:
-    """Wait for lines, and give those that have arrived. Lines are cut behind LINE_BYTES."""
-    parts: list[bytes] = []  # of a line whose end has not arrived
-    room = limits.LINE_BYTES + 1  # for the rest of this line
-    while data := file.read1(2**16):  # type: ignore[attr-defined]
-        *ends, rest = data.split(b"\n")
-        lines: list[bytes] = []
-        for end in ends:
-            lines.append(b"".join([*parts, end[:room]]))
-            parts, room = [], limits.LINE_BYTES + 1
-        if lines:
-            yield lines
-        parts += [rest[:room]] if rest and room else []
-        room = max(room - len(rest), 0)
-    if parts:
-        yield [b"".join(parts)]

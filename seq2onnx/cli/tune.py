@@ -15,6 +15,7 @@ from seq2onnx.data import SequenceDataset
 from seq2onnx.data.events import runs_of
 from seq2onnx.data.formats.csv_events import read_event_file
 from seq2onnx.errors import DataError, SpecError
+from seq2onnx.predictions import column_names
 from seq2onnx.tables import text_table
 
 if TYPE_CHECKING:
@@ -63,7 +64,7 @@ def tune(
 ) -> None:
     """Find the threshold that finds the most events with no more false alarms than are allowed, and append an Alarm.
 
-    The table has the fewest false alarms with which so many events are found, and how many there may be an hour on
+    It prints a table: for each number of events found, the fewest false alarms, and how many there may be an hour on
     other data (95 % confidence). The fewer hours DATA has, the less is known of this. The new file answers events, and
     also outputs the scores.
     """
@@ -81,7 +82,7 @@ def tune(
     found = options.read(data, model.channels)
     scores = model.predict(found)
     size = model.model.outputs[0].shape[-1]
-    classes = model.classes or [f"y{k}" for k in range(size)]
+    classes = column_names(model)
     named = _class(label, classes) if size > 1 else None
     lengths = [len(row) for row in scores]
     if events is None:

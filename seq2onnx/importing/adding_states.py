@@ -18,7 +18,6 @@ from seq2onnx.importing.source_runs import Source
 from seq2onnx.importing.state_proof import prove
 from seq2onnx.importing.stateful_file import (
     Body,
-    carry_answers,
     finish,
     free_names,
     read_x,
@@ -124,7 +123,6 @@ def _add_states(
         raise _with_old_names(best_refusal(refusals), old_names)
     ((axes, (body, one_row, source)),) = made.items()
     body.tokens = tokens
-    carry_answers(body)
     with atomic_file(out) as temporary:
 
         def proven(by_row: bool) -> Report:

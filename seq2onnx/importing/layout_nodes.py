@@ -159,8 +159,10 @@ def _cut_time(graph: Rewriter, trace: Trace, call: Call, cut: tuple[int, int], s
         if not same:
             raise ImportRefused("takes or cuts off a number of steps that depends on how many there are")
     if cut == (x.shape[x.time] - 1, 0) and not any(x.pads):
-        graph.cut(graph.read(call.node.input[0]), -1, FAR, x.time, output=call.node.output[0])
-        return [x.with_(["" if axis == "T" else axis for axis in x.axes], call.shapes[0])]
+        y = x.with_(["" if axis == "T" else axis for axis in x.axes], call.shapes[0])
+        if not _take_state(graph, call, y):
+            graph.cut(graph.read(call.node.input[0]), -1, FAR, x.time, output=call.node.output[0])
+        return [y]
     if step != 1:
         raise ImportRefused(f"takes every {step}th step")
     return [_padded(graph, call, -cut[0], -cut[1])]
@@ -198,9 +200,23 @@ def gather_node(graph: Rewriter, trace: Trace, call: Call) -> list[Signal]:
         is_last &= int(other.ravel()[0]) in (-1, trace.others[call.node.input[0]].shape[axis] - 1)
     if not is_last:
         raise ImportRefused(f"takes step {int(chosen.ravel()[0])} alone; a stream knows only the last step")
-    node = graph.keep(call.node)
-    node.input[1] = graph.constant(np.full(chosen.shape, -1))
-    return [table.with_(rest, call.shapes[0])]
+    y = table.with_(rest, call.shapes[0])
+    if not _take_state(graph, call, y):
+        graph.keep(call.node).input[1] = graph.constant(np.full(chosen.shape, -1))
+    return [y]
+
+
+def _take_state(graph: Rewriter, call: Call, y: Signal) -> bool:
+    """Let a new state stand for the last step, if it is one: it is also there if a chunk has no steps."""
+    axes = [axis for axis, size in enumerate(y.shape) if y.axes[axis] or size > 1]
+    if not y.state or [y.axes[axis] for axis in axes] != ["B", ""]:
+        return False
+    ones = [axis for axis in range(len(y.axes)) if axis not in axes]
+    if ones:
+        graph.unsqueeze(y.state, ones, output=call.node.output[0])
+    else:
+        graph.alias(call.node.output[0], y.state)
+    return True
 
 
 def tile_node(graph: Rewriter, trace: Trace, call: Call) -> list[Signal]:

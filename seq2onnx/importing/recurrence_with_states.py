@@ -61,10 +61,13 @@ def recurrent(graph: Rewriter, call: Call, foreign: Container[str]) -> list[Sign
     for final, named, new in later:
         if named is None:
             graph.squeeze(final, [0], output=new)
+            if final in node.output:  # what reads it reads the state, which chunks of no steps keep
+                graph.alias(final, graph.unsqueeze(new, [0]))
         else:
             graph.op("Sub", graph.squeeze(final, [0]), named, output=new)
     rows = x.shape[1]
-    y = Signal(("T", "", x.axes[1], ""), (x.shape[0], 1, rows, hidden))
+    _, named, new = later[0]
+    y = Signal(("T", "", x.axes[1], ""), (x.shape[0], 1, rows, hidden), state=new if named is None else "")
     return [y, *[Signal(("", x.axes[1], ""), (1, rows, hidden), final=True)] * len(kinds)]
 
 

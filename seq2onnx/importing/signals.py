@@ -21,6 +21,7 @@ class Signal:
         pads: steps of padding that stand before and after the steps of the input.
         fill: the number in these steps.
         final: whether it is the final state of a recurrent operator.
+        state: the new state that is its last step, if it is the output of a recurrent operator; else "".
     """
 
     axes: tuple[str, ...]
@@ -28,6 +29,7 @@ class Signal:
     pads: tuple[int, int] = (0, 0)
     fill: float = 0.0
     final: bool = False
+    state: str = ""
 
     @property
     def has_time(self) -> bool:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import dataclasses
 from collections.abc import Mapping, Sequence
 
@@ -11,7 +12,7 @@ from onnx import ModelProto, NodeProto, TensorProto, helper, numpy_helper
 from seq2onnx import __version__
 from seq2onnx.contract import Contract, output_names
 from seq2onnx.errors import ImportRefused
-from seq2onnx.importing.empty_chunks import guard
+from seq2onnx.importing.empty_chunks import from_states, guard
 from seq2onnx.importing.graph_parts import all_names, remove_unused, rename, replace, tensors as tensors_of
 from seq2onnx.importing.rewriting import MADE, Rewriter, label
 from seq2onnx.importing.signals import Signal
@@ -144,13 +145,6 @@ def write_answer(body: Body, trace: Trace, name: str, layer: str, signal: Signal
     return Answer(name, layer, features, has_time, dtype), found
 
 
-def carry_answers(body: Body) -> None:
-    """Keep answers without time as a state, for chunks of no steps."""
-    for answer in body.answers:
-        if not answer.has_time:
-            body.graph.state(answer.layer, LAST, answer.shape, answer.dtype)
-
-
 def finish(body: Body, source: ModelProto, one_row: bool) -> ModelProto:
     """Return the file.
 
@@ -159,16 +153,27 @@ def finish(body: Body, source: ModelProto, one_row: bool) -> ModelProto:
         source: the foreign file.
         one_row: whether the graph runs one row of a batch at a time.
     """
-    graph, types = body.graph, body.types()
     tensors = output_names(answer.layer for answer in body.answers)
-    for state in graph.states:
-        if state.kind != LAST:
-            body.outputs.setdefault(state.output, state.output)
-    last = {tensors[state.layer]: state for state in graph.states if state.kind == LAST}
+    outputs = body.outputs | {
+        state.output: state.output for state in body.graph.states if state.output not in body.outputs
+    }
+    states = {outputs[state.output] for state in body.graph.states}
+    summaries = {tensors[answer.layer]: answer for answer in body.answers if not answer.has_time}
+    after = {}
+    if not one_row:
+        after = from_states(body.graph.nodes, body.inputs, states, [outputs[name] for name in summaries])
+    graph = copy.copy(body.graph)
+    graph.states, body = [*graph.states], dataclasses.replace(body, graph=graph, outputs=outputs)
+    last = {}
+    for name, answer in summaries.items():
+        if outputs[name] not in after:  # the last answer is a state, for chunks of no steps
+            graph.state(answer.layer, LAST, answer.shape, answer.dtype)
+            last[name] = graph.states[-1]
+    types = body.types()
     # The names of the contract belong to the inputs and outputs of the whole file.
     names = {name: f"{MADE}{name}" for name in types if name not in body.inputs}
     nodes = [rename(node, names) for node in graph.nodes]
-    outputs = {name: names.get(inner, inner) for name, inner in body.outputs.items()}
+    outputs = {name: names.get(inner, inner) for name, inner in outputs.items()}
     initializers = [*body.initializers, *graph.initializers]
     if one_row:
         nodes, outputs = _each_row(body, nodes, outputs, initializers)
@@ -177,7 +182,8 @@ def finish(body: Body, source: ModelProto, one_row: bool) -> ModelProto:
     kept |= {name: state.input for name, state in last.items()}
     empty = {tensors[answer.layer]: answer.shape for answer in body.answers if answer.has_time}
     elements = {name: element for name, (element, _) in types.items()}
-    nodes, initializers = guard(nodes, initializers, outputs, kept, empty, elements, graph.opset)
+    later = set[int]().union(*after.values())
+    nodes, initializers = guard(nodes, initializers, outputs, kept, empty, elements, graph.opset, later)
     nodes += [helper.make_node("Identity", [name], [state.output], state.output) for name, state in last.items()]
     infos = {name: helper.make_tensor_value_info(name, *of) for name, of in types.items()}
     whole = helper.make_graph(

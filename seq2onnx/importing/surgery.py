@@ -28,6 +28,8 @@ from seq2onnx.importing.windows_with_states import convolution, pooling
 
 KEEPS_FINAL = {"Transpose", "Reshape", "Squeeze", "Unsqueeze", "Flatten", "Identity", "Concat", "Cast"}
 """Operators that only move the final state of a recurrent operator about."""
+MOVES = {"Transpose", "Reshape", "Squeeze", "Unsqueeze", "Flatten", "Identity"}
+"""Operators after which a step has the same numbers in the same order, or its features are more than one axis."""
 LETTERS = {"B": "B", "T": "T", "C": ""}
 
 
@@ -70,6 +72,8 @@ def give_states(trace: Trace) -> tuple[Rewriter, dict[str, Signal]]:
             raise NodeRefused(f"{where}: {error}", len(graph.nodes)) from None
         if node.op_type not in KEEPS_FINAL and node.op_type not in RECURRENT:
             results = [dataclasses.replace(x, final=False) for x in results]
+        if node.op_type not in MOVES and node.op_type not in RECURRENT:
+            results = [dataclasses.replace(x, state="") for x in results]
         signals |= {name: x for name, x in zip(node.output, results, strict=False) if name}
     return graph, signals
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import functools
 import math
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal, final
@@ -12,7 +11,7 @@ from numpy.typing import NDArray
 from pydantic import BeforeValidator, Field, model_validator
 
 from seq2onnx.errors import ShapeError
-from seq2onnx.layers.alarm_nodes import emit_chunk, emit_fixed
+from seq2onnx.layers.alarm_nodes import Rule, emit_chunk, emit_fixed
 from seq2onnx.layers.base import Example, Layer, layer, numeric_input
 from seq2onnx.layers.calls import EmitCall, Emitted, ForwardCall, Forwarded
 from seq2onnx.layers.graph import GraphBuilder
@@ -157,8 +156,8 @@ class Alarm(Layer):
         return y.to(x.dtype), call.lengths, kept
 
     def emit(self, graph: GraphBuilder, call: EmitCall) -> Emitted:
-        emit = functools.partial(emit_fixed if graph.is_fixed else emit_chunk, graph, call, *self.limits())
-        y, kept = emit(self.patience, self.hold, self.output == "event")
+        rule = Rule(*self.limits(), self.patience, self.hold, self.output == "event")
+        y, kept = (emit_fixed if graph.is_fixed else emit_chunk)(graph, call, rule)
         return y, call.lengths, {name: kept[name] for name in call.states or ()}
 
     @classmethod

@@ -7,6 +7,8 @@ and the running count at a step is the number of the last one.
 
 from __future__ import annotations
 
+import dataclasses
+
 import numpy as np
 from numpy.typing import NDArray
 
@@ -16,40 +18,38 @@ from seq2onnx.layers.graph import END, GraphBuilder
 Limits = NDArray[np.float32]
 
 
-def emit_chunk(
-    graph: GraphBuilder,
-    call: EmitCall,
-    high: Limits,
-    low: Limits,
-    can: NDArray[np.bool_] | None,
-    patience: int,
-    hold: int,
-    is_event: bool,
-) -> tuple[str, dict[str, str]]:
-    """Compute y [B, T, K], and the new states by name, from any number of steps.
+@dataclasses.dataclass(frozen=True)
+class Rule:
+    """When alarms begin and end.
 
-    Args:
-        graph: the graph.
-        call: the input and the states.
-        high: the threshold, of all classes or of each.
-        low: the release.
-        can: which classes can have an alarm; None: all.
-        patience: see Alarm.
-        hold: see Alarm.
-        is_event: whether y is 1 only where an alarm begins.
+    high, low: the threshold and the release, of all classes [] or of each [K]
+    can: which classes can have an alarm [K]; None: all
+    patience, hold: see Alarm
+    is_event: whether y is 1 only where an alarm begins
     """
+
+    high: Limits
+    low: Limits
+    can: NDArray[np.bool_] | None
+    patience: int
+    hold: int
+    is_event: bool
+
+
+def emit_chunk(graph: GraphBuilder, call: EmitCall, rule: Rule) -> tuple[str, dict[str, str]]:
+    """Compute y [B, T, K], and the new states by name, from any number of steps."""
     op, ints, number, states = graph.op, graph.ints, graph.number, call.states or {}
-    high, low = (np.reshape(limit, (-1, 1)) for limit in (high, low))
+    high, low = (np.reshape(limit, (-1, 1)) for limit in (rule.high, rule.low))
     x = op("Transpose", call.x.name, perm=[0, 2, 1])
     above = graph.cast(op("GreaterOrEqual", x, graph.constant(high)), "int32")
     below = graph.cast(op("Less", x, graph.constant(low)), "int32")
-    if can is not None:
-        factors = graph.constant(can.astype(np.int32)[:, None])
+    if rule.can is not None:
+        factors = graph.constant(rule.can.astype(np.int32)[:, None])
         above, below = (op("Mul", flags, factors) for flags in (above, below))
     new: dict[str, str] = {}
-    counted = {"run": (above, patience)} if patience > 1 else {}
-    if hold:
-        counted["low"] = (below, hold + 1)
+    counted = {"run": (above, rule.patience)} if rule.patience > 1 else {}
+    if rule.hold:
+        counted["low"] = (below, rule.hold + 1)
     if counted:
         full, new = _emit_counts(graph, call, counted)
         above, below = full.get("run", above), full.get("low", below)
@@ -60,7 +60,7 @@ def emit_chunk(
         values = _with_first(graph, above)
     on = marks.last(op("Reshape", values, ints(-1)))
     y = _from_second(graph, on)
-    if is_event:
+    if rule.is_event:
         y = op("Greater", y, op("Slice", on, ints(0), ints(-1), ints(2)))
     if states:
         new |= _at_end(graph, on, call.lengths, ["on"], call.x.signal.size)
@@ -157,17 +157,8 @@ def _at_end(graph: GraphBuilder, x: str, lengths: str | None, names: list[str], 
     return _by_name(graph, op("Squeeze", last, ints(2)), names, size)
 
 
-def emit_fixed(
-    graph: GraphBuilder,
-    call: EmitCall,
-    high: Limits,
-    low: Limits,
-    can: NDArray[np.bool_] | None,
-    patience: int,
-    hold: int,
-    is_event: bool,
-) -> tuple[str, dict[str, str]]:
-    """Compute the same in a step file, step by step; the arguments are those of `emit_chunk`."""
+def emit_fixed(graph: GraphBuilder, call: EmitCall, rule: Rule) -> tuple[str, dict[str, str]]:
+    """Compute the same in a step file, step by step."""
     op, number = graph.op, graph.number
     assert call.states is not None
     held, size, ys = dict(call.states), call.x.signal.size, []
@@ -177,14 +168,14 @@ def emit_fixed(
         if count > 1:
             x = op("Slice", x, graph.ints(step), graph.ints(step + 1), graph.ints(1))
         x = graph.reshape(x, 1, size)
-        limit = graph.constant(high)
+        limit = graph.constant(rule.high)
         # At most one of the two holds, and neither if x is NaN. Some programs lack GreaterOrEqual.
         parts = (graph.cast(op(name, x, limit), "int32") for name in ("Greater", "Equal"))
-        above, below = op("Add", *parts), graph.cast(op("Greater", graph.constant(low), x), "int32")
-        if can is not None:
-            factors = graph.constant(can.astype(np.int32))
+        above, below = op("Add", *parts), graph.cast(op("Greater", graph.constant(rule.low), x), "int32")
+        if rule.can is not None:
+            factors = graph.constant(rule.can.astype(np.int32))
             above, below = (op("Mul", flags, factors) for flags in (above, below))
-        for name, most in (("run", patience), ("low", hold + 1)):
+        for name, most in (("run", rule.patience), ("low", rule.hold + 1)):
             if name in held:
                 flags = above if name == "run" else below
                 grown = op("Min", op("Add", held[name], number(1)), number(most))
@@ -192,7 +183,7 @@ def emit_fixed(
                 flags = graph.cast(op("Equal", held[name], number(most)), "int32")
                 above, below = (flags, below) if name == "run" else (above, flags)
         on = op("Max", above, op("Mul", held["on"], op("Sub", number(1), below)))
-        y = op("Mul", on, op("Sub", number(1), held["on"])) if is_event else on
+        y = op("Mul", on, op("Sub", number(1), held["on"])) if rule.is_event else on
         held["on"] = on
         ys.append(graph.reshape(graph.cast(y, "float32"), 1, 1, size))
     return ys[0] if count == 1 else op("Concat", *ys, axis=1), held

@@ -6,13 +6,9 @@ from collections.abc import Sequence
 from dataclasses import KW_ONLY
 from typing import ClassVar, final
 
-from pydantic import model_validator
-
-from seq2onnx.layers.base import Example, Layer, PositiveInt, layer
-from seq2onnx.layers.calls import EmitCall, Emitted, ForwardCall, Forwarded
-from seq2onnx.layers.frames import FramePadding, Framing
-from seq2onnx.layers.graph import GraphBuilder
-from seq2onnx.layers.signal import Signal, State
+from seq2onnx.layers.base import Example, PositiveInt, layer
+from seq2onnx.layers.frames import FramePadding
+from seq2onnx.layers.signal import Signal
 from seq2onnx.layers.spectra import (
     BandCount,
     FftSize,
@@ -22,10 +18,9 @@ from seq2onnx.layers.spectra import (
     Positive,
     Power,
     Share,
-    Spectrum,
     WindowName,
 )
-from seq2onnx.layers.spectrum_nodes import emit_framed_spectrum, forward_framed_spectrum
+from seq2onnx.layers.spectrum_layer import SpectrumLayer
 
 INT16 = 32768.0
 """What samples in ±1 are multiplied by where a library takes integers of 16 bits."""
@@ -35,7 +30,7 @@ EPSILON = 2.0**-23
 
 @final
 @layer
-class MelSpectrogram(Layer):
+class MelSpectrogram(SpectrumLayer):
     """Logarithm of the energy of each frame of a raw signal in bands of equal width on a mel scale.
 
         y_m = log(max(floor, Σ_k bank_{k,m} |X_k|^power))     X_k as in Spectrogram
@@ -43,6 +38,9 @@ class MelSpectrogram(Layer):
 
     The corners of the triangles bank_m are at equal distances in mels: c_0 = mel(low), …, c_{M+1} = mel(high). Triangle
     m rises from c_{m−1} to 1 at c_m and falls to c_{m+1}, linearly in hertz, or with "kaldi" in mels.
+
+    MelSpectrogram.kaldi, .librosa and .torchaudio fill in the fields for these libraries.
+    [Features of other libraries](features-of-other-libraries.md) has the fields for more of them, and what differs.
 
     Shapes (B batch, T time, M bands; float32):
         x [B, T, 1] -> y [B, T', M]. T' as in Spectrogram.
@@ -106,13 +104,6 @@ class MelSpectrogram(Layer):
     gain: Positive = 1.0
 
     kind: ClassVar[str] = "mel_spectrogram"
-    is_finite_past_end: ClassVar[bool] = True
-    takes_samples: ClassVar[bool] = True
-
-    @model_validator(mode="after")
-    def _check(self) -> MelSpectrogram:
-        self.spectrum.check()
-        return self
 
     @classmethod
     def kaldi(cls, rate: float = 16000, bands: int = 80, *, padding: FramePadding = "none") -> MelSpectrogram:
@@ -164,6 +155,8 @@ class MelSpectrogram(Layer):
     ) -> MelSpectrogram:
         """Return the layer with the numbers of `torchaudio.transforms.MelSpectrogram(…, center=False)`.
 
+        For center=True, put fft // 2 samples of the reflected signal before and after it.
+
         Args:
             rate: samples per second.
             fft: points of the transform, and samples of a frame.
@@ -177,28 +170,6 @@ class MelSpectrogram(Layer):
     def sample_rate(self) -> float:
         """Samples of its input per second."""
         return self.rate
-
-    @property
-    def framing(self) -> Framing:
-        """Its frames."""
-        return Framing(self.length, self.hop, self.padding)
-
-    @property
-    def spectrum(self) -> Spectrum:
-        """What it calculates from each frame."""
-        return Spectrum.of(self)
-
-    def infer(self, *signals: Signal) -> Signal:
-        return self.framing.infer(self, signals, self.spectrum.size)
-
-    def states(self, *signals: Signal) -> tuple[State, ...]:
-        return self.framing.states()
-
-    def forward(self, call: ForwardCall) -> Forwarded:
-        return forward_framed_spectrum(self.framing, self.spectrum, call)
-
-    def emit(self, graph: GraphBuilder, call: EmitCall) -> Emitted:
-        return emit_framed_spectrum(self.framing, self.spectrum, graph, call)
 
     @classmethod
     def examples(cls) -> Sequence[Example]:

@@ -6,13 +6,9 @@ from collections.abc import Sequence
 from dataclasses import KW_ONLY
 from typing import ClassVar, final
 
-from pydantic import model_validator
-
-from seq2onnx.layers.base import Example, Layer, PositiveInt, layer
-from seq2onnx.layers.calls import EmitCall, Emitted, ForwardCall, Forwarded
-from seq2onnx.layers.frames import FramePadding, Framing
-from seq2onnx.layers.graph import GraphBuilder
-from seq2onnx.layers.signal import Signal, State
+from seq2onnx.layers.base import Example, PositiveInt, layer
+from seq2onnx.layers.frames import FramePadding
+from seq2onnx.layers.signal import Signal
 from seq2onnx.layers.spectra import (
     BandCount,
     FftSize,
@@ -22,19 +18,21 @@ from seq2onnx.layers.spectra import (
     Positive,
     Power,
     Share,
-    Spectrum,
     WindowName,
 )
-from seq2onnx.layers.spectrum_nodes import emit_framed_spectrum, forward_framed_spectrum
+from seq2onnx.layers.spectrum_layer import SpectrumLayer
 
 
 @final
 @layer
-class MFCC(Layer):
+class MFCC(SpectrumLayer):
     """Mel-frequency cepstral coefficients: the first numbers of the cosine transform of MelSpectrogram.
 
         y_k = (1 + L / 2 sin(πk / L)) s_k Σ_m cos(πk (m + ½) / M) z_m     k = 0 … K − 1, z as MelSpectrogram gives it
         s_0 = √(1 / M), s_k = √(2 / M)
+
+    [Features of other libraries](features-of-other-libraries.md) has the fields that give the numbers of Kaldi, HTK and
+    others.
 
     Shapes (B batch, T time, K coefficients; float32):
         x [B, T, 1] -> y [B, T', K]. T' as in Spectrogram.
@@ -101,40 +99,11 @@ class MFCC(Layer):
     gain: Positive = 1.0
 
     kind: ClassVar[str] = "mfcc"
-    is_finite_past_end: ClassVar[bool] = True
-    takes_samples: ClassVar[bool] = True
-
-    @model_validator(mode="after")
-    def _check(self) -> MFCC:
-        self.spectrum.check()
-        return self
 
     @property
     def sample_rate(self) -> float:
         """Samples of its input per second."""
         return self.rate
-
-    @property
-    def framing(self) -> Framing:
-        """Its frames."""
-        return Framing(self.length, self.hop, self.padding)
-
-    @property
-    def spectrum(self) -> Spectrum:
-        """What it calculates from each frame."""
-        return Spectrum.of(self)
-
-    def infer(self, *signals: Signal) -> Signal:
-        return self.framing.infer(self, signals, self.spectrum.size)
-
-    def states(self, *signals: Signal) -> tuple[State, ...]:
-        return self.framing.states()
-
-    def forward(self, call: ForwardCall) -> Forwarded:
-        return forward_framed_spectrum(self.framing, self.spectrum, call)
-
-    def emit(self, graph: GraphBuilder, call: EmitCall) -> Emitted:
-        return emit_framed_spectrum(self.framing, self.spectrum, graph, call)
 
     @classmethod
     def examples(cls) -> Sequence[Example]:

@@ -6,20 +6,16 @@ from collections.abc import Sequence
 from dataclasses import KW_ONLY
 from typing import ClassVar, final
 
-from pydantic import model_validator
-
-from seq2onnx.layers.base import Example, Layer, PositiveInt, layer
-from seq2onnx.layers.calls import EmitCall, Emitted, ForwardCall, Forwarded
-from seq2onnx.layers.frames import FramePadding, Framing
-from seq2onnx.layers.graph import GraphBuilder
-from seq2onnx.layers.signal import Signal, State
-from seq2onnx.layers.spectra import FftSize, Positive, Power, Share, Spectrum, WindowName
-from seq2onnx.layers.spectrum_nodes import emit_framed_spectrum, forward_framed_spectrum
+from seq2onnx.layers.base import Example, PositiveInt, layer
+from seq2onnx.layers.frames import FramePadding
+from seq2onnx.layers.signal import Signal
+from seq2onnx.layers.spectra import FftSize, Positive, Power, Share, WindowName
+from seq2onnx.layers.spectrum_layer import SpectrumLayer
 
 
 @final
 @layer
-class Spectrogram(Layer):
+class Spectrogram(SpectrumLayer):
     """Power spectrum of each frame of a raw signal.
 
         y_k = |Σ_n w_n x_n exp(−2πi k n / fft)|^power     n = 0 … length − 1, k = 0 … ⌊fft / 2⌋
@@ -75,35 +71,6 @@ class Spectrogram(Layer):
     gain: Positive = 1.0
 
     kind: ClassVar[str] = "spectrogram"
-    is_finite_past_end: ClassVar[bool] = True
-    takes_samples: ClassVar[bool] = True
-
-    @model_validator(mode="after")
-    def _check(self) -> Spectrogram:
-        self.spectrum.check()
-        return self
-
-    @property
-    def framing(self) -> Framing:
-        """Its frames."""
-        return Framing(self.length, self.hop, self.padding)
-
-    @property
-    def spectrum(self) -> Spectrum:
-        """What it calculates from each frame."""
-        return Spectrum.of(self)
-
-    def infer(self, *signals: Signal) -> Signal:
-        return self.framing.infer(self, signals, self.spectrum.size)
-
-    def states(self, *signals: Signal) -> tuple[State, ...]:
-        return self.framing.states()
-
-    def forward(self, call: ForwardCall) -> Forwarded:
-        return forward_framed_spectrum(self.framing, self.spectrum, call)
-
-    def emit(self, graph: GraphBuilder, call: EmitCall) -> Emitted:
-        return emit_framed_spectrum(self.framing, self.spectrum, graph, call)
 
     @classmethod
     def examples(cls) -> Sequence[Example]:

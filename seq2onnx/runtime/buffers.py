@@ -3,17 +3,18 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
-from seq2onnx.contract import LENGTHS
+from seq2onnx.contract import END, LENGTHS
 from seq2onnx.runtime.model import Model
+from seq2onnx.runtime.outputs import Answer
 from seq2onnx.runtime.session import bind, cannot_run
 from seq2onnx.runtime.slots import Indices
-from seq2onnx.sequences import Array
+from seq2onnx.sequences import Array, is_finite
 
 _MAX_BINDINGS = 64
 _MOST_STAY = 0.75  # if fewer streams stay, it is faster to copy the states of all
@@ -87,6 +88,56 @@ class StreamBuffers(NamedTuple):
         return cls(step, [states(0), states(held + width)], [memory[: held + x], memory[held + width - x :]])
 
 
+class ChunkBuffers:
+    """Chunks of one stream that have the same shape, and answers of the same shapes: all arrays of a run are bound.
+
+    Attributes:
+        shape: of a chunk [time, features].
+    """
+
+    def __init__(
+        self, model: Model, x: Array, answers: Mapping[str, Answer], states: Sequence[Sequence[Array]]
+    ) -> None:
+        self.shape = x.shape[1:]
+        self._x = np.zeros(x.shape, x.dtype)  # not of the order in memory that x has
+        self._answers = {
+            layer: Answer(output, np.zeros(values.shape, values.dtype), np.array(lengths))
+            for layer, (output, values, lengths) in answers.items()
+        }
+        reads: dict[str, Array] = {model.inputs[0].tensor: self._x}
+        if model.takes_lengths:
+            reads[LENGTHS] = self._steps = np.array([x.shape[1]], np.int32)
+        if model.lookahead:
+            reads[END] = self._end = np.zeros(1, np.int32)
+        writes: dict[str, Array] = {}
+        for output, values, lengths in self._answers.values():
+            writes[output.tensor] = values
+            if output.lengths_tensor is not None:
+                writes[output.lengths_tensor] = lengths
+        names = [(info.name, info.new_name) for info in model.states]
+        self._run = model.session.run_with_iobinding
+        self._bindings = [
+            bind(
+                model.session,
+                reads | {name: array for (name, _), array in zip(names, old, strict=True)},
+                writes | {name: array for (_, name), array in zip(names, new, strict=True)},
+            )
+            for old, new in (states, states[::-1])
+        ]
+
+    def run(self, x: Array, turn: int) -> dict[str, Answer] | None:
+        """Run a chunk from the states of a turn, and write those of the other; None if its answers have other shapes.
+
+        The next run overwrites the answers.
+        """
+        self._x[0] = x
+        try:
+            self._run(self._bindings[turn])
+        except Exception:
+            return None
+        return self._answers
+
+
 class PoolBuffers:
     """One step of some streams of a pool; the bindings for each number of streams are made once and kept.
 
@@ -98,7 +149,7 @@ class PoolBuffers:
     def __init__(self, model: Model, homes: Sequence[Array], capacity: int) -> None:
         self._step, self._homes = StepBuffers(model, capacity), homes
         self._run, self._path = model.session.run_with_iobinding, model.path
-        self._accepts = _is_finite if not model.inputs[0].missing else lambda x: True
+        self._accepts = is_finite if not model.inputs[0].missing else lambda x: True
         self._sets, self._turn = (model.zeros(capacity), model.zeros(capacity)), 0
         self._bindings: dict[int, list[Any]] = {}
         self._count = 0  # rows that hold the state of a stream
@@ -128,7 +179,7 @@ class PoolBuffers:
             raise cannot_run(self._path, error) from None
         answers = np.array(self._step.y[rows])
         written = [new[:count] for new in self._sets[1 - self._turn]]
-        if not all(_is_finite(new) for new in written if new.dtype.kind == "f"):
+        if not all(map(is_finite, written)):
             refused = ~finite_rows(written)
             answers[refused[rows]] = np.nan
             for new, old in zip(written, self._sets[self._turn], strict=True):
@@ -195,16 +246,6 @@ def finite_rows(arrays: Sequence[Array]) -> NDArray[np.bool_]:
     for array in arrays:
         finite &= np.isfinite(array.reshape(len(array), -1)).all(1)
     return finite
-
-
-def _is_finite(array: Array) -> bool:
-    """Whether all numbers are finite: NaN and infinity carry over to the sum of the squares.
-
-    This takes a quarter of the time of numpy's isfinite, which decides where the squares of finite numbers overflow.
-    Unlike dot, vdot does not warn of infinities.
-    """
-    numbers = array.reshape(-1)
-    return math.isfinite(np.vdot(numbers, numbers)) or bool(np.isfinite(numbers).all())
 
 
 def _room(shape: tuple[int, ...]) -> int:

@@ -95,6 +95,17 @@ class Input:
             and min(map(len, values)) >= max(least, 1)
         )
 
+    def is_chunk(self, value: Any) -> bool:
+        """Whether it is an array of steps that needs no conversion."""
+        return (
+            self.has_time
+            and not self.is_tokens
+            and type(value) is np.ndarray
+            and value.dtype == np.float32
+            and value.ndim == 1 + len(self.shape)
+            and value.shape[1:] == self.shape
+        )
+
     def convert(self, value: Any, where: str) -> Array:
         """Return `value` in the type of the input; `where` begins the error message.
 

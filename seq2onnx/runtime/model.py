@@ -109,6 +109,12 @@ class Model:
         plain = entry.has_time and not entry.is_tokens and output.lengths_tensor is None
         return plain and not (more or others or self.lookahead)
 
+    @property
+    def can_bind_chunks(self) -> bool:
+        """Whether a chunk is one float array, so that its buffers can be bound."""
+        (entry, *more) = self.inputs
+        return entry.has_time and not entry.is_tokens and not more and self.contract.form != "step"
+
     def zeros(self, rows: int) -> list[Array]:
         """Return the initial states of `rows` rows."""
         return [state.zeros(rows) for state in self.states]
@@ -166,22 +172,21 @@ class Model:
         else:
             feeds |= {state.name: state.zeros(len(lengths)) for state in self.states}
             values = self._run(self.session.run, names, feeds)
-        by_name, new = dict(zip(names, values, strict=False)), values[len(names) :]
-        rows = len(lengths)
+        rows, at, answers = len(lengths), len(outputs), {}
         steps = next((x[entry.layer].shape[1] for entry in self.inputs if entry.has_time), 0)
-        for output in outputs:
-            shape = by_name[output.tensor].shape
+        for output, value in zip(outputs, values, strict=False):
+            valid = lengths
+            if output.lengths_tensor is not None:
+                valid, at = values[at], at + 1
             has_steps_of_x = output.has_time and output.lengths_tensor is None
-            between = (steps,) if has_steps_of_x else shape[1 : 1 + output.has_time]
-            if shape != (rows, *between, *output.shape):
-                raise self._wrong_shape(output.tensor, shape, rows)
+            between = (steps,) if has_steps_of_x else value.shape[1 : 1 + output.has_time]
+            if value.shape != (rows, *between, *output.shape):
+                raise self._wrong_shape(output.tensor, value.shape, rows)
+            answers[output.layer] = Answer(output, value, valid)
+        new = values[at:]
         for state, value in zip(self.states, new, strict=False):
             if value.shape != (rows, *state.shape[1:]):
                 raise self._wrong_shape(state.new_name, value.shape, rows)
-        answers = {
-            output.layer: Answer(output, by_name[output.tensor], by_name.get(output.lengths_tensor or "", lengths))
-            for output in outputs
-        }
         return Results(answers, new)
 
     def _wrong_shape(self, tensor: str, shape: Sequence[int], rows: int) -> ModelFileError:

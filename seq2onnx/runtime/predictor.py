@@ -137,7 +137,8 @@ class Predictor:
                 `channels`, are read by the names of the features; arrays by position. With several inputs, a dict by
                 input layer; a FeatureInput takes one vector [size] for each sequence. Data from generators and files is
                 read in parts; at most two parts are in memory, besides the results.
-            outputs: names of layers, for files exported with activations; the result is then a dict by name.
+            outputs: names of layers: of the network's outputs, and of others if the file was exported with activations.
+                The result is then a dict by name.
             batch_size: sequences per batch; sequences of similar length run together. None: the fastest size. If
                 padding counts as data or sequences are cut to the shortest, results depend on the batches: these are
                 then the sequences in the given order, None: 32 in each.
@@ -299,11 +300,11 @@ class Predictor:
             raise SpecError(f"outputs: expected a list of layer names, got the string {layers!r}")
         if not layers:
             raise SpecError("outputs: expected at least one layer name, got none; None means the network's outputs")
-        found = self.model.activations
+        found = {output.layer: output for output in self.model.outputs} | self.model.activations
         for layer in layers:
             if layer not in found:
                 raise SpecError(
-                    f"outputs: {layer!r} is not in the file, which has {list(found) or 'no activations'}; export with "
+                    f"outputs: {layer!r} is not in the file, which has {list(found)}; export with "
                     f"activations=[{layer!r}], or True for all layers"
                 )
         return [found[layer] for layer in dict.fromkeys(layers)]

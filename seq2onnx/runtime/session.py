@@ -202,6 +202,7 @@ def cannot_run(path: Path, error: Exception) -> ModelFileError:
 def bind(session: onnxruntime.InferenceSession, reads: Mapping[str, Array], writes: Mapping[str, Array]) -> Any:
     """Bind inputs and outputs to arrays. The binding holds only their addresses: the caller must keep the arrays."""
     binding = session.io_binding()
+    assert all(array.flags.c_contiguous for array in (*reads.values(), *writes.values()))
     for name, array in reads.items():
         binding.bind_input(name, "cpu", 0, array.dtype, array.shape, array.ctypes.data)
     for name, array in writes.items():

@@ -43,15 +43,26 @@ def read_step(x: Any, inputs: tuple[Input, ...], where: str) -> tuple[dict[str, 
         ShapeError: a shape does not fit.
         DataError: values are not numbers, NaN or infinite.
     """
+    entry = inputs[0]
+    if len(inputs) == 1 and entry.is_chunk(x):  # the usual case needs no conversion
+        arrays, single = {entry.layer: x}, False
+    else:
+        arrays, single = _read_inputs(x, inputs, where)
+    for entry in inputs:
+        if not entry.accepts(arrays[entry.layer]):
+            raise DataError(not_finite(where))
+        warn_of_large_samples([arrays[entry.layer]], entry.sample_reader, 4)
+    return arrays, single
+
+
+def _read_inputs(x: Any, inputs: tuple[Input, ...], where: str) -> tuple[dict[str, Array], bool]:
+    """Convert what one stream is given, and check its shapes."""
     given = by_layer(x, inputs, where)
     places = {entry.layer: f"{where} of {entry.layer}" if len(inputs) > 1 else where for entry in inputs}
     arrays = {entry.layer: _convert(entry, given[entry.layer], places[entry.layer]) for entry in inputs}
     single = any(entry.has_time and arrays[entry.layer].shape == entry.shape for entry in inputs)
     for entry in inputs:
         _check_shape(entry, arrays[entry.layer], single, places[entry.layer])
-        if not entry.accepts(arrays[entry.layer]):
-            raise DataError(not_finite(where))
-        warn_of_large_samples([arrays[entry.layer]], entry.sample_reader, 4)
     lengths = {entry.layer: len(arrays[entry.layer]) for entry in inputs if entry.has_time and not single}
     if len(set(lengths.values())) > 1:
         raise ShapeError(f"{where}: expected the same number of steps for each input, got {lengths}")

@@ -14,14 +14,17 @@ from numpy.typing import ArrayLike
 
 from seq2onnx.errors import DataError, StateError, StreamError
 from seq2onnx.runtime import saved_state
-from seq2onnx.runtime.buffers import StreamBuffers
+from seq2onnx.runtime.buffers import ChunkBuffers, StreamBuffers
 from seq2onnx.runtime.model import Model
 from seq2onnx.runtime.outputs import Answer, unwrap
 from seq2onnx.runtime.session import cannot_run
 from seq2onnx.runtime.states import check_state
 from seq2onnx.runtime.steps import check_step_file, not_finite, overflowed, read_step
 from seq2onnx.sequences import Array, is_finite
+from seq2onnx.sequences.samples import LARGEST
 
+_MOST_BOUND = 2**16
+"""The numbers of a chunk and its answers that are bound; the run of a larger one takes nearly all of the time."""
 _IN_USE = "stream: another thread is using it; give each thread a stream of its own, or hold a lock around the calls"
 
 
@@ -30,7 +33,8 @@ class Stream:
 
     For networks of one input and one output, without strides or in a step file, all buffers are bound once. Two
     bindings take turns: the new state that one writes is the state that the other reads, so a step allocates and copies
-    nothing but x and y.
+    nothing but x and y. Chunks of one input are bound in the same way from the second one of the same shape on, as long
+    as their answers have the same shape, too.
 
     If a second thread uses the stream during a call, it gets a StreamError and nothing changes: the order of their
     steps would otherwise be left to chance.
@@ -48,6 +52,10 @@ class Stream:
         self._kept = {entry.layer: np.zeros((1, *entry.shape), entry.dtype) for entry in model.kept_inputs}
         self._shape: tuple[int, ...] | None = None
         self._on_device = model.device_states() if model.keeps_states_on_device else None
+        # Whether a chunk of the shape of the one before has its buffers bound, and these.
+        self._binds_chunks = model.can_bind_chunks and self._on_device is None
+        self._chunk_shape: tuple[int, ...] | None = None
+        self._chunk: ChunkBuffers | None = None
         if model.can_bind_steps and self._on_device is None:
             self._bind_one_step()
 
@@ -56,10 +64,9 @@ class Stream:
 
         Args:
             x: [features], one step; or [time, features], a chunk of any length, in a file with form="step" a multiple
-                of its time stride. Images and tokens work in the same
-                way; a word is a step, and a list of words is a chunk. A data frame is a chunk, and a Series of pandas
-                with names is a step; both are read by the names of the features. With several inputs, x is a dict by
-                input layer.
+                of its time stride. Images and tokens work in the same way; a word is a step, and a list of words is a
+                chunk. A data frame is a chunk, and a Series of pandas with names is a step; both are read by the names
+                of the features. With several inputs, x is a dict by input layer.
             copy: False: for one step, return the output buffer itself, which the next step overwrites.
 
         Returns:
@@ -77,6 +84,13 @@ class Stream:
         if not self._in_use.acquire(False):
             raise StreamError(_IN_USE)
         try:
+            chunk = self._chunk
+            if chunk is not None and type(x) is np.ndarray and x.dtype == np.float32 and x.shape == chunk.shape:
+                if not np.vdot(x, x) <= LARGEST**2:  # numbers may be NaN, infinite, or beyond what samples should be
+                    read_step(x, self._model.inputs, "step")
+                answers = self._run_same(chunk, x)
+                if answers is not None:
+                    return _rows(answers, single=False, copy=True)
             if self._shape is None or type(x) is not np.ndarray or x.dtype != np.float32 or x.shape != self._shape:
                 arrays, single = read_step(x, self._model.inputs, "step")
                 check_step_file(self._model, arrays)
@@ -177,6 +191,17 @@ class Stream:
         for array in self._arrays():
             array.fill(0)
 
+    def _run_same(self, chunk: ChunkBuffers, x: Array) -> dict[str, Answer] | None:
+        """Run a chunk whose buffers are bound; None if the shape of its answers has changed."""
+        answers = chunk.run(x, self._turn)
+        if answers is None:
+            self._binds_chunks, self._chunk = False, None
+        elif not all(map(is_finite, self._buffers[self._turn ^ 1])):
+            raise DataError(overflowed("step"))
+        else:
+            self._turn ^= 1
+        return answers
+
     def _run_chunk(self, x: dict[str, Array], single: bool, end: bool) -> Any:
         """Run [1, time, …] of each input; `single`: it is one step, and so is the answer."""
         model, states = self._model, self._buffers[self._turn]
@@ -188,14 +213,13 @@ class Stream:
             state[...] = value
         for layer, kept in self._kept.items():
             kept[...] = x[layer]
-
-        def row(answer: Answer) -> Array:
-            y: Array = answer.values[0]
-            if answer.output.lengths_tensor is not None:
-                return y[: int(answer.lengths[0])]
-            return y[0] if single and answer.output.has_time else y
-
-        return unwrap({layer: row(answer) for layer, answer in answers.items()})
+        if self._binds_chunks and not (end or single):
+            (chunk,) = x.values()
+            sizes = [answer.values.size for answer in answers.values()]
+            if chunk.shape == self._chunk_shape and all(sizes) and chunk.size + sum(sizes) <= _MOST_BOUND:
+                self._chunk = ChunkBuffers(model, chunk, answers, self._buffers)
+            self._chunk_shape = chunk.shape
+        return _rows(answers, single)
 
     def _bind_one_step(self) -> None:
         """Make the buffers of one step and the two bindings that use them."""
@@ -206,3 +230,17 @@ class Stream:
         self._entry, self._answer = self._step.x[0], self._step.y[0]
         self._shape = self._entry.shape
         self._small = np.full(checked[0].size, 1e-20, np.float32)
+
+
+def _rows(answers: Mapping[str, Answer], single: bool, copy: bool = False) -> Any:
+    """Return the results of a chunk; `single`: it is one step, and so is its result."""
+
+    def row(answer: Answer) -> Array:
+        y: Array = answer.values[0]
+        if answer.output.lengths_tensor is not None:
+            y = y[: int(answer.lengths[0])]
+        elif single and answer.output.has_time:
+            y = y[0]
+        return y.copy() if copy else y
+
+    return unwrap({layer: row(answer) for layer, answer in answers.items()})

@@ -1,0 +1,54 @@
+"""What Spectrogram, MelSpectrogram and MFCC share: their frames, and what they calculate from each."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, ClassVar, Self
+
+from pydantic import model_validator
+
+from seq2onnx.layers.base import Layer
+from seq2onnx.layers.calls import EmitCall, Emitted, ForwardCall, Forwarded
+from seq2onnx.layers.frames import FramePadding, Framing
+from seq2onnx.layers.graph import GraphBuilder
+from seq2onnx.layers.signal import Signal, State
+from seq2onnx.layers.spectra import Spectrum
+from seq2onnx.layers.spectrum_nodes import emit_framed_spectrum, forward_framed_spectrum
+
+
+class SpectrumLayer(Layer):
+    """A layer that calculates a spectrum from each frame of a raw signal."""
+
+    if TYPE_CHECKING:  # fields of the layers
+        length: int
+        hop: int
+        padding: FramePadding
+
+    is_finite_past_end: ClassVar[bool] = True
+    takes_samples: ClassVar[bool] = True
+
+    @model_validator(mode="after")
+    def _check(self) -> Self:
+        self.spectrum.check()
+        return self
+
+    @property
+    def framing(self) -> Framing:
+        """Its frames."""
+        return Framing(self.length, self.hop, self.padding)
+
+    @property
+    def spectrum(self) -> Spectrum:
+        """What it calculates from each frame."""
+        return Spectrum.of(self)
+
+    def infer(self, *signals: Signal) -> Signal:
+        return self.framing.infer(self, signals, self.spectrum.size)
+
+    def states(self, *signals: Signal) -> tuple[State, ...]:
+        return self.framing.states()
+
+    def forward(self, call: ForwardCall) -> Forwarded:
+        return forward_framed_spectrum(self.framing, self.spectrum, call)
+
+    def emit(self, graph: GraphBuilder, call: EmitCall) -> Emitted:
+        return emit_framed_spectrum(self.framing, self.spectrum, graph, call)
