@@ -78,9 +78,8 @@ def _network(missing: s2o.Missing) -> s2o.Network:
 
 def _baselines(training: s2o.SequenceDataset, test: s2o.SequenceDataset) -> Figures:
     zeros = figure_of(_network(s2o.Missing("zero")), RECIPE, (training, test))
-    return (
-        most_frequent(training, test) | _without_gaps(test) | {"the same network, trained with zeros, no marks": zeros}
-    )
+    name = "the same network with zeros in the gaps and no marks, trained in the same way (seed 0)"
+    return most_frequent(training, test) | _without_gaps(test) | {name: zeros}
 
 
 def _pictures(model: Predictor, test: s2o.SequenceDataset, folder: Path) -> dict[str, str]:
