@@ -140,7 +140,8 @@ def predict_table(model: Predictor, sequences: Any, batch_size: int | None, firs
 
 def column_names(model: Predictor) -> list[Any]:
     """Return the names of the columns of the first output: its classes or quantiles, or y0, y1, and so on."""
-    count = math.prod(model.model.outputs[0].shape)
+    shape = model.model.outputs[0].shape
+    count = math.prod(shape[1:] if model.closed_loop else shape)  # of one step
     return model.classes or quantile_names(model.quantiles or ()) or [f"y{k}" for k in range(count)]
 
 
