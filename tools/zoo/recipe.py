@@ -35,6 +35,7 @@ class Recipe:
     call: what the card does with that part, of a Predictor
     slice_of: the test data, or what part of it ships with the model
     export: further arguments of `export`
+    chunk: steps that a device gets at once, of which the latency is measured, too; 1: single steps alone
     seeds: how many trainings the spread is taken from
     changes: what has changed for this network since version 0.1
     """
@@ -54,6 +55,7 @@ class Recipe:
     call: str = "predict(data)"
     slice_of: Callable[[s2o.SequenceDataset], s2o.SequenceDataset] = lambda test: test
     export: dict[str, Any] = dataclasses.field(default_factory=dict)
+    chunk: int = 1
     seeds: int = 3
     changes: str = "Trained again; no change of version 0.2 concerns this network."
 
