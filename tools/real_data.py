@@ -13,6 +13,8 @@ read speech      Debian's pocketsphinx-testdata: sentences of "Sense and Sensibi
                  apt-get download needs Debian or Ubuntu
 small digits     scikit-learn 1.5 or newer (BSD 3-Clause): 1,797 handwritten digits of 8x8 pixels; Alpaydin & Kaynak
                  1998, UCI Machine Learning Repository (CC BY 4.0)
+smartwatch       seglearn 1.2.5 (BSD 3-Clause, Copyright (c) 2018, David M. Burns): 140 recordings of ten people who
+                 do seven shoulder exercises; Burns et al. 2018, Physiological Measurement 39, 075007
 """
 
 from __future__ import annotations
@@ -20,6 +22,7 @@ from __future__ import annotations
 import functools
 import gzip
 import io
+import pickle
 import subprocess
 import sys
 import tarfile
@@ -27,12 +30,14 @@ import tempfile
 import wave
 import zipfile
 from pathlib import Path
+from typing import Any, NamedTuple
 
 import numpy as np
 
 from seq2onnx import SequenceDataset
 
 SNIPPETS = "hutto_ICWSM_2014/movieReviewSnippets_GroundTruth.txt"
+ARRAYS = ("numpy.core.multiarray._reconstruct", "numpy.ndarray", "numpy.dtype", "_codecs.encode")
 
 
 @functools.cache
@@ -93,6 +98,44 @@ def small_digits() -> tuple[np.ndarray, np.ndarray]:
     rows = gzip.decompress(member("scikit-learn>=1.5", "sklearn/datasets/data/digits.csv.gz"))
     table = np.loadtxt(io.BytesIO(rows), delimiter=",")
     return table[:, :-1].reshape(-1, 8, 8) / 16, table[:, -1].astype(int)
+
+
+class Recording(NamedTuple):
+    """A set of 20 repetitions of an exercise, by one arm.
+
+    Attributes:
+        samples: [time, 6] at 50 Hz: acceleration in g along x, y and z, and rotation about them in rad/s.
+        exercise: its name.
+        person: 1 to 10.
+        side: "left" or "right", the arm with the watch.
+    """
+
+    samples: np.ndarray
+    exercise: str
+    person: int
+    side: str
+
+
+def smartwatch() -> list[Recording]:
+    """Shoulder exercises of ten people, each with both arms."""
+    file = io.BytesIO(member("seglearn==1.2.5", "seglearn/data/watch_dataset.npy"))
+    np.lib.format.read_magic(file)
+    np.lib.format.read_array_header_1_0(file)
+    known = _ArraysAlone(file).load().item()
+    labels = zip(known["y"], known["subject"], known["side"], strict=True)
+    return [
+        Recording(samples, known["y_labels"][exercise], int(person), ("left", "right")[int(side)])
+        for samples, (exercise, person, side) in zip(known["X"], labels, strict=True)
+    ]
+
+
+class _ArraysAlone(pickle.Unpickler):
+    """Reads arrays, lists, dicts and texts. What else a pickle may name, such as code to run, is an error."""
+
+    def find_class(self, module: str, name: str) -> Any:
+        if f"{module}.{name}" not in ARRAYS:
+            raise pickle.UnpicklingError(f"{module}.{name} is no part of an array")
+        return super().find_class(module, name)
 
 
 def read_speech() -> list[np.ndarray]:

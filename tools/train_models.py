@@ -88,7 +88,7 @@ def main() -> int:
 
 def _finish(name: str, folder: Path) -> None:
     """Measure latency, int8 weights and C code, and write the card."""
-    measured = {"latency": latency(folder), "edge": edge(RECIPES[name], folder)}
+    measured = {"latency": latency(RECIPES[name], folder), "edge": edge(RECIPES[name], folder)}
     write_figures(folder, read_figures(folder) | measured)
     write_card(RECIPES[name], folder)
 

@@ -86,6 +86,7 @@ class WindowStatistics(Layer):
     padding: FramePadding = "none"
 
     kind: ClassVar[str] = "window_statistics"
+    is_finite_past_end: ClassVar[bool] = True
 
     @property
     def framing(self) -> Framing:

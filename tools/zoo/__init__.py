@@ -1,6 +1,6 @@
 """The networks of models/, a recipe each: what they are trained on, how, and what they are measured against."""
 
-from zoo import bands, covid, digits, films, forecasts, gaps, speakers, spotting, turbofan, video, vowels
+from zoo import bands, covid, digits, films, forecasts, gaps, speakers, spotting, turbofan, video, vowels, watch
 from zoo.recipe import Recipe
 
 RECIPES: dict[str, Recipe] = {
@@ -22,5 +22,7 @@ RECIPES: dict[str, Recipe] = {
         films.RECIPE,
         video.RECIPE,
         spotting.RECIPE,
+        watch.WINDOWS,
+        watch.GRU,
     )
 }

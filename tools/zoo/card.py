@@ -46,6 +46,7 @@ def write_card(recipe: Recipe, folder: Path) -> None:
         f"{made['processor']} with {made['cores']} cores; torch {made['torch']}, Python {made['python']}",
         "latency": f"median {latency['us']:.0f} µs for {latency['of']}"
         + ("" if streams else f" of {latency['steps']} steps")
+        + (f", {latency['chunk_us']:.0f} µs for a chunk of {latency['chunk']} steps" if "chunk" in latency else "")
         + f"; one thread on the same machine, onnxruntime {made['onnxruntime']}",
         **_edge(found),
         "limits": recipe.limits,

@@ -18,6 +18,7 @@ import torch
 import seq2onnx as s2o
 from seq2onnx.files import write_atomically
 from seq2onnx.reporting.benchmark import environment, measure
+from seq2onnx.runtime import Predictor
 from zoo.recipe import Data, Figures, Recipe
 
 LEAST_SPREAD = 0.01  # of the range in which the first figure should be found again
@@ -142,8 +143,11 @@ def write_figures(folder: Path, figures: dict[str, Any]) -> None:
     write_atomically(folder / "figures.json", f"{content}\n".encode())
 
 
-def latency(folder: Path) -> dict[str, Any]:
-    """Median microseconds on one thread, of a step of a stream; or, of a network that cannot stream, of a sequence."""
+def latency(recipe: Recipe, folder: Path) -> dict[str, Any]:
+    """Median microseconds on one thread, of a step of a stream, and of a chunk if the recipe has one.
+
+    Of a network that cannot stream, those of a sequence.
+    """
     model = s2o.load(folder / "model.onnx")
     data = s2o.SequenceDataset.load(folder / read_figures(folder)["slice"]["file"])
     steps = int(np.median(data.lengths))
@@ -153,4 +157,16 @@ def latency(folder: Path) -> dict[str, Any]:
         "of": "a step" if streams else "a sequence",
         "steps": 1 if streams else steps,
         "us": 1e6 * first.p50,
-    }
+    } | ({"chunk": recipe.chunk, "chunk_us": _chunk_us(model, data, recipe.chunk)} if recipe.chunk > 1 else {})
+
+
+def _chunk_us(model: Predictor, data: s2o.SequenceDataset, size: int) -> float:
+    """Median microseconds of a chunk of a stream."""
+    x, stream, times = data.sequences[0], model.stream(), list[float]()
+    chunks = [x[start : start + size] for start in range(0, len(x) - size + 1, size)]
+    while sum(times) < SECONDS:
+        for chunk in chunks:
+            began = time.perf_counter()
+            stream.step(chunk)
+            times.append(time.perf_counter() - began)
+    return 1e6 * statistics.median(times)

@@ -37,6 +37,7 @@ class Recipe:
     train: further arguments of `train`
     finish: what is done with a trained module before it is exported, such as calibration or an alarm
     export: further arguments of `export`
+    chunk: steps that a device gets at once, of which the latency is measured, too; 1: single steps alone
     seeds: how many trainings the spread is taken from
     changes: what has changed for this network since version 0.1
     """
@@ -58,6 +59,7 @@ class Recipe:
     train: dict[str, Any] = dataclasses.field(default_factory=dict)
     finish: Callable[[Any], Any] | None = None
     export: dict[str, Any] = dataclasses.field(default_factory=dict)
+    chunk: int = 1
     seeds: int = 3
     changes: str = "Trained again; no change of version 0.2 concerns this network."
 
