@@ -15,6 +15,7 @@ import seq2onnx as s2o
 from seq2onnx.hosts import HOSTS, check_host, cpp
 from seq2onnx.hosts.cases import make_cases
 from seq2onnx.hosts.node import INSTALL
+from seq2onnx.hosts.openvino import PRECISION
 from seq2onnx.runtime.model import Model
 from seq2onnx.runtime.session import SessionSettings
 from tests.command import run
@@ -77,6 +78,33 @@ def test_openvino_is_wrong_with_ragged_batches_of_the_dynamic_form_and_right_wit
     s2o.export(s2o.restore(file), tmp_path / "step.onnx", form="step")
     report = check_host(tmp_path / "step.onnx", "openvino")
     assert report.ok, str(report)
+
+
+@pytest.mark.parametrize("form", ["portable", "step"])
+def test_openvino_finds_the_same_key_words_in_samples(form, tmp_path):
+    skip_without("openvino")
+    import openvino
+
+    original, data = MODELS / "keyword" / "model.onnx", s2o.SequenceDataset.load(MODELS / "keyword" / "test_slice.npz")
+    file = tmp_path / "keyword.onnx"
+    s2o.export(s2o.restore(original), file, form=form)
+    report = check_host(file, "openvino")
+    assert report.ok, str(report)
+    model = Model(file, SessionSettings())
+    request = openvino.Core().compile_model(str(file), "CPU", PRECISION).create_infer_request()
+    for x, events in zip(data.sequences, s2o.load(original).predict(data), strict=True):
+        states, parts, size = {state.name: state.zeros(1) for state in model.states}, [], len(x)
+        if form == "step":
+            size = model.contract.time_stride
+        for start in range(0, len(x), size):
+            inputs = {"x": x[None, start : start + size]}
+            if model.takes_lengths:
+                inputs["lengths"] = np.array([size], np.int32)
+            found = request.infer(inputs | states)
+            parts.append(found["y"][0].copy())
+            states = {name: found[f"new_{name}"].copy() for name in states}
+        np.testing.assert_array_equal(np.concatenate(parts), events)
+        assert events[:, 1].any()
 
 
 def test_a_wrong_number_fails_and_a_wrong_shape_and_a_failure_too(file, monkeypatch):

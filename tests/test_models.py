@@ -12,6 +12,7 @@ import numpy as np
 import pytest
 
 import seq2onnx as s2o
+from tests import reference
 
 ROOT = Path(__file__).parent.parent
 MODELS = ROOT / "models"
@@ -79,6 +80,23 @@ def test_a_card_agrees_with_its_model(name: str, tmp_path: Path):
     assert (tmp_path / "card.md").read_text(encoding="utf-8") == (MODELS / name / "card.md").read_text(encoding="utf-8")
     for picture in known["pictures"]:
         assert (MODELS / name / picture).stat().st_size > 1000
+
+
+def test_events_of_the_key_word_are_those_of_a_plain_loop_over_the_scores_in_chunks_of_any_length(tmp_path: Path):
+    file, data = MODELS / "keyword" / "model.onnx", s2o.SequenceDataset.load(MODELS / "keyword" / "test_slice.npz")
+    model, restored = s2o.load(file), s2o.restore(file)
+    assert (model.contract.answer, model.contract.sample_rate, data.shape()) == ("events", 8000, (1,))
+    s2o.export(s2o.without(restored, "alarm_1"), tmp_path / "scores.onnx")
+    scores, rng = s2o.load(tmp_path / "scores.onnx").predict(data), np.random.default_rng(0)
+    for x, score, events in zip(data.sequences, scores, model.predict(data), strict=True):
+        np.testing.assert_array_equal(events, reference.alarm(restored.network["alarm_1"], {}, (score,), None)[0])
+        stream, at, parts = model.stream(), 0, []
+        while at < len(x):
+            size = int(rng.integers(0, 1001))
+            parts.append(stream.step(x[at : at + size]))
+            at += size
+        np.testing.assert_array_equal(np.concatenate(parts), events)
+        assert events[:, 1].any()
 
 
 @pytest.mark.parametrize("name", GUESTS)

@@ -1,6 +1,6 @@
 """The networks of models/, a recipe each: what they are trained on, how, and what they are measured against."""
 
-from zoo import covid, digits, films, forecasts, speakers, spotting, turbofan, video, vowels
+from zoo import covid, digits, films, forecasts, keyword, speakers, spotting, turbofan, video, vowels
 from zoo.recipe import Recipe
 
 RECIPES: dict[str, Recipe] = {
@@ -20,5 +20,6 @@ RECIPES: dict[str, Recipe] = {
         films.RECIPE,
         video.RECIPE,
         spotting.RECIPE,
+        keyword.RECIPE,
     )
 }

@@ -15,6 +15,7 @@ from torch import nn
 
 import seq2onnx as s2o
 from seq2onnx.runtime import Predictor
+from seq2onnx.training import SequenceModule
 
 Figures = dict[str, float]
 Data = tuple[s2o.SequenceDataset, s2o.SequenceDataset]  # for training, and for the test
@@ -35,6 +36,7 @@ class Recipe:
     call: what the card does with that part, of a Predictor
     slice_of: the test data, or what part of it ships with the model
     export: further arguments of `export`
+    finish: makes of the trained module what is exported, such as one with an alarm
     seeds: how many trainings the spread is taken from
     changes: what has changed for this network since version 0.1
     """
@@ -54,6 +56,7 @@ class Recipe:
     call: str = "predict(data)"
     slice_of: Callable[[s2o.SequenceDataset], s2o.SequenceDataset] = lambda test: test
     export: dict[str, Any] = dataclasses.field(default_factory=dict)
+    finish: Callable[[SequenceModule], SequenceModule] = lambda module: module
     seeds: int = 3
     changes: str = "Trained again; no change of version 0.2 concerns this network."
 
