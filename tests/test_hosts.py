@@ -86,25 +86,22 @@ def test_openvino_finds_the_same_key_words_in_samples(form, tmp_path):
     import openvino
 
     original, data = MODELS / "keyword" / "model.onnx", s2o.SequenceDataset.load(MODELS / "keyword" / "test_slice.npz")
-    file = tmp_path / "keyword.onnx"
+    file, rng = tmp_path / "keyword.onnx", np.random.default_rng(0)
     s2o.export(s2o.restore(original), file, form=form)
-    report = check_host(file, "openvino")
-    assert report.ok, str(report)
     model = Model(file, SessionSettings())
     request = openvino.Core().compile_model(str(file), "CPU", PRECISION).create_infer_request()
-    for x, events in zip(data.sequences, s2o.load(original).predict(data), strict=True):
-        states, parts, size = {state.name: state.zeros(1) for state in model.states}, [], len(x)
-        if form == "step":
-            size = model.contract.time_stride
-        for start in range(0, len(x), size):
-            inputs = {"x": x[None, start : start + size]}
-            if model.takes_lengths:
-                inputs["lengths"] = np.array([size], np.int32)
-            found = request.infer(inputs | states)
-            parts.append(found["y"][0].copy())
-            states = {name: found[f"new_{name}"].copy() for name in states}
+    expected = s2o.load(original).predict(data)
+    assert sum(events[:, 1].sum() for events in expected) >= 2
+    for x, events in zip(data.sequences, expected, strict=True):
+        states, parts, at = {state.name: state.zeros(1) for state in model.states}, [], 0
+        while at < len(x):
+            chunk = x[at : at + (model.contract.time_stride if form == "step" else int(rng.integers(1, 1001)))]
+            lengths = {"lengths": np.array([len(chunk)], np.int32)} if model.takes_lengths else {}
+            found = request.infer({"x": chunk[None]} | lengths | states)
+            # For a chunk without a frame, OpenVINO gives a step that y_lengths does not count.
+            parts.append(found["y"][0, : found["y_lengths"][0] if lengths else None].copy())
+            states, at = {name: found[f"new_{name}"].copy() for name in states}, at + len(chunk)
         np.testing.assert_array_equal(np.concatenate(parts), events)
-        assert events[:, 1].any()
 
 
 def test_a_wrong_number_fails_and_a_wrong_shape_and_a_failure_too(file, monkeypatch):

@@ -55,7 +55,7 @@ def test_a_shipped_model_predicts_what_its_card_says(name: str):
     small = int8(RECIPES[name], folder)
     assert small == pytest.approx(known["edge"]["int8"], rel=1e-4)
     assert small["figure"] > next(iter(found.values())) - LARGEST_LOSS
-    if known["bytes"] > 100e3:
+    if known["parameters"] > 25e3:  # smaller networks are mostly graph, or constants of a spectrum
         assert small["bytes"] <= 0.4 * known["bytes"]
     # C code is measured for each network that streams, and for no other.
     assert (known["edge"]["c"] is None) == (model.signature == "sequence")
@@ -96,7 +96,7 @@ def test_events_of_the_key_word_are_those_of_a_plain_loop_over_the_scores_in_chu
             parts.append(stream.step(x[at : at + size]))
             at += size
         np.testing.assert_array_equal(np.concatenate(parts), events)
-        assert events[:, 1].any()
+    assert sum(events[:, 1].sum() for events in model.predict(data)) >= 2
 
 
 @pytest.mark.parametrize("name", GUESTS)

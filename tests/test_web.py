@@ -274,8 +274,7 @@ await fetch("found", { method: "POST", body: JSON.stringify(found) });
 
 def test_the_page_finds_key_words_with_the_microphone(tmp_path, runtime, browse):
     file, data = MODELS / "keyword" / "model.onnx", s2o.SequenceDataset.load(MODELS / "keyword" / "test_slice.npz")
-    x, seconds = data.sequences[0], 9
-    x = x[: seconds * 8000]
+    x, seconds = data.sequences[0], 8
     with wave.open(str(tmp_path / "sound.wav"), "wb") as sound:
         sound.setparams((1, 2, 8000, 0, "NONE", ""))
         sound.writeframes(np.int16(np.round(x * 32767)).tobytes())
