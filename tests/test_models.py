@@ -43,9 +43,10 @@ def test_a_shipped_model_predicts_what_its_card_says(name: str):
     folder, known = MODELS / name, read_figures(MODELS / name)
     file = folder / "model.onnx"
     data = s2o.SequenceDataset.load(folder / known["slice"]["file"])
-    report = s2o.verify(file, data=data)
-    assert report.ok, report
     model = s2o.load(file)
+    # Of a raw signal one second is enough: single samples take long.
+    report = s2o.verify(file, data=[x[:8000] for x in data.sequences] if model.contract.sample_rate else data)
+    assert report.ok, report
     if model.signature != "sequence":
         assert {"whole = steps", "whole = chunks"} <= {row.check.split(",")[0] for row in report.rows}
     found = RECIPES[name].figures(model, data)

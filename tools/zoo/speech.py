@@ -52,8 +52,8 @@ class Voice:
             command = ["flite", *options, "-t", text, "-o", "/dev/stdout"]
         content = subprocess.run(command, check=True, capture_output=True).stdout
         with wave.open(io.BytesIO(content)) as file:
-            rate, x = file.getframerate(), np.frombuffer(file.readframes(10**9), "<i2") / 32768
-        x = np.asarray(resample_poly(x, RATE, rate), np.float32)
+            rate, read = file.getframerate(), np.frombuffer(file.readframes(10**9), "<i2") / 32768
+        x: Samples = np.asarray(resample_poly(read, RATE, rate), np.float32)
         loud = np.flatnonzero(np.abs(x) > 0.01 * np.abs(x).max(initial=1e-9))
         return x[loud[0] : loud[-1] + 1] if len(loud) else x[:0]
 
