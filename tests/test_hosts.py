@@ -15,6 +15,7 @@ import seq2onnx as s2o
 from seq2onnx.hosts import HOSTS, check_host, cpp
 from seq2onnx.hosts.cases import make_cases
 from seq2onnx.hosts.node import INSTALL
+from seq2onnx.hosts.openvino import PRECISION
 from seq2onnx.runtime.model import Model
 from seq2onnx.runtime.session import SessionSettings
 from tests.command import run
@@ -77,6 +78,30 @@ def test_openvino_is_wrong_with_ragged_batches_of_the_dynamic_form_and_right_wit
     s2o.export(s2o.restore(file), tmp_path / "step.onnx", form="step")
     report = check_host(tmp_path / "step.onnx", "openvino")
     assert report.ok, str(report)
+
+
+@pytest.mark.parametrize("form", ["portable", "step"])
+def test_openvino_finds_the_same_key_words_in_samples(form, tmp_path):
+    skip_without("openvino")
+    import openvino
+
+    original, data = MODELS / "keyword" / "model.onnx", s2o.SequenceDataset.load(MODELS / "keyword" / "test_slice.npz")
+    file, rng = tmp_path / "keyword.onnx", np.random.default_rng(0)
+    s2o.export(s2o.restore(original), file, form=form)
+    model = Model(file, SessionSettings())
+    request = openvino.Core().compile_model(str(file), "CPU", PRECISION).create_infer_request()
+    expected = s2o.load(original).predict(data)
+    assert sum(events[:, 1].sum() for events in expected) >= 2
+    for x, events in zip(data.sequences, expected, strict=True):
+        states, parts, at = {state.name: state.zeros(1) for state in model.states}, [], 0
+        while at < len(x):
+            chunk = x[at : at + (model.contract.time_stride if form == "step" else int(rng.integers(1, 1001)))]
+            lengths = {"lengths": np.array([len(chunk)], np.int32)} if model.takes_lengths else {}
+            found = request.infer({"x": chunk[None]} | lengths | states)
+            # For a chunk without a frame, OpenVINO gives a step that y_lengths does not count.
+            parts.append(found["y"][0, : found["y_lengths"][0] if lengths else None].copy())
+            states, at = {name: found[f"new_{name}"].copy() for name in states}, at + len(chunk)
+        np.testing.assert_array_equal(np.concatenate(parts), events)
 
 
 def test_a_wrong_number_fails_and_a_wrong_shape_and_a_failure_too(file, monkeypatch):

@@ -12,6 +12,7 @@ import numpy as np
 import pytest
 
 import seq2onnx as s2o
+from tests import reference
 
 ROOT = Path(__file__).parent.parent
 MODELS = ROOT / "models"
@@ -42,9 +43,10 @@ def test_a_shipped_model_predicts_what_its_card_says(name: str):
     folder, known = MODELS / name, read_figures(MODELS / name)
     file = folder / "model.onnx"
     data = s2o.SequenceDataset.load(folder / known["slice"]["file"])
-    report = s2o.verify(file, data=data)
-    assert report.ok, report
     model = s2o.load(file)
+    # Of a raw signal one second is enough: single samples take long.
+    report = s2o.verify(file, data=[x[:8000] for x in data.sequences] if model.contract.sample_rate else data)
+    assert report.ok, report
     if model.signature != "sequence":
         assert {"whole = steps", "whole = chunks"} <= {row.check.split(",")[0] for row in report.rows}
     found = RECIPES[name].figures(model, data)
@@ -54,7 +56,7 @@ def test_a_shipped_model_predicts_what_its_card_says(name: str):
     small = int8(RECIPES[name], folder)
     assert small == pytest.approx(known["edge"]["int8"], rel=1e-4)
     assert small["figure"] > next(iter(found.values())) - LARGEST_LOSS
-    if known["bytes"] > 100e3:
+    if known["parameters"] > 25e3:  # smaller networks are mostly graph, or constants of a spectrum
         assert small["bytes"] <= 0.4 * known["bytes"]
     # C code is measured for each network that streams, and for no other.
     assert (known["edge"]["c"] is None) == (model.signature == "sequence")
@@ -79,6 +81,23 @@ def test_a_card_agrees_with_its_model(name: str, tmp_path: Path):
     assert (tmp_path / "card.md").read_text(encoding="utf-8") == (MODELS / name / "card.md").read_text(encoding="utf-8")
     for picture in known["pictures"]:
         assert (MODELS / name / picture).stat().st_size > 1000
+
+
+def test_events_of_the_key_word_are_those_of_a_plain_loop_over_the_scores_in_chunks_of_any_length(tmp_path: Path):
+    file, data = MODELS / "keyword" / "model.onnx", s2o.SequenceDataset.load(MODELS / "keyword" / "test_slice.npz")
+    model, restored = s2o.load(file), s2o.restore(file)
+    assert (model.contract.answer, model.contract.sample_rate, data.shape()) == ("events", 8000, (1,))
+    s2o.export(s2o.without(restored, "alarm_1"), tmp_path / "scores.onnx")
+    scores, rng = s2o.load(tmp_path / "scores.onnx").predict(data), np.random.default_rng(0)
+    for x, score, events in zip(data.sequences, scores, model.predict(data), strict=True):
+        np.testing.assert_array_equal(events, reference.alarm(restored.network["alarm_1"], {}, (score,), None)[0])
+        stream, at, parts = model.stream(), 0, []
+        while at < len(x):
+            size = int(rng.integers(0, 1001))
+            parts.append(stream.step(x[at : at + size]))
+            at += size
+        np.testing.assert_array_equal(np.concatenate(parts), events)
+    assert sum(events[:, 1].sum() for events in model.predict(data)) >= 2
 
 
 @pytest.mark.parametrize("name", GUESTS)

@@ -123,6 +123,33 @@ int main(void) {  /* sequences: the number of steps, then the steps */
     assert np.abs(np.array([line.split(",")[1:] for line in lines], float) - scores).max() < 1e-5
 
 
+def test_the_code_finds_the_same_key_words_in_samples(tmp_path):
+    file, data = MODELS / "keyword" / "model.onnx", s2o.SequenceDataset.load(MODELS / "keyword" / "test_slice.npz")
+    folder = packaged(file, tmp_path / "package")
+    (folder / "events.c").write_text("""
+#include <stdio.h>
+#include "keyword.h"
+int main(void) {  /* samples; prints the number of each step with an event, and its label */
+    static keyword_stream stream;
+    float x[KEYWORD_STEPS * KEYWORD_FEATURES], y[KEYWORD_OUTPUTS];
+    keyword_reset(&stream);
+    for (int step = 0; fread(x, sizeof x, 1, stdin) == 1; ++step) {
+        if (keyword_step(&stream, x, y)) return 1;
+        for (int i = 0; i < KEYWORD_OUTPUTS; ++i) if (y[i] != 0) printf("%d %s\\n", step, keyword_labels[i]);
+    }
+    return 0;
+}
+""")
+    program = compiled(folder, "events.c", "-O2")
+    expected = s2o.load(file).predict(data)
+    assert sum(events[:, 1].sum() for events in expected) >= 2
+    for x, events in zip(data.sequences, expected, strict=True):
+        found = subprocess.run(
+            [program], input=np.float32(x).tobytes(), capture_output=True, check=True
+        ).stdout.decode()
+        assert found.splitlines() == [f"{step} conference" for step in np.flatnonzero(events[:, 1])]
+
+
 @pytest.mark.parametrize("form", ["dynamic", "step"])
 def test_a_file_with_int8_weights_gives_code_that_has_them_as_numbers(form, tmp_path):
     network = s2o.Network([s2o.SequenceInput(12, name="x"), s2o.LSTM(40), s2o.FullyConnected(9)])

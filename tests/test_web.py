@@ -10,6 +10,7 @@ import shutil
 import subprocess
 import threading
 import wave
+from pathlib import Path
 
 import numpy as np
 import onnx
@@ -21,6 +22,7 @@ from seq2onnx.packaging import web
 from tests.conftest import CLASSES, built, random_data, small_network
 from tests.small_networks import exported, gappy, strided
 
+MODELS = Path(__file__).resolve().parents[1] / "models"
 BROWSERS = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable")
 BROWSER = next(filter(None, map(shutil.which, BROWSERS)), None)
 pytestmark = [
@@ -257,6 +259,36 @@ def test_the_page_listens_to_the_microphone(form, tmp_path, runtime, browse):
     assert found["error"] == ""
     assert float(found["answer"]) == pytest.approx(4, abs=0.1)
     assert found["buttons"] == ["Stop listening", "Listen to the microphone"]
+
+
+HEARING = (
+    LISTENING.split("await wait(() => Number")[0]
+    + """
+await new Promise((resolve) => setTimeout(resolve, %d));
+found.answer = at("answer").textContent;
+found.error = at("error").textContent;
+await fetch("found", { method: "POST", body: JSON.stringify(found) });
+"""
+)
+
+
+def test_the_page_finds_key_words_with_the_microphone(tmp_path, runtime, browse):
+    file, data = MODELS / "keyword" / "model.onnx", s2o.SequenceDataset.load(MODELS / "keyword" / "test_slice.npz")
+    x, seconds = data.sequences[0], 8
+    with wave.open(str(tmp_path / "sound.wav"), "wb") as sound:
+        sound.setparams((1, 2, 8000, 0, "NONE", ""))
+        sound.writeframes(np.int16(np.round(x * 32767)).tobytes())
+    s2o.package(file, "web", tmp_path / "package", runtime_folder=runtime)
+    options = ["--use-fake-device-for-media-stream", "--use-fake-ui-for-media-stream"]
+    options += [f"--use-file-for-fake-audio-capture={tmp_path / 'sound.wav'}%noloop"]
+    page = (tmp_path / "package" / "index.html").read_text()
+    found = browse(tmp_path / "package", HEARING % (1000 * seconds + 1500), page, options)
+    assert found["error"] == ""
+    heard = [float(time) for time in re.findall(r"conference at (\d+\.\d\d) s", found["answer"])][::-1]
+    expected = (np.flatnonzero(s2o.load(file).predict([x])[0][:, 1]) + 1) * 0.02
+    assert len(heard) == len(expected) >= 2, found["answer"]
+    # The microphone begins at some time before or after the page listens.
+    assert np.diff(heard) == pytest.approx(np.diff(expected), abs=0.1)
 
 
 def test_the_runtime_is_looked_for_in_the_folder(tmp_path):

@@ -28,7 +28,7 @@ from bench_edge import edge
 from bench_import import imported
 from bench_report import REPORT, lognormal, ratio, table, void
 from bench_runtime import cold, generator, graph, portable, predict, storage
-from bench_signals import alarm, spectra
+from bench_signals import alarm, keyword, spectra
 
 import seq2onnx as s2o
 
@@ -51,6 +51,7 @@ def main() -> None:
         "generator": generator,
         "spectra": spectra,
         "alarm": alarm,
+        "keyword": keyword,
         "cold": cold,
         "storage": storage,
     }

@@ -12,6 +12,7 @@ from bench_report import REPORT, ratio, table, void
 
 import seq2onnx as s2o
 
+KEYWORD = Path(__file__).resolve().parents[1] / "models" / "keyword"
 RATE, HOP = 16000, 160
 CHUNKS = 200  # of 10 ms in each round
 
@@ -122,3 +123,18 @@ def alarm() -> None:
             times = table(runs, rounds=15)
             micros = [1e6 * seconds / steps for seconds in times["whole"]]
             REPORT.add(f"µs a step of a whole sequence, scores: {scores}", float(np.median(micros)), 1.0, micros)
+
+
+def keyword() -> None:
+    """The network keyword of the zoo, from samples to events: ms for 20 ms of sound, as it is and as a step file."""
+    samples = s2o.SequenceDataset.load(KEYWORD / "test_slice.npz").sequences[0]
+    with tempfile.TemporaryDirectory() as folder:
+        s2o.export(s2o.restore(KEYWORD / "model.onnx"), Path(folder) / "step.onnx", form="step")
+        files = {"Stream.step": KEYWORD / "model.onnx", "Stream.step, form step": Path(folder) / "step.onnx"}
+        models = {name: s2o.load(file) for name, file in files.items()}
+    size = models["Stream.step"].contract.time_stride
+    chunks = [samples[start : start + size] for start in range(0, len(samples) - size + 1, size)]
+    times = table({name: _by_stream(model, chunks) for name, model in models.items()}, rounds=15)
+    for name, rounds in times.items():
+        milliseconds = [1e3 * seconds / len(chunks) for seconds in rounds]
+        REPORT.add(f"{name}, ms for 20 ms of sound", float(np.median(milliseconds)), 0.5, milliseconds)

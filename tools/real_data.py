@@ -11,6 +11,8 @@ co2              statsmodels 0.14 or newer (BSD 3-Clause): weekly CO2 at Mauna L
 sunspots         statsmodels: monthly mean sunspot numbers from 1749; National Geophysical Data Center, public domain
 read speech      Debian's pocketsphinx-testdata: sentences of "Sense and Sensibility", read for LibriVox, public domain;
                  apt-get download needs Debian or Ubuntu
+prompts          Debian's asterisk-core-sounds-en and -wav: 568 prompts of a telephone exchange by one speaker, Allison
+                 Smith, and their texts; Digium, CC BY-SA 3.0
 small digits     scikit-learn 1.5 or newer (BSD 3-Clause): 1,797 handwritten digits of 8x8 pixels; Alpaydin & Kaynak
                  1998, UCI Machine Learning Repository (CC BY 4.0)
 smartwatch       seglearn 1.2.5 (BSD 3-Clause, Copyright (c) 2018, David M. Burns): 140 recordings of ten people who
@@ -19,6 +21,7 @@ smartwatch       seglearn 1.2.5 (BSD 3-Clause, Copyright (c) 2018, David M. Burn
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import gzip
 import io
@@ -29,6 +32,7 @@ import tarfile
 import tempfile
 import wave
 import zipfile
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -140,15 +144,34 @@ class _ArraysAlone(pickle.Unpickler):
 
 def read_speech() -> list[np.ndarray]:
     """Five sentences, read by one speaker: samples at 16 kHz, int16."""
+    with debian("pocketsphinx-testdata") as share:
+        return [_samples(path) for path in sorted((share / "pocketsphinx/test/data/librivox").glob("*.wav"))]
+
+
+def prompts() -> dict[str, tuple[np.ndarray, str]]:
+    """Prompts of a telephone exchange: by name samples at 8 kHz, int16, and what is said."""
+    with debian("asterisk-core-sounds-en", "asterisk-core-sounds-en-wav") as share:
+        packed = (share / "doc/asterisk-core-sounds-en/core-sounds-en.txt.gz").read_bytes()
+        lines = gzip.decompress(packed).decode().splitlines()
+        texts = dict(line.strip().split(": ", 1) for line in lines if ": " in line and not line.startswith(";"))
+        sounds = share / "asterisk/sounds/en_US_f_Allison"
+        files = {str(path.relative_to(sounds).with_suffix("")): path for path in sorted(sounds.rglob("*.wav"))}
+        return {name: (_samples(path), texts[name]) for name, path in files.items()}
+
+
+@contextlib.contextmanager
+def debian(*packages: str) -> Iterator[Path]:
+    """The folder usr/share of packages of Debian, which apt-get downloads; they are unpacked, not installed."""
     with tempfile.TemporaryDirectory() as folder:
-        subprocess.run(["apt-get", "download", "-q", "pocketsphinx-testdata"], check=True, cwd=folder)
-        (package,) = Path(folder).glob("*.deb")
-        subprocess.run(["dpkg-deb", "-x", package, folder], check=True)
-        sentences = []
-        for path in sorted(Path(folder, "usr/share/pocketsphinx/test/data/librivox").glob("*.wav")):
-            with wave.open(str(path)) as file:
-                sentences.append(np.frombuffer(file.readframes(file.getnframes()), "<i2"))
-        return sentences
+        subprocess.run(["apt-get", "download", "-qq", *packages], check=True, cwd=folder)
+        for package in Path(folder).glob("*.deb"):
+            subprocess.run(["dpkg-deb", "-x", package, folder], check=True)
+        yield Path(folder, "usr/share")
+
+
+def _samples(path: Path) -> np.ndarray:
+    with wave.open(str(path)) as file:
+        return np.frombuffer(file.readframes(file.getnframes()), "<i2")
 
 
 def member(requirement: str, name: str) -> bytes:

@@ -9,7 +9,8 @@ files draw their pictures again, and the cards are written again. With --measure
 downloaded: latencies, sizes and figures with int8 weights, and the C code, are measured again with the exported files,
 and the cards are written again. Nothing else should run then. With --peers, plain torch is trained again, too, which
 takes most of the time; without, its figures stay. The data are downloaded by pip, or simulated. Needs
-seq2onnx[cpu,train,data,edge], gcc and make.
+seq2onnx[cpu,train,data,edge], gcc and make. The network keyword and the guests also need apt-get download, and keyword
+needs the programs espeak-ng and flite: `apt-get install espeak-ng flite`.
 """
 
 from __future__ import annotations
@@ -29,7 +30,14 @@ from zoo.making import again, draw_again, latency, make, read_figures, write_fig
 
 ROOT = Path(__file__).resolve().parents[1]
 KNOWN = (*RECIPES, *GUESTS)
-LONG = ("video", "films", "spotting", "digits_lstm", "turbofan")  # started first, so that none runs alone at the end
+LONG = (
+    "keyword",
+    "video",
+    "films",
+    "spotting",
+    "digits_lstm",
+    "turbofan",
+)  # started first, so that none runs alone at the end
 
 
 def main() -> int:

@@ -44,6 +44,9 @@ def write_web(source: Source, folder: Path) -> None:
         "channels": model.inputs[0].channels,
         "labels": source.labels,
         "sample_rate": model.contract.sample_rate,
+        "time_stride": model.contract.time_stride,
+        "delay_steps": model.contract.delay_steps,
+        "answers_events": model.contract.answer == "events",
         "missing": model.contract.missing,
     }
     (folder / "model.json").write_text(json.dumps(about, ensure_ascii=False) + "\n", encoding="utf-8")

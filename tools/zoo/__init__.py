@@ -1,6 +1,20 @@
 """The networks of models/, a recipe each: what they are trained on, how, and what they are measured against."""
 
-from zoo import bands, covid, digits, films, forecasts, gaps, speakers, spotting, turbofan, video, vowels, watch
+from zoo import (
+    bands,
+    covid,
+    digits,
+    films,
+    forecasts,
+    gaps,
+    keyword,
+    speakers,
+    spotting,
+    turbofan,
+    video,
+    vowels,
+    watch,
+)
 from zoo.recipe import Recipe
 
 RECIPES: dict[str, Recipe] = {
@@ -24,5 +38,6 @@ RECIPES: dict[str, Recipe] = {
         spotting.RECIPE,
         watch.WINDOWS,
         watch.GRU,
+        keyword.RECIPE,
     )
 }

@@ -7,9 +7,12 @@ const at = (id) => document.getElementById(id);
 const colors = ["#1769aa", "#d1495b", "#2e8b57", "#b8860b", "#7b4fa3", "#008b8b", "#a0522d", "#5f6b7a", "#e07b00", "#556b2f"];
 const MOST_TYPED = 100; // numbers of a step that somebody types
 const LONGEST = 100_000; // results that the page keeps
+const SHOWN_EVENTS = 5; // the last ones
 
 let stream, info;
 let rows = []; // the results, each an array of numbers
+let results = 0; // since the start, also those that were dropped
+let events = []; // what is shown of them, the newest first
 let drawing = false;
 let running = Promise.resolve();
 
@@ -32,11 +35,20 @@ async function start() {
 async function run(steps) {
   for (const step of steps) {
     const y = await stream.step(Float32Array.from(step));
-    for (let i = 0; i < y.length; i += info.outputs) rows.push(Array.from(y.subarray(i, i + info.outputs)));
+    for (let i = 0; i < y.length; i += info.outputs) {
+      const row = Array.from(y.subarray(i, i + info.outputs)), before = rows.at(-1);
+      if (info.answers_events) row.forEach((on, k) => on && !before?.[k] && events.unshift(`${info.names[k]} ${when()}`));
+      rows.push(row);
+      results++;
+    }
+    events = events.slice(0, SHOWN_EVENTS);
     if (rows.length > LONGEST) rows = rows.slice(-LONGEST / 2);
     show();
   }
 }
+
+/** When the next result is known. */
+const when = () => (info.sample_rate ? `at ${((results * info.time_stride + info.delay_steps + 1) / info.sample_rate).toFixed(2)} s` : `in step ${results + 1}`);
 
 function show() {
   if (drawing || !rows.length) return;
@@ -45,7 +57,9 @@ function show() {
     drawing = false;
     if (!rows.length) return;
     const last = rows.at(-1), best = last.indexOf(Math.max(...last));
-    at("answer").textContent = info.labels.length
+    at("answer").textContent = info.answers_events
+      ? events.join(", ") || "no event yet"
+      : info.labels.length
       ? `${info.labels[best]} (${last[best].toFixed(3)})`
       : last.slice(0, colors.length).map(short).join(", ") + (last.length > colors.length ? ", …" : "");
     draw();
@@ -130,6 +144,8 @@ function then(work) {
 function restart() {
   stream.reset();
   rows = [];
+  results = 0;
+  events = [];
   at("answer").textContent = "";
   at("chart").hidden = true;
   at("legend").replaceChildren();
