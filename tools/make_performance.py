@@ -37,6 +37,7 @@ PARTS = {
     "imported": "One step of files that `add_states` and `from_torch` made, compared with what they were made from",
     "spectra": "Mel spectra of 16 kHz (frames of 400 samples, 80 bands): 10 ms of a stream, and 20 s at once",
     "alarm": "An `Alarm` with all options, 50,000 steps at once",
+    "keyword": "From 20 ms of sound to an event: the network for a key word of models/",
     "export": "Export of 12 features, LSTM 100, 9 classes",
     "cold": "From the start of a process to its first prediction",
     "storage": "Files with weights stored as float16 or int8: 12 features, LSTM 100, 9 classes",
@@ -137,6 +138,7 @@ NOTES = {
         'Kaldi, which need a larger matrix. "full" and "sequence" are signatures; `Stream.step` gets 160 samples '
         "at a time."
     ),
+    "keyword": ("The figures are milliseconds."),
     "alarm": ("The figures are microseconds for each step."),
     "export": ('"dynamo" is `torch.onnx.export(dynamo=True)`.'),
     "cold": (
