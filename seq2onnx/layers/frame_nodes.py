@@ -48,7 +48,8 @@ def emit_frames(
     front = max(framing.length - need, 1)
     samples = graph.pad_steps(op("Squeeze", x.name, ints(2)), front, 0, dimensions=2)
     end = op("Sub", graph.cast(graph.steps(samples), "int32"), number(framing.reach))
-    begin = op("Range", number(front + need - framing.length), op("Squeeze", end), number(hop))
+    start = front + need - framing.length
+    begin = op("Range", number(start), op("Squeeze", _not_below(graph, end, start)), number(hop))
     zeros = op("Mul", op("Unsqueeze", lengths, ints(1, 2)), number(0))
     begin = op("Add", op("Unsqueeze", begin, ints(1)), zeros)  # [batch, n, 1]
     frames = _emit_gather(graph, samples, begin, within, front, lengths)
@@ -70,6 +71,11 @@ def _emit_gather(graph: GraphBuilder, samples: str, begin: str, within: Places, 
     # GatherElements takes a fourth of the time of Gather, and a tenth of that of GatherND.
     frames = op("GatherElements", samples, op("Min", op("Flatten", index), last), axis=1)
     return op("Reshape", frames, op("Shape", index, start=0, end=3), allowzero=1)
+
+
+def _not_below(graph: GraphBuilder, end: str, start: int) -> str:
+    """Return the end of a Range, at least its start: OpenVINO gives numbers also where it is before the start."""
+    return graph.op("Max", end, graph.number(start)) if graph.portable else end
 
 
 def _emit_fixed(framing: Framing, graph: GraphBuilder, x: Value, states: Mapping[str, str], within: Places) -> Framed:
@@ -126,7 +132,7 @@ def _emit_chunk(
     if need - 1 != front:
         end = op("Add", end, number(need - 1 - front))
     if need > 1 and not graph.end:
-        end = op("Min", graph.reduce("ReduceMax", seen, 0), end)
+        end = op("Min", _not_below(graph, graph.reduce("ReduceMax", seen, 0), need - 1), end)
     # Otherwise ⌈T / hop⌉ frames: layers that may be joined with frames of one sample, or with windows that look ahead,
     # have as many steps.
     ends = op("Range", number(need - 1), op("Squeeze", end), number(hop))

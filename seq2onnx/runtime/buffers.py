@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from seq2onnx.contract import END, LENGTHS
 from seq2onnx.runtime.model import Model
-from seq2onnx.runtime.outputs import Answer
+from seq2onnx.runtime.outputs import Answer, unwrap
 from seq2onnx.runtime.session import bind, cannot_run
 from seq2onnx.runtime.slots import Indices
 from seq2onnx.sequences import Array, is_finite
@@ -100,20 +100,19 @@ class ChunkBuffers:
     ) -> None:
         self.shape = x.shape[1:]
         self._x = np.zeros(x.shape, x.dtype)  # not of the order in memory that x has
-        self._answers = {
-            layer: Answer(output, np.zeros(values.shape, values.dtype), np.array(lengths))
-            for layer, (output, values, lengths) in answers.items()
-        }
+        self._answers: dict[str, tuple[Array, Array | None]] = {}
         reads: dict[str, Array] = {model.inputs[0].tensor: self._x}
         if model.takes_lengths:
             reads[LENGTHS] = self._steps = np.array([x.shape[1]], np.int32)
         if model.lookahead:
             reads[END] = self._end = np.zeros(1, np.int32)
         writes: dict[str, Array] = {}
-        for output, values, lengths in self._answers.values():
-            writes[output.tensor] = values
-            if output.lengths_tensor is not None:
-                writes[output.lengths_tensor] = lengths
+        for layer, (output, values, lengths) in answers.items():
+            writes[output.tensor] = y = np.zeros(values.shape, values.dtype)
+            valid = None if output.lengths_tensor is None else np.array(lengths)
+            if output.lengths_tensor is not None and valid is not None:
+                writes[output.lengths_tensor] = valid
+            self._answers[layer] = y, valid
         names = [(info.name, info.new_name) for info in model.states]
         self._run = model.session.run_with_iobinding
         self._bindings = [
@@ -125,17 +124,23 @@ class ChunkBuffers:
             for old, new in (states, states[::-1])
         ]
 
-    def run(self, x: Array, turn: int) -> dict[str, Answer] | None:
-        """Run a chunk from the states of a turn, and write those of the other; None if its answers have other shapes.
-
-        The next run overwrites the answers.
-        """
+    def run(self, x: Array, turn: int) -> bool:
+        """Run a chunk from the states of a turn, and write those of the other; False if its answers do not fit."""
         self._x[0] = x
         try:
             self._run(self._bindings[turn])
         except Exception:
-            return None
-        return self._answers
+            return False
+        return True
+
+    def results(self) -> Any:
+        """Return the results of the last run, a dict by layer if there are several outputs."""
+        return unwrap(
+            {
+                layer: values[0].copy() if lengths is None else values[0, : lengths[0]].copy()
+                for layer, (values, lengths) in self._answers.items()
+            }
+        )
 
 
 class PoolBuffers:

@@ -88,9 +88,8 @@ class Stream:
             if chunk is not None and type(x) is np.ndarray and x.dtype == np.float32 and x.shape == chunk.shape:
                 if not np.vdot(x, x) <= LARGEST**2:  # numbers may be NaN, infinite, or beyond what samples should be
                     read_step(x, self._model.inputs, "step")
-                answers = self._run_same(chunk, x)
-                if answers is not None:
-                    return _rows(answers, single=False, copy=True)
+                if self._run_same(chunk, x):
+                    return chunk.results()
             if self._shape is None or type(x) is not np.ndarray or x.dtype != np.float32 or x.shape != self._shape:
                 arrays, single = read_step(x, self._model.inputs, "step")
                 check_step_file(self._model, arrays)
@@ -191,16 +190,15 @@ class Stream:
         for array in self._arrays():
             array.fill(0)
 
-    def _run_same(self, chunk: ChunkBuffers, x: Array) -> dict[str, Answer] | None:
-        """Run a chunk whose buffers are bound; None if the shape of its answers has changed."""
-        answers = chunk.run(x, self._turn)
-        if answers is None:
+    def _run_same(self, chunk: ChunkBuffers, x: Array) -> bool:
+        """Run a chunk whose buffers are bound; False if the shape of its answers has changed."""
+        if not chunk.run(x, self._turn):
             self._binds_chunks, self._chunk = False, None
-        elif not all(map(is_finite, self._buffers[self._turn ^ 1])):
+            return False
+        if not all(map(is_finite, self._buffers[self._turn ^ 1])):
             raise DataError(overflowed("step"))
-        else:
-            self._turn ^= 1
-        return answers
+        self._turn ^= 1
+        return True
 
     def _run_chunk(self, x: dict[str, Array], single: bool, end: bool) -> Any:
         """Run [1, time, …] of each input; `single`: it is one step, and so is the answer."""
@@ -219,7 +217,14 @@ class Stream:
             if chunk.shape == self._chunk_shape and all(sizes) and chunk.size + sum(sizes) <= _MOST_BOUND:
                 self._chunk = ChunkBuffers(model, chunk, answers, self._buffers)
             self._chunk_shape = chunk.shape
-        return _rows(answers, single)
+
+        def row(answer: Answer) -> Array:
+            y: Array = answer.values[0]
+            if answer.output.lengths_tensor is not None:
+                return y[: int(answer.lengths[0])]
+            return y[0] if single and answer.output.has_time else y
+
+        return unwrap({layer: row(answer) for layer, answer in answers.items()})
 
     def _bind_one_step(self) -> None:
         """Make the buffers of one step and the two bindings that use them."""
@@ -230,17 +235,3 @@ class Stream:
         self._entry, self._answer = self._step.x[0], self._step.y[0]
         self._shape = self._entry.shape
         self._small = np.full(checked[0].size, 1e-20, np.float32)
-
-
-def _rows(answers: Mapping[str, Answer], single: bool, copy: bool = False) -> Any:
-    """Return the results of a chunk; `single`: it is one step, and so is its result."""
-
-    def row(answer: Answer) -> Array:
-        y: Array = answer.values[0]
-        if answer.output.lengths_tensor is not None:
-            y = y[: int(answer.lengths[0])]
-        elif single and answer.output.has_time:
-            y = y[0]
-        return y.copy() if copy else y
-
-    return unwrap({layer: row(answer) for layer, answer in answers.items()})
