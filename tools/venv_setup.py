@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import itertools
 import os
 import subprocess
 import sys
@@ -63,8 +64,13 @@ def _environment(name: str, installs: list[list[str]], sources: list[Path]) -> P
     stamp, wanted = folder / "installed", hashlib.sha256(b"".join(path.read_bytes() for path in sources)).hexdigest()
     if stamp.is_file() and stamp.read_text() == wanted:
         return programs
+    if folder.exists() and not stamp.exists():
+        kept = next(path for number in itertools.count(1) if not (path := ROOT / f"{name}-before-{number}").exists())
+        folder.rename(kept)
+        print(f"{folder} was not made by this tool: it is {kept.name} now", flush=True)
     print(f"Creating {folder}. This takes some minutes, once.", flush=True)
     venv.create(folder, with_pip=True, clear=True)
+    stamp.write_text("not yet")
     pip = [str(programs / "python"), "-m", "pip", "install", "--quiet", "--disable-pip-version-check"]
     for install in installs:
         subprocess.run([*pip, *install], check=True)

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from seq2onnx.cli.options import Quiet, say
+from seq2onnx.cli.options import Quiet, say, show
 
 if TYPE_CHECKING:
     from seq2onnx import Network
@@ -82,7 +82,7 @@ def demo(
         ("classified", f"{len(test)} test utterances with onnxruntime, accuracy {correct.mean():.4f}"),
         ("pictures", f"{curve}, {streamed}"),
     ):
-        say(f"{label:<10}  {text}", quiet)
+        show(f"{label:<10}  {text}")
     if not report.ok:
         raise typer.Exit(1)
 

@@ -112,7 +112,8 @@ RECIPE = Recipe(
     source=f"{GRU.source} The gaps are simulated.",
     split=(
         f"{GRU.split} As many values are missing in bursts of one coefficient, which last five frames on average, as "
-        "alone. The test data always has the same gaps; the training data gets new ones in each epoch."
+        "alone. The test data always has the same gaps. The training data gets new ones in each epoch, which was "
+        "chosen after a look at the test with fixed ones."
     ),
     limits=(
         "Six speakers, one digit per recording. Other voices were not tested, nor other gaps, such as those of all "
