@@ -781,6 +781,14 @@ NOT_STATES = {  # of y [batch, time, H]
         "Slice", _last(g, g.op("Concat", y, y, axis=2)), g.ints(2), g.ints(2 + H), g.ints(1)
     ),
     "with x": lambda g, y: g.op("Add", _last(g, y), g.op("MatMul", _last(g, "x"), g.weight(C, H))),
+    "features in another order": lambda g, y: _last(
+        g,
+        g.op(
+            "Reshape",
+            g.op("Transpose", g.op("Reshape", y, g.ints(0, 0, 2, H // 2)), perm=[0, 1, 3, 2]),
+            g.ints(0, 0, H),
+        ),
+    ),
     "features in pieces": lambda g, y: g.op(
         "Reshape", _last(g, g.op("Reshape", y, g.ints(0, 0, 2, H // 2))), g.ints(0, H)
     ),

@@ -26,10 +26,10 @@ from seq2onnx.importing.step_rules import RULES, elementwise
 from seq2onnx.importing.tracing import RECURRENT, Trace
 from seq2onnx.importing.windows_with_states import convolution, pooling
 
-KEEPS_FINAL = {"Transpose", "Reshape", "Squeeze", "Unsqueeze", "Flatten", "Identity", "Concat", "Cast"}
-"""Operators that only move the final state of a recurrent operator about."""
 MOVES = {"Transpose", "Reshape", "Squeeze", "Unsqueeze", "Flatten", "Identity"}
-"""Operators after which a step has the same numbers in the same order, or its features are more than one axis."""
+"""Operators that give the same numbers. Those of a step stay in their order as long as its features are one axis."""
+KEEPS_FINAL = MOVES | {"Concat", "Cast"}
+"""Operators that only move the final state of a recurrent operator about."""
 LETTERS = {"B": "B", "T": "T", "C": ""}
 
 
@@ -72,10 +72,17 @@ def give_states(trace: Trace) -> tuple[Rewriter, dict[str, Signal]]:
             raise NodeRefused(f"{where}: {error}", len(graph.nodes)) from None
         if node.op_type not in KEEPS_FINAL and node.op_type not in RECURRENT:
             results = [dataclasses.replace(x, final=False) for x in results]
-        if node.op_type not in MOVES and node.op_type not in RECURRENT:
-            results = [dataclasses.replace(x, state="") for x in results]
+        if node.op_type not in RECURRENT:
+            is_moved = node.op_type in MOVES
+            results = [
+                x if is_moved and _has_one_axis_of_features(x) else dataclasses.replace(x, state="") for x in results
+            ]
         signals |= {name: x for name, x in zip(node.output, results, strict=False) if name}
     return graph, signals
+
+
+def _has_one_axis_of_features(x: Signal) -> bool:
+    return sum(not letter and size > 1 for letter, size in zip(x.axes, x.shape, strict=True)) <= 1
 
 
 def _visit(
