@@ -224,7 +224,6 @@ def test_a_stream_refuses_a_step_that_makes_its_state_infinite(tmp_path, network
     stream, clean = model.stream(), model.stream()
     for value in (1, 3e38):
         stream.step(give(value)), clean.step(give(value))
-    kept = stream.state
     stream.step(give(3e38, 3)), clean.step(give(3e38, 3))
     stream.step(give(3e38, 3)), clean.step(give(3e38, 3))  # from now on, the buffers of such chunks are bound
     kept = stream.state

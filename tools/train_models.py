@@ -30,14 +30,8 @@ from zoo.making import again, draw_again, latency, make, read_figures, write_fig
 
 ROOT = Path(__file__).resolve().parents[1]
 KNOWN = (*RECIPES, *GUESTS)
-LONG = (
-    "keyword",
-    "video",
-    "films",
-    "spotting",
-    "digits_lstm",
-    "turbofan",
-)  # started first, so that none runs alone at the end
+# Started first, so that none runs alone at the end.
+LONG = ("keyword", "video", "films", "spotting", "digits_lstm", "turbofan")
 
 
 def main() -> int:

@@ -1,8 +1,8 @@
 """The guard for chunks of no steps: what an operator would fail at or get wrong there, one branch of an If goes around.
 
 An If costs a small step about a fifth of its time, most of it for the nodes and outputs in its branches. So only what
-needs it is in there. What is computed from new states alone comes after it: a chunk of no steps keeps the states, so it
-is what it was.
+needs it is in there. Answers that are computed from new states alone come after it. A chunk of no steps keeps the
+states, so it does not change these answers.
 """
 
 from __future__ import annotations
@@ -40,7 +40,7 @@ def from_states(
         answers: the tensors that hold answers without time.
 
     Returns:
-        For each of these answers the indices of the nodes that compute it; none of them computes anything else.
+        For each of these answers the indices of the nodes that compute it. No other node reads their results.
     """
     of_data, of_states, made_by = set(inputs), set(states), dict[str, int]()
     for index, node in enumerate(nodes):
@@ -77,7 +77,7 @@ def guard(
     empty: Mapping[str, tuple[int, ...]],
     types: Mapping[str, int],
     opset: int,
-    after: Set[int] = frozenset(),
+    after: Set[int],
 ) -> tuple[list[NodeProto], list[TensorProto]]:
     """Return the nodes and initializers of a file that takes chunks of no steps.
 

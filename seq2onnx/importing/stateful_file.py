@@ -10,7 +10,7 @@ import numpy as np
 from onnx import ModelProto, NodeProto, TensorProto, helper, numpy_helper
 
 from seq2onnx import __version__
-from seq2onnx.contract import Contract, output_names
+from seq2onnx.contract import Contract, ContractState, output_names
 from seq2onnx.errors import ImportRefused
 from seq2onnx.importing.empty_chunks import from_states, guard
 from seq2onnx.importing.graph_parts import all_names, remove_unused, rename, replace, tensors as tensors_of
@@ -153,27 +153,13 @@ def finish(body: Body, source: ModelProto, one_row: bool) -> ModelProto:
         source: the foreign file.
         one_row: whether the graph runs one row of a batch at a time.
     """
+    body, last, after = _with_last_answers(body, one_row)
+    graph, types = body.graph, body.types()
     tensors = output_names(answer.layer for answer in body.answers)
-    outputs = body.outputs | {
-        state.output: state.output for state in body.graph.states if state.output not in body.outputs
-    }
-    states = {outputs[state.output] for state in body.graph.states}
-    summaries = {tensors[answer.layer]: answer for answer in body.answers if not answer.has_time}
-    after = {}
-    if not one_row:
-        after = from_states(body.graph.nodes, body.inputs, states, [outputs[name] for name in summaries])
-    graph = copy.copy(body.graph)
-    graph.states, body = [*graph.states], dataclasses.replace(body, graph=graph, outputs=outputs)
-    last = {}
-    for name, answer in summaries.items():
-        if outputs[name] not in after:  # the last answer is a state, for chunks of no steps
-            graph.state(answer.layer, LAST, answer.shape, answer.dtype)
-            last[name] = graph.states[-1]
-    types = body.types()
     # The names of the contract belong to the inputs and outputs of the whole file.
     names = {name: f"{MADE}{name}" for name in types if name not in body.inputs}
     nodes = [rename(node, names) for node in graph.nodes]
-    outputs = {name: names.get(inner, inner) for name, inner in outputs.items()}
+    outputs = {name: names.get(inner, inner) for name, inner in body.outputs.items()}
     initializers = [*body.initializers, *graph.initializers]
     if one_row:
         nodes, outputs = _each_row(body, nodes, outputs, initializers)
@@ -182,8 +168,7 @@ def finish(body: Body, source: ModelProto, one_row: bool) -> ModelProto:
     kept |= {name: state.input for name, state in last.items()}
     empty = {tensors[answer.layer]: answer.shape for answer in body.answers if answer.has_time}
     elements = {name: element for name, (element, _) in types.items()}
-    later = set[int]().union(*after.values())
-    nodes, initializers = guard(nodes, initializers, outputs, kept, empty, elements, graph.opset, later)
+    nodes, initializers = guard(nodes, initializers, outputs, kept, empty, elements, graph.opset, after)
     nodes += [helper.make_node("Identity", [name], [state.output], state.output) for name, state in last.items()]
     infos = {name: helper.make_tensor_value_info(name, *of) for name, of in types.items()}
     whole = helper.make_graph(
@@ -206,6 +191,29 @@ def finish(body: Body, source: ModelProto, one_row: bool) -> ModelProto:
     )
     helper.set_model_props(model, _contract(body).properties())
     return model
+
+
+def _with_last_answers(body: Body, one_row: bool) -> tuple[Body, dict[str, ContractState], set[int]]:
+    """Keep answers without time as states, for chunks of no steps, but for those that new states alone give.
+
+    Returns:
+        A copy of the graph with these states; the state of each of these outputs; and the indices of the nodes that
+        compute the other answers from new states.
+    """
+    graph = copy.copy(body.graph)
+    outputs = body.outputs | {s.output: s.output for s in graph.states if s.output not in body.outputs}
+    tensors = output_names(answer.layer for answer in body.answers)
+    answers = {tensors[answer.layer]: answer for answer in body.answers if not answer.has_time}
+    found: dict[str, set[int]] = {}
+    if not one_row:
+        states = {outputs[state.output] for state in graph.states}
+        found = from_states(graph.nodes, body.inputs, states, [outputs[name] for name in answers])
+    graph.states, last = [*graph.states], {}
+    for name, answer in answers.items():
+        if outputs[name] not in found:
+            graph.state(answer.layer, LAST, answer.shape, answer.dtype)
+            last[name] = graph.states[-1]
+    return dataclasses.replace(body, graph=graph, outputs=outputs), last, set[int]().union(*found.values())
 
 
 def _each_row(

@@ -46,11 +46,7 @@ class StepBuffers:
 
         It holds only addresses: the caller must keep the buffers and the states.
         """
-        states = self._model.states
-        reads = self._reads | {info.name: array for info, array in zip(states, old, strict=True)}
-        writes = self._writes | {info.new_name: array for info, array in zip(states, new, strict=True)}
-        first = ({name: array[:count] for name, array in arrays.items()} for arrays in (reads, writes))
-        return bind(self._model.session, *first)
+        return _bind_states(self._model, self._reads, self._writes, old, new, count)
 
 
 class StreamBuffers(NamedTuple):
@@ -89,7 +85,7 @@ class StreamBuffers(NamedTuple):
 
 
 class ChunkBuffers:
-    """Chunks of one stream that have the same shape, and answers of the same shapes: all arrays of a run are bound.
+    """The bound arrays of a stream for chunks of one shape, whose answers have the same shapes, too.
 
     Attributes:
         shape: of a chunk [time, features].
@@ -101,27 +97,23 @@ class ChunkBuffers:
         self.shape = x.shape[1:]
         self._x = np.zeros(x.shape, x.dtype)  # not of the order in memory that x has
         self._answers: dict[str, tuple[Array, Array | None]] = {}
-        reads: dict[str, Array] = {model.inputs[0].tensor: self._x}
+        self._reads: dict[str, Array] = {model.inputs[0].tensor: self._x}  # the bindings do not keep the arrays
         if model.takes_lengths:
-            reads[LENGTHS] = self._steps = np.array([x.shape[1]], np.int32)
+            self._reads[LENGTHS] = np.array([x.shape[1]], np.int32)
         if model.lookahead:
-            reads[END] = self._end = np.zeros(1, np.int32)
+            self._reads[END] = np.zeros(1, np.int32)
         writes: dict[str, Array] = {}
         for layer, (output, values, lengths) in answers.items():
             writes[output.tensor] = y = np.zeros(values.shape, values.dtype)
-            valid = None if output.lengths_tensor is None else np.array(lengths)
-            if output.lengths_tensor is not None and valid is not None:
-                writes[output.lengths_tensor] = valid
+            valid: Array | None = None
+            if output.lengths_tensor is not None:
+                writes[output.lengths_tensor] = valid = np.array(lengths)
             self._answers[layer] = y, valid
-        names = [(info.name, info.new_name) for info in model.states]
+        here, there = states
         self._run = model.session.run_with_iobinding
         self._bindings = [
-            bind(
-                model.session,
-                reads | {name: array for (name, _), array in zip(names, old, strict=True)},
-                writes | {name: array for (_, name), array in zip(names, new, strict=True)},
-            )
-            for old, new in (states, states[::-1])
+            _bind_states(model, self._reads, writes, here, there),
+            _bind_states(model, self._reads, writes, there, here),
         ]
 
     def run(self, x: Array, turn: int) -> bool:
@@ -251,6 +243,21 @@ def finite_rows(arrays: Sequence[Array]) -> NDArray[np.bool_]:
     for array in arrays:
         finite &= np.isfinite(array.reshape(len(array), -1)).all(1)
     return finite
+
+
+def _bind_states(
+    model: Model,
+    reads: Mapping[str, Array],
+    writes: Mapping[str, Array],
+    old: Sequence[Array],
+    new: Sequence[Array],
+    rows: int | None = None,
+) -> Any:
+    """Bind inputs and outputs, the states that are read and those that are written: of all rows, or the first ones."""
+    reads = {**reads, **{info.name: array for info, array in zip(model.states, old, strict=True)}}
+    writes = {**writes, **{info.new_name: array for info, array in zip(model.states, new, strict=True)}}
+    first = ({name: array[:rows] for name, array in arrays.items()} for arrays in (reads, writes))
+    return bind(model.session, *first)
 
 
 def _room(shape: tuple[int, ...]) -> int:

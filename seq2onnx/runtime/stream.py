@@ -21,7 +21,7 @@ from seq2onnx.runtime.session import cannot_run
 from seq2onnx.runtime.states import check_state
 from seq2onnx.runtime.steps import check_step_file, not_finite, overflowed, read_step
 from seq2onnx.sequences import Array, is_finite
-from seq2onnx.sequences.samples import LARGEST
+from seq2onnx.sequences.samples import is_surely_small
 
 _MOST_BOUND = 2**16
 """The numbers of a chunk and its answers that are bound; the run of a larger one takes nearly all of the time."""
@@ -86,7 +86,7 @@ class Stream:
         try:
             chunk = self._chunk
             if chunk is not None and type(x) is np.ndarray and x.dtype == np.float32 and x.shape == chunk.shape:
-                if not np.vdot(x, x) <= LARGEST**2:  # numbers may be NaN, infinite, or beyond what samples should be
+                if not is_surely_small(x):
                     read_step(x, self._model.inputs, "step")
                 if self._run_same(chunk, x):
                     return chunk.results()

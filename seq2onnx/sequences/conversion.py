@@ -50,10 +50,10 @@ def as_floats(value: Any, where: str) -> NDArray[np.float32]:
 
 
 def is_finite(array: Array) -> bool:
-    """Return whether no number is NaN or infinite; words and whole numbers are not.
+    """Return whether all numbers are finite. Words and whole numbers always are.
 
-    NaN and infinity carry over to the sum of the squares. It takes a quarter of the time of numpy's isfinite, which
-    decides where the squares of finite numbers overflow. Unlike dot, vdot does not warn of infinities.
+    If a number is NaN or infinite, so is the sum of the squares, which takes a quarter of the time of numpy's isfinite.
+    That decides where the squares of finite numbers overflow. Unlike dot, vdot does not warn of infinities.
     """
     if array.dtype.kind != "f":
         return True

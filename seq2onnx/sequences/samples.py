@@ -13,11 +13,16 @@ LARGEST = 2
 """Samples of recordings lie in ±1; filters may make them a little larger."""
 
 
+def is_surely_small(array: Array) -> bool:
+    """Whether one dot product shows that all numbers are finite and at most LARGEST. False: they may be, all the same.
+
+    It is true of most chunks of sound, and takes a third of the time of minimum and maximum.
+    """
+    return bool(np.vdot(array, array) <= LARGEST**2)
+
+
 def _is_large(array: Array) -> bool:
-    numbers = array.reshape(-1)
-    if np.vdot(numbers, numbers) <= LARGEST**2:  # the usual case of a chunk, in a third of the time
-        return False
-    return bool(numbers.size and max(numbers.max(), -numbers.min()) > LARGEST)
+    return not is_surely_small(array) and bool(array.size and max(array.max(), -array.min()) > LARGEST)
 
 
 def warn_of_large_samples(arrays: Iterable[Array], reader: str | None, stacklevel: int) -> None:
