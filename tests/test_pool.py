@@ -280,7 +280,7 @@ def test_a_failed_run_changes_no_stream(model_file, monkeypatch):
         each.step(ids[[4, 1, 2]], x[:3])
     for some in (ids[[4, 1, 2]], ids[[1, 2, 4, 0]], ids):
         with monkeypatch.context() as patch:
-            patch.setattr(pool._buffers, "_run", lambda binding: 1 / 0)
+            patch.setattr(pool._states.buffers, "_run", lambda binding: 1 / 0)
             with pytest.raises(s2o.ModelFileError, match="cannot run it"):
                 pool.step(some, x[: len(some)])
     assert_same(everything(pool), everything(clean))
@@ -335,14 +335,23 @@ def test_large_states_do_not_pass_for_infinite(tmp_path):
 def test_nan_and_infinity_do_not_enter_the_run(model_file, monkeypatch):
     """A quantized file has one scale for a batch, so that a NaN in a row would spoil the others."""
     pool, ids = opened(s2o.load(model_file), 2)
-    session, seen = pool._model.session, []
+    session, seen, buffers = pool._model.session, [], pool._states.buffers
+    run = buffers._run
 
     class Watched:
         def run(self, names, feeds):
             seen.append(feeds["x"])
             return session.run(names, feeds)
 
+        def io_binding(self):
+            return session.io_binding()
+
+    def watched(binding):
+        seen.append(buffers._step.x[:2].copy())
+        return run(binding)
+
     monkeypatch.setattr(pool._model, "session", Watched())
+    monkeypatch.setattr(buffers, "_run", watched)
     for x in (np.ones((2, 4), "f"), np.ones((2, 3, 4)), [np.ones((1, 4)), np.ones((2, 4))]):
         x[0][..., 2] = np.nan
         pool.step(ids, x)
@@ -503,15 +512,20 @@ def test_threads_can_share_a_pool(model_file):
 
 
 def counted(pool):
-    """The pool, and a list that gets the ids of each run."""
-    runs, step = [], pool._pushes._step
+    """A list that gets the ids of the streams that run in each turn of the batcher."""
+    turns, batcher = [], pool._batcher
+    turn, attempt = batcher.turn, batcher._try
 
-    def noted(ids, x):
-        runs.append(list(ids))
-        return step(ids, x)
+    def noted_turn():
+        turns.append([])
+        return turn()
 
-    pool._pushes._step = noted
-    return runs
+    def noted(group):
+        turns[-1] = sorted(turns[-1] + [chunk.id for chunk in group])
+        return attempt(group)
+
+    batcher.turn, batcher._try = noted_turn, noted
+    return turns
 
 
 @pytest.mark.parametrize("gather_ms", [0, 3])
@@ -652,8 +666,8 @@ def test_a_failed_run_reaches_all_pushes_and_the_pool_still_works(model_file, mo
         return await asyncio.gather(*(pool.push(id, np.ones(4)) for id in ids.tolist()), return_exceptions=True)
 
     with monkeypatch.context() as patch:
-        patch.setattr(pool._pushes, "_step", lambda ids, x: 1 / 0)
-        assert [type(answer) for answer in asyncio.run(main())] == [ZeroDivisionError] * 2
+        patch.setattr(pool._states.buffers, "_run", lambda binding: 1 / 0)
+        assert [type(answer) for answer in asyncio.run(main())] == [s2o.ModelFileError] * 2
     assert np.isfinite(asyncio.run(main())).all()
 
 

@@ -155,16 +155,21 @@ class PoolBuffers:
         self._last: tuple[Any, slice | Indices] = (None, slice(0))  # the slots of the last step, and their rows
 
     def step(self, x: Any, slots: Indices) -> Array | None:
-        """Run x [n, features]; return the answers [n, k], or None if x has another shape or type or refused values.
+        """Run x [n, features]; return the answers [n, k], or None if x has another shape or type.
 
-        Where a state would become infinite or NaN, the answer is NaN and the states stay.
+        Where x is refused, or a state would become infinite or NaN, the answer is NaN and the states stay.
         """
         count = len(slots)
         buffer = self._step.x[:count]
-        if type(x) is not np.ndarray or x.dtype != np.float32 or x.shape != buffer.shape or not self._accepts(x):
+        if type(x) is not np.ndarray or x.dtype != np.float32 or x.shape != buffer.shape:
             return None
         rows = self._rows_of(slots)
         buffer[rows] = x
+        refused = None
+        if not self._accepts(x):
+            # A quantized file computes a row differently if its batch mates change: NaN must not be in the batch.
+            refused = ~finite_rows([buffer])
+            buffer[refused] = 0
         if count not in self._bindings:
             if len(self._bindings) == _MAX_BINDINGS:
                 self._bindings.clear()
@@ -177,7 +182,8 @@ class PoolBuffers:
         answers = np.array(self._step.y[rows])
         written = [new[:count] for new in self._sets[1 - self._turn]]
         if not all(map(is_finite, written)):
-            refused = ~finite_rows(written)
+            refused = ~finite_rows(written) if refused is None else refused | ~finite_rows(written)
+        if refused is not None:
             answers[refused[rows]] = np.nan
             for new, old in zip(written, self._sets[self._turn], strict=True):
                 new[refused] = old[:count][refused]

@@ -87,17 +87,6 @@ def read_outputs(entries: Sequence[Any], contract: Contract) -> tuple[tuple[Outp
     )
 
 
-def join(groups: list[NDArray[np.intp]], answers: list[Answer]) -> Answer:
-    """Return the answers of several runs as one, padded with zeros; `groups` are the rows of each run."""
-    order = np.argsort(np.concatenate(groups))
-    steps = max(answer.values.shape[1] for answer in answers) if answers[0].output.has_time else 0
-    values = [
-        np.pad(y, [(0, 0), (0, steps - y.shape[1]), *[(0, 0)] * (y.ndim - 2)]) if steps else y for _, y, _ in answers
-    ]
-    lengths = np.concatenate([answer.lengths for answer in answers])
-    return Answer(answers[0].output, np.concatenate(values)[order], lengths[order])
-
-
 def unwrap(by_layer: dict[str, Any]) -> Any:
     """Return the only value of the dict, or the dict if it has several."""
     return by_layer if len(by_layer) > 1 else next(iter(by_layer.values()))

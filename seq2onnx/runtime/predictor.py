@@ -260,6 +260,7 @@ class Predictor:
         idle_seconds: float | None = None,
         gather_ms: float = 0,
         on_evict: Callable[[list[int]], object] | None = None,
+        waiting_steps: int = 100_000,
     ) -> StreamPool:
         """Return a pool without open streams: thousands of streams that step together.
 
@@ -269,6 +270,8 @@ class Predictor:
             idle_seconds: streams without a step for this time are closed when the pool needs room.
             gather_ms: how long `push` waits for others to run with. 0: until the next turn of the event loop.
             on_evict: called with the ids of the streams that were closed because of `idle_seconds`.
+            waiting_steps: how many steps of `push` may wait for one stream; beyond it `push` raises StreamError. One
+                push may be longer if no other waits for its stream.
 
         Raises:
             NotStreamable: the file has no states, or runs one stream at a time (form="step").
@@ -279,7 +282,7 @@ class Predictor:
             >>> ids = [pool.open() for _ in range(3)]
             >>> pool.step(ids, np.zeros((3, 12)))
         """
-        return StreamPool(self.model, capacity, maximum, idle_seconds, gather_ms, on_evict)
+        return StreamPool(self.model, capacity, maximum, idle_seconds, gather_ms, on_evict, waiting_steps)
 
     def placement(self) -> list[Placement]:
         """Return where each node of the graph runs after onnxruntime's optimization.

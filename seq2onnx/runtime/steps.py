@@ -13,24 +13,40 @@ from seq2onnx.runtime.inputs import Input, by_layer, check_chunk
 from seq2onnx.runtime.model import Model
 from seq2onnx.sequences import Array, check_steps, is_frame, pad, warn_of_large_samples
 
+MOST_STEPS = 32
+"""The steps of a row in one run. In more, a run of many rows would take memory and time that others wait for."""
+
 
 @dataclasses.dataclass
 class StepBatch:
     """One step, or one chunk, for each of several streams.
 
     Attributes:
-        arrays: by layer [streams, time, …], padded with zeros, or [streams, …] without time.
+        arrays: by layer [streams, time, …], or [streams, …] without time; padded with zeros, or a
+            list of [time, …] if one has more than MOST_STEPS steps.
         lengths: the steps of each stream [streams].
         single: whether each stream gets one step; the result is then one step, too.
         ragged: whether the chunks were given as a list; the results are then a list, too.
-        finite: whether a stream's values are finite, or may be missing [streams]. The others have zeros in `arrays`.
+        finite: whether a stream's values are finite, or may be missing [streams]. The others must not run.
     """
 
-    arrays: dict[str, Array]
+    arrays: dict[str, Array | list[Array]]
     lengths: NDArray[np.int32]
     single: bool
     ragged: bool
     finite: NDArray[np.bool_]
+
+    def piece(self, inputs: tuple[Input, ...], rows: NDArray[np.intp], start: int, steps: int) -> dict[str, Array]:
+        """Return the inputs of some rows, by layer: of chunks the steps from `start` on, padded with zeros."""
+        found = {}
+        for entry in inputs:
+            array = self.arrays[entry.layer]
+            if isinstance(array, list):
+                found[entry.layer] = pad([array[row][start : start + steps] for row in rows.tolist()])[0]
+            else:
+                chosen = array if len(rows) == len(array) else array[rows]
+                found[entry.layer] = chosen[:, start : start + steps] if entry.has_time else chosen
+        return found
 
 
 def read_step(x: Any, inputs: tuple[Input, ...], where: str) -> tuple[dict[str, Array], bool]:
@@ -108,33 +124,29 @@ def read_steps(x: Any, inputs: tuple[Input, ...], ids: NDArray[np.int64]) -> Ste
         DataError: values are not numbers.
     """
     given = by_layer(x, inputs, "step")
-    arrays: dict[str, Array] = {}
+    arrays: dict[str, Array | list[Array]] = {}
     count, clocks = len(ids), {}  # of each input with time: (one step?, lengths)
     finite: NDArray[np.bool_] = np.ones(count, bool)
     for entry in inputs:
         value, where = given[entry.layer], f"step of {entry.layer}" if len(inputs) > 1 else "step"
         if is_frame(value):
             value = given[entry.layer] = entry.convert(value, where)
+        array: Array | list[Array]
         if isinstance(value, np.ndarray) and value.dtype != object:
             array, lengths, single = _from_array(entry, value, count, where)
         else:
             array, lengths, single = _from_list(entry, value, ids, where)
         if entry.has_time:
             clocks[entry.layer] = (single, lengths)
-        warn_of_large_samples([array], entry.sample_reader, 4)
-        finite &= entry.finite_rows(array)
+        warn_of_large_samples(array if isinstance(array, list) else [array], entry.sample_reader, 4)
+        finite &= list(map(entry.accepts, array)) if isinstance(array, list) else entry.finite_rows(array)
         arrays[entry.layer] = array
     single, lengths = next(iter(clocks.values()), (False, np.zeros(count, np.int32)))
     for other, more in clocks.values():
         if other != single or (more != lengths).any():
             got = {layer: "one each" if one else steps.tolist() for layer, (one, steps) in clocks.items()}
             raise ShapeError(f"step: expected the same number of steps of a stream for each input, got {got}")
-    if not finite.all():
-        # A quantized file computes a row differently if its batch mates change: NaN must not be in the batch.
-        arrays = {layer: array.copy() for layer, array in arrays.items()}  # they may be the caller's
-        for array in arrays.values():
-            array[~finite] = 0
-    ragged = any(entry.has_time and not isinstance(given[entry.layer], np.ndarray) for entry in inputs)
+    ragged = not single and any(entry.has_time and not isinstance(given[entry.layer], np.ndarray) for entry in inputs)
     return StepBatch(arrays, lengths, single, ragged, finite)
 
 
@@ -154,7 +166,9 @@ def _from_array(entry: Input, value: Array, count: int, where: str) -> tuple[Arr
     return array, np.full(count, array.shape[1] if entry.has_time else 0, np.int32), single
 
 
-def _from_list(entry: Input, value: Any, ids: NDArray[np.int64], where: str) -> tuple[Array, NDArray[np.int32], bool]:
+def _from_list(
+    entry: Input, value: Any, ids: NDArray[np.int64], where: str
+) -> tuple[Array | list[Array], NDArray[np.int32], bool]:
     """Read a list with one step of each stream, or with a chunk of each."""
     if isinstance(value, str | bytes | dict) or not hasattr(value, "__len__") or len(value) != len(ids):
         got = f"{type(value).__name__} of {len(value)}" if hasattr(value, "__len__") else type(value).__name__
@@ -167,8 +181,10 @@ def _from_list(entry: Input, value: Any, ids: NDArray[np.int64], where: str) -> 
         _check_shape(entry, row, single, place, remedy)
     if not entry.has_time:
         return np.stack(rows), np.zeros(len(rows), np.int32), False
-    array, lengths = pad([row[None] for row in rows] if single else rows)
-    return array, lengths, single
+    if single:
+        return pad([row[None] for row in rows])[0], np.ones(len(rows), np.int32), True
+    lengths = np.array(list(map(len, rows)), np.int32)
+    return rows if lengths.max() > MOST_STEPS else pad(rows)[0], lengths, False
 
 
 def _convert(entry: Input, value: Any, where: str) -> Array:
