@@ -168,7 +168,7 @@ class StreamPool:
 
         Args:
             id: the stream.
-            chunk: as the x of `Stream.step`.
+            chunk: as the x of `Stream.step`. An array of float32 is not copied; do not change it before the answer.
 
         Raises:
             StreamError: the stream is closed or unknown, more than `waiting_steps` steps wait for it, or another event
