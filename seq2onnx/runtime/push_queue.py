@@ -9,18 +9,6 @@ from seq2onnx.errors import StreamError
 from seq2onnx.runtime.batcher import Batcher, Chunk
 
 
-class _Answer(asyncio.Future[Any]):
-    """The answer to a push. Its coroutine notices a cancellation only after runs that are due; this does at once."""
-
-    def __init__(self, pushes: PushQueue, chunk: Chunk, loop: asyncio.AbstractEventLoop) -> None:
-        super().__init__(loop=loop)
-        self._pushes, self._chunk = pushes, chunk
-
-    def cancel(self, msg: Any | None = None) -> bool:
-        self._pushes.drop(self._chunk)
-        return super().cancel(msg)
-
-
 class PushQueue:
     """The pushes of a pool that have no answer yet; the batcher runs them, a turn in each turn of the event loop.
 
@@ -51,7 +39,7 @@ class PushQueue:
             self._batcher.clear()  # nothing waits for an answer in a closed loop
             self._answers, self._loop, self._is_scheduled = {}, loop, False
         waiting = self._batcher.add(id, chunk)
-        answer = self._answers[waiting] = _Answer(self, waiting, loop)
+        answer = self._answers[waiting] = loop.create_future()
         if not self._is_scheduled:
             self._is_scheduled = True
             if self._seconds:
@@ -60,12 +48,11 @@ class PushQueue:
                 loop.call_soon(self._turn)
         return await answer
 
-    def drop(self, chunk: Chunk) -> None:
-        """Leave out a chunk whose coroutine was cancelled."""
-        if self._answers.pop(chunk, None) is not None:
-            self._batcher.drop(chunk)
-
     def _turn(self) -> None:
+        # A coroutine notices its cancellation only after runs that are due; its future is cancelled at once.
+        for chunk in [chunk for chunk, answer in self._answers.items() if answer.cancelled()]:
+            del self._answers[chunk]
+            self._batcher.drop(chunk)
         for chunk in self._batcher.turn():
             answer = self._answers.pop(chunk)
             if chunk.error is None:
