@@ -9,6 +9,8 @@ from tests import form_laws, laws
 from tests.networks import networks
 
 chunks = st.lists(st.integers(0, 5), min_size=1, max_size=4).filter(sum)
+
+
 @settings(
     max_examples=60,
     suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large, HealthCheck.filter_too_much],
