@@ -4,8 +4,9 @@
 
 People and CI run the same checks: format, lint, types, tests, the build of docs/, and some tests with the oldest
 versions that pyproject.toml allows: those of the runtime in an environment without torch, and those of layers, export
-and runtime in one with torch. The first run creates the environments, .venv, .venv-oldest and .venv-oldest-train. --edge runs only what CI does not: files of all forms in other runtimes, which it
-installs with pip and npm, and the C code under valgrind. It names the system packages that are missing.
+and runtime in one with torch. The first run creates the environments, .venv, .venv-oldest and .venv-oldest-train.
+--edge runs only what CI does not: files of all forms in other runtimes, which it installs with pip and npm, and the C
+code under valgrind. It names the system packages that are missing.
 """
 
 from __future__ import annotations
