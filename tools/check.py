@@ -49,7 +49,7 @@ def main() -> int:
             marks = ["-m", "not gpu"] if arguments.slow else []
             without_torch, with_torch = oldest
             # A file on one core, since its tests share what they have built.
-            on_all_cores = ["pytest", "-n", "auto", "--dist", "loadfile"]
+            on_all_cores = ["pytest", "-rs", "-n", "auto", "--dist", "loadfile"]
             steps |= {
                 "tests": [*python, *on_all_cores, *marks],
                 "docs": [*python, "mkdocs", "--quiet", "build", "--strict", "--site-dir", site],
