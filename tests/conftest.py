@@ -2,12 +2,53 @@
 
 from __future__ import annotations
 
+import contextlib
+import os
+import random
+
+import hypothesis
 import numpy as np
 import pytest
 
 import seq2onnx as s2o
 
+with contextlib.suppress(ImportError):  # some tests run where it is not installed
+    import torch
+
+# The time of an example depends on what else the machine does, and a random one can fail by chance.
+hypothesis.settings.register_profile(
+    "suite",
+    deadline=None,
+    suppress_health_check=[hypothesis.HealthCheck.too_slow],
+    derandomize=True,
+    database=None,
+)
+hypothesis.settings.load_profile("suite")
+
+# Help and tables have the width and the colors of the terminal.
+for name in ("FORCE_COLOR", "GITHUB_ACTIONS", "NO_COLOR", "PY_COLORS", "TERMINAL_WIDTH", "TTY_COMPATIBLE"):
+    os.environ.pop(name, None)
+os.environ["COLUMNS"] = "80"
+
 CLASSES = ["left", "right", "up"]
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_runtest_setup():
+    seed_all()
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_fixture_setup():
+    seed_all()
+
+
+def seed_all() -> None:
+    """Random numbers of a test, and of a fixture that several tests share, do not depend on what ran before."""
+    random.seed(0)
+    np.random.seed(0)
+    if "torch" in globals():
+        torch.manual_seed(0)
 
 
 def small_network(output_mode="last", normalization="zscore") -> s2o.Network:
@@ -43,8 +84,6 @@ def data() -> s2o.SequenceDataset:
 
 
 def built(network: s2o.Network, data: s2o.SequenceDataset, seed: int = 0):
-    import torch  # some tests run where it is not installed
-
     torch.manual_seed(seed)
     return s2o.build(network, data).eval()
 

@@ -16,6 +16,7 @@ import seq2onnx as s2o
 from seq2onnx.sequences import PaddingPolicy
 from seq2onnx.training.batch_dataset import Batches
 from seq2onnx.training.processes import Processes
+from tests.clock import HANG
 from tests.conftest import random_data, small_network
 
 ROOT = Path(__file__).parent.parent
@@ -31,7 +32,7 @@ def run(*command, cwd=ROOT):
         text=True,
         cwd=cwd,
         env=kept | {"PYTHONPATH": str(ROOT)},
-        timeout=300,
+        timeout=HANG,
     )
     assert found.returncode == 0, found.stderr
     return found

@@ -39,7 +39,7 @@ chunks = st.lists(st.integers(0, 4), min_size=1, max_size=5).filter(sum)
 def test_whole_equals_any_chunks(example):
     subject = laws.Subject(network_of(example))
 
-    @settings(max_examples=12, deadline=None, derandomize=True, database=None)
+    @settings(max_examples=12)
     @given(st.lists(chunks, min_size=1, max_size=3))
     def holds(splits):
         laws.whole_equals_chunks(subject, splits)

@@ -19,6 +19,7 @@ import seq2onnx as s2o
 from seq2onnx.runtime import progress, scoring, session
 from seq2onnx.runtime.inputs import read_rows
 from seq2onnx.sequences import MASKED
+from tests.clock import HANG
 from tests.conftest import CLASSES, built, random_data, small_network
 from tests.small_networks import exported as export, lookahead_network, strided, text_network, two_sensors
 from tests.twins import Twins
@@ -95,8 +96,8 @@ def test_an_error_in_a_batch_reaches_the_caller_and_ends_all_threads(model_file,
         model.predict(data.sequences)
     # Ctrl-C between the start of a thread and the executor's note of it leaves one that ends by itself.
     for thread in set(threading.enumerate()) - set(before):
-        thread.join(10)
-    assert threading.enumerate() == before
+        thread.join(HANG)
+    assert set(threading.enumerate()) <= set(before)
     count = len(scoring.batches(model.model, read_rows(data, model.inputs, model.contract), None, MASKED))
     assert len(began) < count if stop is ZeroDivisionError else len(began) <= count
     assert len(set(began)) <= threads

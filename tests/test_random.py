@@ -2,24 +2,19 @@
 
 from __future__ import annotations
 
-import hypothesis
 import pytest
-from hypothesis import HealthCheck, given, strategies as st
+from hypothesis import HealthCheck, given, settings, strategies as st
 
 from tests import form_laws, laws
 from tests.networks import networks
 
 chunks = st.lists(st.integers(0, 5), min_size=1, max_size=4).filter(sum)
-settings = hypothesis.settings(
+
+
+@settings(
     max_examples=60,
-    deadline=None,
-    derandomize=True,
-    database=None,
     suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large, HealthCheck.filter_too_much],
 )
-
-
-@settings
 @given(networks(), st.lists(chunks, min_size=1, max_size=3), st.integers(0, 2**32 - 1))
 def test_random_networks_have_the_properties_of_every_network(folder, network, splits, seed):
     subject = laws.Subject(network, seed)

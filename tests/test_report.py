@@ -14,6 +14,7 @@ import pytest
 
 import seq2onnx as s2o
 from seq2onnx.reporting import facts
+from tests.clock import HANG
 from tests.command import run
 from tests.conftest import CLASSES, built, random_data, small_network
 
@@ -491,7 +492,7 @@ def browsed(path, *options):
     """Open a page in a browser; return the document and the messages of the console."""
     command = [BROWSER, "--headless", "--no-sandbox", "--disable-gpu", "--disable-background-networking"]
     command += [f"--user-data-dir={path.parent / 'profile'}", "--enable-logging=stderr", "--v=0", *options]
-    done = subprocess.run([*command, path.as_uri()], capture_output=True, text=True, timeout=120, check=True)
+    done = subprocess.run([*command, path.as_uri()], capture_output=True, text=True, timeout=HANG, check=True)
     return done.stdout, [line for line in done.stderr.splitlines() if "CONSOLE" in line]
 
 

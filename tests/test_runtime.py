@@ -11,6 +11,7 @@ import pytest
 
 import seq2onnx as s2o
 from seq2onnx import runtime
+from tests.clock import HANG
 from tests.conftest import CLASSES, built, random_data, small_network
 from tests.small_networks import (
     exported as export,
@@ -374,7 +375,7 @@ def test_a_second_thread_in_a_stream_gets_an_error_and_changes_nothing(model_fil
     class Slow:
         def run(self, *arguments):
             inside.set()
-            assert go_on.wait(60)
+            assert go_on.wait(HANG)
             return session.run(*arguments)
 
     stream.step(x[0])
@@ -382,7 +383,7 @@ def test_a_second_thread_in_a_stream_gets_an_error_and_changes_nothing(model_fil
     model.model.session = Slow()
     thread = threading.Thread(target=stream.step, args=(x[1:],))
     thread.start()
-    assert inside.wait(60)
+    assert inside.wait(HANG)
     model.model.session = session
     for call in (
         lambda: stream.step(x[0]),

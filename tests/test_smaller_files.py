@@ -157,7 +157,7 @@ def test_the_file_says_how_its_weights_are_stored(files):
 
 
 @SMALLER
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 @given(data=st.data())
 def test_rounding_is_close_keeps_zeros_and_is_done_once(weights, data):
     exponents = data.draw(st.lists(st.integers(-45, 38), min_size=3, max_size=5))

@@ -126,7 +126,7 @@ NUMBERS = st.floats(-1e6, 1e6, width=32)
 KINDS = st.sampled_from(["labels", "texts", "numbers", "vectors", "steps", "step labels", "none"])
 
 
-@settings(max_examples=15, deadline=None)  # each reads two files in processes of their own
+@settings(max_examples=15)  # each reads two files in processes of their own
 @given(st.data(), KINDS, st.booleans(), st.sampled_from(["f4", "f8", "i2"]))
 def test_mat_files_of_both_versions_h5_and_npz_files_give_the_same_data(tmp_path_factory, data, kind, by_time, dtype):
     folder = tmp_path_factory.mktemp("law")
@@ -598,7 +598,7 @@ def test_words_have_the_numbers_that_an_embedding_gives_them(tmp_path):
     assert len(np.unique(scores)) == 4
 
 
-@settings(max_examples=50, deadline=None)
+@settings(max_examples=50)
 @given(st.lists(st.lists(st.sampled_from("abcde"), min_size=1), min_size=1), st.randoms())
 def test_a_vocabulary_does_not_depend_on_the_order_of_texts_and_decodes_its_numbers(texts, random):
     vocabulary = s2o.Vocabulary.from_texts(texts)

@@ -14,6 +14,7 @@ import seq2onnx as s2o
 from seq2onnx.layers.spectra import halves
 from seq2onnx.modelfile.shapes import BOOL, INT64, Known, divide, gather_elements, range_of, smaller
 from tests import reference
+from tests.comparison import SAME, close
 from tests.small_networks import exported
 
 LIBRARIES = np.load(Path(__file__).parent / "files" / "spectra" / "reference.npz")
@@ -201,7 +202,7 @@ def test_what_follows_the_end_of_a_row_has_no_effect_and_y_is_finite_there(tmp_p
     assert np.isfinite(y).all()
     assert lengths[2] == 0
     for row, samples in enumerate((1000, 700)):
-        np.testing.assert_array_equal(y[row, : lengths[row]], model.predict([SPEECH[:samples]])[0])
+        close(y[row, : lengths[row]], model.predict([SPEECH[:samples]])[0], SAME, "y")
 
 
 def test_symmetric_transforms_are_cut_in_two_and_others_are_not(tmp_path):

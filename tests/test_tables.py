@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import re
+import typing
 
 import pytest
+import typer
 
 import seq2onnx as s2o
 from seq2onnx.cli import COMMANDS
@@ -91,4 +93,17 @@ def test_help_fits_80_columns_and_shows_no_types(command, monkeypatch):
     monkeypatch.setenv("COLUMNS", "80")
     out, _ = run(*command.split(), "--help")
     assert max(map(len, out.splitlines())) <= 80
-    assert not re.search(r"<(bool|path|str|int|float|int range)>|PATH|INTEGER|FLOAT|list\[", out)
+    assert not re.search(r"<(bool|path|str|int|float|int range)>|PATH|INTEGER|FLOAT|list\[|\[[a-z0-9]+\|", out)
+    arguments = re.search(r"─ Arguments .*?╰", out, re.DOTALL)
+    names = re.findall(r"^│[ *]{2,6}(\S+)", arguments[0], re.MULTILINE) if arguments else []
+    assert bool(names) == ("{" in out.splitlines()[1] or "TEMPLATE" in out)
+    assert all(name.isupper() for name in names)
+
+
+@pytest.mark.parametrize("command", COMMANDS, ids=lambda command: command.__name__)
+def test_options_whose_value_has_their_name_are_written_out(command):
+    """typer 0.27 would name them in capitals: --DATA DATA."""
+    for name, hint in typing.get_type_hints(command, include_extras=True).items():
+        for given in getattr(hint, "__metadata__", ()):
+            if isinstance(given, typer.models.OptionInfo) and given.metavar == name.upper():
+                assert given.default == f"--{name}"  # where typer keeps the first name

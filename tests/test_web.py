@@ -19,6 +19,7 @@ import torch
 
 import seq2onnx as s2o
 from seq2onnx.packaging import web
+from tests.clock import HANG
 from tests.conftest import CLASSES, built, random_data, small_network
 from tests.small_networks import exported, gappy, strided
 
@@ -77,7 +78,7 @@ def browse(tmp_path):
         address = f"http://127.0.0.1:{server.server_address[1]}/driven.html"
         with (tmp_path / "console").open("w+") as log:
             with subprocess.Popen([*command, address], stdout=log, stderr=log) as browser:
-                done = server.done.wait(120)
+                done = server.done.wait(HANG)
                 browser.terminate()
             log.seek(0)
             console = [line for line in log if "CONSOLE" in line]

@@ -221,7 +221,7 @@ def forecast() -> None:
 
         one = {
             "100 Stream.step": by_steps,
-            "one Stream.step of a loop": lambda: all_steps.step(history[0]),
+            "one Stream.step of a loop": lambda: void(all_steps.step(history[0])),
             "forecast with a loop inside": lambda: void(loop.forecast(history, steps)),
             "forecast with a loop outside": lambda: void(model.forecast(history, steps)),
         }

@@ -2,10 +2,11 @@
 
     python tools/check.py [--static] [--slow] [--edge] [--fix]
 
-People and CI run the same checks: format, lint, types, tests, the build of docs/, and the tests of the runtime in a
-second environment, which has no torch and the oldest versions that pyproject.toml allows. The first run creates both
-environments, .venv and .venv-oldest. --edge runs only what CI does not: files of all forms in other runtimes, which it
-installs with pip and npm, and the C code under valgrind. It names the system packages that are missing.
+People and CI run the same checks: format, lint, types, tests, the build of docs/, and some tests with the oldest
+versions that pyproject.toml allows: those of the runtime in an environment without torch, and those of layers, export
+and runtime in one with torch. The first run creates the environments, .venv, .venv-oldest and .venv-oldest-train.
+--edge runs only what CI does not: files of all forms in other runtimes, which it installs with pip and npm, and the C
+code under valgrind. It names the system packages that are missing.
 """
 
 from __future__ import annotations
@@ -16,8 +17,13 @@ import subprocess
 import sys
 import tempfile
 import time
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 
-from venv_setup import ROOT, prepare, prepare_oldest
+from venv_setup import ROOT, prepare, prepare_oldest, prepare_oldest_train
+
+WITH_TORCH = ("layers", "export", "forms", "step_form", "portable", "spectra", "parity", "runtime", "tables")
+"""The test modules that also run with the oldest versions of what trains and exports."""
 
 
 def main() -> int:
@@ -28,7 +34,9 @@ def main() -> int:
     parser.add_argument("--edge", action="store_true", help="run only the checks in other runtimes; takes an hour")
     parser.add_argument("--fix", action="store_true", help="let format and lint repair what they can")
     arguments = parser.parse_args()
-    python = [str(prepare() / "python"), "-m"]
+    runs_tests = not arguments.static and not arguments.edge
+    programs = prepare_all() if runs_tests else (prepare(),)
+    python, *oldest = ([str(folder / "python"), "-m"] for folder in programs)
     steps = {
         "format": [*python, "ruff", "format", *([] if arguments.fix else ["--check"])],
         "lint": [*python, "ruff", "check", *(["--fix"] if arguments.fix else [])],
@@ -37,18 +45,32 @@ def main() -> int:
     if arguments.edge:
         steps = edge_checks(python)
     with tempfile.TemporaryDirectory() as site:
-        if not arguments.static and not arguments.edge:
+        if runs_tests:
             marks = ["-m", "not gpu"] if arguments.slow else []
-            oldest = [str(prepare_oldest() / "python"), "-m"]
+            without_torch, with_torch = oldest
+            # A file on one core, since its tests share what they have built.
+            on_all_cores = ["pytest", "-rs", "-n", "auto", "--dist", "loadfile"]
             steps |= {
-                # A file on one core, since its tests share what they have built.
-                "tests": [*python, "pytest", "-n", "auto", "--dist", "loadfile", *marks],
+                "tests": [*python, *on_all_cores, *marks],
                 "docs": [*python, "mkdocs", "--quiet", "build", "--strict", "--site-dir", site],
-                "oldest versions": [*oldest, "pytest", "-m", "runtime", *tests_without_torch()],
+                "oldest versions": [*without_torch, "pytest", "-m", "runtime", *tests_without_torch()],
+                "oldest versions with torch": [
+                    *with_torch,
+                    *on_all_cores,
+                    *(f"tests/test_{name}.py" for name in WITH_TORCH),
+                ],
             }
         failed = [name for name, command in steps.items() if not passes(name, command)]
     print(f"FAILED: {', '.join(failed)}" if failed else "All checks passed.")
     return 1 if failed else 0
+
+
+def prepare_all() -> tuple[Path, Path, Path]:
+    """Create the environments, the large one beside the two of the oldest versions: pip works on one core."""
+    with ThreadPoolExecutor() as pool:
+        newest = pool.submit(prepare)
+        oldest, oldest_train = prepare_oldest(), prepare_oldest_train()
+        return newest.result(), oldest, oldest_train
 
 
 def edge_checks(python: list[str]) -> dict[str, list[str]]:

@@ -8,6 +8,7 @@ The test set is not used. Needs seq2onnx[cpu,train].
 from __future__ import annotations
 
 import itertools
+from typing import Literal
 
 import numpy as np
 
@@ -15,7 +16,7 @@ import seq2onnx as s2o
 
 FOLDS = 5
 LEARNING_RATES = (1e-3, 2e-3, 5e-3, 1e-2)
-SCHEDULES = ("constant", "cosine")
+SCHEDULES: tuple[Literal["constant", "cosine"], ...] = ("constant", "cosine")
 EPOCHS = (30, 60)
 DROPOUTS = (0.2, 0.5)
 

@@ -14,17 +14,18 @@ import tempfile
 from collections.abc import Sequence
 from pathlib import Path
 
-from venv_setup import EXTRAS, LOCK, OLDEST_LOCK, oldest_versions
+from venv_setup import EXTRAS, LOCK, OLDEST_LOCK, OLDEST_TRAIN_LOCK, oldest_versions
 
 # hatchling builds the package, and asks for `editables` to install it in place.
 BUILD = ["hatchling", "editables"]
 
 
 def main() -> None:
-    """Resolve both environments."""
+    """Resolve all environments."""
     requirements = [*BUILD, f".[{EXTRAS}]"]
     lock(LOCK, requirements)
-    lock(OLDEST_LOCK, oldest_versions())
+    lock(OLDEST_LOCK, oldest_versions("cpu", "data"))
+    lock(OLDEST_TRAIN_LOCK, oldest_versions("cpu", "data", "train"))
 
 
 def lock(path: Path, requirements: Sequence[str]) -> None:

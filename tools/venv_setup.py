@@ -13,15 +13,16 @@ from typing import Any
 
 ROOT = Path(__file__).resolve().parent.parent
 EXTRAS = "cpu,train,data,docs,dev"
-LOCK, OLDEST_LOCK = ROOT / "requirements" / "dev.txt", ROOT / "requirements" / "oldest.txt"
+LOCK, OLDEST_LOCK, OLDEST_TRAIN_LOCK = (
+    ROOT / "requirements" / name for name in ("dev.txt", "oldest.txt", "oldest_train.txt")
+)
 
 
 def prepare() -> Path:
     """Create or update .venv, with the package and all that the tools need; return the folder of its programs."""
-    torch = [requirement for requirement in _extras()["train"] if requirement.startswith("torch>=")]
     # The package comes last and finds all that it needs; without isolation, its build uses the hatchling of the lock.
     package = ["--no-deps", "--no-build-isolation", "--editable", str(ROOT)]
-    return _environment(".venv", [torch, _locked(LOCK), package], [LOCK, ROOT / "pyproject.toml"])
+    return _environment(".venv", [_torch(), _locked(LOCK), package], [LOCK, ROOT / "pyproject.toml"])
 
 
 def prepare_oldest() -> Path:
@@ -29,14 +30,25 @@ def prepare_oldest() -> Path:
     return _environment(".venv-oldest", [_locked(OLDEST_LOCK)], [OLDEST_LOCK])
 
 
-def oldest_versions() -> list[str]:
-    """The lower bounds in pyproject.toml of all that runs models and reads data, as name==version, and pytest."""
-    extras = _extras()
-    pytest = [requirement for requirement in extras["dev"] if requirement.startswith("pytest>=")]
-    return [
-        requirement.replace(">=", "==")
-        for requirement in _project()["dependencies"] + extras["cpu"] + extras["data"] + pytest
+def prepare_oldest_train() -> Path:
+    """Create or update .venv-oldest-train, which has torch and the oldest versions for training and export, too."""
+    sources = [OLDEST_TRAIN_LOCK, ROOT / "pyproject.toml"]
+    return _environment(".venv-oldest-train", [_torch(), _locked(OLDEST_TRAIN_LOCK)], sources)
+
+
+def oldest_versions(*extras: str) -> list[str]:
+    """The lower bounds in pyproject.toml of all that the extras need, as name==version, and what runs the tests."""
+    tools = [
+        requirement
+        for requirement in _extras()["dev"]
+        if requirement.startswith(("pytest>=", "pytest-xdist>=", "hypothesis>="))
     ]
+    needed = [*_project()["dependencies"], *itertools.chain(*(_extras()[name] for name in extras)), *tools]
+    return [name.replace(">=", "==") for name in needed if name not in _torch()]
+
+
+def _torch() -> list[str]:
+    return [requirement for requirement in _extras()["train"] if requirement.startswith("torch>=")]
 
 
 def _project() -> dict[str, Any]:

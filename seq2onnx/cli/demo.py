@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from seq2onnx import Network
 
 # These and the dropout were chosen by cross-validation within the training set: tools/choose_demo_options.py
-OPTIONS = {"epochs": 30, "batch_size": 27, "learning_rate": 5e-3, "threads": 1}
+OPTIONS: dict[str, Any] = {"epochs": 30, "batch_size": 27, "learning_rate": 5e-3, "threads": 1}
 
 
 def network() -> Network:

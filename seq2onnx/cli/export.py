@@ -57,6 +57,7 @@ def export(
     data: Annotated[
         Path | None,
         typer.Option(
+            "--data",
             metavar="DATA",
             help="Show how scores and metrics change: from SOURCE if it is a file, else from float32 weights. The exit "
             "code is 1 if scores change by more than is promised. Formats: see `seq2onnx data inspect`.",

@@ -38,7 +38,9 @@ def tune(
     false_alarms: Annotated[
         float, typer.Option("--false-alarms", metavar="RATE", help="How many false alarms an hour are allowed.")
     ],
-    out: Annotated[Path, typer.Option(metavar="OUT", help="The ONNX file to write: FILE with the alarm at its end.")],
+    out: Annotated[
+        Path, typer.Option("--out", metavar="OUT", help="The ONNX file to write: FILE with the alarm at its end.")
+    ],
     label: Annotated[
         str | None, typer.Option(help="The class of the events. Needed if FILE has several, or DATA has labels.")
     ] = None,

@@ -22,7 +22,9 @@ def verify(
     ] = None,
     data: Annotated[
         Path | None,
-        typer.Option(metavar="DATA", help="Also check these sequences. Formats: see `seq2onnx data inspect`."),
+        typer.Option(
+            "--data", metavar="DATA", help="Also check these sequences. Formats: see `seq2onnx data inspect`."
+        ),
     ] = None,
     runtime: Annotated[
         Literal["openvino", "cpp", "node", "c"] | None,

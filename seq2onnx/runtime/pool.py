@@ -108,7 +108,7 @@ class StreamPool:
         with self._lock:
             self._clear(self._find(ids))
 
-    def step(self, ids: ArrayLike, x: Any) -> Any:
+    def step(self, ids: ArrayLike, x: Any) -> Array | Any:
         """Run one more step or chunk of each of these streams, together. After an error no stream has changed.
 
         Chunks of like lengths run together, at most 32 steps of them in a run. Pushes that wait for these streams come
@@ -141,7 +141,7 @@ class StreamPool:
         with self._lock:
             return self._batcher.step(ids, x)
 
-    def finish(self, ids: ArrayLike) -> Any:
+    def finish(self, ids: ArrayLike) -> Array | Any:
         """End these sequences: return the results that lookahead has delayed, as `step` does, and reset the streams.
 
         Raises:
@@ -158,7 +158,7 @@ class StreamPool:
             self._clear(slots)
             return answers
 
-    async def push(self, id: int, chunk: Any) -> Any:
+    async def push(self, id: int, chunk: Any) -> Array | Any:
         """Return what `Stream.step(chunk)` gives, computed together with other pushes within `gather_ms`.
 
         Several pushes to one stream run in the order of their arrival. A long chunk runs 32 steps at a time, between

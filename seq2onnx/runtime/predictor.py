@@ -124,7 +124,7 @@ class Predictor:
         padding_value: float | None = None,
         padding_direction: str | None = None,
         mask_padding: bool | None = None,
-    ) -> Any:
+    ) -> Array | Any:
         """Return the output of the network for each sequence, in the given order.
 
         The result of a sequence that contains NaN or infinity is NaN, unless values of the input may be missing. Other

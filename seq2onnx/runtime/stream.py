@@ -59,7 +59,7 @@ class Stream:
         if model.can_bind_steps and self._on_device is None:
             self._bind_one_step()
 
-    def step(self, x: Any, copy: bool = True) -> Any:
+    def step(self, x: Any, copy: bool = True) -> Array | Any:
         """Run one more step or chunk. After an error the state has not changed.
 
         Args:
@@ -111,7 +111,7 @@ class Stream:
         finally:
             self._in_use.release()
 
-    def finish(self) -> Any:
+    def finish(self) -> Array | Any:
         """End the sequence: return the results that lookahead has delayed, as `step` does, and reset the stream.
 
         Raises:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from pydantic import BeforeValidator, ConfigDict, Field, ValidationError
 from pydantic.dataclasses import dataclass
@@ -128,8 +128,10 @@ class TrainingOptions(_Options):
         """The four padding options together."""
         return PaddingPolicy(self.sequence_length, self.padding_value, self.padding_direction, self.mask_padding)
 
-    def __init__(self, **options: Any) -> None:
-        try:
-            super().__init__(**options)
-        except ValidationError as error:
-            raise SpecError("\n".join(f"options{line}" for line in explain(error, type(self)))) from None
+    if not TYPE_CHECKING:  # a type checker sees the fields as arguments
+
+        def __init__(self, **options: Any) -> None:
+            try:
+                super().__init__(**options)
+            except ValidationError as error:
+                raise SpecError("\n".join(f"options{line}" for line in explain(error, type(self)))) from None

@@ -25,7 +25,13 @@ from zoo.speech import HOP, NONE, RATE, RECORDED, SYNTHESIZED, WORD, prompt_stre
 SLACK = 15  # steps after a label in which an alarm still finds the word: 0.3 s
 HOLD = 25  # steps without a high score before the next alarm: 0.5 s
 ALLOWED = 10.0  # false alarms an hour in the streams that the alarm is tuned on
-OPTIONS = {"epochs": 8, "batch_size": 16, "learning_rate": 5e-3, "gradient_clip": 1.0, "schedule": "cosine"}
+OPTIONS: dict[str, Any] = {
+    "epochs": 8,
+    "batch_size": 16,
+    "learning_rate": 5e-3,
+    "gradient_clip": 1.0,
+    "schedule": "cosine",
+}
 SPECTRUM = [s2o.SequenceInput(1), s2o.MelSpectrogram(RATE, 256, HOP, 24, padding="causal"), s2o.BatchNorm()]
 ANSWER = [s2o.Dropout(0.3), s2o.FullyConnected(2), s2o.Softmax()]
 SHIPPED = 8  # seconds of a stream of each kind
