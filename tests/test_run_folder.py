@@ -17,6 +17,7 @@ from pytorch_lightning.callbacks import EarlyStopping, LearningRateMonitor, Mode
 from pytorch_lightning.loggers import CSVLogger
 
 import seq2onnx as s2o
+from seq2onnx import plots
 from seq2onnx.training import RunNotSaved, load_run, run_folder
 from tests.conftest import random_data, small_network
 
@@ -328,6 +329,14 @@ def kill_at(monkeypatch, count):
     return written
 
 
+@pytest.fixture
+def quick_pictures(monkeypatch):
+    """Pictures that take no time to draw."""
+    monkeypatch.setattr(plots, "as_png", lambda _: b"picture")
+    monkeypatch.setattr(plots.confusion, "confusion_png", lambda *_: b"picture")
+
+
+@pytest.mark.usefixtures("quick_pictures")
 @pytest.mark.parametrize("resume", [False, True])
 def test_a_kill_between_two_files_leaves_no_mix_and_nothing_older(tmp_path, monkeypatch, resume):
     """The folder has a run of the same network with other labels before, or two epochs of the same run."""
