@@ -313,7 +313,9 @@ def test_a_fit_that_diverges_is_an_error_and_leaves_the_fit_before():
     model.set_params(options__learning_rate=1e38, options__optimizer="sgd", loss=lambda y, target: y.sum(1) * np.inf)
     with (
         pytest.warns(RuntimeWarning, match="not finite; training stopped, and no epoch is kept"),
-        pytest.raises(s2o.DataError, match=r"SequenceClassifier: .*nothing is learned. Try a lower options__learning_rate"),
+        pytest.raises(
+            s2o.DataError, match=r"SequenceClassifier: .*nothing is learned. Try a lower options__learning_rate"
+        ),
     ):
         model.fit(data.sequences, [f"other {label}" for label in data.labels])
     assert model.classes_.tolist() == before

@@ -747,9 +747,7 @@ def diverges_in(epoch):
 @pytest.mark.parametrize("epoch", [1, 3])
 def test_a_diverged_run_has_the_weights_and_the_row_that_it_should(tmp_path, epoch):
     """In epoch 1 the weights are the initial ones, and the folder has none; later those of the epoch before."""
-    with pytest.warns(
-        RuntimeWarning, match=rf"epoch {epoch}: the loss .*Try a lower learning_rate, gradient_clip"
-    ):
+    with pytest.warns(RuntimeWarning, match=rf"epoch {epoch}: the loss .*Try a lower learning_rate, gradient_clip"):
         result = s2o.train(**diverges_in(epoch), run_dir=tmp_path)
     assert result.diverged
     assert "diverged" in repr(result)
