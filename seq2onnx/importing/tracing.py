@@ -191,7 +191,7 @@ def _run(model: ModelProto, session: onnxruntime.InferenceSession, feeds: Mappin
 
 
 def other_inputs(graph: GraphProto, data: str, rows: int, steps: int, states: Collection[str] = ()) -> dict[str, Array]:
-    """Return what the inputs beside the data are at the start: the lengths for whole numbers that are no state, else zeros."""
+    """Return what the other inputs are at the start: lengths, for whole numbers that are no state; else zeros."""
     feeds = {}
     for entry in graph.input:
         if entry.name != data:
