@@ -98,6 +98,12 @@ def compare_files(before: str | Path, after: str | Path, data: Any) -> Compariso
     if not isinstance(data, SequenceDataset):
         data = SequenceDataset(data)
     models = [load(path) for path in (before, after)]
+    for name in ("classes", "channels"):
+        first, second = (getattr(model, name) for model in models)
+        if None not in (first, second) and first != second:
+            raise DataError(
+                f"{before} and {after}: have other {name}, {first} and {second}; compare files of one network"
+            )
     data = data.with_channels(models[0].channels)
     predictions = [model.predict(data) for model in models]
     errors = _errors(predictions[0], predictions[1], f"{before} and {after}")

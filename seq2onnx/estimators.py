@@ -119,6 +119,11 @@ class _Estimator:
             network = Network([SequenceInput(size, "zscore"), LSTM(self.hidden_size, "last"), *head])
         normalize_targets = normalize_targets and find_loss(self.loss, False).end is None
         result = train(network, data, self.validation, self.loss, normalize_targets, self.options)
+        if result.diverged and len(result.history) == 1:  # else a warning, and the weights of the epoch before
+            raise DataError(
+                f"{type(self).__name__}: the loss or the weights were not finite after the first epoch, so nothing is "
+                "learned. Try a lower options__learning_rate, options__gradient_clip=1, or sequences of smaller numbers"
+            )
         self.module_, self.history_ = result.module, result.history
         for name in ("n_features_in_", "feature_names_in_"):  # of an earlier fit
             vars(self).pop(name, None)
@@ -199,8 +204,9 @@ class SequenceClassifier(_Estimator):
                 f"labels: expected strings or integers, one for each sequence, got {got}. For numbers use "
                 "SequenceRegressor, for labels of steps train"
             )
-        self.classes_ = np.array(data.classes)
-        return self._fit(data, [FullyConnected(len(data.classes)), Softmax()], False)
+        self._fit(data, [FullyConnected(len(data.classes)), Softmax()], False)
+        self.classes_ = np.array(data.classes)  # if fitting fails, labels and module are those of the fit before
+        return self
 
     def predict_proba(self, sequences: Any) -> NDArray[np.float32]:
         """Return the score of each class, [sequences, classes]."""
@@ -248,9 +254,11 @@ class SequenceRegressor(_Estimator):
         if self.loss == "quantile":
             raise SpecError("SequenceRegressor: predicts one number for each target; for quantiles use train")
         targets = _as_numbers(numbers, None)
-        self._is_vector = targets.ndim > 1
+        is_vector = targets.ndim > 1
         data = SequenceDataset(sequences, targets)
-        return self._fit(data, [FullyConnected(targets.shape[1] if self._is_vector else 1)], True)
+        self._fit(data, [FullyConnected(targets.shape[1] if is_vector else 1)], True)
+        self._is_vector = is_vector
+        return self
 
     def predict(self, sequences: Any) -> NDArray[np.float32]:
         """Return the predicted numbers, in the shape of those given to `fit`."""

@@ -7,6 +7,7 @@ signals before it refuse is drawn again. A new layer is drawn without a line her
 from __future__ import annotations
 
 import dataclasses
+import math
 import random
 import types
 import typing
@@ -26,6 +27,9 @@ INPUTS = sorted(kind for kind, cls in KINDS.items() if cls.is_input)
 OTHERS = sorted(kind for kind, cls in KINDS.items() if not (cls.is_input or cls.decides or cls.takes_samples))
 JOINS = ("add", "concat", "multiply")
 MOST_FEATURES = 60
+# Steps of a run of a step file. Some have more than 64, which one Split does not cut.
+MOST_STEPS = 150
+STRIDES = ("length", "hop", "stride", "factor")
 # What a network or the data decides, and no option.
 NO_OPTIONS = ("name", "inputs", "vectors")
 # The others of WindowStatistics enlarge the rounding of what is nearly constant, or jump at 0.
@@ -86,7 +90,8 @@ def fits(layers: list[Layer]) -> bool:
         signals = s2o.Network(layers, unread(layers)).signals
     except (s2o.SpecError, s2o.ShapeError):
         return False
-    return signals[layers[-1].name].size <= MOST_FEATURES
+    run = math.lcm(*(signal.clock.stride for signal in signals.values()))
+    return signals[layers[-1].name].size <= MOST_FEATURES and run <= MOST_STEPS
 
 
 def unread(layers: list[Layer]) -> list[str]:
@@ -126,6 +131,8 @@ def value(rng: random.Random, hint, name: str):
             return rng.choice([0.1, 0.5, 0.9])
         if base is int:
             least = 1 if "gt=0" in repr(hint) else 0
+            if name in STRIDES and rng.random() < 0.2:
+                return rng.choice([65, 70])
             return rng.choice([least, 1, 2, 2, 3, 4])
         return value(rng, base, name)
     if origin is tuple:

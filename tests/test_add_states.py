@@ -440,6 +440,30 @@ def test_a_sequence_whose_states_go_in_and_out(tmp_path):
     assert model.states[0].shape == (1, C, 2)
 
 
+@pytest.mark.parametrize("kind", [TensorProto.INT64, TensorProto.INT32])
+@pytest.mark.parametrize("by_step", [True, False])
+def test_a_state_of_whole_numbers_starts_at_0(tmp_path, by_step, kind):
+    """It counts the steps, and each step is answered with its own gain."""
+    g, number = Graph(), helper.tensor_dtype_to_np_dtype(kind).type
+    x = g.input("x", ["batch", C] if by_step else ["batch", "time", C])
+    count = g.input("count", ["batch", 1], kind)
+    if by_step:
+        steps, places = g.const(np.array([1], number)), count
+    else:
+        steps = g.op("Cast", g.op("Shape", x, start=1, end=2), to=kind)
+        last = g.op("Squeeze", steps, g.ints(0))
+        places = g.op("Add", count, g.op("Range", g.const(number(0)), last, g.const(number(1))))
+    gain = g.op("Exp", g.op("Neg", g.op("Cast", places, to=TensorProto.FLOAT)))
+    g.op("Mul", x, gain if by_step else g.op("Unsqueeze", gain, g.ints(2)), out=g.output("y"))
+    g.op("Add", count, steps, out=g.output("new_count", kind))
+    model = add(g, tmp_path, axes="BC" if by_step else "BTC", states={"count": "new_count"})
+    x = np.random.default_rng(0).normal(size=(STEPS, C)).astype("f")
+    expected = x * np.exp(-np.arange(STEPS, dtype="f"))[:, None]
+    np.testing.assert_allclose(model.predict([x])[0], expected, rtol=0, atol=1e-6)
+    stream = model.stream()
+    np.testing.assert_allclose([stream.step(step) for step in x], expected, rtol=0, atol=1e-6)
+
+
 def test_a_file_with_states_has_no_layers(tmp_path):
     add(plain_lstm(), tmp_path)
     with pytest.raises(s2o.ModelFileError, match="from_onnx.*from_torch"):

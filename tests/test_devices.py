@@ -79,8 +79,8 @@ def test_one_command_trains_in_two_processes_as_in_one(tmp_path):
 
 
 SCRIPT = """
-import json, os, signal, sys
-import numpy as np, pytorch_lightning as lightning
+import json, os, signal, sys, warnings
+import numpy as np, pytorch_lightning as lightning, torch
 import seq2onnx as s2o
 from tests.test_devices import numbers, options, pairs, wide
 
@@ -89,12 +89,23 @@ class Interrupt(lightning.Callback):
         if trainer.global_rank == 1 and len(learner.history) == 2 and index == 1:
             os.kill(os.getpid(), signal.SIGINT)
 
+def infinite_in_one(y, target):
+    rank, epoch_2 = torch.distributed.get_rank(), len(calls) >= 22
+    calls.append(rank)
+    return (y - target).square().sum(1) * (float("inf") if rank == 1 and epoch_2 else 1.0)
+
+calls = []
+
 def main():
     found = {}
     result = s2o.train(wide(), *pairs(), options=options(devices=2))
     found["numbers"] = result.history
     result = s2o.train(wide(), *pairs(), options=options(devices=2, epochs=50), callbacks=[Interrupt()])
     found["stopped"] = result.history
+    with warnings.catch_warnings(record=True) as told:
+        warnings.simplefilter("always")
+        result = s2o.train(wide(), *pairs(), loss=infinite_in_one, options=options(devices=2))
+    found["diverged"] = [result.diverged, len(result.history), len(told), int(result.rank == 0)]
     with open(f"{sys.argv[1]}/{result.rank}.json", "w") as file:
         json.dump(found, file)
 
@@ -135,6 +146,11 @@ def test_a_script_runs_in_each_process_and_all_get_the_result(tmp_path):
     assert {"validation_r2", "validation_mae", "validation_rmse"} < first["numbers"][-1].keys()
     # Ctrl-C in one process, and all stop.
     assert len(first["stopped"]) == len(second["stopped"]) == 2
+    # A loss that is infinite in one process: both stop after the same epoch, and the first one says so.
+    for diverged, epochs, told, is_first in (first["diverged"], second["diverged"]):
+        assert diverged
+        assert told == is_first
+        assert epochs == first["diverged"][1]
 
 
 @pytest.mark.parametrize("rows", [1, 2, 3, 7])

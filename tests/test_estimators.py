@@ -302,3 +302,21 @@ def test_errors_say_what_cannot_be_fitted_or_predicted():
         model.predict([np.ones((3, 5))])
     with pytest.raises(s2o.DataError, match="targets: expected 12, one for each sequence, got 3"):
         model.score(data.sequences, data.labels[:3])
+
+
+def test_a_fit_that_diverges_is_an_error_and_leaves_the_fit_before():
+    """GridSearchCV then counts it as failed. Labels and module stay together."""
+    options = s2o.TrainingOptions(epochs=2, progress=False, device="cpu")
+    data = random_data(12)
+    model = s2o.SequenceClassifier(hidden_size=3, options=options).fit(data.sequences, data.labels)
+    before, scores = model.classes_.tolist(), model.predict_proba(data.sequences)
+    model.set_params(options__learning_rate=1e38, options__optimizer="sgd", loss=lambda y, target: y.sum(1) * np.inf)
+    with (
+        pytest.warns(RuntimeWarning, match="not finite; training stopped, and no epoch is kept"),
+        pytest.raises(
+            s2o.DataError, match=r"SequenceClassifier: .*nothing is learned. Try a lower options__learning_rate"
+        ),
+    ):
+        model.fit(data.sequences, [f"other {label}" for label in data.labels])
+    assert model.classes_.tolist() == before
+    assert np.array_equal(model.predict_proba(data.sequences), scores)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 
 import numpy as np
@@ -245,6 +246,49 @@ def test_classes_may_be_numpy_values(tmp_path, data):
     model = s2o.load(tmp_path / "model.onnx")
     assert model.classes == [3, 1, 2]
     assert set(model.classify(data.sequences)) <= {1, 2, 3}
+
+
+def trained(data):
+    module = s2o.build(small_network(), data)
+    module.classes = data.classes
+    return module
+
+
+@pytest.mark.parametrize("order", [*itertools.permutations(range(3))][1:])
+def test_labels_in_another_order_than_the_scores_are_refused(tmp_path, data, order):
+    module = trained(data)
+    classes = [module.classes[place] for place in order]
+    with pytest.raises(s2o.SpecError, match="classes: expected .* in the order of its scores, got .* give a dict"):
+        s2o.export(module, tmp_path / "model.onnx", classes=classes)
+    assert not list(tmp_path.iterdir())
+
+
+def test_labels_are_renamed_by_a_dict_alone(tmp_path, data):
+    module, path = trained(data), tmp_path / "model.onnx"
+    first, second, third = module.classes
+    for given in (["x", "y", "z"], {first: "x"}, dict.fromkeys([*module.classes, "x"], 0)):
+        with pytest.raises(s2o.SpecError, match="classes: (expected|a dict must name each label)"):
+            s2o.export(module, path, classes=given)
+    with pytest.raises(s2o.SpecError, match="classes: must differ"):
+        s2o.export(module, path, classes=dict.fromkeys(module.classes, "x"))
+    with pytest.raises(s2o.SpecError, match="classes: a dict renames the labels of a module, and this one has none"):
+        s2o.export(built(small_network(), data), path, classes={first: "x"})
+    assert not list(tmp_path.iterdir())
+    s2o.export(module, path, classes=np.array(module.classes))
+    assert s2o.load(path).classes == module.classes
+    s2o.export(module, path, classes={third: 3, first: second, second: first})
+    assert s2o.load(path).classes == [second, first, 3]
+    with pytest.raises(s2o.SpecError, match="classes: expected"):
+        s2o.export(s2o.restore(path), path, classes=module.classes)
+
+
+def test_names_of_features_in_another_order_are_refused(tmp_path, data):
+    module = s2o.build(small_network(), data)
+    module.channels = ["a", "b", "c", "d"]
+    with pytest.raises(s2o.SpecError, match="channels: 'b' is feature 1 of sequence_input_1 in the module, and 0 in"):
+        s2o.export(module, tmp_path / "model.onnx", channels=["b", "a", "c", "d"])
+    s2o.export(module, tmp_path / "model.onnx", channels=["a", "b", "c", "new"])
+    assert s2o.load(tmp_path / "model.onnx").channels == ["a", "b", "c", "new"]
 
 
 def test_files_that_cannot_be_restored_are_named(tmp_path, model_file):

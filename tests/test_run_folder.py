@@ -6,6 +6,7 @@ import csv
 import errno
 import json
 import os
+import shutil
 from types import SimpleNamespace
 
 import numpy as np
@@ -16,6 +17,7 @@ from pytorch_lightning.callbacks import EarlyStopping, LearningRateMonitor, Mode
 from pytorch_lightning.loggers import CSVLogger
 
 import seq2onnx as s2o
+from seq2onnx import plots
 from seq2onnx.training import RunNotSaved, load_run, run_folder
 from tests.conftest import random_data, small_network
 
@@ -100,7 +102,10 @@ def test_callbacks_and_loggers_get_each_row_by_the_names_of_history(tmp_path):
     # The last epoch is in the checkpoint although a callback stopped training.
     settings = options(epochs=len(losses), learning_rate=0.05, batch_size=20)
     data = random_data(20), random_data(20, seed=3)
-    again = s2o.train(small_network(), *data, options=settings, run_dir=tmp_path / "run", resume=True)
+    with pytest.warns(
+        UserWarning, match=f"the run has {len(losses)} epochs, and epochs={len(losses)} asks for no more"
+    ):
+        again = s2o.train(small_network(), *data, options=settings, run_dir=tmp_path / "run", resume=True)
     assert again.history == result.history
 
 
@@ -203,7 +208,7 @@ def test_the_checkpoint_has_the_layout_of_version_0_1(tmp_path):
     best = set() if run["best_is_last"] else {f"best.{name}" for name in weights}
     assert names == {f"last.{name}" for name in weights} | best | moments | {"generator"}
     assert set(run) == {"history", "order", "options", "same", "best_is_last"}
-    assert set(run["same"]) == {"network", "loss", "normalize_targets", "data", "validation"}
+    assert set(run["same"]) == {"network", "loss", "normalize_targets", "data", "validation", "channels"}
     assert run["same"]["data"].startswith("12 sequences, mark ")
     assert len(run["history"]) == 2
     assert run["order"]["bit_generator"] == "PCG64"
@@ -227,3 +232,159 @@ def test_a_second_training_in_a_run_folder_is_refused(tmp_path):
     weights = first.module.state_dict()
     assert all(torch.equal(w, weights[name]) for name, w in load_run(tmp_path).state_dict().items())
     s2o.train(small_network(), random_data(), options=options(epochs=5), run_dir=tmp_path, resume=True)
+
+
+def contents(folder):
+    """The files of a folder, with the times of their last change."""
+    return {path.name: (path.read_bytes(), path.stat().st_mtime_ns) for path in folder.iterdir() if path.is_file()}
+
+
+def interrupted_after(epochs):
+    """A callback that is Ctrl-C within the epoch after this number of epochs."""
+
+    class CtrlC(lightning.Callback):
+        def on_train_batch_end(self, trainer, learner, *_):
+            if len(learner.history) == epochs:
+                raise KeyboardInterrupt
+
+    return [CtrlC()]
+
+
+def same_weights(module, other):
+    found = other.state_dict()
+    return all(torch.equal(tensor, found[name]) for name, tensor in module.state_dict().items())
+
+
+@pytest.mark.parametrize("keep", ["last", "best"])
+def test_what_ctrl_c_keeps_is_never_replaced_by_older_weights(tmp_path, keep):
+    """No checkpoint was due after the first epoch, as in a run of short epochs."""
+    training = small_network(), random_data(20), random_data(8, seed=3)
+    settings = {"keep": keep, "learning_rate": 0.05}
+
+    def run(epochs, **more):
+        return s2o.train(*training, options=options(epochs=epochs, **settings), **more)
+
+    with pytest.warns(UserWarning, match="training was stopped after 6 epochs, which are kept"):
+        stopped = run(9, run_dir=tmp_path, callbacks=interrupted_after(6))
+    assert same_weights(load_run(tmp_path), stopped.module)
+    before = contents(tmp_path)
+    for epochs in (1, 2, 6):
+        with pytest.warns(UserWarning, match=f"nothing is left to do.*6 epochs, and epochs={epochs} asks for no more"):
+            again = run(epochs, run_dir=tmp_path, resume=True)
+        assert contents(tmp_path) == before
+        assert again.history == stopped.history
+        assert same_weights(again.module, stopped.module)
+    assert same_weights(run(9, run_dir=tmp_path, resume=True).module, run(9).module)
+
+
+@pytest.mark.parametrize("by_version_0_2", [False, True])
+def test_weights_that_are_newer_than_the_checkpoint_stay(tmp_path, by_version_0_2):
+    """As after a full disk, or after Ctrl-C in version 0.2, whose weights do not say how many epochs made them."""
+    import safetensors.torch
+
+    training = small_network(), random_data(20), random_data(8, seed=3)
+    s2o.train(*training, options=options(epochs=2), run_dir=tmp_path)
+    checkpoint = (tmp_path / "checkpoint.safetensors").read_bytes()
+    newest = s2o.train(*training, options=options(epochs=5), run_dir=tmp_path, resume=True)
+    (tmp_path / "checkpoint.safetensors").write_bytes(checkpoint)
+    if by_version_0_2:
+        weights = (tmp_path / "weights.safetensors").read_bytes()
+        (tmp_path / "weights.safetensors").write_bytes(safetensors.torch.save(safetensors.torch.load(weights)))
+    before = contents(tmp_path)
+    for epochs in (1, 3, 5):
+        with pytest.warns(UserWarning, match="nothing is left to do.*the run has 5 epochs"):
+            again = s2o.train(*training, options=options(epochs=epochs), run_dir=tmp_path, resume=True)
+        assert contents(tmp_path) == before
+        assert again.history == newest.history
+        assert same_weights(again.module, newest.module)
+    with (
+        pytest.warns(UserWarning, match="training was stopped after 3 epochs"),
+        pytest.warns(UserWarning, match="still has the results of 5 epochs, as training has come to 3 only"),
+    ):
+        s2o.train(*training, options=options(epochs=6), run_dir=tmp_path, resume=True, callbacks=interrupted_after(3))
+    for name in ("weights.safetensors", "history.csv", "metrics.json", "curve.png", "confusion.png"):
+        assert contents(tmp_path)[name] == before[name]
+    last = s2o.train(*training, options=options(epochs=6), run_dir=tmp_path, resume=True)
+    assert same_weights(load_run(tmp_path), last.module)
+    assert same_weights(last.module, s2o.train(*training, options=options(epochs=6)).module)
+
+
+class Killed(BaseException):
+    """What a test raises where the process is killed."""
+
+
+def kill_at(monkeypatch, count):
+    """Raise Killed before the file with this number, counted from 0, is written; return how many were."""
+    from seq2onnx import files
+
+    write, written = files.atomic_file, []
+
+    def atomic_file(path):
+        if len(written) == count:
+            raise Killed
+        written.append(path)
+        return write(path)
+
+    monkeypatch.setattr(files, "atomic_file", atomic_file)
+    return written
+
+
+@pytest.fixture
+def quick_pictures(monkeypatch):
+    """Pictures that take no time to draw."""
+    monkeypatch.setattr(plots, "as_png", lambda _: b"picture")
+    monkeypatch.setattr(plots.confusion, "confusion_png", lambda *_: b"picture")
+
+
+@pytest.mark.usefixtures("quick_pictures")
+@pytest.mark.parametrize("resume", [False, True])
+def test_a_kill_between_two_files_leaves_no_mix_and_nothing_older(tmp_path, monkeypatch, resume):
+    """The folder has a run of the same network with other labels before, or two epochs of the same run."""
+    data = random_data(12)
+    others = s2o.SequenceDataset(data.sequences, data.labels, data.classes[::-1])
+    quick = {"epochs": 3, "batch_size": 12}
+    with monkeypatch.context() as patched:
+        written = kill_at(patched, -1)
+        whole = s2o.train(small_network(), data, data, options=options(**quick), run_dir=tmp_path / "whole")
+    if resume:
+        first = s2o.train(
+            small_network(), data, data, options=options(**quick | {"epochs": 2}), run_dir=tmp_path / "run"
+        )
+    else:
+        first = s2o.train(small_network(), others, others, options=options(**quick), run_dir=tmp_path / "run")
+    assert len(written) > 6
+    for count in range(len(written) + 1):
+        folder = tmp_path / f"killed_{count}"
+        shutil.copytree(tmp_path / "run", folder)
+        with monkeypatch.context() as patched:
+            kill_at(patched, count)
+            try:
+                s2o.train(small_network(), data, data, options=options(**quick), run_dir=folder, resume=resume)
+            except Killed:
+                ended = False
+            else:
+                ended = True
+        try:
+            found = load_run(folder)
+        except s2o.ModelFileError:
+            assert not resume  # the weights of the run before are gone, with its labels
+        else:
+            runs = [run.module for run in (first, whole) if run.module.classes == found.classes]
+            assert any(same_weights(found, module) for module in runs)
+        if ended or not (folder / "checkpoint.safetensors").exists():
+            continue
+        s2o.train(small_network(), data, data, options=options(**quick), run_dir=folder, resume=True)
+        assert same_weights(load_run(folder), whole.module)
+        assert json.loads((folder / "metrics.json").read_text())["epoch"] == len(rows(folder / "history.csv")) == 3
+
+
+def test_data_with_other_names_of_channels_does_not_resume_a_run(tmp_path):
+    data = random_data(12)
+    names = ["a", "b", "c", "d"]
+    named = s2o.SequenceDataset(data.sequences, data.labels, channels=names)
+    s2o.train(small_network(), named, options=options(epochs=1), run_dir=tmp_path)
+    swapped = s2o.SequenceDataset(data.sequences, data.labels, channels=["b", "a", "c", "d"])
+    with pytest.raises(s2o.SpecError, match="belongs to a run with another channels: a there, b here"):
+        s2o.train(small_network(), swapped, options=options(epochs=2), run_dir=tmp_path, resume=True)
+    assert load_run(tmp_path).channels == names
+    s2o.train(small_network(), named, options=options(epochs=2), run_dir=tmp_path, resume=True)

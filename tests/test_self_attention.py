@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import re
 import time
 
@@ -140,3 +141,22 @@ def test_it_learns_to_find_what_was_some_steps_before():
 def test_what_does_not_fit_is_named(make, error, message):
     with pytest.raises(error, match=re.escape(message)):
         make()
+
+
+@pytest.mark.parametrize("magnitude", [1.0, 1e4, 1e16, 1e17, 3e17, 1e18])
+def test_steps_that_are_not_seen_count_for_nothing_however_large_the_scores_are(tmp_path, magnitude):
+    """Scores grow with the square of x, up to 1e37: of each sign, in whole sequences, chunks and single steps."""
+    module = random_module(network(context=5))
+    x = (magnitude * np.random.default_rng(0).normal(size=(90, 3))).astype("f")
+    with torch.no_grad():
+        expected = copy.deepcopy(module).double()(torch.from_numpy(x)[None].double())[0][0].numpy()
+        found = [module(torch.from_numpy(x)[None])[0][0].numpy()]
+    for form in ("dynamic", "portable", "step"):
+        s2o.export(module, tmp_path / f"{form}.onnx", form=form)
+        model = s2o.load(tmp_path / f"{form}.onnx")
+        found.append(model.predict([x])[0])
+        stream = model.stream()
+        cuts = range(1, 90) if form == "step" else (1, 2, 7, 50)
+        found.append(np.concatenate([stream.step(part) for part in np.split(x, cuts)]))
+    for y in found:
+        assert np.abs(y - expected).max() <= FLOAT32 * np.abs(expected).max()

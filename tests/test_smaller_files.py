@@ -281,3 +281,13 @@ def test_a_file_whose_stored_weights_were_damaged_is_refused(files, weights, tmp
     onnx.save(model, tmp_path / "damaged.onnx")
     with pytest.raises(s2o.ModelFileError, match="contain NaN or infinity"):
         s2o.load(tmp_path / "damaged.onnx")
+
+
+@pytest.mark.parametrize("name", ["classes", "channels"])
+def test_files_with_names_in_another_order_are_not_compared(tmp_path, name):
+    module = s2o.build(small_network())
+    names = ["a", "b", "c"] if name == "classes" else ["a", "b", "c", "d"]
+    for file, order in (("before", names), ("after", [names[1], names[0], *names[2:]])):
+        s2o.export(module, tmp_path / f"{file}.onnx", **{name: order})
+    with pytest.raises(s2o.DataError, match=rf"have other {name}, \['a', 'b', .* and \['b', 'a'"):
+        s2o.compare_files(tmp_path / "before.onnx", tmp_path / "after.onnx", random_data())

@@ -8,6 +8,7 @@ import json
 import numpy as np
 import onnx
 import pytest
+import torch
 
 import seq2onnx as s2o
 from seq2onnx.contract import Contract
@@ -299,3 +300,30 @@ def test_states_must_be_there_in_order(module):
 
     with pytest.raises(s2o.ModelFileError, match="the names must be"):
         check_file(model.SerializeToString(), "model.onnx")
+
+
+@pytest.mark.parametrize("steps", [2, 63, 64, 65, 128, 200, 4097])
+def test_a_recurrent_layer_takes_any_number_of_steps_in_each_run(tmp_path, steps):
+    """Whatever export writes, load opens; 4,097 is above the square of what one Split has."""
+    layers = {2: s2o.LSTM(2), 63: s2o.GRU(1), 64: s2o.RNN(2), 65: s2o.LSTM(1), 128: s2o.GRU(2), 200: s2o.LSTM(1)}
+    net = s2o.Network([s2o.SequenceInput(1), layers.get(steps, s2o.RNN(1)), s2o.WindowStatistics(steps)])
+    torch.manual_seed(steps)
+    module = s2o.build(net).eval()
+    s2o.export(module, tmp_path / "step.onnx", form="step")
+    x = np.random.default_rng(0).normal(size=(3 * steps, 1)).astype(np.float32)
+    with torch.no_grad():
+        expected = module(torch.from_numpy(x)[None])[0][0].numpy()
+    assert np.abs(s2o.load(tmp_path / "step.onnx").predict([x])[0] - expected).max() < 1e-5
+
+
+def test_export_writes_no_file_that_load_refuses(tmp_path, monkeypatch):
+    """As if the rules had no LSTM."""
+    from seq2onnx.modelfile import graph_rules
+
+    monkeypatch.delitem(graph_rules.OPERATORS, b"LSTM")
+    module = s2o.build(s2o.Network([s2o.SequenceInput(1), s2o.LSTM(1)]))
+    with pytest.raises(
+        s2o.SpecError, match=r"export: this network is beyond what `load` opens.*operator 'LSTM'.*smaller"
+    ):
+        s2o.export(module, tmp_path / "model.onnx")
+    assert not list(tmp_path.iterdir())

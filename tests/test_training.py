@@ -3,6 +3,10 @@
 from __future__ import annotations
 
 import csv
+import dataclasses
+import json
+import math
+import re
 
 import numpy as np
 import pytest
@@ -722,7 +726,88 @@ def test_a_loss_that_is_not_finite_stops_training_with_the_last_finite_weights()
     ):
         result = s2o.train(net, data, options=options(epochs=9, optimizer="sgd", learning_rate=1e30))
     assert len(result.history) < 9
+    assert result.diverged
     assert all(torch.isfinite(value).all() for value in result.module.state_dict().values())
+
+
+def diverges_in(epoch):
+    """A loss, and the arguments of `train`, of a run with a gradient that is infinite in an epoch, counted from 1."""
+    calls = []
+
+    def loss(y, target):
+        calls.append(y)
+        factor = math.inf if len(calls) > (epoch - 1) * 3 else 1.0
+        return (y - target.reshape(y.shape)).square().sum(1) * factor
+
+    settings = options(epochs=5)
+    net = s2o.Network([s2o.SequenceInput(4, "zscore"), s2o.LSTM(3, "last"), s2o.FullyConnected(1)])
+    return {"network": net, "data": fixed(np.ones(12)), "loss": loss, "options": settings}
+
+
+@pytest.mark.parametrize("epoch", [1, 3])
+def test_a_diverged_run_has_the_weights_and_the_row_that_it_should(tmp_path, epoch):
+    """In epoch 1 the weights are the initial ones, and the folder has none; later those of the epoch before."""
+    with pytest.warns(RuntimeWarning, match=rf"epoch {epoch}: the loss .*Try a lower learning_rate, gradient_clip"):
+        result = s2o.train(**diverges_in(epoch), run_dir=tmp_path)
+    assert result.diverged
+    assert "diverged" in repr(result)
+    assert [row["epoch"] for row in result.history] == [*range(1, epoch + 1)]
+    assert [math.isfinite(row["loss"]) for row in result.history] == [True] * (epoch - 1) + [False]
+    given = diverges_in(9)
+    if epoch > 1:
+        given["options"] = dataclasses.replace(given["options"], epochs=epoch - 1)
+        expected = s2o.train(**given).module
+        assert json.loads((tmp_path / "metrics.json").read_text())["epoch"] == epoch - 1
+        same_weights(load_run(tmp_path), expected)
+    else:
+        torch.manual_seed(0)
+        expected = s2o.build(given["network"], given["data"])
+        with pytest.raises(s2o.ModelFileError, match=r"is no finished run, it has no weights.safetensors"):
+            load_run(tmp_path)
+    same_weights(result.module, expected)
+    with (tmp_path / "history.csv").open() as file:
+        assert len(list(csv.DictReader(file))) == epoch
+    before = {path.name: path.read_bytes() for path in tmp_path.iterdir() if path.is_file()}
+    with pytest.warns(
+        RuntimeWarning, match=rf"nothing is left to do.*the run has diverged in epoch {epoch}; Try a lower"
+    ):
+        again = s2o.train(**diverges_in(epoch), run_dir=tmp_path, resume=True)
+    assert again.diverged
+    assert len(again.history) == epoch
+    same_weights(again.module, expected)
+    assert {path.name: path.read_bytes() for path in tmp_path.iterdir() if path.is_file()} == before
+
+
+def same_weights(module, other):
+    found = other.state_dict()
+    assert all(torch.equal(tensor, found[name]) for name, tensor in module.state_dict().items())
+
+
+def test_the_command_exits_with_1_if_training_diverges(tmp_path):
+    from typer.testing import CliRunner
+
+    from seq2onnx.cli import app
+
+    s2o.Network([s2o.SequenceInput(4), s2o.LSTM(3, "last"), s2o.FullyConnected(1)]).save(tmp_path / "net.yaml")
+    s2o.SequenceDataset(random_data().sequences, np.full(12, 1e18)).save(tmp_path / "data.npz")
+    more = [
+        "--set",
+        "optimizer=sgd",
+        "--set",
+        "learning_rate=1e30",
+        "--set",
+        "device=cpu",
+        "--out",
+        str(tmp_path / "run"),
+    ]
+    command = ["train", str(tmp_path / "net.yaml"), str(tmp_path / "data.npz"), "--quiet", *more]
+    for resume in ([], ["--resume"]):
+        with pytest.warns(RuntimeWarning, match="Try a lower learning_rate"):
+            result = CliRunner().invoke(app, command + resume)
+        assert result.exit_code == 1
+        assert re.search(
+            r"run: training diverged in epoch \d+; (its weights are those|it has no weights)", result.output
+        )
 
 
 INTERRUPTED = """
@@ -914,7 +999,8 @@ def test_a_run_that_stopped_early_stays_stopped(tmp_path):
     training, validation = random_data(20), random_data(20, seed=3)
     settings = options(epochs=200, learning_rate=0.05, patience=2, batch_size=20)
     first = s2o.train(small_network(), training, validation, options=settings, run_dir=tmp_path)
-    again = s2o.train(small_network(), training, validation, options=settings, run_dir=tmp_path, resume=True)
+    with pytest.warns(UserWarning, match="the run has stopped after .* epochs, as its patience says"):
+        again = s2o.train(small_network(), training, validation, options=settings, run_dir=tmp_path, resume=True)
     assert again.history == first.history
     assert all(torch.equal(w, again.module.state_dict()[n]) for n, w in first.module.state_dict().items())
 
@@ -955,7 +1041,8 @@ def test_a_toy_loss_is_one_row_in_the_table(tmp_path, monkeypatch):
     by_function = s2o.train(net, data, data, loss=cubed, options=options(epochs=2))
     assert [row["loss"] for row in result.history] == [row["loss"] for row in by_function.history]
     assert "loss: toy" in (tmp_path / "options.yaml").read_text()
-    again = s2o.train(net, data, data, loss="toy", **settings, resume=True)
+    with pytest.warns(UserWarning, match="nothing is left to do"):
+        again = s2o.train(net, data, data, loss="toy", **settings, resume=True)
     assert again.history == result.history
     with pytest.raises(s2o.DataError, match="loss 'toy': needs targets from 0 to 1, got 7 to 7"):
         s2o.train(net, fixed(np.full(12, 7.0)), loss="toy", options=options())

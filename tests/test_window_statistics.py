@@ -137,3 +137,27 @@ def test_a_step_file_refuses_windows_that_must_be_full_and_says_what_to_do(tmp_p
     module = s2o.build(s2o.Network([s2o.SequenceInput(2), s2o.WindowStatistics(400, 160)]))
     with pytest.raises(s2o.NotStreamable, match='no result before step 400.*use padding="causal"'):
         s2o.export(module, tmp_path / "step.onnx", form="step")
+
+
+def test_zero_crossings_behind_an_elu_are_those_of_the_file(tmp_path):
+    """Numbers so close to 0 that exp(x) − 1 is 0 have the sign of 0 in the file, and so in torch."""
+    module = s2o.build(
+        s2o.Network([s2o.SequenceInput(1), s2o.ELU(), s2o.WindowStatistics(20, statistics=["zero_crossings"])])
+    ).eval()
+    size = 10.0 ** -np.random.default_rng(0).uniform(8, 12, (400, 1))
+    x = (size * np.random.default_rng(1).choice([-1, 1], (400, 1))).astype("f")
+    with torch.no_grad():
+        y = module(torch.from_numpy(x)[None])[0][0].numpy()
+    for form in ("dynamic", "step"):
+        s2o.export(module, tmp_path / "model.onnx", form=form)
+        assert np.array_equal(s2o.load(tmp_path / "model.onnx").predict([x])[0], y)
+
+
+@pytest.mark.parametrize("alpha", [0.5, 1.0])
+def test_elu_in_torch_has_the_numbers_and_gradients_of_torch_s_own(alpha):
+    x = torch.tensor([-np.inf, -1e4, -90.0, -2.0, -1e-3, 0.0, 1e-9, 3.0, 1e4, np.inf], requires_grad=True)
+    module = s2o.build(s2o.Network([s2o.SequenceInput(1), s2o.ELU(alpha)]))
+    own, y = torch.nn.functional.elu(x, alpha), module(x[None, :, None])[0][0, :, 0]
+    torch.testing.assert_close(y, own, rtol=0, atol=1e-7)
+    (expected,), (found,) = (torch.autograd.grad(given.sum(), x) for given in (own, y))
+    torch.testing.assert_close(found, expected, rtol=1e-6, atol=0)

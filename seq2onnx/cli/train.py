@@ -9,7 +9,7 @@ from typing import Annotated, Any
 import typer
 import yaml
 
-from seq2onnx.cli.options import DataOptions, Quiet, say, with_data_options
+from seq2onnx.cli.options import DataOptions, Quiet, say, show, with_data_options
 from seq2onnx.data import SequenceDataset
 from seq2onnx.errors import SpecError
 
@@ -85,8 +85,11 @@ def train(
         run_dir=out,
         resume=resume,
     )
-    if not result.history:
-        raise SpecError(f"{out}: the first epoch diverged, so there are no weights to save. Try a lower learning_rate")
+    if result.diverged:
+        epoch = int(result.history[-1]["epoch"])
+        kept = f"its weights are those of epoch {epoch - 1}" if epoch > 1 else "it has no weights"
+        show(f"seq2onnx: {out}: training diverged in epoch {epoch}; {kept}", err=True)
+        raise typer.Exit(1)
     last = result.history[-1]
     shown = [name for name in last if name.endswith(("loss", "accuracy"))]
     figures = ", ".join(f"{name.replace('_', ' ')} {last[name]:.4g}" for name in shown)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -12,13 +12,15 @@ import onnx
 
 import seq2onnx
 from seq2onnx.contract import Contract, ContractState, Form, Signature, Storage, input_names
-from seq2onnx.errors import DataError, SpecError
+from seq2onnx.errors import DataError, ModelFileError, SpecError
 from seq2onnx.exporting.emission import EMISSION, Weights
 from seq2onnx.exporting.model_proto import to_model
+from seq2onnx.exporting.names import Label, channels_of, check_classes, classes_of
 from seq2onnx.exporting.options import ExportOptions, ExportPlan
 from seq2onnx.exporting.storage import emit_stored, module_weights
 from seq2onnx.exporting.words import vocabularies
 from seq2onnx.files import write_atomically
+from seq2onnx.modelfile import CHANGED, check_file
 from seq2onnx.network import Network, input_channels
 from seq2onnx.sequences import MASKED, Channels, PaddingPolicy
 
@@ -30,7 +32,7 @@ def export(
     module: SequenceModule,
     path: str | Path,
     signature: Signature | None = None,
-    classes: Sequence[str | int] | None = None,
+    classes: Sequence[Label] | Mapping[Label, Label] | None = None,
     opset: int = 17,
     lookahead: bool = False,
     *,
@@ -48,7 +50,8 @@ def export(
         path: the file. It is replaced only when the new one is complete.
         signature: inputs and outputs of the file: "full" (x, lengths, states), "sequence" (x, lengths), "stream"
             (x, states). None: "full" if the network can stream, else "sequence".
-        classes: the labels of the scores, in order. None: those that the module was trained on, if any.
+        classes: the labels of the scores, in order. None: those that the module was trained on, if any. A dict renames
+            these: {"old": "new"}, with each of them. A list is for a module that was not trained on labels.
         opset: version of the ONNX operators. The IR version of the file follows from it.
         lookahead: stream with a delay if windows read future steps. The file then always has the output `y_lengths`,
             and the input `end`, which is 1 in the last chunk of a row.
@@ -58,7 +61,7 @@ def export(
         words: x is strings [batch, time], which the file looks up in the vocabulary of its WordEmbedding. "" is
             padding. For networks with one input, SequenceInput("tokens").
         channels: the names of the features, a list or for several inputs a dict by layer; of images the names of the
-            channels. None: those that the module was trained on, if any.
+            channels. None: those that the module was trained on, if any. New names may replace these, in their order.
         form: how the graph is written. "dynamic": for onnxruntime, batches of any size and length. "step": one sequence
             and one step of time in each run, or as many steps as strides need; only plain arithmetic on fixed shapes,
             for any runtime and for C. "portable": batches for runtimes that ignore the lengths of sequences.
@@ -66,7 +69,7 @@ def export(
             third). It calculates in float32 with all of them. `compare_files` shows what that changes.
 
     Raises:
-        SpecError: the options, classes or channels do not fit the network.
+        SpecError: the options, classes or channels do not fit the network, or `load` would refuse the file.
         NotStreamable: the file has states, or there is a closed loop, and the network cannot stream.
         DataError: a weight is NaN or infinite.
 
@@ -82,21 +85,34 @@ def export(
         for key, array in of_layer.items():
             if not np.isfinite(array).all():
                 raise DataError(f"{name}.{key}: contains NaN or infinity; train again, with a lower learning rate")
-    classes = module.classes if classes is None else classes
-    channels = module.channels if channels is None else channels
+    labels, channels = classes_of(module, classes), channels_of(module, channels)
     if closed_loop is not None and module.quantiles is not None:
         raise SpecError(
             "closed_loop: the outputs of this network are quantiles, not values to feed back; export it without"
         )
-    model = build_model(module.network, arrays, options, classes, module.policy, channels, module.quantiles)
-    write_atomically(path, model.SerializeToString())
+    model = build_model(module.network, arrays, options, labels, module.policy, channels, module.quantiles)
+    content = model.SerializeToString()
+    _check_opens(content, Path(path))
+    write_atomically(path, content)
+
+
+def _check_opens(content: bytes, path: Path) -> None:
+    """Raise SpecError if `load` would refuse the file."""
+    try:
+        check_file(content, path)
+    except ModelFileError as error:
+        reason = str(error).removeprefix(f"{path}: ").removesuffix(CHANGED)
+        raise SpecError(
+            f"export: this network is beyond what `load` opens with these options: {reason}. Make it smaller, or "
+            "choose other options"
+        ) from None
 
 
 def build_model(
     network: Network,
     weights: Weights,
     options: ExportOptions | None = None,
-    classes: Sequence[str | int] | None = None,
+    classes: Sequence[Label] | None = None,
     policy: PaddingPolicy = MASKED,
     channels: Channels = None,
     quantiles: Sequence[float] | None = None,
@@ -117,9 +133,8 @@ def build_model(
         NotStreamable: as in `export`.
     """
     plan = ExportPlan.of(network, options or ExportOptions())
-    classes = _check_classes(network, classes)
     graph = emit_stored(plan, weights)
-    properties = describe(plan, classes, policy, channels, quantiles).properties()
+    properties = describe(plan, check_classes(network, classes), policy, channels, quantiles).properties()
     return to_model(graph, plan.options.opset, network.name or "network", properties, seq2onnx.__version__)
 
 
@@ -176,19 +191,3 @@ def _steps(plan: ExportPlan) -> dict[str, int]:
     names = [*input_names(layer.label for layer in plan.network.inputs).items(), *plan.output_names]
     clocks = {name: plan.signals[label].clock for label, name in names if plan.signals[label].has_time}
     return {name: plan.steps_per_run // clock.stride for name, clock in clocks.items()}
-
-
-def _check_classes(network: Network, classes: Sequence[str | int] | None) -> list[str | int] | None:
-    """Convert the classes to plain strings or integers, one for each score of the network."""
-    if classes is None:
-        return None
-    plain: list[str | int] = [np.asarray(label).item() for label in classes]
-    for label in plain:
-        if not isinstance(label, str | int):
-            raise SpecError(f"classes: must be strings or integers, got {label!r}")
-    if len({str(label) for label in plain}) != len(plain):
-        raise SpecError(f"classes: must differ, got {plain}")
-    size = network.signals[network.outputs[0]].size
-    if len(plain) != size:
-        raise SpecError(f"classes: {network.outputs[0]} gives {size} scores, got {len(plain)} classes: {plain}")
-    return plain

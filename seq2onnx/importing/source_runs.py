@@ -82,9 +82,10 @@ class Source:
         count, fixed = x.shape[1], self.steps
         if fixed is not None:
             x = np.concatenate([x, np.zeros((len(x), fixed - count, *x.shape[2:]), x.dtype)], 1)
-        feeds = other_inputs(self.model.graph, self.data, len(x), x.shape[1])
+        feeds = other_inputs(self.model.graph, self.data, len(x), x.shape[1], self.states)
         if lengths is not None:
-            feeds = {k: lengths.astype(v.dtype) if v.dtype.kind in "iu" else v for k, v in feeds.items()}
+            takes = {name for name, value in feeds.items() if value.dtype.kind in "iu" and name not in self.states}
+            feeds |= {name: lengths.astype(feeds[name].dtype) for name in takes}
         if x.shape[1] > CHECKED:
             check_sizes(self.model, feeds | {self.data: self._arrange(x, "BTC")})
         found = run(self.session, feeds | {self.data: self._arrange(x, "BTC")})
@@ -96,7 +97,8 @@ class Source:
         return answers
 
     def _run_steps(self, x: Array) -> dict[str, Array]:
-        state = {k: v for k, v in other_inputs(self.model.graph, self.data, len(x), 1).items() if k in self.states}
+        start = other_inputs(self.model.graph, self.data, len(x), 1, self.states)
+        state = {name: start[name] for name in self.states}
         steps = []
         for t in range(x.shape[1]):
             found = run(self.session, state | {self.data: self._arrange(x[:, t : t + 1], "BTC")})

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -190,8 +190,8 @@ def _run(model: ModelProto, session: onnxruntime.InferenceSession, feeds: Mappin
     return dict(feeds) | {tensor.name: numpy_helper.to_array(tensor) for tensor in model.graph.initializer} | values
 
 
-def other_inputs(graph: GraphProto, data: str, rows: int, steps: int) -> dict[str, Array]:
-    """Return what the inputs beside the data are at the start: zeros, and for whole numbers the lengths."""
+def other_inputs(graph: GraphProto, data: str, rows: int, steps: int, states: Collection[str] = ()) -> dict[str, Array]:
+    """Return what the other inputs are at the start: lengths, for whole numbers that are no state; else zeros."""
     feeds = {}
     for entry in graph.input:
         if entry.name != data:
@@ -199,7 +199,8 @@ def other_inputs(graph: GraphProto, data: str, rows: int, steps: int) -> dict[st
             # A state of one row for each direction or layer, [n, batch, hidden], may declare a batch of 1.
             shape = [rows if n is None or (n == 1 and axis == len(sizes) - 2) else n for axis, n in enumerate(sizes)]
             dtype = dtype_of(entry)
-            feeds[entry.name] = np.full(shape, steps if dtype.kind in "iu" else 0, dtype)
+            is_length = dtype.kind in "iu" and entry.name not in states
+            feeds[entry.name] = np.full(shape, steps if is_length else 0, dtype)
     return feeds
 
 

@@ -15,8 +15,8 @@ from seq2onnx.layers.calls import EmitCall, Emitted
 from seq2onnx.layers.graph import GraphBuilder
 from seq2onnx.layers.signal import Value
 
-NEVER = -1e30
-"""Added to the score of a step that is not seen: its share is exactly 0."""
+NEVER = float(np.finfo(np.float32).min)
+"""The score of a step that is not seen: no score is lower, so its share is 0 beside that of any step that is seen."""
 MOST_IN_BLOCK = 32
 """More steps in a block calculate more that is not seen; fewer copy the context more often."""
 
@@ -41,18 +41,19 @@ def emit_attention(
         new = _emit_new_states(graph, x, lengths, k, v, states["count"], before)
     elif before:
         k, v = graph.pad_steps(k, before, 0), graph.pad_steps(v, before, 0)
-    # Positions by how far back they are, from −1, later, to context, too early: the two are never seen.
-    never = graph.constant(np.full((heads, 1), NEVER, np.float32))
-    position = op("Concat", never, graph.weight("position", call.weights["position"]), never, axis=1)
+    position = graph.weight("position", call.weights["position"])
     first = graph.constant(np.array([[before]], np.int32))  # of the steps in k that are real
     first = op("Sub", first, states["count"]) if states else first
+    # A query sees a step of k if its place is `first` or later. Places out of its window are −1, before each `first`.
     places: Any
+    seen: Any
     if graph.is_fixed or graph.one_step:
         steps = graph.fixed_steps(x.signal) if graph.is_fixed else 1
         places = np.arange(before + steps)
         back = before + np.arange(steps)[:, None] - places
-        bias = op("Gather", position, graph.constant(np.clip(back, -1, context) + 1), axis=1)
-        early = op("Greater", first, graph.constant(places.astype(np.int32)))
+        within = np.clip(back, 0, before)
+        bias = op("Gather", position, graph.constant(within), axis=1)
+        seen = graph.constant(np.where(back == within, places, -1).astype(np.int32))
         axes, total = 1, None
     else:
         total = graph.steps(x.name)
@@ -60,11 +61,11 @@ def emit_attention(
         blocks = op("Div", op("Sub", op("Add", total, block), ints(1)), block)
         starts = op("Unsqueeze", op("Mul", graph.range(blocks), graph.cast(block, "int32")), ints(1))
         mine, theirs = graph.range(block), graph.range(op("Add", block, ints(before)))
-        distance = op("Sub", op("Add", op("Unsqueeze", mine, ints(1)), graph.number(before + 1)), theirs)
-        within = op("Min", op("Max", distance, graph.number(0)), graph.number(context + 1))
+        back = op("Sub", op("Add", op("Unsqueeze", mine, ints(1)), graph.number(before)), theirs)
+        within = op("Min", op("Max", back, graph.number(0)), graph.number(before))
         bias = op("Gather", position, within, axis=1)
         places = op("Add", starts, theirs)
-        early = op("Greater", op("Unsqueeze", first, ints(2)), places)
+        seen = op("Where", op("Equal", back, within), op("Unsqueeze", places, ints(1)), graph.number(-1))
         q, k, v = (
             _emit_blocks(graph, z, index) for z, index in ((q, op("Add", starts, mine)), (k, places), (v, places))
         )
@@ -77,8 +78,8 @@ def emit_attention(
 
     scores = op("Add", op("MatMul", by_head(q, 1, 0, 2), by_head(k, 1, 2, 0)), bias)
     if before:
-        seen_never = op("Unsqueeze", early, ints(axes, axes + 1))
-        scores = op("Where", seen_never, graph.constant(np.float32(NEVER)), scores)
+        early = op("Greater", op("Unsqueeze", first, ints(*range(2, axes + 2))), seen)
+        scores = op("Where", op("Unsqueeze", early, ints(axes)), graph.constant(np.float32(NEVER)), scores)
     y = op("MatMul", op("Softmax", scores, axis=-1), by_head(v, 1, 0, 2))
     y = op("Transpose", y, perm=[*range(axes), axes + 1, axes, axes + 2])
     y = graph.reshape(y, *((1, steps) if graph.is_fixed else (0, -1)), width)

@@ -17,6 +17,9 @@ from seq2onnx.layers.calls import EmitCall, Emitted
 from seq2onnx.layers.cell_nodes import ONNX_NAMES
 from seq2onnx.layers.graph import GraphBuilder
 
+MOST_PARTS = 64
+"""Parts of one Split: `load` knows the sizes of no more."""
+
 Cell = Callable[[str, Sequence[str]], Sequence[str]]
 """A step: from x W + b [1, gates · hidden] and the states [1, hidden] to the new states, of which the first is h."""
 
@@ -88,7 +91,7 @@ def _steps(
     products = graph.op("Gemm", rows, graph.weight("W", W.T), graph.weight("B", b))
     states, learned = recurrent.emit_starts(graph, call)
     ys = []
-    for product in _split(graph, products, *[1] * steps, axis=0) if steps > 1 else [products]:
+    for product in _rows(graph, products, steps):
         states = list(cell(product, states))
         ys.append(states[0])
     new_states = recurrent.emit_new_states(graph, call, states, learned)
@@ -101,6 +104,18 @@ def _steps(
 def _ordered(call: EmitCall, name: str, orders: dict[str, str]) -> NDArray[Any]:
     """Return a weight with its gates in ONNX's order."""
     return gates.permute(call.weights[name], orders["matlab"], orders["onnx"])
+
+
+def _rows(graph: GraphBuilder, x: str, count: int) -> list[str]:
+    """Cut x [count, features] into its rows, in several rounds if there are many."""
+    if count == 1:
+        return [x]
+    part = 1
+    while count > part * MOST_PARTS:
+        part *= MOST_PARTS
+    sizes = [min(part, count - start) for start in range(0, count, part)]
+    parts = _split(graph, x, *sizes, axis=0)
+    return [row for some, size in zip(parts, sizes, strict=True) for row in _rows(graph, some, size)]
 
 
 def _split(graph: GraphBuilder, x: str, *sizes: int, axis: int = 1) -> list[str]:

@@ -139,11 +139,11 @@ class SelfAttention(Layer):
             return padded.unfold(1, steps, size).reshape(batch, blocks, self.heads, self.size, steps).transpose(3, 4)
 
         back = before + torch.arange(size, device=q.device)[:, None] - torch.arange(reach, device=q.device)
-        bias = torch.where((back >= 0) & (back <= before), position[:, back.clamp(0, before)], NEVER)
+        within = back.clamp(0, before)
         places = torch.arange(blocks, device=q.device)[:, None] * size + torch.arange(reach, device=q.device)
         early = (places < before - count[:, :, None])[:, :, None, None]
-        scores = cut(q, size) @ cut(k, reach).transpose(3, 4) / math.sqrt(self.size) + bias
-        y = torch.softmax(scores.masked_fill(early, NEVER), 4) @ cut(v, reach)
+        scores = cut(q, size) @ cut(k, reach).transpose(3, 4) / math.sqrt(self.size) + position[:, within]
+        y = torch.softmax(scores.masked_fill(early | (back != within), NEVER), 4) @ cut(v, reach)
         return y.transpose(2, 3).reshape(batch, blocks * size, width)[:, :time]
 
     def emit(self, graph: GraphBuilder, call: EmitCall) -> Emitted:

@@ -23,7 +23,6 @@ from pytorch_lightning.strategies import DDPStrategy
 
 from seq2onnx.errors import MissingExtra, SpecError
 from seq2onnx.training.batch_statistics import end_training
-from seq2onnx.training.history import out_of_patience
 from seq2onnx.training.learner import Learner
 from seq2onnx.training.options import TrainingOptions
 from seq2onnx.training.task import Task
@@ -129,7 +128,7 @@ def make_trainer(
 
 
 def fit(trainer: lightning.Trainer, learner: Learner) -> None:
-    """Run the remaining epochs. Ctrl-C ends them early, after the first.
+    """Run the remaining epochs, of which there is one at least. Ctrl-C ends them early, after the first.
 
     Args:
         trainer: of lightning.
@@ -138,10 +137,7 @@ def fit(trainer: lightning.Trainer, learner: Learner) -> None:
     Raises:
         KeyboardInterrupt: Ctrl-C came within the first epoch.
     """
-    remaining = learner.options.epochs - len(learner.history)
-    if remaining <= 0 or out_of_patience(learner.history, learner.options.patience, learner.task.monitor):
-        return
-    trainer.fit_loop.max_epochs = remaining
+    trainer.fit_loop.max_epochs = learner.options.epochs - len(learner.history)
     in_main = threading.current_thread() is threading.main_thread()
     handler = signal.getsignal(signal.SIGINT)
     if in_main and trainer.world_size > 1:
@@ -163,6 +159,8 @@ def fit(trainer: lightning.Trainer, learner: Learner) -> None:
         end_training(learner.module)
         for _, layer in learner.module.layers.items():
             layer.synchronized = False
+    if learner.history or learner.diverged:
+        learner.write_last_checkpoint()
     if learner.interrupted:
         if not learner.history:
             raise KeyboardInterrupt

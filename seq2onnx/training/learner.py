@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
+import dataclasses
 import functools
 import math
 import time
-import warnings
 from typing import Any, cast
 
 import numpy as np
@@ -29,6 +29,23 @@ from seq2onnx.training.run_folder import Checkpoints
 from seq2onnx.training.task import Task
 
 
+@dataclasses.dataclass(frozen=True)
+class Kept:
+    """What is kept of a run after an epoch. It is replaced as a whole: Ctrl-C may come between any two statements.
+
+    Attributes:
+        history: one row for each epoch.
+        last: the weights after the last epoch.
+        best: the weights of the best epoch, as the monitor of the task says; empty if nothing was measured.
+        rest: what else the next epoch depends on, if checkpoints are written; see `Learner.run_state_dict`.
+    """
+
+    history: History
+    last: dict[str, Tensor]
+    best: dict[str, Tensor]
+    rest: dict[str, Any]
+
+
 class Learner(lightning.LightningModule):
     """Trains a module.
 
@@ -43,11 +60,9 @@ class Learner(lightning.LightningModule):
         show: is called with each row of the history.
 
     Attributes:
-        history: one row for each epoch.
-        last: the weights after the last epoch.
-        best: the weights of the best epoch, as the monitor of the task says; empty if nothing was measured.
+        kept: what is kept of the epochs so far.
         interrupted: Ctrl-C ended training within an epoch.
-        diverged: the loss or the weights were not finite after an epoch, which is then not kept.
+        diverged: the row of the epoch after which the loss or the weights were not finite. Only this row is kept of it.
     """
 
     def __init__(
@@ -60,32 +75,52 @@ class Learner(lightning.LightningModule):
         self.module = module
         self.processes = processes
         self.checkpoints = checkpoints
-        self.history: History = []
-        self.last: dict[str, Tensor] = {}
-        self.best: dict[str, Tensor] = {}
+        self.kept = Kept([], {}, {}, {})
         self.rng = np.random.default_rng(task.options.seed)
         self.optimizer = make_optimizer(module, task.options)
         self._show = show
-        self.interrupted = self.diverged = self._asked_to_stop = False
+        self.diverged: dict[str, float] | None = None
+        self.interrupted = self._asked_to_stop = False
+
+    @property
+    def history(self) -> History:
+        """One row for each epoch that is kept."""
+        return self.kept.history
+
+    @property
+    def rows(self) -> History:
+        """The history, with the row of an epoch that diverged."""
+        return self.history if self.diverged is None else [*self.history, self.diverged]
+
+    @property
+    def has_ended(self) -> bool:
+        """Whether no epoch is left to train."""
+        if self.diverged is not None or len(self.history) >= self.options.epochs:
+            return True
+        return out_of_patience(self.history, self.options.patience, self.task.monitor)
 
     def run_state_dict(self) -> dict[str, Any]:
-        """Return everything that the next epoch depends on: tensors, and values for JSON.
+        """Return everything that the epoch after the kept ones depends on: tensors, and values for JSON.
 
         It is not called state_dict because a LightningModule has that already: lightning's own checkpoints hold it.
         """
-        state: dict[str, Any] = {f"last.{name}": tensor for name, tensor in self.last.items()}
-        if self.best is not self.last:
-            state |= {f"best.{name}": tensor for name, tensor in self.best.items()}
+        kept = self.kept
+        state: dict[str, Any] = {f"last.{name}": tensor for name, tensor in kept.last.items()}
+        if kept.best is not kept.last:
+            state |= {f"best.{name}": tensor for name, tensor in kept.best.items()}
+        state |= kept.rest | {"history": kept.history, "best_is_last": kept.best is kept.last}
+        return state if self.diverged is None else state | {"diverged": self.diverged}
+
+    def _rest(self) -> dict[str, Any]:
+        """Return a copy of what the next epoch depends on besides the weights, if checkpoints are written."""
+        if not self.checkpoints:
+            return {}
+        state: dict[str, Any] = {"generator": torch.get_rng_state(), "order": self.rng.bit_generator.state}
         for index, values in self.optimizer.state_dict()["state"].items():
             for key, value in values.items():
                 if value is not None:
                     state[f"optimizer.{index}.{key}"] = torch.as_tensor(value).detach().cpu().clone()
-        return state | {
-            "generator": torch.get_rng_state(),
-            "history": self.history,
-            "order": self.rng.bit_generator.state,
-            "best_is_last": self.best is self.last,
-        }
+        return state
 
     def load_run_state_dict(self, state: dict[str, Any]) -> None:
         """Continue from what `run_state_dict` returned."""
@@ -93,11 +128,10 @@ class Learner(lightning.LightningModule):
         def part(prefix: str) -> dict[str, Tensor]:
             return {name.removeprefix(prefix): state[name] for name in state if name.startswith(prefix)}
 
-        self.history = state["history"]
-        self.last = part("last.")
-        self.best = self.last if state["best_is_last"] else part("best.")
-        self.module.load_state_dict(self.last)
-        if not all(bool(tensor.isfinite().all()) for tensor in (*self.last.values(), *self.best.values())):
+        last = part("last.")
+        best = last if state["best_is_last"] else part("best.")
+        self.module.load_state_dict(last)
+        if not all(bool(tensor.isfinite().all()) for tensor in (*last.values(), *best.values())):
             raise ValueError("the weights are not finite")
         self.rng.bit_generator.state = state["order"]
         torch.set_rng_state(state["generator"])
@@ -109,6 +143,8 @@ class Learner(lightning.LightningModule):
                 raise ValueError(f"optimizer.{name} has the shape {list(tensor.shape)}")
             moments.setdefault(int(index), {})[key] = tensor
         self.optimizer.load_state_dict(self.optimizer.state_dict() | {"state": moments})
+        self.diverged = state.get("diverged")
+        self.kept = Kept(state["history"], last, best, self._rest())
 
     def configure_optimizers(self) -> torch.optim.Optimizer:
         """Return the optimizer."""
@@ -156,8 +192,8 @@ class Learner(lightning.LightningModule):
 
     def on_fit_start(self) -> None:
         """Write what is known before the first epoch."""
-        if not self.last:
-            self.last = self._weights()  # kept if the first epoch diverges
+        if not self.kept.last:
+            self.kept = Kept([], self._weights(), {}, self._rest())  # kept if the first epoch diverges
         if self.options.threads:
             torch.set_num_threads(self.options.threads)  # lightning divides the cores among processes
         for _, layer in self.module.layers.items():
@@ -232,13 +268,14 @@ class Learner(lightning.LightningModule):
         row |= self._validation_metrics.compute("validation_")
         row |= {"learning_rate": self._rate, "seconds": time.perf_counter() - self._epoch_start}
         weights = self._weights()
-        if not math.isfinite(row["loss"]) or not all(bool(tensor.isfinite().all()) for tensor in weights.values()):
-            self._stop_diverged(row)
+        is_finite = math.isfinite(row["loss"]) and all(bool(tensor.isfinite().all()) for tensor in weights.values())
+        (failed,) = self.processes.sums([not is_finite])  # if one process stopped alone, the others would wait forever
+        if failed:
+            self.diverged, self.trainer.should_stop = row, True
             return
-        self.history.append(row)
-        self.last = weights
-        if self.task.monitor.is_best(self.history):
-            self.best = self.last
+        history = [*self.history, row]
+        best = weights if self.task.monitor.is_best(history) else self.kept.best
+        self.kept = Kept(history, weights, best, self._rest())
         self._show(row)
         if self.trainer.callbacks or self.trainer.loggers:  # type: ignore[attr-defined]
             self.log_dict(row | {"step": row["epoch"]})  # lightning's name for the position on the axis
@@ -247,23 +284,13 @@ class Learner(lightning.LightningModule):
         if self.checkpoints:
             self.checkpoints.write(self.history, self.run_state_dict)
 
-    def on_train_end(self) -> None:
-        """Write the last checkpoint."""
-        if self.checkpoints and not (self.interrupted or self.diverged):
+    def write_last_checkpoint(self) -> None:
+        """Write the checkpoint of the last epoch that is kept."""
+        if self.checkpoints:
             self.checkpoints.write(self.history, self.run_state_dict, last=True)
 
     def _weights(self) -> dict[str, Tensor]:
         return {name: tensor.detach().cpu().clone() for name, tensor in self.module.state_dict().items()}
-
-    def _stop_diverged(self, row: dict[str, float]) -> None:
-        self.diverged = self.trainer.should_stop = True
-        if self.processes.rank == 0:
-            warnings.warn(
-                f"epoch {int(row['epoch'])}: the loss ({row['loss']}) or the weights are not finite; training stopped, "
-                "and the weights of the epoch before are kept. Try a lower learning_rate, or gradient_clip=1",
-                RuntimeWarning,
-                stacklevel=2,
-            )
 
     @torch.no_grad()
     def measure(self, data: SequenceDataset, device: torch.device | str) -> Metrics:

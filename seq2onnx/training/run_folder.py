@@ -27,6 +27,7 @@ from seq2onnx.files import locked, write_atomically
 from seq2onnx.training.history import History
 from seq2onnx.training.module import SequenceModule
 from seq2onnx.training.options import TrainingOptions
+from seq2onnx.training.run_results import RESULTS, Results, read_results
 
 # The least time between two of them, and the largest share of the training time that they may take.
 SECONDS_BETWEEN_CHECKPOINTS, SHARE_OF_CHECKPOINTS = 5.0, 0.05
@@ -55,27 +56,33 @@ def locked_run(folder: str | Path) -> Iterator[None]:
 def save_run(
     folder: str | Path,
     module: SequenceModule,
+    epochs: int,
     history: History,
     metrics: dict[str, float],
     predictions: tuple[list[int], list[int]] | None,
 ) -> None:
-    """Write the results: weights.safetensors, history.csv, metrics.json and pictures.
+    """Write the results: weights.safetensors, metrics.json, history.csv and pictures; see `run_results`.
 
     Args:
         folder: the run folder.
         module: the trained module.
+        epochs: the number of epochs that made its weights. With 0, only the history is written.
         history: the history of the run.
         metrics: the metrics of the module's weights.
         predictions: (true, predicted) class numbers of the validation data, for confusion.png.
     """
     folder = Path(folder)
-    write_atomically(folder / "weights.safetensors", safetensors.torch.save(module.state_dict()))
+    if not epochs:  # the first epoch diverged: there are no weights to use
+        save_history(folder, history)
+        return
+    weights = safetensors.torch.save(module.state_dict(), {"epochs": str(epochs)})
+    write_atomically(folder / "weights.safetensors", weights)
     write_atomically(folder / "metrics.json", (json.dumps(metrics, indent=2) + "\n").encode())
-    save_history(folder, history)
     if predictions and module.classes:
         from seq2onnx.plots.confusion import confusion_png
 
         write_atomically(folder / "confusion.png", confusion_png(*predictions, module.classes))
+    save_history(folder, history)
 
 
 def save_history(folder: Path, history: History) -> None:
@@ -87,8 +94,8 @@ def save_history(folder: Path, history: History) -> None:
     writer = csv.DictWriter(table, columns, lineterminator="\n")
     writer.writeheader()
     writer.writerows(history)
-    write_atomically(folder / "history.csv", table.getvalue().encode())
     write_atomically(folder / "curve.png", as_png(functools.partial(training_curve, history)))
+    write_atomically(folder / "history.csv", table.getvalue().encode())
 
 
 def _is_number(value: object) -> bool:
@@ -141,6 +148,8 @@ class Checkpoints:
 
     Attributes:
         resume: as given.
+        folder: the run folder.
+        results: what it had when the run resumed; nothing if it does not resume.
 
     Raises:
         ModelFileError: there is no checkpoint to resume from.
@@ -150,8 +159,9 @@ class Checkpoints:
         self, folder: str | Path, options: TrainingOptions, same: dict[str, Any], resume: bool, writes: bool
     ) -> None:
         self.resume = resume
-        self._folder = Path(folder)
-        self._path = self._folder / "checkpoint.safetensors"
+        self.folder = Path(folder)
+        self._path = self.folder / "checkpoint.safetensors"
+        self.results = read_results(self.folder) if resume else Results()
         settings = {name: value for name, value in dataclasses.asdict(options).items() if name not in FREE_TO_CHANGE}
         self._identity = json.loads(json.dumps({"options": settings, "same": same}))  # tuples become lists
         self._checkpoint = _Pace(SECONDS_BETWEEN_CHECKPOINTS, SHARE_OF_CHECKPOINTS, wait=0)  # after the first epoch
@@ -160,23 +170,26 @@ class Checkpoints:
         self._has_warned = False
         if writes:
             for name in (self._path.name, "history.csv", "curve.png"):
-                for stale in self._folder.glob(f".{name}.*"):
+                for stale in self.folder.glob(f".{name}.*"):
                     stale.unlink()  # a temporary file of a killed run
         if resume and not self._path.is_file():
             raise ModelFileError(f"{folder}: has no checkpoint.safetensors to resume from. Train without resume")
         if writes and not resume:
             self._path.unlink(missing_ok=True)
-            for events in self._folder.glob("tensorboard/events.out.tfevents.*"):
+            for events in self.folder.glob("tensorboard/events.out.tfevents.*"):
                 events.unlink()
 
     def start(self, module: SequenceModule, options: TrainingOptions, loss: str) -> None:
         """Write network.yaml and options.yaml, before the first epoch."""
-        module.network.save(self._folder / "network.yaml")
+        if not self.resume:  # with weights of an earlier run, these files would be another network or other labels
+            for name in RESULTS:
+                (self.folder / name).unlink(missing_ok=True)
+        module.network.save(self.folder / "network.yaml")
         settings: dict[str, Any] = {"loss": loss, "classes": module.classes, "channels": module.channels}
         if module.quantiles is not None:
             settings["quantiles"] = list(module.quantiles)
         settings["options"] = dataclasses.asdict(options)
-        write_atomically(self._folder / "options.yaml", yaml.safe_dump(settings, sort_keys=False).encode())
+        write_atomically(self.folder / "options.yaml", yaml.safe_dump(settings, sort_keys=False).encode())
 
     def write(self, history: History, state_dict: Callable[[], dict[str, Any]], last: bool = False) -> None:
         """Write the checkpoint, and history.csv with curve.png, if they are due.
@@ -190,19 +203,19 @@ class Checkpoints:
             last: training has ended: the checkpoint is due.
         """
         try:
-            if len(history) != self._epochs_written and (last or self._checkpoint.is_due()):
+            if last or (len(history) != self._epochs_written and self._checkpoint.is_due()):
                 with self._checkpoint.timed():
                     self._write(state_dict())
                 self._epochs_written = len(history)
-            if self._picture.is_due() and not last:
+            if self._picture.is_due() and not last and len(history) >= self.results.epochs:
                 import matplotlib.figure  # noqa: F401  # its import is not part of the time a picture takes
 
                 with self._picture.timed():
-                    save_history(self._folder, history)
+                    save_history(self.folder, history)
         except OSError as error:
             if not self._has_warned or last:
                 warnings.warn(
-                    f"{error.filename or self._folder}: {(error.strerror or str(error)).lower()}. Make room there. "
+                    f"{error.filename or self.folder}: {(error.strerror or str(error)).lower()}. Make room there. "
                     f"Training continues; the checkpoint of epoch {self._epochs_written} is kept, and the next one is "
                     "tried when it is due",
                     RuntimeWarning,
@@ -231,13 +244,14 @@ class Checkpoints:
             for name, kind in (("history", list), ("order", dict), ("options", dict), ("same", dict)):
                 if not isinstance(state[name], kind):
                     raise TypeError(f"{name} is no {kind.__name__}")
-            if not all(isinstance(row, dict) and all(map(_is_number, row.values())) for row in state["history"]):
+            rows = state["history"] + [state[name] for name in ("diverged",) if name in state]
+            if not all(isinstance(row, dict) and all(map(_is_number, row.values())) for row in rows):
                 raise TypeError("history has other values than numbers")
         except (safetensors.SafetensorError, ValueError, KeyError, TypeError, RecursionError, RuntimeError) as error:
             raise ModelFileError(f"{self._path}: is not a checkpoint, or is incomplete: {error}") from None
         same = state.pop("same")
         for name, given in self._identity["same"].items():
-            if (value := same.get(name)) != given:
+            if (value := same.get(name)) != given and (name in same or name != "channels"):  # version 0.2 has none
                 there, here = _first_difference(value, given)
                 raise SpecError(
                     f"{self._path}: belongs to a run with another {name}: {there!s:.80} there, {here!s:.80} here"

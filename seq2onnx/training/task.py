@@ -10,8 +10,8 @@ import numpy as np
 
 from seq2onnx.data import SequenceDataset
 from seq2onnx.errors import DataError, ShapeError, SpecError
-from seq2onnx.network import Network
-from seq2onnx.sequences import PaddingPolicy
+from seq2onnx.network import Network, input_channels
+from seq2onnx.sequences import Names, PaddingPolicy
 from seq2onnx.training.history import Monitor
 from seq2onnx.training.losses import METRICS, Loss, LossFunction
 from seq2onnx.training.matching import (
@@ -53,6 +53,12 @@ class Task:
     monitor: Monitor
     options: TrainingOptions
 
+    @property
+    def channels(self) -> Names | dict[str, Names | None] | None:
+        """The names of the features that the module gets."""
+        found = input_channels(self.network, self.data.channels)
+        return self.module.channels if found is None and self.module is not None else found
+
     def identity(self) -> dict[str, Any]:
         """Return what must be equal when the run resumes, besides the options."""
         return {
@@ -61,6 +67,7 @@ class Task:
             "loss": self.objective.loss.name,
             **({} if (quantiles := self.objective.loss.quantiles) is None else {"quantiles": quantiles}),
             "normalize_targets": self.objective.scale is not None,
+            "channels": self.channels,
             "network": self.network.to_dict(),  # last, as its statistics are those of the data
         }
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import warnings
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager, nullcontext
 from pathlib import Path
@@ -14,7 +15,7 @@ from pytorch_lightning.loggers import Logger
 from seq2onnx.coverage import Coverage
 from seq2onnx.data import SequenceDataset
 from seq2onnx.errors import SpecError
-from seq2onnx.network import Network, input_channels
+from seq2onnx.network import Network
 from seq2onnx.training.batch_statistics import has_batch_norm, set_exact_statistics
 from seq2onnx.training.epoch_progress import epoch_progress
 from seq2onnx.training.fitting import fit, make_trainer, quiet
@@ -26,7 +27,13 @@ from seq2onnx.training.optimization import frozen_layers
 from seq2onnx.training.options import TrainingOptions
 from seq2onnx.training.processes import Processes
 from seq2onnx.training.run_folder import Checkpoints, locked_run, save_run
+from seq2onnx.training.run_results import Results, load_results
 from seq2onnx.training.task import Task, prepare
+
+_REMEDIES = (
+    'Try a lower learning_rate, gradient_clip=1, an input with normalization="zscore", or for large targets '
+    "normalize_targets"
+)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -37,6 +44,8 @@ class TrainingResult:
         module: the trained module, in evaluation mode.
         history: one row for each epoch: epoch, loss and so on; see `train`.
         rank: the number of this process, from 0.
+        diverged: whether the loss or the weights were not finite after an epoch; the last row of `history` is this
+            epoch. The module has the weights of the epoch before, or if there is none, those at the start.
         coverage: with loss="quantile", how right the quantiles are for the validation data, or without any for the
             training data, which look better than others. None with other losses.
     """
@@ -45,10 +54,12 @@ class TrainingResult:
     history: History
     rank: int = 0
     coverage: Coverage | None = None
+    diverged: bool = False
 
     def __repr__(self) -> str:
         last = {name: round(value, 4) for name, value in (self.history[-1] if self.history else {}).items()}
-        return f"TrainingResult({self.module.network.name or 'network'}, {len(self.history)} epochs, last {last})"
+        name, end = self.module.network.name or "network", ", diverged" if self.diverged else ""
+        return f"TrainingResult({name}, {len(self.history)} epochs, last {last}{end})"
 
 
 class RunNotSaved(OSError):
@@ -80,7 +91,8 @@ def train(
 ) -> TrainingResult:
     """Train a network, or train a module further.
 
-    On Ctrl-C, or if the loss is no longer finite, training ends with the weights of the epoch before.
+    On Ctrl-C, or if the loss or the weights are no longer finite (`result.diverged`), training ends with the weights of
+    the epoch before.
 
     Each row of `history` has epoch, loss, learning_rate and seconds; with labels accuracy; and with validation data
     validation_loss with validation_accuracy and validation_f1 (macro), or with validation_rmse, validation_mae and
@@ -111,7 +123,8 @@ def train(
             between 0 and 1. The network has one output for each, and the targets are single numbers. None: those of the
             module, or 0.05, 0.5 and 0.95. Before export, `calibrate_quantiles` makes them right for new data.
         resume: continue the run in run_dir from its last checkpoint. The final weights are those of an uninterrupted
-            run.
+            run. They never replace weights of more epochs. If nothing is left to do, a warning says so, the files stay
+            as they are, and the result is theirs.
         callbacks: lightning callbacks, such as EarlyStopping("validation_loss"). Each row of `history` is logged; its
             columns are the names to monitor.
         logger: one or several lightning loggers, which get the same rows. None: TensorBoard in run_dir, if there is a
@@ -144,22 +157,26 @@ def train(
         if run_dir is not None:
             checkpoints = Checkpoints(run_dir, task.options, task.identity(), resume, writes=is_first)
 
-        learner, metrics = _run(task, trainer, processes, checkpoints)
+        learner, history, metrics = _run(task, trainer, processes, checkpoints)
         coverage = _coverage(learner) if task.objective.loss.quantiles and learner.history else None
-        if coverage and task.validation is not None:
+        if metrics and coverage and task.validation is not None:
             metrics = metrics | {f"validation_coverage_of_{b.low:g}_to_{b.high:g}": b.covered for b in coverage.bands}
             metrics["validation_crossings"] = coverage.crossings
 
-        result = TrainingResult(learner.module, learner.history, processes.rank, coverage)
-        if run_dir is not None and result.history and is_first:
+        result = TrainingResult(learner.module, history, processes.rank, coverage, learner.diverged is not None)
+        if run_dir is not None and metrics is not None and is_first:
             _save(run_dir, result, metrics, learner)
     return result
 
 
 def _run(
     task: Task, trainer: lightning.Trainer, processes: Processes, checkpoints: Checkpoints | None
-) -> tuple[Learner, dict[str, float]]:
-    """Train, and return the learner, whose module has the weights to keep, with the metrics of these weights."""
+) -> tuple[Learner, History, dict[str, float] | None]:
+    """Train, and return the learner, whose module has the weights to keep.
+
+    The history has the row of an epoch that diverged, too. The metrics are those of the weights. None: there is nothing
+    to write, as the run folder has the same results, or those of more epochs.
+    """
     options = task.options
     is_first = processes.rank == 0
     progress = epoch_progress(options.epochs, options.progress and is_first)
@@ -169,19 +186,75 @@ def _run(
         module = task.module or build(task.network)
         module.classes, module.policy = task.data.classes, options.padding
         module.quantiles = task.objective.loss.quantiles
-        module.channels = input_channels(task.network, task.data.channels) or module.channels
+        module.channels = task.channels
         learner = Learner(task, module, processes, checkpoints if is_first else None, show)
         if checkpoints and checkpoints.resume:
             checkpoints.restore(learner.load_run_state_dict)
-        fit(trainer, learner)
-        module.load_state_dict(learner.best if options.keep == "best" and learner.best else learner.last)
+            if _is_complete(learner, checkpoints.results):
+                module.load_state_dict(learner.kept.last)
+                history = load_results(checkpoints.folder, module) or learner.rows
+                if len(history) > checkpoints.results.epochs:
+                    learner.diverged = history[-1]
+                if is_first:
+                    _tell_that_nothing_is_left(learner, checkpoints)
+                module.eval().cpu()
+                return learner, history, None
+        if learner.has_ended:  # a killed run, which has not written all of its results
+            processes = learner.processes = dataclasses.replace(processes, count=1)  # each calculates them alone
+        else:
+            fit(trainer, learner)
+        if learner.diverged is not None and is_first:
+            _tell_that_it_diverged(learner)
+        kept = learner.kept
+        module.load_state_dict(kept.best if options.keep == "best" and kept.best else kept.last)
         metrics = row_of_kept_weights(learner.history, options.keep, task.monitor)
         if metrics and options.batch_norm_statistics == "exact" and has_batch_norm(module.network):
             set_exact_statistics(module, learner.statistics_loader, frozen_layers(options), processes)
             if task.validation is not None:
                 metrics = metrics | learner.measure(task.validation, processes.device).compute("validation_")
     module.eval().cpu()
-    return learner, metrics
+    if checkpoints and checkpoints.results.epochs > len(learner.history):
+        if is_first:
+            warnings.warn(
+                f"{checkpoints.folder}: still has the results of {checkpoints.results.epochs} epochs, as training has "
+                f"come to {len(learner.history)} only; continue it with resume",
+                stacklevel=3,
+            )
+        return learner, learner.rows, None
+    return learner, learner.rows, metrics
+
+
+def _is_complete(learner: Learner, results: Results) -> bool:
+    """Return whether nothing is left to do: the run folder has the results of this run, or of as many epochs."""
+    if results.epochs > len(learner.history):  # there was no room for the last checkpoint
+        return learner.has_ended or learner.options.epochs <= results.epochs
+    kept = row_of_kept_weights(learner.history, learner.options.keep, learner.task.monitor).get("epoch")
+    return learner.has_ended and results == Results(len(learner.history), len(learner.rows), kept)
+
+
+def _tell_that_nothing_is_left(learner: Learner, checkpoints: Checkpoints) -> None:
+    epochs, wanted = checkpoints.results.epochs, learner.options.epochs
+    if learner.diverged is not None:
+        category: type[Warning] = RuntimeWarning
+        reason = f"the run has diverged in epoch {int(learner.diverged['epoch'])}; {_REMEDIES}, in a new run"
+    elif wanted <= epochs:
+        category, reason = UserWarning, f"the run has {epochs} epochs, and epochs={wanted} asks for no more"
+    else:
+        category, reason = UserWarning, f"the run has stopped after {epochs} epochs, as its patience says"
+    warnings.warn(
+        f"{checkpoints.folder}: nothing is left to do, and its files stay as they are: {reason}", category, stacklevel=4
+    )
+
+
+def _tell_that_it_diverged(learner: Learner) -> None:
+    assert learner.diverged is not None
+    kept = "the weights of the epoch before are kept" if learner.history else "no epoch is kept: nothing is learned"
+    warnings.warn(
+        f"epoch {int(learner.diverged['epoch'])}: the loss ({learner.diverged['loss']}) or the weights are not finite; "
+        f"training stopped, and {kept}. {_REMEDIES}",
+        RuntimeWarning,
+        stacklevel=4,
+    )
 
 
 def _coverage(learner: Learner) -> Coverage | None:
@@ -192,10 +265,10 @@ def _coverage(learner: Learner) -> Coverage | None:
 
 def _save(run_dir: str | Path, result: TrainingResult, metrics: dict[str, float], learner: Learner) -> None:
     validation, predictions = learner.task.validation, None
-    if validation is not None and learner.task.objective.loss.targets == "labels":
+    if learner.history and validation is not None and learner.task.objective.loss.targets == "labels":
         predictions = learner.measure(validation, "cpu").predicted_classes()
     try:
-        save_run(run_dir, result.module, result.history, metrics, predictions)
+        save_run(run_dir, result.module, len(learner.history), result.history, metrics, predictions)
     except OSError as error:
         raise RunNotSaved(error, result) from error
 
