@@ -13,6 +13,7 @@ from seq2onnx.errors import ImportRefused, Seq2OnnxError, require
 from seq2onnx.importing.drafts import Array, Draft, acts_on_each_step, in_order
 from seq2onnx.layers import BatchNorm, BiGRU, BiLSTM, LastStep, Rescale
 from seq2onnx.layers.base import Layer
+from seq2onnx.limits import LAYERS
 from seq2onnx.network import Network
 
 if TYPE_CHECKING:
@@ -35,7 +36,10 @@ def assemble(answers: Sequence[tuple[str, Draft]], name: str) -> tuple[Network, 
         if end in ends[:i] or not end.reads:  # an answer of its own needs a layer of its own
             ends[i] = Draft(Rescale(1.0), (end,), {}, end.signal, end.path)
     wanted = {end: _legal(label) for (label, _), end in zip(answers, ends, strict=True) if label}
-    names = _names(_ordered(ends), wanted)
+    drafts = _ordered(ends)
+    if len(drafts) > LAYERS:
+        raise ImportRefused(f"has {len(drafts):,} layers; a network has at most {LAYERS:,}")
+    names = _names(drafts, wanted)
     layers = [
         dataclasses.replace(_layer(found), name=label, inputs=[names[read] for read in found.reads] or None)
         for found, label in names.items()
