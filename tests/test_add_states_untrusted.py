@@ -241,6 +241,16 @@ def test_functions_whose_nodes_double_are_counted_and_not_written_out(tmp_path):
     refused_by_all(repeated, tmp_path, r"its function 'f2' has more than [\d,]+ bytes of nodes")
 
 
+def test_a_file_that_looks_like_onnxruntime_s_own_format_is_read_as_onnx(tmp_path):
+    """onnxruntime takes bytes with ORTM at the fifth place for a file in its own format, whose rules nobody checks."""
+    model = plain_lstm().model()
+    model.producer_name = "ORTM"
+    path = tmp_path / "foreign.onnx"
+    path.write_bytes(model.SerializeToString())
+    assert path.read_bytes()[4:8] == b"ORTM"
+    assert s2o.add_states(path, tmp_path / "out.onnx").ok
+
+
 def test_a_graph_of_very_many_nodes_is_refused_at_once(tmp_path):
     model = plain_lstm().model()
     model.graph.node.extend(helper.make_node("Tanh", ["scores"], [f"n{i}"]) for i in range(20_000))
