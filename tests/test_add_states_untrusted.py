@@ -10,7 +10,7 @@ import pytest
 from onnx import TensorProto, helper, numpy_helper
 
 import seq2onnx as s2o
-from seq2onnx.importing import graph_parts, step_rules, surgery, tracing
+from seq2onnx.importing import graph_parts, size_limits, step_rules, surgery, tracing
 from seq2onnx.modelfile import foreign_rules
 from tests.foreign import Graph, H, plain_lstm
 from tests.test_add_states import refused
@@ -87,6 +87,34 @@ def test_a_division_of_integers_by_zero_does_not_end_the_process(tmp_path):
 @pytest.mark.parametrize("name", BOMBS)
 def test_a_small_file_that_asks_for_much_memory_or_time_is_refused_at_once(tmp_path, name):
     refused(plain_lstm(BOMBS[name]), tmp_path, r"(computes a tensor|not known before it runs)", axes="BTC")
+
+
+def test_many_tensors_that_are_large_together_are_refused(tmp_path):
+    def large(g: Graph, y: str) -> str:
+        for _ in range(40):
+            y = g.op("Add", y, g.op("ReduceMax", g.op("Tile", y, g.ints(1, 1, 2**16)), axes=[2]))
+        return y
+
+    refused(plain_lstm(large), tmp_path, "Tile.*computes, with the nodes before it, more than", axes="BTC")
+
+
+def test_sizes_that_are_computed_one_after_another_take_no_endless_time(tmp_path, monkeypatch):
+    def computed(g: Graph, y: str) -> str:
+        for _ in range(10):
+            y = g.op(
+                "Slice", g.op("Tile", y, g.op("Mul", g.ints(1, 1, 1), g.ints(1, 1, 2))), g.ints(0), g.ints(H), g.ints(2)
+            )
+        return y
+
+    assert s2o.add_states(plain_lstm(computed).save(tmp_path), tmp_path / "out.onnx", axes="BTC").ok
+    (tmp_path / "out.onnx").unlink()
+    monkeypatch.setattr(size_limits, "MOST_WORK", 2**7)
+    refused(plain_lstm(computed), tmp_path, "Tile.*has a size that is computed, as too many others", axes="BTC")
+
+
+def test_long_lists_of_an_attribute_are_refused(tmp_path):
+    graph = plain_lstm(lambda g, y: g.op("ReduceMax", y, axes=[2] * 1001))
+    refused_by_all(graph.model(), tmp_path, r"ReduceMax.*has 1,001 numbers as its axes; at most 1,000 can be")
 
 
 def test_mutated_files_end_in_an_error_of_ours(tmp_path):

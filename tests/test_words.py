@@ -179,8 +179,9 @@ def test_a_number_of_any_size_that_is_no_word_is_the_unknown_word(tmp_path, numb
     expected = model.predict(tokens([[1, 8]]))
     same(model.predict([np.array([1, number], np.uint64)]), expected)
     same(model.predict(s2o.SequenceDataset([np.array([1, number], np.uint64)])), expected)
-    stream = model.stream()
-    same(stream.step(np.array([1, number], np.uint64)), model.stream().step(np.array([1, 8])))
+    same(model.stream().step(np.array([1, number], np.uint64)), model.stream().step(np.array([1, 8])))
+    (entry,) = model.inputs
+    assert entry.convert(np.array([number], np.uint64), "here").tolist() == [min(number, 2**63 - 1)]
 
 
 @pytest.mark.parametrize("signature", ["full", "stream"])

@@ -20,7 +20,7 @@ from onnx import (
 )
 
 from seq2onnx.errors import ModelFileError
-from seq2onnx.importing.graph_parts import DOMAINS
+from seq2onnx.importing.graph_parts import DOMAINS, place
 from seq2onnx.limits import UNPACKED_BYTES, UNPACKED_PER_BYTE
 
 MOST_ELEMENTS = 2**28
@@ -29,6 +29,8 @@ MOST_NODES = 20_000
 """The most nodes, with functions written out where they are called. Functions that call others twice double them."""
 MOST_DEPTH = 32
 """How deep functions and inner graphs may be nested: onnx and onnxruntime call themselves for each."""
+MOST_ENTRIES = 1000
+"""The most numbers or texts in a list that an operator has as an attribute: axes, sizes, activations."""
 NAMED = (AttributeProto, FunctionProto, GraphProto, NodeProto, TensorProto, ValueInfoProto)
 
 
@@ -41,6 +43,8 @@ def check_contents(model: ModelProto) -> None:
     for message in _messages(model):
         if isinstance(message, NAMED):
             _check_names(message)
+        if isinstance(message, NodeProto) and message.op_type != "Constant" and message.domain in DOMAINS:
+            _check_lists(message)
         if isinstance(message, SparseTensorProto):
             raise ModelFileError("has sparse weights; export it with dense ones")
         if isinstance(message, TensorProto):
@@ -68,6 +72,14 @@ def _check_names(message: Any) -> None:
         # protobuf gives texts that are not UTF-8 as bytes.
         if any(isinstance(text, bytes) for text in ([value] if isinstance(value, str | bytes) else value)):
             raise ModelFileError("is damaged: it has names that are not UTF-8")
+
+
+def _check_lists(node: NodeProto) -> None:
+    for entry in node.attribute:
+        if (count := len(entry.ints) + len(entry.floats) + len(entry.strings)) > MOST_ENTRIES:
+            raise ModelFileError(
+                f"{place(node):.100}: has {count:,} numbers as its {entry.name:.60}; at most {MOST_ENTRIES:,} can be"
+            )
 
 
 def _check_tensor(tensor: TensorProto) -> None:
