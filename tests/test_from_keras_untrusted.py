@@ -178,7 +178,7 @@ def layer_named_after_a_path_upward(file, folder):
 def link_named_after_a_path(file, folder):
     """HDF5 itself writes no such name: change it in the file."""
     file["out"] = h5py.ExternalLink(str(folder / "pipe"), "x")
-    file["model_weights"].create_group("Qout")
+    file["model_weights"].create_group("QoutQx")
 
 
 REFUSED = "is a link; the weights must be in the file itself|stored in other files"
@@ -200,7 +200,7 @@ def legacy(folder, edit):
             if path.name == "model.h5":
                 edit(file, folder)
     if edit is link_named_after_a_path:
-        path.write_bytes(path.read_bytes().replace(b"Qout", b"/out"))
+        path.write_bytes(path.read_bytes().replace(b"QoutQx", b"/out/x"))
     return path
 
 
@@ -256,6 +256,25 @@ def test_archives_that_unpack_to_much_more_are_refused(tmp_path, at_hand):
 )
 def test_configurations_that_keras_does_not_write(config, says, tmp_path, at_hand):
     refuses(write(tmp_path / "model.keras", MODEL, members={"config.json": config}), says)
+
+
+@pytest.mark.parametrize("version", ["9" * 10_000, "1.2", "", "21.0", "\ud800"])
+def test_versions_that_keras_does_not_have(version, tmp_path, at_hand):
+    refuses(write(tmp_path / "model.keras", MODEL, KERNEL, version), "was written by Keras", s2o.ImportRefused)
+
+
+def test_a_configuration_that_is_not_utf_8(tmp_path, at_hand):
+    path = legacy(
+        tmp_path, lambda file, _: file.attrs.__setitem__("model_config", np.bytes_(b'{"class_name": "\xff"}'))
+    )
+    refuses(path, "the configuration: is not JSON")
+
+
+def test_a_model_of_any_name_is_exported(tmp_path, at_hand):
+    model = sequential(start(None, 3), layer("Dense", "\ud800*/", **DENSE))
+    model["config"]["name"] = "\ud800\n" * 1000
+    s2o.export(s2o.from_keras(write(tmp_path / "model.keras", model, KERNEL)), tmp_path / "out.onnx")
+    assert s2o.load(tmp_path / "out.onnx").predict([np.zeros((4, 3), "f")])[0].shape == (4, 2)
 
 
 def test_layers_that_read_each_other_are_an_error(tmp_path, at_hand):

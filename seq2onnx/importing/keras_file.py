@@ -64,9 +64,12 @@ def read_file(path: str | Path) -> KerasFile:
     check_regular_file(path)
     try:
         found = read_apart(f"{__name__}:contents", path, kind=KIND)
-        config = parse_spec(found["config"].encode(), f"{path}: the configuration", "JSON")
+        # HDF5 gives bytes that are not UTF-8 as half surrogates, which then are no JSON.
+        config = parse_spec(found["config"].encode(errors="surrogatepass"), f"{path}: the configuration", "JSON")
         if not found["is_legacy"]:
-            found["version"] = str(parse_spec(found["version"].encode(), str(path), "JSON")["keras_version"])
+            found["version"] = str(
+                parse_spec(found["version"].encode(errors="surrogatepass"), str(path), "JSON")["keras_version"]
+            )
     except (DataError, SpecError) as error:
         raise ModelFileError(str(error).removesuffix(TRUST)) from None  # from_keras has no such argument
     except (KeyError, TypeError):
