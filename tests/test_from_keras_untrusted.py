@@ -264,9 +264,7 @@ def test_versions_that_keras_does_not_have(version, tmp_path, at_hand):
 
 
 def test_a_configuration_that_is_not_utf_8(tmp_path, at_hand):
-    path = legacy(
-        tmp_path, lambda file, _: file.attrs.__setitem__("model_config", np.bytes_(b'{"class_name": "\xff"}'))
-    )
+    path = legacy(tmp_path, lambda file, _: file.attrs.__setitem__("model_config", b'{"class_name": "\xff"}'))
     refuses(path, "the configuration: is not JSON")
 
 
