@@ -10,7 +10,7 @@ import pytest
 from onnx import TensorProto, helper, numpy_helper
 
 import seq2onnx as s2o
-from seq2onnx.importing import graph_parts, step_rules, surgery, tracing
+from seq2onnx.importing import graph_parts, size_limits, step_rules, surgery, tracing
 from seq2onnx.modelfile import foreign_rules
 from tests.foreign import Graph, H, plain_lstm
 from tests.test_add_states import refused
@@ -89,6 +89,34 @@ def test_a_small_file_that_asks_for_much_memory_or_time_is_refused_at_once(tmp_p
     refused(plain_lstm(BOMBS[name]), tmp_path, r"(computes a tensor|not known before it runs)", axes="BTC")
 
 
+def test_many_tensors_that_are_large_together_are_refused(tmp_path):
+    def large(g: Graph, y: str) -> str:
+        for _ in range(40):
+            y = g.op("Add", y, g.op("ReduceMax", g.op("Tile", y, g.ints(1, 1, 2**16)), axes=[2]))
+        return y
+
+    refused(plain_lstm(large), tmp_path, "Tile.*computes, with the nodes before it, more than", axes="BTC")
+
+
+def test_sizes_that_are_computed_one_after_another_take_no_endless_time(tmp_path, monkeypatch):
+    def computed(g: Graph, y: str) -> str:
+        for _ in range(10):
+            y = g.op(
+                "Slice", g.op("Tile", y, g.op("Mul", g.ints(1, 1, 1), g.ints(1, 1, 2))), g.ints(0), g.ints(H), g.ints(2)
+            )
+        return y
+
+    assert s2o.add_states(plain_lstm(computed).save(tmp_path), tmp_path / "out.onnx", axes="BTC").ok
+    (tmp_path / "out.onnx").unlink()
+    monkeypatch.setattr(size_limits, "MOST_WORK", 2**7)
+    refused(plain_lstm(computed), tmp_path, "Tile.*has a size that is computed, as too many others", axes="BTC")
+
+
+def test_long_lists_of_an_attribute_are_refused(tmp_path):
+    graph = plain_lstm(lambda g, y: g.op("ReduceMax", y, axes=[2] * 1001))
+    refused_by_all(graph.model(), tmp_path, r"ReduceMax.*has 1,001 numbers as its axes; at most 1,000 can be")
+
+
 def test_mutated_files_end_in_an_error_of_ours(tmp_path):
     path, rng = plain_lstm().save(tmp_path), np.random.default_rng(0)
     whole = path.read_bytes()
@@ -102,6 +130,159 @@ def test_mutated_files_end_in_an_error_of_ours(tmp_path):
         except s2o.Seq2OnnxError:
             continue
         assert s2o.verify(tmp_path / "out.onnx").ok
+
+
+def with_functions(*functions: list[helper.NodeProto], call: str = "f0"):
+    """An LSTM whose output goes through functions a → b of a file; nodes of domain "own" call f0, f1, …"""
+    model = plain_lstm(lambda g, y: g.op(call, y, domain="own")).model(own=1)
+    imports = [helper.make_opsetid("", 17), helper.make_opsetid("own", 1)]
+    for i, nodes in enumerate(functions):
+        model.functions.append(helper.make_function("own", f"f{i}", ["a"], ["b"], nodes, imports))
+    return model
+
+
+def refused_by_all(model, folder, says):
+    path = folder / "foreign.onnx"
+    path.write_bytes(model.SerializeToString())
+    for run in (lambda: s2o.from_onnx(path), lambda: s2o.add_states(path, folder / "out.onnx")):
+        with pytest.raises(s2o.ModelFileError, match=says):
+            run()
+
+
+def elsewhere() -> TensorProto:
+    """Weights in a pipe: who reads them never ends."""
+    tensor = TensorProto(name="w", data_type=TensorProto.FLOAT, dims=[H], data_location=TensorProto.EXTERNAL)
+    tensor.external_data.add(key="location", value="pipe")
+    return tensor
+
+
+def sparse(values: TensorProto | None = None, dims: tuple[int, ...] = (H,)) -> onnx.SparseTensorProto:
+    found = onnx.SparseTensorProto(dims=dims)
+    found.values.CopyFrom(values or numpy_helper.from_array(np.ones(1, "f"), "w"))
+    found.indices.CopyFrom(numpy_helper.from_array(np.zeros(1, np.int64)))
+    return found
+
+
+def adding(constant: helper.NodeProto) -> list[helper.NodeProto]:
+    """The nodes of a function that adds a constant w."""
+    return [constant, helper.make_node("Add", ["a", "w"], ["b"])]
+
+
+def branches(nodes: list[helper.NodeProto], result: str) -> helper.NodeProto:
+    info = helper.make_tensor_value_info(result, TensorProto.FLOAT, None)
+    branch = helper.make_graph(nodes, "branch", [], [info])
+    return helper.make_node("If", ["yes"], ["b"], then_branch=branch, else_branch=branch)
+
+
+def in_a_branch(nodes: list[helper.NodeProto]) -> list[helper.NodeProto]:
+    yes = helper.make_node("Constant", [], ["yes"], value=numpy_helper.from_array(np.array(True)))
+    return [yes, branches(nodes, nodes[-1].output[0])]
+
+
+def default_of_an_attribute(model):
+    attribute = helper.make_attribute("weights", elsewhere())
+    model.functions[0].attribute_proto.append(attribute)
+
+
+def hidden_behind_another_value(model):
+    entry = helper.make_attribute("value", numpy_helper.from_array(np.ones(H, "f")))
+    entry.tensors.append(elsewhere())
+    model.graph.node[0].attribute.append(entry)
+
+
+def of_a_sparse_initializer(model):
+    model.graph.sparse_initializer.append(sparse(elsewhere()))
+
+
+def of_a_training_graph(model):
+    model.training_info.add().initialization.initializer.append(elsewhere())
+
+
+def constant(**value) -> helper.NodeProto:
+    return helper.make_node("Constant", [], ["w"], **value)
+
+
+PLAIN = [helper.make_node("Tanh", ["a"], ["b"])]
+FILES = {
+    "of a constant of a function": (lambda: with_functions(adding(constant(value=elsewhere()))), "in another file"),
+    "of a branch of a function": (
+        lambda: with_functions(in_a_branch([constant(value=elsewhere()), helper.make_node("Add", ["a", "w"], ["c"])])),
+        "in another file",
+    ),
+    "of a function that is not called": (
+        lambda: with_functions(PLAIN, adding(constant(value=elsewhere()))),
+        "in another file",
+    ),
+    "of a sparse constant": (
+        lambda: with_functions(adding(constant(sparse_value=sparse(elsewhere())))),
+        "in another file|sparse",
+    ),
+    "a sparse constant that is large": (
+        lambda: with_functions(adding(constant(sparse_value=sparse(dims=(2**40,))))),
+        "sparse",
+    ),
+    "a list of sparse constants": (
+        lambda: with_functions([helper.make_node("Tanh", ["a"], ["b"], values=[sparse()])]),
+        "sparse",
+    ),
+    "a large constant of a function": (
+        lambda: with_functions(adding(constant(value=TensorProto(data_type=1, dims=[2**40])))),
+        "declares weights",
+    ),
+}
+CHANGES = (default_of_an_attribute, hidden_behind_another_value, of_a_sparse_initializer, of_a_training_graph)
+FILES |= {change.__name__: (change, "in another file|sparse|training") for change in CHANGES}
+
+
+@pytest.mark.parametrize("name", FILES)
+def test_weights_in_other_files_are_refused_wherever_they_stand(tmp_path, monkeypatch, name):
+    make, says = FILES[name]
+    monkeypatch.chdir(tmp_path)  # onnxruntime reads relative to it
+    (tmp_path / "pipe").write_bytes(bytes(1024))
+    if make in CHANGES:
+        make(model := with_functions(PLAIN))
+    else:
+        model = make()
+    refused_by_all(model, tmp_path, says)
+
+
+def test_functions_whose_nodes_double_are_counted_and_not_written_out(tmp_path):
+    def calls(*names: str) -> list[helper.NodeProto]:
+        tensors = ["a", *(f"t{i}" for i in range(len(names) - 1)), "b"]
+        return [
+            helper.make_node(f, [x], [y], domain="own") for f, x, y in zip(names, tensors, tensors[1:], strict=False)
+        ]
+
+    small = with_functions(PLAIN, calls("f0", "f0"), calls("f1", "f1"), call="f2")
+    (tmp_path / "small.onnx").write_bytes(small.SerializeToString())
+    assert s2o.add_states(tmp_path / "small.onnx", tmp_path / "out.onnx").ok
+    doubled = with_functions(PLAIN, *(calls(f"f{i}", f"f{i}") for i in range(23)), call="f23")
+    refused_by_all(doubled, tmp_path, r"its function 'f13' has more than 20,000 nodes")
+    in_branches = with_functions(PLAIN, *(in_a_branch(calls(f"f{i}")) for i in range(23)), call="f23")
+    refused_by_all(in_branches, tmp_path, r"its function 'f1\d' has more than (20,000 nodes|32 levels)")
+    circle = with_functions(calls("f1"), calls("f2"), calls("f0"))
+    refused_by_all(circle, tmp_path, r"its function 'f\d' calls itself")
+    deep = with_functions(PLAIN, *(calls(f"f{i}") for i in range(10_000)), call="f10000")
+    refused_by_all(deep, tmp_path, r"its function 'f32' has more than 32 levels")
+    large = adding(constant(value=numpy_helper.from_array(np.ones((2**16, H), "f"))))
+    repeated = with_functions(large, calls(*["f0"] * 40), calls(*["f1"] * 40), call="f2")
+    refused_by_all(repeated, tmp_path, r"its function 'f2' has more than [\d,]+ bytes of nodes")
+
+
+def test_a_file_that_looks_like_onnxruntime_s_own_format_is_read_as_onnx(tmp_path):
+    """onnxruntime takes bytes with ORTM at the fifth place for a file in its own format, whose rules nobody checks."""
+    model = plain_lstm().model()
+    model.producer_name = "ORTM"
+    path = tmp_path / "foreign.onnx"
+    path.write_bytes(model.SerializeToString())
+    assert path.read_bytes()[4:8] == b"ORTM"
+    assert s2o.add_states(path, tmp_path / "out.onnx").ok
+
+
+def test_a_graph_of_very_many_nodes_is_refused_at_once(tmp_path):
+    model = plain_lstm().model()
+    model.graph.node.extend(helper.make_node("Tanh", ["scores"], [f"n{i}"]) for i in range(20_000))
+    refused_by_all(model, tmp_path, r"its graph has more than 20,000 nodes")
 
 
 # What `load` checks in a file of add_states

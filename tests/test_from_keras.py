@@ -316,3 +316,11 @@ def test_windows_longer_than_the_first_trial_are_followed_with_more_steps(tmp_pa
     path = write(tmp_path / "model.keras", model, weights("conv1d", (400, 1, 2), (2,)) | lstm(2, 2))
     made = s2o.from_keras(path)
     assert made.network.layers[1].kernel_size == 400
+
+
+def test_hundreds_of_layers_in_a_row_become_layers(tmp_path, at_hand, monkeypatch):
+    monkeypatch.setattr(proof, "prove", lambda *_: 0.0)
+    chain = [layer("Activation", f"a{i}", activation="tanh") for i in range(600)]
+    model = sequential(start(None, 3), layer("Dense", **DENSE), *chain)
+    made = s2o.from_keras(write(tmp_path / "model.keras", model, weights("dense", (3, 2), (2,))))
+    assert len(made.network.layers) == 602

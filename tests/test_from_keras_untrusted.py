@@ -12,6 +12,7 @@ import numpy as np
 import pytest
 
 import seq2onnx as s2o
+from seq2onnx import limits
 from seq2onnx.importing import keras_file, proof
 from tests.keras_files import DENSE, LSTM, archive, functional, layer, lstm, sequential, start, weights, write
 
@@ -104,6 +105,133 @@ def test_weights_must_be_in_the_file_itself(edit, says, tmp_path, at_hand):
     refuses(write(tmp_path / "model.keras", MODEL, KERNEL, edit=edit), says)
 
 
+# Each edit would have another file read, and would wait for a pipe without end. The .h5 files are read apart, so that a
+# test of code that waits ends.
+
+
+def root_outside(file, folder):
+    file.move("model_weights", "moved")
+    file["model_weights"] = h5py.ExternalLink(str(folder / "other.h5"), "model_weights")
+
+
+def root_by_a_soft_link(file, folder):
+    file.move("model_weights", "moved")
+    file["out"] = h5py.ExternalLink(str(folder / "other.h5"), "model_weights")
+    file["model_weights"] = h5py.SoftLink("/out")
+
+
+def root_by_a_soft_link_within(file, folder):
+    file.move("model_weights", "moved")
+    file["model_weights"] = h5py.SoftLink("/moved")
+
+
+def root_that_is_an_array(file, folder):
+    del file["model_weights"]
+    file.create_dataset("model_weights", (2,), "f4", external=[(str(folder / "pipe"), 0, 8)])
+
+
+def group_outside(file, folder):
+    del file["model_weights/dense/dense"]
+    file["model_weights/dense/dense"] = h5py.ExternalLink(str(folder / "other.h5"), "model_weights/dense/dense")
+
+
+def array_outside(file, folder):
+    del file["model_weights/dense/dense/bias:0"]
+    file["model_weights/dense/dense/bias:0"] = h5py.ExternalLink(str(folder / "pipe"), "x")
+
+
+def array_by_a_soft_link(file, folder):
+    del file["model_weights/dense/dense/bias:0"]
+    file["model_weights/dense/dense/bias:0"] = h5py.SoftLink("/model_weights/dense/dense/kernel:0")
+
+
+def array_in_external_storage(file, folder):
+    del file["model_weights/dense/dense/bias:0"]
+    file.create_dataset("model_weights/dense/dense/bias:0", (2,), "f4", external=[(str(folder / "pipe"), 0, 8)])
+
+
+def array_of_other_files(file, folder):
+    del file["model_weights/dense/dense/bias:0"]
+    layout = h5py.VirtualLayout((2,), "f4")
+    layout[:] = h5py.VirtualSource(str(folder / "other.h5"), "bias", (2,))
+    file.create_virtual_dataset("model_weights/dense/dense/bias:0", layout)
+
+
+def array_of_any_number_of_other_files(file, folder):
+    del file["model_weights/dense/dense/bias:0"]
+    layout = h5py.VirtualLayout((1,), "f4", maxshape=(None,))
+    source = h5py.VirtualSource(str(folder / "pipe"), "bias", (1,), maxshape=(None,))
+    layout[0 : h5py.h5s.UNLIMITED] = source[0 : h5py.h5s.UNLIMITED]
+    file.create_virtual_dataset("model_weights/dense/dense/bias:0", layout)
+
+
+def layer_named_after_a_path(file, folder):
+    file["out"] = h5py.ExternalLink(str(folder / "pipe"), "x")
+    file["model_weights"].attrs["layer_names"] = [b"dense", b"/out"]
+
+
+def layer_named_after_a_path_upward(file, folder):
+    file["out"] = h5py.ExternalLink(str(folder / "pipe"), "x")
+    file["model_weights"].attrs["layer_names"] = [b"dense", b"../out", b"./../out", b"."]
+
+
+def link_named_after_a_path(file, folder):
+    """HDF5 itself writes no such name: change it in the file."""
+    file["out"] = h5py.ExternalLink(str(folder / "pipe"), "x")
+    file["model_weights"].create_group("QoutQx")
+
+
+REFUSED = "is a link; the weights must be in the file itself|stored in other files"
+
+
+def legacy(folder, edit):
+    """Write an .h5 file of an Input and a Dense, and change it."""
+    rng = np.random.default_rng(0)
+    (folder / "other.h5").write_bytes(b"")
+    os.mkfifo(folder / "pipe")
+    for path in (folder / "other.h5", folder / "model.h5"):
+        with h5py.File(path, "w") as file:
+            file.attrs["model_config"], file.attrs["keras_version"] = json.dumps(MODEL), "2.15.0"
+            root = file.create_group("model_weights")
+            root.attrs["layer_names"] = [b"dense"]
+            root.create_group("dense").attrs["weight_names"] = [b"dense/kernel:0", b"dense/bias:0"]
+            root["dense/dense/kernel:0"] = rng.normal(size=(3, 2)).astype("f")
+            root["dense/dense/bias:0"] = rng.normal(size=2).astype("f")
+            if path.name == "model.h5":
+                edit(file, folder)
+    if edit is link_named_after_a_path:
+        path.write_bytes(path.read_bytes().replace(b"QoutQx", b"/out/x"))
+    return path
+
+
+@pytest.mark.parametrize(
+    ("edit", "says"),
+    [
+        (root_outside, REFUSED),
+        (root_by_a_soft_link, REFUSED),
+        (root_by_a_soft_link_within, REFUSED),
+        (root_that_is_an_array, REFUSED),
+        (group_outside, REFUSED),
+        (array_outside, REFUSED),
+        (array_by_a_soft_link, REFUSED),
+        (array_in_external_storage, REFUSED),
+        (array_of_other_files, REFUSED),
+        (array_of_any_number_of_other_files, REFUSED),
+        (link_named_after_a_path, REFUSED),
+    ],
+)
+def test_an_h5_file_has_its_weights_read_of_no_other_file(edit, says, tmp_path, monkeypatch):
+    monkeypatch.setattr(limits, "SECONDS_APART", 15.0)
+    refuses(legacy(tmp_path, edit), says)
+
+
+@pytest.mark.parametrize("edit", [layer_named_after_a_path, layer_named_after_a_path_upward, lambda *_: None])
+def test_names_of_layers_are_no_paths(edit, tmp_path, monkeypatch):
+    monkeypatch.setattr(limits, "SECONDS_APART", 15.0)
+    module = s2o.from_keras(legacy(tmp_path, edit))
+    assert [layer.kind for layer in module.network.layers] == ["sequence_input", "fully_connected"]
+
+
 def test_archives_that_unpack_to_much_more_are_refused(tmp_path, at_hand):
     path = write(tmp_path / "a.keras", MODEL, members={"model.weights.h5": bytes(2**28 + 2**26)})
     refuses(path, "model.weights.h5 would take 335,544,320 bytes")
@@ -128,6 +256,23 @@ def test_archives_that_unpack_to_much_more_are_refused(tmp_path, at_hand):
 )
 def test_configurations_that_keras_does_not_write(config, says, tmp_path, at_hand):
     refuses(write(tmp_path / "model.keras", MODEL, members={"config.json": config}), says)
+
+
+@pytest.mark.parametrize("version", ["9" * 10_000, "1.2", "", "21.0", "\ud800"])
+def test_versions_that_keras_does_not_have(version, tmp_path, at_hand):
+    refuses(write(tmp_path / "model.keras", MODEL, KERNEL, version), "was written by Keras", s2o.ImportRefused)
+
+
+def test_a_configuration_that_is_not_utf_8(tmp_path, at_hand):
+    path = legacy(tmp_path, lambda file, _: file.attrs.__setitem__("model_config", b'{"class_name": "\xff"}'))
+    refuses(path, "the configuration: is not JSON")
+
+
+def test_a_model_of_any_name_is_exported(tmp_path, at_hand):
+    model = sequential(start(None, 3), layer("Dense", "\ud800*/", **DENSE))
+    model["config"]["name"] = "\ud800\n" * 1000
+    s2o.export(s2o.from_keras(write(tmp_path / "model.keras", model, KERNEL)), tmp_path / "out.onnx")
+    assert s2o.load(tmp_path / "out.onnx").predict([np.zeros((4, 3), "f")])[0].shape == (4, 2)
 
 
 def test_layers_that_read_each_other_are_an_error(tmp_path, at_hand):

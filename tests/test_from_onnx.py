@@ -11,7 +11,7 @@ import torch
 from onnx import TensorProto
 
 import seq2onnx as s2o
-from seq2onnx.importing import graph_parts, lifting, onnx_layers, onnx_networks, onnx_operators, time_axis
+from seq2onnx.importing import assembly, graph_parts, lifting, onnx_layers, onnx_networks, onnx_operators, time_axis
 from seq2onnx.layers import gates
 from tests.foreign import C, Graph, H, K, plain_lstm
 from tests.test_add_states import source_answer
@@ -500,6 +500,45 @@ def test_a_small_file_that_needs_much_memory_for_a_long_sequence_does_not_get_it
         return g.op("Add", y, g.op("ReduceMax", zeros, keepdims=0))
 
     lifted(plain_lstm(grows), tmp_path)
+
+
+def doubled(g: Graph, y: str) -> str:
+    """2^40 times what it was, scaled down again: as a tree, too much to follow."""
+    for _ in range(40):
+        y = g.op("Add", y, y)
+    return g.op("Mul", y, g.const(np.float32(2.0**-40)))
+
+
+def some_features(g: Graph, y: str) -> str:
+    y = g.op("Slice", doubled(g, y), g.ints(1), g.ints(3), g.ints(2))
+    return g.op("Tile", y, g.ints(1, 1, 2))
+
+
+def without_the_last_steps(g: Graph, y: str) -> str:
+    """A causal convolution as it is often written: padding on both sides, of which one is cut off."""
+    y = g.op("Conv", g.op("Transpose", y, perm=[0, 2, 1]), g.weight(H, H, 3), pads=[2, 2])
+    y = g.op("Slice", doubled(g, y), g.ints(0), g.ints(-2), g.ints(2))
+    return g.op("Transpose", y, perm=[0, 2, 1])
+
+
+@pytest.mark.parametrize("cut", [some_features, without_the_last_steps])
+def test_sums_of_a_tensor_with_itself_take_no_more_time_than_they_have_nodes(cut, tmp_path):
+    assert len(lifted(plain_lstm(cut), tmp_path, axes="BTC").network.layers) < 60
+
+
+def test_chains_of_any_length_are_followed(tmp_path, monkeypatch):
+    monkeypatch.setattr(onnx_networks.proof, "prove", lambda *_: 0.0)
+
+    def chain(g: Graph, y: str) -> str:
+        for _ in range(600):
+            y = g.op("Tanh", y)
+        return y
+
+    for cut in (some_features, without_the_last_steps):
+        module = lifted(plain_lstm(lambda g, y, cut=cut: cut(g, chain(g, y))), tmp_path, axes="BTC")
+        assert len(module.network.layers) > 600
+    monkeypatch.setattr(assembly, "LAYERS", 600)
+    refused(plain_lstm(chain), tmp_path, r"has 603 layers; a network has at most 600", axes="BTC")
 
 
 def test_mutated_files_end_in_an_error_of_ours(tmp_path):

@@ -8,6 +8,7 @@ import torch
 from torch import nn
 
 import seq2onnx as s2o
+from seq2onnx.importing import proof
 from tests.torch_modules import LIFTED, REFUSED, Case, x
 from tests.torch_modules.convolutional import CnnLstm
 from tests.torch_modules.harmful import CellStateRead, DividedByTime, Harmful
@@ -98,6 +99,12 @@ def test_layers_are_named_as_in_the_module_and_nothing_is_lifted_that_no_answer_
     ]  # fmt: skip
     assert made.network["lstm_l1"].output_mode == "last"
     assert made.network.name == "network"
+
+
+def test_hundreds_of_modules_in_a_row_become_layers(monkeypatch):
+    monkeypatch.setattr(proof, "prove", lambda *_: 0.0)
+    module = nn.Sequential(nn.Linear(6, 2), *(nn.Tanh() for _ in range(600)))
+    assert len(s2o.from_torch(module, x()).network.layers) == 602
 
 
 def test_the_module_stays_as_it_was():

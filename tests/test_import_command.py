@@ -101,6 +101,47 @@ def test_what_is_neither_leaves_no_file_and_says_both_reasons(tmp_path):
     assert [path.name for path in tmp_path.iterdir()] == ["foreign.onnx"]
 
 
+REFUSALS = [kind for kind in vars(s2o.errors).values() if isinstance(kind, type) and issubclass(kind, Exception)]
+
+
+@pytest.mark.parametrize("kind", REFUSALS)
+@pytest.mark.parametrize("step", ["from_onnx", "export"])
+def test_whatever_keeps_it_from_becoming_layers_it_keeps_its_graph(tmp_path, monkeypatch, kind, step):
+    def refuse(*_, **__):
+        raise kind("there is a reason")
+
+    monkeypatch.setattr(s2o, step, refuse)
+    plain_lstm().save(tmp_path)
+    out, _ = run("import", "foreign.onnx", "--out", "out.onnx", "--axes", "BTC")
+    assert "It does not become layers: there is a reason" in " ".join(out.split())
+    assert s2o.load("out.onnx").contract.network is None
+
+
+def test_more_states_than_a_network_may_have_are_a_refusal_of_both(tmp_path):
+    g = Graph()
+    y = g.input("x", ["batch", "time", H])
+    for _ in range(51):
+        y = g.sequence_lstm(y, size=H)
+    g.dense(y, out=g.output("scores"))
+    g.save(tmp_path)
+    with pytest.raises(s2o.ImportRefused, match="at most 100 state tensors, this one has 102"):
+        s2o.from_onnx("foreign.onnx", axes="BTC")
+    _, err = run("import", "foreign.onnx", "--out", "out.onnx", "--axes", "BTC", code=2)
+    assert "It cannot keep its graph either: " in err
+    assert not (tmp_path / "out.onnx").exists()
+
+
+def test_a_chain_of_hundreds_of_nodes_becomes_layers(tmp_path):
+    def chain(g: Graph, y: str) -> str:
+        for _ in range(600):
+            y = g.op("Tanh", y)
+        return y
+
+    plain_lstm(chain).save(tmp_path)
+    run("import", "foreign.onnx", "--out", "out.onnx", "--axes", "BTC")
+    assert len(s2o.restore("out.onnx").network.layers) == 603
+
+
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [

@@ -286,6 +286,19 @@ METADATA = [
 ]
 
 
+METADATA += [
+    (name, {"delay_steps": delay}, f"has the delay_steps {delay}, its layers")
+    for name in ("full", "strided_same", "lookahead", "lookahead_stream", "branches_lookahead", "closed_loop", "words")
+    for delay in (1, 1000)
+]
+METADATA += [
+    ("lookahead", lambda data: {"options": {"lookahead": False}}, "lookahead=False.*has an input 'end'"),
+    ("lookahead", {"delay_steps": 0}, "has the delay_steps 0, its layers 3"),
+    ("full", lambda data: {"options": {"lookahead": True}}, "lookahead=True.*has no input 'end'"),
+    ("lookahead", {"signature": "sequence", "states": []}, ""),
+]
+
+
 @pytest.mark.parametrize(("name", "metadata", "message"), METADATA)
 def test_metadata_that_the_graph_does_not_keep_is_refused(tmp_path, name, metadata, message):
     make = metadata if callable(metadata) else lambda data: metadata
@@ -466,6 +479,42 @@ def test_restore_refuses_the_smallest_change(new_file):
     for change in (other_constant, other_word_in_an_attribute):
         with pytest.raises(s2o.ModelFileError, match=r"new.onnx: "):
             s2o.restore(new_file(change))
+
+
+def dead_node(model):
+    model.graph.node.insert(0, helper.make_node("Identity", ["x"], ["more"], name="more"))
+
+
+def dead_copy_of_a_node(model):
+    node = onnx.NodeProto()
+    node.CopyFrom(next(n for n in model.graph.node if n.op_type == "LSTM"))
+    node.name, node.output[:] = "more", [f"{name}_more" if name else "" for name in node.output]
+    model.graph.node.append(node)
+
+
+def dead_initializer(model):
+    ints(model, "more", 1, 2)
+
+
+@pytest.mark.parametrize("change", [dead_node, dead_copy_of_a_node, dead_initializer])
+def test_restore_refuses_what_no_output_needs(new_file, change):
+    path = new_file(change)
+    s2o.load(path)
+    with pytest.raises(s2o.ModelFileError, match=r"more' .*is not in its network.*allow_changed=True"):
+        s2o.restore(path)
+    s2o.restore(path, allow_changed=True)
+
+
+def test_restore_refuses_what_no_output_needs_in_an_inner_graph(tmp_path):
+    path = tmp_path / "new.onnx"
+    network = s2o.Network([s2o.SequenceInput(3), s2o.LSTM(4), s2o.FullyConnected(3)])
+    s2o.export(s2o.build(network), path, closed_loop=4)
+    model = onnx.load(path)
+    bodies = [entry.g for node in model.graph.node for entry in node.attribute if entry.HasField("g")]
+    bodies[0].node.insert(0, helper.make_node("Identity", [bodies[0].node[0].input[0]], ["more"], name="more"))
+    path.write_bytes(model.SerializeToString())
+    with pytest.raises(s2o.ModelFileError, match=r"the node 'more' .Identity. is not in its network"):
+        s2o.restore(path)
 
 
 def test_other_names_and_another_order_restore(new_file, model_file):

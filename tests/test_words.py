@@ -173,6 +173,17 @@ def test_unusual_strings_are_unknown_words(tmp_path):
     assert entry.spell([0, 1, 7, 8, 99, -1]).tolist() == ["", "good", "?", "??", "??", "??"]
 
 
+@pytest.mark.parametrize("number", [8, 2**31, 2**32 + 1, 2**63 - 1, 2**63, 2**63 + 1, 2**64 - 1])
+def test_a_number_of_any_size_that_is_no_word_is_the_unknown_word(tmp_path, number):
+    _, _, model = exported(tmp_path, NETWORKS["embedding alone"]())
+    expected = model.predict(tokens([[1, 8]]))
+    same(model.predict([np.array([1, number], np.uint64)]), expected)
+    same(model.predict(s2o.SequenceDataset([np.array([1, number], np.uint64)])), expected)
+    same(model.stream().step(np.array([1, number], np.uint64)), model.stream().step(np.array([1, 8])))
+    (entry,) = model.inputs
+    assert entry.convert(np.array([number], np.uint64), "here").tolist() == [min(number, 2**63 - 1)]
+
+
 @pytest.mark.parametrize("signature", ["full", "stream"])
 @pytest.mark.parametrize("name", STREAMED)
 def test_a_stream_takes_a_word_or_a_list_of_them(tmp_path, name, signature):

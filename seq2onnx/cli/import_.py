@@ -10,7 +10,7 @@ from typing import Annotated, Any
 import typer
 
 from seq2onnx.cli.options import Quiet, say
-from seq2onnx.errors import ImportRefused, MissingExtra, SpecError
+from seq2onnx.errors import ImportRefused, Seq2OnnxError, SpecError
 from seq2onnx.tables import about
 
 KERAS = (".keras", ".h5", ".hdf5")
@@ -76,12 +76,10 @@ def import_(
     reason = "as --keep-graph says" if keep_graph else "its states are inputs and outputs, as --states says"
     if not keep_graph and not states:
         try:
-            module = s2o.from_onnx(source, **options)
-        except (ImportRefused, MissingExtra) as error:
-            reason = str(error).removeprefix(f"{source}: ")
-        else:
-            _write(module, source, out, quiet)
+            _write(s2o.from_onnx(source, **options), source, out, quiet)
             return
+        except Seq2OnnxError as error:
+            reason = str(error).removeprefix(f"{source}: ")
     try:
         report = s2o.add_states(source, out, states=_pairs("--states", states), **options)
     except ImportRefused as error:
@@ -99,7 +97,7 @@ def _write(module: Any, source: Path, out: Path, quiet: bool) -> None:
     """Export a network of layers that equals its source, and print the comparison of the file with it."""
     from seq2onnx import export, verify
 
-    export(module, out)
+    export(module, out)  # the last that may refuse
     what = f"the network of {source} as layers, which give the same results: whole, in steps and in chunks"
     say(about(out, what), quiet)
     say(module.network.summary(), quiet)

@@ -17,6 +17,7 @@ from seq2onnx.sequences import (
     Names,
     as_array,
     as_floats,
+    as_int64,
     as_list,
     by_names,
     check_names,
@@ -182,7 +183,7 @@ def as_sequence(value: Any, name: str, index: int, first: Array | None) -> Array
     if isinstance(value, np.ndarray) and value.ndim == 1 and value.dtype.kind in "iu":
         if np.ma.is_masked(value):
             raise DataError(f"{where}: some tokens are masked; fill them: x.filled(0)")
-        found = np.asarray(value).astype(np.int64)
+        found = as_int64(np.asarray(value))
     else:
         found = word_array(value, where) if isinstance(value, str) or _is_words(value) else as_floats(value, where)
     if not found.ndim:

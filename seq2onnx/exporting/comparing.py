@@ -14,13 +14,14 @@ CONSTANT_TOLERANCE = 1e-6  # relative: numpy's functions round differently on di
 
 
 class _Tensors:
-    """Where the tensors of a graph come from; `outer` is the graph around it."""
+    """Where the tensors of a graph come from; `outer` is the graph around it, `seen` names what was compared."""
 
     def __init__(self, graph: onnx.GraphProto, outer: _Tensors | None = None) -> None:
+        self.graph = graph
         self.arrays = {tensor.name: tensor for tensor in graph.initializer}
         self.nodes = {name: (node, place) for node in graph.node for place, name in enumerate(node.output) if name}
         self.inputs = {entry.name: place for place, entry in enumerate(graph.input)}
-        self.outer = outer
+        self.outer, self.seen = outer, set[str]()
 
     def find(self, name: str) -> tuple[_Tensors, Any]:
         """Return what computes a tensor, and the graph that holds it: (node, output), an array, or an input's place."""
@@ -30,6 +31,14 @@ class _Tensors:
         if self.outer is None:
             return self, None
         return self.outer.find(name)
+
+    def check_all_seen(self) -> None:
+        """Raise ModelFileError if a node or array was not compared, because no output needs it."""
+        if more := self.arrays.keys() - self.seen:
+            raise ModelFileError(f"the constant {max(more)!r:.100} is not in its network")
+        for node in self.graph.node:
+            if self.seen.isdisjoint(filter(None, node.output)):
+                raise ModelFileError(f"the node {node.name!r:.100} ({node.op_type}) is not in its network")
 
 
 def compare_graphs(found: onnx.ModelProto, expected: onnx.ModelProto) -> None:
@@ -47,7 +56,9 @@ def compare_graphs(found: onnx.ModelProto, expected: onnx.ModelProto) -> None:
                 f"its {kind}s {sorted(mine)!r:.300} are not those of its network, {sorted(theirs)!r:.300}"
             )
     names = [entry.name for entry in expected.graph.output]
-    _compare(_Tensors(found.graph), _Tensors(expected.graph), [(name, name) for name in names], by_place=False)
+    tensors = _Tensors(found.graph)
+    _compare(tensors, _Tensors(expected.graph), [(name, name) for name in names], by_place=False)
+    tensors.check_all_seen()
 
 
 def _compare(found: _Tensors, expected: _Tensors, pairs: list[tuple[str, str]], by_place: bool) -> None:
@@ -71,6 +82,7 @@ def _compare(found: _Tensors, expected: _Tensors, pairs: list[tuple[str, str]], 
                 raise ModelFileError(f"the tensor {max(pair)!r:.100} is read in one of the two graphs only")
             continue
         (home, mine), (other, theirs) = found.find(pair[0]), expected.find(pair[1])
+        home.seen.add(pair[0])
         differs = ModelFileError(f"the tensor {pair[0]!r:.100} is not computed as in its network")
         if (home is found) != (other is expected) or type(mine) is not type(theirs) or mine is None:
             raise differs
@@ -106,7 +118,9 @@ def _same_attributes(node: Any, twin: Any, found: _Tensors, expected: _Tensors) 
             if a != b:
                 return False
         outputs = [(a.name, b.name) for a, b in zip(body.output, its_body.output, strict=True)]
-        _compare(_Tensors(body, found), _Tensors(its_body, expected), outputs, by_place=True)
+        tensors = _Tensors(body, found)
+        _compare(tensors, _Tensors(its_body, expected), outputs, by_place=True)
+        tensors.check_all_seen()
     return True
 
 

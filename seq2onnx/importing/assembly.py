@@ -10,9 +10,10 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from seq2onnx.errors import ImportRefused, Seq2OnnxError, require
-from seq2onnx.importing.drafts import Array, Draft, acts_on_each_step
+from seq2onnx.importing.drafts import Array, Draft, acts_on_each_step, in_order
 from seq2onnx.layers import BatchNorm, BiGRU, BiLSTM, LastStep, Rescale
 from seq2onnx.layers.base import Layer
+from seq2onnx.limits import LAYERS
 from seq2onnx.network import Network
 
 if TYPE_CHECKING:
@@ -29,15 +30,16 @@ def assemble(answers: Sequence[tuple[str, Draft]], name: str) -> tuple[Network, 
     Returns:
         The network, and its weights by layer and name.
     """
-    merged: dict[tuple[object, ...], Draft] = {}
-    known: dict[Draft, Draft] = {}
-    ends = [_merge(found, merged, known) for _, found in answers]
+    ends = _merged([found for _, found in answers])
     ends = _with_early_last_steps(ends)
     for i, end in enumerate(ends):
         if end in ends[:i] or not end.reads:  # an answer of its own needs a layer of its own
             ends[i] = Draft(Rescale(1.0), (end,), {}, end.signal, end.path)
     wanted = {end: _legal(label) for (label, _), end in zip(answers, ends, strict=True) if label}
-    names = _names(_ordered(ends), wanted)
+    drafts = _ordered(ends)
+    if len(drafts) > LAYERS:
+        raise ImportRefused(f"has {len(drafts):,} layers; a network has at most {LAYERS:,}")
+    names = _names(drafts, wanted)
     layers = [
         dataclasses.replace(_layer(found), name=label, inputs=[names[read] for read in found.reads] or None)
         for found, label in names.items()
@@ -74,29 +76,21 @@ def _layer(found: Draft) -> Layer:
     return found.layer
 
 
-def _merge(found: Draft, merged: dict[tuple[object, ...], Draft], known: dict[Draft, Draft]) -> Draft:
+def _merged(ends: Sequence[Draft]) -> list[Draft]:
     """Replace drafts of the same layer, inputs and weights by one."""
-    if found not in known:
-        reads = tuple(_merge(read, merged, known) for read in found.reads)
+    merged: dict[tuple[object, ...], Draft] = {}
+    known: dict[Draft, Draft] = {}
+    for found in _ordered(ends):
+        reads = tuple(known[read] for read in found.reads)
         arrays = tuple((name, array.tobytes()) for name, array in sorted(found.weights.items()))
         key = (repr(_layer(found)), reads, arrays)
         known[found] = merged.setdefault(key, dataclasses.replace(found, reads=reads))
-    return known[found]
+    return [known[end] for end in ends]
 
 
 def _ordered(ends: Sequence[Draft]) -> list[Draft]:
     """List all drafts, each after those that it reads."""
-    found: dict[Draft, None] = {}
-
-    def visit(one: Draft) -> None:
-        if one not in found:
-            for read in one.reads:
-                visit(read)
-            found[one] = None
-
-    for end in ends:
-        visit(end)
-    return list(found)
+    return in_order(ends, lambda found: found.reads)
 
 
 def _with_early_last_steps(ends: Sequence[Draft]) -> list[Draft]:
@@ -114,6 +108,23 @@ def _with_early_last_steps(ends: Sequence[Draft]) -> list[Draft]:
 
 def _last_of(found: Draft, readers: Counter[Draft], known: Mapping[Draft, Draft]) -> Draft | None:
     """Return a draft of the last step, if it costs no second run of what it reads."""
+
+    def reads(one: Draft) -> tuple[Draft, ...]:
+        # In training the statistics of a BatchNorm must stay those of all steps.
+        stops = not one.has_time or readers[one] > 1 or hasattr(one.layer, "output_mode")
+        return () if stops or isinstance(one.layer, BatchNorm) or not acts_on_each_step(one) else one.reads
+
+    last: dict[Draft, Draft | None] = {}
+    for one in in_order([found], reads):
+        before = [last[read] for read in reads(one)]
+        last[one] = _last_step(one, readers, known, [read for read in before if read] if all(before) else [])
+    return last[found]
+
+
+def _last_step(
+    found: Draft, readers: Counter[Draft], known: Mapping[Draft, Draft], reads: Sequence[Draft]
+) -> Draft | None:
+    """Return a draft of the last step; `reads` are those of what it reads, if there are any."""
     if not found.has_time:
         return known[found]
     if readers[found] > 1:
@@ -125,17 +136,13 @@ def _last_of(found: Draft, readers: Counter[Draft], known: Mapping[Draft, Draft]
             fields["last"] = "last_step"
         layer = dataclasses.replace(_layer(found), **fields)
         return dataclasses.replace(known[found], layer=layer, signal=signal)
-    # In training the statistics of a BatchNorm must stay those of all steps.
-    if not acts_on_each_step(found) or isinstance(found.layer, BatchNorm):
-        return None
-    reads = [_last_of(read, readers, known) for read in found.reads]
-    if any(read is None for read in reads):
+    if not reads:
         return None
     try:
-        _layer(found).infer(*(read.signal for read in reads if read))
+        _layer(found).infer(*(read.signal for read in reads))
     except Seq2OnnxError:  # a convolution of kernel size 1 acts on each step, but needs a time axis
         return None
-    return dataclasses.replace(found, reads=tuple(read for read in reads if read), signal=signal)
+    return dataclasses.replace(found, reads=tuple(reads), signal=signal)
 
 
 def _legal(name: str) -> str:

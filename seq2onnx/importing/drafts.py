@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import contextvars
 import dataclasses
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -104,6 +104,22 @@ def barred(reason: str, like: Draft | Signal, stands_for: tuple[str, Any] = ("",
     """Draft something that no layer computes, with the shape of `like`."""
     signal = like.signal if isinstance(like, Draft) else like
     return Draft(None, (), {}, signal, barred=reason, stands_for=stands_for)
+
+
+def in_order(ends: Sequence[Draft], reads: Callable[[Draft], Sequence[Draft]]) -> list[Draft]:
+    """List all drafts that lead to `ends`, each after those that it reads. Chains may be longer than Python's stack."""
+    found: dict[Draft, None] = {}
+    waiting = [(end, False) for end in reversed(ends)]
+    while waiting:
+        one, is_after = waiting.pop()
+        if one in found:
+            continue
+        if is_after:
+            found[one] = None
+        else:
+            waiting.append((one, True))
+            waiting += [(read, False) for read in reversed(reads(one))]
+    return list(found)
 
 
 def acts_on_each_step(found: Draft) -> bool:

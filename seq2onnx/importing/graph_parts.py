@@ -71,14 +71,6 @@ def all_names(graph: GraphProto) -> set[str]:
     return found - {""}
 
 
-def is_text(graph: GraphProto) -> bool:
-    """Whether all names of a graph and of the graphs in it are UTF-8: protobuf gives others as bytes."""
-    nodes = [text for node in graph.node for text in (node.name, node.op_type, node.domain)]
-    nodes += [entry.name for node in graph.node for entry in node.attribute]
-    inner = all(is_text(inside) for node in graph.node for inside in subgraphs(node))
-    return inner and not any(isinstance(text, bytes) for text in (*nodes, *all_names(graph)))
-
-
 def take_constants(graph: GraphProto) -> None:
     """Make initializers of Constant nodes."""
     kept = []

@@ -16,7 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from seq2onnx.data.formats.apart import read_apart
-from seq2onnx.data.formats.hdf5_rules import check_dataset
+from seq2onnx.data.formats.hdf5_rules import check_dataset, check_is_inside
 from seq2onnx.data.formats.parsing import parsing
 from seq2onnx.errors import DataError, ModelFileError, SpecError, require
 from seq2onnx.files import check_regular_file
@@ -64,9 +64,12 @@ def read_file(path: str | Path) -> KerasFile:
     check_regular_file(path)
     try:
         found = read_apart(f"{__name__}:contents", path, kind=KIND)
-        config = parse_spec(found["config"].encode(), f"{path}: the configuration", "JSON")
+        # HDF5 gives bytes that are not UTF-8 as half surrogates, which then are no JSON.
+        config = parse_spec(found["config"].encode(errors="surrogatepass"), f"{path}: the configuration", "JSON")
         if not found["is_legacy"]:
-            found["version"] = str(parse_spec(found["version"].encode(), str(path), "JSON")["keras_version"])
+            found["version"] = str(
+                parse_spec(found["version"].encode(errors="surrogatepass"), str(path), "JSON")["keras_version"]
+            )
     except (DataError, SpecError) as error:
         raise ModelFileError(str(error).removesuffix(TRUST)) from None  # from_keras has no such argument
     except (KeyError, TypeError):
@@ -92,7 +95,7 @@ def contents(path: str) -> dict[str, Any]:
                     raise DataError(f"{path}: {name} would take {members[name].file_size:,} bytes, more than {most:,}")
             metadata, config, weights = (archive.read(members[name]) for name in MEMBERS)
         with h5py.File(io.BytesIO(weights), "r") as file:
-            arrays = _arrays(file, path, skipped=("optimizer",))
+            arrays = _arrays(_items(file, path, skipped={"optimizer"}), path)
         return {"config": config.decode(), "version": metadata.decode(), "arrays": arrays, "is_legacy": False}
 
 
@@ -104,12 +107,16 @@ def _legacy(file: Any, path: str) -> dict[str, Any]:
     """Read a file that is HDF5 as a whole. Attributes list the weights of each layer in their order."""
     if "model_config" not in file.attrs:
         raise DataError(f"{path}: has weights, or other data, but no configuration of a model; {SAVE}")
-    root = file["model_weights"]
-    stored, ordered = _arrays(root, path), {}
-    for layer in _texts(root, "layer_names"):
-        for name in _texts(root[layer], "weight_names"):
-            if (key := f"{layer}/{name}") in stored:
-                ordered[key] = stored[key]
+    items = _items(file, path, skipped={*file} - {"model_weights"})
+    if "model_weights" not in items:
+        raise DataError(f"{path}: has no group model_weights, so it is not {KIND}")
+    stored, ordered = _arrays(items, path), {}
+    # Names of layers are looked up among the items: HDF5 would follow "/other" and links to anywhere.
+    for layer in _texts(items["model_weights"], "layer_names"):
+        place = f"model_weights/{layer}"
+        for name in _texts(items[place], "weight_names") if place in items else ():
+            if (key := f"{place}/{name}") in stored:
+                ordered[f"{layer}/{name}"] = stored[key]
     version = _text(file.attrs.get("keras_version", "2"))
     return {
         "config": _text(file.attrs["model_config"]),
@@ -135,27 +142,39 @@ def _texts(group: Any, name: str) -> list[str]:
     return found
 
 
-def _arrays(root: Any, path: str, skipped: tuple[str, ...] = ()) -> dict[str, Array]:
-    """Read all floating-point arrays below a group, by their path."""
+def _items(root: Any, path: str, skipped: set[str]) -> dict[str, Any]:
+    """Return all groups and arrays below a group, by their path. None is opened through a link."""
     import h5py
 
-    found: dict[str, Array] = {}
-    groups, count, total, most = [("", root)], 0, 0, _most(Path(path).stat().st_size)
+    found: dict[str, Any] = {}
+    groups = [("", root)]
     while groups:
         prefix, group = groups.pop()
         for name in group:
-            count += 1
             place = f"{prefix}{name}"
-            if count > MOST_GROUPS or len(place) > 1000:
-                raise DataError(f"{path}: has more than {MOST_GROUPS:,} groups and arrays, or groups within themselves")
             if place in skipped:
                 continue
-            if not isinstance(group.get(name, getlink=True), h5py.HardLink):
+            if len(found) >= MOST_GROUPS or len(place) > 1000:
+                raise DataError(f"{path}: has more than {MOST_GROUPS:,} groups and arrays, or groups within themselves")
+            # HDF5 reads a name with a slash as a path, which may lead through a link.
+            if "/" in name or name == "." or not isinstance(group.get(name, getlink=True), h5py.HardLink):
                 raise DataError(f"{path}: {place!r:.200} is a link; the weights must be in the file itself, in place")
-            item = group[name]
-            if isinstance(item, h5py.Group):
-                groups.append((f"{place}/", item))
-            elif isinstance(item, h5py.Dataset) and item.dtype.kind == "f" and item.shape is not None:
+            found[place] = group[name]
+            if isinstance(found[place], h5py.Group):
+                groups.append((f"{place}/", found[place]))
+    return found
+
+
+def _arrays(items: Mapping[str, Any], path: str) -> dict[str, Array]:
+    """Read the floating-point arrays among the items."""
+    import h5py
+
+    found: dict[str, Array] = {}
+    total, most = 0, _most(Path(path).stat().st_size)
+    for place, item in items.items():
+        if isinstance(item, h5py.Dataset):
+            check_is_inside(item, path)
+            if item.dtype.kind == "f" and item.shape is not None:
                 total += item.size * item.dtype.itemsize
                 if total > most:
                     raise DataError(f"{path}: its arrays would take {total:,} bytes, more than the limit of {most:,}")

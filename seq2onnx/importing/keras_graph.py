@@ -8,7 +8,7 @@ from collections.abc import Mapping, Sequence
 from graphlib import CycleError, TopologicalSorter
 from typing import Any
 
-from seq2onnx.errors import ImportRefused, ModelFileError, Seq2OnnxError
+from seq2onnx.errors import ImportRefused, ModelFileError, Seq2OnnxError, plain
 from seq2onnx.importing.drafts import Array
 from seq2onnx.importing.keras_file import KerasFile
 from seq2onnx.importing.keras_weights import Stored, named_weights
@@ -92,9 +92,9 @@ def read_model(file: KerasFile, path: object) -> tuple[KerasModel, str]:
         ImportRefused: it contains what cannot be brought over.
         ModelFileError: the file contradicts itself.
     """
-    version = re.match(r"(\d+)", file.version)
-    if not version or not 2 <= int(version[1]) <= 3:
-        raise ImportRefused(f"{path}: was written by Keras {file.version}; save it again with Keras 2 or 3")
+    version = re.match(r"([23])(\D|$)", file.version)
+    if not version:
+        raise ImportRefused(f"{path}: was written by Keras {file.version:.60}; save it again with Keras 2 or 3")
     try:
         kind, config = file.config["class_name"], file.config["config"]
         if kind not in MODELS:
@@ -102,7 +102,7 @@ def read_model(file: KerasFile, path: object) -> tuple[KerasModel, str]:
                 f"{kind}: is a class of its own, whose code is not in the file; build the model as Sequential or "
                 "Functional, with the same weights"
             )
-        name = "model" if isinstance(config, list) else str(config.get("name", "model"))
+        name = "model" if isinstance(config, list) else plain(str(config.get("name", "model")), 100)
         build = _Builder(int(version[1]))
         return build.model(kind, config, Stored(file.arrays, file.is_legacy), ""), name
     except Seq2OnnxError:

@@ -10,17 +10,16 @@ import numpy as np
 import onnx
 import onnx.inliner
 import onnxruntime
-from onnx import ModelProto, TensorProto, helper, numpy_helper
+from onnx import ModelProto, helper, numpy_helper
 
 from seq2onnx.contract import KEY
 from seq2onnx.errors import ImportRefused, ModelFileError
-from seq2onnx.importing.graph_parts import DOMAINS, Array, is_text, remove_unused, replace, take_constants, tensors
+from seq2onnx.importing.file_rules import check_contents
+from seq2onnx.importing.graph_parts import DOMAINS, Array, remove_unused, replace, take_constants
 from seq2onnx.modelfile import read_bytes
 
 LEAST_OPSET = 11
 """The oldest operators that a plain graph has; older files are converted."""
-MOST_ELEMENTS = 2**28
-"""The largest tensor that a file may declare or compute from constants."""
 
 
 def read_graph(path: str | Path, fixed: Mapping[str, Any] | None = None) -> ModelProto:
@@ -80,22 +79,12 @@ def _parse(path: Path) -> ModelProto:
         model = onnx.load_model_from_string(content)
     except Exception as error:  # protobuf's DecodeError, whose module differs between its implementations
         raise ModelFileError(f"{path}: is not an ONNX file, or is incomplete: {first_line(error)}") from None
-    if not is_text(model.graph):
-        raise ModelFileError(f"{path}: is damaged: it has names that are not UTF-8")
-    for tensor in tensors(model.graph):
-        if tensor.data_location == TensorProto.EXTERNAL or tensor.external_data:
-            raise ModelFileError(
-                f"{path}: its weights {tensor.name!r:.60} are in another file, which is not read; write one file with "
-                "onnx.save(onnx.load(path), 'whole.onnx')"
-            )
-        if np.prod(tensor.dims, dtype=float) > MOST_ELEMENTS:
-            raise ModelFileError(f"{path}: declares weights {tensor.name!r:.60} of the shape {list(tensor.dims)!r:.60}")
+    model.DiscardUnknownFields()  # onnxruntime may know more of them
     try:
+        check_contents(model)
         open_session(model, optimized=False)
-    except RunFailed as error:
+    except (ModelFileError, RunFailed) as error:
         raise ModelFileError(f"{path}: {error}") from None
-    if model.graph.sparse_initializer or model.training_info:
-        raise ModelFileError(f"{path}: has sparse weights or a training graph; export it for inference")
     return model
 
 
@@ -112,6 +101,7 @@ def open_session(model: ModelProto, optimized: bool = True) -> onnxruntime.Infer
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = options.inter_op_num_threads = 1
     options.log_severity_level = 4
+    options.add_session_config_entry("session.load_model_format", "ONNX")  # not what a name of the producer looks like
     if not optimized:
         options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_DISABLE_ALL
     try:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from onnx import ModelProto
 
-from seq2onnx.errors import ImportRefused, NotStreamable
+from seq2onnx.errors import ImportRefused, MissingExtra, NotStreamable, Seq2OnnxError
 from seq2onnx.importing import proof
 from seq2onnx.importing.assembly import as_module, assemble
 from seq2onnx.importing.drafts import Array, Draft
@@ -132,7 +132,9 @@ def _lifted(
         network, weights = assemble(drafts, name)
         made = as_module(network, weights)
         _prove(trace, model, walked, answers, made, draw)
-    except ImportRefused as error:
+    except MissingExtra:
+        raise
+    except Seq2OnnxError as error:  # also that a network has too many states, or that no layer has this size
         raise NodeRefused(str(error), len(trace.model.graph.node)) from None
     return made
 

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import dataclasses
 import weakref
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from seq2onnx.errors import ImportRefused
-from seq2onnx.importing.drafts import Array, Draft, acts_on_each_step, draft, helper
+from seq2onnx.importing.drafts import Array, Draft, acts_on_each_step, draft, helper, in_order
 from seq2onnx.importing.layout import Lifted
 from seq2onnx.layers import (
     ELU,
@@ -128,6 +129,23 @@ def narrow(found: Draft, chosen: Index) -> Draft:
     """
     if np.array_equal(chosen, np.arange(found.size)):
         return found
+
+    def reads(one: Draft) -> tuple[Draft, ...]:
+        """Return what can be narrowed instead."""
+        if (chosen < 0).any() or len(one.signal.shape) != 1:
+            return ()
+        same = all(read.signal.shape == one.signal.shape for read in one.reads)
+        joins = same and isinstance(one.layer, (*ELEMENTWISE, Add, Multiply))
+        return one.reads if joins or isinstance(one.layer, BatchNorm | Rescale) else ()
+
+    narrowed: dict[Draft, Draft] = {}
+    for one in in_order([found], reads):
+        narrowed[one] = _narrow(one, chosen, [narrowed[read] for read in reads(one)])
+    return narrowed[found]
+
+
+def _narrow(found: Draft, chosen: Index, reads: Sequence[Draft]) -> Draft:
+    """Draft some features of a draft; `reads` are these features of what it reads, if it has each from the same one."""
     layer, weights = found.layer, found.weights
     if isinstance(layer, FullyConnected):
         rows = {name: _rows(array, chosen) for name, array in weights.items()}
@@ -135,17 +153,14 @@ def narrow(found: Draft, chosen: Index) -> Draft:
     if isinstance(layer, Conv1d) and layer.groups == 1 and layer.axis == "time":
         rows = {name: _rows(array, chosen) for name, array in weights.items()}
         return draft(dataclasses.replace(layer, filters=len(chosen)), *found.reads, weights=rows, path=found.path)
-    if (chosen >= 0).all() and len(found.signal.shape) == 1:
-        if isinstance(layer, (*ELEMENTWISE, Add, Multiply)):
-            same = all(read.signal.shape == found.signal.shape for read in found.reads)
-            if same:
-                return draft(layer, *(narrow(read, chosen) for read in found.reads), path=found.path)
-        if isinstance(layer, BatchNorm):
-            arrays = {name: array[chosen] for name, array in weights.items()}
-            return draft(layer, narrow(found.reads[0], chosen), weights=arrays, path=found.path)
-        if isinstance(layer, Rescale):
-            fields = {name: _chosen(getattr(layer, name), chosen) for name in ("scale", "offset")}
-            return draft(Rescale(**fields), narrow(found.reads[0], chosen), path=found.path)
+    if reads and isinstance(layer, BatchNorm):
+        arrays = {name: array[chosen] for name, array in weights.items()}
+        return draft(layer, *reads, weights=arrays, path=found.path)
+    if reads and isinstance(layer, Rescale):
+        fields = {name: _chosen(getattr(layer, name), chosen) for name in ("scale", "offset")}
+        return draft(Rescale(**fields), *reads, path=found.path)
+    if reads and layer is not None:
+        return draft(layer, *reads, path=found.path)
     matrix = np.zeros((len(chosen), found.size))
     matrix[np.flatnonzero(chosen >= 0), chosen[chosen >= 0]] = 1
     return helper(FullyConnected(len(chosen)), found, weights={"weights": matrix, "bias": np.zeros(len(chosen))})
@@ -183,21 +198,36 @@ def shift(found: Draft, before: int, after: int) -> Draft:
 
 def _with_less_padding(found: Draft, before: int, after: int) -> Draft | None:
     """Cut steps off a convolution or pooling by giving it less padding, as networks with causal convolutions do."""
-    layer = found.layer
-    if not found.has_time:
-        return found
-    window = getattr(layer, "window", None)
-    if layer is not None and window is not None and getattr(layer, "axis", "time") == "time":
-        if window.stride > 1 or window.pads is None or window.pads[0] < before or window.pads[1] < after:
-            return None
-        fields = {"padding": as_padding(window.pads[0] - before, window.pads[1] - after, window.reach)}
-        return draft(dataclasses.replace(layer, **fields), *found.reads, weights=found.weights, path=found.path)
-    if layer is None or not acts_on_each_step(found):
-        return None
-    reads = [_with_less_padding(read, before, after) for read in found.reads]
-    if any(read is None for read in reads):
-        return None
-    return draft(layer, *(read for read in reads if read), weights=found.weights, path=found.path)
+
+    def reads(one: Draft) -> tuple[Draft, ...]:
+        windowed = _window_over_time(one) is not None
+        return () if not one.has_time or windowed or not acts_on_each_step(one) else one.reads
+
+    cut: dict[Draft, Draft | None] = {}
+    for one in in_order([found], reads):
+        done = [cut[read] for read in reads(one)]
+        window, layer = _window_over_time(one), one.layer
+        if not one.has_time:
+            cut[one] = one
+        elif layer is None:
+            cut[one] = None
+        elif window is not None:
+            if window.stride > 1 or window.pads is None or window.pads[0] < before or window.pads[1] < after:
+                cut[one] = None
+                continue
+            fields = {"padding": as_padding(window.pads[0] - before, window.pads[1] - after, window.reach)}
+            less = dataclasses.replace(layer, **fields)
+            cut[one] = draft(less, *one.reads, weights=one.weights, path=one.path)
+        elif not done or any(read is None for read in done):
+            cut[one] = None
+        else:
+            cut[one] = draft(layer, *(read for read in done if read), weights=one.weights, path=one.path)
+    return cut[found]
+
+
+def _window_over_time(found: Draft) -> Any:
+    """Return the window of a convolution or pooling over time."""
+    return getattr(found.layer, "window", None) if getattr(found.layer, "axis", "time") == "time" else None
 
 
 def as_padding(left: int, right: int, reach: int) -> Any:

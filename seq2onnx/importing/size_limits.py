@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import math
 from collections.abc import Iterator, Mapping
 
@@ -12,9 +13,16 @@ from onnx import GraphProto, ModelProto, NodeProto, TensorProto, helper
 from seq2onnx.errors import ImportRefused
 from seq2onnx.importing.graph_parts import Array, place, remove_unused, replace, subgraphs
 from seq2onnx.importing.onnx_graph import RunFailed, first_line, open_session, run
+from seq2onnx.limits import UNPACKED_PER_BYTE
 
 MOST_ELEMENTS = 2**24
 """The largest tensor: 64 MB of float32. A run, a copy of its results and the proof have several at the same time."""
+MOST_TOTAL = 2**26
+"""The most numbers of all tensors together, which a traced run keeps: 256 MB."""
+TOTAL_PER_BYTE = UNPACKED_PER_BYTE
+"""And so many more for each byte of the graph: a network with large tensors has large weights."""
+MOST_WORK = 2**18
+"""The most nodes, times the sizes that other nodes compute: for each of these the whole graph is looked at again."""
 UNLIMITED = {"Loop", "Scan", "SequenceMap", "Resize", "Upsample", "CenterCropPad", "Col2Im", "StringNormalizer"}
 """Operators that repeat what they compute, or whose size is not checked here."""
 RANDOM = {"RandomNormal", "RandomNormalLike", "RandomUniform", "RandomUniformLike", "Bernoulli", "Multinomial"}
@@ -45,8 +53,13 @@ def check_sizes(model: ModelProto, feeds: Mapping[str, Array]) -> None:
     replace(probe.graph.output, [onnx.ValueInfoProto(name=entry.name) for entry in probe.graph.output])
     _check_divisors(probe)
     sizes: dict[str, tuple[int, ...]] = {}
-    while found := _first_unknown(probe, sizes):
+    for number in itertools.count():
+        found = _first_unknown(probe, sizes)
+        if found is None:
+            break
         node, name = found
+        if number * len(probe.graph.node) > MOST_WORK:
+            raise ImportRefused(f"{place(node)}: has a size that is computed, as too many others before it")
         if node.op_type in SIZED:
             sizes[name] = _shape(node, _evaluate(probe, [node.input[i] for i in SIZED[node.op_type]], feeds), sizes)
         else:  # it is not larger than what it reads
@@ -91,13 +104,19 @@ def _first_unknown(probe: ModelProto, sizes: dict[str, tuple[int, ...]]) -> tupl
         dims = entry.type.tensor_type.shape.dim
         if entry.type.tensor_type.HasField("shape") and all(dim.HasField("dim_value") for dim in dims):
             found[entry.name] = tuple(dim.dim_value for dim in dims)
+    total, most = 0, MOST_TOTAL + TOTAL_PER_BYTE * probe.ByteSize()
     for node in probe.graph.node:
         for name in node.output:
             if name in found:
                 _check(node, found[name])
+                total += math.prod(found[name])
             elif name:
                 sizes |= {each: found[each] for each in node.input[:1] if each in found}
                 return node, name
+            if total > most:
+                raise ImportRefused(
+                    f"{place(node)}: computes, with the nodes before it, more than {most:,} numbers of a short run"
+                )
     return None
 
 

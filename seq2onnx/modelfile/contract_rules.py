@@ -94,6 +94,7 @@ def check_contract(contract: Contract, graph: Graph, checked: Checked | None) ->
     _check_fewest_steps(contract, inputs, names)
     _check_words(contract)
     _check_missing(contract)
+    _check_delay(contract, END in inputs)
     if checked is not None:
         _check_lengths(contract, outputs, END in inputs, checked)
         _check_stream(contract, checked)
@@ -319,6 +320,41 @@ def _check_missing(contract: Contract) -> None:
     declared = any(fields.get("missing") is True for _, fields in contract.layers.values())
     if contract.missing != declared:
         raise ModelFileError(f"its metadata has missing={contract.missing}, its input layers {declared}{_REMEDY}")
+
+
+def _check_delay(contract: Contract, has_end: bool) -> None:
+    """Check that the file waits for as many later steps as its layers do, and is told the end only if it may wait."""
+    options = contract.options
+    lookahead = has_end if options is None else bool(options.get("lookahead"))  # version 0.1 wrote no options
+    if lookahead != has_end or (has_end and (contract.network is None or contract.signature == "sequence")):
+        raise ModelFileError(
+            f"its metadata has lookahead={lookahead} and the signature {contract.signature!r}, and the graph has "
+            f"{'an' if has_end else 'no'} input {END!r}, which do not go together{_REMEDY}"
+        )
+    expected = _delay(contract)
+    if expected is not None and contract.delay_steps != expected:
+        raise ModelFileError(f"its metadata has the delay_steps {contract.delay_steps}, its layers {expected}{_REMEDY}")
+
+
+def _delay(contract: Contract) -> int | None:
+    """Return how many later steps the outputs need. None: a layer is of the user, and not known here."""
+    layers = contract.layers.values()
+    if not contract.delay_steps and all(_reads_no_later_step(kind, fields) for kind, fields in layers):
+        return 0
+    if contract.network is None:
+        return 0
+    from seq2onnx.network import Network  # takes longer to import than most files to read
+
+    try:
+        network = Network.from_dict(contract.network)
+    except Exception:  # metadata that another program wrote may have any value in any field
+        return None
+    return max(network.signals[name].clock.delay for name in network.outputs)
+
+
+def _reads_no_later_step(kind: str, fields: dict[str, Any]) -> bool:
+    over_time = fields.get("axis", "time") == "time"
+    return kind not in _FRAMES and (kind not in _WINDOWS or not over_time or fields.get("padding") == "causal")
 
 
 def _check_stream(contract: Contract, checked: Checked) -> None:

@@ -14,7 +14,7 @@ from seq2onnx.sequences.conversion import Array, as_floats, as_list, check_steps
 from seq2onnx.sequences.foreign import as_array, row_names
 from seq2onnx.sequences.padding import MASKED, PaddingPolicy, SequenceLength, by_size, chunk, pad
 from seq2onnx.sequences.samples import warn_of_large_samples
-from seq2onnx.sequences.text import Text, as_strings, as_tokens, tokenize
+from seq2onnx.sequences.text import Text, as_int64, as_strings, as_tokens, tokenize
 
 __all__ = [
     "MASKED",
@@ -26,6 +26,7 @@ __all__ = [
     "Text",
     "as_array",
     "as_floats",
+    "as_int64",
     "as_list",
     "as_strings",
     "as_tokens",

@@ -67,7 +67,14 @@ def as_tokens(value: Any, where: str, numbers: Mapping[str, int] | None) -> NDAr
         return np.array(found, np.int64).reshape(array.shape)
     if array.dtype.kind not in "iu" and array.size:
         raise DataError(f"{where}: expected word numbers (integers), got {array.dtype}")
-    return array.astype(np.int64)
+    return as_int64(array)
+
+
+def as_int64(array: Array) -> NDArray[np.int64]:
+    """Return whole numbers as int64. Those above its range become its largest, which is no word, and do not wrap."""
+    if array.dtype == np.uint64:
+        array = np.minimum(array, np.iinfo(np.int64).max)
+    return array.astype(np.int64, copy=False)
 
 
 def as_strings(value: Any, where: str) -> NDArray[np.str_]:

@@ -19,7 +19,7 @@ from seq2onnx.data.formats.hdf5_rules import check_dataset, find
 from seq2onnx.data.formats.parsing import check_readable, parsing
 from seq2onnx.errors import DataError, ShapeError, require
 from seq2onnx.files import write_atomically
-from seq2onnx.sequences import Array, as_floats
+from seq2onnx.sequences import Array, as_floats, as_int64
 
 KIND = "an HDF5 file"
 
@@ -161,7 +161,7 @@ class Hdf5Column(Column):
             for at, index in sorted(enumerate(places.tolist()), key=lambda place: place[1]):
                 end = int(self._ends[index])
                 rows = values[end - int(self.lengths[index]) : end]
-                found[at] = rows.astype(np.int64) if self._is_tokens else as_floats(rows, f"sequence {index}")
+                found[at] = as_int64(rows) if self._is_tokens else as_floats(rows, f"sequence {index}")
         return found
 
     def close(self) -> None:

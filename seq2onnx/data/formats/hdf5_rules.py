@@ -32,6 +32,12 @@ def find(group: Any, name: str, path: str | Path) -> Any:
     return group.get(name)
 
 
+def check_is_inside(dataset: Any, path: str | Path) -> None:
+    """Raise DataError if an array is stored in another file. HDF5 opens that file where it is asked for the shape."""
+    if dataset.is_virtual or dataset.external:
+        raise DataError(f"{path}: {dataset.name} is stored in other files; copy the data into this file")
+
+
 def check_dataset(dataset: Any, path: str | Path, trusted: bool, kinds: str = "fiubSU") -> None:
     """Check how an array is stored, without reading it.
 
@@ -47,11 +53,12 @@ def check_dataset(dataset: Any, path: str | Path, trusted: bool, kinds: str = "f
     import h5py
 
     name = dataset.name
-    if not isinstance(dataset, h5py.Dataset) or dataset.shape is None:
+    if not isinstance(dataset, h5py.Dataset):
+        raise DataError(f"{path}: {name} is no array")
+    check_is_inside(dataset, path)
+    if dataset.shape is None:
         raise DataError(f"{path}: {name} is no array")
     stored = dataset.id.get_create_plist()
-    if dataset.is_virtual or dataset.external:
-        raise DataError(f"{path}: {name} is stored in other files; copy the data into this file")
     filters = [stored.get_filter(number)[0] for number in range(stored.get_nfilters())]
     if odd := [number for number in filters if number not in FILTERS]:
         raise DataError(
