@@ -19,6 +19,7 @@ import pytest
 import seq2onnx as s2o
 from seq2onnx import limits
 from tests.conftest import random_data, small_network
+from tests.foreign import plain_lstm
 
 ENVIRONMENT = os.environ | {"OMP_NUM_THREADS": "1"}
 
@@ -34,7 +35,11 @@ def ready(tmp_path_factory):
     folder = tmp_path_factory.mktemp("ready")
     random_data(40).save(folder / "data.npz")
     small_network().save(folder / "network.yaml")
-    for arguments in (TRAIN, EXPORT, CONVERT, PREDICT, REPORT):
+    plain_lstm().save(folder)
+    network = s2o.Network([s2o.SequenceInput(2), s2o.Rescale(1, name="scores")])
+    s2o.export(s2o.build(network), folder / "scores.onnx", classes=["none", "knock"])
+    _knocks().save(folder / "knocks.npz")
+    for arguments in (TRAIN, EXPORT, CONVERT, PREDICT, REPORT, IMPORT, TUNE):
         with start(*(str(a).replace("HERE", str(folder)) for a in arguments)) as process:
             errors = process.communicate()[1]
         assert process.returncode == 0, errors
@@ -47,8 +52,20 @@ EXPORT = ["export", "HERE/run", "--out", "HERE/model.onnx"]
 CONVERT = ["data", "convert", "HERE/data.npz", "HERE/data.parquet"]
 PREDICT = ["predict", "HERE/model.onnx", "HERE/data.npz", "--out", "HERE/predicted.csv"]
 REPORT = ["report", "HERE/model.onnx", "--out", "HERE/report.html"]
+IMPORT = ["import", "HERE/foreign.onnx", "--out", "HERE/imported.onnx"]
+TUNE = ["tune", "HERE/scores.onnx", "HERE/knocks.npz", "--label", "knock", "--rate", 100, "--false-alarms", 0]
+TUNE += ["--out", "HERE/tuned.onnx"]
 OUTPUTS = {"model.onnx": EXPORT, "data.parquet": CONVERT, "predicted.csv": PREDICT, "report.html": REPORT}
+OUTPUTS |= {"imported.onnx": IMPORT, "tuned.onnx": TUNE}
 OLD = b"what was there before"
+
+
+def _knocks() -> s2o.SequenceDataset:
+    """Scores of 1,000 steps with two events."""
+    x, labels = np.zeros((1000, 2), np.float32), np.full(1000, "none", "U5")
+    for at in (100, 600):
+        x[at : at + 10, 1], labels[at : at + 10] = 1, "knock"
+    return s2o.SequenceDataset([x], [labels], ["none", "knock"])
 
 
 @pytest.fixture
@@ -73,9 +90,10 @@ def kill_at_a_random_moment(arguments, rng, first_sign, more):
 def is_whole(path: Path, ready: Path) -> bool:
     """Return whether a file is complete, and has the content that it should have."""
     if path.suffix == ".onnx":
-        data = random_data(40)
-        expected = s2o.load(ready / path.name).predict(data)
-        return bool(np.array_equal(s2o.load(path).predict(data), expected))
+        features = s2o.load(ready / path.name).model.inputs[0].shape[0]
+        data = [x[:, :features] for x in random_data(40).sequences]
+        found, expected = (s2o.load(folder / path.name).predict(data) for folder in (path.parent, ready))
+        return all(np.array_equal(*rows) for rows in zip(found, expected, strict=True))
     if path.suffix == ".parquet":
         return s2o.data.read(path).labels.tolist() == random_data(40).labels.tolist()
     if path.suffix == ".csv":
