@@ -26,24 +26,33 @@ MODELS = {
     "files of 0.1": "of_0_1",
     "files of today": "of_today",
     "files of add_states": "of_add_states",
-    "sources of add_states": "sources",
+    "sources of imports": "onnx_sources",
 }
 CHANGES = {"bytes": "change_bytes", "graph": "change_structure"}
 STREAMS = "saved streams"
-NAMES = [*(f"{files}, {change}" for files in MODELS for change in CHANGES), STREAMS, *data_mutants.KINDS]
+PACKAGES = "packages"
+KERAS = "sources of from_keras"
+NAMES = [*(f"{files}, {change}" for files in MODELS for change in CHANGES), STREAMS, PACKAGES, KERAS]
+NAMES += data_mutants.KINDS
 
 
 def kind_of(name: str) -> Kind:
     """Return a kind by its name: torch and onnx are imported only for those that need them."""
     if name in data_mutants.KINDS:
         return data_mutants.KINDS[name]
-    from tests import model_changes, model_mutants as models
+    from tests import import_mutants as imports, model_changes, model_mutants as models, package_mutants as packages
 
     if name == STREAMS:
         return Kind("", models.saved_streams, models.open_state, "state.npz")
+    if name == PACKAGES:
+        return Kind("", packages.files, packages.open_packages, mutate=packages.change)
+    if name == KERAS:
+        return Kind("", imports.keras_sources, imports.open_keras, mutate=imports.change_keras)
     files, change = name.split(", ")
-    opens = models.open_source if files.startswith("sources") else models.open_model
-    return Kind("", getattr(models, MODELS[files]), opens, mutate=getattr(model_changes, CHANGES[change]))
+    mutate = getattr(model_changes, CHANGES[change])
+    if files.startswith("sources"):
+        return Kind("", imports.onnx_sources, imports.open_onnx, mutate=mutate)
+    return Kind("", getattr(models, MODELS[files]), models.open_model, mutate=mutate)
 
 
 MOST_BYTES = 2**33
@@ -83,7 +92,7 @@ def outcome(kind: Kind, path: Path) -> str:
 def main(name: str, seed: int, first: int, count: int, folder: Path) -> None:
     """Open mutants of a kind; with the name "all", of each kind in turn."""
     warnings.simplefilter("ignore")
-    resource.setrlimit(resource.RLIMIT_DATA, (MOST_BYTES, MOST_BYTES))
+    resource.setrlimit(resource.RLIMIT_DATA, (MOST_BYTES, resource.RLIM_INFINITY))
     (folder / "mutant").mkdir()
     for number in range(first, first + count):
         this = NAMES[number % len(NAMES)] if name == "all" else name

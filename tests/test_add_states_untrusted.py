@@ -12,7 +12,7 @@ from onnx import TensorProto, helper, numpy_helper
 import seq2onnx as s2o
 from seq2onnx.importing import graph_parts, size_limits, step_rules, surgery, tracing
 from seq2onnx.modelfile import foreign_rules
-from tests.foreign import Graph, H, plain_lstm
+from tests.foreign import C, Graph, H, plain_lstm
 from tests.test_add_states import refused
 
 
@@ -401,3 +401,17 @@ def test_results_with_other_steps_than_x_are_refused(tmp_path):
     for run in (lambda: twice.predict([x]), lambda: twice.stream().step(x)):
         with pytest.raises(s2o.ModelFileError, match=r"y has the shape \[1, 10, .*its graph was changed"):
             run()
+
+
+def test_an_initial_state_without_numbers_is_refused(tmp_path):
+    g = Graph()
+    h = g.op("Slice", g.const(np.ones((1, 1, H), np.float32)), g.ints(0), g.ints(0), g.ints(2))
+    g.dense(g.sequence_lstm(g.input("x", ["batch", "time", C]), h=h, c=h), out=g.output("y"))
+    refused(g, tmp_path, "LSTM_.* cannot be followed")
+
+
+def test_a_constant_with_two_attributes_is_refused(tmp_path):
+    def two(g, y):
+        return g.op("Add", y, g.op("Constant", value_float=1.0, value_int=1))
+
+    refused(plain_lstm(two), tmp_path, "a Constant with 2 attributes; expected one")

@@ -28,6 +28,22 @@ def test_mutants_of_every_kind_of_file_end_in_the_right_answer_or_in_an_error_of
     assert result.outcomes["opened"] > 3
 
 
+MANY = {
+    "packages": 300,
+    "sources of from_keras": 700,
+    "sources of imports, bytes": 500,
+    "sources of imports, graph": 800,
+}
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("kind", MANY)
+def test_many_mutants_of_what_is_imported_and_packaged(kind):
+    result = attack(kind, seed=2, count=MANY[kind], seconds=10)
+    assert not result.wrong
+    assert result.outcomes.total() == result.mutants
+
+
 def test_the_table_counts_a_mutant_that_ends_as_it_must_not(tmp_path, monkeypatch):
     """A kind that crashes, hangs, or raises an error of another library is seen."""
     program = "import sys, time, os\nfrom tests import mutants\nfrom tests.data_mutants import Kind\n"

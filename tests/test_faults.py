@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
+import errno
+import itertools
 import os
 import random
 import re
@@ -15,11 +18,15 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from typer.testing import CliRunner
 
 import seq2onnx as s2o
 from seq2onnx import limits
+from seq2onnx.cli import app
 from tests.clock import HANG, at_most
+from tests.command import run
 from tests.conftest import random_data, small_network
+from tests.foreign import plain_lstm
 
 ENVIRONMENT = os.environ | {"OMP_NUM_THREADS": "1"}
 
@@ -35,7 +42,11 @@ def ready(tmp_path_factory):
     folder = tmp_path_factory.mktemp("ready")
     random_data(40).save(folder / "data.npz")
     small_network().save(folder / "network.yaml")
-    for arguments in (TRAIN, EXPORT, CONVERT, PREDICT, REPORT):
+    plain_lstm().save(folder)
+    network = s2o.Network([s2o.SequenceInput(2), s2o.Rescale(1, name="scores")])
+    s2o.export(s2o.build(network), folder / "scores.onnx", classes=["none", "knock"])
+    _knocks().save(folder / "knocks.npz")
+    for arguments in (TRAIN, EXPORT, CONVERT, PREDICT, REPORT, IMPORT, TUNE):
         with start(*(str(a).replace("HERE", str(folder)) for a in arguments)) as process:
             errors = process.communicate()[1]
         assert process.returncode == 0, errors
@@ -48,8 +59,20 @@ EXPORT = ["export", "HERE/run", "--out", "HERE/model.onnx"]
 CONVERT = ["data", "convert", "HERE/data.npz", "HERE/data.parquet"]
 PREDICT = ["predict", "HERE/model.onnx", "HERE/data.npz", "--out", "HERE/predicted.csv"]
 REPORT = ["report", "HERE/model.onnx", "--out", "HERE/report.html"]
+IMPORT = ["import", "HERE/foreign.onnx", "--out", "HERE/imported.onnx"]
+TUNE = ["tune", "HERE/scores.onnx", "HERE/knocks.npz", "--label", "knock", "--rate", 100, "--false-alarms", 0]
+TUNE += ["--out", "HERE/tuned.onnx"]
 OUTPUTS = {"model.onnx": EXPORT, "data.parquet": CONVERT, "predicted.csv": PREDICT, "report.html": REPORT}
+OUTPUTS |= {"imported.onnx": IMPORT, "tuned.onnx": TUNE}
 OLD = b"what was there before"
+
+
+def _knocks() -> s2o.SequenceDataset:
+    """Scores of 1,000 steps with two events."""
+    x, labels = np.zeros((1000, 2), np.float32), np.full(1000, "none", "U5")
+    for at in (100, 600):
+        x[at : at + 10, 1], labels[at : at + 10] = 1, "knock"
+    return s2o.SequenceDataset([x], [labels], ["none", "knock"])
 
 
 @pytest.fixture
@@ -74,9 +97,10 @@ def kill_at_a_random_moment(arguments, rng, first_sign, more):
 def is_whole(path: Path, ready: Path) -> bool:
     """Return whether a file is complete, and has the content that it should have."""
     if path.suffix == ".onnx":
-        data = random_data(40)
-        expected = s2o.load(ready / path.name).predict(data)
-        return bool(np.array_equal(s2o.load(path).predict(data), expected))
+        features = s2o.load(ready / path.name).model.inputs[0].shape[0]
+        data = [x[:, :features] for x in random_data(40).sequences]
+        found, expected = (s2o.load(folder / path.name).predict(data) for folder in (path.parent, ready))
+        return all(np.array_equal(*rows) for rows in zip(found, expected, strict=True))
     if path.suffix == ".parquet":
         return s2o.data.read(path).labels.tolist() == random_data(40).labels.tolist()
     if path.suffix == ".csv":
@@ -172,6 +196,70 @@ def test_two_trainings_at_once_in_one_folder_end_with_one_run_and_one_refusal(he
     # If the other has already ended, its run is there.
     assert re.fullmatch(r"seq2onnx: .*/run: (another process trains in this|already contains a run).*\n", refused)
     assert (here / "run/weights.safetensors").read_bytes() == (ready / "run/weights.safetensors").read_bytes()
+
+
+@pytest.mark.parametrize("name", OUTPUTS)
+def test_two_commands_that_write_one_file_at_once_leave_a_whole_one(here, ready, name):
+    both = [start(*arguments_for(OUTPUTS[name], here)) for _ in range(2)]
+    errors = [process.communicate()[1] for process in both]
+    assert [process.returncode for process in both] == [0, 0], errors
+    assert is_whole(here / name, ready)
+    assert not [p for p in here.iterdir() if p.name.startswith(".")]
+
+
+# Disks with errors ---------------------------------------------------------------------------------------------------
+
+
+@contextlib.contextmanager
+def failing(call, number):
+    """A disk on which one system call fails: the `number`-th fsync or replace. Gives what counts the calls."""
+    count, usual = itertools.count(1), getattr(os, call)
+
+    def fails(*arguments, **more):
+        if next(count) == number:
+            raise OSError(errno.EIO, os.strerror(errno.EIO))
+        return usual(*arguments, **more)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(os, call, fails)
+        yield count
+
+
+@pytest.mark.parametrize("call", ["fsync", "replace"])
+@pytest.mark.parametrize("name", OUTPUTS)
+def test_a_disk_with_an_error_leaves_the_old_file_and_names_it(here, ready, name, call):
+    path, command = here / name, arguments_for(OUTPUTS[name], here)
+    path.write_bytes(OLD)
+    with failing(call, 1):
+        _, errors = run(*command, code=2)
+    assert errors == f"seq2onnx: {path}: input/output error\n"
+    assert path.read_bytes() == OLD
+    run(*command)
+    assert is_whole(path, ready)
+    assert not [p for p in here.iterdir() if p.name.startswith(".")]
+
+
+@pytest.mark.parametrize("call", ["fsync", "replace"])
+@pytest.mark.filterwarnings("ignore:.*Training continues:RuntimeWarning")  # it needs no checkpoint
+def test_a_training_ends_with_the_same_weights_after_an_error_of_the_disk(here, ready, call):
+    command, met = arguments_for(TRAIN, here), 0
+    for number in itertools.count(1):
+        shutil.rmtree(here / "run")
+        with failing(call, number) as count:
+            code = CliRunner().invoke(app, command).exit_code
+        assert code in (0, 2)
+        if code:
+            resumes = ["--resume"] if (here / "run/checkpoint.safetensors").exists() else []
+            if not resumes:
+                shutil.rmtree(here / "run", ignore_errors=True)
+            run(*command, *resumes)
+        for name in ("weights.safetensors", "network.yaml", "options.yaml"):
+            assert (here / "run" / name).read_bytes() == (ready / "run" / name).read_bytes()
+        assert not [p.name for p in (here / "run").iterdir() if p.name.startswith(".") or p.name == "lock"]
+        met += next(count) > number
+        if met < number:
+            break
+    assert met > 3
 
 
 # Disks that fill -----------------------------------------------------------------------------------------------------

@@ -37,7 +37,7 @@ SECONDS_TO_START = 90.0
 """More time until the first mutant: the process imports what it uses and writes the files to mutate."""
 AT_ONCE = 400
 """Mutants that one process opens: it must start again after a crash."""
-SLOW = ("mat", "h5", "parquet", "checkpoint", "weights", "run")
+SLOW = ("mat", "h5", "parquet", "checkpoint", "weights", "run", "packages")
 """Kinds of which a mutant takes long, mostly because it is read in a process of its own; they get fewer mutants."""
 SHARE_OF_SLOW = 0.05
 MEGABYTES = 1024

@@ -86,6 +86,8 @@ _CONSTANTS = {"value_float": np.float32, "value_floats": np.float32, "value_int"
 
 
 def _constant(node: NodeProto) -> TensorProto:
+    if len(node.attribute) != 1:
+        raise ImportRefused(f"{place(node)}: a Constant with {len(node.attribute)} attributes; expected one")
     (entry,) = node.attribute
     if entry.type == AttributeProto.TENSOR:
         tensor = TensorProto()

@@ -70,6 +70,9 @@ def give_states(trace: Trace) -> tuple[Rewriter, dict[str, Signal]]:
             results = _visit(graph, trace, node, signals, foreign)
         except ImportRefused as error:
             raise NodeRefused(f"{where}: {error}", len(graph.nodes)) from None
+        except Exception as error:  # a file can write an operator in more ways than anybody has thought of
+            text = f"{where}: cannot be followed ({type(error).__name__}: {error})"
+            raise NodeRefused(text, len(graph.nodes)) from None
         if node.op_type not in KEEPS_FINAL and node.op_type not in RECURRENT:
             results = [dataclasses.replace(x, final=False) for x in results]
         if node.op_type not in RECURRENT:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import math
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
@@ -23,7 +24,7 @@ from seq2onnx.importing.graph_parts import (
     tensors,
 )
 from seq2onnx.importing.onnx_graph import RunFailed, open_session, run
-from seq2onnx.importing.size_limits import check_sizes
+from seq2onnx.importing.size_limits import MOST_ELEMENTS, check_sizes
 
 PRIMES = (5, 7, 11, 13, 17, 19, 23, 29, 31, 37, 41, 43, 47, 53, 59, 61, 67, 71, 73, 79, 83, 89, 97)
 """Sizes of batch and time: those that are a size of nothing else in the file are taken."""
@@ -155,7 +156,10 @@ def _runs(model: ModelProto, data: str, axes: str, sizes: Sequence[Mapping[str, 
     entry = next(entry for entry in model.graph.input if entry.name == data)
     feeds = []
     for each in sizes:
-        x = draw(np.random.default_rng(0), tuple(each[letter] for letter in axes)).astype(dtype_of(entry))
+        shape = tuple(each[letter] for letter in axes)
+        if math.prod(shape) > MOST_ELEMENTS:
+            raise RunFailed(f"{list(shape)} are more numbers than the {MOST_ELEMENTS:,} that are allowed")
+        x = draw(np.random.default_rng(0), shape).astype(dtype_of(entry))
         feeds.append({data: x} | other_inputs(model.graph, data, each["B"], each["T"]))
     while node := next((node for node in model.graph.node if node.op_type == "If"), None):
         model = _with_branch(model, node, feeds[0])
