@@ -45,7 +45,7 @@ def test_the_default_is_full_opset_17_ir_8(model_file):
     onnx.checker.check_model(model, full_check=True)
 
 
-@pytest.mark.parametrize(("opset", "ir"), [(17, 8), (18, 8), (20, 9), (22, 10)])
+@pytest.mark.parametrize(("opset", "ir"), [(17, 8), (18, 8), (20, 9), (22, 10), (25, 13)])
 def test_every_opset_gives_the_same_numbers(opset, ir):
     subject = laws.Subject(small_network())
     model = build_model(subject.network, subject.weights, ExportOptions(opset=opset))
@@ -228,6 +228,7 @@ def test_exporting_needs_no_torch():
     [
         ({"signature": "whole"}, s2o.SpecError, "signature: must be 'full', 'sequence' or 'stream', got 'whole'"),
         ({"opset": 14}, s2o.SpecError, "opset: must be a whole number from 17 to"),
+        ({"opset": 26}, s2o.SpecError, "opset: must be at most 25, got 26; onnxruntime 1.24.1 does not open"),
         ({"opset": 999}, s2o.SpecError, "opset: must be a whole number from 17 to"),
         ({"classes": ["a", "b"]}, s2o.SpecError, "softmax_1 gives 3 scores, got 2 classes"),
         ({"classes": ["a", "b", "a"]}, s2o.SpecError, "classes: must differ"),
