@@ -46,6 +46,7 @@ def main() -> int:
                 "docs": [*python, "mkdocs", "--quiet", "build", "--strict", "--site-dir", site],
                 "oldest versions": [*oldest, "pytest", "-m", "runtime", *tests_without_torch()],
             }
+            steps |= {"onnxruntimes": [*python[:-1], "tools/check_runtimes.py"]} if arguments.slow else {}
         failed = [name for name, command in steps.items() if not passes(name, command)]
     print(f"FAILED: {', '.join(failed)}" if failed else "All checks passed.")
     return 1 if failed else 0

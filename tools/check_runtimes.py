@@ -60,7 +60,9 @@ def main() -> int:
     parser.add_argument("--run", metavar="FOLDER", help="run the files of a folder in this environment, as JSON")
     arguments = parser.parse_args()
     if arguments.run:
-        print(json.dumps({path.stem: why for path in sorted(Path(arguments.run).glob("*.npz")) if (why := wrong(path))}))
+        print(
+            json.dumps({path.stem: why for path in sorted(Path(arguments.run).glob("*.npz")) if (why := wrong(path))})
+        )
         return 0
     with tempfile.TemporaryDirectory() as folder:
         total = Counter(kind for kind, path in files(Path(folder)) if write_results(path))

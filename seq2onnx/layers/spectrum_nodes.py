@@ -18,6 +18,7 @@ from seq2onnx.layers.calls import EmitCall, Emitted, ForwardCall, Forwarded
 from seq2onnx.layers.frame_nodes import emit_frames
 from seq2onnx.layers.frames import Framing
 from seq2onnx.layers.graph import GraphBuilder
+from seq2onnx.layers.signal import Value
 from seq2onnx.layers.spectra import (
     DECIBEL,
     Array,
@@ -30,7 +31,6 @@ from seq2onnx.layers.spectra import (
     mel_bank,
     taper,
 )
-from seq2onnx.layers.signal import Value
 
 
 def forward_framed_spectrum(framing: Framing, spectrum: Spectrum, call: ForwardCall) -> Forwarded:
@@ -48,9 +48,7 @@ def emit_framed_spectrum(framing: Framing, spectrum: Spectrum, graph: GraphBuild
     if in_one:
         y = _emit_matrix(spectrum, graph, frames, cut)
     else:
-        signal = dataclasses.replace(
-            call.x.signal, shape=(spectrum.length,), clock=framing.clock(call.x.signal.clock)
-        )
+        signal = dataclasses.replace(call.x.signal, shape=(spectrum.length,), clock=framing.clock(call.x.signal.clock))
         y = _emit_stages(spectrum, graph, Value(frames, signal))
     if spectrum.mel is not None and spectrum.mel.log != "none":
         y = graph.op("Log", graph.op("Max", y, graph.constant(np.float32(spectrum.mel.floor))))
