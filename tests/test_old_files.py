@@ -75,6 +75,35 @@ def test_old_files_stream_the_same(old_streamed):
     check_streams(s2o.load(old_streamed.path), old_streamed)
 
 
+class NoEmptyArrays:
+    """A session that fails on arrays of no steps, as graphs of version 0.1 do in onnxruntime before 1.32."""
+
+    def __init__(self, session) -> None:
+        self.session = session
+
+    def run(self, names, feeds):
+        assert all(array.size for array in feeds.values())
+        return self.session.run(names, feeds)
+
+
+@pytest.mark.runtime
+def test_no_steps_are_never_run_as_an_empty_array(old_streamed):
+    model = s2o.load(old_streamed.path)
+    whole = {layer: rows[-1] for layer, rows in old_streamed.x.items()}
+    none = {layer: x if layer in VECTORS else x[:0] for layer, x in whole.items()}
+    with_time = [output for output in model.model.outputs if output.has_time]
+    if not (model.model.takes_lengths or (len(with_time) == len(model.model.outputs) and not model.lookahead)):
+        return  # only the graph has the results
+    stream = model.stream()
+    stream.step(single(whole))
+    before, expected = stream.state, by_output(stream.step(single(none)))
+    model.model.session = NoEmptyArrays(model.session)
+    for layer, answer in by_output(stream.step(single(none))).items():
+        close(answer, expected[layer])
+    for name, array in stream.state.items():
+        close(array, before[name])
+
+
 @pytest.mark.runtime
 def test_old_files_step_the_same_in_a_pool(old_streamed):
     pool = s2o.load(old_streamed.path).pool(2)

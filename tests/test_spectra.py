@@ -20,6 +20,7 @@ from tests.small_networks import exported
 LIBRARIES = np.load(Path(__file__).parent / "files" / "spectra" / "reference.npz")
 SPEECH = (LIBRARIES["speech"].astype(np.float32) / 32768)[:, None]
 FLOAT64 = 5e-4  # logarithms of energies from 1e-6: float32 rounds sums of 400 samples, and logarithms enlarge this
+TORCH = 2e-5  # torch calculates the transform in float64: what is left is float32's rounding of 16 to 18
 LIBRARY = 1e-3  # the libraries have float32, too; kaldi's own distance from float64 is 2.5e-4
 DEFAULT = s2o.MelSpectrogram(16000, 400, 160, 80, 512)
 
@@ -68,7 +69,7 @@ def test_features_of_speech_are_those_of_float64_and_files_are_small(tmp_path, l
     np.testing.assert_allclose(features(tmp_path, layer, x), expected, rtol=0, atol=FLOAT64)
     module = s2o.build(s2o.Network([s2o.SequenceInput(1), layer]))
     y = module(torch.from_numpy(x[None]), torch.tensor([len(x)]), return_state=False)[0][0].detach().numpy()
-    np.testing.assert_allclose(y, expected, rtol=0, atol=FLOAT64)
+    np.testing.assert_allclose(y, expected, rtol=0, atol=TORCH)
     assert (tmp_path / "model.onnx").stat().st_size < 2e6
 
 

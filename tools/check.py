@@ -60,6 +60,7 @@ def main() -> int:
                     *(f"tests/test_{name}.py" for name in WITH_TORCH),
                 ],
             }
+            steps |= {"onnxruntimes": [*python[:-1], "tools/check_runtimes.py"]} if arguments.slow else {}
         failed = [name for name, command in steps.items() if not passes(name, command)]
     print(f"FAILED: {', '.join(failed)}" if failed else "All checks passed.")
     return 1 if failed else 0

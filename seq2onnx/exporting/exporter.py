@@ -27,6 +27,9 @@ from seq2onnx.sequences import MASKED, Channels, PaddingPolicy
 if TYPE_CHECKING:
     from seq2onnx.training.module import SequenceModule
 
+NEWEST_OPSET = 25
+"""The newest that the oldest supported onnxruntime opens. Files of later ones, which 0.1 wrote, can be read."""
+
 
 def export(
     module: SequenceModule,
@@ -52,7 +55,7 @@ def export(
             (x, states). None: "full" if the network can stream, else "sequence".
         classes: the labels of the scores, in order. None: those that the module was trained on, if any. A dict renames
             these: {"old": "new"}, with each of them. A list is for a module that was not trained on labels.
-        opset: version of the ONNX operators. The IR version of the file follows from it.
+        opset: version of the ONNX operators, up to 25. The IR version of the file follows from it.
         lookahead: stream with a delay if windows read future steps. The file then always has the output `y_lengths`,
             and the input `end`, which is 1 in the last chunk of a row.
         activations: names of layers whose results the file also outputs, or True for all layers.
@@ -80,6 +83,11 @@ def export(
     if not hasattr(module, "network") or not hasattr(module, "layers"):
         raise SpecError(f"export: expected a module, such as result.module, got {type(module).__name__}")
     options = ExportOptions(signature, opset, lookahead, activations, closed_loop, words, form, weights)
+    if opset > NEWEST_OPSET:
+        raise SpecError(
+            f"opset: must be at most {NEWEST_OPSET}, got {opset}; onnxruntime 1.24.1 does not open files of later "
+            "ones, and no layer needs them"
+        )
     arrays = module_weights(module)
     for name, of_layer in arrays.items():
         for key, array in of_layer.items():

@@ -44,7 +44,7 @@ class GlobalMaxPool1d(Layer):
         max [B, C]; count [B, 1] int32, the steps so far, at most 2^30; 0 means that max has no value yet
 
     ONNX:
-        ReduceMax
+        Pad, ReduceMax
 
     Example:
         >>> GlobalMaxPool1d()
@@ -87,7 +87,10 @@ class GlobalMaxPool1d(Layer):
         if self.axis == "space":
             return _emit_over_width(graph, x, "ReduceMax"), call.lengths, {}
         lowest = np.finfo(np.float32).min
-        largest = graph.reduce("ReduceMax", graph.masked(x, call.lengths, float(lowest)), 1)
+        values = graph.masked(x, call.lengths, float(lowest))
+        if not (graph.is_fixed or graph.one_step):  # onnxruntime before 1.22 has no maximum of no steps
+            values = graph.op("Pad", values, graph.ints(0, 0, 0, 0, 1, 0), graph.constant(lowest))
+        largest = graph.reduce("ReduceMax", values, 1)
         count = _count(graph, call)
         seen = None if graph.is_fixed else graph.cast(count, "bool")  # each run has steps
         if states is not None:

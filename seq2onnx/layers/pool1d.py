@@ -14,7 +14,7 @@ from seq2onnx.layers.calls import EmitCall, Emitted, ForwardCall, Forwarded
 from seq2onnx.layers.graph import END, GraphBuilder
 from seq2onnx.layers.signal import Signal, State, Value
 from seq2onnx.layers.window import Axis, Padding, Window, check_axis, check_pool_padding
-from seq2onnx.layers.window_nodes import emit_frame, emit_pool
+from seq2onnx.layers.window_nodes import emit_frame, emit_mean, emit_pool
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -152,7 +152,7 @@ class AvgPool1d(Layer):
 
     ONNX:
         over time: Conv with weights 1 / k, with nodes before and after it for lengths and states; over space:
-        AveragePool
+        AveragePool, or with count_padding and unequal padding Conv
 
     Example:
         >>> AvgPool1d(2, stride=2)
@@ -213,10 +213,9 @@ class AvgPool1d(Layer):
                 "kernel_shape": [self.pool_size],
                 "strides": [self.stride],
                 "pads": list(self.window.width_pads(x.signal.shape[1])),
-                "count_include_pad": int(self.count_padding),
             }
             shape = (x.signal.shape[0], self.window.width(self, x.signal))
-            return emit_pool(graph, "AveragePool", x, shape, **settings), call.lengths, {}
+            return emit_mean(graph, x, shape, self.count_padding, **settings), call.lengths, {}
         x = x if self.count_padding else _emit_marked(graph, x)
         framed, count, windows, new_states = emit_frame(self.window, graph, x, call.lengths, call.states)
         # A Conv of 1 / k, because onnxruntime merges padding into an AveragePool, which then throws on a chunk without

@@ -14,7 +14,7 @@ from seq2onnx.layers.calls import EmitCall, Emitted, ForwardCall, Forwarded
 from seq2onnx.layers.graph import GraphBuilder
 from seq2onnx.layers.signal import Signal
 from seq2onnx.layers.window import check_pool_padding
-from seq2onnx.layers.window_nodes import emit_pool
+from seq2onnx.layers.window_nodes import emit_mean, emit_pool
 
 
 @final
@@ -115,7 +115,7 @@ class AvgPool2d(Layer):
         none
 
     ONNX:
-        AveragePool, with time folded into the batch
+        AveragePool, with time folded into the batch; with count_padding and unequal padding Conv
 
     Example:
         >>> AvgPool2d(2, stride=2)
@@ -158,8 +158,8 @@ class AvgPool2d(Layer):
         return y.reshape(*x.shape[:-3], *y.shape[1:]), call.lengths, {}
 
     def emit(self, graph: GraphBuilder, call: EmitCall) -> Emitted:
-        x, settings = call.x, _settings(self, call.x.signal) | {"count_include_pad": int(self.count_padding)}
-        return emit_pool(graph, "AveragePool", x, self.infer(x.signal).shape, **settings), call.lengths, {}
+        x, settings = call.x, _settings(self, call.x.signal)
+        return emit_mean(graph, x, self.infer(x.signal).shape, self.count_padding, **settings), call.lengths, {}
 
     @classmethod
     def examples(cls) -> Sequence[Example]:

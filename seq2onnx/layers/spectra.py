@@ -127,20 +127,27 @@ class Spectrum:
                 raise ValueError(f"coefficients {self.coefficients} must be at most the bands, {self.mel.bands}")
 
     def forward(self, frames: Tensor) -> Tensor:
-        """Compute the spectrum of frames [B, n, length] in torch."""
+        """Compute the spectrum of frames [B, n, length] in torch.
+
+        The transform is in float64: in float32, its rounding depends on the processor, and where a band has little
+        energy, the logarithm enlarges that.
+        """
         import torch
 
+        dtype = frames.dtype
+
         def constant(array: Array) -> Tensor:
-            return torch.from_numpy(array).to(frames)
+            return torch.from_numpy(array).to(frames.device, dtype)
 
         if not frames.numel():
             return frames.new_zeros(*frames.shape[:2], self.size)  # torch's transform fails without frames
+        frames = frames.double()
         if self.remove_mean:
             frames = frames - frames.mean(-1, keepdim=True)
         if self.preemphasis:
             frames = frames - self.preemphasis * torch.cat([frames[..., :1], frames[..., :-1]], -1)
-        spectrum = torch.fft.rfft(frames * constant(taper(self)), self.fft)
-        y: Tensor = spectrum.real.square() + spectrum.imag.square()
+        spectrum = torch.fft.rfft(frames * torch.from_numpy(taper(self)).to(frames), self.fft)
+        y: Tensor = (spectrum.real.square() + spectrum.imag.square()).to(dtype)
         if self.power == 1:
             y = y.clamp(min=torch.finfo(y.dtype).tiny).sqrt()  # the gradient of a root is infinite at 0
         if self.mel is None:

@@ -10,12 +10,15 @@ The operators STFT and DFT take twice as long, and other runtimes lack them.
 
 from __future__ import annotations
 
+import dataclasses
+
 import numpy as np
 
 from seq2onnx.layers.calls import EmitCall, Emitted, ForwardCall, Forwarded
 from seq2onnx.layers.frame_nodes import emit_frames
 from seq2onnx.layers.frames import Framing
 from seq2onnx.layers.graph import GraphBuilder
+from seq2onnx.layers.signal import Value
 from seq2onnx.layers.spectra import (
     DECIBEL,
     Array,
@@ -45,9 +48,8 @@ def emit_framed_spectrum(framing: Framing, spectrum: Spectrum, graph: GraphBuild
     if in_one:
         y = _emit_matrix(spectrum, graph, frames, cut)
     else:
-        y = _emit_stages(
-            spectrum, graph, frames, graph.fixed_steps(call.x.signal) // framing.hop if graph.is_fixed else 0
-        )
+        signal = dataclasses.replace(call.x.signal, shape=(spectrum.length,), clock=framing.clock(call.x.signal.clock))
+        y = _emit_stages(spectrum, graph, Value(frames, signal))
     if spectrum.mel is not None and spectrum.mel.log != "none":
         y = graph.op("Log", graph.op("Max", y, graph.constant(np.float32(spectrum.mel.floor))))
         if spectrum.mel.log == "decibel":
@@ -94,15 +96,12 @@ def _emit_sum(graph: GraphBuilder, squares: str, size: int) -> str:
     return graph.op("Add", *graph.ops("Split", squares, graph.ints(size, size), results=2, axis=-1))
 
 
-def _emit_stages(spectrum: Spectrum, graph: GraphBuilder, frames: str, count: int) -> str:
-    """Compute the energies of bands, or of all frequencies, in two stages; n is `count` in a graph of fixed shapes."""
-    (first, second), op = spectrum.stages, graph.op
+def _emit_stages(spectrum: Spectrum, graph: GraphBuilder, x: Value) -> str:
+    """Compute the energies of bands, or of all frequencies, of frames x in two stages."""
+    (first, second), op, frames = spectrum.stages, graph.op, x.name
 
     def constant(array: Array) -> str:
         return _constant(graph, exact_zeros(array))
-
-    def shaped(x: str, *sizes: int) -> str:
-        return graph.reshape(x, *((1, count) if graph.is_fixed else (0, 0)), *sizes)
 
     if spectrum.remove_mean:
         frames = op("Sub", frames, graph.reduce("ReduceMean", frames, 2, keep=True))
@@ -115,25 +114,33 @@ def _emit_stages(spectrum: Spectrum, graph: GraphBuilder, frames: str, count: in
     rows = -(-spectrum.length // second)
     if lack := rows * second - spectrum.length:
         if graph.is_fixed:
-            frames = op("Concat", frames, graph.constant(np.zeros((1, count, lack), np.float32)), axis=2)
+            zeros = np.zeros((1, graph.fixed_steps(x.signal), lack), np.float32)
+            frames = op("Concat", frames, graph.constant(zeros), axis=2)
         else:
             frames = op("Pad", frames, graph.ints(0, 0, 0, 0, 0, lack))
     angle = 2 * np.pi * (np.arange(first)[:, None] * np.arange(rows) % first) / first
-    x = op("MatMul", constant(np.concatenate([np.cos(angle), -np.sin(angle)])), shaped(frames, rows, second))
-    real, imaginary = graph.ops("Split", x, graph.ints(first, first), results=2, axis=2)
+    sums = constant(np.concatenate([np.cos(angle), -np.sin(angle)])[:, :, None])
     turn = 2 * np.pi * np.arange(first)[:, None] * np.arange(second) / spectrum.fft
     cosine, sine = constant(np.cos(turn)), constant(np.sin(turn))
-    x = op(
-        "Concat",
-        op("Add", op("Mul", real, cosine), op("Mul", imaginary, sine)),
-        op("Sub", op("Mul", imaginary, cosine), op("Mul", real, sine)),
-        axis=3,
-    )
     bins = second // 2 + 1
     angle = 2 * np.pi * (np.arange(second)[:, None] * np.arange(bins) % second) / second
     c, s = np.cos(angle), np.sin(angle)
-    y = op("MatMul", x, constant(np.concatenate([np.concatenate([c, -s], 1), np.concatenate([s, c], 1)])))
-    y = shaped(_emit_sum(graph, op("Mul", y, y), bins), first * bins)  # sorted by k₁, then by k₂
+    last = constant(np.concatenate([np.concatenate([c, -s], 1), np.concatenate([s, c], 1)]))
+
+    def transform(frames: str) -> str:
+        # A MatMul with the matrix on the left fails without frames in onnxruntime before 1.32. This Conv is the same.
+        real, imaginary = graph.ops("Split", op("Conv", frames, sums), graph.ints(first, first), results=2, axis=1)
+        turned = op(
+            "Concat",
+            op("Add", op("Mul", real, cosine), op("Mul", imaginary, sine)),
+            op("Sub", op("Mul", imaginary, cosine), op("Mul", real, sine)),
+            axis=2,
+        )
+        y = op("MatMul", turned, last)
+        return _emit_sum(graph, op("Mul", y, y), bins)
+
+    split = Value(frames, dataclasses.replace(x.signal, shape=(rows, second)))
+    y = graph.per_step(split, transform, (first * bins,))  # sorted by k₁, then by k₂
     if spectrum.power == 1:
         y = op("Sqrt", y)
     k = np.arange(spectrum.bins)

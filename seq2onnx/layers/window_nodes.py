@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Mapping
 from typing import Any
+
+import numpy as np
 
 from seq2onnx.layers.graph import GraphBuilder
 from seq2onnx.layers.signal import Value
@@ -57,15 +60,37 @@ def _emit_fixed(window: Window, graph: GraphBuilder, x: Value, states: Mapping[s
     return framed, None, None, {"buf": graph.last_steps(framed, window.reach)}
 
 
-def emit_pool(graph: GraphBuilder, op: str, x: Value, shape: tuple[int, ...], **attributes: Any) -> str:
-    """Apply MaxPool or AveragePool within each step of x; `shape` is that of a step of the result."""
+def emit_mean(
+    graph: GraphBuilder,
+    x: Value,
+    shape: tuple[int, ...],
+    count_padding: bool,
+    kernel_shape: list[int],
+    strides: list[int],
+    pads: list[int],
+) -> str:
+    """Take the mean of windows within each step of x; `shape` is that of a step of the result."""
+    rank, settings = len(kernel_shape), {"strides": strides, "pads": pads}
+    if not count_padding or pads[:rank] == pads[rank:]:
+        settings |= {"kernel_shape": kernel_shape}
+        return emit_pool(graph, "AveragePool", x, shape, count_include_pad=int(count_padding), **settings)
+    # From opset 19 on, AveragePool of onnxruntime before 1.25 divides the last windows by a wrong number.
+    channels = x.signal.shape[0]
+    kernel = graph.constant(np.full((channels, 1, *kernel_shape), 1 / math.prod(kernel_shape), np.float32))
+    return emit_pool(graph, "Conv", x, shape, kernel, group=channels, **settings)
+
+
+def emit_pool(
+    graph: GraphBuilder, op: str, x: Value, shape: tuple[int, ...], *constants: str, **attributes: Any
+) -> str:
+    """Apply MaxPool, AveragePool or Conv within each step of x; `shape` is that of a step of the result."""
 
     def pool(steps: str) -> str:
         if not graph.portable:
-            return graph.op(op, steps, **attributes)
+            return graph.op(op, steps, *constants, **attributes)
         # OpenVINO does not pool a batch without rows.
         none = [0] * len(x.signal.shape)
-        y = graph.op(op, graph.op("Pad", steps, graph.ints(0, *none, 1, *none)), **attributes)
+        y = graph.op(op, graph.op("Pad", steps, graph.ints(0, *none, 1, *none)), *constants, **attributes)
         return graph.op("Slice", y, graph.ints(0), graph.ints(-1), graph.ints(0))
 
     return graph.per_step(x, pool, shape)

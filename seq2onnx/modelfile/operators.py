@@ -89,7 +89,7 @@ OPERATORS: dict[bytes, Operator] = {
     b"Min": Operator(shapes.smaller, 2, 100),
     b"Mod": _plain(shapes.remainder, 2),
     b"Mul": _plain(shapes.multiply, 2),
-    b"Pad": _plain(shapes.pad, 2),
+    b"Pad": Operator(shapes.pad, 2, 3),
     b"RNN": Operator(shapes.recurrent(1, 1, 1), 4, 6, 2, _RECURRENT, heavy=True),
     b"Range": _plain(shapes.range_of, 3),
     b"ReduceMax": _REDUCE,

@@ -249,7 +249,7 @@ def split(attributes: Attributes, xs: Inputs) -> list[Known]:
 
 
 def pad(attributes: Attributes, xs: Inputs) -> list[Known]:
-    """Add zeros before and after."""
+    """Add zeros, or another number, before and after."""
     x, pads = xs[0], _sizes(xs[1])
     rank = len(x.shape)
     if len(pads) != 2 * rank or min(pads, default=0) < 0:

@@ -155,9 +155,17 @@ class Model:
             run = partial(self._run, self.session.run)
             found = run_steps(run, self.contract, self.inputs, outputs, self.states, x, lengths, before)
             return Results(found[0], [] if states is None else found[1])
-        feeds: dict[str, Array] = {entry.tensor: x[entry.layer] for entry in self.inputs}
-        if self._needs_steps and not any(entry.has_time and x[entry.layer].shape[1] for entry in self.inputs):
+        rows, steps = len(lengths), next((x[entry.layer].shape[1] for entry in self.inputs if entry.has_time), None)
+        if self._needs_steps and not steps:
             raise ModelFileError(f"{self.path}: its GRU cannot run a chunk without steps; leave such chunks out")
+        if steps == 0:
+            # Some graphs of version 0.1 fail on an empty array in onnxruntime before 1.32.
+            if self.takes_lengths:  # one step of which none is valid is the same
+                x = {**x, **{e.layer: np.zeros((rows, 1, *e.shape), e.dtype) for e in self.inputs if e.has_time}}
+            elif self._gives_nothing_for_nothing(outputs) and states is not None and on_device is None:
+                empty = {output.layer: np.zeros((rows, 0, *output.shape), output.dtype) for output in outputs}
+                return Results({o.layer: Answer(o, empty[o.layer], lengths) for o in outputs}, list(states))
+        feeds: dict[str, Array] = {entry.tensor: x[entry.layer] for entry in self.inputs}
         if self.takes_lengths:
             feeds[LENGTHS] = lengths
         if self.lookahead:
@@ -172,14 +180,15 @@ class Model:
         else:
             feeds |= {state.name: state.zeros(len(lengths)) for state in self.states}
             values = self._run(self.session.run, names, feeds)
-        rows, at, answers = len(lengths), len(outputs), {}
-        steps = next((x[entry.layer].shape[1] for entry in self.inputs if entry.has_time), 0)
+        at, answers = len(outputs), {}
         for output, value in zip(outputs, values, strict=False):
             valid = lengths
             if output.lengths_tensor is not None:
                 valid, at = values[at], at + 1
             has_steps_of_x = output.has_time and output.lengths_tensor is None
-            between = (steps,) if has_steps_of_x else value.shape[1 : 1 + output.has_time]
+            if has_steps_of_x and steps == 0:
+                value = value[:, :0]
+            between = (steps or 0,) if has_steps_of_x else value.shape[1 : 1 + output.has_time]
             if value.shape != (rows, *between, *output.shape):
                 raise self._wrong_shape(output.tensor, value.shape, rows)
             answers[output.layer] = Answer(output, value, valid)
@@ -188,6 +197,10 @@ class Model:
             if value.shape != (rows, *state.shape[1:]):
                 raise self._wrong_shape(state.new_name, value.shape, rows)
         return Results(answers, new)
+
+    def _gives_nothing_for_nothing(self, outputs: Sequence[Output]) -> bool:
+        """Whether a chunk of no steps has no results and keeps the states."""
+        return not self.lookahead and self.closed_loop is None and all(output.has_time for output in outputs)
 
     def _wrong_shape(self, tensor: str, shape: Sequence[int], rows: int) -> ModelFileError:
         return ModelFileError(

@@ -213,8 +213,8 @@ class Stream:
             kept[...] = x[layer]
         if self._binds_chunks and not (end or single):
             (chunk,) = x.values()
-            sizes = [answer.values.size for answer in answers.values()]
-            if chunk.shape == self._chunk_shape and all(sizes) and chunk.size + sum(sizes) <= _MOST_BOUND:
+            sizes = [chunk.size, *(answer.values.size for answer in answers.values())]
+            if chunk.shape == self._chunk_shape and all(sizes) and sum(sizes) <= _MOST_BOUND:
                 self._chunk = ChunkBuffers(model, chunk, answers, self._buffers)
             self._chunk_shape = chunk.shape
 
