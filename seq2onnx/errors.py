@@ -8,6 +8,7 @@ Seq2OnnxError
 ├── StateError       a state with a wrong name, shape or type             (ValueError)
 ├── StreamError      a stream that is closed or in use; a full pool       (RuntimeError)
 ├── ModelFileError   a file that is not a seq2onnx model or run folder    (ValueError)
+├── WriteFailed      a file that cannot be written, as on a full disk     (OSError)
 ├── ImportRefused    a foreign network that cannot be imported            (ValueError)
 └── MissingExtra     a package that is not installed                      (ImportError)
 """
@@ -80,6 +81,14 @@ class StreamError(Seq2OnnxError, RuntimeError):
 
 class ModelFileError(Seq2OnnxError, ValueError):
     """A file that is not a seq2onnx model or run folder."""
+
+
+class WriteFailed(Seq2OnnxError, OSError):
+    """A file that cannot be written, as on a full disk. The attributes are those of OSError."""
+
+    def __str__(self) -> str:
+        """Return the message, which begins with the file."""
+        return plain(f"{self.filename}: {self.strerror}" if self.filename else OSError.__str__(self))
 
 
 class ImportRefused(Seq2OnnxError, ValueError):
