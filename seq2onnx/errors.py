@@ -16,6 +16,7 @@ Seq2OnnxError
 from __future__ import annotations
 
 import importlib.util
+import os
 import re
 from pathlib import Path
 
@@ -87,8 +88,10 @@ class WriteFailed(Seq2OnnxError, OSError):
     """A file that cannot be written, as on a full disk. The attributes are those of OSError."""
 
     def __str__(self) -> str:
-        """Return the message, which begins with the file."""
-        return plain(f"{self.filename}: {self.strerror}" if self.filename else OSError.__str__(self))
+        """Return the message: the file, the reason, and what is there now."""
+        reason = self.strerror or ""
+        there = "What was there is unchanged" if os.path.lexists(self.filename) else "Nothing is there"
+        return plain(f"{self.filename}: {reason[:1].lower()}{reason[1:]}; it is not written. {there}")
 
 
 class ImportRefused(Seq2OnnxError, ValueError):

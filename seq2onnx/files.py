@@ -147,10 +147,8 @@ def _named(path: Path, temporary: Path) -> Iterator[None]:
 
 
 def write_failed(error: OSError, path: str | Path) -> WriteFailed:
-    """Return the error of the system as one that names the file and says what is left."""
-    reason = (error.strerror or str(error)).rstrip(".")
-    left = "the old one is unchanged" if os.path.lexists(path) else "nothing is left of it"
-    return WriteFailed(error.errno, f"{reason}, so it is not written, and {left}", str(path))
+    """Return an error of the system as one that names the file."""
+    return WriteFailed(error.errno, (error.strerror or str(error)).rstrip("."), str(path))
 
 
 @contextmanager

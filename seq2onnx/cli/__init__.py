@@ -83,7 +83,7 @@ app.add_typer(data, name="data")
 
 def _message(error: Exception) -> str:
     """The message of an error, without the error number of the operating system."""
-    if isinstance(error, OSError) and error.strerror and error.filename:
+    if isinstance(error, OSError) and not isinstance(error, Seq2OnnxError) and error.strerror and error.filename:
         return f"{error.filename}: {error.strerror[0].lower()}{error.strerror[1:]}"
     return plain(str(error))
 
