@@ -38,7 +38,7 @@ COMMANDS = {
     "page.html": ["report", "model.onnx", "--out", "page.html"],
     "data.h5": ["data", "convert", "data.npz", "data.h5"],
     "data.parquet": ["data", "convert", "data.npz", "data.parquet"],
-    "figures.json": ["evaluate", "model.onnx", "data.npz", "--out", "figures.json"],
+    "figures.json": ["evaluate", "model.onnx", "data.npz", "--json", "figures.json"],
     "new.yaml": ["new", "sequence-classifier", "--out", "new.yaml"],
 }
 
