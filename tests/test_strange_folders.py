@@ -178,6 +178,12 @@ def test_a_value_of_set_that_does_harm_is_refused_at_once(tmp_path, value):
     assert len(errors) < 3000
 
 
+@pytest.mark.parametrize("name", ["threads", "workers"])
+def test_numbers_of_processes_and_threads_that_no_machine_has_are_refused(name):
+    with pytest.raises(SpecError, match=f"options.{name}: must be .*1024; got 1000000000000"):
+        options(**{name: 10**12})
+
+
 @pytest.mark.parametrize("length", [10**12, 2**31, 2**64])
 def test_a_sequence_length_beyond_every_file_is_refused(tmp_path, model_file, length):
     for given in (length, ("split", length)):
