@@ -89,7 +89,7 @@ def test_an_error_while_the_bytes_are_written_is_one_of_this_package(tmp_path, m
     assert list(tmp_path.iterdir()) == [path]
 
 
-def test_package_tune_and_train_name_the_folder_that_they_cannot_write(ready, tmp_path, monkeypatch):
+def test_training_names_the_lock_that_it_cannot_make(ready, tmp_path, monkeypatch):
     real = os.open
 
     def refuse(path, flags, *more, **named):
