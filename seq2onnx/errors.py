@@ -8,6 +8,7 @@ Seq2OnnxError
 ├── StateError       a state with a wrong name, shape or type             (ValueError)
 ├── StreamError      a stream that is closed or in use; a full pool       (RuntimeError)
 ├── ModelFileError   a file that is not a seq2onnx model or run folder    (ValueError)
+├── WriteFailed      a file that cannot be written, as on a full disk     (OSError)
 ├── ImportRefused    a foreign network that cannot be imported            (ValueError)
 └── MissingExtra     a package that is not installed                      (ImportError)
 """
@@ -15,6 +16,7 @@ Seq2OnnxError
 from __future__ import annotations
 
 import importlib.util
+import os
 import re
 from pathlib import Path
 
@@ -80,6 +82,16 @@ class StreamError(Seq2OnnxError, RuntimeError):
 
 class ModelFileError(Seq2OnnxError, ValueError):
     """A file that is not a seq2onnx model or run folder."""
+
+
+class WriteFailed(Seq2OnnxError, OSError):
+    """A file that cannot be written, as on a full disk. The attributes are those of OSError."""
+
+    def __str__(self) -> str:
+        """Return the message: the file, the reason, and what is there now."""
+        reason = self.strerror or ""
+        there = "What was there is unchanged" if os.path.lexists(self.filename) else "Nothing is there"
+        return plain(f"{self.filename}: {reason[:1].lower()}{reason[1:]}; it is not written. {there}")
 
 
 class ImportRefused(Seq2OnnxError, ValueError):

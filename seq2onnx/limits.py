@@ -32,6 +32,11 @@ LAYERS = 10_000
 PARAMETERS = 2**31
 """The weights of a network in a file: 8 GB."""
 
+PADDED_BYTES = 2**24
+"""A sequence may be padded to so many bytes, or as many as the longest of its batch has."""
+STEPS = 2**31 - 1
+"""The steps of a sequence, whose number is an int32 in every file."""
+
 LINE_BYTES = 2**24
 """The length of a line that `seq2onnx stream` reads."""
 

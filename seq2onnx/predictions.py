@@ -60,7 +60,7 @@ class Predictions:
         cells = [column.tolist() for column in columns.values()]
         for *leading, scores in zip(*cells, self._score_rows(), strict=True):
             writer.writerow([*leading, *(f"{score:.7g}" for score in scores)])
-        return table.getvalue().encode()
+        return table.getvalue().encode(errors="surrogateescape")  # the ids may be names of files
 
     def parquet(self) -> bytes:
         """A parquet file with the columns of the CSV file; an unknown label is null."""

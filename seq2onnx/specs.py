@@ -49,12 +49,15 @@ def read_spec(path: str | Path, trusted: bool = False) -> Any:
     return parse_spec(Path(path).read_bytes(), str(path), kind, trusted)
 
 
-def parse_spec(content: bytes, where: str, kind: str = "YAML", trusted: bool = False) -> Any:
-    """Read YAML or JSON as plain data; `where` begins the errors, the others are those of `read_spec`."""
+def parse_spec(content: bytes, where: str, kind: str = "YAML", trusted: bool = False, nan: bool = False) -> Any:
+    """Read YAML or JSON as plain data; `where` begins the errors, the others are those of `read_spec`.
+
+    JSON may have NaN and infinity with `nan`.
+    """
     try:
         text = content.decode()
         if kind == "JSON":
-            return json.loads(text, parse_constant=_finite, parse_float=_finite, parse_int=_whole)
+            return json.loads(text, parse_constant=float if nan else _finite, parse_float=_finite, parse_int=_whole)
         if not trusted:
             _check_size(yaml.parse(text, _Loader), where)
         return yaml.load(text, Loader=_Loader)

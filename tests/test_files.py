@@ -28,17 +28,30 @@ def test_a_failed_write_leaves_the_old_content(tmp_path, monkeypatch):
     assert [p.name for p in tmp_path.iterdir()] == ["file"]
 
 
-def test_writing_keeps_links_and_modes_and_names_a_missing_folder(tmp_path):
-    target, link = tmp_path / "target", tmp_path / "link"
+def test_writing_keeps_modes_and_names_a_missing_folder(tmp_path):
+    target = tmp_path / "target"
     write_atomically(target, b"one")
     target.chmod(0o640)
-    link.symlink_to(target)
-    write_atomically(link, b"two")
-    assert link.is_symlink()
-    assert target.read_bytes() == b"two"
+    write_atomically(target, b"two")
     assert target.stat().st_mode & 0o777 == 0o640
     with pytest.raises(FileNotFoundError, match="its folder .*nowhere does not exist"):
         write_atomically(tmp_path / "nowhere" / "file", b"")
+
+
+def test_writing_replaces_a_link_and_follows_only_those_of_folders(tmp_path):
+    other, folder = tmp_path / "other", tmp_path / "folder"
+    other.write_bytes(b"mine")
+    folder.mkdir()
+    (tmp_path / "way").symlink_to(folder)
+    for target in (other, tmp_path / "nowhere"):
+        link = folder / "link"
+        link.unlink(missing_ok=True)
+        link.symlink_to(target)
+        write_atomically(tmp_path / "way" / "link", b"new")
+        assert not link.is_symlink()
+        assert link.read_bytes() == b"new"
+    assert other.read_bytes() == b"mine"
+    assert not (tmp_path / "nowhere").exists()
 
 
 def test_a_folder_appears_complete_or_not_at_all(tmp_path):

@@ -6,8 +6,11 @@ Exit codes: 0; 1 for a check that failed; 2 for bad input.
 
 from __future__ import annotations
 
+import io
+import sys
 import threading
 import warnings
+from contextlib import suppress
 from typing import Annotated
 
 import typer
@@ -22,7 +25,7 @@ from seq2onnx.cli.help import Command, Group
 from seq2onnx.cli.import_ import import_
 from seq2onnx.cli.inspect import inspect
 from seq2onnx.cli.new import new
-from seq2onnx.cli.options import show
+from seq2onnx.cli.options import flush, set_encodings, show
 from seq2onnx.cli.package import package
 from seq2onnx.cli.predict import predict
 from seq2onnx.cli.report import report
@@ -40,11 +43,17 @@ class _Group(Group):
 
     def invoke(self, ctx: typer.Context) -> object:  # type: ignore[override]
         try:
-            return super().invoke(ctx)
+            try:
+                return super().invoke(ctx)
+            finally:
+                flush()
         except BrokenPipeError:
             raise  # the reader of our output has closed the pipe; typer ends quietly
         except (Seq2OnnxError, OSError) as error:
-            show(f"seq2onnx: {_message(error)}", err=True)
+            if isinstance(error, OSError) and error.filename == "standard output":
+                sys.stdout = io.StringIO()  # Python would try again at its end, with a traceback
+            with suppress(OSError):  # standard error may be full too
+                show(f"seq2onnx: {_message(error)}", err=True)
             raise typer.Exit(2) from None
 
 
@@ -74,13 +83,14 @@ app.add_typer(data, name="data")
 
 def _message(error: Exception) -> str:
     """The message of an error, without the error number of the operating system."""
-    if isinstance(error, OSError) and error.strerror and error.filename:
+    if isinstance(error, OSError) and not isinstance(error, Seq2OnnxError) and error.strerror and error.filename:
         return f"{error.filename}: {error.strerror[0].lower()}{error.strerror[1:]}"
     return plain(str(error))
 
 
 def main() -> None:
     """Run the command. Warnings, which may quote a file, are printed without control characters."""
+    set_encodings()
     layout, report = warnings.formatwarning, threading.excepthook
 
     def hook(args: threading.ExceptHookArgs) -> None:

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from seq2onnx.cli.options import Quiet, say, show
+from seq2onnx.files import write_atomically
 
 if TYPE_CHECKING:
     from seq2onnx import Network
@@ -70,9 +71,10 @@ def demo(
 
     curve, streamed = out / "training_curve.png", out / "streamed_scores.png"
     title = "Japanese Vowels: training"
-    curve.write_bytes(plots.as_png(lambda ax: plots.training_curve(result.history, ax).set_title(title)))
+    write_atomically(curve, plots.as_png(lambda ax: plots.training_curve(result.history, ax).set_title(title)))
     about = f"Test utterance {index} of speaker {test.labels[index]}, step by step"
-    streamed.write_bytes(plots.as_png(lambda ax: plots.scores_over_time(scores, training.classes, ax).set_title(about)))
+    picture = plots.as_png(lambda ax: plots.scores_over_time(scores, training.classes, ax).set_title(about))
+    write_atomically(streamed, picture)
 
     worst = max(row.max_abs for row in report.rows)
     for label, text in (

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import codecs
 import csv
 import dataclasses
 import functools
 import inspect
+import io
 import sys
 import typing
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -36,12 +39,48 @@ def say(text: object, quiet: bool) -> None:
 
 def show(text: object, *, err: bool = False) -> None:
     """Print a text, which may quote a file, to standard output or error: without control characters."""
-    typer.echo(plain(str(text), None), err=err)
+    with _named(err):
+        typer.echo(plain(str(text), None), err=err)
 
 
 def write_data(text: str) -> None:
     """Write data to standard output: as it is to a file or a program, without control characters to a terminal."""
-    sys.stdout.write(plain(text, None) if sys.stdout.isatty() else text)
+    with _named():
+        sys.stdout.write(plain(text, None) if sys.stdout.isatty() else text)
+
+
+def flush() -> None:
+    """Write what is waiting for standard output; raise OSError, which names it, if this fails."""
+    with _named():
+        sys.stdout.flush()
+
+
+@contextmanager
+def _named(err: bool = False) -> Iterator[None]:
+    """Let an error of the system, such as a full disk, name standard output or error."""
+    try:
+        yield
+    except OSError as error:
+        error.filename = error.filename or ("standard error" if err else "standard output")
+        raise
+
+
+def set_encodings() -> None:
+    """Let standard output be UTF-8, whatever the locale, for what reads it; a terminal gets what it can show."""
+    codecs.register_error("seq2onnx", _escape)
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            is_data = stream is sys.stdout and not stream.isatty()
+            stream.reconfigure(
+                encoding="utf-8" if is_data else None, errors="seq2onnx" if is_data else "backslashreplace"
+            )
+
+
+def _escape(error: UnicodeError) -> tuple[str | bytes, int]:
+    """Write the bytes of a file name that is not UTF-8 as they are, and what else is no text as an escape."""
+    with suppress(UnicodeError):
+        return codecs.lookup_error("surrogateescape")(error)
+    return codecs.backslashreplace_errors(error)
 
 
 @dataclasses.dataclass(frozen=True)

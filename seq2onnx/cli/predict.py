@@ -71,7 +71,7 @@ def predict(
 
     table = predict_table(model, options.read(data, model.channels), batch_size)
     if out is None:
-        write_data(table.csv().decode())
+        write_data(table.csv().decode(errors="surrogateescape"))
         return
     write_atomically(out, {".csv": table.csv, ".npz": table.npz, ".parquet": table.parquet}[out.suffix]())
     say(f"{out}: {table.sequences:,} sequences", quiet)

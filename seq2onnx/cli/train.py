@@ -7,11 +7,11 @@ from pathlib import Path
 from typing import Annotated, Any
 
 import typer
-import yaml
 
 from seq2onnx.cli.options import DataOptions, Quiet, say, show, with_data_options
 from seq2onnx.data import SequenceDataset
 from seq2onnx.errors import SpecError
+from seq2onnx.specs import parse_spec
 
 
 @with_data_options
@@ -120,16 +120,13 @@ def parse_settings(settings: list[str]) -> dict[str, Any]:
         name, equals, value = setting.partition("=")
         if not equals:
             raise SpecError(f"--set: expected OPTION=VALUE such as epochs=20, got {setting!r}")
-        try:
-            options[name] = _parse_value(value)
-        except yaml.YAMLError as error:
-            raise SpecError(f"--set {name}: {value!r} is not valid YAML: {error}") from None
+        options[name] = _parse_value(value, f"--set {name}")
     return options
 
 
-def _parse_value(text: str) -> Any:
+def _parse_value(text: str, where: str) -> Any:
     """Read an int, a float or YAML, in which 5e-3 would be text."""
     for number in (int, float):
         with suppress(ValueError):
             return number(text)
-    return yaml.safe_load(text)
+    return parse_spec(text.encode(errors="surrogateescape"), where)

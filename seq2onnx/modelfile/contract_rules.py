@@ -15,6 +15,7 @@ from seq2onnx.contract import (
     output_names,
 )
 from seq2onnx.errors import ModelFileError, SpecError
+from seq2onnx.limits import PADDED_BYTES
 from seq2onnx.modelfile.graph_rules import STEPS, Checked
 from seq2onnx.modelfile.protos import Graph, TensorInfo
 from seq2onnx.modelfile.shapes import FLOAT32, INT32, INT64, STRING
@@ -24,7 +25,7 @@ MOST_STATE_BYTES = 2**28
 """The largest state of one stream."""
 MOST_ANSWER_BYTES = 2**28
 """The largest answer to a step that a file may declare."""
-MOST_PADDED_BYTES = 2**24
+MOST_PADDED_BYTES = PADDED_BYTES
 """The largest sequence that the padding policy of a file may ask for."""
 MOST_LAYERS = 10_000
 

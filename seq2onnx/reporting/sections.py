@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import csv
 import dataclasses
-import json
+import io
 from collections.abc import Callable
+from math import nan
 from pathlib import Path
 from typing import Any
 
-import yaml
-
+from seq2onnx.errors import ModelFileError
+from seq2onnx.files import read_own
 from seq2onnx.layers import FeatureInput, SequenceInput
 from seq2onnx.reporting.alarms import alarms
 from seq2onnx.reporting.benchmark import environment, format_seconds
@@ -19,6 +20,7 @@ from seq2onnx.reporting.facts import MAX_PARITY_SEQUENCES, Facts
 from seq2onnx.reporting.page import paragraph, picture, table
 from seq2onnx.reporting.results import results
 from seq2onnx.sequences import MASKED
+from seq2onnx.specs import parse_spec
 
 MAX_CHANNELS = 24
 MAX_LIST = 6  # longer lists are shown by their number of values
@@ -85,7 +87,7 @@ def training(facts: Facts) -> list[str]:
     from seq2onnx.training import TrainingOptions
 
     run = facts.source
-    settings = yaml.safe_load((run / "options.yaml").read_bytes())
+    settings = parse_spec(read_own(run / "options.yaml"), str(run / "options.yaml"))
     options, defaults = settings["options"], dataclasses.asdict(TrainingOptions())
     changed = [[name, value, defaults[name]] for name, value in options.items() if value != defaults[name]]
     others = ", ".join(f"{name} {value}" for name, value in options.items() if value == defaults[name])
@@ -94,10 +96,10 @@ def training(facts: Facts) -> list[str]:
         paragraph(f"All other options have their defaults: {others}.", "soft"),
     ]
     history = _history(run)
-    metrics = json.loads((run / "metrics.json").read_text()) if (run / "metrics.json").is_file() else {}
+    metrics = _metrics(run / "metrics.json")
     if metrics:
         rows = [[_spaced(name), f"{value:.5g}"] for name, value in metrics.items() if name != "epoch"]
-        caption = f"The weights are those of epoch {metrics['epoch']:g} of {len(history)}." if history else ""
+        caption = f"The weights are those of epoch {metrics.get('epoch', nan):g} of {len(history)}." if history else ""
         parts.append(table(["metric", "value"], rows, [1], caption))
     curve, confusion = run / "curve.png", run / "confusion.png"
     if curve.is_file() and history:
@@ -108,10 +110,10 @@ def training(facts: Facts) -> list[str]:
             if name in first and name in last
         )
         alt = f"Training curve over {len(history)} epochs: {changes}."
-        parts.append(picture(curve.read_bytes(), alt, "Training curve"))
+        parts.append(picture(read_own(curve), alt, "Training curve"))
     if confusion.is_file():
         alt = "Confusion chart of the validation data: how often each true class was predicted as each class."
-        parts.append(picture(confusion.read_bytes(), alt, "Confusion chart of the validation data"))
+        parts.append(picture(read_own(confusion), alt, "Confusion chart of the validation data"))
     return parts
 
 
@@ -120,8 +122,21 @@ def _history(run: Path) -> list[dict[str, float]]:
     path = run / "history.csv"
     if not path.is_file():
         return []
-    with path.open(newline="", encoding="utf-8") as file:
-        return [{name: float(text) for name, text in row.items() if text} for row in csv.DictReader(file)]
+    try:
+        rows = csv.DictReader(io.StringIO(read_own(path).decode(), newline=""))
+        return [{name: float(text) for name, text in row.items() if text} for row in rows]
+    except (ValueError, TypeError, AttributeError, csv.Error) as error:
+        raise ModelFileError(f"{path}: is not what a training run writes: {error}") from None
+
+
+def _metrics(path: Path) -> dict[str, float]:
+    """The metrics of metrics.json."""
+    if not path.is_file():
+        return {}
+    found = parse_spec(read_own(path), str(path), "JSON", nan=True)
+    if not isinstance(found, dict) or not all(type(value) in (int, float) for value in found.values()):
+        raise ModelFileError(f"{path}: is not what a training run writes: expected numbers by name")
+    return found
 
 
 def parity(facts: Facts) -> list[str]:

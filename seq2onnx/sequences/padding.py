@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import math
 from collections.abc import Sequence
 from typing import Any
 
@@ -10,6 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from seq2onnx.errors import SpecError
+from seq2onnx.limits import PADDED_BYTES, STEPS
 from seq2onnx.numbers import whole_number
 from seq2onnx.sequences.conversion import Array
 
@@ -81,9 +83,9 @@ class PaddingPolicy:
         length: Any = self.sequence_length
         # JSON and YAML turn the tuple into a list.
         if isinstance(length, list | tuple) and len(length) == 2 and length[0] == "split":
-            length = ("split", whole_number(length[1], "sequence_length: the steps of 'split'"))
+            length = ("split", whole_number(length[1], "sequence_length: the steps of 'split'", most=STEPS))
         elif not isinstance(length, str | list | tuple):
-            length = whole_number(length, "sequence_length")
+            length = whole_number(length, "sequence_length", most=STEPS)
         elif length not in ("longest", "shortest"):
             raise SpecError(
                 "sequence_length: must be 'longest', 'shortest', a number of steps, at least 1, or ('split', steps), "
@@ -131,11 +133,20 @@ class PaddingPolicy:
 
         Returns:
             The batch [batch, time, …] and the number of steps [batch] that count as data.
+
+        Raises:
+            SpecError: sequence_length pads to more than a sequence may have.
         """
         if self.mask_padding:
             return pad(sequences)
         length = self.sequence_length
         steps = length if isinstance(length, int) else max(longest, *map(len, sequences))
+        bytes_of_step = sequences[0].itemsize * math.prod(sequences[0].shape[1:])
+        if isinstance(length, int) and steps > max(map(len, sequences)) and steps * bytes_of_step > PADDED_BYTES:
+            raise SpecError(
+                f"sequence_length: pads a sequence to {steps:,} steps, {steps * bytes_of_step:,} bytes; at most "
+                f"{PADDED_BYTES:,} are allowed. Choose a smaller one"
+            )
         padding = np.array(self.padding_value, sequences[0].dtype) if word is None else np.array(word)
         batch = np.full((len(sequences), steps, *sequences[0].shape[1:]), padding, _widest([*sequences, padding]))
         for row, sequence in zip(batch, sequences, strict=True):

@@ -23,7 +23,7 @@ from torch import Tensor
 from seq2onnx.data import SequenceDataset
 from seq2onnx.data.columns import Column, InMemory
 from seq2onnx.errors import ModelFileError, SpecError
-from seq2onnx.files import locked, write_atomically
+from seq2onnx.files import check_regular_file, locked, remove_left_overs, write_atomically, write_failed
 from seq2onnx.training.history import History
 from seq2onnx.training.module import SequenceModule
 from seq2onnx.training.options import TrainingOptions
@@ -46,7 +46,14 @@ def locked_run(folder: str | Path) -> Iterator[None]:
         SpecError: another process holds it.
         OSError: the folder cannot be written.
     """
-    Path(folder).mkdir(parents=True, exist_ok=True)  # fail now, not after training, if it cannot be written
+    try:
+        Path(folder).mkdir(parents=True, exist_ok=True)  # fail now, not after training, if it cannot be written
+    except FileExistsError:
+        raise SpecError(f"{folder}: is no folder; choose another name for the run") from None
+    except OSError as error:
+        raise write_failed(error, folder) from None
+    if (Path(folder) / "tensorboard").is_symlink():
+        raise SpecError(f"{folder}/tensorboard: is a link, which training does not follow; remove it")
     with locked(Path(folder) / "lock") as free:
         if not free:
             raise SpecError(f"{folder}: another process trains in this folder; wait until it ends, or choose another")
@@ -96,6 +103,14 @@ def save_history(folder: Path, history: History) -> None:
     writer.writerows(history)
     write_atomically(folder / "curve.png", as_png(functools.partial(training_curve, history)))
     write_atomically(folder / "history.csv", table.getvalue().encode())
+
+
+def _without_repeats(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    """Return an object of JSON; raise ValueError if a key is repeated."""
+    found = dict(pairs)
+    if len(found) != len(pairs):
+        raise ValueError("it has a key twice")
+    return found
 
 
 def _is_number(value: object) -> bool:
@@ -170,8 +185,7 @@ class Checkpoints:
         self._has_warned = False
         if writes:
             for name in (self._path.name, "history.csv", "curve.png"):
-                for stale in self.folder.glob(f".{name}.*"):
-                    stale.unlink()  # a temporary file of a killed run
+                remove_left_overs(self.folder / name)
         if resume and not self._path.is_file():
             raise ModelFileError(f"{folder}: has no checkpoint.safetensors to resume from. Train without resume")
         if writes and not resume:
@@ -236,8 +250,9 @@ class Checkpoints:
             SpecError: it is the checkpoint of another run.
         """
         try:
+            check_regular_file(self._path, links=False)
             with safetensors.safe_open(self._path, "pt") as file:
-                state: dict[str, Any] = json.loads(file.metadata()["run"])
+                state: dict[str, Any] = json.loads(file.metadata()["run"], object_pairs_hook=_without_repeats)
                 tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
             if odd := [name for name, tensor in tensors.items() if tensor.isnan().any()]:
                 raise ValueError(f"{odd[0]} has NaN")
@@ -247,6 +262,10 @@ class Checkpoints:
             rows = state["history"] + [state[name] for name in ("diverged",) if name in state]
             if not all(isinstance(row, dict) and all(map(_is_number, row.values())) for row in rows):
                 raise TypeError("history has other values than numbers")
+            if [row["epoch"] for row in state["history"]] != [*range(1, len(state["history"]) + 1)]:
+                raise ValueError("history has other epochs than 1, 2, 3 and so on")
+            if any(not {"loss", "learning_rate", "seconds"} <= set(row) for row in state["history"]):
+                raise ValueError("history has an epoch without loss, learning_rate or seconds")
         except (safetensors.SafetensorError, ValueError, KeyError, TypeError, RecursionError, RuntimeError) as error:
             raise ModelFileError(f"{self._path}: is not a checkpoint, or is incomplete: {error}") from None
         same = state.pop("same")

@@ -11,11 +11,13 @@ from torch import Tensor
 
 from seq2onnx.coverage import check_quantiles
 from seq2onnx.errors import ModelFileError
+from seq2onnx.files import check_regular_file, read_own
 from seq2onnx.network import Network, input_channels
 from seq2onnx.specs import parse_spec
 from seq2onnx.training.module import SequenceModule, build
 from seq2onnx.training.options import TrainingOptions
 
+BYTES_BESIDE_WEIGHTS, BYTES_PER_WEIGHT = 2**26, 16  # a file of weights is not larger
 RESULTS = ("network.yaml", "options.yaml", "weights.safetensors")
 
 
@@ -27,25 +29,25 @@ def load_run(folder: str | Path) -> SequenceModule:
 
     Raises:
         ModelFileError: a file is missing or does not belong to the others.
+        OSError: a file is a link or no file.
     """
     folder = Path(folder)
     missing = [name for name in RESULTS if not (folder / name).is_file()]
     if missing:
         reason = f"has no {missing[0]}" if folder.is_dir() else "is a file" if folder.is_file() else "does not exist"
         raise ModelFileError(f"{folder}: is no finished run, it {reason}. `seq2onnx train` writes a run folder")
+    for name in RESULTS:
+        check_regular_file(folder / name, links=False)
     network = Network.load(folder / "network.yaml")
     place = folder / "weights.safetensors"
-    try:
-        weights = safetensors.torch.load(place.read_bytes())
-    except (RuntimeError, ValueError, safetensors.SafetensorError) as error:
-        raise ModelFileError(f"{place}: is not what a training run writes: {error}") from None
     declared = sum(row[2] for row in network.table())
+    weights = read_weights(place, declared)
     if declared > (stored := sum(tensor.numel() for tensor in weights.values())):
         raise ModelFileError(f"{place}: does not fit network.yaml: it has {stored:,} numbers, the network {declared:,}")
     module = build(network)
     load_weights(module, weights, place)
     place = folder / "options.yaml"
-    settings: Any = parse_spec(place.read_bytes(), str(place))
+    settings: Any = parse_spec(read_own(place), str(place))
     try:
         module.classes, module.policy = settings["classes"], TrainingOptions(**settings["options"]).padding
         module.channels = input_channels(module.network, settings.get("channels"))
@@ -58,6 +60,20 @@ def load_run(folder: str | Path) -> SequenceModule:
     if module.classes is not None and not _are_labels(module.classes):
         raise ModelFileError(f"{place}: classes: expected different names or whole numbers, got {module.classes!r}")
     return module.eval()
+
+
+def read_weights(place: Path, count: int) -> dict[str, Tensor]:
+    """Read the file of weights of a network that has `count` of them.
+
+    Raises:
+        ModelFileError: it is not such a file.
+        OSError: it is a link, no file, or much too large.
+    """
+    content = read_own(place, most=BYTES_BESIDE_WEIGHTS + BYTES_PER_WEIGHT * count)
+    try:
+        return safetensors.torch.load(content)
+    except (RuntimeError, ValueError, safetensors.SafetensorError) as error:
+        raise ModelFileError(f"{place}: is not what a training run writes: {error}") from None
 
 
 def load_weights(module: SequenceModule, weights: dict[str, Tensor], place: Path) -> None:

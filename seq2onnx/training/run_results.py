@@ -3,17 +3,17 @@
 from __future__ import annotations
 
 import csv
+import io
 import json
 from pathlib import Path
 from typing import NamedTuple
 
 import safetensors
-import safetensors.torch
 
-from seq2onnx.errors import ModelFileError
+from seq2onnx.files import check_regular_file, read_own
 from seq2onnx.training.history import History
 from seq2onnx.training.module import SequenceModule
-from seq2onnx.training.run_loading import load_weights
+from seq2onnx.training.run_loading import load_weights, read_weights
 
 RESULTS = ("weights.safetensors", "metrics.json", "confusion.png", "curve.png", "history.csv")
 """The files of the results, in the order in which they are written."""
@@ -40,14 +40,16 @@ def read_results(folder: Path) -> Results:
     """Read what the results say. A file that is missing or cannot be read counts as not there."""
     rows = len(_read_history(folder))
     try:
-        with safetensors.safe_open(folder / "weights.safetensors", "pt") as file:
+        place = folder / "weights.safetensors"
+        check_regular_file(place, links=False)
+        with safetensors.safe_open(place, "pt") as file:
             written = (file.metadata() or {}).get("epochs", "")
         # Weights of version 0.2 do not say it.
         epochs = int(written) if written.isdecimal() and len(written) < 10 else rows
     except (OSError, safetensors.SafetensorError):
         epochs = 0
     try:
-        kept = json.loads((folder / "metrics.json").read_bytes())["epoch"]
+        kept = json.loads(read_own(folder / "metrics.json"))["epoch"]
     except (OSError, ValueError, KeyError, TypeError, RecursionError):
         kept = None
     return Results(epochs, rows, kept)
@@ -61,17 +63,13 @@ def load_results(folder: Path, module: SequenceModule) -> History:
     """
     place = folder / "weights.safetensors"
     if place.is_file():
-        try:
-            weights = safetensors.torch.load(place.read_bytes())
-        except (RuntimeError, ValueError, safetensors.SafetensorError) as error:
-            raise ModelFileError(f"{place}: is not what a training run writes: {error}") from None
-        load_weights(module, weights, place)
+        load_weights(module, read_weights(place, sum(row[2] for row in module.network.table())), place)
     return _read_history(folder)
 
 
 def _read_history(folder: Path) -> History:
     try:
-        with (folder / "history.csv").open(newline="", encoding="utf-8") as table:
-            return [{name: float(cell) for name, cell in row.items() if cell} for row in csv.DictReader(table)]
+        table = io.StringIO(read_own(folder / "history.csv").decode(), newline="")
+        return [{name: float(cell) for name, cell in row.items() if cell} for row in csv.DictReader(table)]
     except (OSError, ValueError, TypeError, csv.Error):
         return []

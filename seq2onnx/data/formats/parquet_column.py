@@ -70,6 +70,8 @@ class ParquetColumn(Column):
         self._bytes = np.array([sum(group.column(i).total_uncompressed_size for i in places) for group in groups])
         self.has_time = kind_of(self._file().schema_arrow.field(self._names[0]).type) != "vector"
         self.shape: tuple[int, ...] = ()
+        if lengths is not None:
+            self.lengths = lengths
         first = next((block for block in self.blocks() if len(block.values)), None)
         if first is None:
             raise DataError(f"{path}: column {', '.join(names)}: every sequence is empty")
@@ -139,11 +141,6 @@ class ParquetColumn(Column):
             held -= int(self._bytes[self._cache.popitem(last=False)[0]])
         found: list[Array] = []
         for block in self._read([group], ROWS_AT_ONCE):
-            known = self.lengths[block.indices]
-            if self.has_time and (differ := np.flatnonzero(known != block.lengths)).size:
-                row = block.indices[differ[0]]
-                got = f"has {block.lengths[differ[0]]} steps, but its saved length is {self.lengths[row]}"
-                raise DataError(f"{self.path}: row {row}: {got}; write the file again")
             found += np.split(block.values, np.cumsum(block.lengths)[:-1]) if self.has_time else list(block.values)
         self._cache[group] = found
         return found
@@ -156,7 +153,9 @@ class ParquetColumn(Column):
             try:
                 for batch in batches:
                     batch.validate(full=True)  # texts that are not UTF-8, lists that end before they begin
-                    yield self._block(batch, start)
+                    block = self._block(batch, start)
+                    self._check_lengths(block)
+                    yield block
                     start += batch.num_rows
             except Seq2OnnxError:
                 raise
@@ -166,6 +165,16 @@ class ParquetColumn(Column):
                     f"{self.path}: row group {group}, rows {self._starts[group]} to {last}, cannot be read: {why}; "
                     "write the file again, or leave the group out"
                 ) from None
+
+    def _check_lengths(self, block: Block) -> None:
+        """Raise DataError if a sequence has other steps than the file says, if it does."""
+        if not self.has_time or not hasattr(self, "lengths"):
+            return
+        known = self.lengths[block.indices]
+        if (differ := np.flatnonzero(known != block.lengths)).size:
+            row = block.indices[differ[0]]
+            got = f"has {block.lengths[differ[0]]} steps, but its saved length is {known[differ[0]]}"
+            raise DataError(f"{self.path}: row {row}: {got}; write the file again")
 
     def _block(self, batch: Any, start: int) -> Block:
         """Return the sequences of the rows from `start`."""
