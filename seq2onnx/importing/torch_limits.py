@@ -286,14 +286,14 @@ def _run(module: nn.Module, arguments: Arguments, steps: int, code_at: int | Non
 
 def _compared(runs: Mapping[int, list[Call]], code_of: Callable[[int], str]) -> Limits:
     """Look for a bound in the calls of several runs, by the number of steps."""
-    longest, before = sorted(runs)[:-3:-1]
-    names = _names(runs[longest])
+    longest, names = max(runs), _names(runs[max(runs)])
     alike = [steps for steps in runs if _names(runs[steps]) == names]
-    if before not in alike:
-        pairs = itertools.zip_longest(names, _names(runs[before]))
-        at = next(i for i, (a, b) in enumerate(pairs) if a != b)
-        reason = f"calculates otherwise with {longest:,} steps than with {before:,}. {REMEDY}{code_of(at)}"
-        return Limits(reason)
+    for steps in sorted(runs, reverse=True):
+        if steps not in alike and steps > LENGTHS[0]:
+            pairs = itertools.zip_longest(names, _names(runs[steps]))
+            at = next(i for i, (a, b) in enumerate(pairs) if a != b)
+            text = f"calculates otherwise with {longest:,} steps than with {steps:,}"
+            return Limits(f"{text}. {REMEDY}{code_of(at)}")
     for at, calls in enumerate(zip(*(runs[steps] for steps in alike), strict=True)):
         if reason := _bound_of_slices(calls) or _bound_of_sizes(alike, calls):
             return Limits(f"{reason}. {REMEDY}{code_of(at)}")
@@ -321,12 +321,12 @@ def _bound_of_slices(calls: Sequence[Call]) -> str:
         (start, stop, _), text = b.bounds, b.text
         if a.size == b.size or b.count <= 1:
             continue
-        if a.count == b.count:
-            return f"{text} takes {b.count} of {b.size:,} steps"
         if stop is not None and stop > 0 and a.bounds[1] == stop:
             return f"{text} takes at most {stop} steps"
         if start is not None and start < 0 and a.bounds[0] == start:
             return f"{text} takes at most {-start} steps"
+        if a.count == b.count:
+            return f"{text} takes at most {b.count} of {b.size:,} steps"
     return ""
 
 

@@ -87,7 +87,9 @@ def from_torch(
         try:
             proof.prove(made, source, dataclasses.replace(samples, longest=not (limits.reason or limits.complete)))
         except proof.ProofFailed as error:
-            cause = limits.reason or first_difference(module, traced, error.steps)
+            # torch.export writes some recurrent layers out for each step: a long run would take minutes.
+            short = error.steps <= proof.LONG
+            cause = limits.reason or (first_difference(module, traced, error.steps) if short else "")
             raise ImportRefused(f"{error}. The cause: {cause}" if cause else str(error)) from None
         if limits.reason:
             raise ImportRefused(f"{type(module).__name__}: {limits.reason}")
