@@ -54,7 +54,7 @@ def check_limits(trace: Trace) -> bool:
     if bent & reached:
         before = _behind(sizes, bent & reached)
         name = next(name for name in sizes if name in bent & before)
-        raise _refusal(trace, sizes[name], _number(trace, sizes[name], runs[longest][name]))
+        raise _refusal(trace, sizes[name], _number(trace, sizes, name, runs[longest][name]))
     for name in _behind(sizes, reached):
         far = _far_constant(trace, sizes[name], longest, runs)
         if far is not None:
@@ -159,10 +159,12 @@ def _constants(trace: Trace, node: NodeProto) -> list[int]:
     return [int(n) for array in arrays if array.dtype.kind in "iuf" and array.size <= 8 for n in array.ravel()]
 
 
-def _number(trace: Trace, node: NodeProto, value: Array) -> int:
-    """Return the number that is the bound: one that the node has, or what it gives."""
-    own = [abs(n) for n in _constants(trace, node) if 1 < abs(n) < NO_END]
-    return max(own) if own else int(np.ravel(value)[0]) if value.size else 0
+def _number(trace: Trace, sizes: Mapping[str, NodeProto], name: str, value: Array) -> int:
+    """Return the number that is the bound: one that the node or what is before it has, or else what it gives."""
+    for nodes in ([sizes[name]], [sizes[each] for each in _behind(sizes, {name})]):
+        if own := [abs(n) for node in nodes for n in _constants(trace, node) if 1 < abs(n) < NO_END]:
+            return max(own)
+    return int(np.ravel(value)[0]) if value.size else 0
 
 
 def _far_constant(trace: Trace, node: NodeProto, longest: int, runs: Mapping[int, Mapping[str, Array]]) -> int | None:

@@ -88,7 +88,7 @@ def _check_lengths(call: Call, steps: int, foreign: Mapping[str, Given]) -> None
         return
     numbers, other = call.numbers[4], call.others[4]
     whole = numbers is not None and (numbers == steps).all()
-    if name in foreign or not whole or (other is not None and (other == numbers).all()):
+    if name in foreign or not whole or (other is not None and (other == steps).any()):
         raise ImportRefused(
             "has lengths of rows that are calculated, or the same in each run; give the lengths as they are"
         )

@@ -101,13 +101,14 @@ def _long(model: Model, source: Source, draw: Draw, longest: bool, rng: np.rando
         except ImportRefused:
             steps //= 2
             continue
-        found = _whole(model, [x])[0]
-        for name, y in expected.items():  # each row has numbers of its own size
-            rows = [
-                _compared(f"whole, {steps} steps", {name: a[None]}, {name: b[None]})
-                for a, b in zip(found[name], y, strict=True)
-            ]
-            yield max(itertools.chain(*rows), key=lambda row: row.max_rel)
+        checks = [("whole", _whole(model, [x])[0])]
+        if longest:
+            checks.append(("chunks", _in_chunks(model, x, rng, steps // 8)))
+        for check, found in checks:
+            for name, y in expected.items():  # each row has numbers of its own size
+                pairs = zip(found[name], y, strict=True)
+                rows = [_compared(f"{check}, {steps} steps", {name: a[None]}, {name: b[None]}) for a, b in pairs]
+                yield max(itertools.chain(*rows), key=lambda row: row.max_rel)
         return
 
 
@@ -157,13 +158,13 @@ def _in_steps(model: Model, x: Array) -> Found:
     return {name: np.stack(arrays) for name, arrays in parts.items()}
 
 
-def _in_chunks(model: Model, x: Array, rng: np.random.Generator) -> Found:
+def _in_chunks(model: Model, x: Array, rng: np.random.Generator, most: int = MOST_STEPS_IN_A_CHUNK) -> Found:
     """Run all rows together in chunks of random lengths, some of no steps, the last one among them."""
     (entry,) = model.inputs
     states, at = model.zeros(len(x)), 0
     parts: dict[str, list[Array]] = {output.layer: [] for output in model.outputs}
     while True:
-        size = int(rng.integers(0, MOST_STEPS_IN_A_CHUNK + 1)) if at < x.shape[1] else 0
+        size = int(rng.integers(0, most + 1)) if at < x.shape[1] else 0
         lengths = np.full(len(x), size, np.int32)
         answers, states = model.run({entry.layer: x[:, at : at + size]}, lengths, states)
         for output in model.outputs:

@@ -25,15 +25,19 @@ from seq2onnx.importing.torch_trace import Arguments, as_in_use
 
 LENGTHS, ROWS = (31, 1009, 20_011, 2**20 + 7), 2
 """The lengths of the runs. A module that refuses the long ones is looked at with the others."""
-COPIES = frozenset(
-    "as_tensor clone contiguous cpu cuda detach flatten int long reshape requires_grad_ squeeze to type view".split()
-)
+COPIES = {
+    *("as_tensor", "clone", "contiguous", "cpu", "cuda", "detach", "flatten", "int", "long", "reshape"),
+    *("requires_grad_", "squeeze", "to", "type", "view"),
+}
 """What makes another tensor with the same numbers."""
-RECURRENT = frozenset(("lstm", "gru", "rnn_tanh", "rnn_relu"))
-FILLED = {"zeros": 0, "ones": 1, "empty": 0, "full": None}
+RECURRENT = ("lstm", "gru", "rnn_tanh", "rnn_relu")
+FILLED: dict[str, Any] = {"zeros": 0, "ones": 1, "empty": 0, "full": None}
 """What makes a tensor of one number. None: it is an argument."""
 MOST_FILLED = 2**20
-ARITHMETIC = frozenset("add sub rsub mul div divide true_divide floor_divide pow clamp clip maximum minimum".split())
+ARITHMETIC = {
+    *("add", "sub", "rsub", "mul", "div", "divide", "true_divide", "floor_divide", "pow", "clamp", "clip"),
+    *("maximum", "minimum"),
+}
 REMEDY = (
     "A network of layers takes all steps, so longer sequences would give other results; cut them before the network"
 )
@@ -199,9 +203,9 @@ def _filled(function: Any, name: str, base: str, args: Any, kwargs: Any) -> Tens
         value = FILLED[base] if base != "full" else rest[0] if rest else kwargs.pop("fill_value")
         one = torch.full((1,) * len(shape), value, **kwargs)
         return one.expand(shape) if math.prod(shape) > MOST_FILLED else one.expand(shape).clone()
-    one = function(*args, **kwargs, device="meta")
+    one: Tensor = function(*args, **kwargs, device="meta")
     if one.numel() <= MOST_FILLED:
-        return function(*args, **kwargs)
+        return torch.Tensor.contiguous(function(*args, **kwargs))
     value = FILLED[base] if base != "full" else args[1] if len(args) > 1 else kwargs["fill_value"]
     return torch.full((1,) * one.ndim, value, dtype=one.dtype).expand(one.shape)
 
