@@ -12,8 +12,9 @@ from torch import nn
 from torch.nn.utils.rnn import pack_padded_sequence
 
 import seq2onnx as s2o
-from seq2onnx.importing import proof
+from seq2onnx.importing import keras_file, proof
 from tests.foreign import C, Graph, H, plain_lstm
+from tests.keras_files import DENSE, LSTM, call, functional, layer, lstm, start, weights, write
 
 BOUNDS = (130, 1010, 1500, 2000, 5000, 19_000)
 WIDTHS = (1, 12, 1025)
@@ -359,3 +360,25 @@ def test_clips_of_features_and_computed_ends_are_no_bounds(door, tmp_path):
     DOORS[door](network(harmless).save(tmp_path), tmp_path)
     plain_lstm().save(tmp_path)
     DOORS[door](tmp_path / "foreign.onnx", tmp_path)
+
+
+# Keras: a model has no code, so each layer that could have a bound is refused by its kind
+
+FIXED = {
+    "a slice of Keras 3": layer("GetItem", "cut", key=[{"start": None, "stop": None}, {"start": None, "stop": 1500}]),
+    "a slice of Keras 2": layer("SlicingOpLambda", "cut", function="__operators__.getitem"),
+    "a function": layer("TFOpLambda", "cut", function="math.minimum"),
+    "a Lambda": layer("Lambda", "cut", function="x[:, :1500]"),
+    "a vector repeated": layer("RepeatVector", "cut", n=1500),
+    "a new number of steps": layer("Reshape", "cut", target_shape=[1500, 6]),
+}
+
+
+@pytest.mark.parametrize("name", FIXED)
+def test_layers_of_keras_with_a_fixed_number_of_steps_are_refused_by_name(name, tmp_path, monkeypatch):
+    monkeypatch.setattr(keras_file, "read_apart", lambda reader, path, kind: keras_file.contents(path))
+    entries = [call(FIXED[name], "x"), call(layer("LSTM", **LSTM), "cut"), call(layer("Dense", **DENSE), "lstm")]
+    model = functional(start(None, 3), *entries, outputs=["dense"])
+    path = write(tmp_path / "model.keras", model, lstm(3, 2) | weights("dense", (2, 2), (2,)))
+    with pytest.raises(s2o.ImportRefused, match="cut"):
+        s2o.from_keras(path)
