@@ -203,11 +203,11 @@ def _filled(function: Any, name: str, base: str, args: Any, kwargs: Any) -> Tens
         value = FILLED[base] if base != "full" else rest[0] if rest else kwargs.pop("fill_value")
         one = torch.full((1,) * len(shape), value, **kwargs)
         return one.expand(shape) if math.prod(shape) > MOST_FILLED else one.expand(shape).clone()
-    one: Tensor = function(*args, **kwargs, device="meta")
-    if one.numel() <= MOST_FILLED:
+    empty: Tensor = function(*args, **kwargs, device="meta")
+    if empty.numel() <= MOST_FILLED:
         return torch.Tensor.contiguous(function(*args, **kwargs))
     value = FILLED[base] if base != "full" else args[1] if len(args) > 1 else kwargs["fill_value"]
-    return torch.full((1,) * one.ndim, value, dtype=one.dtype).expand(one.shape)
+    return torch.full((1,) * empty.ndim, value, dtype=empty.dtype).expand(empty.shape)
 
 
 def _recurrent(x: Tensor, states: Any, *rest: Any) -> tuple[Tensor, ...]:
