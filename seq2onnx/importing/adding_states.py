@@ -14,6 +14,7 @@ from seq2onnx.errors import ImportRefused
 from seq2onnx.files import atomic_file
 from seq2onnx.importing.onnx_graph import read_graph
 from seq2onnx.importing.onnx_inputs import ORDERS, best_refusal, check_axes, choose_outputs, data_input, drawer, rank_of
+from seq2onnx.importing.onnx_limits import check_limits
 from seq2onnx.importing.source_runs import Source
 from seq2onnx.importing.state_proof import prove
 from seq2onnx.importing.stateful_file import (
@@ -105,7 +106,7 @@ def _add_states(
     orders = (axes,) if axes else (STEP_ORDERS if states else ORDERS).get(rank, ())
     if not orders:
         raise ImportRefused(f"the input {data} has {rank} axes; expected batch, time and features")
-    made: dict[str, tuple[Body, bool, Source]] = {}
+    made: dict[str, tuple[Body, bool, Source, bool]] = {}
     refusals: dict[str, ImportRefused] = {}
     for order in orders:
         try:
@@ -121,13 +122,13 @@ def _add_states(
         raise ImportRefused(f"its input could have the axes {' or '.join(made)}; give axes=")
     if not made:
         raise _with_old_names(best_refusal(refusals), old_names)
-    ((axes, (body, one_row, source)),) = made.items()
+    ((axes, (body, one_row, source, complete)),) = made.items()
     body.tokens = tokens
     with atomic_file(out) as temporary:
 
         def proven(by_row: bool) -> Report:
             temporary.write_bytes(finish(body, model, by_row).SerializeToString())
-            return Report(str(out), prove(temporary, source, draw))
+            return Report(str(out), prove(temporary, source, draw, not complete))
 
         if one_row and "B" in axes:
             # Often only the initial states fix a batch of 1, and they are inputs now. A Scan over rows is slow.
@@ -152,7 +153,7 @@ def _rewrite(
     features: int | None,
     draw: Draw,
     old_names: Mapping[str, str],
-) -> tuple[Body, bool, Source]:
+) -> tuple[Body, bool, Source, bool]:
     """Rewrite the graph with its input read in this order of axes, with sizes that are as free as it allows."""
     refusal: ImportRefused | None = None
     for found in traces(model, data, axes, features, draw):
@@ -166,7 +167,7 @@ def _rewrite(
 
 def _rewrite_traced(
     source: ModelProto, found: Trace, states: Mapping[str, str], chosen: bool, old_names: Mapping[str, str]
-) -> tuple[Body, bool, Source]:
+) -> tuple[Body, bool, Source, bool]:
     model, data, axes = found.model, found.data, found.axes
     named = [entry.name for entry in model.graph.output if entry.name not in states.values()]
     labels = dict(zip(named, unique_labels([old_names.get(name, name) for name in named]), strict=True))
@@ -198,4 +199,4 @@ def _rewrite_traced(
         one_row = "B" not in axes or found.rows == 1
         runs = Source.of(source, data, axes, body.answers, signals)
     body.layer = unique_labels([old_names.get(data, data)])[0]
-    return body, one_row, runs
+    return body, one_row, runs, check_limits(found)

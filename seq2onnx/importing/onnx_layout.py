@@ -108,7 +108,9 @@ def _cut(context: Context, call: LiftCall, x: Lifted, axis: int, bounds: Sequenc
         return layout.unsqueeze(time_axis.last_step(x, axis), axis)
     if (low, high) == (low_of[0], high_of[0]) == (0, 1):
         return layout.unsqueeze(time_axis.single_step(x, axis, True), axis)
-    if (low, size - high) != (low_of[0], high_of[1]) or size < bounds[1] < NO_END:
+    if size < bounds[1] < NO_END:
+        raise ImportRefused(f"takes at most {bounds[1]} steps; the later ones of a longer sequence are lost")
+    if (low, size - high) != (low_of[0], high_of[1]):
         raise ImportRefused("takes steps by their number, or a number of them that depends on how many there are")
     return x if whole else time_axis.pad_time(x, -low, high - size)
 

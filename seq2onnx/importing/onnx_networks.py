@@ -17,6 +17,7 @@ from seq2onnx.importing.layout import Lifted
 from seq2onnx.importing.node_calls import NodeRefused
 from seq2onnx.importing.onnx_graph import RunFailed, open_session, read_graph
 from seq2onnx.importing.onnx_inputs import ORDERS, best_refusal, check_axes, choose_outputs, data_input, drawer, rank_of
+from seq2onnx.importing.onnx_limits import check_limits
 from seq2onnx.importing.onnx_walk import Walked, walk
 from seq2onnx.importing.reading import exact
 from seq2onnx.importing.signals import Signal
@@ -131,7 +132,7 @@ def _lifted(
         drafts = [(label if len(answers) > 1 else "", _exact(label, x)) for label, x in answers.items()]
         network, weights = assemble(drafts, name)
         made = as_module(network, weights)
-        _prove(trace, model, walked, answers, made, draw)
+        _prove(trace, model, walked, answers, made, draw, not check_limits(trace))
     except MissingExtra:
         raise
     except Seq2OnnxError as error:  # also that a network has too many states, or that no layer has this size
@@ -162,7 +163,13 @@ def _exact(name: str, x: Lifted) -> Draft:
 
 
 def _prove(
-    trace: Trace, model: ModelProto, walked: Walked, answers: Mapping[str, Lifted], made: SequenceModule, draw: Draw
+    trace: Trace,
+    model: ModelProto,
+    walked: Walked,
+    answers: Mapping[str, Lifted],
+    made: SequenceModule,
+    draw: Draw,
+    longest: bool,
 ) -> None:
     """Compare the layers with the file, whose declared sizes of batch and time do not matter."""
     free, shown = without_sizes(model), ModelProto()
@@ -194,4 +201,4 @@ def _prove(
         return draw(rng, (rows, steps, *shape))
 
     for lengths in (False, True) if any(foreign.lengths for foreign in walked.foreign.values()) else (False,):
-        proof.prove(made, run, proof.Samples(samples, lengths))
+        proof.prove(made, run, proof.Samples(samples, lengths, longest=longest))

@@ -21,12 +21,16 @@ Source = Callable[[Array, Array | None], list[Array]]
 # Both sides calculate in float32 and round in other places. Random networks differ by at most 1e-6. Trained ones with
 # hundreds of units sum more products; a mistake in a gate, bias or epsilon shows as 1e-4 or more.
 TOLERANCE = 1e-5
-LENGTHS, LONG = (1, 2, 7, 29), 1009
-"""Lengths of the proof. The traced run has another one, so what depends on a length shows. The long one shows whether
-the source cuts long sequences; it runs whole only."""
+LENGTHS, LONG, LONGEST = (1, 2, 7, 29), 1009, 20_011
+"""Lengths of the proof. The traced run has another one, so what depends on a length shows. The long ones show whether
+the source cuts long sequences; they run whole only."""
 ROWS = 3
 MOST_NUMBERS = 1000
 """The most numbers of a step for which the long sequence has its full length."""
+LARGE_STEPS, SCALES = 8, (0.5, 2.5)
+"""How many steps of a row are large, and the exponents of 10 of their scales."""
+MOST_IN_A_ROW = 2**22
+"""The most numbers of the longest sequence."""
 
 
 class ProofFailed(ImportRefused):
@@ -49,11 +53,13 @@ class Samples:
         draw: draws x [B, T, …] for (generator, rows, steps).
         lengths: whether the source takes the lengths of the rows.
         more: inputs of the user, each x [B, T, …].
+        longest: whether one of the sequences is as long as it may be.
     """
 
     draw: Callable[[np.random.Generator, int, int], Array]
     lengths: bool = False
     more: Sequence[Array] = ()
+    longest: bool = False
 
 
 def prove(module: SequenceModule, source: Source, samples: Samples, seed: int = 0) -> float:
@@ -69,8 +75,11 @@ def prove(module: SequenceModule, source: Source, samples: Samples, seed: int = 
     """
     rng, worst, refusals, proven = np.random.default_rng(seed), 0.0, [], 0
     draws = [samples.draw(rng, ROWS, steps) for steps in LENGTHS]
-    draws.append(samples.draw(rng, 2, LONG if draws[0][0].size <= MOST_NUMBERS else LONG // 10))
-    for x in [*draws, *samples.more]:
+    numbers = draws[0][0].size
+    long = LONG if numbers <= MOST_NUMBERS else LONG // 10
+    draws.append(rare(rng, samples.draw(rng, ROWS, long)))
+    growing = _growing(samples, rng, min(LONGEST, MOST_IN_A_ROW // numbers), long) if samples.longest else ()
+    for x in [*draws, *samples.more, *growing]:
         lengths = _ragged(rng, len(x), x.shape[1]) if samples.lengths else None
         try:
             expected = source(x, lengths)
@@ -80,12 +89,43 @@ def prove(module: SequenceModule, source: Source, samples: Samples, seed: int = 
         proven += 1
         for check, found in _runs(module, rng, x, lengths):
             worst = max(worst, _compare(module, check, x.shape[1], found, expected, lengths))
+        if x.shape[1] > long:
+            break
     if proven < 2:
         raise ImportRefused(
             f"the source runs with one length only; with {'; with '.join(refusals)}. A network of layers takes every "
             "length: remove what fixes it"
         )
     return worst
+
+
+def _growing(samples: Samples, rng: np.random.Generator, longest: int, long: int) -> Iterator[Array]:
+    """Draw the longest sequences first: the first ones that the source takes are enough."""
+    while longest > long:
+        yield rare(rng, samples.draw(rng, ROWS, longest))
+        longest //= 2
+
+
+def rare(rng: np.random.Generator, x: Array) -> Array:
+    """Put into all rows but the first what ordinary data seldom has; the last quarter stays as it is.
+
+    A few steps of the first quarter are large, so that a state keeps what only such a step sets: in every second row
+    they are positive, in the others negative. Then come zeros, a step that repeats, and steps of one sign.
+    """
+    steps = x.shape[1]
+    quarter = steps // 4
+    for number, row in enumerate(x[1:]):
+        row[quarter + quarter // 2 : 2 * quarter] = row[quarter]
+        if x.dtype.kind != "f":
+            continue
+        middle, sign = x[0].mean(0), 1 - 2 * (number % 2)
+        at = rng.integers(0, max(1, quarter), LARGE_STEPS)
+        scale = 10.0 ** rng.uniform(*SCALES, LARGE_STEPS).reshape(-1, *[1] * (row.ndim - 1))
+        chosen = rng.uniform(size=row[at].shape) < rng.choice([0.2, 1.0], scale.shape)
+        row[at] = np.where(chosen, middle + sign * scale * np.abs(row[at] - middle), row[at])
+        row[quarter : quarter + quarter // 2] = 0
+        row[2 * quarter : 3 * quarter] = middle - sign * np.abs(row[2 * quarter : 3 * quarter] - middle)
+    return x
 
 
 def _ragged(rng: np.random.Generator, rows: int, steps: int) -> Array:
@@ -162,8 +202,8 @@ def _compare(
         error = np.abs(y - want)
         if counts is not None:  # steps past the length of a row have no meaning
             error[np.arange(y.shape[1]) >= counts[:, None]] = 0
-        limit = max(1.0, float(np.abs(want).max(initial=0)))
-        if not error.max(initial=0) <= TOLERANCE * limit:
+        limit = np.maximum(1.0, np.abs(want).max(tuple(range(1, want.ndim)), initial=0, keepdims=True))
+        if not (error <= TOLERANCE * limit).all():
             at = _first(~(error <= TOLERANCE * limit))
             place = f"sequence {at[0]}" + (f", step {at[1]}" if y.ndim > 2 else "") + f", number {at[-1]}"
             raise ProofFailed(
@@ -172,7 +212,7 @@ def _compare(
                 + ("; does the source read the padding of shorter rows?" if lengths is not None else ""),
                 steps,
             )
-        worst = max(worst, float(error.max(initial=0)) / limit)
+        worst = max(worst, float((error / limit).max(initial=0)))
     return worst
 
 

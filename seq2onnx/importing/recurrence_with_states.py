@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Container
-from typing import Any
+from collections.abc import Container, Mapping
+from typing import Any, Protocol
 
 from seq2onnx.errors import ImportRefused
 from seq2onnx.importing.graph_parts import Array
@@ -13,7 +13,16 @@ from seq2onnx.importing.signals import Signal
 from seq2onnx.importing.tracing import RECURRENT
 
 
-def recurrent(graph: Rewriter, call: Call, foreign: Container[str]) -> list[Signal]:
+class Given(Protocol):
+    """A tensor that comes from another input than the data."""
+
+    @property
+    def as_given(self) -> bool:
+        """Whether nothing was computed."""
+        ...
+
+
+def recurrent(graph: Rewriter, call: Call, foreign: Mapping[str, Given]) -> list[Signal]:
     """Let a recurrent operator read its initial state from an input, and write its final state to an output.
 
     Args:
@@ -33,6 +42,7 @@ def recurrent(graph: Rewriter, call: Call, foreign: Container[str]) -> list[Sign
         )
     if x is None or any(signal is not None for signal in call.signals[1:5]):
         raise ImportRefused("takes its weights or lengths from the data")
+    _check_lengths(call, x.shape[0], foreign)
     if any(x.pads):
         raise ImportRefused("reads padding of time, or steps that are cut off later")
     if x.axes[0] != "T" or x.axes[1] not in ("B", "") or x.axes[2] or (not x.axes[1] and x.shape[1] > 1):
@@ -69,6 +79,19 @@ def recurrent(graph: Rewriter, call: Call, foreign: Container[str]) -> list[Sign
     _, named, new = later[0]
     y = Signal(("T", "", x.axes[1], ""), (x.shape[0], 1, rows, hidden), state=new if named is None else "")
     return [y, *[Signal(("", x.axes[1], ""), (1, rows, hidden), final=True)] * len(kinds)]
+
+
+def _check_lengths(call: Call, steps: int, foreign: Mapping[str, Given]) -> None:
+    """Check that the lengths of the rows, if there are any, are an input, or that all rows are whole."""
+    name = call.node.input[4] if call.has(4) else ""
+    if not name or (name in foreign and foreign[name].as_given):
+        return
+    numbers, other = call.numbers[4], call.others[4]
+    whole = numbers is not None and (numbers == steps).all()
+    if name in foreign or not whole or (other is not None and (other == steps).any()):
+        raise ImportRefused(
+            "has lengths of rows that are calculated, or the same in each run; give the lengths as they are"
+        )
 
 
 def initial_state(call: NodeCall[Any], index: int, foreign: Container[str]) -> Array | None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import itertools
+import math
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
@@ -10,6 +12,7 @@ import numpy as np
 from seq2onnx.errors import ImportRefused
 from seq2onnx.importing.graph_parts import Array
 from seq2onnx.importing.onnx_graph import RunFailed, first_line
+from seq2onnx.importing.proof import LONG, LONGEST, MOST_IN_A_ROW, rare
 from seq2onnx.importing.source_runs import Source
 from seq2onnx.importing.tracing import Draw
 from seq2onnx.parity import TOLERANCE, Row, compare
@@ -27,13 +30,14 @@ MOST_STEPS_IN_A_CHUNK = 5
 Found = dict[str, Array]
 
 
-def prove(path: Path, source: Source, draw: Draw, seed: int = 1) -> list[Row]:
+def prove(path: Path, source: Source, draw: Draw, longest: bool = False, seed: int = 1) -> list[Row]:
     """Compare a file with its source.
 
     Args:
         path: the file.
         source: the foreign file.
         draw: draws x for (generator, shape).
+        longest: whether to compare a sequence that is as long as it may be.
         seed: of the random numbers.
 
     Returns:
@@ -43,7 +47,7 @@ def prove(path: Path, source: Source, draw: Draw, seed: int = 1) -> list[Row]:
         ImportRefused: the answers differ; the message says where first.
     """
     try:
-        return _prove(Model(path, SessionSettings()), source, draw, np.random.default_rng(seed))
+        return _prove(Model(path, SessionSettings()), source, draw, longest, np.random.default_rng(seed))
     except Exception as error:
         if isinstance(error, ImportRefused) or not type(error).__module__.startswith(("onnxruntime", "seq2onnx")):
             raise
@@ -52,7 +56,7 @@ def prove(path: Path, source: Source, draw: Draw, seed: int = 1) -> list[Row]:
         ) from None
 
 
-def _prove(model: Model, source: Source, draw: Draw, rng: np.random.Generator) -> list[Row]:
+def _prove(model: Model, source: Source, draw: Draw, longest: bool, rng: np.random.Generator) -> list[Row]:
     batches, refusals = [], []
     lengths = LENGTHS if source.steps is None else sorted({*(n for n in LENGTHS if n < source.steps), source.steps})
     for steps in lengths:
@@ -77,9 +81,35 @@ def _prove(model: Model, source: Source, draw: Draw, rng: np.random.Generator) -
         )
         for check, found in checks:
             rows += _compared(check, found, expected)
+    rows += _long(model, source, draw, longest, rng)
     if not rows:
         raise ImportRefused("the file answers once a sequence and no length could be compared")
     return rows
+
+
+def _long(model: Model, source: Source, draw: Draw, longest: bool, rng: np.random.Generator) -> Iterator[Row]:
+    """Compare long sequences with what ordinary data seldom has; one is enough of those that the source takes."""
+    if source.steps is not None or source.by_step:
+        return
+    shape = model.inputs[0].shape
+    most = MOST_IN_A_ROW // max(1, math.prod(shape))
+    steps = min(LONGEST if longest else LONG, most)
+    while steps > LENGTHS[-1]:
+        x = rare(rng, draw(rng, (len(SCALES), steps, *shape)))
+        try:
+            expected = source(x)
+        except ImportRefused:
+            steps //= 2
+            continue
+        checks = [("whole", _whole(model, [x])[0])]
+        if longest:
+            checks.append(("chunks", _in_chunks(model, x, rng, steps // 8)))
+        for check, found in checks:
+            for name, y in expected.items():  # each row has numbers of its own size
+                pairs = zip(found[name], y, strict=True)
+                rows = [_compared(f"{check}, {steps} steps", {name: a[None]}, {name: b[None]}) for a, b in pairs]
+                yield max(itertools.chain(*rows), key=lambda row: row.max_rel)
+        return
 
 
 def _compared(check: str, found: Mapping[str, Array], expected: Mapping[str, Array]) -> Iterator[Row]:
@@ -128,13 +158,13 @@ def _in_steps(model: Model, x: Array) -> Found:
     return {name: np.stack(arrays) for name, arrays in parts.items()}
 
 
-def _in_chunks(model: Model, x: Array, rng: np.random.Generator) -> Found:
+def _in_chunks(model: Model, x: Array, rng: np.random.Generator, most: int = MOST_STEPS_IN_A_CHUNK) -> Found:
     """Run all rows together in chunks of random lengths, some of no steps, the last one among them."""
     (entry,) = model.inputs
     states, at = model.zeros(len(x)), 0
     parts: dict[str, list[Array]] = {output.layer: [] for output in model.outputs}
     while True:
-        size = int(rng.integers(0, MOST_STEPS_IN_A_CHUNK + 1)) if at < x.shape[1] else 0
+        size = int(rng.integers(0, most + 1)) if at < x.shape[1] else 0
         lengths = np.full(len(x), size, np.int32)
         answers, states = model.run({entry.layer: x[:, at : at + size]}, lengths, states)
         for output in model.outputs:

@@ -38,6 +38,7 @@ class Foreign:
     """An input of the foreign graph beside the data, and what was computed from it alone."""
 
     name: str
+    as_given: bool = True
 
 
 def give_states(trace: Trace) -> tuple[Rewriter, dict[str, Signal]]:
@@ -60,7 +61,9 @@ def give_states(trace: Trace) -> tuple[Rewriter, dict[str, Signal]]:
         where = place(node)
         if not read & signals.keys():
             for name in read & foreign.keys():
-                foreign |= dict.fromkeys(filter(None, node.output), foreign[name])
+                same = foreign[name].as_given and node.op_type in ("Cast", "Identity")
+                found = dataclasses.replace(foreign[name], as_given=same)
+                foreign |= dict.fromkeys(filter(None, node.output), found)
             graph.keep(node)
             continue
         if node.op_type in ("Shape", "Size"):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import re
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -18,6 +19,7 @@ from seq2onnx.importing.layout import Lifted
 from seq2onnx.importing.reading import exact, flat
 from seq2onnx.importing.torch_difference import first_difference
 from seq2onnx.importing.torch_graph import Walk, is_passed_on
+from seq2onnx.importing.torch_limits import find_limits
 from seq2onnx.importing.torch_source import source_runner
 from seq2onnx.importing.torch_trace import Arguments, Trace, as_in_use, read_arguments, traces
 from seq2onnx.importing.windows import TooFewSteps
@@ -80,11 +82,17 @@ def from_torch(
         made = as_module(network, weights)
         places = [(place, x.axes) for _, place, x in answers]
         source = source_runner(module, traced.arguments, layer, places, softmax)
+        limits = find_limits(module, traced.arguments)
+        samples = _samples(network, traced.arguments, layer)
         try:
-            proof.prove(made, source, _samples(network, traced.arguments, layer))
+            proof.prove(made, source, dataclasses.replace(samples, longest=not (limits.reason or limits.complete)))
         except proof.ProofFailed as error:
-            cause = first_difference(module, traced, error.steps)
+            # torch.export writes some recurrent layers out for each step: a long run would take minutes.
+            short = error.steps <= proof.LONG
+            cause = limits.reason or (first_difference(module, traced, error.steps) if short else "")
             raise ImportRefused(f"{error}. The cause: {cause}" if cause else str(error)) from None
+        if limits.reason:
+            raise ImportRefused(f"{type(module).__name__}: {limits.reason}")
     if classes is not None:
         size = network.signals[network.outputs[0]].size
         if len(classes) != size:

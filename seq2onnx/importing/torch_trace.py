@@ -89,7 +89,8 @@ class Arguments:
             x, letters = x[..., 0], "BT"
         if "B" not in self.axes:
             x, letters = x[0], letters[1:]
-        return x.permute([letters.index(letter) for letter in self.axes]).to(self.example)
+        x = x.permute([letters.index(letter) for letter in self.axes])
+        return x if x.is_meta else x.to(self.example)
 
     def from_source(self, x: Tensor) -> Tensor:
         """Bring the sequences of a call into the layout [B, T, …]."""

@@ -24,6 +24,7 @@ from seq2onnx.importing.graph_parts import (
     tensors,
 )
 from seq2onnx.importing.onnx_graph import RunFailed, open_session, run
+from seq2onnx.importing.proof import LONGEST, MOST_IN_A_ROW
 from seq2onnx.importing.size_limits import MOST_ELEMENTS, check_sizes
 
 PRIMES = (5, 7, 11, 13, 17, 19, 23, 29, 31, 37, 41, 43, 47, 53, 59, 61, 67, 71, 73, 79, 83, 89, 97)
@@ -162,7 +163,7 @@ def _runs(model: ModelProto, data: str, axes: str, sizes: Sequence[Mapping[str, 
         x = draw(np.random.default_rng(0), shape).astype(dtype_of(entry))
         feeds.append({data: x} | other_inputs(model.graph, data, each["B"], each["T"]))
     while node := next((node for node in model.graph.node if node.op_type == "If"), None):
-        model = _with_branch(model, node, feeds[0])
+        model = _with_branch(model, node, _more_steps(model, data, axes, feeds) if len(feeds) > 1 else feeds)
     exposed = without_sizes(without_starts(model), _all_tensors(model.graph))
     for given in feeds:
         check_sizes(exposed, given)
@@ -170,22 +171,51 @@ def _runs(model: ModelProto, data: str, axes: str, sizes: Sequence[Mapping[str, 
     return [model, *(_run(model, session, given) for given in feeds)]
 
 
-def _with_branch(model: ModelProto, node: NodeProto, feeds: Mapping[str, Array]) -> ModelProto:
-    """Return the graph with one branch of an If in its place, if the condition does not depend on data."""
+def _more_steps(
+    model: ModelProto, data: str, axes: str, feeds: Sequence[Mapping[str, Array]]
+) -> list[Mapping[str, Array]]:
+    """Add inputs with as many steps as the proof has, if the number of steps is free."""
+    shape, other = (dict(zip(axes, given[data].shape, strict=True)) for given in feeds)
+    if "T" not in shape or shape["T"] == other["T"]:
+        return list(feeds)
+    rest = math.prod(size for letter, size in shape.items() if letter != "T")
+    shape["T"] = max(other["T"], min(LONGEST, MOST_IN_A_ROW // rest))
+    x = np.zeros([shape[letter] for letter in axes], feeds[0][data].dtype)
+    return [*feeds, {data: x} | other_inputs(model.graph, data, shape.get("B", 1), shape["T"])]
+
+
+def _with_branch(model: ModelProto, node: NodeProto, feeds: Sequence[Mapping[str, Array]]) -> ModelProto:
+    """Return the graph with one branch of an If in its place, if the condition is the same for all inputs."""
     if node.input[0] in depends_on_numbers(model.graph, [entry.name for entry in model.graph.input]):
         raise ImportRefused(f"{place(node)}: what is computed depends on the data; a stream cannot follow that")
     constants = {tensor.name: tensor for tensor in model.graph.initializer}
     if node.input[0] in constants:
-        condition = numpy_helper.to_array(constants[node.input[0]])
+        conditions = [bool(numpy_helper.to_array(constants[node.input[0]]).ravel()[0])]
     else:
         part = without_sizes(model, [node.input[0]])
         remove_unused(part.graph)
-        check_sizes(part, feeds)
-        condition = run(open_session(part, optimized=False), feeds)[node.input[0]]
+        conditions = []
+        for given in feeds:
+            try:
+                check_sizes(part, given)
+                found = run(open_session(part, optimized=False), given)[node.input[0]]
+            except ImportRefused:
+                if not conditions:
+                    raise
+                continue
+            conditions.append(bool(found.ravel()[0]))
+        if len(set(conditions)) > 1:
+            numbers = [numpy_helper.to_array(tensor) for tensor in part.graph.initializer]
+            known = sorted({int(n) for array in numbers if array.size == 1 for n in array.ravel() if n > 1})
+            compared = f" with {', '.join(map(str, known))}" if known else ""
+            raise ImportRefused(
+                f"{place(node)}: compares the number of steps or rows{compared}, and calculates otherwise with more; a "
+                "stream does not know it. Cut sequences before the network"
+            )
     taken = ModelProto()
     taken.CopyFrom(model)
     inner = next(each for each in taken.graph.node if each.output == node.output)
-    take_branch(taken.graph, inner, bool(condition.ravel()[0]))
+    take_branch(taken.graph, inner, conditions[0])
     return taken
 
 
