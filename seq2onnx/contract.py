@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any, Literal, NoReturn
 
 from seq2onnx.errors import ModelFileError
+from seq2onnx.texts import is_unicode
 
 Signature = Literal["full", "sequence", "stream"]
 Storage = Literal["float32", "float16", "int8"]
@@ -18,6 +19,8 @@ Form = Literal["dynamic", "step", "portable"]
 
 KEY = "seq2onnx"
 """The key of the contract in the metadata of the ONNX file."""
+CLASSES_KEY = "classes"
+"""The key of the classes alone, for other programs."""
 FORMAT_VERSION = 2
 """The newest version of the contract that this seq2onnx reads."""
 MOST_STATES = 100
@@ -245,7 +248,7 @@ class Contract:
 
     def properties(self) -> dict[str, str]:
         """Return the metadata of the ONNX file: the contract, and the classes once more for other programs."""
-        classes = {} if self.classes is None else {"classes": json.dumps(self.classes)}
+        classes = {} if self.classes is None else {CLASSES_KEY: json.dumps(self.classes)}
         return {KEY: self.to_json(), **classes}
 
 
@@ -263,8 +266,12 @@ def state_names(kinds: Iterable[tuple[str, str]]) -> list[str]:
 
 
 def _read_json(text: str) -> Any:
-    """Read JSON without NaN and infinity."""
-    return json.loads(text, parse_constant=_refuse, parse_float=_finite)
+    """Read JSON without NaN and infinity, and without texts that UTF-8 cannot hold."""
+    data = json.loads(text, parse_constant=_refuse, parse_float=_finite)
+    # The text itself is UTF-8, so only an escape can be half of a character.
+    if ("\\ud" in text or "\\uD" in text) and not is_unicode(json.dumps(data, ensure_ascii=False)):
+        raise ValueError("it contains a lone surrogate, which UTF-8 cannot hold")
+    return data
 
 
 def _finite(number: str) -> float:
