@@ -13,9 +13,9 @@ from seq2onnx import limits
 from seq2onnx.errors import DataError, NotStreamable, ShapeError, SpecError
 from seq2onnx.layers import Layer, Signal, State
 from seq2onnx.sequences import Channels, Names, check_names
-from seq2onnx.texts import is_unicode
 from seq2onnx.specs import layer_to_dict, read_layer, read_spec, write_spec
 from seq2onnx.tables import text_table
+from seq2onnx.texts import is_unicode
 
 
 @dataclasses.dataclass(frozen=True)

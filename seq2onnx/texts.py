@@ -19,20 +19,19 @@ _NAMES = re.compile("[A-Za-z0-9_]*")
 _MARK = re.compile("@([A-Z_]+)@")
 MOST_IN_IDENTIFIER = 60
 # What C, C++ or Windows keep for themselves, the headers of C, and the files of a package.
-_TAKEN = frozenset(
-    """
-    alignas alignof and and_eq asm auto bitand bitor bool break case catch char char8_t char16_t char32_t class compl
-    concept const consteval constexpr constinit const_cast continue co_await co_return co_yield decltype default delete
-    do double dynamic_cast else enum explicit export extern false float for friend goto if import inline int long main
-    module mutable namespace new noexcept not not_eq nullptr operator or or_eq private protected public register
-    reinterpret_cast requires restrict return short signed sizeof static static_assert static_cast struct switch template
-    this thread_local throw true try typedef typeid typename typeof typeof_unqual union unsigned using virtual void
-    volatile wchar_t while xor xor_eq
-    assert complex ctype errno fenv float inttypes iso646 limits locale math memory new setjmp signal stdalign stdarg
-    stdatomic stdbit stdbool stdckdint stddef stdint stdio stdlib stdnoreturn string strings tgmath threads time uchar
-    unistd wchar wctype
-    aux con nul prn com1 com2 com3 com4 com5 com6 com7 com8 com9 lpt1 lpt2 lpt3 lpt4 lpt5 lpt6 lpt7 lpt8 lpt9
-    """.split()
+_TAKEN = re.compile(
+    "alignas|alignof|and|and_eq|asm|auto|bitand|bitor|bool|break|case|catch|char|char8_t|char16_t|char32_t|class|compl|"
+    "concept|const|consteval|constexpr|constinit|const_cast|continue|co_await|co_return|co_yield|decltype|default|"
+    "delete|do|double|dynamic_cast|else|enum|explicit|export|extern|false|float|for|friend|goto|if|import|inline|int|"
+    "long|main|module|mutable|namespace|new|noexcept|not|not_eq|nullptr|operator|or|or_eq|private|protected|public|"
+    "register|reinterpret_cast|requires|restrict|return|short|signed|sizeof|static|static_assert|static_cast|struct|"
+    "switch|template|this|thread_local|throw|true|try|typedef|typeid|typename|typeof|typeof_unqual|union|unsigned|"
+    "using|virtual|void|volatile|wchar_t|while|xor|xor_eq|"
+    "assert|complex|ctype|errno|fenv|inttypes|iso646|limits|locale|malloc|math|memory|setjmp|signal|stdalign|stdarg|"
+    "stdatomic|stdbit|stdbool|stdckdint|stddef|stdint|stdio|stdlib|stdnoreturn|string|strings|tgmath|threads|time|uchar|"
+    "unistd|wchar|wctype|"
+    "aux|con|nul|prn|com[0-9]|lpt[0-9]",
+    re.IGNORECASE,
 )
 
 
@@ -81,15 +80,16 @@ def fill(template: str, values: Mapping[str, str]) -> str:
 def identifier(text: str) -> str:
     """Return a text as an identifier of C and a file name, which no language or system keeps for itself."""
     name = re.sub(r"\W", "_", text, flags=re.ASCII)[:MOST_IN_IDENTIFIER]
-    return f"net_{name}" if not name or name[0].isdigit() or name[0] == "_" or name.lower() in _TAKEN else name
+    return f"net_{name}" if not name or name[0].isdigit() or name[0] == "_" or _TAKEN.fullmatch(name) else name
 
 
 def c_string(text: str) -> str:
     """Return a string literal of C, C++ and pbtxt: all but plain characters are octal numbers of UTF-8."""
-    return '"%s"' % "".join(
+    escaped = "".join(
         chr(byte) if 32 <= byte < 127 and chr(byte) not in '"\\?' else f"\\{byte:03o}"
         for byte in text.encode("utf-8", "backslashreplace")
     )
+    return f'"{escaped}"'
 
 
 pbtxt_string = cpp_string = c_string
@@ -113,7 +113,9 @@ def html(text: object) -> str:
 
 def markdown(text: object) -> str:
     """Return a text within a line or a cell of Markdown: no markup, no HTML, no link."""
-    escaped = re.sub(r"([\\`*{}\[\]<>#|~$!&@]|(?<![A-Za-z0-9])_|_(?![A-Za-z0-9])|:(?=/)|(?<=www)\.)", r"\\\1", _line(text))
+    escaped = re.sub(
+        r"([\\`*{}\[\]<>#|~$!&@]|(?<![A-Za-z0-9])_|_(?![A-Za-z0-9])|:(?=/)|(?<=www)\.)", r"\\\1", _line(text)
+    )
     return escaped.replace("\\<", "&lt;").replace("\\>", "&gt;").replace("\\&", "&amp;")
 
 

@@ -85,7 +85,7 @@ def check_texts(contract: Contract, file: FileContent) -> None:
     """Check the texts that enter generated code, tables and lists: names, classes and channels.
 
     Raises:
-        ModelFileError: one of them has characters that it may not have, or the file has other classes elsewhere.
+        ModelFileError: one of them has characters that it may not have.
     """
     if wrong := wrong_text(contract):
         raise ModelFileError(f"its metadata has {wrong}{_REMEDY}")
@@ -93,12 +93,22 @@ def check_texts(contract: Contract, file: FileContent) -> None:
     name = unfit_name(tensors)
     if name is not None:
         raise ModelFileError(
-            f"the graph has the input or output {name!r:.100}; expected letters, digits and underscores of ASCII{_REMEDY}"
+            f"the graph has the input or output {name!r:.100}: expected letters, digits and underscores of ASCII"
+            f"{_REMEDY}"
         )
+
+
+def check_classes_key(contract: Contract, file: FileContent) -> None:
+    """Check that the classes that other programs read are those of the contract.
+
+    Raises:
+        ModelFileError: they differ.
+    """
     classes = file.metadata.get(CLASSES_KEY)
     if classes is not None and classes != json.dumps(contract.classes) and not _is_json_of(contract.classes, classes):
         raise ModelFileError(
-            f"its metadata has {classes!r:.100} under the key {CLASSES_KEY!r}, and other classes in the contract{_REMEDY}"
+            f"its metadata has the classes {classes!r:.100} under the key {CLASSES_KEY!r}, and others in the contract"
+            f"{_REMEDY}"
         )
 
 
