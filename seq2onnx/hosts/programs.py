@@ -85,7 +85,7 @@ def run_command(
                 raise HostError(f"{name} did not end within {SECONDS:g} s") from None
             raise
     if process.returncode:
-        said = (errors or output).decode(errors="replace").strip()[-600:]
+        said = _error_in((errors or output).decode(errors="replace"))
         raise HostError(f"{name} {_how_it_ended(process.returncode)}{said and ': '}{said}")
     return output
 
@@ -96,6 +96,13 @@ def _end(process: subprocess.Popen[bytes]) -> None:
     if hasattr(os, "killpg"):  # not on Windows
         with contextlib.suppress(ProcessLookupError, PermissionError):
             os.killpg(process.pid, signal.SIGKILL)
+
+
+def _error_in(text: str) -> str:
+    """Return the last line about an error, with the line before it; without one, the last line."""
+    lines = [line.strip() for line in text.splitlines() if line.strip()]
+    places = [place for place, line in enumerate(lines) if "rror" in line]
+    return " ".join(lines[max(0, places[-1] - 1) : places[-1] + 1] if places else lines[-1:])[-600:]
 
 
 def _how_it_ended(code: int) -> str:
