@@ -5,12 +5,14 @@ from __future__ import annotations
 import dataclasses
 import json
 import math
+import re
 from collections.abc import Callable, Iterable
 from functools import cached_property
 from pathlib import Path
 from typing import Any, Literal, NoReturn
 
 from seq2onnx.errors import ModelFileError
+from seq2onnx.texts import is_unicode
 
 Signature = Literal["full", "sequence", "stream"]
 Storage = Literal["float32", "float16", "int8"]
@@ -18,6 +20,8 @@ Form = Literal["dynamic", "step", "portable"]
 
 KEY = "seq2onnx"
 """The key of the contract in the metadata of the ONNX file."""
+CLASSES_KEY = "classes"
+"""The key of the classes alone, for other programs."""
 FORMAT_VERSION = 2
 """The newest version of the contract that this seq2onnx reads."""
 MOST_STATES = 100
@@ -31,6 +35,7 @@ LENGTHS, END = "lengths", "end"
 _REQUIRED = {"network", "classes", "signature", "states", "min_length"}
 _OPTIONAL = {"closed_loop", "form", "weights", "options", "emission", "channels", "missing", "sample_rate", "answer"}
 _OPTIONAL |= {"quantiles", "steps"} | {"inputs", "outputs", "tokens"}  # of step files; of files without a network
+_SURROGATE = re.compile(r"\\u[dD]")  # as an escape of JSON; text in the file itself is UTF-8
 _INPUT_KINDS = ("sequence_input", "feature_input")
 _SAMPLE_KINDS = ("spectrogram", "mel_spectrogram", "mfcc")
 
@@ -245,7 +250,7 @@ class Contract:
 
     def properties(self) -> dict[str, str]:
         """Return the metadata of the ONNX file: the contract, and the classes once more for other programs."""
-        classes = {} if self.classes is None else {"classes": json.dumps(self.classes)}
+        classes = {} if self.classes is None else {CLASSES_KEY: json.dumps(self.classes)}
         return {KEY: self.to_json(), **classes}
 
 
@@ -263,8 +268,12 @@ def state_names(kinds: Iterable[tuple[str, str]]) -> list[str]:
 
 
 def _read_json(text: str) -> Any:
-    """Read JSON without NaN and infinity."""
-    return json.loads(text, parse_constant=_refuse, parse_float=_finite)
+    """Read JSON without NaN and infinity, and without texts that UTF-8 cannot hold."""
+    data = json.loads(text, parse_constant=_refuse, parse_float=_finite)
+    # The text itself is UTF-8, so only an escape can be half of a character.
+    if _SURROGATE.search(text) and not is_unicode(json.dumps(data, ensure_ascii=False)):
+        raise ValueError("it contains a lone surrogate, which UTF-8 cannot hold")
+    return data
 
 
 def _finite(number: str) -> float:

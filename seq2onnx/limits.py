@@ -59,3 +59,7 @@ def check_unpacked(path: object, declared: int, size: int, trusted: bool) -> Non
             f"{path}: has {size:,} bytes, and its arrays would take {declared:,}, more than the limit of {most:,}"
             f"{TRUST}"
         )
+
+
+STACK = 65536
+"""Bytes of stack that a step of generated C code may take, unless the caller gives another number."""

@@ -15,6 +15,7 @@ from seq2onnx.layers import Layer, Signal, State
 from seq2onnx.sequences import Channels, Names, check_names
 from seq2onnx.specs import layer_to_dict, read_layer, read_spec, write_spec
 from seq2onnx.tables import text_table
+from seq2onnx.texts import is_unicode
 
 
 @dataclasses.dataclass(frozen=True)
@@ -64,6 +65,8 @@ class Network:
     def __init__(self, layers: Sequence[Layer], outputs: Sequence[str] | None = None, name: str | None = None) -> None:
         if name is not None and not isinstance(name, str):
             raise SpecError(f"name: must be text, got {name!r}")
+        if name is not None and not is_unicode(name):
+            raise SpecError(f"name: contains a lone surrogate, which UTF-8 cannot hold, got {name!r:.100}")
         if isinstance(outputs, str):
             raise SpecError(f"outputs: expected a list of layer names, got the text {outputs!r}")
         if outputs is not None and (

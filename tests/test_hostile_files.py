@@ -364,15 +364,19 @@ ESCAPES = "\x1b]0;owned\x07\x9b31m\u202eevil"
 
 
 def test_labels_and_names_of_a_file_send_no_control_sequences_to_a_terminal(tmp_path, model_file):
+    hidden = "\u202eevil"  # labels and channels may have it; control characters they may not
     data = s2o.SequenceDataset(
-        [np.ones((3, 4))] * 2, [ESCAPES, "b"], channels=["a", "b", "c", ESCAPES], ids=[ESCAPES] * 2
+        [np.ones((3, 4))] * 2, [hidden, "b"], channels=["a", "b", "c", hidden], ids=[ESCAPES] * 2
     )
     data.save(tmp_path / "d.npz")
     outputs = [run("data", "inspect", tmp_path / "d.npz")[0]]
-    module = s2o.build(small_network(), random_data())
-    s2o.export(module, tmp_path / "m.onnx", classes=[*CLASSES[:2], ESCAPES])
+    network = small_network()
+    module = s2o.build(s2o.Network(network.layers, name=ESCAPES), random_data())
+    s2o.export(module, tmp_path / "m.onnx", classes=[*CLASSES[:2], hidden])
     outputs.append(run("inspect", tmp_path / "m.onnx")[0])
     outputs.append(run("evaluate", tmp_path / "m.onnx", tmp_path / "d.npz", code=2)[1])
+    np.savez(tmp_path / "e.npz", sequences=np.ones((2, 3, 4)), targets=np.array([ESCAPES, "b"]))
+    outputs.append(run("data", "inspect", tmp_path / "e.npz", code=2)[1])
     (tmp_path / "n.yaml").write_text('layers: ["\\e]0;owned\\a"]')
     outputs.append(run("train", tmp_path / "n.yaml", tmp_path / "d.npz", "--out", tmp_path / "run", code=2)[1])
     for output in outputs:
@@ -384,10 +388,9 @@ def test_predictions_have_control_characters_in_files_and_not_on_a_terminal(tmp_
     pty = pytest.importorskip("pty")
     import os
 
-    label = "b\x1b[31m"
     data = random_data(3)
-    data.save(tmp_path / "d.npz")
-    s2o.export(s2o.build(small_network(), data), tmp_path / "m.onnx", classes=[label, label + "2", label + "3"])
+    s2o.SequenceDataset(list(data.sequences), ids=["b\x1b[31m"] * 3).save(tmp_path / "d.npz")
+    s2o.export(s2o.build(small_network(), data), tmp_path / "m.onnx", classes=CLASSES)
     command = [sys.executable, "-m", "tests.command", "predict", str(tmp_path / "m.onnx"), str(tmp_path / "d.npz")]
     assert b"\x1b[31m" in subprocess.run(command, capture_output=True, check=True).stdout
     ours, theirs = pty.openpty()

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import importlib.util
+import os
+import shlex
 import shutil
-import subprocess
 import sys
 from pathlib import Path
 
@@ -12,9 +13,9 @@ import numpy as np
 import pytest
 
 import seq2onnx as s2o
-from seq2onnx.hosts import HOSTS, check_host, cpp
+from seq2onnx.hosts import HOSTS, check_host, cpp, programs
 from seq2onnx.hosts.cases import make_cases
-from seq2onnx.hosts.node import INSTALL
+from seq2onnx.hosts.node import INSTALL, find_runtime
 from seq2onnx.hosts.openvino import PRECISION
 from seq2onnx.runtime.model import Model
 from seq2onnx.runtime.session import SessionSettings
@@ -38,9 +39,8 @@ def skip_without(runtime):
 
 
 def has_node():
-    if shutil.which("node") is None:
-        return False
-    return subprocess.run(["node", "-e", "require('onnxruntime-node')"], capture_output=True).returncode == 0
+    node = shutil.which("node")
+    return node is not None and find_runtime(node) is not None
 
 
 @pytest.fixture
@@ -163,8 +163,106 @@ def test_without_onnxruntime_node_the_command_to_install_it_is_shown(file, tmp_p
     if shutil.which("node") is None:
         pytest.skip("needs node")
     monkeypatch.chdir(tmp_path)
-    with pytest.raises(s2o.MissingExtra, match="onnxruntime-node is not in .* Run: npm install --ignore-scripts"):
+    monkeypatch.setattr("seq2onnx.hosts.node._global_modules", lambda node: iter(()))
+    with pytest.raises(s2o.MissingExtra, match="onnxruntime-node is neither in .* Run: npm install --global"):
         check_host(file, "node")
+
+
+def fake_runtime(folder, script):
+    """A folder node_modules with an onnxruntime-node that runs a script."""
+    home = folder / "node_modules" / "onnxruntime-node"
+    home.mkdir(parents=True)
+    (home / "package.json").write_text('{"name": "onnxruntime-node", "main": "index.js"}')
+    (home / "index.js").write_text(script)
+    return home.parent
+
+
+@pytest.mark.parametrize("setting", [None, "", "node_modules", ".:./node_modules"])
+def test_node_reads_no_modules_of_the_working_directory(setting, file, tmp_path, monkeypatch):
+    if shutil.which("node") is None:
+        pytest.skip("needs node")
+    marker = tmp_path / "was_run"
+    fake_runtime(tmp_path, f"require('fs').writeFileSync({str(marker)!r}, '')")
+    monkeypatch.chdir(tmp_path)
+    if setting is None:
+        monkeypatch.delenv("NODE_PATH", raising=False)
+    else:
+        monkeypatch.setenv("NODE_PATH", setting)
+    if has_node():
+        assert check_host(file, "node").ok
+    else:
+        with pytest.raises(s2o.MissingExtra, match="onnxruntime-node"):
+            check_host(file, "node")
+    assert not marker.exists()
+
+
+def test_node_reads_the_modules_that_node_path_names(file, tmp_path, monkeypatch):
+    if shutil.which("node") is None:
+        pytest.skip("needs node")
+    modules = fake_runtime(tmp_path, "throw new Error('from NODE_PATH')")
+    monkeypatch.setenv("NODE_PATH", str(modules))
+    report = check_host(file, "node")
+    assert not report.ok
+    assert "from NODE_PATH" in report.notes[0]
+
+
+HOW_HOSTS_END = {
+    "kill -SEGV $$": "host ended with the signal SIGSEGV",
+    "echo broken >&2; exit 3": "host failed with exit code 3: broken",
+    "printf 1234": "the program gave 4 bytes for 5 results",
+    "sleep 600": "host did not end within 1 s",
+    "sleep 600 &": "host did not end within 1 s",
+}
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="the programs are scripts of a shell")
+@pytest.mark.parametrize("program", HOW_HOSTS_END)
+def test_a_host_that_fails_is_a_row_of_the_report(program, file, tmp_path, monkeypatch):
+    pytest.importorskip("emx_onnx_cgen")
+    compiler = tmp_path / "cc"  # makes a program that ends as the parameter says
+    compiler.write_text(f"#!/bin/sh\nprintf '%s\\n' '#!/bin/sh' {shlex.quote(program)} > host\nchmod +x host\n")
+    compiler.chmod(0o755)
+    monkeypatch.setenv("PATH", f"{tmp_path}:{os.environ['PATH']}")
+    monkeypatch.setattr(programs, "SECONDS", 1 if "sleep" in program else 300)
+    output, errors = run("verify", file, "--runtime", "c", code=1)
+    assert errors == ""
+    assert "FAILED" in output
+    assert HOW_HOSTS_END[program] in " ".join(output.split())
+
+
+def test_a_compiler_that_fails_and_a_program_that_is_none_are_rows(file, tmp_path, monkeypatch):
+    pytest.importorskip("emx_onnx_cgen")
+    compiler = tmp_path / "cc"
+    monkeypatch.setenv("PATH", f"{tmp_path}:{os.environ['PATH']}")
+    for script, message in (("exit 1", "cc failed with exit code 1"), ("echo > host", "host cannot be run")):
+        compiler.write_text(f"#!/bin/sh\n{script}\n")
+        compiler.chmod(0o755)
+        report = check_host(file, "c")
+        assert [(row.check, row.ok) for row in report.rows] == [("c, all cases", False)]
+        assert message in report.notes[0]
+
+
+@pytest.mark.parametrize(
+    ("lines", "message"),
+    [(None, "cannot be read"), ("case\nout y float32 x 1", "cannot be read"), ("case\nrun", "gave the results of 1")],
+)
+def test_results_that_cannot_be_read_are_rows(lines, message, file, tmp_path, monkeypatch):
+    def host(model):
+        write = "" if lines is None else f"printf '{lines}\\n' > results.txt; printf '' > results.bin"
+        return programs.run_program(model, make_cases(model)[2:3], ["sh", "-c", write or "true"])
+
+    monkeypatch.setitem(HOSTS, "openvino", host)
+    report = check_host(file, "openvino")
+    assert not any(row.ok for row in report.rows)
+    assert message in report.notes[0]
+
+
+def test_a_crash_of_openvino_is_a_row(file, monkeypatch):
+    skip_without("openvino")
+    monkeypatch.setattr("seq2onnx.hosts.openvino._PROGRAM", "import os, signal; os.kill(os.getpid(), signal.SIGABRT)")
+    report = check_host(file, "openvino")
+    assert [row.ok for row in report.rows] == [False]
+    assert "ended with the signal SIGABRT" in report.notes[0]
 
 
 def test_the_cases_reach_what_runtimes_get_wrong(file):

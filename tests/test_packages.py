@@ -78,7 +78,7 @@ def serve(repository, chunks):
     pairs = re.findall(
         r'state \{ input_name: "(\w+)" output_name: "(\w+)" data_type: TYPE_(\w+) dims: \[([\d, ]+)\]', config
     )
-    types = {"FP32": np.float32, "INT32": np.int32}
+    types = {"FP32": np.float32, "INT32": np.int32, "INT64": np.int64}
     states = {name: np.zeros((1, *map(int, dims.split(","))), types[kind]) for name, _, kind, dims in pairs}
     inputs = re.findall(r'^input \{ name: "(\w+)"', config, re.M)
     outputs = re.findall(r'^output \{ name: "(\w+)"', config, re.M)

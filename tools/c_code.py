@@ -38,9 +38,12 @@ int main(void) {
 """
 
 
+STACK = 2**22  # half of what Linux gives a program
+
+
 def build_example(file: Path, folder: Path, *flags: str) -> Path:
     """Write the package for C of a file into a folder, and build its example; further flags are for make."""
-    s2o.package(file, "c", folder)
+    s2o.package(file, "c", folder, stack=STACK)
     subprocess.run(["make", "--quiet", *flags], cwd=folder, check=True)
     return folder / "example"
 
@@ -51,7 +54,7 @@ def c_steps(file: Path, x: NDArray[Any]) -> Iterator[Callable[[], None]]:
     source = Source.open(file)
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name, "package")
-        s2o.package(file, "c", folder)
+        s2o.package(file, "c", folder, stack=STACK)
         (steps,) = re.findall(r"_STEPS (\d+)", (folder / f"{source.name}.h").read_text(encoding="utf-8"))
         calls = len(x) // int(steps)
         text = LOOP.replace("NAME", source.name).replace("MACRO", source.name.upper()).replace("CALLS", str(calls))

@@ -7,7 +7,7 @@ batch, step by step and in chunks, one of them empty. The table goes into docs/w
 a portable or step file is wrong anywhere but in tract, which refuses portable files with lengths. A runtime that is not
 installed is named and left out. With --check, nothing is written, and the exit code is also 1 if a runtime is not
 installed. What installs each: pip install openvino tract; apt-get install g++ libonnxruntime-dev chromium; and in this
-folder npm install --ignore-scripts onnxruntime-node.
+folder npm install --ignore-scripts onnxruntime-node, which is read from here.
 """
 
 from __future__ import annotations
@@ -19,6 +19,7 @@ import datetime
 import functools
 import http.server
 import json
+import os
 import random
 import shutil
 import subprocess
@@ -61,6 +62,7 @@ def main() -> int:
     parser.add_argument("--check", action="store_true", help="only check; write nothing")
     arguments = parser.parse_args()
     HOSTS.update(tract=run_tract, wasm=run_wasm)
+    os.environ["NODE_PATH"] = str(ROOT / "node_modules")
     right: dict[tuple[str, str], list[bool]] = {}
     missing: dict[str, str] = {}
     for name, module in modules(arguments.networks):

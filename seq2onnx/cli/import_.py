@@ -10,7 +10,7 @@ from typing import Annotated, Any
 import typer
 
 from seq2onnx.cli.options import Quiet, say
-from seq2onnx.errors import ImportRefused, Seq2OnnxError, SpecError
+from seq2onnx.errors import ImportRefused, Seq2OnnxError, SpecError, WriteFailed
 from seq2onnx.tables import about
 
 KERAS = (".keras", ".h5", ".hdf5")
@@ -78,6 +78,8 @@ def import_(
         try:
             _write(s2o.from_onnx(source, **options), source, out, quiet)
             return
+        except WriteFailed:
+            raise
         except Seq2OnnxError as error:
             reason = str(error).removeprefix(f"{source}: ")
     try:

@@ -8,6 +8,7 @@ from typing import Annotated, Literal
 import typer
 
 from seq2onnx.cli.options import ModelFile, Quiet, say
+from seq2onnx.limits import STACK
 
 
 def package(
@@ -18,6 +19,7 @@ def package(
         Path | None,
         typer.Option(metavar="FOLDER", help="For web: the folder with onnxruntime-web. Default: npm downloads it."),
     ] = None,
+    stack: Annotated[int, typer.Option(metavar="BYTES", help="For c: how much stack a step may take.")] = STACK,
     quiet: Quiet = False,
 ) -> None:
     """Write a folder with the file and everything that runs it elsewhere.
@@ -27,5 +29,5 @@ def package(
     """
     from seq2onnx import package as write
 
-    write(file, target, out, runtime_folder=runtime_folder)
+    write(file, target, out, runtime_folder=runtime_folder, stack=stack)
     say(f"{out}: for {target}; {out / 'README.md'} says how to run it", quiet)

@@ -14,6 +14,7 @@ from seq2onnx.data.statistics import ChannelStatistics, channel_statistics, with
 from seq2onnx.errors import DataError
 from seq2onnx.sequences import Array, as_array, is_frame
 from seq2onnx.sequences.foreign import is_missing
+from seq2onnx.texts import unfit_text
 
 Label = str | int
 Ignore = Label | float | None
@@ -60,7 +61,7 @@ def read_targets(
                 f"{list(flat.shape)}; give "
                 "numbers as floats, labels for each step as a list of arrays"
             )
-        names = names or [name for name in np.unique(flat).tolist() if name != ignore]
+        names = names or _class_names(name for name in np.unique(flat).tolist() if name != ignore)
         flat = _class_numbers(flat, _numbers_by_label(names, ignore), sizes if per_step else [1] * len(rows))
     elif flat.dtype.kind == "f" and names is None:
         flat = _as_numbers(flat, ignore)
@@ -75,6 +76,8 @@ def _class_names(classes: Iterable[Any]) -> list[Label]:
     found = [label.item() if isinstance(label, np.generic) else label for label in classes]
     if odd := [label for label in found if not isinstance(label, str | int)]:
         raise DataError(f"classes: expected strings or integers, got {odd[0]!r:.100}")
+    if wrong := unfit_text(found):
+        raise DataError(f"classes: {wrong}; rename it")
     return found
 
 
@@ -151,7 +154,7 @@ def _read_column(targets: Column, names: list[Label] | None, ignore: Ignore) -> 
         raise DataError(f"targets: expected a label or numbers for each step, got {targets.dtype} {targets.shape}")
     if names is None:
         found = set[Label]().union(*(np.unique(block.values).tolist() for block in targets.blocks()))
-        names = sorted(found - {ignore})
+        names = _class_names(sorted(found - {ignore}))
     return Mapped(targets, functools.partial(_class_numbers, numbers=_numbers_by_label(names, ignore))), names, True
 
 

@@ -21,6 +21,7 @@ from seq2onnx.exporting.storage import emit_stored, module_weights
 from seq2onnx.exporting.words import vocabularies
 from seq2onnx.files import write_atomically
 from seq2onnx.modelfile import CHANGED, check_file
+from seq2onnx.modelfile.contract_rules import wrong_text
 from seq2onnx.network import Network, input_channels
 from seq2onnx.sequences import MASKED, Channels, PaddingPolicy
 
@@ -158,7 +159,7 @@ def describe(
     clocks = [network.signals[name].clock for name in network.outputs]
     assert options.signature is not None
     is_step = options.form == "step"
-    return Contract(
+    contract = Contract(
         network=network.to_dict(every_field=True),
         classes=classes,
         signature=options.signature,
@@ -192,6 +193,9 @@ def describe(
         answer="events" if network[network.outputs[0]].decides else "quantiles" if quantiles else None,
         quantiles=list(quantiles) if quantiles else None,
     )
+    if wrong := wrong_text(contract):
+        raise SpecError(f"{wrong}; no file may have it: rename it")
+    return contract
 
 
 def _steps(plan: ExportPlan) -> dict[str, int]:

@@ -55,10 +55,10 @@ def words_to_look_up(network: Network) -> list[str]:
                 f'words: word {number} of the vocabulary is "", which is padding; remove it and train again, or export '
                 "without words"
             )
-        if "\0" in word or not _is_unicode(word):
+        if "\0" in word:
             raise SpecError(
-                f"words: word {number} of the vocabulary, {word!r}, contains a NUL or half of a surrogate pair, which "
-                "strings in ONNX files cannot; remove it and train again, or export without words"
+                f"words: word {number} of the vocabulary, {word!r}, contains a NUL, which strings of ONNX cannot; "
+                "remove it and train again, or export without words"
             )
     return words
 
@@ -74,11 +74,3 @@ def emit_look_up(graph: GraphBuilder, source: str, x: str, words: Sequence[str])
             values_int64s=[*range(1, len(words) + 1), 0],
             default_int64=len(words) + 1,
         )
-
-
-def _is_unicode(word: str) -> bool:
-    try:
-        word.encode()
-    except UnicodeEncodeError:
-        return False
-    return True

@@ -2,30 +2,32 @@
 
 from __future__ import annotations
 
-import subprocess
 import tempfile
 from pathlib import Path
 
 import numpy as np
 
 from seq2onnx.hosts.cases import Case, Run, Tensors, make_cases
-from seq2onnx.hosts.programs import SECONDS, need, run_command
+from seq2onnx.hosts.programs import HostError, need, run_command
 from seq2onnx.runtime.model import Model
+from seq2onnx.texts import fill
 
 MAIN = """\
 #include <stdio.h>
-#include "NAME.h"
+#include "@NAME@.h"
 int main(void) {
-    static NAME_stream stream;
-    static float x[MACRO_STEPS * MACRO_FEATURES], y[MACRO_RESULTS * MACRO_OUTPUTS];
-    NAME_reset(&stream);
+    static @NAME@_stream stream;
+    static float x[@MACRO@_STEPS * @MACRO@_FEATURES], y[@MACRO@_RESULTS * @MACRO@_OUTPUTS];
+    @NAME@_reset(&stream);
     while (fread(x, sizeof x, 1, stdin) == 1) {
-        NAME_step(&stream, x, y);
+        @NAME@_step(&stream, x, y);
         fwrite(y, sizeof y, 1, stdout);
     }
     return 0;
 }
 """
+STACK = 2**22
+"""The stack that a step may take here: half of what Linux gives a program."""
 
 
 def run_c(model: Model) -> list[tuple[Case, list[Tensors] | str]]:
@@ -34,7 +36,7 @@ def run_c(model: Model) -> list[tuple[Case, list[Tensors] | str]]:
     Raises:
         MissingExtra: a compiler or emx-onnx-cgen is not installed.
         SpecError, NotStreamable: as `package` does.
-        Seq2OnnxError: the code cannot be compiled.
+        HostError: the code cannot be compiled, or the program fails.
     """
     from seq2onnx.packaging import Source, package
     from seq2onnx.packaging.c import step_source
@@ -44,16 +46,21 @@ def run_c(model: Model) -> list[tuple[Case, list[Tensors] | str]]:
     with tempfile.TemporaryDirectory() as name, step_source(source) as step:
         (case,) = make_cases(step.model.model)
         y = step.model.model.outputs[0].tensor
-        folder = Path(name, "package")
-        package(model.path, "c", folder)
-        main = MAIN.replace("NAME", source.name).replace("MACRO", source.name.upper())
-        (folder / "host.c").write_text(main, encoding="utf-8")
-        build = [compiler, "-std=c99", "-O2", "host.c", f"{source.name}.c", "-o", "host", "-lm"]
-        run_command(build, folder)
+        # A folder of its own, since the files of the package have the name of the network.
+        folder, package_folder = Path(name), Path(name, "package")
+        package(model.path, "c", package_folder, stack=STACK)
+        (folder / "host.c").write_text(
+            fill(MAIN, {"NAME": source.name, "MACRO": source.name.upper()}), encoding="utf-8"
+        )
+        code = ["-iquote", "package", "host.c", f"package/{source.name}.c"]
+        run_command([compiler, "-std=c99", "-O2", *code, "-o", "host", "-lm"], folder)
         x = step.model.model.inputs[0].tensor
         sent = b"".join(run.inputs[x].astype(np.float32).tobytes() for run in case.runs)
-        found = subprocess.run([folder / "host"], input=sent, capture_output=True, timeout=SECONDS, check=True).stdout
+        found = run_command([folder / "host"], folder, sent)
     shape = case.runs[0].expected[y].shape
-    rows = np.frombuffer(found, np.float32).reshape(len(case.runs), *shape)
+    try:
+        rows = np.frombuffer(found, np.float32).reshape(len(case.runs), *shape)
+    except ValueError:
+        raise HostError(f"the program gave {len(found):,} bytes for {len(case.runs)} results {shape}") from None
     only_y = Case(case.name, {}, [Run(run.inputs, {y: run.expected[y]}) for run in case.runs])
     return [(only_y, [{y: row} for row in rows])]

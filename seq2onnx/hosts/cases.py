@@ -118,6 +118,47 @@ def write_cases(cases: Sequence[Case], folder: Path) -> None:
     (folder / "cases.bin").write_bytes(content)
 
 
+def read_cases(folder: Path) -> list[Case]:
+    """Read cases.txt and cases.bin, for a host in Python. What is expected has names only."""
+    content, cases = (folder / "cases.bin").read_bytes(), list[Case]()
+    for text in (folder / "cases.txt").read_text(encoding="ascii").splitlines():
+        word, *rest = text.split(" ")
+        if word == "case":
+            cases.append(Case(rest[0], {}, []))
+        elif word == "run":
+            cases[-1].runs.append(Run({}, {}))
+        elif word == "out":
+            cases[-1].runs[-1].expected[rest[0]] = np.empty(0)
+        else:
+            name, *place = rest
+            (cases[-1].states if word == "state" else cases[-1].runs[-1].inputs)[name] = _tensor(content, *place)
+    return cases
+
+
+def write_results(results: Sequence[list[Tensors] | str], folder: Path) -> None:
+    """Write results.txt and results.bin, as `read_results` reads them."""
+    lines, content = [], bytearray()
+    for result in results:
+        lines.append("case")
+        if isinstance(result, str):
+            lines.append(f"error {result}")
+            continue
+        for run in result:
+            lines.append("run")
+            for name, values in run.items():
+                lines.append(" ".join(["out", name, values.dtype.name, str(len(content)), *map(str, values.shape)]))
+                content.extend(np.ascontiguousarray(values).tobytes())
+    (folder / "results.bin").write_bytes(content)
+    (folder / "results.txt").write_text("\n".join(lines) + "\n", encoding="utf-8", errors="backslashreplace")
+
+
+def _tensor(content: bytes, kind: str, offset: str, *shape: str) -> Array:
+    dimensions = tuple(map(int, shape))
+    count = int(np.prod(dimensions, dtype=int))
+    values = np.frombuffer(content, _TYPES[kind], count, int(offset)) if count else np.empty(0, _TYPES[kind])
+    return values.reshape(dimensions)
+
+
 def read_results(cases: Sequence[Case], folder: Path) -> list[list[Tensors] | str]:
     """Read results.txt and results.bin: for each case the results of its runs, or what went wrong.
 
@@ -135,9 +176,6 @@ def read_results(cases: Sequence[Case], folder: Path) -> list[list[Tensors] | st
             assert isinstance(results[-1], list)
             results[-1].append({})
         elif isinstance(results[-1], list):
-            name, kind, offset, *shape = rest.split(" ")
-            dimensions = tuple(map(int, shape))
-            count = int(np.prod(dimensions, dtype=int))
-            values = np.frombuffer(content, _TYPES[kind], count, int(offset)) if count else np.empty(0, _TYPES[kind])
-            results[-1][-1][name] = values.reshape(dimensions)
+            name, *place = rest.split(" ")
+            results[-1][-1][name] = _tensor(content, *place)
     return results + ["the host gave no result"] * (len(cases) - len(results))

@@ -13,6 +13,7 @@ from seq2onnx.hosts.cases import Case, Tensors
 from seq2onnx.hosts.cpp import run_cpp
 from seq2onnx.hosts.node import run_node
 from seq2onnx.hosts.openvino import run_openvino
+from seq2onnx.hosts.programs import HostError
 from seq2onnx.parity import Report, Row
 from seq2onnx.runtime.model import Model
 from seq2onnx.runtime.session import SessionSettings
@@ -33,7 +34,8 @@ def check_host(path: str | Path, runtime: str) -> Report:
 
     Returns:
         A row for each case and tensor. A row passes if its largest error is at most 1e-4 × max(1, largest number).
-        Where a case fails, its error is infinite and a note has the message.
+        Where a case or the whole runtime fails, crashes or does not end, the error is infinite and a note has the
+        message.
 
     Raises:
         SpecError: there is no such runtime.
@@ -43,8 +45,15 @@ def check_host(path: str | Path, runtime: str) -> Report:
     if runtime not in HOSTS:
         raise SpecError(f"runtime: must be one of {', '.join(HOSTS)}, got {runtime!r:.60}")
     rows, notes = [], []
-    for case, results in HOSTS[runtime](Model(path, SessionSettings())):
+    model = Model(path, SessionSettings())
+    try:
+        found_by_case = HOSTS[runtime](model)
+    except HostError as error:
+        found_by_case = [(Case("all cases", {}, []), str(error))]
+    for case, results in found_by_case:
         check = f"{runtime}, {case.name}"
+        if not isinstance(results, str) and len(results) != len(case.runs):
+            results = f"gave the results of {len(results)} runs instead of {len(case.runs)}"
         if isinstance(results, str):
             rows.append(Row(check, "", np.inf, np.inf, TOLERANCE))
             notes.append(f"{check}: {results:.300}")

@@ -21,7 +21,7 @@ def run_cpp(model: Model) -> list[tuple[Case, list[Tensors] | str]]:
 
     Raises:
         MissingExtra: g++ or onnxruntime for C++ is not installed.
-        Seq2OnnxError: the program cannot be built.
+        HostError: the program cannot be built, or fails.
     """
     return run_program(model, make_cases(model), [str(Path(_built().name, "host"))])
 

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-import subprocess
+import os
+from collections.abc import Iterator
 from pathlib import Path
 
 from seq2onnx.errors import MissingExtra
@@ -10,18 +11,38 @@ from seq2onnx.hosts.cases import Case, Tensors, make_cases
 from seq2onnx.hosts.programs import SOURCES, need, run_program
 from seq2onnx.runtime.model import Model
 
-INSTALL = "npm install --ignore-scripts onnxruntime-node"  # the scripts only download files for GPUs
+# The scripts of the package only download files for GPUs.
+INSTALL = "npm install --global --ignore-scripts onnxruntime-node"
 
 
 def run_node(model: Model) -> list[tuple[Case, list[Tensors] | str]]:
-    """Run the cases of a file in node, with the onnxruntime-node of the working directory or of the system.
+    """Run the cases of a file in node, with the onnxruntime-node of NODE_PATH or of the system.
+
+    node_modules of the working directory is not read: a folder of a stranger may contain one.
 
     Raises:
         MissingExtra: node or onnxruntime-node is not installed.
+        HostError: the program fails.
     """
     node = need("node", "apt-get install nodejs npm")
-    script = f"console.log(require.resolve('onnxruntime-node', {{ paths: [{str(Path.cwd())!r}, ...module.paths] }}))"
-    found = subprocess.run([node, "-e", script], capture_output=True, text=True, timeout=60, check=False)
-    if found.returncode:
-        raise MissingExtra(f"onnxruntime-node is not in {Path.cwd()} or a folder above it. Run: {INSTALL}")
-    return run_program(model, make_cases(model), [node, str(SOURCES / "host.mjs"), found.stdout.strip()])
+    runtime = find_runtime(node)
+    if runtime is None:
+        raise MissingExtra(
+            f"onnxruntime-node is neither in NODE_PATH nor in the global node_modules of {node}. Run: {INSTALL}"
+        )
+    return run_program(model, make_cases(model), [node, str(SOURCES / "host.mjs"), str(runtime)])
+
+
+def find_runtime(node: str) -> Path | None:
+    """Return the folder of onnxruntime-node; None: there is none."""
+    found = (folder / "onnxruntime-node" for folder in _global_modules(node))
+    return next((folder for folder in found if (folder / "package.json").is_file()), None)
+
+
+def _global_modules(node: str) -> Iterator[Path]:
+    """The folders of modules that do not depend on the working directory."""
+    paths = map(Path, filter(None, os.environ.get("NODE_PATH", "").split(os.pathsep)))
+    yield from (path for path in paths if path.is_absolute())
+    for program in (Path(node).absolute(), Path(node).resolve()):
+        yield program.parent.parent / "lib" / "node_modules"
+    yield Path("/usr/local/lib/node_modules")  # where npm of Debian installs

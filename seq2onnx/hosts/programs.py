@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import contextlib
+import os
 import shutil
+import signal
 import subprocess
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from seq2onnx.errors import MissingExtra, Seq2OnnxError
@@ -14,9 +17,16 @@ from seq2onnx.runtime.model import Model
 
 SOURCES = Path(__file__).with_name("sources")
 SECONDS = 300
+"""A program of a host may take so long."""
 
 
-def run_program(model: Model, cases: Sequence[Case], command: Sequence[str]) -> list[tuple[Case, list[Tensors] | str]]:
+class HostError(Seq2OnnxError):
+    """A host failed as a whole: a row of the report, not an error of the command."""
+
+
+def run_program(
+    model: Model, cases: Sequence[Case], command: Sequence[str], settings: Mapping[str, str] | None = None
+) -> list[tuple[Case, list[Tensors] | str]]:
     """Run a program on cases.
 
     Args:
@@ -24,26 +34,84 @@ def run_program(model: Model, cases: Sequence[Case], command: Sequence[str]) -> 
         cases: its cases.
         command: the program. It reads model.onnx, cases.txt and cases.bin in its working directory, and writes
             results.txt and results.bin.
+        settings: its environment, besides that of this process.
 
     Raises:
-        Seq2OnnxError: it fails as a whole.
+        HostError: it fails as a whole.
     """
     with tempfile.TemporaryDirectory() as folder:
         shutil.copyfile(model.path, Path(folder, "model.onnx"))
         write_cases(cases, Path(folder))
-        run_command(command, folder)
-        return list(zip(cases, read_results(cases, Path(folder)), strict=True))
+        run_command(command, folder, settings=settings)
+        try:
+            return list(zip(cases, read_results(cases, Path(folder)), strict=True))
+        except (OSError, ValueError, LookupError, TypeError, AssertionError) as error:
+            raise HostError(f"its results cannot be read: {error!r:.200}") from None
 
 
-def run_command(command: Sequence[str], folder: str | Path) -> None:
-    """Run a command in a folder.
+def run_command(
+    command: Sequence[str | Path], folder: str | Path, sent: bytes = b"", settings: Mapping[str, str] | None = None
+) -> bytes:
+    """Run a command in a folder, and return its standard output.
+
+    Args:
+        command: the command.
+        folder: its working directory.
+        sent: its standard input.
+        settings: its environment, besides that of this process.
 
     Raises:
-        Seq2OnnxError: it fails.
+        HostError: it cannot be run, fails, ends with a signal or takes longer than `SECONDS`.
     """
-    done = subprocess.run(command, cwd=folder, capture_output=True, text=True, timeout=SECONDS, check=False)
-    if done.returncode:
-        raise Seq2OnnxError(f"{command[0]} failed: {(done.stderr or done.stdout).strip()[-600:]}")
+    name = Path(command[0]).name
+    try:
+        process = subprocess.Popen(
+            command,
+            cwd=folder,
+            env=os.environ | (settings or {}),
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            start_new_session=True,  # so that what it started ends with it
+        )
+    except OSError as error:
+        raise HostError(f"{name} cannot be run: {error}") from None
+    with process:
+        try:
+            output, errors = process.communicate(sent, SECONDS)
+        except BaseException as error:
+            _end(process)
+            if isinstance(error, subprocess.TimeoutExpired):
+                raise HostError(f"{name} did not end within {SECONDS:g} s") from None
+            raise
+    if process.returncode:
+        said = _error_in((errors or output).decode(errors="replace"))
+        raise HostError(f"{name} {_how_it_ended(process.returncode)}{said and ': '}{said}")
+    return output
+
+
+def _end(process: subprocess.Popen[bytes]) -> None:
+    """End a process, and all that it started."""
+    process.kill()
+    if hasattr(os, "killpg"):  # not on Windows
+        with contextlib.suppress(ProcessLookupError, PermissionError):
+            os.killpg(process.pid, signal.SIGKILL)
+
+
+def _error_in(text: str) -> str:
+    """Return the last line about an error, with the line before it; without one, the last line."""
+    lines = [line.strip() for line in text.splitlines() if line.strip()]
+    places = [place for place, line in enumerate(lines) if "rror" in line]
+    return " ".join(lines[max(0, places[-1] - 1) : places[-1] + 1] if places else lines[-1:])[-600:]
+
+
+def _how_it_ended(code: int) -> str:
+    if code > 0:
+        return f"failed with exit code {code}"
+    try:
+        return f"ended with the signal {signal.Signals(-code).name}"
+    except ValueError:
+        return f"ended with the signal {-code}"
 
 
 def need(program: str, install: str) -> str:

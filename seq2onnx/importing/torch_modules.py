@@ -26,6 +26,7 @@ from seq2onnx.importing.windows import TooFewSteps
 from seq2onnx.layers import SequenceInput, Softmax, WordEmbedding
 from seq2onnx.layers.normalization import Normalization
 from seq2onnx.network import Network
+from seq2onnx.texts import unfit_text
 from seq2onnx.training import SequenceModule
 
 
@@ -97,6 +98,8 @@ def from_torch(
         size = network.signals[network.outputs[0]].size
         if len(classes) != size:
             raise SpecError(f"classes: {network.outputs[0]} gives {size} scores, got {len(classes)} classes")
+        if wrong := unfit_text(classes):
+            raise SpecError(f"classes: {wrong}; rename it")
         made.classes = list(classes)
     return made
 

@@ -15,6 +15,7 @@ from seq2onnx.layers.base import Example, Layer, PositiveInt, layer, single_inpu
 from seq2onnx.layers.calls import EmitCall, Emitted, ForwardCall, Forwarded
 from seq2onnx.layers.graph import GraphBuilder
 from seq2onnx.layers.signal import Signal, Weight
+from seq2onnx.texts import is_unicode
 
 
 def _array(value: Any) -> Any:
@@ -73,6 +74,9 @@ class WordEmbedding(Layer):
     def _check(self) -> WordEmbedding:
         if not isinstance(self.vocabulary, int) and len(set(self.vocabulary)) != len(self.vocabulary):
             raise ValueError("the vocabulary contains a word more than once")
+        if (words := self.word_list) is not None and not is_unicode("".join(words)):
+            word = next(word for word in words if not is_unicode(word))
+            raise ValueError(f"the word {word!r:.100} contains a lone surrogate, which UTF-8 cannot hold")
         shapes = [(words, self.dimension) for words in (self.words, self.words + 2)]
         if self.vectors is not None and self.vectors.shape not in shapes:
             raise ValueError(f"vectors must be {shapes[0]} or {shapes[1]}, not {self.vectors.shape}")

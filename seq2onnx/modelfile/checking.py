@@ -8,7 +8,7 @@ from typing import NamedTuple
 
 from seq2onnx.contract import KEY, Contract
 from seq2onnx.errors import ModelFileError
-from seq2onnx.modelfile.contract_rules import check_contract
+from seq2onnx.modelfile.contract_rules import check_classes_key, check_contract, check_texts
 from seq2onnx.modelfile.foreign_rules import check_foreign
 from seq2onnx.modelfile.graph_rules import check_changed, check_graph
 from seq2onnx.modelfile.protos import FileContent, read_file
@@ -78,6 +78,7 @@ def check_file(content: bytes, path: Path, allow_changed: bool = False) -> Check
         raise ModelFileError(f"{path}: onnxruntime cannot open it: {error}; is it the exported file?") from None
     contract = Contract.from_json(onnx.metadata.get(KEY), path)
     try:
+        check_texts(contract, onnx)
         if contract.network is None:
             check_foreign(content, onnx)
             checked = None
@@ -87,6 +88,7 @@ def check_file(content: bytes, path: Path, allow_changed: bool = False) -> Check
         else:
             checked = check_graph(content, onnx)
         check_contract(contract, onnx.graph, checked)
+        check_classes_key(contract, onnx)
     except ModelFileError as error:
         remedy = "" if "; use the" in str(error) else CHANGED
         raise ModelFileError(f"{path}: {error}{remedy}") from None

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import json
 import math
 from typing import Any
 
 from seq2onnx.contract import (
+    CLASSES_KEY,
     END,
     LENGTHS,
     Contract,
@@ -17,9 +19,10 @@ from seq2onnx.contract import (
 from seq2onnx.errors import ModelFileError, SpecError
 from seq2onnx.limits import PADDED_BYTES
 from seq2onnx.modelfile.graph_rules import STEPS, Checked
-from seq2onnx.modelfile.protos import Graph, TensorInfo
+from seq2onnx.modelfile.protos import FileContent, Graph, TensorInfo
 from seq2onnx.modelfile.shapes import FLOAT32, INT32, INT64, STRING
 from seq2onnx.sequences import PaddingPolicy
+from seq2onnx.texts import unfit_name, unfit_text
 
 MOST_STATE_BYTES = 2**28
 """The largest state of one stream."""
@@ -60,6 +63,61 @@ def keeps_state(kind: str, fields: dict[str, Any], has_phases: bool = True) -> b
     if kind == "self_attention":
         return fields.get("context") != 1
     return kind in _ALWAYS or (kind in _OVER_TIME and over_time)
+
+
+def wrong_text(contract: Contract) -> str | None:
+    """Return which text of a contract no file may have; None: all are right.
+
+    Names of layers and states are in the names of tensors, which generated code has as they are.
+    """
+    states = (name for state in contract.states for name in (state.layer, state.kind, state.name))
+    name = unfit_name([*contract.layers, *contract.input_layers, *contract.output_layers, *states])
+    if name is not None:
+        return f"the name of a layer or state {name!r:.100}: expected letters, digits and underscores of ASCII"
+    if wrong := unfit_text(contract.classes or ()):
+        return f"classes: {wrong}"
+    for names in contract.channel_names.values():
+        if wrong := unfit_text(names):
+            return f"channels: {wrong}"
+    return None
+
+
+def check_texts(contract: Contract, file: FileContent) -> None:
+    """Check the texts that enter generated code, tables and lists: names, classes and channels.
+
+    Raises:
+        ModelFileError: one of them has characters that it may not have.
+    """
+    if wrong := wrong_text(contract):
+        raise ModelFileError(f"its metadata has {wrong}{_REMEDY}")
+    tensors = [entry.name.decode(errors="backslashreplace") for entry in (*file.graph.inputs, *file.graph.outputs)]
+    name = unfit_name(tensors)
+    if name is not None:
+        raise ModelFileError(
+            f"the graph has the input or output {name!r:.100}: expected letters, digits and underscores of ASCII"
+            f"{_REMEDY}"
+        )
+
+
+def check_classes_key(contract: Contract, file: FileContent) -> None:
+    """Check that the classes that other programs read are those of the contract.
+
+    Raises:
+        ModelFileError: they differ.
+    """
+    classes = file.metadata.get(CLASSES_KEY)
+    if classes is not None and classes != json.dumps(contract.classes) and not _is_json_of(contract.classes, classes):
+        raise ModelFileError(
+            f"its metadata has the classes {classes!r:.100} under the key {CLASSES_KEY!r}, and others in the contract"
+            f"{_REMEDY}"
+        )
+
+
+def _is_json_of(value: Any, text: str) -> bool:
+    try:
+        return json.dumps(json.loads(text)) == json.dumps(value)
+    except (ValueError, RecursionError):
+        return False
 
 
 def check_contract(contract: Contract, graph: Graph, checked: Checked | None) -> None:

@@ -7,14 +7,11 @@ import tempfile
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from seq2onnx.errors import NotStreamable, SpecError
-from seq2onnx.packaging.c_generator import generate
+from seq2onnx.packaging.c_generator import generate, stack_bytes
 from seq2onnx.packaging.source import Source
-
-if TYPE_CHECKING:
-    from onnx import ModelProto
+from seq2onnx.texts import c_comment, c_string, fill, markdown
 
 _FILES = Path(__file__).with_name("c_files")
 _TYPES = {"float32": "float", "int32": "int32_t", "int64": "int64_t"}
@@ -24,7 +21,8 @@ def write_c(source: Source, folder: Path) -> None:
     """Write NAME.h and NAME.c, an example with its Makefile, a sample with its result, and README.md.
 
     Raises:
-        SpecError: the file has several inputs or outputs, or results that are no vectors, or its form cannot be "step".
+        SpecError: the file has several inputs or outputs, or results that are no vectors, its form cannot be "step", or
+            a step takes more stack than the source allows.
         NotStreamable: the network cannot stream, or the file has no layers.
         MissingExtra: emx-onnx-cgen is not installed.
     """
@@ -34,13 +32,21 @@ def write_c(source: Source, folder: Path) -> None:
     source.check_vectors("the C code runs one input and one output")
     source.check_streams()
     with step_source(source) as step:
-        texts = _texts(source, step)
-        code = generate(_plain(step.path.read_bytes(), source.name), f"{source.name}_run")
-        code += _filled("wrapper.c", texts)
-        made = {"header.h": f"{source.name}.h", "main.c": "main.c", "Makefile": "Makefile"}
+        function = f"{source.name}_run"
+        code = generate(step.path.read_bytes(), function)
+        run = step.model.model
+        stack = stack_bytes(code, function) + (8 * run.contract.time_stride if run.inputs[0].is_tokens else 0)
+        if stack > source.stack:
+            raise SpecError(
+                f"{source.path}: a step of its C code takes {stack:,} bytes of stack, and stack={source.stack} allows "
+                "fewer; give a larger stack= (--stack) if the device has it, or make the network smaller"
+            )
+        texts = _texts(source, step) | {"STACK": str(stack)}
+        made = {"main.c": "main.c", "Makefile": "Makefile"}
+        made |= {"header.h": f"{source.name}.h", "wrapper.c": f"{source.name}.c"}
         for template, file in made.items():
-            (folder / file).write_text(_filled(template, texts), encoding="utf-8")
-        (folder / f"{source.name}.c").write_text(code, encoding="utf-8")
+            filled = fill((_FILES / template).read_text(encoding="utf-8"), texts)
+            (folder / file).write_text(code + filled if template == "wrapper.c" else filled, encoding="utf-8")
         step.write_sample(folder)
     (folder / "README.md").write_text(_readme(source, texts), encoding="utf-8")
 
@@ -80,19 +86,10 @@ def _step_form(source: Source) -> bytes:
     return content
 
 
-def _plain(content: bytes, name: str) -> ModelProto:
-    """Return a model without the texts of the file, which a comment of the C code would quote."""
-    import onnx
-
-    model = onnx.load_from_string(content)
-    del model.metadata_props[:]
-    model.graph.name = name
-    return model
-
-
 def _texts(source: Source, step: Source) -> dict[str, str]:
-    """Return what the templates leave open, by its mark."""
+    """Return what the templates leave open, by its mark, as text of C."""
     name, model = source.name, step.model.model
+    macro = name.upper()
     entry, output = model.inputs[0], model.outputs[0]
     steps = model.contract.time_stride
     tensors = [*model.session.get_inputs(), *model.session.get_outputs()]
@@ -118,19 +115,20 @@ def _texts(source: Source, step: Source) -> dict[str, str]:
         fields.append(f"{_TYPES[state.dtype.name]} {state.name}[{count}];")
         if state.dtype.kind == "f":
             checks.append(f"is_finite = is_finite && {name}_is_finite(stream->state[next].{state.name}, {count});")
-    labels = ", ".join(_quoted(label) for label in source.labels)
+    labels = ", ".join(map(c_string, source.labels))
+    declared = f"const char *const {name}_labels[{macro}_OUTPUTS]"
     best = f"""\
     int best = 0;
-    for (int i = 1; i < {name.upper()}_OUTPUTS; ++i) {{
+    for (int i = 1; i < {macro}_OUTPUTS; ++i) {{
         best = y[i] > y[best] ? i : best;
     }}
     printf("%s,", isnan(y[0]) ? "" : cells_of_labels[best]);"""
-    cells = ", ".join(_quoted(_cell(label)) for label in source.labels)
+    cells = ", ".join(c_string(_cell(label)) for label in source.labels)
     return {
-        "TITLE": source.title.replace("*/", "* /").replace("\n", " "),
-        "WRITER": model.contract.writer,
+        "TITLE": c_comment(source.title),
+        "WRITER": c_comment(model.contract.writer),
         "NAME": name,
-        "MACRO": name.upper(),
+        "MACRO": macro,
         "FEATURES": str(source.features),
         "STEPS": str(steps),
         "S": "s" * (steps > 1),
@@ -143,24 +141,13 @@ def _texts(source: Source, step: Source) -> dict[str, str]:
         "STATES": _indented(fields or ["int32_t none;"], 8),
         "RUN": _indented(run, 8),
         "CHECKS": _indented(checks, 8),
-        "LABELS": labels,
-        "CHANNELS": ", ".join([_quoted(channel) for channel in entry.channels or ()] or ["NULL"]),
+        "DECLARED_LABELS": f"\n/* The labels of the scores, in order, as UTF-8. */\nextern {declared};\n"
+        if labels
+        else "",
+        "DEFINED_LABELS": f"\n{declared} = {{{labels}}};" if labels else "",
+        "CHANNELS": ", ".join([*map(c_string, entry.channels or ())] or ["NULL"]),
         "WRITE_LABEL": f"    static const char *const cells_of_labels[] = {{{cells}}};\n{best}" if labels else "",
     }
-
-
-def _filled(template: str, texts: Mapping[str, str]) -> str:
-    """Return a file of c_files with its marks replaced."""
-    text = (_FILES / template).read_text(encoding="utf-8")
-    name, labels = texts["NAME"], texts["LABELS"]
-    declared = f"const char *const {name}_labels[{texts['MACRO']}_OUTPUTS]" if labels else ""
-    if template == "header.h":
-        labels = f"\n/* The labels of the scores, in order, as UTF-8. */\nextern {declared};\n" if labels else ""
-    elif labels:
-        labels = f"\n{declared} = {{{labels}}};"
-    for mark, value in {**texts, "LABELS": labels}.items():
-        text = text.replace(f"@{mark}@", value)
-    return text
 
 
 def _product(shape: Iterable[int]) -> int:
@@ -174,23 +161,15 @@ def _indented(lines: Iterable[str], spaces: int) -> str:
     return "\n".join(" " * spaces + line for line in lines)
 
 
-def _quoted(text: str) -> str:
-    """Return a string literal of C, with all but plain characters as octal numbers."""
-    plain = "".join(
-        chr(byte) if 32 <= byte < 127 and chr(byte) not in '"\\?' else f"\\{byte:03o}" for byte in text.encode()
-    )
-    return f'"{plain}"'
-
-
 def _cell(label: str) -> str:
     """Return a label as a cell of CSV."""
     return '"' + label.replace('"', '""') + '"' if set(label) & set(',"\r\n') else label
 
 
 def _readme(source: Source, texts: Mapping[str, str]) -> str:
-    name = source.name
+    name, stack = source.name, int(texts["STACK"])
     text = f"""\
-# {source.title} in C
+# {markdown(source.title)} in C
 
 ```sh
 make && ./example < sample_input.csv
@@ -214,7 +193,7 @@ float x[{texts["STEPS"]} * {texts["FEATURES"]}], y[{texts["RESULTS"]} * {texts["
 {name}_step(&stream, x, y); /* for every {"step" if texts["STEPS"] == "1" else texts["STEPS"] + " steps"} */
 ```
 
-Two streams are two variables. Do not compile with `-ffast-math`: it removes the checks for NaN and the exactness of
-long averages.
+Two streams are two variables. A step takes at most {stack:,} bytes of stack, beside what libm takes.
+Do not compile with `-ffast-math`: it removes the checks for NaN and the exactness of long averages.
 """
     return text + source.labels_text()

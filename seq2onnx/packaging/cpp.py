@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import json
 import shutil
 from pathlib import Path
 
 from seq2onnx.errors import SpecError
 from seq2onnx.packaging.source import Source
+from seq2onnx.texts import cpp_string, fill, markdown
 
 _FILES = Path(__file__).with_name("cpp_files")
 
@@ -25,7 +25,7 @@ def write_cpp(source: Source, folder: Path) -> None:
         shutil.copyfile(_FILES / name, folder / name)
     example = (_FILES / "main.cpp").read_text(encoding="utf-8")
     channels = source.model.model.inputs[0].channels or ()
-    example = example.replace("@CHANNELS@", ", ".join(json.dumps(name, ensure_ascii=False) for name in channels))
+    example = fill(example, {"CHANNELS": ", ".join(map(cpp_string, channels))})
     (folder / "main.cpp").write_text(example, encoding="utf-8")
     shutil.copyfile(source.path, folder / "model.onnx")
     source.write_sample(folder)
@@ -34,7 +34,7 @@ def write_cpp(source: Source, folder: Path) -> None:
 
 def _readme(source: Source) -> str:
     text = f"""\
-# {source.title} in C++
+# {markdown(source.title)} in C++
 
 ```sh
 cmake -B build && cmake --build build && build/example < sample_input.csv

@@ -7,6 +7,8 @@ from pathlib import Path
 
 from seq2onnx.errors import SpecError
 from seq2onnx.files import atomic_folder
+from seq2onnx.limits import STACK
+from seq2onnx.numbers import whole_number
 from seq2onnx.packaging.c import write_c
 from seq2onnx.packaging.cpp import write_cpp
 from seq2onnx.packaging.source import Source
@@ -14,7 +16,14 @@ from seq2onnx.packaging.triton import write_triton
 from seq2onnx.packaging.web import write_web
 
 
-def package(path: str | Path, target: str, folder: str | Path, *, runtime_folder: str | Path | None = None) -> None:
+def package(
+    path: str | Path,
+    target: str,
+    folder: str | Path,
+    *,
+    runtime_folder: str | Path | None = None,
+    stack: int = STACK,
+) -> None:
     """Write a folder with an exported file and everything that its target needs.
 
     Each folder has a README.md, which begins with the command that builds and runs it, and a sample with its expected
@@ -27,9 +36,10 @@ def package(path: str | Path, target: str, folder: str | Path, *, runtime_folder
             module.
         folder: the new folder, which may be there if it is empty.
         runtime_folder: for target "web" the folder with onnxruntime-web. None: npm downloads it.
+        stack: for target "c" how many bytes of stack a step may take. The header says how many it takes.
 
     Raises:
-        SpecError: there is no such target, or it cannot run the file.
+        SpecError: there is no such target, it cannot run the file, or a step takes more stack.
         ModelFileError: `path` is not an exported file.
         NotStreamable: the target needs states, which the file does not keep.
         MissingExtra: a program that the target needs is not there.
@@ -42,8 +52,11 @@ def package(path: str | Path, target: str, folder: str | Path, *, runtime_folder
         raise SpecError(f"target: must be one of {', '.join(TARGETS)}, got {target!r:.60}")
     if runtime_folder is not None and target != "web":
         raise SpecError(f'runtime_folder: is for target "web" only, got target {target!r}')
+    stack = whole_number(stack, "stack")
+    if stack != STACK and target != "c":
+        raise SpecError(f'stack: is for target "c" only, got target {target!r}')
     folder = Path(folder)
-    source = Source.open(path, runtime_folder)
+    source = Source.open(path, runtime_folder, stack)
     with atomic_folder(folder, may_be_empty=True) as made:
         TARGETS[target](source, made)
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 import csv
 import dataclasses
 import io
-import re
 from collections.abc import Iterable
 from functools import cached_property
 from pathlib import Path
@@ -15,20 +14,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from seq2onnx.errors import NotStreamable, SpecError
+from seq2onnx.limits import STACK
 from seq2onnx.runtime import Predictor, load, scores_to_labels
 from seq2onnx.runtime.random_rows import random_sequences
 from seq2onnx.sequences import Array
+from seq2onnx.texts import identifier, markdown
 
 SAMPLE_STEPS, SAMPLE_NUMBERS = 20, 2000  # at most, unless one stride or the least length needs more
-# What C or C++ keep for themselves, and main.
-_KEYWORDS = re.compile(
-    "alignas|alignof|and|and_eq|asm|auto|bitand|bitor|bool|break|case|catch|char|class|compl|const|constexpr|"
-    "const_cast|continue|decltype|default|delete|do|double|dynamic_cast|else|enum|explicit|export|extern|false|"
-    "float|for|friend|goto|if|inline|int|long|main|mutable|namespace|new|noexcept|not|not_eq|nullptr|operator|or|"
-    "or_eq|private|protected|public|register|reinterpret_cast|restrict|return|short|signed|sizeof|static|"
-    "static_assert|static_cast|struct|switch|template|this|thread_local|throw|true|try|typedef|typeid|typename|"
-    "union|unsigned|using|virtual|void|volatile|wchar_t|while|xor|xor_eq"
-)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -39,20 +31,22 @@ class Source:
         path: the file.
         model: the file, open in onnxruntime.
         runtime_folder: where the runtime of the target is, for "web".
+        stack: how many bytes of stack a step may take, for "c".
     """
 
     path: Path
     model: Predictor
     runtime_folder: Path | None = None
+    stack: int = STACK
 
     @classmethod
-    def open(cls, path: str | Path, runtime_folder: str | Path | None = None) -> Source:
+    def open(cls, path: str | Path, runtime_folder: str | Path | None = None, stack: int = STACK) -> Source:
         """Open a file.
 
         Raises:
             ModelFileError: it is not a file that `export` or `add_states` wrote.
         """
-        return cls(Path(path), load(path), None if runtime_folder is None else Path(runtime_folder))
+        return cls(Path(path), load(path), None if runtime_folder is None else Path(runtime_folder), stack)
 
     @property
     def title(self) -> str:
@@ -61,9 +55,8 @@ class Source:
 
     @property
     def name(self) -> str:
-        """The title as an identifier of C."""
-        plain = re.sub(r"\W", "_", self.title, flags=re.ASCII)
-        return f"net_{plain}" if not plain or plain[0].isdigit() or _KEYWORDS.fullmatch(plain) else plain
+        """The title as an identifier of C and the name of a file."""
+        return identifier(self.title)
 
     @property
     def labels(self) -> list[str]:
@@ -118,7 +111,12 @@ class Source:
 
     def labels_text(self) -> str:
         """Return a paragraph with the labels; nothing if there are none."""
-        return f"\nThe labels of the scores, in order: {', '.join(self.labels)}.\n" if self.labels else ""
+        return f"\nThe labels of the scores, in order: {self.listed_labels}.\n" if self.labels else ""
+
+    @property
+    def listed_labels(self) -> str:
+        """The labels as Markdown."""
+        return ", ".join(map(markdown, self.labels))
 
     @cached_property
     def sample(self) -> dict[str, Array]:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import shutil
 from pathlib import Path
 from typing import Any
@@ -13,6 +12,7 @@ from seq2onnx.contract import LENGTHS
 from seq2onnx.errors import SpecError
 from seq2onnx.packaging.source import Source
 from seq2onnx.sequences import Array
+from seq2onnx.texts import json_text, markdown, pbtxt_string
 
 MAX_BATCH_SIZE = 64
 MAX_STREAMS = 1024
@@ -24,6 +24,8 @@ _TYPES = {
     "tensor(int64)": ("TYPE_INT64", "INT64"),
     "tensor(string)": ("TYPE_STRING", "BYTES"),
 }
+
+_STATE_TYPES = {"float32": "TYPE_FP32", "int32": "TYPE_INT32", "int64": "TYPE_INT64"}
 
 
 def write_triton(source: Source, folder: Path) -> None:
@@ -56,7 +58,7 @@ def _config(source: Source) -> str:
     model = source.model.model
     state_inputs = {state.name for state in model.states}
     state_outputs = {state.new_name for state in model.states}
-    lines = [f'name: "{source.name}"', 'backend: "onnxruntime"', f"max_batch_size: {MAX_BATCH_SIZE}"]
+    lines = [f"name: {pbtxt_string(source.name)}", 'backend: "onnxruntime"', f"max_batch_size: {MAX_BATCH_SIZE}"]
     scores = model.outputs[0].tensor
     for kind, tensors, left_out in (
         ("input", model.session.get_inputs(), state_inputs),
@@ -65,7 +67,9 @@ def _config(source: Source) -> str:
         for tensor in tensors:
             if tensor.name not in left_out:
                 labels = 'label_filename: "labels.txt" ' * (tensor.name == scores and bool(source.labels))
-                lines.append(f'{kind} {{ name: "{tensor.name}" {_type(tensor)} {_dims(tensor.shape)} {labels}}}')
+                lines.append(
+                    f"{kind} {{ name: {pbtxt_string(tensor.name)} {_type(tensor)} {_dims(tensor.shape)} {labels}}}"
+                )
     if model.states:
         lines += [
             "sequence_batching {",
@@ -73,11 +77,12 @@ def _config(source: Source) -> str:
             f"  oldest {{ max_candidate_sequences: {MAX_STREAMS} max_queue_delay_microseconds: {DELAY_MICROSECONDS} }}",
         ]
         for state in model.states:
-            kind = {"float32": "TYPE_FP32", "int32": "TYPE_INT32"}[state.dtype.name]
+            kind = _STATE_TYPES[state.dtype.name]
+            name, new_name = pbtxt_string(state.name), pbtxt_string(state.new_name)
             dims = f"dims: {list(state.shape[1:])}"
             lines += [
-                f'  state {{ input_name: "{state.name}" output_name: "{state.new_name}" data_type: {kind} {dims}',
-                f'    initial_state {{ name: "{state.name}" data_type: {kind} {dims} zero_data: true }} }}',
+                f"  state {{ input_name: {name} output_name: {new_name} data_type: {kind} {dims}",
+                f"    initial_state {{ name: {name} data_type: {kind} {dims} zero_data: true }} }}",
             ]
         lines.append("}")
     else:
@@ -117,7 +122,7 @@ def _exchange(source: Source) -> tuple[str, str]:
         _tensor(output.lengths_tensor, answer.lengths[:, None]) for output, answer in answers if output.lengths_tensor
     ]
     response = {"model_name": source.name, "model_version": "1", "outputs": outputs}
-    return (json.dumps(request) + "\n", json.dumps(response) + "\n")
+    return (json_text(request) + "\n", json_text(response) + "\n")
 
 
 def _tensor(name: str, values: Array) -> dict[str, Any]:
@@ -130,7 +135,7 @@ def _readme(source: Source) -> str:
     states = source.model.model.states
     name = source.name
     text = f"""\
-# {source.title} on Triton
+# {markdown(source.title)} on Triton
 
 ```sh
 tritonserver --model-repository="$PWD" &
@@ -146,7 +151,7 @@ command sends the sample in `request.json`. The response is that in `response.js
 | `{name}/1/model.onnx` | the model |
 """
     if source.labels:
-        text += f"| `{name}/labels.txt` | the labels of the scores, in order: {', '.join(source.labels)} |\n"
+        text += f"| `{name}/labels.txt` | the labels of the scores, in order: {source.listed_labels} |\n"
     text += "| `request.json`, `response.json` | a sample, and what the model answers |\n"
     if states:
         text += f"""

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import html
 import json
 import shutil
 import subprocess
@@ -14,6 +13,7 @@ from pathlib import Path
 
 from seq2onnx.errors import MissingExtra, SpecError
 from seq2onnx.packaging.source import Source
+from seq2onnx.texts import fill, html, json_text, markdown
 
 PACKAGE = "onnxruntime-web@^1.24"
 _FILES = Path(__file__).with_name("web_files")
@@ -35,8 +35,9 @@ def write_web(source: Source, folder: Path) -> None:
         raise SpecError(f"{source.path}: has lookahead, which the page does not run; export it without")
     source.check_streams()
     for file in _FILES.iterdir():
-        text = file.read_text(encoding="utf-8").replace("@TITLE@", html.escape(source.title))
-        (folder / file.name).write_text(text, encoding="utf-8")
+        shutil.copyfile(file, folder / file.name)
+    page = folder / "index.html"
+    page.write_text(fill(page.read_text(encoding="utf-8"), {"TITLE": html(source.title)}), encoding="utf-8")
     about = {
         "title": source.title,
         "features": source.features,
@@ -49,7 +50,7 @@ def write_web(source: Source, folder: Path) -> None:
         "answers_events": model.contract.answer == "events",
         "missing": model.contract.missing,
     }
-    (folder / "model.json").write_text(json.dumps(about, ensure_ascii=False) + "\n", encoding="utf-8")
+    (folder / "model.json").write_text(json_text(about) + "\n", encoding="utf-8")
     shutil.copyfile(source.path, folder / "model.onnx")
     source.write_sample(folder)
     with runtime(source.runtime_folder) as files:
@@ -90,7 +91,7 @@ def runtime(folder: Path | None) -> Iterator[Path]:
 
 def _readme(source: Source, version: str) -> str:
     text = f"""\
-# {source.title} in a browser
+# {markdown(source.title)} in a browser
 
 ```sh
 python3 -m http.server
@@ -104,7 +105,7 @@ over time. Any static server will do: no request leaves it, and nothing is sent 
 | `index.html`, `page.js`, `page.css`, `microphone.js`, `icon.svg`, `model.json` | the page |
 | `seq2onnx.js` | `Stream.load`, `step`, `reset` and `state`, for pages of your own |
 | `model.onnx` | the model |
-| `ort.js`, `ort-wasm-simd-threaded.wasm` | onnxruntime-web {version}, © Microsoft Corporation, MIT licence |
+| `ort.js`, `ort-wasm-simd-threaded.wasm` | onnxruntime-web {markdown(version)}, © Microsoft Corporation, MIT licence |
 | `sample_input.csv`, `expected_output.csv` | a sample, and what the model answers |
 
 ```js

@@ -3,18 +3,13 @@
 from __future__ import annotations
 
 import base64
-import html
-import string
 from collections.abc import Collection, Iterable, Sequence
 from pathlib import Path
 
+from seq2onnx.texts import fill, html as escape
+
 # The page and its style. Its policy forbids the browser to load anything; pictures are embedded.
 TEMPLATE = Path(__file__).with_name("page.html")
-
-
-def escape(text: object) -> str:
-    """Escape text for an HTML element or attribute."""
-    return html.escape(str(text), quote=True)
 
 
 def html_page(title: str, subtitle: str, parts: Iterable[str]) -> bytes:
@@ -25,10 +20,8 @@ def html_page(title: str, subtitle: str, parts: Iterable[str]) -> bytes:
         subtitle: the line below it, as text.
         parts: the content, as HTML.
     """
-    page = string.Template(TEMPLATE.read_text(encoding="utf-8")).substitute(
-        title=escape(title), subtitle=escape(subtitle), content="\n".join(parts)
-    )
-    return page.encode("utf-8", "replace")  # file names can contain characters that UTF-8 cannot encode
+    values = {"TITLE": escape(title), "SUBTITLE": escape(subtitle), "CONTENT": "\n".join(parts)}
+    return fill(TEMPLATE.read_text(encoding="utf-8"), values).encode()
 
 
 def section(title: str, *parts: str) -> str:

@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 
 from seq2onnx.errors import DataError
 from seq2onnx.sequences.foreign import column_numbers, row_names
+from seq2onnx.texts import unfit_text
 
 Names = list[str]
 Channels = Sequence[str] | Mapping[str, Sequence[str] | None] | None
@@ -58,7 +59,7 @@ def check_names(names: Iterable[Any], where: str, size: int | None = None) -> Na
         size: the number of channels. None: any number.
 
     Raises:
-        DataError: a name is no string, or is there twice; or their number differs from `size`.
+        DataError: a name is no string, has control characters, or is there twice; or their number differs from `size`.
     """
     if isinstance(names, str) or not isinstance(names, Iterable):
         raise DataError(f"{where}: expected a list of names, got {names!r:.60}")
@@ -68,6 +69,8 @@ def check_names(names: Iterable[Any], where: str, size: int | None = None) -> Na
             raise DataError(f"{where}: names of channels must be strings, got {name!r:.60}")
     if repeated := [name for name, count in Counter(found).items() if count > 1]:
         raise DataError(f"{where}: names of channels must differ, got {repeated[0]!r} twice")
+    if wrong := unfit_text(found):
+        raise DataError(f"{where}: {wrong}; rename it")
     if size is not None and len(found) != size:
         raise DataError(f"{where}: expected a name for each of the {size} channels, got {len(found)}: {listed(found)}")
     return [str(name) for name in found]  # numpy's strings cannot be written to YAML

@@ -7,6 +7,7 @@ from typing import Any
 
 from seq2onnx import plots
 from seq2onnx.files import write_atomically
+from seq2onnx.texts import markdown
 from zoo.guests import SPEECH, Guest
 from zoo.making import read_figures
 from zoo.pictures import save
@@ -35,7 +36,8 @@ def write_card(recipe: Recipe, folder: Path) -> None:
     """Write card.md into a folder that `make` created and whose latency was measured."""
     found = read_figures(folder)
     made, latency, shipped = found["made_with"], found["latency"], found["slice"]
-    name, (low, high) = found["figure"], found["range"]
+    figure, (low, high) = found["figure"], found["range"]
+    name = markdown(figure)
     streams = latency["of"] != "a sequence"
     facts = {
         "data": recipe.source,
@@ -60,7 +62,7 @@ def write_card(recipe: Recipe, folder: Path) -> None:
     lines += [f"| {key} | {text} |" for key, text in facts.items()]
     lines += ["", "## Figures", "", "Measured with the exported file on the test data.", ""]
     columns = list(found["seeds"]["0"])
-    lines += [f"| seed | {' | '.join(columns)} |", f"|---|{'---|' * len(columns)}"]
+    lines += [f"| seed | {' | '.join(map(markdown, columns))} |", f"|---|{'---|' * len(columns)}"]
     for seed, row in found["seeds"].items():
         shown = " (shipped)" * (seed == "0")
         lines.append(f"| {seed}{shown} | {' | '.join(_number(row[column]) for column in columns)} |")
@@ -78,19 +80,19 @@ def write_card(recipe: Recipe, folder: Path) -> None:
         each = ", ".join(f"{value:.4f}" for value in peers)
         mean = sum(peers) / len(peers)
         lines.append(f"| the same network in plain torch, mean of the same seeds ({each}) | {mean:.4f} |")
-    lines += [f"| {baseline} | {value:.4f} |" for baseline, value in found["baselines"].items()]
+    lines += [f"| {markdown(baseline)} | {value:.4f} |" for baseline, value in found["baselines"].items()]
     lines += ["", "## Pictures", ""]
     for file, caption in (found["pictures"] | {"curve.png": "Loss by epoch."}).items():
-        lines += [f"![{caption}]({file})", "", caption, ""]
+        lines += [f"![{markdown(caption)}]({file})", "", markdown(caption), ""]
     lines += ["## Parity", "", "Each difference must be at most 1e-5 × max(1, largest value).", ""]
     lines += ["| check | tensor | largest difference |", "|---|---|---|"]
-    lines += [f"| {row['check']} | {row['tensor']} | {row['max_abs']:.1e} |" for row in found["parity"]]
+    lines += _parity(found["parity"])
     lines += [
         "",
         "## Run it",
         "",
         f"[{shipped['file']}]({shipped['file']}) contains {shipped['sequences']} of the {found['sequences'][1]} test "
-        f"sequences ({name} {_number(shipped['figures'][name])}). Run "
+        f"sequences ({name} {_number(shipped['figures'][figure])}). Run "
         f'`pip install ".[{"cpu,data" if shipped["file"].endswith(".parquet") else "cpu"}]"` and this in the root of '
         "a clone:",
         "",
@@ -107,11 +109,12 @@ def write_card(recipe: Recipe, folder: Path) -> None:
 
 def _edge(found: dict[str, Any]) -> dict[str, str]:
     """The rows about the smaller file and the C code."""
-    edge, shipped, name = found["edge"], found["slice"], found["figure"]
+    edge, shipped, figure = found["edge"], found["slice"], found["figure"]
     small, code = edge["int8"], edge["c"]
     rows = {
         "int8": f"{small['bytes'] / 1e6:.2f} MB ({small['bytes'] / found['bytes']:.2f} of the file) with int8 weights; "
-        f"{name} {_number(small['figure'])} on {shipped['file']}, {_number(shipped['figures'][name])} with float32"
+        f"{markdown(figure)} {_number(small['figure'])} on {shipped['file']}, {_number(shipped['figures'][figure])} "
+        "with float32"
     }
     if code:
         latency = found["latency"]
@@ -157,9 +160,9 @@ def write_guest_card(guest: Guest, folder: Path) -> None:
         "| | |",
         "|---|---|",
     ]
-    lines += [f"| {name} | {_number(value)} |" for name, value in found["figures"].items()]
-    lines += ["", f"| instead of this network | {first} |", "|---|---|"]
-    lines += [f"| {baseline} | {_number(value)} |" for baseline, value in found["baselines"].items()]
+    lines += [f"| {markdown(name)} | {_number(value)} |" for name, value in found["figures"].items()]
+    lines += ["", f"| instead of this network | {markdown(first)} |", "|---|---|"]
+    lines += [f"| {markdown(baseline)} | {_number(value)} |" for baseline, value in found["baselines"].items()]
     lines += [
         "",
         "## Parity",
@@ -172,7 +175,7 @@ def write_guest_card(guest: Guest, folder: Path) -> None:
         "| check | tensor | largest difference |",
         "|---|---|---|",
     ]
-    lines += [f"| {row['check']} | {row['tensor']} | {row['max_abs']:.1e} |" for row in found["parity"]]
+    lines += _parity(found["parity"])
     lines += [
         "",
         "## Run it",
@@ -258,6 +261,10 @@ def write_index(recipes: list[Recipe], guests: list[Guest], out: Path) -> None:
             f"| {one['latency']['us']:.0f} µs for a step | {_size(one):.2f} MB |"
         )
     write_atomically(out / "README.md", ("\n".join(lines) + "\n").encode())
+
+
+def _parity(rows: list[dict[str, Any]]) -> list[str]:
+    return [f"| {markdown(row['check'])} | {markdown(row['tensor'])} | {row['max_abs']:.1e} |" for row in rows]
 
 
 def _size(found: dict[str, Any]) -> float:

@@ -12,6 +12,7 @@ extern "C" {
 #define @MACRO@_STEPS @STEPS@ /* steps that each call takes */
 #define @MACRO@_RESULTS @RESULTS@ /* results that each call gives */
 #define @MACRO@_OUTPUTS @OUTPUTS@ /* numbers of a result */
+#define @MACRO@_STACK @STACK@ /* bytes of stack that @NAME@_step takes at most, without those of libm */
 
 /* The state of a stream, @STATE_BYTES@ bytes. Zeros mean the start. */
 typedef struct {
@@ -27,7 +28,7 @@ void @NAME@_reset(@NAME@_stream *stream);
 /* Run @STEPS@ step@S@: x [@STEPS@ * @FEATURES@], y [@RESULTS@ * @OUTPUTS@]. Returns 0. @X_IS_WRONG@ makes
    the state infinite, it returns 1, y is NaN, and the state stays as it was. */
 int @NAME@_step(@NAME@_stream *stream, const float *x, float *y);
-@LABELS@
+@DECLARED_LABELS@
 #ifdef __cplusplus
 }
 #endif

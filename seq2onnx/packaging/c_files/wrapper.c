@@ -35,4 +35,4 @@ int @NAME@_step(@NAME@_stream *stream, const float *x, float *y) {
     stream->turn = next;
     return 0;
 }
-@LABELS@
+@DEFINED_LABELS@
