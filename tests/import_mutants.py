@@ -23,11 +23,11 @@ import seq2onnx as s2o
 from seq2onnx.importing.keras_file import read_file
 from seq2onnx.importing.keras_graph import read_model
 from seq2onnx.importing.keras_reference import evaluate
-from tests import data_mutants, foreign, test_add_states as added
+from tests import data_mutants
 from tests.data_mutants import NASTY, check_message
 from tests.keras_files import archive
 from tests.model_changes import change_json
-from tests.model_mutants import TOLERANCE, StreamDiffers
+from tests.model_mutants import TOLERANCE, StreamDiffers, sources
 from tests.test_from_onnx import export
 from tests.torch_modules import LIFTED
 
@@ -38,12 +38,7 @@ KERAS = ("gru_after.keras", "conv_strided.keras", "lstm.h5", "tcn.h5")
 
 def onnx_sources(folder: Path) -> None:
     """Eight files: three written node by node, and five by torch's exporter."""
-    gru = foreign.Graph()
-    y = gru.time_first(gru.squeeze(gru.lstm(gru.time_first(gru.input("x", ["batch", "time", 3])), op="GRU")[0], 1))
-    gru.op("ReduceMean", y, axes=[1], keepdims=0, out=gru.output("mean"))
-    graphs = {"lstm": foreign.plain_lstm(), "conv": added.causal_conv("pad", 3), "mean": gru}
-    for name, graph in graphs.items():
-        graph.save(folder).rename(folder / f"{name}.onnx")
+    sources(folder)
     for name in TORCH:
         export(LIFTED[name], folder / f"{name}.onnx")
 

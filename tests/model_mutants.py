@@ -126,19 +126,6 @@ def _are_usual(module) -> bool:
     return all(float(weights.abs().max()) < LARGE_WEIGHT for weights in module.parameters() if weights.numel())
 
 
-def open_source(path: Path) -> str:
-    out = path.with_name("with states.onnx")
-    out.unlink(missing_ok=True)
-    try:
-        s2o.add_states(path, out)
-    except s2o.Seq2OnnxError:
-        assert not out.exists(), "add_states left a file that it refused"
-        raise
-    result = open_model(out)
-    assert result == "opened", "add_states wrote a file that verify does not pass"
-    return result
-
-
 def open_state(folder: Path) -> str:
     stream = s2o.load(folder / "model.onnx").stream()
     before = stream.state
