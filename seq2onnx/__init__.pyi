@@ -27,6 +27,7 @@ from seq2onnx.errors import (
     SpecError as SpecError,
     StateError as StateError,
     StreamError as StreamError,
+    WriteFailed as WriteFailed,
 )
 from seq2onnx.estimators import SequenceClassifier as SequenceClassifier, SequenceRegressor as SequenceRegressor
 from seq2onnx.exporting import export as export, restore as restore

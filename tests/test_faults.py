@@ -232,7 +232,7 @@ def test_a_disk_with_an_error_leaves_the_old_file_and_names_it(here, ready, name
     path.write_bytes(OLD)
     with failing(call, 1):
         _, errors = run(*command, code=2)
-    assert errors == f"seq2onnx: {path}: input/output error\n"
+    assert errors == f"seq2onnx: {path}: input/output error; it is not written. What was there is unchanged\n"
     assert path.read_bytes() == OLD
     run(*command)
     assert is_whole(path, ready)

@@ -87,7 +87,7 @@ class NoEmptyArrays:
 
 
 @pytest.mark.runtime
-def test_no_steps_are_never_run_as_an_empty_array(old_streamed):
+def test_an_old_file_never_runs_no_steps_as_an_empty_array(old_streamed):
     model = s2o.load(old_streamed.path)
     whole = {layer: rows[-1] for layer, rows in old_streamed.x.items()}
     none = {layer: x if layer in VECTORS else x[:0] for layer, x in whole.items()}

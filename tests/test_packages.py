@@ -49,7 +49,7 @@ def test_nothing_is_left_of_a_package_that_fails(file, tmp_path, monkeypatch):
 
     monkeypatch.setitem(TARGETS, "triton", fail)
     (tmp_path / "package").mkdir()
-    with pytest.raises(OSError, match="No space left"):
+    with pytest.raises(OSError, match="package: no space left"):
         s2o.package(file, "triton", tmp_path / "package")
     assert sorted(path.name for path in tmp_path.iterdir()) == ["model.onnx", "package"]
     assert not list((tmp_path / "package").iterdir())

@@ -95,7 +95,7 @@ def test_lookahead_ends_each_row_in_its_own_chunk(tmp_path):
         ({"sequence_length": "long"}, "sequence_length: must be 'longest', 'shortest', a number .* got 'long'"),
         ({"sequence_length": 0}, "sequence_length: .* got 0"),
         ({"sequence_length": True}, "sequence_length: .* got True"),
-        ({"sequence_length": ("split", 0)}, "sequence_length: the steps of 'split': .* at least 1, got 0"),
+        ({"sequence_length": ("split", 0)}, "sequence_length: the steps of 'split': .* from 1 .* got 0"),
         ({"sequence_length": ("split",)}, r"sequence_length: must be 'longest', .* got \('split',\)"),
         ({"padding_direction": "up"}, "padding_direction: must be 'right' or 'left', got 'up'"),
         ({"padding_value": np.nan}, "padding_value: must be a finite number, got nan"),

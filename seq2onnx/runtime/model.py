@@ -158,8 +158,8 @@ class Model:
         rows, steps = len(lengths), next((x[entry.layer].shape[1] for entry in self.inputs if entry.has_time), None)
         if self._needs_steps and not steps:
             raise ModelFileError(f"{self.path}: its GRU cannot run a chunk without steps; leave such chunks out")
-        if steps == 0:
-            # Some graphs of version 0.1 fail on an empty array in onnxruntime before 1.32.
+        if steps == 0 and self.contract.emission is None and self.contract.network is not None:
+            # A file of version 0.1. Some of their graphs fail on an empty array in onnxruntime before 1.32.
             if self.takes_lengths:  # one step of which none is valid is the same
                 x = {**x, **{e.layer: np.zeros((rows, 1, *e.shape), e.dtype) for e in self.inputs if e.has_time}}
             elif self._gives_nothing_for_nothing(outputs) and states is not None and on_device is None:
