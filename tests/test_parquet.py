@@ -445,3 +445,10 @@ def test_items_may_be_masked_arrays_and_sized_iterables():
         s2o.SequenceDataset.from_items(7)
     with pytest.raises(s2o.DataError, match="targets of sequence 1: expected one for each sequence or for none"):
         s2o.SequenceDataset.from_items([(np.ones((2, 3)), None), (np.ones((2, 3)), "a")])
+
+
+def test_integers_above_those_of_int64_do_not_become_negative(tmp_path):
+    values = pa.array([[1, 2**64 - 1]], pa.list_(pa.uint64()))
+    pq.write_table(pa.table({"x": values}), tmp_path / "large.parquet")
+    (sequence,) = read(tmp_path / "large.parquet").sequences
+    np.testing.assert_array_equal(sequence, np.array([[1], [2.0**64]], np.float32))

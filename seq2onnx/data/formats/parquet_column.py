@@ -277,7 +277,10 @@ def kind_of(arrow_type: Any) -> Literal["list", "vector", "text", "number", "oth
 
 
 def numbers(array: Any, path: Path, name: str) -> Array:
-    """Return the values of an arrow array: int64 for integers and booleans, NaN where null, object for text."""
+    """Return the values of an arrow array: int64 for integers and booleans, NaN where null, object for text.
+
+    Integers above those of int64 are float64.
+    """
     kind = kind_of(array.type)
     if kind == "text":
         return np.array(array.to_pylist(), object)
@@ -286,4 +289,6 @@ def numbers(array: Any, path: Path, name: str) -> Array:
     values: Array = array.to_numpy(zero_copy_only=False)
     if values.dtype == object:  # booleans with nulls
         values = np.array([np.nan if value is None else value for value in values.tolist()])
+    if values.dtype == np.uint64 and values.max(initial=0) > np.iinfo(np.int64).max:
+        return values.astype(np.float64)
     return values.astype(np.int64, copy=False) if values.dtype.kind in "iub" else values
