@@ -5,7 +5,6 @@ from __future__ import annotations
 import dataclasses
 import json
 import math
-import re
 from collections.abc import Callable, Iterable
 from functools import cached_property
 from pathlib import Path
@@ -35,7 +34,6 @@ LENGTHS, END = "lengths", "end"
 _REQUIRED = {"network", "classes", "signature", "states", "min_length"}
 _OPTIONAL = {"closed_loop", "form", "weights", "options", "emission", "channels", "missing", "sample_rate", "answer"}
 _OPTIONAL |= {"quantiles", "steps"} | {"inputs", "outputs", "tokens"}  # of step files; of files without a network
-_SURROGATE = re.compile(r"\\u[dD]")  # as an escape of JSON; text in the file itself is UTF-8
 _INPUT_KINDS = ("sequence_input", "feature_input")
 _SAMPLE_KINDS = ("spectrogram", "mel_spectrogram", "mfcc")
 
@@ -271,7 +269,7 @@ def _read_json(text: str) -> Any:
     """Read JSON without NaN and infinity, and without texts that UTF-8 cannot hold."""
     data = json.loads(text, parse_constant=_refuse, parse_float=_finite)
     # The text itself is UTF-8, so only an escape can be half of a character.
-    if _SURROGATE.search(text) and not is_unicode(json.dumps(data, ensure_ascii=False)):
+    if ("\\ud" in text or "\\uD" in text) and not is_unicode(json.dumps(data, ensure_ascii=False)):
         raise ValueError("it contains a lone surrogate, which UTF-8 cannot hold")
     return data
 

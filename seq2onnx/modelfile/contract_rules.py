@@ -17,7 +17,7 @@ from seq2onnx.contract import (
     output_names,
 )
 from seq2onnx.errors import ModelFileError, SpecError
-from seq2onnx.limits import PADDED_BYTES
+from seq2onnx.limits import LAYERS, PADDED_BYTES
 from seq2onnx.modelfile.graph_rules import STEPS, Checked
 from seq2onnx.modelfile.protos import FileContent, Graph, TensorInfo
 from seq2onnx.modelfile.shapes import FLOAT32, INT32, INT64, STRING
@@ -404,16 +404,20 @@ def _delay(contract: Contract) -> int | None:
         return 0
     from seq2onnx.network import Network  # takes longer to import than most files to read
 
+    if len(layers) > LAYERS:
+        return None
     try:
-        network = Network.from_dict(contract.network)
+        network = Network.from_dict(contract.network, trusted=True)  # counts no weights, since it makes none
     except Exception:  # metadata that another program wrote may have any value in any field
         return None
     return max(network.signals[name].clock.delay for name in network.outputs)
 
 
 def _reads_no_later_step(kind: str, fields: dict[str, Any]) -> bool:
-    over_time = fields.get("axis", "time") == "time"
-    return kind not in _FRAMES and (kind not in _WINDOWS or not over_time or fields.get("padding") == "causal")
+    if kind in _WINDOWS:
+        over_time = fields.get("axis", "time") == "time"
+        return not over_time or fields.get("padding") == "causal" or fields.get(_WINDOWS[kind]) == 1
+    return kind not in _FRAMES
 
 
 def _check_stream(contract: Contract, checked: Checked) -> None:
