@@ -7,6 +7,7 @@ the file itself in onnxruntime, that of a Keras file the documented equations of
 from __future__ import annotations
 
 import io
+import itertools
 import json
 import random
 import warnings
@@ -70,7 +71,9 @@ def open_onnx(path: Path) -> str:
         session = onnxruntime.InferenceSession(model.SerializeToString(), providers=["CPUExecutionProvider"])
         two_rows = np.stack([x, x[::-1]])  # a Squeeze without axes may remove a batch of one
         answers = session.run(None, {session.get_inputs()[0].name: two_rows})
-        return [y[:1] for y in answers] + [y[:, :1] for y in answers if y.ndim > 1]  # final states: rows are axis 1
+        # The order of axes in the answers is the mutant's own.
+        rows = [np.take(y, 0, axis) for y in answers for axis in range(y.ndim) if y.shape[axis] == 2]
+        return [row.transpose(order) for row in rows for order in itertools.permutations(range(row.ndim))]
 
     refusals = []
     for way in (lift, keep):
