@@ -47,9 +47,7 @@ def ready(tmp_path_factory):
     s2o.export(s2o.build(network), folder / "scores.onnx", classes=["none", "knock"])
     _knocks().save(folder / "knocks.npz")
     for arguments in (TRAIN, EXPORT, CONVERT, PREDICT, REPORT, IMPORT, TUNE):
-        with start(*(str(a).replace("HERE", str(folder)) for a in arguments)) as process:
-            errors = process.communicate()[1]
-        assert process.returncode == 0, errors
+        run(*arguments_for(arguments, folder))
     return folder
 
 
@@ -64,6 +62,7 @@ TUNE = ["tune", "HERE/scores.onnx", "HERE/knocks.npz", "--label", "knock", "--ra
 TUNE += ["--out", "HERE/tuned.onnx"]
 OUTPUTS = {"model.onnx": EXPORT, "data.parquet": CONVERT, "predicted.csv": PREDICT, "report.html": REPORT}
 OUTPUTS |= {"imported.onnx": IMPORT, "tuned.onnx": TUNE}
+QUICK_TWO = ("predicted.csv", "imported.onnx")
 OLD = b"what was there before"
 
 
@@ -198,7 +197,7 @@ def test_two_trainings_at_once_in_one_folder_end_with_one_run_and_one_refusal(he
     assert (here / "run/weights.safetensors").read_bytes() == (ready / "run/weights.safetensors").read_bytes()
 
 
-@pytest.mark.parametrize("name", OUTPUTS)
+@pytest.mark.parametrize("name", [n if n in QUICK_TWO else pytest.param(n, marks=pytest.mark.slow) for n in OUTPUTS])
 def test_two_commands_that_write_one_file_at_once_leave_a_whole_one(here, ready, name):
     both = [start(*arguments_for(OUTPUTS[name], here)) for _ in range(2)]
     errors = [process.communicate()[1] for process in both]
@@ -239,11 +238,12 @@ def test_a_disk_with_an_error_leaves_the_old_file_and_names_it(here, ready, name
     assert not [p for p in here.iterdir() if p.name.startswith(".")]
 
 
+@pytest.mark.parametrize("numbers", [(1, 4), pytest.param(range(1, 100), marks=pytest.mark.slow)])
 @pytest.mark.parametrize("call", ["fsync", "replace"])
 @pytest.mark.filterwarnings("ignore:.*Training continues:RuntimeWarning")  # it needs no checkpoint
-def test_a_training_ends_with_the_same_weights_after_an_error_of_the_disk(here, ready, call):
+def test_a_training_ends_with_the_same_weights_after_an_error_of_the_disk(here, ready, call, numbers):
     command, met = arguments_for(TRAIN, here), 0
-    for number in itertools.count(1):
+    for number in numbers:
         shutil.rmtree(here / "run")
         with failing(call, number) as count:
             code = CliRunner().invoke(app, command).exit_code
@@ -256,10 +256,10 @@ def test_a_training_ends_with_the_same_weights_after_an_error_of_the_disk(here, 
         for name in ("weights.safetensors", "network.yaml", "options.yaml"):
             assert (here / "run" / name).read_bytes() == (ready / "run" / name).read_bytes()
         assert not [p.name for p in (here / "run").iterdir() if p.name.startswith(".") or p.name == "lock"]
-        met += next(count) > number
-        if met < number:
+        if next(count) <= number:  # it wrote less often
             break
-    assert met > 3
+        met += 1
+    assert met > 1
 
 
 # Disks that fill -----------------------------------------------------------------------------------------------------
