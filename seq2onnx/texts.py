@@ -14,7 +14,7 @@ from collections.abc import Iterable, Mapping
 
 from seq2onnx.errors import plain
 
-_UNFIT = re.compile("[\x00-\x1f\x7f-\x9f\ud800-\udfff]")
+_UNFIT = re.compile("[\x00-\x1f\x7f-\x9f\u2028\u2029\ud800-\udfff]")  # controls, ends of lines, half characters
 _NAMES = re.compile("[A-Za-z0-9_]*")
 _MARK = re.compile("@([A-Z_]+)@")
 MOST_IN_IDENTIFIER = 60
@@ -38,8 +38,8 @@ _TAKEN = re.compile(
 def unfit_text(texts: Iterable[object]) -> str | None:
     """Return what is wrong with the first label or name that a file may not have; None: all are right.
 
-    Control characters would be obeyed by terminals and shift the lines of a list of labels. A lone surrogate cannot be
-    written as UTF-8.
+    Control characters would be obeyed by terminals and, as the line separators of Unicode, shift the lines of a list of
+    labels. A lone surrogate cannot be written as UTF-8.
     """
     found = list(map(str, texts))
     if not _UNFIT.search("".join(found)):

@@ -260,7 +260,7 @@ def changed(path, **changes):
     return path
 
 
-UNFIT = ["a\nb", "a\x1b[31m", "a\x00b", "\x7f", "a\x9f", "\ud800", "a\udfffb"]
+UNFIT = ["a\nb", "a\u2028b", "a\x1b[31m", "a\x00b", "\x7f", "a\x9f", "\ud800", "a\udfffb"]
 
 
 @pytest.mark.parametrize("text", UNFIT)
