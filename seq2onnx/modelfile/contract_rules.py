@@ -28,9 +28,6 @@ MOST_STATE_BYTES = 2**28
 """The largest state of one stream."""
 MOST_ANSWER_BYTES = 2**28
 """The largest answer to a step that a file may declare."""
-MOST_PADDED_BYTES = PADDED_BYTES
-"""The largest sequence that the padding policy of a file may ask for."""
-MOST_LAYERS = 10_000
 
 _DTYPES = {"float32": FLOAT32, "int32": INT32, "int64": INT64}
 _REMEDY = "; use the file that seq2onnx wrote"
@@ -333,15 +330,15 @@ def _check_policy(contract: Contract, inputs: dict[str, TensorInfo], names: dict
     except (SpecError, TypeError, ValueError, OverflowError) as error:
         raise ModelFileError(f"its metadata has a wrong data_policy: {error!r:.300}{_REMEDY}") from None
     steps = policy.sequence_length
-    if len(contract.layers) > MOST_LAYERS:
-        raise ModelFileError(f"its network has {len(contract.layers):,} layers; at most {MOST_LAYERS:,} are allowed")
+    if len(contract.layers) > LAYERS:
+        raise ModelFileError(f"its network has {len(contract.layers):,} layers; at most {LAYERS:,} are allowed")
     if policy.mask_padding or not isinstance(steps, int):
         return
     shapes = ([size for size in inputs[name].dims or () if isinstance(size, int)] for name in names.values())
     features = sum(map(math.prod, shapes))
-    if 4 * steps * features > MOST_PADDED_BYTES:
+    if 4 * steps * features > PADDED_BYTES:
         raise ModelFileError(
-            f"pads every sequence to {steps:,} steps, {4 * steps * features:,} bytes; at most {MOST_PADDED_BYTES:,} "
+            f"pads every sequence to {steps:,} steps, {4 * steps * features:,} bytes; at most {PADDED_BYTES:,} "
             "are allowed"
         )
 
@@ -354,9 +351,9 @@ def _check_fewest_steps(contract: Contract, inputs: dict[str, TensorInfo], names
     features = sum(
         math.prod(size for size in inputs[name].dims or () if isinstance(size, int)) for name in names.values()
     )
-    if 4 * steps * features > MOST_PADDED_BYTES:
+    if 4 * steps * features > PADDED_BYTES:
         raise ModelFileError(
-            f"takes sequences from {steps:,} steps, {4 * steps * features:,} bytes; at most {MOST_PADDED_BYTES:,} are "
+            f"takes sequences from {steps:,} steps, {4 * steps * features:,} bytes; at most {PADDED_BYTES:,} are "
             "allowed"
         )
 
@@ -404,8 +401,6 @@ def _delay(contract: Contract) -> int | None:
         return 0
     from seq2onnx.network import Network  # takes longer to import than most files to read
 
-    if len(layers) > LAYERS:
-        return None
     try:
         network = Network.from_dict(contract.network, trusted=True)  # counts no weights, since it makes none
     except Exception:  # metadata that another program wrote may have any value in any field
