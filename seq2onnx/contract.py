@@ -269,7 +269,7 @@ def _read_json(text: str) -> Any:
     """Read JSON without NaN and infinity, and without texts that UTF-8 cannot hold."""
     data = json.loads(text, parse_constant=_refuse, parse_float=_finite)
     # The text itself is UTF-8, so only an escape can be half of a character.
-    if ("\\ud" in text or "\\uD" in text) and not is_unicode(json.dumps(data, ensure_ascii=False)):
+    if "\\" in text and ("\\ud" in text or "\\uD" in text) and not is_unicode(json.dumps(data, ensure_ascii=False)):
         raise ValueError("it contains a lone surrogate, which UTF-8 cannot hold")
     return data
 
