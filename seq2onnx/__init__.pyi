@@ -10,7 +10,12 @@ from seq2onnx import (
     templates as templates,
     training as training,
 )
-from seq2onnx.comparison import compare_files as compare_files
+from seq2onnx.building import (
+    SequenceModule as SequenceModule,
+    append as append,
+    build as build,
+    without as without,
+)
 from seq2onnx.data import (
     SequenceDataset as SequenceDataset,
     Vocabulary as Vocabulary,
@@ -30,6 +35,8 @@ from seq2onnx.errors import (
     WriteFailed as WriteFailed,
 )
 from seq2onnx.estimators import SequenceClassifier as SequenceClassifier, SequenceRegressor as SequenceRegressor
+from seq2onnx.evaluation.alarm_tuning import AlarmTuning as AlarmTuning, tune_alarm as tune_alarm
+from seq2onnx.evaluation.comparison import compare_files as compare_files
 from seq2onnx.exporting import export as export, restore as restore
 from seq2onnx.importing import (
     add_states as add_states,
@@ -50,16 +57,11 @@ from seq2onnx.runtime import (
 )
 from seq2onnx.sequences import PaddingPolicy as PaddingPolicy, tokenize as tokenize
 from seq2onnx.training import (
-    SequenceModule as SequenceModule,
     TrainingOptions as TrainingOptions,
     TrainingResult as TrainingResult,
-    append as append,
-    build as build,
     calibrate_quantiles as calibrate_quantiles,
     train as train,
-    without as without,
 )
-from seq2onnx.tuning import AlarmTuning as AlarmTuning, tune_alarm as tune_alarm
 
 __version__: str
 __all__: list[str]

@@ -11,6 +11,7 @@ from typing import Any, Self
 import numpy as np
 from numpy.typing import NDArray
 
+from seq2onnx.building.matching import check_sequences, encode_words
 from seq2onnx.data import SequenceDataset
 from seq2onnx.data.targets import target_rows
 from seq2onnx.errors import DataError, SpecError
@@ -21,7 +22,6 @@ from seq2onnx.training import SequenceModule, TrainingOptions, train
 from seq2onnx.training.batch_dataset import Batches
 from seq2onnx.training.history import History
 from seq2onnx.training.losses import LossFunction, find_loss
-from seq2onnx.training.matching import check_sequences, encode_words
 
 BATCH_SIZE = 64
 OPTION = "options__"

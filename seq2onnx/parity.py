@@ -26,7 +26,7 @@ from seq2onnx.sequences import MASKED, PaddingPolicy, as_tokens
 from seq2onnx.tables import about, text_table
 
 if TYPE_CHECKING:
-    from seq2onnx.training import SequenceModule
+    from seq2onnx.building import SequenceModule
 
 Arrays = dict[str, NDArray[Any]]
 

@@ -19,7 +19,7 @@ from hypothesis import strategies as st
 
 import seq2onnx as s2o
 from seq2onnx.layers import KINDS, Layer
-from seq2onnx.layers.normalization import NEEDED
+from seq2onnx.layers.parts.normalization import NEEDED
 
 INPUTS = sorted(kind for kind, cls in KINDS.items() if cls.is_input)
 # A decision changes with the last bit of a score, so no tolerance fits what follows it. Layers for raw signals have

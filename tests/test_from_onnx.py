@@ -12,7 +12,7 @@ from onnx import TensorProto
 
 import seq2onnx as s2o
 from seq2onnx.importing import assembly, graph_parts, lifting, onnx_layers, onnx_networks, onnx_operators, time_axis
-from seq2onnx.layers import gates
+from seq2onnx.layers.parts import gates
 from tests.foreign import C, Graph, H, K, plain_lstm
 from tests.test_add_states import source_answer
 from tests.test_from_torch import weights

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 import seq2onnx as s2o
-from seq2onnx.layers import gates
+from seq2onnx.layers.parts import gates
 from tests import laws, step_laws
 
 

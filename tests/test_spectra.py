@@ -11,7 +11,7 @@ import pytest
 import torch
 
 import seq2onnx as s2o
-from seq2onnx.layers.spectra import halves
+from seq2onnx.layers.parts.spectra import halves
 from seq2onnx.modelfile.shapes import BOOL, INT64, Known, divide, gather_elements, range_of, smaller
 from tests import reference
 from tests.comparison import SAME, close

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 import seq2onnx as s2o
-from seq2onnx.tuning import alarm_steps, poisson_bound
+from seq2onnx.evaluation.alarm_tuning import alarm_steps, poisson_bound
 from tests.test_alarm import by_hand
 
 PROMISE = 0.95  # the confidence of the bound, and of 40 seeds the share that must keep it

@@ -67,7 +67,7 @@ def predict(
         parts, count = predict_on_ray(model, data, out, batch_size, workers, progress=not quiet)
         say(f"{out}: {count:,} sequences in {parts:,} files", quiet)
         return
-    from seq2onnx.predictions import predict_table
+    from seq2onnx.evaluation.predictions import predict_table
 
     table = predict_table(model, options.read(data, model.channels), batch_size)
     if out is None:

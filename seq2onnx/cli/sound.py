@@ -13,7 +13,7 @@ import numpy as np
 
 from seq2onnx.cli.options import show, write_data
 from seq2onnx.errors import ShapeError, SpecError
-from seq2onnx.predictions import begins, column_names
+from seq2onnx.evaluation.predictions import begins, column_names
 from seq2onnx.sequences.rates import check_rate
 
 if TYPE_CHECKING:

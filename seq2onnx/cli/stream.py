@@ -16,7 +16,7 @@ from seq2onnx.cli.options import AllowChanged, ModelFile, Quiet, show
 from seq2onnx.cli.sound import Pcm, stream_sound
 from seq2onnx.cli.step_lines import Columns, Line, read_header, read_lines
 from seq2onnx.errors import DataError, ShapeError, SpecError
-from seq2onnx.predictions import begins, column_names
+from seq2onnx.evaluation.predictions import begins, column_names
 
 if TYPE_CHECKING:
     from seq2onnx.runtime import Predictor, Stream

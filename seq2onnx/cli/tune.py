@@ -15,12 +15,12 @@ from seq2onnx.data import SequenceDataset
 from seq2onnx.data.events import runs_of
 from seq2onnx.data.formats.csv_events import read_event_file
 from seq2onnx.errors import DataError, SpecError
-from seq2onnx.predictions import column_names
+from seq2onnx.evaluation.predictions import column_names
 from seq2onnx.tables import text_table
 
 if TYPE_CHECKING:
     from seq2onnx.contract import Contract
-    from seq2onnx.tuning import AlarmTuning, Event
+    from seq2onnx.evaluation.alarm_tuning import AlarmTuning, Event
 
 MOST_ROWS = 12
 
@@ -117,7 +117,7 @@ def tune(
 
 def tuning_table(tuned: AlarmTuning) -> str:
     """Show for each number of events that can be found the threshold with the fewest false alarms."""
-    from seq2onnx.tuning import poisson_bound
+    from seq2onnx.evaluation.alarm_tuning import poisson_bound
 
     best: list[int] = []
     for index in np.lexsort((-tuned.found_at, tuned.false_alarms_at)):  # the fewest false alarms, then the most events

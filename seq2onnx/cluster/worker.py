@@ -17,8 +17,8 @@ from numpy.typing import NDArray
 from seq2onnx.data import SequenceDataset, read
 from seq2onnx.data.formats.parquet import read_schema
 from seq2onnx.errors import DataError, Seq2OnnxError
+from seq2onnx.evaluation.predictions import predict_table
 from seq2onnx.files import write_atomically
-from seq2onnx.predictions import predict_table
 from seq2onnx.runtime import load
 from seq2onnx.runtime.inputs import by_name
 

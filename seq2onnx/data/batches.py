@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from seq2onnx.data.columns import Indices
 from seq2onnx.errors import SpecError
-from seq2onnx.numbers import whole_number
+from seq2onnx.integers import whole_number
 from seq2onnx.sequences import chunk
 
 Shuffle = Literal["bucket", "random", "sorted", "none"]

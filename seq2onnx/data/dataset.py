@@ -23,7 +23,7 @@ from seq2onnx.data.statistics import ChannelStatistics, channel_statistics
 from seq2onnx.data.targets import Label, check_targets, count_labels, labels_of, read_targets, renumber, take_rows
 from seq2onnx.data.transforms import Chain, SelectChannels, Transform, select, transform_all
 from seq2onnx.errors import DataError
-from seq2onnx.numbers import whole_number
+from seq2onnx.integers import whole_number
 from seq2onnx.sequences import Array, Channels, Names, as_list, as_tokens
 
 

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from seq2onnx.data.targets import Label
 from seq2onnx.errors import DataError, SpecError
-from seq2onnx.numbers import whole_number
+from seq2onnx.integers import whole_number
 from seq2onnx.sequences import Array
 
 if TYPE_CHECKING:

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from seq2onnx.data.columns import Indices
 from seq2onnx.errors import DataError
-from seq2onnx.numbers import whole_number
+from seq2onnx.integers import whole_number
 from seq2onnx.sequences import as_array, is_frame
 from seq2onnx.sequences.foreign import is_missing
 

@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from seq2onnx.errors import DataError
-from seq2onnx.numbers import whole_number
+from seq2onnx.integers import whole_number
 from seq2onnx.sequences import Text, as_tokens, is_frame, tokenize
 
 PADDING, UNKNOWN = "<padding>", "<unknown>"

@@ -26,7 +26,7 @@ from seq2onnx.network import Network, input_channels
 from seq2onnx.sequences import MASKED, Channels, PaddingPolicy
 
 if TYPE_CHECKING:
-    from seq2onnx.training.module import SequenceModule
+    from seq2onnx.building.module import SequenceModule
 
 NEWEST_OPSET = 25
 """The newest that the oldest supported onnxruntime opens. Files of later ones, which 0.1 wrote, can be read."""

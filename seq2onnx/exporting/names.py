@@ -12,7 +12,7 @@ from seq2onnx.network import Network, input_channels
 from seq2onnx.sequences import Channels, Names
 
 if TYPE_CHECKING:
-    from seq2onnx.training.module import SequenceModule
+    from seq2onnx.building.module import SequenceModule
 
 Label = str | int
 

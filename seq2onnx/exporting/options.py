@@ -11,9 +11,9 @@ import onnx
 from seq2onnx.contract import Contract, Form, Signature, Storage, activation_name, output_names
 from seq2onnx.errors import NotStreamable, SpecError
 from seq2onnx.exporting.words import words_to_look_up
+from seq2onnx.integers import whole_number
 from seq2onnx.layers import Signal
 from seq2onnx.network import Network, NetworkState
-from seq2onnx.numbers import whole_number
 
 OLDEST_OPSET = 17  # the first with LayerNormalization
 OLDEST_OPSET_OF_STEP = 13  # the first whose Squeeze, Unsqueeze and Split take axes and sizes as inputs

@@ -24,7 +24,7 @@ from seq2onnx.network import Network, input_channels
 from seq2onnx.sequences import PaddingPolicy
 
 if TYPE_CHECKING:
-    from seq2onnx.training.module import SequenceModule
+    from seq2onnx.building.module import SequenceModule
 
 
 def restore(path: str | Path, *, allow_changed: bool = False) -> SequenceModule:
@@ -65,7 +65,7 @@ def read_module(path: str | Path, allow_changed: bool, compare: bool) -> Sequenc
     require("torch", extra="train")
     import torch
 
-    from seq2onnx.training.module import build
+    from seq2onnx.building.module import build
 
     network, weights, contract = read_model(path, allow_changed, compare)
     module = build(network)

@@ -30,7 +30,7 @@ from seq2onnx.exporting.options import ExportPlan
 from seq2onnx.layers.nodes import DATA_TYPES, Graph, Node
 
 if TYPE_CHECKING:
-    from seq2onnx.training.module import SequenceModule
+    from seq2onnx.building.module import SequenceModule
 
 Array = NDArray[Any]
 

@@ -17,7 +17,7 @@ from seq2onnx.limits import LAYERS
 from seq2onnx.network import Network
 
 if TYPE_CHECKING:
-    from seq2onnx.training import SequenceModule
+    from seq2onnx.building import SequenceModule
 
 
 def assemble(answers: Sequence[tuple[str, Draft]], name: str) -> tuple[Network, dict[str, dict[str, Array]]]:
@@ -57,7 +57,7 @@ def as_module(network: Network, weights: Mapping[str, Mapping[str, Array]]) -> S
     import numpy as np
     import torch
 
-    from seq2onnx.training import build
+    from seq2onnx.building import build
 
     with torch.random.fork_rng(devices=[]):
         module = build(network)

@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 
+from seq2onnx.building import SequenceModule
 from seq2onnx.errors import ImportRefused, ModelFileError, Seq2OnnxError, SpecError
 from seq2onnx.importing import (
     keras_layers,
@@ -27,7 +28,6 @@ from seq2onnx.importing.layout import Lifted
 from seq2onnx.importing.reading import exact
 from seq2onnx.importing.windows import TooFewSteps
 from seq2onnx.layers import SequenceInput
-from seq2onnx.training import SequenceModule
 
 FILLED_BY = (keras_layers, keras_recurrent, keras_windows, keras_reference_time)
 """The modules whose import fills the tables of layers."""

@@ -15,7 +15,7 @@ from seq2onnx.importing.keras_layers import ONE, ZERO, check_shapes, keras
 from seq2onnx.importing.layout import Lifted
 from seq2onnx.importing.recurrence import recurrent
 from seq2onnx.layers import GRU, LSTM, RNN, Add, Multiply
-from seq2onnx.layers.cells import StateActivation
+from seq2onnx.layers.parts.cells import StateActivation
 
 GATES = {"LSTM": 4, "GRU": 3, "SimpleRNN": 1}
 HARD_SIGMOID = {2: "hard_sigmoid", 3: "hard_sigmoid_6"}

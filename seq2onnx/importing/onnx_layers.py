@@ -24,7 +24,8 @@ from seq2onnx.importing.onnx_operators import (
 from seq2onnx.importing.recurrence import recurrent
 from seq2onnx.importing.recurrence_with_states import initial_state
 from seq2onnx.importing.windows import Pads
-from seq2onnx.layers import GRU, LSTM, RNN, cell_nodes, gates
+from seq2onnx.layers import GRU, LSTM, RNN
+from seq2onnx.layers.parts import cell_nodes, gates
 
 
 @operators("BatchNormalization")

@@ -27,7 +27,7 @@ from seq2onnx.importing.tracing import Draw, Trace, traces, without_sizes
 from seq2onnx.importing.windows import TooFewSteps
 
 if TYPE_CHECKING:
-    from seq2onnx.training import SequenceModule
+    from seq2onnx.building import SequenceModule
 
 
 def from_onnx(

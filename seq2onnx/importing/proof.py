@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from seq2onnx.errors import ImportRefused, NotStreamable
 
 if TYPE_CHECKING:
-    from seq2onnx.training import SequenceModule
+    from seq2onnx.building import SequenceModule
 
 Array = NDArray[Any]
 Source = Callable[[Array, Array | None], list[Array]]

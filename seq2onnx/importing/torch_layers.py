@@ -17,7 +17,7 @@ from seq2onnx.importing.recurrence import recurrent
 from seq2onnx.importing.torch_operators import Operation, Ragged, array, operators
 from seq2onnx.importing.windows import Pads
 from seq2onnx.layers import GRU, LSTM, RNN, Dropout
-from seq2onnx.layers.recurrent import Start
+from seq2onnx.layers.parts.recurrent import Start
 
 
 def _optional(value: Tensor | None) -> Array | None:

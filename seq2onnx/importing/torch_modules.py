@@ -11,6 +11,7 @@ import numpy as np
 from torch import nn
 from torch.utils import _pytree as pytree
 
+from seq2onnx.building import SequenceModule
 from seq2onnx.errors import ImportRefused, SpecError
 from seq2onnx.importing import proof, time_axis
 from seq2onnx.importing.assembly import as_module, assemble
@@ -24,10 +25,9 @@ from seq2onnx.importing.torch_source import source_runner
 from seq2onnx.importing.torch_trace import Arguments, Trace, as_in_use, read_arguments, traces
 from seq2onnx.importing.windows import TooFewSteps
 from seq2onnx.layers import SequenceInput, Softmax, WordEmbedding
-from seq2onnx.layers.normalization import Normalization
+from seq2onnx.layers.parts.normalization import Normalization
 from seq2onnx.network import Network
 from seq2onnx.texts import unfit_text
-from seq2onnx.training import SequenceModule
 
 
 def from_torch(

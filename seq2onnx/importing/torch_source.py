@@ -13,7 +13,7 @@ from seq2onnx.importing.drafts import Array
 from seq2onnx.importing.proof import Source
 from seq2onnx.importing.torch_trace import Arguments
 from seq2onnx.layers import SequenceInput
-from seq2onnx.layers.normalization import normalize
+from seq2onnx.layers.parts.normalization import normalize
 
 
 def source_runner(

@@ -11,10 +11,10 @@ from numpy.typing import NDArray
 from pydantic import BeforeValidator, Field, model_validator
 
 from seq2onnx.errors import ShapeError
-from seq2onnx.layers.alarm_nodes import Rule, emit_chunk, emit_fixed
 from seq2onnx.layers.base import Example, Layer, layer, numeric_input
 from seq2onnx.layers.calls import EmitCall, Emitted, ForwardCall, Forwarded
 from seq2onnx.layers.graph import GraphBuilder
+from seq2onnx.layers.parts.alarm_nodes import Rule, emit_chunk, emit_fixed
 from seq2onnx.layers.signal import Signal, State
 
 if TYPE_CHECKING:

@@ -27,8 +27,8 @@ from pydantic.dataclasses import dataclass as pydantic_dataclass
 from seq2onnx.errors import ShapeError, SpecError, plain
 from seq2onnx.layers.calls import EmitCall, Emitted, ForwardCall, Forwarded
 from seq2onnx.layers.graph import GraphBuilder
-from seq2onnx.layers.mistakes import explain
 from seq2onnx.layers.signal import Signal, State, Weight
+from seq2onnx.mistakes import explain
 
 
 def _check_name(name: str) -> str:

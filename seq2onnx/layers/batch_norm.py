@@ -11,7 +11,7 @@ from pydantic import Field
 from seq2onnx.layers.base import Example, Layer, layer
 from seq2onnx.layers.calls import EmitCall, Emitted, ForwardCall, Forwarded
 from seq2onnx.layers.graph import GraphBuilder
-from seq2onnx.layers.initializers import ones, zeros
+from seq2onnx.layers.parts.initializers import ones, zeros
 from seq2onnx.layers.signal import Signal, Weight
 
 if TYPE_CHECKING:
@@ -114,7 +114,7 @@ class BatchNorm(Layer):
 
 def valid_values(x: Tensor, lengths: Tensor | None) -> Tensor:
     """Collect the valid values of x [batch, time, channels, …], or of x without a time axis: [channels, n]."""
-    from seq2onnx.layers.module import valid_steps
+    from seq2onnx.building.layer_module import valid_steps
 
     valid = x if lengths is None else x[valid_steps(x, lengths)]
     return valid.movedim(1, 0).flatten(1)
@@ -145,7 +145,7 @@ def _over_processes(values: Tensor) -> tuple[float, tuple[Tensor, Tensor]]:
     """Return the number of values [channels, n] in all of torch's processes, and their (mean, variance)."""
     import torch
 
-    from seq2onnx.layers.module import sum_over_processes
+    from seq2onnx.building.layer_module import sum_over_processes
 
     size = values.new_tensor([values.shape[1]])
     sums = sum_over_processes(torch.cat([values.sum(1), size]).double())  # float32 counts only to 2²⁴

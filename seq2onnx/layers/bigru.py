@@ -5,12 +5,12 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, ClassVar, final
 
-from seq2onnx.layers import bidirectional, cell_nodes, cells, recurrent
 from seq2onnx.layers.base import Example, Layer, PositiveInt, layer
 from seq2onnx.layers.calls import EmitCall, Emitted, ForwardCall, Forwarded
 from seq2onnx.layers.graph import GraphBuilder
 from seq2onnx.layers.gru import ResetGateMode, gru_weights
-from seq2onnx.layers.initializers import MatrixInitializer
+from seq2onnx.layers.parts import bidirectional, cell_nodes, cells, recurrent
+from seq2onnx.layers.parts.initializers import MatrixInitializer
 from seq2onnx.layers.signal import Signal, State, Weight
 
 if TYPE_CHECKING:

@@ -12,10 +12,10 @@ from seq2onnx.errors import ShapeError
 from seq2onnx.layers.base import Example, Layer, PositiveInt, layer, single_input
 from seq2onnx.layers.calls import EmitCall, Emitted, ForwardCall, Forwarded
 from seq2onnx.layers.graph import GraphBuilder
-from seq2onnx.layers.initializers import glorot, zeros
+from seq2onnx.layers.parts.initializers import glorot, zeros
+from seq2onnx.layers.parts.window import Axis, Padding, Window, check_axis
+from seq2onnx.layers.parts.window_nodes import emit_frame
 from seq2onnx.layers.signal import Signal, State, Weight
-from seq2onnx.layers.window import Axis, Padding, Window, check_axis
-from seq2onnx.layers.window_nodes import emit_frame
 
 
 @final

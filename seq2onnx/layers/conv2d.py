@@ -9,11 +9,11 @@ from typing import ClassVar, final
 from pydantic import model_validator
 
 from seq2onnx.errors import ShapeError
-from seq2onnx.layers import images
 from seq2onnx.layers.base import Example, Layer, PositiveInt, layer
 from seq2onnx.layers.calls import EmitCall, Emitted, ForwardCall, Forwarded
 from seq2onnx.layers.graph import GraphBuilder
-from seq2onnx.layers.initializers import glorot, zeros
+from seq2onnx.layers.parts import images
+from seq2onnx.layers.parts.initializers import glorot, zeros
 from seq2onnx.layers.signal import Signal, Weight
 
 

@@ -12,10 +12,10 @@ from pydantic import Field
 
 from seq2onnx.layers.base import Example, Layer, layer
 from seq2onnx.layers.calls import EmitCall, Emitted, ForwardCall, Forwarded
-from seq2onnx.layers.frames import Framing
 from seq2onnx.layers.graph import GraphBuilder
+from seq2onnx.layers.parts.frames import Framing
+from seq2onnx.layers.parts.window import mask
 from seq2onnx.layers.signal import Signal, State
-from seq2onnx.layers.window import mask
 
 WIDTH = 10
 """Steps of the result on each side of the middle of the filter."""

@@ -7,10 +7,10 @@ from typing import ClassVar, final
 
 from pydantic import model_validator
 
-from seq2onnx.layers import normalization as norm
 from seq2onnx.layers.base import Example, Layer, PositiveInt, layer
 from seq2onnx.layers.calls import EmitCall, Emitted, ForwardCall, Forwarded
 from seq2onnx.layers.graph import GraphBuilder
+from seq2onnx.layers.parts import normalization as norm
 from seq2onnx.layers.signal import Signal
 
 

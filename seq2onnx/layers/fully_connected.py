@@ -9,7 +9,7 @@ from typing import ClassVar, final
 from seq2onnx.layers.base import Example, Layer, PositiveInt, layer, numeric_input
 from seq2onnx.layers.calls import EmitCall, Emitted, ForwardCall, Forwarded
 from seq2onnx.layers.graph import GraphBuilder
-from seq2onnx.layers.initializers import glorot, zeros
+from seq2onnx.layers.parts.initializers import glorot, zeros
 from seq2onnx.layers.signal import Signal, Weight
 
 

@@ -11,8 +11,8 @@ import numpy as np
 from seq2onnx.layers.base import Example, Layer, layer, single_input
 from seq2onnx.layers.calls import EmitCall, Emitted, ForwardCall, Forwarded
 from seq2onnx.layers.graph import GraphBuilder
+from seq2onnx.layers.parts.window import Axis, check_axis, mask
 from seq2onnx.layers.signal import Signal, State, Value
-from seq2onnx.layers.window import Axis, check_axis, mask
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -68,7 +68,7 @@ class GlobalMaxPool1d(Layer):
     def forward(self, call: ForwardCall) -> Forwarded:
         import torch
 
-        from seq2onnx.layers.module import step_mask
+        from seq2onnx.building.layer_module import step_mask
 
         x, states = call.x, call.states
         if self.axis == "space":

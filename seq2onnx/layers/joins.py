@@ -7,10 +7,10 @@ from collections.abc import Sequence
 from typing import ClassVar, final
 
 from seq2onnx.errors import ShapeError
-from seq2onnx.layers import joining
 from seq2onnx.layers.base import Example, Layer, layer
 from seq2onnx.layers.calls import EmitCall, Emitted, ForwardCall, Forwarded
 from seq2onnx.layers.graph import GraphBuilder
+from seq2onnx.layers.parts import joining
 from seq2onnx.layers.signal import Signal, State
 
 

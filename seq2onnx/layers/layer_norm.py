@@ -11,7 +11,7 @@ from pydantic import Field
 from seq2onnx.layers.base import Example, Layer, layer
 from seq2onnx.layers.calls import EmitCall, Emitted, ForwardCall, Forwarded
 from seq2onnx.layers.graph import GraphBuilder
-from seq2onnx.layers.initializers import ones, zeros
+from seq2onnx.layers.parts.initializers import ones, zeros
 from seq2onnx.layers.signal import Signal, Weight
 
 

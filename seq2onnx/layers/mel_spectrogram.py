@@ -7,9 +7,8 @@ from dataclasses import KW_ONLY
 from typing import ClassVar, final
 
 from seq2onnx.layers.base import Example, PositiveInt, layer
-from seq2onnx.layers.frames import FramePadding
-from seq2onnx.layers.signal import Signal
-from seq2onnx.layers.spectra import (
+from seq2onnx.layers.parts.frames import FramePadding
+from seq2onnx.layers.parts.spectra import (
     BandCount,
     FftSize,
     Log,
@@ -20,7 +19,8 @@ from seq2onnx.layers.spectra import (
     Share,
     WindowName,
 )
-from seq2onnx.layers.spectrum_layer import SpectrumLayer
+from seq2onnx.layers.parts.spectrum_layer import SpectrumLayer
+from seq2onnx.layers.signal import Signal
 
 INT16 = 32768.0
 """What samples in ±1 are multiplied by where a library takes integers of 16 bits."""

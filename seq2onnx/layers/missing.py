@@ -12,7 +12,7 @@ from seq2onnx.errors import ShapeError
 from seq2onnx.layers.base import Example, Layer, PositiveInt, layer, numeric_input
 from seq2onnx.layers.calls import EmitCall, Emitted, ForwardCall, Forwarded
 from seq2onnx.layers.graph import GraphBuilder
-from seq2onnx.layers.missing_nodes import LARGEST, emit_chunk, emit_fixed
+from seq2onnx.layers.parts.missing_nodes import LARGEST, emit_chunk, emit_fixed
 from seq2onnx.layers.signal import Signal, State
 
 

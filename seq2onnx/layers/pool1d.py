@@ -12,9 +12,9 @@ from pydantic import model_validator
 from seq2onnx.layers.base import Example, Layer, PositiveInt, layer, single_input
 from seq2onnx.layers.calls import EmitCall, Emitted, ForwardCall, Forwarded
 from seq2onnx.layers.graph import END, GraphBuilder
+from seq2onnx.layers.parts.window import Axis, Padding, Window, check_axis, check_pool_padding
+from seq2onnx.layers.parts.window_nodes import emit_frame, emit_mean, emit_pool
 from seq2onnx.layers.signal import Signal, State, Value
-from seq2onnx.layers.window import Axis, Padding, Window, check_axis, check_pool_padding
-from seq2onnx.layers.window_nodes import emit_frame, emit_mean, emit_pool
 
 if TYPE_CHECKING:
     from torch import Tensor

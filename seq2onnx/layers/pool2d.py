@@ -8,13 +8,13 @@ from typing import ClassVar, final
 
 from pydantic import model_validator
 
-from seq2onnx.layers import images
 from seq2onnx.layers.base import Example, Layer, layer
 from seq2onnx.layers.calls import EmitCall, Emitted, ForwardCall, Forwarded
 from seq2onnx.layers.graph import GraphBuilder
+from seq2onnx.layers.parts import images
+from seq2onnx.layers.parts.window import check_pool_padding
+from seq2onnx.layers.parts.window_nodes import emit_mean, emit_pool
 from seq2onnx.layers.signal import Signal
-from seq2onnx.layers.window import check_pool_padding
-from seq2onnx.layers.window_nodes import emit_mean, emit_pool
 
 
 @final

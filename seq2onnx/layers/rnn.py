@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import ClassVar, Literal, final
 
-from seq2onnx.layers import cell_nodes, cell_steps, cells, recurrent
 from seq2onnx.layers.base import Example, Layer, PositiveInt, layer
 from seq2onnx.layers.calls import EmitCall, Emitted, ForwardCall, Forwarded
 from seq2onnx.layers.graph import GraphBuilder
-from seq2onnx.layers.initializers import MatrixInitializer, by_name, zeros
+from seq2onnx.layers.parts import cell_nodes, cell_steps, cells, recurrent
+from seq2onnx.layers.parts.initializers import MatrixInitializer, by_name, zeros
 from seq2onnx.layers.signal import Signal, State, Value, Weight
 
 

@@ -10,13 +10,13 @@ from typing import TYPE_CHECKING, Annotated, ClassVar, final
 from pydantic import Field
 
 from seq2onnx.errors import ShapeError
-from seq2onnx.layers.attention_nodes import MOST_IN_BLOCK, NEVER, emit_attention
 from seq2onnx.layers.base import Example, Layer, PositiveInt, layer, numeric_input
 from seq2onnx.layers.calls import EmitCall, Emitted, ForwardCall, Forwarded
 from seq2onnx.layers.graph import GraphBuilder
-from seq2onnx.layers.initializers import glorot, zeros
+from seq2onnx.layers.parts.attention_nodes import MOST_IN_BLOCK, NEVER, emit_attention
+from seq2onnx.layers.parts.initializers import glorot, zeros
+from seq2onnx.layers.parts.window import gather_steps, mask, pad_steps
 from seq2onnx.layers.signal import Signal, State, Weight
-from seq2onnx.layers.window import gather_steps, mask, pad_steps
 
 if TYPE_CHECKING:
     from torch import Tensor

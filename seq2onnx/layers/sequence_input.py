@@ -7,10 +7,10 @@ from typing import Annotated, ClassVar, Literal, final
 
 from pydantic import Field, model_validator
 
-from seq2onnx.layers import normalization as norm
 from seq2onnx.layers.base import Example, Layer, PositiveInt, layer
 from seq2onnx.layers.calls import EmitCall, Emitted, ForwardCall, Forwarded
 from seq2onnx.layers.graph import GraphBuilder
+from seq2onnx.layers.parts import normalization as norm
 from seq2onnx.layers.signal import Signal
 
 Shape = Annotated[tuple[PositiveInt, ...], Field(min_length=2, max_length=3)]
@@ -100,7 +100,7 @@ class SequenceInput(Layer):
     def forward(self, call: ForwardCall) -> Forwarded:
         import torch
 
-        from seq2onnx.layers.module import step_mask
+        from seq2onnx.building.layer_module import step_mask
 
         x = call.x
         if call.lengths is not None:

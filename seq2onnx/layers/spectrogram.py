@@ -7,10 +7,10 @@ from dataclasses import KW_ONLY
 from typing import ClassVar, final
 
 from seq2onnx.layers.base import Example, PositiveInt, layer
-from seq2onnx.layers.frames import FramePadding
+from seq2onnx.layers.parts.frames import FramePadding
+from seq2onnx.layers.parts.spectra import FftSize, Positive, Power, Share, WindowName
+from seq2onnx.layers.parts.spectrum_layer import SpectrumLayer
 from seq2onnx.layers.signal import Signal
-from seq2onnx.layers.spectra import FftSize, Positive, Power, Share, WindowName
-from seq2onnx.layers.spectrum_layer import SpectrumLayer
 
 
 @final

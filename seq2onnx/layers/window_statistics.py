@@ -10,9 +10,9 @@ from pydantic import AfterValidator, Field
 
 from seq2onnx.layers.base import Example, Layer, layer
 from seq2onnx.layers.calls import EmitCall, Emitted, ForwardCall, Forwarded
-from seq2onnx.layers.channel_frames import emit_channel_frames
-from seq2onnx.layers.frames import FramePadding, Framing
 from seq2onnx.layers.graph import END, GraphBuilder
+from seq2onnx.layers.parts.channel_frames import emit_channel_frames
+from seq2onnx.layers.parts.frames import FramePadding, Framing
 from seq2onnx.layers.signal import Signal, State
 
 if TYPE_CHECKING:

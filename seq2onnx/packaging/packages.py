@@ -7,8 +7,8 @@ from pathlib import Path
 
 from seq2onnx.errors import SpecError
 from seq2onnx.files import atomic_folder
+from seq2onnx.integers import whole_number
 from seq2onnx.limits import STACK
-from seq2onnx.numbers import whole_number
 from seq2onnx.packaging.c import write_c
 from seq2onnx.packaging.cpp import write_cpp
 from seq2onnx.packaging.source import Source

@@ -10,7 +10,7 @@ from matplotlib.axes import Axes
 from matplotlib.ticker import MaxNLocator
 
 from seq2onnx.errors import ShapeError
-from seq2onnx.numbers import whole_number
+from seq2onnx.integers import whole_number
 from seq2onnx.plots.axes import MAX_NAMES, new_axes, plain_text
 from seq2onnx.plots.series import thinned
 

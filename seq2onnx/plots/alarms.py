@@ -10,10 +10,10 @@ from matplotlib.axes import Axes
 from matplotlib.ticker import FormatStrFormatter
 
 from seq2onnx.errors import SpecError
+from seq2onnx.evaluation.alarm_tuning import AlarmTuning, alarm_steps
 from seq2onnx.layers import Alarm
 from seq2onnx.plots.axes import add_legend, new_axes
 from seq2onnx.plots.series import as_series
-from seq2onnx.tuning import AlarmTuning, alarm_steps
 
 
 def alarms_over_time(

@@ -9,8 +9,8 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.ticker import MaxNLocator
 
-from seq2onnx.coverage import check_quantiles
 from seq2onnx.errors import ShapeError
+from seq2onnx.evaluation.quantiles import check_quantiles
 from seq2onnx.plots.axes import add_legend, new_axes
 from seq2onnx.plots.series import as_series
 

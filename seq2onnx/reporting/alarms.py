@@ -9,8 +9,8 @@ from typing import Any
 import numpy as np
 
 from seq2onnx.data.events import runs_of
+from seq2onnx.evaluation.predictions import Predictions, event_table
 from seq2onnx.layers import Alarm
-from seq2onnx.predictions import Predictions, event_table
 from seq2onnx.reporting.facts import Facts
 from seq2onnx.reporting.page import paragraph, picture, table
 

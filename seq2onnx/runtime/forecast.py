@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from seq2onnx.errors import DataError, NotStreamable, SpecError
-from seq2onnx.numbers import whole_number
+from seq2onnx.integers import whole_number
 from seq2onnx.runtime.inputs import Input, Rows, by_layer, by_name, read_rows
 from seq2onnx.runtime.model import Model
 from seq2onnx.runtime.scoring import Scoring, batches

@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from seq2onnx.errors import ShapeError, SpecError
-from seq2onnx.numbers import whole_number
+from seq2onnx.integers import whole_number
 
 
 def scores_to_labels(scores: Any, classes: Sequence[str | int] | None, top_k: int | None = None) -> Any:

@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from seq2onnx.errors import SpecError, StreamError
-from seq2onnx.numbers import whole_number
+from seq2onnx.integers import whole_number
 from seq2onnx.runtime.batcher import Batcher
 from seq2onnx.runtime.model import Model
 from seq2onnx.runtime.pool_states import PoolStates

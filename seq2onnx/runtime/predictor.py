@@ -11,7 +11,7 @@ from typing import Any
 
 from seq2onnx.contract import KEY
 from seq2onnx.errors import NotStreamable, SpecError
-from seq2onnx.numbers import whole_number
+from seq2onnx.integers import whole_number
 from seq2onnx.runtime.forecast import forecast
 from seq2onnx.runtime.labels import scores_to_labels
 from seq2onnx.runtime.model import Model

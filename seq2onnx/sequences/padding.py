@@ -11,8 +11,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from seq2onnx.errors import SpecError
+from seq2onnx.integers import whole_number
 from seq2onnx.limits import PADDED_BYTES, STEPS
-from seq2onnx.numbers import whole_number
 from seq2onnx.sequences.conversion import Array
 
 SequenceLength = str | int | tuple[str, int]

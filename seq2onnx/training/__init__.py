@@ -1,4 +1,4 @@
-"""Networks as torch modules, and their training with pytorch-lightning.
+"""Training with pytorch-lightning.
 
 The names that need more packages than torch are resolved on first use.
 """
@@ -12,8 +12,7 @@ from seq2onnx.errors import require
 
 require("torch", extra="train")
 
-from seq2onnx.training.appending import append, without  # noqa: E402
-from seq2onnx.training.module import SequenceModule, build  # noqa: E402
+from seq2onnx.building import SequenceModule, append, build, without  # noqa: E402
 from seq2onnx.training.options import TrainingOptions  # noqa: E402
 
 if TYPE_CHECKING:

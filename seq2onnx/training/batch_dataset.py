@@ -11,11 +11,11 @@ import torch
 from torch import Tensor
 from torch.utils.data import Dataset, Sampler
 
+from seq2onnx.building.layer_module import valid_steps
 from seq2onnx.data import SequenceDataset
 from seq2onnx.data.batches import Shuffle, batch_indices
 from seq2onnx.errors import DataError
 from seq2onnx.layers import Clock
-from seq2onnx.layers.module import valid_steps
 from seq2onnx.sequences import MASKED, PaddingPolicy
 from seq2onnx.training.processes import ALONE, Processes
 

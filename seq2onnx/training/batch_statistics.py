@@ -10,14 +10,14 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from seq2onnx.building.layer_module import LayerModule
+from seq2onnx.building.module import SequenceModule
 from seq2onnx.data.statistics import merge_moments
 from seq2onnx.layers import BatchNorm, Layer
 from seq2onnx.layers.batch_norm import valid_values
-from seq2onnx.layers.module import LayerModule
 from seq2onnx.network import Network
 from seq2onnx.training.batch_dataset import Batch
 from seq2onnx.training.forward import run_in_chunks
-from seq2onnx.training.module import SequenceModule
 from seq2onnx.training.processes import ALONE, Processes
 
 

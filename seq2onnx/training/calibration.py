@@ -9,16 +9,16 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from seq2onnx.building.appending import append
+from seq2onnx.building.matching import check_lengths, check_sequences, encode_words
+from seq2onnx.building.module import SequenceModule
 from seq2onnx.data import SequenceDataset, Shuffle
 from seq2onnx.data.batches import batch_indices
 from seq2onnx.errors import DataError, SpecError
 from seq2onnx.layers import Rescale
-from seq2onnx.training.appending import append
 from seq2onnx.training.batch_dataset import Batches
 from seq2onnx.training.forward import forward_whole
 from seq2onnx.training.losses import quantile_loss
-from seq2onnx.training.matching import check_lengths, check_sequences, encode_words
-from seq2onnx.training.module import SequenceModule
 from seq2onnx.training.objective import check_targets, valid_rows
 
 BATCH_SIZE = 128

@@ -7,8 +7,8 @@ from collections.abc import Iterator
 import torch
 from torch import Tensor
 
+from seq2onnx.building.module import Data, SequenceModule
 from seq2onnx.training.batch_dataset import Batch
-from seq2onnx.training.module import Data, SequenceModule
 
 Outputs = tuple[Tensor, Tensor]
 """(y [n, k], target [n] or [n, k]): the outputs that have a target, of all rows one after another."""

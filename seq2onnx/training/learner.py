@@ -15,6 +15,7 @@ from pytorch_lightning.core.optimizer import LightningOptimizer
 from torch import Tensor
 from torch.utils.data import DataLoader
 
+from seq2onnx.building.module import SequenceModule
 from seq2onnx.data import SequenceDataset, Shuffle
 from seq2onnx.training.batch_dataset import Batch, Batches, BatchSampler
 from seq2onnx.training.batch_statistics import refresh_statistics, restart_statistics
@@ -22,7 +23,6 @@ from seq2onnx.training.epoch_progress import Show
 from seq2onnx.training.forward import Outputs, forward_in_chunks, forward_whole
 from seq2onnx.training.history import History, out_of_patience
 from seq2onnx.training.metrics import Metrics
-from seq2onnx.training.module import SequenceModule
 from seq2onnx.training.optimization import clip_gradients, frozen_layers, make_optimizer, rate_at
 from seq2onnx.training.processes import ALONE, Processes
 from seq2onnx.training.run_folder import Checkpoints

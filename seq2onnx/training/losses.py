@@ -14,8 +14,8 @@ import torch
 from torch import Tensor
 from torchmetrics.functional import classification, regression
 
-from seq2onnx.coverage import QUANTILES, check_quantiles
 from seq2onnx.errors import SpecError
+from seq2onnx.evaluation.quantiles import QUANTILES, check_quantiles
 from seq2onnx.layers import Layer, Sigmoid, Softmax
 
 LossFunction = Callable[[Tensor, Tensor], Tensor]

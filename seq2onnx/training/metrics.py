@@ -7,7 +7,7 @@ from collections import defaultdict
 import torch
 from torch import Tensor
 
-from seq2onnx.coverage import Coverage, measure_coverage
+from seq2onnx.evaluation.quantiles import Coverage, measure_coverage
 from seq2onnx.training.losses import METRICS
 from seq2onnx.training.objective import Objective, valid_rows
 from seq2onnx.training.processes import ALONE, Processes

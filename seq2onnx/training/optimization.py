@@ -9,9 +9,9 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from seq2onnx.building.module import SequenceModule
 from seq2onnx.errors import SpecError
 from seq2onnx.training.history import History, Monitor
-from seq2onnx.training.module import SequenceModule
 from seq2onnx.training.options import TrainingOptions
 
 

@@ -10,7 +10,7 @@ from pydantic.dataclasses import dataclass
 from seq2onnx.data import Shuffle
 from seq2onnx.errors import SpecError
 from seq2onnx.layers.base import PositiveInt
-from seq2onnx.layers.mistakes import explain
+from seq2onnx.mistakes import explain
 from seq2onnx.sequences import PaddingPolicy
 
 Positive = Annotated[float, Field(gt=0, allow_inf_nan=False)]

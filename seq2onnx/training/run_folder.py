@@ -20,12 +20,12 @@ import safetensors.torch
 import yaml
 from torch import Tensor
 
+from seq2onnx.building.module import SequenceModule
 from seq2onnx.data import SequenceDataset
 from seq2onnx.data.columns import Column, InMemory
 from seq2onnx.errors import ModelFileError, SpecError
 from seq2onnx.files import check_regular_file, locked, remove_left_overs, write_atomically, write_failed
 from seq2onnx.training.history import History
-from seq2onnx.training.module import SequenceModule
 from seq2onnx.training.options import TrainingOptions
 from seq2onnx.training.run_results import RESULTS, Results, read_results
 

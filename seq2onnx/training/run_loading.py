@@ -9,12 +9,12 @@ import safetensors
 import safetensors.torch
 from torch import Tensor
 
-from seq2onnx.coverage import check_quantiles
+from seq2onnx.building import SequenceModule, build
 from seq2onnx.errors import ModelFileError
+from seq2onnx.evaluation.quantiles import check_quantiles
 from seq2onnx.files import check_regular_file, read_own
 from seq2onnx.network import Network, input_channels
 from seq2onnx.specs import parse_spec
-from seq2onnx.training.module import SequenceModule, build
 from seq2onnx.training.options import TrainingOptions
 
 BYTES_BESIDE_WEIGHTS, BYTES_PER_WEIGHT = 2**26, 16  # a file of weights is not larger

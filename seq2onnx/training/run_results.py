@@ -10,9 +10,9 @@ from typing import NamedTuple
 
 import safetensors
 
+from seq2onnx.building.module import SequenceModule
 from seq2onnx.files import check_regular_file, read_own
 from seq2onnx.training.history import History
-from seq2onnx.training.module import SequenceModule
 from seq2onnx.training.run_loading import load_weights, read_weights
 
 RESULTS = ("weights.safetensors", "metrics.json", "confusion.png", "curve.png", "history.csv")

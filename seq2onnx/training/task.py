@@ -8,13 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from seq2onnx.data import SequenceDataset
-from seq2onnx.errors import DataError, ShapeError, SpecError
-from seq2onnx.network import Network, input_channels
-from seq2onnx.sequences import Names, PaddingPolicy
-from seq2onnx.training.history import Monitor
-from seq2onnx.training.losses import METRICS, Loss, LossFunction
-from seq2onnx.training.matching import (
+from seq2onnx.building.matching import (
     check_lengths,
     check_sequences,
     encode_words,
@@ -25,7 +19,13 @@ from seq2onnx.training.matching import (
     with_statistics,
     with_vocabularies,
 )
-from seq2onnx.training.module import SequenceModule
+from seq2onnx.building.module import SequenceModule
+from seq2onnx.data import SequenceDataset
+from seq2onnx.errors import DataError, ShapeError, SpecError
+from seq2onnx.network import Network, input_channels
+from seq2onnx.sequences import Names, PaddingPolicy
+from seq2onnx.training.history import Monitor
+from seq2onnx.training.losses import METRICS, Loss, LossFunction
 from seq2onnx.training.objective import Objective, check_targets, make_objective
 from seq2onnx.training.options import TrainingOptions
 from seq2onnx.training.run_folder import fingerprint

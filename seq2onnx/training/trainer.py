@@ -12,9 +12,10 @@ import pytorch_lightning as lightning
 import torch
 from pytorch_lightning.loggers import Logger
 
-from seq2onnx.coverage import Coverage
+from seq2onnx.building import SequenceModule, build
 from seq2onnx.data import SequenceDataset
 from seq2onnx.errors import SpecError
+from seq2onnx.evaluation.quantiles import Coverage
 from seq2onnx.network import Network
 from seq2onnx.training.batch_statistics import has_batch_norm, set_exact_statistics
 from seq2onnx.training.epoch_progress import epoch_progress
@@ -22,7 +23,6 @@ from seq2onnx.training.fitting import fit, make_trainer, quiet
 from seq2onnx.training.history import History, row_of_kept_weights
 from seq2onnx.training.learner import Learner
 from seq2onnx.training.losses import LossFunction
-from seq2onnx.training.module import SequenceModule, build
 from seq2onnx.training.optimization import frozen_layers
 from seq2onnx.training.options import TrainingOptions
 from seq2onnx.training.processes import Processes

@@ -11,7 +11,7 @@ from real_data import sunspots
 
 import seq2onnx as s2o
 from seq2onnx import plots
-from seq2onnx.coverage import Coverage, measure_coverage
+from seq2onnx.evaluation.quantiles import Coverage, measure_coverage
 from seq2onnx.runtime import Predictor
 from zoo.making import figure_of
 from zoo.pictures import plt, save

@@ -15,9 +15,9 @@ from numpy.typing import NDArray
 import seq2onnx as s2o
 from seq2onnx import plots
 from seq2onnx.data.events import runs_of
+from seq2onnx.evaluation.alarm_tuning import AlarmTuning, alarm_steps, poisson_bound
 from seq2onnx.runtime import Predictor
 from seq2onnx.training import SequenceModule
-from seq2onnx.tuning import AlarmTuning, alarm_steps, poisson_bound
 from zoo.pictures import plt, save
 from zoo.recipe import Data, Figures, Recipe
 from zoo.speech import HOP, NONE, RATE, RECORDED, SYNTHESIZED, WORD, prompt_streams, streams

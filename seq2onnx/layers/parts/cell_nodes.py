@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from seq2onnx.layers import gates
+from seq2onnx.layers.parts import gates
 
 Arrays = Mapping[str, NDArray[Any]]
 

@@ -12,10 +12,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from seq2onnx.layers import gates, recurrent
 from seq2onnx.layers.calls import EmitCall, Emitted
-from seq2onnx.layers.cell_nodes import ONNX_NAMES
 from seq2onnx.layers.graph import GraphBuilder
+from seq2onnx.layers.parts import gates, recurrent
+from seq2onnx.layers.parts.cell_nodes import ONNX_NAMES
 
 MOST_PARTS = 64
 """Parts of one Split: `load` knows the sizes of no more."""

@@ -7,8 +7,8 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 from numpy.typing import NDArray
 
-from seq2onnx.layers.frames import Framing
 from seq2onnx.layers.graph import GraphBuilder
+from seq2onnx.layers.parts.frames import Framing
 from seq2onnx.layers.signal import Value
 
 Framed = tuple[str, str | None, Mapping[str, str]]

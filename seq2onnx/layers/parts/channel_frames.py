@@ -7,9 +7,9 @@ from collections.abc import Mapping
 import numpy as np
 
 from seq2onnx.layers.calls import EmitCall
-from seq2onnx.layers.frame_nodes import Framed, emit_frames
-from seq2onnx.layers.frames import Framing
 from seq2onnx.layers.graph import GraphBuilder
+from seq2onnx.layers.parts.frame_nodes import Framed, emit_frames
+from seq2onnx.layers.parts.frames import Framing
 from seq2onnx.layers.signal import Value
 
 

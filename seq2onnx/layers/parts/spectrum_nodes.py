@@ -15,11 +15,10 @@ import dataclasses
 import numpy as np
 
 from seq2onnx.layers.calls import EmitCall, Emitted, ForwardCall, Forwarded
-from seq2onnx.layers.frame_nodes import emit_frames
-from seq2onnx.layers.frames import Framing
 from seq2onnx.layers.graph import GraphBuilder
-from seq2onnx.layers.signal import Value
-from seq2onnx.layers.spectra import (
+from seq2onnx.layers.parts.frame_nodes import emit_frames
+from seq2onnx.layers.parts.frames import Framing
+from seq2onnx.layers.parts.spectra import (
     DECIBEL,
     Array,
     Halves,
@@ -31,6 +30,7 @@ from seq2onnx.layers.spectra import (
     mel_bank,
     taper,
 )
+from seq2onnx.layers.signal import Value
 
 
 def forward_framed_spectrum(framing: Framing, spectrum: Spectrum, call: ForwardCall) -> Forwarded:

@@ -9,10 +9,10 @@ from typing import Any
 
 import torch
 
+from seq2onnx.building.module import SequenceModule
 from seq2onnx.errors import SpecError
 from seq2onnx.layers import Layer
 from seq2onnx.network import Network, named_layers
-from seq2onnx.training.module import SequenceModule
 
 
 def append(module: SequenceModule, layers: Layer | Sequence[Layer]) -> SequenceModule:

@@ -10,10 +10,10 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from seq2onnx.coverage import QuantileEvaluation
 from seq2onnx.data import SequenceDataset
 from seq2onnx.data.columns import Column
 from seq2onnx.errors import DataError
+from seq2onnx.evaluation.quantiles import QuantileEvaluation
 
 if TYPE_CHECKING:
     from seq2onnx.runtime import Predictor

@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Literal
 
-from seq2onnx.layers.recurrent import at_last_step, at_least_one_step
+from seq2onnx.layers.parts.recurrent import at_last_step, at_least_one_step
 
 if TYPE_CHECKING:
     from torch import Tensor

@@ -9,8 +9,8 @@ from typing import Any
 import numpy as np
 
 from seq2onnx.layers.graph import GraphBuilder
+from seq2onnx.layers.parts.window import Window
 from seq2onnx.layers.signal import Value
-from seq2onnx.layers.window import Window
 
 Framed = tuple[str, str | None, str | None, Mapping[str, str]]
 

@@ -190,7 +190,7 @@ def mask(x: Tensor, lengths: Tensor) -> Tensor:
     """Set the steps of x [batch, time, …] past each row's length to zero."""
     import torch
 
-    from seq2onnx.layers.module import step_mask
+    from seq2onnx.building.layer_module import step_mask
 
     return torch.where(step_mask(x, lengths), x, 0)
 

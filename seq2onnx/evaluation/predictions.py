@@ -13,8 +13,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from seq2onnx.coverage import quantile_names
 from seq2onnx.errors import require
+from seq2onnx.evaluation.quantiles import quantile_names
 
 if TYPE_CHECKING:
     from seq2onnx.runtime import Predictor

@@ -10,11 +10,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from seq2onnx.errors import ShapeError
-from seq2onnx.layers import padding_nodes
 from seq2onnx.layers.base import Layer, numeric_input
 from seq2onnx.layers.calls import EmitCall, Emitted, ForwardCall
 from seq2onnx.layers.graph import GraphBuilder
-from seq2onnx.layers.initializers import zeros
+from seq2onnx.layers.parts import padding_nodes
+from seq2onnx.layers.parts.initializers import zeros
 from seq2onnx.layers.signal import Signal, Value, Weight
 
 if TYPE_CHECKING:

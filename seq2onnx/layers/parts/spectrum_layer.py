@@ -8,11 +8,11 @@ from pydantic import model_validator
 
 from seq2onnx.layers.base import Layer
 from seq2onnx.layers.calls import EmitCall, Emitted, ForwardCall, Forwarded
-from seq2onnx.layers.frames import FramePadding, Framing
 from seq2onnx.layers.graph import GraphBuilder
+from seq2onnx.layers.parts.frames import FramePadding, Framing
+from seq2onnx.layers.parts.spectra import Spectrum
+from seq2onnx.layers.parts.spectrum_nodes import emit_framed_spectrum, forward_framed_spectrum
 from seq2onnx.layers.signal import Signal, State
-from seq2onnx.layers.spectra import Spectrum
-from seq2onnx.layers.spectrum_nodes import emit_framed_spectrum, forward_framed_spectrum
 
 
 class SpectrumLayer(Layer):

@@ -24,8 +24,8 @@ from typing import TYPE_CHECKING, Literal
 
 from seq2onnx.errors import ShapeError
 from seq2onnx.layers.base import Layer, numeric_input
+from seq2onnx.layers.parts.window import gather_steps, pad_steps
 from seq2onnx.layers.signal import Clock, Signal, State
-from seq2onnx.layers.window import gather_steps, pad_steps
 
 if TYPE_CHECKING:
     from torch import Tensor

@@ -7,8 +7,8 @@ from typing import Literal
 
 from seq2onnx.errors import ShapeError
 from seq2onnx.layers.base import Layer, PositiveInt, single_input
+from seq2onnx.layers.parts.window import StepCount, Window
 from seq2onnx.layers.signal import Signal
-from seq2onnx.layers.window import StepCount, Window
 
 Pair = PositiveInt | tuple[PositiveInt, PositiveInt]
 """One number for both axes, or (height, width)."""

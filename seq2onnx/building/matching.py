@@ -12,7 +12,8 @@ from seq2onnx.data import SequenceDataset
 from seq2onnx.data.targets import target_statistics
 from seq2onnx.data.vocabulary import Vocabulary
 from seq2onnx.errors import DataError, ShapeError, SpecError
-from seq2onnx.layers import FeatureInput, Layer, Rescale, SequenceInput, WordEmbedding, normalization
+from seq2onnx.layers import FeatureInput, Layer, Rescale, SequenceInput, WordEmbedding
+from seq2onnx.layers.parts import normalization
 from seq2onnx.network import Network
 from seq2onnx.sequences import PaddingPolicy, warn_of_large_samples
 from seq2onnx.sequences.rates import check_rate

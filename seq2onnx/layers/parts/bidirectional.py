@@ -9,10 +9,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from seq2onnx.errors import NotStreamable
-from seq2onnx.layers import recurrent
 from seq2onnx.layers.calls import EmitCall, Emitted, ForwardCall, Forwarded
-from seq2onnx.layers.cell_nodes import Arrays
 from seq2onnx.layers.graph import END, GraphBuilder
+from seq2onnx.layers.parts import recurrent
+from seq2onnx.layers.parts.cell_nodes import Arrays
 from seq2onnx.layers.signal import Weight
 
 if TYPE_CHECKING:

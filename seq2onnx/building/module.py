@@ -8,13 +8,8 @@ from typing import TypeVar, cast
 import torch
 from torch import Tensor, nn
 
-from seq2onnx.data import SequenceDataset
-from seq2onnx.errors import NotStreamable, ShapeError, SpecError, StateError
-from seq2onnx.layers import Sigmoid, Softmax
-from seq2onnx.layers.module import LayerModule
-from seq2onnx.network import Network, NetworkState, input_channels
-from seq2onnx.sequences import MASKED, Names
-from seq2onnx.training.matching import (
+from seq2onnx.building.layer_module import LayerModule
+from seq2onnx.building.matching import (
     check_sequences,
     encode_words,
     warn_of_channels_last,
@@ -23,6 +18,11 @@ from seq2onnx.training.matching import (
     with_statistics,
     with_vocabularies,
 )
+from seq2onnx.data import SequenceDataset
+from seq2onnx.errors import NotStreamable, ShapeError, SpecError, StateError
+from seq2onnx.layers import Sigmoid, Softmax
+from seq2onnx.network import Network, NetworkState, input_channels
+from seq2onnx.sequences import MASKED, Names
 
 Data = Tensor | Mapping[str, Tensor]
 T = TypeVar("T")

@@ -1,0 +1,1 @@
+"""What the layers share: their torch functions and ONNX nodes, windows, frames, gates, initializers."""
