@@ -21,9 +21,9 @@ import onnx
 import onnxruntime
 
 import seq2onnx as s2o
-from seq2onnx.importing.keras_file import read_file
-from seq2onnx.importing.keras_graph import read_model
-from seq2onnx.importing.keras_reference import evaluate
+from seq2onnx.importing.keras.file import read_file
+from seq2onnx.importing.keras.graph import read_model
+from seq2onnx.importing.keras.reference import evaluate
 from tests import data_mutants
 from tests.data_mutants import NASTY, check_message
 from tests.keras_files import archive

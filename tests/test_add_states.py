@@ -9,13 +9,13 @@ import pytest
 from onnx import TensorProto, helper
 
 import seq2onnx as s2o
-from seq2onnx.importing import (
-    node_calls,
-    recurrence_with_states,
-    state_proof,
+from seq2onnx.importing.onnx import node_calls
+from seq2onnx.importing.states import (
+    equivalence as state_proof,
+    recurrence as recurrence_with_states,
     stateful_file,
     step_rules,
-    windows_with_states,
+    windows as windows_with_states,
 )
 from tests.command import run
 from tests.foreign import C, Graph, H, K, plain_lstm
@@ -869,7 +869,7 @@ def test_the_proof_finds_a_chunk_of_no_steps_that_changes_the_state(tmp_path, mo
         return model
 
     finish = stateful_file.finish
-    monkeypatch.setattr("seq2onnx.importing.adding_states.finish", without_guard)
+    monkeypatch.setattr("seq2onnx.importing.states.adding_states.finish", without_guard)
     refused(plain_lstm(), tmp_path, "differs from its source.*chunks")
 
 

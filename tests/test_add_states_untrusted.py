@@ -10,7 +10,8 @@ import pytest
 from onnx import TensorProto, helper, numpy_helper
 
 import seq2onnx as s2o
-from seq2onnx.importing import graph_parts, size_limits, step_rules, surgery, tracing
+from seq2onnx.importing.onnx import graph_parts, size_limits, tracing
+from seq2onnx.importing.states import step_rules, walk as surgery
 from seq2onnx.modelfile import foreign_rules
 from tests.foreign import C, Graph, H, plain_lstm
 from tests.test_add_states import refused

@@ -11,7 +11,9 @@ import pytest
 import torch
 
 import seq2onnx as s2o
-from seq2onnx.importing import keras_file, keras_recurrent, keras_windows, layout, lifting, proof, time_axis
+from seq2onnx.importing import equivalence as proof
+from seq2onnx.importing.keras import file as keras_file, recurrent as keras_recurrent, windows as keras_windows
+from seq2onnx.importing.lifting import layout, operations as lifting, time_axis
 from tests.keras_files import DENSE, LSTM, archive, call, functional, layer, lstm, sequential, start, weights, write
 
 # Keras and torch calculate in float32 and sum in another order.

@@ -13,7 +13,8 @@ import pytest
 
 import seq2onnx as s2o
 from seq2onnx import limits
-from seq2onnx.importing import keras_file, proof
+from seq2onnx.importing import equivalence as proof
+from seq2onnx.importing.keras import file as keras_file
 from tests.keras_files import DENSE, LSTM, archive, functional, layer, lstm, sequential, start, weights, write
 
 KERNEL = weights("dense", (3, 2), (2,))

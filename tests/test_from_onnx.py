@@ -11,7 +11,13 @@ import torch
 from onnx import TensorProto
 
 import seq2onnx as s2o
-from seq2onnx.importing import assembly, graph_parts, lifting, onnx_layers, onnx_networks, onnx_operators, time_axis
+from seq2onnx.importing.lifting import assembly, operations as lifting, time_axis
+from seq2onnx.importing.onnx import (
+    graph_parts,
+    layers as onnx_layers,
+    networks as onnx_networks,
+    operators as onnx_operators,
+)
 from seq2onnx.layers.parts import gates
 from tests.foreign import C, Graph, H, K, plain_lstm
 from tests.test_add_states import source_answer

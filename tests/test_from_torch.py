@@ -8,7 +8,7 @@ import torch
 from torch import nn
 
 import seq2onnx as s2o
-from seq2onnx.importing import proof
+from seq2onnx.importing import equivalence as proof
 from tests.torch_modules import LIFTED, REFUSED, Case, x
 from tests.torch_modules.convolutional import CnnLstm
 from tests.torch_modules.harmful import CellStateRead, DividedByTime, Harmful
@@ -262,7 +262,7 @@ def test_the_proof_sees_a_wrong_weight(monkeypatch, weight, change):
         def forward(self, x):
             return self.norm(self.gru(self.lstm(x)[0])[0])
 
-    from seq2onnx.importing import torch_modules as importer
+    from seq2onnx.importing.torch import modules as importer
 
     module = weights(Network())
     lift = importer.assemble

@@ -12,7 +12,8 @@ from torch import nn
 from torch.nn.utils.rnn import pack_padded_sequence
 
 import seq2onnx as s2o
-from seq2onnx.importing import keras_file, proof
+from seq2onnx.importing import equivalence as proof
+from seq2onnx.importing.keras import file as keras_file
 from tests.foreign import C, Graph, H, plain_lstm
 from tests.keras_files import DENSE, LSTM, call, functional, layer, lstm, start, weights, write
 

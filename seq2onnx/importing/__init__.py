@@ -8,16 +8,16 @@ from typing import TYPE_CHECKING, Any
 from seq2onnx.errors import require
 
 if TYPE_CHECKING:
-    from seq2onnx.importing.adding_states import add_states
-    from seq2onnx.importing.keras_models import from_keras
-    from seq2onnx.importing.onnx_networks import from_onnx
-    from seq2onnx.importing.torch_modules import from_torch
+    from seq2onnx.importing.keras.models import from_keras
+    from seq2onnx.importing.onnx.networks import from_onnx
+    from seq2onnx.importing.states.adding_states import add_states
+    from seq2onnx.importing.torch.modules import from_torch
 
 _HOMES = {
-    "add_states": ("adding_states", "onnx"),
-    "from_keras": ("keras_models", "torch"),
-    "from_onnx": ("onnx_networks", "onnx"),
-    "from_torch": ("torch_modules", "torch"),
+    "add_states": ("states.adding_states", "onnx"),
+    "from_keras": ("keras.models", "torch"),
+    "from_onnx": ("onnx.networks", "onnx"),
+    "from_torch": ("torch.modules", "torch"),
 }
 """For each function its module, and the package that it needs."""
 

@@ -1,0 +1,1 @@
+"""Keras files: read without Keras, and brought over as layers."""

@@ -1,0 +1,290 @@
+"""Layers of Keras, as layers: functions of each number, joins, normalizations, layouts and what reads whole sequences.
+
+A function takes a KerasLayer and the tensors that it reads, and returns the tensor, or the list of tensors, that it
+gives. `keras_windows` and `keras_recurrent` have more of them.
+"""
+
+from __future__ import annotations
+
+import functools
+import math
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+
+from seq2onnx.errors import ImportRefused, ModelFileError
+from seq2onnx.importing.keras.graph import KerasLayer
+from seq2onnx.importing.lifting import layout, operations as lifting, time_axis
+from seq2onnx.importing.lifting.layout import Lifted
+from seq2onnx.layers import (
+    ELU,
+    GELU,
+    Add,
+    Dropout,
+    HardSigmoid,
+    LeakyReLU,
+    Multiply,
+    ReLU,
+    Sigmoid,
+    SiLU,
+    Tanh,
+)
+
+Function = Callable[..., Any]
+LAYERS: dict[str, Function] = {}
+"""The function for each kind of layer."""
+
+ONE, ZERO = np.ones(1), np.zeros(1)
+HARD_SIGMOID = {2: HardSigmoid(0.2), 3: HardSigmoid(1 / 6)}
+SELU_ALPHA, SELU_SCALE = 1.6732632423543772, 1.0507009873554805
+FUNCTIONS = {
+    "relu": ReLU(),
+    "sigmoid": Sigmoid(),
+    "tanh": Tanh(),
+    "elu": ELU(),
+    "gelu": GELU(),
+    "silu": SiLU(),
+    "swish": SiLU(),
+    "leaky_relu": LeakyReLU(0.2),
+}
+
+
+def keras(*kinds: str) -> Callable[[Function], Function]:
+    """Enter a function for these kinds of layers."""
+
+    def enter(function: Function) -> Function:
+        LAYERS.update(dict.fromkeys(kinds, function))
+        return function
+
+    return enter
+
+
+def check_shapes(layer: KerasLayer, **shapes: tuple[int, ...]) -> None:
+    """Raise ModelFileError unless the weights that the layer has have these shapes."""
+    for name, shape in shapes.items():
+        if name in layer.weights and layer.weights[name].shape != shape:
+            raise ModelFileError(
+                f"{layer.place}: {name} has the shape {list(layer.weights[name].shape)}, expected {list(shape)}"
+            )
+
+
+def activate(layer: KerasLayer, x: Lifted, function: Any) -> Lifted:
+    """Apply an activation: its name, or the configuration of a layer."""
+    if isinstance(function, dict) and function.get("class_name") in ("LeakyReLU", "ReLU", "ELU", "Softmax"):
+        kind, config = function["class_name"], function["config"]
+        found: Lifted = LAYERS[kind](KerasLayer(kind, layer.name, config, {}, (), None, layer.version), x)
+        return found
+    if function in (None, "linear"):
+        return x
+    if function == "softmax":
+        return lifting.softmax(x, [-1])
+    if function == "hard_sigmoid":
+        return lifting.each_part(x, HARD_SIGMOID[layer.version])
+    if function == "selu":
+        return lifting.affine(lifting.each_part(x, ELU(SELU_ALPHA)), np.array(SELU_SCALE), ZERO)
+    if function == "relu6":
+        return _clip(x, 6)
+    if function in ("hard_silu", "hard_swish"):
+        return lifting.join(Multiply(), x, lifting.each_part(x, HardSigmoid(1 / 6)))
+    if not isinstance(function, str) or function not in FUNCTIONS:
+        name = function.get("config", function) if isinstance(function, dict) else function
+        raise ImportRefused(
+            f"has the activation {name!r:.60}, for which there is no layer; use one of {', '.join(FUNCTIONS)}, "
+            "hard_sigmoid, selu, relu6, softmax"
+        )
+    return lifting.each_part(x, FUNCTIONS[function])
+
+
+def _clip(x: Lifted, most: float) -> Lifted:
+    """Limit numbers to 0 … most."""
+    return lifting.affine(lifting.each_part(x, HardSigmoid(1 / most, 0.0)), np.array(most), ZERO)
+
+
+@keras("Activation")
+def _activation(layer: KerasLayer, x: Lifted) -> Lifted:
+    return activate(layer, x, layer.config["activation"])
+
+
+@keras("ReLU")
+def _relu(layer: KerasLayer, x: Lifted) -> Lifted:
+    most, slope, threshold = (layer.get(name) for name in ("max_value", "negative_slope", "threshold"))
+    if threshold or (most is not None and slope) or most == 0:
+        raise ImportRefused("is a ReLU with a threshold, or with max_value and negative_slope; no layer does that")
+    if most is not None:
+        return _clip(x, float(most))
+    return lifting.each_part(x, LeakyReLU(float(slope)) if slope else ReLU())
+
+
+@keras("LeakyReLU")
+def _leaky_relu(layer: KerasLayer, x: Lifted) -> Lifted:
+    slope = layer.get("negative_slope", layer.get("alpha", 0.3))  # Keras 3, Keras 2
+    return lifting.each_part(x, LeakyReLU(float(slope)))
+
+
+@keras("ELU")
+def _elu(layer: KerasLayer, x: Lifted) -> Lifted:
+    return lifting.each_part(x, ELU(float(layer.get("alpha", 1))))
+
+
+@keras("Softmax")
+def _softmax(layer: KerasLayer, x: Lifted) -> Lifted:
+    return lifting.softmax(x, np.ravel(layer.get("axis", -1)).tolist())
+
+
+@keras("Dropout", "SpatialDropout1D", "SpatialDropout2D", "AlphaDropout", "GaussianDropout")
+def _dropout(layer: KerasLayer, x: Lifted) -> Lifted:
+    rate = float(layer.get("rate", 0))
+    return lifting.each_part(x, Dropout(rate)) if layer.kind == "Dropout" and 0 < rate < 1 else x
+
+
+@keras("GaussianNoise", "ActivityRegularization", "Identity", "Masking")
+def _same(layer: KerasLayer, x: Lifted) -> Lifted:
+    return x
+
+
+@keras("Dense")
+def _dense(layer: KerasLayer, x: Lifted) -> Lifted:
+    lifting.check_features(x, len(x.axes) - 1, "has weights")
+    units = layer.config["units"]
+    check_shapes(layer, kernel=(x.shape[-1], units), bias=(units,))
+    y = lifting.linear(x, layer.weights["kernel"].T, layer.weights.get("bias"))
+    return activate(layer, y, layer.get("activation"))
+
+
+@keras("Embedding")
+def _embedding(layer: KerasLayer, x: Lifted) -> Lifted:
+    check_shapes(layer, embeddings=(layer.config["input_dim"], layer.config["output_dim"]))
+    return lifting.embedding(x, layer.weights["embeddings"])
+
+
+@keras("Rescaling")
+def _rescaling(layer: KerasLayer, x: Lifted) -> Lifted:
+    return lifting.affine(x, np.asarray(layer.config["scale"], float), np.asarray(layer.get("offset", 0), float))
+
+
+@keras("Normalization")
+def _normalization(layer: KerasLayer, x: Lifted) -> Lifted:
+    mean, variance = (np.ravel(layer.weights.get(n, layer.get(n))).astype(float) for n in ("mean", "variance"))
+    axes = [axis % len(x.axes) for axis in np.ravel(layer.get("axis", -1)).tolist() if axis is not None]
+    if layer.get("invert") or axes not in ([], [len(x.axes) - 1]) or len(mean) not in (1, x.shape[-1]):
+        raise ImportRefused("normalizes another axis than the last one, or inverts; use axis=-1")
+    # Two layers: a mean that is much larger than the deviations, folded into an offset, would cost digits.
+    centered = lifting.affine(x, ONE, -mean)
+    return lifting.affine(centered, 1 / np.maximum(np.sqrt(variance), 1e-7), ZERO)
+
+
+@keras("BatchNormalization")
+def _batch_norm(layer: KerasLayer, x: Lifted) -> Lifted:
+    (axis,) = np.ravel(layer.config["axis"]).tolist()
+    if layer.get("renorm"):
+        raise ImportRefused("is a BatchNormalization with renorm, for which there is no layer")
+    lifting.check_features(x, axis, "is normalized with statistics")
+    size = x.shape[axis]
+    names = {"scale": "gamma", "offset": "beta", "mean": "moving_mean", "variance": "moving_variance"}
+    check_shapes(layer, **dict.fromkeys(names.values(), (size,)))
+    known = {"gamma": np.ones(size), "beta": np.zeros(size), **layer.weights}
+    arrays = {name: known[own] for name, own in names.items()}
+    momentum = 1 - layer.get("momentum", 0.99)  # Keras: the weight of the old mean
+    return lifting.batch_norm(x, axis, arrays, layer.config["epsilon"], momentum or 0.01)
+
+
+@keras("LayerNormalization")
+def _layer_norm(layer: KerasLayer, x: Lifted) -> Lifted:
+    axes = sorted(axis % len(x.axes) for axis in np.ravel(layer.config["axis"]).tolist())
+    if layer.get("rms_scaling") or axes != list(range(axes[0], len(x.axes))):
+        raise ImportRefused("normalizes without a mean, or over other axes than the last ones; no layer does that")
+    shape = tuple(x.shape[axis] for axis in axes)
+    check_shapes(layer, gamma=shape, beta=shape)
+    gamma, beta = layer.weights.get("gamma"), layer.weights.get("beta")
+    return lifting.layer_norm(x, len(axes), gamma, beta, layer.config["epsilon"])
+
+
+@keras("Add", "ops.Add")
+def _add(layer: KerasLayer, *xs: Lifted) -> Lifted:
+    return functools.reduce(functools.partial(lifting.join, Add()), xs)
+
+
+@keras("Multiply", "ops.Multiply")
+def _multiply(layer: KerasLayer, *xs: Lifted) -> Lifted:
+    return functools.reduce(functools.partial(lifting.join, Multiply()), xs)
+
+
+@keras("Average")
+def _average(layer: KerasLayer, *xs: Lifted) -> Lifted:
+    return lifting.affine(_add(layer, *xs), ONE / len(xs), ZERO)
+
+
+@keras("Subtract", "ops.Subtract")
+def _subtract(layer: KerasLayer, a: Lifted, b: Lifted) -> Lifted:
+    return lifting.join(Add(), a, lifting.affine(b, -ONE, ZERO))
+
+
+@keras("Maximum", "ops.Maximum")
+def _maximum(layer: KerasLayer, *xs: Lifted) -> Lifted:
+    return functools.reduce(lifting.maximum, xs)
+
+
+@keras("Minimum", "ops.Minimum")
+def _minimum(layer: KerasLayer, *xs: Lifted) -> Lifted:
+    negative = [lifting.affine(x, -ONE, ZERO) for x in xs]
+    return lifting.affine(functools.reduce(lifting.maximum, negative), -ONE, ZERO)
+
+
+@keras("Concatenate")
+def _concatenate(layer: KerasLayer, *xs: Lifted) -> Lifted:
+    return time_axis.concat(xs, layer.get("axis", -1))
+
+
+@keras("Flatten")
+def _flatten(layer: KerasLayer, x: Lifted) -> Lifted:
+    if layer.get("data_format", "channels_last") != "channels_last":
+        raise ImportRefused('flattens with data_format="channels_first"; use "channels_last"')
+    return layout.reshape(x, (x.shape[0], math.prod(x.shape[1:])))
+
+
+@keras("Reshape")
+def _reshape(layer: KerasLayer, x: Lifted) -> Lifted:
+    target = list(layer.config["target_shape"])
+    if "T" in x.axes[1:] and math.prod(target[1:]) == math.prod(x.shape[2:]):
+        target[0] = x.steps  # the number of steps, of which the model may have declared another
+    elif "T" in x.axes[1:]:
+        raise ImportRefused(
+            f"reshapes steps of {list(x.shape[2:])} to {target}, which mixes time and features; keep time as the first "
+            "axis: Reshape((-1, …))"
+        )
+    elif -1 in target:
+        target[target.index(-1)] = math.prod(x.shape[1:]) // -math.prod(target)
+    return layout.reshape(x, (x.shape[0], *target))
+
+
+@keras("Permute")
+def _permute(layer: KerasLayer, x: Lifted) -> Lifted:
+    return layout.transpose(x, [0, *layer.config["dims"]])
+
+
+@keras("ZeroPadding1D")
+def _zero_padding(layer: KerasLayer, x: Lifted) -> Lifted:
+    before, after = _pair(layer.config["padding"])
+    if x.axes[1] == "T":
+        return time_axis.pad_time(x, before, after)
+    return layout.pad_features(x, 1, before, after)
+
+
+@keras("Cropping1D")
+def _cropping(layer: KerasLayer, x: Lifted) -> Lifted:
+    before, after = _pair(layer.config["cropping"])
+    if x.axes[1] == "T":
+        return time_axis.pad_time(x, -before, -after)
+    return layout.take(x, 1, slice(before, x.shape[1] - after))
+
+
+MOST_STEPS = 2**16
+"""The most steps of padding, or from one end of a window to the other. A file can name any number."""
+
+
+def _pair(value: Any) -> tuple[int, int]:
+    before, after = (value, value) if isinstance(value, int) else value
+    if not 0 <= min(before, after) <= max(before, after) <= MOST_STEPS:
+        raise ImportRefused(f"adds or cuts {before} and {after} steps; at most {MOST_STEPS:,}")
+    return before, after

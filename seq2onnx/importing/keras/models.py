@@ -1,0 +1,296 @@
+"""from_keras: a model saved by Keras as a network of layers, with its weights. Keras is not needed."""
+
+from __future__ import annotations
+
+import tempfile
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from seq2onnx.building import SequenceModule
+from seq2onnx.errors import ImportRefused, ModelFileError, Seq2OnnxError, SpecError
+from seq2onnx.importing import equivalence as proof
+from seq2onnx.importing.keras import (
+    layers as keras_layers,
+    recurrent as keras_recurrent,
+    reference_time as keras_reference_time,
+    windows as keras_windows,
+)
+from seq2onnx.importing.keras.file import read_file
+from seq2onnx.importing.keras.graph import CUSTOM, KerasLayer, KerasModel, Tensor, read_model
+from seq2onnx.importing.keras.reference import evaluate
+from seq2onnx.importing.lifting import layout
+from seq2onnx.importing.lifting.assembly import as_module, assemble
+from seq2onnx.importing.lifting.drafts import Array, Draft, draft, place
+from seq2onnx.importing.lifting.layout import Lifted
+from seq2onnx.importing.lifting.reading import exact
+from seq2onnx.importing.lifting.windows import TooFewSteps
+from seq2onnx.layers import SequenceInput
+
+FILLED_BY = (keras_layers, keras_recurrent, keras_windows, keras_reference_time)
+"""The modules whose import fills the tables of layers."""
+
+ROWS, STEPS = 5, (13, 1009, 65521)
+"""Sizes of the batch and of time that are followed; the next number of steps where windows leave too few."""
+MOST_FEATURES = 2**20
+"""The most features of a step. A file can join tensors with themselves again and again."""
+MASKED = (
+    "skips steps wherever they stand, which no layer does. If they are padding behind the sequences alone, import it "
+    'with masks="lengths": sequences then have lengths in place of padding'
+)
+REASONS = {
+    "Lambda": "runs code that is in the file, which is never run here; build it of layers such as Rescaling",
+    "RepeatVector": "repeats one vector over all steps, as a decoder after an encoder does; no layer does that",
+    "UpSampling1D": "gives more steps than it reads, which no layer does",
+    "Conv1DTranspose": "gives more steps than it reads, which no layer does",
+    **dict.fromkeys(
+        ("MultiHeadAttention", "Attention", "AdditiveAttention", "GroupQueryAttention"),
+        "is attention over all steps, of which a stream knows only those that have passed; no layer does that",
+    ),
+    **dict.fromkeys(
+        ("TextVectorization", "StringLookup", "IntegerLookup", "Hashing", "CategoryEncoding"),
+        "prepares data before the network; save the model without it, and prepare the data as before",
+    ),
+    "GroupNormalization": "normalizes with statistics over time, which a stream does not know; use LayerNormalization",
+}
+
+
+class _Located(ImportRefused):
+    """A refusal that names its layer already."""
+
+
+class _Mask:
+    """A mask of steps, which only recurrent layers and poolings over time may take."""
+
+
+def from_keras(path_or_model: Any, *, masks: str | None = None) -> SequenceModule:
+    """Turn a trained Keras model into a network of layers with the same weights.
+
+    Keras is neither imported nor needed: the file is read as data, and nothing in it is run. The result is like that of
+    `train`: export it, stream it, or train it further. Before it is returned, it is compared with the equations that
+    Keras documents for its layers, calculated in float64: on whole sequences of several lengths, a batch of several, in
+    single steps and in random chunks.
+
+    Args:
+        path_or_model: a .keras or .h5 file of Keras 2 or 3, or a model, which is saved to a temporary file. Sequential
+            and Functional models with one input are read: [batch, time, features], tokens [batch, time], or images
+            [batch, time, height, width, channels]. The network takes images with their channels first.
+        masks: "lengths" if a Masking layer, or mask_zero of an Embedding, marks padding behind the sequences and
+            nothing else. None: a model with masks is refused.
+
+    Raises:
+        ImportRefused: the model calculates something that no layer does, or the comparison failed.
+        ModelFileError: the file is damaged, or is no model of Keras.
+        SpecError: an argument is invalid.
+        OSError: the file cannot be read.
+
+    Example:
+        >>> module = from_keras("classifier.keras")
+        >>> s2o.export(module, "classifier.onnx")
+    """
+    if masks not in (None, "lengths"):
+        raise SpecError(f'masks: expected None or "lengths", got {masks!r}')
+    if isinstance(path_or_model, str | Path):
+        return _from_file(path_or_model, masks)
+    if not hasattr(path_or_model, "save"):
+        raise SpecError(f"from_keras: expected a path or a Keras model, got {type(path_or_model).__name__}")
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / "model.keras"
+        path_or_model.save(path)
+        return _from_file(path, masks)
+
+
+def _from_file(path: str | Path, masks: str | None) -> SequenceModule:
+    model, name = read_model(read_file(path), path)
+    is_masked = False
+    for layer in _all_layers(model):
+        if layer.kind == "Masking" or (layer.kind == "Embedding" and layer.get("mask_zero")):
+            is_masked = True
+            if masks is None:
+                raise ImportRefused(f"{layer.place}: {MASKED}")
+    start = _input(model)
+    for steps in STEPS:
+        try:
+            answers = _answers(model, _run(model, _sequences(start, steps)))
+            break
+        except (_Located, TooFewSteps) as error:
+            if isinstance(error, _Located) or steps == STEPS[-1]:
+                raise ImportRefused(str(error)) from None
+    drafts = [(tensor[0] if len(answers) > 1 else "", _answer(tensor, x)) for tensor, x in answers]
+    network, weights = assemble(drafts, name)
+    made = as_module(network, weights)
+    source = _source(model, [(model.outputs.index(tensor), x.axes) for tensor, x in answers])
+    draw = _Draw(model, start, is_masked)
+    more = [] if steps == STEPS[0] else [draw(np.random.default_rng(i), 2, n) for i, n in enumerate((steps, 2 * steps))]
+    proof.prove(made, source, proof.Samples(draw, more=more))
+    if is_masked:
+        proof.prove(made, source, proof.Samples(draw, lengths=True))
+    return made
+
+
+def _all_layers(model: KerasModel) -> Iterator[KerasLayer]:
+    """List the layers of a model, and those within them."""
+    waiting = [node.layer for node in model.nodes]
+    while waiting:
+        layer = waiting.pop()
+        yield layer
+        waiting += layer.inner
+        waiting += [node.layer for node in layer.model.nodes] if layer.model else []
+
+
+def _input(model: KerasModel) -> Draft:
+    """Draft the input of the network."""
+    shape = model.shape
+    if shape is None:
+        raise ImportRefused(
+            "the model was saved before it knew its input; call it once, or give it an Input, and save it"
+        )
+    sizes: Any = list(shape[1:])
+    if any(not isinstance(n, int) or n < 1 for n in sizes) or len(sizes) > 3 or np.prod(sizes) > MOST_FEATURES:
+        raise ImportRefused(
+            f"the input has the shape {[None, *shape]}; expected [batch, time, features] or images of a known "
+            f"size, and at most {MOST_FEATURES:,} features"
+        )
+    if sizes:
+        return draft(SequenceInput(sizes[0] if len(sizes) == 1 else (sizes[-1], *sizes[:-1])), path="input")
+    if not shape or not any(layer.kind == "Embedding" for layer in _all_layers(model)):
+        raise ImportRefused(
+            f"the input has the shape {[None, *shape]}, without a time axis; expected [batch, time, features], "
+            "or tokens [batch, time] for an Embedding"
+        )
+    return draft(SequenceInput("tokens"), path="input")
+
+
+def _sequences(start: Draft, steps: int) -> Lifted:
+    """Return the input as Keras has it: channels last."""
+    index = np.arange(start.size)
+    shape: tuple[int, ...] = start.signal.shape if start.signal.dtype != "int64" else ()
+    if shape:
+        index = np.moveaxis(index.reshape(shape), 0, -1)
+    return Lifted(
+        (start,), ("B", "T", *[""] * len(shape)), index.reshape(1, 1, *index.shape[: len(shape)]), ROWS, steps
+    )
+
+
+def _run(model: KerasModel, x: Lifted) -> dict[Tensor, Any]:
+    """Lift each layer of a model; return all tensors."""
+    values: dict[Tensor, Any] = {(model.input, 0): x}
+    for node in model.nodes:
+        given = [_known(values, tensor, node.layer) for tensor in node.reads]
+        if not all(isinstance(_known(values, tensor, node.layer), _Mask) for tensor in node.masks):
+            raise ImportRefused(f"{node.layer.place}: has a mask that is calculated in the model; {MASKED}")
+        for i, found in enumerate(_apply(node.layer, given)):
+            values[node.name, i] = found
+    return values
+
+
+def _known(values: dict[Tensor, Any], tensor: Tensor, layer: KerasLayer) -> Any:
+    if tensor not in values:
+        raise ModelFileError(f"{layer.place}: reads {tensor[0]!r:.60}, which the model does not have")
+    return values[tensor]
+
+
+def _apply(layer: KerasLayer, given: Sequence[Any]) -> Sequence[Any]:
+    """Lift a layer; return its outputs."""
+    if layer.kind == "ops.NotEqual" or (layer.kind.startswith("ops.") and all(isinstance(x, _Mask) for x in given)):
+        return [_Mask()]
+    try:
+        if any(isinstance(x, _Mask) for x in given):
+            raise ImportRefused("reads a mask as numbers, which no layer does")
+        _check_size(given)
+        if layer.model:
+            values = _run(layer.model, *given)
+            return [values[tensor] for tensor in layer.model.outputs]
+        if layer.kind == "TimeDistributed":
+            return [_at_each_step(layer, *given)]
+        if layer.kind not in keras_layers.LAYERS:
+            raise ImportRefused(REASONS.get(layer.kind, f"is {layer.kind}, {CUSTOM}"))
+        with place(layer.name):
+            found = keras_layers.LAYERS[layer.kind](layer, *given)
+        outputs = found if isinstance(found, list) else [found]
+        _check_size(outputs)
+        return outputs
+    except (TooFewSteps, _Located, ModelFileError):
+        raise
+    except Seq2OnnxError as error:
+        raise _Located(f"{layer.place}: {error}") from None
+    except Exception as error:  # a file can contain anything
+        text = f"{layer.place}: cannot be followed ({type(error).__name__}: {error})"
+        raise _Located(f"{text}; is its configuration as Keras writes it?") from None
+
+
+def _check_size(xs: Sequence[Lifted]) -> None:
+    if sum(x.index.size for x in xs) > MOST_FEATURES:
+        raise ImportRefused(f"has more than {MOST_FEATURES:,} features a step")
+
+
+def _at_each_step(layer: KerasLayer, x: Lifted) -> Lifted:
+    """Apply the layer that a TimeDistributed wraps: as Keras, with batch and time in one axis."""
+    if x.axes[:2] != ("B", "T"):
+        raise ImportRefused(f"reads a tensor {list(x.shape)}, whose first axes are not batch and time")
+    steps = layout.reshape(x, (x.rows * x.steps, *x.shape[2:]))
+    (y,) = _apply(layer.inner[0], [steps])
+    found: Lifted = layout.reshape(y, (x.rows, x.steps, *y.shape[1:]))
+    return found
+
+
+def _answers(model: KerasModel, values: dict[Tensor, Any]) -> list[tuple[Tensor, Lifted]]:
+    """Choose what the network answers. Final states beside an answer are states of a stream."""
+    found = [(tensor, values[tensor]) for tensor in model.outputs if tensor in values]
+    if len(found) != len(model.outputs) or any(isinstance(x, _Mask) for _, x in found):
+        raise ModelFileError("the outputs of the model are not among its layers")
+    return [entry for entry in found if entry[0][1] == 0] or found
+
+
+def _answer(tensor: Tensor, x: Lifted) -> Draft:
+    if sorted("".join(x.axes)) != ["B", "T"][: 1 + x.has_time]:
+        raise ImportRefused(
+            f"{tensor[0]}: an output has the axes {list(x.shape)}, which are not batch, time and features"
+        )
+    try:
+        return exact(x)
+    except Seq2OnnxError as error:
+        raise ImportRefused(f"{tensor[0]}: {error}") from None
+
+
+def _source(model: KerasModel, answers: Sequence[tuple[int, tuple[str, ...]]]) -> proof.Source:
+    """Return the equations of the model as the source of the proof."""
+
+    def run(x: Array, lengths: Array | None) -> list[Array]:
+        given = x if x.dtype == np.int64 else np.moveaxis(x.astype(float), 2, -1)
+        found = evaluate(model, given, None, lengths)
+        return [_canonical(found[i][0], axes) for i, axes in answers]
+
+    return run
+
+
+def _canonical(y: Array, axes: tuple[str, ...]) -> Array:
+    """Bring an answer into the layout [B, T, K] or [B, K]."""
+    letters = [axis or "-" for axis in axes]
+    order = sorted(range(len(letters)), key=lambda i: ("BT-".index(letters[i]), i))
+    lead = 1 + ("T" in letters)
+    y = y.transpose(order)
+    return y.reshape(*y.shape[:lead], -1)
+
+
+class _Draw:
+    """Draws inputs for the proof, near the statistics of a Normalization that reads them."""
+
+    def __init__(self, model: KerasModel, start: Draft, is_masked: bool) -> None:
+        self._shape = start.signal.shape
+        tables = [layer.weights["embeddings"] for layer in _all_layers(model) if layer.kind == "Embedding"]
+        self._words = min((len(table) for table in tables), default=0) if start.signal.dtype == "int64" else 0
+        self._least = 1 if is_masked and self._words > 1 else 0  # 0 is padding
+        self._mean, self._std = np.zeros(1), np.ones(1)
+        for node in model.nodes:
+            if node.layer.kind == "Normalization" and (model.input, 0) in node.reads:
+                known = [node.layer.weights.get(name, node.layer.get(name)) for name in ("mean", "variance")]
+                self._mean, self._std = np.ravel(known[0]), np.sqrt(np.ravel(known[1]))
+
+    def __call__(self, rng: np.random.Generator, rows: int, steps: int) -> Array:
+        if self._words:
+            return rng.integers(self._least, self._words, (rows, steps))
+        x = np.moveaxis(rng.normal(size=(rows, steps, *self._shape)), 2, -1)
+        return np.moveaxis(self._mean + self._std * x, -1, 2).astype(np.float32)

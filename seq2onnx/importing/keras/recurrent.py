@@ -1,0 +1,114 @@
+"""Recurrent layers of Keras, and layers that wrap others."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any, get_args
+
+import numpy as np
+
+from seq2onnx.errors import ImportRefused
+from seq2onnx.importing.keras.graph import KerasLayer
+from seq2onnx.importing.keras.layers import ONE, ZERO, check_shapes, keras
+from seq2onnx.importing.lifting import layout, operations as lifting
+from seq2onnx.importing.lifting.drafts import Array, barred
+from seq2onnx.importing.lifting.layout import Lifted
+from seq2onnx.importing.lifting.recurrence import recurrent
+from seq2onnx.layers import GRU, LSTM, RNN, Add, Multiply
+from seq2onnx.layers.parts.cells import StateActivation
+
+GATES = {"LSTM": 4, "GRU": 3, "SimpleRNN": 1}
+HARD_SIGMOID = {2: "hard_sigmoid", 3: "hard_sigmoid_6"}
+MERGES: dict[str, Add | Multiply] = {"sum": Add(), "ave": Add(), "mul": Multiply()}
+
+
+def _layer(layer: KerasLayer) -> LSTM | GRU | RNN:
+    """Return the layer of one direction."""
+    kind, units, state = layer.kind, layer.config["units"], layer.get("activation", "tanh")
+    allowed = ("tanh", "relu") if kind == "SimpleRNN" else get_args(StateActivation)
+    if state not in allowed:
+        raise ImportRefused(f"has the activation {state!r:.60}, for which there is no layer; use {', '.join(allowed)}")
+    if kind == "SimpleRNN":
+        return RNN(units, activation=state)
+    gate = layer.get("recurrent_activation", "sigmoid")
+    if gate not in ("sigmoid", "hard_sigmoid"):
+        raise ImportRefused(f"has the recurrent_activation {gate!r:.60}, for which there is no layer; use sigmoid")
+    options: Any = {
+        "state_activation": state,
+        "gate_activation": HARD_SIGMOID[layer.version] if gate == "hard_sigmoid" else gate,
+    }
+    if kind == "LSTM":
+        return LSTM(units, **options)
+    after: Any = "recurrent_bias_after_multiplication" if layer.get("reset_after") else "before_multiplication"
+    return GRU(units, reset_gate_mode=after, **options)
+
+
+def _weights(layer: KerasLayer, features: int) -> dict[str, Array]:
+    """Return the weights of one direction. Keras has columns i f c o, as the rows here, and z r h for r z n."""
+    kind, units = layer.kind, layer.config["units"]
+    columns = GATES[kind] * units
+    twice = (2,) if kind == "GRU" and layer.get("reset_after") else ()
+    check_shapes(layer, kernel=(features, columns), recurrent_kernel=(units, columns), bias=(*twice, columns))
+    bias = layer.weights.get("bias", np.zeros((*twice, columns)))
+    found = {
+        "input_weights": layer.weights["kernel"].T,
+        "recurrent_weights": layer.weights["recurrent_kernel"].T,
+        "bias": bias,
+    }
+    if twice:  # the reset gate multiplies the recurrent bias of the candidate, which stays apart
+        found["bias"] = bias[0] + np.concatenate([bias[1, : 2 * units], np.zeros(units)])
+    if kind == "GRU":
+        order = np.concatenate([np.arange(units, 2 * units), np.arange(units), np.arange(2 * units, 3 * units)])
+        found = {name: array[order] for name, array in found.items()}
+    if twice:
+        found["recurrent_bias"] = bias[1, 2 * units :]
+    return found
+
+
+def _run(layer: KerasLayer, x: Lifted, directions: Sequence[KerasLayer]) -> list[Lifted]:
+    """Return the output and the final states: of each direction h, and of an LSTM c."""
+    forward = directions[0]
+    if forward.get("go_backwards"):
+        raise ImportRefused(
+            "has go_backwards=True and reads sequences from their end, which a stream cannot; use Bidirectional if the "
+            "whole sequence is there"
+        )
+    if forward.get("time_major"):
+        raise ImportRefused("has time_major=True; build the model with batch first")
+    lifting.check_features(x, len(x.axes) - 1, "has weights")
+    if len(x.axes) != 3:
+        raise ImportRefused(f"reads a tensor {list(x.shape)}; expected batch, time and features")
+    made = [_layer(direction) for direction in directions]
+    if any(one != made[0] or type(one) is not type(made[0]) for one in made):
+        raise ImportRefused("has directions of different kinds or sizes, for which there is no layer; use equal ones")
+    y, h = recurrent(x, made[0], [_weights(one, x.shape[-1]) for one in directions], 1)
+    finals = [layout.take(h, 0, i) for i in range(len(directions))]
+    if not forward.get("return_sequences"):
+        y = layout.concat(finals, -1)
+    states = []
+    for final in finals:
+        states.append(final)
+        if forward.kind == "LSTM":
+            cell = barred("reads the final cell state of an LSTM, which no layer gives; read h", final.parts[0].signal)
+            states.append(Lifted((cell,), final.axes, np.zeros(final.index.shape, int), x.rows, x.steps))
+    return [y, *states]
+
+
+@keras(*GATES)
+def _recurrent(layer: KerasLayer, x: Lifted) -> list[Lifted]:
+    return _run(layer, x, [layer])
+
+
+@keras("Bidirectional")
+def _bidirectional(layer: KerasLayer, x: Lifted) -> list[Lifted]:
+    if any(direction.kind not in GATES for direction in layer.inner):
+        raise ImportRefused(f"runs {layer.inner[0].kind} in both directions; use LSTM or GRU")
+    y, *states = _run(layer, x, layer.inner)
+    mode, units = layer.get("merge_mode", "concat"), y.shape[-1] // 2
+    halves = [layout.take(y, -1, slice(units)), layout.take(y, -1, slice(units, None))]
+    if mode is None:
+        return [*halves, *states]
+    if mode != "concat":
+        y = lifting.join(MERGES[mode], *halves)
+        y = lifting.affine(y, ONE / 2, ZERO) if mode == "ave" else y
+    return [y, *states]

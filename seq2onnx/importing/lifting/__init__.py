@@ -1,0 +1,1 @@
+"""From the operators of any framework to layers."""

@@ -1,0 +1,112 @@
+"""Functions of each number that are composed of several layers, and reductions over an axis."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from seq2onnx.errors import ImportRefused
+from seq2onnx.importing.lifting import layout, time_axis
+from seq2onnx.importing.lifting.drafts import Array
+from seq2onnx.importing.lifting.layout import Lifted
+from seq2onnx.importing.lifting.operations import affine, each_part, join, linear, max_features, maximum
+from seq2onnx.layers import ELU, Add, GlobalAvgPool1d, GlobalMaxPool1d, HardSigmoid, LeakyReLU, Multiply, ReLU
+
+ONE, ZERO = np.ones(1), np.zeros(1)
+SELU = (1.6732632423543772, 1.0507009873554805)
+"""The alpha and gamma of a SELU."""
+
+
+def scaled(x: Lifted, factor: float) -> Lifted:
+    """Multiply with a number."""
+    return affine(x, ONE * factor, ZERO)
+
+
+def negative(x: Lifted) -> Lifted:
+    """Compute −x."""
+    return scaled(x, -1)
+
+
+def minimum(a: Lifted, b: Lifted) -> Lifted:
+    """The smaller of two tensors at each place."""
+    return negative(maximum(negative(a), negative(b)))
+
+
+def clip(x: Lifted, low: float | None, high: float | None) -> Lifted:
+    """Limit numbers to a range; None: no limit."""
+    if low is not None and high is not None:
+        width = ONE * (high - low)
+        if not width.item() > 0:
+            raise ImportRefused(f"clips to the range {low} to {high}, in which there is a single number")
+        y = each_part(x, HardSigmoid(1 / width.item(), -low / width.item()))
+        return affine(y, width, ONE * low)
+    bound = high if low is None else low
+    if bound is None:
+        return x
+    sign = ONE if high is None else -ONE
+    y = each_part(affine(x, sign, -sign * bound), ReLU())
+    return affine(y, sign, ONE * bound)
+
+
+def power(x: Lifted, exponent: float) -> Lifted:
+    """Raise to a power of 1, 2 or 3."""
+    if exponent not in (1, 2, 3):
+        raise ImportRefused(f"raises to a power ({exponent}); only squares and cubes can be made of layers")
+    y = x
+    for _ in range(int(exponent) - 1):
+        y = join(Multiply(), x, y)
+    return y
+
+
+def absolute(x: Lifted) -> Lifted:
+    """Compute |x| = relu(x) + relu(−x)."""
+    return join(Add(), each_part(x, ReLU()), each_part(negative(x), ReLU()))
+
+
+def prelu(x: Lifted, slopes: Array) -> Lifted:
+    """Multiply negative numbers with slopes that broadcast to x."""
+    if slopes.size == 1:
+        return each_part(x, LeakyReLU(slopes.item()))
+    below = affine(each_part(negative(x), ReLU()), -slopes, np.zeros(slopes.shape))
+    return join(Add(), each_part(x, ReLU()), below)
+
+
+def hard_swish(x: Lifted) -> Lifted:
+    """Compute x · clip(x / 6 + 1/2, 0, 1)."""
+    return join(Multiply(), x, each_part(x, HardSigmoid(1 / 6, 0.5)))
+
+
+def selu(x: Lifted, alpha: float = SELU[0], gamma: float = SELU[1]) -> Lifted:
+    """Compute gamma · elu(x)."""
+    return scaled(each_part(x, ELU(alpha)), gamma)
+
+
+def celu(x: Lifted, alpha: float) -> Lifted:
+    """Compute max(0, x) + min(0, alpha · (exp(x / alpha) − 1))."""
+    return scaled(each_part(scaled(x, 1 / alpha), ELU(1.0)), alpha)
+
+
+def reduce_axis(x: Lifted, axis: int, kind: str) -> Lifted:
+    """Reduce an axis to one element, which stays as an axis of features.
+
+    Args:
+        x: the tensor.
+        axis: the axis.
+        kind: "mean", "sum", "max" or "min".
+    """
+    axis %= len(x.axes)
+    if kind == "min":
+        return negative(reduce_axis(negative(x), axis, "max"))
+    if x.axes[axis] == "T":
+        if kind == "sum":
+            y = time_axis.sum_time(x, axis)
+        else:
+            y = time_axis.pool_time(x, axis, GlobalAvgPool1d() if kind == "mean" else GlobalMaxPool1d())
+        return layout.unsqueeze(y, axis)
+    if x.axes[axis]:
+        raise ImportRefused(
+            f"takes the {kind} over {x.describe(axis)}; a sequence then depends on the others of its batch"
+        )
+    n = x.shape[axis]
+    if kind == "max":
+        return max_features(x, axis, n, 1)
+    return linear(x, np.full((1, n), 1 / n if kind == "mean" else 1), None, axis) if n > 1 else x

@@ -1,0 +1,229 @@
+"""Operations on each step, as layers: weighted sums, functions, joins, normalizations, and what reads a whole sequence.
+
+Each function takes the foreign tensor as a Lifted and gives that of the result. All refuse with ImportRefused.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+
+from seq2onnx.errors import ImportRefused
+from seq2onnx.importing.lifting.drafts import Array, Draft, barred, draft
+from seq2onnx.importing.lifting.layout import Lifted, broadcast, lifted, take, transpose
+from seq2onnx.importing.lifting.reading import (
+    ELEMENTWISE,
+    columns,
+    exact,
+    flat,
+    same_features,
+    source,
+)
+from seq2onnx.layers import (
+    Add,
+    BatchNorm,
+    FullyConnected,
+    Layer,
+    LayerNorm,
+    Multiply,
+    ReLU,
+    Rescale,
+    Sigmoid,
+    Softmax,
+    WordEmbedding,
+)
+
+MOST_WEIGHTS = 2**24
+"""The most numbers of a weight that is written out from a smaller one."""
+MOST_MAXIMUM = 8
+"""The most features of which a maximum is written out as layers."""
+
+
+def check_features(x: Lifted, axis: int, what: str) -> None:
+    """Raise ImportRefused unless an axis is features."""
+    if x.axes[axis]:
+        raise ImportRefused(
+            f"{what} along {x.describe(axis)}, in a tensor {list(x.shape)}; only features can be read so. "
+            "Was an axis swapped, or axes= wrong?"
+        )
+
+
+def linear(x: Lifted, weights: Array, bias: Array | None = None, axis: int = -1) -> Lifted:
+    """Weighted sums over one axis: weights [k, n], bias [k]."""
+    axis %= len(x.axes)
+    check_features(x, axis, "has weights")
+    x = transpose(x, [*(i for i in range(len(x.axes)) if i != axis), axis])
+    found, index = source(x)
+    groups, k = index.reshape(-1, weights.shape[1]), len(weights)
+    if len(groups) * k * found.size > MOST_WEIGHTS:
+        raise ImportRefused(f"weighted sums of {len(groups)} groups of features, too large to be written out")
+    wide = np.concatenate([columns(weights, found, group) for group in groups])
+    offsets = np.zeros(len(wide)) if bias is None else np.tile(np.broadcast_to(bias, (k,)), len(groups))
+    made = draft(FullyConnected(len(wide)), found, weights={"weights": wide, "bias": offsets})
+    y = lifted(made, x.axes, (*x.index.shape[:-1], k), x.with_(pads=(0, 0)))
+    order = list(range(len(x.axes) - 1))
+    order.insert(axis, len(x.axes) - 1)
+    return transpose(y, order)
+
+
+def each_part(x: Lifted, layer: Layer) -> Lifted:
+    """Apply a layer without weights to all features."""
+    if (x.index < 0).any() or any(pad > 0 for pad in x.pads) or not isinstance(layer, ELEMENTWISE):
+        found, index = same_features(x)
+        return x.with_(parts=(draft(layer, found),), index=index, pads=(0, 0))
+    return x.with_(parts=tuple(draft(layer, part) for part in x.parts))
+
+
+def affine(x: Lifted, scale: Array, offset: Array) -> Lifted:
+    """Compute x · scale + offset with numbers that broadcast to x."""
+    numbers = []
+    for array in (np.asarray(scale, float), np.asarray(offset, float)):
+        array = array.reshape((1,) * (len(x.axes) - array.ndim) + array.shape)
+        for axis in range(-len(x.axes), 0):
+            varies = np.ptp(array, axis).any() if array.shape[axis] > 1 else False
+            if x.axes[axis] and varies:
+                kind = "to step, such as a position encoding" if "T" in x.axes[axis] else "to sequence of the batch"
+                raise ImportRefused(f"calculates with numbers that differ from step {kind}; a stream has no position")
+            if x.axes[axis]:
+                array = array.take([0], axis)
+        if array.ndim > len(x.axes):
+            for _ in range(array.ndim - len(x.axes)):
+                x = x.with_(axes=("", *x.axes), index=x.index[None])
+        numbers.append(array)
+    shape = np.broadcast_shapes(x.index.shape, *(array.shape for array in numbers))
+    x = x.with_(index=np.broadcast_to(x.index, shape))
+    if all(np.ptp(array) == 0 for array in numbers):
+        fields = [array.flat[0].item() for array in numbers]
+        if fields == [1, 0]:
+            return x
+        found, index = source(x) if not fields[1] else same_features(x)
+        return x.with_(parts=(_rescaled(found, *fields),), index=index, pads=(0, 0))
+    found, index = same_features(x)
+    found, in_order = flat(found), [np.empty(found.size) for _ in numbers]
+    for ordered, array in zip(in_order, numbers, strict=True):
+        ordered[index.ravel()] = np.broadcast_to(array, shape).ravel()
+    return x.with_(parts=(_rescaled(found, *in_order),), index=index, pads=(0, 0))
+
+
+def _rescaled(found: Draft, scale: Any, offset: Any) -> Draft:
+    """Draft x · scale + offset; a layer before it that has such weights, and does not use them, gets the numbers."""
+    layer, weights = found.layer, dict(found.weights)
+    if isinstance(layer, FullyConnected) and np.all(np.equal(scale, 1)) and not weights["bias"].any():
+        weights["bias"] = weights["bias"] + offset
+    elif isinstance(layer, LayerNorm) and not weights["offset"].any():
+        weights |= {"scale": weights["scale"] * scale, "offset": weights["offset"] + offset}
+    else:
+        return draft(Rescale(scale, offset), found)
+    return draft(layer, *found.reads, weights=weights, path=found.path)
+
+
+def join(layer: Add | Multiply, a: Lifted, b: Lifted) -> Lifted:
+    """Add or multiply two tensors."""
+    timed = a if a.has_time else b
+    steps = timed.steps
+    a, b = broadcast(a, b)
+    (left, at_left), (right, at_right) = source(a, True), source(b, True)
+    if not np.array_equal(at_left, at_right) or left.signal.shape != right.signal.shape or (at_left < 0).any():
+        left, right = flat(exact(a, True)), flat(exact(b, True))
+        at_left = np.arange(left.size).reshape(a.index.shape)
+    return a.with_(parts=(draft(layer, left, right),), index=at_left, steps=steps, pads=(0, 0))
+
+
+def maximum(a: Lifted, b: Lifted) -> Lifted:
+    """The larger of two tensors at each place: a + relu(b − a)."""
+    difference = join(Add(), b, affine(a, -np.ones(1), np.zeros(1)))
+    return join(Add(), a, each_part(difference, ReLU()))
+
+
+def max_features(x: Lifted, axis: int, size: int, stride: int) -> Lifted:
+    """Maximum over windows of an axis of features."""
+    check_features(x, axis, "takes a maximum")
+    if size > MOST_MAXIMUM:
+        raise ImportRefused(
+            f"takes the maximum of {size} features, for which there is no layer; at most {MOST_MAXIMUM}"
+        )
+    count = (x.shape[axis] - size) // stride + 1
+    found = take(x, axis, np.arange(count) * stride)
+    for place in range(1, size):
+        found = maximum(found, take(x, axis, np.arange(count) * stride + place))
+    return found
+
+
+def glu(x: Lifted, axis: int) -> Lifted:
+    """Half of the features times the sigmoid of the other half."""
+    half = x.shape[axis] // 2
+    return join(Multiply(), take(x, axis, slice(half)), each_part(take(x, axis, slice(half, None)), Sigmoid()))
+
+
+def softmax(x: Lifted, axes: Sequence[int]) -> Lifted:
+    """Softmax over all features, which are these axes."""
+    for axis in axes:
+        check_features(x, axis, "has a softmax")
+    check_all_features(x, axes, "a softmax")
+    found, index = same_features(x)
+    return x.with_(parts=(draft(Softmax(), flat(found)),), index=index, pads=(0, 0))
+
+
+def log_softmax(x: Lifted, axes: Sequence[int], remedy: str) -> Lifted:
+    """Logarithm of a softmax, which only a Softmax or an exponential after it makes a layer."""
+    scores = softmax(x, axes)
+    reason = f"ends in log_softmax, for which there is no layer; {remedy}"
+    return scores.with_(parts=(barred(reason, scores.parts[0], ("log", scores.parts[0])),))
+
+
+def check_all_features(x: Lifted, axes: Sequence[int], what: str) -> None:
+    """Raise ImportRefused unless these axes hold all features."""
+    inside = [axis % len(x.axes) for axis in axes]
+    if any(n > 1 for axis, n in enumerate(x.index.shape) if axis not in inside):
+        raise ImportRefused(f"{what} over one of several axes of features {list(x.shape)}; no layer does that")
+
+
+def _in_order(values: Array, index: Array) -> Array:
+    """Reorder one number for each element of a tensor into the order of the features."""
+    ordered = np.empty(index.size)
+    ordered[index.ravel()] = np.broadcast_to(values, index.shape).ravel()
+    return ordered
+
+
+def batch_norm(x: Lifted, axis: int, arrays: dict[str, Array], epsilon: float, momentum: float) -> Lifted:
+    """Normalize with stored statistics: arrays scale, offset, mean, variance, one number for each place of `axis`."""
+    check_features(x, axis, "is normalized with statistics")
+    found, index = same_features(x)
+    shape = [-1 if i == axis % len(x.axes) else 1 for i in range(len(x.axes))]
+    layer = BatchNorm(epsilon=epsilon, momentum=momentum)
+    image = len(found.signal.shape) > 1 and index.shape[axis] == found.signal.shape[0]
+    if image and np.array_equal(index.ravel(), np.arange(index.size)):
+        made = draft(layer, found, weights=arrays)
+    else:
+        made = draft(layer, flat(found), weights={k: _in_order(a.reshape(shape), index) for k, a in arrays.items()})
+    return x.with_(parts=(made,), index=index, pads=(0, 0))
+
+
+def layer_norm(x: Lifted, dimensions: int, scale: Array | None, offset: Array | None, epsilon: float) -> Lifted:
+    """Normalize each step over its features, which are the last axes."""
+    axes = range(len(x.axes) - dimensions, len(x.axes))
+    for axis in axes:
+        check_features(x, axis, "is normalized")
+    check_all_features(x, axes, "is normalized")
+    found, index = same_features(x)
+    weights = {
+        "scale": _in_order(np.ones(1) if scale is None else scale, index),
+        "offset": _in_order(np.zeros(1) if offset is None else offset, index),
+    }
+    made = draft(LayerNorm(epsilon=epsilon), flat(found), weights=weights)
+    return x.with_(parts=(made,), index=index, pads=(0, 0))
+
+
+def embedding(x: Lifted, table: Array) -> Lifted:
+    """Look up a row of the table for each token."""
+    (tokens,) = x.parts
+    if tokens.signal.dtype != "int64" or tokens.reads:
+        raise ImportRefused("looks up an embedding for something other than the input; give the tokens as the input")
+    count, dimension = table.shape
+    if count < 2:
+        raise ImportRefused("has an embedding of a single row, which is the same for each token; leave it out")
+    rows = np.concatenate([table, np.zeros((1, dimension))])  # the last row is for unknown words
+    made = draft(WordEmbedding(dimension, count - 1), tokens, weights={"vectors": rows})
+    return lifted(made, (*x.axes, ""), (*[1] * len(x.axes), dimension), x)

@@ -1,0 +1,237 @@
+"""How a layer reads a Lifted: as one draft, with all features in place or with a table of where they are."""
+
+from __future__ import annotations
+
+import dataclasses
+import weakref
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from seq2onnx.errors import ImportRefused
+from seq2onnx.importing.lifting.drafts import Array, Draft, acts_on_each_step, draft, helper, in_order
+from seq2onnx.importing.lifting.layout import Lifted
+from seq2onnx.layers import (
+    ELU,
+    GELU,
+    Add,
+    BatchNorm,
+    BiGRU,
+    BiLSTM,
+    Concat,
+    Conv1d,
+    Dropout,
+    Flatten,
+    FullyConnected,
+    HardSigmoid,
+    LastStep,
+    LeakyReLU,
+    Multiply,
+    ReLU,
+    Rescale,
+    Sigmoid,
+    SiLU,
+    Tanh,
+)
+
+ELEMENTWISE = (Dropout, ELU, GELU, HardSigmoid, LeakyReLU, ReLU, Sigmoid, SiLU, Tanh)
+"""Layers that apply one function to each number."""
+
+Index = NDArray[np.int64]
+
+_FINAL_STATES: weakref.WeakKeyDictionary[Draft, Draft] = weakref.WeakKeyDictionary()
+
+
+def pruned(x: Lifted) -> Lifted:
+    """Drop the parts that no element of the tensor comes from."""
+    offsets: dict[Draft, int] = {}
+    index, start = np.full(x.index.shape, -1), 0
+    for part in x.parts:
+        here = (x.index >= start) & (x.index < start + part.size)
+        if here.any():
+            used = _forward_half(part, x.index[here] - start)
+            offset = offsets.setdefault(used, sum(other.size for other in offsets))
+            index[here] = x.index[here] - start + offset
+        start += part.size
+    return x.with_(parts=tuple(offsets), index=index)
+
+
+def _forward_half(part: Draft, used: Index) -> Draft:
+    """At the last step of both directions the forward one has its final state; reading only that saves a copy."""
+    if isinstance(part.layer, LastStep) and isinstance(part.reads[0].layer, BiLSTM | BiGRU):
+        both = part.reads[0]
+        if used.max() < both.size // 2:
+            return final_state(both)
+    return part
+
+
+def final_state(both: Draft) -> Draft:
+    """Return the states of both directions after the whole sequence, of a bidirectional layer with all steps."""
+    assert both.layer is not None
+    if both not in _FINAL_STATES:
+        fields: dict[str, Any] = {"output_mode": "last"}
+        layer = dataclasses.replace(both.layer, **fields)
+        _FINAL_STATES[both] = draft(layer, *both.reads, weights=both.weights, path=f"{both.path}.final")
+    return _FINAL_STATES[both]
+
+
+def source(x: Lifted, joined: bool = False) -> tuple[Draft, Index]:
+    """Return one draft that has all features of the tensor, and where they are in it; -1 is the number 0.
+
+    With `joined`, it may have no time axis where the tensor repeats it over all steps: layers that join do the same.
+    """
+    x = pruned(x)
+    if not x.parts:
+        raise ImportRefused("calculates with zeros alone")
+    found = x.parts[0] if len(x.parts) == 1 else helper(Concat(), *(flat(part) for part in x.parts))
+    if x.has_time and not found.has_time and not joined:
+        raise ImportRefused(
+            "repeats one vector over all steps and reads it as a sequence; no layer does that. Join it to a sequence"
+        )
+    return shift(found, *x.pads) if any(x.pads) else found, x.index
+
+
+def exact(x: Lifted, joined: bool = False) -> Draft:
+    """Return a draft whose features are those of the tensor, in its order; `joined` as in `source`."""
+    found, index = source(x, joined)
+    return narrow(found, index.ravel())
+
+
+def same_features(x: Lifted) -> tuple[Draft, Index]:
+    """Return a draft that has the features of the tensor and no others, and where they are in it."""
+    found, index = source(x)
+    if np.array_equal(np.sort(index, None), np.arange(found.size)):
+        return found, index
+    return narrow(found, index.ravel()), np.arange(index.size).reshape(index.shape)
+
+
+def flat(found: Draft) -> Draft:
+    """Make one axis of the features."""
+    return found if len(found.signal.shape) == 1 else helper(Flatten(), found)
+
+
+def columns(weights: Array, found: Draft, index: Index) -> Array:
+    """Permute weights [k, features of a tensor] to [k, features of the draft that it is read from]."""
+    wide = np.zeros((len(weights), found.size, *weights.shape[2:]))
+    for column, place in enumerate(index.ravel()):
+        if place >= 0:
+            wide[:, place] += weights[:, column]
+    return wide
+
+
+def narrow(found: Draft, chosen: Index) -> Draft:
+    """Draft some features of a draft, in this order; -1 is the number 0.
+
+    Where a layer has a weight for each feature, this chooses among the weights. Else a FullyConnected of zeros and ones
+    follows.
+    """
+    if np.array_equal(chosen, np.arange(found.size)):
+        return found
+
+    def reads(one: Draft) -> tuple[Draft, ...]:
+        """Return what can be narrowed instead."""
+        if (chosen < 0).any() or len(one.signal.shape) != 1:
+            return ()
+        same = all(read.signal.shape == one.signal.shape for read in one.reads)
+        joins = same and isinstance(one.layer, (*ELEMENTWISE, Add, Multiply))
+        return one.reads if joins or isinstance(one.layer, BatchNorm | Rescale) else ()
+
+    narrowed: dict[Draft, Draft] = {}
+    for one in in_order([found], reads):
+        narrowed[one] = _narrow(one, chosen, [narrowed[read] for read in reads(one)])
+    return narrowed[found]
+
+
+def _narrow(found: Draft, chosen: Index, reads: Sequence[Draft]) -> Draft:
+    """Draft some features of a draft; `reads` are these features of what it reads, if it has each from the same one."""
+    layer, weights = found.layer, found.weights
+    if isinstance(layer, FullyConnected):
+        rows = {name: _rows(array, chosen) for name, array in weights.items()}
+        return draft(FullyConnected(len(chosen)), *found.reads, weights=rows, path=found.path)
+    if isinstance(layer, Conv1d) and layer.groups == 1 and layer.axis == "time":
+        rows = {name: _rows(array, chosen) for name, array in weights.items()}
+        return draft(dataclasses.replace(layer, filters=len(chosen)), *found.reads, weights=rows, path=found.path)
+    if reads and isinstance(layer, BatchNorm):
+        arrays = {name: array[chosen] for name, array in weights.items()}
+        return draft(layer, *reads, weights=arrays, path=found.path)
+    if reads and isinstance(layer, Rescale):
+        fields = {name: _chosen(getattr(layer, name), chosen) for name in ("scale", "offset")}
+        return draft(Rescale(**fields), *reads, path=found.path)
+    if reads and layer is not None:
+        return draft(layer, *reads, path=found.path)
+    matrix = np.zeros((len(chosen), found.size))
+    matrix[np.flatnonzero(chosen >= 0), chosen[chosen >= 0]] = 1
+    return helper(FullyConnected(len(chosen)), found, weights={"weights": matrix, "bias": np.zeros(len(chosen))})
+
+
+def _rows(array: Array, chosen: Index) -> Array:
+    rows = np.zeros((len(chosen), *array.shape[1:]), array.dtype)
+    rows[chosen >= 0] = array[chosen[chosen >= 0]]
+    return rows
+
+
+def _chosen(numbers: Any, chosen: Index) -> Any:
+    return np.asarray(numbers)[chosen] if np.ndim(numbers) else numbers
+
+
+def shift(found: Draft, before: int, after: int) -> Draft:
+    """Draft the same with steps of zeros added on both sides, or with negative numbers cut off."""
+    # What is added on one side and cut off on the other is a delay, which keeps the number of steps; the rest of a cut
+    # can become less padding.
+    spare = (max(-before - max(after, 0), 0), max(-after - max(before, 0), 0))
+    if cut := _with_less_padding(found, *spare):
+        found, before, after = cut, before + spare[0], after + spare[1]
+    if not (before or after):
+        return found
+    if not found.has_time:
+        raise ImportRefused("pads a vector over time; no layer does that")
+    # A window that is 1 at one place moves the steps and changes nothing else.
+    found = flat(found)
+    weights = np.zeros((found.size, 1, 1 + max(-before, 0) + max(-after, 0)))
+    weights[:, :, max(-before, 0)] = 1
+    padding = (max(before, 0), max(after, 0))
+    layer = Conv1d(found.size, weights.shape[2], padding=padding, groups=found.size)
+    return helper(layer, found, weights={"weights": weights, "bias": np.zeros(found.size)})
+
+
+def _with_less_padding(found: Draft, before: int, after: int) -> Draft | None:
+    """Cut steps off a convolution or pooling by giving it less padding, as networks with causal convolutions do."""
+
+    def reads(one: Draft) -> tuple[Draft, ...]:
+        windowed = _window_over_time(one) is not None
+        return () if not one.has_time or windowed or not acts_on_each_step(one) else one.reads
+
+    cut: dict[Draft, Draft | None] = {}
+    for one in in_order([found], reads):
+        done = [cut[read] for read in reads(one)]
+        window, layer = _window_over_time(one), one.layer
+        if not one.has_time:
+            cut[one] = one
+        elif layer is None:
+            cut[one] = None
+        elif window is not None:
+            if window.stride > 1 or window.pads is None or window.pads[0] < before or window.pads[1] < after:
+                cut[one] = None
+                continue
+            fields = {"padding": as_padding(window.pads[0] - before, window.pads[1] - after, window.reach)}
+            less = dataclasses.replace(layer, **fields)
+            cut[one] = draft(less, *one.reads, weights=one.weights, path=one.path)
+        elif not done or any(read is None for read in done):
+            cut[one] = None
+        else:
+            cut[one] = draft(layer, *(read for read in done if read), weights=one.weights, path=one.path)
+    return cut[found]
+
+
+def _window_over_time(found: Draft) -> Any:
+    """Return the window of a convolution or pooling over time."""
+    return getattr(found.layer, "window", None) if getattr(found.layer, "axis", "time") == "time" else None
+
+
+def as_padding(left: int, right: int, reach: int) -> Any:
+    """Return the padding in the form that a reader knows best."""
+    if (left, right) == (reach, 0) and reach:
+        return "causal"
+    return left if left == right else (left, right)

@@ -1,0 +1,74 @@
+"""LSTM, GRU and RNN, in one or both directions."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+
+from seq2onnx.errors import ImportRefused
+from seq2onnx.importing.lifting.drafts import Array, draft
+from seq2onnx.importing.lifting.layout import Lifted, lifted
+from seq2onnx.importing.lifting.reading import columns, final_state, source
+from seq2onnx.layers import GRU, LSTM, RNN, BiGRU, BiLSTM, FullyConnected, LastStep
+
+BIDIRECTIONAL = {LSTM: BiLSTM, GRU: BiGRU}
+
+
+def recurrent(
+    x: Lifted,
+    layer: LSTM | GRU | RNN,
+    directions: Sequence[Mapping[str, Array]],
+    time: int,
+    projection: Sequence[Array] | None = None,
+    path: str | None = None,
+) -> tuple[Lifted, Lifted]:
+    """Run a recurrent layer.
+
+    Args:
+        x: the tensor, with features as its last axis.
+        layer: the layer of one direction.
+        directions: the weights of each direction, named as in `layer`, for the features in the order of x.
+        time: the axis of time.
+        projection: matrices [k, hidden_size], one a direction, that the output is multiplied with.
+        path: names the layer. None: the place of the operation.
+
+    Returns:
+        y with the features of all directions, and the final state [directions, batch, features].
+    """
+    batch = 1 - time
+    if x.axes[-1]:
+        raise ImportRefused(f"reads {x.describe(-1)} as features; was the order of the axes another? axes=")
+    if x.axes[time] != "T" or x.axes[batch] not in ("B", ""):
+        raise ImportRefused(
+            f"runs along {x.describe(time)}, not along time, in a tensor {list(x.shape)}; set batch_first as the "
+            "tensor is, or axes= as the input is"
+        )
+    found, index = source(x)
+    both = len(directions) == 2
+    if both and type(layer) not in BIDIRECTIONAL:
+        raise ImportRefused("is a bidirectional RNN, for which there is no layer; use a bidirectional GRU or LSTM")
+    weights: dict[str, Array] = {}
+    for prefix, arrays in zip(("forward_", "backward_") if both else ("",), directions, strict=True):
+        weights |= {prefix + name: array for name, array in arrays.items()}
+        weights[prefix + "input_weights"] = columns(arrays["input_weights"], found, index)
+    if both:
+        fields = {f.name: getattr(layer, f.name) for f in dataclasses.fields(layer) if f.name != "start"}
+        layer = BIDIRECTIONAL[type(layer)](**fields)
+    made = draft(layer, found, weights=weights, path=path)
+    final = final_state(made) if both else draft(LastStep(), made)
+    if projection:
+        rows = sum(len(matrix) for matrix in projection)
+        block = np.zeros((rows, made.size))
+        row = column = 0
+        for matrix in projection:
+            block[row : row + len(matrix), column : column + matrix.shape[1]] = matrix
+            row, column = row + len(matrix), column + matrix.shape[1]
+        arrays = {"weights": block, "bias": np.zeros(rows)}
+        made = draft(FullyConnected(rows), made, weights=arrays)
+        final = draft(FullyConnected(rows), final, weights=arrays) if both else draft(LastStep(), made)
+    plain = x.with_(pads=(0, 0))
+    y = lifted(made, x.axes, (*[1] * (len(x.axes) - 1), made.size), plain)
+    h = lifted(final, ("", x.axes[batch], ""), (len(directions), 1, final.size // len(directions)), plain)
+    return y, h

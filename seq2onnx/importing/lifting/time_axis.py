@@ -1,0 +1,93 @@
+"""Operations along time: the last step, means and maxima over time, and steps that are cut off or added."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Sequence
+
+import numpy as np
+
+from seq2onnx.importing.lifting import layout
+from seq2onnx.importing.lifting.drafts import Draft, barred, draft
+from seq2onnx.importing.lifting.layout import Lifted
+from seq2onnx.importing.lifting.reading import final_state, flat, source
+from seq2onnx.layers import BiGRU, BiLSTM, GlobalAvgPool1d, GlobalMaxPool1d, LastStep
+
+
+def _over_time(x: Lifted, axis: int, per_part: dict[Draft, Draft]) -> Lifted:
+    """Replace each part by what is left of it without time."""
+    axis %= len(x.axes)
+    axes = (*x.axes[:axis], *x.axes[axis + 1 :])
+    parts = tuple(per_part[part] for part in x.parts)
+    return x.with_(parts=parts, axes=axes, index=np.squeeze(x.index, axis), pads=(0, 0))
+
+
+def concat(xs: Sequence[Lifted], axis: int) -> Lifted:
+    """Join tensors along an axis of features, also such that were padded or cut in different ways."""
+    return layout.concat(xs if all(x.pads == xs[0].pads for x in xs) else [_one_part(x) for x in xs], axis)
+
+
+def _one_part(x: Lifted) -> Lifted:
+    """Give all parts the padding and cuts of the tensor."""
+    if not any(x.pads):
+        return x
+    found, index = source(x)
+    return x.with_(parts=(found,), index=index, pads=(0, 0))
+
+
+def pad_time(x: Lifted, before: int, after: int) -> Lifted:
+    """Add steps of zeros, or with negative numbers cut steps off."""
+    if any(old < 0 < new for old, new in zip(x.pads, (before, after), strict=True)):
+        x = _one_part(x)  # zeros in place of steps that were cut off are not these steps
+    return x.with_(pads=(x.pads[0] + before, x.pads[1] + after), steps=x.steps + before + after)
+
+
+def last_step(x: Lifted, axis: int) -> Lifted:
+    """Take the last valid step of each sequence."""
+    x = _one_part(x)
+    return _over_time(x, axis, {p: draft(LastStep(), p) if p.has_time else p for p in x.parts})
+
+
+def single_step(x: Lifted, axis: int, is_first: bool) -> Lifted:
+    """Take a step that is not the last. Only a backward direction has one: at the first step, its final state."""
+    x, parts, index = _one_part(x), [], np.full(x.index.shape, -1)
+    reason = (
+        "reads a single step that is not the last, as a loop over steps does (LSTMCell and the like); use nn.LSTM, "
+        "nn.GRU or nn.RNN with the same weights"
+    )
+    start = size = 0
+    for part in x.parts:
+        gone = dataclasses.replace(part.signal, has_time=False)
+        halves = [barred(reason, gone)]
+        if is_first and isinstance(part.layer, BiLSTM | BiGRU) and part.has_time:
+            halves.append(final_state(part))
+        for half in halves:
+            low = part.size // 2 if half is halves[-1] and len(halves) > 1 else 0
+            here = (x.index >= start + low) & (x.index < start + part.size)
+            index[here] = x.index[here] - start + size
+            parts.append(half)
+            size += half.size
+        start += part.size
+    moved = x.with_(parts=tuple(parts), index=index)
+    return _over_time(moved, axis, {part: part for part in parts})
+
+
+def pool_time(x: Lifted, axis: int, layer: GlobalAvgPool1d | GlobalMaxPool1d) -> Lifted:
+    """Mean or maximum over the valid steps."""
+    x = _one_part(x)
+    return _over_time(x, axis, {p: draft(layer, flat(p)) if p.has_time else p for p in x.parts})
+
+
+def sum_time(x: Lifted, axis: int) -> Lifted:
+    """Sum over time, which only a division by the number of steps makes a layer."""
+    mean = pool_time(x, axis, GlobalAvgPool1d())
+    reason = "sums over time, for which there is no layer; a mean over time is one"
+    parts = tuple(barred(reason, part, ("sum", part)) for part in mean.parts)
+    return mean.with_(parts=parts)
+
+
+def standing_for(x: Lifted, operation: str) -> Lifted | None:
+    """Return what barred parts become under an operation, "sum" or "log" (see Draft), or None."""
+    if all(part.stands_for[0] == operation for part in x.parts):
+        return x.with_(parts=tuple(part.stands_for[1] for part in x.parts))
+    return None

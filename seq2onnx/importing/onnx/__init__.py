@@ -1,0 +1,1 @@
+"""Foreign ONNX files: read without trust, and brought over as layers."""

@@ -1,0 +1,73 @@
+"""The input and the outputs of a foreign graph, as its user and the order of its axes choose them."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+from onnx import ModelProto
+
+from seq2onnx.errors import ImportRefused, SpecError
+from seq2onnx.importing.onnx.tracing import Draw, declared, dtype_of, prune
+
+ORDERS = {1: ("C",), 2: ("BT", "TB", "TC"), 3: ("BTC", "TBC", "BCT")}
+"""The orders of axes that are tried, by their number."""
+LAYOUT_OPS = {"Cast", "Identity", "Transpose", "Unsqueeze", "Squeeze", "Reshape"}
+
+
+def check_axes(axes: str | None) -> None:
+    """Raise SpecError unless `axes` is None or has letters B, T and C, each at most once."""
+    if axes is not None and (not axes or set(axes) - set("BTC") or len(set(axes)) < len(axes)):
+        raise SpecError(f"axes: expected letters B, T and C, each at most once, got {axes!r}")
+
+
+def rank_of(model: ModelProto, data: str, axes: str | None) -> int:
+    """Return how many axes the input has, or may have where the file does not say."""
+    entry = next(entry for entry in model.graph.input if entry.name == data)
+    return len(declared(entry)) if entry.type.tensor_type.HasField("shape") else len(axes or "BTC")
+
+
+def best_refusal(refusals: Mapping[str, ImportRefused]) -> ImportRefused:
+    """Return the refusal of the order of axes that came furthest."""
+    order = max(refusals, key=lambda order: getattr(refusals[order], "reached", -1))
+    hint = f" (the axes of its input read as {order}; give axes= if they are others)" if len(refusals) > 1 else ""
+    return ImportRefused(f"{refusals[order]}{hint}")
+
+
+def choose_outputs(model: ModelProto, outputs: Sequence[str], more: Sequence[str] = ()) -> ModelProto:
+    """Return a copy with these outputs alone, and `more`."""
+    known = [entry.name for entry in model.graph.output]
+    if isinstance(outputs, str) or not outputs:
+        raise SpecError(f"outputs: expected a list of names, got {outputs!r}")
+    for name in outputs:
+        if name not in known:
+            raise ImportRefused(f"outputs: the file has no output {name!r}, only {', '.join(known)}")
+    return prune(model, [*outputs, *more])
+
+
+def data_input(model: ModelProto, states: Mapping[str, str] | None = None) -> str:
+    """Return the input that is the sequence: the first that is no state."""
+    for entry in model.graph.input:
+        if entry.name not in (states or {}):
+            if dtype_of(entry) not in (np.float32, np.int64, np.int32):
+                raise ImportRefused(
+                    f"its input {entry.name} is {dtype_of(entry)}; expected float32, or int64 and int32 for tokens"
+                )
+            return str(entry.name)
+    raise ImportRefused("has no input beside its states")
+
+
+def drawer(model: ModelProto, data: str) -> tuple[Draw, int | None]:
+    """Return what draws random data, and how many tokens there are."""
+    dtype = dtype_of(next(entry for entry in model.graph.input if entry.name == data))
+    if dtype.kind == "f":
+        return lambda rng, shape: rng.normal(size=shape).astype(np.float32), None
+    sizes = {tensor.name: tensor.dims for tensor in model.graph.initializer}
+    same, count = {data}, 10
+    for node in model.graph.node:
+        if node.op_type in LAYOUT_OPS and node.input[0] in same:
+            same.update(node.output)
+        elif node.op_type == "Gather" and node.input[1] in same and node.input[0] in sizes:
+            axis = next((entry.i for entry in node.attribute if entry.name == "axis"), 0)
+            count = int(sizes[node.input[0]][axis])
+    return lambda rng, shape: rng.integers(0, count, shape), count

@@ -1,0 +1,214 @@
+"""ONNX operators that are layers: normalization, convolution, pooling, and recurrent layers."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+
+from seq2onnx.errors import ImportRefused
+from seq2onnx.importing.lifting import operations as lifting
+from seq2onnx.importing.lifting.convolutions import Windows, convolution, pooling
+from seq2onnx.importing.lifting.drafts import Array, barred
+from seq2onnx.importing.lifting.layout import Lifted
+from seq2onnx.importing.lifting.recurrence import recurrent
+from seq2onnx.importing.lifting.windows import Pads
+from seq2onnx.importing.onnx.operators import (
+    ADD_STATES,
+    Context,
+    LiftCall,
+    constant,
+    on_array,
+    operators,
+    optional,
+)
+from seq2onnx.importing.states.recurrence import initial_state
+from seq2onnx.layers import GRU, LSTM, RNN
+from seq2onnx.layers.parts import cell_nodes, gates
+
+
+@operators("BatchNormalization")
+def _batch_norm(context: Context, call: LiftCall) -> Any:
+    if call.attributes.get("training_mode") or call.signals[0] is None:
+        raise ImportRefused("normalizes with the statistics of the batch; export the network in eval mode")
+    names = ("scale", "offset", "mean", "variance")
+    arrays = {name: constant(call, index) for index, name in enumerate(names, 1)}
+    epsilon, momentum = call.attributes.get("epsilon", 1e-5), 1 - call.attributes.get("momentum", 0.9)
+    reason = ImportRefused("gives the statistics of the batch")
+    return [lifting.batch_norm(call.x, 1, arrays, epsilon, momentum), *[reason] * 4]
+
+
+@operators("LayerNormalization")
+def _layer_norm(context: Context, call: LiftCall) -> Any:
+    rank = len(call.x.axes)
+    dimensions = rank - call.attributes.get("axis", -1) % rank
+    scale, offset = optional(call, 1), optional(call, 2)
+    y = lifting.layer_norm(call.x, dimensions, scale, offset, call.attributes.get("epsilon", 1e-5))
+    reason = ImportRefused("gives the mean and deviation of a normalization")
+    return [y, reason, reason]
+
+
+def _pads(call: LiftCall, sizes: Sequence[int], strides: Sequence[int], dilations: Sequence[int]) -> list[Pads]:
+    """Return the padding of each axis of the windows."""
+    auto, count = call.attributes.get("auto_pad", "NOTSET"), len(sizes)
+    given = call.attributes.get("pads", [0] * 2 * count) if auto == "NOTSET" else [0] * 2 * count
+    pads = list(zip(given[:count], given[count:], strict=True))
+    if auto.startswith("SAME"):
+        reaches = [dilation * (size - 1) for dilation, size in zip(dilations, sizes, strict=True)]
+        if any(stride != 1 for stride in strides):
+            raise ImportRefused("has auto_pad and strides; export it with numbers as its padding")
+        pads = [(reach // 2, reach - reach // 2) for reach in reaches]
+        pads = pads if auto == "SAME_UPPER" else [(after, before) for before, after in pads]
+    return pads
+
+
+def _windows(context: Context, call: LiftCall, sizes: Sequence[int]) -> Windows:
+    count, given = len(sizes), call.attributes
+    strides, dilations = (list(given.get(name, [1] * count)) for name in ("strides", "dilations"))
+    weight = call.x.axes[1:2] != ("",)
+    if weight:
+        raise ImportRefused(f"has {call.x.describe(1)} as its channels; is the order of the axes another? axes=")
+
+    def apply(array: Array, pads: Sequence[Pads]) -> Array:
+        numbers = [before for before, _ in pads] + [after for _, after in pads]
+        return on_array(context, call, array, pads=numbers, auto_pad="NOTSET")
+
+    return Windows(sizes, strides, dilations, _pads(call, sizes, strides, dilations), apply, given.get("group", 1))
+
+
+@operators("Conv")
+def _convolution(context: Context, call: LiftCall) -> Any:
+    if call.signals[0] is None:
+        raise ImportRefused("takes its weights from the data")
+    weights = constant(call, 1)
+    return convolution(call.x, weights, optional(call, 2), _windows(context, call, weights.shape[2:]))
+
+
+@operators("MaxPool", "AveragePool")
+def _pool(context: Context, call: LiftCall) -> Any:
+    if call.attributes.get("ceil_mode"):
+        raise ImportRefused("is a pooling with ceil_mode; no layer does that")
+    window = _windows(context, call, call.attributes["kernel_shape"])
+    is_max = call.node.op_type == "MaxPool"
+    y = pooling(call.x, window, is_max, bool(call.attributes.get("count_include_pad")))
+    return [y, ImportRefused("reads the positions of the largest numbers")]
+
+
+NAMES = {(name.lower(), 1 / 6 if key.endswith("6") else 0.2): key for key, name in cell_nodes.ONNX_NAMES.items()}
+"""For each activation of a recurrent operator, with its alpha, the name that a layer has for it."""
+PER_DIRECTION = {"LSTM": 3, "GRU": 2, "RNN": 1}
+
+
+def _activations(call: LiftCall, directions: int) -> list[str]:
+    """Return the activations of one direction, as layers name them."""
+    op, given = call.node.op_type, call.attributes
+    default = ["Tanh"] if op == "RNN" else ["Sigmoid", *["Tanh"] * (PER_DIRECTION[op] - 1)]
+    names = [name.decode() for name in given.get("activations", [])] or default * directions
+    alphas, betas = iter(given.get("activation_alpha", [])), iter(given.get("activation_beta", []))
+    found = []
+    for name in names:
+        # onnxruntime lets only functions that have an alpha read the next one.
+        alpha, beta = (next(alphas, 0.2), next(betas, 0.5)) if name.lower() == "hardsigmoid" else (0.2, 0.5)
+        known = [key for (label, slope), key in NAMES.items() if label == name.lower() and abs(slope - alpha) < 1e-6]
+        if not known or beta != 0.5:
+            raise ImportRefused(f"has the activations {', '.join(names)}, for which there is no layer; {ADD_STATES}")
+        found.append(known[0])
+    count = PER_DIRECTION[op]
+    if len(found) != count * directions or found[:count] * directions != found or len(set(found[1:count])) > 1:
+        raise ImportRefused(
+            f"has the activations {', '.join(names)}; a layer has one for all gates and one for the state"
+        )
+    return found[:count]
+
+
+@operators("LSTM", "GRU", "RNN")
+def _recurrent(context: Context, call: LiftCall) -> Any:
+    op, given = call.node.op_type, call.attributes
+    direction = given.get("direction", "forward")
+    if direction == "reverse":
+        raise ImportRefused("runs backward; no layer does that alone, and a stream cannot")
+    for name in ("clip", "input_forget", "layout"):
+        if given.get(name):
+            raise ImportRefused(f"has {name}={given[name]}, for which there is no layer; {ADD_STATES}")
+    if call.has(7) and np.any(call.numbers[7]):
+        raise ImportRefused(f"has peepholes, for which there is no layer; {ADD_STATES}")
+    if call.signals[0] is None or any(x is not None for x in call.signals[1:4]):
+        raise ImportRefused("takes its weights from the data")
+    _check_lengths(context, call)
+    W, R = constant(call, 1), constant(call, 2)
+    directions, units = len(W), R.shape[2]
+    bias = constant(call, 3) if call.has(3) else np.zeros((directions, 2 * W.shape[1]))
+    activations = _activations(call, directions)
+    # The reset gate multiplies the recurrent bias of the candidate, too; if that is zero, a layer needs none.
+    after = bool(given.get("linear_before_reset"))
+    apart = op == "GRU" and after and bool(bias[:, -units:].any())
+    arrays = [_weights(op, W[i], R[i], bias[i], apart) for i in range(directions)]
+    starts = _starts(context, call, "hc" if op == "LSTM" else "h", units)
+    if starts and directions > 1:
+        raise ImportRefused("is bidirectional and starts from states that are not zero, for which there is no layer")
+    layer = _layer(op, units, activations, arrays[0], bool(starts), after)
+    y, h = recurrent(call.x, layer, [array | starts for array in arrays], 0)
+    y = y.with_(axes=("T", "", y.axes[1], ""), index=y.index.reshape(1, directions, 1, units))
+    cell = barred("reads the final cell state of an LSTM, which no layer gives; read its output h", h.parts[0].signal)
+    return [y, h, Lifted((cell,), h.axes, np.zeros(h.index.shape, int), h.rows, h.steps)]
+
+
+def _check_lengths(context: Context, call: LiftCall) -> None:
+    """Check that the lengths of the rows, if there are any, are those of an input, or that all rows are whole."""
+    if not call.has(4):
+        return
+    foreign = context.foreign.get(call.node.input[4])
+    numbers, other = call.numbers[4], call.others[4]
+    if foreign is not None and foreign.lengths and foreign.as_given:
+        return
+    whole = numbers is not None and (numbers == call.x.steps).all() and other is not None and (other != numbers).all()
+    if foreign is not None or not whole:
+        raise ImportRefused(
+            "has lengths of rows that are calculated, or the same in each run; give the lengths as they are"
+        )
+
+
+def _starts(context: Context, call: LiftCall, kinds: str, units: int) -> dict[str, Array]:
+    """Return the start states; nothing where all are zero or carried by hand."""
+    found = {f"initial_{kind}": initial_state(call, 5 + i, context.foreign) for i, kind in enumerate(kinds)}
+    if all(start is None for start in found.values()):
+        return {}
+    return {name: np.zeros(units) if start is None else start[0] for name, start in found.items()}
+
+
+def _weights(op: str, W: Array, R: Array, bias: Array, apart: bool) -> dict[str, Array]:
+    """Return the weights of one direction, their rows in the order of a layer."""
+    first, second = np.split(bias, 2)
+    if op == "RNN":
+        return {"input_weights": W, "recurrent_weights": R, "bias": first + second}
+    orders = gates.LSTM if op == "LSTM" else gates.GRU
+    W, R, first, second = (gates.permute(part, orders["onnx"], orders["matlab"]) for part in (W, R, first, second))
+    found = {"input_weights": W, "recurrent_weights": R, "bias": first + second}
+    last = 2 * R.shape[1]
+    if apart:
+        found["bias"] = first + np.concatenate([second[:last], np.zeros(R.shape[1])])
+        found["recurrent_bias"] = second[last:]
+    return found
+
+
+def _layer(
+    op: str, units: int, activations: list[str], arrays: dict[str, Array], starts: bool, after: bool
+) -> LSTM | GRU | RNN:
+    start: Any = "learned" if starts else "zeros"
+    if op == "RNN":
+        return RNN(units, activation=_known(activations[0], "tanh", "relu"), start=start)
+    gate = _known(activations[0], "sigmoid", "hard_sigmoid", "hard_sigmoid_6")
+    state = _known(activations[1], "tanh", "softsign", "relu")
+    if op == "LSTM":
+        return LSTM(units, state_activation=state, gate_activation=gate, start=start)
+    mode: Any = "before_multiplication"
+    if after:
+        mode = "recurrent_bias_after_multiplication" if "recurrent_bias" in arrays else "after_multiplication"
+    return GRU(units, state_activation=state, gate_activation=gate, reset_gate_mode=mode, start=start)
+
+
+def _known(name: str, *names: str) -> Any:
+    if name not in names:
+        raise ImportRefused(f"has the activation {name}; a layer has {', '.join(names)}. {ADD_STATES}")
+    return name

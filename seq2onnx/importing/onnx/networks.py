@@ -1,0 +1,204 @@
+"""from_onnx: a foreign ONNX file as a network of layers, with its weights."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from onnx import ModelProto
+
+from seq2onnx.errors import ImportRefused, MissingExtra, NotStreamable, Seq2OnnxError
+from seq2onnx.importing import equivalence as proof
+from seq2onnx.importing.lifting.assembly import as_module, assemble
+from seq2onnx.importing.lifting.drafts import Array, Draft
+from seq2onnx.importing.lifting.layout import Lifted
+from seq2onnx.importing.lifting.reading import exact
+from seq2onnx.importing.lifting.windows import TooFewSteps
+from seq2onnx.importing.onnx.graph import RunFailed, open_session, read_graph
+from seq2onnx.importing.onnx.inputs import ORDERS, best_refusal, check_axes, choose_outputs, data_input, drawer, rank_of
+from seq2onnx.importing.onnx.limits import check_limits
+from seq2onnx.importing.onnx.node_calls import NodeRefused
+from seq2onnx.importing.onnx.signals import Signal
+from seq2onnx.importing.onnx.source_runs import Source
+from seq2onnx.importing.onnx.tracing import Draw, Trace, traces, without_sizes
+from seq2onnx.importing.onnx.walk import Walked, walk
+from seq2onnx.importing.states.stateful_file import Answer
+
+if TYPE_CHECKING:
+    from seq2onnx.building import SequenceModule
+
+
+def from_onnx(
+    path: str | Path,
+    *,
+    axes: str | None = None,
+    fixed: Mapping[str, Any] | None = None,
+    outputs: Sequence[str] | None = None,
+    features: int | None = None,
+) -> SequenceModule:
+    """Turn an ONNX file of another program into a network of layers with the same weights.
+
+    The result is like that of `train`: export it, stream it, or train it further. Before it is returned, it is compared
+    with the file, which runs in onnxruntime: on whole sequences of four lengths and a long one, a batch of several, in
+    single steps and in random chunks.
+
+    Args:
+        path: the file.
+        axes: the order of the axes of its input. B is the batch, T time, C features: "BTC", "TBC", "BCT", "TC"; "BT"
+            for tokens, or one number a step. None: the order in which something in the graph joins steps, if there is
+            only one that makes layers of it.
+        fixed: inputs that become constants, with their values, such as {"sr": 16000}. Other inputs can be lengths and
+            start states, which must go into a recurrent operator; a stream starts them with zeros.
+        outputs: the outputs to keep. None: all but the final states of recurrent operators. In each, axes of features
+            become one.
+        features: the features of a step, where the file does not say.
+
+    Raises:
+        ImportRefused: the file calculates something that no layer does, its result depends on the number of steps or on
+            the other sequences of the batch, or the comparison failed. It was written by seq2onnx: `restore` opens it.
+        ModelFileError: the file is damaged, or has its weights in other files.
+        SpecError: an argument is wrong.
+
+    Example:
+        >>> module = from_onnx("network.onnx")
+        >>> export(module, "stream.onnx")
+    """
+    check_axes(axes)
+    model = read_graph(path, fixed)
+    try:
+        if outputs is not None:
+            model = choose_outputs(model, outputs)
+        return _from_onnx(model, Path(path).stem, axes, outputs is not None, features)
+    except ImportRefused as error:
+        raise ImportRefused(f"{path}: {error}") from None
+
+
+def _from_onnx(model: ModelProto, name: str, axes: str | None, chosen: bool, features: int | None) -> SequenceModule:
+    data = data_input(model)
+    rank = rank_of(model, data, axes)
+    draw, _ = drawer(model, data)
+    orders = [axes] if axes else [order for order in ORDERS.get(rank, ()) if "T" in order]
+    if not orders or any("T" not in order for order in orders):
+        raise ImportRefused(
+            f"the input {data} has {rank} axes, {axes or ''}; expected time, T, and features or a batch"
+        )
+    made: dict[str, SequenceModule] = {}
+    refusals: dict[str, ImportRefused] = {}
+    for order in orders:
+        try:
+            made[order] = _lifted(model, data, order, name, chosen, features, draw)
+        except ImportRefused as error:
+            refusals[order] = error
+    if not made:
+        raise best_refusal(refusals)
+    if axes is None and not any(_confirms_axes(module) for module in made.values()):
+        raise ImportRefused(
+            "nothing in the graph joins steps, or nothing has weights, so that the order of its axes is unknown; give "
+            f"axes=, such as {next(iter(made))!r}"
+        )
+    if len(made) > 1:
+        raise ImportRefused(f"its input could have the axes {' or '.join(made)}; give axes=")
+    return next(iter(made.values()))
+
+
+def _confirms_axes(module: SequenceModule) -> bool:
+    """Whether a layer joins steps and one has weights for features. Else other axes may fit as well."""
+    try:
+        joins = bool(module.network.states())
+    except NotStreamable:
+        joins = True
+    return joins and any(True for _ in module.parameters())
+
+
+def _lifted(
+    model: ModelProto, data: str, axes: str, name: str, chosen: bool, features: int | None, draw: Draw
+) -> SequenceModule:
+    """Lift the graph with its input read in this order of axes."""
+    trace = next(traces(model, data, axes, features, draw))
+    try:
+        walked = walk(trace)
+    except TooFewSteps:
+        trace = next(traces(model, data, axes, features, draw, long=True))
+        walked = walk(trace)
+    answers = _answers(trace, walked, chosen)
+    try:
+        if not trace.free_steps:
+            raise ImportRefused(
+                f"its operators run with {trace.steps} steps only, and a network of layers takes any number; export it "
+                "with time as a dynamic axis. add_states takes it as it is, if it only looks back"
+            )
+        drafts = [(label if len(answers) > 1 else "", _exact(label, x)) for label, x in answers.items()]
+        network, weights = assemble(drafts, name)
+        made = as_module(network, weights)
+        _prove(trace, model, walked, answers, made, draw, not check_limits(trace))
+    except MissingExtra:
+        raise
+    except Seq2OnnxError as error:  # also that a network has too many states, or that no layer has this size
+        raise NodeRefused(str(error), len(trace.model.graph.node)) from None
+    return made
+
+
+def _answers(trace: Trace, walked: Walked, chosen: bool) -> dict[str, Lifted]:
+    """Return the outputs of the file that are answers."""
+    named = [entry.name for entry in trace.model.graph.output]
+    found = [name for name in named if name in walked.values and (chosen or name not in walked.finals)]
+    found = found or [name for name in named if name in walked.values][:1]
+    if not found or (chosen and len(found) < len(named)):
+        raise ImportRefused("has an output that does not depend on the sequences")
+    answers = {}
+    for name in found:
+        x = walked.values[name]
+        if isinstance(x, ImportRefused):
+            raise x
+        answers[name] = x
+    return answers
+
+
+def _exact(name: str, x: Lifted) -> Draft:
+    if sorted("".join(x.axes)) != sorted(("B" if x.rows > 1 else "") + "T" * x.has_time):
+        raise ImportRefused(f"output {name}: has the axes {list(x.shape)}, which are not batch, time and features")
+    return exact(x)
+
+
+def _prove(
+    trace: Trace,
+    model: ModelProto,
+    walked: Walked,
+    answers: Mapping[str, Lifted],
+    made: SequenceModule,
+    draw: Draw,
+    longest: bool,
+) -> None:
+    """Compare the layers with the file, whose declared sizes of batch and time do not matter."""
+    free, shown = without_sizes(model), ModelProto()
+    shown.CopyFrom(model)  # it says the sizes of states
+    data, size = (next(each for each in part.graph.input if each.name == trace.data) for part in (free, shown))
+    if not trace.free_rows and "B" in trace.axes:
+        data.type.tensor_type.shape.dim[trace.axes.index("B")].dim_value = trace.rows
+    size.CopyFrom(data)
+    outputs = [
+        Answer(name, label, made.network.signals[label].shape, x.has_time, "float32")
+        for (name, x), label in zip(answers.items(), made.network.outputs, strict=True)
+    ]
+    signals = {name: Signal(x.axes, x.shape) for name, x in answers.items()}
+    source = Source(shown, open_session(free), trace.data, trace.axes, outputs, signals)
+
+    fewest = max(signal.clock.fewest_steps for signal in made.network.signals.values())
+
+    def run(x: Array, lengths: Array | None) -> list[Array]:
+        if x.shape[1] < fewest:  # onnxruntime answers, but its windows read what is not there
+            raise RunFailed(f"a window needs {fewest} steps")
+        found = source(x, lengths)
+        flat = [found[answer.layer] for answer in outputs]
+        return [y.reshape(*y.shape[: 1 + answer.has_time], -1) for y, answer in zip(flat, outputs, strict=True)]
+
+    (entry,) = made.network.inputs
+    shape = made.network.signals[entry.label].shape
+
+    def samples(rng: np.random.Generator, rows: int, steps: int) -> Array:
+        return draw(rng, (rows, steps, *shape))
+
+    for lengths in (False, True) if any(foreign.lengths for foreign in walked.foreign.values()) else (False,):
+        proof.prove(made, run, proof.Samples(samples, lengths, longest=longest))

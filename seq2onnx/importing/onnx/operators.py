@@ -1,0 +1,146 @@
+"""The table of what each operator of a foreign ONNX graph becomes when it is lifted to layers."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+import numpy as np
+from onnx import NodeProto, helper
+
+from seq2onnx.errors import ImportRefused
+from seq2onnx.importing.lifting.drafts import Array
+from seq2onnx.importing.lifting.layout import Lifted
+from seq2onnx.importing.onnx.graph import open_session, opset, run
+from seq2onnx.importing.onnx.graph_parts import DOMAINS, attributes
+from seq2onnx.importing.onnx.node_calls import NodeCall, same
+from seq2onnx.importing.onnx.tracing import Trace
+
+ADD_STATES = "add_states keeps the operator, and can give such a file states"
+
+
+@dataclasses.dataclass(frozen=True)
+class Foreign:
+    """What was computed from an input beside the sequences alone: lengths of the rows, or a state carried by hand.
+
+    Attributes:
+        name: the input.
+        lengths: whether the input is lengths: whole numbers.
+        as_given: whether nothing was computed.
+    """
+
+    name: str
+    lengths: bool
+    as_given: bool = True
+
+
+@dataclasses.dataclass(frozen=True)
+class Context:
+    """What is known of the whole run.
+
+    Attributes:
+        trace: the run.
+        times: the sizes of the time axes so far.
+        foreign: the tensors that come from other inputs than the sequences.
+    """
+
+    trace: Trace
+    times: set[int]
+    foreign: Mapping[str, Foreign]
+
+    def other_shape(self, name: str) -> tuple[int, ...]:
+        """Return the shape of a tensor in the run with other sizes."""
+        assert self.trace.others is not None
+        return self.trace.others[name].shape
+
+
+LiftCall = NodeCall[Lifted]
+Handler = Callable[[Context, LiftCall], Any]
+OPERATORS: dict[str, Handler] = {}
+"""For each operator what it becomes: a Lifted, or several."""
+
+REASONS = dict.fromkeys(
+    ("Equal", "Greater", "Less", "GreaterOrEqual", "LessOrEqual", "Not", "And", "Or", "Xor", "Where", "IsNaN", "Sign"),
+    "compares numbers, or chooses between them, for which there is no layer",
+)
+REASONS |= {
+    "ArgMax": "gives the number of the largest feature; choose other outputs with outputs=, and `classify` gives it",
+    "ArgMin": "gives the number of the smallest feature; choose other outputs with outputs=",
+    "Attention": "is attention over all time, which no layer does",
+    "CumSum": "sums over all steps so far, for which there is no layer",
+    "GroupNormalization": "normalizes groups of channels, or with statistics over time; use LayerNorm",
+    "InstanceNormalization": "normalizes with statistics over time, which a stream does not know; use BatchNorm",
+    "ReverseSequence": "reverses time, which a stream cannot; for a backward direction use a bidirectional operator",
+}
+
+
+def operators(*names: str) -> Callable[[Handler], Handler]:
+    """Register the function for these operators."""
+
+    def register(handler: Handler) -> Handler:
+        OPERATORS.update(dict.fromkeys(names, handler))
+        return handler
+
+    return register
+
+
+def call_of(trace: Trace, node: NodeProto, lifted: Mapping[str, Lifted]) -> LiftCall:
+    """Return a node with what is known of its inputs."""
+
+    def constants(values: Mapping[str, Array] | None) -> list[Array | None]:
+        return [None if values is None or name in lifted else values.get(name) for name in node.input]
+
+    return NodeCall(
+        node,
+        attributes(node),
+        opset(trace.model),
+        [lifted.get(name) for name in node.input],
+        constants(trace.values),
+        constants(trace.others),
+        [trace.values[name].shape for name in node.output if name in trace.values],  # sequences of tensors have none
+    )
+
+
+def lift(context: Context, call: LiftCall) -> Sequence[Any]:
+    """Return the results of a node."""
+    op, domain = call.node.op_type, call.node.domain
+    if domain not in DOMAINS:
+        raise ImportRefused(f"is an operator of {domain}, which has no layer")
+    handler = OPERATORS.get(op)
+    if handler is None:
+        reason = REASONS.get(op, f"the operator {op} has no layer")
+        raise ImportRefused(f"{reason}; {ADD_STATES}, if it acts on each step alone")
+    found = handler(context, call)
+    return found if isinstance(found, list | tuple) else [found]
+
+
+def constant(call: LiftCall, index: int) -> Array:
+    """Return an input that must not depend on the data or on the sizes of batch and time, such as weights."""
+    numbers = call.numbers[index] if call.has(index) else None
+    if numbers is None:
+        raise ImportRefused("takes its weights from the data")
+    same(numbers, call.others[index])
+    return numbers.astype(float) if numbers.dtype.kind == "f" else numbers
+
+
+def optional(call: LiftCall, index: int) -> Array | None:
+    """Return such an input, or None where it is left out."""
+    return constant(call, index) if call.has(index) else None
+
+
+def on_array(context: Context, call: LiftCall, array: Array, **changed: Any) -> Array:
+    """Run a node on an array in place of its first input, with some attributes changed."""
+    names = ["x", *call.node.input[1:]]
+    kept = {name: value for name, value in call.attributes.items() if name not in changed} | changed
+    node = helper.make_node(call.node.op_type, names, ["y"], **kept)
+    arrays = {"x": array.astype(np.float32)}
+    arrays |= {name: numbers for name, numbers in zip(names[1:], call.numbers[1:], strict=True) if numbers is not None}
+    inputs = [
+        helper.make_tensor_value_info(name, helper.np_dtype_to_tensor_dtype(value.dtype), value.shape)
+        for name, value in arrays.items()
+    ]
+    graph = helper.make_graph([node], "one", inputs, [helper.make_tensor_value_info("y", 1, None)])
+    imports = list(context.trace.model.opset_import)
+    model = helper.make_model(graph, opset_imports=imports, ir_version=context.trace.model.ir_version)
+    return run(open_session(model), arrays)["y"]

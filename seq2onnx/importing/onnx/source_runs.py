@@ -1,0 +1,132 @@
+"""Runs of a foreign file in its own runtime, whatever sizes it takes: what the new file must equal."""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+import onnxruntime
+from onnx import ModelProto
+
+from seq2onnx.importing.onnx.graph import RunFailed, open_session, run
+from seq2onnx.importing.onnx.graph_parts import Array
+from seq2onnx.importing.onnx.signals import Signal
+from seq2onnx.importing.onnx.size_limits import check_sizes
+from seq2onnx.importing.onnx.tracing import declared, other_inputs
+from seq2onnx.importing.states.stateful_file import Answer
+
+CHECKED = 100
+"""Longer runs than this may need much more memory than the traced ones, so their sizes are checked, too."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Source:
+    """A foreign file that can be asked for its answers.
+
+    Attributes:
+        model: the plain graph.
+        session: the same, open.
+        data: the input that is the sequence.
+        axes: the letters of its axes.
+        answers: the outputs in question.
+        signals: their axes, by output.
+        states: for each state that is an input the output that continues it.
+        by_step: whether it takes one step at a time.
+    """
+
+    model: ModelProto
+    session: onnxruntime.InferenceSession
+    data: str
+    axes: str
+    answers: Sequence[Answer]
+    signals: Mapping[str, Signal]
+    states: Mapping[str, str] = dataclasses.field(default_factory=dict)
+    by_step: bool = False
+
+    @staticmethod
+    def of(model: ModelProto, *arguments: object) -> Source:
+        """Open a plain graph."""
+        return Source(model, open_session(model), *arguments)  # type: ignore[arg-type]
+
+    def _declared(self, letter: str) -> int | None:
+        entry = next(entry for entry in self.model.graph.input if entry.name == self.data)
+        sizes = declared(entry) or [None] * len(self.axes)
+        return dict(zip(self.axes, sizes, strict=True)).get(letter, 1 if letter == "B" else None)
+
+    @property
+    def steps(self) -> int | None:
+        """The only number of steps that it takes, or None."""
+        return None if self.by_step else self._declared("T")
+
+    def __call__(self, x: Array, lengths: Array | None = None) -> dict[str, Array]:
+        """Return each answer by its layer, [batch, time, …] or [batch, …], for x [batch, time, …] of the contract.
+
+        `lengths` [batch] go to the inputs that take them; None: all rows are whole. Answers for the whole sequence are
+        left out where the file takes only longer ones.
+        """
+        rows = self._declared("B")
+        if rows is None:
+            try:
+                return self._run(x, lengths)
+            except RunFailed:  # the batch is fixed inside: one row at a time
+                rows = 1
+        own = [None] * len(x) if lengths is None else [np.repeat(n, rows) for n in lengths]
+        parts = [self._run(np.repeat(row[None], rows, 0), n) for row, n in zip(x, own, strict=True)]
+        return {name: np.concatenate([part[name][:1] for part in parts]) for name in parts[0]}
+
+    def _run(self, x: Array, lengths: Array | None) -> dict[str, Array]:
+        if self.by_step:
+            return self._run_steps(x)
+        count, fixed = x.shape[1], self.steps
+        if fixed is not None:
+            x = np.concatenate([x, np.zeros((len(x), fixed - count, *x.shape[2:]), x.dtype)], 1)
+        feeds = other_inputs(self.model.graph, self.data, len(x), x.shape[1], self.states)
+        if lengths is not None:
+            takes = {name for name, value in feeds.items() if value.dtype.kind in "iu" and name not in self.states}
+            feeds |= {name: lengths.astype(feeds[name].dtype) for name in takes}
+        if x.shape[1] > CHECKED:
+            check_sizes(self.model, feeds | {self.data: self._arrange(x, "BTC")})
+        found = run(self.session, feeds | {self.data: self._arrange(x, "BTC")})
+        answers = {}
+        for answer in self.answers:
+            y = self._read(answer, found[answer.name], len(x))
+            if answer.has_time or fixed in (None, count):
+                answers[answer.layer] = y[:, :count] if answer.has_time else y
+        return answers
+
+    def _run_steps(self, x: Array) -> dict[str, Array]:
+        start = other_inputs(self.model.graph, self.data, len(x), 1, self.states)
+        state = {name: start[name] for name in self.states}
+        steps = []
+        for t in range(x.shape[1]):
+            found = run(self.session, state | {self.data: self._arrange(x[:, t : t + 1], "BTC")})
+            state = {name: found[new] for name, new in self.states.items()}
+            steps.append({answer.layer: found[answer.name].reshape(len(x), *answer.shape) for answer in self.answers})
+        return {name: np.stack([step[name] for step in steps], 1) for name in steps[0]}
+
+    def _arrange(self, x: Array, letters: str) -> Array:
+        """Bring x of the contract to the layout of the file."""
+        letters = letters[: x.ndim]
+        for letter in letters:
+            if letter not in self.axes:
+                x, letters = np.squeeze(x, letters.index(letter)), letters.replace(letter, "")
+        entry = next(entry for entry in self.session.get_inputs() if entry.name == self.data)
+        dtype = np.int32 if entry.type == "tensor(int32)" else x.dtype
+        return np.ascontiguousarray(x.transpose([letters.index(letter) for letter in self.axes]), dtype)
+
+    def _read(self, answer: Answer, y: Array, rows: int) -> Array:
+        """Bring an answer of the file to the layout of the contract."""
+        signal, steps = self.signals[answer.name], y.size // (rows * math.prod(answer.shape))
+        sizes = {"B": rows, "T": steps}
+        axes, shape = [], []
+        for letter, size in zip(signal.axes, signal.shape, strict=True):
+            axes += list(letter) or [""]
+            shape += [sizes[each] for each in letter] or [size]
+        if math.prod(shape) != y.size:  # axes of size 1 may be missing, where a Squeeze has removed them
+            raise RunFailed(f"{answer.name} has the shape {list(y.shape)}, expected {shape}")
+        front = [axes.index(letter) for letter in "BT" if letter in axes]
+        order = front + [axis for axis, letter in enumerate(axes) if not letter]
+        time = [steps] if answer.has_time else []
+        return y.reshape(shape).transpose(order).reshape(rows, *time, *answer.shape)

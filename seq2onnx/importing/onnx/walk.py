@@ -1,0 +1,147 @@
+"""The nodes of a foreign graph, one after another, as layers."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+import numpy as np
+from onnx import NodeProto
+
+from seq2onnx.errors import ImportRefused, Seq2OnnxError
+from seq2onnx.importing.lifting.drafts import draft, place as at_place
+from seq2onnx.importing.lifting.layout import Lifted
+from seq2onnx.importing.lifting.windows import TooFewSteps
+from seq2onnx.importing.onnx import arithmetic as onnx_arithmetic, layers as onnx_layers, layout as onnx_layout
+from seq2onnx.importing.onnx.graph_parts import place, reads
+from seq2onnx.importing.onnx.node_calls import NodeRefused
+from seq2onnx.importing.onnx.operators import Context, Foreign, call_of, lift
+from seq2onnx.importing.onnx.tracing import RECURRENT, Trace, dtype_of
+from seq2onnx.importing.states.walk import KEEPS_FINAL
+from seq2onnx.layers import SequenceInput
+
+FILLED_BY = (onnx_arithmetic, onnx_layers, onnx_layout)
+"""The modules whose import fills the table of operators."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Walked:
+    """What a foreign graph is, as far as layers can say it.
+
+    Attributes:
+        values: each tensor that depends on the sequences, or why it is no layer.
+        foreign: each tensor that depends on other inputs alone.
+        finals: the tensors that are final states of recurrent operators.
+    """
+
+    values: Mapping[str, Lifted | ImportRefused]
+    foreign: Mapping[str, Foreign]
+    finals: frozenset[str]
+
+
+def walk(trace: Trace) -> Walked:
+    """Follow all nodes.
+
+    Raises:
+        TooFewSteps: the run must be repeated with more steps.
+    """
+    graph = trace.model.graph
+    values: dict[str, Lifted | ImportRefused] = {trace.data: _sequences(trace)}
+    others = [entry for entry in graph.input if entry.name != trace.data]
+    foreign = {entry.name: Foreign(entry.name, dtype_of(entry).kind in "iu") for entry in others}
+    finals: set[str] = set()
+    context = Context(trace, {trace.steps}, foreign)
+    for number, node in enumerate(graph.node):
+        read = reads(node)
+        if node.op_type in ("Shape", "Size") or not read & (values.keys() | foreign.keys()):
+            continue
+        outputs = list(filter(None, node.output))
+        if not read & values.keys():
+            found = foreign[next(name for name in node.input if name in foreign)]
+            passed = node.op_type in ("Cast", "Identity")
+            foreign |= dict.fromkeys(outputs, found if passed else dataclasses.replace(found, as_given=False))
+            continue
+        values |= _results(context, node, values, number)
+        context.times.update(x.steps for x in map(values.get, outputs) if isinstance(x, Lifted) and x.has_time)
+        if node.op_type in RECURRENT:
+            finals.update(node.output[1:])
+        elif node.op_type in KEEPS_FINAL and read & values.keys() <= finals:
+            finals.update(outputs)
+    return Walked(values, foreign, frozenset(finals - {""}))
+
+
+def _sequences(trace: Trace) -> Lifted:
+    """Return the input, in the layout of the file."""
+    array = trace.values[trace.data]
+    sizes = dict(zip(trace.axes, array.shape, strict=True))
+    tokens = array.dtype.kind in "iu"
+    if tokens and "C" in trace.axes:
+        raise ImportRefused("takes whole numbers with features; tokens are one number a step, axes='BT'")
+    size = sizes.get("C", 1)
+    part = draft(SequenceInput("tokens" if tokens else size), path="input")
+    # A batch of one row cannot be told from features of size 1.
+    axes = ["" if letter == "C" or (letter == "B" and trace.rows == 1) else letter for letter in trace.axes]
+    index = np.arange(size).reshape([size if letter == "C" else 1 for letter in trace.axes])
+    return Lifted((part,), tuple(axes), index, trace.rows, trace.steps)
+
+
+def _results(
+    context: Context, node: NodeProto, values: Mapping[str, Lifted | ImportRefused], number: int
+) -> dict[str, Lifted | ImportRefused]:
+    """Lift a node; a refusal is raised only if an answer needs the tensor."""
+    outputs = list(node.output)
+    inputs = {name: values[name] for name in reads(node) if name in values}
+    for x in inputs.values():
+        if isinstance(x, ImportRefused):
+            return dict.fromkeys(filter(None, outputs), x)
+    named = [name for name in node.input if name in context.foreign and node.op_type not in RECURRENT]
+    try:
+        if named:
+            raise _beside_the_data(context.foreign[named[0]])
+        lifted = {name: x for name, x in inputs.items() if isinstance(x, Lifted)}
+        with at_place(_path(node)):
+            found = list(lift(context, call_of(context.trace, node, lifted)))
+    except TooFewSteps:
+        raise
+    except Seq2OnnxError as error:
+        found = [NodeRefused(f"{place(node)}: {error}", number)] * len(outputs)
+    except Exception as error:  # a file can write an operator in more ways than anybody has thought of
+        text = f"{place(node)}: cannot be followed ({type(error).__name__}: {error})"
+        found = [NodeRefused(text, number)] * len(outputs)
+    return {name: x for name, x in zip(outputs, _checked(context, node, found, number), strict=False) if name}
+
+
+def _checked(context: Context, node: NodeProto, found: list[Any], number: int) -> Iterator[Lifted | ImportRefused]:
+    """Check that the shapes are those of the run, and name the node where a result is refused."""
+    for name, x in zip(node.output, found, strict=False):
+        if isinstance(x, ImportRefused) and not isinstance(x, NodeRefused):
+            yield NodeRefused(f"{place(node)}: {x}", number)
+        elif isinstance(x, Lifted) and name and x.shape != context.trace.values[name].shape:
+            shape = list(context.trace.values[name].shape)
+            yield NodeRefused(f"{place(node)}: gives the shape {shape}, a layer {list(x.shape)}", number)
+        else:
+            yield x
+
+
+def _beside_the_data(foreign: Foreign) -> ImportRefused:
+    name = repr(foreign.name)
+    if foreign.lengths:
+        return ImportRefused(
+            f"calculates with the input {name}; lengths of rows can only go to recurrent operators. Export the network "
+            f"without them (its layers take lengths anyway), or give a value, fixed={{{name}: …}}"
+        )
+    return ImportRefused(
+        f"combines the data with the input {name}; give it a value, fixed={{{name}: …}}. If it is a state, add_states "
+        f"takes it, with states={{{name}: …}}"
+    )
+
+
+def _path(node: NodeProto) -> str:
+    """Return what layers are named after: the scope of a node, or its name."""
+    parts = [part for part in (node.name or next(filter(None, node.output), "")).split("/") if part]
+    if len(parts) > 1 and parts[-1].split("_")[0] == node.op_type:
+        parts.pop()
+    # torch writes a list and its elements: "blocks", "blocks.0".
+    inner = [*parts[1:], ""]
+    return "_".join(part for part, after in zip(parts, inner, strict=True) if not after.startswith(f"{part}."))

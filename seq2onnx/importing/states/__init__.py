@@ -1,0 +1,1 @@
+"""add_states: explicit states for foreign ONNX files."""

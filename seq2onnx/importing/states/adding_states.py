@@ -1,0 +1,202 @@
+"""add_states: a foreign ONNX file with explicit states; its operators and weights stay what they are."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from onnx import ModelProto
+
+from seq2onnx.contract import output_names
+from seq2onnx.errors import ImportRefused
+from seq2onnx.files import atomic_file
+from seq2onnx.importing.onnx.graph import read_graph
+from seq2onnx.importing.onnx.inputs import ORDERS, best_refusal, check_axes, choose_outputs, data_input, drawer, rank_of
+from seq2onnx.importing.onnx.limits import check_limits
+from seq2onnx.importing.onnx.source_runs import Source
+from seq2onnx.importing.onnx.tracing import Draw, Trace, declared, traces
+from seq2onnx.importing.states.equivalence import prove
+from seq2onnx.importing.states.stateful_file import (
+    Body,
+    finish,
+    free_names,
+    read_x,
+    unique_labels,
+    write_answer,
+)
+from seq2onnx.importing.states.step_models import carry_states, check_inputs, check_states
+from seq2onnx.importing.states.walk import give_states
+from seq2onnx.parity import Report
+
+STEP_ORDERS = {1: ("C",), 2: ("BC",), 3: ("BTC",)}
+"""The order of a file that carries its states as inputs and outputs."""
+
+
+def add_states(
+    path: str | Path,
+    out: str | Path,
+    *,
+    axes: str | None = None,
+    fixed: Mapping[str, Any] | None = None,
+    outputs: Sequence[str] | None = None,
+    states: Mapping[str, str] | None = None,
+    features: int | None = None,
+) -> Report:
+    """Give a foreign ONNX file explicit states, so that it runs step by step; the rest of its graph stays as it is.
+
+    LSTM, GRU and RNN get their states as inputs and outputs, convolutions and poolings with causal padding the last
+    steps of their input. Every other operator must act on each step alone. The new file has the names of the ONNX
+    contract and opens with `load`. Before it is written, it is compared with its source: whole sequences of four
+    lengths in batches, single steps, and random chunks.
+
+    Args:
+        path: the foreign file.
+        out: the file to write.
+        axes: the order of the axes of its input. B is the batch, T time, C features: "BTC", "TBC", "BCT", "TC"; "BT"
+            for tokens, or one number a step; "BC" if each run is one step. None: the order in which something in the
+            graph joins steps.
+        fixed: inputs that become constants, with their values, such as {"sr": 16000}.
+        outputs: the outputs to keep. None: all but the final states of recurrent operators.
+        states: for a file whose states are inputs and outputs already, the output that continues each input, such as
+            {"h_in": "h_out"}. They start at zero.
+        features: the features of a step, where the file does not say.
+
+    Returns:
+        The comparisons: `ok`, and `rows` with check, tensor, max_abs, max_rel, tolerance.
+
+    Raises:
+        ImportRefused: the network cannot run step by step, or differs from its source; the message names the operator.
+        ModelFileError: the file is damaged, or has its weights in other files.
+        SpecError: an argument is wrong.
+
+    Example:
+        >>> report = add_states("matlab_network.onnx", "stream.onnx")
+        >>> stream = load("stream.onnx").stream()
+    """
+    check_axes(axes)
+    model = read_graph(path, fixed)
+    try:
+        return _add_states(path, model, Path(out), axes, outputs, dict(states or {}), features)
+    except ImportRefused as error:
+        raise ImportRefused(f"{path}: {error}") from None
+
+
+def _add_states(
+    path: str | Path,
+    model: ModelProto,
+    out: Path,
+    axes: str | None,
+    outputs: Sequence[str] | None,
+    states: dict[str, str],
+    features: int | None,
+) -> Report:
+    check_states(model, states)
+    if outputs is not None:
+        model = choose_outputs(model, outputs, [*states.values()])
+    old_names = free_names(model)
+    new_names = {old: new for new, old in old_names.items()}
+    states = {new_names.get(a, a): new_names.get(b, b) for a, b in states.items()}
+    data = data_input(model, states)
+    if states:
+        check_inputs(model, data, states)
+    rank = rank_of(model, data, axes)
+    draw, tokens = drawer(model, data)
+    orders = (axes,) if axes else (STEP_ORDERS if states else ORDERS).get(rank, ())
+    if not orders:
+        raise ImportRefused(f"the input {data} has {rank} axes; expected batch, time and features")
+    made: dict[str, tuple[Body, bool, Source, bool]] = {}
+    refusals: dict[str, ImportRefused] = {}
+    for order in orders:
+        try:
+            made[order] = _rewrite(model, data, order, states, outputs is not None, features, draw, old_names)
+            if axes is None and not made[order][0].graph.states:
+                del made[order]
+                raise ImportRefused(
+                    "nothing in the graph joins steps, so that the order of its axes is unknown; give axes="
+                )
+        except ImportRefused as error:
+            refusals[order] = error
+    if len(made) > 1:
+        raise ImportRefused(f"its input could have the axes {' or '.join(made)}; give axes=")
+    if not made:
+        raise _with_old_names(best_refusal(refusals), old_names)
+    ((axes, (body, one_row, source, complete)),) = made.items()
+    body.tokens = tokens
+    with atomic_file(out) as temporary:
+
+        def proven(by_row: bool) -> Report:
+            temporary.write_bytes(finish(body, model, by_row).SerializeToString())
+            return Report(str(out), prove(temporary, source, draw, not complete))
+
+        if one_row and "B" in axes:
+            # Often only the initial states fix a batch of 1, and they are inputs now. A Scan over rows is slow.
+            with contextlib.suppress(ImportRefused):
+                return proven(False)
+        return proven(one_row)
+
+
+def _with_old_names(refusal: ImportRefused, old_names: Mapping[str, str]) -> ImportRefused:
+    text = str(refusal)
+    for new, old in old_names.items():
+        text = text.replace(new, old)
+    return ImportRefused(text)
+
+
+def _rewrite(
+    model: ModelProto,
+    data: str,
+    axes: str,
+    states: Mapping[str, str],
+    chosen: bool,
+    features: int | None,
+    draw: Draw,
+    old_names: Mapping[str, str],
+) -> tuple[Body, bool, Source, bool]:
+    """Rewrite the graph with its input read in this order of axes, with sizes that are as free as it allows."""
+    refusal: ImportRefused | None = None
+    for found in traces(model, data, axes, features, draw):
+        try:
+            return _rewrite_traced(model, found, states, chosen, old_names)
+        except ImportRefused as error:
+            refusal = error
+    assert refusal is not None
+    raise refusal
+
+
+def _rewrite_traced(
+    source: ModelProto, found: Trace, states: Mapping[str, str], chosen: bool, old_names: Mapping[str, str]
+) -> tuple[Body, bool, Source, bool]:
+    model, data, axes = found.model, found.data, found.axes
+    named = [entry.name for entry in model.graph.output if entry.name not in states.values()]
+    labels = dict(zip(named, unique_labels([old_names.get(name, name) for name in named]), strict=True))
+    if states:
+        body, one_row, signals = carry_states(found, states, labels)
+        sizes = dict(zip(axes, declared(next(e for e in source.graph.input if e.name == data)), strict=False))
+        # A file that declares one step is compared step by step, so that its states carry something.
+        by_step = "T" not in axes or not found.free_steps or sizes.get("T") == 1
+        runs = Source.of(source, data, axes, body.answers, signals, dict(states), by_step)
+    else:
+        if "T" not in axes:
+            raise ImportRefused("has no axis of time, and states= names no state that it carries itself")
+        graph, signals = give_states(found)
+        answers = [name for name in named if name in signals and (chosen or not signals[name].final)]
+        answers = answers or [name for name in named if name in signals][:1]
+        if not answers or (chosen and len(answers) < len(named)):
+            raise ImportRefused("has an output that does not depend on the data")
+        sizes = dict(zip(axes, found.values[data].shape, strict=True))
+        tokens = found.values[data].dtype.kind in "iu"
+        if tokens and "C" in axes:
+            raise ImportRefused("takes whole numbers with features; tokens are one number a step, axes='BT'")
+        body = Body(graph, list(model.graph.initializer), None if tokens else sizes.get("C", 1), "")
+        tensors = output_names(labels[name] for name in answers)
+        for name in answers:
+            answer, tensor = write_answer(body, found, name, labels[name], signals[name])
+            body.answers.append(answer)
+            body.outputs[tensors[answer.layer]] = tensor
+        read_x(body, found)
+        one_row = "B" not in axes or found.rows == 1
+        runs = Source.of(source, data, axes, body.answers, signals)
+    body.layer = unique_labels([old_names.get(data, data)])[0]
+    return body, one_row, runs, check_limits(found)

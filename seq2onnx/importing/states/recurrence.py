@@ -1,0 +1,110 @@
+"""LSTM, GRU and RNN get their states as inputs and outputs."""
+
+from __future__ import annotations
+
+from collections.abc import Container, Mapping
+from typing import Any, Protocol
+
+from seq2onnx.errors import ImportRefused
+from seq2onnx.importing.onnx.graph_parts import Array
+from seq2onnx.importing.onnx.node_calls import Call, NodeCall, same
+from seq2onnx.importing.onnx.signals import Signal
+from seq2onnx.importing.onnx.tracing import RECURRENT
+from seq2onnx.importing.states.rewriting import Rewriter, label
+
+
+class Given(Protocol):
+    """A tensor that comes from another input than the data."""
+
+    @property
+    def as_given(self) -> bool:
+        """Whether nothing was computed."""
+        ...
+
+
+def recurrent(graph: Rewriter, call: Call, foreign: Mapping[str, Given]) -> list[Signal]:
+    """Let a recurrent operator read its initial state from an input, and write its final state to an output.
+
+    Args:
+        graph: where the nodes go.
+        call: the node.
+        foreign: tensors that come from other inputs than the data: states that the caller carried by hand.
+    """
+    node, x, op = call.node, call.signals[0], call.node.op_type
+    if call.attributes.get("layout"):
+        raise ImportRefused("has layout=1, which onnxruntime does not run")
+    direction = call.attributes.get("direction", "forward")
+    if direction != "forward":
+        both = direction == "bidirectional"
+        raise ImportRefused(
+            f"runs {'in both directions' if both else 'backward'}: it reads from the end of a sequence, which a stream "
+            "does not know"
+        )
+    if x is None or any(signal is not None for signal in call.signals[1:5]):
+        raise ImportRefused("takes its weights or lengths from the data")
+    _check_lengths(call, x.shape[0], foreign)
+    if any(x.pads):
+        raise ImportRefused("reads padding of time, or steps that are cut off later")
+    if x.axes[0] != "T" or x.axes[1] not in ("B", "") or x.axes[2] or (not x.axes[1] and x.shape[1] > 1):
+        raise ImportRefused(
+            f"runs along {x.describe(0)} with {x.describe(1)} as its batch; is the order of the axes another? axes="
+        )
+    for numbers, other in zip(call.numbers[1:4], call.others[1:4], strict=True):
+        same(numbers, other)
+    hidden = int(call.numbers[2].shape[2])  # type: ignore[union-attr]
+    kinds = "hc"[: RECURRENT[op]]
+    kept = graph.keep(node)
+    graph.nodes.pop()
+    kept.input.extend([""] * (5 + len(kinds) - len(kept.input)))
+    kept.output.extend([""] * (1 + len(kinds) - len(kept.output)))
+    kept.input[4] = ""  # lengths of padded rows: the chunks of a stream have none
+    layer, later = label(node.name or node.output[0]), []
+    for index, kind in enumerate(kinds):
+        start = initial_state(call, 5 + index, foreign)
+        old, new = graph.state(layer, kind, [hidden])
+        named = None if start is None else graph.constant(start, "float32")
+        begin = old if named is None else graph.op("Add", old, named)
+        kept.input[5 + index] = graph.unsqueeze(begin, [0])
+        kept.output[1 + index] = kept.output[1 + index] or f"s2o_final_{len(graph.states)}"
+        later.append((kept.output[1 + index], named, new))
+    graph.nodes.append(kept)
+    for final, named, new in later:
+        if named is None:
+            graph.squeeze(final, [0], output=new)
+            if final in node.output:  # what reads it reads the state, which chunks of no steps keep
+                graph.alias(final, graph.unsqueeze(new, [0]))
+        else:
+            graph.op("Sub", graph.squeeze(final, [0]), named, output=new)
+    rows = x.shape[1]
+    _, named, new = later[0]
+    y = Signal(("T", "", x.axes[1], ""), (x.shape[0], 1, rows, hidden), state=new if named is None else "")
+    return [y, *[Signal(("", x.axes[1], ""), (1, rows, hidden), final=True)] * len(kinds)]
+
+
+def _check_lengths(call: Call, steps: int, foreign: Mapping[str, Given]) -> None:
+    """Check that the lengths of the rows, if there are any, are an input, or that all rows are whole."""
+    name = call.node.input[4] if call.has(4) else ""
+    if not name or (name in foreign and foreign[name].as_given):
+        return
+    numbers, other = call.numbers[4], call.others[4]
+    whole = numbers is not None and (numbers == steps).all()
+    if name in foreign or not whole or (other is not None and (other == steps).any()):
+        raise ImportRefused(
+            "has lengths of rows that are calculated, or the same in each run; give the lengths as they are"
+        )
+
+
+def initial_state(call: NodeCall[Any], index: int, foreign: Container[str]) -> Array | None:
+    """Return the initial state [1, hidden] of every row; None: zeros."""
+    name = call.node.input[index] if call.has(index) else ""
+    if not name or name in foreign:  # a state that the caller carried by hand starts at zero
+        return None
+    if call.signals[index] is not None:
+        raise ImportRefused("starts from a state that is computed from the data")
+    numbers, other = call.numbers[index], call.others[index]
+    if numbers is None:
+        return None
+    rows = numbers.reshape(-1, numbers.shape[-1])
+    if any(each is not None and (each.reshape(-1, each.shape[-1]) != rows[:1]).any() for each in (numbers, other)):
+        raise ImportRefused("starts from numbers that differ between rows, or depend on how many steps there are")
+    return rows[:1] if rows[:1].any() else None

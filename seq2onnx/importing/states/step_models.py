@@ -1,0 +1,231 @@
+"""Foreign files whose states are inputs and outputs already: their author says which, and the proof shows it."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Mapping
+
+import numpy as np
+from onnx import ModelProto, helper
+
+from seq2onnx.contract import output_names
+from seq2onnx.errors import ImportRefused
+from seq2onnx.importing.onnx.graph import opset
+from seq2onnx.importing.onnx.graph_parts import reads, remove_unused, rename
+from seq2onnx.importing.onnx.signals import Signal
+from seq2onnx.importing.onnx.tracing import Trace, declared, dtype_of
+from seq2onnx.importing.states.rewriting import MADE, Rewriter, label
+from seq2onnx.importing.states.stateful_file import ELEMENTS, Body, read_x, write_answer
+
+KIND = "own"
+"""The kind of a state that the foreign file itself reads and writes."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Carried:
+    """A state of the foreign file.
+
+    Attributes:
+        input: the input that reads it.
+        output: the output that continues it.
+        batch: the axis that is the batch. None: it has none.
+        shape: its shape without that axis.
+    """
+
+    input: str
+    output: str
+    batch: int | None
+    shape: tuple[int, ...]
+
+
+def check_states(model: ModelProto, states: Mapping[str, str]) -> None:
+    """Check the names of states, and that every other input is the data.
+
+    Raises:
+        ImportRefused: a name is not in the file.
+    """
+    inputs, outputs = [e.name for e in model.graph.input], [e.name for e in model.graph.output]
+    for name, new in states.items():
+        if name not in inputs or new not in outputs:
+            raise ImportRefused(
+                f"states: expected an input and the output that continues it, got {name!r}: {new!r}; the file has the "
+                f"inputs {', '.join(inputs)} and the outputs {', '.join(outputs)}"
+            )
+    if len(set(states.values())) < len(states):
+        raise ImportRefused("states: two inputs are continued by one output")
+
+
+def check_inputs(model: ModelProto, data: str, states: Mapping[str, str]) -> None:
+    """Check that nothing is read beside the data and the states.
+
+    Raises:
+        ImportRefused: another input is read.
+    """
+    read = set().union(*map(reads, model.graph.node))
+    for entry in model.graph.input:
+        if entry.name in read - states.keys() - {data}:
+            free = [each.name for each in model.graph.output if each.name not in states.values()]
+            name = repr(entry.name)
+            raise ImportRefused(
+                f"the input {name} is neither the data nor a state; give it a value, fixed={{{name}: …}}, or the "
+                f"output that continues it, states={{{name}: …}}, one of {', '.join(free)}"
+            )
+
+
+def carry_states(
+    found: Trace, states: Mapping[str, str], names: Mapping[str, str]
+) -> tuple[Body, bool, dict[str, Signal]]:
+    """Wire states that are inputs and outputs to those of the contract.
+
+    Args:
+        found: a run of the file.
+        states: for each state that is an input the output that continues it.
+        names: the layer of each output that is an answer.
+
+    Returns:
+        The graph, whether it takes one row of a batch at a time, and the axes of each answer.
+    """
+    by_step = "T" not in found.axes or (not found.free_steps and found.steps == 1)
+    if not by_step and not found.free_steps:
+        raise ImportRefused(
+            f"takes chunks of exactly {found.steps} steps; if these are the features of one step, say so with axes=: B "
+            "for the batch, C for the features, no T"
+        )
+    one_row = not (found.free_rows and "B" in found.axes)
+    carried = [_carried(found, name, new, one_row) for name, new in states.items()]
+    tokens = found.values[found.data].dtype.kind in "iu"
+    width = None if tokens else dict(zip(found.axes, found.values[found.data].shape, strict=True)).get("C", 1)
+    graph = Rewriter(opset(found.model))
+    body = Body(graph, list(found.model.graph.initializer), width, "")
+    for state in carried:
+        old, _ = graph.state(label(state.input), KIND, state.shape, _dtype(found, state))
+        _to_source(graph, old, state)
+    graph.nodes.extend(found.model.graph.node)
+    for own, state in zip(graph.states, carried, strict=True):
+        body.outputs[own.output] = _from_source(graph, state, own.output)
+    signals = {name: _signal(found, name) for name in names}
+    tensors = output_names(names.values())
+    for name, layer in names.items():
+        answer, tensor = write_answer(body, found, name, layer, signals[name])
+        if by_step and len(answer.shape) > 1 and answer.shape[0] == 1 and "T" in found.axes:
+            tensor, answer = graph.squeeze(tensor, [1]), dataclasses.replace(answer, shape=answer.shape[1:])
+        body.answers.append(dataclasses.replace(answer, has_time=by_step or answer.has_time))
+        body.outputs[tensors[layer]] = tensor
+    if by_step:
+        _each_step(body, found)
+    else:
+        read_x(body, found)
+    return body, one_row, signals
+
+
+def _carried(found: Trace, name: str, new: str, one_row: bool) -> Carried:
+    entry = next(entry for entry in found.model.graph.input if entry.name == name)
+    shape, sizes = found.values[name].shape, declared(entry)
+    if found.values[new].shape != shape:
+        raise ImportRefused(f"states: {name!r} has the shape {list(shape)} and {new!r} {list(found.values[new].shape)}")
+    if one_row:
+        axis = next((axis for axis, size in enumerate(shape) if size == 1), None) if "B" in found.axes else None
+        if axis is None or len(shape) < 2:
+            return Carried(name, new, None, shape or (1,))
+        return Carried(name, new, axis, (*shape[:axis], *shape[axis + 1 :]))
+    batch = [axis for axis, size in enumerate(shape) if size == found.rows]
+    if len(batch) != 1:
+        raise ImportRefused(
+            f"states: {name!r} {sizes} has no axis of the batch, or more than one; export it with the batch as its "
+            "only dynamic axis"
+        )
+    return Carried(name, new, batch[0], (*shape[: batch[0]], *shape[batch[0] + 1 :]) or (1,))
+
+
+def _dtype(found: Trace, state: Carried) -> str:
+    name = str(dtype_of(next(entry for entry in found.model.graph.input if entry.name == state.input)))
+    if name not in ELEMENTS:
+        raise ImportRefused(f"states: {state.input!r} is {name}; a state is float32, int32 or int64")
+    return name
+
+
+def _to_source(graph: Rewriter, name: str, state: Carried) -> None:
+    """Bring a state of the contract, [batch, …], to the layout of the foreign input."""
+    if state.batch is None:
+        graph.squeeze(name, [0], output=state.input)
+    else:
+        order = [*range(1, state.batch + 1), 0, *range(state.batch + 1, len(state.shape) + 1)]
+        graph.op("Transpose", name, output=state.input, perm=order)
+
+
+def _from_source(graph: Rewriter, state: Carried, name: str) -> str:
+    """Bring the output that continues a state to the layout of the contract."""
+    if state.batch is None:
+        return graph.unsqueeze(state.output, [0], output=name)
+    order = [state.batch, *(axis for axis in range(len(state.shape) + 1) if axis != state.batch)]
+    return graph.op("Transpose", state.output, output=name, perm=order)
+
+
+def _signal(found: Trace, name: str) -> Signal:
+    """Find the axes of an output: those whose sizes follow batch and time from run to run."""
+    shape = found.values[name].shape
+    if found.others is None:
+        return Signal(("",) * len(shape), shape)
+    other, data = found.others[name].shape, found.others[found.data].shape
+    sizes = {
+        letter: (found.values[found.data].shape[i], data[i]) for i, letter in enumerate(found.axes) if letter != "C"
+    }
+    axes = []
+    for before, after in zip(shape, other, strict=True):
+        letters = [letter for letter, pair in sizes.items() if pair == (before, after) and before != after]
+        if before != after and not letters:
+            raise ImportRefused(
+                f"output {name}: its sizes {list(shape)} and {list(other)} follow neither batch nor time"
+            )
+        axes.append(letters[0] if letters else "")
+    return Signal(tuple(axes), shape)
+
+
+def _each_step(body: Body, found: Trace) -> None:
+    """Make the nodes the body of a Scan over the steps of x."""
+    graph, types = body.graph, body.types()
+    step = Rewriter(graph.opset, f"{MADE}step_")
+    letters = "B" if body.width is None or "C" not in found.axes else "BC"
+    entry = f"{MADE}step_x"
+    name = entry
+    if "C" not in found.axes and body.width is not None:
+        name = step.squeeze(name, [1])
+    if "B" not in found.axes:
+        name, letters = step.squeeze(name, [0]), letters[1:]
+    if "T" in found.axes:
+        name, letters = step.unsqueeze(name, [len(letters)]), f"{letters}T"
+    order = [letters.index(letter) for letter in found.axes]
+    if order != sorted(order):
+        name = step.op("Transpose", name, perm=order)
+    if found.values[found.data].dtype == np.int32:
+        name = step.op("Cast", name, to=ELEMENTS["int32"])
+    step.op("Identity", name, output=found.data)
+    renamed = {state.input: f"{MADE}step_{state.input}" for state in graph.states}
+    renamed |= {state.output: f"{MADE}step_{state.output}" for state in graph.states}
+    news = [state.output for state in graph.states]
+    outs = [name for name in body.outputs if name not in news]
+    inner = {name: renamed.get(body.outputs[name], body.outputs[name]) for name in (*news, *outs)}
+    inputs = [(renamed[state.input], types[state.input][0]) for state in graph.states] + [(entry, types["x"][0])]
+    inner_graph = helper.make_graph(
+        [*step.nodes, *(rename(node, renamed) for node in graph.nodes)],
+        "step",
+        [helper.make_tensor_value_info(name, element, None) for name, element in inputs],
+        [helper.make_tensor_value_info(inner[name], types[name][0], None) for name in (*news, *outs)],
+        [*body.initializers, *graph.initializers, *step.initializers],
+    )
+    remove_unused(inner_graph)
+    graph.nodes[:] = [
+        helper.make_node(
+            "Scan",
+            [*(state.input for state in graph.states), "x"],
+            [*news, *(f"{MADE}steps_{name}" for name in outs)],
+            name="each_step",
+            body=inner_graph,
+            num_scan_inputs=1,
+            scan_input_axes=[1],
+            scan_output_axes=[1] * len(outs),
+        )
+    ]
+    graph.initializers[:] = []
+    body.initializers = []
+    body.outputs = {name: name for name in news} | {name: f"{MADE}steps_{name}" for name in outs}

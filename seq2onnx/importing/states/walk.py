@@ -1,0 +1,163 @@
+"""The walk over a foreign graph: what joins steps gets a state, and all else must act on each step alone."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Mapping
+from typing import Any
+
+from seq2onnx.errors import ImportRefused
+from seq2onnx.importing.onnx.graph import opset
+from seq2onnx.importing.onnx.graph_parts import DOMAINS, Array, attributes, place, reads
+from seq2onnx.importing.onnx.node_calls import Call, NodeRefused
+from seq2onnx.importing.onnx.signals import Signal
+from seq2onnx.importing.onnx.tracing import RECURRENT, Trace
+from seq2onnx.importing.states.layout_nodes import (
+    expand_node,
+    gather_node,
+    pad_node,
+    reshape_node,
+    slice_node,
+    squeeze_node,
+    tile_node,
+)
+from seq2onnx.importing.states.recurrence import recurrent
+from seq2onnx.importing.states.rewriting import Rewriter
+from seq2onnx.importing.states.step_rules import RULES, elementwise
+from seq2onnx.importing.states.windows import convolution, pooling
+
+MOVES = {"Transpose", "Reshape", "Squeeze", "Unsqueeze", "Flatten", "Identity"}
+"""Operators that give the same numbers. Those of a step stay in their order as long as its features are one axis."""
+KEEPS_FINAL = MOVES | {"Concat", "Cast"}
+"""Operators that only move the final state of a recurrent operator about."""
+LETTERS = {"B": "B", "T": "T", "C": ""}
+
+
+@dataclasses.dataclass(frozen=True)
+class Foreign:
+    """An input of the foreign graph beside the data, and what was computed from it alone."""
+
+    name: str
+    as_given: bool = True
+
+
+def give_states(trace: Trace) -> tuple[Rewriter, dict[str, Signal]]:
+    """Rewrite a graph so that its states are inputs and outputs.
+
+    Returns:
+        The rewritten nodes, and the signal of each tensor that carries data.
+
+    Raises:
+        ImportRefused: a node joins steps in another way than recurrent operators and windows do, or joins rows.
+    """
+    graph = Rewriter(opset(trace.model))
+    entry = trace.values[trace.data]
+    # A fixed batch of 1 cannot be told from features of size 1.
+    letters = ["" if letter == "B" and trace.rows == 1 else LETTERS[letter] for letter in trace.axes]
+    signals: dict[str, Signal] = {trace.data: Signal(tuple(letters), entry.shape)}
+    foreign = {entry.name: Foreign(entry.name) for entry in trace.model.graph.input if entry.name != trace.data}
+    for node in trace.model.graph.node:
+        read = reads(node)
+        where = place(node)
+        if not read & signals.keys():
+            for name in read & foreign.keys():
+                same = foreign[name].as_given and node.op_type in ("Cast", "Identity")
+                found = dataclasses.replace(foreign[name], as_given=same)
+                foreign |= dict.fromkeys(filter(None, node.output), found)
+            graph.keep(node)
+            continue
+        if node.op_type in ("Shape", "Size"):
+            graph.keep(node)
+            continue
+        try:
+            results = _visit(graph, trace, node, signals, foreign)
+        except ImportRefused as error:
+            raise NodeRefused(f"{where}: {error}", len(graph.nodes)) from None
+        except Exception as error:  # a file can write an operator in more ways than anybody has thought of
+            text = f"{where}: cannot be followed ({type(error).__name__}: {error})"
+            raise NodeRefused(text, len(graph.nodes)) from None
+        if node.op_type not in KEEPS_FINAL and node.op_type not in RECURRENT:
+            results = [dataclasses.replace(x, final=False) for x in results]
+        if node.op_type not in RECURRENT:
+            is_moved = node.op_type in MOVES
+            results = [
+                x if is_moved and _has_one_axis_of_features(x) else dataclasses.replace(x, state="") for x in results
+            ]
+        signals |= {name: x for name, x in zip(node.output, results, strict=False) if name}
+    return graph, signals
+
+
+def _has_one_axis_of_features(x: Signal) -> bool:
+    return sum(not letter and size > 1 for letter, size in zip(x.axes, x.shape, strict=True)) <= 1
+
+
+def _visit(
+    graph: Rewriter, trace: Trace, node: Any, signals: Mapping[str, Signal], foreign: Mapping[str, Foreign]
+) -> list[Signal]:
+    op = node.op_type
+    if node.domain not in DOMAINS:
+        raise ImportRefused(f"is an operator of {node.domain}, which is not known to act on each step alone")
+    call = _call(trace, node, graph.opset, signals)
+    if op in RECURRENT:
+        return recurrent(graph, call, foreign)
+    if named := [foreign[name].name for name in node.input if name in foreign]:
+        raise ImportRefused(
+            f"combines the data with the input {named[0]!r}; give it a value, fixed={{{named[0]!r}: …}}, or if it is a "
+            f"state, the output that continues it, states={{{named[0]!r}: …}}"
+        )
+    if op in HANDLERS:
+        return HANDLERS[op](graph, trace, call)
+    if op not in RULES:
+        raise ImportRefused("is not known to act on each step alone, so it cannot be given states")
+    if len(RULES[op](call)) < sum(bool(name) for name in node.output):
+        raise ImportRefused("gives more results than one")
+    graph.keep(node)
+    return RULES[op](call)
+
+
+def _call(trace: Trace, node: Any, version: int, signals: Mapping[str, Signal]) -> Call:
+    def constants(values: Mapping[str, Array] | None) -> list[Array | None]:
+        return [None if values is None or name in signals else values.get(name) for name in node.input]
+
+    for name in (*node.output, *node.input):
+        if name and name not in trace.values:
+            raise ImportRefused(f"has {name!r}, which is no tensor")
+    return Call(
+        node,
+        attributes(node),
+        version,
+        [signals.get(name) for name in node.input],
+        constants(trace.values),
+        constants(trace.others),
+        [trace.values[name].shape for name in node.output if name],
+    )
+
+
+def _zeros_to_zeros(graph: Rewriter, trace: Trace, call: Call) -> list[Signal]:
+    """An activation after padding: of zeros it makes zeros."""
+    x = call.x
+    stays = call.node.op_type == "Identity" or not x.fill
+    results = [x] if stays else elementwise(call)
+    graph.keep(call.node)
+    return results
+
+
+HANDLERS = {
+    "AveragePool": lambda graph, trace, call: pooling(graph, call),
+    "Conv": lambda graph, trace, call: convolution(graph, call),
+    "Expand": expand_node,
+    "Flatten": reshape_node,
+    "Gather": gather_node,
+    "Identity": _zeros_to_zeros,
+    "LeakyRelu": _zeros_to_zeros,
+    "LpPool": lambda graph, trace, call: pooling(graph, call),
+    "MaxPool": lambda graph, trace, call: pooling(graph, call),
+    "Pad": pad_node,
+    "Relu": _zeros_to_zeros,
+    "Reshape": reshape_node,
+    "Slice": slice_node,
+    "Squeeze": squeeze_node,
+    "Tanh": _zeros_to_zeros,
+    "Tile": tile_node,
+}
+"""The operators whose nodes may have to change."""

@@ -1,0 +1,1 @@
+"""Torch modules: traced, and brought over as layers."""

@@ -1,0 +1,177 @@
+"""The operations of a traced torch module, one after another, as layers."""
+
+from __future__ import annotations
+
+import itertools
+import operator
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor, fx
+
+from seq2onnx.errors import ImportRefused, Seq2OnnxError
+from seq2onnx.importing.lifting.drafts import barred, draft, place
+from seq2onnx.importing.lifting.layout import Lifted
+from seq2onnx.importing.lifting.windows import TooFewSteps
+from seq2onnx.importing.torch import arithmetic as torch_arithmetic, layers as torch_layers, layout as torch_layout
+from seq2onnx.importing.torch.operators import Operation, Ragged, lift
+from seq2onnx.importing.torch.trace import Trace
+from seq2onnx.layers import SequenceInput
+from seq2onnx.layers.signal import Signal
+
+STATE = (
+    "reads an argument that is neither the sequences nor their lengths; apart from these, only start states that go "
+    "into a recurrent layer unchanged can be passed in"
+)
+
+FILLED_BY = (torch_arithmetic, torch_layers, torch_layout)
+"""The modules whose import fills the table of operators."""
+
+
+class Walk:
+    """Follows the operations of a traced module.
+
+    Attributes:
+        finals: final states as recurrent operations return them.
+    """
+
+    def __init__(self, trace: Trace, layer: SequenceInput) -> None:
+        self.trace = trace
+        self.finals: list[Any] = []
+        self._values: dict[fx.Node, Any] = {}
+        self._times: set[int] = {trace.steps}
+        self._input = draft(layer, path="input")
+
+    def run(self) -> Any:
+        """Return what the module returns, nested as there, with a Lifted or a refusal in place of each tensor."""
+        program = self.trace.program
+        signature = program.graph_signature
+        stored = {**signature.inputs_to_parameters, **signature.inputs_to_buffers}
+        stored |= signature.inputs_to_lifted_tensor_constants
+        tensors = {**program.state_dict, **program.constants}
+        leaves = iter(enumerate(self.trace.leaves))
+        returned: Sequence[Any] = ()
+        for node in program.graph.nodes:
+            if node.op == "placeholder":
+                if node.name in stored:
+                    self._values[node] = tensors[stored[node.name]].detach().clone()
+                else:
+                    self._values[node] = self._argument(*next(leaves))
+            elif node.op == "get_attr":
+                self._values[node] = getattr(program.graph_module, str(node.target))
+            elif node.op == "output":
+                returned = fx.map_arg(node.args[0], self._values.__getitem__)
+            else:
+                self._values[node] = self._operate(node)
+        spec = program.call_spec.out_spec
+        assert spec is not None
+        return torch.utils._pytree.tree_unflatten(list(returned), spec)
+
+    def _argument(self, number: int, leaf: Any) -> Any:
+        """Return the value of an argument of the module."""
+        trace, found = self.trace, self.trace.arguments
+        if number == found.first:
+            return self._sequences()
+        if isinstance(leaf, Tensor) and not leaf.is_floating_point() and tuple(leaf.shape) == (trace.rows,):
+            return Ragged(trace.lengths.to(leaf))
+        if isinstance(leaf, Tensor) and number in found.states:
+            shape = tuple(leaf.shape)
+            batch = 1 if leaf.ndim == 3 else 0
+            axes = ["B" if i == batch and n == trace.rows > 1 else "" for i, n in enumerate(shape)]
+            sizes = [1 if axis else n for axis, n in zip(axes, shape, strict=True)]
+            part = barred(STATE, Signal((int(np.prod(sizes)),), has_time=False))
+            return Lifted((part,), tuple(axes), np.arange(part.size).reshape(sizes), trace.rows, trace.steps)
+        return leaf
+
+    def _sequences(self) -> Lifted:
+        """Return the sequences, in the layout of the module."""
+        found, trace = self.trace.arguments, self.trace
+        axes = tuple(letter if letter == "T" or (letter == "B" and found.batch) else "" for letter in found.axes)
+        features = [letter for letter in "CHW" if letter in found.axes]
+        sizes = dict(zip(features, found.step_shape, strict=False))
+        index = np.arange(self._input.size).reshape(list(sizes.values()) or [1])
+        index = index.transpose([features.index(letter) for letter in found.axes if letter in features] or [0])
+        shape = [sizes.get(letter, 1) for letter in found.axes]
+        return Lifted((self._input,), axes, index.reshape(shape), trace.rows, trace.steps)
+
+    def _operate(self, node: fx.Node) -> Any:
+        arguments: Any = fx.map_arg((node.args, node.kwargs), self._values.__getitem__)
+        if node.target is operator.getitem and not isinstance(arguments[0][0], ImportRefused):
+            return arguments[0][0][arguments[0][1]]
+        for leaf in torch.utils._pytree.tree_leaves(arguments):
+            if isinstance(leaf, ImportRefused):  # it is raised only if an answer needs it
+                return leaf
+        module, path = module_of(node)
+        try:
+            with place(path):
+                found = lift(Operation.of(node, arguments, frozenset(self._times), self.trace.lengths))
+        except TooFewSteps:
+            raise
+        except Seq2OnnxError as error:
+            found = ImportRefused(f"{module}: {error}{code_of(node)}")
+        except Exception as error:  # an operator can be called in more ways than anybody has thought of
+            text = f"{module}: cannot be followed ({type(error).__name__}: {error}); write it in another way"
+            found = ImportRefused(f"{text}{code_of(node)}")
+        for leaf in torch.utils._pytree.tree_leaves(found):
+            if isinstance(leaf, Lifted) and leaf.has_time:
+                self._times.add(leaf.steps)
+        self._note_finals(node, arguments[0], found)
+        self._note_mutation(node, found)
+        return found
+
+    def _note_finals(self, node: fx.Node, arguments: Sequence[Any], found: Any) -> None:
+        """Remember final states, and those of several layers put together, which a module returns beside its answer."""
+        name = str(node.target).split(".")[1]
+        if isinstance(found, tuple) and name in torch_layers.GATES:
+            self.finals += found[1:]
+        joins = isinstance(found, Lifted) and name in ("cat", "stack")
+        if joins and all(any(part is final for final in self.finals) for part in arguments[0]):
+            self.finals.append(found)
+
+    def _note_mutation(self, node: fx.Node, found: Any) -> None:
+        """An operation in place changes its first argument, under every name that this has."""
+        schema = getattr(node.target, "_schema", None)
+        if schema is None or not schema.arguments:
+            return
+        alias = schema.arguments[0].alias_info
+        if alias is None or not alias.is_write or not node.args or not isinstance(node.args[0], fx.Node):
+            return
+        old = self._values[node.args[0]]
+        if isinstance(old, Tensor) and not isinstance(found, Tensor):
+            raise ImportRefused(
+                f"{module_of(node)[0]}: fills a tensor piece by piece, as a loop over steps does; use nn.LSTM, nn.GRU "
+                f"or nn.RNN with the same weights, torch.cat or torch.stack{code_of(node)}"
+            )
+        for other, value in self._values.items():
+            if value is old:
+                self._values[other] = found
+
+
+def module_of(node: fx.Node) -> tuple[str, str]:
+    """Return the module that an operation belongs to, and what its layers are to be named after."""
+    stack = [
+        entry for entry in (node.meta.get("nn_module_stack") or {}).values() if ".parametrizations" not in entry[0]
+    ]
+    path, kind = stack[-1] if stack else ("", "")
+    name = kind.rpartition(".")[2]
+    if not path:
+        return name or "the module", ""
+    is_layer = kind.startswith("torch.nn.") and not kind.startswith("torch.nn.modules.container")
+    return f"{path} ({name})", path if is_layer else f"{path}.{node.name.rstrip('_0123456789')}"
+
+
+def code_of(node: fx.Node) -> str:
+    """Return the line of the user's code, for an error."""
+    lines = str(node.meta.get("stack_trace") or "").strip().splitlines()
+    frames = [(place, code.strip()) for place, code in itertools.pairwise(lines) if 'File "' in place]
+    own = [code for place, code in frames if "/torch/" not in place]
+    return f" [code: {own[-1]}]" if own else ""
+
+
+def is_passed_on(value: Any, finals: Sequence[Any]) -> bool:
+    """Whether a returned value is no answer: a final state, a start state, lengths, or no tensor at all."""
+    if isinstance(value, Lifted):
+        return any(value is final for final in finals) or all(part.barred == STATE for part in value.parts)
+    return not isinstance(value, ImportRefused)

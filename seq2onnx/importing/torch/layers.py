@@ -1,0 +1,197 @@
+"""Operators of torch that are layers: embedding, normalization, convolution, pooling, and recurrent layers."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+from torch import Tensor
+
+from seq2onnx.errors import ImportRefused
+from seq2onnx.importing.lifting import operations as lifting
+from seq2onnx.importing.lifting.convolutions import Windows, convolution, pooling
+from seq2onnx.importing.lifting.drafts import Array, barred, current_place
+from seq2onnx.importing.lifting.layout import Lifted, concat
+from seq2onnx.importing.lifting.recurrence import recurrent
+from seq2onnx.importing.lifting.windows import Pads
+from seq2onnx.importing.torch.operators import Operation, Ragged, array, operators
+from seq2onnx.layers import GRU, LSTM, RNN, Dropout
+from seq2onnx.layers.parts.recurrent import Start
+
+
+def _optional(value: Tensor | None) -> Array | None:
+    return None if value is None else array(value)
+
+
+@operators("embedding")
+def _embedding(op: Operation) -> Any:
+    return lifting.embedding(op["indices"], array(op["weight"]))
+
+
+@operators("one_hot")
+def _one_hot(op: Operation) -> Any:
+    if op["num_classes"] < 0:
+        raise ImportRefused("has a one_hot without num_classes, whose size depends on the numbers; give num_classes")
+    return lifting.embedding(op["self"], np.eye(op["num_classes"]))
+
+
+@operators("batch_norm", "_native_batch_norm_legit_no_training")
+def _batch_norm(op: Operation) -> Any:
+    x, mean, variance = op["input"], op["running_mean"], op["running_var"]
+    if op.get("training") or mean is None:
+        raise ImportRefused(
+            "normalizes with the statistics of the batch, not with stored ones; train it with track_running_stats=True"
+        )
+    shape = (len(mean),)
+    arrays = {
+        "scale": np.ones(shape) if op["weight"] is None else array(op["weight"]),
+        "offset": np.zeros(shape) if op["bias"] is None else array(op["bias"]),
+        "mean": array(mean),
+        "variance": array(variance),
+    }
+    y = lifting.batch_norm(x, 1, arrays, op["eps"], op["momentum"] or 0.1)
+    return y if op.name == "batch_norm" else (y, None, None)
+
+
+@operators("layer_norm")
+def _layer_norm(op: Operation) -> Any:
+    scale, offset = _optional(op["weight"]), _optional(op["bias"])
+    return lifting.layer_norm(op["input"], len(op["normalized_shape"]), scale, offset, op["eps"])
+
+
+@operators("group_norm")
+def _group_norm(op: Operation) -> Any:
+    x = op["input"]
+    if op["num_groups"] != 1 or any("T" in axis for axis in x.axes[1:]):
+        raise ImportRefused(
+            "normalizes groups of channels, or with statistics over time, which a stream does not know; use LayerNorm"
+        )
+    shape = (-1, *[1] * (len(x.axes) - 2))
+    scale, offset = (None if op[name] is None else array(op[name]).reshape(shape) for name in ("weight", "bias"))
+    return lifting.layer_norm(x, len(x.axes) - 1, scale, offset, op["eps"])
+
+
+def _pair(value: Any, count: int) -> list[int]:
+    values = list(value) if isinstance(value, list | tuple) else [value]
+    return values * count if len(values) == 1 else values
+
+
+@operators("conv1d", "conv2d", "convolution")
+def _convolution(op: Operation) -> Any:
+    x, weights, bias, padding = op["input"], op["weight"], _optional(op["bias"]), op["padding"]
+    if isinstance(weights, Lifted) or op.get("transposed"):
+        raise ImportRefused("is a transposed convolution, or one with calculated weights; no layer does that")
+    count = weights.ndim - 2
+    strides, dilations = _pair(op["stride"], count), _pair(op["dilation"], count)
+    reaches = [d * (k - 1) for d, k in zip(dilations, weights.shape[2:], strict=True)]
+    if isinstance(padding, str):
+        pads = [(r // 2, r - r // 2) if padding == "same" else (0, 0) for r in reaches]
+    else:
+        pads = [(p, p) for p in _pair(padding, count)]
+
+    def apply(array: Array, pads: Sequence[Pads]) -> Array:
+        symmetric = all(before == after for before, after in pads)
+        return op.on(array, padding=[before for before, _ in pads]) if symmetric else op.on(array)
+
+    window = Windows(weights.shape[2:], strides, dilations, pads, apply, op["groups"])
+    if count > 1 and isinstance(padding, str) and window.time(x) is not None:
+        raise ImportRefused('is a convolution over time and features with padding="same"; give the padding as numbers')
+    return convolution(x, array(weights), bias, window)
+
+
+@operators("max_pool1d", "avg_pool1d", "max_pool2d", "avg_pool2d", "max_pool1d_with_indices", "max_pool2d_with_indices")
+def _pool(op: Operation) -> Any:
+    is_max, count = op.name.startswith("max"), int(op.name[8])
+    sizes = _pair(op["kernel_size"], count)
+    strides = _pair(op["stride"], count) if op["stride"] else sizes
+    pads = [(p, p) for p in _pair(op["padding"], count)]
+    if op["ceil_mode"] or op.get("divisor_override"):
+        raise ImportRefused("is a pooling with ceil_mode or divisor_override; no layer does that")
+    window = Windows(sizes, strides, _pair(op.get("dilation", 1), count), pads, lambda array, _: op.on(array))
+    y = pooling(op["self"], window, is_max, bool(op.get("count_include_pad")))
+    return (y, ImportRefused("reads the positions of the largest numbers")) if "indices" in op.name else y
+
+
+GATES = {"lstm": 4, "gru": 3, "rnn_tanh": 1, "rnn_relu": 1}
+
+
+@operators(*GATES)
+def _recurrent(op: Operation) -> Any:
+    x, params, layers = op["input"], list(op["params"]), op["num_layers"]
+    if op.get("batch_sizes") is not None:
+        raise ImportRefused("reads packed sequences that were packed outside; pack them in forward")
+    if op["train"] and op["dropout"] and layers > 1:
+        raise ImportRefused("drops random numbers in eval mode, too")
+    both = 2 if op["bidirectional"] else 1
+    count = len(params) // (layers * both)
+    starts = _start_states(op, x, layers * both)
+    path, finals = current_place(), []
+    for layer in range(layers):
+        arrays = []
+        projection: list[Array] = []
+        for direction in range(both):
+            place = layer * both + direction
+            weights = [array(p) for p in params[place * count : (place + 1) * count]]
+            if op.name == "lstm" and count in (3, 5):  # proj_size: the last matrix reduces the output
+                projection.append(weights.pop())
+                weights[1] = weights[1] @ projection[-1]
+            start = {name: rows[place] for name, rows in starts.items()}
+            if start and projection:  # a state that the projection reduces to the one given
+                start["initial_h"] = np.linalg.pinv(projection[-1]) @ start["initial_h"]
+            arrays.append({**_weights(op.name, weights), **start})
+        if both == 2 and starts:
+            raise ImportRefused(
+                "is bidirectional and starts from states that are not zero, for which there is no layer"
+            )
+        kind = _layer_of(
+            op.name, len(arrays[0]["recurrent_weights"]) // GATES[op.name], "learned" if starts else "zeros"
+        )
+        label = path if layers == 1 else f"{path}.l{layer}"
+        x, final = recurrent(x, kind, arrays, 1 if op["batch_first"] else 0, projection or None, label)
+        finals.append(final)
+        if op["dropout"] and layer < layers - 1:
+            x = lifting.each_part(x, Dropout(op["dropout"]))
+    h = concat(finals, 0)
+    if op.name != "lstm":
+        return x, h
+    cell = barred("reads the final cell state of an LSTM, which no layer gives; read its output h", h.parts[0].signal)
+    return x, h, Lifted((cell,), h.axes, np.zeros(h.index.shape, int), h.rows, h.steps)
+
+
+def _layer_of(name: str, size: int, start: Start) -> LSTM | GRU | RNN:
+    if name == "lstm":
+        return LSTM(size, start=start)
+    if name == "gru":
+        return GRU(size, reset_gate_mode="recurrent_bias_after_multiplication", start=start)
+    return RNN(size, activation="relu" if name == "rnn_relu" else "tanh", start=start)
+
+
+def _weights(name: str, given: list[Array]) -> dict[str, Array]:
+    """Weights of one direction. torch has the row blocks i f g o and r z n, as here, and two biases that are added."""
+    rows = len(given[0])
+    first, second = given[2:] if len(given) > 2 else (np.zeros(rows), np.zeros(rows))
+    found = {"input_weights": given[0], "recurrent_weights": given[1]}
+    if name != "gru":
+        return {**found, "bias": first + second}
+    units = rows // 3  # the reset gate multiplies the recurrent bias of the candidate, which stays apart
+    bias = first + np.concatenate([second[: 2 * units], np.zeros(units)])
+    return {**found, "bias": bias, "recurrent_bias": second[2 * units :]}
+
+
+def _start_states(op: Operation, x: Lifted, count: int) -> dict[str, list[Array]]:
+    """Return the constant start states, each [layers · directions] of [H]; nothing where they are zero or passed in."""
+    given = op["hx"] if isinstance(op["hx"], list | tuple) else [op["hx"]]
+    found = {}
+    for name, state in zip(("initial_h", "initial_c"), given, strict=False):
+        if isinstance(state, Lifted):
+            whole = np.arange(state.parts[0].size).reshape(state.index.shape)
+            if not state.parts[0].barred or len(state.parts) > 1 or not np.array_equal(state.index, whole):
+                raise ImportRefused(
+                    "starts from a state that is calculated, as a decoder after an encoder does; no layer does that"
+                )
+            continue
+        if isinstance(state, Ragged) or (state != state[:, :1]).any():
+            raise ImportRefused("starts from states that differ from sequence to sequence; use the same for all")
+        found[name] = [array(row) for row in state[:, 0]]
+    return found if any(np.any(row) for rows in found.values() for row in rows) else {}

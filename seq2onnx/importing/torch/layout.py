@@ -1,0 +1,193 @@
+"""Operators of torch that change the layout of tensors, or choose some of their elements."""
+
+from __future__ import annotations
+
+import dataclasses
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from seq2onnx.errors import ImportRefused
+from seq2onnx.importing.lifting import layout, time_axis
+from seq2onnx.importing.lifting.layout import END, Lifted
+from seq2onnx.importing.torch.operators import Operation, Ragged, array, operators, refuse_random
+
+
+@operators("contiguous", "clone", "alias", "detach", "lift_fresh_copy", "dropout1d", "feature_dropout", "alpha_dropout")
+def _same(op: Operation) -> Any:
+    if op.get("train"):
+        refuse_random(op)
+    return next(iter(op.arguments.values()))
+
+
+@operators("to", "_to_copy", "type_as", "float", "double")
+def _convert(op: Operation) -> Any:
+    x = op["self"]
+    if op.result.dtype.is_floating_point == (x.parts[0].signal.dtype == "int64"):
+        raise ImportRefused(f"converts numbers to {op.result.dtype}; leave the conversion out")
+    return x
+
+
+@operators("transpose", "swapaxes", "swapdims", "t", "numpy_T", "mT")
+def _transpose(op: Operation) -> Any:
+    x = op["self"]
+    order = list(range(len(x.axes)))
+    i, j = op.get("dim0", op.get("axis0", -2)), op.get("dim1", op.get("axis1", -1))
+    order[i], order[j] = order[j], order[i]
+    return layout.transpose(x, order)
+
+
+@operators("permute", "movedim")
+def _permute(op: Operation) -> Any:
+    x = op["self"]
+    numbered = torch.empty(tuple(range(len(x.axes))), device="meta")
+    order = numbered.permute(op["dims"]) if op.name == "permute" else numbered.movedim(op["source"], op["destination"])
+    return layout.transpose(x, order.shape)
+
+
+@operators("view", "reshape", "flatten", "_unsafe_view", "unflatten", "view_as", "reshape_as")
+def _reshape(op: Operation) -> Any:
+    return layout.reshape(op["self"], op.shape)
+
+
+@operators("squeeze")
+def _squeeze(op: Operation) -> Any:
+    axes = op.get("dim")
+    return layout.squeeze(op["self"], [axes] if isinstance(axes, int) else axes)
+
+
+@operators("unsqueeze")
+def _unsqueeze(op: Operation) -> Any:
+    return layout.unsqueeze(op["self"], op["dim"])
+
+
+@operators("expand", "expand_as", "repeat", "tile", "broadcast_to")
+def _expand(op: Operation) -> Any:
+    x = op["self"]
+    extra = len(op.shape) - len(x.axes)
+    if any(new != old != 1 for old, new in zip(x.shape, op.shape[extra:], strict=True)):
+        raise ImportRefused("repeats a tensor several times along an axis")
+    return layout.expand(x, op.shape, sorted(op.times))
+
+
+@operators("select", "narrow", "slice")
+def _slice(op: Operation) -> Any:
+    x, axis = op["self"], (op["dim"] or 0) % len(op["self"].axes)
+    size = x.shape[axis]
+    if op.name == "select":
+        index = op["index"]
+        if x.axes[axis] == "T":
+            if index in (-1, size - 1):
+                return time_axis.last_step(x, axis)
+            return time_axis.single_step(x, axis, index in (0, -size))
+        return layout.take(x, axis, index)
+    start, stop, step = op.get("start") or 0, op.get("end"), op.get("step", 1)
+    if op.name == "narrow":
+        stop = start + op["length"]
+    low, high, _ = slice(start, stop, step).indices(size)
+    if (low, high, step) == (0, size, 1) and (stop is None or stop == size or stop >= END // 2):
+        return x
+    if x.axes[axis] != "T":
+        return layout.take(x, axis, slice(low, high, step))
+    if step == 1 and (low, high) == (size - 1, size):
+        return layout.unsqueeze(time_axis.last_step(x, axis), axis)
+    if step == 1 and (low, high) == (0, 1):
+        return layout.unsqueeze(time_axis.single_step(x, axis, True), axis)
+    if step != 1 or start < 0 or (stop is not None and size < stop < END // 2):
+        raise ImportRefused(
+            "takes steps by their number or by their distance from the end; use all steps, the last one, or a stride"
+        )
+    return time_axis.pad_time(x, -low, high - size)
+
+
+@operators("split", "split_with_sizes", "chunk", "unbind", "tensor_split", "unsafe_chunk", "unsafe_split")
+def _split(op: Operation) -> Any:
+    x, axis, at = op["self"], op["dim"] % len(op["self"].axes), 0
+    found: list[Lifted] = []
+    for piece in op.result:
+        if op.name == "unbind":
+            found.append(
+                _slice(dataclasses.replace(op, name="select", arguments={**op.arguments, "index": len(found)}))
+            )
+        else:
+            size = piece.shape[axis]
+            found.append(layout.take(x, axis, slice(at, at + size)))
+            at += size
+    return found
+
+
+@operators("cat", "concat", "stack")
+def _concat(op: Operation) -> Any:
+    xs, axis = list(op["tensors"]), op["dim"]
+    like = next(x for x in xs if isinstance(x, Lifted))
+    if op.name == "stack":
+        axis %= len(like.axes) + 1
+        xs = [layout.unsqueeze(x, axis) if isinstance(x, Lifted) else x.unsqueeze(axis) for x in xs]
+        like = next(x for x in xs if isinstance(x, Lifted))
+    axis %= len(like.axes)
+    constants = [x for x in xs if not isinstance(x, Lifted)]
+    if any(not isinstance(x, Tensor) or x.any() for x in constants):
+        raise ImportRefused("joins features with numbers other than zeros; add them with a bias")
+    at = next(i for i, x in enumerate(xs) if isinstance(x, Lifted))
+    if constants and like.axes[axis] == "T" and len(constants) == len(xs) - 1:
+        before, after = (sum(x.shape[axis] for x in part) for part in (xs[:at], xs[at + 1 :]))
+        return time_axis.pad_time(like, before, after)
+    return time_axis.concat([x if isinstance(x, Lifted) else _zeros(like, axis, x.shape[axis]) for x in xs], axis)
+
+
+def _zeros(like: Lifted, axis: int, size: int) -> Lifted:
+    shape = [size if i == axis else n for i, n in enumerate(like.index.shape)]
+    return like.with_(index=np.full(shape, -1))
+
+
+@operators("pad", "constant_pad_nd")
+def _pad(op: Operation) -> Any:
+    x, widths = op["self"], list(op["pad"])
+    if op.get("mode", "constant") != "constant" or op["value"]:
+        raise ImportRefused("pads with other numbers than zeros; use zeros")
+    for i in range(len(widths) // 2):
+        axis, (before, after) = len(x.axes) - 1 - i, widths[2 * i : 2 * i + 2]
+        if not (before or after):
+            continue
+        if x.axes[axis] == "T":
+            x = time_axis.pad_time(x, before, after)
+        elif min(before, after) >= 0:
+            x = layout.pad_features(x, axis, before, after)
+        else:
+            raise ImportRefused("pads features with a negative number; use a slice")
+    return x
+
+
+@operators("flip")
+def _flip(op: Operation) -> Any:
+    x = op["self"]
+    for axis in op["dims"]:
+        x = layout.flip(x, axis)
+    return x
+
+
+@operators("index_select", "index", "gather")
+def _index(op: Operation) -> Any:
+    x = op["self"]
+    chosen: dict[int, Any] = (
+        {op["dim"] % len(x.axes): op["index"]} if op.name != "index" else dict(enumerate(op["indices"]))
+    )
+    chosen = {axis: value for axis, value in chosen.items() if value is not None}
+    last = [axis for axis, value in chosen.items() if isinstance(value, Ragged)]
+    if last:
+        axis = last[0]
+        value, rows = array(chosen.pop(axis).value), array(torch.arange(x.rows))
+        ends = array(op.lengths) - 1
+        fits = value.reshape(len(value), -1) == ends[:, None] if len(value) == x.rows else np.zeros(1, bool)
+        rest = [array(v) for v in chosen.values()]
+        if x.axes[axis] == "T" and fits.all() and all(np.array_equal(v.ravel(), rows) for v in rest):
+            found = time_axis.last_step(x, axis)
+            return layout.unsqueeze(found, axis) if op.name == "gather" else found
+        raise ImportRefused("takes steps that are not the last valid ones; only lengths - 1 can be read so")
+    if op.name != "gather" and len(chosen) == 1 and all(isinstance(v, Tensor) and v.ndim == 1 for v in chosen.values()):
+        ((axis, value),) = chosen.items()
+        if value.dtype != torch.bool:
+            return layout.take(x, axis, value.cpu().numpy())
+    raise ImportRefused("takes elements by calculated numbers; only features by constant numbers can be taken so")

@@ -1,0 +1,187 @@
+"""from_torch: a torch module as a network of layers, with its weights."""
+
+from __future__ import annotations
+
+import dataclasses
+import re
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+from torch import nn
+from torch.utils import _pytree as pytree
+
+from seq2onnx.building import SequenceModule
+from seq2onnx.errors import ImportRefused, SpecError
+from seq2onnx.importing import equivalence as proof
+from seq2onnx.importing.lifting import time_axis
+from seq2onnx.importing.lifting.assembly import as_module, assemble
+from seq2onnx.importing.lifting.drafts import Array, Draft, draft
+from seq2onnx.importing.lifting.layout import Lifted
+from seq2onnx.importing.lifting.reading import exact, flat
+from seq2onnx.importing.lifting.windows import TooFewSteps
+from seq2onnx.importing.torch.difference import first_difference
+from seq2onnx.importing.torch.graph import Walk, is_passed_on
+from seq2onnx.importing.torch.limits import find_limits
+from seq2onnx.importing.torch.source import source_runner
+from seq2onnx.importing.torch.trace import Arguments, Trace, as_in_use, read_arguments, traces
+from seq2onnx.layers import SequenceInput, Softmax, WordEmbedding
+from seq2onnx.layers.parts.normalization import Normalization
+from seq2onnx.network import Network
+from seq2onnx.texts import unfit_text
+
+
+def from_torch(
+    module: nn.Module,
+    example: Any,
+    *,
+    axes: str = "BTC",
+    output: int | str | None = None,
+    classes: Sequence[str | int] | None = None,
+    softmax: bool = False,
+    normalization: Normalization = "none",
+    statistics: Mapping[str, Any] | None = None,
+) -> SequenceModule:
+    """Turn a trained torch module into a network of layers with the same weights.
+
+    The result is like that of `train`: export it, stream it, or train it further. Before it is returned, it is compared
+    with the module: on whole sequences of four lengths, a batch of several, in single steps and in random chunks.
+
+    Args:
+        module: the torch module. In training mode it is taken as in eval mode; it stays as it is.
+        example: sequences as the module takes them (integers for tokens), or the tuple of its arguments. Further
+            arguments can be lengths (integers [batch], as for packed sequences) and start states, which must go into a
+            recurrent layer; a stream starts them with zeros.
+        axes: what each axis of the sequences is: B (batch), T (time), C (features); of images also H and W. "TBC" for
+            time first, "BT" for tokens or for one number a step, "TC" for a single sequence.
+        output: the index or key of one of several answers. None: all of them, in order. Final states are no answers. In
+            each answer, axes of features become one.
+        classes: the labels of the scores.
+        softmax: append a Softmax to each answer, since torch classifiers return its input.
+        normalization: of the raw sequences; the result equals the module on normalized ones.
+        statistics: what the normalization needs.
+
+    Raises:
+        ImportRefused: the module calculates something that no layer does, its result depends on the number of steps or
+            on the other sequences of the batch, or the comparison failed.
+        ShapeError: the axes do not fit the example.
+        SpecError: an argument is invalid.
+
+    Example:
+        >>> module = from_torch(classifier, torch.randn(1, 100, 12), softmax=True, classes=["left", "right"])
+    """
+    if not isinstance(module, nn.Module):
+        raise SpecError(f"from_torch: expected a torch.nn.Module, got {type(module).__name__}")
+    arguments = read_arguments(example, axes)
+    shape = arguments.step_shape
+    size: Any = "tokens" if not shape else shape[0] if len(shape) == 1 else shape
+    layer = SequenceInput(size, normalization, statistics=statistics)
+    with as_in_use(module):
+        answers, traced = _answers(module, arguments, layer, output)
+        name = re.sub(r"(?<=[a-z0-9])(?=[A-Z])", "_", type(module).__name__).lower()
+        drafts = [(label, _answer(label, x, softmax)) for label, _, x in answers]
+        network, weights = assemble(drafts, name)
+        made = as_module(network, weights)
+        places = [(place, x.axes) for _, place, x in answers]
+        source = source_runner(module, traced.arguments, layer, places, softmax)
+        limits = find_limits(module, traced.arguments)
+        samples = _samples(network, traced.arguments, layer)
+        try:
+            proof.prove(made, source, dataclasses.replace(samples, longest=not (limits.reason or limits.complete)))
+        except proof.ProofFailed as error:
+            # torch.export writes some recurrent layers out for each step: a long run would take minutes.
+            short = error.steps <= proof.LONG
+            cause = limits.reason or (first_difference(module, traced, error.steps) if short else "")
+            raise ImportRefused(f"{error}. The cause: {cause}" if cause else str(error)) from None
+        if limits.reason:
+            raise ImportRefused(f"{type(module).__name__}: {limits.reason}")
+    if classes is not None:
+        size = network.signals[network.outputs[0]].size
+        if len(classes) != size:
+            raise SpecError(f"classes: {network.outputs[0]} gives {size} scores, got {len(classes)} classes")
+        if wrong := unfit_text(classes):
+            raise SpecError(f"classes: {wrong}; rename it")
+        made.classes = list(classes)
+    return made
+
+
+def _answers(
+    module: nn.Module, arguments: Arguments, layer: SequenceInput, output: int | str | None
+) -> tuple[list[tuple[str, int, Lifted]], Trace]:
+    """Trace a module and lift its answers: the name, the place among all that the module returns, and the tensor."""
+    for trace in traces(module, arguments):
+        try:
+            walk = Walk(trace, layer)
+            return _chosen(walk.run(), walk.finals, output), trace
+        except TooFewSteps as error:
+            refusal = error
+    raise refusal
+
+
+def _chosen(returned: Any, finals: Sequence[Any], output: int | str | None) -> list[tuple[str, int, Lifted]]:
+    """Choose the answers among what the module returns."""
+    entries, _ = pytree.tree_flatten_with_path(returned, is_leaf=lambda leaf: leaf is None)
+    found = [(_label(path), place, path, leaf) for place, (path, leaf) in enumerate(entries)]
+    if output is not None:
+        found = [entry for entry in found if entry[2] and output in (_key(entry[2][0]), _index(entry[2][0]))]
+        if not found:
+            raise SpecError(f"output: the module returns nothing under {output!r}")
+    answers = [entry for entry in found if not is_passed_on(entry[3], finals)]
+    answers = answers or [entry for entry in found if isinstance(entry[3], Lifted)]
+    if not answers:
+        raise ImportRefused("the module returns nothing that depends on the sequences")
+    for _, _, _, leaf in answers:
+        if isinstance(leaf, ImportRefused):
+            raise leaf
+    return [(label, place, leaf) for label, place, _, leaf in answers]
+
+
+def _key(entry: Any) -> Any:
+    return getattr(entry, "key", getattr(entry, "name", None))
+
+
+def _index(entry: Any) -> Any:
+    return getattr(entry, "idx", None)
+
+
+def _label(path: Sequence[Any]) -> str:
+    """Name an answer as the module names it: by the keys of dicts and the names of fields."""
+    return "_".join(str(_key(entry)) for entry in path if _key(entry) is not None)
+
+
+def _answer(label: str, x: Lifted, softmax: bool) -> Draft:
+    """Draft the last layer of an answer."""
+    where = f"answer {label}: " if label else "the answer "
+    if sorted("".join(x.axes)) != sorted("BT"[: 1 + x.has_time] if x.rows > 1 else "T" * x.has_time):
+        raise ImportRefused(f"{where}has the axes {list(x.shape)}, which are not batch, time and features")
+    if softmax and (scores := time_axis.standing_for(x, "log")):
+        return exact(scores)
+    found = exact(x)
+    if not softmax:
+        return found
+    if isinstance(found.layer, Softmax):
+        raise SpecError("softmax: the module ends in a softmax already; leave softmax=True out")
+    return draft(Softmax(), flat(found), path="")
+
+
+def _samples(network: Network, arguments: Arguments, layer: SequenceInput) -> proof.Samples:
+    """Inputs for the proof: random ones in the range of the statistics, and the example."""
+    words = max((found.words + 1 for found in network.layers if isinstance(found, WordEmbedding)), default=2)
+    known = {name: np.asarray(values) for name, values in (layer.statistics or {}).items()}
+
+    def draw(rng: np.random.Generator, rows: int, steps: int) -> Array:
+        if not arguments.step_shape:
+            return rng.integers(0, words, (rows, steps))
+        x = rng.normal(size=(rows, steps, *arguments.step_shape))
+        trailing = (-1, *[1] * (len(arguments.step_shape) - 1))
+        if "min" in known:
+            low, high = (known[name].reshape(trailing) for name in ("min", "max"))
+            x = low + (high - low) * rng.uniform(size=x.shape)
+        elif known:
+            mean, std = known["mean"], known.get("std", np.ones(1))
+            x = mean.reshape(trailing) + std.reshape(trailing) * x
+        return x.astype(np.float32)
+
+    example = arguments.from_source(arguments.example.detach().cpu())
+    own = example.numpy().astype(np.float32 if arguments.step_shape else np.int64)
+    return proof.Samples(draw, bool(arguments.lengths), [] if known or not own.size else [own])
