@@ -17,6 +17,7 @@ from seq2onnx.hosts import HOSTS, check_host, cpp, programs
 from seq2onnx.hosts.cases import make_cases
 from seq2onnx.hosts.node import INSTALL, find_runtime
 from seq2onnx.hosts.openvino import PRECISION
+from seq2onnx.modelfile import read_checked
 from seq2onnx.runtime.model import Model
 from seq2onnx.runtime.session import SessionSettings
 from tests.command import run
@@ -97,7 +98,7 @@ def test_openvino_finds_the_same_key_words_in_samples(form, tmp_path):
     original, data = MODELS / "keyword" / "model.onnx", s2o.SequenceDataset.load(MODELS / "keyword" / "test_slice.npz")
     file, rng = tmp_path / "keyword.onnx", np.random.default_rng(0)
     s2o.export(s2o.restore(original), file, form=form)
-    model = Model(file, SessionSettings())
+    model = Model(read_checked(file), SessionSettings())
     request = openvino.Core().compile_model(str(file), "CPU", PRECISION).create_infer_request()
     expected = s2o.load(original).predict(data)
     assert sum(events[:, 1].sum() for events in expected) >= 2
@@ -266,7 +267,7 @@ def test_a_crash_of_openvino_is_a_row(file, monkeypatch):
 
 
 def test_the_cases_reach_what_runtimes_get_wrong(file):
-    cases = {case.name: case for case in make_cases(Model(file, SessionSettings()))}
+    cases = {case.name: case for case in make_cases(Model(read_checked(file), SessionSettings()))}
     ragged = cases["ragged batch"].runs[0]
     assert ragged.inputs["lengths"].tolist() == [9, 1, 0, 7]
     assert np.isnan(ragged.inputs["x"][1, 1:]).all()

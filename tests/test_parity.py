@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import numpy as np
 import onnx
 import pytest
@@ -10,6 +12,7 @@ from onnx import numpy_helper
 
 import seq2onnx as s2o
 from seq2onnx import parity
+from seq2onnx.runtime.random_rows import random_sequences
 from tests.conftest import CLASSES, built, random_data, small_network
 
 
@@ -158,7 +161,49 @@ def test_random_sequences_are_scaled_like_the_training_data(tmp_path):
     data = s2o.SequenceDataset([1000 + 50 * x for x in random_data().sequences], random_data().labels, CLASSES)
     for normalization in ("zscore", "rescale_symmetric"):
         s2o.export(built(small_network(normalization=normalization), data), tmp_path / "m.onnx")
-        rows = parity.random_sequences(s2o.load(tmp_path / "m.onnx").model, np.random.default_rng(0))
+        rows = random_sequences(s2o.load(tmp_path / "m.onnx").model, np.random.default_rng(0))
         every = np.concatenate(rows["sequence_input_1"])
         assert np.abs(every.mean(0) - data.statistics()["mean"]).max() < 200
         assert 50 < every.std() < 1000
+
+
+@pytest.fixture
+def reads(monkeypatch):
+    """The ONNX files that are read, once for each time."""
+    paths: list[Path] = []
+    read_bytes = Path.read_bytes
+
+    def counted(path):
+        if path.suffix == ".onnx":
+            paths.append(path)
+        return read_bytes(path)
+
+    monkeypatch.setattr(Path, "read_bytes", counted)
+    return paths
+
+
+def test_restore_and_verify_read_a_file_once(model_file, reads):
+    module = s2o.restore(model_file)
+    assert reads == [model_file]
+    s2o.verify(model_file)
+    assert reads == [model_file] * 2
+    s2o.verify(model_file, module)
+    assert reads == [model_file] * 3
+
+
+def test_restore_reads_a_file_once_that_it_must_run(reads):
+    path = Path(__file__).parent / "old_files" / "bilstm.onnx"
+    s2o.restore(path)
+    assert reads == [path]
+
+
+def test_the_old_names_of_reports_still_work(model_file):
+    with pytest.warns(DeprecationWarning, match="ParityReport"):
+        assert parity.Report is parity.ParityReport
+    with pytest.warns(DeprecationWarning, match="ParityRow"):
+        from seq2onnx.parity import Row
+    report = s2o.verify(model_file)
+    assert type(report) is parity.ParityReport
+    assert {type(row) for row in report.rows} == {Row}
+    with pytest.raises(AttributeError, match="Rows"):
+        parity.Rows  # noqa: B018

@@ -54,7 +54,7 @@ REVEALED = [
     ARRAY,
     ARRAY,
     ARRAY,
-    "seq2onnx.parity.Report",
+    "seq2onnx.parity.comparing.ParityReport",
 ]
 
 WRONG = """

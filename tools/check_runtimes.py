@@ -129,11 +129,12 @@ def write_results(path: Path) -> bool:
     """Write the cases of a file beside it, with the results of this environment; False if it takes words."""
     from seq2onnx.errors import SpecError
     from seq2onnx.hosts.cases import make_cases
+    from seq2onnx.modelfile import read_checked
     from seq2onnx.runtime.model import Model
     from seq2onnx.runtime.session import SessionSettings
 
     try:
-        cases = make_cases(Model(path, SessionSettings()))
+        cases = make_cases(Model(read_checked(path), SessionSettings()))
     except SpecError:
         return False
     arrays: Tensors = {}
@@ -199,10 +200,11 @@ def difference(cases: dict[str, dict[str, dict[str, Tensors]]], run: Any) -> str
 
 def in_seq2onnx(path: Path) -> Any:
     """Return what runs a file with the runtime of seq2onnx, as `difference` takes it."""
+    from seq2onnx.modelfile import read_checked
     from seq2onnx.runtime.model import Model
     from seq2onnx.runtime.session import SessionSettings
 
-    model = Model(path, SessionSettings())
+    model = Model(read_checked(path), SessionSettings())
     outputs = [*model.outputs, *model.activations.values()]
 
     def run(feeds: Tensors, names: list[str]) -> Tensors:

@@ -37,7 +37,7 @@ from seq2onnx.hosts import HOSTS, check_host
 from seq2onnx.hosts.cases import Case, Tensors, make_cases, read_results, write_cases
 from seq2onnx.hosts.programs import SOURCES
 from seq2onnx.packaging import web
-from seq2onnx.parity import Report
+from seq2onnx.parity import ParityReport
 from seq2onnx.runtime.model import Model
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -149,7 +149,7 @@ def _version(package: str) -> str:
         return ""
 
 
-def _first_wrong(report: Report) -> str:
+def _first_wrong(report: ParityReport) -> str:
     row = next(row for row in report.rows if not row.ok)
     notes = [note for note in report.notes if note.startswith(row.check)]
     return notes[0] if notes else f"{row.check}, {row.tensor}: {row.max_rel:.1e}"

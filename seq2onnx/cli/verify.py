@@ -11,7 +11,7 @@ from seq2onnx.cli.options import AllowChanged, DataOptions, ModelFile, Quiet, sa
 from seq2onnx.errors import SpecError
 
 if TYPE_CHECKING:
-    from seq2onnx.parity import Report
+    from seq2onnx.parity import ParityReport
 
 
 @with_data_options
@@ -59,7 +59,7 @@ def verify(
     _finish(check(file, module, sequences, seed=seed, allow_changed=allow_changed), quiet)
 
 
-def _finish(report: Report, quiet: bool) -> None:
+def _finish(report: ParityReport, quiet: bool) -> None:
     """Print the table; exit with 1 if a row failed."""
     say(report, quiet)
     if not report.ok:

@@ -19,7 +19,7 @@ from seq2onnx.exporting.forms import emit
 from seq2onnx.exporting.model_proto import to_model
 from seq2onnx.exporting.options import ExportOptions, ExportPlan
 from seq2onnx.exporting.storage import emit_stored, read_stored
-from seq2onnx.modelfile import CHANGED, check_file, read_bytes
+from seq2onnx.modelfile import CHANGED, CheckedFile, read_checked
 from seq2onnx.network import Network, input_channels
 from seq2onnx.sequences import PaddingPolicy
 
@@ -47,11 +47,14 @@ def restore(path: str | Path, *, allow_changed: bool = False) -> SequenceModule:
     Example:
         >>> module = restore("vowels.onnx"); train(module, more_data)
     """
-    module = read_module(path, allow_changed, compare=not allow_changed)
-    if not allow_changed and not _is_compared(check_file(read_bytes(Path(path)), Path(path)).contract):
-        from seq2onnx.parity import probe
+    file = read_checked(path, allow_changed)
+    module = module_of(file, compare=not allow_changed)
+    if not allow_changed and not _is_compared(file.contract):
+        from seq2onnx.parity.checks import probe
+        from seq2onnx.runtime.model import Model
+        from seq2onnx.runtime.session import SessionSettings
 
-        failed = [row for row in probe(path, module).rows if not row.ok]
+        failed = [row for row in probe(Model(file, SessionSettings()), module) if not row.ok]
         if failed:
             raise ModelFileError(
                 f"{path}: {failed[0].tensor} differs by {failed[0].max_rel:.1e} from that of the network in its "
@@ -60,14 +63,14 @@ def restore(path: str | Path, *, allow_changed: bool = False) -> SequenceModule:
     return module
 
 
-def read_module(path: str | Path, allow_changed: bool, compare: bool) -> SequenceModule:
+def module_of(file: CheckedFile, compare: bool) -> SequenceModule:
     """Build the module of a file; `compare`: the graph must be that of the network, if this version wrote it."""
     require("torch", extra="train")
     import torch
 
     from seq2onnx.building.module import build
 
-    network, weights, contract = read_model(path, allow_changed, compare)
+    network, weights, contract = _model_of(file, compare)
     module = build(network)
     module.classes, module.policy = contract.classes, PaddingPolicy(**contract.data_policy)
     module.quantiles = None if contract.quantiles is None else tuple(contract.quantiles)
@@ -86,8 +89,11 @@ def read_model(
     path: str | Path, allow_changed: bool = False, compare: bool = True
 ) -> tuple[Network, Weights, Contract]:
     """Read the network of an exported file, its weights by layer and name, and its contract."""
-    file = check_file(read_bytes(Path(path)), Path(path), allow_changed)
-    contract = file.contract
+    return _model_of(read_checked(path, allow_changed), compare)
+
+
+def _model_of(file: CheckedFile, compare: bool) -> tuple[Network, Weights, Contract]:
+    path, contract = file.path, file.contract
     try:
         model = onnx.load_from_string(file.content)
     except Exception as error:  # protobuf's DecodeError, whose module differs between its implementations
@@ -121,7 +127,7 @@ def read_model(
 
 def read_options(path: str | Path) -> ExportOptions:
     """Return the options that a file was exported with; raise ModelFileError if `export` did not write it."""
-    file = check_file(read_bytes(Path(path)), Path(path))
+    file = read_checked(path)
     return ExportOptions.of_contract(file.contract, any(entry.name == END.encode() for entry in file.onnx.graph.inputs))
 
 

@@ -14,7 +14,8 @@ from seq2onnx.hosts.cpp import run_cpp
 from seq2onnx.hosts.node import run_node
 from seq2onnx.hosts.openvino import run_openvino
 from seq2onnx.hosts.programs import HostError
-from seq2onnx.parity import Report, Row
+from seq2onnx.modelfile import read_checked
+from seq2onnx.parity import ParityReport, ParityRow
 from seq2onnx.runtime.model import Model
 from seq2onnx.runtime.session import SessionSettings
 
@@ -24,7 +25,7 @@ TOLERANCE = 1e-4
 Found = list[tuple[Case, list[Tensors] | str]]
 
 
-def check_host(path: str | Path, runtime: str) -> Report:
+def check_host(path: str | Path, runtime: str) -> ParityReport:
     """Run cases of a file in another runtime, and compare the results with those of onnxruntime.
 
     Args:
@@ -45,7 +46,7 @@ def check_host(path: str | Path, runtime: str) -> Report:
     if runtime not in HOSTS:
         raise SpecError(f"runtime: must be one of {', '.join(HOSTS)}, got {runtime!r:.60}")
     rows, notes = [], []
-    model = Model(path, SessionSettings())
+    model = Model(read_checked(path), SessionSettings())
     try:
         found_by_case = HOSTS[runtime](model)
     except HostError as error:
@@ -55,13 +56,13 @@ def check_host(path: str | Path, runtime: str) -> Report:
         if not isinstance(results, str) and len(results) != len(case.runs):
             results = f"gave the results of {len(results)} runs instead of {len(case.runs)}"
         if isinstance(results, str):
-            rows.append(Row(check, "", np.inf, np.inf, TOLERANCE))
+            rows.append(ParityRow(check, "", np.inf, np.inf, TOLERANCE))
             notes.append(f"{check}: {results:.300}")
             continue
         for name in case.runs[0].expected:
             pairs = [(run.expected[name], found.get(name)) for run, found in zip(case.runs, results, strict=True)]
-            rows.append(Row(check, name, *_errors(pairs), TOLERANCE))
-    return Report(str(path), rows, tuple(notes))
+            rows.append(ParityRow(check, name, *_errors(pairs), TOLERANCE))
+    return ParityReport(str(path), rows, tuple(notes))
 
 
 def _errors(pairs: list[tuple[np.ndarray, np.ndarray | None]]) -> tuple[float, float]:

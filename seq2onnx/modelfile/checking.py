@@ -31,6 +31,7 @@ class CheckedFile(NamedTuple):
         onnx: its parts.
         contract: its metadata.
         is_ours: whether it has only operators that files of seq2onnx have.
+        allow_changed: whether another program may have changed it.
     """
 
     path: Path
@@ -38,6 +39,17 @@ class CheckedFile(NamedTuple):
     onnx: FileContent
     contract: Contract
     is_ours: bool
+    allow_changed: bool
+
+
+def read_checked(path: str | Path, allow_changed: bool = False) -> CheckedFile:
+    """Read a model file, and check it before anything in it runs.
+
+    Raises:
+        ModelFileError: as `read_bytes` and `check_file`.
+        OSError: it cannot be read.
+    """
+    return check_file(read_bytes(Path(path)), Path(path), allow_changed)
 
 
 def read_bytes(path: Path) -> bytes:
@@ -92,4 +104,4 @@ def check_file(content: bytes, path: Path, allow_changed: bool = False) -> Check
     except ModelFileError as error:
         remedy = "" if "; use the" in str(error) else CHANGED
         raise ModelFileError(f"{path}: {error}{remedy}") from None
-    return CheckedFile(path, content, onnx, contract, checked is not None)
+    return CheckedFile(path, content, onnx, contract, checked is not None, allow_changed)

@@ -5,14 +5,13 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Callable, Mapping, Sequence
 from functools import cached_property, partial
-from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
 
 from seq2onnx.contract import END, LENGTHS, Contract, ContractState
 from seq2onnx.errors import ModelFileError, NotStreamable
-from seq2onnx.modelfile import check_file, read_bytes
+from seq2onnx.modelfile import CheckedFile
 from seq2onnx.runtime.inputs import read_inputs
 from seq2onnx.runtime.outputs import Answer, Lengths, Output, read_outputs
 from seq2onnx.runtime.session import SessionSettings, cannot_run
@@ -30,6 +29,10 @@ class Results(NamedTuple):
 
 class Model:
     """An exported file that is open in onnxruntime.
+
+    Args:
+        file: the file, which was read and checked.
+        settings: how onnxruntime opens it.
 
     Attributes:
         path: the file.
@@ -49,11 +52,10 @@ class Model:
         keeps_states_on_device: whether streams leave their states on the device.
     """
 
-    def __init__(self, path: str | Path, settings: SessionSettings, allow_changed: bool = False) -> None:
-        self.path, self.device, self.allow_changed = Path(path), settings.device, allow_changed
-        file = check_file(read_bytes(self.path), self.path, allow_changed)
+    def __init__(self, file: CheckedFile, settings: SessionSettings) -> None:
+        self.path, self.device, self.allow_changed = file.path, settings.device, file.allow_changed
         self.contract = file.contract
-        self.session = settings.open(file, limited=self.contract.network is None and not allow_changed)
+        self.session = settings.open(file, limited=self.contract.network is None and not self.allow_changed)
         # `weights_checksum` reads the weights only if a state is saved or loaded.
         self._file = None if self.contract.signature == "sequence" else file
         # onnxruntime's GRU ends the process if it has no steps, and no input that says how many it has.
@@ -67,7 +69,8 @@ class Model:
         for tensor, shape in shapes.items():
             if not all(isinstance(size, int) for size in shape):
                 raise ModelFileError(
-                    f"{path}: {tensor} is computed with another shape than the file declares: its graph was changed"
+                    f"{self.path}: {tensor} is computed with another shape than the file declares: its graph was "
+                    "changed"
                 )
         self.states = tuple(
             StateInfo(

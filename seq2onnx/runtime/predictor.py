@@ -12,6 +12,7 @@ from typing import Any
 from seq2onnx.contract import KEY
 from seq2onnx.errors import NotStreamable, SpecError
 from seq2onnx.integers import whole_number
+from seq2onnx.modelfile import read_checked
 from seq2onnx.runtime.forecast import forecast
 from seq2onnx.runtime.labels import scores_to_labels
 from seq2onnx.runtime.model import Model
@@ -92,7 +93,7 @@ class Predictor:
     """
 
     def __init__(self, path: str | Path, settings: SessionSettings, threads: int, allow_changed: bool = False) -> None:
-        self.model = model = Model(path, settings, allow_changed)
+        self.model = model = Model(read_checked(path, allow_changed), settings)
         self.path, self.device, self.threads = model.path, model.device, threads
         self.session, self.contract = model.session, model.contract
         self.signature: str = model.contract.signature

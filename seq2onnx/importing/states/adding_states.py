@@ -28,7 +28,7 @@ from seq2onnx.importing.states.stateful_file import (
 )
 from seq2onnx.importing.states.step_models import carry_states, check_inputs, check_states
 from seq2onnx.importing.states.walk import give_states
-from seq2onnx.parity import Report
+from seq2onnx.parity import ParityReport
 
 STEP_ORDERS = {1: ("C",), 2: ("BC",), 3: ("BTC",)}
 """The order of a file that carries its states as inputs and outputs."""
@@ -43,7 +43,7 @@ def add_states(
     outputs: Sequence[str] | None = None,
     states: Mapping[str, str] | None = None,
     features: int | None = None,
-) -> Report:
+) -> ParityReport:
     """Give a foreign ONNX file explicit states, so that it runs step by step; the rest of its graph stays as it is.
 
     LSTM, GRU and RNN get their states as inputs and outputs, convolutions and poolings with causal padding the last
@@ -91,7 +91,7 @@ def _add_states(
     outputs: Sequence[str] | None,
     states: dict[str, str],
     features: int | None,
-) -> Report:
+) -> ParityReport:
     check_states(model, states)
     if outputs is not None:
         model = choose_outputs(model, outputs, [*states.values()])
@@ -126,9 +126,9 @@ def _add_states(
     body.tokens = tokens
     with atomic_file(out) as temporary:
 
-        def proven(by_row: bool) -> Report:
+        def proven(by_row: bool) -> ParityReport:
             temporary.write_bytes(finish(body, model, by_row).SerializeToString())
-            return Report(str(out), prove(temporary, source, draw, not complete))
+            return ParityReport(str(out), prove(temporary, source, draw, not complete))
 
         if one_row and "B" in axes:
             # Often only the initial states fix a batch of 1, and they are inputs now. A Scan over rows is slow.

@@ -15,7 +15,8 @@ from seq2onnx.importing.onnx.graph import RunFailed, first_line
 from seq2onnx.importing.onnx.graph_parts import Array
 from seq2onnx.importing.onnx.source_runs import Source
 from seq2onnx.importing.onnx.tracing import Draw
-from seq2onnx.parity import TOLERANCE, Row, compare
+from seq2onnx.modelfile import read_checked
+from seq2onnx.parity import TOLERANCE, ParityRow, compare
 from seq2onnx.runtime.model import Model
 from seq2onnx.runtime.scoring import Scoring
 from seq2onnx.runtime.session import SessionSettings
@@ -30,7 +31,7 @@ MOST_STEPS_IN_A_CHUNK = 5
 Found = dict[str, Array]
 
 
-def prove(path: Path, source: Source, draw: Draw, longest: bool = False, seed: int = 1) -> list[Row]:
+def prove(path: Path, source: Source, draw: Draw, longest: bool = False, seed: int = 1) -> list[ParityRow]:
     """Compare a file with its source.
 
     Args:
@@ -47,7 +48,7 @@ def prove(path: Path, source: Source, draw: Draw, longest: bool = False, seed: i
         ImportRefused: the answers differ; the message says where first.
     """
     try:
-        return _prove(Model(path, SessionSettings()), source, draw, longest, np.random.default_rng(seed))
+        return _prove(Model(read_checked(path), SessionSettings()), source, draw, longest, np.random.default_rng(seed))
     except Exception as error:
         if isinstance(error, ImportRefused) or not type(error).__module__.startswith(("onnxruntime", "seq2onnx")):
             raise
@@ -56,7 +57,7 @@ def prove(path: Path, source: Source, draw: Draw, longest: bool = False, seed: i
         ) from None
 
 
-def _prove(model: Model, source: Source, draw: Draw, longest: bool, rng: np.random.Generator) -> list[Row]:
+def _prove(model: Model, source: Source, draw: Draw, longest: bool, rng: np.random.Generator) -> list[ParityRow]:
     batches, refusals = [], []
     lengths = LENGTHS if source.steps is None else sorted({*(n for n in LENGTHS if n < source.steps), source.steps})
     for steps in lengths:
@@ -70,7 +71,7 @@ def _prove(model: Model, source: Source, draw: Draw, longest: bool, rng: np.rand
     if len(batches) < min(2, len(lengths)):
         raise ImportRefused(f"onnxruntime runs the file with one length only; {'; '.join(refusals)}")
     whole = _whole(model, [x for _, x, _ in batches])
-    rows: list[Row] = []
+    rows: list[ParityRow] = []
     for (steps, x, expected), answers in zip(batches, whole, strict=True):
         if not all(np.isfinite(y).all() for y in expected.values()):
             raise ImportRefused(f"the file itself answers NaN or infinity to random data of {steps} steps")
@@ -87,7 +88,7 @@ def _prove(model: Model, source: Source, draw: Draw, longest: bool, rng: np.rand
     return rows
 
 
-def _long(model: Model, source: Source, draw: Draw, longest: bool, rng: np.random.Generator) -> Iterator[Row]:
+def _long(model: Model, source: Source, draw: Draw, longest: bool, rng: np.random.Generator) -> Iterator[ParityRow]:
     """Compare long sequences with what ordinary data seldom has; one is enough of those that the source takes."""
     if source.steps is not None or source.by_step:
         return
@@ -112,7 +113,7 @@ def _long(model: Model, source: Source, draw: Draw, longest: bool, rng: np.rando
         return
 
 
-def _compared(check: str, found: Mapping[str, Array], expected: Mapping[str, Array]) -> Iterator[Row]:
+def _compared(check: str, found: Mapping[str, Array], expected: Mapping[str, Array]) -> Iterator[ParityRow]:
     for row in compare(check, found, expected):
         if not row.ok:
             place = _first_difference(found[row.tensor], expected[row.tensor])
