@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any, Literal, NoReturn
 
 from seq2onnx.errors import ModelFileError
+from seq2onnx.sequences import DataInfo, PaddingPolicy
 from seq2onnx.texts import is_unicode
 
 Signature = Literal["full", "sequence", "stream"]
@@ -140,6 +141,16 @@ class Contract:
     inputs: list[str] | None = None
     outputs: list[str] | None = None
     tokens: int | None = None
+
+    @cached_property
+    def data_info(self) -> DataInfo:
+        """The classes, quantiles, channels and data policy as a module has them.
+
+        Raises:
+            SpecError, TypeError: the data policy is wrong. `modelfile` refuses such files.
+        """
+        quantiles = None if self.quantiles is None else tuple(self.quantiles)
+        return DataInfo(self.classes, quantiles, self.channels, PaddingPolicy(**self.data_policy))
 
     @property
     def chunk_steps(self) -> int:

@@ -114,7 +114,9 @@ def _with_network(module: SequenceModule, network: Network) -> SequenceModule:
     has_same_scores = (
         network.signals[network.outputs[0]].shape == module.network.signals[module.network.outputs[0]].shape
     )
-    made.classes = copy.copy(module.classes) if has_same_scores else None
-    made.quantiles = module.quantiles if has_same_scores and not network[network.outputs[0]].decides else None
-    made.channels, made.policy = copy.deepcopy(module.channels), module.policy
+    made.data_info = copy.deepcopy(module.data_info)
+    if not has_same_scores:
+        made.classes = None
+    if not has_same_scores or network[network.outputs[0]].decides:
+        made.quantiles = None
     return made.train(module.training)

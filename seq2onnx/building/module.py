@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Iterator, Mapping
-from typing import TypeVar, cast
+from typing import Generic, TypeVar, cast
 
 import torch
 from torch import Tensor, nn
@@ -22,7 +23,7 @@ from seq2onnx.data import SequenceDataset
 from seq2onnx.errors import NotStreamable, ShapeError, SpecError, StateError
 from seq2onnx.layers import Sigmoid, Softmax
 from seq2onnx.network import Network, NetworkState, input_channels
-from seq2onnx.sequences import MASKED, Names
+from seq2onnx.sequences import DataInfo, Names, PaddingPolicy
 
 Data = Tensor | Mapping[str, Tensor]
 T = TypeVar("T")
@@ -50,6 +51,19 @@ class Layers(nn.Module):
         return ((name, self[name]) for name in self._modules)
 
 
+class _InfoField(Generic[T]):
+    """A field of `data_info` as an attribute of the module, which can be set."""
+
+    def __set_name__(self, owner: type, name: str) -> None:
+        self.name = name
+
+    def __get__(self, module: SequenceModule, owner: type) -> T:
+        return cast(T, getattr(module.data_info, self.name))
+
+    def __set__(self, module: SequenceModule, value: T) -> None:
+        module.data_info = dataclasses.replace(module.data_info, **{self.name: value})  # type: ignore[arg-type]
+
+
 class SequenceModule(nn.Module):
     """A network as a torch module: `module(x, lengths, state) -> (y, y_lengths, new_state)`.
 
@@ -68,6 +82,7 @@ class SequenceModule(nn.Module):
     Attributes:
         network: the network, with its statistics.
         layers: the module of each layer, by name.
+        data_info: what follows, in one object.
         classes: the labels of the scores, if the module was trained on labels. `export` writes them.
         quantiles: what the columns of the output are, if the module was trained with loss="quantile". `export` writes
             them.
@@ -81,13 +96,15 @@ class SequenceModule(nn.Module):
         NotStreamable: a state was given, but the network cannot run in chunks.
     """
 
+    classes = _InfoField[list[str | int] | None]()
+    quantiles = _InfoField[tuple[float, ...] | None]()
+    channels = _InfoField[Names | dict[str, Names | None] | None]()
+    policy = _InfoField[PaddingPolicy]()
+
     def __init__(self, network: Network, shared: Layers | None = None) -> None:
         super().__init__()
         self.network = network
-        self.classes: list[str | int] | None = None
-        self.quantiles: tuple[float, ...] | None = None
-        self.channels: Names | dict[str, Names | None] | None = None
-        self.policy = MASKED
+        self.data_info = DataInfo()
         self.layers = Layers(network, shared)
         self._states: tuple[NetworkState, ...] = ()
         self._not_streamable: NotStreamable | None = None
@@ -246,5 +263,6 @@ def build(network: Network, data: SequenceDataset | None = None) -> SequenceModu
         check_sequences(network, data)
         network = with_statistics(network, data)
     module = SequenceModule(network)
-    module.channels = None if data is None else input_channels(network, data.channels)
+    if data is not None:
+        module.data_info = DataInfo(channels=input_channels(network, data.channels))
     return module

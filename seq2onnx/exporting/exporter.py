@@ -23,7 +23,7 @@ from seq2onnx.files import write_atomically
 from seq2onnx.modelfile import CHANGED, check_file
 from seq2onnx.modelfile.contract_rules import wrong_text
 from seq2onnx.network import Network, input_channels
-from seq2onnx.sequences import MASKED, Channels, PaddingPolicy
+from seq2onnx.sequences import Channels, DataInfo
 
 if TYPE_CHECKING:
     from seq2onnx.building.module import SequenceModule
@@ -94,12 +94,14 @@ def export(
         for key, array in of_layer.items():
             if not np.isfinite(array).all():
                 raise DataError(f"{name}.{key}: contains NaN or infinity; train again, with a lower learning rate")
-    labels, channels = classes_of(module, classes), channels_of(module, channels)
+    info = dataclasses.replace(
+        module.data_info, classes=classes_of(module, classes), channels=channels_of(module, channels)
+    )
     if closed_loop is not None and module.quantiles is not None:
         raise SpecError(
             "closed_loop: the outputs of this network are quantiles, not values to feed back; export it without"
         )
-    model = build_model(module.network, arrays, options, labels, module.policy, channels, module.quantiles)
+    model = build_model(module.network, arrays, options, info)
     content = model.SerializeToString()
     _check_opens(content, Path(path))
     write_atomically(path, content)
@@ -121,10 +123,7 @@ def build_model(
     network: Network,
     weights: Weights,
     options: ExportOptions | None = None,
-    classes: Sequence[Label] | None = None,
-    policy: PaddingPolicy = MASKED,
-    channels: Channels = None,
-    quantiles: Sequence[float] | None = None,
+    data_info: DataInfo | None = None,
 ) -> onnx.ModelProto:
     """Build the ONNX model of a network. It needs no torch.
 
@@ -132,10 +131,7 @@ def build_model(
         network: the network.
         weights: numpy arrays by layer and weight.
         options: the options of the export. None: the defaults.
-        classes: the labels of the scores.
-        policy: how predictions pad.
-        channels: the names of the features.
-        quantiles: what the columns of the output are, if it has quantiles.
+        data_info: what the inputs and outputs stand for. None: nothing is known.
 
     Raises:
         SpecError: the options, classes or channels do not fit the network.
@@ -143,17 +139,11 @@ def build_model(
     """
     plan = ExportPlan.of(network, options or ExportOptions())
     graph = emit_stored(plan, weights)
-    properties = describe(plan, check_classes(network, classes), policy, channels, quantiles).properties()
+    properties = describe(plan, data_info or DataInfo()).properties()
     return to_model(graph, plan.options.opset, network.name or "network", properties, seq2onnx.__version__)
 
 
-def describe(
-    plan: ExportPlan,
-    classes: list[str | int] | None,
-    policy: PaddingPolicy,
-    channels: Channels,
-    quantiles: Sequence[float] | None = None,
-) -> Contract:
+def describe(plan: ExportPlan, data_info: DataInfo) -> Contract:
     """Return the contract of the file that this plan exports."""
     network, options = plan.network, plan.options
     clocks = [network.signals[name].clock for name in network.outputs]
@@ -161,7 +151,7 @@ def describe(
     is_step = options.form == "step"
     contract = Contract(
         network=network.to_dict(every_field=True),
-        classes=classes,
+        classes=check_classes(network, data_info.classes),
         signature=options.signature,
         states=tuple(
             ContractState(
@@ -178,7 +168,7 @@ def describe(
         time_stride=plan.steps_per_run if is_step else max(clock.stride for clock in clocks),
         min_length=max(layer.fewest_steps for layer in network.inputs),
         delay_steps=max(clock.delay for clock in clocks),
-        data_policy=dataclasses.asdict(policy),
+        data_policy=dataclasses.asdict(data_info.policy),
         vocabulary=vocabularies(network),
         writer=f"seq2onnx {seq2onnx.__version__}",
         closed_loop=options.closed_loop,
@@ -186,12 +176,12 @@ def describe(
         weights=options.weights,
         options=dataclasses.asdict(options),
         emission=EMISSION,
-        channels=input_channels(network, channels),
+        channels=input_channels(network, data_info.channels),
         missing=any(network.signals[layer.label].missing for layer in network.inputs),
         sample_rate=network.sample_rate,
         steps=_steps(plan) if is_step else None,
-        answer="events" if network[network.outputs[0]].decides else "quantiles" if quantiles else None,
-        quantiles=list(quantiles) if quantiles else None,
+        answer="events" if network[network.outputs[0]].decides else "quantiles" if data_info.quantiles else None,
+        quantiles=list(data_info.quantiles) if data_info.quantiles else None,
     )
     if wrong := wrong_text(contract):
         raise SpecError(f"{wrong}; no file may have it: rename it")

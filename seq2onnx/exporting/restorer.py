@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import math
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -21,7 +22,6 @@ from seq2onnx.exporting.options import ExportOptions, ExportPlan
 from seq2onnx.exporting.storage import emit_stored, read_stored
 from seq2onnx.modelfile import CHANGED, CheckedFile, read_checked
 from seq2onnx.network import Network, input_channels
-from seq2onnx.sequences import PaddingPolicy
 
 if TYPE_CHECKING:
     from seq2onnx.building.module import SequenceModule
@@ -72,9 +72,7 @@ def module_of(file: CheckedFile, compare: bool) -> SequenceModule:
 
     network, weights, contract = _model_of(file, compare)
     module = build(network)
-    module.classes, module.policy = contract.classes, PaddingPolicy(**contract.data_policy)
-    module.quantiles = None if contract.quantiles is None else tuple(contract.quantiles)
-    module.channels = input_channels(network, contract.channels)
+    module.data_info = dataclasses.replace(contract.data_info, channels=input_channels(network, contract.channels))
     module.load_state_dict(
         {
             f"layers.{layer}.{name}": torch.from_numpy(array.copy())

@@ -21,7 +21,6 @@ from seq2onnx.limits import LAYERS, PADDED_BYTES
 from seq2onnx.modelfile.graph_rules import STEPS, Checked
 from seq2onnx.modelfile.protos import FileContent, Graph, TensorInfo
 from seq2onnx.modelfile.shapes import FLOAT32, INT32, INT64, STRING
-from seq2onnx.sequences import PaddingPolicy
 from seq2onnx.texts import unfit_name, unfit_text
 
 MOST_STATE_BYTES = 2**28
@@ -326,7 +325,7 @@ def _check_lengths(contract: Contract, outputs: dict[str, TensorInfo], lookahead
 def _check_policy(contract: Contract, inputs: dict[str, TensorInfo], names: dict[str, str]) -> None:
     """Check that the padding of the file does not ask for more memory than a machine has."""
     try:
-        policy = PaddingPolicy(**contract.data_policy)
+        policy = contract.data_info.policy
     except (SpecError, TypeError, ValueError, OverflowError) as error:
         raise ModelFileError(f"its metadata has a wrong data_policy: {error!r:.300}{_REMEDY}") from None
     steps = policy.sequence_length

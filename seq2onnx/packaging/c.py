@@ -75,13 +75,11 @@ def _step_form(source: Source) -> bytes:
         )
     from seq2onnx.exporting import ExportOptions, build_model
     from seq2onnx.exporting.restorer import read_model
-    from seq2onnx.sequences import PaddingPolicy
 
     network, weights, contract = read_model(source.path)
     options = ExportOptions.of_contract(contract, False)
     options = dataclasses.replace(options, signature="stream", form="step", weights="float32", activations=())
-    policy = PaddingPolicy(**contract.data_policy)
-    model = build_model(network, weights, options, contract.classes, policy, contract.channels)
+    model = build_model(network, weights, options, contract.data_info)
     content: bytes = model.SerializeToString()
     return content
 

@@ -17,7 +17,6 @@ from seq2onnx.runtime.inputs import Rows, read_rows
 from seq2onnx.runtime.model import Model
 from seq2onnx.runtime.random_rows import random_sequences
 from seq2onnx.runtime.session import SessionSettings
-from seq2onnx.sequences import PaddingPolicy
 
 if TYPE_CHECKING:
     from seq2onnx.building import SequenceModule
@@ -106,7 +105,7 @@ def verify(
 
 def _policy_notes(model: Model) -> tuple[str, ...]:
     """Say whether `predict` cuts sequences. The checks use another policy."""
-    length = PaddingPolicy(**model.contract.data_policy).sequence_length
+    length = model.contract.data_info.policy.sequence_length
     if not isinstance(length, int) and length != "shortest":
         return ()
     cut = f"to {length} steps" if isinstance(length, int) else "to the shortest of its batch"

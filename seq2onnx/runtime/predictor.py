@@ -22,7 +22,7 @@ from seq2onnx.runtime.pool import StreamPool
 from seq2onnx.runtime.scoring import Scoring
 from seq2onnx.runtime.session import Device, Optimization, SessionSettings
 from seq2onnx.runtime.stream import Stream
-from seq2onnx.sequences import Array, PaddingPolicy, SequenceLength
+from seq2onnx.sequences import Array, SequenceLength
 from seq2onnx.sequences.rates import check_rate
 
 
@@ -102,7 +102,7 @@ class Predictor:
         self.channels: list[str] | dict[str, list[str] | None] | None = model.contract.channels
         self.inputs, self.states, self.lookahead = model.inputs, model.states, model.lookahead
         self.outputs = [output.tensor for output in model.outputs]
-        self.policy = PaddingPolicy(**model.contract.data_policy)
+        self.policy = model.contract.data_info.policy
 
     def __repr__(self) -> str:
         sizes = ", ".join(f"{entry.layer} {list(entry.shape)}" for entry in self.inputs)

@@ -11,6 +11,7 @@ from seq2onnx.sequences.channels import (
     read_frame,
 )
 from seq2onnx.sequences.conversion import Array, as_floats, as_list, check_steps, is_finite
+from seq2onnx.sequences.data_info import DataInfo
 from seq2onnx.sequences.foreign import as_array, row_names
 from seq2onnx.sequences.padding import MASKED, PaddingPolicy, SequenceLength, by_size, chunk, pad
 from seq2onnx.sequences.samples import warn_of_large_samples
@@ -20,6 +21,7 @@ __all__ = [
     "MASKED",
     "Array",
     "Channels",
+    "DataInfo",
     "Names",
     "PaddingPolicy",
     "SequenceLength",

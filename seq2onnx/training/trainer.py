@@ -17,6 +17,7 @@ from seq2onnx.data import SequenceDataset
 from seq2onnx.errors import SpecError
 from seq2onnx.evaluation.quantiles import Coverage
 from seq2onnx.network import Network
+from seq2onnx.sequences import DataInfo
 from seq2onnx.training.batch_statistics import has_batch_norm, set_exact_statistics
 from seq2onnx.training.epoch_progress import epoch_progress
 from seq2onnx.training.fitting import fit, make_trainer, quiet
@@ -184,9 +185,12 @@ def _run(
     with torch.random.fork_rng(), _threads(options.threads), quiet(), progress as show:
         torch.manual_seed(options.seed)
         module = task.module or build(task.network)
-        module.classes, module.policy = task.data.classes, options.padding
-        module.quantiles = task.objective.loss.quantiles
-        module.channels = task.channels
+        module.data_info = DataInfo(
+            classes=task.data.classes,
+            quantiles=task.objective.loss.quantiles,
+            channels=task.channels,
+            policy=options.padding,
+        )
         learner = Learner(task, module, processes, checkpoints if is_first else None, show)
         if checkpoints and checkpoints.resume:
             checkpoints.restore(learner.load_run_state_dict)
