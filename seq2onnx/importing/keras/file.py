@@ -33,7 +33,7 @@ MOST_GROUPS = 20 * LAYERS
 
 @dataclasses.dataclass(frozen=True)
 class KerasFile:
-    """What a file contains.
+    """Contents of a file.
 
     Attributes:
         config: the configuration of the model.

@@ -11,7 +11,7 @@ from typing import Any
 from seq2onnx.errors import ImportRefused, ModelFileError, Seq2OnnxError, plain
 from seq2onnx.importing.keras.file import KerasFile
 from seq2onnx.importing.keras.weights import Stored, named_weights
-from seq2onnx.importing.lifting.drafts import Array
+from seq2onnx.importing.lifting.layer_node import Array
 from seq2onnx.limits import LAYERS
 
 MODELS = ("Sequential", "Functional", "Model")

@@ -16,7 +16,7 @@ import numpy as np
 from seq2onnx.errors import ImportRefused, ModelFileError
 from seq2onnx.importing.keras.graph import KerasLayer
 from seq2onnx.importing.lifting import layout, operations as lifting, time_axis
-from seq2onnx.importing.lifting.layout import Lifted
+from seq2onnx.importing.lifting.traced import TracedTensor
 from seq2onnx.layers import (
     ELU,
     GELU,
@@ -69,11 +69,11 @@ def check_shapes(layer: KerasLayer, **shapes: tuple[int, ...]) -> None:
             )
 
 
-def activate(layer: KerasLayer, x: Lifted, function: Any) -> Lifted:
+def activate(layer: KerasLayer, x: TracedTensor, function: Any) -> TracedTensor:
     """Apply an activation: its name, or the configuration of a layer."""
     if isinstance(function, dict) and function.get("class_name") in ("LeakyReLU", "ReLU", "ELU", "Softmax"):
         kind, config = function["class_name"], function["config"]
-        found: Lifted = LAYERS[kind](KerasLayer(kind, layer.name, config, {}, (), None, layer.version), x)
+        found: TracedTensor = LAYERS[kind](KerasLayer(kind, layer.name, config, {}, (), None, layer.version), x)
         return found
     if function in (None, "linear"):
         return x
@@ -96,18 +96,18 @@ def activate(layer: KerasLayer, x: Lifted, function: Any) -> Lifted:
     return lifting.each_part(x, FUNCTIONS[function])
 
 
-def _clip(x: Lifted, most: float) -> Lifted:
+def _clip(x: TracedTensor, most: float) -> TracedTensor:
     """Limit numbers to 0 … most."""
     return lifting.affine(lifting.each_part(x, HardSigmoid(1 / most, 0.0)), np.array(most), ZERO)
 
 
 @keras("Activation")
-def _activation(layer: KerasLayer, x: Lifted) -> Lifted:
+def _activation(layer: KerasLayer, x: TracedTensor) -> TracedTensor:
     return activate(layer, x, layer.config["activation"])
 
 
 @keras("ReLU")
-def _relu(layer: KerasLayer, x: Lifted) -> Lifted:
+def _relu(layer: KerasLayer, x: TracedTensor) -> TracedTensor:
     most, slope, threshold = (layer.get(name) for name in ("max_value", "negative_slope", "threshold"))
     if threshold or (most is not None and slope) or most == 0:
         raise ImportRefused("is a ReLU with a threshold, or with max_value and negative_slope; no layer does that")
@@ -117,34 +117,34 @@ def _relu(layer: KerasLayer, x: Lifted) -> Lifted:
 
 
 @keras("LeakyReLU")
-def _leaky_relu(layer: KerasLayer, x: Lifted) -> Lifted:
+def _leaky_relu(layer: KerasLayer, x: TracedTensor) -> TracedTensor:
     slope = layer.get("negative_slope", layer.get("alpha", 0.3))  # Keras 3, Keras 2
     return lifting.each_part(x, LeakyReLU(float(slope)))
 
 
 @keras("ELU")
-def _elu(layer: KerasLayer, x: Lifted) -> Lifted:
+def _elu(layer: KerasLayer, x: TracedTensor) -> TracedTensor:
     return lifting.each_part(x, ELU(float(layer.get("alpha", 1))))
 
 
 @keras("Softmax")
-def _softmax(layer: KerasLayer, x: Lifted) -> Lifted:
+def _softmax(layer: KerasLayer, x: TracedTensor) -> TracedTensor:
     return lifting.softmax(x, np.ravel(layer.get("axis", -1)).tolist())
 
 
 @keras("Dropout", "SpatialDropout1D", "SpatialDropout2D", "AlphaDropout", "GaussianDropout")
-def _dropout(layer: KerasLayer, x: Lifted) -> Lifted:
+def _dropout(layer: KerasLayer, x: TracedTensor) -> TracedTensor:
     rate = float(layer.get("rate", 0))
     return lifting.each_part(x, Dropout(rate)) if layer.kind == "Dropout" and 0 < rate < 1 else x
 
 
 @keras("GaussianNoise", "ActivityRegularization", "Identity", "Masking")
-def _same(layer: KerasLayer, x: Lifted) -> Lifted:
+def _same(layer: KerasLayer, x: TracedTensor) -> TracedTensor:
     return x
 
 
 @keras("Dense")
-def _dense(layer: KerasLayer, x: Lifted) -> Lifted:
+def _dense(layer: KerasLayer, x: TracedTensor) -> TracedTensor:
     lifting.check_features(x, len(x.axes) - 1, "has weights")
     units = layer.config["units"]
     check_shapes(layer, kernel=(x.shape[-1], units), bias=(units,))
@@ -153,18 +153,18 @@ def _dense(layer: KerasLayer, x: Lifted) -> Lifted:
 
 
 @keras("Embedding")
-def _embedding(layer: KerasLayer, x: Lifted) -> Lifted:
+def _embedding(layer: KerasLayer, x: TracedTensor) -> TracedTensor:
     check_shapes(layer, embeddings=(layer.config["input_dim"], layer.config["output_dim"]))
     return lifting.embedding(x, layer.weights["embeddings"])
 
 
 @keras("Rescaling")
-def _rescaling(layer: KerasLayer, x: Lifted) -> Lifted:
+def _rescaling(layer: KerasLayer, x: TracedTensor) -> TracedTensor:
     return lifting.affine(x, np.asarray(layer.config["scale"], float), np.asarray(layer.get("offset", 0), float))
 
 
 @keras("Normalization")
-def _normalization(layer: KerasLayer, x: Lifted) -> Lifted:
+def _normalization(layer: KerasLayer, x: TracedTensor) -> TracedTensor:
     mean, variance = (np.ravel(layer.weights.get(n, layer.get(n))).astype(float) for n in ("mean", "variance"))
     axes = [axis % len(x.axes) for axis in np.ravel(layer.get("axis", -1)).tolist() if axis is not None]
     if layer.get("invert") or axes not in ([], [len(x.axes) - 1]) or len(mean) not in (1, x.shape[-1]):
@@ -175,7 +175,7 @@ def _normalization(layer: KerasLayer, x: Lifted) -> Lifted:
 
 
 @keras("BatchNormalization")
-def _batch_norm(layer: KerasLayer, x: Lifted) -> Lifted:
+def _batch_norm(layer: KerasLayer, x: TracedTensor) -> TracedTensor:
     (axis,) = np.ravel(layer.config["axis"]).tolist()
     if layer.get("renorm"):
         raise ImportRefused("is a BatchNormalization with renorm, for which there is no layer")
@@ -190,7 +190,7 @@ def _batch_norm(layer: KerasLayer, x: Lifted) -> Lifted:
 
 
 @keras("LayerNormalization")
-def _layer_norm(layer: KerasLayer, x: Lifted) -> Lifted:
+def _layer_norm(layer: KerasLayer, x: TracedTensor) -> TracedTensor:
     axes = sorted(axis % len(x.axes) for axis in np.ravel(layer.config["axis"]).tolist())
     if layer.get("rms_scaling") or axes != list(range(axes[0], len(x.axes))):
         raise ImportRefused("normalizes without a mean, or over other axes than the last ones; no layer does that")
@@ -201,50 +201,50 @@ def _layer_norm(layer: KerasLayer, x: Lifted) -> Lifted:
 
 
 @keras("Add", "ops.Add")
-def _add(layer: KerasLayer, *xs: Lifted) -> Lifted:
+def _add(layer: KerasLayer, *xs: TracedTensor) -> TracedTensor:
     return functools.reduce(functools.partial(lifting.join, Add()), xs)
 
 
 @keras("Multiply", "ops.Multiply")
-def _multiply(layer: KerasLayer, *xs: Lifted) -> Lifted:
+def _multiply(layer: KerasLayer, *xs: TracedTensor) -> TracedTensor:
     return functools.reduce(functools.partial(lifting.join, Multiply()), xs)
 
 
 @keras("Average")
-def _average(layer: KerasLayer, *xs: Lifted) -> Lifted:
+def _average(layer: KerasLayer, *xs: TracedTensor) -> TracedTensor:
     return lifting.affine(_add(layer, *xs), ONE / len(xs), ZERO)
 
 
 @keras("Subtract", "ops.Subtract")
-def _subtract(layer: KerasLayer, a: Lifted, b: Lifted) -> Lifted:
+def _subtract(layer: KerasLayer, a: TracedTensor, b: TracedTensor) -> TracedTensor:
     return lifting.join(Add(), a, lifting.affine(b, -ONE, ZERO))
 
 
 @keras("Maximum", "ops.Maximum")
-def _maximum(layer: KerasLayer, *xs: Lifted) -> Lifted:
+def _maximum(layer: KerasLayer, *xs: TracedTensor) -> TracedTensor:
     return functools.reduce(lifting.maximum, xs)
 
 
 @keras("Minimum", "ops.Minimum")
-def _minimum(layer: KerasLayer, *xs: Lifted) -> Lifted:
+def _minimum(layer: KerasLayer, *xs: TracedTensor) -> TracedTensor:
     negative = [lifting.affine(x, -ONE, ZERO) for x in xs]
     return lifting.affine(functools.reduce(lifting.maximum, negative), -ONE, ZERO)
 
 
 @keras("Concatenate")
-def _concatenate(layer: KerasLayer, *xs: Lifted) -> Lifted:
+def _concatenate(layer: KerasLayer, *xs: TracedTensor) -> TracedTensor:
     return time_axis.concat(xs, layer.get("axis", -1))
 
 
 @keras("Flatten")
-def _flatten(layer: KerasLayer, x: Lifted) -> Lifted:
+def _flatten(layer: KerasLayer, x: TracedTensor) -> TracedTensor:
     if layer.get("data_format", "channels_last") != "channels_last":
         raise ImportRefused('flattens with data_format="channels_first"; use "channels_last"')
     return layout.reshape(x, (x.shape[0], math.prod(x.shape[1:])))
 
 
 @keras("Reshape")
-def _reshape(layer: KerasLayer, x: Lifted) -> Lifted:
+def _reshape(layer: KerasLayer, x: TracedTensor) -> TracedTensor:
     target = list(layer.config["target_shape"])
     if "T" in x.axes[1:] and math.prod(target[1:]) == math.prod(x.shape[2:]):
         target[0] = x.steps  # the number of steps, of which the model may have declared another
@@ -259,12 +259,12 @@ def _reshape(layer: KerasLayer, x: Lifted) -> Lifted:
 
 
 @keras("Permute")
-def _permute(layer: KerasLayer, x: Lifted) -> Lifted:
+def _permute(layer: KerasLayer, x: TracedTensor) -> TracedTensor:
     return layout.transpose(x, [0, *layer.config["dims"]])
 
 
 @keras("ZeroPadding1D")
-def _zero_padding(layer: KerasLayer, x: Lifted) -> Lifted:
+def _zero_padding(layer: KerasLayer, x: TracedTensor) -> TracedTensor:
     before, after = _pair(layer.config["padding"])
     if x.axes[1] == "T":
         return time_axis.pad_time(x, before, after)
@@ -272,7 +272,7 @@ def _zero_padding(layer: KerasLayer, x: Lifted) -> Lifted:
 
 
 @keras("Cropping1D")
-def _cropping(layer: KerasLayer, x: Lifted) -> Lifted:
+def _cropping(layer: KerasLayer, x: TracedTensor) -> TracedTensor:
     before, after = _pair(layer.config["cropping"])
     if x.axes[1] == "T":
         return time_axis.pad_time(x, -before, -after)

@@ -23,9 +23,9 @@ from seq2onnx.importing.keras.graph import CUSTOM, KerasLayer, KerasModel, Tenso
 from seq2onnx.importing.keras.reference import evaluate
 from seq2onnx.importing.lifting import layout
 from seq2onnx.importing.lifting.assembly import as_module, assemble
-from seq2onnx.importing.lifting.drafts import Array, Draft, draft, place
-from seq2onnx.importing.lifting.layout import Lifted
+from seq2onnx.importing.lifting.layer_node import Array, LayerNode, layer_node, place
 from seq2onnx.importing.lifting.reading import exact
+from seq2onnx.importing.lifting.traced import TracedTensor
 from seq2onnx.importing.lifting.windows import TooFewSteps
 from seq2onnx.layers import SequenceInput
 
@@ -118,8 +118,8 @@ def _from_file(path: str | Path, masks: str | None) -> SequenceModule:
         except (_Located, TooFewSteps) as error:
             if isinstance(error, _Located) or steps == STEPS[-1]:
                 raise ImportRefused(str(error)) from None
-    drafts = [(tensor[0] if len(answers) > 1 else "", _answer(tensor, x)) for tensor, x in answers]
-    network, weights = assemble(drafts, name)
+    nodes = [(tensor[0] if len(answers) > 1 else "", _answer(tensor, x)) for tensor, x in answers]
+    network, weights = assemble(nodes, name)
     made = as_module(network, weights)
     source = _source(model, [(model.outputs.index(tensor), x.axes) for tensor, x in answers])
     draw = _Draw(model, start, is_masked)
@@ -140,8 +140,8 @@ def _all_layers(model: KerasModel) -> Iterator[KerasLayer]:
         waiting += [node.layer for node in layer.model.nodes] if layer.model else []
 
 
-def _input(model: KerasModel) -> Draft:
-    """Draft the input of the network."""
+def _input(model: KerasModel) -> LayerNode:
+    """Make the input of the network."""
     shape = model.shape
     if shape is None:
         raise ImportRefused(
@@ -154,27 +154,27 @@ def _input(model: KerasModel) -> Draft:
             f"size, and at most {MOST_FEATURES:,} features"
         )
     if sizes:
-        return draft(SequenceInput(sizes[0] if len(sizes) == 1 else (sizes[-1], *sizes[:-1])), path="input")
+        return layer_node(SequenceInput(sizes[0] if len(sizes) == 1 else (sizes[-1], *sizes[:-1])), path="input")
     if not shape or not any(layer.kind == "Embedding" for layer in _all_layers(model)):
         raise ImportRefused(
             f"the input has the shape {[None, *shape]}, without a time axis; expected [batch, time, features], "
             "or tokens [batch, time] for an Embedding"
         )
-    return draft(SequenceInput("tokens"), path="input")
+    return layer_node(SequenceInput("tokens"), path="input")
 
 
-def _sequences(start: Draft, steps: int) -> Lifted:
+def _sequences(start: LayerNode, steps: int) -> TracedTensor:
     """Return the input as Keras has it: channels last."""
     index = np.arange(start.size)
     shape: tuple[int, ...] = start.signal.shape if start.signal.dtype != "int64" else ()
     if shape:
         index = np.moveaxis(index.reshape(shape), 0, -1)
-    return Lifted(
+    return TracedTensor(
         (start,), ("B", "T", *[""] * len(shape)), index.reshape(1, 1, *index.shape[: len(shape)]), ROWS, steps
     )
 
 
-def _run(model: KerasModel, x: Lifted) -> dict[Tensor, Any]:
+def _run(model: KerasModel, x: TracedTensor) -> dict[Tensor, Any]:
     """Lift each layer of a model; return all tensors."""
     values: dict[Tensor, Any] = {(model.input, 0): x}
     for node in model.nodes:
@@ -221,22 +221,22 @@ def _apply(layer: KerasLayer, given: Sequence[Any]) -> Sequence[Any]:
         raise _Located(f"{text}; is its configuration as Keras writes it?") from None
 
 
-def _check_size(xs: Sequence[Lifted]) -> None:
+def _check_size(xs: Sequence[TracedTensor]) -> None:
     if sum(x.index.size for x in xs) > MOST_FEATURES:
         raise ImportRefused(f"has more than {MOST_FEATURES:,} features a step")
 
 
-def _at_each_step(layer: KerasLayer, x: Lifted) -> Lifted:
+def _at_each_step(layer: KerasLayer, x: TracedTensor) -> TracedTensor:
     """Apply the layer that a TimeDistributed wraps: as Keras, with batch and time in one axis."""
     if x.axes[:2] != ("B", "T"):
         raise ImportRefused(f"reads a tensor {list(x.shape)}, whose first axes are not batch and time")
     steps = layout.reshape(x, (x.rows * x.steps, *x.shape[2:]))
     (y,) = _apply(layer.inner[0], [steps])
-    found: Lifted = layout.reshape(y, (x.rows, x.steps, *y.shape[1:]))
+    found: TracedTensor = layout.reshape(y, (x.rows, x.steps, *y.shape[1:]))
     return found
 
 
-def _answers(model: KerasModel, values: dict[Tensor, Any]) -> list[tuple[Tensor, Lifted]]:
+def _answers(model: KerasModel, values: dict[Tensor, Any]) -> list[tuple[Tensor, TracedTensor]]:
     """Choose what the network answers. Final states beside an answer are states of a stream."""
     found = [(tensor, values[tensor]) for tensor in model.outputs if tensor in values]
     if len(found) != len(model.outputs) or any(isinstance(x, _Mask) for _, x in found):
@@ -244,7 +244,7 @@ def _answers(model: KerasModel, values: dict[Tensor, Any]) -> list[tuple[Tensor,
     return [entry for entry in found if entry[0][1] == 0] or found
 
 
-def _answer(tensor: Tensor, x: Lifted) -> Draft:
+def _answer(tensor: Tensor, x: TracedTensor) -> LayerNode:
     if sorted("".join(x.axes)) != ["B", "T"][: 1 + x.has_time]:
         raise ImportRefused(
             f"{tensor[0]}: an output has the axes {list(x.shape)}, which are not batch, time and features"
@@ -278,7 +278,7 @@ def _canonical(y: Array, axes: tuple[str, ...]) -> Array:
 class _Draw:
     """Draws inputs for the proof, near the statistics of a Normalization that reads them."""
 
-    def __init__(self, model: KerasModel, start: Draft, is_masked: bool) -> None:
+    def __init__(self, model: KerasModel, start: LayerNode, is_masked: bool) -> None:
         self._shape = start.signal.shape
         tables = [layer.weights["embeddings"] for layer in _all_layers(model) if layer.kind == "Embedding"]
         self._words = min((len(table) for table in tables), default=0) if start.signal.dtype == "int64" else 0

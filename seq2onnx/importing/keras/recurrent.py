@@ -11,9 +11,9 @@ from seq2onnx.errors import ImportRefused
 from seq2onnx.importing.keras.graph import KerasLayer
 from seq2onnx.importing.keras.layers import ONE, ZERO, check_shapes, keras
 from seq2onnx.importing.lifting import layout, operations as lifting
-from seq2onnx.importing.lifting.drafts import Array, barred
-from seq2onnx.importing.lifting.layout import Lifted
+from seq2onnx.importing.lifting.layer_node import Array, barred
 from seq2onnx.importing.lifting.recurrence import recurrent
+from seq2onnx.importing.lifting.traced import TracedTensor
 from seq2onnx.layers import GRU, LSTM, RNN, Add, Multiply
 from seq2onnx.layers.parts.cells import StateActivation
 
@@ -65,7 +65,7 @@ def _weights(layer: KerasLayer, features: int) -> dict[str, Array]:
     return found
 
 
-def _run(layer: KerasLayer, x: Lifted, directions: Sequence[KerasLayer]) -> list[Lifted]:
+def _run(layer: KerasLayer, x: TracedTensor, directions: Sequence[KerasLayer]) -> list[TracedTensor]:
     """Return the output and the final states: of each direction h, and of an LSTM c."""
     forward = directions[0]
     if forward.get("go_backwards"):
@@ -90,17 +90,17 @@ def _run(layer: KerasLayer, x: Lifted, directions: Sequence[KerasLayer]) -> list
         states.append(final)
         if forward.kind == "LSTM":
             cell = barred("reads the final cell state of an LSTM, which no layer gives; read h", final.parts[0].signal)
-            states.append(Lifted((cell,), final.axes, np.zeros(final.index.shape, int), x.rows, x.steps))
+            states.append(TracedTensor((cell,), final.axes, np.zeros(final.index.shape, int), x.rows, x.steps))
     return [y, *states]
 
 
 @keras(*GATES)
-def _recurrent(layer: KerasLayer, x: Lifted) -> list[Lifted]:
+def _recurrent(layer: KerasLayer, x: TracedTensor) -> list[TracedTensor]:
     return _run(layer, x, [layer])
 
 
 @keras("Bidirectional")
-def _bidirectional(layer: KerasLayer, x: Lifted) -> list[Lifted]:
+def _bidirectional(layer: KerasLayer, x: TracedTensor) -> list[TracedTensor]:
     if any(direction.kind not in GATES for direction in layer.inner):
         raise ImportRefused(f"runs {layer.inner[0].kind} in both directions; use LSTM or GRU")
     y, *states = _run(layer, x, layer.inner)

@@ -1,4 +1,4 @@
-"""What Keras documents its layers to calculate, in numpy and float64: the source of the proof.
+"""The equations that Keras documents for its layers, in numpy and float64: the source of the comparison.
 
 It goes through the model as `keras_graph` gives it and shares nothing else with the modules that make layers of it.
 Arrays are [batch, time, …] as in Keras. A mask is [batch, time], False where a step is padding; it is passed on, and
@@ -16,7 +16,7 @@ import numpy as np
 
 from seq2onnx.errors import ImportRefused
 from seq2onnx.importing.keras.graph import KerasLayer, KerasModel, Tensor
-from seq2onnx.importing.lifting.drafts import Array
+from seq2onnx.importing.lifting.layer_node import Array
 
 Mask = Array | None
 Value = tuple[Array, Mask]

@@ -9,7 +9,7 @@ import numpy as np
 
 from seq2onnx.importing.keras.graph import KerasLayer
 from seq2onnx.importing.keras.reference import Mask, _activated, _weights, equations
-from seq2onnx.importing.lifting.drafts import Array
+from seq2onnx.importing.lifting.layer_node import Array
 
 
 def _each(layer: KerasLayer, name: str, count: int) -> list[int]:

@@ -9,7 +9,7 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from seq2onnx.errors import ModelFileError
-from seq2onnx.importing.lifting.drafts import Array
+from seq2onnx.importing.lifting.layer_node import Array
 
 
 @dataclasses.dataclass(frozen=True)

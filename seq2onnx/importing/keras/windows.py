@@ -13,8 +13,8 @@ from seq2onnx.errors import ImportRefused
 from seq2onnx.importing.keras.graph import KerasLayer
 from seq2onnx.importing.keras.layers import MOST_STEPS, activate, check_shapes, keras
 from seq2onnx.importing.lifting import layout, operations as lifting, time_axis, windows
-from seq2onnx.importing.lifting.drafts import Array
-from seq2onnx.importing.lifting.layout import Lifted
+from seq2onnx.importing.lifting.layer_node import Array
+from seq2onnx.importing.lifting.traced import TracedTensor
 from seq2onnx.layers import AvgPool1d, AvgPool2d, Conv1d, Conv2d, GlobalAvgPool1d, GlobalMaxPool1d, MaxPool1d, MaxPool2d
 from seq2onnx.layers.base import Layer
 
@@ -44,22 +44,22 @@ def _pads(padding: str, reach: int, stride: int) -> windows.Pads | None:
     return (reach if padding == "causal" else 0, 0)
 
 
-def _channels_first(x: Lifted, count: int) -> Lifted:
+def _channels_first(x: TracedTensor, count: int) -> TracedTensor:
     lead = len(x.axes) - count - 1
     return layout.transpose(x, [*range(lead), len(x.axes) - 1, *range(lead, len(x.axes) - 1)])
 
 
-def _channels_last(x: Lifted, count: int) -> Lifted:
+def _channels_last(x: TracedTensor, count: int) -> TracedTensor:
     lead = len(x.axes) - count - 1
     return layout.transpose(x, [*range(lead), *range(lead + 1, len(x.axes)), lead])
 
 
-def _timed(x: Lifted, count: int) -> list[int]:
+def _timed(x: TracedTensor, count: int) -> list[int]:
     """Return the axes among the last ones that are time."""
     return [axis for axis in range(-count, 0) if x.axes[axis] == "T"]
 
 
-def _convolve(layer: KerasLayer, x: Lifted, weights: Array, bias: Array | None, groups: int) -> Lifted:
+def _convolve(layer: KerasLayer, x: TracedTensor, weights: Array, bias: Array | None, groups: int) -> TracedTensor:
     """Convolution of a tensor whose channels are last; weights [filters, channels / groups, …]."""
     count, padding = weights.ndim - 2, _padding(layer)
     strides, dilations = _sizes(layer, "strides", count), _sizes(layer, "dilation_rate", count)
@@ -110,7 +110,7 @@ def _padded(a: Array, axis: int, padding: str, reach: int, stride: int) -> Array
 
 
 @keras("Conv1D", "Conv2D")
-def _convolution(layer: KerasLayer, x: Lifted) -> Lifted:
+def _convolution(layer: KerasLayer, x: TracedTensor) -> TracedTensor:
     count = int(layer.kind[4])
     kernel = _sizes(layer, "kernel_size", count)
     lifting.check_features(x, len(x.axes) - 1, "has the channels of a convolution")
@@ -122,7 +122,7 @@ def _convolution(layer: KerasLayer, x: Lifted) -> Lifted:
 
 
 @keras("DepthwiseConv1D", "SeparableConv1D")
-def _depthwise(layer: KerasLayer, x: Lifted) -> Lifted:
+def _depthwise(layer: KerasLayer, x: TracedTensor) -> TracedTensor:
     (size,), channels, per = _sizes(layer, "kernel_size", 1), x.shape[-1], layer.get("depth_multiplier", 1)
     is_separable = layer.kind == "SeparableConv1D"
     filters = layer.config["filters"] if is_separable else channels * per
@@ -137,7 +137,7 @@ def _depthwise(layer: KerasLayer, x: Lifted) -> Lifted:
 
 
 @keras("MaxPooling1D", "AveragePooling1D", "MaxPooling2D", "AveragePooling2D")
-def _pooling(layer: KerasLayer, x: Lifted) -> Lifted:
+def _pooling(layer: KerasLayer, x: TracedTensor) -> TracedTensor:
     is_max, count, padding = layer.kind.startswith("Max"), int(layer.kind[-2]), _padding(layer)
     sizes = _sizes(layer, "pool_size", count)
     strides = sizes if layer.get("strides") is None else _sizes(layer, "strides", count)
@@ -169,7 +169,7 @@ def _pooling(layer: KerasLayer, x: Lifted) -> Lifted:
 
 
 @keras("GlobalAveragePooling1D", "GlobalMaxPooling1D", "GlobalAveragePooling2D", "GlobalMaxPooling2D")
-def _global_pooling(layer: KerasLayer, x: Lifted) -> Lifted:
+def _global_pooling(layer: KerasLayer, x: TracedTensor) -> TracedTensor:
     is_max, count = "Max" in layer.kind, int(layer.kind[-2])
     _padding(layer)
     y = _over_features(x, is_max, [axis for axis in range(1, count + 1) if x.axes[axis] != "T"])
@@ -180,7 +180,7 @@ def _global_pooling(layer: KerasLayer, x: Lifted) -> Lifted:
     return y
 
 
-def _over_features(x: Lifted, is_max: bool, axes: Sequence[int]) -> Lifted:
+def _over_features(x: TracedTensor, is_max: bool, axes: Sequence[int]) -> TracedTensor:
     """Mean or maximum over axes of features, which stand before the channels."""
     if not axes:
         return x

@@ -1,4 +1,4 @@
-"""From drafts to a network: equal drafts become one, layers answer with their last step, and all get names."""
+"""From nodes to a network: equal nodes become one, layers answer with their last step, and all get names."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from seq2onnx.errors import ImportRefused, Seq2OnnxError, require
-from seq2onnx.importing.lifting.drafts import Array, Draft, acts_on_each_step, in_order
+from seq2onnx.importing.lifting.layer_node import Array, LayerNode, acts_on_each_step, in_order
 from seq2onnx.layers import BatchNorm, BiGRU, BiLSTM, LastStep, Rescale
 from seq2onnx.layers.base import Layer
 from seq2onnx.limits import LAYERS
@@ -20,8 +20,8 @@ if TYPE_CHECKING:
     from seq2onnx.building import SequenceModule
 
 
-def assemble(answers: Sequence[tuple[str, Draft]], name: str) -> tuple[Network, dict[str, dict[str, Array]]]:
-    """Make a network of drafts.
+def assemble(answers: Sequence[tuple[str, LayerNode]], name: str) -> tuple[Network, dict[str, dict[str, Array]]]:
+    """Make a network of nodes.
 
     Args:
         answers: what the network gives; each with a name for its last layer, "" where it has none.
@@ -34,12 +34,12 @@ def assemble(answers: Sequence[tuple[str, Draft]], name: str) -> tuple[Network, 
     ends = _with_early_last_steps(ends)
     for i, end in enumerate(ends):
         if end in ends[:i] or not end.reads:  # an answer of its own needs a layer of its own
-            ends[i] = Draft(Rescale(1.0), (end,), {}, end.signal, end.path)
+            ends[i] = LayerNode(Rescale(1.0), (end,), {}, end.signal, end.path)
     wanted = {end: _legal(label) for (label, _), end in zip(answers, ends, strict=True) if label}
-    drafts = _ordered(ends)
-    if len(drafts) > LAYERS:
-        raise ImportRefused(f"has {len(drafts):,} layers; a network has at most {LAYERS:,}")
-    names = _names(drafts, wanted)
+    nodes = _ordered(ends)
+    if len(nodes) > LAYERS:
+        raise ImportRefused(f"has {len(nodes):,} layers; a network has at most {LAYERS:,}")
+    names = _names(nodes, wanted)
     layers = [
         dataclasses.replace(_layer(found), name=label, inputs=[names[read] for read in found.reads] or None)
         for found, label in names.items()
@@ -70,16 +70,16 @@ def as_module(network: Network, weights: Mapping[str, Mapping[str, Array]]) -> S
     return module.eval()
 
 
-def _layer(found: Draft) -> Layer:
+def _layer(found: LayerNode) -> Layer:
     if found.layer is None:
         raise ImportRefused(found.barred)
     return found.layer
 
 
-def _merged(ends: Sequence[Draft]) -> list[Draft]:
-    """Replace drafts of the same layer, inputs and weights by one."""
-    merged: dict[tuple[object, ...], Draft] = {}
-    known: dict[Draft, Draft] = {}
+def _merged(ends: Sequence[LayerNode]) -> list[LayerNode]:
+    """Replace nodes of the same layer, inputs and weights by one."""
+    merged: dict[tuple[object, ...], LayerNode] = {}
+    known: dict[LayerNode, LayerNode] = {}
     for found in _ordered(ends):
         reads = tuple(known[read] for read in found.reads)
         arrays = tuple((name, array.tobytes()) for name, array in sorted(found.weights.items()))
@@ -88,16 +88,16 @@ def _merged(ends: Sequence[Draft]) -> list[Draft]:
     return [known[end] for end in ends]
 
 
-def _ordered(ends: Sequence[Draft]) -> list[Draft]:
-    """List all drafts, each after those that it reads."""
+def _ordered(ends: Sequence[LayerNode]) -> list[LayerNode]:
+    """List all nodes, each after those that it reads."""
     return in_order(ends, lambda found: found.reads)
 
 
-def _with_early_last_steps(ends: Sequence[Draft]) -> list[Draft]:
+def _with_early_last_steps(ends: Sequence[LayerNode]) -> list[LayerNode]:
     """Let recurrent layers answer with the last step alone where nothing else is read of them."""
     readers = Counter(read for found in _ordered(ends) for read in found.reads)
     readers.update(ends)
-    known: dict[Draft, Draft] = {}
+    known: dict[LayerNode, LayerNode] = {}
     for found in _ordered(ends):
         reads = tuple(known[read] for read in found.reads)
         known[found] = dataclasses.replace(found, reads=reads)
@@ -106,15 +106,15 @@ def _with_early_last_steps(ends: Sequence[Draft]) -> list[Draft]:
     return [known[end] for end in ends]
 
 
-def _last_of(found: Draft, readers: Counter[Draft], known: Mapping[Draft, Draft]) -> Draft | None:
-    """Return a draft of the last step, if it costs no second run of what it reads."""
+def _last_of(found: LayerNode, readers: Counter[LayerNode], known: Mapping[LayerNode, LayerNode]) -> LayerNode | None:
+    """Return a node of the last step, if it costs no second run of what it reads."""
 
-    def reads(one: Draft) -> tuple[Draft, ...]:
+    def reads(one: LayerNode) -> tuple[LayerNode, ...]:
         # In training the statistics of a BatchNorm must stay those of all steps.
         stops = not one.has_time or readers[one] > 1 or hasattr(one.layer, "output_mode")
         return () if stops or isinstance(one.layer, BatchNorm) or not acts_on_each_step(one) else one.reads
 
-    last: dict[Draft, Draft | None] = {}
+    last: dict[LayerNode, LayerNode | None] = {}
     for one in in_order([found], reads):
         before = [last[read] for read in reads(one)]
         last[one] = _last_step(one, readers, known, [read for read in before if read] if all(before) else [])
@@ -122,9 +122,9 @@ def _last_of(found: Draft, readers: Counter[Draft], known: Mapping[Draft, Draft]
 
 
 def _last_step(
-    found: Draft, readers: Counter[Draft], known: Mapping[Draft, Draft], reads: Sequence[Draft]
-) -> Draft | None:
-    """Return a draft of the last step; `reads` are those of what it reads, if there are any."""
+    found: LayerNode, readers: Counter[LayerNode], known: Mapping[LayerNode, LayerNode], reads: Sequence[LayerNode]
+) -> LayerNode | None:
+    """Return a node of the last step; `reads` are those of what it reads, if there are any."""
     if not found.has_time:
         return known[found]
     if readers[found] > 1:
@@ -150,11 +150,11 @@ def _legal(name: str) -> str:
     return legal + "_" if legal.endswith("_lengths") else legal
 
 
-def _names(drafts: Sequence[Draft], wanted: Mapping[Draft, str]) -> dict[Draft, str]:
-    """Name each draft after its place in the foreign network, or after its kind."""
-    names: dict[Draft, str] = {}
+def _names(nodes: Sequence[LayerNode], wanted: Mapping[LayerNode, str]) -> dict[LayerNode, str]:
+    """Name each node after its place in the foreign network, or after its kind."""
+    names: dict[LayerNode, str] = {}
     taken = set(wanted.values())
-    for found in drafts:
+    for found in nodes:
         labels = _labels(_legal(found.path), _layer(found).kind)
         names[found] = wanted.get(found) or next(label for label in labels if label not in taken)
         taken.add(names[found])

@@ -9,9 +9,9 @@ import numpy as np
 
 from seq2onnx.errors import ImportRefused
 from seq2onnx.importing.lifting import windows
-from seq2onnx.importing.lifting.drafts import Array
-from seq2onnx.importing.lifting.layout import Lifted
+from seq2onnx.importing.lifting.layer_node import Array
 from seq2onnx.importing.lifting.reading import as_padding
+from seq2onnx.importing.lifting.traced import TracedTensor
 from seq2onnx.importing.lifting.windows import Pads
 from seq2onnx.layers import AvgPool1d, AvgPool2d, Conv1d, Conv2d, Layer, MaxPool1d, MaxPool2d
 
@@ -50,7 +50,7 @@ class Windows:
         """The axes, counted from the end."""
         return range(-len(self.sizes), 0)
 
-    def time(self, x: Lifted) -> int | None:
+    def time(self, x: TracedTensor) -> int | None:
         """Return which of the axes is time; None: the windows are within each step."""
         timed = [axis for axis in self.places if x.axes[axis]]
         if not timed:
@@ -59,7 +59,7 @@ class Windows:
             raise ImportRefused(f"has windows over {x.describe(timed[0])}, in a tensor {list(x.shape)}")
         return timed[0]
 
-    def image(self, x: Lifted) -> bool:
+    def image(self, x: TracedTensor) -> bool:
         """Whether a layer for images has such padding."""
         return len(set(self.pads)) == 1 and windows.image_of(x, len(self.sizes) + 1) is not None
 
@@ -69,7 +69,7 @@ def _two(values: Sequence[int]) -> tuple[int, int]:
     return first, second
 
 
-def convolution(x: Lifted, weights: Array, bias: Array | None, window: Windows) -> Lifted:
+def convolution(x: TracedTensor, weights: Array, bias: Array | None, window: Windows) -> TracedTensor:
     """Convolution with weights [filters, channels, …]."""
     time = window.time(x)
     if time is None:
@@ -82,7 +82,7 @@ def convolution(x: Lifted, weights: Array, bias: Array | None, window: Windows) 
     )
 
 
-def _convolution_in_step(x: Lifted, weights: Array, bias: Array | None, window: Windows) -> Lifted:
+def _convolution_in_step(x: TracedTensor, weights: Array, bias: Array | None, window: Windows) -> TracedTensor:
     count = len(window.sizes)
     image = windows.image_of(x, count + 1)
     if image is None or not window.image(x):
@@ -98,7 +98,7 @@ def _convolution_in_step(x: Lifted, weights: Array, bias: Array | None, window: 
     return windows.on_image(x, image, layer, {"weights": weights, "bias": np.zeros(filters) if bias is None else bias})
 
 
-def pooling(x: Lifted, window: Windows, is_max: bool, counts_padding: bool) -> Lifted:
+def pooling(x: TracedTensor, window: Windows, is_max: bool, counts_padding: bool) -> TracedTensor:
     """Maximum or mean of each window."""
     if any(dilation != 1 for dilation in window.dilations):
         raise ImportRefused("is a pooling with dilation; no layer does that")

@@ -11,14 +11,14 @@ import math
 import weakref
 
 from seq2onnx.importing.lifting import operations as lifting
-from seq2onnx.importing.lifting.drafts import barred
-from seq2onnx.importing.lifting.layout import Lifted
+from seq2onnx.importing.lifting.layer_node import barred
+from seq2onnx.importing.lifting.traced import TracedTensor
 from seq2onnx.layers import GELU
 
 
 @dataclasses.dataclass(frozen=True)
 class Note:
-    """What a tensor is of another.
+    """Algebraic relation of a tensor to an earlier one.
 
     Attributes:
         kind: "scaled" (number · of), "mean" (over the last axes), "centered" (of − mean), "square" (of centered),
@@ -29,39 +29,39 @@ class Note:
     """
 
     kind: str
-    of: Lifted
+    of: TracedTensor
     axes: int = 0
     number: float = 0.0
 
 
-_NOTES: weakref.WeakKeyDictionary[Lifted, Note] = weakref.WeakKeyDictionary()
+_NOTES: weakref.WeakKeyDictionary[TracedTensor, Note] = weakref.WeakKeyDictionary()
 
 
-def note(y: Lifted, kind: str, of: Lifted, axes: int = 0, number: float = 0.0) -> Lifted:
+def note(y: TracedTensor, kind: str, of: TracedTensor, axes: int = 0, number: float = 0.0) -> TracedTensor:
     """Note what a tensor is of another; return it."""
     _NOTES[y] = Note(kind, of, axes, number)
     return y
 
 
-def noted(x: Lifted | None, *kinds: str) -> Note | None:
+def noted(x: TracedTensor | None, *kinds: str) -> Note | None:
     """Return what is known of a tensor if it is one of these kinds."""
     found = None if x is None else _NOTES.get(x)
     return found if found and found.kind in kinds else None
 
 
-def _no_layer(x: Lifted, what: str) -> Lifted:
+def _no_layer(x: TracedTensor, what: str) -> TracedTensor:
     """Return a tensor that no layer gives."""
     reason = f"calculates {what}, for which there is no layer"
     return x.with_(parts=tuple(barred(reason, part) for part in x.parts))
 
 
-def after_scale(y: Lifted, x: Lifted, factor: float) -> Lifted:
+def after_scale(y: TracedTensor, x: TracedTensor, factor: float) -> TracedTensor:
     """Note y = factor · x."""
     known = noted(x, "scaled")
     return note(y, "scaled", known.of, number=factor * known.number) if known else note(y, "scaled", x, number=factor)
 
 
-def after_mean(y: Lifted, x: Lifted, axes: int) -> Lifted:
+def after_mean(y: TracedTensor, x: TracedTensor, axes: int) -> TracedTensor:
     """Note that y is the mean of x over its last axes, kept as axes of size 1."""
     square = noted(x, "square")
     if square and square.axes == axes:
@@ -69,55 +69,55 @@ def after_mean(y: Lifted, x: Lifted, axes: int) -> Lifted:
     return note(y, "mean", x, axes)
 
 
-def after_difference(y: Lifted, a: Lifted, b: Lifted) -> Lifted:
+def after_difference(y: TracedTensor, a: TracedTensor, b: TracedTensor) -> TracedTensor:
     """Note y = a − b."""
     mean = noted(b, "mean")
     return note(y, "centered", a, mean.axes) if mean and mean.of is a else y
 
 
-def after_square(y: Lifted, x: Lifted) -> Lifted:
+def after_square(y: TracedTensor, x: TracedTensor) -> TracedTensor:
     """Note y = x²."""
     centered = noted(x, "centered")
     return note(y, "square", centered.of, centered.axes) if centered else y
 
 
-def after_sum(y: Lifted, x: Lifted, number: float) -> Lifted:
+def after_sum(y: TracedTensor, x: TracedTensor, number: float) -> TracedTensor:
     """Note y = x + number."""
     variance = noted(x, "variance")
     return note(y, "variance", variance.of, variance.axes, variance.number + number) if variance else y
 
 
-def one_more(x: Lifted) -> Lifted | None:
+def one_more(x: TracedTensor) -> TracedTensor | None:
     """Return x + 1 if x is an error function, which only a product can make part of a GELU."""
     known = noted(x, "erf")
     return note(_no_layer(x, "erf(x)"), "erf + 1", known.of) if known else None
 
 
-def square_root(x: Lifted) -> Lifted:
+def square_root(x: TracedTensor) -> TracedTensor:
     """Return √x, which only a division by it can make part of a layer."""
     y = _no_layer(x, "a square root")
     variance = noted(x, "variance")
     return note(y, "deviation", variance.of, variance.axes, variance.number) if variance else y
 
 
-def reciprocal(x: Lifted) -> Lifted:
+def reciprocal(x: TracedTensor) -> TracedTensor:
     """Return 1 / x, which only a product with it can make part of a layer."""
     y = _no_layer(x, "a reciprocal")
     deviation = noted(x, "deviation")
     return note(y, "inverse", deviation.of, deviation.axes, deviation.number) if deviation else y
 
 
-def erf(x: Lifted) -> Lifted:
+def erf(x: TracedTensor) -> TracedTensor:
     """Return the error function of x, which only a product can make part of a GELU."""
     return note(_no_layer(x, "erf(x)"), "erf", x)
 
 
-def quotient(a: Lifted, b: Lifted) -> Lifted | None:
+def quotient(a: TracedTensor, b: TracedTensor) -> TracedTensor | None:
     """Return a / b if it is a LayerNorm without scale and offset."""
     return _normalized(a, b, "deviation")
 
 
-def product(a: Lifted, b: Lifted) -> Lifted | None:
+def product(a: TracedTensor, b: TracedTensor) -> TracedTensor | None:
     """Return a · b if it is a LayerNorm without scale and offset, or a GELU with a factor."""
     for x, y in ((a, b), (b, a)):
         if (found := _normalized(x, y, "inverse")) or (found := _gelu(x, y)):
@@ -125,14 +125,14 @@ def product(a: Lifted, b: Lifted) -> Lifted | None:
     return None
 
 
-def _normalized(a: Lifted, b: Lifted, kind: str) -> Lifted | None:
+def _normalized(a: TracedTensor, b: TracedTensor, kind: str) -> TracedTensor | None:
     above, below = noted(a, "centered"), noted(b, kind)
     if above is None or below is None or above.of is not below.of or above.axes != below.axes:
         return None
     return lifting.layer_norm(above.of, above.axes, None, None, below.number)
 
 
-def _gelu(a: Lifted, b: Lifted) -> Lifted | None:
+def _gelu(a: TracedTensor, b: TracedTensor) -> TracedTensor | None:
     """X · (1 + erf(x / √2)) = 2 · gelu(x)."""
     curve = noted(b, "erf + 1")
     inside = noted(curve.of, "scaled") if curve else None

@@ -6,9 +6,9 @@ import numpy as np
 
 from seq2onnx.errors import ImportRefused
 from seq2onnx.importing.lifting import layout, time_axis
-from seq2onnx.importing.lifting.drafts import Array
-from seq2onnx.importing.lifting.layout import Lifted
+from seq2onnx.importing.lifting.layer_node import Array
 from seq2onnx.importing.lifting.operations import affine, each_part, join, linear, max_features, maximum
+from seq2onnx.importing.lifting.traced import TracedTensor
 from seq2onnx.layers import ELU, Add, GlobalAvgPool1d, GlobalMaxPool1d, HardSigmoid, LeakyReLU, Multiply, ReLU
 
 ONE, ZERO = np.ones(1), np.zeros(1)
@@ -16,22 +16,22 @@ SELU = (1.6732632423543772, 1.0507009873554805)
 """The alpha and gamma of a SELU."""
 
 
-def scaled(x: Lifted, factor: float) -> Lifted:
+def scaled(x: TracedTensor, factor: float) -> TracedTensor:
     """Multiply with a number."""
     return affine(x, ONE * factor, ZERO)
 
 
-def negative(x: Lifted) -> Lifted:
+def negative(x: TracedTensor) -> TracedTensor:
     """Compute −x."""
     return scaled(x, -1)
 
 
-def minimum(a: Lifted, b: Lifted) -> Lifted:
+def minimum(a: TracedTensor, b: TracedTensor) -> TracedTensor:
     """The smaller of two tensors at each place."""
     return negative(maximum(negative(a), negative(b)))
 
 
-def clip(x: Lifted, low: float | None, high: float | None) -> Lifted:
+def clip(x: TracedTensor, low: float | None, high: float | None) -> TracedTensor:
     """Limit numbers to a range; None: no limit."""
     if low is not None and high is not None:
         width = ONE * (high - low)
@@ -47,7 +47,7 @@ def clip(x: Lifted, low: float | None, high: float | None) -> Lifted:
     return affine(y, sign, ONE * bound)
 
 
-def power(x: Lifted, exponent: float) -> Lifted:
+def power(x: TracedTensor, exponent: float) -> TracedTensor:
     """Raise to a power of 1, 2 or 3."""
     if exponent not in (1, 2, 3):
         raise ImportRefused(f"raises to a power ({exponent}); only squares and cubes can be made of layers")
@@ -57,12 +57,12 @@ def power(x: Lifted, exponent: float) -> Lifted:
     return y
 
 
-def absolute(x: Lifted) -> Lifted:
+def absolute(x: TracedTensor) -> TracedTensor:
     """Compute |x| = relu(x) + relu(−x)."""
     return join(Add(), each_part(x, ReLU()), each_part(negative(x), ReLU()))
 
 
-def prelu(x: Lifted, slopes: Array) -> Lifted:
+def prelu(x: TracedTensor, slopes: Array) -> TracedTensor:
     """Multiply negative numbers with slopes that broadcast to x."""
     if slopes.size == 1:
         return each_part(x, LeakyReLU(slopes.item()))
@@ -70,22 +70,22 @@ def prelu(x: Lifted, slopes: Array) -> Lifted:
     return join(Add(), each_part(x, ReLU()), below)
 
 
-def hard_swish(x: Lifted) -> Lifted:
+def hard_swish(x: TracedTensor) -> TracedTensor:
     """Compute x · clip(x / 6 + 1/2, 0, 1)."""
     return join(Multiply(), x, each_part(x, HardSigmoid(1 / 6, 0.5)))
 
 
-def selu(x: Lifted, alpha: float = SELU[0], gamma: float = SELU[1]) -> Lifted:
+def selu(x: TracedTensor, alpha: float = SELU[0], gamma: float = SELU[1]) -> TracedTensor:
     """Compute gamma · elu(x)."""
     return scaled(each_part(x, ELU(alpha)), gamma)
 
 
-def celu(x: Lifted, alpha: float) -> Lifted:
+def celu(x: TracedTensor, alpha: float) -> TracedTensor:
     """Compute max(0, x) + min(0, alpha · (exp(x / alpha) − 1))."""
     return scaled(each_part(scaled(x, 1 / alpha), ELU(1.0)), alpha)
 
 
-def reduce_axis(x: Lifted, axis: int, kind: str) -> Lifted:
+def reduce_axis(x: TracedTensor, axis: int, kind: str) -> TracedTensor:
     """Reduce an axis to one element, which stays as an axis of features.
 
     Args:

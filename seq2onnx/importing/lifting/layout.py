@@ -1,99 +1,38 @@
-"""Foreign tensors, followed without looking at their numbers: which feature of which layer stands where.
+"""Operations that move the features of tensors and make no layer.
 
 Exporters and authors transpose, reshape, slice and join in more ways than patterns can list. Here none of these
-operations makes a layer. A `Lifted` holds the layout of a tensor, and each operation gives a new layout. A layer that
-reads the tensor permutes its weights by it, so unused parts and copies vanish.
+operations makes a layer. A `TracedTensor` holds the layout of a tensor, and each operation gives a new layout. A layer
+that reads the tensor permutes its weights by it, so unused parts and copies vanish.
 """
 
 from __future__ import annotations
 
-import dataclasses
-import math
 from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
 from seq2onnx.errors import ImportRefused
-from seq2onnx.importing.lifting.drafts import Draft
+from seq2onnx.importing.lifting.layer_node import LayerNode
+from seq2onnx.importing.lifting.traced import TracedTensor
 
 END = 2**62
 """A stop beyond any axis: what slices without a stop have."""
 
 
-@dataclasses.dataclass(frozen=True, eq=False)
-class Lifted:
-    """A foreign tensor: its axes, and which features stand where.
-
-    The number at a place is, in the row and step of that place, feature `index` of all features of `parts` side by
-    side; -1 is the number 0.
-
-    Attributes:
-        parts: the drafts that the features come from.
-        axes: for each axis "B" (batch), "T" (time), "BT" or "TB" (both in one axis, the second fastest), or ""
-            (features, or a single element).
-        index: feature numbers, with as many axes as the tensor; its size is 1 along batch and time.
-        rows: the size of the batch in the traced run.
-        steps: the size of the time axis in the traced run.
-        pads: steps of zeros that stand before and after those of `parts`; negative: steps that are cut off.
-    """
-
-    parts: tuple[Draft, ...]
-    axes: tuple[str, ...]
-    index: NDArray[np.int64]
-    rows: int
-    steps: int
-    pads: tuple[int, int] = (0, 0)
-
-    def __post_init__(self) -> None:
-        assert self.index.ndim == len(self.axes), (self.axes, self.index.shape)
-
-    @property
-    def shape(self) -> tuple[int, ...]:
-        """The shape of the tensor in the traced run."""
-        return tuple(
-            math.prod(self.size_of(letter) for letter in axis) if axis else n
-            for axis, n in zip(self.axes, self.index.shape, strict=True)
-        )
-
-    @property
-    def has_time(self) -> bool:
-        """Whether an axis is time."""
-        return any("T" in axis for axis in self.axes)
-
-    def size_of(self, letter: str) -> int:
-        """Return the size of the batch or of time in the traced run."""
-        return self.rows if letter == "B" else self.steps
-
-    def with_(self, **changes: Any) -> Lifted:
-        """Return it with some attributes changed."""
-        return dataclasses.replace(self, **changes)
-
-    def describe(self, axis: int) -> str:
-        """Name an axis for people."""
-        names = {"": "features", "B": "the batch", "T": "time", "BT": "batch and time", "TB": "time and batch"}
-        return names[self.axes[axis]]
-
-
-def lifted(part: Draft, axes: Sequence[str], shape: Sequence[int], like: Lifted) -> Lifted:
-    """All features of a draft in their order, as a tensor with these axes; `shape` is that of `index`."""
-    return Lifted((part,), tuple(axes), np.arange(part.size).reshape(shape), like.rows, like.steps)
-
-
-def transpose(x: Lifted, order: Sequence[int]) -> Lifted:
+def transpose(x: TracedTensor, order: Sequence[int]) -> TracedTensor:
     """Reorder the axes."""
     order = [axis % len(x.axes) for axis in order]
     return x.with_(axes=tuple(x.axes[axis] for axis in order), index=x.index.transpose(order))
 
 
-def unsqueeze(x: Lifted, axis: int) -> Lifted:
+def unsqueeze(x: TracedTensor, axis: int) -> TracedTensor:
     """Insert an axis of size 1."""
     axis %= len(x.axes) + 1
     return x.with_(axes=(*x.axes[:axis], "", *x.axes[axis:]), index=np.expand_dims(x.index, axis))
 
 
-def squeeze(x: Lifted, axes: Sequence[int] | None = None) -> Lifted:
+def squeeze(x: TracedTensor, axes: Sequence[int] | None = None) -> TracedTensor:
     """Remove these axes if their size is 1; without `axes`, all of size 1."""
     chosen = range(len(x.axes)) if axes is None else [axis % len(x.axes) for axis in axes]
     gone = [axis for axis in chosen if x.shape[axis] == 1]
@@ -103,7 +42,7 @@ def squeeze(x: Lifted, axes: Sequence[int] | None = None) -> Lifted:
     return x.with_(axes=kept, index=np.squeeze(x.index, tuple(gone)))
 
 
-def reshape(x: Lifted, shape: Sequence[int]) -> Lifted:
+def reshape(x: TracedTensor, shape: Sequence[int]) -> TracedTensor:
     """Split and merge axes, in row-major order."""
     atoms: list[tuple[str, int]] = []
     for axis, n in zip(x.axes, x.index.shape, strict=True):
@@ -139,7 +78,7 @@ def reshape(x: Lifted, shape: Sequence[int]) -> Lifted:
     return x.with_(axes=tuple(axes), index=x.index.reshape(sizes))
 
 
-def expand(x: Lifted, shape: Sequence[int], time_sizes: Sequence[int]) -> Lifted:
+def expand(x: TracedTensor, shape: Sequence[int], time_sizes: Sequence[int]) -> TracedTensor:
     """Repeat along axes of size 1, to `shape`; an axis becomes time where its new size is one of `time_sizes`."""
     for _ in range(len(shape) - len(x.axes)):
         x = unsqueeze(x, 0)
@@ -156,7 +95,7 @@ def expand(x: Lifted, shape: Sequence[int], time_sizes: Sequence[int]) -> Lifted
     return x.with_(axes=tuple(axes), index=np.broadcast_to(x.index, sizes), steps=steps)
 
 
-def take(x: Lifted, axis: int, chosen: Any) -> Lifted:
+def take(x: TracedTensor, axis: int, chosen: Any) -> TracedTensor:
     """Choose features along an axis, by numbers or a slice; with a single number the axis goes."""
     axis %= len(x.axes)
     if x.axes[axis]:
@@ -169,14 +108,14 @@ def take(x: Lifted, axis: int, chosen: Any) -> Lifted:
     return x.with_(axes=axes, index=index)
 
 
-def flip(x: Lifted, axis: int) -> Lifted:
+def flip(x: TracedTensor, axis: int) -> TracedTensor:
     """Reverse an axis of features."""
     if "T" in x.axes[axis]:
         raise ImportRefused("reverses time, which a stream cannot; for a backward direction use bidirectional=True")
     return take(x, axis, slice(None, None, -1))
 
 
-def pad_features(x: Lifted, axis: int, before: int, after: int) -> Lifted:
+def pad_features(x: TracedTensor, axis: int, before: int, after: int) -> TracedTensor:
     """Add zeros along an axis of features."""
     if x.axes[axis]:
         raise ImportRefused(f"pads {x.describe(axis)}")
@@ -184,7 +123,7 @@ def pad_features(x: Lifted, axis: int, before: int, after: int) -> Lifted:
     return x.with_(index=np.pad(x.index, widths, constant_values=-1))
 
 
-def concat(xs: Sequence[Lifted], axis: int) -> Lifted:
+def concat(xs: Sequence[TracedTensor], axis: int) -> TracedTensor:
     """Join tensors along an axis of features."""
     axis %= len(xs[0].axes)
     first = xs[0]
@@ -194,7 +133,7 @@ def concat(xs: Sequence[Lifted], axis: int) -> Lifted:
         raise ImportRefused(f"joins tensors along {first.describe(axis)}, which no layer does; join features")
     if any(x.pads != first.pads or x.steps != first.steps for x in xs):
         raise ImportRefused(f"joins tensors of different steps: {', '.join(str(x.steps) for x in xs)}")
-    offsets: dict[Draft, int] = {}
+    offsets: dict[LayerNode, int] = {}
     for x in xs:
         for part in x.parts:
             offsets.setdefault(part, sum(other.size for other in offsets))
@@ -205,7 +144,7 @@ def concat(xs: Sequence[Lifted], axis: int) -> Lifted:
     return first.with_(parts=tuple(offsets), index=np.concatenate(moved, axis))
 
 
-def broadcast(a: Lifted, b: Lifted) -> tuple[Lifted, Lifted]:
+def broadcast(a: TracedTensor, b: TracedTensor) -> tuple[TracedTensor, TracedTensor]:
     """Give two tensors the same axes, as an operation on both numbers at each place needs."""
     for _ in range(len(b.axes) - len(a.axes)):
         a = unsqueeze(a, 0)

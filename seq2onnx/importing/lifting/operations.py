@@ -1,6 +1,6 @@
 """Operations on each step, as layers: weighted sums, functions, joins, normalizations, and what reads a whole sequence.
 
-Each function takes the foreign tensor as a Lifted and gives that of the result. All refuse with ImportRefused.
+Each function takes the foreign tensor as a TracedTensor and gives that of the result. All refuse with ImportRefused.
 """
 
 from __future__ import annotations
@@ -11,8 +11,8 @@ from typing import Any
 import numpy as np
 
 from seq2onnx.errors import ImportRefused
-from seq2onnx.importing.lifting.drafts import Array, Draft, barred, draft
-from seq2onnx.importing.lifting.layout import Lifted, broadcast, lifted, take, transpose
+from seq2onnx.importing.lifting.layer_node import Array, LayerNode, barred, layer_node
+from seq2onnx.importing.lifting.layout import broadcast, take, transpose
 from seq2onnx.importing.lifting.reading import (
     ELEMENTWISE,
     columns,
@@ -21,6 +21,7 @@ from seq2onnx.importing.lifting.reading import (
     same_features,
     source,
 )
+from seq2onnx.importing.lifting.traced import TracedTensor, tensor_of
 from seq2onnx.layers import (
     Add,
     BatchNorm,
@@ -41,7 +42,7 @@ MOST_MAXIMUM = 8
 """The most features of which a maximum is written out as layers."""
 
 
-def check_features(x: Lifted, axis: int, what: str) -> None:
+def check_features(x: TracedTensor, axis: int, what: str) -> None:
     """Raise ImportRefused unless an axis is features."""
     if x.axes[axis]:
         raise ImportRefused(
@@ -50,7 +51,7 @@ def check_features(x: Lifted, axis: int, what: str) -> None:
         )
 
 
-def linear(x: Lifted, weights: Array, bias: Array | None = None, axis: int = -1) -> Lifted:
+def linear(x: TracedTensor, weights: Array, bias: Array | None = None, axis: int = -1) -> TracedTensor:
     """Weighted sums over one axis: weights [k, n], bias [k]."""
     axis %= len(x.axes)
     check_features(x, axis, "has weights")
@@ -61,22 +62,22 @@ def linear(x: Lifted, weights: Array, bias: Array | None = None, axis: int = -1)
         raise ImportRefused(f"weighted sums of {len(groups)} groups of features, too large to be written out")
     wide = np.concatenate([columns(weights, found, group) for group in groups])
     offsets = np.zeros(len(wide)) if bias is None else np.tile(np.broadcast_to(bias, (k,)), len(groups))
-    made = draft(FullyConnected(len(wide)), found, weights={"weights": wide, "bias": offsets})
-    y = lifted(made, x.axes, (*x.index.shape[:-1], k), x.with_(pads=(0, 0)))
+    made = layer_node(FullyConnected(len(wide)), found, weights={"weights": wide, "bias": offsets})
+    y = tensor_of(made, x.axes, (*x.index.shape[:-1], k), x.with_(pads=(0, 0)))
     order = list(range(len(x.axes) - 1))
     order.insert(axis, len(x.axes) - 1)
     return transpose(y, order)
 
 
-def each_part(x: Lifted, layer: Layer) -> Lifted:
+def each_part(x: TracedTensor, layer: Layer) -> TracedTensor:
     """Apply a layer without weights to all features."""
     if (x.index < 0).any() or any(pad > 0 for pad in x.pads) or not isinstance(layer, ELEMENTWISE):
         found, index = same_features(x)
-        return x.with_(parts=(draft(layer, found),), index=index, pads=(0, 0))
-    return x.with_(parts=tuple(draft(layer, part) for part in x.parts))
+        return x.with_(parts=(layer_node(layer, found),), index=index, pads=(0, 0))
+    return x.with_(parts=tuple(layer_node(layer, part) for part in x.parts))
 
 
-def affine(x: Lifted, scale: Array, offset: Array) -> Lifted:
+def affine(x: TracedTensor, scale: Array, offset: Array) -> TracedTensor:
     """Compute x · scale + offset with numbers that broadcast to x."""
     numbers = []
     for array in (np.asarray(scale, float), np.asarray(offset, float)):
@@ -107,19 +108,19 @@ def affine(x: Lifted, scale: Array, offset: Array) -> Lifted:
     return x.with_(parts=(_rescaled(found, *in_order),), index=index, pads=(0, 0))
 
 
-def _rescaled(found: Draft, scale: Any, offset: Any) -> Draft:
-    """Draft x · scale + offset; a layer before it that has such weights, and does not use them, gets the numbers."""
+def _rescaled(found: LayerNode, scale: Any, offset: Any) -> LayerNode:
+    """Make x · scale + offset; a layer before it that has such weights, and does not use them, gets the numbers."""
     layer, weights = found.layer, dict(found.weights)
     if isinstance(layer, FullyConnected) and np.all(np.equal(scale, 1)) and not weights["bias"].any():
         weights["bias"] = weights["bias"] + offset
     elif isinstance(layer, LayerNorm) and not weights["offset"].any():
         weights |= {"scale": weights["scale"] * scale, "offset": weights["offset"] + offset}
     else:
-        return draft(Rescale(scale, offset), found)
-    return draft(layer, *found.reads, weights=weights, path=found.path)
+        return layer_node(Rescale(scale, offset), found)
+    return layer_node(layer, *found.reads, weights=weights, path=found.path)
 
 
-def join(layer: Add | Multiply, a: Lifted, b: Lifted) -> Lifted:
+def join(layer: Add | Multiply, a: TracedTensor, b: TracedTensor) -> TracedTensor:
     """Add or multiply two tensors."""
     timed = a if a.has_time else b
     steps = timed.steps
@@ -128,16 +129,16 @@ def join(layer: Add | Multiply, a: Lifted, b: Lifted) -> Lifted:
     if not np.array_equal(at_left, at_right) or left.signal.shape != right.signal.shape or (at_left < 0).any():
         left, right = flat(exact(a, True)), flat(exact(b, True))
         at_left = np.arange(left.size).reshape(a.index.shape)
-    return a.with_(parts=(draft(layer, left, right),), index=at_left, steps=steps, pads=(0, 0))
+    return a.with_(parts=(layer_node(layer, left, right),), index=at_left, steps=steps, pads=(0, 0))
 
 
-def maximum(a: Lifted, b: Lifted) -> Lifted:
+def maximum(a: TracedTensor, b: TracedTensor) -> TracedTensor:
     """The larger of two tensors at each place: a + relu(b − a)."""
     difference = join(Add(), b, affine(a, -np.ones(1), np.zeros(1)))
     return join(Add(), a, each_part(difference, ReLU()))
 
 
-def max_features(x: Lifted, axis: int, size: int, stride: int) -> Lifted:
+def max_features(x: TracedTensor, axis: int, size: int, stride: int) -> TracedTensor:
     """Maximum over windows of an axis of features."""
     check_features(x, axis, "takes a maximum")
     if size > MOST_MAXIMUM:
@@ -151,29 +152,29 @@ def max_features(x: Lifted, axis: int, size: int, stride: int) -> Lifted:
     return found
 
 
-def glu(x: Lifted, axis: int) -> Lifted:
+def glu(x: TracedTensor, axis: int) -> TracedTensor:
     """Half of the features times the sigmoid of the other half."""
     half = x.shape[axis] // 2
     return join(Multiply(), take(x, axis, slice(half)), each_part(take(x, axis, slice(half, None)), Sigmoid()))
 
 
-def softmax(x: Lifted, axes: Sequence[int]) -> Lifted:
+def softmax(x: TracedTensor, axes: Sequence[int]) -> TracedTensor:
     """Softmax over all features, which are these axes."""
     for axis in axes:
         check_features(x, axis, "has a softmax")
     check_all_features(x, axes, "a softmax")
     found, index = same_features(x)
-    return x.with_(parts=(draft(Softmax(), flat(found)),), index=index, pads=(0, 0))
+    return x.with_(parts=(layer_node(Softmax(), flat(found)),), index=index, pads=(0, 0))
 
 
-def log_softmax(x: Lifted, axes: Sequence[int], remedy: str) -> Lifted:
+def log_softmax(x: TracedTensor, axes: Sequence[int], remedy: str) -> TracedTensor:
     """Logarithm of a softmax, which only a Softmax or an exponential after it makes a layer."""
     scores = softmax(x, axes)
     reason = f"ends in log_softmax, for which there is no layer; {remedy}"
     return scores.with_(parts=(barred(reason, scores.parts[0], ("log", scores.parts[0])),))
 
 
-def check_all_features(x: Lifted, axes: Sequence[int], what: str) -> None:
+def check_all_features(x: TracedTensor, axes: Sequence[int], what: str) -> None:
     """Raise ImportRefused unless these axes hold all features."""
     inside = [axis % len(x.axes) for axis in axes]
     if any(n > 1 for axis, n in enumerate(x.index.shape) if axis not in inside):
@@ -187,7 +188,7 @@ def _in_order(values: Array, index: Array) -> Array:
     return ordered
 
 
-def batch_norm(x: Lifted, axis: int, arrays: dict[str, Array], epsilon: float, momentum: float) -> Lifted:
+def batch_norm(x: TracedTensor, axis: int, arrays: dict[str, Array], epsilon: float, momentum: float) -> TracedTensor:
     """Normalize with stored statistics: arrays scale, offset, mean, variance, one number for each place of `axis`."""
     check_features(x, axis, "is normalized with statistics")
     found, index = same_features(x)
@@ -195,13 +196,17 @@ def batch_norm(x: Lifted, axis: int, arrays: dict[str, Array], epsilon: float, m
     layer = BatchNorm(epsilon=epsilon, momentum=momentum)
     image = len(found.signal.shape) > 1 and index.shape[axis] == found.signal.shape[0]
     if image and np.array_equal(index.ravel(), np.arange(index.size)):
-        made = draft(layer, found, weights=arrays)
+        made = layer_node(layer, found, weights=arrays)
     else:
-        made = draft(layer, flat(found), weights={k: _in_order(a.reshape(shape), index) for k, a in arrays.items()})
+        made = layer_node(
+            layer, flat(found), weights={k: _in_order(a.reshape(shape), index) for k, a in arrays.items()}
+        )
     return x.with_(parts=(made,), index=index, pads=(0, 0))
 
 
-def layer_norm(x: Lifted, dimensions: int, scale: Array | None, offset: Array | None, epsilon: float) -> Lifted:
+def layer_norm(
+    x: TracedTensor, dimensions: int, scale: Array | None, offset: Array | None, epsilon: float
+) -> TracedTensor:
     """Normalize each step over its features, which are the last axes."""
     axes = range(len(x.axes) - dimensions, len(x.axes))
     for axis in axes:
@@ -212,11 +217,11 @@ def layer_norm(x: Lifted, dimensions: int, scale: Array | None, offset: Array | 
         "scale": _in_order(np.ones(1) if scale is None else scale, index),
         "offset": _in_order(np.zeros(1) if offset is None else offset, index),
     }
-    made = draft(LayerNorm(epsilon=epsilon), flat(found), weights=weights)
+    made = layer_node(LayerNorm(epsilon=epsilon), flat(found), weights=weights)
     return x.with_(parts=(made,), index=index, pads=(0, 0))
 
 
-def embedding(x: Lifted, table: Array) -> Lifted:
+def embedding(x: TracedTensor, table: Array) -> TracedTensor:
     """Look up a row of the table for each token."""
     (tokens,) = x.parts
     if tokens.signal.dtype != "int64" or tokens.reads:
@@ -225,5 +230,5 @@ def embedding(x: Lifted, table: Array) -> Lifted:
     if count < 2:
         raise ImportRefused("has an embedding of a single row, which is the same for each token; leave it out")
     rows = np.concatenate([table, np.zeros((1, dimension))])  # the last row is for unknown words
-    made = draft(WordEmbedding(dimension, count - 1), tokens, weights={"vectors": rows})
-    return lifted(made, (*x.axes, ""), (*[1] * len(x.axes), dimension), x)
+    made = layer_node(WordEmbedding(dimension, count - 1), tokens, weights={"vectors": rows})
+    return tensor_of(made, (*x.axes, ""), (*[1] * len(x.axes), dimension), x)

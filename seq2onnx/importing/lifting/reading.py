@@ -1,4 +1,4 @@
-"""How a layer reads a Lifted: as one draft, with all features in place or with a table of where they are."""
+"""Give a layer a TracedTensor to read: as one node, with all features in place or with a table of where they are."""
 
 from __future__ import annotations
 
@@ -11,8 +11,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from seq2onnx.errors import ImportRefused
-from seq2onnx.importing.lifting.drafts import Array, Draft, acts_on_each_step, draft, helper, in_order
-from seq2onnx.importing.lifting.layout import Lifted
+from seq2onnx.importing.lifting.layer_node import Array, LayerNode, acts_on_each_step, helper, in_order, layer_node
+from seq2onnx.importing.lifting.traced import TracedTensor
 from seq2onnx.layers import (
     ELU,
     GELU,
@@ -41,12 +41,12 @@ ELEMENTWISE = (Dropout, ELU, GELU, HardSigmoid, LeakyReLU, ReLU, Sigmoid, SiLU, 
 
 Index = NDArray[np.int64]
 
-_FINAL_STATES: weakref.WeakKeyDictionary[Draft, Draft] = weakref.WeakKeyDictionary()
+_FINAL_STATES: weakref.WeakKeyDictionary[LayerNode, LayerNode] = weakref.WeakKeyDictionary()
 
 
-def pruned(x: Lifted) -> Lifted:
+def pruned(x: TracedTensor) -> TracedTensor:
     """Drop the parts that no element of the tensor comes from."""
-    offsets: dict[Draft, int] = {}
+    offsets: dict[LayerNode, int] = {}
     index, start = np.full(x.index.shape, -1), 0
     for part in x.parts:
         here = (x.index >= start) & (x.index < start + part.size)
@@ -58,7 +58,7 @@ def pruned(x: Lifted) -> Lifted:
     return x.with_(parts=tuple(offsets), index=index)
 
 
-def _forward_half(part: Draft, used: Index) -> Draft:
+def _forward_half(part: LayerNode, used: Index) -> LayerNode:
     """At the last step of both directions the forward one has its final state; reading only that saves a copy."""
     if isinstance(part.layer, LastStep) and isinstance(part.reads[0].layer, BiLSTM | BiGRU):
         both = part.reads[0]
@@ -67,18 +67,18 @@ def _forward_half(part: Draft, used: Index) -> Draft:
     return part
 
 
-def final_state(both: Draft) -> Draft:
+def final_state(both: LayerNode) -> LayerNode:
     """Return the states of both directions after the whole sequence, of a bidirectional layer with all steps."""
     assert both.layer is not None
     if both not in _FINAL_STATES:
         fields: dict[str, Any] = {"output_mode": "last"}
         layer = dataclasses.replace(both.layer, **fields)
-        _FINAL_STATES[both] = draft(layer, *both.reads, weights=both.weights, path=f"{both.path}.final")
+        _FINAL_STATES[both] = layer_node(layer, *both.reads, weights=both.weights, path=f"{both.path}.final")
     return _FINAL_STATES[both]
 
 
-def source(x: Lifted, joined: bool = False) -> tuple[Draft, Index]:
-    """Return one draft that has all features of the tensor, and where they are in it; -1 is the number 0.
+def source(x: TracedTensor, joined: bool = False) -> tuple[LayerNode, Index]:
+    """Return one node that has all features of the tensor, and where they are in it; -1 is the number 0.
 
     With `joined`, it may have no time axis where the tensor repeats it over all steps: layers that join do the same.
     """
@@ -93,27 +93,27 @@ def source(x: Lifted, joined: bool = False) -> tuple[Draft, Index]:
     return shift(found, *x.pads) if any(x.pads) else found, x.index
 
 
-def exact(x: Lifted, joined: bool = False) -> Draft:
-    """Return a draft whose features are those of the tensor, in its order; `joined` as in `source`."""
+def exact(x: TracedTensor, joined: bool = False) -> LayerNode:
+    """Return a node whose features are those of the tensor, in its order; `joined` as in `source`."""
     found, index = source(x, joined)
     return narrow(found, index.ravel())
 
 
-def same_features(x: Lifted) -> tuple[Draft, Index]:
-    """Return a draft that has the features of the tensor and no others, and where they are in it."""
+def same_features(x: TracedTensor) -> tuple[LayerNode, Index]:
+    """Return a node that has the features of the tensor and no others, and where they are in it."""
     found, index = source(x)
     if np.array_equal(np.sort(index, None), np.arange(found.size)):
         return found, index
     return narrow(found, index.ravel()), np.arange(index.size).reshape(index.shape)
 
 
-def flat(found: Draft) -> Draft:
+def flat(found: LayerNode) -> LayerNode:
     """Make one axis of the features."""
     return found if len(found.signal.shape) == 1 else helper(Flatten(), found)
 
 
-def columns(weights: Array, found: Draft, index: Index) -> Array:
-    """Permute weights [k, features of a tensor] to [k, features of the draft that it is read from]."""
+def columns(weights: Array, found: LayerNode, index: Index) -> Array:
+    """Permute weights [k, features of a tensor] to [k, features of the node that it is read from]."""
     wide = np.zeros((len(weights), found.size, *weights.shape[2:]))
     for column, place in enumerate(index.ravel()):
         if place >= 0:
@@ -121,8 +121,8 @@ def columns(weights: Array, found: Draft, index: Index) -> Array:
     return wide
 
 
-def narrow(found: Draft, chosen: Index) -> Draft:
-    """Draft some features of a draft, in this order; -1 is the number 0.
+def narrow(found: LayerNode, chosen: Index) -> LayerNode:
+    """Choose some features of a node, in this order; -1 is the number 0.
 
     Where a layer has a weight for each feature, this chooses among the weights. Else a FullyConnected of zeros and ones
     follows.
@@ -130,7 +130,7 @@ def narrow(found: Draft, chosen: Index) -> Draft:
     if np.array_equal(chosen, np.arange(found.size)):
         return found
 
-    def reads(one: Draft) -> tuple[Draft, ...]:
+    def reads(one: LayerNode) -> tuple[LayerNode, ...]:
         """Return what can be narrowed instead."""
         if (chosen < 0).any() or len(one.signal.shape) != 1:
             return ()
@@ -138,29 +138,29 @@ def narrow(found: Draft, chosen: Index) -> Draft:
         joins = same and isinstance(one.layer, (*ELEMENTWISE, Add, Multiply))
         return one.reads if joins or isinstance(one.layer, BatchNorm | Rescale) else ()
 
-    narrowed: dict[Draft, Draft] = {}
+    narrowed: dict[LayerNode, LayerNode] = {}
     for one in in_order([found], reads):
         narrowed[one] = _narrow(one, chosen, [narrowed[read] for read in reads(one)])
     return narrowed[found]
 
 
-def _narrow(found: Draft, chosen: Index, reads: Sequence[Draft]) -> Draft:
-    """Draft some features of a draft; `reads` are these features of what it reads, if it has each from the same one."""
+def _narrow(found: LayerNode, chosen: Index, reads: Sequence[LayerNode]) -> LayerNode:
+    """Choose some features of a node; `reads` are these features of what it reads, if it has each from the same one."""
     layer, weights = found.layer, found.weights
     if isinstance(layer, FullyConnected):
         rows = {name: _rows(array, chosen) for name, array in weights.items()}
-        return draft(FullyConnected(len(chosen)), *found.reads, weights=rows, path=found.path)
+        return layer_node(FullyConnected(len(chosen)), *found.reads, weights=rows, path=found.path)
     if isinstance(layer, Conv1d) and layer.groups == 1 and layer.axis == "time":
         rows = {name: _rows(array, chosen) for name, array in weights.items()}
-        return draft(dataclasses.replace(layer, filters=len(chosen)), *found.reads, weights=rows, path=found.path)
+        return layer_node(dataclasses.replace(layer, filters=len(chosen)), *found.reads, weights=rows, path=found.path)
     if reads and isinstance(layer, BatchNorm):
         arrays = {name: array[chosen] for name, array in weights.items()}
-        return draft(layer, *reads, weights=arrays, path=found.path)
+        return layer_node(layer, *reads, weights=arrays, path=found.path)
     if reads and isinstance(layer, Rescale):
         fields = {name: _chosen(getattr(layer, name), chosen) for name in ("scale", "offset")}
-        return draft(Rescale(**fields), *reads, path=found.path)
+        return layer_node(Rescale(**fields), *reads, path=found.path)
     if reads and layer is not None:
-        return draft(layer, *reads, path=found.path)
+        return layer_node(layer, *reads, path=found.path)
     matrix = np.zeros((len(chosen), found.size))
     matrix[np.flatnonzero(chosen >= 0), chosen[chosen >= 0]] = 1
     return helper(FullyConnected(len(chosen)), found, weights={"weights": matrix, "bias": np.zeros(len(chosen))})
@@ -176,8 +176,8 @@ def _chosen(numbers: Any, chosen: Index) -> Any:
     return np.asarray(numbers)[chosen] if np.ndim(numbers) else numbers
 
 
-def shift(found: Draft, before: int, after: int) -> Draft:
-    """Draft the same with steps of zeros added on both sides, or with negative numbers cut off."""
+def shift(found: LayerNode, before: int, after: int) -> LayerNode:
+    """Make the same with steps of zeros added on both sides, or with negative numbers cut off."""
     # What is added on one side and cut off on the other is a delay, which keeps the number of steps; the rest of a cut
     # can become less padding.
     spare = (max(-before - max(after, 0), 0), max(-after - max(before, 0), 0))
@@ -196,14 +196,14 @@ def shift(found: Draft, before: int, after: int) -> Draft:
     return helper(layer, found, weights={"weights": weights, "bias": np.zeros(found.size)})
 
 
-def _with_less_padding(found: Draft, before: int, after: int) -> Draft | None:
+def _with_less_padding(found: LayerNode, before: int, after: int) -> LayerNode | None:
     """Cut steps off a convolution or pooling by giving it less padding, as networks with causal convolutions do."""
 
-    def reads(one: Draft) -> tuple[Draft, ...]:
+    def reads(one: LayerNode) -> tuple[LayerNode, ...]:
         windowed = _window_over_time(one) is not None
         return () if not one.has_time or windowed or not acts_on_each_step(one) else one.reads
 
-    cut: dict[Draft, Draft | None] = {}
+    cut: dict[LayerNode, LayerNode | None] = {}
     for one in in_order([found], reads):
         done = [cut[read] for read in reads(one)]
         window, layer = _window_over_time(one), one.layer
@@ -217,15 +217,15 @@ def _with_less_padding(found: Draft, before: int, after: int) -> Draft | None:
                 continue
             fields = {"padding": as_padding(window.pads[0] - before, window.pads[1] - after, window.reach)}
             less = dataclasses.replace(layer, **fields)
-            cut[one] = draft(less, *one.reads, weights=one.weights, path=one.path)
+            cut[one] = layer_node(less, *one.reads, weights=one.weights, path=one.path)
         elif not done or any(read is None for read in done):
             cut[one] = None
         else:
-            cut[one] = draft(layer, *(read for read in done if read), weights=one.weights, path=one.path)
+            cut[one] = layer_node(layer, *(read for read in done if read), weights=one.weights, path=one.path)
     return cut[found]
 
 
-def _window_over_time(found: Draft) -> Any:
+def _window_over_time(found: LayerNode) -> Any:
     """Return the window of a convolution or pooling over time."""
     return getattr(found.layer, "window", None) if getattr(found.layer, "axis", "time") == "time" else None
 

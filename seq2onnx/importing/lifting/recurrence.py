@@ -8,22 +8,22 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 
 from seq2onnx.errors import ImportRefused
-from seq2onnx.importing.lifting.drafts import Array, draft
-from seq2onnx.importing.lifting.layout import Lifted, lifted
+from seq2onnx.importing.lifting.layer_node import Array, layer_node
 from seq2onnx.importing.lifting.reading import columns, final_state, source
+from seq2onnx.importing.lifting.traced import TracedTensor, tensor_of
 from seq2onnx.layers import GRU, LSTM, RNN, BiGRU, BiLSTM, FullyConnected, LastStep
 
 BIDIRECTIONAL = {LSTM: BiLSTM, GRU: BiGRU}
 
 
 def recurrent(
-    x: Lifted,
+    x: TracedTensor,
     layer: LSTM | GRU | RNN,
     directions: Sequence[Mapping[str, Array]],
     time: int,
     projection: Sequence[Array] | None = None,
     path: str | None = None,
-) -> tuple[Lifted, Lifted]:
+) -> tuple[TracedTensor, TracedTensor]:
     """Run a recurrent layer.
 
     Args:
@@ -56,8 +56,8 @@ def recurrent(
     if both:
         fields = {f.name: getattr(layer, f.name) for f in dataclasses.fields(layer) if f.name != "start"}
         layer = BIDIRECTIONAL[type(layer)](**fields)
-    made = draft(layer, found, weights=weights, path=path)
-    final = final_state(made) if both else draft(LastStep(), made)
+    made = layer_node(layer, found, weights=weights, path=path)
+    final = final_state(made) if both else layer_node(LastStep(), made)
     if projection:
         rows = sum(len(matrix) for matrix in projection)
         block = np.zeros((rows, made.size))
@@ -66,9 +66,9 @@ def recurrent(
             block[row : row + len(matrix), column : column + matrix.shape[1]] = matrix
             row, column = row + len(matrix), column + matrix.shape[1]
         arrays = {"weights": block, "bias": np.zeros(rows)}
-        made = draft(FullyConnected(rows), made, weights=arrays)
-        final = draft(FullyConnected(rows), final, weights=arrays) if both else draft(LastStep(), made)
+        made = layer_node(FullyConnected(rows), made, weights=arrays)
+        final = layer_node(FullyConnected(rows), final, weights=arrays) if both else layer_node(LastStep(), made)
     plain = x.with_(pads=(0, 0))
-    y = lifted(made, x.axes, (*[1] * (len(x.axes) - 1), made.size), plain)
-    h = lifted(final, ("", x.axes[batch], ""), (len(directions), 1, final.size // len(directions)), plain)
+    y = tensor_of(made, x.axes, (*[1] * (len(x.axes) - 1), made.size), plain)
+    h = tensor_of(final, ("", x.axes[batch], ""), (len(directions), 1, final.size // len(directions)), plain)
     return y, h

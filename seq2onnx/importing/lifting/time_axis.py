@@ -8,13 +8,13 @@ from collections.abc import Sequence
 import numpy as np
 
 from seq2onnx.importing.lifting import layout
-from seq2onnx.importing.lifting.drafts import Draft, barred, draft
-from seq2onnx.importing.lifting.layout import Lifted
+from seq2onnx.importing.lifting.layer_node import LayerNode, barred, layer_node
 from seq2onnx.importing.lifting.reading import final_state, flat, source
+from seq2onnx.importing.lifting.traced import TracedTensor
 from seq2onnx.layers import BiGRU, BiLSTM, GlobalAvgPool1d, GlobalMaxPool1d, LastStep
 
 
-def _over_time(x: Lifted, axis: int, per_part: dict[Draft, Draft]) -> Lifted:
+def _over_time(x: TracedTensor, axis: int, per_part: dict[LayerNode, LayerNode]) -> TracedTensor:
     """Replace each part by what is left of it without time."""
     axis %= len(x.axes)
     axes = (*x.axes[:axis], *x.axes[axis + 1 :])
@@ -22,12 +22,12 @@ def _over_time(x: Lifted, axis: int, per_part: dict[Draft, Draft]) -> Lifted:
     return x.with_(parts=parts, axes=axes, index=np.squeeze(x.index, axis), pads=(0, 0))
 
 
-def concat(xs: Sequence[Lifted], axis: int) -> Lifted:
+def concat(xs: Sequence[TracedTensor], axis: int) -> TracedTensor:
     """Join tensors along an axis of features, also such that were padded or cut in different ways."""
     return layout.concat(xs if all(x.pads == xs[0].pads for x in xs) else [_one_part(x) for x in xs], axis)
 
 
-def _one_part(x: Lifted) -> Lifted:
+def _one_part(x: TracedTensor) -> TracedTensor:
     """Give all parts the padding and cuts of the tensor."""
     if not any(x.pads):
         return x
@@ -35,20 +35,20 @@ def _one_part(x: Lifted) -> Lifted:
     return x.with_(parts=(found,), index=index, pads=(0, 0))
 
 
-def pad_time(x: Lifted, before: int, after: int) -> Lifted:
+def pad_time(x: TracedTensor, before: int, after: int) -> TracedTensor:
     """Add steps of zeros, or with negative numbers cut steps off."""
     if any(old < 0 < new for old, new in zip(x.pads, (before, after), strict=True)):
         x = _one_part(x)  # zeros in place of steps that were cut off are not these steps
     return x.with_(pads=(x.pads[0] + before, x.pads[1] + after), steps=x.steps + before + after)
 
 
-def last_step(x: Lifted, axis: int) -> Lifted:
+def last_step(x: TracedTensor, axis: int) -> TracedTensor:
     """Take the last valid step of each sequence."""
     x = _one_part(x)
-    return _over_time(x, axis, {p: draft(LastStep(), p) if p.has_time else p for p in x.parts})
+    return _over_time(x, axis, {p: layer_node(LastStep(), p) if p.has_time else p for p in x.parts})
 
 
-def single_step(x: Lifted, axis: int, is_first: bool) -> Lifted:
+def single_step(x: TracedTensor, axis: int, is_first: bool) -> TracedTensor:
     """Take a step that is not the last. Only a backward direction has one: at the first step, its final state."""
     x, parts, index = _one_part(x), [], np.full(x.index.shape, -1)
     reason = (
@@ -72,13 +72,13 @@ def single_step(x: Lifted, axis: int, is_first: bool) -> Lifted:
     return _over_time(moved, axis, {part: part for part in parts})
 
 
-def pool_time(x: Lifted, axis: int, layer: GlobalAvgPool1d | GlobalMaxPool1d) -> Lifted:
+def pool_time(x: TracedTensor, axis: int, layer: GlobalAvgPool1d | GlobalMaxPool1d) -> TracedTensor:
     """Mean or maximum over the valid steps."""
     x = _one_part(x)
-    return _over_time(x, axis, {p: draft(layer, flat(p)) if p.has_time else p for p in x.parts})
+    return _over_time(x, axis, {p: layer_node(layer, flat(p)) if p.has_time else p for p in x.parts})
 
 
-def sum_time(x: Lifted, axis: int) -> Lifted:
+def sum_time(x: TracedTensor, axis: int) -> TracedTensor:
     """Sum over time, which only a division by the number of steps makes a layer."""
     mean = pool_time(x, axis, GlobalAvgPool1d())
     reason = "sums over time, for which there is no layer; a mean over time is one"
@@ -86,8 +86,8 @@ def sum_time(x: Lifted, axis: int) -> Lifted:
     return mean.with_(parts=parts)
 
 
-def standing_for(x: Lifted, operation: str) -> Lifted | None:
-    """Return what barred parts become under an operation, "sum" or "log" (see Draft), or None."""
+def standing_for(x: TracedTensor, operation: str) -> TracedTensor | None:
+    """Return what barred parts become under an operation, "sum" or "log" (see LayerNode), or None."""
     if all(part.stands_for[0] == operation for part in x.parts):
         return x.with_(parts=tuple(part.stands_for[1] for part in x.parts))
     return None

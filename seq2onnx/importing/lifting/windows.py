@@ -8,10 +8,11 @@ from typing import Any
 import numpy as np
 
 from seq2onnx.errors import ImportRefused
-from seq2onnx.importing.lifting.drafts import Array, Draft, draft
-from seq2onnx.importing.lifting.layout import Lifted, lifted, reshape, transpose
+from seq2onnx.importing.lifting.layer_node import Array, LayerNode, layer_node
+from seq2onnx.importing.lifting.layout import reshape, transpose
 from seq2onnx.importing.lifting.operations import MOST_WEIGHTS, check_features, linear, max_features
 from seq2onnx.importing.lifting.reading import as_padding, columns, exact, flat, pruned, same_features, source
+from seq2onnx.importing.lifting.traced import TracedTensor, tensor_of
 from seq2onnx.layers import AvgPool1d, Conv1d, GlobalAvgPool2d, Layer, MaxPool1d
 
 Pads = tuple[int, int]
@@ -32,8 +33,8 @@ def windowed_steps(steps: int, pads: Pads | None, reach: int, stride: int) -> in
 
 
 def conv1d(
-    x: Lifted, weights: Array, bias: Array | None, stride: int, dilation: int, pads: Pads | None, groups: int
-) -> Lifted:
+    x: TracedTensor, weights: Array, bias: Array | None, stride: int, dilation: int, pads: Pads | None, groups: int
+) -> TracedTensor:
     """Convolution over the last axis, which is time; channels are the axis before. Weights [filters, channels, k].
 
     Without `pads`, the padding is "same" with a stride, which depends on the number of steps.
@@ -50,50 +51,54 @@ def conv1d(
     steps = windowed_steps(x.steps, pads, reach, stride)
     padding: Any = as_padding(*pads, reach) if pads else "same"
     layer = Conv1d(filters, weights.shape[2], stride, dilation, padding, groups)
-    made = draft(layer, flat(found), weights={"weights": wide, "bias": np.zeros(filters) if bias is None else bias})
-    return lifted(made, x.axes, (*[1] * (len(x.axes) - 2), filters, 1), x).with_(steps=steps)
+    made = layer_node(
+        layer, flat(found), weights={"weights": wide, "bias": np.zeros(filters) if bias is None else bias}
+    )
+    return tensor_of(made, x.axes, (*[1] * (len(x.axes) - 2), filters, 1), x).with_(steps=steps)
 
 
-def _join_padding(x: Lifted, pads: Pads) -> tuple[Pads, Lifted]:
+def _join_padding(x: TracedTensor, pads: Pads) -> tuple[Pads, TracedTensor]:
     """Move zeros that stand before a layer into its padding."""
     zeros = (max(x.pads[0], 0), max(x.pads[1], 0))
     rest = (min(x.pads[0], 0), min(x.pads[1], 0))
     return (pads[0] + zeros[0], pads[1] + zeros[1]), x.with_(pads=rest, steps=x.steps - sum(zeros))
 
 
-def pool_windows(x: Lifted, layer: MaxPool1d | AvgPool1d) -> Lifted:
+def pool_windows(x: TracedTensor, layer: MaxPool1d | AvgPool1d) -> TracedTensor:
     """Pooling over the last axis, which is time."""
     found, index = source(x) if (x.index >= 0).all() else same_features(x)
     window = layer.window
     steps = windowed_steps(x.steps, window.pads, window.reach, window.stride)
-    return x.with_(parts=(draft(layer, flat(found)),), index=index, pads=(0, 0), steps=steps)
+    return x.with_(parts=(layer_node(layer, flat(found)),), index=index, pads=(0, 0), steps=steps)
 
 
-def image_of(x: Lifted, axes: int) -> Draft | None:
-    """Return the draft whose steps are exactly the last axes of the tensor, or None if the features lie differently."""
+def image_of(x: TracedTensor, axes: int) -> LayerNode | None:
+    """Return the node whose steps are exactly the last axes of the tensor, or None if the features lie differently."""
     x = pruned(x)
     if len(x.parts) != 1 or any(x.pads) or x.parts[0].signal.shape != x.index.shape[-axes:]:
         return None
     return x.parts[0] if np.array_equal(x.index.ravel(), np.arange(x.parts[0].size)) else None
 
 
-def on_image(x: Lifted, image: Draft, layer: Layer, weights: Mapping[str, Array] | None = None) -> Lifted:
+def on_image(
+    x: TracedTensor, image: LayerNode, layer: Layer, weights: Mapping[str, Array] | None = None
+) -> TracedTensor:
     """Apply a layer to the image of each step."""
-    made = draft(layer, image, weights=weights)
+    made = layer_node(layer, image, weights=weights)
     axes = len(image.signal.shape)
-    return lifted(made, x.axes, (*x.index.shape[:-axes], *made.signal.shape), x)
+    return tensor_of(made, x.axes, (*x.index.shape[:-axes], *made.signal.shape), x)
 
 
-def mean_of_image(x: Lifted) -> Lifted | None:
+def mean_of_image(x: TracedTensor) -> TracedTensor | None:
     """Mean over height and width, the last axes, where the steps are images; else None."""
     image = image_of(x, 3)
     if image is None:
         return None
-    made = draft(GlobalAvgPool2d(), image)
-    return lifted(made, x.axes, (*x.index.shape[:-3], made.size, 1, 1), x)
+    made = layer_node(GlobalAvgPool2d(), image)
+    return tensor_of(made, x.axes, (*x.index.shape[:-3], made.size, 1, 1), x)
 
 
-def dense(x: Lifted, axes: int, apply: Apply) -> Lifted:
+def dense(x: TracedTensor, axes: int, apply: Apply) -> TracedTensor:
     """An operation that is a weighted sum of the features of each step, the last axes, as a FullyConnected.
 
     Its weights are what it gives for each feature alone.
@@ -115,8 +120,8 @@ def dense(x: Lifted, axes: int, apply: Apply) -> Lifted:
 
 
 def dense_over_time(
-    x: Lifted, time: int, span: int, stride: int, dilation: int, pads: Pads | None, apply: Apply
-) -> Lifted:
+    x: TracedTensor, time: int, span: int, stride: int, dilation: int, pads: Pads | None, apply: Apply
+) -> TracedTensor:
     """A window over time and features as a Conv1d over time, with its weights written out for all features.
 
     Args:
@@ -155,7 +160,7 @@ def dense_over_time(
     return transpose(split, np.argsort(order).tolist())
 
 
-def max_pool(x: Lifted, sizes: Sequence[int], strides: Sequence[int], pads: Sequence[Pads]) -> Lifted:
+def max_pool(x: TracedTensor, sizes: Sequence[int], strides: Sequence[int], pads: Sequence[Pads]) -> TracedTensor:
     """Maximum over windows of the last axes, one axis after the other."""
     for axis, size, stride, pad in zip(range(-len(sizes), 0), sizes, strides, pads, strict=True):
         if (size, stride, pad) == (1, 1, (0, 0)):

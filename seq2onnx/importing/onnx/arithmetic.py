@@ -10,9 +10,9 @@ import numpy as np
 
 from seq2onnx.errors import ImportRefused
 from seq2onnx.importing.lifting import formulas, functions, layout, operations as lifting, time_axis, windows
-from seq2onnx.importing.lifting.drafts import Array
 from seq2onnx.importing.lifting.functions import ONE, ZERO
-from seq2onnx.importing.lifting.layout import Lifted
+from seq2onnx.importing.lifting.layer_node import Array
+from seq2onnx.importing.lifting.traced import TracedTensor
 from seq2onnx.importing.onnx.operators import Context, LiftCall, constant, operators, optional
 from seq2onnx.layers import (
     ELU,
@@ -51,7 +51,7 @@ def _add(context: Context, call: LiftCall) -> Any:
     return found
 
 
-def _plus(x: Lifted, numbers: Array) -> Lifted:
+def _plus(x: TracedTensor, numbers: Array) -> TracedTensor:
     single = _single(numbers)
     if single == 1 and (found := formulas.one_more(x)):
         return found
@@ -79,7 +79,7 @@ def _multiply(context: Context, call: LiftCall) -> Any:
     return _times(call.x, _number(call, 1 if b is None else 0))
 
 
-def _times(x: Lifted, numbers: Array) -> Lifted:
+def _times(x: TracedTensor, numbers: Array) -> TracedTensor:
     y, single = lifting.affine(x, numbers, ZERO), _single(numbers)
     return y if single is None or y is x else formulas.after_scale(y, x, single)
 
@@ -112,7 +112,7 @@ def _power(context: Context, call: LiftCall) -> Any:
     return _power_of(call.x, exponent)
 
 
-def _power_of(x: Lifted, exponent: float) -> Lifted:
+def _power_of(x: TracedTensor, exponent: float) -> TracedTensor:
     if abs(exponent) == 0.5:
         root = formulas.square_root(x)
         return root if exponent > 0 else formulas.reciprocal(root)
@@ -147,7 +147,7 @@ def _exponential(context: Context, call: LiftCall) -> Any:
 @operators("Max", "Min")
 def _larger(context: Context, call: LiftCall) -> Any:
     is_max = call.node.op_type == "Max"
-    join: Callable[[Lifted, Lifted], Lifted] = lifting.maximum if is_max else functions.minimum
+    join: Callable[[TracedTensor, TracedTensor], TracedTensor] = lifting.maximum if is_max else functions.minimum
     found = functools.reduce(join, filter(None, call.signals))
     for index, x in enumerate(call.signals):
         if x is None:

@@ -10,9 +10,9 @@ import numpy as np
 from seq2onnx.errors import ImportRefused
 from seq2onnx.importing.lifting import operations as lifting
 from seq2onnx.importing.lifting.convolutions import Windows, convolution, pooling
-from seq2onnx.importing.lifting.drafts import Array, barred
-from seq2onnx.importing.lifting.layout import Lifted
+from seq2onnx.importing.lifting.layer_node import Array, barred
 from seq2onnx.importing.lifting.recurrence import recurrent
+from seq2onnx.importing.lifting.traced import TracedTensor
 from seq2onnx.importing.lifting.windows import Pads
 from seq2onnx.importing.onnx.operators import (
     ADD_STATES,
@@ -151,7 +151,7 @@ def _recurrent(context: Context, call: LiftCall) -> Any:
     y, h = recurrent(call.x, layer, [array | starts for array in arrays], 0)
     y = y.with_(axes=("T", "", y.axes[1], ""), index=y.index.reshape(1, directions, 1, units))
     cell = barred("reads the final cell state of an LSTM, which no layer gives; read its output h", h.parts[0].signal)
-    return [y, h, Lifted((cell,), h.axes, np.zeros(h.index.shape, int), h.rows, h.steps)]
+    return [y, h, TracedTensor((cell,), h.axes, np.zeros(h.index.shape, int), h.rows, h.steps)]
 
 
 def _check_lengths(context: Context, call: LiftCall) -> None:

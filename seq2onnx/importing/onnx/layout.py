@@ -9,8 +9,8 @@ import numpy as np
 
 from seq2onnx.errors import ImportRefused
 from seq2onnx.importing.lifting import layout, operations as lifting, time_axis
-from seq2onnx.importing.lifting.drafts import Array
-from seq2onnx.importing.lifting.layout import Lifted
+from seq2onnx.importing.lifting.layer_node import Array
+from seq2onnx.importing.lifting.traced import TracedTensor
 from seq2onnx.importing.onnx.node_calls import same
 from seq2onnx.importing.onnx.operators import Context, LiftCall, constant, operators
 
@@ -87,7 +87,9 @@ def _slice(context: Context, call: LiftCall) -> Any:
     return x
 
 
-def _cut(context: Context, call: LiftCall, x: Lifted, axis: int, bounds: Sequence[int], place: int) -> Lifted:
+def _cut(
+    context: Context, call: LiftCall, x: TracedTensor, axis: int, bounds: Sequence[int], place: int
+) -> TracedTensor:
     """Slice one axis; `place` is its place among the bounds."""
     size = x.shape[axis]
     chosen = slice(*bounds)
@@ -116,7 +118,13 @@ def _cut(context: Context, call: LiftCall, x: Lifted, axis: int, bounds: Sequenc
 
 
 def _other_bounds(
-    context: Context, call: LiftCall, x: Lifted, axis: int, bounds: Sequence[int], place: int, cut: tuple[int, int]
+    context: Context,
+    call: LiftCall,
+    x: TracedTensor,
+    axis: int,
+    bounds: Sequence[int],
+    place: int,
+    cut: tuple[int, int],
 ) -> tuple[tuple[int, int], tuple[int, int]]:
     """Return where the slice begins and ends in the run with other sizes, each counted from the start and the end."""
     if context.trace.others is None:
@@ -196,7 +204,7 @@ def _concat(context: Context, call: LiftCall) -> Any:
     )
 
 
-def _zeros(like: Lifted, axis: int, size: int) -> Lifted:
+def _zeros(like: TracedTensor, axis: int, size: int) -> TracedTensor:
     shape = [size if i == axis else n for i, n in enumerate(like.index.shape)]
     return like.with_(index=np.full(shape, -1))
 

@@ -12,9 +12,9 @@ from onnx import ModelProto
 from seq2onnx.errors import ImportRefused, MissingExtra, NotStreamable, Seq2OnnxError
 from seq2onnx.importing import equivalence as proof
 from seq2onnx.importing.lifting.assembly import as_module, assemble
-from seq2onnx.importing.lifting.drafts import Array, Draft
-from seq2onnx.importing.lifting.layout import Lifted
+from seq2onnx.importing.lifting.layer_node import Array, LayerNode
 from seq2onnx.importing.lifting.reading import exact
+from seq2onnx.importing.lifting.traced import TracedTensor
 from seq2onnx.importing.lifting.windows import TooFewSteps
 from seq2onnx.importing.onnx.graph import RunFailed, open_session, read_graph
 from seq2onnx.importing.onnx.inputs import ORDERS, best_refusal, check_axes, choose_outputs, data_input, drawer, rank_of
@@ -129,8 +129,8 @@ def _lifted(
                 f"its operators run with {trace.steps} steps only, and a network of layers takes any number; export it "
                 "with time as a dynamic axis. add_states takes it as it is, if it only looks back"
             )
-        drafts = [(label if len(answers) > 1 else "", _exact(label, x)) for label, x in answers.items()]
-        network, weights = assemble(drafts, name)
+        nodes = [(label if len(answers) > 1 else "", _exact(label, x)) for label, x in answers.items()]
+        network, weights = assemble(nodes, name)
         made = as_module(network, weights)
         _prove(trace, model, walked, answers, made, draw, not check_limits(trace))
     except MissingExtra:
@@ -140,7 +140,7 @@ def _lifted(
     return made
 
 
-def _answers(trace: Trace, walked: Walked, chosen: bool) -> dict[str, Lifted]:
+def _answers(trace: Trace, walked: Walked, chosen: bool) -> dict[str, TracedTensor]:
     """Return the outputs of the file that are answers."""
     named = [entry.name for entry in trace.model.graph.output]
     found = [name for name in named if name in walked.values and (chosen or name not in walked.finals)]
@@ -156,7 +156,7 @@ def _answers(trace: Trace, walked: Walked, chosen: bool) -> dict[str, Lifted]:
     return answers
 
 
-def _exact(name: str, x: Lifted) -> Draft:
+def _exact(name: str, x: TracedTensor) -> LayerNode:
     if sorted("".join(x.axes)) != sorted(("B" if x.rows > 1 else "") + "T" * x.has_time):
         raise ImportRefused(f"output {name}: has the axes {list(x.shape)}, which are not batch, time and features")
     return exact(x)
@@ -166,7 +166,7 @@ def _prove(
     trace: Trace,
     model: ModelProto,
     walked: Walked,
-    answers: Mapping[str, Lifted],
+    answers: Mapping[str, TracedTensor],
     made: SequenceModule,
     draw: Draw,
     longest: bool,

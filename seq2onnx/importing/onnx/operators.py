@@ -10,8 +10,8 @@ import numpy as np
 from onnx import NodeProto, helper
 
 from seq2onnx.errors import ImportRefused
-from seq2onnx.importing.lifting.drafts import Array
-from seq2onnx.importing.lifting.layout import Lifted
+from seq2onnx.importing.lifting.layer_node import Array
+from seq2onnx.importing.lifting.traced import TracedTensor
 from seq2onnx.importing.onnx.graph import open_session, opset, run
 from seq2onnx.importing.onnx.graph_parts import DOMAINS, attributes
 from seq2onnx.importing.onnx.node_calls import NodeCall, same
@@ -22,7 +22,7 @@ ADD_STATES = "add_states keeps the operator, and can give such a file states"
 
 @dataclasses.dataclass(frozen=True)
 class Foreign:
-    """What was computed from an input beside the sequences alone: lengths of the rows, or a state carried by hand.
+    """A tensor that depends on another input alone: lengths of the rows, or a state carried by hand.
 
     Attributes:
         name: the input.
@@ -37,7 +37,7 @@ class Foreign:
 
 @dataclasses.dataclass(frozen=True)
 class Context:
-    """What is known of the whole run.
+    """Facts of the whole run.
 
     Attributes:
         trace: the run.
@@ -55,10 +55,10 @@ class Context:
         return self.trace.others[name].shape
 
 
-LiftCall = NodeCall[Lifted]
+LiftCall = NodeCall[TracedTensor]
 Handler = Callable[[Context, LiftCall], Any]
 OPERATORS: dict[str, Handler] = {}
-"""For each operator what it becomes: a Lifted, or several."""
+"""For each operator what it becomes: a TracedTensor, or several."""
 
 REASONS = dict.fromkeys(
     ("Equal", "Greater", "Less", "GreaterOrEqual", "LessOrEqual", "Not", "And", "Or", "Xor", "Where", "IsNaN", "Sign"),
@@ -85,7 +85,7 @@ def operators(*names: str) -> Callable[[Handler], Handler]:
     return register
 
 
-def call_of(trace: Trace, node: NodeProto, lifted: Mapping[str, Lifted]) -> LiftCall:
+def call_of(trace: Trace, node: NodeProto, lifted: Mapping[str, TracedTensor]) -> LiftCall:
     """Return a node with what is known of its inputs."""
 
     def constants(values: Mapping[str, Array] | None) -> list[Array | None]:

@@ -10,8 +10,8 @@ import numpy as np
 from onnx import NodeProto
 
 from seq2onnx.errors import ImportRefused, Seq2OnnxError
-from seq2onnx.importing.lifting.drafts import draft, place as at_place
-from seq2onnx.importing.lifting.layout import Lifted
+from seq2onnx.importing.lifting.layer_node import layer_node, place as at_place
+from seq2onnx.importing.lifting.traced import TracedTensor
 from seq2onnx.importing.lifting.windows import TooFewSteps
 from seq2onnx.importing.onnx import arithmetic as onnx_arithmetic, layers as onnx_layers, layout as onnx_layout
 from seq2onnx.importing.onnx.graph_parts import place, reads
@@ -27,7 +27,7 @@ FILLED_BY = (onnx_arithmetic, onnx_layers, onnx_layout)
 
 @dataclasses.dataclass(frozen=True)
 class Walked:
-    """What a foreign graph is, as far as layers can say it.
+    """Result of lifting an ONNX graph.
 
     Attributes:
         values: each tensor that depends on the sequences, or why it is no layer.
@@ -35,7 +35,7 @@ class Walked:
         finals: the tensors that are final states of recurrent operators.
     """
 
-    values: Mapping[str, Lifted | ImportRefused]
+    values: Mapping[str, TracedTensor | ImportRefused]
     foreign: Mapping[str, Foreign]
     finals: frozenset[str]
 
@@ -47,7 +47,7 @@ def walk(trace: Trace) -> Walked:
         TooFewSteps: the run must be repeated with more steps.
     """
     graph = trace.model.graph
-    values: dict[str, Lifted | ImportRefused] = {trace.data: _sequences(trace)}
+    values: dict[str, TracedTensor | ImportRefused] = {trace.data: _sequences(trace)}
     others = [entry for entry in graph.input if entry.name != trace.data]
     foreign = {entry.name: Foreign(entry.name, dtype_of(entry).kind in "iu") for entry in others}
     finals: set[str] = set()
@@ -63,7 +63,7 @@ def walk(trace: Trace) -> Walked:
             foreign |= dict.fromkeys(outputs, found if passed else dataclasses.replace(found, as_given=False))
             continue
         values |= _results(context, node, values, number)
-        context.times.update(x.steps for x in map(values.get, outputs) if isinstance(x, Lifted) and x.has_time)
+        context.times.update(x.steps for x in map(values.get, outputs) if isinstance(x, TracedTensor) and x.has_time)
         if node.op_type in RECURRENT:
             finals.update(node.output[1:])
         elif node.op_type in KEEPS_FINAL and read & values.keys() <= finals:
@@ -71,7 +71,7 @@ def walk(trace: Trace) -> Walked:
     return Walked(values, foreign, frozenset(finals - {""}))
 
 
-def _sequences(trace: Trace) -> Lifted:
+def _sequences(trace: Trace) -> TracedTensor:
     """Return the input, in the layout of the file."""
     array = trace.values[trace.data]
     sizes = dict(zip(trace.axes, array.shape, strict=True))
@@ -79,16 +79,16 @@ def _sequences(trace: Trace) -> Lifted:
     if tokens and "C" in trace.axes:
         raise ImportRefused("takes whole numbers with features; tokens are one number a step, axes='BT'")
     size = sizes.get("C", 1)
-    part = draft(SequenceInput("tokens" if tokens else size), path="input")
+    part = layer_node(SequenceInput("tokens" if tokens else size), path="input")
     # A batch of one row cannot be told from features of size 1.
     axes = ["" if letter == "C" or (letter == "B" and trace.rows == 1) else letter for letter in trace.axes]
     index = np.arange(size).reshape([size if letter == "C" else 1 for letter in trace.axes])
-    return Lifted((part,), tuple(axes), index, trace.rows, trace.steps)
+    return TracedTensor((part,), tuple(axes), index, trace.rows, trace.steps)
 
 
 def _results(
-    context: Context, node: NodeProto, values: Mapping[str, Lifted | ImportRefused], number: int
-) -> dict[str, Lifted | ImportRefused]:
+    context: Context, node: NodeProto, values: Mapping[str, TracedTensor | ImportRefused], number: int
+) -> dict[str, TracedTensor | ImportRefused]:
     """Lift a node; a refusal is raised only if an answer needs the tensor."""
     outputs = list(node.output)
     inputs = {name: values[name] for name in reads(node) if name in values}
@@ -99,7 +99,7 @@ def _results(
     try:
         if named:
             raise _beside_the_data(context.foreign[named[0]])
-        lifted = {name: x for name, x in inputs.items() if isinstance(x, Lifted)}
+        lifted = {name: x for name, x in inputs.items() if isinstance(x, TracedTensor)}
         with at_place(_path(node)):
             found = list(lift(context, call_of(context.trace, node, lifted)))
     except TooFewSteps:
@@ -112,12 +112,14 @@ def _results(
     return {name: x for name, x in zip(outputs, _checked(context, node, found, number), strict=False) if name}
 
 
-def _checked(context: Context, node: NodeProto, found: list[Any], number: int) -> Iterator[Lifted | ImportRefused]:
+def _checked(
+    context: Context, node: NodeProto, found: list[Any], number: int
+) -> Iterator[TracedTensor | ImportRefused]:
     """Check that the shapes are those of the run, and name the node where a result is refused."""
     for name, x in zip(node.output, found, strict=False):
         if isinstance(x, ImportRefused) and not isinstance(x, NodeRefused):
             yield NodeRefused(f"{place(node)}: {x}", number)
-        elif isinstance(x, Lifted) and name and x.shape != context.trace.values[name].shape:
+        elif isinstance(x, TracedTensor) and name and x.shape != context.trace.values[name].shape:
             shape = list(context.trace.values[name].shape)
             yield NodeRefused(f"{place(node)}: gives the shape {shape}, a layer {list(x.shape)}", number)
         else:

@@ -10,9 +10,9 @@ from torch import Tensor
 
 from seq2onnx.errors import ImportRefused
 from seq2onnx.importing.lifting import functions, layout, operations as lifting, time_axis, windows
-from seq2onnx.importing.lifting.drafts import Array
 from seq2onnx.importing.lifting.functions import ONE, ZERO
-from seq2onnx.importing.lifting.layout import Lifted
+from seq2onnx.importing.lifting.layer_node import Array
+from seq2onnx.importing.lifting.traced import TracedTensor
 from seq2onnx.importing.torch.operators import Operation, Ragged, array, operators, refuse_random
 from seq2onnx.layers import GELU, Add, Dropout, HardSigmoid, LeakyReLU, Multiply, ReLU, Sigmoid, SiLU, Tanh
 
@@ -28,10 +28,10 @@ def _dropout(op: Operation) -> Any:
 def _add(op: Operation) -> Any:
     a, b, alpha = op["self"], op["other"], array(op.get("alpha", 1))
     gains = {"a": (ONE, alpha), "s": (ONE, -alpha), "r": (-alpha, ONE)}[op.name[0]]
-    if isinstance(a, Lifted) and isinstance(b, Lifted):
+    if isinstance(a, TracedTensor) and isinstance(b, TracedTensor):
         a, b = (lifting.affine(x, gain, ZERO) for x, gain in zip((a, b), gains, strict=True))
         return lifting.join(Add(), a, b)
-    x, constant, gain, other = (a, b, *gains) if isinstance(a, Lifted) else (b, a, *gains[::-1])
+    x, constant, gain, other = (a, b, *gains) if isinstance(a, TracedTensor) else (b, a, *gains[::-1])
     return lifting.affine(x, gain, _constant(constant) * other)
 
 
@@ -46,9 +46,9 @@ def _constant(value: Any) -> Array:
 @operators("mul")
 def _multiply(op: Operation) -> Any:
     a, b = op["self"], op["other"]
-    if isinstance(a, Lifted) and isinstance(b, Lifted):
+    if isinstance(a, TracedTensor) and isinstance(b, TracedTensor):
         return lifting.join(Multiply(), a, b)
-    x, constant = (a, b) if isinstance(a, Lifted) else (b, a)
+    x, constant = (a, b) if isinstance(a, TracedTensor) else (b, a)
     if isinstance(constant, Ragged):
         return _masked(op, x, constant, 1)
     return lifting.affine(x, array(constant), ZERO)
@@ -57,7 +57,7 @@ def _multiply(op: Operation) -> Any:
 @operators("div")
 def _divide(op: Operation) -> Any:
     x, divisor = op["self"], op["other"]
-    if isinstance(divisor, Lifted):
+    if isinstance(divisor, TracedTensor):
         raise ImportRefused("divides by a calculated tensor, for which there is no layer; multiply instead")
     if op.get("rounding_mode"):
         raise ImportRefused("rounds a division, for which there is no layer")
@@ -72,13 +72,13 @@ def _divide(op: Operation) -> Any:
     return lifting.affine(x, 1 / number, ZERO)
 
 
-def _is_lengths(op: Operation, x: Lifted, numbers: Array) -> bool:
+def _is_lengths(op: Operation, x: TracedTensor, numbers: Array) -> bool:
     """Whether numbers that broadcast to x are the length of each row."""
     shape = [x.rows if axis == "B" else 1 for axis in x.axes]
     return bool((np.broadcast_to(numbers, x.shape) == array(op.lengths).reshape(shape)).all())
 
 
-def _masked(op: Operation, x: Lifted, mask: Ragged, keep: int) -> Lifted:
+def _masked(op: Operation, x: TracedTensor, mask: Ragged, keep: int) -> TracedTensor:
     """Pass x on where a mask marks exactly the valid steps, which the layers here count alone anyway."""
     numbers, steps = array(mask.value), np.arange(x.steps)
     if x.has_time and numbers.ndim <= len(x.axes) and all(len(axis) < 2 for axis in x.axes):
@@ -92,7 +92,7 @@ def _masked(op: Operation, x: Lifted, mask: Ragged, keep: int) -> Lifted:
 
 @operators("masked_fill")
 def _masked_fill(op: Operation) -> Any:
-    if isinstance(op["self"], Lifted) and isinstance(op["mask"], Ragged):
+    if isinstance(op["self"], TracedTensor) and isinstance(op["mask"], Ragged):
         return _masked(op, op["self"], op["mask"], 0)
     raise ImportRefused("fills places by a mask that is not that of the valid steps")
 
@@ -100,8 +100,8 @@ def _masked_fill(op: Operation) -> Any:
 @operators("where")
 def _where(op: Operation) -> Any:
     x, other, mask = op["self"], op["other"], op["condition"]
-    if isinstance(mask, Ragged) and isinstance(x, Lifted) != isinstance(other, Lifted):
-        return _masked(op, x, mask, 1) if isinstance(x, Lifted) else _masked(op, other, mask, 0)
+    if isinstance(mask, Ragged) and isinstance(x, TracedTensor) != isinstance(other, TracedTensor):
+        return _masked(op, x, mask, 1) if isinstance(x, TracedTensor) else _masked(op, other, mask, 0)
     raise ImportRefused("chooses between tensors by a mask that is not that of the valid steps")
 
 
@@ -113,7 +113,7 @@ def _negative(op: Operation) -> Any:
 @operators("pow", "square")
 def _power(op: Operation) -> Any:
     exponent = op.get("exponent", 2)
-    if not isinstance(op["self"], Lifted) or not isinstance(exponent, int | float):
+    if not isinstance(op["self"], TracedTensor) or not isinstance(exponent, int | float):
         raise ImportRefused("raises to a calculated power; only squares and cubes can be made of layers")
     return functions.power(op["self"], exponent)
 
@@ -123,7 +123,7 @@ def _matmul(op: Operation) -> Any:
     names = {"linear": ("input", "weight"), "addmm": ("mat1", "mat2"), "mm": ("self", "mat2"), "mv": ("self", "vec")}
     x, weights = (op[name] for name in names.get(op.name, ("self", "other")))
     bias = op["bias"] if op.name == "linear" else op["self"] if op.name == "addmm" else None
-    if isinstance(x, Lifted) == isinstance(weights, Lifted) or isinstance(bias, Lifted):
+    if isinstance(x, TracedTensor) == isinstance(weights, TracedTensor) or isinstance(bias, TracedTensor):
         raise ImportRefused("multiplies two calculated matrices, as attention does; no layer does that")
     if op.name == "addmm" and (op["alpha"] != 1 or op["beta"] != 1):
         raise ImportRefused("multiplies matrices with factors; use nn.Linear")
@@ -162,7 +162,7 @@ def _reduce(op: Operation) -> Any:
 @operators("maximum", "minimum", "fmax", "fmin")
 def _larger(op: Operation) -> Any:
     a, b = op["self"], op["other"]
-    if not (isinstance(a, Lifted) and isinstance(b, Lifted)):
+    if not (isinstance(a, TracedTensor) and isinstance(b, TracedTensor)):
         raise ImportRefused("compares with stored numbers, for which there is no layer; use clamp")
     return lifting.maximum(a, b) if "max" in op.name else functions.minimum(a, b)
 
@@ -212,7 +212,7 @@ def _clamp(op: Operation) -> Any:
     low, high = (
         (0, 6) if op.name.startswith("relu6") else (op.get("min", op.get("min_val")), op.get("max", op.get("max_val")))
     )
-    if isinstance(low, Tensor | Lifted) or isinstance(high, Tensor | Lifted):
+    if isinstance(low, Tensor | TracedTensor) or isinstance(high, Tensor | TracedTensor):
         raise ImportRefused("clips to calculated numbers, for which there is no layer")
     return functions.clip(op["self"], low, high)
 

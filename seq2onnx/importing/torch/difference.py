@@ -1,4 +1,4 @@
-"""Why a lifted module differs from its source: the first operation that is another one for another number of steps."""
+"""Cause of a difference between a lifted module and its source: the first operation that depends on the steps."""
 
 from __future__ import annotations
 

@@ -12,8 +12,8 @@ import torch
 from torch import Tensor, fx
 
 from seq2onnx.errors import ImportRefused, Seq2OnnxError
-from seq2onnx.importing.lifting.drafts import barred, draft, place
-from seq2onnx.importing.lifting.layout import Lifted
+from seq2onnx.importing.lifting.layer_node import barred, layer_node, place
+from seq2onnx.importing.lifting.traced import TracedTensor
 from seq2onnx.importing.lifting.windows import TooFewSteps
 from seq2onnx.importing.torch import arithmetic as torch_arithmetic, layers as torch_layers, layout as torch_layout
 from seq2onnx.importing.torch.operators import Operation, Ragged, lift
@@ -42,10 +42,10 @@ class Walk:
         self.finals: list[Any] = []
         self._values: dict[fx.Node, Any] = {}
         self._times: set[int] = {trace.steps}
-        self._input = draft(layer, path="input")
+        self._input = layer_node(layer, path="input")
 
     def run(self) -> Any:
-        """Return what the module returns, nested as there, with a Lifted or a refusal in place of each tensor."""
+        """Return what the module returns, nested as there, with a TracedTensor or a refusal in place of each tensor."""
         program = self.trace.program
         signature = program.graph_signature
         stored = {**signature.inputs_to_parameters, **signature.inputs_to_buffers}
@@ -82,10 +82,10 @@ class Walk:
             axes = ["B" if i == batch and n == trace.rows > 1 else "" for i, n in enumerate(shape)]
             sizes = [1 if axis else n for axis, n in zip(axes, shape, strict=True)]
             part = barred(STATE, Signal((int(np.prod(sizes)),), has_time=False))
-            return Lifted((part,), tuple(axes), np.arange(part.size).reshape(sizes), trace.rows, trace.steps)
+            return TracedTensor((part,), tuple(axes), np.arange(part.size).reshape(sizes), trace.rows, trace.steps)
         return leaf
 
-    def _sequences(self) -> Lifted:
+    def _sequences(self) -> TracedTensor:
         """Return the sequences, in the layout of the module."""
         found, trace = self.trace.arguments, self.trace
         axes = tuple(letter if letter == "T" or (letter == "B" and found.batch) else "" for letter in found.axes)
@@ -94,7 +94,7 @@ class Walk:
         index = np.arange(self._input.size).reshape(list(sizes.values()) or [1])
         index = index.transpose([features.index(letter) for letter in found.axes if letter in features] or [0])
         shape = [sizes.get(letter, 1) for letter in found.axes]
-        return Lifted((self._input,), axes, index.reshape(shape), trace.rows, trace.steps)
+        return TracedTensor((self._input,), axes, index.reshape(shape), trace.rows, trace.steps)
 
     def _operate(self, node: fx.Node) -> Any:
         arguments: Any = fx.map_arg((node.args, node.kwargs), self._values.__getitem__)
@@ -115,7 +115,7 @@ class Walk:
             text = f"{module}: cannot be followed ({type(error).__name__}: {error}); write it in another way"
             found = ImportRefused(f"{text}{code_of(node)}")
         for leaf in torch.utils._pytree.tree_leaves(found):
-            if isinstance(leaf, Lifted) and leaf.has_time:
+            if isinstance(leaf, TracedTensor) and leaf.has_time:
                 self._times.add(leaf.steps)
         self._note_finals(node, arguments[0], found)
         self._note_mutation(node, found)
@@ -126,7 +126,7 @@ class Walk:
         name = str(node.target).split(".")[1]
         if isinstance(found, tuple) and name in torch_layers.GATES:
             self.finals += found[1:]
-        joins = isinstance(found, Lifted) and name in ("cat", "stack")
+        joins = isinstance(found, TracedTensor) and name in ("cat", "stack")
         if joins and all(any(part is final for final in self.finals) for part in arguments[0]):
             self.finals.append(found)
 
@@ -172,6 +172,6 @@ def code_of(node: fx.Node) -> str:
 
 def is_passed_on(value: Any, finals: Sequence[Any]) -> bool:
     """Whether a returned value is no answer: a final state, a start state, lengths, or no tensor at all."""
-    if isinstance(value, Lifted):
+    if isinstance(value, TracedTensor):
         return any(value is final for final in finals) or all(part.barred == STATE for part in value.parts)
     return not isinstance(value, ImportRefused)

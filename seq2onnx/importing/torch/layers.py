@@ -11,9 +11,10 @@ from torch import Tensor
 from seq2onnx.errors import ImportRefused
 from seq2onnx.importing.lifting import operations as lifting
 from seq2onnx.importing.lifting.convolutions import Windows, convolution, pooling
-from seq2onnx.importing.lifting.drafts import Array, barred, current_place
-from seq2onnx.importing.lifting.layout import Lifted, concat
+from seq2onnx.importing.lifting.layer_node import Array, barred, current_place
+from seq2onnx.importing.lifting.layout import concat
 from seq2onnx.importing.lifting.recurrence import recurrent
+from seq2onnx.importing.lifting.traced import TracedTensor
 from seq2onnx.importing.lifting.windows import Pads
 from seq2onnx.importing.torch.operators import Operation, Ragged, array, operators
 from seq2onnx.layers import GRU, LSTM, RNN, Dropout
@@ -80,7 +81,7 @@ def _pair(value: Any, count: int) -> list[int]:
 @operators("conv1d", "conv2d", "convolution")
 def _convolution(op: Operation) -> Any:
     x, weights, bias, padding = op["input"], op["weight"], _optional(op["bias"]), op["padding"]
-    if isinstance(weights, Lifted) or op.get("transposed"):
+    if isinstance(weights, TracedTensor) or op.get("transposed"):
         raise ImportRefused("is a transposed convolution, or one with calculated weights; no layer does that")
     count = weights.ndim - 2
     strides, dilations = _pair(op["stride"], count), _pair(op["dilation"], count)
@@ -156,7 +157,7 @@ def _recurrent(op: Operation) -> Any:
     if op.name != "lstm":
         return x, h
     cell = barred("reads the final cell state of an LSTM, which no layer gives; read its output h", h.parts[0].signal)
-    return x, h, Lifted((cell,), h.axes, np.zeros(h.index.shape, int), h.rows, h.steps)
+    return x, h, TracedTensor((cell,), h.axes, np.zeros(h.index.shape, int), h.rows, h.steps)
 
 
 def _layer_of(name: str, size: int, start: Start) -> LSTM | GRU | RNN:
@@ -179,12 +180,12 @@ def _weights(name: str, given: list[Array]) -> dict[str, Array]:
     return {**found, "bias": bias, "recurrent_bias": second[2 * units :]}
 
 
-def _start_states(op: Operation, x: Lifted, count: int) -> dict[str, list[Array]]:
+def _start_states(op: Operation, x: TracedTensor, count: int) -> dict[str, list[Array]]:
     """Return the constant start states, each [layers · directions] of [H]; nothing where they are zero or passed in."""
     given = op["hx"] if isinstance(op["hx"], list | tuple) else [op["hx"]]
     found = {}
     for name, state in zip(("initial_h", "initial_c"), given, strict=False):
-        if isinstance(state, Lifted):
+        if isinstance(state, TracedTensor):
             whole = np.arange(state.parts[0].size).reshape(state.index.shape)
             if not state.parts[0].barred or len(state.parts) > 1 or not np.array_equal(state.index, whole):
                 raise ImportRefused(

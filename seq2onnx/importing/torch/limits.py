@@ -29,10 +29,10 @@ COPIES = {
     *("as_tensor", "clone", "contiguous", "cpu", "cuda", "detach", "flatten", "int", "long", "reshape"),
     *("requires_grad_", "squeeze", "to", "type", "view"),
 }
-"""What makes another tensor with the same numbers."""
+"""Operators whose result has the numbers of their argument."""
 RECURRENT = ("lstm", "gru", "rnn_tanh", "rnn_relu")
 FILLED: dict[str, Any] = {"zeros": 0, "ones": 1, "empty": 0, "full": None}
-"""What makes a tensor of one number. None: it is an argument."""
+"""Operators whose result is a tensor of one number. None: the number is an argument."""
 MOST_FILLED = 2**20
 ARITHMETIC = {
     *("add", "sub", "rsub", "mul", "div", "divide", "true_divide", "floor_divide", "pow", "clamp", "clip"),
@@ -45,7 +45,7 @@ REMEDY = (
 
 @dataclasses.dataclass(frozen=True)
 class Limits:
-    """What the runs have shown.
+    """Result of the runs.
 
     Attributes:
         reason: describes the first bound on the number of steps, or lengths that are not the caller's; "": none.
@@ -72,7 +72,7 @@ class Taken:
 
     @property
     def count(self) -> int:
-        """How many elements it takes."""
+        """Number of elements that it takes."""
         return len(range(*slice(*self.bounds).indices(self.size)))
 
 

@@ -16,9 +16,9 @@ from seq2onnx.errors import ImportRefused, SpecError
 from seq2onnx.importing import equivalence as proof
 from seq2onnx.importing.lifting import time_axis
 from seq2onnx.importing.lifting.assembly import as_module, assemble
-from seq2onnx.importing.lifting.drafts import Array, Draft, draft
-from seq2onnx.importing.lifting.layout import Lifted
+from seq2onnx.importing.lifting.layer_node import Array, LayerNode, layer_node
 from seq2onnx.importing.lifting.reading import exact, flat
+from seq2onnx.importing.lifting.traced import TracedTensor
 from seq2onnx.importing.lifting.windows import TooFewSteps
 from seq2onnx.importing.torch.difference import first_difference
 from seq2onnx.importing.torch.graph import Walk, is_passed_on
@@ -79,8 +79,8 @@ def from_torch(
     with as_in_use(module):
         answers, traced = _answers(module, arguments, layer, output)
         name = re.sub(r"(?<=[a-z0-9])(?=[A-Z])", "_", type(module).__name__).lower()
-        drafts = [(label, _answer(label, x, softmax)) for label, _, x in answers]
-        network, weights = assemble(drafts, name)
+        nodes = [(label, _answer(label, x, softmax)) for label, _, x in answers]
+        network, weights = assemble(nodes, name)
         made = as_module(network, weights)
         places = [(place, x.axes) for _, place, x in answers]
         source = source_runner(module, traced.arguments, layer, places, softmax)
@@ -107,7 +107,7 @@ def from_torch(
 
 def _answers(
     module: nn.Module, arguments: Arguments, layer: SequenceInput, output: int | str | None
-) -> tuple[list[tuple[str, int, Lifted]], Trace]:
+) -> tuple[list[tuple[str, int, TracedTensor]], Trace]:
     """Trace a module and lift its answers: the name, the place among all that the module returns, and the tensor."""
     for trace in traces(module, arguments):
         try:
@@ -118,7 +118,7 @@ def _answers(
     raise refusal
 
 
-def _chosen(returned: Any, finals: Sequence[Any], output: int | str | None) -> list[tuple[str, int, Lifted]]:
+def _chosen(returned: Any, finals: Sequence[Any], output: int | str | None) -> list[tuple[str, int, TracedTensor]]:
     """Choose the answers among what the module returns."""
     entries, _ = pytree.tree_flatten_with_path(returned, is_leaf=lambda leaf: leaf is None)
     found = [(_label(path), place, path, leaf) for place, (path, leaf) in enumerate(entries)]
@@ -127,7 +127,7 @@ def _chosen(returned: Any, finals: Sequence[Any], output: int | str | None) -> l
         if not found:
             raise SpecError(f"output: the module returns nothing under {output!r}")
     answers = [entry for entry in found if not is_passed_on(entry[3], finals)]
-    answers = answers or [entry for entry in found if isinstance(entry[3], Lifted)]
+    answers = answers or [entry for entry in found if isinstance(entry[3], TracedTensor)]
     if not answers:
         raise ImportRefused("the module returns nothing that depends on the sequences")
     for _, _, _, leaf in answers:
@@ -149,8 +149,8 @@ def _label(path: Sequence[Any]) -> str:
     return "_".join(str(_key(entry)) for entry in path if _key(entry) is not None)
 
 
-def _answer(label: str, x: Lifted, softmax: bool) -> Draft:
-    """Draft the last layer of an answer."""
+def _answer(label: str, x: TracedTensor, softmax: bool) -> LayerNode:
+    """Make the last layer of an answer."""
     where = f"answer {label}: " if label else "the answer "
     if sorted("".join(x.axes)) != sorted("BT"[: 1 + x.has_time] if x.rows > 1 else "T" * x.has_time):
         raise ImportRefused(f"{where}has the axes {list(x.shape)}, which are not batch, time and features")
@@ -161,7 +161,7 @@ def _answer(label: str, x: Lifted, softmax: bool) -> Draft:
         return found
     if isinstance(found.layer, Softmax):
         raise SpecError("softmax: the module ends in a softmax already; leave softmax=True out")
-    return draft(Softmax(), flat(found), path="")
+    return layer_node(Softmax(), flat(found), path="")
 
 
 def _samples(network: Network, arguments: Arguments, layer: SequenceInput) -> proof.Samples:

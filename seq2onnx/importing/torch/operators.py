@@ -12,8 +12,8 @@ from torch import Tensor, fx
 from torch.utils import _pytree as pytree
 
 from seq2onnx.errors import ImportRefused
-from seq2onnx.importing.lifting.drafts import Array
-from seq2onnx.importing.lifting.layout import Lifted
+from seq2onnx.importing.lifting.layer_node import Array
+from seq2onnx.importing.lifting.traced import TracedTensor
 
 
 @dataclasses.dataclass(frozen=True)
@@ -90,7 +90,7 @@ class Operation:
 
 Handler = Callable[[Operation], Any]
 OPERATORS: dict[str, Handler] = {}
-"""For each operator what it becomes: a Lifted, or several."""
+"""For each operator what it becomes: a TracedTensor, or several."""
 
 REASONS = {
     "scaled_dot_product_attention": "is attention over all time, which no layer does",
@@ -124,9 +124,9 @@ def operators(*names: str) -> Callable[[Handler], Handler]:
 
 
 def lift(op: Operation) -> Any:
-    """Return the results of an operation: Lifted where they depend on the sequences, otherwise torch's own."""
+    """Return the results of an operation: TracedTensor where they depend on the sequences, otherwise torch's own."""
     leaves = pytree.tree_leaves((op.positional, op.keywords))
-    if any(isinstance(leaf, Lifted) for leaf in leaves):
+    if any(isinstance(leaf, TracedTensor) for leaf in leaves):
         if op.name in SHAPE_ONLY:
             return op.target(torch.zeros(op["self"].shape), *op.positional[1:], **op.keywords)
         handler = OPERATORS.get(op.name) or OPERATORS.get(op.name.rstrip("_"))

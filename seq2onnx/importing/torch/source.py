@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from torch.utils import _pytree as pytree
 
 from seq2onnx.importing.equivalence import Source
-from seq2onnx.importing.lifting.drafts import Array
+from seq2onnx.importing.lifting.layer_node import Array
 from seq2onnx.importing.torch.trace import Arguments
 from seq2onnx.layers import SequenceInput
 from seq2onnx.layers.parts.normalization import normalize

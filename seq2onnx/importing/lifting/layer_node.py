@@ -1,4 +1,4 @@
-"""Drafts: the layers of a foreign network, as they are found, before they become a Network."""
+"""The layers of a foreign network, as they are found, before they become a Network."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ def current_place() -> str:
 
 @contextlib.contextmanager
 def place(path: str) -> Iterator[None]:
-    """Set the path of the foreign module or node whose layers are drafted; layers are named after it."""
+    """Set the path of the foreign module or node whose layers are made; layers are named after it."""
     token = _PLACE.set(path)
     try:
         yield
@@ -36,22 +36,22 @@ def place(path: str) -> Iterator[None]:
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
-class Draft:
-    """A layer without name, what it reads, and its weights. Two drafts are never equal.
+class LayerNode:
+    """A layer without name, what it reads, and its weights. Two nodes are never equal.
 
     Attributes:
         layer: the layer.
-        reads: the drafts that it reads.
+        reads: the nodes that it reads.
         weights: its weights by name.
         signal: its output.
         path: where it comes from in the foreign network.
         barred: why no layer computes this. It may be carried along as long as nothing reads it.
-        stands_for: the draft that a barred one becomes under one operation: ("sum", the mean) under
+        stands_for: the node that a barred one becomes under one operation: ("sum", the mean) under
             a division by the number of steps, ("log", the probabilities) under a softmax.
     """
 
     layer: Layer | None
-    reads: tuple[Draft, ...]
+    reads: tuple[LayerNode, ...]
     weights: Mapping[str, Array]
     signal: Signal
     path: str = dataclasses.field(default_factory=_PLACE.get)
@@ -69,8 +69,10 @@ class Draft:
         return self.signal.has_time
 
 
-def draft(layer: Layer, *reads: Draft, weights: Mapping[str, Array] | None = None, path: str | None = None) -> Draft:
-    """Draft a layer.
+def layer_node(
+    layer: Layer, *reads: LayerNode, weights: Mapping[str, Array] | None = None, path: str | None = None
+) -> LayerNode:
+    """Make the node of a layer.
 
     Args:
         layer: the layer.
@@ -92,23 +94,23 @@ def draft(layer: Layer, *reads: Draft, weights: Mapping[str, Array] | None = Non
         raise ImportRefused(str(error)) from None
     arrays = {name: np.asarray(array, np.float32).reshape(expected[name]) for name, array in (weights or {}).items()}
     assert set(arrays) == set(expected), f"{layer.label}: weights {sorted(arrays)}, expected {sorted(expected)}"
-    return Draft(layer, reads, arrays, signal, _PLACE.get() if path is None else path)
+    return LayerNode(layer, reads, arrays, signal, _PLACE.get() if path is None else path)
 
 
-def helper(layer: Layer, *reads: Draft, weights: Mapping[str, Array] | None = None) -> Draft:
-    """Draft a layer that the foreign operation needs and that is not the operation itself."""
-    return draft(layer, *reads, weights=weights, path=f"{_PLACE.get()}.{layer.kind}")
+def helper(layer: Layer, *reads: LayerNode, weights: Mapping[str, Array] | None = None) -> LayerNode:
+    """Make the node of a layer that the foreign operation needs and that is not the operation itself."""
+    return layer_node(layer, *reads, weights=weights, path=f"{_PLACE.get()}.{layer.kind}")
 
 
-def barred(reason: str, like: Draft | Signal, stands_for: tuple[str, Any] = ("", None)) -> Draft:
-    """Draft something that no layer computes, with the shape of `like`."""
-    signal = like.signal if isinstance(like, Draft) else like
-    return Draft(None, (), {}, signal, barred=reason, stands_for=stands_for)
+def barred(reason: str, like: LayerNode | Signal, stands_for: tuple[str, Any] = ("", None)) -> LayerNode:
+    """Make a node of something that no layer computes, with the shape of `like`."""
+    signal = like.signal if isinstance(like, LayerNode) else like
+    return LayerNode(None, (), {}, signal, barred=reason, stands_for=stands_for)
 
 
-def in_order(ends: Sequence[Draft], reads: Callable[[Draft], Sequence[Draft]]) -> list[Draft]:
-    """List all drafts that lead to `ends`, each after those that it reads. Chains may be longer than Python's stack."""
-    found: dict[Draft, None] = {}
+def in_order(ends: Sequence[LayerNode], reads: Callable[[LayerNode], Sequence[LayerNode]]) -> list[LayerNode]:
+    """List all nodes that lead to `ends`, each after those that it reads. Chains may be longer than Python's stack."""
+    found: dict[LayerNode, None] = {}
     waiting = [(end, False) for end in reversed(ends)]
     while waiting:
         one, is_after = waiting.pop()
@@ -122,7 +124,7 @@ def in_order(ends: Sequence[Draft], reads: Callable[[Draft], Sequence[Draft]]) -
     return list(found)
 
 
-def acts_on_each_step(found: Draft) -> bool:
+def acts_on_each_step(found: LayerNode) -> bool:
     """Whether each step of the output depends on that step of the inputs alone."""
     if found.layer is None or not found.reads:
         return False

@@ -1,0 +1,72 @@
+"""A tensor of a foreign network, followed without its numbers: which feature of which layer stands where."""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from seq2onnx.importing.lifting.layer_node import LayerNode
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class TracedTensor:
+    """A foreign tensor: its axes, and which features stand where.
+
+    The number at a place is, in the row and step of that place, feature `index` of all features of `parts` side by
+    side; -1 is the number 0.
+
+    Attributes:
+        parts: the nodes that the features come from.
+        axes: for each axis "B" (batch), "T" (time), "BT" or "TB" (both in one axis, the second fastest), or ""
+            (features, or a single element).
+        index: feature numbers, with as many axes as the tensor; its size is 1 along batch and time.
+        rows: the size of the batch in the traced run.
+        steps: the size of the time axis in the traced run.
+        pads: steps of zeros that stand before and after those of `parts`; negative: steps that are cut off.
+    """
+
+    parts: tuple[LayerNode, ...]
+    axes: tuple[str, ...]
+    index: NDArray[np.int64]
+    rows: int
+    steps: int
+    pads: tuple[int, int] = (0, 0)
+
+    def __post_init__(self) -> None:
+        assert self.index.ndim == len(self.axes), (self.axes, self.index.shape)
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """The shape of the tensor in the traced run."""
+        return tuple(
+            math.prod(self.size_of(letter) for letter in axis) if axis else n
+            for axis, n in zip(self.axes, self.index.shape, strict=True)
+        )
+
+    @property
+    def has_time(self) -> bool:
+        """Whether an axis is time."""
+        return any("T" in axis for axis in self.axes)
+
+    def size_of(self, letter: str) -> int:
+        """Return the size of the batch or of time in the traced run."""
+        return self.rows if letter == "B" else self.steps
+
+    def with_(self, **changes: Any) -> TracedTensor:
+        """Return it with some attributes changed."""
+        return dataclasses.replace(self, **changes)
+
+    def describe(self, axis: int) -> str:
+        """Name an axis for people."""
+        names = {"": "features", "B": "the batch", "T": "time", "BT": "batch and time", "TB": "time and batch"}
+        return names[self.axes[axis]]
+
+
+def tensor_of(part: LayerNode, axes: Sequence[str], shape: Sequence[int], like: TracedTensor) -> TracedTensor:
+    """All features of a node in their order, as a tensor with these axes; `shape` is that of `index`."""
+    return TracedTensor((part,), tuple(axes), np.arange(part.size).reshape(shape), like.rows, like.steps)
