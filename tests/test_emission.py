@@ -1,7 +1,11 @@
-"""The nodes that networks are exported as: a change of them must raise EMISSION, which files record."""
+"""The nodes that networks are exported as: a change of them must raise EMISSION, which files record.
+
+`python -m tests.test_emission` writes the record, emission.json: a checksum for each layer and form.
+"""
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import json
 from pathlib import Path
@@ -38,27 +42,36 @@ def described(graph: Graph) -> list:
     return [nodes, arrays, [repr(tensor) for tensor in (*graph.inputs, *graph.outputs)]]
 
 
-def plans() -> list[ExportPlan]:
+OPTIONS = {
+    "full": ExportOptions("full"),
+    "sequence": ExportOptions("sequence"),
+    "stream": ExportOptions("stream"),
+    "step": ExportOptions(form="step"),
+    "opset 19": ExportOptions("full", opset=19),
+    "lookahead": ExportOptions(lookahead=True),
+    "activations": ExportOptions(activations=True),
+}
+
+
+def plans() -> dict[str, dict[str, list[ExportPlan]]]:
     """Every example of every layer, in every signature and form that it can have; a closed loop; a file with words."""
-    networks = [
-        network_of(example)
+    cases = [
+        (kind, form, network_of(example), options)
         for kind, cls in sorted(KINDS.items())
         if cls.__module__.startswith("seq2onnx.")
+        for form, options in OPTIONS.items()
         for example in cls.examples()
     ]
-    options = [ExportOptions(signature) for signature in ("full", "sequence", "stream")]
-    options += [ExportOptions(form="step")]
-    options += [ExportOptions("full", opset=19), ExportOptions(lookahead=True), ExportOptions(activations=True)]
-    cases = [(network, option) for network in networks for option in options]
     loop = s2o.Network([s2o.SequenceInput(2), s2o.LSTM(3), s2o.GRU(3), s2o.FullyConnected(2)])
-    cases += [(loop, ExportOptions(signature, closed_loop=3)) for signature in ("full", "sequence", "stream")]
+    for signature in ("full", "sequence", "stream"):
+        cases.append(("closed loop", signature, loop, ExportOptions(signature, closed_loop=3)))
     words = s2o.Network([s2o.SequenceInput("tokens"), s2o.WordEmbedding(2, ["a", "b"]), s2o.LSTM(3, "last")])
-    found = []
-    for network, option in [*cases, (words, ExportOptions(words=True))]:
-        try:
-            found.append(ExportPlan.of(network, option))
-        except NotStreamable:
-            continue
+    cases.append(("words", "full", words, ExportOptions(words=True)))
+    found: dict[str, dict[str, list[ExportPlan]]] = {}
+    for name, form, network, options in cases:
+        with contextlib.suppress(NotStreamable):
+            plan = ExportPlan.of(network, options)
+            found.setdefault(name, {}).setdefault(form, []).append(plan)
     return found
 
 
@@ -73,21 +86,44 @@ def empty_weights(plan: ExportPlan) -> dict:
     }
 
 
+def checksum(plans: list[ExportPlan]) -> str:
+    found = hashlib.sha256()
+    for plan in plans:
+        found.update(json.dumps(described(emit(plan, empty_weights(plan)))).encode())
+    return found.hexdigest()[:16]
+
+
+def emitted() -> dict[str, dict[str, str]]:
+    """The checksum of the graphs of each layer and form."""
+    return {name: {form: checksum(some) for form, some in forms.items()} for name, forms in plans().items()}
+
+
+def write() -> None:
+    """Write the record, with a line for each layer."""
+    lines = [f"{json.dumps(name)}: {json.dumps(forms)}" for name, forms in emitted().items()]
+    text = ",\n    ".join(lines)
+    RECORD.write_text(f'{{\n  "emission": {EMISSION},\n  "graphs": {{\n    {text}\n  }}\n}}\n', encoding="utf-8")
+
+
 def test_a_change_of_the_emitted_nodes_raises_the_emission_number():
-    checksum = hashlib.sha256()
-    for plan in plans():
-        checksum.update(json.dumps(described(emit(plan, empty_weights(plan)))).encode())
-    found = {"emission": EMISSION, "sha256": checksum.hexdigest()}
-    recorded = json.loads(RECORD.read_text())
-    assert found == recorded, (
-        f"The exported nodes have changed. Raise EMISSION in seq2onnx/exporting/emission.py, unless this is version "
-        f"{recorded['emission'] + 1} already, and write {json.dumps(found)} into {RECORD.name}."
+    recorded, found = json.loads(RECORD.read_text(encoding="utf-8")), emitted()
+    pairs = {(name, form) for graphs in (recorded["graphs"], found) for name in graphs for form in graphs[name]}
+    changed = [
+        f"{name} ({form})"
+        for name, form in sorted(pairs)
+        if recorded["graphs"].get(name, {}).get(form) != found.get(name, {}).get(form)
+    ]
+    assert not changed, (
+        f"The exported nodes have changed: {', '.join(changed)}. Raise EMISSION in seq2onnx/exporting/emission.py, "
+        f"unless this is version {recorded['emission'] + 1} already or the layer is new, and write the record: "
+        "python -m tests.test_emission"
     )
+    assert recorded["emission"] == EMISSION, "Write the record: python -m tests.test_emission"
 
 
 def test_no_node_is_one_that_earlier_runtimes_calculate_wrongly():
     """tools/check_runtimes.py runs files in them; this needs none of them."""
-    for plan in plans():
+    for plan in (plan for forms in plans().values() for some in forms.values() for plan in some):
         graph = emit(plan, empty_weights(plan))
         for node in graph.nodes:
             left = node.op == "MatMul" and node.inputs[0] in graph.initializers
@@ -95,3 +131,7 @@ def test_no_node_is_one_that_earlier_runtimes_calculate_wrongly():
             if node.op == "AveragePool" and node.attributes["count_include_pad"]:
                 pads = node.attributes["pads"]
                 assert pads[: len(pads) // 2] == pads[len(pads) // 2 :], f"{node.name}: wrong before onnxruntime 1.25"
+
+
+if __name__ == "__main__":
+    write()
