@@ -65,7 +65,7 @@ def parse_spec(content: bytes, where: str, kind: str = "YAML", trusted: bool = F
         raise
     except RecursionError:
         raise SpecError(f"{where}: is not {kind} that can be read: it is nested too deep") from None
-    except Exception as error:  # values such as `!!int x` raise many types
+    except Exception as error:  # noqa: BLE001 (values such as `!!int x` raise many types)
         raise SpecError(f"{where}: is not {kind}: {error}") from None
 
 

@@ -107,7 +107,8 @@ def test_sizes_that_are_computed_one_after_another_take_no_endless_time(tmp_path
             )
         return y
 
-    assert s2o.add_states(plain_lstm(computed).save(tmp_path), tmp_path / "out.onnx", axes="BTC").ok
+    s2o.add_states(plain_lstm(computed).save(tmp_path), tmp_path / "out.onnx", axes="BTC")
+    assert s2o.verify(tmp_path / "out.onnx").ok
     (tmp_path / "out.onnx").unlink()
     monkeypatch.setattr(size_limits, "MOST_WORK", 2**7)
     refused(plain_lstm(computed), tmp_path, "Tile.*has a size that is computed, as too many others", axes="BTC")
@@ -119,7 +120,7 @@ def test_long_lists_of_an_attribute_are_refused(tmp_path):
 
 
 def test_mutated_files_end_in_an_error_of_ours(tmp_path):
-    path, rng = plain_lstm().save(tmp_path), np.random.default_rng(0)
+    path, rng, refused = plain_lstm().save(tmp_path), np.random.default_rng(0), 0
     whole = path.read_bytes()
     for _ in range(60):
         content = bytearray(whole)
@@ -129,8 +130,10 @@ def test_mutated_files_end_in_an_error_of_ours(tmp_path):
         try:
             s2o.add_states(path, tmp_path / "out.onnx", axes="BTC")
         except s2o.Seq2OnnxError:
+            refused += 1
             continue
         assert s2o.verify(tmp_path / "out.onnx").ok
+    assert 20 < refused < 60
 
 
 def with_functions(*functions: list[helper.NodeProto], call: str = "f0"):
@@ -256,7 +259,8 @@ def test_functions_whose_nodes_double_are_counted_and_not_written_out(tmp_path):
 
     small = with_functions(PLAIN, calls("f0", "f0"), calls("f1", "f1"), call="f2")
     (tmp_path / "small.onnx").write_bytes(small.SerializeToString())
-    assert s2o.add_states(tmp_path / "small.onnx", tmp_path / "out.onnx").ok
+    s2o.add_states(tmp_path / "small.onnx", tmp_path / "out.onnx")
+    assert not onnx.load(tmp_path / "out.onnx").functions
     doubled = with_functions(PLAIN, *(calls(f"f{i}", f"f{i}") for i in range(23)), call="f23")
     refused_by_all(doubled, tmp_path, r"its function 'f13' has more than 20,000 nodes")
     in_branches = with_functions(PLAIN, *(in_a_branch(calls(f"f{i}")) for i in range(23)), call="f23")
@@ -277,7 +281,8 @@ def test_a_file_that_looks_like_onnxruntime_s_own_format_is_read_as_onnx(tmp_pat
     path = tmp_path / "foreign.onnx"
     path.write_bytes(model.SerializeToString())
     assert path.read_bytes()[4:8] == b"ORTM"
-    assert s2o.add_states(path, tmp_path / "out.onnx").ok
+    s2o.add_states(path, tmp_path / "out.onnx")
+    assert s2o.verify(tmp_path / "out.onnx").ok
 
 
 def test_a_graph_of_very_many_nodes_is_refused_at_once(tmp_path):

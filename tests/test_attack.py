@@ -42,6 +42,7 @@ def test_many_mutants_of_what_is_imported_and_packaged(kind):
     result = attack(kind, seed=2, count=MANY[kind], seconds=10)
     assert not result.wrong
     assert result.outcomes.total() == result.mutants
+    assert result.outcomes["refused"] > result.mutants / 4
 
 
 def test_the_table_counts_a_mutant_that_ends_as_it_must_not(tmp_path, monkeypatch):

@@ -1,6 +1,6 @@
 """Run all checks that must pass before a change lands.
 
-    python tools/check.py [--static] [--slow] [--edge] [--fix]
+    python tools/check.py [--lint] [--static] [--slow] [--edge] [--fix]
 
 People and CI run the same checks: format, lint, types, tests, the build of docs/, and some tests with the oldest
 versions that pyproject.toml allows: those of the runtime in an environment without torch, and those of layers, export
@@ -29,19 +29,21 @@ WITH_TORCH = ("layers", "export", "forms", "step_form", "portable", "spectra", "
 def main() -> int:
     """Run the checks; 1 if one of them fails."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--lint", action="store_true", help="run only format and lint, as the hook of pre-commit does")
     parser.add_argument("--static", action="store_true", help="run only format, lint and types")
     parser.add_argument("--slow", action="store_true", help="also run the tests of large networks")
     parser.add_argument("--edge", action="store_true", help="run only the checks in other runtimes; takes an hour")
     parser.add_argument("--fix", action="store_true", help="let format and lint repair what they can")
     arguments = parser.parse_args()
-    runs_tests = not arguments.static and not arguments.edge
+    runs_tests = not (arguments.lint or arguments.static or arguments.edge)
     programs = prepare_all() if runs_tests else (prepare(),)
     python, *oldest = ([str(folder / "python"), "-m"] for folder in programs)
     steps = {
         "format": [*python, "ruff", "format", *([] if arguments.fix else ["--check"])],
         "lint": [*python, "ruff", "check", *(["--fix"] if arguments.fix else [])],
-        "types": [*python, "mypy"],
     }
+    if not arguments.lint:
+        steps["types"] = [*python, "mypy"]
     if arguments.edge:
         steps = edge_checks(python)
     with tempfile.TemporaryDirectory() as site:

@@ -94,7 +94,7 @@ def _model_of(file: CheckedFile, compare: bool) -> tuple[Network, Weights, Contr
     path, contract = file.path, file.contract
     try:
         model = onnx.load_from_string(file.content)
-    except Exception as error:  # protobuf's DecodeError, whose module differs between its implementations
+    except Exception as error:  # noqa: BLE001 (DecodeError, whose module depends on how protobuf was built)
         raise ModelFileError(f"{path}: is not an ONNX file, or is incomplete: {error}") from None
     if contract.network is None:
         raise ModelFileError(

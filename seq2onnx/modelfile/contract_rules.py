@@ -402,7 +402,7 @@ def _delay(contract: Contract) -> int | None:
 
     try:
         network = Network.from_dict(contract.network, trusted=True)  # counts no weights, since it makes none
-    except Exception:  # metadata that another program wrote may have any value in any field
+    except Exception:  # noqa: BLE001 (metadata that another program wrote may have any value in any field)
         return None
     return max(network.signals[name].clock.delay for name in network.outputs)
 

@@ -184,7 +184,7 @@ class Batcher:
         """Run the next steps of these chunks; if the run fails, run each alone, so that only one of them fails."""
         try:
             return self._run_steps(group) if group[0].steps == 1 else self._run_chunks(group)
-        except Exception as error:
+        except Exception as error:  # noqa: BLE001 (the error goes to the streams of the group)
             if len(group) > 1:
                 return [chunk for one in group for chunk in self._try([one])]
             group[0].error = error

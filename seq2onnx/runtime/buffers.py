@@ -121,7 +121,7 @@ class ChunkBuffers:
         self._x[0] = x
         try:
             self._run(self._bindings[turn])
-        except Exception:
+        except Exception:  # noqa: BLE001 (the run without bound buffers raises it again)
             return False
         return True
 
@@ -177,7 +177,7 @@ class PoolBuffers:
             self._bindings[count] = [self._step.bind(count, here, there), self._step.bind(count, there, here)]
         try:
             self._run(self._bindings[count][self._turn])
-        except Exception as error:
+        except Exception as error:  # noqa: BLE001 (onnxruntime raises a dozen classes of errors)
             raise cannot_run(self._path, error) from None
         answers = np.array(self._step.y[rows])
         written = [new[:count] for new in self._sets[1 - self._turn]]

@@ -216,7 +216,7 @@ class Model:
             values = run(*arguments)
             if any(value is None for value in values):
                 raise ValueError("it leaves out an output")
-        except Exception as error:
+        except Exception as error:  # noqa: BLE001 (onnxruntime raises a dozen classes of errors)
             raise cannot_run(self.path, error) from None
         return values
 

@@ -46,7 +46,7 @@ def load(path: str | Path, model: Model) -> dict[str, Array]:
                 raise ValueError(f"it unpacks to more than {most:,} bytes")
             owner = json.loads(archive.zip.comment) if archive.zip.comment else None
             state = {name: archive[name] for name in archive.files}
-    except Exception as error:  # zipfile and numpy raise a dozen classes of errors on damaged files
+    except Exception as error:  # noqa: BLE001 (zipfile and numpy raise a dozen classes of errors on damaged files)
         raise StateError(f"{path}: is not a state that Stream.save wrote: {plain(str(error)):.300}") from None
     if owner is not None and owner != _owner(model):
         raise StateError(

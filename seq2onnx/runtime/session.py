@@ -141,7 +141,7 @@ def _session(
         session = onnxruntime.InferenceSession(
             source, options, providers=providers, provider_options=provider_options, enable_fallback=0
         )
-    except Exception as error:  # onnxruntime raises a dozen classes of errors
+    except Exception as error:  # noqa: BLE001 (onnxruntime raises a dozen classes of errors)
         remedy = "; is it the exported file?" if "INVALID_PROTOBUF" in str(error) else ""
         raise ModelFileError(f"{path}: onnxruntime cannot open it: {error}{remedy}") from None
     for name in providers:

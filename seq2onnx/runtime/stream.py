@@ -99,7 +99,7 @@ class Stream:
             self._entry[...] = x
             try:
                 self._run(self._bindings[self._turn])
-            except Exception as error:
+            except Exception as error:  # noqa: BLE001 (onnxruntime raises a dozen classes of errors)
                 raise cannot_run(self._model.path, error) from None
             # The new state is not yet that of the stream. One dot product is the fastest check of it and of x: NaN and
             # infinity carry over, and the factor rules out overflow.

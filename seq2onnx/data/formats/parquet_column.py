@@ -159,7 +159,7 @@ class ParquetColumn(Column):
                     start += batch.num_rows
             except Seq2OnnxError:
                 raise
-            except Exception as error:  # a damaged file raises many types
+            except Exception as error:  # noqa: BLE001 (a damaged file raises many types)
                 last, why = int(self._starts[group + 1]) - 1, " ".join(str(error).split())
                 raise DataError(
                     f"{self.path}: row group {group}, rows {self._starts[group]} to {last}, cannot be read: {why}; "

@@ -1,0 +1,641 @@
+"""The mutations of tools/mutate.py: how the code is broken, and which tests must notice.
+
+The old text must be in the file exactly once; tests/test_mutations.py checks this. If a mutation names a folder, the
+text must be in exactly one of its files: it then survives that a module is renamed. Keep texts short, and choose places
+that stay.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import NamedTuple
+
+
+class Mutation(NamedTuple):
+    """A way to break the code.
+
+    Attributes:
+        name: what is wrong then.
+        place: the file, or a folder of Python files, from the root of the repository.
+        old: the text that is replaced.
+        new: the text in its place.
+        tests: the arguments of pytest, of which a test must fail.
+    """
+
+    name: str
+    place: str
+    old: str
+    new: str
+    tests: str
+
+
+def places(mutation: Mutation, tree: Path) -> list[Path]:
+    """Return the file of each place where the old text of a mutation is; it must be one."""
+    place = tree / mutation.place
+    paths = sorted(place.rglob("*.py")) if place.is_dir() else [place] if place.is_file() else []
+    return [path for path in paths for _ in range(path.read_text(encoding="utf-8").count(mutation.old))]
+
+
+def _layers(choice: str) -> str:
+    return f"tests/test_layers.py -k '{choice}'"
+
+
+def _torch(choice: str) -> str:
+    return f"tests/test_from_torch.py -k '{choice}'"
+
+
+def _onnx(choice: str) -> str:
+    return f"tests/test_from_onnx.py -k '{choice}'"
+
+
+def _keras(choice: str) -> str:
+    return f"tests/test_from_keras.py -k '{choice}'"
+
+
+def _states(choice: str) -> str:
+    return f"tests/test_add_states.py -k '{choice}'"
+
+
+LAYERS = "seq2onnx/layers/"
+PARTS = "seq2onnx/layers/parts/"
+IMPORTING = "seq2onnx/importing"
+
+MUTATIONS = (
+    # Layers: gates, activations, normalization
+    Mutation("gate order of LSTM", PARTS + "gates.py", '"iofg"', '"ifog"', _layers("agree and lstm")),
+    Mutation("gate order of GRU", PARTS + "gates.py", '"onnx": "zrn"', '"onnx": "rzn"', _layers("agree and gru")),
+    Mutation(
+        "reset gate always after the product",
+        PARTS + "cell_nodes.py",
+        'int(mode != "before_multiplication")',
+        "1",
+        _layers("agree and gru"),
+    ),
+    Mutation(
+        "recurrent bias of GRU dropped",
+        PARTS + "cell_nodes.py",
+        'recurrent_bias[0, -R.shape[2] :] = weights["recurrent_bias"]',
+        "pass",
+        _layers("agree and gru"),
+    ),
+    Mutation("slope of hard_sigmoid", PARTS + "cells.py", "alpha=0.2)", "alpha=1 / 6)", _layers("agree and lstm")),
+    Mutation(
+        "slope of hard_sigmoid_6",
+        PARTS + "cell_nodes.py",
+        "[1 / 6] * count",
+        "[0.2] * count",
+        _layers("agree and (lstm or gru)"),
+    ),
+    Mutation(
+        "GELU with tanh in place of erf",
+        LAYERS + "rectifiers.py",
+        '"tanh" if self.approximate else "none"',
+        '"tanh"',
+        _layers("agree and gelu"),
+    ),
+    Mutation(
+        "a constant channel is divided by 0",
+        PARTS + "normalization.py",
+        "np.where(scale < np.finfo(np.float32).tiny, 1.0, scale)",
+        "np.where(scale < 0, 1.0, scale)",
+        "tests/test_network.py tests/test_training.py -k 'constant or normaliz or statistic'",
+    ),
+    Mutation(
+        "std with N in place of N - 1",
+        "seq2onnx/data/statistics.py",
+        "np.maximum(self.count - 1, 1)",
+        "np.maximum(self.count, 1)",
+        "tests/test_data.py -k statistics",
+    ),
+    # Layers: windows, masks, states
+    Mutation(
+        "odd step of padding on the other side",
+        PARTS + "window.py",
+        "(self.reach // 2, self.reach - self.reach // 2)",
+        "(self.reach - self.reach // 2, self.reach // 2)",
+        _layers("agree and (conv1d or pool1d)"),
+    ),
+    Mutation(
+        "causal padding on the right",
+        PARTS + "window.py",
+        "return self.reach, 0",
+        "return 0, self.reach",
+        _layers("agree and conv1d"),
+    ),
+    Mutation(
+        "phase of a stride in torch",
+        PARTS + "window.py",
+        "first = (stride - phase) % stride",
+        "first = phase % stride",
+        _layers("chunks and (conv1d or pool1d)"),
+    ),
+    Mutation(
+        "phase of a stride in the graph",
+        PARTS + "window_nodes.py",
+        'graph.op("Add", phase, counted)',
+        'graph.op("Add", phase, fresh)',
+        "tests/test_networks_run.py tests/test_random.py",
+    ),
+    Mutation(
+        "a stride that forgets its phase",
+        PARTS + "window_nodes.py",
+        'new["phase"] = graph.op("Mod", graph.op("Add", phase, counted), graph.number(stride))',
+        'new["phase"] = phase',
+        _layers("chunks and (conv1d or pool1d)"),
+    ),
+    Mutation(
+        "steps of lookahead that are skipped, off by one",
+        PARTS + "window_nodes.py",
+        "graph.number(reach - left)",
+        "graph.number(reach - left - 1)",
+        _layers("chunks and (conv1d or pool1d)"),
+    ),
+    Mutation(
+        "mask of torch left out",
+        PARTS + "window.py",
+        "return torch.where(step_mask(x, lengths), x, 0)",
+        "return x",
+        _layers("other_rows and (conv1d or pool1d)"),
+    ),
+    Mutation(
+        "mask of the graph left out",
+        LAYERS + "graph.py",
+        'return self.op("Where", self.mask(x, lengths), x.name, self.constant(np.array(fill, x.signal.dtype)))',
+        "return x.name",
+        _layers("other_rows and (conv1d or pool1d)"),
+    ),
+    Mutation(
+        "an empty row changes its state in torch",
+        PARTS + "recurrent.py",
+        "torch.where(seen, final, call.states[name])",
+        "final",
+        _layers("chunks and lstm"),
+    ),
+    Mutation(
+        "an empty row changes its state in the graph",
+        PARTS + "recurrent.py",
+        'graph.op("Where", some, graph.op("Squeeze", new, first), state)',
+        'graph.op("Squeeze", new, first)',
+        _layers("chunks and lstm"),
+    ),
+    Mutation(
+        "the last step of padding in place of the last valid one",
+        PARTS + "recurrent.py",
+        'return graph.op("GatherND", every, index, batch_dims=1)',
+        'return graph.op("Gather", every, graph.constant(np.array(-1)), axis=1)',
+        _layers("other_rows and last_step"),
+    ),
+    Mutation(
+        "gates of padding in the portable form",
+        PARTS + "padding_nodes.py",
+        '"GRU": (1e4, 0, 0)',
+        '"GRU": (-1e4, 0, 0)',
+        "tests/test_portable.py -k thousands",
+    ),
+    Mutation(
+        "the mean of a stream forgets how many steps it has",
+        LAYERS + "global_pool1d.py",
+        '"count": _kept_count(count)}\n\n    def emit(self, graph: GraphBuilder, call: EmitCall) -> Emitted:\n'
+        "        x, states = call.x, call.states\n"
+        '        if self.axis == "space":\n            return _emit_over_width(graph, x, "ReduceMean")',
+        '"count": _kept_count(call.row_lengths[:, None])}\n\n'
+        "    def emit(self, graph: GraphBuilder, call: EmitCall) -> Emitted:\n"
+        "        x, states = call.x, call.states\n"
+        '        if self.axis == "space":\n            return _emit_over_width(graph, x, "ReduceMean")',
+        _layers("chunks and global_avg"),
+    ),
+    Mutation(
+        "attention sees one step more",
+        LAYERS + "self_attention.py",
+        "shape = (self.context - 1, self.width)",
+        "shape = (self.context, self.width)",
+        "tests/test_self_attention.py",
+    ),
+    Mutation(
+        "patience of an alarm off by one in torch",
+        LAYERS + "alarm.py",
+        'above = every["run"][:, 1:] == self.patience',
+        'above = every["run"][:, 1:] >= self.patience - 1',
+        "tests/test_alarm.py -k plain_loop",
+    ),
+    Mutation(
+        "patience of an alarm off by one in the graph",
+        PARTS + "alarm_nodes.py",
+        '{"run": (above, rule.patience)}',
+        '{"run": (above, rule.patience + 1)}',
+        "tests/test_alarm.py -k plain_loop",
+    ),
+    Mutation(
+        "hold of an alarm off by one in step files",
+        PARTS + "alarm_nodes.py",
+        '("low", rule.hold + 1)',
+        '("low", rule.hold)',
+        _layers("step_file and alarm"),
+    ),
+    Mutation(
+        "a missing value counts as seen",
+        LAYERS + "missing.py",
+        "place = torch.where(there, steps, 0).cummax(1).values",
+        "place = steps.expand_as(xs)",
+        _layers("missing"),
+    ),
+    # Training
+    Mutation(
+        "pinball loss with the quantile on the wrong side",
+        "seq2onnx/training/losses.py",
+        "(losses + CROSSING * crossings)",
+        "(losses - CROSSING * crossings)",
+        "tests/test_quantiles.py -k 'pinball or cross'",
+    ),
+    Mutation(
+        "sequences are cut at the wrong end",
+        "seq2onnx/sequences/padding.py",
+        'return rows[:limit] if self.padding_direction == "right"',
+        'return rows[:limit] if self.padding_direction == "left"',
+        "tests/test_padding.py -k cut_by_hand",
+    ),
+    Mutation(
+        "padding on the wrong side",
+        "seq2onnx/sequences/padding.py",
+        "return slice(steps - real, steps) if",
+        "return slice(real) if",
+        "tests/test_padding.py -k policy",
+    ),
+    Mutation(
+        "labels of new data keep other numbers",
+        "seq2onnx/data/targets.py",
+        "numbers.get(label, -2) for label in old",
+        "numbers.get(label, -2) for label in sorted(old, key=str)",
+        "tests/test_data.py tests/test_training.py -k 'class or label'",
+    ),
+    # Export
+    Mutation(
+        "labels in another order than the scores",
+        "seq2onnx/exporting/names.py",
+        "given != known",
+        "set(given) != set(known)",
+        "tests/test_export.py -k class",
+    ),
+    Mutation(
+        "names of channels are lost",
+        "seq2onnx/exporting/exporter.py",
+        "channels=input_channels(network, channels),",
+        "channels=None,",
+        "tests/test_frames.py -k by_name",
+    ),
+    Mutation(
+        "channels in another order are not noticed",
+        "seq2onnx/exporting/names.py",
+        "if name != other and name in before:",
+        "if name != other and name not in before:",
+        "tests/test_frames.py tests/test_export.py -k 'channel or name'",
+    ),
+    Mutation(
+        "quantiles are forgotten",
+        "seq2onnx/exporting/exporter.py",
+        "quantiles=list(quantiles) if quantiles else None,",
+        "quantiles=None,",
+        "tests/test_quantiles.py -k which_quantiles",
+    ),
+    Mutation(
+        "a quantized weight is cut, not rounded",
+        "seq2onnx/exporting/storage.py",
+        "np.rint(array / ",
+        "np.trunc(array / ",
+        "tests/test_smaller_files.py -k rounding",
+    ),
+    Mutation(
+        "a quantization scale that exceeds the levels",
+        "seq2onnx/exporting/storage.py",
+        "largest / np.float32(LEVELS)",
+        "largest / np.float32(2 * LEVELS)",
+        "tests/test_smaller_files.py -k rounding",
+    ),
+    Mutation(
+        "other nodes under the same EMISSION",
+        LAYERS + "activations.py",
+        'graph.op("Relu", call.x.name)',
+        'graph.op("Relu", graph.op("Identity", call.x.name))',
+        "tests/test_emission.py",
+    ),
+    Mutation(
+        "another EMISSION for the same nodes",
+        "seq2onnx/exporting/emission.py",
+        "EMISSION = ",
+        "EMISSION = 1 + ",
+        "tests/test_emission.py",
+    ),
+    Mutation(
+        "answers of a closed loop come one step late",
+        "seq2onnx/exporting/closed_loop.py",
+        'graph.op("Concat", results[-1], results[0], axis=1)',
+        'graph.op("Concat", results[0], results[-1], axis=1)',
+        "tests/test_forecast.py -k loop",
+    ),
+    Mutation(
+        "a row without steps changes its state in a closed loop",
+        "seq2onnx/exporting/closed_loop.py",
+        'graph.op("Unsqueeze", seen, axes), new, before)',
+        'graph.op("Unsqueeze", seen, axes), new, new)',
+        "tests/test_forecast.py -k loop",
+    ),
+    Mutation(
+        "verify lets a rough file pass",
+        "seq2onnx/parity.py",
+        "self.max_rel <= self.tolerance",
+        "self.max_rel <= 100 * self.tolerance",
+        "tests/test_parity.py -k small_error",
+    ),
+    # Runtime
+    Mutation(
+        "rows of a pool get the states of others",
+        "seq2onnx/runtime/pool_states.py",
+        "array[slots[rows]] = new[rows]",
+        "array[slots[rows]] = new[rows][::-1]",
+        "tests/test_pool.py -k 'streams_alone or no_data'",
+    ),
+    Mutation(
+        "a pool that grows moves its states",
+        "seq2onnx/runtime/pool_states.py",
+        "[(0, more), *",
+        "[(more, 0), *",
+        "tests/test_pool.py -k grows",
+    ),
+    Mutation(
+        "the id of a closed stream reaches the next one",
+        "seq2onnx/runtime/slots.py",
+        "~(self.ids[slots] + MAX_SLOTS)",
+        "~self.ids[slots]",
+        "tests/test_pool.py -k never_given_twice",
+    ),
+    Mutation(
+        "NaN in a step is not refused",
+        "seq2onnx/runtime/stream.py",
+        "if not math.isfinite(self._checked[self._turn].dot(self._small)):",
+        "if False:",
+        "tests/test_runtime.py -k 'nan or NaN or finite'",
+    ),
+    Mutation(
+        "a stream reads the state that it has just written",
+        "seq2onnx/runtime/stream.py",
+        "self._turn ^= 1\n            return self._answer",
+        "return self._answer",
+        "tests/test_runtime.py -k stream",
+    ),
+    Mutation(
+        "two threads may use a stream at once",
+        "seq2onnx/runtime/stream.py",
+        "if not self._in_use.acquire(False):\n            raise StreamError(_IN_USE)\n        try:\n            chunk",
+        "self._in_use.acquire(False)\n        try:\n            chunk",
+        "tests/test_runtime.py -k thread",
+    ),
+    Mutation(
+        "a saved state of another model is accepted",
+        "seq2onnx/runtime/saved_state.py",
+        "if owner is not None and owner != _owner(model):",
+        "if False:",
+        "tests/test_saved_state.py -k other_weights",
+    ),
+    Mutation(
+        "a saved state may unpack to any size",
+        "seq2onnx/runtime/saved_state.py",
+        "> most:",
+        "> 2**60:",
+        "tests/test_saved_state.py -k gigabytes",
+    ),
+    Mutation(
+        "counters of a state out of range",
+        "seq2onnx/runtime/states.py",
+        "array.max(initial=0) > info.most",
+        "array.max(initial=0) > MOST_COUNT",
+        "tests/test_saved_state.py -k counter",
+    ),
+    Mutation(
+        "results in the order in which batches ran",
+        "seq2onnx/runtime/scoring.py",
+        "whole[part_indices] = parts.pop()",
+        "whole[np.sort(part_indices)] = parts.pop()",
+        "tests/test_predict.py tests/test_runtime.py -k order",
+    ),
+    Mutation(
+        "label of the lowest score",
+        "seq2onnx/runtime/labels.py",
+        "np.argsort(-scores",
+        "np.argsort(scores",
+        "tests/test_runtime.py tests/test_outputs.py tests/test_predict.py -k 'top or label'",
+    ),
+    Mutation(
+        "a NaN score has a label",
+        "seq2onnx/runtime/labels.py",
+        "missing = np.isnan(scores).any(-1)",
+        "missing = np.isnan(scores).all(-1) & False",
+        "tests/test_runtime.py tests/test_predict.py tests/test_outputs.py -k 'nan or NaN or label'",
+    ),
+    # Files
+    Mutation(
+        "a file is written in place",
+        "seq2onnx/files.py",
+        "with atomic_file(path) as temporary:\n        temporary.write_bytes(content)",
+        "Path(path).write_bytes(content)",
+        "tests/test_files.py -k 'old_content or link'",
+    ),
+    Mutation(
+        "locks are left out",
+        "seq2onnx/files.py",
+        "fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)",
+        "pass",
+        "tests/test_files.py -k 'alive or lock'",
+    ),
+    Mutation(
+        "a link in a folder of a stranger is followed",
+        "seq2onnx/files.py",
+        'check_regular_file(path, links=False)\n    flags = os.O_RDONLY | getattr(os, "O_NOFOLLOW", 0)',
+        "check_regular_file(path)\n    flags = os.O_RDONLY",
+        "tests/test_hostile_files.py tests/test_strange_folders.py -k link",
+    ),
+    # Files of strangers
+    Mutation(
+        "weights that are not finite",
+        "seq2onnx/modelfile/graph_rules.py",
+        "if not math.isfinite(np.vdot(numbers, _FACTORS[: numbers.size])):",
+        "if False:",
+        "tests/test_modelfile.py -k 'not_a_number or finite'",
+    ),
+    Mutation(
+        "a graph may compute a tensor of any size",
+        "seq2onnx/modelfile/graph_rules.py",
+        "if math.prod(known.shape) > most:",
+        "if False:",
+        "tests/test_modelfile.py -k refused_before",
+    ),
+    Mutation(
+        "an operator that no layer emits",
+        "seq2onnx/modelfile/graph_rules.py",
+        "if rule is None:",
+        "if rule is None and not node.op:",
+        "tests/test_modelfile.py -k foreign_operator",
+    ),
+    Mutation(
+        "two tensors of one name",
+        "seq2onnx/modelfile/graph_rules.py",
+        "if name in found:\n",
+        "if not name:\n",
+        "tests/test_modelfile.py -k twice",
+    ),
+    Mutation(
+        "weights in other files",
+        "seq2onnx/modelfile/protos.py",
+        'raise ModelFileError(f"the tensor {show(name)} {EXTERNAL}")',
+        "pass",
+        "tests/test_modelfile.py -k external_data",
+    ),
+    Mutation(
+        "metadata with other classes than scores",
+        "seq2onnx/modelfile/contract_rules.py",
+        "classes is not None and classes != json.dumps(contract.classes)",
+        "classes is not None and False",
+        "tests/test_modelfile.py tests/test_contract.py tests/test_hostile_files.py -k class",
+    ),
+    Mutation(
+        "arrays of Python objects in npz files",
+        "seq2onnx/data/formats",
+        "if dtype.hasobject:",
+        "if False:",
+        "tests/test_hostile_files.py -k npz",
+    ),
+    # Package for C
+    Mutation(
+        "C code that overwrites the state that it reads",
+        "seq2onnx/packaging/c_files/wrapper.c",
+        "next = 1 - now",
+        "next = now",
+        "tests/test_package_c.py -k 'refused_step or expected_output'",
+    ),
+    Mutation(
+        "C code that never takes the new state",
+        "seq2onnx/packaging/c_files/wrapper.c",
+        "stream->turn = next;",
+        "stream->turn = now;",
+        "tests/test_package_c.py -k expected_output",
+    ),
+    # Imports: rules that refuse, and proofs
+    Mutation(
+        "imports are not compared with their source",
+        IMPORTING,
+        "TOLERANCE = 1e-5",
+        "TOLERANCE = 1e3",
+        _torch("wrong_weight"),
+    ),
+    Mutation(
+        "from_torch: statistics of the batch",
+        IMPORTING,
+        'if op.get("training") or mean is None:',
+        "if False:",
+        _torch("BatchStatistics"),
+    ),
+    Mutation(
+        "from_torch: statistics over time",
+        IMPORTING,
+        'op["num_groups"] != 1 or any("T" in axis for axis in x.axes[1:])',
+        'op["num_groups"] != 1',
+        _torch("InstanceNorm"),
+    ),
+    Mutation(
+        "from_torch: dropout in eval mode",
+        IMPORTING,
+        "torch.Tag.nondeterministic_seeded in getattr(op.target",
+        "None in getattr(op.target",
+        _torch("DropoutAlways or RandomStart"),
+    ),
+    Mutation(
+        "from_torch: two biases of a GRU become one",
+        IMPORTING,
+        "np.concatenate([second[: 2 * units], np.zeros(units)])",
+        "second",
+        _torch("GruTimeFirst or BiGru"),
+    ),
+    Mutation(
+        "from_keras: sequences from their end",
+        IMPORTING,
+        'if forward.get("go_backwards"):',
+        "if False:",
+        _keras("backwards"),
+    ),
+    Mutation(
+        "from_keras: hard_sigmoid of the other version",
+        IMPORTING,
+        '{2: "hard_sigmoid", 3: "hard_sigmoid_6"}',
+        '{2: "hard_sigmoid_6", 3: "hard_sigmoid"}',
+        _keras("keras_saved"),
+    ),
+    Mutation(
+        "from_keras: softmax along time",
+        IMPORTING,
+        'check_features(x, axis, "has a softmax")',
+        "pass",
+        _keras("softmax"),
+    ),
+    Mutation(
+        "from_onnx: peepholes are dropped",
+        IMPORTING,
+        "if call.has(7) and np.any(call.numbers[7]):",
+        "if False:",
+        _onnx("options_of_recurrent"),
+    ),
+    Mutation(
+        "from_onnx: another beta of HardSigmoid",
+        IMPORTING,
+        "if not known or beta != 0.5:",
+        "if not known:",
+        _onnx("activations"),
+    ),
+    Mutation(
+        "from_onnx: backward as forward",
+        IMPORTING,
+        'if direction == "reverse":',
+        "if False:",
+        _onnx("options_of_recurrent"),
+    ),
+    Mutation(
+        "add_states: windows that read ahead",
+        IMPORTING,
+        "if before < reach:\n        raise",
+        "if False:\n        raise",
+        _states("looks-ahead or step_by_step"),
+    ),
+    Mutation(
+        "add_states: a stride along time",
+        IMPORTING,
+        'if attributes.get("strides", [1] * count)[place] != 1:',
+        "if False:",
+        _states("strides"),
+    ),
+    Mutation(
+        "add_states: padding that is no zero",
+        IMPORTING,
+        "    if x.fill:\n",
+        "    if False:\n",
+        _states("another"),
+    ),
+    Mutation(
+        "add_states: numbers over time",
+        IMPORTING,
+        'raise ImportRefused(f"{what} over time, for which the whole sequence is needed")',
+        "continue",
+        _states("over or normalizes"),
+    ),
+    Mutation(
+        "add_states: statistics of the batch",
+        IMPORTING,
+        'if call.attributes.get("training_mode") or len(call.node.output) > 1:',
+        "if False:",
+        _states("statistics"),
+    ),
+    Mutation(
+        "add_states: start states that differ between rows",
+        IMPORTING,
+        "if any(each is not None and (each.reshape(-1, each.shape[-1]) != rows[:1]).any()",
+        "if any(False",
+        _states("differ_between_rows"),
+    ),
+)
