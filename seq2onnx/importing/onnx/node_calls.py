@@ -10,8 +10,8 @@ import numpy as np
 from onnx import NodeProto
 
 from seq2onnx.errors import ImportRefused
+from seq2onnx.importing.axes import Axes
 from seq2onnx.importing.onnx.graph_parts import Array
-from seq2onnx.importing.onnx.signals import Signal
 
 
 class NodeRefused(ImportRefused):
@@ -113,15 +113,15 @@ class NodeCall(Generic[X]):
         return numbers
 
 
-Call = NodeCall[Signal]
+Call = NodeCall[Axes]
 
 
-def check_features(x: Signal, axes: Sequence[int], what: str) -> None:
+def check_features(x: Axes, axes: Sequence[int], what: str) -> None:
     """Refuse an operation over axes that are not features."""
     for axis in axes:
-        if "T" in x.axes[axis]:
+        if "T" in x.letters[axis]:
             raise ImportRefused(f"{what} over time, for which the whole sequence is needed")
-        if "B" in x.axes[axis]:
+        if "B" in x.letters[axis]:
             raise ImportRefused(f"{what} over the batch, so that a row depends on the others")
 
 

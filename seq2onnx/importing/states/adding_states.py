@@ -180,8 +180,8 @@ def _rewrite_traced(
     else:
         if "T" not in axes:
             raise ImportRefused("has no axis of time, and states= names no state that it carries itself")
-        graph, signals = give_states(found)
-        answers = [name for name in named if name in signals and (chosen or not signals[name].final)]
+        graph, signals, finals = give_states(found)
+        answers = [name for name in named if name in signals and (chosen or name not in finals)]
         answers = answers or [name for name in named if name in signals][:1]
         if not answers or (chosen and len(answers) < len(named)):
             raise ImportRefused("has an output that does not depend on the data")
