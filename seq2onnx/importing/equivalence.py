@@ -149,10 +149,10 @@ def _runs(
             return
         if lengths is not None or x.shape[1] >= LONG // 10:
             return
-        for check in ("single steps", "chunks"):
+        for check in ("steps", "chunks"):
             state, pieces, at = None, [], 0
             while at < x.shape[1]:
-                size = 1 if check == "single steps" else int(rng.integers(0, 6))
+                size = 1 if check == "steps" else int(rng.integers(0, 6))
                 result = module(data[:, at : at + size], None, state)
                 pieces.append(_answers(module, result))
                 state, at = result[2], at + size

@@ -73,7 +73,7 @@ def _prove(model: Model, source: Source, draw: Draw, longest: bool, rng: np.rand
     rows: list[Row] = []
     for (steps, x, expected), answers in zip(batches, whole, strict=True):
         if not all(np.isfinite(y).all() for y in expected.values()):
-            raise ImportRefused(f"the file itself answers NaN or infinity to random data of {steps} steps")
+            raise ImportRefused(f"the source itself answers NaN or infinity to random data of {steps} steps")
         checks = (
             (f"whole, {steps} steps", answers),
             (f"steps, {steps} steps", _in_steps(model, x)),
@@ -117,7 +117,7 @@ def _compared(check: str, found: Mapping[str, Array], expected: Mapping[str, Arr
         if not row.ok:
             place = _first_difference(found[row.tensor], expected[row.tensor])
             raise ImportRefused(
-                f"the file with states differs from its source, by {row.max_abs:.2g}. {place} ({check}, {row.tensor}). "
+                f"the file with states differs from the source. First difference: {check}: {row.tensor}{place}. "
                 "Something in it depends on other steps than a state can hold"
             )
         yield row
@@ -125,12 +125,13 @@ def _compared(check: str, found: Mapping[str, Array], expected: Mapping[str, Arr
 
 def _first_difference(y: Array, reference: Array) -> str:
     if y.shape != reference.shape:
-        return f"It answers with the shape {list(y.shape)}, the source with {list(reference.shape)}"
+        return f" has the shape {list(y.shape)}, the source gives {list(reference.shape)}"
     limit = TOLERANCE * max(1.0, float(np.abs(reference).max(initial=0)))
     wrong = ~(np.abs(y.astype(np.float64) - reference) <= limit)
     step, row, *rest = np.argwhere(wrong.swapaxes(0, 1))[0].tolist()  # the earliest step first
     at = (row, step, *rest)
-    return f"First difference: at [{', '.join(map(str, at))}] {y[at]:.6g}, the source has {reference[at]:.6g}"
+    place = f", sequence {row}" + (f", step {step}" if y.ndim > 2 else "") + f", number {at[-1]}"
+    return f"{place}: {y[at]:.6g}, the source gives {reference[at]:.6g}"
 
 
 def _whole(model: Model, batches: Sequence[Array]) -> list[Found]:
