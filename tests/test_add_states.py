@@ -9,9 +9,9 @@ import pytest
 from onnx import TensorProto, helper
 
 import seq2onnx as s2o
+from seq2onnx.importing import equivalence
 from seq2onnx.importing.onnx import node_calls
 from seq2onnx.importing.states import (
-    equivalence as state_proof,
     recurrence as recurrence_with_states,
     stateful_file,
     step_rules,
@@ -900,11 +900,11 @@ def test_the_proof_covers_four_lengths_batches_steps_and_chunks(tmp_path):
     path = plain_lstm().save(tmp_path)
     rows = s2o.add_states(path, tmp_path / "out.onnx").rows
     assert [row.check for row in rows] == [
-        *(f"{check}, {steps} steps" for steps in state_proof.LENGTHS for check in ("whole", "steps", "chunks")),
+        *(f"{check}, {steps} steps" for steps in equivalence.LENGTHS for check in ("whole", "steps", "chunks")),
         "whole, 1009 steps",
     ]
-    assert 1 in state_proof.LENGTHS
-    assert len(state_proof.LENGTHS) == 4
+    assert 1 in equivalence.LENGTHS
+    assert len(equivalence.LENGTHS) == 4
 
 
 def test_a_squeeze_without_axes_keeps_a_time_of_one_step(tmp_path):
