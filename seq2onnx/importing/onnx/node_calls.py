@@ -11,7 +11,9 @@ from onnx import NodeProto
 
 from seq2onnx.errors import ImportRefused
 from seq2onnx.importing.axes import Axes
-from seq2onnx.importing.onnx.graph_parts import Array
+from seq2onnx.importing.onnx.graph import opset
+from seq2onnx.importing.onnx.graph_parts import Array, attributes
+from seq2onnx.importing.onnx.tracing import Trace
 
 
 class NodeRefused(ImportRefused):
@@ -114,6 +116,23 @@ class NodeCall(Generic[X]):
 
 
 Call = NodeCall[Axes]
+
+
+def call_of(trace: Trace, node: NodeProto, signals: Mapping[str, X]) -> NodeCall[X]:
+    """Return a node of a traced graph with what is known of its inputs."""
+
+    def constants(values: Mapping[str, Array] | None) -> list[Array | None]:
+        return [None if values is None or name in signals else values.get(name) for name in node.input]
+
+    return NodeCall(
+        node,
+        attributes(node),
+        opset(trace.model),
+        [signals.get(name) for name in node.input],
+        constants(trace.values),
+        constants(trace.others),
+        [trace.values[name].shape for name in node.output if name in trace.values],  # sequences of tensors have none
+    )
 
 
 def check_features(x: Axes, axes: Sequence[int], what: str) -> None:

@@ -9,6 +9,7 @@ import numpy as np
 from seq2onnx.errors import ImportRefused
 from seq2onnx.importing.axes import Axes
 from seq2onnx.importing.onnx.node_calls import Call, check_features
+from seq2onnx.importing.onnx.slices import AxisSlice, axis_slices
 from seq2onnx.importing.onnx.tracing import Trace
 from seq2onnx.importing.states.rewriting import FAR, Rewriter
 
@@ -110,62 +111,51 @@ def slice_node(graph: Rewriter, trace: Trace, call: Call) -> list[Axes]:
     if call.signals[0] is None:
         raise ImportRefused("takes its bounds from the data")
     x = call.x
-    starts, ends = (call.get(index, name) for index, name in ((1, "starts"), (2, "ends")))
-    axes = [int(axis) % len(x.letters) for axis in call.get(3, "axes") or range(len(starts))]
-    strides = call.get(4, "steps") or [1] * len(starts)
     name, out = call.node.input[0], call.node.output[0]
-    kept = []
-    for index, (axis, start, end, stride) in enumerate(zip(axes, starts, ends, strides, strict=True)):
-        size, letter = x.shape[axis], x.letters[axis]
-        begin, stop, step = slice(start, end, stride).indices(size)
-        whole = (begin, stop, step) == (0, size, 1)
+    slices, kept = axis_slices(call, trace), []
+    for each in slices:
+        letter, stop = x.letters[each.axis], each.bounds[1]
         if not letter:
-            kept.append((axis, start, end, stride))
+            kept.append(each)
         elif letter != "T":
-            if not whole or _is_number(call, index, end):
-                raise ImportRefused(f"cuts {x.describe(axis)}")
-        elif step < 0:
+            if not each.is_whole or each.same_stop is not None:
+                raise ImportRefused(f"cuts {x.describe(each.axis)}")
+        elif each.bounds[2] < 0:
             raise ImportRefused("reverses time; a stream does not know the last step before it comes")
-        elif len(axes) > 1 and not whole:
+        elif len(slices) > 1 and not each.is_whole:
             raise ImportRefused("cuts time and another axis in one node")
-        elif not whole:
-            return _cut_time(graph, trace, call, (begin, size - stop), step)
-        elif _is_number(call, index, end):
-            raise ImportRefused(f"takes at most {end} steps; the later ones of a longer sequence are lost")
-    if len(kept) == len(axes):
+        elif not each.is_whole:
+            return _cut_time(graph, call, each)
+        elif each.same_stop is not None:
+            raise ImportRefused(f"takes at most {stop} steps; the later ones of a longer sequence are lost")
+    if len(kept) == len(slices):
         graph.keep(call.node)
     elif not kept:
         graph.alias(out, name)
         return [x]
     else:
-        bounds = [graph.constant([entry[i] for entry in kept]) for i in (1, 2, 0, 3)]
+        starts, stops, strides = zip(*(each.bounds for each in kept), strict=True)
+        axes = [each.axis for each in kept]
+        bounds = [graph.constant(list(numbers)) for numbers in (starts, stops, axes, strides)]
         graph.op("Slice", graph.read(name), *bounds, output=out)
     return [x.with_shape(call.shapes[0])]
 
 
-def _is_number(call: Call, index: int, end: int) -> bool:
-    """Whether the end of a slice is the same number of steps in sequences of any length."""
-    other = call.others[2]
-    return other is not None and int(other.ravel()[index]) == end and 0 <= end < 2**31 - 1
-
-
-def _cut_time(graph: Rewriter, trace: Trace, call: Call, cut: tuple[int, int], step: int) -> list[Axes]:
-    x = call.x
-    if trace.others is not None and all(other is not None for other in call.others[1:3]):
-        size = trace.others[call.node.input[0]].shape[x.time]
-        start, end = (int(other.ravel()[0]) for other in call.others[1:3])  # type: ignore[union-attr]
-        begin, stop, _ = slice(start, end).indices(size)
-        same = (size - begin, size - stop) == (1, 0) if cut == (x.shape[x.time] - 1, 0) else (begin, size - stop) == cut
-        if not same:
+def _cut_time(graph: Rewriter, call: Call, each: AxisSlice) -> list[Axes]:
+    x, (before, after) = call.x, each.cut
+    is_last = each.cut == (each.size - 1, 0)
+    if each.other_size is not None:
+        expected = (each.other_size - 1, 0) if is_last else each.cut
+        if each.other_cut != expected:
             raise ImportRefused("takes or cuts off a number of steps that depends on how many there are")
-    if cut == (x.shape[x.time] - 1, 0) and not any(x.pads):
+    if is_last and not any(x.pads):
         y = x.with_shape(call.shapes[0], ["" if letter == "T" else letter for letter in x.letters])
         if not _take_state(graph, call, y):
             graph.cut(graph.read(call.node.input[0]), -1, FAR, x.time, output=call.node.output[0])
         return [y]
-    if step != 1:
-        raise ImportRefused(f"takes every {step}th step")
-    return [_padded(graph, call, -cut[0], -cut[1])]
+    if each.bounds[2] != 1:
+        raise ImportRefused(f"takes every {each.bounds[2]}th step")
+    return [_padded(graph, call, -before, -after)]
 
 
 def gather_node(graph: Rewriter, trace: Trace, call: Call) -> list[Axes]:

@@ -9,8 +9,8 @@ from typing import Any
 from seq2onnx.errors import ImportRefused
 from seq2onnx.importing.axes import Axes
 from seq2onnx.importing.onnx.graph import opset
-from seq2onnx.importing.onnx.graph_parts import DOMAINS, Array, attributes, place, reads
-from seq2onnx.importing.onnx.node_calls import Call, NodeRefused
+from seq2onnx.importing.onnx.graph_parts import DOMAINS, place, reads
+from seq2onnx.importing.onnx.node_calls import Call, NodeRefused, call_of
 from seq2onnx.importing.onnx.tracing import RECURRENT, Trace
 from seq2onnx.importing.states.layout_nodes import (
     expand_node,
@@ -99,7 +99,10 @@ def _visit(
     op = node.op_type
     if node.domain not in DOMAINS:
         raise ImportRefused(f"is an operator of {node.domain}, which is not known to act on each step alone")
-    call = _call(trace, node, graph.opset, signals)
+    for name in (*node.output, *node.input):
+        if name and name not in trace.values:
+            raise ImportRefused(f"has {name!r}, which is no tensor")
+    call: Call = call_of(trace, node, signals)
     if op in RECURRENT:
         return recurrent(graph, call, foreign)
     if named := [foreign[name].name for name in node.input if name in foreign]:
@@ -115,24 +118,6 @@ def _visit(
         raise ImportRefused("gives more results than one")
     graph.keep(node)
     return RULES[op](call)
-
-
-def _call(trace: Trace, node: Any, version: int, signals: Mapping[str, Axes]) -> Call:
-    def constants(values: Mapping[str, Array] | None) -> list[Array | None]:
-        return [None if values is None or name in signals else values.get(name) for name in node.input]
-
-    for name in (*node.output, *node.input):
-        if name and name not in trace.values:
-            raise ImportRefused(f"has {name!r}, which is no tensor")
-    return Call(
-        node,
-        attributes(node),
-        version,
-        [signals.get(name) for name in node.input],
-        constants(trace.values),
-        constants(trace.others),
-        [trace.values[name].shape for name in node.output if name],
-    )
 
 
 def _zeros_to_zeros(graph: Rewriter, trace: Trace, call: Call) -> list[Axes]:
