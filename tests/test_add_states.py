@@ -9,9 +9,9 @@ import pytest
 from onnx import TensorProto, helper
 
 import seq2onnx as s2o
+from seq2onnx.importing import equivalence
 from seq2onnx.importing.onnx import node_calls
 from seq2onnx.importing.states import (
-    equivalence as state_proof,
     recurrence as recurrence_with_states,
     stateful_file,
     step_rules,
@@ -752,7 +752,9 @@ def test_the_proof_finds_what_the_rules_miss(tmp_path, monkeypatch, name):
         key = "subtracts the mean" if "means" in name else "divides by the number of steps"
         g = plain_lstm(HARMFUL[key][0])
     monkeypatch.setattr(*MUTATIONS[name])
-    refused(g, tmp_path, r"differs from its source, by .*First difference: at \[\d+, \d+, \d+\]", axes="BTC")
+    refused(
+        g, tmp_path, r"differs from the source\. First difference: .*, sequence \d+, step \d+, number \d+: ", axes="BTC"
+    )
 
 
 def branch(g, tmp_path):
@@ -875,7 +877,7 @@ def test_the_proof_finds_a_chunk_of_no_steps_that_changes_the_state(tmp_path, mo
 
     finish = stateful_file.finish
     monkeypatch.setattr("seq2onnx.importing.states.adding_states.finish", without_guard)
-    refused(plain_lstm(), tmp_path, "differs from its source.*chunks")
+    refused(plain_lstm(), tmp_path, "differs from the source.*chunks")
 
 
 def test_a_file_that_declares_one_step_is_proven_with_states_that_carry_something(tmp_path):
@@ -896,18 +898,18 @@ def test_the_proof_finds_phantoms_in_a_pooling(tmp_path, monkeypatch):
     x = g.op("Transpose", g.input("x", ["batch", "time", C]), perm=[0, 2, 1])
     x = g.op("Sub", x, g.const(np.float32(3)))
     g.op("Transpose", g.op("MaxPool", x, kernel_shape=[3], pads=[2, 0]), out=g.output("y"), perm=[0, 2, 1])
-    refused(g, tmp_path, "differs from its source")
+    refused(g, tmp_path, "differs from the source")
 
 
 def test_the_proof_covers_four_lengths_batches_steps_and_chunks(tmp_path):
     path = plain_lstm().save(tmp_path)
     rows = s2o.add_states(path, tmp_path / "out.onnx").rows
     assert [row.check for row in rows] == [
-        *(f"{check}, {steps} steps" for steps in state_proof.LENGTHS for check in ("whole", "steps", "chunks")),
+        *(f"{check}, {steps} steps" for steps in equivalence.LENGTHS for check in ("whole", "steps", "chunks")),
         "whole, 1009 steps",
     ]
-    assert 1 in state_proof.LENGTHS
-    assert len(state_proof.LENGTHS) == 4
+    assert 1 in equivalence.LENGTHS
+    assert len(equivalence.LENGTHS) == 4
 
 
 def test_a_squeeze_without_axes_keeps_a_time_of_one_step(tmp_path):
@@ -932,4 +934,4 @@ def test_the_proof_finds_a_branch_that_only_some_lengths_take(tmp_path):
         same = helper.make_graph([helper.make_node("Identity", [y], ["inner"])], "else", [], info)
         return g.op("If", one, then_branch=changed, else_branch=same)
 
-    refused(plain_lstm(other_for_one_step), tmp_path, "differs from its source.*whole, 1 steps")
+    refused(plain_lstm(other_for_one_step), tmp_path, "differs from the source.*whole, 1 steps")

@@ -1,29 +1,32 @@
-"""The proof that a lifted network equals its source, run whole, in single steps and in chunks."""
+"""The comparison of an imported network with its source, run whole, in single steps and in chunks."""
 
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable, Iterator, Sequence
+import itertools
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from seq2onnx.errors import ImportRefused, NotStreamable
+from seq2onnx.parity import TOLERANCE, ParityRow
 
 if TYPE_CHECKING:
     from seq2onnx.building import SequenceModule
 
 Array = NDArray[Any]
+Answers = Mapping[str, tuple[Array, Array | None]]
+"""For each output its numbers and how many steps of each row have a meaning: [B, T, K] and [B], or [B, K] and None."""
 Source = Callable[[Array, Array | None], list[Array]]
 """Runs the source on x [B, T, …] and lengths [B] (None: all rows are whole). Each answer is [B, T, K] or [B, K]."""
 
-# Both sides calculate in float32 and round in other places. Random networks differ by at most 1e-6. Trained ones with
-# hundreds of units sum more products; a mistake in a gate, bias or epsilon shows as 1e-4 or more.
-TOLERANCE = 1e-5
+# TOLERANCE: both sides calculate in float32 and round in other places. Random networks differ by at most 1e-6. Trained
+# ones with hundreds of units sum more products; a mistake in a gate, bias or epsilon shows as 1e-4 or more.
 LENGTHS, LONG, LONGEST = (1, 2, 7, 29), 1009, 20_011
-"""Lengths of the proof. The traced run has another one, so what depends on a length shows. The long ones show whether
-the source cuts long sequences; they run whole only."""
+"""Lengths of the sequences. The traced run has another one, so what depends on a length shows. The long ones show
+whether the source cuts long sequences; they run whole only."""
 ROWS = 3
 MOST_NUMBERS = 1000
 """The most numbers of a step for which the long sequence has its full length."""
@@ -31,10 +34,11 @@ LARGE_STEPS, SCALES = 8, (0.5, 2.5)
 """How many steps of a row are large, and the exponents of 10 of their scales."""
 MOST_IN_A_ROW = 2**22
 """The most numbers of the longest sequence."""
+MOST_STEPS_IN_A_CHUNK = 5
 
 
 class ProofFailed(ImportRefused):
-    """The lifted network differs from its source.
+    """The imported network differs from its source.
 
     Attributes:
         steps: the length of the first sequence that differs.
@@ -47,7 +51,7 @@ class ProofFailed(ImportRefused):
 
 @dataclasses.dataclass(frozen=True)
 class Samples:
-    """Inputs for the proof.
+    """Inputs for the comparison.
 
     Attributes:
         draw: draws x [B, T, …] for (generator, rows, steps).
@@ -62,48 +66,158 @@ class Samples:
     longest: bool = False
 
 
-def prove(module: SequenceModule, source: Source, samples: Samples, seed: int = 0) -> float:
-    """Compare a lifted network with its source: whole sequences of several lengths, single steps, random chunks.
+@dataclasses.dataclass(frozen=True)
+class Batch:
+    """Sequences, and the answers of the source.
 
-    Lengths that the source itself refuses are left out, unless it runs with none of the longer ones.
+    Attributes:
+        x: the sequences [B, T, …].
+        lengths: the lengths of the rows. None: all are whole.
+        expected: the answers of the source by output. Those that it cannot give for this length are left out.
+        is_long: whether it is longer than the others.
+    """
 
-    Returns:
-        The largest error, over max(1, largest number of the source).
+    x: Array
+    lengths: Array | None
+    expected: Mapping[str, Array]
+    is_long: bool = False
+
+    @property
+    def steps(self) -> int:
+        """The number of steps."""
+        return int(self.x.shape[1])
+
+
+@dataclasses.dataclass(frozen=True)
+class Candidate:
+    """An imported network that must equal its source.
+
+    Attributes:
+        name: for people.
+        runs: runs batches in each way that the network can; yields the batch, the way, and the answers.
+        hint: for people, where answers differ.
+    """
+
+    name: str
+    runs: Callable[[Sequence[Batch], np.random.Generator], Iterator[tuple[Batch, str, Answers]]]
+    hint: str = ""
+
+
+@dataclasses.dataclass(frozen=True)
+class Comparison:
+    """What was compared.
+
+    Attributes:
+        rows: the comparisons; all of them hold.
+        lengths: the lengths of the sequences.
+        refusals: the lengths that the source refuses, and why.
+    """
+
+    rows: list[ParityRow] = dataclasses.field(default_factory=list)
+    lengths: list[int] = dataclasses.field(default_factory=list)
+    refusals: list[str] = dataclasses.field(default_factory=list)
+
+
+def compare(
+    candidate: Candidate,
+    source: Callable[[Array, Array | None], Mapping[str, Array]],
+    rng: np.random.Generator,
+    short: Iterable[Array],
+    long: Iterable[Iterable[Array]],
+    lengths: bool = False,
+) -> Comparison:
+    """Compare a candidate with its source.
+
+    Args:
+        candidate: the imported network.
+        source: runs the source on x [B, T, …] and lengths [B]. Whatever it raises is a refusal of this length.
+        rng: the generator of random numbers.
+        short: sequences, all of which are compared.
+        long: lists of long sequences; of each list the first that the source takes is enough.
+        lengths: whether the source takes the lengths of the rows.
 
     Raises:
-        ImportRefused: they differ; the message says where the first difference is. ProofFailed has the length.
+        ProofFailed: they differ; the message says where the first difference is.
     """
-    rng, worst, refusals, proven = np.random.default_rng(seed), 0.0, [], 0
-    draws = [samples.draw(rng, ROWS, steps) for steps in LENGTHS]
-    numbers = draws[0][0].size
-    long = LONG if numbers <= MOST_NUMBERS else LONG // 10
-    draws.append(rare(rng, samples.draw(rng, ROWS, long)))
-    growing = _growing(samples, rng, min(LONGEST, MOST_IN_A_ROW // numbers), long) if samples.longest else ()
-    for x in [*draws, *samples.more, *growing]:
-        lengths = _ragged(rng, len(x), x.shape[1]) if samples.lengths else None
+    made = Comparison()
+
+    def asked(x: Array, is_long: bool = False) -> list[Batch]:
+        known = _ragged(rng, len(x), x.shape[1]) if lengths else None
         try:
-            expected = source(x, lengths)
+            batch = Batch(x, known, source(x, known), is_long)
         except Exception as error:  # whatever the source raises for a length that it cannot run
-            refusals.append(f"{x.shape[1]} steps: {str(error).splitlines()[0] if str(error) else type(error).__name__}")
-            continue
-        proven += 1
-        for check, found in _runs(module, rng, x, lengths):
-            worst = max(worst, _compare(module, check, x.shape[1], found, expected, lengths))
-        if x.shape[1] > long:
-            break
-    if proven < 2:
-        raise ImportRefused(
-            f"the source runs with one length only; with {'; with '.join(refusals)}. A network of layers takes every "
-            "length: remove what fixes it"
-        )
-    return worst
+            why = str(error).splitlines()[0] if str(error) else type(error).__name__
+            made.refusals.append(f"{x.shape[1]} steps: {why}")
+            return []
+        made.lengths.append(batch.steps)
+        return [batch]
+
+    batches = [batch for x in short for batch in asked(x)]
+    first_taken = (next(filter(None, (asked(x, True) for x in each)), []) for each in long)
+    for several in itertools.chain([batches], first_taken):
+        for batch, check, found in candidate.runs(several, rng):
+            made.rows.extend(_compared(candidate, batch, check, found))
+    return made
 
 
-def _growing(samples: Samples, rng: np.random.Generator, longest: int, long: int) -> Iterator[Array]:
-    """Draw the longest sequences first: the first ones that the source takes are enough."""
-    while longest > long:
-        yield rare(rng, samples.draw(rng, ROWS, longest))
-        longest //= 2
+def _compared(candidate: Candidate, batch: Batch, check: str, found: Answers) -> Iterator[ParityRow]:
+    """Compare each row of a batch by the size of its own numbers."""
+    text = f"{candidate.name} differs from the source. First difference: {check}, {batch.steps} steps"
+    text += "" if batch.lengths is None else f", lengths {batch.lengths.tolist()}"
+    for name, want in batch.expected.items():
+        y, counts = found[name]
+        if counts is not None:
+            y = y[:, : counts.max()]
+            want = want[:, : counts.max()] if batch.lengths is not None else want
+        if y.shape != want.shape:
+            shapes = f"has the shape {list(y.shape)}, the source gives {list(want.shape)}"
+            raise ProofFailed(f"{text}: {name} {shapes}", batch.steps)
+        if counts is not None:  # steps past the length of a row have no meaning
+            known = (np.arange(y.shape[1]) < counts[:, None])[..., None]
+            y, want = np.where(known, y, 0), np.where(known, want, 0)
+        error = np.abs(y.astype(np.float64) - want)
+        limit = np.maximum(1.0, np.abs(want).max(tuple(range(1, want.ndim)), initial=0, keepdims=True))
+        wrong = ~((error <= TOLERANCE * limit) & np.isfinite(want))
+        if wrong.any():
+            at = _first(wrong)
+            if not np.isfinite(want[at]):
+                raise ProofFailed(
+                    f"the source itself answers NaN or infinity to random data of {batch.steps} steps", batch.steps
+                )
+            place = f"sequence {at[0]}" + (f", step {at[1]}" if y.ndim > 2 else "") + f", number {at[-1]}"
+            raise ProofFailed(
+                f"{text}: {name}, {place}: {y[at]:.6g}, the source gives {want[at]:.6g}{candidate.hint}"
+                + ("; does the source read the padding of shorter rows?" if batch.lengths is not None else ""),
+                batch.steps,
+            )
+        worst = float(error.max(initial=0)), float((error / limit).max(initial=0))
+        yield ParityRow(f"{check}, {batch.steps} steps", name, *worst, TOLERANCE)
+
+
+def _first(wrong: Array) -> tuple[int, ...]:
+    """Find the place of the first True, the earliest step first."""
+    places = np.argwhere(wrong)
+    return tuple(int(i) for i in min(places.tolist(), key=lambda place: (place[1:2] * (len(place) > 2), place)))
+
+
+def _ragged(rng: np.random.Generator, rows: int, steps: int) -> Array:
+    """Draw lengths from longest to shortest, as packed sequences want them; the first row is whole."""
+    return np.sort(np.concatenate([[steps], rng.integers(1, steps + 1, rows - 1)]))[::-1].astype(np.int64)
+
+
+def sizes_of_chunks(rng: np.random.Generator, steps: int, most: int = MOST_STEPS_IN_A_CHUNK) -> Iterator[int]:
+    """Draw the sizes of chunks, some of no steps, until they have all steps."""
+    while steps > 0:
+        size = int(rng.integers(0, most + 1))
+        yield size
+        steps -= size
+
+
+def halves(steps: int, least: int) -> Iterator[int]:
+    """Yield a length, half of it and so on, down to `least` without it."""
+    while steps > least:
+        yield steps
+        steps //= 2
 
 
 def rare(rng: np.random.Generator, x: Array) -> Array:
@@ -128,46 +242,68 @@ def rare(rng: np.random.Generator, x: Array) -> Array:
     return x
 
 
-def _ragged(rng: np.random.Generator, rows: int, steps: int) -> Array:
-    """Draw lengths from longest to shortest, as packed sequences want them; the first row is whole."""
-    return np.sort(np.concatenate([[steps], rng.integers(1, steps + 1, rows - 1)]))[::-1].astype(np.int64)
+def prove(module: SequenceModule, source: Source, samples: Samples, seed: int = 0) -> None:
+    """Compare a lifted network with its source: whole sequences of several lengths, single steps, random chunks.
+
+    Lengths that the source itself refuses are left out, unless it runs with none of the longer ones.
+
+    Raises:
+        ImportRefused: they differ; the message says where the first difference is. ProofFailed has the length.
+    """
+    rng, names = np.random.default_rng(seed), module.network.outputs
+    draws = [samples.draw(rng, ROWS, steps) for steps in LENGTHS]
+    numbers = draws[0][0].size
+    long = LONG if numbers <= MOST_NUMBERS else LONG // 10
+    longest = halves(min(LONGEST, MOST_IN_A_ROW // numbers), long) if samples.longest else ()
+    made = compare(
+        Candidate("the lifted network", lambda batches, rng: _runs(module, batches, rng)),
+        lambda x, lengths: dict(zip(names, source(x, lengths), strict=True)),
+        rng,
+        [*draws, *samples.more],
+        [(rare(rng, samples.draw(rng, ROWS, steps)) for steps in each) for each in ((long,), longest)],
+        samples.lengths,
+    )
+    if len(made.lengths) < 2:
+        raise ImportRefused(
+            f"the source runs with one length only; with {'; with '.join(made.refusals)}. A network of layers takes "
+            "every length: remove what fixes it"
+        )
 
 
 def _runs(
-    module: SequenceModule, rng: np.random.Generator, x: Array, lengths: Array | None
-) -> Iterator[tuple[str, list[tuple[Array, Array | None]]]]:
-    """Run the network whole, and if it can stream and all rows are whole, in steps and chunks."""
+    module: SequenceModule, batches: Sequence[Batch], rng: np.random.Generator
+) -> Iterator[tuple[Batch, str, Answers]]:
+    """Run a network whole, and if it can stream and all rows are whole, in steps and chunks."""
     import torch
 
-    data = torch.from_numpy(x)
-    rows = None if lengths is None else torch.from_numpy(lengths)
     with torch.no_grad():
-        yield "whole", _answers(module, module(data, rows, return_state=False))
-        try:
-            module.network.states()
-        except NotStreamable:
-            return
-        if lengths is not None or x.shape[1] >= LONG // 10:
-            return
-        for check in ("single steps", "chunks"):
-            state, pieces, at = None, [], 0
-            while at < x.shape[1]:
-                size = 1 if check == "single steps" else int(rng.integers(0, 6))
-                result = module(data[:, at : at + size], None, state)
-                pieces.append(_answers(module, result))
-                state, at = result[2], at + size
-            yield check, [_concatenated(chunks) for chunks in zip(*pieces, strict=True)]
+        for batch in batches:
+            x = torch.from_numpy(batch.x)
+            lengths = None if batch.lengths is None else torch.from_numpy(batch.lengths)
+            yield batch, "whole", _answers(module, module(x, lengths, return_state=False))
+            try:
+                module.network.states()
+            except NotStreamable:
+                continue
+            if lengths is not None or batch.steps >= LONG // 10:
+                continue
+            for check in ("steps", "chunks"):
+                state, pieces, at = None, [], 0
+                for size in [1] * batch.steps if check == "steps" else sizes_of_chunks(rng, batch.steps):
+                    result = module(x[:, at : at + size], None, state)
+                    pieces.append(_answers(module, result))
+                    state, at = result[2], at + size
+                yield batch, check, {name: _concatenated([piece[name] for piece in pieces]) for name in pieces[0]}
 
 
-def _answers(module: SequenceModule, result: Any) -> list[tuple[Array, Array | None]]:
-    """Return (y, y_lengths) of each output, y flattened to [B, T, K] or [B, K]."""
+def _answers(module: SequenceModule, result: Any) -> Answers:
+    """Return each output, flattened to [B, T, K] or [B, K], and its lengths."""
     y, y_lengths, _ = result
-    names = module.network.outputs
-    found = []
+    names, found = module.network.outputs, {}
     for name in names:
         values, counts = (y, y_lengths) if len(names) == 1 else (y[name], y_lengths[name])
         has_time = module.network.signals[name].has_time
-        found.append((values.flatten(1 + has_time).numpy(), counts.numpy() if has_time else None))
+        found[name] = (values.flatten(1 + has_time).numpy(), counts.numpy() if has_time else None)
     return found
 
 
@@ -177,46 +313,3 @@ def _concatenated(chunks: Sequence[tuple[Array, Array | None]]) -> tuple[Array, 
         return chunks[-1]
     parts = [y[:, : counts.max(initial=0)] for y, counts in chunks if counts is not None]
     return np.concatenate(parts, 1), np.sum([counts for _, counts in chunks if counts is not None], 0)
-
-
-def _compare(
-    module: SequenceModule,
-    check: str,
-    steps: int,
-    found: Sequence[tuple[Array, Array | None]],
-    expected: Sequence[Array],
-    lengths: Array | None,
-) -> float:
-    worst = 0.0
-    for name, (y, counts), want in zip(module.network.outputs, found, expected, strict=True):
-        where = f"{check}, {steps} steps" + (f", lengths {lengths.tolist()}" if lengths is not None else "")
-        if counts is not None:
-            y = y[:, : counts.max()]
-            want = want[:, : counts.max()] if lengths is not None else want
-        if y.shape != want.shape:
-            raise ProofFailed(
-                f"the lifted network differs from the source. First difference: {where}: {name} has the shape "
-                f"{list(y.shape)}, the source gives {list(want.shape)}",
-                steps,
-            )
-        error = np.abs(y - want)
-        if counts is not None:  # steps past the length of a row have no meaning
-            error[np.arange(y.shape[1]) >= counts[:, None]] = 0
-        limit = np.maximum(1.0, np.abs(want).max(tuple(range(1, want.ndim)), initial=0, keepdims=True))
-        if not (error <= TOLERANCE * limit).all():
-            at = _first(~(error <= TOLERANCE * limit))
-            place = f"sequence {at[0]}" + (f", step {at[1]}" if y.ndim > 2 else "") + f", number {at[-1]}"
-            raise ProofFailed(
-                f"the lifted network differs from the source. First difference: {where}: {name}, {place}: "
-                f"{y[at]:.6g}, the source gives {want[at]:.6g}"
-                + ("; does the source read the padding of shorter rows?" if lengths is not None else ""),
-                steps,
-            )
-        worst = max(worst, float((error / limit).max(initial=0)))
-    return worst
-
-
-def _first(wrong: Array) -> tuple[int, ...]:
-    """Find the place of the first True, the earliest step first."""
-    places = np.argwhere(wrong)
-    return tuple(int(i) for i in min(places.tolist(), key=lambda place: (place[1:2] * (len(place) > 2), place)))

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
-from typing import Any
+from collections.abc import Iterator, Mapping
 
 import numpy as np
 from onnx import NodeProto, numpy_helper
@@ -12,13 +11,12 @@ from seq2onnx.errors import ImportRefused
 from seq2onnx.importing.equivalence import LONGEST, MOST_IN_A_ROW
 from seq2onnx.importing.growth import bends
 from seq2onnx.importing.onnx.graph import open_session, run
-from seq2onnx.importing.onnx.graph_parts import Array, attributes, depends_on_numbers, place, reads, remove_unused
-from seq2onnx.importing.onnx.node_calls import NodeRefused
+from seq2onnx.importing.onnx.graph_parts import Array, depends_on_numbers, place, reads, remove_unused
+from seq2onnx.importing.onnx.node_calls import NodeRefused, call_of
 from seq2onnx.importing.onnx.size_limits import check_sizes
+from seq2onnx.importing.onnx.slices import NO_END, axis_slices
 from seq2onnx.importing.onnx.tracing import Trace, dtype_of, other_inputs, without_sizes
 
-NO_END = 2**31 - 1
-"""The least bound that exporters write where they mean the end of any axis."""
 MOST_COMPARED = 64
 """Tensors with more numbers have some for each step."""
 COMPARES = {"Min", "Max", "Clip", "Mod", "Less", "LessOrEqual", "Greater", "GreaterOrEqual", "Equal"}
@@ -74,26 +72,11 @@ def _bounds_of_slices(trace: Trace) -> Iterator[tuple[NodeProto, int]]:
     for node in trace.model.graph.node:
         if node.op_type != "Slice" or trace.others is None:
             continue
-        own, more = attributes(node), [*node.input, ""]
-        size, other = (values[node.input[0]].shape for values in (trace.values, trace.others))
-        starts, ends = (
-            (_list(trace.values, more, i, own.get(name)), _list(trace.others, more, i, own.get(name)))
-            for i, name in ((1, "starts"), (2, "ends"))
-        )
-        axes = _list(trace.values, more, 3, own.get("axes")) or range(len(starts[0]))
-        for axis, start, end in zip(axes, zip(*starts, strict=True), zip(*ends, strict=True), strict=True):
-            n, m = size[axis], other[axis]
-            if n == m:
-                continue
-            if start[0] == start[1] and -NO_END < start[0] < -min(n, m):
-                yield node, -start[0]
-            if end[0] == end[1] and min(n, m) < end[0] < NO_END:
-                yield node, end[0]
-
-
-def _list(values: Mapping[str, Array], names: Sequence[str], index: int, attribute: Any) -> list[int]:
-    found = values.get(names[index]) if index < len(names) else None
-    return [int(n) for n in (np.ravel(found) if found is not None else attribute or [])]
+        for each in axis_slices(call_of(trace, node, {}), trace):
+            least = min(each.size, each.other_size or 0)
+            if each.size != each.other_size:
+                bounds = (each.same_start_from_end, each.same_stop)
+                yield from ((node, bound) for bound in bounds if bound is not None and bound > least)
 
 
 def _runs(trace: Trace, names: list[str]) -> dict[int, Mapping[str, Array]]:

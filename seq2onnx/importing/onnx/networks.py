@@ -11,6 +11,7 @@ from onnx import ModelProto
 
 from seq2onnx.errors import ImportRefused, MissingExtra, NotStreamable, Seq2OnnxError
 from seq2onnx.importing import equivalence as proof
+from seq2onnx.importing.axes import Axes
 from seq2onnx.importing.lifting.assembly import as_module, assemble
 from seq2onnx.importing.lifting.layer_node import Array, LayerNode
 from seq2onnx.importing.lifting.reading import exact
@@ -20,7 +21,6 @@ from seq2onnx.importing.onnx.graph import RunFailed, open_session, read_graph
 from seq2onnx.importing.onnx.inputs import ORDERS, best_refusal, check_axes, choose_outputs, data_input, drawer, rank_of
 from seq2onnx.importing.onnx.limits import check_limits
 from seq2onnx.importing.onnx.node_calls import NodeRefused
-from seq2onnx.importing.onnx.signals import Signal
 from seq2onnx.importing.onnx.source_runs import Source
 from seq2onnx.importing.onnx.tracing import Draw, Trace, traces, without_sizes
 from seq2onnx.importing.onnx.walk import Walked, walk
@@ -182,7 +182,7 @@ def _prove(
         Answer(name, label, made.network.signals[label].shape, x.has_time, "float32")
         for (name, x), label in zip(answers.items(), made.network.outputs, strict=True)
     ]
-    signals = {name: Signal(x.axes, x.shape) for name, x in answers.items()}
+    signals = {name: Axes(x.axes, x.shape) for name, x in answers.items()}
     source = Source(shown, open_session(free), trace.data, trace.axes, outputs, signals)
 
     fewest = max(signal.clock.fewest_steps for signal in made.network.signals.values())

@@ -10,8 +10,10 @@ import numpy as np
 from onnx import NodeProto
 
 from seq2onnx.errors import ImportRefused
-from seq2onnx.importing.onnx.graph_parts import Array
-from seq2onnx.importing.onnx.signals import Signal
+from seq2onnx.importing.axes import Axes
+from seq2onnx.importing.onnx.graph import opset
+from seq2onnx.importing.onnx.graph_parts import Array, attributes
+from seq2onnx.importing.onnx.tracing import Trace
 
 
 class NodeRefused(ImportRefused):
@@ -113,15 +115,32 @@ class NodeCall(Generic[X]):
         return numbers
 
 
-Call = NodeCall[Signal]
+Call = NodeCall[Axes]
 
 
-def check_features(x: Signal, axes: Sequence[int], what: str) -> None:
+def call_of(trace: Trace, node: NodeProto, signals: Mapping[str, X]) -> NodeCall[X]:
+    """Return a node of a traced graph with what is known of its inputs."""
+
+    def constants(values: Mapping[str, Array] | None) -> list[Array | None]:
+        return [None if values is None or name in signals else values.get(name) for name in node.input]
+
+    return NodeCall(
+        node,
+        attributes(node),
+        opset(trace.model),
+        [signals.get(name) for name in node.input],
+        constants(trace.values),
+        constants(trace.others),
+        [trace.values[name].shape for name in node.output if name in trace.values],  # sequences of tensors have none
+    )
+
+
+def check_features(x: Axes, axes: Sequence[int], what: str) -> None:
     """Refuse an operation over axes that are not features."""
     for axis in axes:
-        if "T" in x.axes[axis]:
+        if "T" in x.letters[axis]:
             raise ImportRefused(f"{what} over time, for which the whole sequence is needed")
-        if "B" in x.axes[axis]:
+        if "B" in x.letters[axis]:
             raise ImportRefused(f"{what} over the batch, so that a row depends on the others")
 
 

@@ -10,9 +10,9 @@ import numpy as np
 import onnxruntime
 from onnx import ModelProto
 
+from seq2onnx.importing.axes import Axes
 from seq2onnx.importing.onnx.graph import RunFailed, open_session, run
 from seq2onnx.importing.onnx.graph_parts import Array
-from seq2onnx.importing.onnx.signals import Signal
 from seq2onnx.importing.onnx.size_limits import check_sizes
 from seq2onnx.importing.onnx.tracing import declared, other_inputs
 from seq2onnx.importing.states.stateful_file import Answer
@@ -41,7 +41,7 @@ class Source:
     data: str
     axes: str
     answers: Sequence[Answer]
-    signals: Mapping[str, Signal]
+    signals: Mapping[str, Axes]
     states: Mapping[str, str] = dataclasses.field(default_factory=dict)
     by_step: bool = False
 
@@ -121,7 +121,7 @@ class Source:
         signal, steps = self.signals[answer.name], y.size // (rows * math.prod(answer.shape))
         sizes = {"B": rows, "T": steps}
         axes, shape = [], []
-        for letter, size in zip(signal.axes, signal.shape, strict=True):
+        for letter, size in zip(signal.letters, signal.shape, strict=True):
             axes += list(letter) or [""]
             shape += [sizes[each] for each in letter] or [size]
         if math.prod(shape) != y.size:  # axes of size 1 may be missing, where a Squeeze has removed them

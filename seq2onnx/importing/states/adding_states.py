@@ -17,7 +17,7 @@ from seq2onnx.importing.onnx.inputs import ORDERS, best_refusal, check_axes, cho
 from seq2onnx.importing.onnx.limits import check_limits
 from seq2onnx.importing.onnx.source_runs import Source
 from seq2onnx.importing.onnx.tracing import Draw, Trace, declared, traces
-from seq2onnx.importing.states.equivalence import prove
+from seq2onnx.importing.states.file_runs import compare_file
 from seq2onnx.importing.states.stateful_file import (
     Body,
     finish,
@@ -126,15 +126,15 @@ def _add_states(
     body.tokens = tokens
     with atomic_file(out) as temporary:
 
-        def proven(by_row: bool) -> ParityReport:
+        def written(by_row: bool) -> ParityReport:
             temporary.write_bytes(finish(body, model, by_row).SerializeToString())
-            return ParityReport(str(out), prove(temporary, source, draw, not complete))
+            return ParityReport(str(out), compare_file(temporary, source, draw, not complete))
 
         if one_row and "B" in axes:
             # Often only the initial states fix a batch of 1, and they are inputs now. A Scan over rows is slow.
             with contextlib.suppress(ImportRefused):
-                return proven(False)
-        return proven(one_row)
+                return written(False)
+        return written(one_row)
 
 
 def _with_old_names(refusal: ImportRefused, old_names: Mapping[str, str]) -> ImportRefused:
@@ -180,8 +180,8 @@ def _rewrite_traced(
     else:
         if "T" not in axes:
             raise ImportRefused("has no axis of time, and states= names no state that it carries itself")
-        graph, signals = give_states(found)
-        answers = [name for name in named if name in signals and (chosen or not signals[name].final)]
+        graph, signals, finals = give_states(found)
+        answers = [name for name in named if name in signals and (chosen or name not in finals)]
         answers = answers or [name for name in named if name in signals][:1]
         if not answers or (chosen and len(answers) < len(named)):
             raise ImportRefused("has an output that does not depend on the data")

@@ -7,28 +7,29 @@ import dataclasses
 import numpy as np
 
 from seq2onnx.errors import ImportRefused
+from seq2onnx.importing.axes import Axes
 from seq2onnx.importing.onnx.node_calls import Call, check_features
-from seq2onnx.importing.onnx.signals import Signal, reshape, squeeze
+from seq2onnx.importing.onnx.slices import AxisSlice, axis_slices
 from seq2onnx.importing.onnx.tracing import Trace
 from seq2onnx.importing.states.rewriting import FAR, Rewriter
 
 
-def reshape_node(graph: Rewriter, trace: Trace, call: Call) -> list[Signal]:
+def reshape_node(graph: Rewriter, trace: Trace, call: Call) -> list[Axes]:
     """Reshape and Flatten; sizes of batch and time that are written as numbers become free."""
     x, shape = call.x, call.shapes[0]
     if call.signals[0] is None or (len(call.signals) > 1 and call.signals[1] is not None):
         raise ImportRefused("takes its shape from the data")
-    y = reshape(x, shape, trace.rows, trace.steps)
+    y = x.reshape(shape, trace.rows, trace.steps)
     node = graph.keep(call.node)
     initial = {tensor.name for tensor in trace.model.graph.initializer}
     if len(call.node.input) > 1 and call.node.input[1] in initial:
         sizes = [int(size) for size in call.numbers[1].ravel()]  # type: ignore[union-attr]
-        fixed = [axis for axis, size in enumerate(sizes) if size > 0 and y.axes[axis]]
+        fixed = [axis for axis, size in enumerate(sizes) if size > 0 and y.letters[axis]]
         if fixed and len(sizes) == len(shape):
             graph.nodes.pop()
-            same = [axis < len(x.axes) and x.axes[axis] == y.axes[axis] for axis in range(len(shape))]
-            sizes = [0 if same[axis] and y.axes[axis] else shape[axis] for axis in range(len(shape))]
-            left = [axis for axis in range(len(shape)) if y.axes[axis] and not same[axis]]
+            same = [axis < len(x.letters) and x.letters[axis] == y.letters[axis] for axis in range(len(shape))]
+            sizes = [0 if same[axis] and y.letters[axis] else shape[axis] for axis in range(len(shape))]
+            left = [axis for axis in range(len(shape)) if y.letters[axis] and not same[axis]]
             if len(left) < 2:
                 for axis in left:
                     sizes[axis] = -1
@@ -37,7 +38,7 @@ def reshape_node(graph: Rewriter, trace: Trace, call: Call) -> list[Signal]:
                 parts = [
                     graph.size("x", "BT".index(letter)) if letter in ("B", "T") else graph.constant([size or -1])
                     for letter, size in zip(
-                        y.axes, [0 if len(n) > 1 else s for n, s in zip(y.axes, shape, strict=True)], strict=True
+                        y.letters, [0 if len(n) > 1 else s for n, s in zip(y.letters, shape, strict=True)], strict=True
                     )
                 ]
                 node.input[1] = graph.op("Concat", *parts, axis=0)
@@ -45,42 +46,42 @@ def reshape_node(graph: Rewriter, trace: Trace, call: Call) -> list[Signal]:
     return [y]
 
 
-def squeeze_node(graph: Rewriter, trace: Trace, call: Call) -> list[Signal]:
+def squeeze_node(graph: Rewriter, trace: Trace, call: Call) -> list[Axes]:
     """Squeeze; without axes it gets them, since it would also remove a time of one step."""
     axes = call.axes() or [axis for axis, size in enumerate(call.x.shape) if size == 1]
-    y = squeeze(call.x, axes)
+    y = call.x.squeeze(axes)
     graph.squeeze(graph.read(call.node.input[0]), axes, output=call.node.output[0])
     return [y]
 
 
-def expand_node(graph: Rewriter, trace: Trace, call: Call) -> list[Signal]:
+def expand_node(graph: Rewriter, trace: Trace, call: Call) -> list[Axes]:
     """Expand along features."""
     if call.signals[0] is None:
         raise ImportRefused("takes its shape from the data")
     x, shape = call.x, call.shapes[0]
-    axes = [""] * (len(shape) - len(x.axes)) + list(x.axes)
-    old = (*[1] * (len(shape) - len(x.axes)), *x.shape)
+    axes = [""] * (len(shape) - len(x.letters)) + list(x.letters)
+    old = (*[1] * (len(shape) - len(x.letters)), *x.shape)
     if any(new != size and new in (trace.steps, trace.rows) for size, new in zip(old, shape, strict=True)):
         raise ImportRefused("repeats numbers along time or the batch")
     graph.keep(call.node)
-    return [x.with_(axes, shape)]
+    return [x.with_shape(shape, axes)]
 
 
-def pad_node(graph: Rewriter, trace: Trace, call: Call) -> list[Signal]:
+def pad_node(graph: Rewriter, trace: Trace, call: Call) -> list[Axes]:
     """Pad; steps of padding are left to the window that reads them."""
-    x, rank = call.x, len(call.x.axes)
+    x, rank = call.x, len(call.x.letters)
     axes = call.axes(3) or list(range(rank))
     spec = [int(size) for size in call.get(1, "pads")]
     pads = {axis: (spec[i], spec[len(axes) + i]) for i, axis in enumerate(axes)}
     pads = {axis: pair for axis, pair in pads.items() if pair != (0, 0)}
-    if not any(x.axes[axis] for axis in pads):
+    if not any(x.letters[axis] for axis in pads):
         graph.keep(call.node)
-        return [x.with_(x.axes, call.shapes[0])]
+        return [x.with_shape(call.shapes[0])]
     value = call.get(2, "value", [0.0])
     fill = float(value[0] if isinstance(value, list) else value)
     if call.attributes.get("mode", "constant") != "constant":
         raise ImportRefused(f"pads time by the mode {call.attributes['mode']!r}; only numbers can start a stream")
-    if any(x.axes[axis] not in ("", "T") for axis in pads):
+    if any(x.letters[axis] not in ("", "T") for axis in pads):
         raise ImportRefused("pads the batch")
     before, after = pads.pop(x.time)
     if x.pads[0] and before and fill != x.fill:
@@ -94,7 +95,7 @@ def pad_node(graph: Rewriter, trace: Trace, call: Call) -> list[Signal]:
     return [y]
 
 
-def _padded(graph: Rewriter, call: Call, before: int, after: int, fill: float = 0.0) -> Signal:
+def _padded(graph: Rewriter, call: Call, before: int, after: int, fill: float = 0.0) -> Axes:
     """Follow steps of padding (negative: cut off) without a node."""
     x = call.x
     pads = (x.pads[0] + before, x.pads[1] + after)
@@ -105,70 +106,59 @@ def _padded(graph: Rewriter, call: Call, before: int, after: int, fill: float = 
     return dataclasses.replace(x, shape=call.shapes[0], pads=pads, fill=fill)
 
 
-def slice_node(graph: Rewriter, trace: Trace, call: Call) -> list[Signal]:
+def slice_node(graph: Rewriter, trace: Trace, call: Call) -> list[Axes]:
     """Slice of features; of time the last step, or what cuts padding off."""
     if call.signals[0] is None:
         raise ImportRefused("takes its bounds from the data")
     x = call.x
-    starts, ends = (call.get(index, name) for index, name in ((1, "starts"), (2, "ends")))
-    axes = [int(axis) % len(x.axes) for axis in call.get(3, "axes") or range(len(starts))]
-    strides = call.get(4, "steps") or [1] * len(starts)
     name, out = call.node.input[0], call.node.output[0]
-    kept = []
-    for index, (axis, start, end, stride) in enumerate(zip(axes, starts, ends, strides, strict=True)):
-        size, letter = x.shape[axis], x.axes[axis]
-        begin, stop, step = slice(start, end, stride).indices(size)
-        whole = (begin, stop, step) == (0, size, 1)
+    slices, kept = axis_slices(call, trace), []
+    for each in slices:
+        letter, stop = x.letters[each.axis], each.bounds[1]
         if not letter:
-            kept.append((axis, start, end, stride))
+            kept.append(each)
         elif letter != "T":
-            if not whole or _is_number(call, index, end):
-                raise ImportRefused(f"cuts {x.describe(axis)}")
-        elif step < 0:
+            if not each.is_whole or each.same_stop is not None:
+                raise ImportRefused(f"cuts {x.describe(each.axis)}")
+        elif each.bounds[2] < 0:
             raise ImportRefused("reverses time; a stream does not know the last step before it comes")
-        elif len(axes) > 1 and not whole:
+        elif len(slices) > 1 and not each.is_whole:
             raise ImportRefused("cuts time and another axis in one node")
-        elif not whole:
-            return _cut_time(graph, trace, call, (begin, size - stop), step)
-        elif _is_number(call, index, end):
-            raise ImportRefused(f"takes at most {end} steps; the later ones of a longer sequence are lost")
-    if len(kept) == len(axes):
+        elif not each.is_whole:
+            return _cut_time(graph, call, each)
+        elif each.same_stop is not None:
+            raise ImportRefused(f"takes at most {stop} steps; the later ones of a longer sequence are lost")
+    if len(kept) == len(slices):
         graph.keep(call.node)
     elif not kept:
         graph.alias(out, name)
         return [x]
     else:
-        bounds = [graph.constant([entry[i] for entry in kept]) for i in (1, 2, 0, 3)]
+        starts, stops, strides = zip(*(each.bounds for each in kept), strict=True)
+        axes = [each.axis for each in kept]
+        bounds = [graph.constant(list(numbers)) for numbers in (starts, stops, axes, strides)]
         graph.op("Slice", graph.read(name), *bounds, output=out)
-    return [x.with_(x.axes, call.shapes[0])]
+    return [x.with_shape(call.shapes[0])]
 
 
-def _is_number(call: Call, index: int, end: int) -> bool:
-    """Whether the end of a slice is the same number of steps in sequences of any length."""
-    other = call.others[2]
-    return other is not None and int(other.ravel()[index]) == end and 0 <= end < 2**31 - 1
-
-
-def _cut_time(graph: Rewriter, trace: Trace, call: Call, cut: tuple[int, int], step: int) -> list[Signal]:
-    x = call.x
-    if trace.others is not None and all(other is not None for other in call.others[1:3]):
-        size = trace.others[call.node.input[0]].shape[x.time]
-        start, end = (int(other.ravel()[0]) for other in call.others[1:3])  # type: ignore[union-attr]
-        begin, stop, _ = slice(start, end).indices(size)
-        same = (size - begin, size - stop) == (1, 0) if cut == (x.shape[x.time] - 1, 0) else (begin, size - stop) == cut
-        if not same:
+def _cut_time(graph: Rewriter, call: Call, each: AxisSlice) -> list[Axes]:
+    x, (before, after) = call.x, each.cut
+    is_last = each.cut == (each.size - 1, 0)
+    if each.other_size is not None:
+        expected = (each.other_size - 1, 0) if is_last else each.cut
+        if each.other_cut != expected:
             raise ImportRefused("takes or cuts off a number of steps that depends on how many there are")
-    if cut == (x.shape[x.time] - 1, 0) and not any(x.pads):
-        y = x.with_(["" if axis == "T" else axis for axis in x.axes], call.shapes[0])
+    if is_last and not any(x.pads):
+        y = x.with_shape(call.shapes[0], ["" if letter == "T" else letter for letter in x.letters])
         if not _take_state(graph, call, y):
             graph.cut(graph.read(call.node.input[0]), -1, FAR, x.time, output=call.node.output[0])
         return [y]
-    if step != 1:
-        raise ImportRefused(f"takes every {step}th step")
-    return [_padded(graph, call, -cut[0], -cut[1])]
+    if each.bounds[2] != 1:
+        raise ImportRefused(f"takes every {each.bounds[2]}th step")
+    return [_padded(graph, call, -before, -after)]
 
 
-def gather_node(graph: Rewriter, trace: Trace, call: Call) -> list[Signal]:
+def gather_node(graph: Rewriter, trace: Trace, call: Call) -> list[Axes]:
     """Gather: rows of a table by tokens, some features, or the last step."""
     table, indices = (*call.signals, None)[:2]
     axis = call.attributes.get("axis", 0)
@@ -180,19 +170,19 @@ def gather_node(graph: Rewriter, trace: Trace, call: Call) -> list[Signal]:
             raise ImportRefused("has a table that depends on how many steps there are")
         axis %= inner + 1
         graph.keep(call.node)
-        axes = [""] * axis + list(indices.axes) + [""] * (inner - axis)
-        return [indices.with_(axes, call.shapes[0])]
+        axes = [""] * axis + list(indices.letters) + [""] * (inner - axis)
+        return [indices.with_shape(call.shapes[0], axes)]
     if table is None or indices is not None:
         raise ImportRefused("chooses numbers by other numbers of the data")
-    axis %= len(table.axes)
+    axis %= len(table.letters)
     chosen = call.numbers[1]
     assert chosen is not None
-    rest = [*table.axes[:axis], *[""] * chosen.ndim, *table.axes[axis + 1 :]]
-    if not table.axes[axis]:
+    rest = [*table.letters[:axis], *[""] * chosen.ndim, *table.letters[axis + 1 :]]
+    if not table.letters[axis]:
         graph.keep(call.node)
-        return [table.with_(rest, call.shapes[0])]
+        return [table.with_shape(call.shapes[0], rest)]
     what, other = table.describe(axis), call.others[1]
-    if table.axes[axis] != "T" or chosen.size != 1 or any(table.pads):
+    if table.letters[axis] != "T" or chosen.size != 1 or any(table.pads):
         raise ImportRefused(f"takes some of {what}; a stream knows only the last step")
     size = table.shape[axis]
     is_last = int(chosen.ravel()[0]) in (-1, size - 1)
@@ -200,28 +190,29 @@ def gather_node(graph: Rewriter, trace: Trace, call: Call) -> list[Signal]:
         is_last &= int(other.ravel()[0]) in (-1, trace.others[call.node.input[0]].shape[axis] - 1)
     if not is_last:
         raise ImportRefused(f"takes step {int(chosen.ravel()[0])} alone; a stream knows only the last step")
-    y = table.with_(rest, call.shapes[0])
+    y = table.with_shape(call.shapes[0], rest)
     if not _take_state(graph, call, y):
         graph.keep(call.node).input[1] = graph.constant(np.full(chosen.shape, -1))
     return [y]
 
 
-def _take_state(graph: Rewriter, call: Call, y: Signal) -> bool:
+def _take_state(graph: Rewriter, call: Call, y: Axes) -> bool:
     """Let a new state stand for the last step, if it is one: it is also there if a chunk has no steps."""
-    axes = [axis for axis, size in enumerate(y.shape) if y.axes[axis] or size > 1]
-    if not y.state or [y.axes[axis] for axis in axes] != ["B", ""]:
+    axes = [axis for axis, size in enumerate(y.shape) if y.letters[axis] or size > 1]
+    state = graph.last_steps.get(call.node.input[0])
+    if not state or [y.letters[axis] for axis in axes] != ["B", ""]:
         return False
-    ones = [axis for axis in range(len(y.axes)) if axis not in axes]
+    ones = [axis for axis in range(len(y.letters)) if axis not in axes]
     if ones:
-        graph.unsqueeze(y.state, ones, output=call.node.output[0])
+        graph.unsqueeze(state, ones, output=call.node.output[0])
     else:
-        graph.alias(call.node.output[0], y.state)
+        graph.alias(call.node.output[0], state)
     return True
 
 
-def tile_node(graph: Rewriter, trace: Trace, call: Call) -> list[Signal]:
+def tile_node(graph: Rewriter, trace: Trace, call: Call) -> list[Axes]:
     """Tile along features."""
     repeats = call.get(1, "repeats")
     check_features(call.x, [axis for axis, count in enumerate(repeats) if count != 1], "repeats")
     graph.keep(call.node)
-    return [call.x.with_(call.x.axes, call.shapes[0])]
+    return [call.x.with_shape(call.shapes[0])]

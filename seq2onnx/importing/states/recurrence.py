@@ -6,9 +6,9 @@ from collections.abc import Container, Mapping
 from typing import Any, Protocol
 
 from seq2onnx.errors import ImportRefused
+from seq2onnx.importing.axes import Axes
 from seq2onnx.importing.onnx.graph_parts import Array
 from seq2onnx.importing.onnx.node_calls import Call, NodeCall, same
-from seq2onnx.importing.onnx.signals import Signal
 from seq2onnx.importing.onnx.tracing import RECURRENT
 from seq2onnx.importing.states.rewriting import Rewriter, label
 
@@ -22,7 +22,7 @@ class Given(Protocol):
         ...
 
 
-def recurrent(graph: Rewriter, call: Call, foreign: Mapping[str, Given]) -> list[Signal]:
+def recurrent(graph: Rewriter, call: Call, foreign: Mapping[str, Given]) -> list[Axes]:
     """Let a recurrent operator read its initial state from an input, and write its final state to an output.
 
     Args:
@@ -45,7 +45,7 @@ def recurrent(graph: Rewriter, call: Call, foreign: Mapping[str, Given]) -> list
     _check_lengths(call, x.shape[0], foreign)
     if any(x.pads):
         raise ImportRefused("reads padding of time, or steps that are cut off later")
-    if x.axes[0] != "T" or x.axes[1] not in ("B", "") or x.axes[2] or (not x.axes[1] and x.shape[1] > 1):
+    if x.letters[0] != "T" or x.letters[1] not in ("B", "") or x.letters[2] or (not x.letters[1] and x.shape[1] > 1):
         raise ImportRefused(
             f"runs along {x.describe(0)} with {x.describe(1)} as its batch; is the order of the axes another? axes="
         )
@@ -77,8 +77,10 @@ def recurrent(graph: Rewriter, call: Call, foreign: Mapping[str, Given]) -> list
             graph.op("Sub", graph.squeeze(final, [0]), named, output=new)
     rows = x.shape[1]
     _, named, new = later[0]
-    y = Signal(("T", "", x.axes[1], ""), (x.shape[0], 1, rows, hidden), state=new if named is None else "")
-    return [y, *[Signal(("", x.axes[1], ""), (1, rows, hidden), final=True)] * len(kinds)]
+    if named is None:
+        graph.last_steps[node.output[0]] = new
+    y = Axes(("T", "", x.letters[1], ""), (x.shape[0], 1, rows, hidden))
+    return [y, *[Axes(("", x.letters[1], ""), (1, rows, hidden))] * len(kinds)]
 
 
 def _check_lengths(call: Call, steps: int, foreign: Mapping[str, Given]) -> None:

@@ -35,6 +35,8 @@ class Rewriter:
         initializers: those that are added.
         states: the states in the order of the nodes.
         aliases: tensors of the foreign graph that others stand for.
+        last_steps: for outputs of recurrent operators, and what only moves them about, the new state that is their
+            last step.
     """
 
     def __init__(self, opset: int, prefix: str = MADE) -> None:
@@ -43,6 +45,7 @@ class Rewriter:
         self.initializers: list[TensorProto] = []
         self.states: list[ContractState] = []
         self.aliases: dict[str, str] = {}
+        self.last_steps: dict[str, str] = {}
         self._constants: dict[tuple[str, tuple[int, ...], bytes], str] = {}
 
     def constant(self, value: Any, dtype: Any = np.int64) -> str:

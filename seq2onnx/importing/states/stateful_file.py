@@ -12,8 +12,8 @@ from onnx import ModelProto, NodeProto, TensorProto, helper, numpy_helper
 from seq2onnx import __version__
 from seq2onnx.contract import Contract, ContractState, output_names
 from seq2onnx.errors import ImportRefused
+from seq2onnx.importing.axes import Axes
 from seq2onnx.importing.onnx.graph_parts import all_names, remove_unused, rename, replace, tensors as tensors_of
-from seq2onnx.importing.onnx.signals import Signal
 from seq2onnx.importing.onnx.tracing import Trace
 from seq2onnx.importing.states.empty_chunks import from_states, guard
 from seq2onnx.importing.states.rewriting import MADE, Rewriter, label
@@ -105,9 +105,9 @@ def read_x(body: Body, trace: Trace) -> None:
     body.graph.initializers += before.initializers
 
 
-def write_answer(body: Body, trace: Trace, name: str, layer: str, signal: Signal) -> tuple[Answer, str]:
+def write_answer(body: Body, trace: Trace, name: str, layer: str, signal: Axes) -> tuple[Answer, str]:
     """Bring an output to the layout of the contract; return it and the tensor that holds it."""
-    graph, axes, shape = body.graph, list(signal.axes), list(signal.shape)
+    graph, axes, shape = body.graph, list(signal.letters), list(signal.shape)
     if any(signal.pads):
         before, after = signal.pads
         raise ImportRefused(f"output {name}: has {before} steps before the first and {after} after the last one")

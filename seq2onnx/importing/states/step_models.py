@@ -10,9 +10,9 @@ from onnx import ModelProto, helper
 
 from seq2onnx.contract import output_names
 from seq2onnx.errors import ImportRefused
+from seq2onnx.importing.axes import Axes
 from seq2onnx.importing.onnx.graph import opset
 from seq2onnx.importing.onnx.graph_parts import reads, remove_unused, rename
-from seq2onnx.importing.onnx.signals import Signal
 from seq2onnx.importing.onnx.tracing import Trace, declared, dtype_of
 from seq2onnx.importing.states.rewriting import MADE, Rewriter, label
 from seq2onnx.importing.states.stateful_file import ELEMENTS, Body, read_x, write_answer
@@ -74,7 +74,7 @@ def check_inputs(model: ModelProto, data: str, states: Mapping[str, str]) -> Non
 
 def carry_states(
     found: Trace, states: Mapping[str, str], names: Mapping[str, str]
-) -> tuple[Body, bool, dict[str, Signal]]:
+) -> tuple[Body, bool, dict[str, Axes]]:
     """Wire states that are inputs and outputs to those of the contract.
 
     Args:
@@ -161,11 +161,11 @@ def _from_source(graph: Rewriter, state: Carried, name: str) -> str:
     return graph.op("Transpose", state.output, output=name, perm=order)
 
 
-def _signal(found: Trace, name: str) -> Signal:
+def _signal(found: Trace, name: str) -> Axes:
     """Find the axes of an output: those whose sizes follow batch and time from run to run."""
     shape = found.values[name].shape
     if found.others is None:
-        return Signal(("",) * len(shape), shape)
+        return Axes(("",) * len(shape), shape)
     other, data = found.others[name].shape, found.others[found.data].shape
     sizes = {
         letter: (found.values[found.data].shape[i], data[i]) for i, letter in enumerate(found.axes) if letter != "C"
@@ -178,7 +178,7 @@ def _signal(found: Trace, name: str) -> Signal:
                 f"output {name}: its sizes {list(shape)} and {list(other)} follow neither batch nor time"
             )
         axes.append(letters[0] if letters else "")
-    return Signal(tuple(axes), shape)
+    return Axes(tuple(axes), shape)
 
 
 def _each_step(body: Body, found: Trace) -> None:

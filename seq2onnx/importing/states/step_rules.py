@@ -10,22 +10,34 @@ import dataclasses
 from collections.abc import Callable, Sequence
 
 from seq2onnx.errors import ImportRefused
+from seq2onnx.importing.axes import Axes, broadcast
 from seq2onnx.importing.onnx.node_calls import Call, check_features, constant_weights, no_padding, same
-from seq2onnx.importing.onnx.signals import Signal, join, squeeze, transpose, unsqueeze
 
-Rule = Callable[[Call], list[Signal]]
+Rule = Callable[[Call], list[Axes]]
 
 
-def elementwise(call: Call) -> list[Signal]:
+def elementwise(call: Call) -> list[Axes]:
     """A function of each number, and of numbers at the same place of other tensors."""
     no_padding(call)
-    y = join([x for x in call.signals if x is not None], call.shapes[0])
+    y = _joined([x for x in call.signals if x is not None], call.shapes[0])
     for index in range(len(call.signals)):
         call.settled(index, y)
     return [y] * len(call.shapes)
 
 
-def in_eval_mode(call: Call) -> list[Signal]:
+def _joined(xs: Sequence[Axes], shape: Sequence[int]) -> Axes:
+    """Broadcast tensors that have the same steps."""
+    y = broadcast(xs, shape)
+    if len({x.has_time for x in xs}) > 1:
+        raise ImportRefused("combines every step with the last one, which a stream does not know before it comes")
+    if len({x.pads for x in xs}) > 1:
+        raise ImportRefused(
+            f"combines tensors that are padded or cut by different numbers of steps, {[x.pads for x in xs]}"
+        )
+    return y
+
+
+def in_eval_mode(call: Call) -> list[Axes]:
     """Dropout."""
     training = call.get(2, "training_mode")
     if training and training[0]:
@@ -33,7 +45,7 @@ def in_eval_mode(call: Call) -> list[Signal]:
     return elementwise(dataclasses.replace(call, signals=call.signals[:1], numbers=call.numbers[:1]))
 
 
-def quantize(call: Call) -> list[Signal]:
+def quantize(call: Call) -> list[Axes]:
     """QuantizeLinear and DequantizeLinear with constants."""
     no_padding(call)
     if any(x is not None for x in call.signals[1:]) or call.signals[0] is None:
@@ -45,34 +57,34 @@ def quantize(call: Call) -> list[Signal]:
     return [call.x]
 
 
-def along_axis(call: Call) -> list[Signal]:
+def along_axis(call: Call) -> list[Axes]:
     """Softmax and the like; before opset 13 over all axes from one on."""
     no_padding(call)
     x = call.x
-    axis = call.attributes.get("axis", 1 if call.opset < 13 and "Lp" not in call.node.op_type else -1) % len(x.axes)
-    over = range(axis, len(x.axes)) if call.opset < 13 and "max" in call.node.op_type.lower() else [axis]
+    axis = call.attributes.get("axis", 1 if call.opset < 13 and "Lp" not in call.node.op_type else -1) % len(x.letters)
+    over = range(axis, len(x.letters)) if call.opset < 13 and "max" in call.node.op_type.lower() else [axis]
     check_features(x, over, "normalizes")
     return [x]
 
 
-def from_axis_on(call: Call) -> list[Signal]:
+def from_axis_on(call: Call) -> list[Axes]:
     """LayerNormalization and RMSNormalization."""
     no_padding(call)
     constant_weights(call)
-    axis = call.attributes.get("axis", -1) % len(call.x.axes)
-    check_features(call.x, range(axis, len(call.x.axes)), "normalizes")
+    axis = call.attributes.get("axis", -1) % len(call.x.letters)
+    check_features(call.x, range(axis, len(call.x.letters)), "normalizes")
     return [call.x] * len(call.shapes)
 
 
-def from_channels_on(call: Call) -> list[Signal]:
+def from_channels_on(call: Call) -> list[Axes]:
     """InstanceNormalization and GroupNormalization: all axes but the batch."""
     no_padding(call)
     constant_weights(call)
-    check_features(call.x, range(1, len(call.x.axes)), "normalizes")
+    check_features(call.x, range(1, len(call.x.letters)), "normalizes")
     return [call.x]
 
 
-def batch_normalization(call: Call) -> list[Signal]:
+def batch_normalization(call: Call) -> list[Axes]:
     """BatchNormalization with the statistics of the training."""
     no_padding(call)
     constant_weights(call)
@@ -82,67 +94,67 @@ def batch_normalization(call: Call) -> list[Signal]:
     return [call.x]
 
 
-def reduce(call: Call) -> list[Signal]:
+def reduce(call: Call) -> list[Axes]:
     """ReduceSum, ReduceMean, ReduceMax and the like."""
     no_padding(call)
     x = call.x
-    every = [] if call.attributes.get("noop_with_empty_axes") else range(len(x.axes))
+    every = [] if call.attributes.get("noop_with_empty_axes") else range(len(x.letters))
     axes = call.axes(default=every)
     check_features(x, axes, call.node.op_type.removeprefix("Reduce").lower())
     return [_reduced(x, axes, call)]
 
 
-def arg(call: Call) -> list[Signal]:
+def arg(call: Call) -> list[Axes]:
     """ArgMax and ArgMin."""
     no_padding(call)
-    axis = call.attributes.get("axis", 0) % len(call.x.axes)
+    axis = call.attributes.get("axis", 0) % len(call.x.letters)
     check_features(call.x, [axis], "chooses")
     return [_reduced(call.x, [axis], call)]
 
 
-def _reduced(x: Signal, axes: Sequence[int], call: Call) -> Signal:
+def _reduced(x: Axes, axes: Sequence[int], call: Call) -> Axes:
     if call.attributes.get("keepdims", 1):
-        return x.with_(x.axes, call.shapes[0])
-    return x.with_([letter for axis, letter in enumerate(x.axes) if axis not in axes], call.shapes[0])
+        return x.with_shape(call.shapes[0])
+    return x.with_shape(call.shapes[0], [letter for axis, letter in enumerate(x.letters) if axis not in axes])
 
 
-def along_features(call: Call) -> list[Signal]:
+def along_features(call: Call) -> list[Axes]:
     """CumSum, TopK: along one axis of features."""
     no_padding(call)
     default = call.attributes.get("axis", -1)
     axis = call.get(1, "axis") if call.node.op_type == "CumSum" else default
     check_features(call.x, [axis[0] if isinstance(axis, list) else axis], "calculates")
-    return [call.x.with_(call.x.axes, shape) for shape in call.shapes]
+    return [call.x.with_shape(shape) for shape in call.shapes]
 
 
-def matmul(call: Call) -> list[Signal]:
+def matmul(call: Call) -> list[Axes]:
     """MatMul with weights, or of two tensors within each step."""
     no_padding(call)
     constant_weights(call)
     a, b = call.signals[0], call.signals[1]
     rank = len(call.shapes[0])
     if a is not None and b is not None:
-        check_features(a, [-1, -2][: len(a.axes)], "multiplies each step with each other one (attention),")
-        check_features(b, [-1, -2][: len(b.axes)], "multiplies each step with each other one (attention),")
-        if min(len(a.axes), len(b.axes)) < 3:
+        check_features(a, [-1, -2][: len(a.letters)], "multiplies each step with each other one (attention),")
+        check_features(b, [-1, -2][: len(b.letters)], "multiplies each step with each other one (attention),")
+        if min(len(a.letters), len(b.letters)) < 3:
             raise ImportRefused("multiplies two tensors that come from the data")
-        inside = [x.with_(x.axes[:-2], x.shape[:-2]) for x in (a, b)]
-        y = join(inside, call.shapes[0][:-2])
-        return [y.with_([*y.axes, "", ""], call.shapes[0])]
+        inside = [x.with_shape(x.shape[:-2], x.letters[:-2]) for x in (a, b)]
+        y = _joined(inside, call.shapes[0][:-2])
+        return [y.with_shape(call.shapes[0], [*y.letters, "", ""])]
     x = a or b
     assert x is not None
-    contracted = -1 if x is a or len(x.axes) == 1 else -2
+    contracted = -1 if x is a or len(x.letters) == 1 else -2
     check_features(x, [contracted], "has weights")
-    axes = list(x.axes)
+    axes = list(x.letters)
     if x is a:
         other = call.numbers[1]
         axes = axes[:-1] if other is not None and other.ndim == 1 else [*axes[:-1], ""]
     else:
         axes[contracted] = ""
-    return [x.with_([""] * (rank - len(axes)) + axes, call.shapes[0])]
+    return [x.with_shape(call.shapes[0], [""] * (rank - len(axes)) + axes)]
 
 
-def gemm(call: Call) -> list[Signal]:
+def gemm(call: Call) -> list[Axes]:
     """Gemm: of a signal with weights."""
     no_padding(call)
     constant_weights(call)
@@ -154,62 +166,62 @@ def gemm(call: Call) -> list[Signal]:
     swapped = bool(call.attributes.get("transA" if x is a else "transB"))
     contracted = (0 if swapped else 1) if x is a else (1 if swapped else 0)
     check_features(x, [contracted], "has weights")
-    kept = x.axes[1 - contracted]
-    y = x.with_([kept, ""] if x is a else ["", kept], call.shapes[0])
+    kept = x.letters[1 - contracted]
+    y = x.with_shape(call.shapes[0], [kept, ""] if x is a else ["", kept])
     if call.has(2):
         call.settled(2, y)
     return [y]
 
 
-def concat(call: Call) -> list[Signal]:
+def concat(call: Call) -> list[Axes]:
     """Concat along features."""
     no_padding(call)
     axis = call.attributes["axis"] % len(call.shapes[0])
     xs = [x for x in call.signals if x is not None]
     for x in xs:
         check_features(x, [axis], "joins tensors")
-    y = join([x.with_(x.axes, [1 if i == axis else n for i, n in enumerate(x.shape)]) for x in xs], call.shapes[0])
+    y = _joined([x.with_shape([1 if i == axis else n for i, n in enumerate(x.shape)]) for x in xs], call.shapes[0])
     for index, numbers in enumerate(call.numbers):
         if numbers is not None:
             call.settled(index, y)
-            if any(letter and numbers.shape[i] != y.shape[i] for i, letter in enumerate(y.axes)):
+            if any(letter and numbers.shape[i] != y.shape[i] for i, letter in enumerate(y.letters)):
                 raise ImportRefused("joins numbers of another size")
-            if any(letter for letter in y.axes if "T" in letter) and call.others[index] is None:
+            if any(letter for letter in y.letters if "T" in letter) and call.others[index] is None:
                 raise ImportRefused("joins numbers that are there for one number of steps")
     return [y]
 
 
-def split(call: Call) -> list[Signal]:
+def split(call: Call) -> list[Axes]:
     """Split along features."""
-    axis = call.attributes.get("axis", 0) % len(call.x.axes)
+    axis = call.attributes.get("axis", 0) % len(call.x.letters)
     check_features(call.x, [axis], "cuts")
     call.get(1, "split")
-    return [call.x.with_(call.x.axes, shape) for shape in call.shapes]
+    return [call.x.with_shape(shape) for shape in call.shapes]
 
 
-def one_transpose(call: Call) -> list[Signal]:
+def one_transpose(call: Call) -> list[Axes]:
     """Transpose."""
-    order = call.attributes.get("perm", range(len(call.x.axes))[::-1])
-    return [transpose(call.x, order)]
+    order = call.attributes.get("perm", range(len(call.x.letters))[::-1])
+    return [call.x.transpose(order)]
 
 
-def one_unsqueeze(call: Call) -> list[Signal]:
+def one_unsqueeze(call: Call) -> list[Axes]:
     """Unsqueeze."""
-    return [unsqueeze(call.x, call.get(1, "axes"))]
+    return [call.x.unsqueeze(call.get(1, "axes"))]
 
 
-def one_squeeze(call: Call) -> list[Signal]:
+def one_squeeze(call: Call) -> list[Axes]:
     """Squeeze with axes."""
-    return [squeeze(call.x, call.axes())]
+    return [call.x.squeeze(call.axes())]
 
 
-def within_steps(call: Call) -> list[Signal]:
+def within_steps(call: Call) -> list[Axes]:
     """Global poolings and other operators over height and width: [batch, channels, …] without time there."""
     no_padding(call)
     constant_weights(call)
     x = call.x
-    check_features(x, range(1, len(x.axes)), "calculates")
-    return [x.with_([x.axes[0]] + [""] * (len(call.shapes[0]) - 1), call.shapes[0])]
+    check_features(x, range(1, len(x.letters)), "calculates")
+    return [x.with_shape(call.shapes[0], [x.letters[0]] + [""] * (len(call.shapes[0]) - 1))]
 
 
 def _ops(names: str, rule: Rule) -> dict[str, Rule]:
@@ -246,4 +258,4 @@ RULES: dict[str, Rule] = {
     "Transpose": one_transpose,
     "Unsqueeze": one_unsqueeze,
 }
-"""The operators that act on each step alone. `surgery` handles those that it has to change."""
+"""The operators that act on each step alone. `walk` handles those that it has to change."""

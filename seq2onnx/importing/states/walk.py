@@ -7,10 +7,10 @@ from collections.abc import Mapping
 from typing import Any
 
 from seq2onnx.errors import ImportRefused
+from seq2onnx.importing.axes import Axes
 from seq2onnx.importing.onnx.graph import opset
-from seq2onnx.importing.onnx.graph_parts import DOMAINS, Array, attributes, place, reads
-from seq2onnx.importing.onnx.node_calls import Call, NodeRefused
-from seq2onnx.importing.onnx.signals import Signal
+from seq2onnx.importing.onnx.graph_parts import DOMAINS, place, reads
+from seq2onnx.importing.onnx.node_calls import Call, NodeRefused, call_of
 from seq2onnx.importing.onnx.tracing import RECURRENT, Trace
 from seq2onnx.importing.states.layout_nodes import (
     expand_node,
@@ -41,11 +41,12 @@ class Foreign:
     as_given: bool = True
 
 
-def give_states(trace: Trace) -> tuple[Rewriter, dict[str, Signal]]:
+def give_states(trace: Trace) -> tuple[Rewriter, dict[str, Axes], set[str]]:
     """Rewrite a graph so that its states are inputs and outputs.
 
     Returns:
-        The rewritten nodes, and the signal of each tensor that carries data.
+        The rewritten nodes, the axes of each tensor that carries data, and those that are final states of recurrent
+        operators.
 
     Raises:
         ImportRefused: a node joins steps in another way than recurrent operators and windows do, or joins rows.
@@ -54,7 +55,8 @@ def give_states(trace: Trace) -> tuple[Rewriter, dict[str, Signal]]:
     entry = trace.values[trace.data]
     # A fixed batch of 1 cannot be told from features of size 1.
     letters = ["" if letter == "B" and trace.rows == 1 else LETTERS[letter] for letter in trace.axes]
-    signals: dict[str, Signal] = {trace.data: Signal(tuple(letters), entry.shape)}
+    finals: set[str] = set()
+    signals: dict[str, Axes] = {trace.data: Axes(tuple(letters), entry.shape)}
     foreign = {entry.name: Foreign(entry.name) for entry in trace.model.graph.input if entry.name != trace.data}
     for node in trace.model.graph.node:
         read = reads(node)
@@ -62,8 +64,8 @@ def give_states(trace: Trace) -> tuple[Rewriter, dict[str, Signal]]:
         if not read & signals.keys():
             for name in read & foreign.keys():
                 same = foreign[name].as_given and node.op_type in ("Cast", "Identity")
-                found = dataclasses.replace(foreign[name], as_given=same)
-                foreign |= dict.fromkeys(filter(None, node.output), found)
+                other = dataclasses.replace(foreign[name], as_given=same)
+                foreign |= dict.fromkeys(filter(None, node.output), other)
             graph.keep(node)
             continue
         if node.op_type in ("Shape", "Size"):
@@ -76,28 +78,31 @@ def give_states(trace: Trace) -> tuple[Rewriter, dict[str, Signal]]:
         except Exception as error:  # a file can write an operator in more ways than anybody has thought of
             text = f"{where}: cannot be followed ({type(error).__name__}: {error})"
             raise NodeRefused(text, len(graph.nodes)) from None
-        if node.op_type not in KEEPS_FINAL and node.op_type not in RECURRENT:
-            results = [dataclasses.replace(x, final=False) for x in results]
-        if node.op_type not in RECURRENT:
-            is_moved = node.op_type in MOVES
-            results = [
-                x if is_moved and _has_one_axis_of_features(x) else dataclasses.replace(x, state="") for x in results
-            ]
-        signals |= {name: x for name, x in zip(node.output, results, strict=False) if name}
-    return graph, signals
+        found = {name: x for name, x in zip(node.output, results, strict=False) if name}
+        if node.op_type in RECURRENT:
+            finals.update(node.output[1:])
+        elif node.op_type in KEEPS_FINAL and read & signals.keys() <= finals:
+            finals.update(found)
+        if node.op_type in MOVES and (state := graph.last_steps.get(node.input[0])):
+            graph.last_steps |= {name: state for name, x in found.items() if _has_one_axis_of_features(x)}
+        signals |= found
+    return graph, signals, finals
 
 
-def _has_one_axis_of_features(x: Signal) -> bool:
-    return sum(not letter and size > 1 for letter, size in zip(x.axes, x.shape, strict=True)) <= 1
+def _has_one_axis_of_features(x: Axes) -> bool:
+    return sum(not letter and size > 1 for letter, size in zip(x.letters, x.shape, strict=True)) <= 1
 
 
 def _visit(
-    graph: Rewriter, trace: Trace, node: Any, signals: Mapping[str, Signal], foreign: Mapping[str, Foreign]
-) -> list[Signal]:
+    graph: Rewriter, trace: Trace, node: Any, signals: Mapping[str, Axes], foreign: Mapping[str, Foreign]
+) -> list[Axes]:
     op = node.op_type
     if node.domain not in DOMAINS:
         raise ImportRefused(f"is an operator of {node.domain}, which is not known to act on each step alone")
-    call = _call(trace, node, graph.opset, signals)
+    for name in (*node.output, *node.input):
+        if name and name not in trace.values:
+            raise ImportRefused(f"has {name!r}, which is no tensor")
+    call: Call = call_of(trace, node, signals)
     if op in RECURRENT:
         return recurrent(graph, call, foreign)
     if named := [foreign[name].name for name in node.input if name in foreign]:
@@ -115,25 +120,7 @@ def _visit(
     return RULES[op](call)
 
 
-def _call(trace: Trace, node: Any, version: int, signals: Mapping[str, Signal]) -> Call:
-    def constants(values: Mapping[str, Array] | None) -> list[Array | None]:
-        return [None if values is None or name in signals else values.get(name) for name in node.input]
-
-    for name in (*node.output, *node.input):
-        if name and name not in trace.values:
-            raise ImportRefused(f"has {name!r}, which is no tensor")
-    return Call(
-        node,
-        attributes(node),
-        version,
-        [signals.get(name) for name in node.input],
-        constants(trace.values),
-        constants(trace.others),
-        [trace.values[name].shape for name in node.output if name],
-    )
-
-
-def _zeros_to_zeros(graph: Rewriter, trace: Trace, call: Call) -> list[Signal]:
+def _zeros_to_zeros(graph: Rewriter, trace: Trace, call: Call) -> list[Axes]:
     """An activation after padding: of zeros it makes zeros."""
     x = call.x
     stays = call.node.op_type == "Identity" or not x.fill

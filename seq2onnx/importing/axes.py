@@ -1,0 +1,131 @@
+"""The axes of a foreign tensor: batch, time or features. Operators move them; no pattern of operators is looked for."""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+from collections.abc import Sequence
+
+from seq2onnx.errors import ImportRefused
+
+NAMES = {"": "features", "B": "the batch", "T": "time", "BT": "batch and time", "TB": "batch and time"}
+
+
+@dataclasses.dataclass(frozen=True)
+class Axes:
+    """The axes of a tensor that carries data.
+
+    Attributes:
+        letters: for each axis "B" (batch), "T" (time), "BT" or "TB" (both, the second fastest) or "" (features).
+        shape: the shape in the traced run.
+        pads: steps of padding that stand before and after the steps of the input.
+        fill: the number in these steps.
+    """
+
+    letters: tuple[str, ...]
+    shape: tuple[int, ...]
+    pads: tuple[int, int] = (0, 0)
+    fill: float = 0.0
+
+    @property
+    def axes(self) -> tuple[str, ...]:
+        """The letters, under the name that they have in a Lifted."""
+        return self.letters
+
+    @property
+    def has_time(self) -> bool:
+        """Whether it has a number for each step."""
+        return any("T" in letter for letter in self.letters)
+
+    @property
+    def time(self) -> int:
+        """The axis that is time alone."""
+        if "T" not in self.letters:
+            raise ImportRefused("reads batch and time in one axis, or no time at all")
+        return self.letters.index("T")
+
+    def describe(self, axis: int) -> str:
+        """Name an axis for people."""
+        return NAMES[self.letters[axis]]
+
+    def with_shape(self, shape: Sequence[int], letters: Sequence[str] | None = None) -> Axes:
+        """Return it with another shape, and with other letters; the padding stays."""
+        letters = self.letters if letters is None else letters
+        assert len(letters) == len(shape), (letters, shape)
+        return dataclasses.replace(self, letters=tuple(letters), shape=tuple(shape))
+
+    def transpose(self, order: Sequence[int]) -> Axes:
+        """Reorder the axes."""
+        return self.with_shape([self.shape[axis] for axis in order], [self.letters[axis] for axis in order])
+
+    def squeeze(self, axes: Sequence[int]) -> Axes:
+        """Remove axes of size 1."""
+        if any(self.letters[axis] for axis in axes):
+            raise ImportRefused("removes the batch or time axis; export with another size there than 1")
+        return self.transpose([axis for axis in range(len(self.letters)) if axis not in axes])
+
+    def unsqueeze(self, axes: Sequence[int]) -> Axes:
+        """Insert axes of size 1."""
+        count = len(self.letters) + len(axes)
+        letters, shape = list(self.letters), list(self.shape)
+        for axis in sorted({axis % count for axis in axes}):
+            letters.insert(axis, "")
+            shape.insert(axis, 1)
+        return self.with_shape(shape, letters)
+
+    def reshape(self, shape: Sequence[int], rows: int, steps: int) -> Axes:
+        """Split and merge axes in row-major order.
+
+        Args:
+            shape: the new shape in the traced run.
+            rows: the size of the batch in the traced run.
+            steps: the number of steps in the traced run, without padding.
+        """
+        sizes = {"B": rows, "T": steps + sum(self.pads)}
+        atoms: list[tuple[str, int]] = []
+        for letters, size in zip(self.letters, self.shape, strict=True):
+            atoms += [(letter, sizes[letter]) for letter in letters] if letters else [("", size)]
+        atoms = [atom for atom in atoms if atom[1] != 1]
+        axes, text = [], f"reshapes {list(self.shape)} to {list(shape)}, which"
+        for size in shape:
+            axis, left, features = "", size, 1
+            while left > 1 and atoms:
+                letter, atom = atoms.pop(0)
+                if left % atom == 0:
+                    left, axis, features = left // atom, axis + letter, features * (1 if letter else atom)
+                elif not letter and atom % left == 0:
+                    atoms.insert(0, ("", atom // left))
+                    left, features = 1, features * left
+                else:
+                    raise ImportRefused(f"{text} cuts {NAMES[letter]} into pieces")
+            if axis and features > 1:
+                what = "time" if "T" in axis else "the batch"
+                raise ImportRefused(
+                    f"{text} makes one axis of {what} and features. What follows has weights for one number of steps "
+                    "and cannot run step by step"
+                )
+            axes.append(axis)
+        if math.prod(shape) != math.prod(self.shape) or atoms:
+            raise ImportRefused(f"{text} depends on the data")
+        return self.with_shape(shape, axes)
+
+
+def broadcast(xs: Sequence[Axes], shape: Sequence[int]) -> Axes:
+    """Broadcast tensors: axes at the same place must mean the same.
+
+    Args:
+        xs: the tensors.
+        shape: the shape of the result.
+    """
+    letters = [""] * len(shape)
+    for x in xs:
+        for back in range(1, len(x.letters) + 1):
+            own, known = x.letters[-back], letters[-back]
+            if own and known and own != known:
+                raise ImportRefused(f"combines {NAMES[own]} with {NAMES[known]} ({[list(x.shape) for x in xs]})")
+            letters[-back] = own or known
+    for x in xs:
+        for back in range(1, len(x.letters) + 1):
+            if letters[-back] and not x.letters[-back] and x.shape[-back] > 1:
+                raise ImportRefused(f"combines features with {NAMES[letters[-back]]} ({[list(x.shape) for x in xs]})")
+    return xs[0].with_shape(shape, letters)

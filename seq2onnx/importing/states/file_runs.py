@@ -1,0 +1,169 @@
+"""Runs of a file with added states, which must equal its source: whole, in batches, in single steps and in chunks."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Iterator, Sequence
+from pathlib import Path
+
+import numpy as np
+
+from seq2onnx.errors import ImportRefused
+from seq2onnx.importing.equivalence import (
+    LENGTHS,
+    LONG,
+    LONGEST,
+    MOST_IN_A_ROW,
+    Answers,
+    Batch,
+    Candidate,
+    compare,
+    halves,
+    rare,
+    sizes_of_chunks,
+)
+from seq2onnx.importing.onnx.graph import first_line
+from seq2onnx.importing.onnx.graph_parts import Array
+from seq2onnx.importing.onnx.source_runs import Source
+from seq2onnx.importing.onnx.tracing import Draw
+from seq2onnx.modelfile import read_checked
+from seq2onnx.parity import ParityRow
+from seq2onnx.runtime.model import Model
+from seq2onnx.runtime.scoring import Scoring
+from seq2onnx.runtime.session import SessionSettings
+from seq2onnx.runtime.stream import Stream
+from seq2onnx.sequences import MASKED
+
+SCALES = (1.0, 0.1, 5.0)
+"""The rows of each batch are drawn at these scales, so that not all of them saturate."""
+
+Found = dict[str, Array]
+
+
+def compare_file(path: Path, source: Source, draw: Draw, longest: bool = False, seed: int = 1) -> list[ParityRow]:
+    """Compare a file with its source.
+
+    Args:
+        path: the file.
+        source: the foreign file.
+        draw: draws x for (generator, shape).
+        longest: whether to compare a sequence that is as long as it may be.
+        seed: of the random numbers.
+
+    Returns:
+        The comparisons; all of them hold.
+
+    Raises:
+        ImportRefused: the answers differ; the message says where first.
+    """
+    try:
+        return _compare_file(
+            Model(read_checked(path), SessionSettings()), source, draw, longest, np.random.default_rng(seed)
+        )
+    except Exception as error:
+        if isinstance(error, ImportRefused) or not type(error).__module__.startswith(("onnxruntime", "seq2onnx")):
+            raise
+        raise ImportRefused(
+            f"the graph does not run with states: {first_line(error).replace(f'{path}: ', '')}"
+        ) from None
+
+
+def _compare_file(model: Model, source: Source, draw: Draw, longest: bool, rng: np.random.Generator) -> list[ParityRow]:
+    shape, has_time = model.inputs[0].shape, {output.layer: output.has_time for output in model.outputs}
+    lengths = LENGTHS if source.steps is None else sorted({*(n for n in LENGTHS if n < source.steps), source.steps})
+
+    def short(steps: int) -> Array:
+        x = draw(rng, (len(SCALES), steps, *shape))
+        if x.dtype == np.float32:
+            x *= np.array(SCALES, np.float32).reshape(-1, *[1] * (x.ndim - 1))
+        return x
+
+    def answers(x: Array, known: Array | None) -> Found:
+        return {name: _flat(y, has_time[name]) for name, y in source(x, known).items()}
+
+    long: Iterable[int] = ()
+    if source.steps is None and not source.by_step:
+        most = MOST_IN_A_ROW // max(1, math.prod(shape))
+        long = halves(min(LONGEST if longest else LONG, most), LENGTHS[-1])
+    made = compare(
+        Candidate(
+            "the file with states",
+            lambda batches, rng: _runs(model, batches, longest, rng),
+            ". Something in it depends on other steps than a state can hold",
+        ),
+        answers,
+        rng,
+        map(short, lengths),
+        [(rare(rng, draw(rng, (len(SCALES), steps, *shape))) for steps in long)],
+    )
+    if len(set(made.lengths) & {*lengths}) < min(2, len(lengths)):
+        raise ImportRefused(f"onnxruntime runs the file with one length only; {'; '.join(made.refusals)}")
+    if not made.rows:
+        raise ImportRefused("the file answers once a sequence and no length could be compared")
+    return made.rows
+
+
+def _runs(
+    model: Model, batches: Sequence[Batch], longest: bool, rng: np.random.Generator
+) -> Iterator[tuple[Batch, str, Answers]]:
+    """Run a file whole, in single steps and in chunks; of long sequences only the longest also in chunks."""
+    has_time = {output.layer: output.has_time for output in model.outputs}
+    for batch, whole in zip(batches, _whole(model, [batch.x for batch in batches]), strict=True):
+        runs = [("whole", whole)]
+        if not batch.is_long:
+            chunks = _in_chunks(model, batch.x, sizes_of_chunks(rng, batch.steps))
+            runs += [("steps", _in_steps(model, batch.x)), ("chunks", chunks)]
+        elif longest:
+            chunks = _in_chunks(model, batch.x, sizes_of_chunks(rng, batch.steps, batch.steps // 8))
+            runs.append(("chunks", chunks))
+        counts = np.full(len(batch.x), batch.steps)
+        for check, found in runs:
+            yield (
+                batch,
+                check,
+                {name: (_flat(y, has_time[name]), counts if has_time[name] else None) for name, y in found.items()},
+            )
+
+
+def _flat(y: Array, has_time: bool) -> Array:
+    return y.reshape(*y.shape[: 1 + has_time], -1)
+
+
+def _whole(model: Model, batches: Sequence[Array]) -> list[Found]:
+    """Run all sequences by one `predict`; return the answers of each batch."""
+    (entry,) = model.inputs
+    rows = [row for x in batches for row in x]
+    found = Scoring(model, model.outputs, MASKED, None, 1).run_rows({entry.layer: rows})
+    ends = np.cumsum([len(x) for x in batches])[:-1]
+    parts = {name: np.split(np.arange(len(rows)), ends) for name in found}
+    return [
+        {name: np.stack([found[name][row] for row in parts[name][batch]]) for name in found}
+        for batch in range(len(batches))
+    ]
+
+
+def _in_steps(model: Model, x: Array) -> Found:
+    """Run each sequence as a stream of single steps."""
+    parts: dict[str, list[Array]] = {output.layer: [] for output in model.outputs}
+    for sequence in x:
+        stream = Stream(model)
+        answers = [stream.step(step) for step in sequence]
+        for output in model.outputs:
+            mine = [answer[output.layer] if isinstance(answer, dict) else answer for answer in answers]
+            parts[output.layer].append(np.stack(mine) if output.has_time else mine[-1])
+    return {name: np.stack(arrays) for name, arrays in parts.items()}
+
+
+def _in_chunks(model: Model, x: Array, sizes: Iterable[int]) -> Found:
+    """Run all rows together in chunks of these sizes, the last one of no steps."""
+    (entry,) = model.inputs
+    states, at = model.zeros(len(x)), 0
+    parts: dict[str, list[Array]] = {output.layer: [] for output in model.outputs}
+    for size in (*sizes, 0):
+        lengths = np.full(len(x), size, np.int32)
+        answers, states = model.run({entry.layer: x[:, at : at + size]}, lengths, states)
+        for output in model.outputs:
+            values = answers[output.layer].values
+            parts[output.layer] = [*parts[output.layer], values] if output.has_time else [values]
+        at += size
+    return {output.layer: np.concatenate(parts[output.layer], 1) for output in model.outputs}
