@@ -341,6 +341,6 @@ def test_the_page_of_the_commands_has_the_names_that_are_typed():
 
     from seq2onnx.cli import app
 
-    page = (Path(__file__).parent.parent / "docs" / "cli.md").read_text(encoding="utf-8")
+    page = (Path(__file__).parent.parent / "docs" / "command-line.md").read_text(encoding="utf-8")
     named = {name.split()[0] for name in re.findall(r"^## seq2onnx (.+)$", page, re.MULTILINE)}
     assert named == set(typer.main.get_command(app).commands)

@@ -1,4 +1,9 @@
-"""Make docs/layers.md and docs/cli.md from the code: python tools/make_docs.py, with seq2onnx installed."""
+"""Make docs/layers.md, the commands of docs/command-line.md and the list of docs/decisions/ from code and pages.
+
+    python tools/make_docs.py
+
+It needs seq2onnx installed.
+"""
 
 from __future__ import annotations
 
@@ -33,35 +38,88 @@ KINDS_OF_VALUES: dict[Any, str] = {
     Mapping: "a dict",
 }
 
+GROUPS = {
+    "Inputs": ("SequenceInput", "FeatureInput", "WordEmbedding", "Missing", "Rescale"),
+    "Recurrent": ("LSTM", "GRU", "RNN", "BiLSTM", "BiGRU", "LastStep"),
+    "Convolution and pooling": (
+        *("Conv1d", "Conv2d", "MaxPool1d", "AvgPool1d", "MaxPool2d", "AvgPool2d"),
+        *("GlobalMaxPool1d", "GlobalAvgPool1d", "GlobalAvgPool2d"),
+    ),
+    "Attention": ("SelfAttention",),
+    "Weighted sums and shape": ("FullyConnected", "Flatten", "Dropout"),
+    "Normalization": ("BatchNorm", "LayerNorm"),
+    "Activations": (
+        *("ReLU", "LeakyReLU", "ELU", "GELU", "SiLU", "Sigmoid", "HardSigmoid", "Tanh"),
+        "Softmax",
+    ),
+    "Joins": ("Add", "Multiply", "Concat"),
+    "Signals": ("Spectrogram", "MelSpectrogram", "MFCC", "Decimate", "WindowStatistics"),
+    "Decisions": ("Alarm",),
+}
+"""The layers by their purpose, in the order of the page. A layer that is in none comes last, under OTHERS."""
+OTHERS = "Other layers"
+
 LAYERS = """# The layers
 
 `tools/make_docs.py` makes this page from the docstrings. A test fails if it is out of date.
 
+The tables show what each layer computes: x is its input, y its output at the same step. A click on the name leads to
+its fields, shapes and states.
+
 Fields are positional in the order shown. Every layer also takes `name=`, and `inputs=[names]` if it does not read
-the layer before it. In YAML, a layer has the name of its kind.
+the layer before it. In YAML, a layer has the name of its kind, such as `lstm`, which the section of the layer shows.
 """
 
-COMMANDS = """# The commands
+COMMANDS = """## All commands
 
-`tools/make_docs.py` makes this page from the help of the commands. A test fails if it is out of date. [The command
-line](command-line.md) shows how they work together.
+`tools/make_docs.py` makes this part of the page from the help of the commands. A test fails if it is out of date.
 
 Each command also takes `--help`, and `seq2onnx --version` shows the version. Exit codes: 0 for success, 1 if a check
 failed, 2 for bad input. Error messages go to standard error.
 """
 
+DECISIONS = """# Decisions
+
+Each page has one decision: the context, what was decided, on what it was measured, and what follows from it. A decision
+that is no longer true is removed; its page stays in the history of the repository.
+
+`tools/make_docs.py` makes this list from the pages. The first word of a file's name is its group. To add a decision,
+write a page; the menu of the site finds it.
+"""
+
 
 def pages() -> dict[Path, str]:
     """Return the whole text of each page."""
-    return {DOCS / "layers.md": layers_page(), DOCS / "cli.md": commands_page()}
+    guide = (DOCS / "command-line.md").read_text(encoding="utf-8").split(COMMANDS.splitlines()[0] + "\n")[0]
+    return {
+        DOCS / "layers.md": layers_page(),
+        DOCS / "command-line.md": guide + commands_section(),
+        DOCS / "decisions" / "index.md": decisions_page(),
+    }
 
 
 def layers_page() -> str:
-    """Return a table of the layers, and a section for each."""
-    layers = sorted((cls for cls in KINDS.values() if cls.__module__.startswith("seq2onnx.")), key=lambda c: c.__name__)
-    rows = [f"| [{c.__name__}](#{c.__name__.lower()}) | `{c.kind}` | {summary(c)} |" for c in layers]
-    sections = "".join(layer_section(cls) for cls in layers)
-    return f"{LAYERS}\n{table('| layer | kind in YAML | summary |', rows)}\n{sections}"
+    """Return all groups of layers: a table of each, then the layers one after another."""
+    layers = {cls.__name__: cls for cls in KINDS.values() if cls.__module__.startswith("seq2onnx.")}
+    groups = {title: [layers.pop(name) for name in names] for title, names in GROUPS.items()}
+    groups |= {OTHERS: [layers[name] for name in sorted(layers)]} if layers else {}
+    links = [f"[{title}](#{title.lower().replace(' ', '-')})" for title in groups]
+    text = f"{LAYERS}\n{', '.join(links)}.\n"
+    for title, members in groups.items():
+        rows = [f"| [{c.__name__}](#{c.__name__.lower()}) | {summary(c)} | {formula(c)} |" for c in members]
+        text += f"\n## {title}\n\n{table('| layer | what it does | formula |', rows)}\n"
+        text += "".join(layer_section(cls) for cls in members)
+    return text
+
+
+def formula(cls: type[Layer]) -> str:
+    """Return the lines of the first equations that give y, or else the last line."""
+    body, _ = split_docstring(inspect.cleandoc(cls.__doc__ or ""))
+    equations = next((part for part in re.split(r"\n\s*\n", body) if part.startswith(" ")), "")
+    lines = [re.split(r" {3,}", line.strip()) for line in equations.splitlines()]
+    shown = [line[0] for line in lines if line[0].startswith("y")] or ["  ".join(line) for line in lines[-1:]]
+    # A bar would end the cell, also in code.
+    return "<br>".join(f"`{line}`" for line in shown).replace("|", "∣")
 
 
 def summary(documented: type[Layer] | Command) -> str:
@@ -77,7 +135,7 @@ def layer_section(cls: type[Layer]) -> str:
         for f in fields
     )
     body, sections = split_docstring(inspect.cleandoc(cls.__doc__ or ""))
-    parts = [f"## {cls.__name__}", f"`{cls.__name__}({shown})`"]
+    parts = [f"### {cls.__name__}", f"`{cls.__name__}({shown})`, in YAML `{cls.kind}`"]
     for paragraph in re.split(r"\n\s*\n", body):
         is_equation = paragraph.startswith(" ")
         parts.append(f"```text\n{textwrap.dedent(paragraph)}\n```" if is_equation else paragraph)
@@ -148,7 +206,18 @@ def table(head: str, rows: list[str]) -> str:
     return "\n".join([head, "|---" * (head.count("|") - 1) + "|", *rows])
 
 
-def commands_page() -> str:
+def decisions_page() -> str:
+    """Return the titles of the decisions by group; a title is a sentence that says what was decided."""
+    text, last = DECISIONS, ""
+    for path in sorted((DOCS / "decisions").glob("*-*.md")):
+        group = path.stem.partition("-")[0].capitalize()
+        text += "" if group == last else f"\n## {group}\n\n"
+        last, title = group, path.read_text(encoding="utf-8").splitlines()[0].removeprefix("# ")
+        text += f"- [{title}]({path.name})\n"
+    return text
+
+
+def commands_section() -> str:
     """Return a table of the commands, and a section for each."""
     commands = dict(all_commands(app, "seq2onnx"))
     rows = [f"| [{name}](#{name.replace(' ', '-')}) | {summary(command)} |" for name, command in commands.items()]
