@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any, Literal, NoReturn
 
 from seq2onnx.errors import ModelFileError
+from seq2onnx.layer_facts import INPUT_HAS_TIME, TAKES_SAMPLES
 from seq2onnx.sequences import DataInfo, PaddingPolicy
 from seq2onnx.texts import is_unicode
 
@@ -35,8 +36,6 @@ LENGTHS, END = "lengths", "end"
 _REQUIRED = {"network", "classes", "signature", "states", "min_length"}
 _OPTIONAL = {"closed_loop", "form", "weights", "options", "emission", "channels", "missing", "sample_rate", "answer"}
 _OPTIONAL |= {"quantiles", "steps"} | {"inputs", "outputs", "tokens"}  # of step files; of files without a network
-_INPUT_KINDS = ("sequence_input", "feature_input")
-_SAMPLE_KINDS = ("spectrogram", "mel_spectrogram", "mfcc")
 
 
 def input_names(layers: Iterable[str]) -> dict[str, str]:
@@ -174,7 +173,7 @@ class Contract:
         """The names of the input layers."""
         if self.network is None:
             return list(self.inputs or ())
-        return [name for name, (kind, _) in self.layers.items() if kind in _INPUT_KINDS]
+        return [name for name, (kind, _) in self.layers.items() if kind in INPUT_HAS_TIME]
 
     @cached_property
     def sample_readers(self) -> dict[str, str]:
@@ -183,7 +182,7 @@ class Contract:
         for name, (kind, fields) in self.layers.items():
             source = (fields.get("inputs") or [before])[0]
             is_raw = source in self.input_layers and self.layers[source][1].get("normalization", "none") == "none"
-            if kind in _SAMPLE_KINDS and is_raw:
+            if kind in TAKES_SAMPLES and is_raw:
                 found[source] = name
             before = name
         return found

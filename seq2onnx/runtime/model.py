@@ -11,6 +11,7 @@ import numpy as np
 
 from seq2onnx.contract import END, LENGTHS, Contract, ContractState
 from seq2onnx.errors import ModelFileError, NotStreamable
+from seq2onnx.layer_facts import largest_phase
 from seq2onnx.modelfile import CheckedFile
 from seq2onnx.runtime.inputs import read_inputs
 from seq2onnx.runtime.outputs import Answer, Lengths, Output, read_outputs
@@ -247,5 +248,5 @@ class Model:
 def _largest(state: ContractState, contract: Contract) -> int:
     """Return the largest number of a counter: a phase is a place within the stride of its layer."""
     _, fields = contract.layers.get(state.layer, ("", {}))
-    stride = fields.get("stride")
-    return stride - 1 if state.kind == "phase" and isinstance(stride, int) else MOST_COUNT
+    largest = largest_phase(fields) if state.kind == "phase" else None
+    return MOST_COUNT if largest is None else largest
