@@ -95,7 +95,8 @@ class Contract:
         signature: "full", "sequence" or "stream".
         states: the states, in the order of their tensors.
         min_length: the fewest steps that a sequence may have.
-        time_stride: steps of x for each step of y; in step files the steps of x in each run.
+        time_stride: steps of x for each step of y; in step files the steps of x in each run, for which code reads
+            `chunk_steps`.
         delay_steps: steps of x that must follow before a step of y can be computed.
         data_policy: the fields of the PaddingPolicy of the training.
         vocabulary: the words of each token input, numbered from 1.
@@ -178,14 +179,14 @@ class Contract:
     @cached_property
     def sample_readers(self) -> dict[str, str]:
         """By input layer, the layer that takes its values as samples of a raw signal, in ±1."""
-        found, before = {}, ""
+        readers, before = {}, ""
         for name, (kind, fields) in self.layers.items():
             source = (fields.get("inputs") or [before])[0]
             is_raw = source in self.input_layers and self.layers[source][1].get("normalization", "none") == "none"
             if kind in TAKES_SAMPLES and is_raw:
-                found[source] = name
+                readers[source] = name
             before = name
-        return found
+        return readers
 
     @property
     def channel_names(self) -> dict[str, list[str]]:

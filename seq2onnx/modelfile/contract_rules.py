@@ -140,16 +140,16 @@ def _axes(contract: Contract, name: str, has_time: bool) -> list[int | str]:
 
 def _check_steps(contract: Contract, inputs: set[str], outputs: set[str]) -> None:
     """Check the steps of a step file: each run has all of its input, and a part of its steps for each output."""
-    stride, steps = contract.time_stride, contract.steps
+    of_run, steps = contract.chunk_steps, contract.steps
     if (
         contract.signature != "stream"
         or contract.network is None
         or steps is None
         or not steps.keys() <= inputs | outputs
-        or any(stride % count or (name in inputs and count != stride) for name, count in steps.items())
+        or any(of_run % count or (name in inputs and count != of_run) for name, count in steps.items())
     ):
         raise ModelFileError(
-            f"is a step file with the signature {contract.signature!r}, the time stride {stride} and the steps "
+            f"is a step file with the signature {contract.signature!r}, the time stride {of_run} and the steps "
             f"{steps!r:.200}, which do not go together{_REMEDY}"
         )
 

@@ -98,13 +98,13 @@ class Model:
     def weights_checksum(self) -> str:
         """A checksum of the weights."""
         assert self._file is not None
-        found = hashlib.sha256()
+        digest = hashlib.sha256()
         for tensor in sorted(self._file.onnx.graph.initializers):
             if b"." in tensor.name:
                 start, stop = tensor.raw or (0, 0)
-                found.update(repr((tensor.name, tensor.dims, tensor.dtype)).encode())
-                found.update(memoryview(self._file.content)[start:stop])
-        return found.hexdigest()
+                digest.update(repr((tensor.name, tensor.dims, tensor.dtype)).encode())
+                digest.update(memoryview(self._file.content)[start:stop])
+        return digest.hexdigest()
 
     @property
     def can_bind_steps(self) -> bool:
@@ -157,8 +157,8 @@ class Model:
         if self.contract.form == "step":
             before = self.zeros(len(lengths)) if states is None else states
             run = partial(self._run, self.session.run)
-            found = run_steps(run, self.contract, self.inputs, outputs, self.states, x, lengths, before)
-            return Results(found[0], [] if states is None else found[1])
+            results = run_steps(run, self.contract, self.inputs, outputs, self.states, x, lengths, before)
+            return Results(results[0], [] if states is None else results[1])
         rows, steps = len(lengths), next((x[entry.layer].shape[1] for entry in self.inputs if entry.has_time), None)
         if self._needs_steps and not steps:
             raise ModelFileError(f"{self.path}: its GRU cannot run a chunk without steps; leave such chunks out")
