@@ -109,7 +109,7 @@ class Contract:
         channels: the names of the features: a list, or for several inputs a dict by layer.
         missing: whether NaN in x stands for a missing value.
         sample_rate: samples of x per second.
-        answer: what y is: "scores", "values", "events" or "quantiles".
+        answer: what y is: "events" or "quantiles". None: scores or values.
         quantiles: which quantiles the columns of y are, if it answers "quantiles".
         steps: in step files the steps of each input and output that has a time axis.
         inputs: the names of the inputs, if there is no network.

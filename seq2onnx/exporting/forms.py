@@ -1,4 +1,4 @@
-"""The forms of a file: how the graph of a network is written. A form is one function and its row in FORMS."""
+"""The forms of a file: how the graph of a network is written. Each form has a row in FORMS."""
 
 from __future__ import annotations
 
