@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any, Literal, NoReturn
 
 from seq2onnx.errors import ModelFileError
+from seq2onnx.layer_facts import INPUT_HAS_TIME, TAKES_SAMPLES
 from seq2onnx.sequences import DataInfo, PaddingPolicy
 from seq2onnx.texts import is_unicode
 
@@ -35,8 +36,6 @@ LENGTHS, END = "lengths", "end"
 _REQUIRED = {"network", "classes", "signature", "states", "min_length"}
 _OPTIONAL = {"closed_loop", "form", "weights", "options", "emission", "channels", "missing", "sample_rate", "answer"}
 _OPTIONAL |= {"quantiles", "steps"} | {"inputs", "outputs", "tokens"}  # of step files; of files without a network
-_INPUT_KINDS = ("sequence_input", "feature_input")
-_SAMPLE_KINDS = ("spectrogram", "mel_spectrogram", "mfcc")
 
 
 def input_names(layers: Iterable[str]) -> dict[str, str]:
@@ -96,7 +95,8 @@ class Contract:
         signature: "full", "sequence" or "stream".
         states: the states, in the order of their tensors.
         min_length: the fewest steps that a sequence may have.
-        time_stride: steps of x for each step of y; in step files the steps of x in each run.
+        time_stride: steps of x for each step of y; in step files the steps of x in each run, for which code reads
+            `chunk_steps`.
         delay_steps: steps of x that must follow before a step of y can be computed.
         data_policy: the fields of the PaddingPolicy of the training.
         vocabulary: the words of each token input, numbered from 1.
@@ -109,7 +109,7 @@ class Contract:
         channels: the names of the features: a list, or for several inputs a dict by layer.
         missing: whether NaN in x stands for a missing value.
         sample_rate: samples of x per second.
-        answer: what y is: "scores", "values", "events" or "quantiles".
+        answer: what y is: "events" or "quantiles". None: scores or values.
         quantiles: which quantiles the columns of y are, if it answers "quantiles".
         steps: in step files the steps of each input and output that has a time axis.
         inputs: the names of the inputs, if there is no network.
@@ -174,19 +174,19 @@ class Contract:
         """The names of the input layers."""
         if self.network is None:
             return list(self.inputs or ())
-        return [name for name, (kind, _) in self.layers.items() if kind in _INPUT_KINDS]
+        return [name for name, (kind, _) in self.layers.items() if kind in INPUT_HAS_TIME]
 
     @cached_property
     def sample_readers(self) -> dict[str, str]:
         """By input layer, the layer that takes its values as samples of a raw signal, in ±1."""
-        found, before = {}, ""
+        readers, before = {}, ""
         for name, (kind, fields) in self.layers.items():
             source = (fields.get("inputs") or [before])[0]
             is_raw = source in self.input_layers and self.layers[source][1].get("normalization", "none") == "none"
-            if kind in _SAMPLE_KINDS and is_raw:
-                found[source] = name
+            if kind in TAKES_SAMPLES and is_raw:
+                readers[source] = name
             before = name
-        return found
+        return readers
 
     @property
     def channel_names(self) -> dict[str, list[str]]:

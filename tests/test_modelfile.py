@@ -14,15 +14,11 @@ import pytest
 from onnx import TensorProto, helper, numpy_helper
 
 import seq2onnx as s2o
-from seq2onnx.errors import NotStreamable
 from seq2onnx.exporting import build_model
-from seq2onnx.layers import KINDS
 from seq2onnx.modelfile import check_file
-from seq2onnx.modelfile.contract_rules import keeps_state
 from seq2onnx.modelfile.graph_rules import _is_finite
 from seq2onnx.modelfile.shapes import FLOAT16, FLOAT32
 from tests.command import run
-from tests.networks import network_of
 from tests.test_emission import plans
 
 ROOT = Path(__file__).parent.parent
@@ -381,25 +377,6 @@ def test_whatever_the_layers_emit_opens():
             for layer in plan.network.layers
         }
         check_file(build_model(plan.network, weights, plan.options).SerializeToString(), "file")
-
-
-def test_the_layers_that_need_a_state_are_known():
-    for kind, cls in KINDS.items():
-        if not cls.__module__.startswith("seq2onnx."):
-            continue
-        for example in cls.examples():
-            network = network_of(example)
-            layer = next(layer for layer in network.layers if layer.kind == kind)
-            ((_, fields),) = network.to_dict(every_field=True)["layers"][network.layers.index(layer)].items()
-            try:
-                expected = any(state.layer == layer.label for state in network.states(lookahead=True))
-            except NotStreamable:
-                expected = None
-            found = keeps_state(kind, fields)
-            if expected is None:
-                assert found is not False, f"{kind}: {fields}"
-            elif kind not in ("add", "concat"):  # with lookahead, these keep steps, too
-                assert found == expected, f"{kind}: {fields}: add it to the rules in modelfile/contract_rules.py"
 
 
 def optimized(path: Path, out: Path) -> Path:

@@ -174,14 +174,6 @@ def test_samples_that_are_no_fractions_warn_with_the_remedy(tmp_path):
             model.predict([integers])
 
 
-def test_the_contract_knows_the_layers_that_take_samples():
-    from seq2onnx.contract import _SAMPLE_KINDS
-    from seq2onnx.layers import KINDS
-
-    ours = {kind for kind, cls in KINDS.items() if cls.takes_samples and cls.__module__.startswith("seq2onnx.")}
-    assert set(_SAMPLE_KINDS) == ours
-
-
 @pytest.mark.parametrize("power", [1, 2])
 def test_silence_has_finite_gradients(power):
     layer = s2o.MelSpectrogram(8000, 8, 4, 2, power=power)

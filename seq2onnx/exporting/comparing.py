@@ -41,31 +41,31 @@ class _Tensors:
                 raise ModelFileError(f"the node {node.name!r:.100} ({node.op_type}) is not in its network")
 
 
-def compare_graphs(found: onnx.ModelProto, expected: onnx.ModelProto) -> None:
+def compare_graphs(actual: onnx.ModelProto, expected: onnx.ModelProto) -> None:
     """Check that two models compute the same, up to the order and the names of their nodes.
 
     Raises:
         ModelFileError: they do not; the message names the first difference.
     """
-    if sorted(map(str, found.opset_import)) != sorted(map(str, expected.opset_import)):
+    if sorted(map(str, actual.opset_import)) != sorted(map(str, expected.opset_import)):
         raise ModelFileError("its operators have other versions than its network is exported with")
     for kind in ("input", "output"):
-        mine, theirs = ({entry.name: entry.type for entry in getattr(m.graph, kind)} for m in (found, expected))
+        mine, theirs = ({entry.name: entry.type for entry in getattr(m.graph, kind)} for m in (actual, expected))
         if mine != theirs:
             raise ModelFileError(
                 f"its {kind}s {sorted(mine)!r:.300} are not those of its network, {sorted(theirs)!r:.300}"
             )
     names = [entry.name for entry in expected.graph.output]
-    tensors = _Tensors(found.graph)
+    tensors = _Tensors(actual.graph)
     _compare(tensors, _Tensors(expected.graph), [(name, name) for name in names], by_place=False)
     tensors.check_all_seen()
 
 
-def _compare(found: _Tensors, expected: _Tensors, pairs: list[tuple[str, str]], by_place: bool) -> None:
+def _compare(actual: _Tensors, expected: _Tensors, pairs: list[tuple[str, str]], by_place: bool) -> None:
     """Follow pairs of tensors to what computes them, down to inputs and arrays.
 
     Args:
-        found: the tensors of the file.
+        actual: the tensors of the file.
         expected: the tensors of its network.
         pairs: tensors that must be the same.
         by_place: whether the inputs are in the same places, as in the body of a node, instead of having the same names.
@@ -81,29 +81,29 @@ def _compare(found: _Tensors, expected: _Tensors, pairs: list[tuple[str, str]], 
             if any(pair):
                 raise ModelFileError(f"the tensor {max(pair)!r:.100} is read in one of the two graphs only")
             continue
-        (home, mine), (other, theirs) = found.find(pair[0]), expected.find(pair[1])
+        (home, mine), (other, theirs) = actual.find(pair[0]), expected.find(pair[1])
         home.seen.add(pair[0])
         differs = ModelFileError(f"the tensor {pair[0]!r:.100} is not computed as in its network")
-        if (home is found) != (other is expected) or type(mine) is not type(theirs) or mine is None:
+        if (home is actual) != (other is expected) or type(mine) is not type(theirs) or mine is None:
             raise differs
         if isinstance(mine, int):
-            if (mine != theirs) if by_place and home is found else pair[0] != pair[1]:
+            if (mine != theirs) if by_place and home is actual else pair[0] != pair[1]:
                 raise differs
         elif isinstance(mine, onnx.TensorProto):
             if not _same_array(mine, theirs):
                 raise ModelFileError(f"the constant {pair[0]!r:.100} has other values than in its network")
-        elif home is not found:  # the graph around a body is compared on its own
+        elif home is not actual:  # the graph around a body is compared on its own
             _compare(home, other, [pair], by_place=False)
         else:
             (node, place), (twin, its_place) = mine, theirs
             if (node.op_type, node.domain, place) != (twin.op_type, twin.domain, its_place):
                 raise differs
-            if len(node.input) != len(twin.input) or not _same_attributes(node, twin, found, expected):
+            if len(node.input) != len(twin.input) or not _same_attributes(node, twin, actual, expected):
                 raise differs
             pending += zip(node.input, twin.input, strict=True)
 
 
-def _same_attributes(node: Any, twin: Any, found: _Tensors, expected: _Tensors) -> bool:
+def _same_attributes(node: Any, twin: Any, actual: _Tensors, expected: _Tensors) -> bool:
     mine, theirs = ({entry.name: entry for entry in n.attribute} for n in (node, twin))
     if mine.keys() != theirs.keys():
         return False
@@ -118,7 +118,7 @@ def _same_attributes(node: Any, twin: Any, found: _Tensors, expected: _Tensors) 
             if a != b:
                 return False
         outputs = [(a.name, b.name) for a, b in zip(body.output, its_body.output, strict=True)]
-        tensors = _Tensors(body, found)
+        tensors = _Tensors(body, actual)
         _compare(tensors, _Tensors(its_body, expected), outputs, by_place=True)
         tensors.check_all_seen()
     return True

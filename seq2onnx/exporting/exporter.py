@@ -95,7 +95,9 @@ def export(
             if not np.isfinite(array).all():
                 raise DataError(f"{name}.{key}: contains NaN or infinity; train again, with a lower learning rate")
     info = dataclasses.replace(
-        module.data_info, classes=classes_of(module, classes), channels=channels_of(module, channels)
+        module.data_info,
+        classes=classes_of(module, classes),
+        channels=input_channels(module.network, channels_of(module, channels)),
     )
     if closed_loop is not None and module.quantiles is not None:
         raise SpecError(

@@ -1,4 +1,4 @@
-"""The forms of a file: how the graph of a network is written. A form is one function and its row in FORMS."""
+"""The forms of a file: how the graph of a network is written. Each form has a row in FORMS."""
 
 from __future__ import annotations
 
@@ -107,8 +107,8 @@ def emit(plan: ExportPlan, weights: Weights) -> Graph:
     if plan.options.form not in FORMS:
         raise SpecError(f"form: must be one of {', '.join(FORMS)}, got {plan.options.form!r}")
     graph = FORMS[plan.options.form](plan, weights).finish()
-    if plan.options.form == "step" and (found := {node.op: node for node in graph.nodes}.keys() & NOT_ARITHMETIC):
-        node = next(node for node in graph.nodes if node.op in found)
+    if plan.options.form == "step" and (refused := {node.op: node for node in graph.nodes}.keys() & NOT_ARITHMETIC):
+        node = next(node for node in graph.nodes if node.op in refused)
         raise SpecError(
             f"{node.name.split('/')[0]}: adds the operator {node.op}, which a step file cannot have; in `emit`, add "
             "plain arithmetic where graph.is_fixed holds"

@@ -1,4 +1,4 @@
-"""A finished Graph as an ONNX model. Only this file and restorer.py use onnx's classes."""
+"""A finished Graph as an ONNX model. Layers and forms write graphs without the onnx package."""
 
 from __future__ import annotations
 

@@ -80,5 +80,5 @@ def channels_of(module: SequenceModule, channels: Channels) -> Channels:
 
 
 def _by_input(network: Network, channels: Channels) -> Mapping[str, Names | None]:
-    found = input_channels(network, channels)
-    return found if isinstance(found, dict) else {network.inputs[0].label: found}
+    checked = input_channels(network, channels)
+    return checked if isinstance(checked, dict) else {network.inputs[0].label: checked}

@@ -180,7 +180,7 @@ def _weights(plan: ExportPlan, arrays: dict[str, NDArray[Any]], path: str | Path
             numbered[layer.label][name] = np.arange(total, total + size, dtype=np.int64).reshape(weight.shape)
             total += size
     values = np.zeros(total, np.float32)
-    found = np.zeros(total, bool)
+    is_set = np.zeros(total, bool)
     for name, numbers in emit(plan, numbered).initializers.items():
         if "." not in name:
             continue
@@ -189,7 +189,7 @@ def _weights(plan: ExportPlan, arrays: dict[str, NDArray[Any]], path: str | Path
                 f"{path}: its initializer {name} is missing or does not have the shape {list(numbers.shape)}, because "
                 "another program has changed the file; restore the file that seq2onnx wrote"
             )
-        values[numbers], found[numbers] = arrays[name], True
-    if not found[1:].all():
+        values[numbers], is_set[numbers] = arrays[name], True
+    if not is_set[1:].all():
         raise ModelFileError(f"{path}: does not contain all weights of its network")
     return {label: {name: values[numbers] for name, numbers in weights.items()} for label, weights in numbered.items()}

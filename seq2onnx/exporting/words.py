@@ -13,16 +13,16 @@ ML_DOMAIN, ML_OPSET = "ai.onnx.ml", 2  # the first opset whose LabelEncoder maps
 
 def vocabularies(network: Network) -> dict[str, list[str]]:
     """Return the words of each token input whose words are known."""
-    found: dict[str, list[str]] = {}
+    by_input: dict[str, list[str]] = {}
     for layer in network.layers:
         if layer.word_list is not None:
             source, words = network.reads[layer.label][0], list(layer.word_list)
-            if found.setdefault(source, words) != words:
+            if by_input.setdefault(source, words) != words:
                 raise SpecError(
                     f"{layer.label}: numbers the words of {source} differently from another WordEmbedding; give both "
                     "the same vocabulary"
                 )
-    return found
+    return by_input
 
 
 def words_to_look_up(network: Network) -> list[str]:

@@ -45,8 +45,7 @@ def make_cases(model: Model) -> list[Case]:
     if any(entry.takes_words for entry in model.inputs):
         raise SpecError(f"{model.path}: takes words; hosts run files that take their numbers (export without words)")
     if model.contract.form == "step":
-        stride = model.contract.time_stride
-        return [_case(model, "steps", [[stride]] * 5)]
+        return [_case(model, "steps", [[model.contract.chunk_steps]] * 5)]
     steps = max(_STEPS * model.contract.time_stride, model.contract.min_length)
     cases = [_case(model, "one row", [[steps]])]
     if model.takes_lengths:

@@ -17,6 +17,7 @@ from seq2onnx.contract import (
     output_names,
 )
 from seq2onnx.errors import ModelFileError, SpecError
+from seq2onnx.layer_facts import INPUT_HAS_TIME, keeps_state, may_read_later_steps, reads_state_of_full_chunk
 from seq2onnx.limits import LAYERS, PADDED_BYTES
 from seq2onnx.modelfile.graph_rules import STEPS, Checked
 from seq2onnx.modelfile.protos import FileContent, Graph, TensorInfo
@@ -30,35 +31,6 @@ MOST_ANSWER_BYTES = 2**28
 
 _DTYPES = {"float32": FLOAT32, "int32": INT32, "int64": INT64}
 _REMEDY = "; use the file that seq2onnx wrote"
-
-# Layers that read several steps, so that a stream needs a state. Other kinds: those of the user, or of one step.
-_ALWAYS = {"lstm", "gru", "rnn", "last_step", "alarm"}
-_OVER_TIME = {"global_max_pool1d", "global_avg_pool1d"}
-_WINDOWS = {"conv1d": "kernel_size", "max_pool1d": "pool_size", "avg_pool1d": "pool_size"}
-_FRAMES = {"spectrogram", "mel_spectrogram", "mfcc", "window_statistics", "decimate"}
-_NEVER = {"bilstm", "bigru"}
-
-
-def keeps_state(kind: str, fields: dict[str, Any], has_phases: bool = True) -> bool | None:
-    """Return whether a layer needs a state in a stream; None: it cannot stream.
-
-    Args:
-        kind: the kind of the layer.
-        fields: its fields.
-        has_phases: whether strides need a state. In step files they need none.
-    """
-    if kind in _NEVER:
-        return None
-    over_time = fields.get("axis", "time") == "time"
-    if kind in _WINDOWS:
-        return over_time and (fields.get(_WINDOWS[kind], 1) != 1 or (has_phases and fields.get("stride", 1) != 1))
-    if kind in _FRAMES:
-        return has_phases or fields.get("length") != 1
-    if kind == "missing":
-        return fields.get("fill", "hold") == "hold" or fields.get("mark") == "since"
-    if kind == "self_attention":
-        return fields.get("context") != 1
-    return kind in _ALWAYS or (kind in _OVER_TIME and over_time)
 
 
 def wrong_text(contract: Contract) -> str | None:
@@ -168,16 +140,16 @@ def _axes(contract: Contract, name: str, has_time: bool) -> list[int | str]:
 
 def _check_steps(contract: Contract, inputs: set[str], outputs: set[str]) -> None:
     """Check the steps of a step file: each run has all of its input, and a part of its steps for each output."""
-    stride, steps = contract.time_stride, contract.steps
+    of_run, steps = contract.chunk_steps, contract.steps
     if (
         contract.signature != "stream"
         or contract.network is None
         or steps is None
         or not steps.keys() <= inputs | outputs
-        or any(stride % count or (name in inputs and count != stride) for name, count in steps.items())
+        or any(of_run % count or (name in inputs and count != of_run) for name, count in steps.items())
     ):
         raise ModelFileError(
-            f"is a step file with the signature {contract.signature!r}, the time stride {stride} and the steps "
+            f"is a step file with the signature {contract.signature!r}, the time stride {of_run} and the steps "
             f"{steps!r:.200}, which do not go together{_REMEDY}"
         )
 
@@ -204,8 +176,8 @@ def _check_inputs(contract: Contract, inputs: dict[str, TensorInfo], names: dict
     for layer, name in names.items():
         kind, fields = contract.layers[layer] if contract.network else _foreign_input(inputs.get(name), name)
         shape = _step_shape(fields.get("size"))
-        is_tokens = kind == "sequence_input" and shape is None
-        dims = [*_axes(contract, name, kind == "sequence_input"), *(shape or [])]
+        is_tokens = INPUT_HAS_TIME[kind] and shape is None
+        dims = [*_axes(contract, name, INPUT_HAS_TIME[kind]), *(shape or [])]
         _check(inputs.get(name), name, (INT64, STRING) if is_tokens else (FLOAT32,), dims)
         if inputs[name].dtype == STRING and not contract.vocabulary.get(layer):
             raise ModelFileError("takes words, but its metadata has no vocabulary; use the original exported file")
@@ -394,7 +366,7 @@ def _check_delay(contract: Contract, has_end: bool) -> None:
 def _delay(contract: Contract) -> int | None:
     """Return how many later steps the outputs need. None: a layer is of the user, and not known here."""
     layers = contract.layers.values()
-    if not contract.delay_steps and all(_reads_no_later_step(kind, fields) for kind, fields in layers):
+    if not contract.delay_steps and not any(may_read_later_steps(kind, fields) for kind, fields in layers):
         return 0
     if contract.network is None:
         return 0
@@ -407,18 +379,11 @@ def _delay(contract: Contract) -> int | None:
     return max(network.signals[name].clock.delay for name in network.outputs)
 
 
-def _reads_no_later_step(kind: str, fields: dict[str, Any]) -> bool:
-    if kind in _WINDOWS:
-        over_time = fields.get("axis", "time") == "time"
-        return not over_time or fields.get("padding") == "causal" or fields.get(_WINDOWS[kind]) == 1
-    return kind not in _FRAMES
-
-
 def _check_stream(contract: Contract, checked: Checked) -> None:
     """Check that every state is carried on, and that the network can run a step at a time."""
     for state in contract.states:
-        if contract.form == "step" and contract.layers[state.layer][0] == "last_step":
-            continue  # each run has steps, so the last one of before is not read
+        if contract.form == "step" and not reads_state_of_full_chunk(contract.layers[state.layer][0]):
+            continue
         if state.input.encode() not in checked.reads[state.output.encode()]:
             raise ModelFileError(
                 f"{state.output!r:.100} does not depend on {state.input!r:.100}: the states of two layers are "

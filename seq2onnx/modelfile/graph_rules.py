@@ -97,27 +97,27 @@ def check_graph(content: bytes, file: FileContent) -> Checked:
         raise ModelFileError("does not say which version of the operators it uses")
     graph = file.graph
     check_values(content, graph.initializers)
-    found: Tensors = {}
+    by_name: Tensors = {}
     for bit, entry in enumerate(graph.inputs):
-        _new(found, entry.name, (_of_input(entry), 1 << bit))
+        _new(by_name, entry.name, (_of_input(entry), 1 << bit))
     # Where all sizes are constants, as in step files, a run is one step.
     is_fixed = all(isinstance(size, int) for entry in graph.inputs for size in entry.dims or ())
     places = 1 if is_fixed else ROWS * STEPS
-    size = max((4 * math.prod(known.shape) for known, _ in found.values()), default=0) // places
+    size = max((4 * math.prod(known.shape) for known, _ in by_name.values()), default=0) // places
     most = max(MOST_BYTES_OF_STEP, min(MOST_TIMES_INPUT * size, MOST_BYTES_OF_LARGE_STEP))
     if most < size:
         raise ModelFileError(f"takes steps of {size:,} bytes; at most {most:,} are allowed")
     limits = _Limits(places * most // 4, MOST_CONSTANT_BYTES // 4 + len(content))
     for tensor in graph.initializers:
-        _new(found, tensor.name, (_of_initializer(content, tensor), 0))
-    given = set(found)
-    backward = _evaluate(graph, found, limits, ML_DOMAIN in file.opsets)
+        _new(by_name, tensor.name, (_of_initializer(content, tensor), 0))
+    given = set(by_name)
+    backward = _evaluate(graph, by_name, limits, ML_DOMAIN in file.opsets)
     names = [entry.name for entry in graph.inputs]
     shapes, reads = {}, {}
     for entry in graph.outputs:
-        if entry.name not in found or entry.name in given or entry.name in shapes:
+        if entry.name not in by_name or entry.name in given or entry.name in shapes:
             raise ModelFileError(f"the output {show(entry.name)} is not computed by the graph, or is there twice")
-        known, mask = found[entry.name]
+        known, mask = by_name[entry.name]
         _check_declared(entry, known, 1 if is_fixed else ROWS)
         shapes[entry.name] = known.shape
         reads[entry.name] = frozenset(name for bit, name in enumerate(names) if mask >> bit & 1)
@@ -135,10 +135,10 @@ class _Limits(NamedTuple):
     constant: int
 
 
-def _new(found: Tensors, name: bytes, entry: tuple[Known, int]) -> None:
-    if name in found or not name:
+def _new(by_name: Tensors, name: bytes, entry: tuple[Known, int]) -> None:
+    if name in by_name or not name:
         raise ModelFileError(f"two tensors have the name {show(name)}" if name else "a tensor has no name")
-    found[name] = entry
+    by_name[name] = entry
 
 
 def _of_input(entry: TensorInfo) -> Known:
@@ -158,8 +158,8 @@ def _of_initializer(content: bytes, tensor: Tensor) -> Known:
     return Known(tensor.dims, tensor.dtype, tuple(values.tolist()))
 
 
-def _evaluate(graph: Graph, found: Tensors, limits: _Limits, words: bool) -> bool:
-    """Add what the nodes compute to `found`; return whether a recurrent node reads backward."""
+def _evaluate(graph: Graph, by_name: Tensors, limits: _Limits, words: bool) -> bool:
+    """Add what the nodes compute to `by_name`; return whether a recurrent node reads backward."""
     backward = False
     for node in graph.nodes:
         table = OPERATORS if not node.domain else ML_OPERATORS if words and node.domain == ML_DOMAIN else {}
@@ -174,13 +174,13 @@ def _evaluate(graph: Graph, found: Tensors, limits: _Limits, words: bool) -> boo
             reads: list[Known | None] = []
             for name in inputs:
                 if name:
-                    known, depends = found[name]
+                    known, depends = by_name[name]
                     reads.append(known)
                     mask |= depends
                 else:
                     reads.append(None)
             if rule.shape is None:
-                results, mask, inner = _inner(node, mask, found, limits)
+                results, mask, inner = _inner(node, mask, by_name, limits)
                 backward |= inner
             else:
                 results = rule.shape(node.attributes, reads)
@@ -194,9 +194,9 @@ def _evaluate(graph: Graph, found: Tensors, limits: _Limits, words: bool) -> boo
                 if name:
                     if math.prod(known.shape) > most:
                         raise ModelFileError(f"computes a tensor of the shape {list(known.shape)!r:.100}")
-                    if name in found:
+                    if name in by_name:
                         raise ModelFileError(f"two tensors have the name {show(name)}")
-                    found[name] = (known, mask)
+                    by_name[name] = (known, mask)
         except ModelFileError as error:
             raise ModelFileError(f"the node {show(node.name)} ({show(node.op)}) {error}, {_NOT_OURS}") from None
         except KeyError as error:
@@ -233,7 +233,7 @@ def _check_node(node: Node, rule: Operator) -> None:
             raise ModelFileError(f"lacks the attribute {show(name)}")
 
 
-def _inner(node: Node, mask: int, found: Tensors, limits: _Limits) -> tuple[list[Known], int, bool]:
+def _inner(node: Node, mask: int, by_name: Tensors, limits: _Limits) -> tuple[list[Known], int, bool]:
     """Return what an If or a Scan computes, the inputs that this depends on, and whether it reads backward."""
     graphs = [value for kind, value in node.attributes.values() if isinstance(value, Graph)]
     for graph in graphs:
@@ -242,11 +242,11 @@ def _inner(node: Node, mask: int, found: Tensors, limits: _Limits) -> tuple[list
         for inner in graph.nodes:
             if any(isinstance(value, Graph) for _, value in inner.attributes.values()):
                 raise ModelFileError("has graphs in its graphs")
-    given = [found[name] for name in node.inputs if name]
+    given = [by_name[name] for name in node.inputs if name]
     results: list[list[Known]] = []
     backward = False
     for graph in graphs:
-        here = dict(found)
+        here = dict(by_name)
         own = _scan_inputs(node, given) if node.op == b"Scan" else []
         for entry, known in zip(graph.inputs, own, strict=True):
             _new(here, entry.name, (known, mask))

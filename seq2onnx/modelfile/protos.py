@@ -128,23 +128,23 @@ def read_graph(content: bytes, start: int, stop: int, depth: int) -> Graph:
     """Read a graph; `depth` is 0 for that of the file."""
     if depth > MOST_NESTED_GRAPHS:
         raise ModelFileError(f"has graphs in graphs, {depth} deep; at most {MOST_NESTED_GRAPHS} are allowed")
-    found = Graph([], [], [], [], [])
+    parts = Graph([], [], [], [], [])
     for tag, a, b in fields(content, start, stop, "a graph"):
         if tag == 1 << 3 | BYTES:
-            found.nodes.append(_node(content, a, b, depth))
+            parts.nodes.append(_node(content, a, b, depth))
         elif tag == 5 << 3 | BYTES:
-            found.initializers.append(_tensor(content, a, b))
+            parts.initializers.append(_tensor(content, a, b))
         elif tag == 11 << 3 | BYTES:
-            found.inputs.append(_tensor_info(content, a, b))
+            parts.inputs.append(_tensor_info(content, a, b))
         elif tag == 12 << 3 | BYTES:
-            found.outputs.append(_tensor_info(content, a, b))
+            parts.outputs.append(_tensor_info(content, a, b))
         elif tag == 15 << 3 | BYTES:
             raise ModelFileError("contains sparse initializers, which the files of seq2onnx do not have")
         elif tag not in (2 << 3 | BYTES, 10 << 3 | BYTES, 16 << 3 | BYTES):  # texts
-            found.extras.append(_unknown(tag, "a graph"))
-    if len({entry.name for entry in found.outputs}) < len(found.outputs):  # onnxruntime would leave one of them out
+            parts.extras.append(_unknown(tag, "a graph"))
+    if len({entry.name for entry in parts.outputs}) < len(parts.outputs):  # onnxruntime would leave one of them out
         raise ModelFileError("has a graph with two outputs of one name")
-    return found
+    return parts
 
 
 def _unknown(tag: int, where: str) -> str:
@@ -172,10 +172,10 @@ def _node(content: bytes, start: int, stop: int, depth: int) -> Node:
             elif tag == 2 << 3 | BYTES:
                 outputs.append(content[a:b])
             elif tag == 5 << 3 | BYTES:
-                found = _short_attribute(content[a:b]) if b - a < SHORT else _attribute(content, a, b, depth)
-                if found[0] in attributes:
-                    raise ModelFileError(f"the attribute {show(found[0])} of a node {show(op)} is there twice")
-                attributes[found[0]] = found[1:]
+                named = _short_attribute(content[a:b]) if b - a < SHORT else _attribute(content, a, b, depth)
+                if named[0] in attributes:
+                    raise ModelFileError(f"the attribute {show(named[0])} of a node {show(op)} is there twice")
+                attributes[named[0]] = named[1:]
             elif tag == 4 << 3 | BYTES and not op:
                 op = content[a:b]
             elif tag == 3 << 3 | BYTES:
@@ -324,13 +324,13 @@ def _tensor_type(content: bytes, start: int, stop: int) -> tuple[int, tuple[int 
 
 
 def _dimension(content: bytes, start: int, stop: int) -> int | str | None:
-    found: int | str | None = None
+    declared: int | str | None = None
     for tag, a, b in fields(content, start, stop, "a dimension"):
         if tag == 1 << 3 | VARINT:
-            found = signed(a)
+            declared = signed(a)
         elif tag == 2 << 3 | BYTES:
-            found = text(content, a, b) or None  # without a name, the size is not declared
-    return found
+            declared = text(content, a, b) or None  # without a name, the size is not declared
+    return declared
 
 
 def _entry(content: bytes, start: int, stop: int) -> tuple[str, str]:

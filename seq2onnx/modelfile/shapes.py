@@ -48,8 +48,8 @@ def fail(reason: str) -> ModelFileError:
 
 
 def _get(attributes: Attributes, name: bytes, default: Any) -> Any:
-    found = attributes.get(name)
-    return default if found is None else found[1]
+    attribute = attributes.get(name)
+    return default if attribute is None else attribute[1]
 
 
 def _sizes(x: Known) -> tuple[int, ...]:

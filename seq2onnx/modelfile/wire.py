@@ -29,7 +29,7 @@ def fields(content: bytes, start: int, stop: int, what: str, long: bool = False)
     Raises:
         ModelFileError: these bytes are no message.
     """
-    found: list[Field] = []
+    entries: list[Field] = []
     at = start
     try:
         while at < stop:
@@ -37,7 +37,7 @@ def fields(content: bytes, start: int, stop: int, what: str, long: bool = False)
             if long and tag in (8 << 3 | VARINT, 9 << 3 | BYTES):
                 end = _end_of_list(content, at, stop)
                 if end > at:
-                    found.append((tag, at, end))
+                    entries.append((tag, at, end))
                     at = end
                     continue
             at += 1
@@ -50,17 +50,17 @@ def fields(content: bytes, start: int, stop: int, what: str, long: bool = False)
                 if size > 127:
                     size, at = varint(content, at - 1)
                 end = at + size
-                found.append((tag, at, end))
+                entries.append((tag, at, end))
                 at = end
             elif kind == VARINT:
                 value = content[at]
                 at += 1
                 if value > 127:
                     value, at = varint(content, at - 1)
-                found.append((tag, value, 0))
+                entries.append((tag, value, 0))
             elif kind in (FIXED32, FIXED64):
                 end = at + (4 if kind == FIXED32 else 8)
-                found.append((tag, at, end))
+                entries.append((tag, at, end))
                 at = end
             else:
                 raise ModelFileError(
@@ -72,7 +72,7 @@ def fields(content: bytes, start: int, stop: int, what: str, long: bool = False)
         at = stop + 1
     if at != stop:
         raise ModelFileError(f"a field of {what} ends after byte {stop}, where its message ends")
-    return found
+    return entries
 
 
 def _end_of_list(content: bytes, start: int, stop: int) -> int:

@@ -35,7 +35,7 @@ def write_c(source: Source, folder: Path) -> None:
         function = f"{source.name}_run"
         code = generate(step.path.read_bytes(), function)
         run = step.model.model
-        stack = stack_bytes(code, function) + (8 * run.contract.time_stride if run.inputs[0].is_tokens else 0)
+        stack = stack_bytes(code, function) + (8 * run.contract.chunk_steps if run.inputs[0].is_tokens else 0)
         if stack > source.stack:
             raise SpecError(
                 f"{source.path}: a step of its C code takes {stack:,} bytes of stack, and stack={source.stack} allows "
@@ -89,7 +89,7 @@ def _texts(source: Source, step: Source) -> dict[str, str]:
     name, model = source.name, step.model.model
     macro = name.upper()
     entry, output = model.inputs[0], model.outputs[0]
-    steps = model.contract.time_stride
+    steps = model.contract.chunk_steps
     tensors = [*model.session.get_inputs(), *model.session.get_outputs()]
     shapes = {tensor.name: tensor.shape for tensor in tensors}
     results = shapes[output.tensor][1] if output.has_time else 1

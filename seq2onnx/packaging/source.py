@@ -135,7 +135,7 @@ class Source:
         if self.model.model.contract.signature == "sequence":
             return list(np.atleast_2d(self.model.predict([x])[0]))
         stream, model = self.model.stream(), self.model.model
-        together = model.contract.time_stride if model.contract.form == "step" else 1
+        together = model.contract.chunk_steps
         answers: list[NDArray[Any]] = []
         for first in range(0, len(x), together):
             rows = list(np.reshape(stream.step(x[first : first + together]), (-1, self.outputs)))

@@ -77,25 +77,25 @@ def compare_with_torch(
             pairs = zip(rows[name], answer.values, strict=True)
             read = make_batch(model, {name: [np.concatenate([a, y[:-1]]) if len(a) else a for a, y in pairs]}, MASKED)
         y, y_lengths, new_state = module(*_tensors(model, module, read), state, return_state=carries)
-    found, reference = Arrays(), Arrays()
+    actual, reference = Arrays(), Arrays()
     for output in model.outputs:
         got, values = answers[output.layer], (y[output.layer] if isinstance(y, dict) else y).cpu().numpy()
         lengths = y_lengths[output.layer] if isinstance(y_lengths, dict) else y_lengths
-        found[output.tensor], reference[output.tensor] = got.values, values
+        actual[output.tensor], reference[output.tensor] = got.values, values
         if model.closed_loop:  # the forecast of a row without steps is undefined
             some, count = batch.lengths > 0, model.closed_loop
-            found[output.tensor] = got.values[some]
+            actual[output.tensor] = got.values[some]
             ends = zip(values[some], lengths.cpu().numpy()[some], strict=True)
             reference[output.tensor] = np.stack([row[end - count : end] for row, end in ends])
         elif lengths is not None:  # what follows the end of a row is undefined
-            found[output.tensor] = np.concatenate(list(got.rows()))
+            actual[output.tensor] = np.concatenate(list(got.rows()))
             ends = zip(values, lengths.cpu().numpy(), strict=True)
             reference[output.tensor] = np.concatenate([row[:end] for row, end in ends])
     if carries:
-        found |= {info.new_name: array for info, array in zip(model.states, new_states, strict=True)}
+        actual |= {info.new_name: array for info, array in zip(model.states, new_states, strict=True)}
         kept = [array.cpu().numpy() for array, here in zip(new_state, own, strict=True) if here]
         reference |= {info.new_name: array for info, array in zip(model.states, kept, strict=True)}
-    return compare(check, found, reference)
+    return compare(check, actual, reference)
 
 
 def compare_batches(model: Model, rows: Rows, name: str) -> Iterator[ParityRow]:
@@ -113,8 +113,8 @@ def compare_with_streams(model: Model, rows: Rows, rng: np.random.Generator, nam
         return
     some = _first(rows, MAX_STREAMED_SEQUENCES)
     for check, longest in (("steps", 1), ("chunks", 6)):
-        found = _stream(model, some, rng, longest)
-        yield from compare(f"whole = {check}, {name}", found, _predict(model, some))
+        actual = _stream(model, some, rng, longest)
+        yield from compare(f"whole = {check}, {name}", actual, _predict(model, some))
 
 
 def _first(rows: Rows, count: int) -> Rows:

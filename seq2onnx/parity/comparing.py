@@ -69,10 +69,10 @@ class ParityReport:
         return "\n".join([table, about(self.path, verdict), *(about("note", note) for note in self.notes)])
 
 
-def compare(check: str, found: Mapping[str, Any], reference: Mapping[str, Any]) -> Iterator[ParityRow]:
+def compare(check: str, actual: Mapping[str, Any], reference: Mapping[str, Any]) -> Iterator[ParityRow]:
     """Yield a row for each tensor of the reference; a wrong shape or a NaN is an infinite error."""
     for name, expected in reference.items():
-        got, expected = (np.asarray(value, np.float64) for value in (found[name], expected))
+        got, expected = (np.asarray(value, np.float64) for value in (actual[name], expected))
         same_shape = got.shape == expected.shape
         error = float(np.max(np.abs(got - expected), initial=0.0)) if same_shape else np.inf
         error = np.inf if np.isnan(error) else error

@@ -98,12 +98,12 @@ class Batcher:
         """Run a batch, keep the new states of its finite rows, and return the answers in the form of `step`."""
         states = self._states
         if states.on_device is not None and batch.finite.any() and batch.lengths.max() <= most_steps(self._model):
-            found = states.run_on_device(slots, batch, end)
+            results = states.run_on_device(slots, batch, end)
         else:
             new = states.read(slots)
-            found = run_pieces(self._model, batch, new, end)
+            results = run_pieces(self._model, batch, new, end)
             states.write(slots, new, batch, batch.finite)
-        return unwrap({output.layer: in_form(output, found[output.layer], batch) for output in self._model.outputs})
+        return unwrap({output.layer: in_form(output, results[output.layer], batch) for output in self._model.outputs})
 
     def add(self, id: int, x: Any) -> Chunk:
         """Check a step or chunk and let it wait behind those of the same stream.
@@ -193,14 +193,17 @@ class Batcher:
     def _run_steps(self, group: list[Chunk]) -> list[Chunk]:
         """Run chunks of one step each, with the buffers that are bound for steps."""
         x = self._together(group, lambda chunk, array: array, np.concatenate)
-        found = self.step([chunk.id for chunk in group], unwrap(x))
+        results = self.step([chunk.id for chunk in group], unwrap(x))
         if len(self._model.outputs) == 1:
-            found = {self._model.outputs[0].layer: found}
+            results = {self._model.outputs[0].layer: results}
         # A chunk of one step went in as a step, and its answer is a chunk.
         timed = {o.layer: o.has_time and o.lengths_tensor is None for o in self._model.outputs}
         for row, chunk in enumerate(group):
             chunk.answer = unwrap(
-                {layer: y[row] if chunk.single or not timed[layer] else y[row : row + 1] for layer, y in found.items()}
+                {
+                    layer: y[row] if chunk.single or not timed[layer] else y[row : row + 1]
+                    for layer, y in results.items()
+                }
             )
         return group
 
@@ -212,22 +215,22 @@ class Batcher:
         counts = np.array([min(chunk.steps - chunk.done, most) for chunk in group], np.int32)
         batch = StepBatch(x, counts, False, True, np.ones(len(group), bool))
         ends = [chunk.done + count == chunk.steps for chunk, count in zip(group, counts.tolist(), strict=True)]
-        found: dict[str, RowResults]
+        results: dict[str, RowResults]
         if self._states.on_device is not None and all(chunk.steps <= most for chunk in group):
-            found = self._states.run_on_device(slots, batch, end=False)
+            results = self._states.run_on_device(slots, batch, end=False)
         else:
             states = self._states.read(slots)
             for row, chunk in enumerate(group):
                 for state, own in zip(states, chunk.states or (), strict=False):
                     state[row] = own[0]
-            found = run_pieces(model, batch, states, end=False)
+            results = run_pieces(model, batch, states, end=False)
             self._states.write(slots, states, batch, batch.finite & ends)
             for row in np.flatnonzero(~np.array(ends)).tolist():
                 group[row].states = [state[row : row + 1].copy() for state in states]
         self._slots.mark_stepped(slots)
         over = []
         for row, (chunk, is_over) in enumerate(zip(group, ends, strict=True)):
-            chunk.parts.append({layer: y[row] for layer, y in found.items()})
+            chunk.parts.append({layer: y[row] for layer, y in results.items()})
             chunk.done += int(counts[row])
             if is_over:
                 chunk.answer = self._answer(chunk, bool(batch.finite[row]))
@@ -239,11 +242,11 @@ class Batcher:
     def _answer(self, chunk: Chunk, finite: bool) -> Any:
         """Return the answer to a chunk of which all steps have run."""
         one = StepBatch({}, np.array([chunk.steps], np.int32), False, True, np.array([finite]))
-        found = {}
+        by_layer = {}
         for output in self._model.outputs:
             values: RowResults = [join_parts(output, [part[output.layer] for part in chunk.parts])]
-            found[output.layer] = in_form(output, values, one)[0]
-        return unwrap(found)
+            by_layer[output.layer] = in_form(output, values, one)[0]
+        return unwrap(by_layer)
 
     def _together(self, group: list[Chunk], part: Any, join: Any) -> dict[str, Any]:
         """Return the inputs of these chunks by layer."""

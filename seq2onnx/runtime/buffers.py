@@ -73,11 +73,11 @@ class StreamBuffers(NamedTuple):
         memory = np.zeros(held + width + held, np.float32)
 
         def states(at: int) -> list[Array]:
-            found = []
+            views = []
             for info, size in zip(model.states, sizes, strict=True):
-                found.append(memory[at : at + math.prod(info.shape)].reshape(info.shape) if size else info.zeros(1))
+                views.append(memory[at : at + math.prod(info.shape)].reshape(info.shape) if size else info.zeros(1))
                 at += size
-            return found
+            return views
 
         step = StepBuffers(model, 1, memory[held : held + math.prod(shape)].reshape(shape))
         x = 0 if model.inputs[0].missing else width

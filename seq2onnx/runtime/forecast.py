@@ -34,13 +34,13 @@ def forecast(
         for layer, arrays in future.items():
             rows[layer] = [np.concatenate(pair) for pair in zip(rows[layer], arrays, strict=True)]
         (results,) = Scoring(model, model.outputs, MASKED, batch_size, threads).run_rows(rows).values()
-        found = np.stack([result[-steps:] for result in results])
+        forecasts = np.stack([result[-steps:] for result in results])
     else:
-        found = np.empty((len(rows[fed_back.layer]), steps, *fed_back.shape), np.float32)
+        forecasts = np.empty((len(rows[fed_back.layer]), steps, *fed_back.shape), np.float32)
         for batch in batches(model, rows, batch_size, MASKED):
             some, ahead = ({n: [a[i] for i in batch] for n, a in r.items()} for r in (rows, future))
-            found[batch] = _loop(model, some, ahead, fed_back, steps)
-    return found[0] if single else found
+            forecasts[batch] = _loop(model, some, ahead, fed_back, steps)
+    return forecasts[0] if single else forecasts
 
 
 def _check_model(model: Model, steps: int) -> None:
@@ -153,8 +153,8 @@ def _loop(model: Model, rows: Rows, future: Rows, fed_back: Input, steps: int) -
         x |= {layer: values[:, done - 1 : done] for layer, values in ahead.items()}
         x[fed_back.layer] = y[:, -1:]
         lengths = np.ones_like(lengths)
-    found = np.concatenate(parts, 1)[:, :steps]
+    forecasts = np.concatenate(parts, 1)[:, :steps]
     # onnxruntime's recurrent operators turn NaN into finite numbers: all that follows a broken answer is NaN.
-    broken = ~np.isfinite(found.reshape(*found.shape[:2], -1)).all(2) | ~finite[:, None]
-    found[np.logical_or.accumulate(broken, 1)] = np.nan
-    return found
+    broken = ~np.isfinite(forecasts.reshape(*forecasts.shape[:2], -1)).all(2) | ~finite[:, None]
+    forecasts[np.logical_or.accumulate(broken, 1)] = np.nan
+    return forecasts

@@ -79,8 +79,8 @@ class Input:
 
     def finite_rows(self, array: Array) -> NDArray[np.bool_]:
         """Return for each row [rows, …] whether all values are finite or may be missing."""
-        found: NDArray[np.bool_] = np.ones(len(array), bool)
-        return found if self.accepts(array) else np.isfinite(array.reshape(len(array), -1)).all(1, out=found)
+        are_finite: NDArray[np.bool_] = np.ones(len(array), bool)
+        return are_finite if self.accepts(array) else np.isfinite(array.reshape(len(array), -1)).all(1, out=are_finite)
 
     def are_ready(self, values: list[Any], least: int) -> bool:
         """Whether no value needs conversion and each has at least `least` steps: a fast check for the usual case."""

@@ -41,8 +41,8 @@ def scores_to_labels(scores: Any, classes: Sequence[str | int] | None, top_k: in
     if top_k is not None:
         top_k = whole_number(top_k, "top_k", most=len(classes))
     if isinstance(scores, list):
-        found = [scores_to_labels(rows, classes, top_k) for rows in scores]
-        return found if top_k is None else ([labels for labels, _ in found], [best for _, best in found])
+        pairs = [scores_to_labels(rows, classes, top_k) for rows in scores]
+        return pairs if top_k is None else ([labels for labels, _ in pairs], [best for _, best in pairs])
     scores = np.asarray(scores)
     if scores.ndim == 0 or scores.shape[-1] != len(classes):
         raise ShapeError(f"scores: expected {len(classes)} in each row, one for each class, got {list(scores.shape)}")

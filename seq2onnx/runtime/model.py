@@ -11,6 +11,7 @@ import numpy as np
 
 from seq2onnx.contract import END, LENGTHS, Contract, ContractState
 from seq2onnx.errors import ModelFileError, NotStreamable
+from seq2onnx.layer_facts import largest_phase
 from seq2onnx.modelfile import CheckedFile
 from seq2onnx.runtime.inputs import read_inputs
 from seq2onnx.runtime.outputs import Answer, Lengths, Output, read_outputs
@@ -97,13 +98,13 @@ class Model:
     def weights_checksum(self) -> str:
         """A checksum of the weights."""
         assert self._file is not None
-        found = hashlib.sha256()
+        digest = hashlib.sha256()
         for tensor in sorted(self._file.onnx.graph.initializers):
             if b"." in tensor.name:
                 start, stop = tensor.raw or (0, 0)
-                found.update(repr((tensor.name, tensor.dims, tensor.dtype)).encode())
-                found.update(memoryview(self._file.content)[start:stop])
-        return found.hexdigest()
+                digest.update(repr((tensor.name, tensor.dims, tensor.dtype)).encode())
+                digest.update(memoryview(self._file.content)[start:stop])
+        return digest.hexdigest()
 
     @property
     def can_bind_steps(self) -> bool:
@@ -156,8 +157,8 @@ class Model:
         if self.contract.form == "step":
             before = self.zeros(len(lengths)) if states is None else states
             run = partial(self._run, self.session.run)
-            found = run_steps(run, self.contract, self.inputs, outputs, self.states, x, lengths, before)
-            return Results(found[0], [] if states is None else found[1])
+            results = run_steps(run, self.contract, self.inputs, outputs, self.states, x, lengths, before)
+            return Results(results[0], [] if states is None else results[1])
         rows, steps = len(lengths), next((x[entry.layer].shape[1] for entry in self.inputs if entry.has_time), None)
         if self._needs_steps and not steps:
             raise ModelFileError(f"{self.path}: its GRU cannot run a chunk without steps; leave such chunks out")
@@ -247,5 +248,5 @@ class Model:
 def _largest(state: ContractState, contract: Contract) -> int:
     """Return the largest number of a counter: a phase is a place within the stride of its layer."""
     _, fields = contract.layers.get(state.layer, ("", {}))
-    stride = fields.get("stride")
-    return stride - 1 if state.kind == "phase" and isinstance(stride, int) else MOST_COUNT
+    largest = largest_phase(fields) if state.kind == "phase" else None
+    return MOST_COUNT if largest is None else largest

@@ -71,16 +71,17 @@ class Answer(NamedTuple):
 
 def read_outputs(entries: Sequence[Any], contract: Contract) -> tuple[tuple[Output, ...], dict[str, Output]]:
     """Return the outputs of the network and its activations by layer; `entries` are onnxruntime's outputs."""
-    found = {entry.name: entry for entry in entries}
+    by_name = {entry.name: entry for entry in entries}
 
     def read(layer: str, tensor: str) -> Output:
-        has_time, shape = step_shape(found[tensor], contract)
-        dtype = found[tensor].type.removeprefix("tensor(").removesuffix(")")
-        lengths = lengths_name(tensor) if lengths_name(tensor) in found else None
-        stride = contract.time_stride // (contract.steps or {}).get(tensor, contract.time_stride)
+        has_time, shape = step_shape(by_name[tensor], contract)
+        dtype = by_name[tensor].type.removeprefix("tensor(").removesuffix(")")
+        lengths = lengths_name(tensor) if lengths_name(tensor) in by_name else None
+        of_run = contract.chunk_steps
+        stride = of_run // (contract.steps or {}).get(tensor, of_run)
         return Output(tensor, layer, shape, has_time, np.dtype(_NUMPY_NAMES.get(dtype, dtype)), lengths, stride)
 
-    activations = {layer: activation_name(layer) for layer in contract.layers if activation_name(layer) in found}
+    activations = {layer: activation_name(layer) for layer in contract.layers if activation_name(layer) in by_name}
     return (
         tuple(read(layer, tensor) for layer, tensor in output_names(contract.output_layers).items()),
         {layer: read(layer, tensor) for layer, tensor in activations.items()},

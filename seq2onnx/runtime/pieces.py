@@ -95,12 +95,12 @@ def _join(output: Output, batch: StepBatch, parts: list[tuple[NDArray[np.intp], 
         for rows, answers in parts:
             values[rows] = answers[layer].values
         return values
-    found: list[list[Array]] = [[] for _ in range(count)]
+    by_row: list[list[Array]] = [[] for _ in range(count)]
     for rows, answers in parts:
         for row, y in zip(rows.tolist(), answers[layer].rows(), strict=True):
-            found[row].append(y)
+            by_row[row].append(y)
     joined = [
         join_parts(output, some) if some else np.zeros((length, *output.shape), output.dtype)
-        for some, length in zip(found, batch.lengths.tolist(), strict=True)
+        for some, length in zip(by_row, batch.lengths.tolist(), strict=True)
     ]
     return joined if as_rows else np.stack(joined)

@@ -6,6 +6,7 @@ import dataclasses
 from typing import Any
 
 from seq2onnx.errors import SpecError
+from seq2onnx.layer_facts import gpu_gap
 from seq2onnx.runtime.model import Model
 
 
@@ -48,11 +49,7 @@ def placement(model: Model) -> list[Placement]:
 
 def _reason(op: str, layer: tuple[str, dict[str, Any]] | None) -> str:
     """What is known about the GPU kernels; onnxruntime itself gives no reason."""
-    kind, spec = layer or ("", {})
+    kind, fields = layer or ("", {})
     if op in ("LSTM", "GRU"):
-        if spec.get("state_activation", "tanh") != "tanh" or spec.get("gate_activation", "sigmoid") != "sigmoid":
-            return f"{kind}: its kernel supports only the activations tanh and sigmoid"
-        if spec.get("reset_gate_mode") == "before_multiplication":
-            return f"{kind}: its kernel supports only the reset after the multiplication"
-        return f"{kind}: no kernel for {op} with these inputs"
+        return f"{kind}: {gpu_gap(fields) or f'no kernel for {op} with these inputs'}"
     return f"no kernel for {op}, or it computes shapes, which onnxruntime keeps on the CPU"

@@ -80,12 +80,12 @@ class PoolStates:
         answers, _ = self._model.run(x, lengths, self._states, ends, on_device=self.on_device)
         for layer, array in self._kept.items():
             array[finite] = x[layer][finite]
-        found: dict[str, RowResults] = {}
+        results: dict[str, RowResults] = {}
         for layer, (output, values, valid) in answers.items():
             as_rows = output.lengths_tensor is not None or (output.has_time and batch.ragged)
             answer = Answer(output, values[slots], valid[slots] if output.lengths_tensor else batch.lengths)
-            found[layer] = answer.rows() if as_rows else answer.values
-        return found
+            results[layer] = answer.rows() if as_rows else answer.values
+        return results
 
     def _bind(self) -> None:
         if self._model.can_bind_steps and self.on_device is None:

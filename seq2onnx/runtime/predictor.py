@@ -111,8 +111,8 @@ class Predictor:
     @cached_property
     def metadata(self) -> dict[str, Any]:
         """The metadata of the file, unchanged; `contract` has it with types and defaults."""
-        found: dict[str, Any] = json.loads(self.session.get_modelmeta().custom_metadata_map[KEY])
-        return found
+        raw: dict[str, Any] = json.loads(self.session.get_modelmeta().custom_metadata_map[KEY])
+        return raw
 
     def predict(
         self,
@@ -304,11 +304,11 @@ class Predictor:
             raise SpecError(f"outputs: expected a list of layer names, got the string {layers!r}")
         if not layers:
             raise SpecError("outputs: expected at least one layer name, got none; None means the network's outputs")
-        found = {output.layer: output for output in self.model.outputs} | self.model.activations
+        by_layer = {output.layer: output for output in self.model.outputs} | self.model.activations
         for layer in layers:
-            if layer not in found:
+            if layer not in by_layer:
                 raise SpecError(
-                    f"outputs: {layer!r} is not in the file, which has {list(found)}; export with "
+                    f"outputs: {layer!r} is not in the file, which has {list(by_layer)}; export with "
                     f"activations=[{layer!r}], or True for all layers"
                 )
-        return [found[layer] for layer in dict.fromkeys(layers)]
+        return [by_layer[layer] for layer in dict.fromkeys(layers)]

@@ -28,7 +28,7 @@ class Slots:
         self.ids: Ids = np.zeros(0, np.int64)  # the id of each slot's stream; ~ (next id), which is < 0, if it is free
         self._last_step = np.zeros(0)  # on the monotonic clock
         self._free: list[int] = []
-        self._found: tuple[Ids, Indices] | None = None  # the last ids and their slots, until a stream closes
+        self._last_lookup: tuple[Ids, Indices] | None = None  # the last ids and their slots, until a stream closes
         self.grow(capacity)
 
     def __len__(self) -> int:
@@ -57,7 +57,7 @@ class Slots:
 
     def close(self, slots: Indices) -> None:
         """Free these slots."""
-        self._found = None
+        self._last_lookup = None
         self.ids[slots] = ~(self.ids[slots] + MAX_SLOTS)
         self._free += slots[::-1].tolist()
 
@@ -73,8 +73,8 @@ class Slots:
                 f"ids: expected a list of at least one id from open(), got {given.dtype} {list(given.shape)}"
             )
         given = given.astype(np.int64, copy=False)
-        if self._found is not None and np.array_equal(given, self._found[0]):
-            return self._found
+        if self._last_lookup is not None and np.array_equal(given, self._last_lookup[0]):
+            return self._last_lookup
         slots: Indices = given & (MAX_SLOTS - 1)
         wrong = (self.ids.take(slots, mode="clip") != given) | (given < 0)
         if np.count_nonzero(wrong):
@@ -84,8 +84,8 @@ class Slots:
             self._owner[slots] = order
             # If two ids have one slot, the later write has replaced the earlier.
             if not np.count_nonzero(self._owner[slots] != order):
-                self._found = given.copy(), slots  # the caller may change its array
-                return self._found
+                self._last_lookup = given.copy(), slots  # the caller may change its array
+                return self._last_lookup
         values, counts = np.unique(given, return_counts=True)
         raise StreamError(f"ids: {values[counts > 1][0]} is given twice; a stream takes one step or chunk in a run")
 

@@ -53,9 +53,9 @@ def run_steps(
             for entry in inputs:
                 if entry.has_time:
                     feeds[entry.tensor] = x[entry.layer][row : row + 1, number * count : (number + 1) * count]
-            found = run(names, feeds)
-            held = found[len(values) :]
-            for output, value in zip(outputs, found, strict=False):
+            results = run(names, feeds)
+            held = results[len(values) :]
+            for output, value in zip(outputs, results, strict=False):
                 steps = count // output.stride
                 place = slice(number * steps, (number + 1) * steps) if output.has_time else slice(None)
                 values[output.tensor][row][place] = value[0]

@@ -38,15 +38,15 @@ class StepBatch:
 
     def piece(self, inputs: tuple[Input, ...], rows: NDArray[np.intp], start: int, steps: int) -> dict[str, Array]:
         """Return the inputs of some rows, by layer: of chunks the steps from `start` on, padded with zeros."""
-        found = {}
+        parts = {}
         for entry in inputs:
             array = self.arrays[entry.layer]
             if isinstance(array, list):
-                found[entry.layer] = pad([array[row][start : start + steps] for row in rows.tolist()])[0]
+                parts[entry.layer] = pad([array[row][start : start + steps] for row in rows.tolist()])[0]
             else:
                 chosen = array if len(rows) == len(array) else array[rows]
-                found[entry.layer] = chosen[:, start : start + steps] if entry.has_time else chosen
-        return found
+                parts[entry.layer] = chosen[:, start : start + steps] if entry.has_time else chosen
+        return parts
 
 
 def read_step(x: Any, inputs: tuple[Input, ...], where: str) -> tuple[dict[str, Array], bool]:
