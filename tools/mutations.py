@@ -503,6 +503,17 @@ MUTATIONS = (
         "if False:",
         "tests/test_hostile_files.py -k npz",
     ),
+    # The wheel
+    Mutation(
+        "a wheel without the templates",
+        "pyproject.toml",
+        'packages = ["seq2onnx"]',
+        'packages = ["seq2onnx"]\nexclude = ["*.yaml"]',
+        "tests/test_wheel.py -k every_file",
+    ),
+    Mutation(
+        "a dependency is not declared", "pyproject.toml", '    "pyyaml>=6",\n', "", "tests/test_wheel.py -k cpu_alone"
+    ),
     # Package for C
     Mutation(
         "C code that overwrites the state that it reads",
