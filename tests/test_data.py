@@ -21,6 +21,13 @@ def test_labels_become_class_numbers():
     assert s2o.SequenceDataset(X, ["b", "a"], classes=["b", "a"]).targets.tolist() == [0, 1]
 
 
+def test_labels_are_numbered_as_in_other_classes_and_stay_the_same():
+    data = s2o.SequenceDataset(X, ["b", "a"]).with_classes(["c", "b", "a"])
+    assert (data.classes, data.targets.tolist(), data.labels.tolist()) == (["c", "b", "a"], [1, 2], ["b", "a"])
+    steps = s2o.SequenceDataset(X, [["a", "b"], ["b"] * 4]).with_classes(["b", "a"])
+    assert [row.tolist() for row in steps.targets] == [[1, 0], [0] * 4]
+
+
 def test_numbers_stay_numbers():
     assert s2o.SequenceDataset(X, [0.5, 2.0]).classes is None
     assert s2o.SequenceDataset(X, np.array([[0.5, 1], [2.0, 3]])).targets.shape == (2, 2)

@@ -2,20 +2,13 @@
 
 from __future__ import annotations
 
-import importlib.util
-import os
 import re
 import subprocess
 import sys
-import venv
-import zipfile
-from pathlib import Path
 
 import pytest
 
-ROOT = Path(__file__).parent.parent
-# Without torch: mypy would read it for half a minute, and nothing below has its types.
-NEEDED = ("numpy", "pydantic", "pydantic_core", "annotated_types", "typing_extensions", "typing_inspection")
+from tests.wheel import build, install
 
 RIGHT = """
 import numpy as np
@@ -82,21 +75,11 @@ s2o.export(3)
 def check(tmp_path_factory):
     """A function that runs mypy on a user's script and returns its exit code and its lines."""
     folder = tmp_path_factory.mktemp("user")
-    command = [sys.executable, "-m", "hatchling", "build", "--target", "wheel", "--directory", folder]
-    subprocess.run(command, cwd=ROOT, check=True, capture_output=True)
-    venv.create(folder / "environment", with_pip=False)
-    (packages,) = (folder / "environment").glob("[Ll]ib/**/site-packages")
-    (wheel,) = folder.glob("*.whl")
-    zipfile.ZipFile(wheel).extractall(packages)
-    for name in NEEDED:
-        found = Path(importlib.util.find_spec(name).origin)
-        found = found.parent if found.name == "__init__.py" else found
-        (packages / found.name).symlink_to(found)
-    programs = folder / "environment" / ("Scripts" if os.name == "nt" else "bin")
+    python = install(build(folder), folder / "environment")
 
     def run(text):
         (folder / "script.py").write_text(text)
-        command = [sys.executable, "-m", "mypy", "--strict", "--python-executable", programs / "python", "script.py"]
+        command = [sys.executable, "-m", "mypy", "--strict", "--python-executable", python, "script.py"]
         done = subprocess.run(command, cwd=folder, capture_output=True, text=True, check=False)
         return done.returncode, done.stdout.splitlines()
 

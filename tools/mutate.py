@@ -111,9 +111,14 @@ def outcome(mutation: Mutation, tree: Path) -> str:
         return f"MISSED: the tests take more than {LONGEST} s"
     if code != 1:
         return "MISSED: all tests pass" if code == 0 else f"MISSED: pytest ends with {code}"
-    reasons = [entry.get("message", "") for entry in ElementTree.parse(report).iter("failure")]
-    if any(map(RIGHT_REASON.match, reasons)):
-        return "caught"
+    reasons = []
+    for entry in ElementTree.parse(report).iter("failure"):
+        reasons.append(entry.get("message", ""))
+        # hypothesis puts several failures into one group
+        if RIGHT_REASON.match(reasons[-1]) or (
+            "ExceptionGroup" in reasons[-1] and "AssertionError" in (entry.text or "")
+        ):
+            return "caught"
     return f"MISSED: the tests fail for another reason: {' | '.join(reasons)[:300] or 'an error outside of a test'}"
 
 
