@@ -382,7 +382,7 @@ def test_a_second_thread_in_a_stream_gets_an_error_and_changes_nothing(model_fil
     stream.step(x[0])
     kept = stream.state
     model.model.session = Slow()
-    thread = threading.Thread(target=stream.step, args=(x[1:],))
+    thread = threading.Thread(target=stream.step, args=(x[1:],), daemon=True)  # else a failure would hang
     thread.start()
     assert inside.wait(HANG)
     model.model.session = session
