@@ -195,15 +195,16 @@ def test_two_streams_of_a_model_are_independent(model_file):
     np.testing.assert_allclose(one.step(x), model.predict([np.concatenate([x, x])])[0], rtol=0, atol=1e-6)
 
 
+@pytest.mark.parametrize("dtype", ["f4", "f8"])  # the first is the fast way, where no value is converted
 @pytest.mark.parametrize("bad", [np.full(4, np.nan), np.array([1, 2, np.inf, 4]), np.full((3, 4), np.nan)])
-def test_a_stream_refuses_nan_and_infinity_and_keeps_its_state(model_file, bad):
+def test_a_stream_refuses_nan_and_infinity_and_keeps_its_state(model_file, bad, dtype):
     model = s2o.load(model_file)
     stream, clean = model.stream(), model.stream()
     stream.step(np.ones(4)), clean.step(np.ones(4))
     with pytest.raises(
         s2o.DataError, match="x contains NaN or infinity; the step was refused and the state has not changed"
     ):
-        stream.step(bad)
+        stream.step(bad.astype(dtype))
     np.testing.assert_array_equal(stream.step(np.ones(4)), clean.step(np.ones(4)))
 
 
@@ -381,7 +382,7 @@ def test_a_second_thread_in_a_stream_gets_an_error_and_changes_nothing(model_fil
     stream.step(x[0])
     kept = stream.state
     model.model.session = Slow()
-    thread = threading.Thread(target=stream.step, args=(x[1:],))
+    thread = threading.Thread(target=stream.step, args=(x[1:],), daemon=True)  # else a failure would hang
     thread.start()
     assert inside.wait(HANG)
     model.model.session = session
