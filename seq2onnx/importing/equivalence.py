@@ -213,6 +213,11 @@ def sizes_of_chunks(rng: np.random.Generator, steps: int, most: int = MOST_STEPS
         steps -= size
 
 
+def longest_steps(numbers: int) -> int:
+    """Return how many steps the longest sequence has, if a step has so many numbers."""
+    return min(LONGEST, MOST_IN_A_ROW // max(1, numbers))
+
+
 def halves(steps: int, least: int) -> Iterator[int]:
     """Yield a length, half of it and so on, down to `least` without it."""
     while steps > least:
@@ -254,7 +259,7 @@ def prove(module: SequenceModule, source: Source, samples: Samples, seed: int = 
     draws = [samples.draw(rng, ROWS, steps) for steps in LENGTHS]
     numbers = draws[0][0].size
     long = LONG if numbers <= MOST_NUMBERS else LONG // 10
-    longest = halves(min(LONGEST, MOST_IN_A_ROW // numbers), long) if samples.longest else ()
+    longest = halves(longest_steps(numbers), long) if samples.longest else ()
     made = compare(
         Candidate("the lifted network", lambda batches, rng: _runs(module, batches, rng)),
         lambda x, lengths: dict(zip(names, source(x, lengths), strict=True)),

@@ -12,13 +12,12 @@ from seq2onnx.errors import ImportRefused
 from seq2onnx.importing.equivalence import (
     LENGTHS,
     LONG,
-    LONGEST,
-    MOST_IN_A_ROW,
     Answers,
     Batch,
     Candidate,
     compare,
     halves,
+    longest_steps,
     rare,
     sizes_of_chunks,
 )
@@ -80,8 +79,8 @@ def _compare_file(model: Model, source: Source, draw: Draw, longest: bool, rng: 
 
     long: Iterable[int] = ()
     if source.steps is None and not source.by_step:
-        most = MOST_IN_A_ROW // max(1, math.prod(shape))
-        long = halves(min(LONGEST if longest else LONG, most), LENGTHS[-1])
+        most = longest_steps(math.prod(shape))
+        long = halves(most if longest else min(LONG, most), LENGTHS[-1])
     made = compare(
         Candidate(
             "the file with states",
