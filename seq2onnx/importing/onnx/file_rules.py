@@ -1,4 +1,4 @@
-"""What a foreign ONNX file may contain, checked before anything opens it: no other files, and no bombs."""
+"""Rules for the contents of a foreign ONNX file, checked before anything opens it: no other files, and no bombs."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ MOST_STORED = 2**28
 MOST_NODES = 20_000
 """The most nodes, with functions written out where they are called. Functions that call others twice double them."""
 MOST_DEPTH = 32
-"""How deep functions and inner graphs may be nested: onnx and onnxruntime call themselves for each."""
+"""The most levels of functions and inner graphs: onnx and onnxruntime call themselves for each."""
 MOST_ENTRIES = 1000
 """The most numbers or texts in a list that an operator has as an attribute: axes, sizes, activations."""
 NAMED = (AttributeProto, FunctionProto, GraphProto, NodeProto, TensorProto, ValueInfoProto)

@@ -38,7 +38,7 @@ RECURRENT = {"LSTM": 2, "GRU": 1, "RNN": 1}
 
 @dataclasses.dataclass(frozen=True)
 class Trace:
-    """What a foreign graph computes for random data.
+    """A run of a foreign graph for random data.
 
     Attributes:
         model: the plain graph, without If.
@@ -225,7 +225,7 @@ def _run(model: ModelProto, session: onnxruntime.InferenceSession, feeds: Mappin
 
 
 def other_inputs(graph: GraphProto, data: str, rows: int, steps: int, states: Collection[str] = ()) -> dict[str, Array]:
-    """Return what the other inputs are at the start: lengths, for whole numbers that are no state; else zeros."""
+    """Return the other inputs at the start: lengths, for whole numbers that are no state; else zeros."""
     feeds = {}
     for entry in graph.input:
         if entry.name != data:

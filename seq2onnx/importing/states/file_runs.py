@@ -23,7 +23,7 @@ from seq2onnx.importing.equivalence import (
 )
 from seq2onnx.importing.onnx.graph import first_line
 from seq2onnx.importing.onnx.graph_parts import Array
-from seq2onnx.importing.onnx.source_runs import Source
+from seq2onnx.importing.onnx.source_runs import OnnxSource
 from seq2onnx.importing.onnx.tracing import Draw
 from seq2onnx.parity import Row
 from seq2onnx.runtime.model import Model
@@ -38,7 +38,7 @@ SCALES = (1.0, 0.1, 5.0)
 Found = dict[str, Array]
 
 
-def compare_file(path: Path, source: Source, draw: Draw, longest: bool = False, seed: int = 1) -> list[Row]:
+def compare_file(path: Path, source: OnnxSource, draw: Draw, longest: bool = False, seed: int = 1) -> list[Row]:
     """Compare a file with its source.
 
     Args:
@@ -64,7 +64,7 @@ def compare_file(path: Path, source: Source, draw: Draw, longest: bool = False, 
         ) from None
 
 
-def _compare_file(model: Model, source: Source, draw: Draw, longest: bool, rng: np.random.Generator) -> list[Row]:
+def _compare_file(model: Model, source: OnnxSource, draw: Draw, longest: bool, rng: np.random.Generator) -> list[Row]:
     shape, has_time = model.inputs[0].shape, {output.layer: output.has_time for output in model.outputs}
     lengths = LENGTHS if source.steps is None else sorted({*(n for n in LENGTHS if n < source.steps), source.steps})
 
@@ -90,7 +90,7 @@ def _compare_file(model: Model, source: Source, draw: Draw, longest: bool, rng: 
         answers,
         rng,
         map(short, lengths),
-        [(rare(rng, draw(rng, (len(SCALES), steps, *shape))) for steps in long)],
+        (rare(rng, draw(rng, (len(SCALES), steps, *shape))) for steps in long),
     )
     if len(set(made.lengths) & {*lengths}) < min(2, len(lengths)):
         raise ImportRefused(f"onnxruntime runs the file with one length only; {'; '.join(made.refusals)}")
