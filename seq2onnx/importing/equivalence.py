@@ -176,8 +176,9 @@ def _compared(candidate: Candidate, batch: Batch, check: str, found: Answers) ->
             known = (np.arange(y.shape[1]) < counts[:, None])[..., None]
             y, want = np.where(known, y, 0), np.where(known, want, 0)
         error = np.abs(y.astype(np.float64) - want)
-        limit = np.maximum(1.0, np.abs(want).max(tuple(range(1, want.ndim)), initial=0, keepdims=True))
-        wrong = ~((error <= TOLERANCE * limit) & np.isfinite(want))
+        finite, axes = np.isfinite(want), tuple(range(1, want.ndim))
+        limit = np.maximum(1.0, np.abs(want).max(axes, initial=0, keepdims=True, where=finite))
+        wrong = ~((error <= TOLERANCE * limit) & finite)
         if wrong.any():
             at = _first(wrong)
             if not np.isfinite(want[at]):
