@@ -12,6 +12,7 @@ def compared(change=lambda y: y, source=lambda x: x, short=((3, 4, 2),), long=()
     """Compare the identity, with its answer changed, with a source; return the comparison."""
 
     def runs(batches: list[Batch], rng):
+        assert batches
         for batch in batches:
             steps = np.full(len(batch.x), batch.steps) if counts is None else np.array(counts)
             yield batch, "whole", {"y": (change(batch.x.copy()), steps)}
@@ -91,3 +92,12 @@ def test_of_longer_sequences_the_first_that_the_source_takes_is_compared():
 def test_another_shape_is_a_difference():
     with pytest.raises(ProofFailed, match=r"y has the shape \[3, 3, 2\], the source gives \[3, 4, 2\]"):
         compared(lambda y: y[:, :3])
+
+
+def test_a_source_that_takes_no_length_is_compared_with_nothing():
+    def source(x):
+        raise ValueError
+
+    made = compared(source=source, long=[(3, 40, 2)])
+    assert not made.rows
+    assert made.refusals == ["4 steps: ValueError", "40 steps: ValueError"]

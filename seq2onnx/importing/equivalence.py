@@ -153,8 +153,8 @@ def compare(
         return [batch]
 
     batches = [batch for x in short for batch in asked(x)]
-    first_taken = filter(None, (asked(x, True) for x in long))
-    for several in itertools.chain([batches], itertools.islice(first_taken, 1)):
+    first_taken = itertools.islice(filter(None, (asked(x, True) for x in long)), 1)
+    for several in filter(None, itertools.chain([batches], first_taken)):
         for batch, check, found in candidate.runs(several, rng):
             made.rows.extend(_compared(candidate, batch, check, found))
     return made
