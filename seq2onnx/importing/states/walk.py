@@ -98,7 +98,7 @@ def _visit(
 ) -> list[Axes]:
     op = node.op_type
     if node.domain not in DOMAINS:
-        raise ImportRefused(f"is an operator of {node.domain}, which is not known to act on each step alone")
+        raise ImportRefused(f"is an unsupported operator of {node.domain}: it is not known to act on each step alone")
     for name in (*node.output, *node.input):
         if name and name not in trace.values:
             raise ImportRefused(f"has {name!r}, which is no tensor")
@@ -113,7 +113,9 @@ def _visit(
     if op in HANDLERS:
         return HANDLERS[op](graph, trace, call)
     if op not in RULES:
-        raise ImportRefused("is not known to act on each step alone, so it cannot be given states")
+        raise ImportRefused(
+            "is an unsupported operator: it is not known to act on each step alone, so it cannot be given states"
+        )
     if len(RULES[op](call)) < sum(bool(name) for name in node.output):
         raise ImportRefused("gives more results than one")
     graph.keep(node)
