@@ -1,4 +1,4 @@
-"""Networks trained elsewhere: brought over with proof, or refused with the reason."""
+"""Imports of networks trained elsewhere: compared with their source, or refused with the reason."""
 
 from __future__ import annotations
 

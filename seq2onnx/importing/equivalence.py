@@ -31,7 +31,7 @@ ROWS = 3
 MOST_NUMBERS = 1000
 """The most numbers of a step for which the long sequence has its full length."""
 LARGE_STEPS, SCALES = 8, (0.5, 2.5)
-"""How many steps of a row are large, and the exponents of 10 of their scales."""
+"""The number of large steps in a row, and the exponents of 10 of their scales."""
 MOST_IN_A_ROW = 2**22
 """The most numbers of the longest sequence."""
 MOST_STEPS_IN_A_CHUNK = 5
@@ -74,7 +74,7 @@ class Batch:
         x: the sequences [B, T, …].
         lengths: the lengths of the rows. None: all are whole.
         expected: the answers of the source by output. Those that it cannot give for this length are left out.
-        is_long: whether it is longer than the others.
+        is_long: whether it is one of the longer sequences.
     """
 
     x: Array
@@ -105,7 +105,7 @@ class Candidate:
 
 @dataclasses.dataclass(frozen=True)
 class Comparison:
-    """What was compared.
+    """The result of a comparison that holds.
 
     Attributes:
         rows: the comparisons; all of them hold.
@@ -123,7 +123,7 @@ def compare(
     source: Callable[[Array, Array | None], Mapping[str, Array]],
     rng: np.random.Generator,
     short: Iterable[Array],
-    long: Iterable[Iterable[Array]],
+    long: Iterable[Array],
     lengths: bool = False,
 ) -> Comparison:
     """Compare a candidate with its source.
@@ -133,7 +133,7 @@ def compare(
         source: runs the source on x [B, T, …] and lengths [B]. Whatever it raises is a refusal of this length.
         rng: the generator of random numbers.
         short: sequences, all of which are compared.
-        long: lists of long sequences; of each list the first that the source takes is enough.
+        long: longer sequences; the first that the source takes is enough.
         lengths: whether the source takes the lengths of the rows.
 
     Raises:
@@ -153,8 +153,8 @@ def compare(
         return [batch]
 
     batches = [batch for x in short for batch in asked(x)]
-    first_taken = (next(filter(None, (asked(x, True) for x in each)), []) for each in long)
-    for several in itertools.chain([batches], first_taken):
+    first_taken = itertools.islice(filter(None, (asked(x, True) for x in long)), 1)
+    for several in filter(None, itertools.chain([batches], first_taken)):
         for batch, check, found in candidate.runs(several, rng):
             made.rows.extend(_compared(candidate, batch, check, found))
     return made
@@ -176,8 +176,9 @@ def _compared(candidate: Candidate, batch: Batch, check: str, found: Answers) ->
             known = (np.arange(y.shape[1]) < counts[:, None])[..., None]
             y, want = np.where(known, y, 0), np.where(known, want, 0)
         error = np.abs(y.astype(np.float64) - want)
-        limit = np.maximum(1.0, np.abs(want).max(tuple(range(1, want.ndim)), initial=0, keepdims=True))
-        wrong = ~((error <= TOLERANCE * limit) & np.isfinite(want))
+        finite, axes = np.isfinite(want), tuple(range(1, want.ndim))
+        limit = np.maximum(1.0, np.abs(want).max(axes, initial=0, keepdims=True, where=finite))
+        wrong = ~((error <= TOLERANCE * limit) & finite)
         if wrong.any():
             at = _first(wrong)
             if not np.isfinite(want[at]):
@@ -213,6 +214,11 @@ def sizes_of_chunks(rng: np.random.Generator, steps: int, most: int = MOST_STEPS
         steps -= size
 
 
+def longest_steps(numbers: int) -> int:
+    """Return how many steps the longest sequence has, if a step has so many numbers."""
+    return min(LONGEST, MOST_IN_A_ROW // max(1, numbers))
+
+
 def halves(steps: int, least: int) -> Iterator[int]:
     """Yield a length, half of it and so on, down to `least` without it."""
     while steps > least:
@@ -221,7 +227,7 @@ def halves(steps: int, least: int) -> Iterator[int]:
 
 
 def rare(rng: np.random.Generator, x: Array) -> Array:
-    """Put into all rows but the first what ordinary data seldom has; the last quarter stays as it is.
+    """Put rare events into all rows but the first; the last quarter stays as it is.
 
     A few steps of the first quarter are large, so that a state keeps what only such a step sets: in every second row
     they are positive, in the others negative. Then come zeros, a step that repeats, and steps of one sign.
@@ -254,13 +260,14 @@ def prove(module: SequenceModule, source: Source, samples: Samples, seed: int = 
     draws = [samples.draw(rng, ROWS, steps) for steps in LENGTHS]
     numbers = draws[0][0].size
     long = LONG if numbers <= MOST_NUMBERS else LONG // 10
-    longest = halves(min(LONGEST, MOST_IN_A_ROW // numbers), long) if samples.longest else ()
+    draws.append(rare(rng, samples.draw(rng, ROWS, long)))
+    longest = halves(longest_steps(numbers), long) if samples.longest else ()
     made = compare(
         Candidate("the lifted network", lambda batches, rng: _runs(module, batches, rng)),
         lambda x, lengths: dict(zip(names, source(x, lengths), strict=True)),
         rng,
         [*draws, *samples.more],
-        [(rare(rng, samples.draw(rng, ROWS, steps)) for steps in each) for each in ((long,), longest)],
+        (rare(rng, samples.draw(rng, ROWS, steps)) for steps in longest),
         samples.lengths,
     )
     if len(made.lengths) < 2:

@@ -1,4 +1,4 @@
-"""What a foreign ONNX file may contain, checked before anything opens it: no other files, and no bombs."""
+"""Rules for the contents of a foreign ONNX file, checked before anything opens it: no other files, and no bombs."""
 
 from __future__ import annotations
 
@@ -23,12 +23,12 @@ from seq2onnx.errors import ModelFileError
 from seq2onnx.importing.onnx.graph_parts import DOMAINS, place
 from seq2onnx.limits import UNPACKED_BYTES, UNPACKED_PER_BYTE
 
-MOST_ELEMENTS = 2**28
-"""The largest tensor that a file may declare."""
+MOST_STORED = 2**28
+"""The most numbers of a stored tensor. What the graph computes has a limit of its own, in size_limits.py."""
 MOST_NODES = 20_000
 """The most nodes, with functions written out where they are called. Functions that call others twice double them."""
 MOST_DEPTH = 32
-"""How deep functions and inner graphs may be nested: onnx and onnxruntime call themselves for each."""
+"""The most levels of functions and inner graphs: onnx and onnxruntime call themselves for each."""
 MOST_ENTRIES = 1000
 """The most numbers or texts in a list that an operator has as an attribute: axes, sizes, activations."""
 NAMED = (AttributeProto, FunctionProto, GraphProto, NodeProto, TensorProto, ValueInfoProto)
@@ -88,7 +88,7 @@ def _check_tensor(tensor: TensorProto) -> None:
             f"its weights {tensor.name!r:.60} are in another file, which is not read; write one file with "
             "onnx.save(onnx.load(path), 'whole.onnx')"
         )
-    if np.prod(tensor.dims, dtype=float) > MOST_ELEMENTS:
+    if np.prod(tensor.dims, dtype=float) > MOST_STORED:
         raise ModelFileError(f"declares weights {tensor.name!r:.60} of the shape {list(tensor.dims)!r:.60}")
 
 

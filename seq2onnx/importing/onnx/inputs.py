@@ -58,7 +58,7 @@ def data_input(model: ModelProto, states: Mapping[str, str] | None = None) -> st
 
 
 def drawer(model: ModelProto, data: str) -> tuple[Draw, int | None]:
-    """Return what draws random data, and how many tokens there are."""
+    """Return a function that draws random data, and the number of tokens."""
     dtype = dtype_of(next(entry for entry in model.graph.input if entry.name == data))
     if dtype.kind == "f":
         return lambda rng, shape: rng.normal(size=shape).astype(np.float32), None

@@ -8,7 +8,7 @@ import numpy as np
 from onnx import NodeProto, numpy_helper
 
 from seq2onnx.errors import ImportRefused
-from seq2onnx.importing.equivalence import LONGEST, MOST_IN_A_ROW
+from seq2onnx.importing.equivalence import longest_steps
 from seq2onnx.importing.growth import bends
 from seq2onnx.importing.onnx.graph import open_session, run
 from seq2onnx.importing.onnx.graph_parts import Array, depends_on_numbers, place, reads, remove_unused
@@ -86,7 +86,7 @@ def _runs(trace: Trace, names: list[str]) -> dict[int, Mapping[str, Array]]:
     entry = next(entry for entry in trace.model.graph.input if entry.name == trace.data)
     sizes = dict(zip(trace.axes, trace.values[trace.data].shape, strict=True))
     session, found = open_session(part, optimized=False), {}
-    longest = min(LONGEST, MOST_IN_A_ROW // (sizes.get("C", 1) * sizes.get("B", 1)))
+    longest = longest_steps(sizes.get("C", 1) * sizes.get("B", 1))
     lengths, taken = [trace.steps], {entry.name for entry in part.graph.input}
     while longest > 2 * trace.steps and len(lengths) == 1:
         for steps in (trace.steps, longest // 3, longest):

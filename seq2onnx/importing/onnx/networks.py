@@ -21,7 +21,7 @@ from seq2onnx.importing.onnx.graph import RunFailed, open_session, read_graph
 from seq2onnx.importing.onnx.inputs import ORDERS, best_refusal, check_axes, choose_outputs, data_input, drawer, rank_of
 from seq2onnx.importing.onnx.limits import check_limits
 from seq2onnx.importing.onnx.node_calls import NodeRefused
-from seq2onnx.importing.onnx.source_runs import Source
+from seq2onnx.importing.onnx.source_runs import OnnxSource
 from seq2onnx.importing.onnx.tracing import Draw, Trace, traces, without_sizes
 from seq2onnx.importing.onnx.walk import Walked, walk
 from seq2onnx.importing.states.stateful_file import Answer
@@ -183,7 +183,7 @@ def _prove(
         for (name, x), label in zip(answers.items(), made.network.outputs, strict=True)
     ]
     signals = {name: Axes(x.axes, x.shape) for name, x in answers.items()}
-    source = Source(shown, open_session(free), trace.data, trace.axes, outputs, signals)
+    source = OnnxSource(shown, open_session(free), trace.data, trace.axes, outputs, signals)
 
     fewest = max(signal.clock.fewest_steps for signal in made.network.signals.values())
 

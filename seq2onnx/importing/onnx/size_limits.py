@@ -15,12 +15,11 @@ from seq2onnx.importing.onnx.graph import RunFailed, first_line, open_session, r
 from seq2onnx.importing.onnx.graph_parts import Array, place, remove_unused, replace, subgraphs
 from seq2onnx.limits import UNPACKED_PER_BYTE
 
-MOST_ELEMENTS = 2**24
-"""The largest tensor: 64 MB of float32. A run, a copy of its results and the proof have several at the same time."""
-MOST_TOTAL = 2**26
-"""The most numbers of all tensors together, which a traced run keeps: 256 MB."""
-TOTAL_PER_BYTE = UNPACKED_PER_BYTE
-"""And so many more for each byte of the graph: a network with large tensors has large weights."""
+MOST_COMPUTED = 2**24
+"""The most numbers of a computed tensor: 64 MB of float32. A run and the comparison have several at the same time."""
+MOST_TOGETHER = 2**26
+"""The most numbers of all computed tensors together, which a traced run keeps: 256 MB. A network with large tensors has
+large weights, so each byte of the graph adds UNPACKED_PER_BYTE."""
 MOST_WORK = 2**18
 """The most nodes, times the sizes that other nodes compute: for each of these the whole graph is looked at again."""
 UNLIMITED = {"Loop", "Scan", "SequenceMap", "Resize", "Upsample", "CenterCropPad", "Col2Im", "StringNormalizer"}
@@ -104,7 +103,7 @@ def _first_unknown(probe: ModelProto, sizes: dict[str, tuple[int, ...]]) -> tupl
         dims = entry.type.tensor_type.shape.dim
         if entry.type.tensor_type.HasField("shape") and all(dim.HasField("dim_value") for dim in dims):
             found[entry.name] = tuple(dim.dim_value for dim in dims)
-    total, most = 0, MOST_TOTAL + TOTAL_PER_BYTE * probe.ByteSize()
+    total, most = 0, MOST_TOGETHER + UNPACKED_PER_BYTE * probe.ByteSize()
     for node in probe.graph.node:
         for name in node.output:
             if name in found:
@@ -161,8 +160,8 @@ def _shape(node: NodeProto, numbers: list[Array], sizes: Mapping[str, tuple[int,
 
 
 def _check(node: NodeProto, shape: tuple[int, ...]) -> None:
-    if math.prod(shape) > MOST_ELEMENTS or any(size < 0 for size in shape):
+    if math.prod(shape) > MOST_COMPUTED or any(size < 0 for size in shape):
         raise ImportRefused(
-            f"{place(node)}: computes a tensor of the shape {list(shape)!r:.100}; at most {MOST_ELEMENTS:,} numbers "
+            f"{place(node)}: computes a tensor of the shape {list(shape)!r:.100}; at most {MOST_COMPUTED:,} numbers "
             "are allowed"
         )

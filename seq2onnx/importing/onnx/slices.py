@@ -37,7 +37,7 @@ class AxisSlice:
 
     @property
     def cut(self) -> tuple[int, int]:
-        """How many elements are before it and after it."""
+        """The numbers of elements before it and after it."""
         start, stop, _ = slice(*self.bounds).indices(self.size)
         return start, self.size - stop
 

@@ -1,4 +1,4 @@
-"""Runs of a foreign file in its own runtime, whatever sizes it takes: what the new file must equal."""
+"""Runs of a foreign ONNX file in onnxruntime, whatever sizes it takes: the source of the comparison."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ CHECKED = 100
 
 
 @dataclasses.dataclass(frozen=True)
-class Source:
+class OnnxSource:
     """A foreign file that can be asked for its answers.
 
     Attributes:
@@ -46,9 +46,9 @@ class Source:
     by_step: bool = False
 
     @staticmethod
-    def of(model: ModelProto, *arguments: object) -> Source:
+    def of(model: ModelProto, *arguments: object) -> OnnxSource:
         """Open a plain graph."""
-        return Source(model, open_session(model), *arguments)  # type: ignore[arg-type]
+        return OnnxSource(model, open_session(model), *arguments)  # type: ignore[arg-type]
 
     def _declared(self, letter: str) -> int | None:
         entry = next(entry for entry in self.model.graph.input if entry.name == self.data)

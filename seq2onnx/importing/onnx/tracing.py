@@ -12,7 +12,7 @@ import onnxruntime
 from onnx import GraphProto, ModelProto, NodeProto, ValueInfoProto, helper, numpy_helper
 
 from seq2onnx.errors import ImportRefused
-from seq2onnx.importing.equivalence import LONGEST, MOST_IN_A_ROW
+from seq2onnx.importing.equivalence import longest_steps
 from seq2onnx.importing.onnx.graph import RunFailed, open_session, run
 from seq2onnx.importing.onnx.graph_parts import (
     Array,
@@ -25,7 +25,7 @@ from seq2onnx.importing.onnx.graph_parts import (
     take_branch,
     tensors,
 )
-from seq2onnx.importing.onnx.size_limits import MOST_ELEMENTS, check_sizes
+from seq2onnx.importing.onnx.size_limits import MOST_COMPUTED, check_sizes
 
 PRIMES = (5, 7, 11, 13, 17, 19, 23, 29, 31, 37, 41, 43, 47, 53, 59, 61, 67, 71, 73, 79, 83, 89, 97)
 """Sizes of batch and time: those that are a size of nothing else in the file are taken."""
@@ -38,7 +38,7 @@ RECURRENT = {"LSTM": 2, "GRU": 1, "RNN": 1}
 
 @dataclasses.dataclass(frozen=True)
 class Trace:
-    """What a foreign graph computes for random data.
+    """A run of a foreign graph for random data.
 
     Attributes:
         model: the plain graph, without If.
@@ -158,8 +158,8 @@ def _runs(model: ModelProto, data: str, axes: str, sizes: Sequence[Mapping[str, 
     feeds = []
     for each in sizes:
         shape = tuple(each[letter] for letter in axes)
-        if math.prod(shape) > MOST_ELEMENTS:
-            raise RunFailed(f"{list(shape)} are more numbers than the {MOST_ELEMENTS:,} that are allowed")
+        if math.prod(shape) > MOST_COMPUTED:
+            raise RunFailed(f"{list(shape)} are more numbers than the {MOST_COMPUTED:,} that are allowed")
         x = draw(np.random.default_rng(0), shape).astype(dtype_of(entry))
         feeds.append({data: x} | other_inputs(model.graph, data, each["B"], each["T"]))
     while node := next((node for node in model.graph.node if node.op_type == "If"), None):
@@ -174,12 +174,12 @@ def _runs(model: ModelProto, data: str, axes: str, sizes: Sequence[Mapping[str, 
 def _more_steps(
     model: ModelProto, data: str, axes: str, feeds: Sequence[Mapping[str, Array]]
 ) -> list[Mapping[str, Array]]:
-    """Add inputs with as many steps as the proof has, if the number of steps is free."""
+    """Add inputs with as many steps as the comparison has, if the number of steps is free."""
     shape, other = (dict(zip(axes, given[data].shape, strict=True)) for given in feeds)
     if "T" not in shape or shape["T"] == other["T"]:
         return list(feeds)
     rest = math.prod(size for letter, size in shape.items() if letter != "T")
-    shape["T"] = max(other["T"], min(LONGEST, MOST_IN_A_ROW // rest))
+    shape["T"] = max(other["T"], longest_steps(rest))
     x = np.zeros([shape[letter] for letter in axes], feeds[0][data].dtype)
     return [*feeds, {data: x} | other_inputs(model.graph, data, shape.get("B", 1), shape["T"])]
 
@@ -225,7 +225,7 @@ def _run(model: ModelProto, session: onnxruntime.InferenceSession, feeds: Mappin
 
 
 def other_inputs(graph: GraphProto, data: str, rows: int, steps: int, states: Collection[str] = ()) -> dict[str, Array]:
-    """Return what the other inputs are at the start: lengths, for whole numbers that are no state; else zeros."""
+    """Return the other inputs at the start: lengths, for whole numbers that are no state; else zeros."""
     feeds = {}
     for entry in graph.input:
         if entry.name != data:

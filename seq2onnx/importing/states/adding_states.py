@@ -1,4 +1,4 @@
-"""add_states: a foreign ONNX file with explicit states; its operators and weights stay what they are."""
+"""add_states: a foreign ONNX file gets explicit states; its operators and weights stay."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from seq2onnx.files import atomic_file
 from seq2onnx.importing.onnx.graph import read_graph
 from seq2onnx.importing.onnx.inputs import ORDERS, best_refusal, check_axes, choose_outputs, data_input, drawer, rank_of
 from seq2onnx.importing.onnx.limits import check_limits
-from seq2onnx.importing.onnx.source_runs import Source
+from seq2onnx.importing.onnx.source_runs import OnnxSource
 from seq2onnx.importing.onnx.tracing import Draw, Trace, declared, traces
 from seq2onnx.importing.states.file_runs import compare_file
 from seq2onnx.importing.states.stateful_file import (
@@ -106,7 +106,7 @@ def _add_states(
     orders = (axes,) if axes else (STEP_ORDERS if states else ORDERS).get(rank, ())
     if not orders:
         raise ImportRefused(f"the input {data} has {rank} axes; expected batch, time and features")
-    made: dict[str, tuple[Body, bool, Source, bool]] = {}
+    made: dict[str, tuple[Body, bool, OnnxSource, bool]] = {}
     refusals: dict[str, ImportRefused] = {}
     for order in orders:
         try:
@@ -153,7 +153,7 @@ def _rewrite(
     features: int | None,
     draw: Draw,
     old_names: Mapping[str, str],
-) -> tuple[Body, bool, Source, bool]:
+) -> tuple[Body, bool, OnnxSource, bool]:
     """Rewrite the graph with its input read in this order of axes, with sizes that are as free as it allows."""
     refusal: ImportRefused | None = None
     for found in traces(model, data, axes, features, draw):
@@ -167,7 +167,7 @@ def _rewrite(
 
 def _rewrite_traced(
     source: ModelProto, found: Trace, states: Mapping[str, str], chosen: bool, old_names: Mapping[str, str]
-) -> tuple[Body, bool, Source, bool]:
+) -> tuple[Body, bool, OnnxSource, bool]:
     model, data, axes = found.model, found.data, found.axes
     named = [entry.name for entry in model.graph.output if entry.name not in states.values()]
     labels = dict(zip(named, unique_labels([old_names.get(name, name) for name in named]), strict=True))
@@ -176,7 +176,7 @@ def _rewrite_traced(
         sizes = dict(zip(axes, declared(next(e for e in source.graph.input if e.name == data)), strict=False))
         # A file that declares one step is compared step by step, so that its states carry something.
         by_step = "T" not in axes or not found.free_steps or sizes.get("T") == 1
-        runs = Source.of(source, data, axes, body.answers, signals, dict(states), by_step)
+        runs = OnnxSource.of(source, data, axes, body.answers, signals, dict(states), by_step)
     else:
         if "T" not in axes:
             raise ImportRefused("has no axis of time, and states= names no state that it carries itself")
@@ -197,6 +197,6 @@ def _rewrite_traced(
             body.outputs[tensors[answer.layer]] = tensor
         read_x(body, found)
         one_row = "B" not in axes or found.rows == 1
-        runs = Source.of(source, data, axes, body.answers, signals)
+        runs = OnnxSource.of(source, data, axes, body.answers, signals)
     body.layer = unique_labels([old_names.get(data, data)])[0]
     return body, one_row, runs, check_limits(found)

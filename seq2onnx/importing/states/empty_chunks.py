@@ -1,4 +1,4 @@
-"""The guard for chunks of no steps: what an operator would fail at or get wrong there, one branch of an If goes around.
+"""Wraps operators that fail on empty chunks, or get them wrong, in an If node.
 
 An If costs a small step about a fifth of its time, most of it for the nodes and outputs in its branches. So only what
 needs it is in there. Answers that are computed from new states alone come after it. A chunk of no steps keeps the

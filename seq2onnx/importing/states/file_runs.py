@@ -12,19 +12,18 @@ from seq2onnx.errors import ImportRefused
 from seq2onnx.importing.equivalence import (
     LENGTHS,
     LONG,
-    LONGEST,
-    MOST_IN_A_ROW,
     Answers,
     Batch,
     Candidate,
     compare,
     halves,
+    longest_steps,
     rare,
     sizes_of_chunks,
 )
 from seq2onnx.importing.onnx.graph import first_line
 from seq2onnx.importing.onnx.graph_parts import Array
-from seq2onnx.importing.onnx.source_runs import Source
+from seq2onnx.importing.onnx.source_runs import OnnxSource
 from seq2onnx.importing.onnx.tracing import Draw
 from seq2onnx.modelfile import read_checked
 from seq2onnx.parity import ParityRow
@@ -40,7 +39,7 @@ SCALES = (1.0, 0.1, 5.0)
 Found = dict[str, Array]
 
 
-def compare_file(path: Path, source: Source, draw: Draw, longest: bool = False, seed: int = 1) -> list[ParityRow]:
+def compare_file(path: Path, source: OnnxSource, draw: Draw, longest: bool = False, seed: int = 1) -> list[ParityRow]:
     """Compare a file with its source.
 
     Args:
@@ -68,7 +67,9 @@ def compare_file(path: Path, source: Source, draw: Draw, longest: bool = False, 
         ) from None
 
 
-def _compare_file(model: Model, source: Source, draw: Draw, longest: bool, rng: np.random.Generator) -> list[ParityRow]:
+def _compare_file(
+    model: Model, source: OnnxSource, draw: Draw, longest: bool, rng: np.random.Generator
+) -> list[ParityRow]:
     shape, has_time = model.inputs[0].shape, {output.layer: output.has_time for output in model.outputs}
     lengths = LENGTHS if source.steps is None else sorted({*(n for n in LENGTHS if n < source.steps), source.steps})
 
@@ -83,8 +84,8 @@ def _compare_file(model: Model, source: Source, draw: Draw, longest: bool, rng: 
 
     long: Iterable[int] = ()
     if source.steps is None and not source.by_step:
-        most = MOST_IN_A_ROW // max(1, math.prod(shape))
-        long = halves(min(LONGEST if longest else LONG, most), LENGTHS[-1])
+        most = longest_steps(math.prod(shape))
+        long = halves(most if longest else min(LONG, most), LENGTHS[-1])
     made = compare(
         Candidate(
             "the file with states",
@@ -94,7 +95,7 @@ def _compare_file(model: Model, source: Source, draw: Draw, longest: bool, rng: 
         answers,
         rng,
         map(short, lengths),
-        [(rare(rng, draw(rng, (len(SCALES), steps, *shape))) for steps in long)],
+        (rare(rng, draw(rng, (len(SCALES), steps, *shape))) for steps in long),
     )
     if len(set(made.lengths) & {*lengths}) < min(2, len(lengths)):
         raise ImportRefused(f"onnxruntime runs the file with one length only; {'; '.join(made.refusals)}")

@@ -164,7 +164,7 @@ def gather_node(graph: Rewriter, trace: Trace, call: Call) -> list[Axes]:
     axis = call.attributes.get("axis", 0)
     if table is None and indices is not None:
         if call.numbers[0] is None:
-            raise ImportRefused("looks numbers up in no table")
+            raise ImportRefused("is a Gather without a constant table, which is unsupported")
         inner = call.numbers[0].ndim - 1
         if call.others[0] is not None and not np.array_equal(call.others[0], call.numbers[0]):
             raise ImportRefused("has a table that depends on how many steps there are")
@@ -173,7 +173,7 @@ def gather_node(graph: Rewriter, trace: Trace, call: Call) -> list[Axes]:
         axes = [""] * axis + list(indices.letters) + [""] * (inner - axis)
         return [indices.with_shape(call.shapes[0], axes)]
     if table is None or indices is not None:
-        raise ImportRefused("chooses numbers by other numbers of the data")
+        raise ImportRefused("is a Gather with data-dependent indices, which is unsupported")
     axis %= len(table.letters)
     chosen = call.numbers[1]
     assert chosen is not None

@@ -14,7 +14,7 @@ from seq2onnx.errors import ImportRefused
 from seq2onnx.importing.onnx.graph_parts import rename, replace
 
 MADE = "s2o_"
-"""What the names of added tensors begin with."""
+"""The prefix of the names of added tensors."""
 MOST_STATES = 100
 FAR = 2**62
 """A stop beyond the end of any axis."""

@@ -1,4 +1,4 @@
-"""Foreign files whose states are inputs and outputs already: their author says which, and the proof shows it."""
+"""Foreign files whose states are inputs and outputs already: their author says which, and the comparison shows it."""
 
 from __future__ import annotations
 

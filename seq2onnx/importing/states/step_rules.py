@@ -185,9 +185,9 @@ def concat(call: Call) -> list[Axes]:
         if numbers is not None:
             call.settled(index, y)
             if any(letter and numbers.shape[i] != y.shape[i] for i, letter in enumerate(y.letters)):
-                raise ImportRefused("joins numbers of another size")
+                raise ImportRefused("is a Concat with a constant of another size")
             if any(letter for letter in y.letters if "T" in letter) and call.others[index] is None:
-                raise ImportRefused("joins numbers that are there for one number of steps")
+                raise ImportRefused("is a Concat with a constant of fixed length")
     return [y]
 
 

@@ -1,4 +1,4 @@
-"""The walk over a foreign graph: what joins steps gets a state, and all else must act on each step alone."""
+"""The walk over a foreign graph: operators that join steps get states; all others must act on each step alone."""
 
 from __future__ import annotations
 
@@ -34,8 +34,8 @@ LETTERS = {"B": "B", "T": "T", "C": ""}
 
 
 @dataclasses.dataclass(frozen=True)
-class Foreign:
-    """An input of the foreign graph beside the data, and what was computed from it alone."""
+class OtherInput:
+    """A tensor that depends on an input beside the data, and on nothing else."""
 
     name: str
     as_given: bool = True
@@ -57,7 +57,7 @@ def give_states(trace: Trace) -> tuple[Rewriter, dict[str, Axes], set[str]]:
     letters = ["" if letter == "B" and trace.rows == 1 else LETTERS[letter] for letter in trace.axes]
     finals: set[str] = set()
     signals: dict[str, Axes] = {trace.data: Axes(tuple(letters), entry.shape)}
-    foreign = {entry.name: Foreign(entry.name) for entry in trace.model.graph.input if entry.name != trace.data}
+    foreign = {entry.name: OtherInput(entry.name) for entry in trace.model.graph.input if entry.name != trace.data}
     for node in trace.model.graph.node:
         read = reads(node)
         where = place(node)
@@ -94,11 +94,11 @@ def _has_one_axis_of_features(x: Axes) -> bool:
 
 
 def _visit(
-    graph: Rewriter, trace: Trace, node: Any, signals: Mapping[str, Axes], foreign: Mapping[str, Foreign]
+    graph: Rewriter, trace: Trace, node: Any, signals: Mapping[str, Axes], foreign: Mapping[str, OtherInput]
 ) -> list[Axes]:
     op = node.op_type
     if node.domain not in DOMAINS:
-        raise ImportRefused(f"is an operator of {node.domain}, which is not known to act on each step alone")
+        raise ImportRefused(f"is an unsupported operator of {node.domain}: it is not known to act on each step alone")
     for name in (*node.output, *node.input):
         if name and name not in trace.values:
             raise ImportRefused(f"has {name!r}, which is no tensor")
@@ -113,7 +113,9 @@ def _visit(
     if op in HANDLERS:
         return HANDLERS[op](graph, trace, call)
     if op not in RULES:
-        raise ImportRefused("is not known to act on each step alone, so it cannot be given states")
+        raise ImportRefused(
+            "is an unsupported operator: it is not known to act on each step alone, so it cannot be given states"
+        )
     if len(RULES[op](call)) < sum(bool(name) for name in node.output):
         raise ImportRefused("gives more results than one")
     graph.keep(node)

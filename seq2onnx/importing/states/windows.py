@@ -13,7 +13,7 @@ from seq2onnx.importing.onnx.node_calls import Call, constant_weights
 from seq2onnx.importing.states.rewriting import FAR, Rewriter, label
 
 LOWEST = float(np.finfo(np.float32).min)
-"""What stands for no step under a maximum; onnxruntime's own padding is the same."""
+"""The padding of a maximum, the same as that of onnxruntime."""
 
 
 @dataclasses.dataclass(frozen=True)
