@@ -23,7 +23,7 @@ from seq2onnx.importing.keras.graph import CUSTOM, KerasLayer, KerasModel, Tenso
 from seq2onnx.importing.keras.reference import evaluate
 from seq2onnx.importing.lifting import layout
 from seq2onnx.importing.lifting.assembly import as_module, assemble
-from seq2onnx.importing.lifting.layer_node import Array, LayerNode, layer_node, place
+from seq2onnx.importing.lifting.layer_node import Array, LayerNode, Lifting, input_node
 from seq2onnx.importing.lifting.reading import exact
 from seq2onnx.importing.lifting.traced import TracedTensor
 from seq2onnx.importing.lifting.windows import TooFewSteps
@@ -154,13 +154,13 @@ def _input(model: KerasModel) -> LayerNode:
             f"size, and at most {MOST_FEATURES:,} features"
         )
     if sizes:
-        return layer_node(SequenceInput(sizes[0] if len(sizes) == 1 else (sizes[-1], *sizes[:-1])), path="input")
+        return input_node(SequenceInput(sizes[0] if len(sizes) == 1 else (sizes[-1], *sizes[:-1])), Lifting())
     if not shape or not any(layer.kind == "Embedding" for layer in _all_layers(model)):
         raise ImportRefused(
             f"the input has the shape {[None, *shape]}, without a time axis; expected [batch, time, features], "
             "or tokens [batch, time] for an Embedding"
         )
-    return layer_node(SequenceInput("tokens"), path="input")
+    return input_node(SequenceInput("tokens"), Lifting())
 
 
 def _sequences(start: LayerNode, steps: int) -> TracedTensor:
@@ -207,7 +207,7 @@ def _apply(layer: KerasLayer, given: Sequence[Any]) -> Sequence[Any]:
             return [_at_each_step(layer, *given)]
         if layer.kind not in keras_layers.LAYERS:
             raise ImportRefused(REASONS.get(layer.kind, f"is {layer.kind}, {CUSTOM}"))
-        with place(layer.name):
+        with given[0].lifting.at(layer.name):
             found = keras_layers.LAYERS[layer.kind](layer, *given)
         outputs = found if isinstance(found, list) else [found]
         _check_size(outputs)

@@ -89,7 +89,7 @@ def _run(layer: KerasLayer, x: TracedTensor, directions: Sequence[KerasLayer]) -
     for final in finals:
         states.append(final)
         if forward.kind == "LSTM":
-            cell = barred("reads the final cell state of an LSTM, which no layer gives; read h", final.parts[0].signal)
+            cell = barred("reads the final cell state of an LSTM, which no layer gives; read h", final.parts[0])
             states.append(TracedTensor((cell,), final.axes, np.zeros(final.index.shape, int), x.rows, x.steps))
     return [y, *states]
 

@@ -9,7 +9,7 @@ import numpy as np
 
 from seq2onnx.errors import ImportRefused
 from seq2onnx.importing.lifting.layer_node import Array, layer_node
-from seq2onnx.importing.lifting.reading import columns, final_state, source
+from seq2onnx.importing.lifting.reading import columns, source
 from seq2onnx.importing.lifting.traced import TracedTensor, tensor_of
 from seq2onnx.layers import GRU, LSTM, RNN, BiGRU, BiLSTM, FullyConnected, LastStep
 
@@ -57,7 +57,7 @@ def recurrent(
         fields = {f.name: getattr(layer, f.name) for f in dataclasses.fields(layer) if f.name != "start"}
         layer = BIDIRECTIONAL[type(layer)](**fields)
     made = layer_node(layer, found, weights=weights, path=path)
-    final = final_state(made) if both else layer_node(LastStep(), made)
+    final = made.final_state if both else layer_node(LastStep(), made)
     if projection:
         rows = sum(len(matrix) for matrix in projection)
         block = np.zeros((rows, made.size))

@@ -9,7 +9,7 @@ import numpy as np
 
 from seq2onnx.importing.lifting import layout
 from seq2onnx.importing.lifting.layer_node import LayerNode, barred, layer_node
-from seq2onnx.importing.lifting.reading import final_state, flat, source
+from seq2onnx.importing.lifting.reading import flat, source
 from seq2onnx.importing.lifting.traced import TracedTensor
 from seq2onnx.layers import BiGRU, BiLSTM, GlobalAvgPool1d, GlobalMaxPool1d, LastStep
 
@@ -58,9 +58,9 @@ def single_step(x: TracedTensor, axis: int, is_first: bool) -> TracedTensor:
     start = size = 0
     for part in x.parts:
         gone = dataclasses.replace(part.signal, has_time=False)
-        halves = [barred(reason, gone)]
+        halves = [barred(reason, part, gone)]
         if is_first and isinstance(part.layer, BiLSTM | BiGRU) and part.has_time:
-            halves.append(final_state(part))
+            halves.append(part.final_state)
         for half in halves:
             low = part.size // 2 if half is halves[-1] and len(halves) > 1 else 0
             here = (x.index >= start + low) & (x.index < start + part.size)
@@ -82,7 +82,7 @@ def sum_time(x: TracedTensor, axis: int) -> TracedTensor:
     """Sum over time, which only a division by the number of steps makes a layer."""
     mean = pool_time(x, axis, GlobalAvgPool1d())
     reason = "sums over time, for which there is no layer; a mean over time is one"
-    parts = tuple(barred(reason, part, ("sum", part)) for part in mean.parts)
+    parts = tuple(barred(reason, part, stands_for=("sum", part)) for part in mean.parts)
     return mean.with_(parts=parts)
 
 

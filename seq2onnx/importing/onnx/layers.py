@@ -150,7 +150,7 @@ def _recurrent(context: Context, call: LiftCall) -> Any:
     layer = _layer(op, units, activations, arrays[0], bool(starts), after)
     y, h = recurrent(call.x, layer, [array | starts for array in arrays], 0)
     y = y.with_(axes=("T", "", y.axes[1], ""), index=y.index.reshape(1, directions, 1, units))
-    cell = barred("reads the final cell state of an LSTM, which no layer gives; read its output h", h.parts[0].signal)
+    cell = barred("reads the final cell state of an LSTM, which no layer gives; read its output h", h.parts[0])
     return [y, h, TracedTensor((cell,), h.axes, np.zeros(h.index.shape, int), h.rows, h.steps)]
 
 

@@ -67,11 +67,11 @@ def _expand(context: Context, call: LiftCall) -> Any:
     old = (*[1] * (len(shape) - len(x.axes)), *x.shape)
     axes = [axis for axis, (before, after) in enumerate(zip(old, shape, strict=True)) if before not in (1, after)]
     if not axes:
-        return layout.expand(x, shape, sorted(context.times))
+        return layout.expand(x, shape)
     for axis in axes:
         lifting.check_features(x, axis, "repeats numbers")
     repeats = [new // n if axis in axes else 1 for axis, (n, new) in enumerate(zip(old, shape, strict=True))]
-    return layout.expand(x.with_(index=np.tile(x.index, repeats)), shape, sorted(context.times))
+    return layout.expand(x.with_(index=np.tile(x.index, repeats)), shape)
 
 
 @operators("Slice")

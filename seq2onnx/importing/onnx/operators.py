@@ -10,7 +10,7 @@ import numpy as np
 from onnx import NodeProto, helper
 
 from seq2onnx.errors import ImportRefused
-from seq2onnx.importing.lifting.layer_node import Array
+from seq2onnx.importing.lifting.layer_node import Array, Lifting
 from seq2onnx.importing.lifting.traced import TracedTensor
 from seq2onnx.importing.onnx.graph import open_session, opset, run
 from seq2onnx.importing.onnx.graph_parts import DOMAINS, attributes
@@ -41,12 +41,12 @@ class Context:
 
     Attributes:
         trace: the run.
-        times: the sizes of the time axes so far.
+        lifting: the import.
         foreign: the tensors that come from other inputs than the sequences.
     """
 
     trace: Trace
-    times: set[int]
+    lifting: Lifting
     foreign: Mapping[str, Foreign]
 
     def other_shape(self, name: str) -> tuple[int, ...]:

@@ -11,7 +11,7 @@ from torch import Tensor
 from seq2onnx.errors import ImportRefused
 from seq2onnx.importing.lifting import operations as lifting
 from seq2onnx.importing.lifting.convolutions import Windows, convolution, pooling
-from seq2onnx.importing.lifting.layer_node import Array, barred, current_place
+from seq2onnx.importing.lifting.layer_node import Array, barred
 from seq2onnx.importing.lifting.layout import concat
 from seq2onnx.importing.lifting.recurrence import recurrent
 from seq2onnx.importing.lifting.traced import TracedTensor
@@ -127,7 +127,7 @@ def _recurrent(op: Operation) -> Any:
     both = 2 if op["bidirectional"] else 1
     count = len(params) // (layers * both)
     starts = _start_states(op, x, layers * both)
-    path, finals = current_place(), []
+    path, finals = x.lifting.place, []
     for layer in range(layers):
         arrays = []
         projection: list[Array] = []
@@ -156,7 +156,7 @@ def _recurrent(op: Operation) -> Any:
     h = concat(finals, 0)
     if op.name != "lstm":
         return x, h
-    cell = barred("reads the final cell state of an LSTM, which no layer gives; read its output h", h.parts[0].signal)
+    cell = barred("reads the final cell state of an LSTM, which no layer gives; read its output h", h.parts[0])
     return x, h, TracedTensor((cell,), h.axes, np.zeros(h.index.shape, int), h.rows, h.steps)
 
 

@@ -70,7 +70,7 @@ def _expand(op: Operation) -> Any:
     extra = len(op.shape) - len(x.axes)
     if any(new != old != 1 for old, new in zip(x.shape, op.shape[extra:], strict=True)):
         raise ImportRefused("repeats a tensor several times along an axis")
-    return layout.expand(x, op.shape, sorted(op.times))
+    return layout.expand(x, op.shape)
 
 
 @operators("select", "narrow", "slice")
