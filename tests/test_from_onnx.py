@@ -418,7 +418,8 @@ TRAPS = {
         lambda *given: _with_last_step(TRUE_RECURRENT(*given)),
     ),
     "linear_before_reset read as 0": (
-        onnx_operators, "attributes", lambda node: graph_parts.attributes(node) | {"linear_before_reset": 0},
+        onnx_operators, "attributes",
+        lambda node: graph_parts.attributes(node) | ({"linear_before_reset": 0} if node.op_type == "GRU" else {}),
     ),
     "numbers that depend on the length": (onnx_operators.NodeCall, "settled", lambda *_: None),
 }  # fmt: skip

@@ -9,8 +9,8 @@ import numpy as np
 
 from seq2onnx.errors import ImportRefused
 from seq2onnx.importing.keras.graph import KerasLayer
-from seq2onnx.importing.keras.layers import ONE, ZERO, check_shapes, keras
-from seq2onnx.importing.lifting import layout, operations as lifting
+from seq2onnx.importing.keras.layers import check_shapes, keras
+from seq2onnx.importing.lifting import functions, layout, operations as lifting
 from seq2onnx.importing.lifting.layer_node import Array, barred
 from seq2onnx.importing.lifting.recurrence import recurrent
 from seq2onnx.importing.lifting.traced import TracedTensor
@@ -110,5 +110,5 @@ def _bidirectional(layer: KerasLayer, x: TracedTensor) -> list[TracedTensor]:
         return [*halves, *states]
     if mode != "concat":
         y = lifting.join(MERGES[mode], *halves)
-        y = lifting.affine(y, ONE / 2, ZERO) if mode == "ave" else y
+        y = functions.scaled(y, 1 / 2) if mode == "ave" else y
     return [y, *states]

@@ -10,6 +10,7 @@ import numpy as np
 from seq2onnx.errors import ImportRefused
 from seq2onnx.importing.lifting import layout, operations as lifting, time_axis
 from seq2onnx.importing.lifting.layer_node import Array
+from seq2onnx.importing.lifting.operators import concat
 from seq2onnx.importing.lifting.traced import TracedTensor
 from seq2onnx.importing.onnx.node_calls import same
 from seq2onnx.importing.onnx.operators import Context, LiftCall, constant, operators
@@ -18,8 +19,8 @@ NO_END = 2**31 - 1
 """The least stop that exporters write where they mean the end of any axis."""
 
 
-@operators("Identity", "Dropout")
-def _same(context: Context, call: LiftCall) -> Any:
+@operators("Dropout")
+def _dropout(context: Context, call: LiftCall) -> Any:
     training = call.get(2, "training_mode")
     if training and training[0]:
         raise ImportRefused("draws random numbers; export the network in eval mode")
@@ -190,23 +191,8 @@ def _split(context: Context, call: LiftCall) -> Any:
 
 @operators("Concat")
 def _concat(context: Context, call: LiftCall) -> Any:
-    xs = list(call.signals)
-    axis = call.attributes["axis"] % len(call.shapes[0])
-    like = call.x
-    if any(numbers is not None and numbers.any() for numbers in call.numbers):
-        raise ImportRefused("joins features with numbers other than zeros; add them with a bias")
-    sizes = [0 if numbers is None else numbers.shape[axis] for numbers in call.numbers]
-    if like.axes[axis] == "T" and sum(x is not None for x in xs) == 1:
-        at = xs.index(like)
-        return time_axis.pad_time(like, sum(sizes[:at]), sum(sizes[at:]))
-    return time_axis.concat(
-        [_zeros(like, axis, size) if x is None else x for x, size in zip(xs, sizes, strict=True)], axis
-    )
-
-
-def _zeros(like: TracedTensor, axis: int, size: int) -> TracedTensor:
-    shape = [size if i == axis else n for i, n in enumerate(like.index.shape)]
-    return like.with_(index=np.full(shape, -1))
+    operands = [numbers if x is None else x for x, numbers in zip(call.signals, call.numbers, strict=True)]
+    return concat([x for x in operands if x is not None], call.attributes["axis"])
 
 
 @operators("Pad")

@@ -12,6 +12,7 @@ from torch import Tensor
 from seq2onnx.errors import ImportRefused
 from seq2onnx.importing.lifting import layout, time_axis
 from seq2onnx.importing.lifting.layout import END
+from seq2onnx.importing.lifting.operators import concat
 from seq2onnx.importing.lifting.traced import TracedTensor
 from seq2onnx.importing.torch.operators import Operation, Ragged, array, operators, refuse_random
 
@@ -122,25 +123,12 @@ def _split(op: Operation) -> Any:
 @operators("cat", "concat", "stack")
 def _concat(op: Operation) -> Any:
     xs, axis = list(op["tensors"]), op["dim"]
-    like = next(x for x in xs if isinstance(x, TracedTensor))
     if op.name == "stack":
-        axis %= len(like.axes) + 1
+        axis %= op.result.ndim
         xs = [layout.unsqueeze(x, axis) if isinstance(x, TracedTensor) else x.unsqueeze(axis) for x in xs]
-        like = next(x for x in xs if isinstance(x, TracedTensor))
-    axis %= len(like.axes)
-    constants = [x for x in xs if not isinstance(x, TracedTensor)]
-    if any(not isinstance(x, Tensor) or x.any() for x in constants):
+    if any(isinstance(x, Ragged) for x in xs):
         raise ImportRefused("joins features with numbers other than zeros; add them with a bias")
-    at = next(i for i, x in enumerate(xs) if isinstance(x, TracedTensor))
-    if constants and like.axes[axis] == "T" and len(constants) == len(xs) - 1:
-        before, after = (sum(x.shape[axis] for x in part) for part in (xs[:at], xs[at + 1 :]))
-        return time_axis.pad_time(like, before, after)
-    return time_axis.concat([x if isinstance(x, TracedTensor) else _zeros(like, axis, x.shape[axis]) for x in xs], axis)
-
-
-def _zeros(like: TracedTensor, axis: int, size: int) -> TracedTensor:
-    shape = [size if i == axis else n for i, n in enumerate(like.index.shape)]
-    return like.with_(index=np.full(shape, -1))
+    return concat([x if isinstance(x, TracedTensor) else array(x) for x in xs], axis)
 
 
 @operators("pad", "constant_pad_nd")
