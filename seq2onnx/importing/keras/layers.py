@@ -229,10 +229,7 @@ def _permute(layer: KerasLayer, x: TracedTensor) -> TracedTensor:
 
 @keras("ZeroPadding1D")
 def _zero_padding(layer: KerasLayer, x: TracedTensor) -> TracedTensor:
-    before, after = _pair(layer.config["padding"])
-    if x.axes[1] == "T":
-        return time_axis.pad_time(x, before, after)
-    return layout.pad_features(x, 1, before, after)
+    return time_axis.pad(x, 1, *_pair(layer.config["padding"]))
 
 
 @keras("Cropping1D")

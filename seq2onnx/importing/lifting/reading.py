@@ -86,6 +86,13 @@ def exact(x: TracedTensor, joined: bool = False) -> LayerNode:
     return narrow(found, index.ravel())
 
 
+def answer(x: TracedTensor, what: str) -> LayerNode:
+    """Return the node of an answer, whose axes must be batch, time and features; `what` names it."""
+    if sorted("".join(x.axes)) != sorted(("B" if x.rows > 1 else "") + "T" * x.has_time):
+        raise ImportRefused(f"{what} has the axes {list(x.shape)}, which are not batch, time and features")
+    return exact(x)
+
+
 def same_features(x: TracedTensor) -> tuple[LayerNode, Index]:
     """Return a node that has the features of the tensor and no others, and where they are in it."""
     found, index = source(x)

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
+from seq2onnx.errors import ImportRefused
 from seq2onnx.importing.lifting import layout
 from seq2onnx.importing.lifting.layer_node import LayerNode, barred, layer_node
 from seq2onnx.importing.lifting.reading import flat, source
@@ -40,6 +41,23 @@ def pad_time(x: TracedTensor, before: int, after: int) -> TracedTensor:
     if any(old < 0 < new for old, new in zip(x.pads, (before, after), strict=True)):
         x = _one_part(x)  # zeros in place of steps that were cut off are not these steps
     return x.with_(pads=(x.pads[0] + before, x.pads[1] + after), steps=x.steps + before + after)
+
+
+def pad(x: TracedTensor, axis: int, before: int, after: int) -> TracedTensor:
+    """Add zeros along an axis, or of time with negative numbers cut steps off."""
+    if not (before or after):
+        return x
+    if x.axes[axis] == "T":
+        return pad_time(x, before, after)
+    if min(before, after) < 0:
+        raise ImportRefused("pads features with a negative number; use a slice")
+    return layout.pad_features(x, axis, before, after)
+
+
+def step(x: TracedTensor, axis: int, is_last: bool, is_first: bool, keepdims: bool) -> TracedTensor:
+    """Take one step."""
+    found = last_step(x, axis) if is_last else single_step(x, axis, is_first)
+    return layout.unsqueeze(found, axis) if keepdims else found
 
 
 def last_step(x: TracedTensor, axis: int) -> TracedTensor:

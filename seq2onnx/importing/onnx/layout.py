@@ -108,9 +108,9 @@ def _cut(
         raise ImportRefused(f"takes some elements of {x.describe(axis)}; use all steps, the last one, or a stride")
     low_of, high_of = _other_bounds(context, call, x, axis, bounds, place, (low, size - high))
     if (size - low, size - high) == (low_of[1], high_of[1]) == (1, 0):
-        return layout.unsqueeze(time_axis.last_step(x, axis), axis)
+        return time_axis.step(x, axis, True, False, True)
     if (low, high) == (low_of[0], high_of[0]) == (0, 1):
-        return layout.unsqueeze(time_axis.single_step(x, axis, True), axis)
+        return time_axis.step(x, axis, False, True, True)
     if size < bounds[1] < NO_END:
         raise ImportRefused(f"takes at most {bounds[1]} steps; the later ones of a longer sequence are lost")
     if (low, size - high) != (low_of[0], high_of[1]):
@@ -166,11 +166,9 @@ def _gather(context: Context, call: LiftCall) -> Any:
     places = [(_only(chosen), x.shape[axis])]
     if call.others[1] is not None:
         places.append((_only(call.others[1]), context.other_shape(call.node.input[0])[axis]))
-    if all(place in (-1, size - 1) for place, size in places):
-        found = time_axis.last_step(x, axis)
-    else:
-        found = time_axis.single_step(x, axis, all(place in (0, -size) for place, size in places))
-    return found if chosen.ndim == 0 else layout.unsqueeze(found, axis)
+    is_last = all(place in (-1, size - 1) for place, size in places)
+    is_first = all(place in (0, -size) for place, size in places)
+    return time_axis.step(x, axis, is_last, is_first, chosen.ndim > 0)
 
 
 def _only(numbers: Array) -> int:
@@ -205,15 +203,7 @@ def _pad(context: Context, call: LiftCall) -> Any:
     if call.attributes.get("mode", "constant") != "constant" or np.any(value):
         raise ImportRefused("pads with other numbers than zeros; use zeros")
     for place, axis in enumerate(axes):
-        before, after = widths[place], widths[len(axes) + place]
-        if not (before or after):
-            continue
-        if x.axes[axis] == "T":
-            x = time_axis.pad_time(x, before, after)
-        elif min(before, after) >= 0:
-            x = layout.pad_features(x, axis, before, after)
-        else:
-            raise ImportRefused("pads features with a negative number; use a slice")
+        x = time_axis.pad(x, axis, widths[place], widths[len(axes) + place])
     return x
 
 

@@ -21,7 +21,7 @@ ADD_STATES = "add_states keeps the operator, and can give such a file states"
 
 
 @dataclasses.dataclass(frozen=True)
-class Foreign:
+class SideInput:
     """A tensor that depends on another input alone: lengths of the rows, or a state carried by hand.
 
     Attributes:
@@ -47,7 +47,7 @@ class Context:
 
     trace: Trace
     lifting: Lifting
-    foreign: Mapping[str, Foreign]
+    foreign: Mapping[str, SideInput]
 
     def other_shape(self, name: str) -> tuple[int, ...]:
         """Return the shape of a tensor in the run with other sizes."""

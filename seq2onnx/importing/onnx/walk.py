@@ -16,7 +16,7 @@ from seq2onnx.importing.lifting.windows import TooFewSteps
 from seq2onnx.importing.onnx import arithmetic as onnx_arithmetic, layers as onnx_layers, layout as onnx_layout
 from seq2onnx.importing.onnx.graph_parts import place, reads
 from seq2onnx.importing.onnx.node_calls import NodeRefused
-from seq2onnx.importing.onnx.operators import Context, Foreign, call_of, lift
+from seq2onnx.importing.onnx.operators import Context, SideInput, call_of, lift
 from seq2onnx.importing.onnx.tracing import RECURRENT, Trace, dtype_of
 from seq2onnx.importing.states.walk import KEEPS_FINAL
 from seq2onnx.layers import SequenceInput
@@ -36,7 +36,7 @@ class Walked:
     """
 
     values: Mapping[str, TracedTensor | ImportRefused]
-    foreign: Mapping[str, Foreign]
+    foreign: Mapping[str, SideInput]
     finals: frozenset[str]
 
 
@@ -49,7 +49,7 @@ def walk(trace: Trace) -> Walked:
     graph, lifting = trace.model.graph, Lifting(times={trace.steps})
     values: dict[str, TracedTensor | ImportRefused] = {trace.data: _sequences(trace, lifting)}
     others = [entry for entry in graph.input if entry.name != trace.data]
-    foreign = {entry.name: Foreign(entry.name, dtype_of(entry).kind in "iu") for entry in others}
+    foreign = {entry.name: SideInput(entry.name, dtype_of(entry).kind in "iu") for entry in others}
     finals: set[str] = set()
     context = Context(trace, lifting, foreign)
     for number, node in enumerate(graph.node):
@@ -126,7 +126,7 @@ def _checked(
             yield x
 
 
-def _beside_the_data(foreign: Foreign) -> ImportRefused:
+def _beside_the_data(foreign: SideInput) -> ImportRefused:
     name = repr(foreign.name)
     if foreign.lengths:
         return ImportRefused(

@@ -81,9 +81,7 @@ def _slice(op: Operation) -> Any:
     if op.name == "select":
         index = op["index"]
         if x.axes[axis] == "T":
-            if index in (-1, size - 1):
-                return time_axis.last_step(x, axis)
-            return time_axis.single_step(x, axis, index in (0, -size))
+            return time_axis.step(x, axis, index in (-1, size - 1), index in (0, -size), False)
         return layout.take(x, axis, index)
     start, stop, step = op.get("start") or 0, op.get("end"), op.get("step", 1)
     if op.name == "narrow":
@@ -93,10 +91,8 @@ def _slice(op: Operation) -> Any:
         return x
     if x.axes[axis] != "T":
         return layout.take(x, axis, slice(low, high, step))
-    if step == 1 and (low, high) == (size - 1, size):
-        return layout.unsqueeze(time_axis.last_step(x, axis), axis)
-    if step == 1 and (low, high) == (0, 1):
-        return layout.unsqueeze(time_axis.single_step(x, axis, True), axis)
+    if step == 1 and (low, high) in ((size - 1, size), (0, 1)):
+        return time_axis.step(x, axis, high == size, True, True)
     if step != 1 or start < 0 or (stop is not None and size < stop < END // 2):
         raise ImportRefused(
             "takes steps by their number or by their distance from the end; use all steps, the last one, or a stride"
@@ -138,14 +134,7 @@ def _pad(op: Operation) -> Any:
         raise ImportRefused("pads with other numbers than zeros; use zeros")
     for i in range(len(widths) // 2):
         axis, (before, after) = len(x.axes) - 1 - i, widths[2 * i : 2 * i + 2]
-        if not (before or after):
-            continue
-        if x.axes[axis] == "T":
-            x = time_axis.pad_time(x, before, after)
-        elif min(before, after) >= 0:
-            x = layout.pad_features(x, axis, before, after)
-        else:
-            raise ImportRefused("pads features with a negative number; use a slice")
+        x = time_axis.pad(x, axis, before, after)
     return x
 
 

@@ -1,4 +1,4 @@
-"""A torch module, run once by torch.export, as a graph of operations; and run again for the proof."""
+"""A torch module, run once by torch.export, as a graph of operations; and run again for the comparison."""
 
 from __future__ import annotations
 
