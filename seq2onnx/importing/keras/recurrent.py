@@ -11,8 +11,8 @@ from seq2onnx.errors import ImportRefused
 from seq2onnx.importing.keras.graph import KerasLayer
 from seq2onnx.importing.keras.layers import check_shapes, keras
 from seq2onnx.importing.lifting import functions, layout, operations as lifting
-from seq2onnx.importing.lifting.layer_node import Array, barred
-from seq2onnx.importing.lifting.recurrence import biases_apart, recurrent
+from seq2onnx.importing.lifting.layer_node import Array
+from seq2onnx.importing.lifting.recurrence import biases_apart, cell_state, recurrent
 from seq2onnx.importing.lifting.traced import TracedTensor
 from seq2onnx.layers import GRU, LSTM, RNN, Add, Multiply
 from seq2onnx.layers.parts.cells import StateActivation
@@ -85,8 +85,7 @@ def _run(layer: KerasLayer, x: TracedTensor, directions: Sequence[KerasLayer]) -
     for final in finals:
         states.append(final)
         if forward.kind == "LSTM":
-            cell = barred("reads the final cell state of an LSTM, which no layer gives; read h", final.parts[0])
-            states.append(TracedTensor((cell,), final.axes, np.zeros(final.index.shape, int), x.rows, x.steps))
+            states.append(cell_state(final))
     return [y, *states]
 
 

@@ -18,7 +18,7 @@ def _number(call: LiftCall, index: int) -> Array:
     """Return an input that is the same for every step and row, however many there are."""
     numbers = call.numbers[index]
     if numbers is None:
-        raise ImportRefused("calculates with what is no number")
+        raise ImportRefused("expects a constant operand")
     call.settled(index, call.x)
     return np.asarray(numbers, float)
 

@@ -145,7 +145,7 @@ def _gather(context: Context, call: LiftCall) -> Any:
     axis = int(call.attributes.get("axis", 0))
     if indices is not None:
         if x is not None:
-            raise ImportRefused("chooses features by calculated numbers")
+            raise ImportRefused("is a Gather with data-dependent indices")
         table = constant(call, 0)
         if table.ndim != 2 or axis:
             raise ImportRefused(
