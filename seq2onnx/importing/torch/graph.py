@@ -17,7 +17,7 @@ from seq2onnx.importing.lifting.traced import TracedTensor
 from seq2onnx.importing.lifting.windows import TooFewSteps
 from seq2onnx.importing.torch import arithmetic as torch_arithmetic, layers as torch_layers, layout as torch_layout
 from seq2onnx.importing.torch.operators import Operation, Ragged, lift
-from seq2onnx.importing.torch.trace import Trace
+from seq2onnx.importing.torch.trace import ModuleTrace
 from seq2onnx.layers import SequenceInput
 from seq2onnx.layers.signal import Signal
 
@@ -37,7 +37,7 @@ class Walk:
         finals: final states as recurrent operations return them.
     """
 
-    def __init__(self, trace: Trace, layer: SequenceInput) -> None:
+    def __init__(self, trace: ModuleTrace, layer: SequenceInput) -> None:
         self.trace = trace
         self.finals: list[Any] = []
         self._values: dict[fx.Node, Any] = {}

@@ -24,7 +24,7 @@ from seq2onnx.importing.torch.difference import first_difference
 from seq2onnx.importing.torch.graph import Walk, is_passed_on
 from seq2onnx.importing.torch.limits import find_limits
 from seq2onnx.importing.torch.source import source_runner
-from seq2onnx.importing.torch.trace import Arguments, Trace, as_in_use, read_arguments, traces
+from seq2onnx.importing.torch.trace import Arguments, ModuleTrace, as_in_use, read_arguments, traces
 from seq2onnx.layers import SequenceInput, Softmax, WordEmbedding
 from seq2onnx.layers.parts.normalization import Normalization
 from seq2onnx.network import Network
@@ -109,7 +109,7 @@ def from_torch(
 
 def _answers(
     module: nn.Module, arguments: Arguments, layer: SequenceInput, output: int | str | None
-) -> tuple[list[tuple[str, int, TracedTensor]], Trace]:
+) -> tuple[list[tuple[str, int, TracedTensor]], ModuleTrace]:
     """Trace a module and lift its answers: the name, the place among all that the module returns, and the tensor."""
     for trace in traces(module, arguments):
         try:
