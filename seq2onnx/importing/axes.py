@@ -29,7 +29,7 @@ class Axes:
 
     @property
     def axes(self) -> tuple[str, ...]:
-        """The letters, under the name that they have in a Lifted."""
+        """The letters, under the name that they have in a TracedTensor."""
         return self.letters
 
     @property

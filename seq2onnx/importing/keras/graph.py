@@ -59,7 +59,7 @@ Tensor = tuple[str, int]
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
-class Node:
+class LayerCall:
     """A call of a layer: its name within the model, what it reads, and the masks that it is given."""
 
     name: str
@@ -79,7 +79,7 @@ class KerasModel:
         outputs: what it gives.
     """
 
-    nodes: Sequence[Node]
+    nodes: Sequence[LayerCall]
     input: str
     shape: Sequence[int | None] | None
     outputs: Sequence[Tensor]
@@ -207,7 +207,7 @@ def _sequential(layers: Sequence[KerasLayer], names: Sequence[str], config: Any,
     nodes, last = [], label
     for layer, name in zip(layers, names, strict=True):
         if layer.kind != "InputLayer":
-            nodes.append(Node(name, layer, [(last, 0)]))
+            nodes.append(LayerCall(name, layer, [(last, 0)]))
             last = name
     return KerasModel(nodes, label, shape, [(last, 0)])
 
@@ -234,7 +234,7 @@ def _tensor(name: Any, index: Any) -> Tensor:
     return name, index
 
 
-def _node(layer: KerasLayer, name: str, calls: Any) -> Node:
+def _node(layer: KerasLayer, name: str, calls: Any) -> LayerCall:
     """Return the call of a layer of a Functional model."""
     if len(calls) != 1:
         raise ImportRefused(
@@ -256,7 +256,7 @@ def _node(layer: KerasLayer, name: str, calls: Any) -> Node:
         )
     if others and layer.kind != "ops.NotEqual":
         raise ImportRefused(f"{layer.place}: calculates with {others[0]!r:.60}; use layers, such as Rescaling")
-    return Node(name, layer, reads, _references(masks))
+    return LayerCall(name, layer, reads, _references(masks))
 
 
 def _references(found: Any) -> list[Tensor]:
@@ -276,7 +276,7 @@ def _constants(found: Any) -> list[Any]:
     return [] if isinstance(found, dict) or found is None else [found]
 
 
-def _ordered(nodes: Sequence[Node], where: str) -> list[Node]:
+def _ordered(nodes: Sequence[LayerCall], where: str) -> list[LayerCall]:
     """Put each layer after those that it reads; Keras writes them so already, apart from masks."""
     by_name = {node.name: node for node in nodes}
     needs = {

@@ -6,7 +6,6 @@ gives. `keras_windows` and `keras_recurrent` have more of them.
 
 from __future__ import annotations
 
-import functools
 import math
 from collections.abc import Callable
 from typing import Any
@@ -15,39 +14,34 @@ import numpy as np
 
 from seq2onnx.errors import ImportRefused, ModelFileError
 from seq2onnx.importing.keras.graph import KerasLayer
-from seq2onnx.importing.lifting import layout, operations as lifting, time_axis
+from seq2onnx.importing.lifting import functions, layout, operations as lifting, time_axis
+from seq2onnx.importing.lifting.functions import ONE, ZERO
+from seq2onnx.importing.lifting.operators import OPERATORS
 from seq2onnx.importing.lifting.traced import TracedTensor
-from seq2onnx.layers import (
-    ELU,
-    GELU,
-    Add,
-    Dropout,
-    HardSigmoid,
-    LeakyReLU,
-    Multiply,
-    ReLU,
-    Sigmoid,
-    SiLU,
-    Tanh,
-)
+from seq2onnx.layers import Dropout
 
 Function = Callable[..., Any]
 LAYERS: dict[str, Function] = {}
 """The function for each kind of layer."""
 
-ONE, ZERO = np.ones(1), np.zeros(1)
-HARD_SIGMOID = {2: HardSigmoid(0.2), 3: HardSigmoid(1 / 6)}
-SELU_ALPHA, SELU_SCALE = 1.6732632423543772, 1.0507009873554805
-FUNCTIONS = {
-    "relu": ReLU(),
-    "sigmoid": Sigmoid(),
-    "tanh": Tanh(),
-    "elu": ELU(),
-    "gelu": GELU(),
-    "silu": SiLU(),
-    "swish": SiLU(),
-    "leaky_relu": LeakyReLU(0.2),
+HARD_SIGMOID = {2: 0.2, 3: 1 / 6}
+"""The slope of a hard sigmoid in each version of Keras."""
+FUNCTIONS: dict[str, tuple[str, dict[str, float]]] = {
+    "relu": ("Relu", {}),
+    "sigmoid": ("Sigmoid", {}),
+    "tanh": ("Tanh", {}),
+    "elu": ("Elu", {}),
+    "gelu": ("Gelu", {}),
+    "silu": ("Swish", {}),
+    "swish": ("Swish", {}),
+    "leaky_relu": ("LeakyRelu", {"alpha": 0.2}),
+    "selu": ("Selu", {}),
+    "relu6": ("Clip", {"min": 0, "max": 6}),
+    "hard_silu": ("HardSwish", {}),
+    "hard_swish": ("HardSwish", {}),
 }
+"""For each activation of Keras the operator of ONNX, and its attributes."""
+NAMED = "relu, sigmoid, tanh, elu, gelu, silu, swish, leaky_relu, hard_sigmoid, selu, relu6, softmax"
 
 
 def keras(*kinds: str) -> Callable[[Function], Function]:
@@ -80,25 +74,12 @@ def activate(layer: KerasLayer, x: TracedTensor, function: Any) -> TracedTensor:
     if function == "softmax":
         return lifting.softmax(x, [-1])
     if function == "hard_sigmoid":
-        return lifting.each_part(x, HARD_SIGMOID[layer.version])
-    if function == "selu":
-        return lifting.affine(lifting.each_part(x, ELU(SELU_ALPHA)), np.array(SELU_SCALE), ZERO)
-    if function == "relu6":
-        return _clip(x, 6)
-    if function in ("hard_silu", "hard_swish"):
-        return lifting.join(Multiply(), x, lifting.each_part(x, HardSigmoid(1 / 6)))
+        return OPERATORS["HardSigmoid"](x, HARD_SIGMOID[layer.version])
     if not isinstance(function, str) or function not in FUNCTIONS:
         name = function.get("config", function) if isinstance(function, dict) else function
-        raise ImportRefused(
-            f"has the activation {name!r:.60}, for which there is no layer; use one of {', '.join(FUNCTIONS)}, "
-            "hard_sigmoid, selu, relu6, softmax"
-        )
-    return lifting.each_part(x, FUNCTIONS[function])
-
-
-def _clip(x: TracedTensor, most: float) -> TracedTensor:
-    """Limit numbers to 0 … most."""
-    return lifting.affine(lifting.each_part(x, HardSigmoid(1 / most, 0.0)), np.array(most), ZERO)
+        raise ImportRefused(f"has the activation {name!r:.60}, for which there is no layer; use one of {NAMED}")
+    operator, attributes = FUNCTIONS[function]
+    return OPERATORS[operator](x, **attributes)
 
 
 @keras("Activation")
@@ -112,19 +93,19 @@ def _relu(layer: KerasLayer, x: TracedTensor) -> TracedTensor:
     if threshold or (most is not None and slope) or most == 0:
         raise ImportRefused("is a ReLU with a threshold, or with max_value and negative_slope; no layer does that")
     if most is not None:
-        return _clip(x, float(most))
-    return lifting.each_part(x, LeakyReLU(float(slope)) if slope else ReLU())
+        return OPERATORS["Clip"](x, 0, float(most))
+    return OPERATORS["LeakyRelu"](x, float(slope)) if slope else OPERATORS["Relu"](x)
 
 
 @keras("LeakyReLU")
 def _leaky_relu(layer: KerasLayer, x: TracedTensor) -> TracedTensor:
     slope = layer.get("negative_slope", layer.get("alpha", 0.3))  # Keras 3, Keras 2
-    return lifting.each_part(x, LeakyReLU(float(slope)))
+    return OPERATORS["LeakyRelu"](x, float(slope))
 
 
 @keras("ELU")
 def _elu(layer: KerasLayer, x: TracedTensor) -> TracedTensor:
-    return lifting.each_part(x, ELU(float(layer.get("alpha", 1))))
+    return OPERATORS["Elu"](x, float(layer.get("alpha", 1)))
 
 
 @keras("Softmax")
@@ -200,35 +181,18 @@ def _layer_norm(layer: KerasLayer, x: TracedTensor) -> TracedTensor:
     return lifting.layer_norm(x, len(axes), gamma, beta, layer.config["epsilon"])
 
 
-@keras("Add", "ops.Add")
-def _add(layer: KerasLayer, *xs: TracedTensor) -> TracedTensor:
-    return functools.reduce(functools.partial(lifting.join, Add()), xs)
+JOINS = {"Add": "Add", "Multiply": "Mul", "Subtract": "Sub", "Maximum": "Max", "Minimum": "Min"}
+"""For each layer that joins tensors the operator of ONNX."""
 
 
-@keras("Multiply", "ops.Multiply")
-def _multiply(layer: KerasLayer, *xs: TracedTensor) -> TracedTensor:
-    return functools.reduce(functools.partial(lifting.join, Multiply()), xs)
+@keras(*JOINS, *(f"ops.{kind}" for kind in JOINS))
+def _join(layer: KerasLayer, *xs: TracedTensor) -> TracedTensor:
+    return OPERATORS[JOINS[layer.kind.removeprefix("ops.")]](*xs)
 
 
 @keras("Average")
 def _average(layer: KerasLayer, *xs: TracedTensor) -> TracedTensor:
-    return lifting.affine(_add(layer, *xs), ONE / len(xs), ZERO)
-
-
-@keras("Subtract", "ops.Subtract")
-def _subtract(layer: KerasLayer, a: TracedTensor, b: TracedTensor) -> TracedTensor:
-    return lifting.join(Add(), a, lifting.affine(b, -ONE, ZERO))
-
-
-@keras("Maximum", "ops.Maximum")
-def _maximum(layer: KerasLayer, *xs: TracedTensor) -> TracedTensor:
-    return functools.reduce(lifting.maximum, xs)
-
-
-@keras("Minimum", "ops.Minimum")
-def _minimum(layer: KerasLayer, *xs: TracedTensor) -> TracedTensor:
-    negative = [lifting.affine(x, -ONE, ZERO) for x in xs]
-    return lifting.affine(functools.reduce(lifting.maximum, negative), -ONE, ZERO)
+    return functions.scaled(OPERATORS["Add"](*xs), 1 / len(xs))
 
 
 @keras("Concatenate")
@@ -265,10 +229,7 @@ def _permute(layer: KerasLayer, x: TracedTensor) -> TracedTensor:
 
 @keras("ZeroPadding1D")
 def _zero_padding(layer: KerasLayer, x: TracedTensor) -> TracedTensor:
-    before, after = _pair(layer.config["padding"])
-    if x.axes[1] == "T":
-        return time_axis.pad_time(x, before, after)
-    return layout.pad_features(x, 1, before, after)
+    return time_axis.pad(x, 1, *_pair(layer.config["padding"]))
 
 
 @keras("Cropping1D")

@@ -11,7 +11,7 @@ import numpy as np
 
 from seq2onnx.building import SequenceModule
 from seq2onnx.errors import ImportRefused, ModelFileError, Seq2OnnxError, SpecError
-from seq2onnx.importing import equivalence as proof
+from seq2onnx.importing import equivalence
 from seq2onnx.importing.keras import (
     layers as keras_layers,
     recurrent as keras_recurrent,
@@ -23,8 +23,8 @@ from seq2onnx.importing.keras.graph import CUSTOM, KerasLayer, KerasModel, Tenso
 from seq2onnx.importing.keras.reference import evaluate
 from seq2onnx.importing.lifting import layout
 from seq2onnx.importing.lifting.assembly import as_module, assemble
-from seq2onnx.importing.lifting.layer_node import Array, LayerNode, layer_node, place
-from seq2onnx.importing.lifting.reading import exact
+from seq2onnx.importing.lifting.layer_node import Array, LayerNode, Lifting, input_node
+from seq2onnx.importing.lifting.reading import answer
 from seq2onnx.importing.lifting.traced import TracedTensor
 from seq2onnx.importing.lifting.windows import TooFewSteps
 from seq2onnx.layers import SequenceInput
@@ -124,9 +124,9 @@ def _from_file(path: str | Path, masks: str | None) -> SequenceModule:
     source = _source(model, [(model.outputs.index(tensor), x.axes) for tensor, x in answers])
     draw = _Draw(model, start, is_masked)
     more = [] if steps == STEPS[0] else [draw(np.random.default_rng(i), 2, n) for i, n in enumerate((steps, 2 * steps))]
-    proof.prove(made, source, proof.Samples(draw, more=more))
+    equivalence.prove(made, source, equivalence.Samples(draw, more=more))
     if is_masked:
-        proof.prove(made, source, proof.Samples(draw, lengths=True))
+        equivalence.prove(made, source, equivalence.Samples(draw, lengths=True))
     return made
 
 
@@ -154,13 +154,13 @@ def _input(model: KerasModel) -> LayerNode:
             f"size, and at most {MOST_FEATURES:,} features"
         )
     if sizes:
-        return layer_node(SequenceInput(sizes[0] if len(sizes) == 1 else (sizes[-1], *sizes[:-1])), path="input")
+        return input_node(SequenceInput(sizes[0] if len(sizes) == 1 else (sizes[-1], *sizes[:-1])), Lifting())
     if not shape or not any(layer.kind == "Embedding" for layer in _all_layers(model)):
         raise ImportRefused(
             f"the input has the shape {[None, *shape]}, without a time axis; expected [batch, time, features], "
             "or tokens [batch, time] for an Embedding"
         )
-    return layer_node(SequenceInput("tokens"), path="input")
+    return input_node(SequenceInput("tokens"), Lifting())
 
 
 def _sequences(start: LayerNode, steps: int) -> TracedTensor:
@@ -207,7 +207,7 @@ def _apply(layer: KerasLayer, given: Sequence[Any]) -> Sequence[Any]:
             return [_at_each_step(layer, *given)]
         if layer.kind not in keras_layers.LAYERS:
             raise ImportRefused(REASONS.get(layer.kind, f"is {layer.kind}, {CUSTOM}"))
-        with place(layer.name):
+        with given[0].lifting.at(layer.name):
             found = keras_layers.LAYERS[layer.kind](layer, *given)
         outputs = found if isinstance(found, list) else [found]
         _check_size(outputs)
@@ -245,18 +245,14 @@ def _answers(model: KerasModel, values: dict[Tensor, Any]) -> list[tuple[Tensor,
 
 
 def _answer(tensor: Tensor, x: TracedTensor) -> LayerNode:
-    if sorted("".join(x.axes)) != ["B", "T"][: 1 + x.has_time]:
-        raise ImportRefused(
-            f"{tensor[0]}: an output has the axes {list(x.shape)}, which are not batch, time and features"
-        )
     try:
-        return exact(x)
+        return answer(x, "an output")
     except Seq2OnnxError as error:
         raise ImportRefused(f"{tensor[0]}: {error}") from None
 
 
-def _source(model: KerasModel, answers: Sequence[tuple[int, tuple[str, ...]]]) -> proof.Source:
-    """Return the equations of the model as the source of the proof."""
+def _source(model: KerasModel, answers: Sequence[tuple[int, tuple[str, ...]]]) -> equivalence.Source:
+    """Return the equations of the model as the source of the comparison."""
 
     def run(x: Array, lengths: Array | None) -> list[Array]:
         given = x if x.dtype == np.int64 else np.moveaxis(x.astype(float), 2, -1)
@@ -276,7 +272,7 @@ def _canonical(y: Array, axes: tuple[str, ...]) -> Array:
 
 
 class _Draw:
-    """Draws inputs for the proof, near the statistics of a Normalization that reads them."""
+    """Draws inputs for the comparison, near the statistics of a Normalization that reads them."""
 
     def __init__(self, model: KerasModel, start: LayerNode, is_masked: bool) -> None:
         self._shape = start.signal.shape

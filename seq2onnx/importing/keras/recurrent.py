@@ -9,10 +9,10 @@ import numpy as np
 
 from seq2onnx.errors import ImportRefused
 from seq2onnx.importing.keras.graph import KerasLayer
-from seq2onnx.importing.keras.layers import ONE, ZERO, check_shapes, keras
-from seq2onnx.importing.lifting import layout, operations as lifting
-from seq2onnx.importing.lifting.layer_node import Array, barred
-from seq2onnx.importing.lifting.recurrence import recurrent
+from seq2onnx.importing.keras.layers import check_shapes, keras
+from seq2onnx.importing.lifting import functions, layout, operations as lifting
+from seq2onnx.importing.lifting.layer_node import Array
+from seq2onnx.importing.lifting.recurrence import biases_apart, cell_state, recurrent
 from seq2onnx.importing.lifting.traced import TracedTensor
 from seq2onnx.layers import GRU, LSTM, RNN, Add, Multiply
 from seq2onnx.layers.parts.cells import StateActivation
@@ -53,16 +53,12 @@ def _weights(layer: KerasLayer, features: int) -> dict[str, Array]:
     found = {
         "input_weights": layer.weights["kernel"].T,
         "recurrent_weights": layer.weights["recurrent_kernel"].T,
-        "bias": bias,
+        "bias": bias.T,
     }
-    if twice:  # the reset gate multiplies the recurrent bias of the candidate, which stays apart
-        found["bias"] = bias[0] + np.concatenate([bias[1, : 2 * units], np.zeros(units)])
     if kind == "GRU":
         order = np.concatenate([np.arange(units, 2 * units), np.arange(units), np.arange(2 * units, 3 * units)])
         found = {name: array[order] for name, array in found.items()}
-    if twice:
-        found["recurrent_bias"] = bias[1, 2 * units :]
-    return found
+    return found | biases_apart(*found["bias"].T) if twice else found
 
 
 def _run(layer: KerasLayer, x: TracedTensor, directions: Sequence[KerasLayer]) -> list[TracedTensor]:
@@ -89,8 +85,7 @@ def _run(layer: KerasLayer, x: TracedTensor, directions: Sequence[KerasLayer]) -
     for final in finals:
         states.append(final)
         if forward.kind == "LSTM":
-            cell = barred("reads the final cell state of an LSTM, which no layer gives; read h", final.parts[0].signal)
-            states.append(TracedTensor((cell,), final.axes, np.zeros(final.index.shape, int), x.rows, x.steps))
+            states.append(cell_state(final))
     return [y, *states]
 
 
@@ -110,5 +105,5 @@ def _bidirectional(layer: KerasLayer, x: TracedTensor) -> list[TracedTensor]:
         return [*halves, *states]
     if mode != "concat":
         y = lifting.join(MERGES[mode], *halves)
-        y = lifting.affine(y, ONE / 2, ZERO) if mode == "ave" else y
+        y = functions.scaled(y, 1 / 2) if mode == "ave" else y
     return [y, *states]

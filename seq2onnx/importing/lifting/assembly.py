@@ -34,7 +34,7 @@ def assemble(answers: Sequence[tuple[str, LayerNode]], name: str) -> tuple[Netwo
     ends = _with_early_last_steps(ends)
     for i, end in enumerate(ends):
         if end in ends[:i] or not end.reads:  # an answer of its own needs a layer of its own
-            ends[i] = LayerNode(Rescale(1.0), (end,), {}, end.signal, end.path)
+            ends[i] = dataclasses.replace(end, layer=Rescale(1.0), reads=(end,), weights={})
     wanted = {end: _legal(label) for (label, _), end in zip(answers, ends, strict=True) if label}
     nodes = _ordered(ends)
     if len(nodes) > LAYERS:

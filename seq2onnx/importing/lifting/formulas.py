@@ -1,51 +1,27 @@
 """Functions that exporters write out in many nodes, of which only the whole is a layer: LayerNorm and GELU.
 
-A tensor that may become part of one is noted together with what it is of another tensor. The next operation looks this
-up. So it does not matter how the nodes are ordered, and nothing is lost if they do not become a layer.
+A tensor that may become part of one carries its relation to an earlier tensor, which the next operation reads. So it
+does not matter how the nodes are ordered, and nothing is lost if they do not become a layer.
 """
 
 from __future__ import annotations
 
-import dataclasses
 import math
-import weakref
 
 from seq2onnx.importing.lifting import operations as lifting
 from seq2onnx.importing.lifting.layer_node import barred
-from seq2onnx.importing.lifting.traced import TracedTensor
+from seq2onnx.importing.lifting.traced import Relation, TracedTensor
 from seq2onnx.layers import GELU
 
 
-@dataclasses.dataclass(frozen=True)
-class Note:
-    """Algebraic relation of a tensor to an earlier one.
-
-    Attributes:
-        kind: "scaled" (number · of), "mean" (over the last axes), "centered" (of − mean), "square" (of centered),
-            "variance", "deviation" (√(variance + number)), "inverse" (1 / deviation), or "erf" (erf(of)), "erf + 1".
-        of: the other tensor.
-        axes: how many last axes the mean is over.
-        number: the factor, or the epsilon.
-    """
-
-    kind: str
-    of: TracedTensor
-    axes: int = 0
-    number: float = 0.0
+def related(y: TracedTensor, kind: str, of: TracedTensor, axes: int = 0, number: float = 0.0) -> TracedTensor:
+    """Return a tensor with its relation to an earlier one."""
+    return y.with_(relation=Relation(kind, of, axes, number))
 
 
-_NOTES: weakref.WeakKeyDictionary[TracedTensor, Note] = weakref.WeakKeyDictionary()
-
-
-def note(y: TracedTensor, kind: str, of: TracedTensor, axes: int = 0, number: float = 0.0) -> TracedTensor:
-    """Note what a tensor is of another; return it."""
-    _NOTES[y] = Note(kind, of, axes, number)
-    return y
-
-
-def noted(x: TracedTensor | None, *kinds: str) -> Note | None:
-    """Return what is known of a tensor if it is one of these kinds."""
-    found = None if x is None else _NOTES.get(x)
+def relation(x: TracedTensor | None, *kinds: str) -> Relation | None:
+    """Return the relation of a tensor if it is one of these kinds."""
+    found = None if x is None else x.relation
     return found if found and found.kind in kinds else None
 
 
@@ -56,60 +32,61 @@ def _no_layer(x: TracedTensor, what: str) -> TracedTensor:
 
 
 def after_scale(y: TracedTensor, x: TracedTensor, factor: float) -> TracedTensor:
-    """Note y = factor · x."""
-    known = noted(x, "scaled")
-    return note(y, "scaled", known.of, number=factor * known.number) if known else note(y, "scaled", x, number=factor)
+    """Relate y = factor · x."""
+    known = relation(x, "scaled")
+    of, known_factor = (known.of, known.number) if known else (x, 1.0)
+    return related(y, "scaled", of, number=factor * known_factor)
 
 
 def after_mean(y: TracedTensor, x: TracedTensor, axes: int) -> TracedTensor:
-    """Note that y is the mean of x over its last axes, kept as axes of size 1."""
-    square = noted(x, "square")
+    """Relate y, which is the mean of x over its last axes, kept as axes of size 1."""
+    square = relation(x, "square")
     if square and square.axes == axes:
-        return note(y, "variance", square.of, axes)
-    return note(y, "mean", x, axes)
+        return related(y, "variance", square.of, axes)
+    return related(y, "mean", x, axes)
 
 
 def after_difference(y: TracedTensor, a: TracedTensor, b: TracedTensor) -> TracedTensor:
-    """Note y = a − b."""
-    mean = noted(b, "mean")
-    return note(y, "centered", a, mean.axes) if mean and mean.of is a else y
+    """Relate y = a − b."""
+    mean = relation(b, "mean")
+    return related(y, "centered", a, mean.axes) if mean and mean.of is a else y
 
 
 def after_square(y: TracedTensor, x: TracedTensor) -> TracedTensor:
-    """Note y = x²."""
-    centered = noted(x, "centered")
-    return note(y, "square", centered.of, centered.axes) if centered else y
+    """Relate y = x²."""
+    centered = relation(x, "centered")
+    return related(y, "square", centered.of, centered.axes) if centered else y
 
 
 def after_sum(y: TracedTensor, x: TracedTensor, number: float) -> TracedTensor:
-    """Note y = x + number."""
-    variance = noted(x, "variance")
-    return note(y, "variance", variance.of, variance.axes, variance.number + number) if variance else y
+    """Relate y = x + number."""
+    variance = relation(x, "variance")
+    return related(y, "variance", variance.of, variance.axes, variance.number + number) if variance else y
 
 
 def one_more(x: TracedTensor) -> TracedTensor | None:
     """Return x + 1 if x is an error function, which only a product can make part of a GELU."""
-    known = noted(x, "erf")
-    return note(_no_layer(x, "erf(x)"), "erf + 1", known.of) if known else None
+    known = relation(x, "erf")
+    return related(_no_layer(x, "erf(x)"), "erf + 1", known.of) if known else None
 
 
 def square_root(x: TracedTensor) -> TracedTensor:
     """Return √x, which only a division by it can make part of a layer."""
     y = _no_layer(x, "a square root")
-    variance = noted(x, "variance")
-    return note(y, "deviation", variance.of, variance.axes, variance.number) if variance else y
+    variance = relation(x, "variance")
+    return related(y, "deviation", variance.of, variance.axes, variance.number) if variance else y
 
 
 def reciprocal(x: TracedTensor) -> TracedTensor:
     """Return 1 / x, which only a product with it can make part of a layer."""
     y = _no_layer(x, "a reciprocal")
-    deviation = noted(x, "deviation")
-    return note(y, "inverse", deviation.of, deviation.axes, deviation.number) if deviation else y
+    deviation = relation(x, "deviation")
+    return related(y, "inverse", deviation.of, deviation.axes, deviation.number) if deviation else y
 
 
 def erf(x: TracedTensor) -> TracedTensor:
     """Return the error function of x, which only a product can make part of a GELU."""
-    return note(_no_layer(x, "erf(x)"), "erf", x)
+    return related(_no_layer(x, "erf(x)"), "erf", x)
 
 
 def quotient(a: TracedTensor, b: TracedTensor) -> TracedTensor | None:
@@ -126,7 +103,7 @@ def product(a: TracedTensor, b: TracedTensor) -> TracedTensor | None:
 
 
 def _normalized(a: TracedTensor, b: TracedTensor, kind: str) -> TracedTensor | None:
-    above, below = noted(a, "centered"), noted(b, kind)
+    above, below = relation(a, "centered"), relation(b, kind)
     if above is None or below is None or above.of is not below.of or above.axes != below.axes:
         return None
     return lifting.layer_norm(above.of, above.axes, None, None, below.number)
@@ -134,11 +111,11 @@ def _normalized(a: TracedTensor, b: TracedTensor, kind: str) -> TracedTensor | N
 
 def _gelu(a: TracedTensor, b: TracedTensor) -> TracedTensor | None:
     """X · (1 + erf(x / √2)) = 2 · gelu(x)."""
-    curve = noted(b, "erf + 1")
-    inside = noted(curve.of, "scaled") if curve else None
+    curve = relation(b, "erf + 1")
+    inside = relation(curve.of, "scaled") if curve else None
     if inside is None or not math.isclose(inside.number, math.sqrt(0.5), rel_tol=1e-6):
         return None
-    outside = noted(a, "scaled")
+    outside = relation(a, "scaled")
     x, factor = (outside.of, outside.number) if outside else (a, 1.0)
     if x is not inside.of:
         return None

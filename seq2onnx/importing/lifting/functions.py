@@ -80,7 +80,7 @@ def selu(x: TracedTensor, alpha: float = SELU[0], gamma: float = SELU[1]) -> Tra
     return scaled(each_part(x, ELU(alpha)), gamma)
 
 
-def celu(x: TracedTensor, alpha: float) -> TracedTensor:
+def celu(x: TracedTensor, alpha: float = 1.0) -> TracedTensor:
     """Compute max(0, x) + min(0, alpha · (exp(x / alpha) − 1))."""
     return scaled(each_part(scaled(x, 1 / alpha), ELU(1.0)), alpha)
 

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import contextlib
-import contextvars
 import dataclasses
+import functools
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
@@ -12,27 +12,32 @@ import numpy as np
 from numpy.typing import NDArray
 
 from seq2onnx.errors import ImportRefused, NotStreamable, Seq2OnnxError
-from seq2onnx.layers import Layer
+from seq2onnx.layers import Layer, SequenceInput
 from seq2onnx.layers.signal import Signal
 
 Array = NDArray[Any]
 
-_PLACE: contextvars.ContextVar[str] = contextvars.ContextVar("place", default="")
 
+@dataclasses.dataclass(eq=False)
+class Lifting:
+    """State of one import.
 
-def current_place() -> str:
-    """Return the path that `place` has set."""
-    return _PLACE.get()
+    Attributes:
+        place: the path of the foreign module or node that is being lifted; layers are named after it.
+        times: the sizes of the time axes so far, in the traced run.
+    """
 
+    place: str = ""
+    times: set[int] = dataclasses.field(default_factory=set)
 
-@contextlib.contextmanager
-def place(path: str) -> Iterator[None]:
-    """Set the path of the foreign module or node whose layers are made; layers are named after it."""
-    token = _PLACE.set(path)
-    try:
-        yield
-    finally:
-        _PLACE.reset(token)
+    @contextlib.contextmanager
+    def at(self, place: str) -> Iterator[None]:
+        """Lift the operations of a foreign module or node."""
+        before, self.place = self.place, place
+        try:
+            yield
+        finally:
+            self.place = before
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -44,6 +49,7 @@ class LayerNode:
         reads: the nodes that it reads.
         weights: its weights by name.
         signal: its output.
+        lifting: the import that it belongs to.
         path: where it comes from in the foreign network.
         barred: why no layer computes this. It may be carried along as long as nothing reads it.
         stands_for: the node that a barred one becomes under one operation: ("sum", the mean) under
@@ -54,7 +60,8 @@ class LayerNode:
     reads: tuple[LayerNode, ...]
     weights: Mapping[str, Array]
     signal: Signal
-    path: str = dataclasses.field(default_factory=_PLACE.get)
+    lifting: Lifting
+    path: str = ""
     barred: str = ""
     stands_for: tuple[str, Any] = ("", None)
 
@@ -67,6 +74,19 @@ class LayerNode:
     def has_time(self) -> bool:
         """Whether it has a time axis."""
         return self.signal.has_time
+
+    @functools.cached_property
+    def final_state(self) -> LayerNode:
+        """The states of both directions after the whole sequence, of a bidirectional layer with all steps."""
+        assert self.layer is not None
+        fields: dict[str, Any] = {"output_mode": "last"}
+        layer = dataclasses.replace(self.layer, **fields)
+        return layer_node(layer, *self.reads, weights=self.weights, path=f"{self.path}.final")
+
+
+def input_node(layer: SequenceInput, lifting: Lifting) -> LayerNode:
+    """Make the node of the input of an import."""
+    return LayerNode(layer, (), {}, layer.infer(), lifting, "input")
 
 
 def layer_node(
@@ -94,18 +114,20 @@ def layer_node(
         raise ImportRefused(str(error)) from None
     arrays = {name: np.asarray(array, np.float32).reshape(expected[name]) for name, array in (weights or {}).items()}
     assert set(arrays) == set(expected), f"{layer.label}: weights {sorted(arrays)}, expected {sorted(expected)}"
-    return LayerNode(layer, reads, arrays, signal, _PLACE.get() if path is None else path)
+    lifting = reads[0].lifting
+    return LayerNode(layer, reads, arrays, signal, lifting, lifting.place if path is None else path)
 
 
 def helper(layer: Layer, *reads: LayerNode, weights: Mapping[str, Array] | None = None) -> LayerNode:
     """Make the node of a layer that the foreign operation needs and that is not the operation itself."""
-    return layer_node(layer, *reads, weights=weights, path=f"{_PLACE.get()}.{layer.kind}")
+    return layer_node(layer, *reads, weights=weights, path=f"{reads[0].lifting.place}.{layer.kind}")
 
 
-def barred(reason: str, like: LayerNode | Signal, stands_for: tuple[str, Any] = ("", None)) -> LayerNode:
-    """Make a node of something that no layer computes, with the shape of `like`."""
-    signal = like.signal if isinstance(like, LayerNode) else like
-    return LayerNode(None, (), {}, signal, barred=reason, stands_for=stands_for)
+def barred(
+    reason: str, like: LayerNode, signal: Signal | None = None, stands_for: tuple[str, Any] = ("", None)
+) -> LayerNode:
+    """Make a node of something that no layer computes, with the signal of `like` if it has no other."""
+    return LayerNode(None, (), {}, signal or like.signal, like.lifting, barred=reason, stands_for=stands_for)
 
 
 def in_order(ends: Sequence[LayerNode], reads: Callable[[LayerNode], Sequence[LayerNode]]) -> list[LayerNode]:

@@ -78,15 +78,15 @@ def reshape(x: TracedTensor, shape: Sequence[int]) -> TracedTensor:
     return x.with_(axes=tuple(axes), index=x.index.reshape(sizes))
 
 
-def expand(x: TracedTensor, shape: Sequence[int], time_sizes: Sequence[int]) -> TracedTensor:
-    """Repeat along axes of size 1, to `shape`; an axis becomes time where its new size is one of `time_sizes`."""
+def expand(x: TracedTensor, shape: Sequence[int]) -> TracedTensor:
+    """Repeat along axes of size 1, to `shape`; an axis becomes time where its new size is that of a time axis."""
     for _ in range(len(shape) - len(x.axes)):
         x = unsqueeze(x, 0)
     axes, sizes, steps = list(x.axes), list(x.index.shape), x.steps
     for i, (old, new) in enumerate(zip(x.shape, shape, strict=True)):
         if new in (-1, old):
             continue
-        if new in time_sizes and not x.has_time:
+        if new in x.lifting.times and not x.has_time:
             axes[i], steps = "T", new
         elif new == x.rows:
             axes[i] = "B"

@@ -171,7 +171,7 @@ def log_softmax(x: TracedTensor, axes: Sequence[int], remedy: str) -> TracedTens
     """Logarithm of a softmax, which only a Softmax or an exponential after it makes a layer."""
     scores = softmax(x, axes)
     reason = f"ends in log_softmax, for which there is no layer; {remedy}"
-    return scores.with_(parts=(barred(reason, scores.parts[0], ("log", scores.parts[0])),))
+    return scores.with_(parts=(barred(reason, scores.parts[0], stands_for=("log", scores.parts[0])),))
 
 
 def check_all_features(x: TracedTensor, axes: Sequence[int], what: str) -> None:

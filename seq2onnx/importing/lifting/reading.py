@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import weakref
 from collections.abc import Sequence
 from typing import Any
 
@@ -41,8 +40,6 @@ ELEMENTWISE = (Dropout, ELU, GELU, HardSigmoid, LeakyReLU, ReLU, Sigmoid, SiLU, 
 
 Index = NDArray[np.int64]
 
-_FINAL_STATES: weakref.WeakKeyDictionary[LayerNode, LayerNode] = weakref.WeakKeyDictionary()
-
 
 def pruned(x: TracedTensor) -> TracedTensor:
     """Drop the parts that no element of the tensor comes from."""
@@ -63,18 +60,8 @@ def _forward_half(part: LayerNode, used: Index) -> LayerNode:
     if isinstance(part.layer, LastStep) and isinstance(part.reads[0].layer, BiLSTM | BiGRU):
         both = part.reads[0]
         if used.max() < both.size // 2:
-            return final_state(both)
+            return both.final_state
     return part
-
-
-def final_state(both: LayerNode) -> LayerNode:
-    """Return the states of both directions after the whole sequence, of a bidirectional layer with all steps."""
-    assert both.layer is not None
-    if both not in _FINAL_STATES:
-        fields: dict[str, Any] = {"output_mode": "last"}
-        layer = dataclasses.replace(both.layer, **fields)
-        _FINAL_STATES[both] = layer_node(layer, *both.reads, weights=both.weights, path=f"{both.path}.final")
-    return _FINAL_STATES[both]
 
 
 def source(x: TracedTensor, joined: bool = False) -> tuple[LayerNode, Index]:
@@ -97,6 +84,13 @@ def exact(x: TracedTensor, joined: bool = False) -> LayerNode:
     """Return a node whose features are those of the tensor, in its order; `joined` as in `source`."""
     found, index = source(x, joined)
     return narrow(found, index.ravel())
+
+
+def answer(x: TracedTensor, what: str) -> LayerNode:
+    """Return the node of an answer, whose axes must be batch, time and features; `what` names it."""
+    if sorted("".join(x.axes)) != sorted(("B" if x.rows > 1 else "") + "T" * x.has_time):
+        raise ImportRefused(f"{what} has the axes {list(x.shape)}, which are not batch, time and features")
+    return exact(x)
 
 
 def same_features(x: TracedTensor) -> tuple[LayerNode, Index]:

@@ -8,12 +8,25 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 
 from seq2onnx.errors import ImportRefused
-from seq2onnx.importing.lifting.layer_node import Array, layer_node
-from seq2onnx.importing.lifting.reading import columns, final_state, source
+from seq2onnx.importing.lifting.layer_node import Array, barred, layer_node
+from seq2onnx.importing.lifting.reading import columns, source
 from seq2onnx.importing.lifting.traced import TracedTensor, tensor_of
 from seq2onnx.layers import GRU, LSTM, RNN, BiGRU, BiLSTM, FullyConnected, LastStep
 
 BIDIRECTIONAL = {LSTM: BiLSTM, GRU: BiGRU}
+
+
+def biases_apart(first: Array, second: Array) -> dict[str, Array]:
+    """Add the two biases of a GRU with gates r z n, but for that of the candidate which the reset gate multiplies."""
+    candidate = len(second) // 3 * 2
+    added = np.concatenate([second[:candidate], np.zeros(len(second) - candidate)])
+    return {"bias": first + added, "recurrent_bias": second[candidate:]}
+
+
+def cell_state(h: TracedTensor) -> TracedTensor:
+    """Return the final cell state of an LSTM beside its final output, which may be carried along but not read."""
+    reason = "reads the final cell state of an LSTM, which no layer gives; read its output h"
+    return h.with_(parts=(barred(reason, h.parts[0]),), index=np.zeros(h.index.shape, int))
 
 
 def recurrent(
@@ -37,7 +50,9 @@ def recurrent(
     Returns:
         y with the features of all directions, and the final state [directions, batch, features].
     """
-    batch = 1 - time
+    batch, both = 1 - time, len(directions) == 2
+    if both and layer.start == "learned":
+        raise ImportRefused("is bidirectional and starts from states that are not zero, for which there is no layer")
     if x.axes[-1]:
         raise ImportRefused(f"reads {x.describe(-1)} as features; was the order of the axes another? axes=")
     if x.axes[time] != "T" or x.axes[batch] not in ("B", ""):
@@ -46,7 +61,6 @@ def recurrent(
             "tensor is, or axes= as the input is"
         )
     found, index = source(x)
-    both = len(directions) == 2
     if both and type(layer) not in BIDIRECTIONAL:
         raise ImportRefused("is a bidirectional RNN, for which there is no layer; use a bidirectional GRU or LSTM")
     weights: dict[str, Array] = {}
@@ -57,7 +71,7 @@ def recurrent(
         fields = {f.name: getattr(layer, f.name) for f in dataclasses.fields(layer) if f.name != "start"}
         layer = BIDIRECTIONAL[type(layer)](**fields)
     made = layer_node(layer, found, weights=weights, path=path)
-    final = final_state(made) if both else layer_node(LastStep(), made)
+    final = made.final_state if both else layer_node(LastStep(), made)
     if projection:
         rows = sum(len(matrix) for matrix in projection)
         block = np.zeros((rows, made.size))

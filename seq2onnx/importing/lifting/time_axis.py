@@ -7,9 +7,10 @@ from collections.abc import Sequence
 
 import numpy as np
 
+from seq2onnx.errors import ImportRefused
 from seq2onnx.importing.lifting import layout
 from seq2onnx.importing.lifting.layer_node import LayerNode, barred, layer_node
-from seq2onnx.importing.lifting.reading import final_state, flat, source
+from seq2onnx.importing.lifting.reading import flat, source
 from seq2onnx.importing.lifting.traced import TracedTensor
 from seq2onnx.layers import BiGRU, BiLSTM, GlobalAvgPool1d, GlobalMaxPool1d, LastStep
 
@@ -42,6 +43,23 @@ def pad_time(x: TracedTensor, before: int, after: int) -> TracedTensor:
     return x.with_(pads=(x.pads[0] + before, x.pads[1] + after), steps=x.steps + before + after)
 
 
+def pad(x: TracedTensor, axis: int, before: int, after: int) -> TracedTensor:
+    """Add zeros along an axis, or of time with negative numbers cut steps off."""
+    if not (before or after):
+        return x
+    if x.axes[axis] == "T":
+        return pad_time(x, before, after)
+    if min(before, after) < 0:
+        raise ImportRefused("pads features with a negative number; use a slice")
+    return layout.pad_features(x, axis, before, after)
+
+
+def step(x: TracedTensor, axis: int, is_last: bool, is_first: bool, keepdims: bool) -> TracedTensor:
+    """Take one step."""
+    found = last_step(x, axis) if is_last else single_step(x, axis, is_first)
+    return layout.unsqueeze(found, axis) if keepdims else found
+
+
 def last_step(x: TracedTensor, axis: int) -> TracedTensor:
     """Take the last valid step of each sequence."""
     x = _one_part(x)
@@ -58,9 +76,9 @@ def single_step(x: TracedTensor, axis: int, is_first: bool) -> TracedTensor:
     start = size = 0
     for part in x.parts:
         gone = dataclasses.replace(part.signal, has_time=False)
-        halves = [barred(reason, gone)]
+        halves = [barred(reason, part, gone)]
         if is_first and isinstance(part.layer, BiLSTM | BiGRU) and part.has_time:
-            halves.append(final_state(part))
+            halves.append(part.final_state)
         for half in halves:
             low = part.size // 2 if half is halves[-1] and len(halves) > 1 else 0
             here = (x.index >= start + low) & (x.index < start + part.size)
@@ -82,7 +100,7 @@ def sum_time(x: TracedTensor, axis: int) -> TracedTensor:
     """Sum over time, which only a division by the number of steps makes a layer."""
     mean = pool_time(x, axis, GlobalAvgPool1d())
     reason = "sums over time, for which there is no layer; a mean over time is one"
-    parts = tuple(barred(reason, part, ("sum", part)) for part in mean.parts)
+    parts = tuple(barred(reason, part, stands_for=("sum", part)) for part in mean.parts)
     return mean.with_(parts=parts)
 
 

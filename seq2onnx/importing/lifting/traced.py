@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from seq2onnx.importing.lifting.layer_node import LayerNode
+from seq2onnx.importing.lifting.layer_node import LayerNode, Lifting
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -28,6 +28,7 @@ class TracedTensor:
         rows: the size of the batch in the traced run.
         steps: the size of the time axis in the traced run.
         pads: steps of zeros that stand before and after those of `parts`; negative: steps that are cut off.
+        relation: how it was calculated from an earlier tensor, where that may become part of a layer.
     """
 
     parts: tuple[LayerNode, ...]
@@ -36,6 +37,7 @@ class TracedTensor:
     rows: int
     steps: int
     pads: tuple[int, int] = (0, 0)
+    relation: Relation | None = None
 
     def __post_init__(self) -> None:
         assert self.index.ndim == len(self.axes), (self.axes, self.index.shape)
@@ -49,6 +51,11 @@ class TracedTensor:
         )
 
     @property
+    def lifting(self) -> Lifting:
+        """The import that it belongs to."""
+        return self.parts[0].lifting
+
+    @property
     def has_time(self) -> bool:
         """Whether an axis is time."""
         return any("T" in axis for axis in self.axes)
@@ -58,13 +65,31 @@ class TracedTensor:
         return self.rows if letter == "B" else self.steps
 
     def with_(self, **changes: Any) -> TracedTensor:
-        """Return it with some attributes changed."""
-        return dataclasses.replace(self, **changes)
+        """Return another tensor, with some attributes changed."""
+        return dataclasses.replace(self, **{"relation": None, **changes})
 
     def describe(self, axis: int) -> str:
         """Name an axis for people."""
         names = {"": "features", "B": "the batch", "T": "time", "BT": "batch and time", "TB": "time and batch"}
         return names[self.axes[axis]]
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class Relation:
+    """Algebraic relation of a tensor to an earlier one.
+
+    Attributes:
+        kind: "scaled" (number · of), "mean" (over the last axes), "centered" (of − mean), "square" (of centered),
+            "variance", "deviation" (√(variance + number)), "inverse" (1 / deviation), or "erf" (erf(of)), "erf + 1".
+        of: the earlier tensor.
+        axes: how many last axes the mean is over.
+        number: the factor, or the epsilon.
+    """
+
+    kind: str
+    of: TracedTensor
+    axes: int = 0
+    number: float = 0.0
 
 
 def tensor_of(part: LayerNode, axes: Sequence[str], shape: Sequence[int], like: TracedTensor) -> TracedTensor:

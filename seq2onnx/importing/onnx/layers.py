@@ -10,9 +10,8 @@ import numpy as np
 from seq2onnx.errors import ImportRefused
 from seq2onnx.importing.lifting import operations as lifting
 from seq2onnx.importing.lifting.convolutions import Windows, convolution, pooling
-from seq2onnx.importing.lifting.layer_node import Array, barred
-from seq2onnx.importing.lifting.recurrence import recurrent
-from seq2onnx.importing.lifting.traced import TracedTensor
+from seq2onnx.importing.lifting.layer_node import Array
+from seq2onnx.importing.lifting.recurrence import biases_apart, cell_state, recurrent
 from seq2onnx.importing.lifting.windows import Pads
 from seq2onnx.importing.onnx.operators import (
     ADD_STATES,
@@ -145,13 +144,10 @@ def _recurrent(context: Context, call: LiftCall) -> Any:
     apart = op == "GRU" and after and bool(bias[:, -units:].any())
     arrays = [_weights(op, W[i], R[i], bias[i], apart) for i in range(directions)]
     starts = _starts(context, call, "hc" if op == "LSTM" else "h", units)
-    if starts and directions > 1:
-        raise ImportRefused("is bidirectional and starts from states that are not zero, for which there is no layer")
     layer = _layer(op, units, activations, arrays[0], bool(starts), after)
     y, h = recurrent(call.x, layer, [array | starts for array in arrays], 0)
     y = y.with_(axes=("T", "", y.axes[1], ""), index=y.index.reshape(1, directions, 1, units))
-    cell = barred("reads the final cell state of an LSTM, which no layer gives; read its output h", h.parts[0].signal)
-    return [y, h, TracedTensor((cell,), h.axes, np.zeros(h.index.shape, int), h.rows, h.steps)]
+    return [y, h, cell_state(h)]
 
 
 def _check_lengths(context: Context, call: LiftCall) -> None:
@@ -184,12 +180,8 @@ def _weights(op: str, W: Array, R: Array, bias: Array, apart: bool) -> dict[str,
         return {"input_weights": W, "recurrent_weights": R, "bias": first + second}
     orders = gates.LSTM if op == "LSTM" else gates.GRU
     W, R, first, second = (gates.permute(part, orders["onnx"], orders["matlab"]) for part in (W, R, first, second))
-    found = {"input_weights": W, "recurrent_weights": R, "bias": first + second}
-    last = 2 * R.shape[1]
-    if apart:
-        found["bias"] = first + np.concatenate([second[:last], np.zeros(R.shape[1])])
-        found["recurrent_bias"] = second[last:]
-    return found
+    biases = biases_apart(first, second) if apart else {"bias": first + second}
+    return {"input_weights": W, "recurrent_weights": R, **biases}
 
 
 def _layer(

@@ -10,6 +10,7 @@ import numpy as np
 from seq2onnx.errors import ImportRefused
 from seq2onnx.importing.lifting import layout, operations as lifting, time_axis
 from seq2onnx.importing.lifting.layer_node import Array
+from seq2onnx.importing.lifting.operators import concat
 from seq2onnx.importing.lifting.traced import TracedTensor
 from seq2onnx.importing.onnx.node_calls import same
 from seq2onnx.importing.onnx.operators import Context, LiftCall, constant, operators
@@ -18,8 +19,8 @@ NO_END = 2**31 - 1
 """The least stop that exporters write where they mean the end of any axis."""
 
 
-@operators("Identity", "Dropout")
-def _same(context: Context, call: LiftCall) -> Any:
+@operators("Dropout")
+def _dropout(context: Context, call: LiftCall) -> Any:
     training = call.get(2, "training_mode")
     if training and training[0]:
         raise ImportRefused("draws random numbers; export the network in eval mode")
@@ -67,11 +68,11 @@ def _expand(context: Context, call: LiftCall) -> Any:
     old = (*[1] * (len(shape) - len(x.axes)), *x.shape)
     axes = [axis for axis, (before, after) in enumerate(zip(old, shape, strict=True)) if before not in (1, after)]
     if not axes:
-        return layout.expand(x, shape, sorted(context.times))
+        return layout.expand(x, shape)
     for axis in axes:
         lifting.check_features(x, axis, "repeats numbers")
     repeats = [new // n if axis in axes else 1 for axis, (n, new) in enumerate(zip(old, shape, strict=True))]
-    return layout.expand(x.with_(index=np.tile(x.index, repeats)), shape, sorted(context.times))
+    return layout.expand(x.with_(index=np.tile(x.index, repeats)), shape)
 
 
 @operators("Slice")
@@ -107,9 +108,9 @@ def _cut(
         raise ImportRefused(f"takes some elements of {x.describe(axis)}; use all steps, the last one, or a stride")
     low_of, high_of = _other_bounds(context, call, x, axis, bounds, place, (low, size - high))
     if (size - low, size - high) == (low_of[1], high_of[1]) == (1, 0):
-        return layout.unsqueeze(time_axis.last_step(x, axis), axis)
+        return time_axis.step(x, axis, True, False, True)
     if (low, high) == (low_of[0], high_of[0]) == (0, 1):
-        return layout.unsqueeze(time_axis.single_step(x, axis, True), axis)
+        return time_axis.step(x, axis, False, True, True)
     if size < bounds[1] < NO_END:
         raise ImportRefused(f"takes at most {bounds[1]} steps; the later ones of a longer sequence are lost")
     if (low, size - high) != (low_of[0], high_of[1]):
@@ -144,7 +145,7 @@ def _gather(context: Context, call: LiftCall) -> Any:
     axis = int(call.attributes.get("axis", 0))
     if indices is not None:
         if x is not None:
-            raise ImportRefused("chooses features by calculated numbers")
+            raise ImportRefused("is a Gather with data-dependent indices")
         table = constant(call, 0)
         if table.ndim != 2 or axis:
             raise ImportRefused(
@@ -165,11 +166,9 @@ def _gather(context: Context, call: LiftCall) -> Any:
     places = [(_only(chosen), x.shape[axis])]
     if call.others[1] is not None:
         places.append((_only(call.others[1]), context.other_shape(call.node.input[0])[axis]))
-    if all(place in (-1, size - 1) for place, size in places):
-        found = time_axis.last_step(x, axis)
-    else:
-        found = time_axis.single_step(x, axis, all(place in (0, -size) for place, size in places))
-    return found if chosen.ndim == 0 else layout.unsqueeze(found, axis)
+    is_last = all(place in (-1, size - 1) for place, size in places)
+    is_first = all(place in (0, -size) for place, size in places)
+    return time_axis.step(x, axis, is_last, is_first, chosen.ndim > 0)
 
 
 def _only(numbers: Array) -> int:
@@ -190,23 +189,8 @@ def _split(context: Context, call: LiftCall) -> Any:
 
 @operators("Concat")
 def _concat(context: Context, call: LiftCall) -> Any:
-    xs = list(call.signals)
-    axis = call.attributes["axis"] % len(call.shapes[0])
-    like = call.x
-    if any(numbers is not None and numbers.any() for numbers in call.numbers):
-        raise ImportRefused("joins features with numbers other than zeros; add them with a bias")
-    sizes = [0 if numbers is None else numbers.shape[axis] for numbers in call.numbers]
-    if like.axes[axis] == "T" and sum(x is not None for x in xs) == 1:
-        at = xs.index(like)
-        return time_axis.pad_time(like, sum(sizes[:at]), sum(sizes[at:]))
-    return time_axis.concat(
-        [_zeros(like, axis, size) if x is None else x for x, size in zip(xs, sizes, strict=True)], axis
-    )
-
-
-def _zeros(like: TracedTensor, axis: int, size: int) -> TracedTensor:
-    shape = [size if i == axis else n for i, n in enumerate(like.index.shape)]
-    return like.with_(index=np.full(shape, -1))
+    operands = [numbers if x is None else x for x, numbers in zip(call.signals, call.numbers, strict=True)]
+    return concat([x for x in operands if x is not None], call.attributes["axis"])
 
 
 @operators("Pad")
@@ -219,15 +203,7 @@ def _pad(context: Context, call: LiftCall) -> Any:
     if call.attributes.get("mode", "constant") != "constant" or np.any(value):
         raise ImportRefused("pads with other numbers than zeros; use zeros")
     for place, axis in enumerate(axes):
-        before, after = widths[place], widths[len(axes) + place]
-        if not (before or after):
-            continue
-        if x.axes[axis] == "T":
-            x = time_axis.pad_time(x, before, after)
-        elif min(before, after) >= 0:
-            x = layout.pad_features(x, axis, before, after)
-        else:
-            raise ImportRefused("pads features with a negative number; use a slice")
+        x = time_axis.pad(x, axis, widths[place], widths[len(axes) + place])
     return x
 
 

@@ -10,11 +10,11 @@ import numpy as np
 from onnx import ModelProto
 
 from seq2onnx.errors import ImportRefused, MissingExtra, NotStreamable, Seq2OnnxError
-from seq2onnx.importing import equivalence as proof
+from seq2onnx.importing import equivalence
 from seq2onnx.importing.axes import Axes
 from seq2onnx.importing.lifting.assembly import as_module, assemble
-from seq2onnx.importing.lifting.layer_node import Array, LayerNode
-from seq2onnx.importing.lifting.reading import exact
+from seq2onnx.importing.lifting.layer_node import Array
+from seq2onnx.importing.lifting.reading import answer
 from seq2onnx.importing.lifting.traced import TracedTensor
 from seq2onnx.importing.lifting.windows import TooFewSteps
 from seq2onnx.importing.onnx.graph import RunFailed, open_session, read_graph
@@ -129,10 +129,10 @@ def _lifted(
                 f"its operators run with {trace.steps} steps only, and a network of layers takes any number; export it "
                 "with time as a dynamic axis. add_states takes it as it is, if it only looks back"
             )
-        nodes = [(label if len(answers) > 1 else "", _exact(label, x)) for label, x in answers.items()]
+        nodes = [(label if len(answers) > 1 else "", answer(x, f"output {label}:")) for label, x in answers.items()]
         network, weights = assemble(nodes, name)
         made = as_module(network, weights)
-        _prove(trace, model, walked, answers, made, draw, not check_limits(trace))
+        _compare(trace, model, walked, answers, made, draw, not check_limits(trace))
     except MissingExtra:
         raise
     except Seq2OnnxError as error:  # also that a network has too many states, or that no layer has this size
@@ -156,13 +156,7 @@ def _answers(trace: Trace, walked: Walked, chosen: bool) -> dict[str, TracedTens
     return answers
 
 
-def _exact(name: str, x: TracedTensor) -> LayerNode:
-    if sorted("".join(x.axes)) != sorted(("B" if x.rows > 1 else "") + "T" * x.has_time):
-        raise ImportRefused(f"output {name}: has the axes {list(x.shape)}, which are not batch, time and features")
-    return exact(x)
-
-
-def _prove(
+def _compare(
     trace: Trace,
     model: ModelProto,
     walked: Walked,
@@ -201,4 +195,4 @@ def _prove(
         return draw(rng, (rows, steps, *shape))
 
     for lengths in (False, True) if any(foreign.lengths for foreign in walked.foreign.values()) else (False,):
-        proof.prove(made, run, proof.Samples(samples, lengths, longest=longest))
+        equivalence.prove(made, run, equivalence.Samples(samples, lengths, longest=longest))

@@ -7,13 +7,13 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
-from onnx import NodeProto, helper
+from onnx import helper
 
 from seq2onnx.errors import ImportRefused
-from seq2onnx.importing.lifting.layer_node import Array
+from seq2onnx.importing.lifting.layer_node import Array, Lifting
 from seq2onnx.importing.lifting.traced import TracedTensor
-from seq2onnx.importing.onnx.graph import open_session, opset, run
-from seq2onnx.importing.onnx.graph_parts import DOMAINS, attributes
+from seq2onnx.importing.onnx.graph import open_session, run
+from seq2onnx.importing.onnx.graph_parts import DOMAINS
 from seq2onnx.importing.onnx.node_calls import NodeCall, same
 from seq2onnx.importing.onnx.tracing import Trace
 
@@ -21,7 +21,7 @@ ADD_STATES = "add_states keeps the operator, and can give such a file states"
 
 
 @dataclasses.dataclass(frozen=True)
-class Foreign:
+class SideInput:
     """A tensor that depends on another input alone: lengths of the rows, or a state carried by hand.
 
     Attributes:
@@ -41,13 +41,13 @@ class Context:
 
     Attributes:
         trace: the run.
-        times: the sizes of the time axes so far.
+        lifting: the import.
         foreign: the tensors that come from other inputs than the sequences.
     """
 
     trace: Trace
-    times: set[int]
-    foreign: Mapping[str, Foreign]
+    lifting: Lifting
+    foreign: Mapping[str, SideInput]
 
     def other_shape(self, name: str) -> tuple[int, ...]:
         """Return the shape of a tensor in the run with other sizes."""
@@ -83,23 +83,6 @@ def operators(*names: str) -> Callable[[Handler], Handler]:
         return handler
 
     return register
-
-
-def call_of(trace: Trace, node: NodeProto, lifted: Mapping[str, TracedTensor]) -> LiftCall:
-    """Return a node with what is known of its inputs."""
-
-    def constants(values: Mapping[str, Array] | None) -> list[Array | None]:
-        return [None if values is None or name in lifted else values.get(name) for name in node.input]
-
-    return NodeCall(
-        node,
-        attributes(node),
-        opset(trace.model),
-        [lifted.get(name) for name in node.input],
-        constants(trace.values),
-        constants(trace.others),
-        [trace.values[name].shape for name in node.output if name in trace.values],  # sequences of tensors have none
-    )
 
 
 def lift(context: Context, call: LiftCall) -> Sequence[Any]:

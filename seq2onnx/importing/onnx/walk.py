@@ -10,13 +10,13 @@ import numpy as np
 from onnx import NodeProto
 
 from seq2onnx.errors import ImportRefused, Seq2OnnxError
-from seq2onnx.importing.lifting.layer_node import layer_node, place as at_place
+from seq2onnx.importing.lifting.layer_node import Lifting, input_node
 from seq2onnx.importing.lifting.traced import TracedTensor
 from seq2onnx.importing.lifting.windows import TooFewSteps
 from seq2onnx.importing.onnx import arithmetic as onnx_arithmetic, layers as onnx_layers, layout as onnx_layout
 from seq2onnx.importing.onnx.graph_parts import place, reads
-from seq2onnx.importing.onnx.node_calls import NodeRefused
-from seq2onnx.importing.onnx.operators import Context, Foreign, call_of, lift
+from seq2onnx.importing.onnx.node_calls import NodeRefused, call_of
+from seq2onnx.importing.onnx.operators import Context, SideInput, lift
 from seq2onnx.importing.onnx.tracing import RECURRENT, Trace, dtype_of
 from seq2onnx.importing.states.walk import KEEPS_FINAL
 from seq2onnx.layers import SequenceInput
@@ -36,7 +36,7 @@ class Walked:
     """
 
     values: Mapping[str, TracedTensor | ImportRefused]
-    foreign: Mapping[str, Foreign]
+    foreign: Mapping[str, SideInput]
     finals: frozenset[str]
 
 
@@ -46,12 +46,12 @@ def walk(trace: Trace) -> Walked:
     Raises:
         TooFewSteps: the run must be repeated with more steps.
     """
-    graph = trace.model.graph
-    values: dict[str, TracedTensor | ImportRefused] = {trace.data: _sequences(trace)}
+    graph, lifting = trace.model.graph, Lifting(times={trace.steps})
+    values: dict[str, TracedTensor | ImportRefused] = {trace.data: _sequences(trace, lifting)}
     others = [entry for entry in graph.input if entry.name != trace.data]
-    foreign = {entry.name: Foreign(entry.name, dtype_of(entry).kind in "iu") for entry in others}
+    foreign = {entry.name: SideInput(entry.name, dtype_of(entry).kind in "iu") for entry in others}
     finals: set[str] = set()
-    context = Context(trace, {trace.steps}, foreign)
+    context = Context(trace, lifting, foreign)
     for number, node in enumerate(graph.node):
         read = reads(node)
         if node.op_type in ("Shape", "Size") or not read & (values.keys() | foreign.keys()):
@@ -63,7 +63,7 @@ def walk(trace: Trace) -> Walked:
             foreign |= dict.fromkeys(outputs, found if passed else dataclasses.replace(found, as_given=False))
             continue
         values |= _results(context, node, values, number)
-        context.times.update(x.steps for x in map(values.get, outputs) if isinstance(x, TracedTensor) and x.has_time)
+        lifting.times.update(x.steps for x in map(values.get, outputs) if isinstance(x, TracedTensor) and x.has_time)
         if node.op_type in RECURRENT:
             finals.update(node.output[1:])
         elif node.op_type in KEEPS_FINAL and read & values.keys() <= finals:
@@ -71,7 +71,7 @@ def walk(trace: Trace) -> Walked:
     return Walked(values, foreign, frozenset(finals - {""}))
 
 
-def _sequences(trace: Trace) -> TracedTensor:
+def _sequences(trace: Trace, lifting: Lifting) -> TracedTensor:
     """Return the input, in the layout of the file."""
     array = trace.values[trace.data]
     sizes = dict(zip(trace.axes, array.shape, strict=True))
@@ -79,7 +79,7 @@ def _sequences(trace: Trace) -> TracedTensor:
     if tokens and "C" in trace.axes:
         raise ImportRefused("takes whole numbers with features; tokens are one number a step, axes='BT'")
     size = sizes.get("C", 1)
-    part = layer_node(SequenceInput("tokens" if tokens else size), path="input")
+    part = input_node(SequenceInput("tokens" if tokens else size), lifting)
     # A batch of one row cannot be told from features of size 1.
     axes = ["" if letter == "C" or (letter == "B" and trace.rows == 1) else letter for letter in trace.axes]
     index = np.arange(size).reshape([size if letter == "C" else 1 for letter in trace.axes])
@@ -100,7 +100,7 @@ def _results(
         if named:
             raise _beside_the_data(context.foreign[named[0]])
         lifted = {name: x for name, x in inputs.items() if isinstance(x, TracedTensor)}
-        with at_place(_path(node)):
+        with context.lifting.at(_path(node)):
             found = list(lift(context, call_of(context.trace, node, lifted)))
     except TooFewSteps:
         raise
@@ -126,7 +126,7 @@ def _checked(
             yield x
 
 
-def _beside_the_data(foreign: Foreign) -> ImportRefused:
+def _beside_the_data(foreign: SideInput) -> ImportRefused:
     name = repr(foreign.name)
     if foreign.lengths:
         return ImportRefused(

@@ -2,19 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from typing import Any
 
 import numpy as np
 from torch import Tensor
 
 from seq2onnx.errors import ImportRefused
-from seq2onnx.importing.lifting import functions, layout, operations as lifting, time_axis, windows
+from seq2onnx.importing.lifting import functions, layout, operations as lifting, time_axis
 from seq2onnx.importing.lifting.functions import ONE, ZERO
 from seq2onnx.importing.lifting.layer_node import Array
+from seq2onnx.importing.lifting.operators import OPERATORS
 from seq2onnx.importing.lifting.traced import TracedTensor
 from seq2onnx.importing.torch.operators import Operation, Ragged, array, operators, refuse_random
-from seq2onnx.layers import GELU, Add, Dropout, HardSigmoid, LeakyReLU, Multiply, ReLU, Sigmoid, SiLU, Tanh
+from seq2onnx.layers import Add, Dropout
 
 
 @operators("dropout")
@@ -46,19 +46,21 @@ def _constant(value: Any) -> Array:
 @operators("mul")
 def _multiply(op: Operation) -> Any:
     a, b = op["self"], op["other"]
-    if isinstance(a, TracedTensor) and isinstance(b, TracedTensor):
-        return lifting.join(Multiply(), a, b)
-    x, constant = (a, b) if isinstance(a, TracedTensor) else (b, a)
-    if isinstance(constant, Ragged):
-        return _masked(op, x, constant, 1)
-    return lifting.affine(x, array(constant), ZERO)
+    for x, mask in ((a, b), (b, a)):
+        if isinstance(mask, Ragged):
+            return _masked(op, x, mask, 1)
+    return OPERATORS["Mul"](_operand(a), _operand(b))
+
+
+def _operand(value: Any) -> TracedTensor | Array:
+    return value if isinstance(value, TracedTensor) else np.asarray(array(value), float)
 
 
 @operators("div")
 def _divide(op: Operation) -> Any:
     x, divisor = op["self"], op["other"]
     if isinstance(divisor, TracedTensor):
-        raise ImportRefused("divides by a calculated tensor, for which there is no layer; multiply instead")
+        return OPERATORS["Div"](x, divisor)
     if op.get("rounding_mode"):
         raise ImportRefused("rounds a division, for which there is no layer")
     if isinstance(divisor, Ragged):
@@ -69,7 +71,7 @@ def _divide(op: Operation) -> Any:
     number = array(divisor)
     if (mean := time_axis.standing_for(x, "sum")) and (number == x.steps).all():
         return mean
-    return lifting.affine(x, 1 / number, ZERO)
+    return OPERATORS["Div"](x, number)
 
 
 def _is_lengths(op: Operation, x: TracedTensor, numbers: Array) -> bool:
@@ -103,11 +105,6 @@ def _where(op: Operation) -> Any:
     if isinstance(mask, Ragged) and isinstance(x, TracedTensor) != isinstance(other, TracedTensor):
         return _masked(op, x, mask, 1) if isinstance(x, TracedTensor) else _masked(op, other, mask, 0)
     raise ImportRefused("chooses between tensors by a mask that is not that of the valid steps")
-
-
-@operators("neg", "negative")
-def _negative(op: Operation) -> Any:
-    return functions.negative(op["self"])
 
 
 @operators("pow", "square")
@@ -146,14 +143,12 @@ def _matrix(value: Tensor) -> Array:
 
 @operators("mean", "sum", "amax", "amin", "max", "min")
 def _reduce(op: Operation) -> Any:
-    x, keep, dims = op["self"], op.get("keepdim", False), op.get("dim")
+    x, dims = op["self"], op.get("dim")
     if op.get("other") is not None:
         return _larger(op)
     dims = range(len(x.axes)) if dims in (None, []) else [dims] if isinstance(dims, int) else dims
     axes = [axis % len(x.axes) for axis in dims]
-    for axis in axes:
-        x = functions.reduce_axis(x, axis, op.name.removeprefix("a"))
-    y = x if keep else layout.squeeze(x, axes)
+    y = OPERATORS[f"Reduce{op.name.removeprefix('a').capitalize()}"](x, axes, op.get("keepdim", False))
     if isinstance(op.result, tuple | list):
         return y, ImportRefused("reads the positions of the largest numbers, which no layer gives")
     return y
@@ -164,67 +159,53 @@ def _larger(op: Operation) -> Any:
     a, b = op["self"], op["other"]
     if not (isinstance(a, TracedTensor) and isinstance(b, TracedTensor)):
         raise ImportRefused("compares with stored numbers, for which there is no layer; use clamp")
-    return lifting.maximum(a, b) if "max" in op.name else functions.minimum(a, b)
+    return OPERATORS["Max" if "max" in op.name else "Min"](a, b)
 
 
 @operators("adaptive_avg_pool1d", "adaptive_max_pool1d", "adaptive_avg_pool2d")
 def _adaptive_pool(op: Operation) -> Any:
-    x, sizes = op["self"], list(op["output_size"])
+    sizes, is_max = list(op["output_size"]), "max" in op.name
     if any(n != 1 for n in sizes):
         raise ImportRefused(f"pools to a fixed number of elements {sizes}; only 1 can become a layer")
-    if len(sizes) == 2 and (mean := windows.mean_of_image(x)):
-        return mean
-    for axis in range(len(x.axes) - len(sizes), len(x.axes)):
-        x = functions.reduce_axis(x, axis, "max" if "max" in op.name else "mean")
-    return (x, ImportRefused("reads the positions of the largest numbers")) if "max" in op.name else x
+    y = OPERATORS["GlobalMaxPool" if is_max else "GlobalAveragePool"](op["self"], len(sizes))
+    return (y, ImportRefused("reads the positions of the largest numbers")) if is_max else y
 
 
-FUNCTIONS: dict[str, Callable[[Operation], Any]] = {
-    "relu": lambda op: ReLU(),
-    "sigmoid": lambda op: Sigmoid(),
-    "tanh": lambda op: Tanh(),
-    "silu": lambda op: SiLU(),
-    "gelu": lambda op: GELU(op["approximate"] == "tanh"),
-    "leaky_relu": lambda op: LeakyReLU(op["negative_slope"]),
-    "hardsigmoid": lambda op: HardSigmoid(1 / 6, 0.5),
+FUNCTIONS: dict[str, tuple[str, dict[str, str | float]]] = {
+    "abs": ("Abs", {}),
+    "celu": ("Celu", {"alpha": "alpha"}),
+    "elu": ("Selu", {"alpha": "alpha", "gamma": "scale"}),
+    "gelu": ("Gelu", {"approximate": "approximate"}),
+    "hardsigmoid": ("HardSigmoid", {"alpha": 1 / 6}),
+    "hardswish": ("HardSwish", {}),
+    "leaky_relu": ("LeakyRelu", {"alpha": "negative_slope"}),
+    "neg": ("Neg", {}),
+    "negative": ("Neg", {}),
+    "relu": ("Relu", {}),
+    "relu6": ("Clip", {"min": 0, "max": 6}),
+    "selu": ("Selu", {}),
+    "sigmoid": ("Sigmoid", {}),
+    "silu": ("Swish", {}),
+    "tanh": ("Tanh", {}),
 }
+"""For each function of torch the operator of ONNX, and for its attributes a number or the name of torch's argument."""
 
 
 @operators(*FUNCTIONS)
 def _function(op: Operation) -> Any:
-    return lifting.each_part(op["self"], FUNCTIONS[op.name.rstrip("_")](op))
-
-
-@operators("elu", "selu", "celu")
-def _elu(op: Operation) -> Any:
-    x, name = op["self"], op.name.rstrip("_")
-    if name == "celu":
-        return functions.celu(x, op["alpha"])
-    if name == "selu":
-        return functions.selu(x)
-    if op["input_scale"] != 1:
+    if op.get("input_scale", 1) != 1:
         raise ImportRefused("is an ELU with a scaled input, for which there is no layer")
-    return functions.selu(x, op["alpha"], op["scale"])
+    name, attributes = FUNCTIONS[op.name.rstrip("_")]
+    given = {key: op[value] if isinstance(value, str) else value for key, value in attributes.items()}
+    return OPERATORS[name](op["self"], **given)
 
 
-@operators("clamp", "clip", "hardtanh", "relu6", "clamp_min", "clamp_max")
+@operators("clamp", "clip", "hardtanh", "clamp_min", "clamp_max")
 def _clamp(op: Operation) -> Any:
-    low, high = (
-        (0, 6) if op.name.startswith("relu6") else (op.get("min", op.get("min_val")), op.get("max", op.get("max_val")))
-    )
+    low, high = (op.get(name, op.get(f"{name}_val")) for name in ("min", "max"))
     if isinstance(low, Tensor | TracedTensor) or isinstance(high, Tensor | TracedTensor):
         raise ImportRefused("clips to calculated numbers, for which there is no layer")
     return functions.clip(op["self"], low, high)
-
-
-@operators("hardswish")
-def _hardswish(op: Operation) -> Any:
-    return functions.hard_swish(op["self"])
-
-
-@operators("abs")
-def _absolute(op: Operation) -> Any:
-    return functions.absolute(op["self"])
 
 
 @operators("prelu", "_prelu_kernel")

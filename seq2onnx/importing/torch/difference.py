@@ -8,13 +8,13 @@ from torch import Tensor, fx, nn
 from torch.utils import _pytree as pytree
 
 from seq2onnx.importing.torch.graph import code_of, module_of
-from seq2onnx.importing.torch.trace import Trace, trace
+from seq2onnx.importing.torch.trace import ModuleTrace, trace
 
 NUMBERS = ("add", "sub", "rsub", "mul", "div", "pow", "full", "scalar_tensor", "lift_fresh_copy", "clamp")
 """Operators whose numbers are no sizes of tensors."""
 
 
-def first_difference(module: nn.Module, one: Trace, steps: int) -> str:
+def first_difference(module: nn.Module, one: ModuleTrace, steps: int) -> str:
     """Describe the first operation that differs between a traced run and one of `steps` steps; "" if none does."""
     try:
         other = trace(module, one.arguments, one.rows, steps)
@@ -33,11 +33,11 @@ def first_difference(module: nn.Module, one: Trace, steps: int) -> str:
     return ""
 
 
-def _calls(traced: Trace) -> list[fx.Node]:
+def _calls(traced: ModuleTrace) -> list[fx.Node]:
     return [node for node in traced.program.graph.nodes if node.op == "call_function"]
 
 
-def _numbers(node: fx.Node, traced: Trace) -> list[Any]:
+def _numbers(node: fx.Node, traced: ModuleTrace) -> list[Any]:
     """Return the numbers that an operation calculates with, those of stored tensors included."""
     schema = getattr(node.target, "_schema", None)
     if schema is None or schema.name.removeprefix("aten::").rstrip("_") not in NUMBERS:

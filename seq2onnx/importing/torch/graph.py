@@ -12,12 +12,12 @@ import torch
 from torch import Tensor, fx
 
 from seq2onnx.errors import ImportRefused, Seq2OnnxError
-from seq2onnx.importing.lifting.layer_node import barred, layer_node, place
+from seq2onnx.importing.lifting.layer_node import Lifting, barred, input_node
 from seq2onnx.importing.lifting.traced import TracedTensor
 from seq2onnx.importing.lifting.windows import TooFewSteps
 from seq2onnx.importing.torch import arithmetic as torch_arithmetic, layers as torch_layers, layout as torch_layout
 from seq2onnx.importing.torch.operators import Operation, Ragged, lift
-from seq2onnx.importing.torch.trace import Trace
+from seq2onnx.importing.torch.trace import ModuleTrace
 from seq2onnx.layers import SequenceInput
 from seq2onnx.layers.signal import Signal
 
@@ -37,12 +37,12 @@ class Walk:
         finals: final states as recurrent operations return them.
     """
 
-    def __init__(self, trace: Trace, layer: SequenceInput) -> None:
+    def __init__(self, trace: ModuleTrace, layer: SequenceInput) -> None:
         self.trace = trace
         self.finals: list[Any] = []
         self._values: dict[fx.Node, Any] = {}
-        self._times: set[int] = {trace.steps}
-        self._input = layer_node(layer, path="input")
+        self._lifting = Lifting(times={trace.steps})
+        self._input = input_node(layer, self._lifting)
 
     def run(self) -> Any:
         """Return what the module returns, nested as there, with a TracedTensor or a refusal in place of each tensor."""
@@ -81,7 +81,7 @@ class Walk:
             batch = 1 if leaf.ndim == 3 else 0
             axes = ["B" if i == batch and n == trace.rows > 1 else "" for i, n in enumerate(shape)]
             sizes = [1 if axis else n for axis, n in zip(axes, shape, strict=True)]
-            part = barred(STATE, Signal((int(np.prod(sizes)),), has_time=False))
+            part = barred(STATE, self._input, Signal((int(np.prod(sizes)),), has_time=False))
             return TracedTensor((part,), tuple(axes), np.arange(part.size).reshape(sizes), trace.rows, trace.steps)
         return leaf
 
@@ -105,8 +105,8 @@ class Walk:
                 return leaf
         module, path = module_of(node)
         try:
-            with place(path):
-                found = lift(Operation.of(node, arguments, frozenset(self._times), self.trace.lengths))
+            with self._lifting.at(path):
+                found = lift(Operation.of(node, arguments, self.trace.lengths))
         except TooFewSteps:
             raise
         except Seq2OnnxError as error:
@@ -116,7 +116,7 @@ class Walk:
             found = ImportRefused(f"{text}{code_of(node)}")
         for leaf in torch.utils._pytree.tree_leaves(found):
             if isinstance(leaf, TracedTensor) and leaf.has_time:
-                self._times.add(leaf.steps)
+                self._lifting.times.add(leaf.steps)
         self._note_finals(node, arguments[0], found)
         self._note_mutation(node, found)
         return found

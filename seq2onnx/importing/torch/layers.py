@@ -11,9 +11,9 @@ from torch import Tensor
 from seq2onnx.errors import ImportRefused
 from seq2onnx.importing.lifting import operations as lifting
 from seq2onnx.importing.lifting.convolutions import Windows, convolution, pooling
-from seq2onnx.importing.lifting.layer_node import Array, barred, current_place
+from seq2onnx.importing.lifting.layer_node import Array
 from seq2onnx.importing.lifting.layout import concat
-from seq2onnx.importing.lifting.recurrence import recurrent
+from seq2onnx.importing.lifting.recurrence import biases_apart, cell_state, recurrent
 from seq2onnx.importing.lifting.traced import TracedTensor
 from seq2onnx.importing.lifting.windows import Pads
 from seq2onnx.importing.torch.operators import Operation, Ragged, array, operators
@@ -127,7 +127,7 @@ def _recurrent(op: Operation) -> Any:
     both = 2 if op["bidirectional"] else 1
     count = len(params) // (layers * both)
     starts = _start_states(op, x, layers * both)
-    path, finals = current_place(), []
+    path, finals = x.lifting.place, []
     for layer in range(layers):
         arrays = []
         projection: list[Array] = []
@@ -141,10 +141,6 @@ def _recurrent(op: Operation) -> Any:
             if start and projection:  # a state that the projection reduces to the one given
                 start["initial_h"] = np.linalg.pinv(projection[-1]) @ start["initial_h"]
             arrays.append({**_weights(op.name, weights), **start})
-        if both == 2 and starts:
-            raise ImportRefused(
-                "is bidirectional and starts from states that are not zero, for which there is no layer"
-            )
         kind = _layer_of(
             op.name, len(arrays[0]["recurrent_weights"]) // GATES[op.name], "learned" if starts else "zeros"
         )
@@ -154,10 +150,7 @@ def _recurrent(op: Operation) -> Any:
         if op["dropout"] and layer < layers - 1:
             x = lifting.each_part(x, Dropout(op["dropout"]))
     h = concat(finals, 0)
-    if op.name != "lstm":
-        return x, h
-    cell = barred("reads the final cell state of an LSTM, which no layer gives; read its output h", h.parts[0].signal)
-    return x, h, TracedTensor((cell,), h.axes, np.zeros(h.index.shape, int), h.rows, h.steps)
+    return (x, h, cell_state(h)) if op.name == "lstm" else (x, h)
 
 
 def _layer_of(name: str, size: int, start: Start) -> LSTM | GRU | RNN:
@@ -175,9 +168,7 @@ def _weights(name: str, given: list[Array]) -> dict[str, Array]:
     found = {"input_weights": given[0], "recurrent_weights": given[1]}
     if name != "gru":
         return {**found, "bias": first + second}
-    units = rows // 3  # the reset gate multiplies the recurrent bias of the candidate, which stays apart
-    bias = first + np.concatenate([second[: 2 * units], np.zeros(units)])
-    return {**found, "bias": bias, "recurrent_bias": second[2 * units :]}
+    return {**found, **biases_apart(first, second)}
 
 
 def _start_states(op: Operation, x: TracedTensor, count: int) -> dict[str, list[Array]]:

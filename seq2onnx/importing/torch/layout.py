@@ -12,6 +12,7 @@ from torch import Tensor
 from seq2onnx.errors import ImportRefused
 from seq2onnx.importing.lifting import layout, time_axis
 from seq2onnx.importing.lifting.layout import END
+from seq2onnx.importing.lifting.operators import concat
 from seq2onnx.importing.lifting.traced import TracedTensor
 from seq2onnx.importing.torch.operators import Operation, Ragged, array, operators, refuse_random
 
@@ -70,7 +71,7 @@ def _expand(op: Operation) -> Any:
     extra = len(op.shape) - len(x.axes)
     if any(new != old != 1 for old, new in zip(x.shape, op.shape[extra:], strict=True)):
         raise ImportRefused("repeats a tensor several times along an axis")
-    return layout.expand(x, op.shape, sorted(op.times))
+    return layout.expand(x, op.shape)
 
 
 @operators("select", "narrow", "slice")
@@ -80,9 +81,7 @@ def _slice(op: Operation) -> Any:
     if op.name == "select":
         index = op["index"]
         if x.axes[axis] == "T":
-            if index in (-1, size - 1):
-                return time_axis.last_step(x, axis)
-            return time_axis.single_step(x, axis, index in (0, -size))
+            return time_axis.step(x, axis, index in (-1, size - 1), index in (0, -size), False)
         return layout.take(x, axis, index)
     start, stop, step = op.get("start") or 0, op.get("end"), op.get("step", 1)
     if op.name == "narrow":
@@ -92,10 +91,8 @@ def _slice(op: Operation) -> Any:
         return x
     if x.axes[axis] != "T":
         return layout.take(x, axis, slice(low, high, step))
-    if step == 1 and (low, high) == (size - 1, size):
-        return layout.unsqueeze(time_axis.last_step(x, axis), axis)
-    if step == 1 and (low, high) == (0, 1):
-        return layout.unsqueeze(time_axis.single_step(x, axis, True), axis)
+    if step == 1 and (low, high) in ((size - 1, size), (0, 1)):
+        return time_axis.step(x, axis, high == size, True, True)
     if step != 1 or start < 0 or (stop is not None and size < stop < END // 2):
         raise ImportRefused(
             "takes steps by their number or by their distance from the end; use all steps, the last one, or a stride"
@@ -122,25 +119,12 @@ def _split(op: Operation) -> Any:
 @operators("cat", "concat", "stack")
 def _concat(op: Operation) -> Any:
     xs, axis = list(op["tensors"]), op["dim"]
-    like = next(x for x in xs if isinstance(x, TracedTensor))
     if op.name == "stack":
-        axis %= len(like.axes) + 1
+        axis %= op.result.ndim
         xs = [layout.unsqueeze(x, axis) if isinstance(x, TracedTensor) else x.unsqueeze(axis) for x in xs]
-        like = next(x for x in xs if isinstance(x, TracedTensor))
-    axis %= len(like.axes)
-    constants = [x for x in xs if not isinstance(x, TracedTensor)]
-    if any(not isinstance(x, Tensor) or x.any() for x in constants):
+    if any(isinstance(x, Ragged) for x in xs):
         raise ImportRefused("joins features with numbers other than zeros; add them with a bias")
-    at = next(i for i, x in enumerate(xs) if isinstance(x, TracedTensor))
-    if constants and like.axes[axis] == "T" and len(constants) == len(xs) - 1:
-        before, after = (sum(x.shape[axis] for x in part) for part in (xs[:at], xs[at + 1 :]))
-        return time_axis.pad_time(like, before, after)
-    return time_axis.concat([x if isinstance(x, TracedTensor) else _zeros(like, axis, x.shape[axis]) for x in xs], axis)
-
-
-def _zeros(like: TracedTensor, axis: int, size: int) -> TracedTensor:
-    shape = [size if i == axis else n for i, n in enumerate(like.index.shape)]
-    return like.with_(index=np.full(shape, -1))
+    return concat([x if isinstance(x, TracedTensor) else array(x) for x in xs], axis)
 
 
 @operators("pad", "constant_pad_nd")
@@ -150,14 +134,7 @@ def _pad(op: Operation) -> Any:
         raise ImportRefused("pads with other numbers than zeros; use zeros")
     for i in range(len(widths) // 2):
         axis, (before, after) = len(x.axes) - 1 - i, widths[2 * i : 2 * i + 2]
-        if not (before or after):
-            continue
-        if x.axes[axis] == "T":
-            x = time_axis.pad_time(x, before, after)
-        elif min(before, after) >= 0:
-            x = layout.pad_features(x, axis, before, after)
-        else:
-            raise ImportRefused("pads features with a negative number; use a slice")
+        x = time_axis.pad(x, axis, before, after)
     return x
 
 

@@ -13,18 +13,18 @@ from torch.utils import _pytree as pytree
 
 from seq2onnx.building import SequenceModule
 from seq2onnx.errors import ImportRefused, SpecError
-from seq2onnx.importing import equivalence as proof
+from seq2onnx.importing import equivalence
 from seq2onnx.importing.lifting import time_axis
 from seq2onnx.importing.lifting.assembly import as_module, assemble
 from seq2onnx.importing.lifting.layer_node import Array, LayerNode, layer_node
-from seq2onnx.importing.lifting.reading import exact, flat
+from seq2onnx.importing.lifting.reading import answer, flat
 from seq2onnx.importing.lifting.traced import TracedTensor
 from seq2onnx.importing.lifting.windows import TooFewSteps
 from seq2onnx.importing.torch.difference import first_difference
 from seq2onnx.importing.torch.graph import Walk, is_passed_on
 from seq2onnx.importing.torch.limits import find_limits
 from seq2onnx.importing.torch.source import source_runner
-from seq2onnx.importing.torch.trace import Arguments, Trace, as_in_use, read_arguments, traces
+from seq2onnx.importing.torch.trace import Arguments, ModuleTrace, as_in_use, read_arguments, traces
 from seq2onnx.layers import SequenceInput, Softmax, WordEmbedding
 from seq2onnx.layers.parts.normalization import Normalization
 from seq2onnx.network import Network
@@ -87,10 +87,12 @@ def from_torch(
         limits = find_limits(module, traced.arguments)
         samples = _samples(network, traced.arguments, layer)
         try:
-            proof.prove(made, source, dataclasses.replace(samples, longest=not (limits.reason or limits.complete)))
-        except proof.ProofFailed as error:
+            equivalence.prove(
+                made, source, dataclasses.replace(samples, longest=not (limits.reason or limits.complete))
+            )
+        except equivalence.ProofFailed as error:
             # torch.export writes some recurrent layers out for each step: a long run would take minutes.
-            short = error.steps <= proof.LONG
+            short = error.steps <= equivalence.LONG
             cause = limits.reason or (first_difference(module, traced, error.steps) if short else "")
             raise ImportRefused(f"{error}. The cause: {cause}" if cause else str(error)) from None
         if limits.reason:
@@ -107,7 +109,7 @@ def from_torch(
 
 def _answers(
     module: nn.Module, arguments: Arguments, layer: SequenceInput, output: int | str | None
-) -> tuple[list[tuple[str, int, TracedTensor]], Trace]:
+) -> tuple[list[tuple[str, int, TracedTensor]], ModuleTrace]:
     """Trace a module and lift its answers: the name, the place among all that the module returns, and the tensor."""
     for trace in traces(module, arguments):
         try:
@@ -151,21 +153,17 @@ def _label(path: Sequence[Any]) -> str:
 
 def _answer(label: str, x: TracedTensor, softmax: bool) -> LayerNode:
     """Make the last layer of an answer."""
-    where = f"answer {label}: " if label else "the answer "
-    if sorted("".join(x.axes)) != sorted("BT"[: 1 + x.has_time] if x.rows > 1 else "T" * x.has_time):
-        raise ImportRefused(f"{where}has the axes {list(x.shape)}, which are not batch, time and features")
-    if softmax and (scores := time_axis.standing_for(x, "log")):
-        return exact(scores)
-    found = exact(x)
-    if not softmax:
+    scores = time_axis.standing_for(x, "log") if softmax else None
+    found = answer(scores or x, f"answer {label}:" if label else "the answer")
+    if scores or not softmax:
         return found
     if isinstance(found.layer, Softmax):
         raise SpecError("softmax: the module ends in a softmax already; leave softmax=True out")
     return layer_node(Softmax(), flat(found), path="")
 
 
-def _samples(network: Network, arguments: Arguments, layer: SequenceInput) -> proof.Samples:
-    """Inputs for the proof: random ones in the range of the statistics, and the example."""
+def _samples(network: Network, arguments: Arguments, layer: SequenceInput) -> equivalence.Samples:
+    """Inputs for the comparison: random ones in the range of the statistics, and the example."""
     words = max((found.words + 1 for found in network.layers if isinstance(found, WordEmbedding)), default=2)
     known = {name: np.asarray(values) for name, values in (layer.statistics or {}).items()}
 
@@ -184,4 +182,4 @@ def _samples(network: Network, arguments: Arguments, layer: SequenceInput) -> pr
 
     example = arguments.from_source(arguments.example.detach().cpu())
     own = example.numpy().astype(np.float32 if arguments.step_shape else np.int64)
-    return proof.Samples(draw, bool(arguments.lengths), [] if known or not own.size else [own])
+    return equivalence.Samples(draw, bool(arguments.lengths), [] if known or not own.size else [own])

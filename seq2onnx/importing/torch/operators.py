@@ -34,7 +34,6 @@ class Operation:
         positional: the positional arguments as they were given.
         keywords: the keyword arguments as they were given.
         result: what it returned in the traced run, as tensors without numbers.
-        times: the sizes of the time axes so far.
         lengths: the lengths of the rows.
     """
 
@@ -44,7 +43,6 @@ class Operation:
     positional: tuple[Any, ...]
     keywords: dict[str, Any]
     result: Any
-    times: frozenset[int]
     lengths: Tensor
 
     @classmethod
@@ -52,7 +50,6 @@ class Operation:
         cls,
         node: fx.Node,
         given: tuple[tuple[Any, ...], dict[str, Any]],
-        times: frozenset[int],
         lengths: Tensor,
     ) -> Operation:
         """Read a node of a graph, with the values of its arguments and keyword arguments."""
@@ -63,7 +60,7 @@ class Operation:
         arguments = {a.name: a.default_value if a.has_default_value() else None for a in schema.arguments}
         arguments |= dict(zip(arguments, positional, strict=False)) | keywords
         name = schema.name.removeprefix("aten::")
-        return cls(name, node.target, arguments, positional, keywords, node.meta.get("val"), times, lengths)
+        return cls(name, node.target, arguments, positional, keywords, node.meta.get("val"), lengths)
 
     def __getitem__(self, name: str) -> Any:
         """Return an argument."""

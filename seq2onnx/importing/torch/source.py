@@ -1,4 +1,4 @@
-"""The torch module as the source of the proof: its answers in one layout."""
+"""The torch module as the source of the comparison: its answers in one layout."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ def source_runner(
     answers: Sequence[tuple[int, tuple[str, ...]]],
     softmax: bool,
 ) -> Source:
-    """Return a function that runs the module for the proof: (x [B, T, …], lengths) -> answers [B, T, K] or [B, K]."""
+    """Return a function that runs the module: (x [B, T, …], lengths) -> answers [B, T, K] or [B, K]."""
 
     def once(x: Tensor, lengths: Tensor | None) -> list[Array]:
         steps = x.shape[1]

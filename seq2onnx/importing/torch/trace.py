@@ -1,4 +1,4 @@
-"""A torch module, run once by torch.export, as a graph of operations; and run again for the proof."""
+"""A torch module, run once by torch.export, as a graph of operations; and run again for the comparison."""
 
 from __future__ import annotations
 
@@ -190,7 +190,7 @@ def silent() -> Iterator[None]:
 
 
 @dataclasses.dataclass(frozen=True)
-class Trace:
+class ModuleTrace:
     """A module's operations for a run of some size.
 
     Attributes:
@@ -210,7 +210,7 @@ class Trace:
     lengths: Tensor
 
 
-def traces(module: nn.Module, arguments: Arguments) -> Iterator[Trace]:
+def traces(module: nn.Module, arguments: Arguments) -> Iterator[ModuleTrace]:
     """Trace a module with more and more steps; one sequence at a time if it refuses several."""
     if any(torch.nn.parameter.is_lazy(part) for part in module.parameters()):
         raise ImportRefused("the module has parameters without numbers; run it once, and train it")
@@ -237,7 +237,7 @@ def traces(module: nn.Module, arguments: Arguments) -> Iterator[Trace]:
     )
 
 
-def trace(module: nn.Module, arguments: Arguments, rows: int, steps: int) -> Trace:
+def trace(module: nn.Module, arguments: Arguments, rows: int, steps: int) -> ModuleTrace:
     """Trace a module for a run of this size."""
     shape = (rows, steps, *arguments.step_shape)
     x = torch.zeros(shape, dtype=arguments.example.dtype)
@@ -248,4 +248,4 @@ def trace(module: nn.Module, arguments: Arguments, rows: int, steps: int) -> Tra
     module(*arguments.call(x, lengths))  # torch.export prints what the module raises; here it is only raised
     with without_packing(), silent():
         program = torch.export.export(module, call, strict=False)
-    return Trace(program, arguments, pytree.tree_leaves(call), rows, steps, lengths)
+    return ModuleTrace(program, arguments, pytree.tree_leaves(call), rows, steps, lengths)

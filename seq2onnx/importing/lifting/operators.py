@@ -1,0 +1,207 @@
+"""The operators that calculate with numbers, one table for all frameworks, in the words of ONNX.
+
+A front end translates its operation to one of these: operands are tensors or arrays of numbers, options are the
+attributes of ONNX.
+"""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Callable, Sequence
+
+import numpy as np
+
+from seq2onnx.errors import ImportRefused
+from seq2onnx.importing.lifting import formulas, functions, layout, operations, time_axis, windows
+from seq2onnx.importing.lifting.functions import ONE, ZERO
+from seq2onnx.importing.lifting.layer_node import Array
+from seq2onnx.importing.lifting.operations import each_part
+from seq2onnx.importing.lifting.traced import TracedTensor
+from seq2onnx.layers import ELU, GELU, Add, HardSigmoid, LeakyReLU, Multiply, ReLU, Sigmoid, SiLU, Tanh
+
+Operand = TracedTensor | Array
+
+
+def _tensors(operands: Sequence[Operand]) -> list[TracedTensor]:
+    return [x for x in operands if isinstance(x, TracedTensor)]
+
+
+def _numbers(operands: Sequence[Operand]) -> list[Array]:
+    return [x for x in operands if not isinstance(x, TracedTensor)]
+
+
+def single(numbers: Array) -> float | None:
+    """Return the number that all elements are, if they are the same."""
+    return float(numbers.ravel()[0]) if numbers.size and np.ptp(numbers) == 0 else None
+
+
+def _add(*operands: Operand) -> TracedTensor:
+    found = functools.reduce(functools.partial(operations.join, Add()), _tensors(operands))
+    return functools.reduce(plus, _numbers(operands), found)
+
+
+def plus(x: TracedTensor, numbers: Array) -> TracedTensor:
+    """Add numbers."""
+    number = single(numbers)
+    if number == 1 and (found := formulas.one_more(x)):
+        return found
+    y = operations.affine(x, ONE, numbers)
+    return y if number is None or y is x else formulas.after_sum(y, x, number)
+
+
+def _subtract(a: Operand, b: Operand) -> TracedTensor:
+    if isinstance(a, TracedTensor):
+        if isinstance(b, TracedTensor):
+            return formulas.after_difference(operations.join(Add(), a, functions.negative(b)), a, b)
+        return plus(a, -b)
+    assert isinstance(b, TracedTensor)
+    return operations.affine(b, -ONE, a)
+
+
+def _multiply(*operands: Operand) -> TracedTensor:
+    found, *others = _tensors(operands)
+    for x in others:
+        if x is found:
+            found = power(found, 2)
+        else:
+            found = formulas.product(found, x) or operations.join(Multiply(), found, x)
+    return functools.reduce(_times, _numbers(operands), found)
+
+
+def _times(x: TracedTensor, numbers: Array) -> TracedTensor:
+    y, number = operations.affine(x, numbers, ZERO), single(numbers)
+    return y if number is None or y is x else formulas.after_scale(y, x, number)
+
+
+def _divide(a: Operand, b: Operand) -> TracedTensor:
+    if isinstance(a, TracedTensor):
+        if not isinstance(b, TracedTensor):
+            return _times(a, 1 / b)
+        if found := formulas.quotient(a, b):
+            return found
+    raise ImportRefused("divides by a calculated tensor, for which there is no layer; multiply instead")
+
+
+def power(x: TracedTensor, exponent: float) -> TracedTensor:
+    """Raise to a power, ±1/2 and -1 as a part of a formula."""
+    if abs(exponent) == 0.5:
+        root = formulas.square_root(x)
+        return root if exponent > 0 else formulas.reciprocal(root)
+    if exponent == -1:
+        return formulas.reciprocal(x)
+    y = functions.power(x, exponent)
+    return formulas.after_square(y, x) if exponent == 2 else y
+
+
+def _largest(*operands: Operand) -> TracedTensor:
+    found = functools.reduce(operations.maximum, _tensors(operands))
+    return functools.reduce(lambda x, bound: functions.clip(x, bound, None), _bounds(operands), found)
+
+
+def _smallest(*operands: Operand) -> TracedTensor:
+    xs = _tensors(operands)
+    found = (
+        xs[0]
+        if len(xs) == 1
+        else functions.negative(functools.reduce(operations.maximum, [functions.negative(x) for x in xs]))
+    )
+    return functools.reduce(lambda x, bound: functions.clip(x, None, bound), _bounds(operands), found)
+
+
+def _bounds(operands: Sequence[Operand]) -> list[float]:
+    bounds = [single(numbers) for numbers in _numbers(operands)]
+    if None in bounds:
+        raise ImportRefused("limits features to different numbers, for which there is no layer")
+    return [bound for bound in bounds if bound is not None]
+
+
+def _exponential(x: TracedTensor) -> TracedTensor:
+    if probabilities := time_axis.standing_for(x, "log"):
+        return probabilities
+    raise ImportRefused("calculates exponentials, for which there is no layer")
+
+
+def _swish(x: TracedTensor, alpha: float = 1.0) -> TracedTensor:
+    if alpha != 1:
+        raise ImportRefused("is a Swish with another alpha than 1, for which there is no layer")
+    return each_part(x, SiLU())
+
+
+def _reduction(kind: str) -> Callable[..., TracedTensor]:
+    def reduce(x: TracedTensor, axes: Sequence[int], keepdims: int = 1) -> TracedTensor:
+        y, rank = x, len(x.axes)
+        for axis in axes:
+            y = functions.reduce_axis(y, axis, kind)
+        if not keepdims:
+            return layout.squeeze(y, axes)
+        last = sorted(axes) == list(range(rank - len(axes), rank))
+        return formulas.after_mean(y, x, len(axes)) if kind == "mean" and axes and last else y
+
+    return reduce
+
+
+def _global_pool(kind: str) -> Callable[..., TracedTensor]:
+    def pool(x: TracedTensor, count: int) -> TracedTensor:
+        """Pool over the last axes, of which there are `count`."""
+        if kind == "mean" and count == 2 and not any(x.axes[-2:]) and (mean := windows.mean_of_image(x)):
+            return mean
+        for axis in range(-count, 0):
+            x = functions.reduce_axis(x, axis, kind)
+        return x
+
+    return pool
+
+
+def concat(operands: Sequence[Operand], axis: int) -> TracedTensor:
+    """Join tensors and zeros along an axis."""
+    xs, zeros = _tensors(operands), _numbers(operands)
+    like = xs[0]
+    axis %= len(like.axes)
+    if any(numbers.any() for numbers in zeros):
+        raise ImportRefused("joins features with numbers other than zeros; add them with a bias")
+    if like.axes[axis] == "T" and zeros and len(xs) == 1:
+        at = next(i for i, x in enumerate(operands) if x is like)
+        before, after = (sum(x.shape[axis] for x in part) for part in (operands[:at], operands[at + 1 :]))
+        return time_axis.pad_time(like, before, after)
+    rest = like.index.shape
+    empty = [(*rest[:axis], numbers.shape[axis], *rest[axis + 1 :]) for numbers in zeros]
+    filled = iter([like.with_(index=np.full(shape, -1)) for shape in empty])
+    return time_axis.concat([x if isinstance(x, TracedTensor) else next(filled) for x in operands], axis)
+
+
+OPERATORS: dict[str, Callable[..., TracedTensor]] = {
+    "Abs": functions.absolute,
+    "Add": _add,
+    "Celu": functions.celu,
+    "Clip": lambda x, min=None, max=None: functions.clip(x, min, max),
+    "Div": _divide,
+    "Elu": lambda x, alpha=1.0: each_part(x, ELU(alpha)),
+    "Erf": formulas.erf,
+    "Exp": _exponential,
+    "Gelu": lambda x, approximate="none": each_part(x, GELU(approximate == "tanh")),
+    "GlobalAveragePool": _global_pool("mean"),
+    "GlobalMaxPool": _global_pool("max"),
+    "HardSigmoid": lambda x, alpha=0.2, beta=0.5: each_part(x, HardSigmoid(alpha, beta)),
+    "HardSwish": functions.hard_swish,
+    "Identity": lambda x: x,
+    "LeakyRelu": lambda x, alpha=0.01: each_part(x, LeakyReLU(alpha)),
+    "Max": _largest,
+    "Min": _smallest,
+    "Mul": _multiply,
+    "Neg": functions.negative,
+    "PRelu": functions.prelu,
+    "Reciprocal": formulas.reciprocal,
+    "ReduceMax": _reduction("max"),
+    "ReduceMean": _reduction("mean"),
+    "ReduceMin": _reduction("min"),
+    "ReduceSum": _reduction("sum"),
+    "Relu": lambda x: each_part(x, ReLU()),
+    "Selu": functions.selu,
+    "Sigmoid": lambda x: each_part(x, Sigmoid()),
+    "Sqrt": formulas.square_root,
+    "Sub": _subtract,
+    "Sum": _add,
+    "Swish": _swish,
+    "Tanh": lambda x: each_part(x, Tanh()),
+}
+"""What each operator becomes: a function of its operands, with the attributes of ONNX as keywords."""
