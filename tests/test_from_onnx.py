@@ -12,10 +12,11 @@ from onnx import TensorProto
 
 import seq2onnx as s2o
 from seq2onnx.importing.lifting import assembly, operations as lifting, time_axis
-from seq2onnx.importing.onnx import node_calls, (
+from seq2onnx.importing.onnx import (
     graph_parts,
     layers as onnx_layers,
     networks as onnx_networks,
+    node_calls,
     operators as onnx_operators,
 )
 from seq2onnx.layers.parts import gates
