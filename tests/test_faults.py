@@ -63,6 +63,7 @@ TUNE += ["--out", "HERE/tuned.onnx"]
 OUTPUTS = {"model.onnx": EXPORT, "data.parquet": CONVERT, "predicted.csv": PREDICT, "report.html": REPORT}
 OUTPUTS |= {"imported.onnx": IMPORT, "tuned.onnx": TUNE}
 QUICK_TWO = ("predicted.csv", "imported.onnx")
+EACH_OUTPUT = [n if n in QUICK_TWO else pytest.param(n, marks=pytest.mark.slow) for n in OUTPUTS]
 OLD = b"what was there before"
 
 
@@ -107,7 +108,7 @@ def is_whole(path: Path, ready: Path) -> bool:
     return path.read_text().rstrip().endswith("</html>")
 
 
-@pytest.mark.parametrize("name", OUTPUTS)
+@pytest.mark.parametrize("name", EACH_OUTPUT)
 @pytest.mark.parametrize("times", [2, pytest.param(30, marks=pytest.mark.slow)])
 def test_a_killed_command_leaves_the_old_file_or_the_new_one(here, ready, name, times):
     rng, path, command = random.Random(name), here / name, arguments_for(OUTPUTS[name], here)
@@ -197,7 +198,7 @@ def test_two_trainings_at_once_in_one_folder_end_with_one_run_and_one_refusal(he
     assert (here / "run/weights.safetensors").read_bytes() == (ready / "run/weights.safetensors").read_bytes()
 
 
-@pytest.mark.parametrize("name", [n if n in QUICK_TWO else pytest.param(n, marks=pytest.mark.slow) for n in OUTPUTS])
+@pytest.mark.parametrize("name", EACH_OUTPUT)
 def test_two_commands_that_write_one_file_at_once_leave_a_whole_one(here, ready, name):
     both = [start(*arguments_for(OUTPUTS[name], here)) for _ in range(2)]
     errors = [process.communicate()[1] for process in both]
@@ -272,7 +273,7 @@ def limit_files(size):
     return limit
 
 
-@pytest.mark.parametrize("name", OUTPUTS)
+@pytest.mark.parametrize("name", EACH_OUTPUT)
 def test_a_disk_that_fills_leaves_the_old_file_and_names_it(here, name):
     path = here / name
     path.write_bytes(OLD)
@@ -297,7 +298,7 @@ def test_training_on_a_disk_that_fills_says_what_is_left(here):
     assert process.returncode == 0 or "has no checkpoint.safetensors to resume from" in errors
 
 
-@pytest.mark.parametrize("name", [*OUTPUTS, "run"])
+@pytest.mark.parametrize("name", [*EACH_OUTPUT, "run"])
 def test_a_folder_that_is_read_only_is_named(here, name, tmp_path):
     place = tmp_path / "readonly"
     place.mkdir()

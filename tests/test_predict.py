@@ -53,7 +53,8 @@ def test_any_number_of_threads_gives_identical_results_in_order(exported, per_st
     for path in (exported, per_step_file):
         expected = s2o.load(path).predict(given())
         equal(s2o.load(path, threads=threads).predict(given()), expected)
-        alone = [s2o.load(path).predict([x])[0] for x in data.sequences]
+        single = s2o.load(path)
+        alone = [single.predict([x])[0] for x in data.sequences]
         for one, other in zip(expected, alone, strict=True):
             np.testing.assert_allclose(one, other, rtol=0, atol=1e-6)
     model = s2o.load(exported, threads=threads)

@@ -359,18 +359,12 @@ def test_other_classes_for_other_programs_are_refused(value, tmp_path):
 NETWORKS = [
     "host",
     "main",
-    "math",
-    "stdio",
-    "String",
     "double",
-    "Aux",
     "",
-    "MACRO",
-    "NAME",
-    "_x",
     "7",
     "é漢",
-    "n" * 300,
+    *(pytest.param(n, marks=pytest.mark.slow) for n in ("math", "stdio", "String", "Aux", "MACRO", "NAME", "_x")),
+    pytest.param("n" * 300, marks=pytest.mark.slow),
 ]
 
 

@@ -829,6 +829,7 @@ s2o.train(small_network(), random_data(200), random_data(30, seed=2), options=op
 """
 
 
+@pytest.mark.slow  # test_faults.py kills the command
 def test_a_killed_run_resumes_to_the_same_weights(tmp_path):
     """Killed with SIGKILL twice, each time somewhere in the epoch after a random number of epochs."""
     import random

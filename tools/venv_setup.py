@@ -83,7 +83,8 @@ def _environment(name: str, installs: list[list[str]], sources: list[Path]) -> P
     print(f"Creating {folder}. This takes some minutes, once.", flush=True)
     venv.create(folder, with_pip=True, clear=True)
     stamp.write_text("not yet")
-    pip = [str(programs / "python"), "-m", "pip", "install", "--quiet", "--disable-pip-version-check"]
+    # Python compiles what it imports; to compile all would take longer than the rest.
+    pip = [str(programs / "python"), "-m", "pip", "install", "--no-compile", "--quiet", "--disable-pip-version-check"]
     for install in installs:
         subprocess.run([*pip, *install], check=True)
     stamp.write_text(wanted)
