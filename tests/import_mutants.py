@@ -6,6 +6,7 @@ the file itself in onnxruntime, that of a Keras file the documented equations of
 
 from __future__ import annotations
 
+import contextlib
 import io
 import itertools
 import json
@@ -19,6 +20,7 @@ import h5py
 import numpy as np
 import onnx
 import onnxruntime
+from onnxruntime.capi import onnxruntime_pybind11_state
 
 import seq2onnx as s2o
 from seq2onnx.importing.keras.file import read_file
@@ -69,10 +71,13 @@ def open_onnx(path: Path) -> str:
         for entry in [*model.graph.input, *model.graph.output]:  # declared sizes of batch and time do not count
             entry.type.tensor_type.ClearField("shape")
         session = onnxruntime.InferenceSession(model.SerializeToString(), providers=["CPUExecutionProvider"])
-        two_rows = np.stack([x, x[::-1]])  # a Squeeze without axes may remove a batch of one
-        answers = session.run(None, {session.get_inputs()[0].name: two_rows})
+        # A Squeeze without axes may remove a batch of one, and initial states may allow no other.
+        name, batches, answers = session.get_inputs()[0].name, [np.stack([x, x[::-1]]), x[None]], []
+        for batch in batches:
+            with contextlib.suppress(onnxruntime_pybind11_state.Fail):
+                answers += session.run(None, {name: batch})
         # The order of axes in the answers is the mutant's own.
-        rows = [np.take(y, 0, axis) for y in answers for axis in range(y.ndim) if y.shape[axis] == 2]
+        rows = [np.take(y, 0, axis) for y in answers for axis in range(y.ndim) if y.shape[axis] in (1, 2)]
         return [row.transpose(order) for row in rows for order in itertools.permutations(range(row.ndim))]
 
     refusals = []
@@ -233,7 +238,8 @@ def _has_links(path: Path) -> bool:
     found: list[bool] = []
     with h5py.File(io.BytesIO(content)) as file:
         names = ["/"]
-        file.visit(names.append)
+        with contextlib.suppress(RuntimeError):  # a part that nothing reads may be damaged
+            file.visit(names.append)
         groups = [file[name] for name in names if isinstance(file[name], h5py.Group)]
         found = [type(group.get(n, getlink=True)) is not h5py.HardLink for group in groups for n in group]
     return any(found)

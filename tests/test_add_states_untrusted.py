@@ -387,6 +387,13 @@ def test_a_size_of_minus_1_means_any(tmp_path):
     assert s2o.load(tmp_path / "out.onnx").predict([np.zeros((n, 3), np.float32) for n in (4, 7)])[1].shape[0] == 7
 
 
+def test_more_steps_than_can_be_compared_are_refused(tmp_path):
+    path = plain_lstm(time=2**40).save(tmp_path)
+    with pytest.raises(s2o.ImportRefused, match=r"'sound' takes 1,099,511,627,776 steps and no other number"):
+        s2o.add_states(path, tmp_path / "out.onnx", axes="BTC")
+    assert not (tmp_path / "out.onnx").exists()
+
+
 def test_a_negative_number_of_features_is_an_error_of_ours(tmp_path):
     model = plain_lstm().model()
     model.graph.input[0].type.tensor_type.shape.dim[2].dim_value = -5

@@ -12,6 +12,7 @@ from seq2onnx.errors import ImportRefused
 from seq2onnx.importing.equivalence import (
     LENGTHS,
     LONG,
+    MOST_IN_A_ROW,
     Answers,
     Batch,
     Candidate,
@@ -71,6 +72,12 @@ def _compare_file(
     model: Model, source: OnnxSource, draw: Draw, longest: bool, rng: np.random.Generator
 ) -> list[ParityRow]:
     shape, has_time = model.inputs[0].shape, {output.layer: output.has_time for output in model.outputs}
+    allowed = MOST_IN_A_ROW // max(1, math.prod(shape))
+    if source.steps is not None and source.steps > allowed:
+        raise ImportRefused(
+            f"the input {source.data!r:.100} takes {source.steps:,} steps and no other number; at most {allowed:,} "
+            "can be compared. Export the source with fewer steps, or with a dynamic number of steps"
+        )
     lengths = LENGTHS if source.steps is None else sorted({*(n for n in LENGTHS if n < source.steps), source.steps})
 
     def short(steps: int) -> Array:
