@@ -591,7 +591,7 @@ MUTATIONS = (
         IMPORTING,
         "if not known or beta != 0.5:",
         "if not known:",
-        _onnx("activations"),
+        _onnx("options_of_recurrent"),
     ),
     Mutation(
         "from_onnx: backward as forward",
