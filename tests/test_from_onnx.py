@@ -318,6 +318,10 @@ def test_harmful_networks_are_refused_with_the_node_and_the_reason(name, tmp_pat
         ({"direction": "reverse"}, "runs backward"),
         ({"activations": ["Sigmoid", "Tanh", "Relu"]}, "one for all gates and one for the state"),
         ({"activations": ["Sigmoid", "Elu", "Elu"]}, "activations Sigmoid, Elu, Elu.*add_states"),
+        (
+            {"activations": ["HardSigmoid", "Tanh", "Tanh"], "activation_alpha": [0.2], "activation_beta": [0.4]},
+            "activations HardSigmoid, Tanh, Tanh.*add_states",
+        ),
     ],
 )
 def test_options_of_recurrent_operators_without_a_layer(more, match, tmp_path):

@@ -132,6 +132,10 @@ def twice(model):
     model.graph.initializer.append(model.graph.initializer[0])
 
 
+def computed_twice(model):
+    model.graph.node.append(model.graph.node[0])
+
+
 def names_with_control_characters(model):
     with_input(model, 0, "\x1b[31mRed", ["x"])
 
@@ -190,6 +194,7 @@ BOMBS = [
     (not_a_number, "the weights 'lstm_1.W' contain NaN or infinity"),
     (declared_too_large, "bytes of values; expected"),
     (twice, "two tensors have the name"),
+    (computed_twice, "two tensors have the name"),
     (names_with_control_characters, r"'\\x1b\[31mRed'"),
 ]
 

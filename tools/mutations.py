@@ -413,8 +413,8 @@ MUTATIONS = (
     Mutation(
         "results in the order in which batches ran",
         "seq2onnx/runtime/scoring.py",
-        "whole[part_indices] = parts.pop()",
-        "whole[np.sort(part_indices)] = parts.pop()",
+        "results[layer][batch] = result",
+        "results[layer][np.sort(batch)] = result",
         "tests/test_runtime.py tests/test_predict.py -k 'keeps_the_order or identical'",
     ),
     Mutation(
@@ -545,13 +545,6 @@ MUTATIONS = (
         _torch("BatchStatistics"),
     ),
     Mutation(
-        "from_torch: statistics over time",
-        IMPORTING,
-        'op["num_groups"] != 1 or any("T" in axis for axis in x.axes[1:])',
-        'op["num_groups"] != 1',
-        _torch("InstanceNorm"),
-    ),
-    Mutation(
         "from_torch: dropout in eval mode",
         IMPORTING,
         "torch.Tag.nondeterministic_seeded in getattr(op.target",
@@ -598,7 +591,7 @@ MUTATIONS = (
         IMPORTING,
         "if not known or beta != 0.5:",
         "if not known:",
-        _onnx("activations"),
+        _onnx("options_of_recurrent"),
     ),
     Mutation(
         "from_onnx: backward as forward",
