@@ -75,6 +75,10 @@ def plans() -> dict[str, dict[str, list[ExportPlan]]]:
     return found
 
 
+def all_plans() -> list[ExportPlan]:
+    return [plan for forms in plans().values() for some in forms.values() for plan in some]
+
+
 def empty_weights(plan: ExportPlan) -> dict:
     """Weights of the right shapes."""
     return {
@@ -123,7 +127,7 @@ def test_a_change_of_the_emitted_nodes_raises_the_emission_number():
 
 def test_no_node_is_one_that_earlier_runtimes_calculate_wrongly():
     """tools/check_runtimes.py runs files in them; this needs none of them."""
-    for plan in (plan for forms in plans().values() for some in forms.values() for plan in some):
+    for plan in all_plans():
         graph = emit(plan, empty_weights(plan))
         for node in graph.nodes:
             left = node.op == "MatMul" and node.inputs[0] in graph.initializers

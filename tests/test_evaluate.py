@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 import seq2onnx as s2o
-from seq2onnx.evaluation.evaluate import ClassEvaluation, evaluate
+from seq2onnx.evaluation.scores import ClassEvaluation, evaluate
 from tests.command import run
 from tests.conftest import CLASSES, built, random_data, small_network
 

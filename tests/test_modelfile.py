@@ -19,7 +19,7 @@ from seq2onnx.modelfile import check_file
 from seq2onnx.modelfile.graph_rules import _is_finite
 from seq2onnx.modelfile.shapes import FLOAT16, FLOAT32
 from tests.command import run
-from tests.test_emission import plans
+from tests.test_emission import all_plans
 
 ROOT = Path(__file__).parent.parent
 FILES = ROOT / "tests" / "old_files"
@@ -373,7 +373,7 @@ def test_every_number_that_is_not_finite_is_found(kind, largest, dtype):
 def test_whatever_the_layers_emit_opens():
     """The table of operators, with their sizes, covers every example of every layer in every form and signature."""
     rng = np.random.default_rng(0)
-    for plan in plans():
+    for plan in all_plans():
         weights = {
             layer.label: {
                 name: rng.normal(size=weight.shape).astype("f")

@@ -10,8 +10,8 @@ import pytest
 import torch
 
 import seq2onnx as s2o
-from seq2onnx.evaluation.evaluate import evaluate
 from seq2onnx.evaluation.quantiles import measure_coverage
+from seq2onnx.evaluation.scores import evaluate
 from seq2onnx.training.losses import CROSSING, LOSSES, quantile_loss
 from tests.command import run
 from tests.conftest import built

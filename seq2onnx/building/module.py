@@ -57,8 +57,8 @@ class _InfoField(Generic[T]):
     def __set_name__(self, owner: type, name: str) -> None:
         self.name = name
 
-    def __get__(self, module: SequenceModule, owner: type) -> T:
-        return cast(T, getattr(module.data_info, self.name))
+    def __get__(self, module: SequenceModule | None, owner: type) -> T:
+        return cast(T, self if module is None else getattr(module.data_info, self.name))
 
     def __set__(self, module: SequenceModule, value: T) -> None:
         module.data_info = dataclasses.replace(module.data_info, **{self.name: value})  # type: ignore[arg-type]

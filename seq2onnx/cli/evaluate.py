@@ -43,7 +43,7 @@ def evaluate(
     shows how many targets lie below each quantile and in each band. Targets of steps are compared step by step. With a
     closed loop, the file forecasts the last steps of each sequence.
     """
-    from seq2onnx.evaluation.evaluate import evaluate as compare
+    from seq2onnx.evaluation.scores import evaluate as compare
     from seq2onnx.reporting.evaluation_tables import evaluation_data, evaluation_text
     from seq2onnx.runtime import load
 

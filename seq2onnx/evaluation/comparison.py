@@ -12,8 +12,8 @@ from numpy.typing import NDArray
 
 from seq2onnx.data import SequenceDataset
 from seq2onnx.errors import DataError
-from seq2onnx.evaluation.evaluate import ClassEvaluation, Evaluation, evaluate
 from seq2onnx.evaluation.quantiles import QuantileEvaluation
+from seq2onnx.evaluation.scores import ClassEvaluation, Evaluation, evaluate
 from seq2onnx.tables import about, text_table
 
 LIMITS = {"float32": ((1.0, 1e-5),), "float16": ((1.0, 2e-3),), "int8": ((0.95, 1e-2), (1.0, 5e-2))}

@@ -9,8 +9,8 @@ from typing import Any
 
 import numpy as np
 
-from seq2onnx.evaluation.evaluate import ClassEvaluation, Evaluation, NumberEvaluation
 from seq2onnx.evaluation.quantiles import QuantileEvaluation
+from seq2onnx.evaluation.scores import ClassEvaluation, Evaluation, NumberEvaluation
 from seq2onnx.tables import WIDTH, text_table
 
 Groups = Mapping[str, Evaluation | None]

@@ -9,7 +9,7 @@ from tempfile import TemporaryDirectory
 import seq2onnx
 from seq2onnx.data import SequenceDataset
 from seq2onnx.errors import DataError, ModelFileError, ShapeError, require
-from seq2onnx.evaluation.evaluate import evaluate
+from seq2onnx.evaluation.scores import evaluate
 from seq2onnx.network import Network
 from seq2onnx.reporting.benchmark import measure
 from seq2onnx.runtime.inputs import Input

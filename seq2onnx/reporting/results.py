@@ -5,8 +5,8 @@ from __future__ import annotations
 import functools
 import math
 
-from seq2onnx.evaluation.evaluate import ClassEvaluation, Evaluation, NumberEvaluation, Scores, regression_scores
 from seq2onnx.evaluation.quantiles import QuantileEvaluation
+from seq2onnx.evaluation.scores import ClassEvaluation, Evaluation, NumberEvaluation, Scores, regression_scores
 from seq2onnx.reporting.facts import Facts
 from seq2onnx.reporting.page import paragraph, picture, table
 
