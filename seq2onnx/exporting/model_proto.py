@@ -1,4 +1,4 @@
-"""A finished Graph as an ONNX model. The layers, and the graph that they write, need no onnx."""
+"""A finished Graph as an ONNX model. Only this file and restorer.py use onnx's classes."""
 
 from __future__ import annotations
 
