@@ -8,18 +8,20 @@ from __future__ import annotations
 from seq2onnx.errors import DataError
 
 UNPACKED_BYTES = 2**28
-"""The arrays of a data file may take so many bytes, whatever the size of the file."""
+"""Base limit for the arrays of a data file, in bytes."""
 UNPACKED_PER_BYTE = 20
-"""And so many bytes more for each byte of the file. A file of zeros can be packed 1000 to 1."""
+"""Additional limit per byte of the file. A file of zeros can be packed 1000 to 1."""
 
 SECONDS_APART = 60.0
-"""A process that reads a file may take so long."""
+"""Base limit for a process that reads a file, in seconds of the processor."""
 SECONDS_APART_PER_MEGABYTE = 1.0
-"""And so much longer for each megabyte of the file."""
+"""Additional limit per megabyte of the file, in seconds."""
+WAITING_APART = 4
+"""The same process may take this many times as long by the clock, which also counts what else the machine does."""
 MEMORY_APART = 2**30
-"""A process that reads a file may use so many bytes."""
+"""Base limit for the memory of a process that reads a file, in bytes."""
 MEMORY_APART_PER_BYTE = 200
-"""And so many bytes more for each byte of the file: numbers as text, or cells of one number."""
+"""Additional limit per byte of the file: numbers can be stored as text, or one number in each cell."""
 
 SPEC_BYTES = 2**24
 """The size of a network, or of options, as YAML or JSON. A vocabulary of 100,000 words has about a megabyte."""

@@ -50,11 +50,12 @@ def test_errors_crashes_and_memory(file, name, message):
     assert ("trusted" in str(raised.value)) == (name == "fill")
 
 
-def test_a_reader_that_hangs_is_ended(file, monkeypatch):
+@pytest.mark.parametrize("name", ["hang", "write_and_hang"])
+def test_a_reader_that_waits_or_works_for_ever_is_ended(file, monkeypatch, name):
     monkeypatch.setattr(limits, "SECONDS_APART", 1.0)
     message = r"is damaged: reading took longer than 1 s; if you trust the file, .* trusted=True"
     with pytest.raises(s2o.DataError, match=message):
-        apart("hang", file)
+        apart(name, file)
 
 
 def test_a_trusted_file_has_no_limits(file, monkeypatch):

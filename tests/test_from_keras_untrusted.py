@@ -11,7 +11,6 @@ import numpy as np
 import pytest
 
 import seq2onnx as s2o
-from seq2onnx import limits
 from seq2onnx.importing import equivalence as proof
 from seq2onnx.importing.keras import file as keras_file
 from tests.keras_files import DENSE, LSTM, archive, functional, layer, lstm, sequential, start, weights, write
@@ -223,14 +222,12 @@ def legacy(folder, edit):
         (link_named_after_a_path, REFUSED),
     ],
 )
-def test_an_h5_file_has_its_weights_read_of_no_other_file(edit, says, tmp_path, monkeypatch):
-    monkeypatch.setattr(limits, "SECONDS_APART", 15.0)
+def test_an_h5_file_has_its_weights_read_of_no_other_file(edit, says, tmp_path):
     refuses(legacy(tmp_path, edit), says)
 
 
 @pytest.mark.parametrize("edit", [layer_named_after_a_path, layer_named_after_a_path_upward, lambda *_: None])
-def test_names_of_layers_are_no_paths(edit, tmp_path, monkeypatch):
-    monkeypatch.setattr(limits, "SECONDS_APART", 15.0)
+def test_names_of_layers_are_no_paths(edit, tmp_path):
     module = s2o.from_keras(legacy(tmp_path, edit))
     assert [layer.kind for layer in module.network.layers] == ["sequence_input", "fully_connected"]
 

@@ -8,7 +8,9 @@ from __future__ import annotations
 import contextlib
 import importlib
 import json
+import math
 import os
+import signal
 import subprocess
 import sys
 import threading
@@ -23,6 +25,7 @@ from seq2onnx.errors import DataError, Seq2OnnxError
 
 _PACKAGE = Path(__file__).resolve().parents[3]
 _PROGRAM = "from seq2onnx.data.formats.apart import main; main()"
+_OUT_OF_TIME = [signal.SIGXCPU] if hasattr(signal, "SIGXCPU") else []
 
 
 def read_apart(reader: str, path: str | Path, *arguments: str, kind: str, trusted: bool = False) -> Any:
@@ -41,7 +44,7 @@ def read_apart(reader: str, path: str | Path, *arguments: str, kind: str, truste
     size = Path(path).stat().st_size
     seconds = limits.SECONDS_APART + limits.SECONDS_APART_PER_MEGABYTE * size / 2**20
     memory = 0 if trusted else limits.MEMORY_APART + limits.MEMORY_APART_PER_BYTE * size
-    limit = str(0 if trusted else int(seconds) + 1)  # for its own clock, if this process ends before it
+    limit = str(0 if trusted else math.ceil(seconds))
     command = [sys.executable, "-P", "-c", _PROGRAM, reader, str(memory), limit, str(path), *arguments]
     environment = os.environ | {"PYTHONPATH": os.pathsep.join([str(_PACKAGE), *sys.path]), "OMP_NUM_THREADS": "1"}
     process = subprocess.Popen(
@@ -54,7 +57,8 @@ def read_apart(reader: str, path: str | Path, *arguments: str, kind: str, truste
         late.set()
         process.kill()
 
-    watch = threading.Timer(threading.TIMEOUT_MAX if trusted else seconds, end)
+    # The system counts the time of the processor. The clock ends a process that waits, for example on a named pipe.
+    watch = threading.Timer(threading.TIMEOUT_MAX if trusted else limits.WAITING_APART * seconds, end)
     watch.daemon = True
     watch.start()
     try:
@@ -68,7 +72,7 @@ def read_apart(reader: str, path: str | Path, *arguments: str, kind: str, truste
         process.wait()
     if answer is None or late.is_set():
         why = "the library that reads it crashed on it"
-        if late.is_set():
+        if late.is_set() or -process.returncode in _OUT_OF_TIME:
             why = f"reading took longer than {seconds:.0f} s{limits.TRUST}"
         raise DataError(f"{path}: is not {kind}, or is damaged: {why}")
     if "error" in answer:
@@ -86,7 +90,7 @@ def main() -> None:
             import resource
 
             resource.setrlimit(resource.RLIMIT_AS, (int(memory), int(memory)))
-            resource.setrlimit(resource.RLIMIT_CPU, (int(seconds), int(seconds)))
+            resource.setrlimit(resource.RLIMIT_CPU, (int(seconds), int(seconds) + 1))
     module, name = reader.split(":")
     try:
         _send(pipe, {"value": getattr(importlib.import_module(module), name)(path, *arguments)})
