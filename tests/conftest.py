@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import contextlib
+import importlib
+import io
 import os
 import random
 
@@ -11,6 +13,7 @@ import numpy as np
 import pytest
 
 import seq2onnx as s2o
+from tests.c_templates import keep_templates
 
 with contextlib.suppress(ImportError):  # some tests run where it is not installed
     import torch
@@ -49,6 +52,15 @@ def seed_all() -> None:
     np.random.seed(0)
     if "torch" in globals():
         torch.manual_seed(0)
+
+
+@pytest.fixture(scope="session", autouse=True)
+def templates_of_c_code():
+    """emx-onnx-cgen compiles all its templates for each network, which takes most of the time of a package for C."""
+    with pytest.MonkeyPatch.context() as patch:
+        with contextlib.suppress(ImportError):
+            keep_templates(patch)
+        yield
 
 
 def small_network(output_mode="last", normalization="zscore") -> s2o.Network:
@@ -99,6 +111,28 @@ def described(values) -> dict[str, tuple[str, list[str | int]]]:
         )
         for v in values
     }
+
+
+@pytest.fixture
+def in_this_process(monkeypatch):
+    """Data files are read in this process: to start one of their own takes longer than most tests of a format."""
+    from seq2onnx.data.formats import apart, hdf5, mat_variables, parquet
+
+    def read(reader, path, *arguments, kind, trusted=False):
+        module, name = reader.split(":")
+        pipe = io.BytesIO()
+        try:
+            apart._send(pipe, {"value": getattr(importlib.import_module(module), name)(str(path), *arguments)})
+        except (s2o.Seq2OnnxError, OSError) as error:
+            raise s2o.DataError(str(error)) from None
+        except Exception:  # it would end the process
+            crashed = "the library that reads it crashed on it"
+            raise s2o.DataError(f"{path}: is not {kind}, or is damaged: {crashed}") from None
+        pipe.seek(0)
+        return apart._receive(pipe)["value"]
+
+    for module in (hdf5, mat_variables, parquet):
+        monkeypatch.setattr(module, "read_apart", read)
 
 
 @pytest.fixture(scope="session", params=["full", "sequence", "stream"])

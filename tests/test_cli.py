@@ -20,6 +20,8 @@ from seq2onnx.cli import _message
 from tests.command import run
 from tests.conftest import CLASSES, random_data, small_network
 
+pytestmark = pytest.mark.usefixtures("in_this_process")
+
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory):

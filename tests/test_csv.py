@@ -9,6 +9,8 @@ import pytest
 import seq2onnx as s2o
 from seq2onnx.data import read
 
+pytestmark = pytest.mark.usefixtures("in_this_process")
+
 
 @pytest.fixture
 def write(tmp_path):

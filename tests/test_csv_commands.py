@@ -14,6 +14,8 @@ from seq2onnx.data import read
 from tests.command import run
 from tests.conftest import CLASSES, random_data, small_network
 
+pytestmark = pytest.mark.usefixtures("in_this_process")
+
 NAMES = ["ax", "ay", "az", "gx"]
 
 

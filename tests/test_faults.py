@@ -8,7 +8,6 @@ import itertools
 import os
 import random
 import re
-import resource
 import shutil
 import signal
 import subprocess
@@ -27,13 +26,9 @@ from tests.clock import HANG, at_most
 from tests.command import run
 from tests.conftest import random_data, small_network
 from tests.foreign import plain_lstm
+from tests.forked import Started
 
 ENVIRONMENT = os.environ | {"OMP_NUM_THREADS": "1"}
-
-
-def start(*arguments, **more):
-    command = [sys.executable, "-m", "tests.command", *map(str, arguments)]
-    return subprocess.Popen(command, stderr=subprocess.PIPE, stdout=subprocess.PIPE, text=True, env=ENVIRONMENT, **more)
 
 
 @pytest.fixture(scope="module")
@@ -63,7 +58,6 @@ TUNE += ["--out", "HERE/tuned.onnx"]
 OUTPUTS = {"model.onnx": EXPORT, "data.parquet": CONVERT, "predicted.csv": PREDICT, "report.html": REPORT}
 OUTPUTS |= {"imported.onnx": IMPORT, "tuned.onnx": TUNE}
 QUICK_TWO = ("predicted.csv", "imported.onnx")
-EACH_OUTPUT = [n if n in QUICK_TWO else pytest.param(n, marks=pytest.mark.slow) for n in OUTPUTS]
 OLD = b"what was there before"
 
 
@@ -86,9 +80,9 @@ def arguments_for(arguments, here):
 
 def kill_at_a_random_moment(arguments, rng, first_sign, more):
     """Start a command and kill it: `more` seconds at most after `first_sign` is there, or after it has begun."""
-    with start(*arguments) as process:
+    with Started(*arguments) as process:
         until = time.monotonic() + HANG
-        while process.poll() is None and not first_sign() and time.monotonic() < until:
+        while process.returncode is None and not first_sign() and time.monotonic() < until:
             time.sleep(0.002)
         time.sleep(rng.uniform(0, more))
         process.kill()
@@ -108,7 +102,7 @@ def is_whole(path: Path, ready: Path) -> bool:
     return path.read_text().rstrip().endswith("</html>")
 
 
-@pytest.mark.parametrize("name", EACH_OUTPUT)
+@pytest.mark.parametrize("name", OUTPUTS)
 @pytest.mark.parametrize("times", [2, pytest.param(30, marks=pytest.mark.slow)])
 def test_a_killed_command_leaves_the_old_file_or_the_new_one(here, ready, name, times):
     rng, path, command = random.Random(name), here / name, arguments_for(OUTPUTS[name], here)
@@ -117,8 +111,8 @@ def test_a_killed_command_leaves_the_old_file_or_the_new_one(here, ready, name, 
         # The temporary file is the sign that the command has begun to write.
         kill_at_a_random_moment(command, rng, lambda: any(p.name.startswith(f".{name}") for p in here.iterdir()), 0.02)
         assert path.read_bytes() == OLD or is_whole(path, ready)
-    with start(*command) as process:
-        process.communicate()
+    with Started(*command) as process:
+        process.errors()
     assert process.returncode == 0
     assert is_whole(path, ready)
     assert not [p for p in here.iterdir() if p.name.startswith(".")]
@@ -179,8 +173,8 @@ def test_a_killed_training_resumes_to_the_same_weights(here, ready, times):
         kill_at_a_random_moment(command, rng, checkpoint.exists, 0.5)
         if checkpoint.exists() and "--resume" not in command:
             command.append("--resume")
-    with start(*command) as process:
-        errors = process.communicate()[1]
+    with Started(*command) as process:
+        errors = process.errors()
     assert process.returncode == 0, errors
     for name in ("weights.safetensors", "network.yaml", "options.yaml"):
         assert (run / name).read_bytes() == (ready / "run" / name).read_bytes()
@@ -189,8 +183,8 @@ def test_a_killed_training_resumes_to_the_same_weights(here, ready, times):
 
 def test_two_trainings_at_once_in_one_folder_end_with_one_run_and_one_refusal(here, ready):
     shutil.rmtree(here / "run")
-    both = [start(*arguments_for(TRAIN, here)) for _ in range(2)]
-    errors = [process.communicate()[1] for process in both]
+    both = [Started(*arguments_for(TRAIN, here)) for _ in range(2)]
+    errors = [process.errors() for process in both]
     assert sorted(process.returncode for process in both) == [0, 2], errors
     refused = next(text for text, process in zip(errors, both, strict=True) if process.returncode)
     # If the other has already ended, its run is there.
@@ -198,10 +192,10 @@ def test_two_trainings_at_once_in_one_folder_end_with_one_run_and_one_refusal(he
     assert (here / "run/weights.safetensors").read_bytes() == (ready / "run/weights.safetensors").read_bytes()
 
 
-@pytest.mark.parametrize("name", EACH_OUTPUT)
+@pytest.mark.parametrize("name", OUTPUTS)
 def test_two_commands_that_write_one_file_at_once_leave_a_whole_one(here, ready, name):
-    both = [start(*arguments_for(OUTPUTS[name], here)) for _ in range(2)]
-    errors = [process.communicate()[1] for process in both]
+    both = [Started(*arguments_for(OUTPUTS[name], here)) for _ in range(2)]
+    errors = [process.errors() for process in both]
     assert [process.returncode for process in both] == [0, 0], errors
     assert is_whole(here / name, ready)
     assert not [p for p in here.iterdir() if p.name.startswith(".")]
@@ -266,19 +260,12 @@ def test_a_training_ends_with_the_same_weights_after_an_error_of_the_disk(here, 
 # Disks that fill -----------------------------------------------------------------------------------------------------
 
 
-def limit_files(size):
-    def limit():
-        resource.setrlimit(resource.RLIMIT_FSIZE, (size, size))
-
-    return limit
-
-
-@pytest.mark.parametrize("name", EACH_OUTPUT)
+@pytest.mark.parametrize("name", OUTPUTS)
 def test_a_disk_that_fills_leaves_the_old_file_and_names_it(here, name):
     path = here / name
     path.write_bytes(OLD)
-    with start(*arguments_for(OUTPUTS[name], here), preexec_fn=limit_files(300)) as process:
-        errors = process.communicate()[1]
+    with Started(*arguments_for(OUTPUTS[name], here), most_bytes=300) as process:
+        errors = process.errors()
     assert process.returncode == 2, errors
     assert re.fullmatch(rf"seq2onnx: .*{re.escape(name)}.*(file too large|File too large).*\n", errors), errors
     assert path.read_bytes() == OLD
@@ -287,25 +274,25 @@ def test_a_disk_that_fills_leaves_the_old_file_and_names_it(here, name):
 
 def test_training_on_a_disk_that_fills_says_what_is_left(here):
     shutil.rmtree(here / "run")
-    with start(*arguments_for(TRAIN, here), preexec_fn=limit_files(1500)) as process:
-        errors = process.communicate()[1]
+    with Started(*arguments_for(TRAIN, here), most_bytes=1500) as process:
+        errors = process.errors()
     assert process.returncode == 2
     assert "Traceback" not in errors
     assert "Make room, then resume from its last checkpoint" in errors
-    with start(*arguments_for(TRAIN, here), "--resume") as process:
-        errors = process.communicate()[1]
+    with Started(*arguments_for(TRAIN, here), "--resume") as process:
+        errors = process.errors()
     assert process.returncode in (0, 2), errors  # 2: there was no room for any checkpoint
     assert process.returncode == 0 or "has no checkpoint.safetensors to resume from" in errors
 
 
-@pytest.mark.parametrize("name", [*EACH_OUTPUT, "run"])
+@pytest.mark.parametrize("name", [*OUTPUTS, "run"])
 def test_a_folder_that_is_read_only_is_named(here, name, tmp_path):
     place = tmp_path / "readonly"
     place.mkdir()
     command = arguments_for(OUTPUTS.get(name, TRAIN), here)
     command = [argument.replace(str(here / name), str(place / name)) for argument in command]
-    with read_only(place), start(*command) as process:
-        errors = process.communicate()[1]
+    with read_only(place), Started(*command) as process:
+        errors = process.errors()
     assert process.returncode == 2, errors
     reason = "(permission denied|read-only file system); it is not written. Nothing is there"
     assert re.fullmatch(rf"seq2onnx: {place}/{re.escape(name)}: {reason}\n", errors)

@@ -19,6 +19,8 @@ import torch
 import seq2onnx as s2o
 from seq2onnx.sequences import as_list
 
+pytestmark = pytest.mark.usefixtures("in_this_process")
+
 rng = np.random.default_rng(0)
 ARRAYS = [rng.normal(size=(n, 2)).astype(np.float32) for n in (3, 4, 5)]
 LISTS = [x.tolist() for x in ARRAYS]

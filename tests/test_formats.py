@@ -14,6 +14,8 @@ from seq2onnx.data.contents import Contents
 from tests.command import run
 from tests.conftest import CLASSES, random_data
 
+pytestmark = pytest.mark.usefixtures("in_this_process")
+
 
 def read_toy(path):
     """Read a line of JSON for each sequence: its label and its steps."""

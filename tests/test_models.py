@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import re
 import shutil
-import subprocess
 import sys
 from pathlib import Path
 
@@ -18,6 +17,7 @@ ROOT = Path(__file__).parent.parent
 MODELS = ROOT / "models"
 sys.path.insert(0, str(ROOT / "tools"))
 
+import train_models  # noqa: E402
 from zoo import RECIPES  # noqa: E402
 from zoo.card import write_card, write_guest_card, write_index  # noqa: E402
 from zoo.edge import int8  # noqa: E402
@@ -131,15 +131,14 @@ def test_the_table_of_all_models_agrees_with_the_cards(tmp_path: Path):
     assert (tmp_path / "accuracy_against_latency.png").stat().st_size > 1000
 
 
-def test_training_again_reproduces_the_figure_of_the_card():
-    command = [sys.executable, str(ROOT / "tools" / "train_models.py"), "vowels_lstm", "--seed", "0"]
-    done = subprocess.run(command, capture_output=True, text=True, check=False)
-    assert done.returncode == 0, done.stderr
-    assert re.fullmatch(r"vowels_lstm, seed 0: accuracy 0\.\d{4}, within the card's .*\n", done.stdout)
+def test_training_again_reproduces_the_figure_of_the_card(monkeypatch, capfd):
+    monkeypatch.setattr(sys, "argv", ["train_models.py", "vowels_lstm", "--seed", "0"])
+    assert train_models.main() == 0
+    assert re.fullmatch(r"vowels_lstm, seed 0: accuracy 0\.\d{4}, within the card's .*\n", capfd.readouterr().out)
 
 
-def test_an_unknown_model_is_refused():
-    command = [sys.executable, str(ROOT / "tools" / "train_models.py"), "vowel"]
-    done = subprocess.run(command, capture_output=True, text=True, check=False)
-    assert done.returncode == 2
-    assert "unknown name vowel; known are vowels_lstm, vowels_bilstm" in done.stderr
+def test_an_unknown_model_is_refused(monkeypatch, capsys):
+    monkeypatch.setattr(sys, "argv", ["train_models.py", "vowel"])
+    with pytest.raises(SystemExit, match="2"):
+        train_models.main()
+    assert "unknown name vowel; known are vowels_lstm, vowels_bilstm" in capsys.readouterr().err

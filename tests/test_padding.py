@@ -11,6 +11,8 @@ import seq2onnx as s2o
 from seq2onnx.sequences import PaddingPolicy
 from tests.conftest import random_data
 
+pytestmark = pytest.mark.usefixtures("in_this_process")
+
 NETWORKS = {
     "a step": [s2o.SequenceInput(4, "zscore", statistics={"mean": [1] * 4, "std": [2] * 4}), s2o.LSTM(5)],
     "a sequence": [s2o.SequenceInput(4), s2o.GRU(5, "last"), s2o.FullyConnected(3), s2o.Softmax()],

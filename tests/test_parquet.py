@@ -16,6 +16,8 @@ from seq2onnx.data.columns import Column
 from seq2onnx.data.formats import parquet, parquet_column
 from tests.conftest import CLASSES, random_data
 
+pytestmark = pytest.mark.usefixtures("in_this_process")
+
 
 def assert_same(a, b):
     assert (len(a), a.classes, a.per_step) == (len(b), b.classes, b.per_step)

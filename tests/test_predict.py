@@ -24,6 +24,8 @@ from tests.conftest import CLASSES, built, random_data, small_network
 from tests.small_networks import exported as export, lookahead_network, strided, text_network, two_sensors
 from tests.twins import Twins
 
+pytestmark = pytest.mark.usefixtures("in_this_process")
+
 
 @pytest.fixture
 def small_parts(monkeypatch):

@@ -19,11 +19,14 @@ import pyarrow.parquet as pq
 import pytest
 
 import seq2onnx as s2o
+from seq2onnx.cluster import driver
 from seq2onnx.cluster.worker import ATTEMPTS, _count_attempt
 from seq2onnx.data.formats import parquet
 from tests.clock import HANG
 from tests.command import run
 from tests.conftest import CLASSES, built, random_data, small_network
+
+pytestmark = pytest.mark.usefixtures("in_this_process")
 
 pytest.importorskip("ray")
 
@@ -347,11 +350,14 @@ def answering(reply):
     ],
     ids=["nobody listens", "a firewall drops the packets", "a dead tunnel accepts", "a web server"],
 )
-def test_an_address_where_no_cluster_answers_is_refused_before_ray_tries(tmp_path, reply, reason):
+def test_an_address_where_no_cluster_answers_is_refused_before_ray_tries(tmp_path, monkeypatch, reply, reason):
+    if reason == "timed out":
+        monkeypatch.setattr(driver, "SECONDS", 0.5)
     model, data = kind("numbers", tmp_path)
     whole, _ = save(data, tmp_path, 31)
     with nullcontext("127.0.0.1:1") if reply == "refused" else answering(reply) as address:
-        _, err = on_ray(address, model, whole, "--out", tmp_path / "out.parquet", code=2)
+        monkeypatch.setenv("RAY_ADDRESS", address)
+        _, err = run("predict", model, whole, "--out", tmp_path / "out.parquet", "--ray", code=2)
     assert f"no Ray cluster answers at {address}: " in err
     assert reason in err
     assert "Start one there with `ray start --head`" in err

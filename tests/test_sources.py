@@ -21,6 +21,8 @@ from seq2onnx.data.formats.hdf5 import Hdf5Column
 from tests.command import run
 from tests.mat_writer import Object, cells, write_sparse_v73, write_v5, write_v73
 
+pytestmark = pytest.mark.usefixtures("in_this_process")
+
 RNG = np.random.default_rng(0)
 X = [RNG.normal(size=(n, 3)) for n in (4, 6, 5)]
 LABELS = ["yes", "no", "yes"]

@@ -20,6 +20,8 @@ from tests.command import run
 from tests.conftest import random_data, small_network
 from tests.test_files import writer
 
+pytestmark = pytest.mark.usefixtures("in_this_process")
+
 MINE = b"mine"
 
 

@@ -10,6 +10,8 @@ import seq2onnx as s2o
 from seq2onnx.data import read
 from seq2onnx.sequences import tokenize
 
+pytestmark = pytest.mark.usefixtures("in_this_process")
+
 TEXTS = ["A good film!", "bad, bad film", "good", "It's a bad one.", "a good good day", "so bad"]
 LABELS = ["+", "-", "+", "-", "+", "-"]
 OPTIONS = s2o.TrainingOptions(epochs=40, batch_size=3, learning_rate=0.02, progress=False, threads=1)

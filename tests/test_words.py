@@ -22,6 +22,8 @@ from tests.command import run
 from tests.conftest import described
 from tests.twins import Twins
 
+pytestmark = pytest.mark.usefixtures("in_this_process")
+
 WORDS = ["good", "bad", "film", "New York", "日本", "é", "?"]
 TEXTS = [
     ["good", "film"],
