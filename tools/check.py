@@ -2,9 +2,11 @@
 
     python tools/check.py [--lint] [--static] [--slow] [--edge] [--fix]
 
-People and CI run the same checks: format, lint, types, tests, the build of docs/, and some tests with the oldest
-versions that pyproject.toml allows: those of the runtime in an environment without torch, and those of layers, export
-and runtime in one with torch. The first run creates the environments, .venv, .venv-oldest and .venv-oldest-train.
+People and CI run the same checks: format, lint, types, tests, the build of docs/, and some tests with other versions:
+those of the runtime with the oldest versions that pyproject.toml allows and with the newest Python on the path, both
+without torch; those of layers, export and runtime with the oldest versions and torch. The first run creates the
+environments .venv, .venv-oldest, .venv-newest and .venv-oldest-train.
+
 --edge runs only what CI does not: files of all forms in other runtimes, which it installs with pip and npm, and the C
 code under valgrind. It names the system packages that are missing.
 """
@@ -20,10 +22,13 @@ import time
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
-from venv_setup import ROOT, prepare, prepare_oldest, prepare_oldest_train
+from venv_setup import ROOT, newer_python, prepare, prepare_newest, prepare_oldest, prepare_oldest_train
 
 WITH_TORCH = ("layers", "export", "forms", "step_form", "portable", "spectra", "parity", "runtime", "tables")
 """The test modules that also run with the oldest versions of what trains and exports."""
+TESTS = ["pytest", "-rs"]
+ON_ALL_CORES = ["-n", "auto", "--dist", "worksteal"]
+"""Neighboring tests share fixtures, and worksteal seldom separates them. It keeps all cores busy until the end."""
 
 
 def main() -> int:
@@ -35,45 +40,61 @@ def main() -> int:
     parser.add_argument("--edge", action="store_true", help="run only the checks in other runtimes; takes an hour")
     parser.add_argument("--fix", action="store_true", help="let format and lint repair what they can")
     arguments = parser.parse_args()
-    runs_tests = not (arguments.lint or arguments.static or arguments.edge)
-    programs = prepare_all() if runs_tests else (prepare(),)
-    python, *oldest = ([str(folder / "python"), "-m"] for folder in programs)
-    steps = {
-        "format": [*python, "ruff", "format", *([] if arguments.fix else ["--check"])],
-        "lint": [*python, "ruff", "check", *(["--fix"] if arguments.fix else [])],
-    }
-    if not arguments.lint:
-        steps["types"] = [*python, "mypy"]
     if arguments.edge:
-        steps = edge_checks(python)
-    with tempfile.TemporaryDirectory() as site:
-        if runs_tests:
-            marks = ["-m", "not gpu"] if arguments.slow else []
-            without_torch, with_torch = oldest
-            # A file on one core, since its tests share what they have built.
-            on_all_cores = ["pytest", "-rs", "-n", "auto", "--dist", "loadfile"]
-            steps |= {
-                "tests": [*python, *on_all_cores, *marks],
-                "docs": [*python, "mkdocs", "--quiet", "build", "--strict", "--site-dir", site],
-                "oldest versions": [*without_torch, "pytest", "-m", "runtime", *tests_without_torch()],
-                "oldest versions with torch": [
-                    *with_torch,
-                    *on_all_cores,
-                    *(f"tests/test_{name}.py" for name in WITH_TORCH),
-                ],
-            }
-            steps |= {"onnxruntimes": [*python[:-1], "tools/check_runtimes.py"]} if arguments.slow else {}
-        failed = [name for name, command in steps.items() if not passes(name, command)]
+        failed = failing(edge_checks(module(prepare())))
+    elif arguments.lint or arguments.static:
+        failed = failing(static_checks(module(prepare()), arguments.lint, arguments.fix))
+    else:
+        failed = failing_of_all(arguments.slow, arguments.fix)
     print(f"FAILED: {', '.join(failed)}" if failed else "All checks passed.")
     return 1 if failed else 0
 
 
-def prepare_all() -> tuple[Path, Path, Path]:
-    """Create the environments, the large one beside the two of the oldest versions: pip works on one core."""
+def failing_of_all(slow: bool, fix: bool) -> list[str]:
+    """Create the environments and run all checks; return the names of those that fail.
+
+    pip, mypy, mkdocs and the tests without torch use one core. So one thread makes the large environment and runs what
+    needs nothing else, while another makes the small ones.
+    """
+
+    def with_large() -> tuple[list[str], list[str]]:
+        python = module(prepare())
+        with tempfile.TemporaryDirectory() as site:
+            docs = {"docs": [*python, "mkdocs", "--quiet", "build", "--strict", "--site-dir", site]}
+            return python, failing(static_checks(python, False, fix) | docs, beside=True)
+
     with ThreadPoolExecutor() as pool:
-        newest = pool.submit(prepare)
-        oldest, oldest_train = prepare_oldest(), prepare_oldest_train()
-        return newest.result(), oldest, oldest_train
+        large = pool.submit(with_large)
+        runtime = [*TESTS, "-m", "runtime", *tests_without_torch()]
+        failed = failing({"oldest versions": [*module(prepare_oldest()), *runtime]}, beside=True)
+        if newer := newer_python():
+            newest = [*module(prepare_newest(newer)), *runtime]
+            failed += failing({f"newest Python, {Path(newer).name}": newest}, beside=True)
+        else:
+            print("== newest Python: skipped, since there is none on the path that is newer than this one", flush=True)
+        with_torch = module(prepare_oldest_train())
+        python, failed_beside = large.result()
+    marks = ["-m", "not gpu"] if slow else []
+    checks = {
+        "tests": [*python, *TESTS, *ON_ALL_CORES, *marks],
+        "oldest versions with torch": [*with_torch, *TESTS, *ON_ALL_CORES, *(f"tests/test_{n}.py" for n in WITH_TORCH)],
+    }
+    checks |= {"onnxruntimes": [*python[:-1], "tools/check_runtimes.py"]} if slow else {}
+    return [*failed_beside, *failed, *failing(checks)]
+
+
+def module(programs: Path) -> list[str]:
+    """The beginning of a command that runs a module in an environment."""
+    return [str(programs / "python"), "-m"]
+
+
+def static_checks(python: list[str], only_lint: bool, fix: bool) -> dict[str, list[str]]:
+    """Format, lint and types."""
+    checks = {
+        "format": [*python, "ruff", "format", *([] if fix else ["--check"])],
+        "lint": [*python, "ruff", "check", *(["--fix"] if fix else [])],
+    }
+    return checks if only_lint else checks | {"types": [*python, "mypy"]}
 
 
 def edge_checks(python: list[str]) -> dict[str, list[str]]:
@@ -100,19 +121,30 @@ def tests_without_torch() -> list[str]:
     return [str(path.relative_to(ROOT)) for path in paths if "mark.runtime" in path.read_text(encoding="utf-8")]
 
 
-def passes(name: str, command: list[str]) -> bool:
-    """Run one check and report its time."""
-    print(f"== {name}: {' '.join(command[2:])}", flush=True)
+def failing(checks: dict[str, list[str]], beside: bool = False) -> list[str]:
+    """Run checks one after another, perhaps beside others; return the names of those that fail."""
+    return [name for name, command in checks.items() if not passes(name, command, beside)]
+
+
+def passes(name: str, command: list[str], beside: bool) -> bool:
+    """Run one check and report its time. If it runs beside others, its output is shown at its end."""
     start = time.monotonic()
     # NO_MKDOCS_2_WARNING turns off an announcement of the theme. With a process on each core, further threads of torch
     # would only wait for each other.
     settings = {"NO_MKDOCS_2_WARNING": "1", "OMP_NUM_THREADS": "1"}
+    title = f"== {name}: {' '.join(command[2:])}"
+    if not beside:
+        print(title, flush=True)
     try:
-        code = subprocess.run(command, cwd=ROOT, env=os.environ | settings).returncode
+        output = subprocess.PIPE if beside else None
+        done = subprocess.run(
+            command, cwd=ROOT, env=os.environ | settings, stdout=output, stderr=output and subprocess.STDOUT, text=True
+        )
+        code, text = done.returncode, done.stdout or ""
     except FileNotFoundError as error:
-        print(f"{error.filename} is not installed")
-        code = 1
-    print(f"== {name}: {'ok' if code == 0 else 'FAILED'} in {time.monotonic() - start:.0f} s", flush=True)
+        code, text = 1, f"{error.filename} is not installed\n"
+    shown = f"{title}\n{text}" if beside else text
+    print(f"{shown}== {name}: {'ok' if code == 0 else 'FAILED'} in {time.monotonic() - start:.0f} s", flush=True)
     return code == 0
 
 

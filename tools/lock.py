@@ -14,7 +14,7 @@ import tempfile
 from collections.abc import Sequence
 from pathlib import Path
 
-from venv_setup import EXTRAS, LOCK, OLDEST_LOCK, OLDEST_TRAIN_LOCK, oldest_versions
+from venv_setup import EXTRAS, LOCK, NEWEST_LOCK, OLDEST_LOCK, OLDEST_TRAIN_LOCK, needed, oldest_versions
 
 # hatchling builds the package, and asks for `editables` to install it in place.
 BUILD = ["hatchling", "editables"]
@@ -26,6 +26,7 @@ def main() -> None:
     lock(LOCK, requirements)
     lock(OLDEST_LOCK, oldest_versions("cpu", "data"))
     lock(OLDEST_TRAIN_LOCK, oldest_versions("cpu", "data", "train"))
+    lock(NEWEST_LOCK, needed("cpu", "data"))
 
 
 def lock(path: Path, requirements: Sequence[str]) -> None:

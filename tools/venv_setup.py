@@ -5,16 +5,16 @@ from __future__ import annotations
 import hashlib
 import itertools
 import os
+import shutil
 import subprocess
 import sys
-import venv
 from pathlib import Path
 from typing import Any
 
 ROOT = Path(__file__).resolve().parent.parent
 EXTRAS = "cpu,train,data,docs,dev"
-LOCK, OLDEST_LOCK, OLDEST_TRAIN_LOCK = (
-    ROOT / "requirements" / name for name in ("dev.txt", "oldest.txt", "oldest_train.txt")
+LOCK, OLDEST_LOCK, OLDEST_TRAIN_LOCK, NEWEST_LOCK = (
+    ROOT / "requirements" / name for name in ("dev.txt", "oldest.txt", "oldest_train.txt", "newest.txt")
 )
 
 
@@ -36,15 +36,35 @@ def prepare_oldest_train() -> Path:
     return _environment(".venv-oldest-train", [_torch(), _locked(OLDEST_TRAIN_LOCK)], sources)
 
 
+def prepare_newest(python: str) -> Path:
+    """Create or update .venv-newest, with a newer Python and the newest versions for running models, without torch."""
+    return _environment(".venv-newest", [_locked(NEWEST_LOCK)], [NEWEST_LOCK], python)
+
+
+def newer_python() -> str | None:
+    """The newest Python on the path that is newer than this one and can create environments; None: there is none."""
+    for minor in range(sys.version_info.minor + 9, sys.version_info.minor, -1):
+        python = shutil.which(f"python3.{minor}")
+        command = [python or "", "-c", "import ensurepip, sys; print(sys.version_info.minor)"]
+        if python and subprocess.run(command, capture_output=True, text=True).stdout == f"{minor}\n":
+            return python
+    return None
+
+
 def oldest_versions(*extras: str) -> list[str]:
     """The lower bounds in pyproject.toml of all that the extras need, as name==version, and what runs the tests."""
+    return [name.replace(">=", "==") for name in needed(*extras)]
+
+
+def needed(*extras: str) -> list[str]:
+    """What pyproject.toml asks for in the extras, without torch, and what runs the tests."""
     tools = [
         requirement
         for requirement in _extras()["dev"]
         if requirement.startswith(("pytest>=", "pytest-xdist>=", "hypothesis>="))
     ]
-    needed = [*_project()["dependencies"], *itertools.chain(*(_extras()[name] for name in extras)), *tools]
-    return [name.replace(">=", "==") for name in needed if name not in _torch()]
+    everything = [*_project()["dependencies"], *itertools.chain(*(_extras()[name] for name in extras)), *tools]
+    return [name for name in everything if name not in _torch()]
 
 
 def _torch() -> list[str]:
@@ -69,11 +89,12 @@ def _locked(lock: Path) -> list[str]:
     return ["--no-deps", "--require-hashes", "--requirement", str(lock)]
 
 
-def _environment(name: str, installs: list[list[str]], sources: list[Path]) -> Path:
+def _environment(name: str, installs: list[list[str]], sources: list[Path], python: str = "") -> Path:
     """Create a virtual environment by several calls of pip install, unless it was created from the same sources."""
     folder = ROOT / name
     programs = folder / ("Scripts" if os.name == "nt" else "bin")
-    stamp, wanted = folder / "installed", hashlib.sha256(b"".join(path.read_bytes() for path in sources)).hexdigest()
+    content = python.encode() + b"".join(path.read_bytes() for path in sources)
+    stamp, wanted = folder / "installed", hashlib.sha256(content).hexdigest()
     if stamp.is_file() and stamp.read_text() == wanted:
         return programs
     if folder.exists() and not stamp.exists():
@@ -81,7 +102,7 @@ def _environment(name: str, installs: list[list[str]], sources: list[Path]) -> P
         folder.rename(kept)
         print(f"{folder} was not made by this tool: it is {kept.name} now", flush=True)
     print(f"Creating {folder}. This takes some minutes, once.", flush=True)
-    venv.create(folder, with_pip=True, clear=True)
+    subprocess.run([python or sys.executable, "-m", "venv", "--clear", str(folder)], check=True)
     stamp.write_text("not yet")
     # Python compiles what it imports; to compile all would take longer than the rest.
     pip = [str(programs / "python"), "-m", "pip", "install", "--no-compile", "--quiet", "--disable-pip-version-check"]
