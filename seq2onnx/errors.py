@@ -30,12 +30,7 @@ SPACES = "\n\u00a0\u3000"
 
 
 def plain(text: str, most: int | None = MOST_CHARACTERS) -> str:
-    """Return a text with its control characters escaped, which a terminal would obey, and cut.
-
-    Args:
-        text: it may quote a file.
-        most: how many characters are left. None: all.
-    """
+    """Return a text, which may quote a file, with control characters escaped, which a terminal would obey, and cut."""
     if most is not None and len(text) > most:
         text = f"{text[: most - 1]}…"
     if not text.isprintable():

@@ -45,14 +45,7 @@ TRUST = "; if you trust the file, read it with trusted=True, or --trusted"
 
 
 def check_unpacked(path: object, declared: int, size: int, trusted: bool) -> None:
-    """Raise DataError if the arrays of a file would take much more memory than the file has bytes.
-
-    Args:
-        path: the file, for the message.
-        declared: the bytes that its arrays would take.
-        size: the bytes of the file.
-        trusted: whether there is no limit.
-    """
+    """Raise DataError if the arrays of a file of `size` bytes would take too many bytes, unless it is trusted."""
     most = UNPACKED_BYTES + UNPACKED_PER_BYTE * size
     if not trusted and declared > most:
         raise DataError(

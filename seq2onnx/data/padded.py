@@ -20,10 +20,6 @@ def cut_padding(sequences: Any, targets: Any, lengths: Any, per_step: bool | Non
         targets: targets of sequences, which stay as they are, or of steps [n, time] or [n, time, k].
         lengths: the steps of each sequence, [n].
         per_step: whether the targets are those of steps. None: if they are labels [n, time], or [n, time, k].
-
-    Raises:
-        DataError: the lengths do not fit.
-        ShapeError: the sequences are no arrays with time.
     """
     steps = as_array(lengths, "lengths")
     if steps.ndim != 1 or steps.dtype.kind not in "iu":

@@ -72,13 +72,7 @@ class Coverage:
 
 
 def measure_coverage(predicted: Any, truth: Any, quantiles: Sequence[float]) -> Coverage:
-    """Compare predicted quantiles with true numbers.
-
-    Args:
-        predicted: the quantiles [n, k], n from 1.
-        truth: the true numbers [n] or [n, 1].
-        quantiles: which k quantiles they are.
-    """
+    """Compare predicted quantiles [n, k], n from 1, with true numbers [n] or [n, 1]."""
     y = np.asarray(predicted, np.float64)
     error = np.asarray(truth, np.float64).reshape(-1, 1) - y
     levels = np.asarray(quantiles)

@@ -31,13 +31,7 @@ STACK = 2**22
 
 
 def run_c(model: Model) -> list[tuple[Case, list[Tensors] | str]]:
-    """Make the package, compile it, and run single steps. Only y is compared: the states are not public.
-
-    Raises:
-        MissingExtra: a compiler or emx-onnx-cgen is not installed.
-        SpecError, NotStreamable: as `package` does.
-        HostError: the code cannot be compiled, or the program fails.
-    """
+    """Make the package, compile it, and run single steps. Only y is compared: the states are not public."""
     from seq2onnx.packaging import Source, package
     from seq2onnx.packaging.c import step_source
 

@@ -53,11 +53,7 @@ def write_c(source: Source, folder: Path) -> None:
 
 @contextmanager
 def step_source(source: Source) -> Iterator[Source]:
-    """Give the file in the form "step".
-
-    Raises:
-        SpecError, NotStreamable: as `write_c`.
-    """
+    """Give the file in the form "step"."""
     with tempfile.TemporaryDirectory() as name:
         path = Path(name, "step.onnx")
         path.write_bytes(_step_form(source))

@@ -41,11 +41,7 @@ class Source:
 
     @classmethod
     def open(cls, path: str | Path, runtime_folder: str | Path | None = None, stack: int = STACK) -> Source:
-        """Open a file.
-
-        Raises:
-            ModelFileError: it is not a file that `export` or `add_states` wrote.
-        """
+        """Open a file that `export` or `add_states` wrote."""
         return cls(Path(path), load(path), None if runtime_folder is None else Path(runtime_folder), stack)
 
     @property
@@ -74,14 +70,7 @@ class Source:
         return int(np.prod(self.model.model.outputs[0].shape, dtype=int))
 
     def check_vectors(self, reason: str) -> None:
-        """Check that there are one input of numbers and one output of vectors.
-
-        Args:
-            reason: why, for the message.
-
-        Raises:
-            SpecError: there are not.
-        """
+        """Raise SpecError, with the `reason`, unless one input of numbers and one output of vectors are there."""
         inputs, outputs = self.model.model.inputs, self.model.model.outputs
         names = [entry.layer for entry in inputs] + [output.layer for output in outputs]
         if len(names) > 2 or len(outputs[0].shape) > 1 or not inputs[0].has_time:
@@ -94,11 +83,7 @@ class Source:
             raise SpecError(f"{self.path}: takes words; export it without words=True, so that it takes their numbers")
 
     def check_streams(self) -> None:
-        """Check that the file streams.
-
-        Raises:
-            NotStreamable: it does not.
-        """
+        """Raise NotStreamable unless the file streams."""
         if self.model.model.contract.signature == "sequence":
             raise NotStreamable(
                 f"{self.path}: keeps no states; export it with signature full or stream, if the network can stream"

@@ -75,7 +75,7 @@ def measure(
         pool_sizes: the numbers of streams that step at once, in ascending order.
 
     Returns:
-        The measurements, and a dict of what was skipped: name -> reason.
+        The measurements, and what was skipped: name -> reason.
     """
     from seq2onnx.runtime.random_rows import random_sequences
 

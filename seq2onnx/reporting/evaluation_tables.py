@@ -17,13 +17,7 @@ Groups = Mapping[str, Evaluation | None]
 
 
 def evaluation_text(found: Evaluation, groups: Groups, by: str | None) -> str:
-    """Return the tables of an evaluation.
-
-    Args:
-        found: the evaluation.
-        groups: the evaluation of each group, None if it has no targets or predictions.
-        by: what the groups are, the head of their table. None: there are no groups.
-    """
+    """Return the tables of an evaluation; `by` heads that of the groups, None: there are no groups."""
     if isinstance(found, ClassEvaluation):
         parts = _class_parts(found)
     elif isinstance(found, QuantileEvaluation):

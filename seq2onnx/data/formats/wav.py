@@ -33,11 +33,6 @@ def read_samples(path: str | Path, trusted: bool = False) -> tuple[Array, float]
     """Return the samples [samples, channels], float32, and how many there are in a second.
 
     Whole numbers become numbers in ±1: those of 16 bits are divided by 32,768.
-
-    Raises:
-        DataError: it is no .wav file, is damaged, or would take much more memory than it has bytes.
-        MissingExtra: soundfile is not installed.
-        OSError: it cannot be read.
     """
     require("soundfile", extra="audio")
     check_regular_file(path)

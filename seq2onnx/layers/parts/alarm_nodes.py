@@ -97,13 +97,8 @@ def _emit_counts(
 ) -> tuple[dict[str, str], dict[str, str]]:
     """Count how many steps in a row are flagged, of all flags [B, K, T] at once.
 
-    Args:
-        graph: the graph.
-        call: the input and the states.
-        counted: by state the flags, and the count at which it stops.
-
-    Returns:
-        By state whether it has stopped, [B, K, T]; and the new states.
+    `counted` has by state the flags, and the count at which it stops. Returns by state whether it has stopped,
+    [B, K, T]; and the new states.
     """
     op, names, size = graph.op, list(counted), call.x.signal.size
 

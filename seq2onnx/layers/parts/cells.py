@@ -44,19 +44,7 @@ def lstm(
     activations: tuple[str, str],
     training: bool,
 ) -> tuple[Tensor, Tensors]:
-    """Run an LSTM over x [B, T, C].
-
-    Args:
-        x: the inputs.
-        lengths: take the final states at the last valid step of each row. None: at the end of x, which costs less.
-        start: the states (h, c), each [B, H].
-        weights: by the names that the layer LSTM gives them.
-        activations: of the state and of the gates.
-        training: as in torch.lstm.
-
-    Returns:
-        h of every step [B, T, H], and the final (h, c).
-    """
+    """Run an LSTM over x [B, T, C] from the states (h, c), each [B, H]."""
     import torch
 
     steps, x = x.shape[1], at_least_one_step(x)
@@ -102,19 +90,7 @@ def gru(
     activations: tuple[str, str],
     mode: str,
 ) -> tuple[Tensor, Tensors]:
-    """Run a GRU over x [B, T, C].
-
-    Args:
-        x: the inputs.
-        lengths: as in `lstm`.
-        start: the state (h,), [B, H].
-        weights: by the names that the layer GRU gives them.
-        activations: of the state and of the gates.
-        mode: the reset_gate_mode of the layer.
-
-    Returns:
-        h of every step [B, T, H], and the final (h,).
-    """
+    """Run a GRU over x [B, T, C] from the state (h,), [B, H]; `mode` is the reset_gate_mode of the layer."""
     import torch
 
     steps, x = x.shape[1], at_least_one_step(x)
@@ -151,19 +127,7 @@ def rnn(
     activation: str,
     training: bool,
 ) -> tuple[Tensor, Tensors]:
-    """Run an RNN over x [B, T, C].
-
-    Args:
-        x: the inputs.
-        lengths: as in `lstm`.
-        start: the state (h,), [B, H].
-        weights: by the names that the layer RNN gives them.
-        activation: "tanh" or "relu".
-        training: as in torch.rnn_tanh.
-
-    Returns:
-        h of every step [B, T, H], and the final (h,).
-    """
+    """Run an RNN with the activation "tanh" or "relu" over x [B, T, C] from the state (h,), [B, H]."""
     import torch
 
     steps, x = x.shape[1], at_least_one_step(x)
