@@ -43,7 +43,7 @@ class RowGroup:
 
 @dataclasses.dataclass(frozen=True)
 class Job:
-    """The work of each process. `model` refers to the bytes of the model file, `opened` to the data set of each path."""
+    """The work of each process. `model` refers to the bytes of the file, `opened` to the data set of each path."""
 
     model: Any
     opened: list[tuple[Path, Any]]

@@ -215,10 +215,8 @@ def _count(graph: GraphBuilder, call: EmitCall) -> str:
     """Count the steps of each row so far, with those of earlier chunks: int32 [batch, 1], or [1] where rows agree."""
     if graph.is_fixed:
         steps = graph.number(graph.fixed_steps(call.x.signal))
-    elif call.lengths is None:
-        steps = graph.cast(graph.steps(call.x.name), "int32")
     else:
-        steps = graph.op("Unsqueeze", call.lengths, graph.ints(1))
+        steps = graph.row_steps(call.x.name, call.lengths)
     return steps if call.states is None else graph.op("Add", call.states["count"], steps)
 
 

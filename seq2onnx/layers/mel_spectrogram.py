@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import KW_ONLY
-from typing import ClassVar, final
+from typing import Any, ClassVar, final
 
 from seq2onnx.layers.base import Example, PositiveInt, layer
 from seq2onnx.layers.parts.frames import FramePadding
@@ -19,7 +19,7 @@ from seq2onnx.layers.parts.spectra import (
     Share,
     WindowName,
 )
-from seq2onnx.layers.parts.spectrum_layer import SpectrumLayer
+from seq2onnx.layers.parts.spectrum_layer import EXAMPLE, SpectrumLayer
 from seq2onnx.layers.signal import Signal
 
 INT16 = 32768.0
@@ -117,22 +117,10 @@ class MelSpectrogram(SpectrumLayer):
             padding: "none" as kaldi's snip_edges; "causal" for a frame every 10 ms from the start.
         """
         length = int(rate * 0.025)
-        return cls(
-            rate,
-            length,
-            int(rate * 0.01),
-            bands,
-            1 << (length - 1).bit_length(),
-            low=20.0,
-            scale="kaldi",
-            floor=EPSILON,
-            window="povey",
-            periodic=False,
-            padding=padding,
-            remove_mean=True,
-            preemphasis=0.97,
-            gain=INT16,
-        )
+        sizes = (length, int(rate * 0.01), bands, 1 << (length - 1).bit_length())
+        mel: dict[str, Any] = {"low": 20.0, "scale": "kaldi", "floor": EPSILON}
+        frames: dict[str, Any] = {"window": "povey", "periodic": False, "remove_mean": True, "preemphasis": 0.97}
+        return cls(rate, *sizes, **mel, **frames, padding=padding, gain=INT16)
 
     @classmethod
     def librosa(cls, rate: float, fft: int, hop: int, bands: int, *, padding: FramePadding = "none") -> MelSpectrogram:
@@ -166,30 +154,13 @@ class MelSpectrogram(SpectrumLayer):
         """
         return cls(rate, fft, hop, bands, log="none", padding=padding)
 
-    @property
-    def sample_rate(self) -> float:
-        """Samples of its input per second."""
-        return self.rate
-
     @classmethod
     def examples(cls) -> Sequence[Example]:
         signals = (Signal((1,)),)
         # The logarithm of energies near the default floor would show the rounding of float32.
         return [
             Example(cls(8000, 4, 2, 3, floor=0.1), signals),
-            Example(
-                cls(
-                    *(4000, 3, 2, 2, 16, 100, 1900, "slaney", True, "decibel", 0.5),
-                    window="hamming",
-                    periodic=False,
-                    power=1,
-                    padding="none",
-                    remove_mean=True,
-                    preemphasis=0.9,
-                    gain=2,
-                ),
-                signals,
-            ),
+            Example(cls(4000, 3, 2, 2, 16, 100, 1900, "slaney", True, "decibel", 0.5, **EXAMPLE), signals),
             Example(cls(4000, 4, 1, 2, 16, 20, scale="kaldi", log="none"), signals),
             Example(cls(16000, 6, 3, 3, 576, log="decibel", floor=0.1), signals),
         ]

@@ -102,10 +102,7 @@ def _emit_chunk(
     flat = op("Squeeze", samples, ints(2))
     if not reach:
         flat = graph.pad_steps(flat, 1, 0, dimensions=2)
-    if lengths is None:
-        fresh = graph.cast(graph.steps(x.name), "int32")
-    else:
-        fresh = op("Unsqueeze", lengths, ints(1))
+    fresh = graph.row_steps(x.name, lengths)
     if reach and lengths is None:
         new["buf"] = graph.last_steps(samples, reach)
     elif reach:
