@@ -57,8 +57,7 @@ def with_statistics(network: Network, data: SequenceDataset) -> Network:
     for layer, name in _part_names(network, data).items():
         entry = network[layer]
         assert isinstance(entry, SequenceInput | FeatureInput)
-        needed = normalization.needed(entry.normalization)
-        if needed and entry.statistics is None:
+        if needed := entry.missing_statistics:
             found = data.statistics(name)
             measured[layer] = dataclasses.replace(entry, statistics={key: found[key] for key in needed})
     return network.replace(measured)

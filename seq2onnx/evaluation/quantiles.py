@@ -130,12 +130,15 @@ class QuantileEvaluation:
 
     def of(self, sequences: Sequence[int]) -> QuantileEvaluation | None:
         """The evaluation of some sequences; None if none of them has both a target and a prediction."""
-        rows = np.isin(self.sequences, sequences)
-        if not rows.any():
-            return None
-        return dataclasses.replace(
-            self, truth=self.truth[rows], predicted=self.predicted[rows], sequences=self.sequences[rows]
-        )
+        part: QuantileEvaluation | None = of_sequences(self, sequences)
+        return part
+
+
+def of_sequences(found: Any, sequences: Sequence[int]) -> Any:
+    """Return an evaluation with the rows of some sequences; None if there are none."""
+    rows = np.isin(found.sequences, sequences)
+    kept = {name: getattr(found, name)[rows] for name in ("truth", "predicted", "sequences")}
+    return dataclasses.replace(found, **kept) if rows.any() else None
 
 
 def check_quantiles(quantiles: Any) -> tuple[float, ...]:

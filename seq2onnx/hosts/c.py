@@ -38,8 +38,8 @@ def run_c(model: Model) -> list[tuple[Case, list[Tensors] | str]]:
     compiler = need("cc", "apt-get install gcc")
     source = Source.open(model.path)
     with tempfile.TemporaryDirectory() as name, step_source(source) as step:
-        (case,) = make_cases(step.model.model)
-        y = step.model.model.outputs[0].tensor
+        (case,) = make_cases(step.model)
+        y = step.model.outputs[0].tensor
         # A folder of its own, since the files of the package have the name of the network.
         folder, package_folder = Path(name), Path(name, "package")
         package(model.path, "c", package_folder, stack=STACK)
@@ -48,7 +48,7 @@ def run_c(model: Model) -> list[tuple[Case, list[Tensors] | str]]:
         )
         code = ["-iquote", "package", "host.c", f"package/{source.name}.c"]
         run_command([compiler, "-std=c99", "-O2", *code, "-o", "host", "-lm"], folder)
-        x = step.model.model.inputs[0].tensor
+        x = step.model.inputs[0].tensor
         sent = b"".join(run.inputs[x].astype(np.float32).tobytes() for run in case.runs)
         found = run_command([folder / "host"], folder, sent)
     shape = case.runs[0].expected[y].shape

@@ -117,10 +117,10 @@ class GRU(Layer):
 
 
 def gru_weights(
-    features: int, hidden_size: int, mode: ResetGateMode, *initializers: MatrixInitializer
+    features: int, hidden_size: int, mode: ResetGateMode, inputs: MatrixInitializer, states: MatrixInitializer
 ) -> dict[str, Weight]:
     """Return the weights of a GRU of one direction, with the names of their initializers."""
-    found = recurrent.weights(3, features, hidden_size, *initializers, "zeros")
+    found = recurrent.weights(3, features, hidden_size, inputs, states, "zeros")
     if mode == "recurrent_bias_after_multiplication":
         found["recurrent_bias"] = Weight((hidden_size,), zeros, decay=False)
     return found

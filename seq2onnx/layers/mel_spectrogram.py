@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import KW_ONLY
-from typing import Any, ClassVar, final
+from typing import ClassVar, final
 
 from seq2onnx.layers.base import Example, PositiveInt, layer
 from seq2onnx.layers.parts.frames import FramePadding
@@ -117,10 +117,22 @@ class MelSpectrogram(SpectrumLayer):
             padding: "none" as kaldi's snip_edges; "causal" for a frame every 10 ms from the start.
         """
         length = int(rate * 0.025)
-        sizes = (length, int(rate * 0.01), bands, 1 << (length - 1).bit_length())
-        mel: dict[str, Any] = {"low": 20.0, "scale": "kaldi", "floor": EPSILON}
-        frames: dict[str, Any] = {"window": "povey", "periodic": False, "remove_mean": True, "preemphasis": 0.97}
-        return cls(rate, *sizes, **mel, **frames, padding=padding, gain=INT16)
+        return cls(
+            rate,
+            length,
+            int(rate * 0.01),
+            bands,
+            1 << (length - 1).bit_length(),
+            low=20.0,
+            scale="kaldi",
+            floor=EPSILON,
+            window="povey",
+            periodic=False,
+            padding=padding,
+            remove_mean=True,
+            preemphasis=0.97,
+            gain=INT16,
+        )
 
     @classmethod
     def librosa(cls, rate: float, fft: int, hop: int, bands: int, *, padding: FramePadding = "none") -> MelSpectrogram:
