@@ -26,7 +26,7 @@ PROJECT = Path(__file__).resolve().parents[1] / "pyproject.toml"  # only in a cl
 MOST_CHARACTERS = 2000
 """The length of a message; longer ones, which quote a file, are cut."""
 SPACES = "\n\u00a0\u3000"
-"""What `plain` keeps although Python calls it not printable."""
+"""Characters that `plain` keeps although Python calls them not printable."""
 
 
 def plain(text: str, most: int | None = MOST_CHARACTERS) -> str:

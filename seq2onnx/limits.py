@@ -26,7 +26,7 @@ SPEC_BYTES = 2**24
 SPEC_VALUES = 300_000
 """The values in such a file. An alias of YAML counts as often as all that it repeats."""
 SPEC_DEPTH = 50
-"""How deep lists and mappings in such a file may be nested."""
+"""The depth of lists and mappings in such a file."""
 LAYERS = 10_000
 """The layers of a network in a file."""
 PARAMETERS = 2**31
@@ -41,7 +41,7 @@ LINE_BYTES = 2**24
 """The length of a line that `seq2onnx stream` reads."""
 
 TRUST = "; if you trust the file, read it with trusted=True, or --trusted"
-"""What to do about a file that goes beyond a limit."""
+"""The remedy in messages about a file that goes beyond a limit."""
 
 
 def check_unpacked(path: object, declared: int, size: int, trusted: bool) -> None:

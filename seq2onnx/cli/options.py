@@ -1,4 +1,4 @@
-"""What all subcommands share: their common arguments, how they read data, and their messages."""
+"""Shared code of all subcommands: common arguments, options for data, and messages."""
 
 from __future__ import annotations
 

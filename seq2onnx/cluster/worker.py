@@ -1,4 +1,4 @@
-"""What the processes of a Ray cluster do: read row groups, and write a file of predictions for each."""
+"""The work of the processes of a Ray cluster: read row groups, and write a file of predictions for each."""
 
 from __future__ import annotations
 

@@ -59,7 +59,6 @@ def as_columns(sequences: Any, channels: Channels) -> tuple[dict[str, Column], d
 
 
 def _names_by_input(channels: Channels, inputs: list[str]) -> dict[str, Names | None]:
-    """Return the given names of each input."""
     if channels is None:
         return dict.fromkeys(inputs)
     if not isinstance(channels, Mapping):

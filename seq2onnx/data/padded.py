@@ -59,7 +59,6 @@ def _cut_input(values: Any, steps: NDArray[np.integer[Any]], name: str) -> Any:
 
 
 def _cut(rows: Any, lengths: NDArray[np.integer[Any]], where: str) -> list[Any]:
-    """Return the first steps of each row."""
     for index, (row, length) in enumerate(zip(rows, lengths.tolist(), strict=True)):
         if not 0 <= length <= len(row):
             raise DataError(f"lengths: sequence {index} has {length} steps, but {where} has {len(row)} there")

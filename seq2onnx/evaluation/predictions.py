@@ -111,7 +111,6 @@ class Predictions:
         return [f"score {name}" if name in columns else str(name) for name in self.names]
 
     def _score_rows(self) -> NDArray[Any]:
-        """The scores as [rows, columns]."""
         return self.scores.reshape(len(self.scores), len(self.names))
 
 

@@ -25,7 +25,7 @@ NOTHING = "No sequence has both a target and a prediction, so there is nothing t
 
 @dataclasses.dataclass(frozen=True)
 class ClassFigures:
-    """How well one class is recognized. A figure is NaN if it is undefined, since there are no such cases.
+    """Precision, recall and F1 of one class. A figure is NaN if it is undefined, since there are no such cases.
 
     Attributes:
         name: the label.
@@ -214,7 +214,6 @@ def _pairs(model: Predictor, data: SequenceDataset, predictions: Any) -> tuple[l
 
 
 def _indices(data: SequenceDataset, predicted: list[Numbers]) -> NDArray[np.int64]:
-    """The index of the sequence of each row."""
     indices = np.arange(len(data))
     return np.repeat(indices, [len(rows) for rows in predicted]) if data.per_step else indices
 

@@ -21,7 +21,7 @@ MOST_STEPS = 2**30
 """Where the counters stop, so that a chunk cannot take them past the largest int32."""
 
 BLOCK = 32
-"""How many steps the portable form adds before it adds the sums."""
+"""The number of steps that the portable form adds before it adds the sums."""
 
 
 @final

@@ -23,7 +23,7 @@ from seq2onnx.layers.parts.spectrum_layer import EXAMPLE, SpectrumLayer
 from seq2onnx.layers.signal import Signal
 
 INT16 = 32768.0
-"""What samples in ±1 are multiplied by where a library takes integers of 16 bits."""
+"""The factor for samples in ±1 where a library takes integers of 16 bits."""
 EPSILON = 2.0**-23
 """The difference between 1 and the next number in float32: kaldi's least energy."""
 

@@ -150,7 +150,6 @@ def _indented(lines: Iterable[str], spaces: int) -> str:
 
 
 def _cell(label: str) -> str:
-    """Return a label as a cell of CSV."""
     return '"' + label.replace('"', '""') + '"' if set(label) & set(',"\r\n') else label
 
 

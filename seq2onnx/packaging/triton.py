@@ -54,7 +54,6 @@ def write_triton(source: Source, folder: Path) -> None:
 
 
 def _config(source: Source) -> str:
-    """Return the text of config.pbtxt."""
     model = source.model
     state_inputs = {state.name for state in model.states}
     state_outputs = {state.new_name for state in model.states}

@@ -33,7 +33,7 @@ Workload = tuple[Callable[[Any], Any], list[tuple[int, Any]]]
 
 @dataclasses.dataclass(frozen=True)
 class Measurement:
-    """How long repeated runs took, in seconds.
+    """The times of repeated runs, in seconds.
 
     Attributes:
         of: the function: Stream.step, predict or pool.step.

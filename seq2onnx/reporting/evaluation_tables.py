@@ -71,7 +71,6 @@ def _plain(figures: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _band_table(groups: Groups, by: str) -> str:
-    """A row for each group and band."""
     rows: list[tuple[str, ...]] = []
     for name, found in groups.items():
         if not isinstance(found, QuantileEvaluation):
@@ -122,7 +121,6 @@ def _confusion_text(found: ClassEvaluation) -> str:
 
 
 def _number_table(groups: Groups, by: str) -> str:
-    """A row for each group and output."""
     rows: list[tuple[str, ...]] = []
     for name, found in groups.items():
         if not isinstance(found, NumberEvaluation):

@@ -243,7 +243,6 @@ class Batcher:
         return unwrap(by_layer)
 
     def _together(self, group: list[Chunk], part: Any, join: Any) -> dict[str, Any]:
-        """Return the inputs of these chunks by layer."""
         return {
             entry.layer: join([part(chunk, chunk.arrays[entry.layer]) for chunk in group])
             if entry.has_time

@@ -37,7 +37,7 @@ _CHECKSUM_BYTES = hashlib.sha256().digest_size
 
 @dataclasses.dataclass(frozen=True)
 class SessionSettings:
-    """How to open a file; the attributes are arguments of `load`."""
+    """The settings of a session; the attributes are arguments of `load`."""
 
     device: Device = "cpu"
     providers: Sequence[str] | None = None

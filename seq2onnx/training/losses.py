@@ -20,7 +20,7 @@ from seq2onnx.layers import Layer, Sigmoid, Softmax
 
 LossFunction = Callable[[Tensor, Tensor], Tensor]
 CROSSING = 5.0
-"""How much a crossing of two quantiles costs: five times what the pinball loss can gain from it."""
+"""The cost of a crossing of two quantiles: five times what the pinball loss can gain from it."""
 
 
 @dataclasses.dataclass(frozen=True)

@@ -20,7 +20,7 @@ RESULTS = ("weights.safetensors", "metrics.json", "confusion.png", "curve.png", 
 
 
 class Results(NamedTuple):
-    """What the results in a run folder say about themselves.
+    """The epochs of the results in a run folder.
 
     A run that is killed while it writes them leaves new weights with old metrics, or with an old history, which is the
     last file.

@@ -1,4 +1,4 @@
-"""What an HDF5 file may contain: arrays that are stored in the file itself, with filters that are part of HDF5."""
+"""The allowed content of an HDF5 file: arrays stored in the file itself, with filters that are part of HDF5."""
 
 from __future__ import annotations
 

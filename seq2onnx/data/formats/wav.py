@@ -17,7 +17,7 @@ from seq2onnx.sequences import Array
 
 KIND = "a .wav file"
 SUBTYPES = {"PCM_U8", "PCM_16", "PCM_24", "PCM_32", "FLOAT", "DOUBLE", "ULAW", "ALAW"}
-"""How samples may be stored. Compressed ones need decoders, which are no code to run on files of strangers."""
+"""The allowed types of samples. Compressed ones need decoders, which are no code to run on files of strangers."""
 MOST_CHANNELS = 1024
 UNKNOWN_SIZE = 0x7FFF0000
 """Programs that write to a pipe give a size from here on, because they do not know it yet."""

@@ -86,7 +86,7 @@ class _Marks:
         return self.graph.op("Reshape", self.graph.op("Gather", table, self.count), self.shape)
 
     def steps_since(self) -> str:
-        """How many steps ago the last marked step was: [B, K, T + 1]."""
+        """Count the steps since the last marked step: [B, K, T + 1]."""
         op = self.graph.op
         positions = _emit_range(self.graph, op("Shape", self.count, start=0, end=1))
         return op("Sub", op("Reshape", positions, self.shape), self.last(positions))

@@ -48,7 +48,7 @@ class Mel:
 
 @dataclasses.dataclass(frozen=True)
 class Spectrum:
-    """What is calculated from each frame.
+    """The calculation for each frame.
 
     Attributes:
         length: samples of a frame.

@@ -1,4 +1,4 @@
-"""What Spectrogram, MelSpectrogram and MFCC share: their frames, and what they calculate from each."""
+"""Shared code of Spectrogram, MelSpectrogram and MFCC: the frames, and the calculation for each."""
 
 from __future__ import annotations
 
@@ -47,7 +47,7 @@ class SpectrumLayer(Layer):
 
     @property
     def spectrum(self) -> Spectrum:
-        """What it calculates from each frame."""
+        """The calculation for each frame."""
         return Spectrum.of(self)
 
     def infer(self, *signals: Signal) -> Signal:
