@@ -26,16 +26,11 @@ PROJECT = Path(__file__).resolve().parents[1] / "pyproject.toml"  # only in a cl
 MOST_CHARACTERS = 2000
 """The length of a message; longer ones, which quote a file, are cut."""
 SPACES = "\n\u00a0\u3000"
-"""What `plain` keeps although Python calls it not printable."""
+"""Characters that `plain` keeps although Python calls them not printable."""
 
 
 def plain(text: str, most: int | None = MOST_CHARACTERS) -> str:
-    """Return a text with its control characters escaped, which a terminal would obey, and cut.
-
-    Args:
-        text: it may quote a file.
-        most: how many characters are left. None: all.
-    """
+    """Return a text, which may quote a file, with control characters escaped, which a terminal would obey, and cut."""
     if most is not None and len(text) > most:
         text = f"{text[: most - 1]}…"
     if not text.isprintable():

@@ -28,7 +28,7 @@ OPTION = "options__"
 
 
 class _Estimator:
-    """What both estimators share."""
+    """Shared code of both estimators."""
 
     module_: SequenceModule
     history_: History

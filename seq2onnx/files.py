@@ -41,16 +41,7 @@ _held: set[int] = set()  # descriptors with locks, which a forked process must n
 
 
 def check_regular_file(path: str | Path, *, links: bool = True) -> None:
-    """Raise OSError unless `path` is a file: a pipe or a device might never end.
-
-    Args:
-        path: the path.
-        links: whether it may be a link to a file.
-
-    Raises:
-        FileNotFoundError: it does not exist.
-        OSError: it is something else than a file, or the system refuses it.
-    """
+    """Raise OSError unless `path` is a file, or with `links` a link to one: a pipe or a device might never end."""
     _check_mode(os.stat(path, follow_symlinks=links).st_mode, path)  # noqa: PTH116
 
 
@@ -62,16 +53,7 @@ def _check_mode(mode: int, path: str | Path) -> None:
 
 
 def read_own(path: Path, most: int = SPEC_BYTES) -> bytes:
-    """Read a file of a folder that this package writes. It may be a stranger's, so links are not followed.
-
-    Args:
-        path: the file.
-        most: how many bytes it may have.
-
-    Raises:
-        FileNotFoundError: it does not exist.
-        OSError: it is something else than a file, such as a link, or is too large, or the system refuses it.
-    """
+    """Read a file of a folder that this package writes. It may be a stranger's, so links are not followed."""
     check_regular_file(path, links=False)
     flags = os.O_RDONLY | getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_BINARY", 0)
     with os.fdopen(os.open(path, flags), "rb") as file:
@@ -83,11 +65,7 @@ def read_own(path: Path, most: int = SPEC_BYTES) -> bytes:
 
 
 def write_atomically(path: str | Path, content: bytes) -> None:
-    """Write a file so that `path` always holds all of the old or all of the new content.
-
-    Raises:
-        WriteFailed: the file cannot be written; the error names the path.
-    """
+    """Write a file so that `path` always holds all of the old or all of the new content, or raise WriteFailed."""
     with atomic_file(path) as temporary:
         temporary.write_bytes(content)
 
@@ -161,7 +139,6 @@ def atomic_folder(path: str | Path, *, may_be_empty: bool = False) -> Iterator[P
 
     Raises:
         FileExistsError: `path` exists.
-        FileNotFoundError: the parent of `path` does not exist.
         WriteFailed: a file cannot be written; the error names its place in `path`.
     """
     path = _writable(Path(path).absolute())

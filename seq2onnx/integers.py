@@ -9,17 +9,7 @@ from seq2onnx.errors import SpecError
 
 
 def whole_number(value: Any, where: str, least: int = 1, most: int | None = None) -> int:
-    """Return `value` as an int.
-
-    Args:
-        value: an int or another integer type, such as numpy's. A bool is refused.
-        where: the name of the argument, for the error message.
-        least: the smallest number allowed.
-        most: the largest number allowed. None: there is no limit.
-
-    Raises:
-        SpecError: `value` is not a whole number in this range.
-    """
+    """Return `value`, an integer of Python or numpy and no bool, as an int; raise SpecError if it is out of range."""
     try:
         number = operator.index(value)
     except TypeError:

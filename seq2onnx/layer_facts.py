@@ -27,10 +27,7 @@ _FRAMES = {"spectrogram", "mel_spectrogram", "mfcc", "window_statistics", "decim
 def keeps_state(kind: str, fields: Fields, has_phases: bool = True) -> bool | None:
     """Return whether a layer needs a state in a stream; None: it cannot stream.
 
-    Args:
-        kind: the kind of the layer.
-        fields: its fields.
-        has_phases: whether strides need a state. In step files they need none.
+    `has_phases`: whether strides need a state. In step files they need none.
     """
     if kind in _REVERSED:
         return None

@@ -28,7 +28,7 @@ SPEC_BYTES = 2**24
 SPEC_VALUES = 300_000
 """The values in such a file. An alias of YAML counts as often as all that it repeats."""
 SPEC_DEPTH = 50
-"""How deep lists and mappings in such a file may be nested."""
+"""The depth of lists and mappings in such a file."""
 LAYERS = 10_000
 """The layers of a network in a file."""
 PARAMETERS = 2**31
@@ -43,18 +43,11 @@ LINE_BYTES = 2**24
 """The length of a line that `seq2onnx stream` reads."""
 
 TRUST = "; if you trust the file, read it with trusted=True, or --trusted"
-"""What to do about a file that goes beyond a limit."""
+"""The remedy in messages about a file that goes beyond a limit."""
 
 
 def check_unpacked(path: object, declared: int, size: int, trusted: bool) -> None:
-    """Raise DataError if the arrays of a file would take much more memory than the file has bytes.
-
-    Args:
-        path: the file, for the message.
-        declared: the bytes that its arrays would take.
-        size: the bytes of the file.
-        trusted: whether there is no limit.
-    """
+    """Raise DataError if the arrays of a file of `size` bytes would take too many bytes, unless it is trusted."""
     most = UNPACKED_BYTES + UNPACKED_PER_BYTE * size
     if not trusted and declared > most:
         raise DataError(

@@ -276,11 +276,7 @@ class Network:
 
 
 def input_channels(network: Network, channels: Channels) -> Names | dict[str, Names | None] | None:
-    """Return the names of the features of a network: a list, or for several inputs a dict by layer.
-
-    Args:
-        network: the network.
-        channels: the names, in one of these forms. None: there are no names.
+    """Return the names of the features of a network, if it has any: a list, or for several inputs a dict by layer.
 
     Raises:
         SpecError: an input has another number of features or none, or names are not strings or not unique.

@@ -32,16 +32,7 @@ def write_spec(path: str | Path, data: dict[str, Any]) -> None:
 
 
 def read_spec(path: str | Path, trusted: bool = False) -> Any:
-    """Read a .json file as JSON, any other as YAML.
-
-    Args:
-        path: the file.
-        trusted: whether it may have any size.
-
-    Raises:
-        SpecError: the file is neither, or is beyond a limit.
-        OSError: the file cannot be read.
-    """
+    """Read a .json file as JSON, any other as YAML; raise SpecError if it is neither, or beyond a limit."""
     check_regular_file(path)
     kind = "JSON" if Path(path).suffix == ".json" else "YAML"
     if not trusted and (size := Path(path).stat().st_size) > limits.SPEC_BYTES:
@@ -112,15 +103,7 @@ def _check_size(events: Iterable[yaml.Event], where: str) -> None:
 
 
 def read_layer(entry: Any, where: str) -> Layer:
-    """Read a layer from {kind: {fields}}, or from its kind alone.
-
-    Args:
-        entry: the plain data.
-        where: begins the path to the mistake in errors.
-
-    Raises:
-        SpecError: the data does not describe a layer.
-    """
+    """Read a layer from {kind: {fields}}, or from its kind alone; `where` begins the path to the mistake in errors."""
     if isinstance(entry, str):
         entry = {entry: {}}
     if not isinstance(entry, dict) or len(entry) != 1:
@@ -138,15 +121,12 @@ def read_layer(entry: Any, where: str) -> Layer:
 
 
 def layer_to_dict(layer: Layer, default_name: str, every_field: bool) -> dict[str, Any]:
-    """Return a layer as {kind: {fields}}.
+    """Return a layer as {kind: {fields}}; raise SpecError if a field is a function.
 
     Args:
         layer: the layer.
         default_name: the name that the network would give it.
         every_field: include fields that have their default.
-
-    Raises:
-        SpecError: a field is a function.
     """
     entry: dict[str, Any] = {}
     for field in dataclasses.fields(layer):

@@ -68,12 +68,7 @@ def is_unicode(text: str) -> bool:
 
 
 def fill(template: str, values: Mapping[str, str]) -> str:
-    """Replace each @MARK@ of a template by its value, in one pass: a mark within a value stays as it is.
-
-    Args:
-        template: the text.
-        values: the value of each mark, already in the language of the template.
-    """
+    """Replace each @MARK@ of a template by its value, in its language, in one pass: a mark in a value stays."""
     return _MARK.sub(lambda mark: values[mark[1]], template)
 
 

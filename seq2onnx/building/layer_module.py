@@ -15,13 +15,9 @@ from seq2onnx.layers.signal import Signal
 
 
 class LayerModule(nn.Module):
-    """A layer as a torch module. `module[name]` is a weight.
+    """A layer, whose specification is `layer`, as a torch module; `module[name]` is a weight. See ForwardCall.
 
     The first weights are drawn with numpy from a seed of torch's generator, so `torch.manual_seed` repeats them.
-
-    Attributes:
-        layer: the specification.
-        synchronized: see ForwardCall.
     """
 
     synchronized = False

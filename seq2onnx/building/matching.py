@@ -20,10 +20,7 @@ from seq2onnx.sequences.rates import check_rate
 
 
 def with_vocabularies(network: Network, data: SequenceDataset) -> Network:
-    """Return the network with the most frequent words of the texts in each WordEmbedding that has only a size.
-
-    This reads `data` once.
-    """
+    """Return the network with the most frequent words of the texts in each WordEmbedding that has only a size."""
     found: dict[str, Layer] = {}
     for layer in network.layers:
         if isinstance(layer, WordEmbedding) and isinstance(layer.vocabulary, int):
@@ -60,8 +57,7 @@ def with_statistics(network: Network, data: SequenceDataset) -> Network:
     for layer, name in _part_names(network, data).items():
         entry = network[layer]
         assert isinstance(entry, SequenceInput | FeatureInput)
-        needed = normalization.needed(entry.normalization)
-        if needed and entry.statistics is None:
+        if needed := entry.missing_statistics:
             found = data.statistics(name)
             measured[layer] = dataclasses.replace(entry, statistics={key: found[key] for key in needed})
     return network.replace(measured)
@@ -70,10 +66,7 @@ def with_statistics(network: Network, data: SequenceDataset) -> Network:
 def with_rescale(network: Network, data: SequenceDataset, is_trained: bool) -> Network:
     """Return the network with a Rescale layer at its end that undoes the normalization of the targets.
 
-    Args:
-        network: the network.
-        data: the training data.
-        is_trained: the network is that of a module, and has this layer already.
+    `is_trained`: the network is that of a module, and has this layer already.
     """
     output = network.outputs[0]
     if is_trained:

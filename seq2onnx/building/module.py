@@ -30,12 +30,7 @@ T = TypeVar("T")
 
 
 class Layers(nn.Module):
-    """The modules of a network's layers by name. Unlike torch's ModuleDict it takes any name.
-
-    Args:
-        network: the network.
-        shared: take the modules from here. None: make new ones.
-    """
+    """The modules of a network's layers by name, new or `shared`. Unlike torch's ModuleDict it takes any name."""
 
     def __init__(self, network: Network, shared: Layers | None = None) -> None:
         super().__init__()

@@ -84,7 +84,6 @@ def _read_lengths(text: str | None, least: int) -> tuple[int, int]:
 
 
 def _table(about: dict[str, Any], found: list[Measurement], skipped: dict[str, str]) -> Iterator[str]:
-    """The lines to print."""
     shortest, longest = about["lengths"]
     steps = f"{shortest}" if shortest == longest else f"{shortest} to {longest}"
     loop = f", closed loop of {about['closed_loop']} steps" if about["closed_loop"] else ""

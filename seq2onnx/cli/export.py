@@ -5,11 +5,12 @@ from __future__ import annotations
 import dataclasses
 import tempfile
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any
 
 import typer
 
 from seq2onnx.cli.options import DataOptions, Quiet, say, show, with_data_options
+from seq2onnx.contract import Form, Signature, Storage
 from seq2onnx.errors import SpecError
 
 
@@ -27,7 +28,7 @@ def export(
         Path | None, typer.Option(metavar="FILE", help="The ONNX file. Default: model.onnx in the run folder.")
     ] = None,
     signature: Annotated[
-        Literal["full", "sequence", "stream"] | None,
+        Signature | None,
         typer.Option(
             help="The inputs and outputs of the file. Default: full if the network can stream, else sequence."
         ),
@@ -44,14 +45,14 @@ def export(
         bool, typer.Option("--words", help="Take words as strings; the file contains the vocabulary.")
     ] = False,
     form: Annotated[
-        Literal["dynamic", "step", "portable"] | None,
+        Form | None,
         typer.Option(
             help="How the graph is written. dynamic: for onnxruntime. step: one step in each run, for any runtime and "
             "for C. portable: batches, for runtimes that ignore lengths."
         ),
     ] = None,
     weights: Annotated[
-        Literal["float32", "float16", "int8"] | None,
+        Storage | None,
         typer.Option(help="How the weights are stored. float16: half of the size; int8: a third. Default: float32."),
     ] = None,
     data: Annotated[

@@ -1,4 +1,4 @@
-"""What all subcommands share: their common arguments, how they read data, and their messages."""
+"""Shared code of all subcommands: common arguments, options for data, and messages."""
 
 from __future__ import annotations
 
@@ -122,12 +122,7 @@ class DataOptions:
     ] = False
 
     def read(self, path: Path, channels: Channels = None) -> SequenceDataset:
-        """Read a data set.
-
-        Args:
-            path: the data.
-            channels: the names of the features of a model, by which CSV is read if the options have none.
-        """
+        """Read a data set. `channels`: those of a model, by which CSV is read if the options name none."""
         if self.channels is not None:
             channels = next(csv.reader([self.channels]))
         elif not formats.takes(path, "channels"):  # other data is read whole; the model selects its channels

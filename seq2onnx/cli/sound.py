@@ -28,15 +28,7 @@ PCM_BYTES = 2
 def stream_sound(model: Predictor, wav: Path | None, quiet: bool) -> None:
     """Run one stream over sound, and write a line for each result: its time, and its label and scores, or its alarms.
 
-    Args:
-        model: a network with one input of one step shape [channels], and one output.
-        wav: the file; None: s16le from standard input.
-        quiet: print only results and errors.
-
-    Raises:
-        DataError: the file has another sample rate than the network takes, or another content.
-        ShapeError: the file has another number of channels.
-        NotStreamable: the network cannot run in chunks.
+    The network has one input of steps [channels], and one output. Without a `wav` file, standard input is s16le.
     """
     entry, rate = model.inputs[0], model.contract.sample_rate
     if entry.is_tokens:
@@ -91,11 +83,7 @@ def _run(model: Predictor, chunks: Iterator[Any], rate: float | None, quiet: boo
 
 
 class _Results:
-    """Writes the results of one stream.
-
-    Attributes:
-        samples: how many samples have been heard.
-    """
+    """Writes the results of one stream; `samples` counts the samples heard."""
 
     def __init__(self, model: Predictor, rate: float | None) -> None:
         self.samples, self._count, self._rate, self._model = 0, 0, rate, model

@@ -118,7 +118,6 @@ class Line:
         return found["x"]
 
     def _read_cells(self, text: str) -> list[str]:
-        """The cells of a line of CSV; the id is stored."""
         cells = next(csv.reader([text]))
         if self.has_id:
             self.id, *cells = cells

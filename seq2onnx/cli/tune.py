@@ -144,7 +144,6 @@ def _class(label: str | None, classes: list[Any]) -> Any:
 
 
 def _runs(found: SequenceDataset, label: str | None, lengths: list[int]) -> list[list[Event]]:
-    """Return the runs of steps that have the label."""
     if not found.per_step or found.classes is None or found.targets is None:
         raise DataError("targets: the data has no label for each step; give the events in seconds with --events")
     number = found.classes.index(_class(label, found.classes))

@@ -36,23 +36,18 @@ def predict_on_ray(
 ) -> tuple[int, int]:
     """Predict for the sequences of a parquet file, or of all parquet files in a folder in the order of their names.
 
+    The results are part-00000.parquet and so on in the new folder `out`, as `Predictions.parquet` writes them.
+
     Args:
         model: the model; it runs on one thread in each process.
         data: the parquet file or the folder.
-        out: the new folder for the results: part-00000.parquet and so on, as `Predictions.parquet` writes them.
+        out: the new folder.
         batch_size: sequences in one run.
         workers: the number of processes; None: one for each CPU of the cluster.
         progress: whether to show the progress on standard error.
 
     Returns:
         The number of files written, and of sequences in them.
-
-    Raises:
-        SpecError: the model or an argument cannot be used on a cluster.
-        DataError: the data cannot be used.
-        MissingExtra: ray or pyarrow is not installed.
-        OSError: a file cannot be read or written.
-        ConnectionError: there is no cluster at RAY_ADDRESS.
     """
     require("ray", extra="ray")
     require("pyarrow", extra="data")

@@ -1,4 +1,4 @@
-"""What the processes of a Ray cluster do: read row groups, and write a file of predictions for each."""
+"""The work of the processes of a Ray cluster: read row groups, and write a file of predictions for each."""
 
 from __future__ import annotations
 
@@ -29,14 +29,9 @@ ATTEMPTS = 5
 
 @dataclasses.dataclass(frozen=True)
 class RowGroup:
-    """One task: a row group of a parquet file.
+    """One task: `count` rows of a parquet file from `start`, which are a row group, become file number `part`.
 
-    Attributes:
-        part: the number of the file to write.
-        file: the number of the file to read.
-        start: the first row in that file.
-        count: the number of rows.
-        first: the number of the first row among the rows of all files.
+    `file` is the number of the file to read, `first` the number of the first row among those of all files.
     """
 
     part: int
@@ -48,15 +43,7 @@ class RowGroup:
 
 @dataclasses.dataclass(frozen=True)
 class Job:
-    """What each process needs.
-
-    Attributes:
-        model: a reference to the bytes of the model file.
-        opened: the path of each data file, with a reference to its data set.
-        folder: the folder to write to.
-        batch_size: sequences in one run.
-        allow_changed: whether another program may have changed the model file.
-    """
+    """The work of each process. `model` refers to the bytes of the file, `opened` to the data set of each path."""
 
     model: Any
     opened: list[tuple[Path, Any]]
@@ -134,13 +121,9 @@ class RowRange:
 
 
 def open_file(path: Path) -> tuple[SequenceDataset | None, list[int]]:
-    """Open a parquet file without reading its sequences.
+    """Open a parquet file without reading its sequences; return its data set and the number of rows of each row group.
 
-    Returns:
-        The data set, None if the file has no rows; and the number of rows of each row group.
-
-    Raises:
-        DataError: the file cannot be read.
+    A file without rows has no data set.
     """
     try:
         _, groups = read_schema(path)

@@ -38,14 +38,7 @@ class Block:
 def read_blocks(
     shards: Iterable[Indices], sizes: NDArray[np.int64], take: Callable[[Indices], Sequence[Array]], has_time: bool
 ) -> Iterator[Block]:
-    """Read sequences in blocks of about BLOCK_BYTES.
-
-    Args:
-        shards: the indices, in parts to read together.
-        sizes: the bytes of each sequence.
-        take: reads the sequences at some indices.
-        has_time: True: they are sequences. False: they are vectors.
-    """
+    """Read sequences in blocks of about BLOCK_BYTES, shard by shard; `sizes` has the bytes of each sequence."""
     for shard in shards:
         for indices in by_size(shard, sizes, BLOCK_BYTES):
             arrays = take(indices)
@@ -103,10 +96,9 @@ class Column(abc.ABC):
         """Return a checksum of the content."""
 
     def shards(self, rng: np.random.Generator | None = None) -> list[Indices]:
-        """Return all indices in shards, which are parts to read together. Data in memory is one shard.
+        """Return all indices in shards, which are parts to read together; `rng` draws their order and that within each.
 
-        Args:
-            rng: draws the order of the shards and within each. None: in order.
+        Data in memory is one shard.
         """
         return [np.arange(len(self)) if rng is None else rng.permutation(len(self))]
 

@@ -34,14 +34,11 @@ SEQUENCES_TO_CHECK, STEPS_TO_CHECK = 50, 1000
 
 
 def as_columns(sequences: Any, channels: Channels) -> tuple[dict[str, Column], dict[str, Names | None]]:
-    """Return a column for each input, and the names of its channels.
+    """Return a column for each input, and the names of its channels, both by input layer; by "" if it has no name.
 
     Args:
         sequences: a list of sequences or a Column, or for several inputs a dict of these by input layer.
         channels: the names of the channels. None: the names of the columns if the sequences are data frames.
-
-    Returns:
-        The columns and the names, both by input layer; by "" if the input has no name.
 
     Raises:
         DataError: an input has no sequences, or another number of them than the others; or names do not fit.
@@ -62,7 +59,6 @@ def as_columns(sequences: Any, channels: Channels) -> tuple[dict[str, Column], d
 
 
 def _names_by_input(channels: Channels, inputs: list[str]) -> dict[str, Names | None]:
-    """Return the given names of each input."""
     if channels is None:
         return dict.fromkeys(inputs)
     if not isinstance(channels, Mapping):
@@ -170,11 +166,7 @@ def _warn_of_lost_steps(given: list[Any], arrays: list[Array], name: str, channe
 def as_sequence(value: Any, name: str, index: int, first: Array | None) -> Array:
     """Return one sequence as int64 for an array of tokens, object for words, and else float32.
 
-    Args:
-        value: the sequence.
-        name: its input, "" where it has no name.
-        index: its index, for error messages.
-        first: the first sequence of the input, whose steps have the same shape. None: this is the first.
+    Its steps have the shape of those of `first`, the first sequence of the input `name`; None: this is the first.
     """
     where = place(index, name)
     if (hasattr(value, "dtype") or hasattr(value, "as_py")) and not isinstance(value, np.ndarray):
@@ -211,13 +203,7 @@ def select_channels(
 ) -> dict[str, list[int]]:
     """Return the places of the wanted channels, for each input whose channels are others or in another order.
 
-    Args:
-        columns: the column of each input.
-        names: the names of its channels.
-        channels: the wanted names. An input without names on either side is left as it is.
-
-    Raises:
-        DataError: an input lacks a channel.
+    An input without names on either side is left out. A channel that an input lacks is a DataError.
     """
     if channels is not None and not isinstance(channels, Mapping):
         if len(columns) > 1:

@@ -20,10 +20,6 @@ def cut_padding(sequences: Any, targets: Any, lengths: Any, per_step: bool | Non
         targets: targets of sequences, which stay as they are, or of steps [n, time] or [n, time, k].
         lengths: the steps of each sequence, [n].
         per_step: whether the targets are those of steps. None: if they are labels [n, time], or [n, time, k].
-
-    Raises:
-        DataError: the lengths do not fit.
-        ShapeError: the sequences are no arrays with time.
     """
     steps = as_array(lengths, "lengths")
     if steps.ndim != 1 or steps.dtype.kind not in "iu":
@@ -63,7 +59,6 @@ def _cut_input(values: Any, steps: NDArray[np.integer[Any]], name: str) -> Any:
 
 
 def _cut(rows: Any, lengths: NDArray[np.integer[Any]], where: str) -> list[Any]:
-    """Return the first steps of each row."""
     for index, (row, length) in enumerate(zip(rows, lengths.tolist(), strict=True)):
         if not 0 <= length <= len(row):
             raise DataError(f"lengths: sequence {index} has {length} steps, but {where} has {len(row)} there")

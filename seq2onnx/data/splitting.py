@@ -20,7 +20,7 @@ TRIALS = 200
 def split_indices(
     count: int, share: float, seed: int, labels: NDArray[np.int64] | None, groups: Sequence[Any] | None
 ) -> tuple[Indices, Indices]:
-    """Return the indices of both parts, each in order.
+    """Return the indices of both parts, each in order; raise DataError if a part would be empty.
 
     Args:
         count: the number of sequences.
@@ -28,9 +28,6 @@ def split_indices(
         seed: seeds the choice.
         labels: a class number for each sequence, to which each part gets the same shares; None: no labels.
         groups: the group of each sequence; groups stay together. None: each sequence is a group of its own.
-
-    Raises:
-        DataError: a part would be empty, or the groups do not fit.
     """
     if not isinstance(share, int | float) or not 0 < share < 1:
         raise DataError(f"split: expected a share between 0 and 1, got {share!r}")
@@ -50,16 +47,13 @@ def split_indices(
 
 
 def groups_in_order(groups: Any, ids: Sequence[str] | None, count: int) -> Any:
-    """Return the group of each sequence in the order of the data.
+    """Return the group of each sequence in the order of the data; raise DataError if an id has none, or several.
 
     Args:
         groups: a list, in this order; or a mapping or a pandas Series by id.
         ids: the name of each sequence; keys and index are compared as text. None: there are no names, so that a Series
             is in the order of the data.
         count: the number of sequences.
-
-    Raises:
-        DataError: an id has no group, or several.
     """
     if is_frame(groups):
         raise DataError('groups: expected one for each sequence, got a data frame; give a column: frame["machine"]')

@@ -57,14 +57,7 @@ class ChannelStatistics:
     def check_finite(
         self, name: str, has_time: bool, channels: Sequence[str] | None = None, ids: Sequence[str] | None = None
     ) -> None:
-        """Raise DataError where a value is not finite.
-
-        Args:
-            name: the input, "" where it has no name.
-            has_time: whether its sequences have steps.
-            channels: the names of its features.
-            ids: the names of the sequences.
-        """
+        """Raise DataError, which names input, feature and sequence, where a value is not finite."""
         if gap := self.first_gap:
             step = f", step {gap.step}" if has_time else ""
             feature = f"feature {', '.join(map(str, gap.feature))}"

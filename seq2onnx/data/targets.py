@@ -87,15 +87,7 @@ def _check_count(targets: Any, count: int) -> None:
 
 
 def target_rows(targets: Any, count: int | None) -> list[Array]:
-    """Return the target of each sequence as an array.
-
-    Args:
-        targets: a list, a column or an array.
-        count: how many there must be. None: any number.
-
-    Raises:
-        DataError: it is something else, or a label is missing.
-    """
+    """Return the target of each sequence, of which there must be `count` unless it is None, as an array."""
     if is_frame(targets):
         raise DataError(
             'targets: expected one for each sequence, got a data frame; give a column of labels: frame["label"], or '

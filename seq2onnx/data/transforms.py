@@ -50,7 +50,7 @@ def select(array: Array, places: list[int]) -> Array:
 def transform_all(
     transform: Transform, indices: Sequence[int] | Indices, parts: Parts, targets: Any, seed: tuple[int, ...]
 ) -> tuple[Parts, Any]:
-    """Transform sequences and their targets.
+    """Transform sequences and their targets; raise DataError if they become something else.
 
     Args:
         transform: (x, target, rng) -> (x, target), for one sequence.
@@ -58,9 +58,6 @@ def transform_all(
         parts: for each input the sequences.
         targets: the target of each sequence, or None; a list if there is one for each step.
         seed: seeds the generator of each sequence.
-
-    Raises:
-        DataError: the transform returns something else, or x or a target of another kind.
     """
     found = []
     for place, index in enumerate(indices):

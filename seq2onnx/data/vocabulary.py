@@ -122,7 +122,6 @@ class Vocabulary:
 
 
 def _split(text: Any, where: str) -> list[str]:
-    """Return the words of a text, or of a list of words."""
     if isinstance(text, np.ndarray):
         text = text.tolist()
     if isinstance(text, str):

@@ -153,11 +153,8 @@ def tune_alarm(
 def on_levels(scores: Scores, alarm: Alarm) -> Scores:
     """Return for each step the highest threshold with which an Alarm is on after it: [time + 1], first before all.
 
-    With the threshold θ, the alarm begins in step t if levels[t] < θ ≤ levels[t + 1].
-
-    Args:
-        scores: of one stream [time].
-        alarm: its release, patience and hold; not its threshold.
+    With the threshold θ, the alarm begins in step t if levels[t] < θ ≤ levels[t + 1]. The alarm's own threshold does
+    not count.
     """
     high = _extreme(scores, alarm.patience, np.minimum, -np.inf)  # a threshold up to it is reached long enough
     if alarm.release is None:

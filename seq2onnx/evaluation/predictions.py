@@ -111,19 +111,11 @@ class Predictions:
         return [f"score {name}" if name in columns else str(name) for name in self.names]
 
     def _score_rows(self) -> NDArray[Any]:
-        """The scores as [rows, columns]."""
         return self.scores.reshape(len(self.scores), len(self.names))
 
 
 def predict_table(model: Predictor, sequences: Any, batch_size: int | None, first: int = 0) -> Predictions:
-    """Run a network with one output.
-
-    Args:
-        model: the network.
-        sequences: what `model.predict` takes. A data set may have ids.
-        batch_size: sequences in one run. None: chosen by `model.predict`.
-        first: the number of the first sequence in the table.
-    """
+    """Run a network with one output; `first` is the number of the first sequence. A data set may have ids."""
     from seq2onnx.runtime import scores_to_labels
 
     if model.contract.answer == "events":

@@ -72,13 +72,7 @@ class Coverage:
 
 
 def measure_coverage(predicted: Any, truth: Any, quantiles: Sequence[float]) -> Coverage:
-    """Compare predicted quantiles with true numbers.
-
-    Args:
-        predicted: the quantiles [n, k], n from 1.
-        truth: the true numbers [n] or [n, 1].
-        quantiles: which k quantiles they are.
-    """
+    """Compare predicted quantiles [n, k], n from 1, with true numbers [n] or [n, 1]."""
     y = np.asarray(predicted, np.float64)
     error = np.asarray(truth, np.float64).reshape(-1, 1) - y
     levels = np.asarray(quantiles)
@@ -136,12 +130,15 @@ class QuantileEvaluation:
 
     def of(self, sequences: Sequence[int]) -> QuantileEvaluation | None:
         """The evaluation of some sequences; None if none of them has both a target and a prediction."""
-        rows = np.isin(self.sequences, sequences)
-        if not rows.any():
-            return None
-        return dataclasses.replace(
-            self, truth=self.truth[rows], predicted=self.predicted[rows], sequences=self.sequences[rows]
-        )
+        part: QuantileEvaluation | None = of_sequences(self, sequences)
+        return part
+
+
+def of_sequences(found: Any, sequences: Sequence[int]) -> Any:
+    """Return an evaluation with the rows of some sequences; None if there are none."""
+    rows = np.isin(found.sequences, sequences)
+    kept = {name: getattr(found, name)[rows] for name in ("truth", "predicted", "sequences")}
+    return dataclasses.replace(found, **kept) if rows.any() else None
 
 
 def check_quantiles(quantiles: Any) -> tuple[float, ...]:

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from seq2onnx.data import SequenceDataset
 from seq2onnx.data.columns import Column
 from seq2onnx.errors import DataError
-from seq2onnx.evaluation.quantiles import QuantileEvaluation
+from seq2onnx.evaluation.quantiles import QuantileEvaluation, of_sequences
 
 if TYPE_CHECKING:
     from seq2onnx.runtime import Predictor
@@ -25,7 +25,7 @@ NOTHING = "No sequence has both a target and a prediction, so there is nothing t
 
 @dataclasses.dataclass(frozen=True)
 class ClassFigures:
-    """How well one class is recognized. A figure is NaN if it is undefined, since there are no such cases.
+    """Precision, recall and F1 of one class. A figure is NaN if it is undefined, since there are no such cases.
 
     Attributes:
         name: the label.
@@ -90,12 +90,8 @@ class ClassEvaluation:
 
     def of(self, sequences: Sequence[int]) -> ClassEvaluation | None:
         """The evaluation of some sequences; None if none of them has both a target and a prediction."""
-        rows = np.isin(self.sequences, sequences)
-        if not rows.any():
-            return None
-        return dataclasses.replace(
-            self, truth=self.truth[rows], predicted=self.predicted[rows], sequences=self.sequences[rows]
-        )
+        part: ClassEvaluation | None = of_sequences(self, sequences)
+        return part
 
 
 @dataclasses.dataclass(frozen=True)
@@ -139,17 +135,8 @@ class NumberEvaluation:
 
     def of(self, sequences: Sequence[int]) -> NumberEvaluation | None:
         """The evaluation of some sequences; None if none of them has both a target and a prediction."""
-        rows = np.isin(self.sequences, sequences)
-        if not rows.any():
-            return None
-        return NumberEvaluation(
-            self.truth[rows],
-            self.predicted[rows],
-            self.sequences[rows],
-            self.first_sequence,
-            self.nan_predictions,
-            None,
-        )
+        part: NumberEvaluation | None = of_sequences(dataclasses.replace(self, forecast=None), sequences)
+        return part
 
 
 Evaluation = ClassEvaluation | NumberEvaluation | QuantileEvaluation
@@ -227,7 +214,6 @@ def _pairs(model: Predictor, data: SequenceDataset, predictions: Any) -> tuple[l
 
 
 def _indices(data: SequenceDataset, predicted: list[Numbers]) -> NDArray[np.int64]:
-    """The index of the sequence of each row."""
     indices = np.arange(len(data))
     return np.repeat(indices, [len(rows) for rows in predicted]) if data.per_step else indices
 

@@ -31,21 +31,15 @@ STACK = 2**22
 
 
 def run_c(model: Model) -> list[tuple[Case, list[Tensors] | str]]:
-    """Make the package, compile it, and run single steps. Only y is compared: the states are not public.
-
-    Raises:
-        MissingExtra: a compiler or emx-onnx-cgen is not installed.
-        SpecError, NotStreamable: as `package` does.
-        HostError: the code cannot be compiled, or the program fails.
-    """
+    """Make the package, compile it, and run single steps. Only y is compared: the states are not public."""
     from seq2onnx.packaging import Source, package
     from seq2onnx.packaging.c import step_source
 
     compiler = need("cc", "apt-get install gcc")
     source = Source.open(model.path)
     with tempfile.TemporaryDirectory() as name, step_source(source) as step:
-        (case,) = make_cases(step.model.model)
-        y = step.model.model.outputs[0].tensor
+        (case,) = make_cases(step.model)
+        y = step.model.outputs[0].tensor
         # A folder of its own, since the files of the package have the name of the network.
         folder, package_folder = Path(name), Path(name, "package")
         package(model.path, "c", package_folder, stack=STACK)
@@ -54,7 +48,7 @@ def run_c(model: Model) -> list[tuple[Case, list[Tensors] | str]]:
         )
         code = ["-iquote", "package", "host.c", f"package/{source.name}.c"]
         run_command([compiler, "-std=c99", "-O2", *code, "-o", "host", "-lm"], folder)
-        x = step.model.model.inputs[0].tensor
+        x = step.model.inputs[0].tensor
         sent = b"".join(run.inputs[x].astype(np.float32).tobytes() for run in case.runs)
         found = run_command([folder / "host"], folder, sent)
     shape = case.runs[0].expected[y].shape

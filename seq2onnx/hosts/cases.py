@@ -37,11 +37,7 @@ class Case:
 
 
 def make_cases(model: Model) -> list[Case]:
-    """Make cases: one row, a ragged batch with NaN as padding, single steps, and chunks, one without steps.
-
-    Raises:
-        SpecError: the file takes words.
-    """
+    """Make cases: one row, a ragged batch with NaN as padding, single steps, and chunks, one without steps."""
     if any(entry.takes_words for entry in model.inputs):
         raise SpecError(f"{model.path}: takes words; hosts run files that take their numbers (export without words)")
     if model.contract.form == "step":

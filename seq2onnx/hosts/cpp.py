@@ -17,12 +17,7 @@ _FOLDERS = ("/usr/include/onnxruntime", "/usr/local/include/onnxruntime", "/usr/
 
 
 def run_cpp(model: Model) -> list[tuple[Case, list[Tensors] | str]]:
-    """Compile a program with the C++ API, and run the cases of a file.
-
-    Raises:
-        MissingExtra: g++ or onnxruntime for C++ is not installed.
-        HostError: the program cannot be built, or fails.
-    """
+    """Compile a program with the C++ API, and run the cases of a file."""
     return run_program(model, make_cases(model), [str(Path(_built().name, "host"))])
 
 

@@ -19,10 +19,6 @@ def run_node(model: Model) -> list[tuple[Case, list[Tensors] | str]]:
     """Run the cases of a file in node, with the onnxruntime-node of NODE_PATH or of the system.
 
     node_modules of the working directory is not read: a folder of a stranger may contain one.
-
-    Raises:
-        MissingExtra: node or onnxruntime-node is not installed.
-        HostError: the program fails.
     """
     node = need("node", "apt-get install nodejs npm")
     runtime = find_runtime(node)

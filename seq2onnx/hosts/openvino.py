@@ -19,12 +19,7 @@ _PROGRAM = "from seq2onnx.hosts.openvino import main; main()"
 
 
 def run_openvino(model: Model) -> list[tuple[Case, list[Tensors] | str]]:
-    """Run the cases of a file on the CPU.
-
-    Raises:
-        MissingExtra: openvino is not installed.
-        HostError: the process fails.
-    """
+    """Run the cases of a file on the CPU."""
     if importlib.util.find_spec("openvino") is None:
         raise MissingExtra("openvino is not installed. Run: pip install openvino")
     path = os.pathsep.join([str(_PACKAGE), *(str(Path(place).absolute()) for place in sys.path)])

@@ -27,17 +27,9 @@ class HostError(Seq2OnnxError):
 def run_program(
     model: Model, cases: Sequence[Case], command: Sequence[str], settings: Mapping[str, str] | None = None
 ) -> list[tuple[Case, list[Tensors] | str]]:
-    """Run a program on cases.
+    """Run a program on cases; raise HostError if it fails as a whole.
 
-    Args:
-        model: the file.
-        cases: its cases.
-        command: the program. It reads model.onnx, cases.txt and cases.bin in its working directory, and writes
-            results.txt and results.bin.
-        settings: its environment, besides that of this process.
-
-    Raises:
-        HostError: it fails as a whole.
+    It reads model.onnx, cases.txt and cases.bin in its working directory, and writes results.txt and results.bin.
     """
     with tempfile.TemporaryDirectory() as folder:
         shutil.copyfile(model.path, Path(folder, "model.onnx"))
@@ -52,16 +44,9 @@ def run_program(
 def run_command(
     command: Sequence[str | Path], folder: str | Path, sent: bytes = b"", settings: Mapping[str, str] | None = None
 ) -> bytes:
-    """Run a command in a folder, and return its standard output.
+    """Run a command in a folder, and return its standard output; HostError: it fails, or runs longer than SECONDS.
 
-    Args:
-        command: the command.
-        folder: its working directory.
-        sent: its standard input.
-        settings: its environment, besides that of this process.
-
-    Raises:
-        HostError: it cannot be run, fails, ends with a signal or takes longer than `SECONDS`.
+    `sent` is its standard input; `settings` are added to the environment of this process.
     """
     name = Path(command[0]).name
     try:
@@ -115,11 +100,7 @@ def _how_it_ended(code: int) -> str:
 
 
 def need(program: str, install: str) -> str:
-    """Return the path of a program.
-
-    Raises:
-        MissingExtra: it is not there.
-    """
+    """Return the path of a program; raise MissingExtra if it is not there."""
     found = shutil.which(program)
     if found is None:
         raise MissingExtra(f"{program} is not installed. Run: {install}")

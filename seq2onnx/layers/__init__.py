@@ -91,4 +91,4 @@ __all__ = [
 ]
 
 FOR_LAYER_AUTHORS = ("KINDS", "Clock", "Example", "State", "Weight", "layer")
-"""What only those need who write a layer. These names are not in seq2onnx itself."""
+"""Names for authors of layers. These names are not in seq2onnx itself."""

@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING, ClassVar, final
 from seq2onnx.layers.base import Example, Layer, PositiveInt, layer
 from seq2onnx.layers.calls import EmitCall, Emitted, ForwardCall, Forwarded
 from seq2onnx.layers.graph import GraphBuilder
-from seq2onnx.layers.lstm import lstm_weights
 from seq2onnx.layers.parts import bidirectional, cell_nodes, cells, recurrent
 from seq2onnx.layers.parts.initializers import BiasInitializer, MatrixInitializer
 from seq2onnx.layers.signal import Signal, State, Weight
@@ -76,7 +75,7 @@ class BiLSTM(Layer):
 
     def weights(self, *signals: Signal) -> dict[str, Weight]:
         initializers = (self.input_initializer, self.recurrent_initializer, self.bias_initializer)
-        return bidirectional.weights(lstm_weights(signals[0].size, self.hidden_size, *initializers))
+        return bidirectional.weights(recurrent.weights(4, signals[0].size, self.hidden_size, *initializers))
 
     def states(self, *signals: Signal) -> tuple[State, ...]:
         raise bidirectional.cannot_stream(self.label, "an LSTM")

@@ -106,7 +106,7 @@ class Decimate(Layer):
         phase, lengths = call.states["phase"], call.lengths
         samples = op("Concat", call.states["buf"], x.name, axis=1)
         rows = op("Transpose", samples, perm=[0, 2, 1])
-        fresh = graph.cast(steps, "int32") if lengths is None else op("Unsqueeze", lengths, ints(1))
+        fresh = graph.row_steps(x.name, lengths)
 
         def from_offset(offset: str, count: str) -> str:
             """Take `count` samples of each row from its own offset, int32 [batch, 1]: [batch, channels, count].

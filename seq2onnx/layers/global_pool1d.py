@@ -21,7 +21,7 @@ MOST_STEPS = 2**30
 """Where the counters stop, so that a chunk cannot take them past the largest int32."""
 
 BLOCK = 32
-"""How many steps the portable form adds before it adds the sums."""
+"""The number of steps that the portable form adds before it adds the sums."""
 
 
 @final
@@ -215,10 +215,8 @@ def _count(graph: GraphBuilder, call: EmitCall) -> str:
     """Count the steps of each row so far, with those of earlier chunks: int32 [batch, 1], or [1] where rows agree."""
     if graph.is_fixed:
         steps = graph.number(graph.fixed_steps(call.x.signal))
-    elif call.lengths is None:
-        steps = graph.cast(graph.steps(call.x.name), "int32")
     else:
-        steps = graph.op("Unsqueeze", call.lengths, graph.ints(1))
+        steps = graph.row_steps(call.x.name, call.lengths)
     return steps if call.states is None else graph.op("Add", call.states["count"], steps)
 
 

@@ -155,6 +155,12 @@ class GraphBuilder:
         """Count the steps of x [batch, time, …]: int64 [1]."""
         return self.op("Shape", x, start=1, end=2)
 
+    def row_steps(self, x: str, lengths: str | None) -> str:
+        """Count the valid steps of each row of x: int32 [batch, 1], or [1] where all rows are valid to their end."""
+        if lengths is None:
+            return self.cast(self.steps(x), "int32")
+        return self.op("Unsqueeze", lengths, self.ints(1))
+
     def rows(self, x: str) -> str:
         """Count the rows of x [batch, …]: int64 [1]."""
         return self.op("Shape", x, start=0, end=1)

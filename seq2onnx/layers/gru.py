@@ -9,7 +9,7 @@ from seq2onnx.layers.base import Example, Layer, PositiveInt, layer
 from seq2onnx.layers.calls import EmitCall, Emitted, ForwardCall, Forwarded
 from seq2onnx.layers.graph import GraphBuilder
 from seq2onnx.layers.parts import cell_nodes, cell_steps, cells, recurrent
-from seq2onnx.layers.parts.initializers import MatrixInitializer, by_name, zeros
+from seq2onnx.layers.parts.initializers import MatrixInitializer, zeros
 from seq2onnx.layers.signal import Signal, State, Weight
 
 ResetGateMode = Literal["after_multiplication", "before_multiplication", "recurrent_bias_after_multiplication"]
@@ -84,15 +84,11 @@ class GRU(Layer):
         return (State("h", (self.hidden_size,)),)
 
     def forward(self, call: ForwardCall) -> Forwarded:
-        x, lengths = call.x.flatten(2), call.row_lengths
+        x, lengths = call.x.flatten(2), call.row_lengths if call.states else None
         (start,) = recurrent.starts(call, self.hidden_size, "h")
         activations = (self.state_activation, self.gate_activation)
-        at = lengths if call.states else None
-        y, (h,) = cells.gru(x, at, (start,), call.weights, activations, self.reset_gate_mode)
-        new_states = recurrent.new_states(call, h=h)
-        if self.output_mode == "last":
-            return recurrent.last_step(y, lengths, start), None, new_states
-        return y, lengths, new_states
+        y, (h,) = cells.gru(x, lengths, (start,), call.weights, activations, self.reset_gate_mode)
+        return recurrent.forwarded(call, self.output_mode, y, start, h=h)
 
     def emit(self, graph: GraphBuilder, call: EmitCall) -> Emitted:
         if graph.is_fixed:
@@ -121,15 +117,10 @@ class GRU(Layer):
 
 
 def gru_weights(
-    features: int, hidden_size: int, mode: ResetGateMode, input: MatrixInitializer, recurrent: MatrixInitializer
+    features: int, hidden_size: int, mode: ResetGateMode, inputs: MatrixInitializer, states: MatrixInitializer
 ) -> dict[str, Weight]:
     """Return the weights of a GRU of one direction, with the names of their initializers."""
-    rows = 3 * hidden_size
-    found = {
-        "input_weights": Weight((rows, features), by_name[input]),
-        "recurrent_weights": Weight((rows, hidden_size), by_name[recurrent]),
-        "bias": Weight((rows,), zeros, decay=False),
-    }
+    found = recurrent.weights(3, features, hidden_size, inputs, states, "zeros")
     if mode == "recurrent_bias_after_multiplication":
         found["recurrent_bias"] = Weight((hidden_size,), zeros, decay=False)
     return found

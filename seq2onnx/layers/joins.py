@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import dataclasses
+import functools
+import operator
 from collections.abc import Sequence
 from typing import ClassVar, final
 
@@ -54,16 +56,11 @@ class Add(Layer):
         return joining.states(self, signals)
 
     def forward(self, call: ForwardCall) -> Forwarded:
-        y, *others = joining.with_time_axis(call.xs)
-        for x in others:
-            y = y + x
-        return y, call.lengths, {}
+        return functools.reduce(operator.add, joining.with_time_axis(call.xs)), call.lengths, {}
 
     def emit(self, graph: GraphBuilder, call: EmitCall) -> Emitted:
-        (y, *others), lengths, new_states = joining.align(graph, call)
-        for x in others:
-            y = graph.op("Add", y, x)
-        return y, lengths, new_states
+        names, lengths, new_states = joining.align(graph, call)
+        return functools.reduce(functools.partial(graph.op, "Add"), names), lengths, new_states
 
     @classmethod
     def examples(cls) -> Sequence[Example]:
@@ -114,16 +111,11 @@ class Multiply(Layer):
         return joining.states(self, signals)
 
     def forward(self, call: ForwardCall) -> Forwarded:
-        y, *others = joining.with_time_axis(call.xs)
-        for x in others:
-            y = y * x
-        return y, call.lengths, {}
+        return functools.reduce(operator.mul, joining.with_time_axis(call.xs)), call.lengths, {}
 
     def emit(self, graph: GraphBuilder, call: EmitCall) -> Emitted:
-        (y, *others), lengths, new_states = joining.align(graph, call)
-        for x in others:
-            y = graph.op("Mul", y, x)
-        return y, lengths, new_states
+        names, lengths, new_states = joining.align(graph, call)
+        return functools.reduce(functools.partial(graph.op, "Mul"), names), lengths, new_states
 
     @classmethod
     def examples(cls) -> Sequence[Example]:
@@ -194,20 +186,17 @@ class Concat(Layer):
     def emit(self, graph: GraphBuilder, call: EmitCall) -> Emitted:
         names, lengths, new_states = joining.align(graph, call)
         timed = [x.signal.has_time for x in call.xs]
-        if graph.is_fixed and any(timed):
-            steps = graph.fixed_steps(call.xs[timed.index(True)].signal)
-            repeated = graph.ints(1, steps, *[1] * len(call.x.signal.shape))
+        if any(timed):
+            first, ones = timed.index(True), [1] * len(call.x.signal.shape)
+            if graph.is_fixed:
+                steps = graph.fixed_steps(call.xs[first].signal)
+                repeated, timed = graph.ints(1, steps, *ones), [has_time or steps == 1 for has_time in timed]
+            else:
+                sizes = graph.op("Shape", names[first], start=0, end=2)
+                repeated = graph.op("Concat", sizes, graph.ints(*ones), axis=0)
             names = [
-                name if has_time or steps == 1 else graph.op("Expand", name, repeated)
-                for name, has_time in zip(names, timed, strict=True)
-            ]
-        elif any(timed):
-            sizes = graph.op("Shape", names[timed.index(True)], start=0, end=2)
-            features = len(call.x.signal.shape)
-            repeated = graph.op("Concat", sizes, graph.ints(*[1] * features), axis=0)
-            names = [
-                name if has_time else graph.op("Expand", name, repeated)
-                for name, has_time in zip(names, timed, strict=True)
+                name if is_full else graph.op("Expand", name, repeated)
+                for name, is_full in zip(names, timed, strict=True)
             ]
         return graph.op("Concat", *names, axis=2 if any(timed) else 1), lengths, new_states
 

@@ -9,7 +9,7 @@ from seq2onnx.layers.base import Example, Layer, PositiveInt, layer
 from seq2onnx.layers.calls import EmitCall, Emitted, ForwardCall, Forwarded
 from seq2onnx.layers.graph import GraphBuilder
 from seq2onnx.layers.parts import cell_nodes, cell_steps, cells, recurrent
-from seq2onnx.layers.parts.initializers import BiasInitializer, MatrixInitializer, by_name
+from seq2onnx.layers.parts.initializers import BiasInitializer, MatrixInitializer
 from seq2onnx.layers.signal import Signal, State, Weight
 
 
@@ -75,22 +75,19 @@ class LSTM(Layer):
 
     def weights(self, *signals: Signal) -> dict[str, Weight]:
         initializers = (self.input_initializer, self.recurrent_initializer, self.bias_initializer)
-        found = lstm_weights(signals[0].size, self.hidden_size, *initializers)
+        found = recurrent.weights(4, signals[0].size, self.hidden_size, *initializers)
         return found | recurrent.start_weights(self.start, self.hidden_size, "h", "c")
 
     def states(self, *signals: Signal) -> tuple[State, ...]:
         return State("h", (self.hidden_size,)), State("c", (self.hidden_size,))
 
     def forward(self, call: ForwardCall) -> Forwarded:
-        x, lengths, states = call.x.flatten(2), call.row_lengths, call.states
+        x, lengths = call.x.flatten(2), call.row_lengths if call.states else None
         start = recurrent.starts(call, self.hidden_size, "h", "c")
         activations = (self.state_activation, self.gate_activation)
         # Padding on the right follows all valid steps: without states a plain run is exact.
-        y, (h, c) = cells.lstm(x, lengths if states else None, start, call.weights, activations, call.training)
-        new_states = recurrent.new_states(call, h=h, c=c)
-        if self.output_mode == "last":
-            return recurrent.last_step(y, lengths, start[0]), None, new_states
-        return y, lengths, new_states
+        y, (h, c) = cells.lstm(x, lengths, start, call.weights, activations, call.training)
+        return recurrent.forwarded(call, self.output_mode, y, start[0], h=h, c=c)
 
     def emit(self, graph: GraphBuilder, call: EmitCall) -> Emitted:
         if graph.is_fixed:
@@ -111,15 +108,3 @@ class LSTM(Layer):
             Example(cls(3, start="learned"), (signal,)),
             Example(cls(3, "last", start="learned"), (signal,)),
         ]
-
-
-def lstm_weights(
-    features: int, hidden_size: int, input: MatrixInitializer, recurrent: MatrixInitializer, bias: BiasInitializer
-) -> dict[str, Weight]:
-    """Return the weights of an LSTM of one direction, with the names of their initializers."""
-    rows = 4 * hidden_size
-    return {
-        "input_weights": Weight((rows, features), by_name[input]),
-        "recurrent_weights": Weight((rows, hidden_size), by_name[recurrent]),
-        "bias": Weight((rows,), by_name[bias], decay=False),
-    }

@@ -19,11 +19,11 @@ from seq2onnx.layers.parts.spectra import (
     Share,
     WindowName,
 )
-from seq2onnx.layers.parts.spectrum_layer import SpectrumLayer
+from seq2onnx.layers.parts.spectrum_layer import EXAMPLE, SpectrumLayer
 from seq2onnx.layers.signal import Signal
 
 INT16 = 32768.0
-"""What samples in ±1 are multiplied by where a library takes integers of 16 bits."""
+"""The factor for samples in ±1 where a library takes integers of 16 bits."""
 EPSILON = 2.0**-23
 """The difference between 1 and the next number in float32: kaldi's least energy."""
 
@@ -166,30 +166,13 @@ class MelSpectrogram(SpectrumLayer):
         """
         return cls(rate, fft, hop, bands, log="none", padding=padding)
 
-    @property
-    def sample_rate(self) -> float:
-        """Samples of its input per second."""
-        return self.rate
-
     @classmethod
     def examples(cls) -> Sequence[Example]:
         signals = (Signal((1,)),)
         # The logarithm of energies near the default floor would show the rounding of float32.
         return [
             Example(cls(8000, 4, 2, 3, floor=0.1), signals),
-            Example(
-                cls(
-                    *(4000, 3, 2, 2, 16, 100, 1900, "slaney", True, "decibel", 0.5),
-                    window="hamming",
-                    periodic=False,
-                    power=1,
-                    padding="none",
-                    remove_mean=True,
-                    preemphasis=0.9,
-                    gain=2,
-                ),
-                signals,
-            ),
+            Example(cls(4000, 3, 2, 2, 16, 100, 1900, "slaney", True, "decibel", 0.5, **EXAMPLE), signals),
             Example(cls(4000, 4, 1, 2, 16, 20, scale="kaldi", log="none"), signals),
             Example(cls(16000, 6, 3, 3, 576, log="decibel", floor=0.1), signals),
         ]

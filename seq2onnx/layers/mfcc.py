@@ -19,7 +19,7 @@ from seq2onnx.layers.parts.spectra import (
     Share,
     WindowName,
 )
-from seq2onnx.layers.parts.spectrum_layer import SpectrumLayer
+from seq2onnx.layers.parts.spectrum_layer import EXAMPLE, SpectrumLayer
 from seq2onnx.layers.signal import Signal
 
 
@@ -100,28 +100,11 @@ class MFCC(SpectrumLayer):
 
     kind: ClassVar[str] = "mfcc"
 
-    @property
-    def sample_rate(self) -> float:
-        """Samples of its input per second."""
-        return self.rate
-
     @classmethod
     def examples(cls) -> Sequence[Example]:
         signals = (Signal((1,)),)
         return [
             Example(cls(8000, 4, 2, 3, 2, floor=0.1), signals),
-            Example(
-                cls(
-                    *(4000, 3, 2, 4, 3, 22, 32, 100, 1900, "slaney", True, "decibel", 0.5),
-                    window="hamming",
-                    periodic=False,
-                    power=1,
-                    padding="none",
-                    remove_mean=True,
-                    preemphasis=0.9,
-                    gain=2,
-                ),
-                signals,
-            ),
+            Example(cls(4000, 3, 2, 4, 3, 22, 32, 100, 1900, "slaney", True, "decibel", 0.5, **EXAMPLE), signals),
             Example(cls(4000, 4, 1, 14, fft=64, scale="kaldi", log="none"), signals),
         ]

@@ -220,7 +220,6 @@ class GlobalAvgPool2d(Layer):
 
 
 def _settings(layer: MaxPool2d | AvgPool2d, x: Signal) -> dict[str, list[int]]:
-    """Return the attributes that both operators have."""
     return {
         "kernel_shape": [*images.pair(layer.pool_size)],
         "strides": [*images.pair(layer.stride)],

@@ -9,7 +9,7 @@ from seq2onnx.layers.base import Example, Layer, PositiveInt, layer
 from seq2onnx.layers.calls import EmitCall, Emitted, ForwardCall, Forwarded
 from seq2onnx.layers.graph import GraphBuilder
 from seq2onnx.layers.parts import cell_nodes, cell_steps, cells, recurrent
-from seq2onnx.layers.parts.initializers import MatrixInitializer, by_name, zeros
+from seq2onnx.layers.parts.initializers import MatrixInitializer
 from seq2onnx.layers.signal import Signal, State, Value, Weight
 
 
@@ -64,26 +64,18 @@ class RNN(Layer):
         return recurrent.infer(self, signals, self.hidden_size, self.output_mode)
 
     def weights(self, *signals: Signal) -> dict[str, Weight]:
-        size = self.hidden_size
-        return {
-            "input_weights": Weight((size, signals[0].size), by_name[self.input_initializer]),
-            "recurrent_weights": Weight((size, size), by_name[self.recurrent_initializer]),
-            "bias": Weight((size,), zeros, decay=False),
-            **recurrent.start_weights(self.start, size, "h"),
-        }
+        initializers = (self.input_initializer, self.recurrent_initializer)
+        found = recurrent.weights(1, signals[0].size, self.hidden_size, *initializers, "zeros")
+        return found | recurrent.start_weights(self.start, self.hidden_size, "h")
 
     def states(self, *signals: Signal) -> tuple[State, ...]:
         return (State("h", (self.hidden_size,)),)
 
     def forward(self, call: ForwardCall) -> Forwarded:
-        x, lengths = call.x.flatten(2), call.row_lengths
+        x, lengths = call.x.flatten(2), call.row_lengths if call.states else None
         (start,) = recurrent.starts(call, self.hidden_size, "h")
-        at = lengths if call.states else None
-        y, (h,) = cells.rnn(x, at, (start,), call.weights, self.activation, call.training)
-        new_states = recurrent.new_states(call, h=h)
-        if self.output_mode == "last":
-            return recurrent.last_step(y, lengths, start), None, new_states
-        return y, lengths, new_states
+        y, (h,) = cells.rnn(x, lengths, (start,), call.weights, self.activation, call.training)
+        return recurrent.forwarded(call, self.output_mode, y, start, h=h)
 
     def emit(self, graph: GraphBuilder, call: EmitCall) -> Emitted:
         if graph.is_fixed:

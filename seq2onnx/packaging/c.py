@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import math
 import tempfile
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
@@ -26,7 +27,7 @@ def write_c(source: Source, folder: Path) -> None:
         NotStreamable: the network cannot stream, or the file has no layers.
         MissingExtra: emx-onnx-cgen is not installed.
     """
-    if source.model.lookahead or source.model.model.closed_loop:
+    if source.model.lookahead or source.model.closed_loop:
         option = "lookahead" if source.model.lookahead else "closed_loop"
         raise SpecError(f"{source.path}: was exported with {option}, which the C code does not run; export it without")
     source.check_vectors("the C code runs one input and one output")
@@ -34,7 +35,7 @@ def write_c(source: Source, folder: Path) -> None:
     with step_source(source) as step:
         function = f"{source.name}_run"
         code = generate(step.path.read_bytes(), function)
-        run = step.model.model
+        run = step.model
         stack = stack_bytes(code, function) + (8 * run.contract.chunk_steps if run.inputs[0].is_tokens else 0)
         if stack > source.stack:
             raise SpecError(
@@ -53,11 +54,7 @@ def write_c(source: Source, folder: Path) -> None:
 
 @contextmanager
 def step_source(source: Source) -> Iterator[Source]:
-    """Give the file in the form "step".
-
-    Raises:
-        SpecError, NotStreamable: as `write_c`.
-    """
+    """Give the file in the form "step"."""
     with tempfile.TemporaryDirectory() as name:
         path = Path(name, "step.onnx")
         path.write_bytes(_step_form(source))
@@ -66,9 +63,9 @@ def step_source(source: Source) -> Iterator[Source]:
 
 def _step_form(source: Source) -> bytes:
     """Return the file in the form "step", with float32 weights: C code would expand others in each call."""
-    if source.model.model.contract.form == "step" and source.model.model.contract.weights == "float32":
+    if source.model.contract.form == "step" and source.model.contract.weights == "float32":
         return source.path.read_bytes()
-    if source.model.model.contract.network is None:
+    if source.model.contract.network is None:
         raise NotStreamable(
             f"{source.path}: was made by add_states and has no layers, which the C code is made of; from_torch, "
             "from_keras and from_onnx make layers of many networks"
@@ -86,7 +83,7 @@ def _step_form(source: Source) -> bytes:
 
 def _texts(source: Source, step: Source) -> dict[str, str]:
     """Return what the templates leave open, by its mark, as text of C."""
-    name, model = source.name, step.model.model
+    name, model = source.name, step.model
     macro = name.upper()
     entry, output = model.inputs[0], model.outputs[0]
     steps = model.contract.chunk_steps
@@ -109,7 +106,7 @@ def _texts(source: Source, step: Source) -> dict[str, str]:
     run.append(f"{name}_run({', '.join(by_name[tensor.name] for tensor in tensors)});")
     fields = []
     for state in model.states:
-        count = _product(state.shape)
+        count = math.prod(state.shape)
         fields.append(f"{_TYPES[state.dtype.name]} {state.name}[{count}];")
         if state.dtype.kind == "f":
             checks.append(f"is_finite = is_finite && {name}_is_finite(stream->state[next].{state.name}, {count});")
@@ -132,7 +129,7 @@ def _texts(source: Source, step: Source) -> dict[str, str]:
         "S": "s" * (steps > 1),
         "RESULTS": str(results),
         "OUTPUTS": str(source.outputs),
-        "STATE_BYTES": f"{8 * sum(_product(state.shape) for state in model.states) + 4:,}",
+        "STATE_BYTES": f"{8 * sum(math.prod(state.shape) for state in model.states) + 4:,}",
         "CHECKED": str(0 if entry.missing else steps * source.features),
         "X_IS_WRONG": "NaN is a missing value. If x" if entry.missing else "If x contains NaN or infinity, or",
         "MAY_LACK_VALUES": str(int(entry.missing)),
@@ -148,19 +145,11 @@ def _texts(source: Source, step: Source) -> dict[str, str]:
     }
 
 
-def _product(shape: Iterable[int]) -> int:
-    product = 1
-    for size in shape:
-        product *= size
-    return product
-
-
 def _indented(lines: Iterable[str], spaces: int) -> str:
     return "\n".join(" " * spaces + line for line in lines)
 
 
 def _cell(label: str) -> str:
-    """Return a label as a cell of CSV."""
     return '"' + label.replace('"', '""') + '"' if set(label) & set(',"\r\n') else label
 
 

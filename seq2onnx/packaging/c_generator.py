@@ -23,14 +23,10 @@ BYTES_OF_FRAMES = 1024
 
 
 def generate(content: bytes, function: str) -> str:
-    """Return C99 code in which everything is static: a function that calculates a graph, without heap.
+    """Return C99 code in which everything is static: a function that calculates a graph of fixed shapes, without heap.
 
     Its arguments are pointers to the inputs and then to the outputs, in the order of the graph. It needs libm, memcpy
-    and memset.
-
-    Args:
-        content: a model with fixed shapes. Its texts do not enter the code; its names do as identifiers.
-        function: the name of the function.
+    and memset. Texts of the model do not enter the code; its names do as identifiers.
 
     Raises:
         MissingExtra: emx-onnx-cgen is not installed.
@@ -70,11 +66,7 @@ def _array_bytes(array: re.Match[str]) -> int:
 
 
 def _plain(content: bytes) -> ModelProto:
-    """Return a model without the texts of the file, which comments of the code would quote.
-
-    Raises:
-        SpecError: an attribute has a text that is no name.
-    """
+    """Return a model without the texts of the file, which comments of the code would quote."""
     import onnx
 
     read = onnx.load_from_string(content)

@@ -24,7 +24,7 @@ def write_cpp(source: Source, folder: Path) -> None:
     for name in ("seq2onnx.hpp", "CMakeLists.txt"):
         shutil.copyfile(_FILES / name, folder / name)
     example = (_FILES / "main.cpp").read_text(encoding="utf-8")
-    channels = source.model.model.inputs[0].channels or ()
+    channels = source.model.inputs[0].channels or ()
     example = fill(example, {"CHANNELS": ", ".join(map(cpp_string, channels))})
     (folder / "main.cpp").write_text(example, encoding="utf-8")
     shutil.copyfile(source.path, folder / "model.onnx")

@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 from seq2onnx.errors import NotStreamable, SpecError
 from seq2onnx.limits import STACK
 from seq2onnx.runtime import Predictor, load, scores_to_labels
+from seq2onnx.runtime.model import Model
 from seq2onnx.runtime.random_rows import random_sequences
 from seq2onnx.sequences import Array
 from seq2onnx.texts import identifier, markdown
@@ -29,29 +30,30 @@ class Source:
 
     Attributes:
         path: the file.
-        model: the file, open in onnxruntime.
+        predictor: the file, open in onnxruntime.
         runtime_folder: where the runtime of the target is, for "web".
         stack: how many bytes of stack a step may take, for "c".
     """
 
     path: Path
-    model: Predictor
+    predictor: Predictor
     runtime_folder: Path | None = None
     stack: int = STACK
 
     @classmethod
     def open(cls, path: str | Path, runtime_folder: str | Path | None = None, stack: int = STACK) -> Source:
-        """Open a file.
-
-        Raises:
-            ModelFileError: it is not a file that `export` or `add_states` wrote.
-        """
+        """Open a file that `export` or `add_states` wrote."""
         return cls(Path(path), load(path), None if runtime_folder is None else Path(runtime_folder), stack)
+
+    @property
+    def model(self) -> Model:
+        """The open file, which packages describe."""
+        return self.predictor.model
 
     @property
     def title(self) -> str:
         """The name of the network; without one, of the file."""
-        return str((self.model.model.contract.network or {}).get("name") or self.path.stem)
+        return str((self.model.contract.network or {}).get("name") or self.path.stem)
 
     @property
     def name(self) -> str:
@@ -61,28 +63,21 @@ class Source:
     @property
     def labels(self) -> list[str]:
         """The labels of the scores as text; empty if there are none."""
-        return [str(label) for label in self.model.classes or ()]
+        return [str(label) for label in self.predictor.classes or ()]
 
     @property
     def features(self) -> int:
         """Numbers in a step of the only input."""
-        return int(np.prod(self.model.model.inputs[0].shape, dtype=int))
+        return int(np.prod(self.model.inputs[0].shape, dtype=int))
 
     @property
     def outputs(self) -> int:
         """Numbers in a result of the only output."""
-        return int(np.prod(self.model.model.outputs[0].shape, dtype=int))
+        return int(np.prod(self.model.outputs[0].shape, dtype=int))
 
     def check_vectors(self, reason: str) -> None:
-        """Check that there are one input of numbers and one output of vectors.
-
-        Args:
-            reason: why, for the message.
-
-        Raises:
-            SpecError: there are not.
-        """
-        inputs, outputs = self.model.model.inputs, self.model.model.outputs
+        """Raise SpecError, with the `reason`, unless one input of numbers and one output of vectors are there."""
+        inputs, outputs = self.model.inputs, self.model.outputs
         names = [entry.layer for entry in inputs] + [output.layer for output in outputs]
         if len(names) > 2 or len(outputs[0].shape) > 1 or not inputs[0].has_time:
             raise SpecError(
@@ -94,12 +89,8 @@ class Source:
             raise SpecError(f"{self.path}: takes words; export it without words=True, so that it takes their numbers")
 
     def check_streams(self) -> None:
-        """Check that the file streams.
-
-        Raises:
-            NotStreamable: it does not.
-        """
-        if self.model.model.contract.signature == "sequence":
+        """Raise NotStreamable unless the file streams."""
+        if self.model.contract.signature == "sequence":
             raise NotStreamable(
                 f"{self.path}: keeps no states; export it with signature full or stream, if the network can stream"
             )
@@ -121,7 +112,7 @@ class Source:
     @cached_property
     def sample(self) -> dict[str, Array]:
         """A short random sequence for each input layer, of whole strides; numbers have 4 decimals."""
-        model = self.model.model
+        model = self.model
         stride, size = model.contract.time_stride, max(int(np.prod(entry.shape)) for entry in model.inputs)
         most = max(1, min(SAMPLE_STEPS, SAMPLE_NUMBERS // size))
         steps = -(-max(most, model.contract.min_length) // stride) * stride
@@ -132,9 +123,9 @@ class Source:
     def answers(self) -> list[NDArray[Any]]:
         """The answer of a stream to each step of the sample, [k], or [] where there is none; else to the sequence."""
         (x,) = self.sample.values()
-        if self.model.model.contract.signature == "sequence":
-            return list(np.atleast_2d(self.model.predict([x])[0]))
-        stream, model = self.model.stream(), self.model.model
+        if self.model.contract.signature == "sequence":
+            return list(np.atleast_2d(self.predictor.predict([x])[0]))
+        stream, model = self.predictor.stream(), self.model
         together = model.contract.chunk_steps
         answers: list[NDArray[Any]] = []
         for first in range(0, len(x), together):
@@ -150,7 +141,7 @@ class Source:
     def answers_csv(self) -> str:
         """Return the answers to the sample as `seq2onnx stream` prints them: the label, if any, and the scores."""
         return _csv(
-            [*(scores_to_labels(row[None], self.model.classes) if self.labels else ()), *(f"{v:.7g}" for v in row)]
+            [*(scores_to_labels(row[None], self.predictor.classes) if self.labels else ()), *(f"{v:.7g}" for v in row)]
             if row.size
             else []
             for row in self.answers

@@ -34,7 +34,7 @@ def write_triton(source: Source, folder: Path) -> None:
     Raises:
         SpecError: the file needs `end`, or a batch of exactly one row.
     """
-    model = source.model.model
+    model = source.model
     if model.lookahead:
         raise SpecError(
             f"{source.path}: has lookahead, and Triton does not tell a file that a sequence ends; export it without"
@@ -54,8 +54,7 @@ def write_triton(source: Source, folder: Path) -> None:
 
 
 def _config(source: Source) -> str:
-    """Return the text of config.pbtxt."""
-    model = source.model.model
+    model = source.model
     state_inputs = {state.name for state in model.states}
     state_outputs = {state.new_name for state in model.states}
     lines = [f"name: {pbtxt_string(source.name)}", 'backend: "onnxruntime"', f"max_batch_size: {MAX_BATCH_SIZE}"]
@@ -106,7 +105,7 @@ def _dims(shape: list[Any]) -> str:
 
 def _exchange(source: Source) -> tuple[str, str]:
     """Return a request with a sample, in the protocol KServe v2 over HTTP, and the response to it, as JSON."""
-    model = source.model.model
+    model = source.model
     x = {layer: np.nan_to_num(sample[None]) for layer, sample in source.sample.items()}  # JSON has no NaN
     steps = max(sample.shape[1] for entry, sample in zip(model.inputs, x.values(), strict=True) if entry.has_time)
     lengths = np.array([steps], np.int32)
@@ -132,7 +131,7 @@ def _tensor(name: str, values: Array) -> dict[str, Any]:
 
 
 def _readme(source: Source) -> str:
-    states = source.model.model.states
+    states = source.model.states
     name = source.name
     text = f"""\
 # {markdown(source.title)} on Triton

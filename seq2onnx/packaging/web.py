@@ -30,7 +30,7 @@ def write_web(source: Source, folder: Path) -> None:
         MissingExtra: npm is not there, or cannot download onnxruntime-web.
     """
     source.check_vectors("the page runs one input and one output")
-    model = source.model.model
+    model = source.model
     if model.lookahead:
         raise SpecError(f"{source.path}: has lookahead, which the page does not run; export it without")
     source.check_streams()

@@ -19,7 +19,7 @@ Spans = list[tuple[int, int]]
 
 
 def alarms(facts: Facts) -> list[str]:
-    """How many alarms of each class begin, which ones, and what they miss if the data has a label for each step."""
+    """The alarms of each class: their number, a list, and missed events if the data has a label for each step."""
     if facts.model.contract.answer != "events" or facts.data is None:
         return []
     found = event_table(facts.model, facts.data)

@@ -33,7 +33,7 @@ Workload = tuple[Callable[[Any], Any], list[tuple[int, Any]]]
 
 @dataclasses.dataclass(frozen=True)
 class Measurement:
-    """How long repeated runs took, in seconds.
+    """The times of repeated runs, in seconds.
 
     Attributes:
         of: the function: Stream.step, predict or pool.step.
@@ -75,7 +75,7 @@ def measure(
         pool_sizes: the numbers of streams that step at once, in ascending order.
 
     Returns:
-        The measurements, and a dict of what was skipped: name -> reason.
+        The measurements, and what was skipped: name -> reason.
     """
     from seq2onnx.runtime.random_rows import random_sequences
 

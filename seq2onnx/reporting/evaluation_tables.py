@@ -17,13 +17,7 @@ Groups = Mapping[str, Evaluation | None]
 
 
 def evaluation_text(found: Evaluation, groups: Groups, by: str | None) -> str:
-    """Return the tables of an evaluation.
-
-    Args:
-        found: the evaluation.
-        groups: the evaluation of each group, None if it has no targets or predictions.
-        by: what the groups are, the head of their table. None: there are no groups.
-    """
+    """Return the tables of an evaluation; `by` heads that of the groups, None: there are no groups."""
     if isinstance(found, ClassEvaluation):
         parts = _class_parts(found)
     elif isinstance(found, QuantileEvaluation):
@@ -77,7 +71,6 @@ def _plain(figures: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _band_table(groups: Groups, by: str) -> str:
-    """A row for each group and band."""
     rows: list[tuple[str, ...]] = []
     for name, found in groups.items():
         if not isinstance(found, QuantileEvaluation):
@@ -128,7 +121,6 @@ def _confusion_text(found: ClassEvaluation) -> str:
 
 
 def _number_table(groups: Groups, by: str) -> str:
-    """A row for each group and output."""
     rows: list[tuple[str, ...]] = []
     for name, found in groups.items():
         if not isinstance(found, NumberEvaluation):

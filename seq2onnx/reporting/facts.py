@@ -24,31 +24,18 @@ ReadData = Callable[[Path, Channels], SequenceDataset]
 
 
 class Facts:
-    """Open, verify and measure a model, and run it on data.
+    """The figures of a report: a model is opened, verified, measured, and run on data.
 
     Args:
         source: a run folder or an ONNX file. Of a run, model.onnx is used; if it does not exist, it is exported.
         path: a data file, or None.
         read: reads the data by the names of the model's features.
+        allow_changed: whether another program may have changed the file.
 
     Attributes:
-        source: the run folder or ONNX file.
-        path: the data file, or None.
-        is_run: whether the source is a run folder.
-        is_exported: whether the file was exported for this report.
-        file_bytes: the size of the file.
-        model: the open file.
-        network: its network.
-        parameters: the number of its parameters.
-        data: the data set, None without a data file.
         comparison: predictions and targets, or a sentence that says why there is nothing to compare.
         sample: the sequences for the parity checks, None if there are none without gaps.
-        parity: the parity checks.
         steps: the length of the sequence that latency was measured on.
-        latency: the measurements.
-
-    Raises:
-        Seq2OnnxError: the source or the data cannot be used.
     """
 
     def __init__(self, source: Path, path: Path | None, read: ReadData, allow_changed: bool = False) -> None:

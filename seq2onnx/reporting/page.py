@@ -13,13 +13,7 @@ TEMPLATE = Path(__file__).with_name("page.html")
 
 
 def html_page(title: str, subtitle: str, parts: Iterable[str]) -> bytes:
-    """Build the whole page.
-
-    Args:
-        title: the heading, as text.
-        subtitle: the line below it, as text.
-        parts: the content, as HTML.
-    """
+    """Build the whole page from its heading and the line below it, as text, and its content, as HTML."""
     values = {"TITLE": escape(title), "SUBTITLE": escape(subtitle), "CONTENT": "\n".join(parts)}
     return fill(TEMPLATE.read_text(encoding="utf-8"), values).encode()
 
@@ -45,11 +39,7 @@ def table(
 ) -> str:
     """Make a table; the first cell of each row is its header, and the cells "ok" and "FAILED" are coloured.
 
-    Args:
-        head: the headings of the columns.
-        rows: the cells of each row.
-        numeric: the columns to align right.
-        caption: the text above the table.
+    The columns in `numeric` are aligned on the right. The caption is above the table.
     """
     lines = ['<div class="wide">', "<table>"]
     if caption:
@@ -66,13 +56,7 @@ def table(
 
 
 def picture(png: bytes, alt: str, caption: str) -> str:
-    """Embed a picture.
-
-    Args:
-        png: the PNG file, with 120 dots per inch.
-        alt: the text for readers who cannot see the picture.
-        caption: the text below it.
-    """
+    """Embed a PNG file of 120 dots per inch, with a text for readers who cannot see it, and the text below it."""
     width, height = (int.from_bytes(png[at : at + 4], "big") for at in (16, 20))  # in the header of the PNG file
     source = f"data:image/png;base64,{base64.b64encode(png).decode()}"
     size = f'width="{width * 4 // 5}" height="{height * 4 // 5}"'

@@ -13,20 +13,7 @@ from seq2onnx.reporting.sections import SECTIONS
 
 
 def build_report(source: Path, data: Path | None, read: ReadData, allow_changed: bool = False) -> tuple[bytes, bool]:
-    """Measure a model and describe it on one HTML page.
-
-    Args:
-        source: a run folder or an ONNX file. Of a run, model.onnx is used; if it does not exist, it is exported.
-        data: a data file with sequences, and targets to compare the predictions with.
-        read: reads the data by the names of the model's features.
-        allow_changed: whether another program may have changed the file.
-
-    Returns:
-        The page, and whether all parity checks hold.
-
-    Raises:
-        Seq2OnnxError: the source or the data cannot be used.
-    """
+    """Describe a model, see `Facts`, on one HTML page; return the page, and whether all parity checks hold."""
     facts = Facts(source, data, read, allow_changed)
     latency, name = facts.latency[0], source.resolve().name
     figures = [

@@ -130,7 +130,6 @@ def _history(run: Path) -> list[dict[str, float]]:
 
 
 def _metrics(path: Path) -> dict[str, float]:
-    """The metrics of metrics.json."""
     if not path.is_file():
         return {}
     found = parse_spec(read_own(path), str(path), "JSON", nan=True)

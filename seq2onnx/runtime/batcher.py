@@ -106,13 +106,7 @@ class Batcher:
         return unwrap({output.layer: in_form(output, results[output.layer], batch) for output in self._model.outputs})
 
     def add(self, id: int, x: Any) -> Chunk:
-        """Check a step or chunk and let it wait behind those of the same stream.
-
-        Raises:
-            StreamError: the stream is not open, or too many steps wait for it.
-            ShapeError: the shape does not fit.
-            DataError: values are not numbers, NaN or infinite.
-        """
+        """Check a step or chunk and let it wait behind those of the same stream. The errors are those of `push`."""
         self._slots.require_open(id)
         waiting = self._steps.get(id, 0)
         arrays, single = read_step(x, self._model.inputs, f"stream {id}")
@@ -249,7 +243,6 @@ class Batcher:
         return unwrap(by_layer)
 
     def _together(self, group: list[Chunk], part: Any, join: Any) -> dict[str, Any]:
-        """Return the inputs of these chunks by layer."""
         return {
             entry.layer: join([part(chunk, chunk.arrays[entry.layer]) for chunk in group])
             if entry.has_time

@@ -85,11 +85,7 @@ class StreamBuffers(NamedTuple):
 
 
 class ChunkBuffers:
-    """The bound arrays of a stream for chunks of one shape, whose answers have the same shapes, too.
-
-    Attributes:
-        shape: of a chunk [time, features].
-    """
+    """The bound arrays of a stream for chunks of one `shape` [time, features], whose answers have one shape, too."""
 
     def __init__(
         self, model: Model, x: Array, answers: Mapping[str, Answer], states: Sequence[Sequence[Array]]

@@ -196,16 +196,9 @@ def by_name(values: Any, inputs: tuple[Input, ...]) -> Any:
 
 
 def read_rows(values: Any, inputs: tuple[Input, ...], contract: Contract, indices: Sequence[int] | None = None) -> Rows:
-    """Convert and check the sequences for each input.
+    """Convert and check the sequences for each input, as `predict` takes them.
 
-    Args:
-        values: what `predict` takes.
-        inputs: the inputs of the file.
-        contract: the metadata of the file, which says how many steps a sequence may have.
-        indices: the index of each sequence for error messages, if these are part of more.
-
-    Returns:
-        A list of arrays for each input, of the same number of sequences and the same lengths.
+    `indices` are those of the sequences, for error messages, if they are part of more.
 
     Raises:
         DataError: a sequence has wrong values or is too short, or the inputs do not go together.

@@ -34,8 +34,8 @@ def run_pieces(model: Model, batch: StepBatch, states: list[Array], end: bool) -
         end: whether the rows end.
 
     Returns:
-        By layer the answer of each row: an array, or a list where the rows may have different lengths. What it says
-        of rows that are not finite has no meaning.
+        By layer the answer of each row: an array, or a list where the rows may have different lengths. Answers of rows
+        that are not finite have no meaning.
     """
     most, count = most_steps(model), len(batch.lengths)
     parts: list[tuple[NDArray[np.intp], dict[str, Answer]]] = []

@@ -48,7 +48,7 @@ def placement(model: Model) -> list[Placement]:
 
 
 def _reason(op: str, layer: tuple[str, dict[str, Any]] | None) -> str:
-    """What is known about the GPU kernels; onnxruntime itself gives no reason."""
+    """Derive the reason from what GPU kernels support; onnxruntime itself gives none."""
     kind, fields = layer or ("", {})
     if op in ("LSTM", "GRU"):
         return f"{kind}: {gpu_gap(fields) or f'no kernel for {op} with these inputs'}"

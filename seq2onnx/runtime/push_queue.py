@@ -16,9 +16,7 @@ class PushQueue:
     run over takes as long as a run of 50 streams, and a `reset` or `close` from a coroutine would have to wait for
     a run. Here each of them comes before a run or after it.
 
-    Args:
-        batcher: of the pool.
-        seconds: how long a push waits for others. 0: until the next turn of the event loop.
+    A push waits for others for so many `seconds`; 0: until the next turn of the event loop.
     """
 
     def __init__(self, batcher: Batcher, seconds: float) -> None:

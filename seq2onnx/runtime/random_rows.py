@@ -21,13 +21,8 @@ _MOST_NUMBERS = 2**24
 def random_sequences(model: Model, rng: np.random.Generator, lengths: Sequence[int] | None = None) -> Rows:
     """Return random sequences for each input, scaled like the training data if the network normalizes, or like samples.
 
-    Where values may be missing, some are: here and there, and all of a few steps.
-
-    Args:
-        model: the model that they are for.
-        rng: draws their values.
-        lengths: their numbers of steps, which grow to multiples that the file can run. None: of 12 sequences at random,
-            of fewer if a step is large.
+    Where values may be missing, some are: here and there, and all of a few steps. The `lengths` grow to multiples that
+    the file can run; None: 12 sequences of random lengths, fewer if a step is large.
     """
     if lengths is None:
         least = model.contract.min_length

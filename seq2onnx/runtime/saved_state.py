@@ -17,7 +17,7 @@ from seq2onnx.runtime.model import Model
 from seq2onnx.sequences import Array
 
 MOST_OTHER_BYTES = 2**20
-"""How much larger than the state itself a file of it may be, once it is unpacked."""
+"""The bytes that an unpacked file of a state may have beside the state itself."""
 
 
 def save(path: str | Path, state: Mapping[str, Array], model: Model) -> None:

@@ -37,7 +37,7 @@ _CHECKSUM_BYTES = hashlib.sha256().digest_size
 
 @dataclasses.dataclass(frozen=True)
 class SessionSettings:
-    """How to open a file; the attributes are arguments of `load`."""
+    """The settings of a session; the attributes are arguments of `load`."""
 
     device: Device = "cpu"
     providers: Sequence[str] | None = None
@@ -48,10 +48,8 @@ class SessionSettings:
     def open(self, file: CheckedFile, limited: bool = False) -> onnxruntime.InferenceSession:
         """Open a session, whose operators run in the thread that calls it.
 
-        Args:
-            file: the file.
-            limited: whether what it computes may take LIMITED_BYTES at most, its weights included, together with all
-                such sessions. Files of more than half of this are never limited.
+        If `limited`, what it computes may take LIMITED_BYTES at most, its weights included, together with all such
+        sessions. Files of more than half of this are never limited.
         """
         limited &= len(file.content) < LIMITED_BYTES // 2
         providers, options = self._providers()

@@ -62,11 +62,7 @@ class Slots:
         self._free += slots[::-1].tolist()
 
     def find(self, ids: Any) -> tuple[Ids, Indices]:
-        """Return the ids as an array, and their slots; for the ids of the last call, these are the same objects.
-
-        Raises:
-            StreamError: an id is not open, or is given twice.
-        """
+        """Return the ids as an array, and their slots; for the ids of the last call, these are the same objects."""
         given = np.asarray(ids)
         if given.ndim != 1 or given.dtype.kind not in "iu" or not given.size:
             raise StreamError(

@@ -39,11 +39,7 @@ class StateInfo:
 
 
 def check_state(infos: Sequence[StateInfo], state: Any) -> list[Array]:
-    """Return the arrays of a state in the order of `infos`.
-
-    Args:
-        infos: the states of the model.
-        state: an array [1, …] for each state, by name.
+    """Return the arrays of a state, [1, …] for each tensor by name, in the order of `infos`.
 
     Raises:
         StateError: names, shapes or types do not fit, a value is not finite, or a counter is out of range.
@@ -82,12 +78,9 @@ class DeviceStates:
         self._values: list[onnxruntime.OrtValue] | None = None
 
     def run(self, feeds: Mapping[str, Array], names: Sequence[str], states: Sequence[Array]) -> list[Array]:
-        """Run the network and keep the new states on the device.
+        """Run the network, keep the new states on the device, and return the outputs `names`.
 
-        Args:
-            feeds: the inputs except the states, by tensor.
-            names: the outputs to return.
-            states: the states on the host, read only if the device does not have newer ones.
+        `feeds` are the inputs except the states. The host's `states` are read if the device does not have newer ones.
         """
         if self._values is None:
             self._values = [onnxruntime.OrtValue.ortvalue_from_numpy(array, self._device, 0) for array in states]

@@ -28,10 +28,8 @@ def run_steps(
 ) -> tuple[dict[str, Answer], list[Array]]:
     """Run every row of a batch from its states; return the answers by layer, padded with zeros, and the new states.
 
-    A row without steps keeps its states. Its answers without time are zeros.
-
-    Raises:
-        DataError: a length is not a multiple of the steps of a run.
+    A row without steps keeps its states. Its answers without time are zeros. A length that is not a multiple of the
+    steps of a run is a DataError.
     """
     timed, count = any(entry.has_time for entry in inputs), contract.chunk_steps
     counts = lengths // count if timed else np.ones_like(lengths)

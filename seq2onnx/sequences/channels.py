@@ -24,21 +24,13 @@ def is_frame(value: Any) -> TypeGuard[Any]:
 
 
 def by_names(row: Any, channels: Sequence[str], where: str) -> list[Any]:
-    """Return the values of a row that has names, see `row_names`, in the order of the channels.
-
-    Raises:
-        DataError: a name is missing, or is there twice.
-    """
+    """Return the values of a row that has names, see `row_names`, in the order of the channels."""
     values = list(row)
     return [values[place] for place in positions(row_names(row) or [], channels, where)]
 
 
 def frame_names(frame: Any, where: str) -> Names | None:
-    """Return the names of the columns of a data frame; None if they are only counted from 0.
-
-    Raises:
-        DataError: a name is no string.
-    """
+    """Return the names of the columns of a data frame; None if they are only counted from 0."""
     names = list(frame.columns)
     if names == list(range(len(names))):
         return None
@@ -52,11 +44,6 @@ def frame_names(frame: Any, where: str) -> Names | None:
 
 def check_names(names: Iterable[Any], where: str, size: int | None = None) -> Names:
     """Return the names of channels as a list.
-
-    Args:
-        names: the names.
-        where: begins the error message.
-        size: the number of channels. None: any number.
 
     Raises:
         DataError: a name is no string, has control characters, or is there twice; or their number differs from `size`.
@@ -77,11 +64,7 @@ def check_names(names: Iterable[Any], where: str, size: int | None = None) -> Na
 
 
 def positions(given: Sequence[str], wanted: Sequence[str], where: str) -> list[int]:
-    """Return the place in `given` of each wanted name. Other names in `given` are ignored.
-
-    Raises:
-        DataError: a wanted name is missing, or is there twice.
-    """
+    """Return the place in `given` of each wanted name, which must be there once. Other names in `given` are ignored."""
     counts = Counter(given)
     if missing := [name for name in wanted if not counts[name]]:
         raise DataError(f"{where}: has no {listed(missing)}; its columns are {listed(given)}")
@@ -92,15 +75,9 @@ def positions(given: Sequence[str], wanted: Sequence[str], where: str) -> list[i
 
 
 def read_frame(frame: Any, channels: Sequence[str] | None, where: str) -> NDArray[np.floating[Any]]:
-    """Return columns of a data frame as floats [time, channels]; missing values become NaN.
+    """Return columns of a data frame of pandas or polars as floats [time, channels]; missing values become NaN.
 
-    Args:
-        frame: a data frame of pandas or polars.
-        channels: the columns, in this order; other columns are ignored. None: all columns.
-        where: begins the error message.
-
-    Raises:
-        DataError: a column is missing, or does not hold numbers.
+    Other columns than `channels` are ignored; None: all columns.
     """
     given = frame_names(frame, where)
     names = list(frame.columns) if given is None or channels is None else list(channels)

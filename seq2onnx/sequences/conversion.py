@@ -25,15 +25,10 @@ _REMEDIES = {
 
 
 def as_floats(value: Any, where: str) -> NDArray[np.float32]:
-    """Return real numbers of any width as float32.
+    """Return real numbers of any width as float32; raise DataError, which begins with `where`, for other values.
 
-    Args:
-        value: an array, a torch tensor, a column of a data frame, or nested lists. Masked values and None become NaN,
-            and numbers too large for float32 become infinity.
-        where: the name of the value, for error messages.
-
-    Raises:
-        DataError: `value` contains other values than real numbers.
+    They are an array, a torch tensor, a column of a data frame, or nested lists. Masked values and None become NaN, and
+    numbers too large for float32 become infinity.
     """
     if type(value) is np.ndarray and value.dtype == np.float32:
         return value
@@ -62,13 +57,7 @@ def is_finite(array: Array) -> bool:
 
 
 def check_steps(array: Array, where: str, shape: Shape) -> None:
-    """Raise ShapeError unless `array` is a sequence [time, *shape].
-
-    Args:
-        array: the sequence.
-        where: the name of the value, for error messages.
-        shape: the shape of a step.
-    """
+    """Raise ShapeError unless `array` is a sequence [time, *shape]."""
     if array.ndim == 1 + len(shape) and array.shape[1:] == shape:
         return
     remedy = f"the network's input size is {' × '.join(map(str, shape)) or 'one token'}"
@@ -79,15 +68,9 @@ def check_steps(array: Array, where: str, shape: Shape) -> None:
 
 
 def as_list(values: Any, dimensions: int = 2) -> list[Any]:
-    """Return the sequences as a list with at least one entry.
+    """Return the sequences, any iterable, as a list with at least one entry.
 
-    Args:
-        values: any iterable of sequences.
-        dimensions: the dimensions of one sequence. An array with as many is refused, because it is one sequence.
-
-    Raises:
-        ShapeError: `values` is one sequence.
-        DataError: `values` is no iterable of sequences, or is empty.
+    An array with as many `dimensions` as one sequence is refused, because it is one sequence.
     """
     check_no_table(values, "sequences", "a list of [time, features] arrays")
     if isinstance(values, np.ndarray) and values.dtype == object and values.ndim == 2 and 1 in values.shape:

@@ -21,10 +21,6 @@ TIMES_REMEDY = "leave it out, or convert it to seconds since the start"
 def as_array(value: Any, where: str) -> NDArray[Any]:
     """Return a tensor, a column or nested lists as an array. None and NA among numbers become NaN.
 
-    Args:
-        value: numbers, words or other objects.
-        where: begins the error message.
-
     Raises:
         DataError: the rows differ in length, or `value` is a table, a dict, masked, or mixes words and numbers.
     """
@@ -88,11 +84,7 @@ def from_objects(array: NDArray[np.object_], where: str) -> NDArray[Any]:
 
 
 def column_numbers(column: Any, where: str) -> NDArray[np.floating[Any]]:
-    """Return a column of pandas or polars as floats; missing values become NaN.
-
-    Raises:
-        DataError: the column does not hold numbers.
-    """
+    """Return a column of pandas or polars, which holds numbers, as floats; missing values become NaN."""
     raw = np.asarray(column.to_numpy())
     if raw.dtype.kind in "Mm":
         raise DataError(f"{where}: holds timestamps ({column.dtype}); {TIMES_REMEDY}")

@@ -19,10 +19,7 @@ SequenceLength = str | int | tuple[str, int]
 
 
 def pad(sequences: Sequence[Array]) -> tuple[Array, NDArray[np.int32]]:
-    """Pad sequences [time, …] on the right to the longest.
-
-    Args:
-        sequences: at least one. Numbers are padded with 0, words with "".
+    """Pad sequences [time, …], numbers with 0 and words with "", on the right to the longest.
 
     Returns:
         The batch [batch, longest, …] and the lengths [batch].
@@ -38,13 +35,7 @@ def pad(sequences: Sequence[Array]) -> tuple[Array, NDArray[np.int32]]:
 
 
 def by_size(order: NDArray[np.intp], sizes: NDArray[np.integer[Any]], most: int) -> list[NDArray[np.intp]]:
-    """Split indices into parts of a bounded size.
-
-    Args:
-        order: the indices.
-        sizes: the size of each item, by index.
-        most: the sizes in a part add up to about this number. A part has at least one index.
-    """
+    """Split indices into parts whose `sizes`, by index, add up to about `most`. A part has at least one index."""
     parts = np.cumsum(sizes[order], dtype=np.int64) // most
     return np.split(order, np.flatnonzero(np.diff(parts)) + 1)
 

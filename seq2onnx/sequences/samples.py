@@ -28,10 +28,7 @@ def _is_large(array: Array) -> bool:
 def warn_of_large_samples(arrays: Iterable[Array], reader: str | None, stacklevel: int) -> None:
     """Warn if samples are not in ±1. Python shows the warning once at each place of a program.
 
-    Args:
-        arrays: the signals.
-        reader: the layer that takes samples in ±1. None: nothing is checked.
-        stacklevel: which caller the warning names.
+    `reader` is the layer that takes samples in ±1; None: nothing is checked.
     """
     if reader is None or not any(map(_is_large, arrays)):
         return

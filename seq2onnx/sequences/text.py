@@ -47,16 +47,10 @@ def _is_mark(letter: str) -> bool:
 
 
 def as_tokens(value: Any, where: str, numbers: Mapping[str, int] | None) -> NDArray[np.int64]:
-    """Return words, or their numbers, as numbers.
+    """Return words, or their numbers, an array or nested lists, as numbers; raise DataError for something else.
 
-    Args:
-        value: an array or nested lists of words, or of integers, which are taken as they are.
-        where: the name of the value, for error messages.
-        numbers: the number of each known word. Other words get len(numbers) + 1, and "", which is padding, gets 0.
-            None: only numbers are taken.
-
-    Raises:
-        DataError: `value` holds something else.
+    `numbers` has the number of each known word. Other words get len(numbers) + 1, and "", which is padding, gets 0.
+    None: only numbers are taken.
     """
     array = _words_or_numbers(value, where, "words or their numbers")
     if array.dtype.kind == "U":
@@ -78,15 +72,7 @@ def as_int64(array: Array) -> NDArray[np.int64]:
 
 
 def as_strings(value: Any, where: str) -> NDArray[np.str_]:
-    """Return words as an array of strings, for a file that looks them up itself.
-
-    Args:
-        value: an array or nested lists of words.
-        where: the name of the value, for error messages.
-
-    Raises:
-        DataError: `value` holds numbers, or something else than words.
-    """
+    """Return words, an array or nested lists, as an array of strings, for a file that looks them up itself."""
     array = _words_or_numbers(value, where, "words")
     if array.dtype.kind != "U" and array.size:
         raise DataError(

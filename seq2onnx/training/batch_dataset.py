@@ -57,10 +57,7 @@ class Batch:
     def has_target(self, y: Tensor, y_lengths: Tensor, before: Tensor | int = 0) -> Tensor:
         """Return a mask [batch, time] of the steps of y [batch, time, k] that have a target.
 
-        Args:
-            y: outputs of the network.
-            y_lengths: the number of valid steps of each row of y.
-            before: the number of outputs of each row in earlier chunks.
+        `before`: the number of outputs of each row in earlier chunks.
         """
         valid = valid_steps(y, y_lengths)
         if self.first is None or self.counts is None:

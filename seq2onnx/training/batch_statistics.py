@@ -22,16 +22,9 @@ from seq2onnx.training.processes import ALONE, Processes
 
 
 class Moments:
-    """Mean and variance (N − 1) of each channel, batch by batch.
+    """Count, mean and variance (N − 1) of each channel, batch by batch.
 
     The sums are float64, so that a small batch still counts after many others.
-
-    Args:
-        channels: the number of channels.
-
-    Attributes:
-        count: the number of values of each channel.
-        mean: the mean of each channel.
     """
 
     def __init__(self, channels: int) -> None:
@@ -81,16 +74,10 @@ def end_training(module: SequenceModule) -> None:
 def refresh_statistics(
     module: SequenceModule, batches: Iterable[Batch], device: torch.device | str, frozen: Container[str] = ()
 ) -> None:
-    """Set the statistics of all BatchNorm layers in one pass over the data, without a change of weights.
+    """Set the statistics of all BatchNorm layers, but for `frozen` ones, in one pass over the data; no weight changes.
 
     Those of an epoch lag behind the weights, which change from batch to batch. The results differ from the exact
     statistics only because each layer normalizes by the mean and variance of the batch.
-
-    Args:
-        module: the module to change, in evaluation mode.
-        batches: the batches of the data.
-        device: where the module is.
-        frozen: the names of layers to leave unchanged.
     """
     layers = {name: layer for name, layer in _batch_norms(module) if name not in frozen}
     if not layers:
@@ -115,13 +102,7 @@ def set_exact_statistics(
     """Set the statistics of each BatchNorm layer to the mean and variance of its input over all valid steps.
 
     There is one pass over the data for each layer, in order, because the input of a layer depends on the layers before.
-    A pass ends at the layer: the layers behind it do not run.
-
-    Args:
-        module: the module to change.
-        batches: the batches of the data, for each pass again; of several processes, the rows of this one.
-        frozen: the names of layers to leave unchanged.
-        processes: the processes that share the batches.
+    A pass ends at the layer: the layers behind it do not run. Of several processes, `batches` are the rows of this one.
     """
     module.eval().to(processes.device)
     for name, layer in _batch_norms(module):

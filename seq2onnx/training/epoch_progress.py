@@ -14,15 +14,7 @@ Show = Callable[[dict[str, float]], None]
 
 @contextmanager
 def epoch_progress(epochs: int, wanted: bool) -> Iterator[Show]:
-    """Show a progress bar on a terminal, and ten plain lines elsewhere.
-
-    Args:
-        epochs: the number of epochs.
-        wanted: False shows nothing.
-
-    Yields:
-        A function that shows the history row of an epoch.
-    """
+    """Show a progress bar on a terminal, ten plain lines elsewhere; give a function that shows the row of an epoch."""
     console = Console(stderr=True)
     columns = TextColumn("epoch"), MofNCompleteColumn(), BarColumn(bar_width=8), TextColumn("{task.description}")
     if not wanted:

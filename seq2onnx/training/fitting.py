@@ -68,13 +68,7 @@ def make_trainer(
     callbacks: Iterable[lightning.Callback],
     logger: Logger | Iterable[Logger] | bool | None,
 ) -> lightning.Trainer:
-    """Return lightning's trainer.
-
-    Args:
-        task: its options give devices, processes and precision.
-        run_dir: the run folder.
-        callbacks: of lightning.
-        logger: of lightning; see `train`.
+    """Return lightning's trainer; see `train` for the callbacks and the logger.
 
     Raises:
         SpecError: the options do not fit each other or this machine.
@@ -128,15 +122,7 @@ def make_trainer(
 
 
 def fit(trainer: lightning.Trainer, learner: Learner) -> None:
-    """Run the remaining epochs, of which there is one at least. Ctrl-C ends them early, after the first.
-
-    Args:
-        trainer: of lightning.
-        learner: what it trains.
-
-    Raises:
-        KeyboardInterrupt: Ctrl-C came within the first epoch.
-    """
+    """Run the remaining epochs, of which there is one at least. Ctrl-C ends them early, after the first."""
     trainer.fit_loop.max_epochs = learner.options.epochs - len(learner.history)
     in_main = threading.current_thread() is threading.main_thread()
     handler = signal.getsignal(signal.SIGINT)

@@ -31,7 +31,9 @@ from seq2onnx.training.task import Task
 
 @dataclasses.dataclass(frozen=True)
 class Kept:
-    """What is kept of a run after an epoch. It is replaced as a whole: Ctrl-C may come between any two statements.
+    """The weights and the history of a run after an epoch.
+
+    It is replaced as a whole: Ctrl-C may come between any two statements.
 
     Attributes:
         history: one row for each epoch.

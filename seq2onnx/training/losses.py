@@ -20,7 +20,7 @@ from seq2onnx.layers import Layer, Sigmoid, Softmax
 
 LossFunction = Callable[[Tensor, Tensor], Tensor]
 CROSSING = 5.0
-"""How much a crossing of two quantiles costs: five times what the pinball loss can gain from it."""
+"""The cost of a crossing of two quantiles: five times what the pinball loss can gain from it."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -175,16 +175,7 @@ LOSSES: dict[str, Loss] = {
 
 
 def find_loss(given: str | LossFunction | None, has_labels: bool, quantiles: Sequence[float] | None = None) -> Loss:
-    """Return the loss of this name, or make one from a user's function.
-
-    Args:
-        given: a name in `LOSSES`, a function, or None for the default.
-        has_labels: whether the targets are labels, which decides the default.
-        quantiles: those of the loss "quantile". None: `QUANTILES`.
-
-    Raises:
-        SpecError: there is no loss of this name, or the quantiles are wrong.
-    """
+    """Return the loss of this name, or make one from a user's function; None: labels or numbers decide."""
     if not isinstance(given, str | None) and not callable(given):
         raise SpecError(
             f"loss: must be one of {', '.join(LOSSES)} or a function, got {type(given).__name__}; give the arguments "

@@ -16,10 +16,7 @@ from seq2onnx.training.processes import ALONE, Processes
 class Metrics:
     """Adds up losses batch by batch: mean loss, accuracy, and the metrics of the objective.
 
-    Args:
-        objective: computes the losses.
-        processes: the processes whose batches count.
-        keep_outputs: keep all outputs on the CPU, for metrics that cannot be added up.
+    `keep_outputs` keeps all outputs on the CPU, for metrics that cannot be added up.
     """
 
     def __init__(self, objective: Objective, processes: Processes = ALONE, keep_outputs: bool = False) -> None:
@@ -30,15 +27,7 @@ class Metrics:
         self._outputs: list[tuple[Tensor, Tensor]] = []
 
     def add(self, y: Tensor, target: Tensor) -> Tensor:
-        """Add a batch.
-
-        Args:
-            y: the outputs of the network, [n, k].
-            target: their targets, [n] or [n, k].
-
-        Returns:
-            The loss of each row or step whose target is not ignored.
-        """
+        """Add outputs [n, k] and targets [n] or [n, k]; return the losses of the rows whose target is not ignored."""
         y, target = valid_rows(y.float(), target)  # the loss is float32 even if the network computes in 16 bits
         losses = self._objective(y, target)
         self._sums["count"] += float(len(losses))

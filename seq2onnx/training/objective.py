@@ -22,7 +22,7 @@ from seq2onnx.training.losses import METRICS, Loss, LossFunction, find_loss
 
 @dataclasses.dataclass(frozen=True)
 class Objective:
-    """What training minimizes: `objective(y, target)` gives one loss for each row or step, [n].
+    """The objective of training: `objective(y, target)` gives one loss for each row or step, [n].
 
     Attributes:
         loss: the loss.
@@ -204,7 +204,6 @@ def _output_mode_hint(network: Network) -> str:
 
 
 def _class_weights(data: SequenceDataset, given: Mapping[str | int, float] | Literal["balanced"]) -> Tensor:
-    """Return one factor for each class, in order."""
     if data.classes is None or data.targets is None:
         raise DataError("class_weights: need labels as targets, got numbers")
     if isinstance(given, str):

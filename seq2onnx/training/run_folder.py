@@ -41,10 +41,6 @@ def locked_run(folder: str | Path) -> Iterator[None]:
     """Make a run folder, and hold its lock: two trainings in it would mix their files.
 
     The lock, the file `lock`, ends with the process. Where the system has no locks, as on Windows, there is none.
-
-    Raises:
-        SpecError: another process holds it.
-        OSError: the folder cannot be written.
     """
     try:
         Path(folder).mkdir(parents=True, exist_ok=True)  # fail now, not after training, if it cannot be written
@@ -70,13 +66,8 @@ def save_run(
 ) -> None:
     """Write the results: weights.safetensors, metrics.json, history.csv and pictures; see `run_results`.
 
-    Args:
-        folder: the run folder.
-        module: the trained module.
-        epochs: the number of epochs that made its weights. With 0, only the history is written.
-        history: the history of the run.
-        metrics: the metrics of the module's weights.
-        predictions: (true, predicted) class numbers of the validation data, for confusion.png.
+    The weights are those after `epochs` epochs; with 0, only the history is written. `predictions` are the true and the
+    predicted class numbers of the validation data, for confusion.png.
     """
     folder = Path(folder)
     if not epochs:  # the first epoch diverged: there are no weights to use
@@ -206,15 +197,10 @@ class Checkpoints:
         write_atomically(self.folder / "options.yaml", yaml.safe_dump(settings, sort_keys=False).encode())
 
     def write(self, history: History, state_dict: Callable[[], dict[str, Any]], last: bool = False) -> None:
-        """Write the checkpoint, and history.csv with curve.png, if they are due.
+        """Write the checkpoint, and history.csv with curve.png, if they are due; the `last` checkpoint always is.
 
         They are not due after each epoch: a small network learns an epoch faster than a file is written. If writing
         fails, this warns once, and the next checkpoint is tried when it is due.
-
-        Args:
-            history: the history so far.
-            state_dict: returns the state of the run: tensors, and values for JSON.
-            last: training has ended: the checkpoint is due.
         """
         try:
             if last or (len(history) != self._epochs_written and self._checkpoint.is_due()):
@@ -243,12 +229,7 @@ class Checkpoints:
         write_atomically(self._path, safetensors.torch.save(tensors, {"run": json.dumps(rest | self._identity)}))
 
     def read(self) -> dict[str, Any]:
-        """Return the state of the run at its last checkpoint.
-
-        Raises:
-            ModelFileError: the file is not a checkpoint.
-            SpecError: it is the checkpoint of another run.
-        """
+        """Return the state of the run at its last checkpoint; raise SpecError if it is that of another run."""
         try:
             check_regular_file(self._path, links=False)
             with safetensors.safe_open(self._path, "pt") as file:

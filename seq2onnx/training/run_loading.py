@@ -63,12 +63,7 @@ def load_run(folder: str | Path) -> SequenceModule:
 
 
 def read_weights(place: Path, count: int) -> dict[str, Tensor]:
-    """Read the file of weights of a network that has `count` of them.
-
-    Raises:
-        ModelFileError: it is not such a file.
-        OSError: it is a link, no file, or much too large.
-    """
+    """Read the file of weights of a network that has `count` of them."""
     content = read_own(place, most=BYTES_BESIDE_WEIGHTS + BYTES_PER_WEIGHT * count)
     try:
         return safetensors.torch.load(content)
@@ -77,11 +72,7 @@ def read_weights(place: Path, count: int) -> dict[str, Tensor]:
 
 
 def load_weights(module: SequenceModule, weights: dict[str, Tensor], place: Path) -> None:
-    """Load the weights of a module from a file, `place`.
-
-    Raises:
-        ModelFileError: they do not fit the module, or are not finite.
-    """
+    """Load the weights of a module from a file, `place`; raise ModelFileError if they do not fit, or are not finite."""
     for name, tensor in module.state_dict().items():
         found = weights.get(name)
         if found is not None and found.dtype != tensor.dtype:

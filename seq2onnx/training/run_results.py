@@ -20,7 +20,7 @@ RESULTS = ("weights.safetensors", "metrics.json", "confusion.png", "curve.png", 
 
 
 class Results(NamedTuple):
-    """What the results in a run folder say about themselves.
+    """The epochs of the results in a run folder.
 
     A run that is killed while it writes them leaves new weights with old metrics, or with an old history, which is the
     last file.
@@ -56,11 +56,7 @@ def read_results(folder: Path) -> Results:
 
 
 def load_results(folder: Path, module: SequenceModule) -> History:
-    """Load the weights into a module, if there are any, and return the history.
-
-    Raises:
-        ModelFileError: the weights do not fit the module.
-    """
+    """Load the weights into a module, if there are any, and return the history."""
     place = folder / "weights.safetensors"
     if place.is_file():
         load_weights(module, read_weights(place, sum(row[2] for row in module.network.table())), place)

@@ -183,7 +183,6 @@ def _prepare_validation(
 
 
 def _split_off(data: SequenceDataset, share: float, seed: int) -> tuple[SequenceDataset, SequenceDataset]:
-    """Split into training and validation data, at random."""
     if not 0 < np.rint(share * len(data)) < len(data):
         raise DataError(f"validation: a share of {share} of {len(data)} sequences leaves none on one of the sides")
     return data.split(1 - share, seed=seed)

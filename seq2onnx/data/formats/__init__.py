@@ -82,16 +82,7 @@ def takes(path: str | Path, keyword: str) -> bool:
 
 
 def write(contents: Contents, path: str | Path) -> None:
-    """Write a file.
-
-    Args:
-        contents: its sequences are a dict of Columns.
-        path: the suffix says which format.
-
-    Raises:
-        DataError: no format that can be written has this suffix, or it cannot hold this data.
-        OSError: the file cannot be written.
-    """
+    """Write a file, whose suffix says which format; raise DataError if no format can hold the data."""
     suffix = Path(path).suffix
     if not hasattr(FORMATS.get(suffix), "write"):
         raise DataError(f"{path}: data is written as {writable()}, got {suffix!r}")

@@ -37,9 +37,6 @@ def read_apart(reader: str, path: str | Path, *arguments: str, kind: str, truste
         *arguments: further arguments.
         kind: what the file should be, for error messages.
         trusted: whether the file may take any time and memory.
-
-    Raises:
-        DataError: the process crashed, or went beyond a limit; or the function raised an error.
     """
     size = Path(path).stat().st_size
     seconds = limits.SECONDS_APART + limits.SECONDS_APART_PER_MEGABYTE * size / 2**20

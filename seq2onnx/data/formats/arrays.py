@@ -17,18 +17,11 @@ NAMES = ("values", "lengths", "targets", "target_lengths", "classes", "ignore", 
 
 
 def to_arrays(contents: Contents, path: str | Path) -> dict[str, Array]:
-    """Return the arrays of a data set of one input.
+    """Return the arrays of a data set of one input; raise DataError, which names `path`, if there are several.
 
     They are values [all steps, features] and lengths [sequences]; with targets also targets (a row for each sequence,
     or a row for each step and target_lengths [sequences]), with labels classes, and ignore where a target is ignored;
     channels [features] and ids [sequences] where there are such names, and sample_rate where it is known.
-
-    Args:
-        contents: its sequences are a dict of Columns.
-        path: the file, to name it in an error.
-
-    Raises:
-        DataError: there are several inputs.
     """
     if list(contents.sequences) != [""]:
         raise DataError(f"{path}: this format stores one input, but the data set has {', '.join(contents.sequences)}")
@@ -54,15 +47,10 @@ def to_arrays(contents: Contents, path: str | Path) -> dict[str, Array]:
 
 
 def from_arrays(arrays: dict[str, Any], path: str | Path) -> Contents:
-    """Return the data set that is stored in arrays: the inverse of `to_arrays`.
+    """Return the data set that is stored in arrays: the inverse of `to_arrays`. A DataError names `path` and the array.
 
-    Args:
-        arrays: the arrays by name; values may be a Column of sequences. Without target_lengths the number of targets
-            says whether there is one for each step or for each sequence.
-        path: the file, to name it in an error.
-
-    Raises:
-        DataError: an array is missing or does not fit the others; the message names file and array.
+    Values may be a Column of sequences. Without target_lengths, the number of targets says whether there is one for
+    each step or for each sequence.
     """
     for name in ("values", "lengths"):
         if name not in arrays:
@@ -110,13 +98,7 @@ def from_arrays(arrays: dict[str, Any], path: str | Path) -> Contents:
 
 
 def sequence_ends(lengths: Array, rows: int, expected: str) -> NDArray[np.int64]:
-    """Return where each sequence [sequences] ends among all steps.
-
-    Args:
-        lengths: the steps of each sequence.
-        rows: where the last sequence must end.
-        expected: begins the error.
-    """
+    """Return where each sequence [sequences] ends among all `rows`; raise DataError, which begins with `expected`."""
     good = lengths.ndim == 1 and len(lengths) and lengths.dtype.kind in "iu"
     # Each is at most their sum, so that the sum cannot overflow.
     good = good and lengths.min() >= 0 and lengths.max() <= rows and len(lengths) * rows < 2**62

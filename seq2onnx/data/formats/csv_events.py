@@ -13,18 +13,14 @@ Seconds = tuple[float, float]
 
 
 def read_event_file(path: Path, ids: Sequence[str], label: str | None = None) -> list[list[Seconds]]:
-    """Read the events of sequences.
+    """Read the events (start, end) of each sequence from a file with the columns file, start, end and perhaps label.
+
+    A sequence without a line has no events. In the file, the ending of its name may be missing.
 
     Args:
-        path: the file. It has a header with the columns file, start and end, and perhaps label.
-        ids: the name of each sequence. Its ending may be missing in the file.
+        path: the file.
+        ids: the name of each sequence.
         label: which events count, if there is a column label. None: all.
-
-    Returns:
-        For each sequence its events (start, end); a sequence without a line has none.
-
-    Raises:
-        DataError: a column is missing, a line names no sequence, or an event does not end after its start.
     """
     if not path.is_file():
         raise DataError(f"{path}: there is no such file of events")

@@ -148,13 +148,7 @@ def _targets(tables: Sequence[CsvTable], names: Names, per_step: bool) -> Any:
 
 
 def one_each(rows: Sequence[Array], places: Sequence[str], names: Names) -> Array:
-    """Return the target of each sequence, which all its steps must have.
-
-    Args:
-        rows: the targets of the steps of each sequence.
-        places: where each sequence is, for error messages.
-        names: the columns of the targets, for error messages.
-    """
+    """Return the target of each sequence, which all its steps must have; an error names its place and the columns."""
     for steps, place in zip(rows, places, strict=True):
         if (steps != steps[0]).any():
             raise DataError(

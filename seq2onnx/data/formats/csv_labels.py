@@ -13,11 +13,7 @@ from seq2onnx.sequences.channels import listed
 
 
 def find_labels(labels: str | Path, data: Path) -> Path:
-    """Return the path of a file of labels, which is in the folder of the data, beside the data, or elsewhere.
-
-    Raises:
-        DataError: there is no such file.
-    """
+    """Return the path of a file of labels, which is in the folder of the data, beside the data, or elsewhere."""
     places = [data / labels, data.parent / labels, Path(labels)]
     found = next((place for place in places if place.is_file()), None)
     if found is None:
@@ -26,19 +22,13 @@ def find_labels(labels: str | Path, data: Path) -> Path:
 
 
 def read_labels(path: Path, key: str, columns: str | Sequence[str] | None, ids: Sequence[str]) -> Array:
-    """Read the targets of sequences.
+    """Read the target of each sequence from a file with a header and a line for each.
 
     Args:
-        path: the file. It has a header.
+        path: the file.
         key: the column with the names of the sequences.
         columns: the columns with the targets. None: the other column, if there are two.
         ids: the name of each sequence. For file names, the ending .csv or .wav may be missing on either side.
-
-    Returns:
-        The target of each sequence.
-
-    Raises:
-        DataError: a sequence has no line, or a line no sequence; or a column is missing.
     """
     table = read_table(path, [key])
     keys = [_stem(cell) for cell in table.text(key)]

@@ -34,10 +34,7 @@ def is_number(cell: str) -> bool:
 def is_header(cells: Sequence[str], channels: Sequence[str] | None = None) -> bool:
     """Return whether the first line of numeric data is a header.
 
-    Args:
-        cells: the cells of the line, without blanks around them.
-        channels: the names of the channels, if they are known. A line that contains all of them is a header. Any other
-            line is one if no cell holds a number.
+    A line that contains all known channels is one, and any other line in which no cell holds a number.
     """
     if channels and set(channels) <= set(cells):
         return True
@@ -132,18 +129,10 @@ class CsvTable:
 
 
 def read_table(path: Path, channels: Sequence[str] | None = None) -> CsvTable:
-    """Read a CSV file.
+    """Read a CSV file in UTF-8; a DataError names file and line.
 
     The delimiter is the first of tab, semicolon and comma that the first line contains. In a file with semicolons, the
-    numbers may have decimal commas. Cells may be in double quotes.
-
-    Args:
-        path: the file, in UTF-8.
-        channels: the names of the channels, if they are known; see `is_header`.
-
-    Raises:
-        DataError: it is no such file; the message names file and line.
-        OSError: it cannot be read.
+    numbers may have decimal commas. Cells may be in double quotes. For `channels` see `is_header`.
     """
     lines = read_lines(path)
     rows: list[list[str]] = []
@@ -225,12 +214,7 @@ def _typed(cells: Sequence[str], name: str) -> Array:
 
 
 def target_rows(columns: Sequence[Sequence[str]], names: Sequence[str]) -> Array:
-    """Return the targets of each row: those of one column, or a vector of the numbers of several columns.
-
-    Args:
-        columns: the cells of each column.
-        names: the names of the columns, for error messages.
-    """
+    """Return the targets of each row: those of one column, or a vector of the numbers of several columns."""
     if len(columns) == 1:
         return _typed(columns[0], names[0])
     for name, cells in zip(names, columns, strict=True):

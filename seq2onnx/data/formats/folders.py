@@ -16,11 +16,7 @@ def files_in(folder: Path, suffix: str) -> list[Path]:
 
 
 def labels_of_folders(files: Sequence[Path], folder: Path, suffix: str) -> list[str] | None:
-    """Return the name of the subfolder of each file, or None if all are directly in the folder.
-
-    Raises:
-        DataError: some are in subfolders, and some are not.
-    """
+    """Return the name of the subfolder of each file, or None if all are directly in the folder; refuse a mixture."""
     parents = [file.parent.relative_to(folder).as_posix() for file in files]
     if set(parents) == {"."}:
         return None

@@ -107,25 +107,10 @@ def _whole(dataset: Any) -> Array:
 
 @final
 class Hdf5Column(Column):
-    """The sequences of an HDF5 file, each read when it is needed, in the order of the file.
+    """The sequences of an HDF5 file, which `write` describes, each read when it is needed, in the order of the file.
 
     It can be pickled and inherited by forked processes, such as the workers of a torch DataLoader: each process opens
     the file itself.
-
-    Args:
-        path: a file that `write` describes.
-        trusted: whether it may take any memory.
-
-    Raises:
-        DataError: the file has other content.
-        ShapeError: the values have another shape.
-        OSError: it cannot be read.
-
-    Example:
-        >>> column = Hdf5Column("data.h5")
-        >>> column[3].shape
-        (26, 12)
-        >>> batch = column.take([8, 1, 5])
     """
 
     def __init__(self, path: str | Path, trusted: bool = False) -> None:

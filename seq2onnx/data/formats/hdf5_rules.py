@@ -1,4 +1,4 @@
-"""What an HDF5 file may contain: arrays that are stored in the file itself, with filters that are part of HDF5."""
+"""The allowed content of an HDF5 file: arrays stored in the file itself, with filters that are part of HDF5."""
 
 from __future__ import annotations
 
@@ -14,11 +14,7 @@ FILTERS = {1: "gzip", 2: "shuffle", 3: "fletcher32", 32000: "lzf"}
 
 
 def find(group: Any, name: str, path: str | Path) -> Any:
-    """Return what a group has under a name, or None.
-
-    Raises:
-        DataError: the name is a link to another file, or to more than the root of this one.
-    """
+    """Return what a group has under a name, or None; raise DataError for a link to more than the root of this file."""
     import h5py
 
     link = group.get(name, getlink=True)
@@ -39,16 +35,9 @@ def check_is_inside(dataset: Any, path: str | Path) -> None:
 
 
 def check_dataset(dataset: Any, path: str | Path, trusted: bool, kinds: str = "fiubSU") -> None:
-    """Check how an array is stored, without reading it.
+    """Raise DataError if an array is stored in another file, or in a way that is not read; it is not read here.
 
-    Args:
-        dataset: the array.
-        path: the file, for messages.
-        trusted: whether it may have any size.
-        kinds: what dtypes it may have; "O" are texts of different lengths, or references.
-
-    Raises:
-        DataError: it is stored in another file, or in a way that is not read.
+    `kinds` has the kinds of dtypes that it may have; "O" are texts of different lengths, or references.
     """
     import h5py
 

@@ -22,7 +22,7 @@ REMEDIES = {
     "timetable": "save its columns as variables",
     "dlarray": "save extractdata(X) instead",
 }
-"""What to save in place of values that cannot be read."""
+"""The remedies for values that cannot be read."""
 
 CELLS = "of an array whose third axis counts the sequences save X = squeeze(num2cell(A, [1 2]))"
 

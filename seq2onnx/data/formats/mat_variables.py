@@ -53,17 +53,9 @@ def describe(value: Value) -> str:
 
 
 def read_variables(path: str | Path, wanted: set[str] | None, trusted: bool = False) -> Variables:
-    """Return the variables of a .mat file by name. They are read in a process of its own: the library may crash.
+    """Return the variables of a .mat file by name, None in `wanted`: all. A process of its own reads them.
 
-    Args:
-        path: the file.
-        wanted: the variables to read; None: all. In a file of version 7.3 the others are returned by class only.
-        trusted: whether reading may take any time and memory.
-
-    Raises:
-        DataError: the file has other content.
-        OSError: it cannot be read.
-        MissingExtra: scipy or h5py is needed and not installed.
+    In a file of version 7.3, those that are not wanted are returned by class only.
     """
     check_readable(path)
     with Path(path).open("rb") as file:

@@ -18,7 +18,7 @@ from seq2onnx.limits import check_unpacked
 from seq2onnx.sequences import Array
 
 HEADERS = {(1, 0): np.lib.format.read_array_header_1_0, (2, 0): np.lib.format.read_array_header_2_0}
-"""How to read the header of an array, by its version. Version 3 is for names of fields."""
+"""The reader of the header of an array, by its version. Version 3 is for names of fields."""
 
 
 def read(path: str | Path, *, trusted: bool = False) -> Contents:

@@ -103,11 +103,7 @@ def _read(
 
 
 def read_schema(path: str | Path) -> tuple[Any, list[int]]:
-    """Return the schema of a file, and the number of rows in each row group.
-
-    Raises:
-        DataError: it is not a parquet file.
-    """
+    """Return the schema of a file, and the number of rows in each row group."""
     with open_parquet(path) as file:
         about = file.metadata
         return file.schema_arrow, [about.row_group(group).num_rows for group in range(about.num_row_groups)]
@@ -219,22 +215,7 @@ def write_row_groups(
     ids: Sequence[str] | None = None,
     sample_rate: float | None = None,
 ) -> None:
-    """Write a file with the given row groups.
-
-    Args:
-        path: the file.
-        row_groups: each (the sequences of each input, targets or None).
-        classes: see SequenceDataset.
-        ignore: see SequenceDataset.
-        per_step: whether there is a target for each step.
-        channels: the names of the features.
-        ids: the name of each sequence.
-        sample_rate: steps per second.
-
-    Raises:
-        DataError: there are no row groups.
-        OSError: the file cannot be written.
-    """
+    """Write a file with the given row groups, of which there is at least one; see SequenceDataset for the rest."""
     require("pyarrow", extra="data")
     import pyarrow as pa
     import pyarrow.parquet as pq

@@ -41,9 +41,6 @@ class ParquetColumn(Column):
         lengths: the steps of each sequence. None: they are counted, in a pass over the file.
         step: the shape of a step, which is flat in the file. None: as in the file.
         trusted: whether a row group may take any memory.
-
-    Raises:
-        DataError: the columns cannot be used. The message names the file, and the column, row group or row.
     """
 
     def __init__(
@@ -247,13 +244,7 @@ class ParquetColumn(Column):
 
 
 def open_parquet(path: str | Path) -> Any:
-    """Open a file with pyarrow.
-
-    Raises:
-        DataError: it is not a parquet file.
-        OSError: it cannot be read.
-        MissingExtra: pyarrow is not installed.
-    """
+    """Open a file with pyarrow; raise DataError if it is not a parquet file."""
     require("pyarrow", extra="data")
     import pyarrow.parquet as pq
 

@@ -34,12 +34,7 @@ def check_readable(path: str | Path, *modules: str) -> None:
 
 
 def read_lines(path: str | Path) -> list[str]:
-    """Return the lines of a text file.
-
-    Raises:
-        DataError: it is not UTF-8.
-        OSError: it cannot be read.
-    """
+    """Return the lines of a text file; raise DataError if it is not UTF-8."""
     check_readable(path)
     try:
         return Path(path).read_bytes().decode("utf-8-sig").splitlines()

@@ -17,7 +17,7 @@ from seq2onnx.sequences import Array
 
 KIND = "a .wav file"
 SUBTYPES = {"PCM_U8", "PCM_16", "PCM_24", "PCM_32", "FLOAT", "DOUBLE", "ULAW", "ALAW"}
-"""How samples may be stored. Compressed ones need decoders, which are no code to run on files of strangers."""
+"""The allowed types of samples. Compressed ones need decoders, which are no code to run on files of strangers."""
 MOST_CHANNELS = 1024
 UNKNOWN_SIZE = 0x7FFF0000
 """Programs that write to a pipe give a size from here on, because they do not know it yet."""
@@ -33,11 +33,6 @@ def read_samples(path: str | Path, trusted: bool = False) -> tuple[Array, float]
     """Return the samples [samples, channels], float32, and how many there are in a second.
 
     Whole numbers become numbers in ±1: those of 16 bits are divided by 32,768.
-
-    Raises:
-        DataError: it is no .wav file, is damaged, or would take much more memory than it has bytes.
-        MissingExtra: soundfile is not installed.
-        OSError: it cannot be read.
     """
     require("soundfile", extra="audio")
     check_regular_file(path)

@@ -1,1 +1,1 @@
-"""What the layers share: their torch functions and ONNX nodes, windows, frames, gates, initializers."""
+"""Shared parts of the layers: torch functions and ONNX nodes, windows, frames, gates, initializers."""

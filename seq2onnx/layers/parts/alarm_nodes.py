@@ -86,7 +86,7 @@ class _Marks:
         return self.graph.op("Reshape", self.graph.op("Gather", table, self.count), self.shape)
 
     def steps_since(self) -> str:
-        """How many steps ago the last marked step was: [B, K, T + 1]."""
+        """Count the steps since the last marked step: [B, K, T + 1]."""
         op = self.graph.op
         positions = _emit_range(self.graph, op("Shape", self.count, start=0, end=1))
         return op("Sub", op("Reshape", positions, self.shape), self.last(positions))
@@ -97,13 +97,8 @@ def _emit_counts(
 ) -> tuple[dict[str, str], dict[str, str]]:
     """Count how many steps in a row are flagged, of all flags [B, K, T] at once.
 
-    Args:
-        graph: the graph.
-        call: the input and the states.
-        counted: by state the flags, and the count at which it stops.
-
-    Returns:
-        By state whether it has stopped, [B, K, T]; and the new states.
+    `counted` has by state the flags, and the count at which it stops. Returns by state whether it has stopped,
+    [B, K, T]; and the new states.
     """
     op, names, size = graph.op, list(counted), call.x.signal.size
 

@@ -96,13 +96,10 @@ def _emit_new_states(
     graph: GraphBuilder, x: Value, lengths: str | None, k: str, v: str, count: str, before: int
 ) -> dict[str, str]:
     """Keep the last `before` steps of each row of k and v, which begin with those that were kept before."""
+    fresh = graph.number(graph.fixed_steps(x.signal)) if graph.is_fixed else graph.row_steps(x.name, lengths)
     if lengths is None:
-        fresh = (
-            graph.number(graph.fixed_steps(x.signal)) if graph.is_fixed else graph.cast(graph.steps(x.name), "int32")
-        )
         new = {"keys": graph.last_steps(k, before), "values": graph.last_steps(v, before)}
     else:
-        fresh = graph.op("Unsqueeze", lengths, graph.ints(1))
         new = {name: graph.gather_steps(z, fresh, graph.ints(before)) for name, z in (("keys", k), ("values", v))}
     new["count"] = graph.op("Min", graph.op("Add", count, fresh), graph.number(before))
     return new

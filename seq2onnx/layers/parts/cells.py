@@ -1,6 +1,10 @@
 """LSTM, GRU and RNN over a batch in torch: with torch's fused operators, or step by step where they lack an option.
 
 The step-by-step form computes the product with the inputs once, for all steps.
+
+Each function returns h of every step [B, T, H], and the final states: at the last valid step of each row, or with
+lengths None at the end of x, which costs less. The weights have the names that the layers give them; the activations
+are those of the state and of the gates; `training` is as in torch.lstm.
 """
 
 from __future__ import annotations
@@ -14,6 +18,7 @@ if TYPE_CHECKING:
     from torch import Tensor
 
     Tensors = tuple[Tensor, ...]
+    Weights = Mapping[str, Tensor]
 
 NAMES = ("input_weights", "recurrent_weights", "bias")
 
@@ -37,26 +42,9 @@ def activation(name: str) -> Callable[[Tensor], Tensor]:
 
 
 def lstm(
-    x: Tensor,
-    lengths: Tensor | None,
-    start: Tensors,
-    weights: Mapping[str, Tensor],
-    activations: tuple[str, str],
-    training: bool,
+    x: Tensor, lengths: Tensor | None, start: Tensors, weights: Weights, activations: tuple[str, str], training: bool
 ) -> tuple[Tensor, Tensors]:
-    """Run an LSTM over x [B, T, C].
-
-    Args:
-        x: the inputs.
-        lengths: take the final states at the last valid step of each row. None: at the end of x, which costs less.
-        start: the states (h, c), each [B, H].
-        weights: by the names that the layer LSTM gives them.
-        activations: of the state and of the gates.
-        training: as in torch.lstm.
-
-    Returns:
-        h of every step [B, T, H], and the final (h, c).
-    """
+    """Run an LSTM over x [B, T, C] from the states (h, c), each [B, H]."""
     import torch
 
     steps, x = x.shape[1], at_least_one_step(x)
@@ -95,26 +83,9 @@ def lstm(
 
 
 def gru(
-    x: Tensor,
-    lengths: Tensor | None,
-    start: Tensors,
-    weights: Mapping[str, Tensor],
-    activations: tuple[str, str],
-    mode: str,
+    x: Tensor, lengths: Tensor | None, start: Tensors, weights: Weights, activations: tuple[str, str], mode: str
 ) -> tuple[Tensor, Tensors]:
-    """Run a GRU over x [B, T, C].
-
-    Args:
-        x: the inputs.
-        lengths: as in `lstm`.
-        start: the state (h,), [B, H].
-        weights: by the names that the layer GRU gives them.
-        activations: of the state and of the gates.
-        mode: the reset_gate_mode of the layer.
-
-    Returns:
-        h of every step [B, T, H], and the final (h,).
-    """
+    """Run a GRU over x [B, T, C] from the state (h,), [B, H]; `mode` is the reset_gate_mode of the layer."""
     import torch
 
     steps, x = x.shape[1], at_least_one_step(x)
@@ -144,26 +115,9 @@ def gru(
 
 
 def rnn(
-    x: Tensor,
-    lengths: Tensor | None,
-    start: Tensors,
-    weights: Mapping[str, Tensor],
-    activation: str,
-    training: bool,
+    x: Tensor, lengths: Tensor | None, start: Tensors, weights: Weights, activation: str, training: bool
 ) -> tuple[Tensor, Tensors]:
-    """Run an RNN over x [B, T, C].
-
-    Args:
-        x: the inputs.
-        lengths: as in `lstm`.
-        start: the state (h,), [B, H].
-        weights: by the names that the layer RNN gives them.
-        activation: "tanh" or "relu".
-        training: as in torch.rnn_tanh.
-
-    Returns:
-        h of every step [B, T, H], and the final (h,).
-    """
+    """Run an RNN with the activation "tanh" or "relu" over x [B, T, C] from the state (h,), [B, H]."""
     import torch
 
     steps, x = x.shape[1], at_least_one_step(x)

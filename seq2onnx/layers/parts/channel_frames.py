@@ -14,11 +14,7 @@ from seq2onnx.layers.signal import Value
 
 
 def emit_channel_frames(framing: Framing, graph: GraphBuilder, call: EmitCall) -> Framed:
-    """Add `Framing.frame_channels` to the graph.
-
-    Returns:
-        Names: the frames [batch · channels, n, length]; how many of them each row of x has; the new states.
-    """
+    """Add `Framing.frame_channels` to the graph; the frames are [batch · channels, n, length]."""
     x, lengths, states, channels = call.x, call.lengths, call.states, call.x.signal.size
     if graph.is_fixed:
         assert states is not None

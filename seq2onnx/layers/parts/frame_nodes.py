@@ -23,18 +23,9 @@ def emit_frames(
     states: Mapping[str, str] | None,
     places: Sequence[int] | None = None,
 ) -> Framed:
-    """Add `Framing.frame` to the graph.
+    """Add `Framing.frame` of samples [batch, time, 1] to the graph; return the names of its results.
 
-    Args:
-        framing: the frames.
-        graph: the graph.
-        x: samples [batch, time, 1].
-        lengths: name of the valid samples of each row.
-        states: the states by name.
-        places: which samples of each frame to take, in this order. None: all.
-
-    Returns:
-        Names: the frames [batch, n, places]; how many of them each row has; the new states.
+    `places` are the samples of each frame to take, in this order; None: all. The frames are [batch, n, places].
     """
     within = np.array(range(framing.length) if places is None else places, np.int32)
     if graph.is_fixed:
@@ -111,10 +102,7 @@ def _emit_chunk(
     flat = op("Squeeze", samples, ints(2))
     if not reach:
         flat = graph.pad_steps(flat, 1, 0, dimensions=2)
-    if lengths is None:
-        fresh = graph.cast(graph.steps(x.name), "int32")
-    else:
-        fresh = op("Unsqueeze", lengths, ints(1))
+    fresh = graph.row_steps(x.name, lengths)
     if reach and lengths is None:
         new["buf"] = graph.last_steps(samples, reach)
     elif reach:

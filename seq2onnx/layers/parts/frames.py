@@ -88,11 +88,7 @@ class Framing:
         return (*buffer, State("phase", (1,), "int32"))
 
     def frame(self, x: Tensor, lengths: Tensor, states: Mapping[str, Tensor] | None) -> Framed:
-        """Cut x [B, T, 1] into frames.
-
-        Returns:
-            The frames [B, n, length]; how many of them each row has; the new states.
-        """
+        """Cut x [B, T, 1] into frames [B, n, length]; return also how many of them each row has, and the new states."""
         frames, windows, new = self.frame_channels(x, lengths, states)
         return frames[:, 0], windows, new
 

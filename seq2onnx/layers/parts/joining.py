@@ -115,7 +115,5 @@ def align(graph: GraphBuilder, call: EmitCall) -> tuple[list[str], str | None, M
 
 def _fresh(graph: GraphBuilder, x: Value, count: str) -> str:
     """Count the new steps of each row, int32 [batch, 1]; any state `count` says how many rows there are."""
-    if x.lengths is None:
-        same = graph.cast(graph.steps(x.name), "int32")
-        return graph.op("Add", graph.op("Mul", count, graph.number(0)), same)
-    return graph.op("Unsqueeze", x.lengths, graph.ints(1))
+    fresh = graph.row_steps(x.name, x.lengths)
+    return fresh if x.lengths else graph.op("Add", graph.op("Mul", count, graph.number(0)), fresh)

@@ -24,12 +24,7 @@ def emit_chunk(
 ) -> tuple[str, dict[str, str]]:
     """Compute y, and the new states, from any number of steps.
 
-    Args:
-        graph: the graph.
-        call: the input and the states.
-        is_held: whether missing values repeat the last one.
-        mark: see Missing.
-        limit: see Missing, int32.
+    `is_held`: whether missing values repeat the last one; see Missing for `mark` and `limit`, which is int32.
     """
     op, ints, states, x = graph.op, graph.ints, call.states or {}, call.x.name
     if not is_held and mark != "since":

@@ -11,10 +11,10 @@ from numpy.typing import NDArray
 
 from seq2onnx.errors import ShapeError
 from seq2onnx.layers.base import Layer, numeric_input
-from seq2onnx.layers.calls import EmitCall, Emitted, ForwardCall
+from seq2onnx.layers.calls import EmitCall, Emitted, ForwardCall, Forwarded
 from seq2onnx.layers.graph import GraphBuilder
 from seq2onnx.layers.parts import padding_nodes
-from seq2onnx.layers.parts.initializers import zeros
+from seq2onnx.layers.parts.initializers import BiasInitializer, MatrixInitializer, by_name, zeros
 from seq2onnx.layers.signal import Signal, Value, Weight
 
 if TYPE_CHECKING:
@@ -38,6 +38,18 @@ def infer(layer: Layer, signals: tuple[Signal, ...], size: int, output_mode: Out
 def at_least_one_step(x: Tensor) -> Tensor:
     """Return x, or one step of zeros where x has no steps: torch's recurrent operators refuse that."""
     return x if x.shape[1] else x.new_zeros(len(x), 1, *x.shape[2:])
+
+
+def weights(
+    gates: int, features: int, size: int, input: MatrixInitializer, recurrent: MatrixInitializer, bias: BiasInitializer
+) -> dict[str, Weight]:
+    """Return the weights of one direction, with a block of rows for each gate, and the names of their initializers."""
+    rows = gates * size
+    return {
+        "input_weights": Weight((rows, features), by_name[input]),
+        "recurrent_weights": Weight((rows, size), by_name[recurrent]),
+        "bias": Weight((rows,), by_name[bias], decay=False),
+    }
 
 
 def start_weights(start: Start, size: int, *names: str) -> dict[str, Weight]:
@@ -95,6 +107,13 @@ def emit_last_step(graph: GraphBuilder, x: str, dimensions: int, lengths: str | 
         return graph.op("Gather", every, graph.constant(np.array(-1)), axis=1)
     index = graph.op("Unsqueeze", graph.cast(lengths, "int64"), graph.ints(1))
     return graph.op("GatherND", every, index, batch_dims=1)
+
+
+def forwarded(call: ForwardCall, output_mode: OutputMode, y: Tensor, start: Tensor, **finals: Tensor) -> Forwarded:
+    """Return what `Layer.forward` does: y of all steps, or of the last one (`start` if there is none)."""
+    if output_mode == "last":
+        return last_step(y, call.row_lengths, start), None, new_states(call, **finals)
+    return y, call.row_lengths, new_states(call, **finals)
 
 
 def reverse(x: Tensor, lengths: Tensor) -> Tensor:

@@ -48,7 +48,7 @@ class Mel:
 
 @dataclasses.dataclass(frozen=True)
 class Spectrum:
-    """What is calculated from each frame.
+    """The calculation for each frame.
 
     Attributes:
         length: samples of a frame.
@@ -187,9 +187,7 @@ def taper(spectrum: Spectrum) -> Array:
 def kernel(spectrum: Spectrum, middle: int = 0) -> Array:
     """Return the whole transform [2 bins, length], cosines then sines; all that comes before it is linear and in it.
 
-    Args:
-        spectrum: what to calculate.
-        middle: twice the sample at which all phases are 0.
+    `middle`: twice the sample at which all phases are 0.
     """
     place = 2 * np.arange(spectrum.length) - middle
     angle = np.pi * (np.arange(spectrum.bins)[:, None] * place % (2 * spectrum.fft)) / spectrum.fft

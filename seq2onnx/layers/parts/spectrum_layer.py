@@ -1,8 +1,8 @@
-"""What Spectrogram, MelSpectrogram and MFCC share: their frames, and what they calculate from each."""
+"""Shared code of Spectrogram, MelSpectrogram and MFCC: the frames, and the calculation for each."""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, ClassVar, Self
+from typing import TYPE_CHECKING, Any, ClassVar, Self
 
 from pydantic import model_validator
 
@@ -13,6 +13,10 @@ from seq2onnx.layers.parts.frames import FramePadding, Framing
 from seq2onnx.layers.parts.spectra import Spectrum
 from seq2onnx.layers.parts.spectrum_nodes import emit_framed_spectrum, forward_framed_spectrum
 from seq2onnx.layers.signal import Signal, State
+
+EXAMPLE: dict[str, Any] = {"window": "hamming", "periodic": False, "power": 1, "padding": "none", "gain": 2}
+EXAMPLE |= {"remove_mean": True, "preemphasis": 0.9}
+"""The options of the examples that use every option."""
 
 
 class SpectrumLayer(Layer):
@@ -32,13 +36,18 @@ class SpectrumLayer(Layer):
         return self
 
     @property
+    def sample_rate(self) -> float | None:
+        """Samples of its input per second, if it has bands of hertz."""
+        return getattr(self, "rate", None)
+
+    @property
     def framing(self) -> Framing:
         """Its frames."""
         return Framing(self.length, self.hop, self.padding)
 
     @property
     def spectrum(self) -> Spectrum:
-        """What it calculates from each frame."""
+        """The calculation for each frame."""
         return Spectrum.of(self)
 
     def infer(self, *signals: Signal) -> Signal:

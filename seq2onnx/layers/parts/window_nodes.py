@@ -111,10 +111,8 @@ def _emit_chunk(
 
     # New steps of each row, int32 [batch, 1]. Without lengths all rows have the same, as many rows as a state has.
     zeros = graph.op("Mul", states["phase" if stride > 1 else "count"], graph.number(0))
-    if lengths is None:
-        fresh = graph.op("Add", zeros, graph.cast(steps, "int32"))
-    else:
-        fresh = graph.op("Unsqueeze", lengths, graph.ints(1))
+    fresh = graph.row_steps(x.name, lengths)
+    fresh = graph.op("Add", zeros, fresh) if lengths is None else fresh
     skip: str | None = None
     if not window.is_causal:
         count, most = states["count"], graph.number(max(reach, 1))
