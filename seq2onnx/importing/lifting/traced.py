@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from seq2onnx.importing.axes import NAMES
 from seq2onnx.importing.lifting.layer_node import LayerNode, Lifting
 
 
@@ -70,8 +71,7 @@ class TracedTensor:
 
     def describe(self, axis: int) -> str:
         """Name an axis for people."""
-        names = {"": "features", "B": "the batch", "T": "time", "BT": "batch and time", "TB": "time and batch"}
-        return names[self.axes[axis]]
+        return NAMES[self.axes[axis]]
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
