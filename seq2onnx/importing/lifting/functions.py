@@ -7,7 +7,7 @@ import numpy as np
 from seq2onnx.errors import ImportRefused
 from seq2onnx.importing.lifting import layout, time_axis
 from seq2onnx.importing.lifting.layer_node import Array
-from seq2onnx.importing.lifting.operations import affine, each_part, join, linear, max_features, maximum
+from seq2onnx.importing.lifting.operations import affine, each_part, join, linear, max_features
 from seq2onnx.importing.lifting.traced import TracedTensor
 from seq2onnx.layers import ELU, Add, GlobalAvgPool1d, GlobalMaxPool1d, HardSigmoid, LeakyReLU, Multiply, ReLU
 
@@ -24,11 +24,6 @@ def scaled(x: TracedTensor, factor: float) -> TracedTensor:
 def negative(x: TracedTensor) -> TracedTensor:
     """Compute −x."""
     return scaled(x, -1)
-
-
-def minimum(a: TracedTensor, b: TracedTensor) -> TracedTensor:
-    """The smaller of two tensors at each place."""
-    return negative(maximum(negative(a), negative(b)))
 
 
 def clip(x: TracedTensor, low: float | None, high: float | None) -> TracedTensor:
@@ -64,6 +59,8 @@ def absolute(x: TracedTensor) -> TracedTensor:
 
 def prelu(x: TracedTensor, slopes: Array) -> TracedTensor:
     """Multiply negative numbers with slopes that broadcast to x."""
+    if not isinstance(x, TracedTensor) or isinstance(slopes, TracedTensor):
+        raise ImportRefused("takes its slopes from the data")
     if slopes.size == 1:
         return each_part(x, LeakyReLU(slopes.item()))
     below = affine(each_part(negative(x), ReLU()), -slopes, np.zeros(slopes.shape))

@@ -12,9 +12,8 @@ from seq2onnx.importing.equivalence import longest_steps
 from seq2onnx.importing.growth import bends
 from seq2onnx.importing.onnx.graph import open_session, run
 from seq2onnx.importing.onnx.graph_parts import Array, depends_on_numbers, place, reads, remove_unused
-from seq2onnx.importing.onnx.node_calls import NodeRefused, call_of
+from seq2onnx.importing.onnx.node_calls import NO_END, NodeRefused, axis_slices, call_of
 from seq2onnx.importing.onnx.size_limits import check_sizes
-from seq2onnx.importing.onnx.slices import NO_END, axis_slices
 from seq2onnx.importing.onnx.tracing import Trace, dtype_of, other_inputs, without_sizes
 
 MOST_COMPARED = 64
@@ -72,7 +71,7 @@ def _bounds_of_slices(trace: Trace) -> Iterator[tuple[NodeProto, int]]:
     for node in trace.model.graph.node:
         if node.op_type != "Slice" or trace.others is None:
             continue
-        for each in axis_slices(call_of(trace, node, {}), trace):
+        for each in axis_slices(call_of(trace, node, {})):
             least = min(each.size, each.other_size or 0)
             if each.size != each.other_size:
                 bounds = (each.same_start_from_end, each.same_stop)
