@@ -68,13 +68,9 @@ class Samples:
 
 @dataclasses.dataclass(frozen=True)
 class Batch:
-    """Sequences, and the answers of the source.
+    """Sequences x [B, T, …], their lengths (None: all rows are whole), and the answers of the source that it can give.
 
-    Attributes:
-        x: the sequences [B, T, …].
-        lengths: the lengths of the rows. None: all are whole.
-        expected: the answers of the source by output. Those that it cannot give for this length are left out.
-        is_long: whether it is one of the longer sequences.
+    `is_long`: it is one of the longer sequences.
     """
 
     x: Array
@@ -92,10 +88,8 @@ class Batch:
 class Candidate:
     """An imported network that must equal its source.
 
-    Attributes:
-        name: for people.
-        runs: runs batches in each way that the network can; yields the batch, the way, and the answers.
-        hint: for people, where answers differ.
+    `runs` runs batches in each way that the network can; it yields the batch, the way, and the answers. Name and hint
+    are for people.
     """
 
     name: str
@@ -105,13 +99,7 @@ class Candidate:
 
 @dataclasses.dataclass(frozen=True)
 class Comparison:
-    """The result of a comparison that holds.
-
-    Attributes:
-        rows: the comparisons; all of them hold.
-        lengths: the lengths of the sequences.
-        refusals: the lengths that the source refuses, and why.
-    """
+    """A comparison that holds, the lengths of its sequences, and which lengths the source refuses, and why."""
 
     rows: list[ParityRow] = dataclasses.field(default_factory=list)
     lengths: list[int] = dataclasses.field(default_factory=list)

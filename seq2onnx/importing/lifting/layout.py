@@ -87,14 +87,6 @@ def flip(x: TracedTensor, axis: int) -> TracedTensor:
     return take(x, axis, slice(None, None, -1))
 
 
-def pad_features(x: TracedTensor, axis: int, before: int, after: int) -> TracedTensor:
-    """Add zeros along an axis of features."""
-    if x.axes[axis]:
-        raise ImportRefused(f"pads {x.describe(axis)}")
-    widths = [(before, after) if i == axis else (0, 0) for i in range(len(x.axes))]
-    return x.with_(index=np.pad(x.index, widths, constant_values=-1))
-
-
 def concat(xs: Sequence[TracedTensor], axis: int) -> TracedTensor:
     """Join tensors along an axis of features."""
     axis %= len(xs[0].axes)

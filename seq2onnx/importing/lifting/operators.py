@@ -145,6 +145,14 @@ def _swish(x: TracedTensor, alpha: float = 1.0) -> TracedTensor:
     return each_part(x, SiLU())
 
 
+def _selu(x: TracedTensor, alpha: float = 1.6732632423543772, gamma: float = 1.0507009873554805) -> TracedTensor:
+    return functions.scaled(each_part(x, ELU(alpha)), gamma)
+
+
+def _celu(x: TracedTensor, alpha: float = 1.0) -> TracedTensor:
+    return functions.scaled(each_part(functions.scaled(x, 1 / alpha), ELU(1.0)), alpha)
+
+
 def _reduction(kind: str) -> Callable[..., TracedTensor]:
     def reduce(x: TracedTensor, axes: Sequence[int], keepdims: int = 1) -> TracedTensor:
         y, rank = x, len(x.axes)
@@ -188,9 +196,9 @@ def concat(operands: Sequence[Operand], axis: int) -> TracedTensor:
 
 
 OPERATORS: dict[str, Callable[..., TracedTensor]] = {
-    "Abs": functions.absolute,
+    "Abs": lambda x: operations.join(Add(), each_part(x, ReLU()), each_part(functions.negative(x), ReLU())),
     "Add": _add,
-    "Celu": functions.celu,
+    "Celu": _celu,
     "Clip": lambda x, min=None, max=None: functions.clip(x, min, max),
     "Div": _divide,
     "Elu": lambda x, alpha=1.0: each_part(x, ELU(alpha)),
@@ -200,7 +208,7 @@ OPERATORS: dict[str, Callable[..., TracedTensor]] = {
     "GlobalAveragePool": _global_pool("mean"),
     "GlobalMaxPool": _global_pool("max"),
     "HardSigmoid": lambda x, alpha=0.2, beta=0.5: each_part(x, HardSigmoid(alpha, beta)),
-    "HardSwish": functions.hard_swish,
+    "HardSwish": lambda x: operations.join(Multiply(), x, each_part(x, HardSigmoid(1 / 6, 0.5))),
     "Identity": lambda x: x,
     "LeakyRelu": lambda x, alpha=0.01: each_part(x, LeakyReLU(alpha)),
     "MatMul": _matmul,
@@ -216,7 +224,7 @@ OPERATORS: dict[str, Callable[..., TracedTensor]] = {
     "ReduceMin": _reduction("min"),
     "ReduceSum": _reduction("sum"),
     "Relu": lambda x: each_part(x, ReLU()),
-    "Selu": functions.selu,
+    "Selu": _selu,
     "Sigmoid": lambda x: each_part(x, Sigmoid()),
     "Sqrt": formulas.square_root,
     "Sub": _subtract,

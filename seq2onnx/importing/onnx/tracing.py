@@ -38,10 +38,9 @@ RECURRENT = {"LSTM": 2, "GRU": 1, "RNN": 1}
 
 @dataclasses.dataclass(frozen=True)
 class Trace:
-    """A run of a foreign graph for random data.
+    """A run of a foreign graph, without If, for random data.
 
     Attributes:
-        model: the plain graph, without If.
         data: the name of the input that is the sequence.
         axes: the letters of its axes, B, T and C.
         rows: the size of the batch in the run.
@@ -164,7 +163,7 @@ def _runs(model: ModelProto, data: str, axes: str, sizes: Sequence[Mapping[str, 
         feeds.append({data: x} | other_inputs(model.graph, data, each["B"], each["T"]))
     while node := next((node for node in model.graph.node if node.op_type == "If"), None):
         model = _with_branch(model, node, _more_steps(model, data, axes, feeds) if len(feeds) > 1 else feeds)
-    exposed = without_sizes(without_starts(model), _all_tensors(model.graph))
+    exposed = without_sizes(without_starts(model), [name for node in model.graph.node for name in node.output if name])
     for given in feeds:
         check_sizes(exposed, given)
     session = open_session(exposed, optimized=False)
@@ -236,10 +235,6 @@ def other_inputs(graph: GraphProto, data: str, rows: int, steps: int, states: Co
             is_length = dtype.kind in "iu" and entry.name not in states
             feeds[entry.name] = np.full(shape, steps if is_length else 0, dtype)
     return feeds
-
-
-def _all_tensors(graph: GraphProto) -> list[str]:
-    return [name for node in graph.node for name in node.output if name]
 
 
 def _unnamed_sizes(graph: GraphProto) -> list[int]:

@@ -125,7 +125,9 @@ def _chosen(returned: Any, finals: Sequence[Any], output: int | str | None) -> l
     entries, _ = pytree.tree_flatten_with_path(returned, is_leaf=lambda leaf: leaf is None)
     found = [(_label(path), place, path, leaf) for place, (path, leaf) in enumerate(entries)]
     if output is not None:
-        found = [entry for entry in found if entry[2] and output in (_key(entry[2][0]), _index(entry[2][0]))]
+        found = [
+            entry for entry in found if entry[2] and output in (_key(entry[2][0]), getattr(entry[2][0], "idx", None))
+        ]
         if not found:
             raise SpecError(f"output: the module returns nothing under {output!r}")
     answers = [entry for entry in found if not is_passed_on(entry[3], finals)]
@@ -140,10 +142,6 @@ def _chosen(returned: Any, finals: Sequence[Any], output: int | str | None) -> l
 
 def _key(entry: Any) -> Any:
     return getattr(entry, "key", getattr(entry, "name", None))
-
-
-def _index(entry: Any) -> Any:
-    return getattr(entry, "idx", None)
 
 
 def _label(path: Sequence[Any]) -> str:

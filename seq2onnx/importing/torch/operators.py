@@ -29,10 +29,8 @@ class Operation:
 
     Attributes:
         name: of the operator, without its namespace.
-        target: the operator.
         arguments: its arguments by the names of its schema, with the defaults.
-        positional: the positional arguments as they were given.
-        keywords: the keyword arguments as they were given.
+        positional, keywords: the arguments as they were given.
         result: what it returned in the traced run, as tensors without numbers.
         lengths: the lengths of the rows.
     """
@@ -46,14 +44,8 @@ class Operation:
     lengths: Tensor
 
     @classmethod
-    def of(
-        cls,
-        node: fx.Node,
-        given: tuple[tuple[Any, ...], dict[str, Any]],
-        lengths: Tensor,
-    ) -> Operation:
-        """Read a node of a graph, with the values of its arguments and keyword arguments."""
-        positional, keywords = given
+    def of(cls, node: fx.Node, positional: tuple[Any, ...], keywords: dict[str, Any], lengths: Tensor) -> Operation:
+        """Read a node of a graph, with the values of its arguments."""
         schema = getattr(node.target, "_schema", None)
         if schema is None:
             raise ImportRefused(f"the operation {node.target} has no layer")
