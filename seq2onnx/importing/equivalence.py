@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from numpy.typing import NDArray
+from numpy.typing import ArrayLike, NDArray
 
 from seq2onnx.errors import ImportRefused, NotStreamable
 from seq2onnx.parity import TOLERANCE, ParityRow
@@ -205,6 +205,16 @@ def sizes_of_chunks(rng: np.random.Generator, steps: int, most: int = MOST_STEPS
 def longest_steps(numbers: int) -> int:
     """Return how many steps the longest sequence has, if a step has so many numbers."""
     return min(LONGEST, MOST_IN_A_ROW // max(1, numbers))
+
+
+def bends(lengths: Sequence[int], sizes: ArrayLike, rounding: float = 1.0) -> bool:
+    """Whether numbers follow the number of steps otherwise at the end than before, as a bound does; strides round."""
+    gaps, numbers = np.diff(lengths), np.asarray(sizes, float)
+    rates = np.diff(numbers, axis=0) / gaps.reshape(-1, *[1] * (numbers.ndim - 1))
+    pairs = zip(itertools.pairwise(rates), itertools.pairwise(rounding / gaps), strict=True)
+    return any(
+        (abs(after - before) > np.maximum(1, abs(before)) * sum(errors)).any() for (before, after), errors in pairs
+    )
 
 
 def halves(steps: int, least: int) -> Iterator[int]:

@@ -6,7 +6,7 @@ import contextlib
 import dataclasses
 import functools
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -16,6 +16,20 @@ from seq2onnx.layers import Layer, SequenceInput
 from seq2onnx.layers.signal import Signal
 
 Array = NDArray[Any]
+Handler = TypeVar("Handler", bound=Callable[..., Any])
+
+
+def filling(table: dict[str, Handler]) -> Callable[..., Callable[[Handler], Handler]]:
+    """Return a decorator that enters a function in a table under the names of operators."""
+
+    def operators(*names: str) -> Callable[[Handler], Handler]:
+        def enter(handler: Handler) -> Handler:
+            table.update(dict.fromkeys(names, handler))
+            return handler
+
+        return enter
+
+    return operators
 
 
 @dataclasses.dataclass(eq=False)

@@ -60,9 +60,9 @@ def _softmax(call: LiftCall) -> Any:
     return lifting.log_softmax(call.x, axes, "add_states keeps it")
 
 
-@operators("MatMul")
-def _matmul(call: LiftCall) -> Any:
-    return OPERATORS["MatMul"](*(constant(call, index) if x is None else x for index, x in enumerate(call.signals)))
+operators("MatMul")(
+    lambda call: OPERATORS["MatMul"](*(constant(call, i) if x is None else x for i, x in enumerate(call.signals)))
+)
 
 
 @operators("Gemm")
@@ -90,6 +90,4 @@ def _reduce(call: LiftCall) -> Any:
     return OPERATORS[call.node.op_type](call.x, axes, given.get("keepdims", 1))
 
 
-@operators("GlobalAveragePool", "GlobalMaxPool")
-def _global_pool(call: LiftCall) -> Any:
-    return OPERATORS[call.node.op_type](call.x, len(call.x.axes) - 2)
+operators("GlobalAveragePool", "GlobalMaxPool")(lambda call: OPERATORS[call.node.op_type](call.x, len(call.x.axes) - 2))

@@ -8,8 +8,7 @@ import numpy as np
 from onnx import NodeProto, numpy_helper
 
 from seq2onnx.errors import ImportRefused
-from seq2onnx.importing.equivalence import longest_steps
-from seq2onnx.importing.growth import bends
+from seq2onnx.importing.equivalence import bends, longest_steps
 from seq2onnx.importing.onnx.graph import open_session, run
 from seq2onnx.importing.onnx.graph_parts import Array, depends_on_numbers, place, reads, remove_unused
 from seq2onnx.importing.onnx.node_calls import NO_END, NodeRefused, axis_slices, call_of

@@ -9,7 +9,7 @@ import numpy as np
 from onnx import helper
 
 from seq2onnx.errors import ImportRefused
-from seq2onnx.importing.lifting.layer_node import Array
+from seq2onnx.importing.lifting.layer_node import Array, filling
 from seq2onnx.importing.lifting.traced import TracedTensor
 from seq2onnx.importing.onnx.graph import open_session, run
 from seq2onnx.importing.onnx.graph_parts import DOMAINS
@@ -22,6 +22,7 @@ LiftCall = NodeCall[TracedTensor]
 Handler = Callable[[LiftCall], Any]
 OPERATORS: dict[str, Handler] = {}
 """For each operator what it becomes: a TracedTensor, or several."""
+operators = filling(OPERATORS)
 
 REASONS = dict.fromkeys(
     ("Equal", "Greater", "Less", "GreaterOrEqual", "LessOrEqual", "Not", "And", "Or", "Xor", "Where", "IsNaN", "Sign"),
@@ -36,16 +37,6 @@ REASONS |= {
     "InstanceNormalization": "normalizes with statistics over time, which a stream does not know; use BatchNorm",
     "ReverseSequence": "reverses time, which a stream cannot; for a backward direction use a bidirectional operator",
 }
-
-
-def operators(*names: str) -> Callable[[Handler], Handler]:
-    """Register the function for these operators."""
-
-    def register(handler: Handler) -> Handler:
-        OPERATORS.update(dict.fromkeys(names, handler))
-        return handler
-
-    return register
 
 
 def lift(call: LiftCall) -> Sequence[Any]:

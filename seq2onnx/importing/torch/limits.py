@@ -18,7 +18,7 @@ from torch import Tensor, nn
 from torch.overrides import TorchFunctionMode
 from torch.utils import _pytree as pytree
 
-from seq2onnx.importing.growth import bends
+from seq2onnx.importing.equivalence import bends
 from seq2onnx.importing.torch.packing import without_packing
 from seq2onnx.importing.torch.trace import Arguments, as_in_use
 

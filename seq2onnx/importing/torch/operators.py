@@ -12,7 +12,7 @@ from torch import Tensor, fx
 from torch.utils import _pytree as pytree
 
 from seq2onnx.errors import ImportRefused
-from seq2onnx.importing.lifting.layer_node import Array
+from seq2onnx.importing.lifting.layer_node import Array, filling
 from seq2onnx.importing.lifting.traced import TracedTensor
 
 
@@ -80,6 +80,7 @@ class Operation:
 Handler = Callable[[Operation], Any]
 OPERATORS: dict[str, Handler] = {}
 """For each operator what it becomes: a TracedTensor, or several."""
+operators = filling(OPERATORS)
 
 REASONS = {
     "scaled_dot_product_attention": "is attention over all time, which no layer does",
@@ -100,16 +101,6 @@ REASONS |= dict.fromkeys(
     "compares numbers, for which there is no layer; a mask can only be that of the lengths",
 )
 SHAPE_ONLY = ("zeros_like", "ones_like", "full_like", "empty_like", "new_zeros", "new_ones", "new_full", "new_empty")
-
-
-def operators(*names: str) -> Callable[[Handler], Handler]:
-    """Register the function for these operators of torch."""
-
-    def register(handler: Handler) -> Handler:
-        OPERATORS.update(dict.fromkeys(names, handler))
-        return handler
-
-    return register
 
 
 def lift(op: Operation) -> Any:
