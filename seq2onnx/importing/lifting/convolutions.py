@@ -18,9 +18,15 @@ from seq2onnx.layers import AvgPool1d, AvgPool2d, Conv1d, Conv2d, Layer, MaxPool
 
 @dataclasses.dataclass(frozen=True)
 class Windows:
-    """Windows over the last axes of a tensor [batch, channels, …]: the size, stride, dilation and padding of each axis.
+    """Windows over the last axes of a tensor [batch, channels, …].
 
-    `apply` is the foreign operation with other padding, on an array as the tensor; `groups` are those of the channels.
+    Attributes:
+        sizes: elements of a window along each axis.
+        strides: elements from window to window.
+        dilations: elements between those of a window.
+        pads: padding of each axis.
+        apply: the foreign operation with other padding, on an array as the tensor.
+        groups: of the channels.
     """
 
     sizes: Sequence[int]

@@ -55,7 +55,8 @@ def linear(x: TracedTensor, weights: Array, bias: Array | None = None, axis: int
     """Weighted sums over one axis: weights [k, n], bias [k]."""
     axis %= len(x.axes)
     check_features(x, axis, "has weights")
-    x = transpose(x, [*(i for i in range(len(x.axes)) if i != axis), axis])
+    order = [*(i for i in range(len(x.axes)) if i != axis), axis]
+    x = transpose(x, order)
     found, index = source(x)
     groups, k = index.reshape(-1, weights.shape[1]), len(weights)
     if len(groups) * k * found.size > MOST_WEIGHTS:
@@ -64,9 +65,7 @@ def linear(x: TracedTensor, weights: Array, bias: Array | None = None, axis: int
     offsets = np.zeros(len(wide)) if bias is None else np.tile(np.broadcast_to(bias, (k,)), len(groups))
     made = layer_node(FullyConnected(len(wide)), found, weights={"weights": wide, "bias": offsets})
     y = tensor_of(made, x.axes, (*x.index.shape[:-1], k), x.with_(pads=(0, 0)))
-    order = list(range(len(x.axes) - 1))
-    order.insert(axis, len(x.axes) - 1)
-    return transpose(y, order)
+    return transpose(y, np.argsort(order).tolist())
 
 
 def each_part(x: TracedTensor, layer: Layer) -> TracedTensor:

@@ -158,7 +158,7 @@ def _check_lengths(call: LiftCall) -> None:
 
 def _starts(call: LiftCall, kinds: str, units: int) -> dict[str, Array]:
     """Return the start states; nothing where all are zero or carried by hand."""
-    found = {f"initial_{kind}": initial_state(call, 5 + i, call.foreign) for i, kind in enumerate(kinds)}
+    found = {f"initial_{kind}": initial_state(call, 5 + i) for i, kind in enumerate(kinds)}
     if all(start is None for start in found.values()):
         return {}
     return {name: np.zeros(units) if start is None else start[0] for name, start in found.items()}
