@@ -33,7 +33,7 @@ class Axes:
 
     @property
     def axes(self) -> tuple[str, ...]:
-        """The letters, under the name that they have in a TracedTensor."""
+        """The letters, as a TracedTensor names them."""
         return self.letters
 
     @property
@@ -78,13 +78,7 @@ class Axes:
         return self.with_shape(shape, letters)
 
     def reshape(self, shape: Sequence[int], rows: int, steps: int) -> Axes:
-        """Split and merge axes in row-major order.
-
-        Args:
-            shape: the new shape in the traced run.
-            rows: the size of the batch in the traced run.
-            steps: the number of steps in the traced run, without padding.
-        """
+        """Split and merge axes in row-major order; `rows` and `steps`, without padding, are those of the traced run."""
         found = regroup(self.letters, self.shape, shape, {"B": rows, "T": steps + sum(self.pads)})
         return self.with_shape(shape, [letters for letters, _ in found])
 
@@ -92,13 +86,9 @@ class Axes:
 def regroup(
     axes: Sequence[str], old: Sequence[int], new: Sequence[int], sizes: Mapping[str, int]
 ) -> list[tuple[str, int]]:
-    """Split and merge axes in row-major order.
+    """Split and merge axes in row-major order, from the shape `old` to `new`.
 
-    Args:
-        axes: the letters of each axis.
-        old: the shape.
-        new: the new shape.
-        sizes: the sizes of the batch, "B", and of time, "T".
+    `sizes` has the size of the batch, "B", and of time, "T".
 
     Returns:
         For each new axis its letters, and its number of features.

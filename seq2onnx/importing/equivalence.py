@@ -114,15 +114,10 @@ def compare(
     long: Iterable[Array],
     lengths: bool = False,
 ) -> Comparison:
-    """Compare a candidate with its source.
+    """Compare a candidate with its source, which runs x [B, T, …] and, with `lengths`, the lengths [B] of the rows.
 
-    Args:
-        candidate: the imported network.
-        source: runs the source on x [B, T, …] and lengths [B]. Whatever it raises is a refusal of this length.
-        rng: the generator of random numbers.
-        short: sequences, all of which are compared.
-        long: longer sequences; the first that the source takes is enough.
-        lengths: whether the source takes the lengths of the rows.
+    Whatever the source raises is a refusal of this length. All short sequences are compared, and the first of the long
+    ones that the source takes.
 
     Raises:
         ProofFailed: they differ; the message says where the first difference is.

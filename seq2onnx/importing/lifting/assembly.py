@@ -21,11 +21,7 @@ if TYPE_CHECKING:
 
 
 def assemble(answers: Sequence[tuple[str, LayerNode]], name: str) -> tuple[Network, dict[str, dict[str, Array]]]:
-    """Make a network of nodes.
-
-    Args:
-        answers: what the network gives; each with a name for its last layer, "" where it has none.
-        name: of the network.
+    """Make a network of nodes, of which each answer has a name, or "" if its last layer is named after its place.
 
     Returns:
         The network, and its weights by layer and name.

@@ -61,13 +61,7 @@ def prelu(x: TracedTensor, slopes: Array) -> TracedTensor:
 
 
 def reduce_axis(x: TracedTensor, axis: int, kind: str) -> TracedTensor:
-    """Reduce an axis to one element, which stays as an axis of features.
-
-    Args:
-        x: the tensor.
-        axis: the axis.
-        kind: "mean", "sum", "max" or "min".
-    """
+    """Take the "mean", "sum", "max" or "min" over an axis, which stays as an axis of one feature."""
     axis %= len(x.axes)
     if kind == "min":
         return negative(reduce_axis(negative(x), axis, "max"))

@@ -37,10 +37,10 @@ def recurrent(
     projection: Sequence[Array] | None = None,
     path: str | None = None,
 ) -> tuple[TracedTensor, TracedTensor]:
-    """Run a recurrent layer.
+    """Run a recurrent layer along axis `time` of a tensor whose last axis is features.
 
     Args:
-        x: the tensor, with features as its last axis.
+        x: the tensor.
         layer: the layer of one direction.
         directions: the weights of each direction, named as in `layer`, for the features in the order of x.
         time: the axis of time.

@@ -23,13 +23,9 @@ LEAST_OPSET = 11
 
 
 def read_graph(path: str | Path, fixed: Mapping[str, Any] | None = None) -> ModelProto:
-    """Read a foreign ONNX file and make it plain.
+    """Read a foreign ONNX file and make it plain: functions are written out, constants are initializers.
 
-    Functions are written out, constants are initializers, inputs are data alone, and no node is unused.
-
-    Args:
-        path: the file.
-        fixed: inputs that become constants, with their values.
+    Inputs are data alone, but for those that `fixed` makes constants, and no node is unused.
 
     Raises:
         ModelFileError: the file is damaged, or its weights are in other files.

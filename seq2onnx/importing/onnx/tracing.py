@@ -105,13 +105,8 @@ def traces(
 ) -> Iterator[Trace]:
     """Run a graph with every tensor exposed, first with sizes that it does not name, then with those that it declares.
 
-    Args:
-        model: the plain graph; the branches of If are taken where their condition depends on shapes alone.
-        data: the input that is the sequence.
-        axes: the letters of its axes.
-        features: the size of the axis C, if the file does not say it.
-        draw: draws the data for (generator, shape).
-        long: leave out the runs of a few steps.
+    The branches of If are taken where their condition depends on shapes alone. `features` is the size of the axis C, if
+    the file does not say it; `long` leaves out the runs of a few steps.
 
     Raises:
         ImportRefused: onnxruntime does not run the graph at all.
