@@ -86,12 +86,9 @@ class Axes:
 def regroup(
     axes: Sequence[str], old: Sequence[int], new: Sequence[int], sizes: Mapping[str, int]
 ) -> list[tuple[str, int]]:
-    """Split and merge axes in row-major order, from the shape `old` to `new`.
+    """Split and merge axes in row-major order: return for each axis of the shape `new` its letters and its features.
 
-    `sizes` has the size of the batch, "B", and of time, "T".
-
-    Returns:
-        For each new axis its letters, and its number of features.
+    `sizes` are those of the batch, "B", and of time, "T".
     """
     atoms: list[tuple[str, int]] = []
     for letters, size in zip(axes, old, strict=True):

@@ -38,11 +38,7 @@ MOST_STEPS_IN_A_CHUNK = 5
 
 
 class ProofFailed(ImportRefused):
-    """The imported network differs from its source.
-
-    Attributes:
-        steps: the length of the first sequence that differs.
-    """
+    """The imported network differs from its source; `steps` is the length of the first sequence that differs."""
 
     def __init__(self, message: str, steps: int) -> None:
         super().__init__(message)
@@ -51,13 +47,9 @@ class ProofFailed(ImportRefused):
 
 @dataclasses.dataclass(frozen=True)
 class Samples:
-    """Inputs for the comparison.
+    """Inputs for the comparison: `draw` draws x [B, T, …] for (generator, rows, steps), `more` are those of the user.
 
-    Attributes:
-        draw: draws x [B, T, …] for (generator, rows, steps).
-        lengths: whether the source takes the lengths of the rows.
-        more: inputs of the user, each x [B, T, …].
-        longest: whether one of the sequences is as long as it may be.
+    `lengths`: the source takes the lengths of the rows. `longest`: one of the sequences is as long as it may be.
     """
 
     draw: Callable[[np.random.Generator, int, int], Array]
@@ -68,10 +60,7 @@ class Samples:
 
 @dataclasses.dataclass(frozen=True)
 class Batch:
-    """Sequences x [B, T, …], their lengths (None: all rows are whole), and the answers of the source that it can give.
-
-    `is_long`: it is one of the longer sequences.
-    """
+    """Sequences x [B, T, …], their lengths (None: all rows are whole), and what the source answers to them."""
 
     x: Array
     lengths: Array | None
@@ -86,11 +75,7 @@ class Batch:
 
 @dataclasses.dataclass(frozen=True)
 class Candidate:
-    """An imported network that must equal its source.
-
-    `runs` runs batches in each way that the network can; it yields the batch, the way, and the answers. Name and hint
-    are for people.
-    """
+    """An imported network that must equal its source; `runs` yields for each batch and way to run it the answers."""
 
     name: str
     runs: Callable[[Sequence[Batch], np.random.Generator], Iterator[tuple[Batch, str, Answers]]]
@@ -117,10 +102,7 @@ def compare(
     """Compare a candidate with its source, which runs x [B, T, …] and, with `lengths`, the lengths [B] of the rows.
 
     Whatever the source raises is a refusal of this length. All short sequences are compared, and the first of the long
-    ones that the source takes.
-
-    Raises:
-        ProofFailed: they differ; the message says where the first difference is.
+    ones that the source takes. If they differ, ProofFailed says where.
     """
     made = Comparison()
 
@@ -179,7 +161,6 @@ def _compared(candidate: Candidate, batch: Batch, check: str, found: Answers) ->
 
 
 def _first(wrong: Array) -> tuple[int, ...]:
-    """Find the place of the first True, the earliest step first."""
     places = np.argwhere(wrong)
     return tuple(int(i) for i in min(places.tolist(), key=lambda place: (place[1:2] * (len(place) > 2), place)))
 
@@ -244,10 +225,7 @@ def rare(rng: np.random.Generator, x: Array) -> Array:
 def prove(module: SequenceModule, source: Source, samples: Samples, seed: int = 0) -> None:
     """Compare a lifted network with its source: whole sequences of several lengths, single steps, random chunks.
 
-    Lengths that the source itself refuses are left out, unless it runs with none of the longer ones.
-
-    Raises:
-        ImportRefused: they differ; the message says where the first difference is. ProofFailed has the length.
+    Lengths that the source itself refuses are left out, unless it runs with none of the longer ones: ImportRefused.
     """
     rng, names = np.random.default_rng(seed), module.network.outputs
     draws = [samples.draw(rng, ROWS, steps) for steps in LENGTHS]

@@ -21,11 +21,7 @@ if TYPE_CHECKING:
 
 
 def assemble(answers: Sequence[tuple[str, LayerNode]], name: str) -> tuple[Network, dict[str, dict[str, Array]]]:
-    """Make a network of nodes, of which each answer has a name, or "" if its last layer is named after its place.
-
-    Returns:
-        The network, and its weights by layer and name.
-    """
+    """Make a network of nodes, and its weights by layer and name; an answer named "" is named after its last layer."""
     ends = _merged([found for _, found in answers])
     ends = _with_early_last_steps(ends)
     for i, end in enumerate(ends):
@@ -142,7 +138,6 @@ def _legal(name: str) -> str:
 
 
 def _names(nodes: Sequence[LayerNode], wanted: Mapping[LayerNode, str]) -> dict[LayerNode, str]:
-    """Name each node after its place in the foreign network, or after its kind."""
     names: dict[LayerNode, str] = {}
     taken = set(wanted.values())
     for found in nodes:

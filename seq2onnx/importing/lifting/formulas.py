@@ -36,12 +36,10 @@ def after(y: TracedTensor, operation: str, x: TracedTensor, number: float = 0.0)
 
 
 def _related(x: TracedTensor, kind: str) -> Relation | None:
-    """Return the relation of a tensor if it is of this kind."""
     return x.relation if x.relation and x.relation.kind == kind else None
 
 
 def _no_layer(x: TracedTensor, what: str) -> TracedTensor:
-    """Return a tensor that no layer gives."""
     reason = f"calculates {what}, for which there is no layer"
     return x.with_(parts=tuple(barred(reason, part) for part in x.parts))
 

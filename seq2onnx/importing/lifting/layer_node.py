@@ -53,11 +53,9 @@ class Lifting:
 class LayerNode:
     """A layer without name, the nodes that it reads, its weights and its output. Two nodes are never equal.
 
-    Attributes:
-        path: where it comes from in the foreign network.
-        barred: why no layer computes this. It may be carried along as long as nothing reads it.
-        stands_for: the node that a barred one becomes under one operation: ("sum", the mean) under
-            a division by the number of steps, ("log", the probabilities) under a softmax.
+    `barred` says why no layer computes it; it may be carried along as long as nothing reads it. It can stand for a node
+    that it becomes under one operation: ("sum", the mean) under a division by the number of steps, ("log", the
+    probabilities) under a softmax. `path` is its place in the foreign network.
     """
 
     layer: Layer | None
@@ -96,11 +94,7 @@ def input_node(layer: SequenceInput, lifting: Lifting) -> LayerNode:
 def layer_node(
     layer: Layer, *reads: LayerNode, weights: Mapping[str, Array] | None = None, path: str | None = None
 ) -> LayerNode:
-    """Make the node of a layer, named after `path` (None: the place of the foreign operation).
-
-    Raises:
-        ImportRefused: the layer cannot read these.
-    """
+    """Make the node of a layer, named after `path` (None: the place of the foreign operation), if it can read these."""
     for read in reads:
         if read.barred:
             raise ImportRefused(read.barred)

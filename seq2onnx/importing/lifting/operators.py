@@ -101,7 +101,6 @@ def _raise(x: Operand, exponent: Operand) -> TracedTensor:
 
 
 def _matmul(a: Operand, b: Operand, bias: Array | None = None) -> TracedTensor:
-    """Multiply with a matrix or a vector, on either side."""
     if isinstance(a, TracedTensor) and isinstance(b, TracedTensor):
         raise ImportRefused("multiplies two calculated matrices, as attention does; no layer does that")
     (x,), (weights,) = _tensors([a, b]), _numbers([a, b])

@@ -76,14 +76,10 @@ class TracedTensor:
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class Relation:
-    """Algebraic relation of a tensor to an earlier one.
+    """Algebraic relation of a tensor to an earlier one, `of`; `number` is a factor or an epsilon.
 
-    Attributes:
-        kind: "scaled" (number · of), "mean" (over the last axes), "centered" (of − mean), "square" (of centered),
-            "variance", "deviation" (√(variance + number)), "inverse" (1 / deviation), or "erf" (erf(of)), "erf + 1".
-        of: the earlier tensor.
-        axes: how many last axes the mean is over.
-        number: the factor, or the epsilon.
+    The kinds: "scaled" (number · of), "mean" (over the last axes, so many), "centered" (of − mean), "square" (of
+    centered), "variance", "deviation" (√(variance + number)), "inverse" (1 / deviation), "erf" (erf(of)), "erf + 1".
     """
 
     kind: str

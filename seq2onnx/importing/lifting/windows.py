@@ -99,10 +99,7 @@ def mean_of_image(x: TracedTensor) -> TracedTensor | None:
 
 
 def dense(x: TracedTensor, axes: int, apply: Apply) -> TracedTensor:
-    """An operation that is a weighted sum of the features of each step, the last axes, as a FullyConnected.
-
-    Its weights are what it gives for each feature alone.
-    """
+    """A weighted sum of the features of each step, the last axes, as a FullyConnected; `apply` says its weights."""
     for axis in range(-axes, 0):
         check_features(x, axis, "calculates")
     inside = x.index.shape[-axes:]

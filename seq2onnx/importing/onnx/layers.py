@@ -41,7 +41,6 @@ def _layer_norm(call: LiftCall) -> Any:
 
 
 def _pads(call: LiftCall, sizes: Sequence[int], strides: Sequence[int], dilations: Sequence[int]) -> list[Pads]:
-    """Return the padding of each axis of the windows."""
     auto, count = call.attributes.get("auto_pad", "NOTSET"), len(sizes)
     given = call.attributes.get("pads", [0] * 2 * count) if auto == "NOTSET" else [0] * 2 * count
     pads = list(zip(given[:count], given[count:], strict=True))
@@ -165,7 +164,6 @@ def _starts(call: LiftCall, kinds: str, units: int) -> dict[str, Array]:
 
 
 def _weights(op: str, W: Array, R: Array, bias: Array, apart: bool) -> dict[str, Array]:
-    """Return the weights of one direction, their rows in the order of a layer."""
     first, second = np.split(bias, 2)
     if op == "RNN":
         return {"input_weights": W, "recurrent_weights": R, "bias": first + second}

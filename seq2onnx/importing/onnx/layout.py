@@ -69,7 +69,6 @@ def _slice(call: LiftCall) -> Any:
 
 
 def _cut(x: TracedTensor, each: AxisSlice) -> TracedTensor:
-    """Slice one axis."""
     axis, size, (_, stop, step), cut = each.axis, each.size, each.bounds, each.cut
     if each.is_whole and x.axes[axis] != "T":
         return x

@@ -22,13 +22,9 @@ REMEDY = "Longer sequences would give other results than the file; cut them befo
 
 
 def check_limits(trace: Trace) -> bool:
-    """Check that nothing in a graph is a bound on the number of steps.
+    """Refuse a bound on the number of steps.
 
-    Returns:
-        Whether the graph calculates the same with every length; otherwise only numbers can show it.
-
-    Raises:
-        ImportRefused: a number is a bound; the message names the node.
+    Returns whether the graph calculates the same with every length; otherwise only numbers can show it.
     """
     if not trace.free_steps:
         return False
@@ -134,7 +130,6 @@ def _behind(sizes: Mapping[str, NodeProto], names: set[str]) -> set[str]:
 
 
 def _constants(trace: Trace, node: NodeProto) -> list[int]:
-    """Return the whole numbers that a node has."""
     stored = {tensor.name: tensor for tensor in trace.model.graph.initializer}
     arrays = [numpy_helper.to_array(stored[name]) for name in node.input if name in stored]
     return [int(n) for array in arrays if array.dtype.kind in "iuf" and array.size <= 8 for n in array.ravel()]

@@ -21,11 +21,7 @@ NO_END = 2**31 - 1
 
 
 class NodeRefused(ImportRefused):
-    """A node that cannot be followed.
-
-    Attributes:
-        reached: how many nodes before it could be followed.
-    """
+    """A node that cannot be followed; `reached` is how many nodes before it could be."""
 
     def __init__(self, message: str, reached: int) -> None:
         super().__init__(message)
@@ -39,10 +35,7 @@ X = TypeVar("X", bound=Axes | TracedTensor)
 class SideInput:
     """A tensor that depends on another input alone: lengths of the rows, or a state carried by hand.
 
-    Attributes:
-        name: the input.
-        lengths: whether the input is lengths: whole numbers.
-        as_given: whether nothing was computed.
+    `lengths`: the input is whole numbers. `as_given`: nothing was computed.
     """
 
     name: str
@@ -52,12 +45,9 @@ class SideInput:
 
 @dataclasses.dataclass(frozen=True)
 class NodeCall(Generic[X]):
-    """A node, with what is known of its inputs.
+    """A node of a traced run, with what is known of its inputs.
 
     Attributes:
-        trace: the run.
-        node: the node.
-        attributes: its attributes.
         signals: for each input its signal, or None if it carries no data.
         numbers: for each input its numbers, or None if it carries data or is left out.
         others: the same in a run with other sizes; None for each input if the sizes are fixed.
@@ -176,14 +166,9 @@ def constant_weights(call: NodeCall[Any]) -> None:
 
 @dataclasses.dataclass(frozen=True)
 class AxisSlice:
-    """A slice of one axis.
+    """A slice of one axis, not negative, of this size; `bounds` are start, stop and stride as they are given.
 
-    Attributes:
-        axis: the axis, not negative.
-        size: its size in the traced run.
-        bounds: start, stop and stride as they are given.
-        other_size: its size in the run with other sizes. None: the sizes are fixed.
-        other_bounds: start and stop in that run.
+    `other_size` and `other_bounds` (start, stop) are those of a run with other sizes; None: the sizes are fixed.
     """
 
     axis: int

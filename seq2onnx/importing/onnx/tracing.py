@@ -38,17 +38,10 @@ RECURRENT = {"LSTM": 2, "GRU": 1, "RNN": 1}
 
 @dataclasses.dataclass(frozen=True)
 class Trace:
-    """A run of a foreign graph, without If, for random data.
+    """A run of a foreign graph, without If, for random data: every tensor, and the sizes of batch and time.
 
-    Attributes:
-        data: the name of the input that is the sequence.
-        axes: the letters of its axes, B, T and C.
-        rows: the size of the batch in the run.
-        steps: the number of steps in the run.
-        free_rows: whether the graph runs with batches of any size.
-        free_steps: whether it runs with any number of steps.
-        values: every tensor.
-        others: every tensor of a second run with other sizes. None: the sizes are fixed.
+    `axes` are the letters of the input `data`. Where a size is free, the graph runs with others, too; `others` is every
+    tensor of such a run (None: the sizes are fixed).
     """
 
     model: ModelProto
@@ -106,10 +99,7 @@ def traces(
     """Run a graph with every tensor exposed, first with sizes that it does not name, then with those that it declares.
 
     The branches of If are taken where their condition depends on shapes alone. `features` is the size of the axis C, if
-    the file does not say it; `long` leaves out the runs of a few steps.
-
-    Raises:
-        ImportRefused: onnxruntime does not run the graph at all.
+    the file does not say it; `long` leaves out the runs of a few steps. If no run succeeds, the graph is refused.
     """
     entry = next(entry for entry in model.graph.input if entry.name == data)
     sizes = declared(entry)

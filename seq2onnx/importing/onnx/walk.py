@@ -26,13 +26,7 @@ FILLED_BY = (onnx_arithmetic, onnx_layers, onnx_layout)
 
 @dataclasses.dataclass(frozen=True)
 class Walked:
-    """Result of lifting an ONNX graph.
-
-    Attributes:
-        values: each tensor that depends on the sequences, or why it is no layer.
-        foreign: each tensor that depends on other inputs alone.
-        finals: the tensors that are final states of recurrent operators.
-    """
+    """Each tensor that depends on the sequences, or why it is no layer; those of other inputs alone; final states."""
 
     values: Mapping[str, TracedTensor | ImportRefused]
     foreign: Mapping[str, SideInput]
@@ -40,11 +34,7 @@ class Walked:
 
 
 def walk(trace: Trace) -> Walked:
-    """Follow all nodes.
-
-    Raises:
-        TooFewSteps: the run must be repeated with more steps.
-    """
+    """Follow all nodes. TooFewSteps: the run must be repeated with more."""
     graph, lifting = trace.model.graph, Lifting(times={trace.steps})
     values: dict[str, TracedTensor | ImportRefused] = {trace.data: _sequences(trace, lifting)}
     others = [entry for entry in graph.input if entry.name != trace.data]
@@ -70,7 +60,6 @@ def walk(trace: Trace) -> Walked:
 
 
 def _sequences(trace: Trace, lifting: Lifting) -> TracedTensor:
-    """Return the input, in the layout of the file."""
     array = trace.values[trace.data]
     sizes = dict(zip(trace.axes, array.shape, strict=True))
     tokens = array.dtype.kind in "iu"

@@ -66,7 +66,6 @@ class Walk:
         return torch.utils._pytree.tree_unflatten(list(returned), spec)
 
     def _argument(self, number: int, leaf: Any) -> Any:
-        """Return the value of an argument of the module."""
         trace, found = self.trace, self.trace.arguments
         if number == found.first:
             return self._sequences()
@@ -82,7 +81,6 @@ class Walk:
         return leaf
 
     def _sequences(self) -> TracedTensor:
-        """Return the sequences, in the layout of the module."""
         found, trace = self.trace.arguments, self.trace
         axes = tuple(letter if letter == "T" or (letter == "B" and found.batch) else "" for letter in found.axes)
         features = [letter for letter in "CHW" if letter in found.axes]

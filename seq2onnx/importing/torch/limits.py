@@ -44,10 +44,7 @@ REMEDY = (
 
 @dataclasses.dataclass(frozen=True)
 class Limits:
-    """The first bound on the number of steps, or lengths that are not the caller's; "": none.
-
-    `complete`: the module calculates the same with every length. Otherwise only numbers can show it.
-    """
+    """The first bound on the number of steps, or wrong lengths ("": none); whether all lengths calculate the same."""
 
     reason: str = ""
     complete: bool = False
@@ -213,7 +210,6 @@ def _taken(name: str, args: Sequence[Any], kwargs: dict[str, Any]) -> Iterator[T
 
 
 def _written(entry: Any) -> str:
-    """Write an index as people do."""
     if not isinstance(entry, slice):
         return "..." if entry is Ellipsis else str(entry)
     text = ":".join("" if bound is None else str(bound) for bound in (entry.start, entry.stop))

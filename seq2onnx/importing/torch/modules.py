@@ -121,7 +121,6 @@ def _answers(
 
 
 def _chosen(returned: Any, finals: Sequence[Any], output: int | str | None) -> list[tuple[str, int, TracedTensor]]:
-    """Choose the answers among what the module returns."""
     entries, _ = pytree.tree_flatten_with_path(returned, is_leaf=lambda leaf: leaf is None)
     found = [(_label(path), place, path, leaf) for place, (path, leaf) in enumerate(entries)]
     if output is not None:
@@ -150,7 +149,6 @@ def _label(path: Sequence[Any]) -> str:
 
 
 def _answer(label: str, x: TracedTensor, softmax: bool) -> LayerNode:
-    """Make the last layer of an answer."""
     scores = time_axis.standing_for(x, "log") if softmax else None
     found = answer(scores or x, f"answer {label}:" if label else "the answer")
     if scores or not softmax:

@@ -25,14 +25,9 @@ class Ragged:
 
 @dataclasses.dataclass(frozen=True)
 class Operation:
-    """A call of an operator.
+    """A call of an operator: its arguments by the names of its schema, with the defaults, and as they were given.
 
-    Attributes:
-        name: of the operator, without its namespace.
-        arguments: its arguments by the names of its schema, with the defaults.
-        positional, keywords: the arguments as they were given.
-        result: what it returned in the traced run, as tensors without numbers.
-        lengths: the lengths of the rows.
+    `result` is what it returned in the traced run, as tensors without numbers; `lengths` are those of the rows.
     """
 
     name: str
@@ -55,7 +50,6 @@ class Operation:
         return cls(name, node.target, arguments, positional, keywords, node.meta.get("val"), lengths)
 
     def __getitem__(self, name: str) -> Any:
-        """Return an argument."""
         return self.arguments[name]
 
     def get(self, name: str, default: Any = None) -> Any:

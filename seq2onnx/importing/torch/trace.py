@@ -25,14 +25,10 @@ ROWS, STEPS = (5, 7, 11), (13, 67, 307)
 
 @dataclasses.dataclass(frozen=True)
 class Arguments:
-    """The arguments of the example, flattened, and their nesting.
+    """The arguments of the example, flattened, and their nesting; the letter of each axis of the sequences.
 
-    Attributes:
-        axes: the letter of each axis of the sequences.
-        first: which leaf the sequences are.
-        lengths: which leaves are lengths; of a list of integers all its leaves.
-        states: which leaves are start states.
-        batch: whether the module runs several sequences at once.
+    `first`, `lengths` and `states` are the leaves that are sequences, lengths (of a list of integers all its leaves)
+    and start states. `batch`: the module runs several sequences at once.
     """
 
     leaves: tuple[Any, ...]
