@@ -4,11 +4,15 @@ from __future__ import annotations
 
 import dataclasses
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING
 
 from seq2onnx.errors import ImportRefused
 
-NAMES = {"": "features", "B": "the batch", "T": "time", "BT": "batch and time", "TB": "batch and time"}
+if TYPE_CHECKING:
+    from seq2onnx.importing.lifting.traced import TracedTensor
+
+NAMES = {"": "features", "B": "the batch", "T": "time", "BT": "batch and time", "TB": "time and batch"}
 
 
 @dataclasses.dataclass(frozen=True)
@@ -29,7 +33,7 @@ class Axes:
 
     @property
     def axes(self) -> tuple[str, ...]:
-        """The letters, under the name that they have in a TracedTensor."""
+        """The letters, as a TracedTensor names them."""
         return self.letters
 
     @property
@@ -74,58 +78,69 @@ class Axes:
         return self.with_shape(shape, letters)
 
     def reshape(self, shape: Sequence[int], rows: int, steps: int) -> Axes:
-        """Split and merge axes in row-major order.
-
-        Args:
-            shape: the new shape in the traced run.
-            rows: the size of the batch in the traced run.
-            steps: the number of steps in the traced run, without padding.
-        """
-        sizes = {"B": rows, "T": steps + sum(self.pads)}
-        atoms: list[tuple[str, int]] = []
-        for letters, size in zip(self.letters, self.shape, strict=True):
-            atoms += [(letter, sizes[letter]) for letter in letters] if letters else [("", size)]
-        atoms = [atom for atom in atoms if atom[1] != 1]
-        axes, text = [], f"reshapes {list(self.shape)} to {list(shape)}, which"
-        for size in shape:
-            axis, left, features = "", size, 1
-            while left > 1 and atoms:
-                letter, atom = atoms.pop(0)
-                if left % atom == 0:
-                    left, axis, features = left // atom, axis + letter, features * (1 if letter else atom)
-                elif not letter and atom % left == 0:
-                    atoms.insert(0, ("", atom // left))
-                    left, features = 1, features * left
-                else:
-                    raise ImportRefused(f"{text} cuts {NAMES[letter]} into pieces")
-            if axis and features > 1:
-                what = "time" if "T" in axis else "the batch"
-                raise ImportRefused(
-                    f"{text} makes one axis of {what} and features. What follows has weights for one number of steps "
-                    "and cannot run step by step"
-                )
-            axes.append(axis)
-        if math.prod(shape) != math.prod(self.shape) or atoms:
-            raise ImportRefused(f"{text} depends on the data")
-        return self.with_shape(shape, axes)
+        """Split and merge axes in row-major order; `rows` and `steps`, without padding, are those of the traced run."""
+        found = regroup(self.letters, self.shape, shape, {"B": rows, "T": steps + sum(self.pads)})
+        return self.with_shape(shape, [letters for letters, _ in found])
 
 
-def broadcast(xs: Sequence[Axes], shape: Sequence[int]) -> Axes:
-    """Broadcast tensors: axes at the same place must mean the same.
+def regroup(
+    axes: Sequence[str], old: Sequence[int], new: Sequence[int], sizes: Mapping[str, int]
+) -> list[tuple[str, int]]:
+    """Split and merge axes in row-major order: return for each axis of the shape `new` its letters and its features.
 
-    Args:
-        xs: the tensors.
-        shape: the shape of the result.
+    `sizes` are those of the batch, "B", and of time, "T".
     """
-    letters = [""] * len(shape)
+    atoms: list[tuple[str, int]] = []
+    for letters, size in zip(axes, old, strict=True):
+        atoms += [(letter, sizes[letter]) for letter in letters] if letters else [("", size)]
+    atoms = [atom for atom in atoms if atom[1] != 1]
+    found: list[tuple[str, int]] = []
+    text = f"reshapes {list(old)} to {list(new)}, which"
+    for size in new:
+        axis, left, features = "", size, 1
+        while left > 1 and atoms:
+            letter, atom = atoms.pop(0)
+            if left % atom == 0:
+                left, axis, features = left // atom, axis + letter, features * (1 if letter else atom)
+            elif not letter and atom % left == 0:
+                atoms.insert(0, ("", atom // left))
+                left, features = 1, features * left
+            else:
+                raise ImportRefused(
+                    f"{text} cuts {NAMES[letter]} into pieces; if axes were to be swapped, use transpose or permute"
+                )
+        if "T" in axis and features > 1:
+            raise ImportRefused(
+                f"{text} makes one axis of time and features; what follows exists for one length only. Use the last "
+                "step, a mean or a maximum over time"
+            )
+        if axis and features > 1:
+            raise ImportRefused(
+                f"{text} makes one axis of the batch and features, as attention with several heads does; no layer does "
+                "that"
+            )
+        found.append((axis, features))
+    if math.prod(new) != math.prod(old) or atoms:
+        raise ImportRefused(f"{text} depends on the data")
+    return found
+
+
+def joined_axes(xs: Sequence[Axes | TracedTensor], rank: int) -> tuple[str, ...]:
+    """Return the letters of tensors that are broadcast: axes at the same place must mean the same."""
+    letters = [""] * rank
     for x in xs:
-        for back in range(1, len(x.letters) + 1):
-            own, known = x.letters[-back], letters[-back]
+        for back, own in enumerate(reversed(x.axes), 1):
+            known = letters[-back]
             if own and known and own != known:
                 raise ImportRefused(f"combines {NAMES[own]} with {NAMES[known]} ({[list(x.shape) for x in xs]})")
             letters[-back] = own or known
     for x in xs:
-        for back in range(1, len(x.letters) + 1):
-            if letters[-back] and not x.letters[-back] and x.shape[-back] > 1:
+        for back, own in enumerate(reversed(x.axes), 1):
+            if letters[-back] and not own and x.shape[-back] > 1:
                 raise ImportRefused(f"combines features with {NAMES[letters[-back]]} ({[list(x.shape) for x in xs]})")
-    return xs[0].with_shape(shape, letters)
+    return tuple(letters)
+
+
+def broadcast(xs: Sequence[Axes], shape: Sequence[int]) -> Axes:
+    """Broadcast tensors to the shape of their result."""
+    return xs[0].with_shape(shape, joined_axes(xs, len(shape)))

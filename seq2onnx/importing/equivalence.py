@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from numpy.typing import NDArray
+from numpy.typing import ArrayLike, NDArray
 
 from seq2onnx.errors import ImportRefused, NotStreamable
 from seq2onnx.parity import TOLERANCE, ParityRow
@@ -38,11 +38,7 @@ MOST_STEPS_IN_A_CHUNK = 5
 
 
 class ProofFailed(ImportRefused):
-    """The imported network differs from its source.
-
-    Attributes:
-        steps: the length of the first sequence that differs.
-    """
+    """The imported network differs from its source; `steps` is the length of the first sequence that differs."""
 
     def __init__(self, message: str, steps: int) -> None:
         super().__init__(message)
@@ -51,13 +47,9 @@ class ProofFailed(ImportRefused):
 
 @dataclasses.dataclass(frozen=True)
 class Samples:
-    """Inputs for the comparison.
+    """Inputs for the comparison: `draw` draws x [B, T, …] for (generator, rows, steps), `more` are those of the user.
 
-    Attributes:
-        draw: draws x [B, T, …] for (generator, rows, steps).
-        lengths: whether the source takes the lengths of the rows.
-        more: inputs of the user, each x [B, T, …].
-        longest: whether one of the sequences is as long as it may be.
+    `lengths`: the source takes the lengths of the rows. `longest`: one of the sequences is as long as it may be.
     """
 
     draw: Callable[[np.random.Generator, int, int], Array]
@@ -68,14 +60,7 @@ class Samples:
 
 @dataclasses.dataclass(frozen=True)
 class Batch:
-    """Sequences, and the answers of the source.
-
-    Attributes:
-        x: the sequences [B, T, …].
-        lengths: the lengths of the rows. None: all are whole.
-        expected: the answers of the source by output. Those that it cannot give for this length are left out.
-        is_long: whether it is one of the longer sequences.
-    """
+    """Sequences x [B, T, …], their lengths (None: all rows are whole), and what the source answers to them."""
 
     x: Array
     lengths: Array | None
@@ -90,13 +75,7 @@ class Batch:
 
 @dataclasses.dataclass(frozen=True)
 class Candidate:
-    """An imported network that must equal its source.
-
-    Attributes:
-        name: for people.
-        runs: runs batches in each way that the network can; yields the batch, the way, and the answers.
-        hint: for people, where answers differ.
-    """
+    """An imported network that must equal its source; `runs` yields for each batch and way to run it the answers."""
 
     name: str
     runs: Callable[[Sequence[Batch], np.random.Generator], Iterator[tuple[Batch, str, Answers]]]
@@ -105,13 +84,7 @@ class Candidate:
 
 @dataclasses.dataclass(frozen=True)
 class Comparison:
-    """The result of a comparison that holds.
-
-    Attributes:
-        rows: the comparisons; all of them hold.
-        lengths: the lengths of the sequences.
-        refusals: the lengths that the source refuses, and why.
-    """
+    """A comparison that holds, the lengths of its sequences, and which lengths the source refuses, and why."""
 
     rows: list[ParityRow] = dataclasses.field(default_factory=list)
     lengths: list[int] = dataclasses.field(default_factory=list)
@@ -126,18 +99,10 @@ def compare(
     long: Iterable[Array],
     lengths: bool = False,
 ) -> Comparison:
-    """Compare a candidate with its source.
+    """Compare a candidate with its source, which runs x [B, T, …] and, with `lengths`, the lengths [B] of the rows.
 
-    Args:
-        candidate: the imported network.
-        source: runs the source on x [B, T, …] and lengths [B]. Whatever it raises is a refusal of this length.
-        rng: the generator of random numbers.
-        short: sequences, all of which are compared.
-        long: longer sequences; the first that the source takes is enough.
-        lengths: whether the source takes the lengths of the rows.
-
-    Raises:
-        ProofFailed: they differ; the message says where the first difference is.
+    Whatever the source raises is a refusal of this length. All short sequences are compared, and the first of the long
+    ones that the source takes. If they differ, ProofFailed says where.
     """
     made = Comparison()
 
@@ -196,7 +161,6 @@ def _compared(candidate: Candidate, batch: Batch, check: str, found: Answers) ->
 
 
 def _first(wrong: Array) -> tuple[int, ...]:
-    """Find the place of the first True, the earliest step first."""
     places = np.argwhere(wrong)
     return tuple(int(i) for i in min(places.tolist(), key=lambda place: (place[1:2] * (len(place) > 2), place)))
 
@@ -217,6 +181,16 @@ def sizes_of_chunks(rng: np.random.Generator, steps: int, most: int = MOST_STEPS
 def longest_steps(numbers: int) -> int:
     """Return how many steps the longest sequence has, if a step has so many numbers."""
     return min(LONGEST, MOST_IN_A_ROW // max(1, numbers))
+
+
+def bends(lengths: Sequence[int], sizes: ArrayLike, rounding: float = 1.0) -> bool:
+    """Whether numbers follow the number of steps otherwise at the end than before, as a bound does; strides round."""
+    gaps, numbers = np.diff(lengths), np.asarray(sizes, float)
+    rates = np.diff(numbers, axis=0) / gaps.reshape(-1, *[1] * (numbers.ndim - 1))
+    pairs = zip(itertools.pairwise(rates), itertools.pairwise(rounding / gaps), strict=True)
+    return any(
+        (abs(after - before) > np.maximum(1, abs(before)) * sum(errors)).any() for (before, after), errors in pairs
+    )
 
 
 def halves(steps: int, least: int) -> Iterator[int]:
@@ -251,10 +225,7 @@ def rare(rng: np.random.Generator, x: Array) -> Array:
 def prove(module: SequenceModule, source: Source, samples: Samples, seed: int = 0) -> None:
     """Compare a lifted network with its source: whole sequences of several lengths, single steps, random chunks.
 
-    Lengths that the source itself refuses are left out, unless it runs with none of the longer ones.
-
-    Raises:
-        ImportRefused: they differ; the message says where the first difference is. ProofFailed has the length.
+    Lengths that the source itself refuses are left out, unless it runs with none of the longer ones: ImportRefused.
     """
     rng, names = np.random.default_rng(seed), module.network.outputs
     draws = [samples.draw(rng, ROWS, steps) for steps in LENGTHS]

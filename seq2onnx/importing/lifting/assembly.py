@@ -21,22 +21,14 @@ if TYPE_CHECKING:
 
 
 def assemble(answers: Sequence[tuple[str, LayerNode]], name: str) -> tuple[Network, dict[str, dict[str, Array]]]:
-    """Make a network of nodes.
-
-    Args:
-        answers: what the network gives; each with a name for its last layer, "" where it has none.
-        name: of the network.
-
-    Returns:
-        The network, and its weights by layer and name.
-    """
+    """Make a network of nodes, and its weights by layer and name; an answer named "" is named after its last layer."""
     ends = _merged([found for _, found in answers])
     ends = _with_early_last_steps(ends)
     for i, end in enumerate(ends):
         if end in ends[:i] or not end.reads:  # an answer of its own needs a layer of its own
             ends[i] = dataclasses.replace(end, layer=Rescale(1.0), reads=(end,), weights={})
     wanted = {end: _legal(label) for (label, _), end in zip(answers, ends, strict=True) if label}
-    nodes = _ordered(ends)
+    nodes = in_order(ends)
     if len(nodes) > LAYERS:
         raise ImportRefused(f"has {len(nodes):,} layers; a network has at most {LAYERS:,}")
     names = _names(nodes, wanted)
@@ -80,7 +72,7 @@ def _merged(ends: Sequence[LayerNode]) -> list[LayerNode]:
     """Replace nodes of the same layer, inputs and weights by one."""
     merged: dict[tuple[object, ...], LayerNode] = {}
     known: dict[LayerNode, LayerNode] = {}
-    for found in _ordered(ends):
+    for found in in_order(ends):
         reads = tuple(known[read] for read in found.reads)
         arrays = tuple((name, array.tobytes()) for name, array in sorted(found.weights.items()))
         key = (repr(_layer(found)), reads, arrays)
@@ -88,17 +80,12 @@ def _merged(ends: Sequence[LayerNode]) -> list[LayerNode]:
     return [known[end] for end in ends]
 
 
-def _ordered(ends: Sequence[LayerNode]) -> list[LayerNode]:
-    """List all nodes, each after those that it reads."""
-    return in_order(ends, lambda found: found.reads)
-
-
 def _with_early_last_steps(ends: Sequence[LayerNode]) -> list[LayerNode]:
     """Let recurrent layers answer with the last step alone where nothing else is read of them."""
-    readers = Counter(read for found in _ordered(ends) for read in found.reads)
+    readers = Counter(read for found in in_order(ends) for read in found.reads)
     readers.update(ends)
     known: dict[LayerNode, LayerNode] = {}
-    for found in _ordered(ends):
+    for found in in_order(ends):
         reads = tuple(known[read] for read in found.reads)
         known[found] = dataclasses.replace(found, reads=reads)
         if isinstance(found.layer, LastStep) and (early := _last_of(found.reads[0], readers, known)):
@@ -151,7 +138,6 @@ def _legal(name: str) -> str:
 
 
 def _names(nodes: Sequence[LayerNode], wanted: Mapping[LayerNode, str]) -> dict[LayerNode, str]:
-    """Name each node after its place in the foreign network, or after its kind."""
     names: dict[LayerNode, str] = {}
     taken = set(wanted.values())
     for found in nodes:

@@ -20,13 +20,7 @@ from seq2onnx.layers import AvgPool1d, AvgPool2d, Conv1d, Conv2d, Layer, MaxPool
 class Windows:
     """Windows over the last axes of a tensor [batch, channels, …].
 
-    Attributes:
-        sizes: elements of a window along each axis.
-        strides: elements from window to window.
-        dilations: elements between those of a window.
-        pads: padding of each axis.
-        apply: the foreign operation with other padding, on an array as the tensor.
-        groups: of the channels.
+    `apply` is the foreign operation with other padding, on an array as the tensor; `groups` are those of the channels.
     """
 
     sizes: Sequence[int]
@@ -37,7 +31,7 @@ class Windows:
     groups: int = 1
 
     def __call__(self, array: Array) -> Array:
-        """Run the foreign operation on an array."""
+        """Run the foreign operation."""
         return self.apply(array, self.pads)
 
     def without_padding(self, axis: int) -> Callable[[Array], Array]:

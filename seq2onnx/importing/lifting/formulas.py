@@ -6,104 +6,96 @@ does not matter how the nodes are ordered, and nothing is lost if they do not be
 
 from __future__ import annotations
 
+import dataclasses
 import math
+
+import numpy as np
 
 from seq2onnx.importing.lifting import operations as lifting
 from seq2onnx.importing.lifting.layer_node import barred
 from seq2onnx.importing.lifting.traced import Relation, TracedTensor
 from seq2onnx.layers import GELU
 
+PARTS = {
+    ("centered", "square"): "square",
+    ("square", "mean"): "variance",
+    ("variance", "sum"): "variance",
+    ("variance", "root"): "deviation",
+    ("deviation", "reciprocal"): "inverse",
+}
+"""The parts of a LayerNorm: for the relation of a tensor and an operation on it the relation of the result."""
 
-def related(y: TracedTensor, kind: str, of: TracedTensor, axes: int = 0, number: float = 0.0) -> TracedTensor:
-    """Return a tensor with its relation to an earlier one."""
-    return y.with_(relation=Relation(kind, of, axes, number))
+
+def after(y: TracedTensor, operation: str, x: TracedTensor, number: float = 0.0) -> TracedTensor:
+    """Relate y, which an operation makes of x; `number` is what a sum adds."""
+    known = x.relation
+    kind = PARTS.get((known.kind, operation)) if known else None
+    if known is None or kind is None:
+        return y
+    return y.with_(relation=dataclasses.replace(known, kind=kind, number=known.number + number))
 
 
-def relation(x: TracedTensor | None, *kinds: str) -> Relation | None:
-    """Return the relation of a tensor if it is one of these kinds."""
-    found = None if x is None else x.relation
-    return found if found and found.kind in kinds else None
+def _related(x: TracedTensor, kind: str) -> Relation | None:
+    return x.relation if x.relation and x.relation.kind == kind else None
 
 
 def _no_layer(x: TracedTensor, what: str) -> TracedTensor:
-    """Return a tensor that no layer gives."""
     reason = f"calculates {what}, for which there is no layer"
     return x.with_(parts=tuple(barred(reason, part) for part in x.parts))
 
 
 def after_scale(y: TracedTensor, x: TracedTensor, factor: float) -> TracedTensor:
     """Relate y = factor · x."""
-    known = relation(x, "scaled")
-    of, known_factor = (known.of, known.number) if known else (x, 1.0)
-    return related(y, "scaled", of, number=factor * known_factor)
+    known = _related(x, "scaled") or Relation("scaled", x, number=1.0)
+    return y.with_(relation=dataclasses.replace(known, number=factor * known.number))
 
 
 def after_mean(y: TracedTensor, x: TracedTensor, axes: int) -> TracedTensor:
     """Relate y, which is the mean of x over its last axes, kept as axes of size 1."""
-    square = relation(x, "square")
+    square = _related(x, "square")
     if square and square.axes == axes:
-        return related(y, "variance", square.of, axes)
-    return related(y, "mean", x, axes)
+        return after(y, "mean", x)
+    return y.with_(relation=Relation("mean", x, axes))
 
 
 def after_difference(y: TracedTensor, a: TracedTensor, b: TracedTensor) -> TracedTensor:
     """Relate y = a − b."""
-    mean = relation(b, "mean")
-    return related(y, "centered", a, mean.axes) if mean and mean.of is a else y
-
-
-def after_square(y: TracedTensor, x: TracedTensor) -> TracedTensor:
-    """Relate y = x²."""
-    centered = relation(x, "centered")
-    return related(y, "square", centered.of, centered.axes) if centered else y
-
-
-def after_sum(y: TracedTensor, x: TracedTensor, number: float) -> TracedTensor:
-    """Relate y = x + number."""
-    variance = relation(x, "variance")
-    return related(y, "variance", variance.of, variance.axes, variance.number + number) if variance else y
+    mean = _related(b, "mean")
+    return y.with_(relation=Relation("centered", a, mean.axes)) if mean and mean.of is a else y
 
 
 def one_more(x: TracedTensor) -> TracedTensor | None:
     """Return x + 1 if x is an error function, which only a product can make part of a GELU."""
-    known = relation(x, "erf")
-    return related(_no_layer(x, "erf(x)"), "erf + 1", known.of) if known else None
+    known = _related(x, "erf")
+    return _no_layer(x, "erf(x)").with_(relation=Relation("erf + 1", known.of)) if known else None
 
 
 def square_root(x: TracedTensor) -> TracedTensor:
     """Return √x, which only a division by it can make part of a layer."""
-    y = _no_layer(x, "a square root")
-    variance = relation(x, "variance")
-    return related(y, "deviation", variance.of, variance.axes, variance.number) if variance else y
+    return after(_no_layer(x, "a square root"), "root", x)
 
 
 def reciprocal(x: TracedTensor) -> TracedTensor:
     """Return 1 / x, which only a product with it can make part of a layer."""
-    y = _no_layer(x, "a reciprocal")
-    deviation = relation(x, "deviation")
-    return related(y, "inverse", deviation.of, deviation.axes, deviation.number) if deviation else y
+    return after(_no_layer(x, "a reciprocal"), "reciprocal", x)
 
 
 def erf(x: TracedTensor) -> TracedTensor:
     """Return the error function of x, which only a product can make part of a GELU."""
-    return related(_no_layer(x, "erf(x)"), "erf", x)
-
-
-def quotient(a: TracedTensor, b: TracedTensor) -> TracedTensor | None:
-    """Return a / b if it is a LayerNorm without scale and offset."""
-    return _normalized(a, b, "deviation")
+    return _no_layer(x, "erf(x)").with_(relation=Relation("erf", x))
 
 
 def product(a: TracedTensor, b: TracedTensor) -> TracedTensor | None:
     """Return a · b if it is a LayerNorm without scale and offset, or a GELU with a factor."""
     for x, y in ((a, b), (b, a)):
-        if (found := _normalized(x, y, "inverse")) or (found := _gelu(x, y)):
+        if (found := normalized(x, y, "inverse")) or (found := _gelu(x, y)):
             return found
     return None
 
 
-def _normalized(a: TracedTensor, b: TracedTensor, kind: str) -> TracedTensor | None:
-    above, below = relation(a, "centered"), relation(b, kind)
+def normalized(a: TracedTensor, b: TracedTensor, kind: str) -> TracedTensor | None:
+    """Return a LayerNorm without scale and offset if a is centered and b its "deviation", or the "inverse" of it."""
+    above, below = _related(a, "centered"), _related(b, kind)
     if above is None or below is None or above.of is not below.of or above.axes != below.axes:
         return None
     return lifting.layer_norm(above.of, above.axes, None, None, below.number)
@@ -111,14 +103,11 @@ def _normalized(a: TracedTensor, b: TracedTensor, kind: str) -> TracedTensor | N
 
 def _gelu(a: TracedTensor, b: TracedTensor) -> TracedTensor | None:
     """X · (1 + erf(x / √2)) = 2 · gelu(x)."""
-    curve = relation(b, "erf + 1")
-    inside = relation(curve.of, "scaled") if curve else None
+    curve = _related(b, "erf + 1")
+    inside = _related(curve.of, "scaled") if curve else None
     if inside is None or not math.isclose(inside.number, math.sqrt(0.5), rel_tol=1e-6):
         return None
-    outside = relation(a, "scaled")
-    x, factor = (outside.of, outside.number) if outside else (a, 1.0)
-    if x is not inside.of:
+    outside = _related(a, "scaled") or Relation("scaled", a, number=1.0)
+    if outside.of is not inside.of:
         return None
-    from seq2onnx.importing.lifting.functions import scaled
-
-    return scaled(lifting.each_part(x, GELU()), 2 * factor)
+    return lifting.affine(lifting.each_part(inside.of, GELU()), np.full(1, 2 * outside.number), np.zeros(1))

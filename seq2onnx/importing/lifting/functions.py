@@ -7,13 +7,11 @@ import numpy as np
 from seq2onnx.errors import ImportRefused
 from seq2onnx.importing.lifting import layout, time_axis
 from seq2onnx.importing.lifting.layer_node import Array
-from seq2onnx.importing.lifting.operations import affine, each_part, join, linear, max_features, maximum
+from seq2onnx.importing.lifting.operations import affine, each_part, join, linear, max_features
 from seq2onnx.importing.lifting.traced import TracedTensor
-from seq2onnx.layers import ELU, Add, GlobalAvgPool1d, GlobalMaxPool1d, HardSigmoid, LeakyReLU, Multiply, ReLU
+from seq2onnx.layers import Add, GlobalAvgPool1d, GlobalMaxPool1d, HardSigmoid, LeakyReLU, Multiply, ReLU
 
 ONE, ZERO = np.ones(1), np.zeros(1)
-SELU = (1.6732632423543772, 1.0507009873554805)
-"""The alpha and gamma of a SELU."""
 
 
 def scaled(x: TracedTensor, factor: float) -> TracedTensor:
@@ -24,11 +22,6 @@ def scaled(x: TracedTensor, factor: float) -> TracedTensor:
 def negative(x: TracedTensor) -> TracedTensor:
     """Compute −x."""
     return scaled(x, -1)
-
-
-def minimum(a: TracedTensor, b: TracedTensor) -> TracedTensor:
-    """The smaller of two tensors at each place."""
-    return negative(maximum(negative(a), negative(b)))
 
 
 def clip(x: TracedTensor, low: float | None, high: float | None) -> TracedTensor:
@@ -57,42 +50,18 @@ def power(x: TracedTensor, exponent: float) -> TracedTensor:
     return y
 
 
-def absolute(x: TracedTensor) -> TracedTensor:
-    """Compute |x| = relu(x) + relu(−x)."""
-    return join(Add(), each_part(x, ReLU()), each_part(negative(x), ReLU()))
-
-
 def prelu(x: TracedTensor, slopes: Array) -> TracedTensor:
     """Multiply negative numbers with slopes that broadcast to x."""
+    if not isinstance(x, TracedTensor) or isinstance(slopes, TracedTensor):
+        raise ImportRefused("takes its slopes from the data")
     if slopes.size == 1:
         return each_part(x, LeakyReLU(slopes.item()))
     below = affine(each_part(negative(x), ReLU()), -slopes, np.zeros(slopes.shape))
     return join(Add(), each_part(x, ReLU()), below)
 
 
-def hard_swish(x: TracedTensor) -> TracedTensor:
-    """Compute x · clip(x / 6 + 1/2, 0, 1)."""
-    return join(Multiply(), x, each_part(x, HardSigmoid(1 / 6, 0.5)))
-
-
-def selu(x: TracedTensor, alpha: float = SELU[0], gamma: float = SELU[1]) -> TracedTensor:
-    """Compute gamma · elu(x)."""
-    return scaled(each_part(x, ELU(alpha)), gamma)
-
-
-def celu(x: TracedTensor, alpha: float = 1.0) -> TracedTensor:
-    """Compute max(0, x) + min(0, alpha · (exp(x / alpha) − 1))."""
-    return scaled(each_part(scaled(x, 1 / alpha), ELU(1.0)), alpha)
-
-
 def reduce_axis(x: TracedTensor, axis: int, kind: str) -> TracedTensor:
-    """Reduce an axis to one element, which stays as an axis of features.
-
-    Args:
-        x: the tensor.
-        axis: the axis.
-        kind: "mean", "sum", "max" or "min".
-    """
+    """Take the "mean", "sum", "max" or "min" over an axis, which stays as an axis of one feature."""
     axis %= len(x.axes)
     if kind == "min":
         return negative(reduce_axis(negative(x), axis, "max"))

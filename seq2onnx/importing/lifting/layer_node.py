@@ -6,7 +6,7 @@ import contextlib
 import dataclasses
 import functools
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -16,16 +16,25 @@ from seq2onnx.layers import Layer, SequenceInput
 from seq2onnx.layers.signal import Signal
 
 Array = NDArray[Any]
+Handler = TypeVar("Handler", bound=Callable[..., Any])
+
+
+def filling(table: dict[str, Handler]) -> Callable[..., Callable[[Handler], Handler]]:
+    """Return a decorator that enters a function in a table under the names of operators."""
+
+    def operators(*names: str) -> Callable[[Handler], Handler]:
+        def enter(handler: Handler) -> Handler:
+            table.update(dict.fromkeys(names, handler))
+            return handler
+
+        return enter
+
+    return operators
 
 
 @dataclasses.dataclass(eq=False)
 class Lifting:
-    """State of one import.
-
-    Attributes:
-        place: the path of the foreign module or node that is being lifted; layers are named after it.
-        times: the sizes of the time axes so far, in the traced run.
-    """
+    """State of one import: the path of what is lifted, after which layers are named, and the sizes of all time axes."""
 
     place: str = ""
     times: set[int] = dataclasses.field(default_factory=set)
@@ -42,18 +51,11 @@ class Lifting:
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class LayerNode:
-    """A layer without name, what it reads, and its weights. Two nodes are never equal.
+    """A layer without name, the nodes that it reads, its weights and its output. Two nodes are never equal.
 
-    Attributes:
-        layer: the layer.
-        reads: the nodes that it reads.
-        weights: its weights by name.
-        signal: its output.
-        lifting: the import that it belongs to.
-        path: where it comes from in the foreign network.
-        barred: why no layer computes this. It may be carried along as long as nothing reads it.
-        stands_for: the node that a barred one becomes under one operation: ("sum", the mean) under
-            a division by the number of steps, ("log", the probabilities) under a softmax.
+    `barred` says why no layer computes it; it may be carried along as long as nothing reads it. It can stand for a node
+    that it becomes under one operation: ("sum", the mean) under a division by the number of steps, ("log", the
+    probabilities) under a softmax. `path` is its place in the foreign network.
     """
 
     layer: Layer | None
@@ -92,17 +94,7 @@ def input_node(layer: SequenceInput, lifting: Lifting) -> LayerNode:
 def layer_node(
     layer: Layer, *reads: LayerNode, weights: Mapping[str, Array] | None = None, path: str | None = None
 ) -> LayerNode:
-    """Make the node of a layer.
-
-    Args:
-        layer: the layer.
-        *reads: what it reads.
-        weights: its weights by name.
-        path: names it. None: the place of the foreign operation.
-
-    Raises:
-        ImportRefused: the layer cannot read these.
-    """
+    """Make the node of a layer, named after `path` (None: the place of the foreign operation), if it can read these."""
     for read in reads:
         if read.barred:
             raise ImportRefused(read.barred)
@@ -130,7 +122,9 @@ def barred(
     return LayerNode(None, (), {}, signal or like.signal, like.lifting, barred=reason, stands_for=stands_for)
 
 
-def in_order(ends: Sequence[LayerNode], reads: Callable[[LayerNode], Sequence[LayerNode]]) -> list[LayerNode]:
+def in_order(
+    ends: Sequence[LayerNode], reads: Callable[[LayerNode], Sequence[LayerNode]] = lambda one: one.reads
+) -> list[LayerNode]:
     """List all nodes that lead to `ends`, each after those that it reads. Chains may be longer than Python's stack."""
     found: dict[LayerNode, None] = {}
     waiting = [(end, False) for end in reversed(ends)]

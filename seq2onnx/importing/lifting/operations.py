@@ -12,7 +12,7 @@ import numpy as np
 
 from seq2onnx.errors import ImportRefused
 from seq2onnx.importing.lifting.layer_node import Array, LayerNode, barred, layer_node
-from seq2onnx.importing.lifting.layout import broadcast, take, transpose
+from seq2onnx.importing.lifting.layout import broadcast, take, transpose, unsqueeze
 from seq2onnx.importing.lifting.reading import (
     ELEMENTWISE,
     columns,
@@ -55,7 +55,8 @@ def linear(x: TracedTensor, weights: Array, bias: Array | None = None, axis: int
     """Weighted sums over one axis: weights [k, n], bias [k]."""
     axis %= len(x.axes)
     check_features(x, axis, "has weights")
-    x = transpose(x, [*(i for i in range(len(x.axes)) if i != axis), axis])
+    order = [*(i for i in range(len(x.axes)) if i != axis), axis]
+    x = transpose(x, order)
     found, index = source(x)
     groups, k = index.reshape(-1, weights.shape[1]), len(weights)
     if len(groups) * k * found.size > MOST_WEIGHTS:
@@ -64,9 +65,7 @@ def linear(x: TracedTensor, weights: Array, bias: Array | None = None, axis: int
     offsets = np.zeros(len(wide)) if bias is None else np.tile(np.broadcast_to(bias, (k,)), len(groups))
     made = layer_node(FullyConnected(len(wide)), found, weights={"weights": wide, "bias": offsets})
     y = tensor_of(made, x.axes, (*x.index.shape[:-1], k), x.with_(pads=(0, 0)))
-    order = list(range(len(x.axes) - 1))
-    order.insert(axis, len(x.axes) - 1)
-    return transpose(y, order)
+    return transpose(y, np.argsort(order).tolist())
 
 
 def each_part(x: TracedTensor, layer: Layer) -> TracedTensor:
@@ -79,33 +78,29 @@ def each_part(x: TracedTensor, layer: Layer) -> TracedTensor:
 
 def affine(x: TracedTensor, scale: Array, offset: Array) -> TracedTensor:
     """Compute x · scale + offset with numbers that broadcast to x."""
-    numbers = []
-    for array in (np.asarray(scale, float), np.asarray(offset, float)):
-        array = array.reshape((1,) * (len(x.axes) - array.ndim) + array.shape)
-        for axis in range(-len(x.axes), 0):
-            varies = np.ptp(array, axis).any() if array.shape[axis] > 1 else False
-            if x.axes[axis] and varies:
-                kind = "to step, such as a position encoding" if "T" in x.axes[axis] else "to sequence of the batch"
+    numbers = [np.asarray(array, float) for array in (scale, offset)]
+    rank = max(len(x.axes), *(array.ndim for array in numbers))
+    x = unsqueeze(x, *range(rank - len(x.axes)))
+    for place, array in enumerate(numbers):
+        array = array.reshape((1,) * (rank - array.ndim) + array.shape)
+        for axis, letters in enumerate(x.axes):
+            if letters and np.ptp(array, axis).any():
+                kind = "to step, such as a position encoding" if "T" in letters else "to sequence of the batch"
                 raise ImportRefused(f"calculates with numbers that differ from step {kind}; a stream has no position")
-            if x.axes[axis]:
+            if letters:
                 array = array.take([0], axis)
-        if array.ndim > len(x.axes):
-            for _ in range(array.ndim - len(x.axes)):
-                x = x.with_(axes=("", *x.axes), index=x.index[None])
-        numbers.append(array)
+        numbers[place] = array
     shape = np.broadcast_shapes(x.index.shape, *(array.shape for array in numbers))
     x = x.with_(index=np.broadcast_to(x.index, shape))
     if all(np.ptp(array) == 0 for array in numbers):
-        fields = [array.flat[0].item() for array in numbers]
-        if fields == [1, 0]:
+        factor, number = (array.flat[0].item() for array in numbers)
+        if (factor, number) == (1, 0):
             return x
-        found, index = source(x) if not fields[1] else same_features(x)
-        return x.with_(parts=(_rescaled(found, *fields),), index=index, pads=(0, 0))
+        found, index = same_features(x) if number else source(x)
+        return x.with_(parts=(_rescaled(found, factor, number),), index=index, pads=(0, 0))
     found, index = same_features(x)
-    found, in_order = flat(found), [np.empty(found.size) for _ in numbers]
-    for ordered, array in zip(in_order, numbers, strict=True):
-        ordered[index.ravel()] = np.broadcast_to(array, shape).ravel()
-    return x.with_(parts=(_rescaled(found, *in_order),), index=index, pads=(0, 0))
+    fields = [_in_order(array, index) for array in numbers]
+    return x.with_(parts=(_rescaled(flat(found), *fields),), index=index, pads=(0, 0))
 
 
 def _rescaled(found: LayerNode, scale: Any, offset: Any) -> LayerNode:

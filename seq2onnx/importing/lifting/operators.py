@@ -46,7 +46,7 @@ def plus(x: TracedTensor, numbers: Array) -> TracedTensor:
     if number == 1 and (found := formulas.one_more(x)):
         return found
     y = operations.affine(x, ONE, numbers)
-    return y if number is None or y is x else formulas.after_sum(y, x, number)
+    return y if number is None or y is x else formulas.after(y, "sum", x, number)
 
 
 def _subtract(a: Operand, b: Operand) -> TracedTensor:
@@ -77,7 +77,7 @@ def _divide(a: Operand, b: Operand) -> TracedTensor:
     if isinstance(a, TracedTensor):
         if not isinstance(b, TracedTensor):
             return _times(a, 1 / b)
-        if found := formulas.quotient(a, b):
+        if found := formulas.normalized(a, b, "deviation"):
             return found
     raise ImportRefused("divides by a calculated tensor, for which there is no layer; multiply instead")
 
@@ -90,7 +90,28 @@ def power(x: TracedTensor, exponent: float) -> TracedTensor:
     if exponent == -1:
         return formulas.reciprocal(x)
     y = functions.power(x, exponent)
-    return formulas.after_square(y, x) if exponent == 2 else y
+    return formulas.after(y, "square", x) if exponent == 2 else y
+
+
+def _raise(x: Operand, exponent: Operand) -> TracedTensor:
+    number = None if isinstance(exponent, TracedTensor) else single(exponent)
+    if number is None or not isinstance(x, TracedTensor):
+        raise ImportRefused("raises to calculated powers, for which there is no layer")
+    return power(x, number)
+
+
+def _matmul(a: Operand, b: Operand, bias: Array | None = None) -> TracedTensor:
+    if isinstance(a, TracedTensor) and isinstance(b, TracedTensor):
+        raise ImportRefused("multiplies two calculated matrices, as attention does; no layer does that")
+    (x,), (weights,) = _tensors([a, b]), _numbers([a, b])
+    if any(n > 1 for n in weights.shape[:-2]):
+        raise ImportRefused(f"multiplies with weights {list(weights.shape)}; only a matrix can become a layer")
+    weights = weights.reshape(weights.shape[-2:])
+    if x is b:  # a matrix times the features of each step
+        return operations.linear(x, np.atleast_2d(weights), None, -2)
+    if weights.ndim == 1:
+        return layout.squeeze(operations.linear(x, weights[None]), [-1])
+    return operations.linear(x, weights.T, bias)
 
 
 def _largest(*operands: Operand) -> TracedTensor:
@@ -99,13 +120,9 @@ def _largest(*operands: Operand) -> TracedTensor:
 
 
 def _smallest(*operands: Operand) -> TracedTensor:
-    xs = _tensors(operands)
-    found = (
-        xs[0]
-        if len(xs) == 1
-        else functions.negative(functools.reduce(operations.maximum, [functions.negative(x) for x in xs]))
-    )
-    return functools.reduce(lambda x, bound: functions.clip(x, None, bound), _bounds(operands), found)
+    if len(xs := _tensors(operands)) > 1:
+        xs = [functions.negative(_largest(*(functions.negative(x) for x in xs)))]
+    return functools.reduce(lambda x, bound: functions.clip(x, None, bound), _bounds(operands), xs[0])
 
 
 def _bounds(operands: Sequence[Operand]) -> list[float]:
@@ -125,6 +142,14 @@ def _swish(x: TracedTensor, alpha: float = 1.0) -> TracedTensor:
     if alpha != 1:
         raise ImportRefused("is a Swish with another alpha than 1, for which there is no layer")
     return each_part(x, SiLU())
+
+
+def _selu(x: TracedTensor, alpha: float = 1.6732632423543772, gamma: float = 1.0507009873554805) -> TracedTensor:
+    return functions.scaled(each_part(x, ELU(alpha)), gamma)
+
+
+def _celu(x: TracedTensor, alpha: float = 1.0) -> TracedTensor:
+    return functions.scaled(each_part(functions.scaled(x, 1 / alpha), ELU(1.0)), alpha)
 
 
 def _reduction(kind: str) -> Callable[..., TracedTensor]:
@@ -170,9 +195,9 @@ def concat(operands: Sequence[Operand], axis: int) -> TracedTensor:
 
 
 OPERATORS: dict[str, Callable[..., TracedTensor]] = {
-    "Abs": functions.absolute,
+    "Abs": lambda x: operations.join(Add(), each_part(x, ReLU()), each_part(functions.negative(x), ReLU())),
     "Add": _add,
-    "Celu": functions.celu,
+    "Celu": _celu,
     "Clip": lambda x, min=None, max=None: functions.clip(x, min, max),
     "Div": _divide,
     "Elu": lambda x, alpha=1.0: each_part(x, ELU(alpha)),
@@ -182,21 +207,23 @@ OPERATORS: dict[str, Callable[..., TracedTensor]] = {
     "GlobalAveragePool": _global_pool("mean"),
     "GlobalMaxPool": _global_pool("max"),
     "HardSigmoid": lambda x, alpha=0.2, beta=0.5: each_part(x, HardSigmoid(alpha, beta)),
-    "HardSwish": functions.hard_swish,
+    "HardSwish": lambda x: operations.join(Multiply(), x, each_part(x, HardSigmoid(1 / 6, 0.5))),
     "Identity": lambda x: x,
     "LeakyRelu": lambda x, alpha=0.01: each_part(x, LeakyReLU(alpha)),
+    "MatMul": _matmul,
     "Max": _largest,
     "Min": _smallest,
     "Mul": _multiply,
     "Neg": functions.negative,
     "PRelu": functions.prelu,
+    "Pow": _raise,
     "Reciprocal": formulas.reciprocal,
     "ReduceMax": _reduction("max"),
     "ReduceMean": _reduction("mean"),
     "ReduceMin": _reduction("min"),
     "ReduceSum": _reduction("sum"),
     "Relu": lambda x: each_part(x, ReLU()),
-    "Selu": functions.selu,
+    "Selu": _selu,
     "Sigmoid": lambda x: each_part(x, Sigmoid()),
     "Sqrt": formulas.square_root,
     "Sub": _subtract,

@@ -125,7 +125,6 @@ def narrow(found: LayerNode, chosen: Index) -> LayerNode:
         return found
 
     def reads(one: LayerNode) -> tuple[LayerNode, ...]:
-        """Return what can be narrowed instead."""
         if (chosen < 0).any() or len(one.signal.shape) != 1:
             return ()
         same = all(read.signal.shape == one.signal.shape for read in one.reads)
@@ -220,7 +219,6 @@ def _with_less_padding(found: LayerNode, before: int, after: int) -> LayerNode |
 
 
 def _window_over_time(found: LayerNode) -> Any:
-    """Return the window of a convolution or pooling over time."""
     return getattr(found.layer, "window", None) if getattr(found.layer, "axis", "time") == "time" else None
 
 

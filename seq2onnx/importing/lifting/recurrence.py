@@ -37,15 +37,10 @@ def recurrent(
     projection: Sequence[Array] | None = None,
     path: str | None = None,
 ) -> tuple[TracedTensor, TracedTensor]:
-    """Run a recurrent layer.
+    """Run a recurrent layer along axis `time` of a tensor whose last axis is features.
 
-    Args:
-        x: the tensor, with features as its last axis.
-        layer: the layer of one direction.
-        directions: the weights of each direction, named as in `layer`, for the features in the order of x.
-        time: the axis of time.
-        projection: matrices [k, hidden_size], one a direction, that the output is multiplied with.
-        path: names the layer. None: the place of the operation.
+    Each direction has weights named as in `layer`, the layer of one direction, for the features in the order of x, and
+    may have a matrix [k, hidden_size] that its output is multiplied with. `path` names the layer.
 
     Returns:
         y with the features of all directions, and the final state [directions, batch, features].

@@ -51,7 +51,10 @@ def pad(x: TracedTensor, axis: int, before: int, after: int) -> TracedTensor:
         return pad_time(x, before, after)
     if min(before, after) < 0:
         raise ImportRefused("pads features with a negative number; use a slice")
-    return layout.pad_features(x, axis, before, after)
+    if x.axes[axis]:
+        raise ImportRefused(f"pads {x.describe(axis)}")
+    widths = [(before, after) if i == axis else (0, 0) for i in range(len(x.axes))]
+    return x.with_(index=np.pad(x.index, widths, constant_values=-1))
 
 
 def step(x: TracedTensor, axis: int, is_last: bool, is_first: bool, keepdims: bool) -> TracedTensor:

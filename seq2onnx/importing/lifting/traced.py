@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from seq2onnx.importing.axes import NAMES
 from seq2onnx.importing.lifting.layer_node import LayerNode, Lifting
 
 
@@ -70,20 +71,15 @@ class TracedTensor:
 
     def describe(self, axis: int) -> str:
         """Name an axis for people."""
-        names = {"": "features", "B": "the batch", "T": "time", "BT": "batch and time", "TB": "time and batch"}
-        return names[self.axes[axis]]
+        return NAMES[self.axes[axis]]
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class Relation:
-    """Algebraic relation of a tensor to an earlier one.
+    """Algebraic relation of a tensor to an earlier one, `of`; `number` is a factor or an epsilon.
 
-    Attributes:
-        kind: "scaled" (number · of), "mean" (over the last axes), "centered" (of − mean), "square" (of centered),
-            "variance", "deviation" (√(variance + number)), "inverse" (1 / deviation), or "erf" (erf(of)), "erf + 1".
-        of: the earlier tensor.
-        axes: how many last axes the mean is over.
-        number: the factor, or the epsilon.
+    The kinds: "scaled" (number · of), "mean" (over the last axes, so many), "centered" (of − mean), "square" (of
+    centered), "variance", "deviation" (√(variance + number)), "inverse" (1 / deviation), "erf" (erf(of)), "erf + 1".
     """
 
     kind: str

@@ -99,10 +99,7 @@ def mean_of_image(x: TracedTensor) -> TracedTensor | None:
 
 
 def dense(x: TracedTensor, axes: int, apply: Apply) -> TracedTensor:
-    """An operation that is a weighted sum of the features of each step, the last axes, as a FullyConnected.
-
-    Its weights are what it gives for each feature alone.
-    """
+    """A weighted sum of the features of each step, the last axes, as a FullyConnected; `apply` says its weights."""
     for axis in range(-axes, 0):
         check_features(x, axis, "calculates")
     inside = x.index.shape[-axes:]
@@ -124,14 +121,8 @@ def dense_over_time(
 ) -> TracedTensor:
     """A window over time and features as a Conv1d over time, with its weights written out for all features.
 
-    Args:
-        x: the tensor, [batch, channels, …], of which axis `time` is time.
-        time: that axis, counted from the end.
-        span: the number of steps in a window.
-        stride: steps from window to window.
-        dilation: steps between those of a window.
-        pads: padding of time, as in `conv1d`.
-        apply: the operation without padding of time, on arrays as x with one window of steps.
+    Of the tensor [batch, channels, …], axis `time`, counted from the end, is time, of which a window has `span` steps.
+    `pads` are as in `conv1d`; `apply` is the operation without them, on arrays as x with one window of steps.
     """
     check_features(x, -3, "has the channels of a convolution")
     check_features(x, -3 - time, "has a window")

@@ -35,11 +35,7 @@ NAMED = (AttributeProto, FunctionProto, GraphProto, NodeProto, TensorProto, Valu
 
 
 def check_contents(model: ModelProto) -> None:
-    """Check what a file contains.
-
-    Raises:
-        ModelFileError: it is damaged, reads other files, or would become too large.
-    """
+    """Raise ModelFileError for a file that is damaged, reads other files, or would become too large."""
     for message in _messages(model):
         if isinstance(message, NAMED):
             _check_names(message)

@@ -23,18 +23,10 @@ LEAST_OPSET = 11
 
 
 def read_graph(path: str | Path, fixed: Mapping[str, Any] | None = None) -> ModelProto:
-    """Read a foreign ONNX file and make it plain.
+    """Read a foreign ONNX file and make it plain: functions are written out, constants are initializers.
 
-    Functions are written out, constants are initializers, inputs are data alone, and no node is unused.
-
-    Args:
-        path: the file.
-        fixed: inputs that become constants, with their values.
-
-    Raises:
-        ModelFileError: the file is damaged, or its weights are in other files.
-        ImportRefused: it is not a foreign file, or `fixed` does not fit.
-        OSError: it cannot be read.
+    Inputs are data alone, but for those that `fixed` makes constants, and no node is unused. Files that are damaged or
+    have their weights in others raise ModelFileError; files of seq2onnx, and `fixed` that does not fit, ImportRefused.
     """
     model = _parse(Path(path))
     if any(entry.key == KEY for entry in model.metadata_props):
@@ -93,11 +85,7 @@ class RunFailed(ImportRefused):
 
 
 def open_session(model: ModelProto, optimized: bool = True) -> onnxruntime.InferenceSession:
-    """Open a graph in onnxruntime on one thread of the CPU.
-
-    Raises:
-        RunFailed: onnxruntime cannot.
-    """
+    """Open a graph in onnxruntime on one thread of the CPU, or raise RunFailed."""
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = options.inter_op_num_threads = 1
     options.log_severity_level = 4
@@ -111,11 +99,7 @@ def open_session(model: ModelProto, optimized: bool = True) -> onnxruntime.Infer
 
 
 def run(session: onnxruntime.InferenceSession, feeds: Mapping[str, Array]) -> dict[str, Array]:
-    """Run a session; return its outputs by name.
-
-    Raises:
-        RunFailed: onnxruntime refuses.
-    """
+    """Run a session and return its outputs by name, or raise RunFailed."""
     taken = {entry.name for entry in session.get_inputs()}
     names = [entry.name for entry in session.get_outputs()]
     try:

@@ -121,16 +121,8 @@ def depends_on_numbers(graph: GraphProto, names: Iterable[str]) -> set[str]:
 
 
 STAYS = {
-    "Cast",
-    "DequantizeLinear",
-    "Flatten",
-    "Identity",
-    "Reshape",
-    "Slice",
-    "Split",
-    "Squeeze",
-    "Transpose",
-    "Unsqueeze",
+    *("Cast", "DequantizeLinear", "Flatten", "Identity", "Reshape"),
+    *("Slice", "Split", "Squeeze", "Transpose", "Unsqueeze"),
 }
 """Operators whose result is not larger than what they read."""
 

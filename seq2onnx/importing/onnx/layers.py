@@ -13,22 +13,14 @@ from seq2onnx.importing.lifting.convolutions import Windows, convolution, poolin
 from seq2onnx.importing.lifting.layer_node import Array
 from seq2onnx.importing.lifting.recurrence import biases_apart, cell_state, recurrent
 from seq2onnx.importing.lifting.windows import Pads
-from seq2onnx.importing.onnx.operators import (
-    ADD_STATES,
-    Context,
-    LiftCall,
-    constant,
-    on_array,
-    operators,
-    optional,
-)
+from seq2onnx.importing.onnx.operators import ADD_STATES, LiftCall, constant, on_array, operators, optional
 from seq2onnx.importing.states.recurrence import initial_state
 from seq2onnx.layers import GRU, LSTM, RNN
 from seq2onnx.layers.parts import cell_nodes, gates
 
 
 @operators("BatchNormalization")
-def _batch_norm(context: Context, call: LiftCall) -> Any:
+def _batch_norm(call: LiftCall) -> Any:
     if call.attributes.get("training_mode") or call.signals[0] is None:
         raise ImportRefused("normalizes with the statistics of the batch; export the network in eval mode")
     names = ("scale", "offset", "mean", "variance")
@@ -39,7 +31,7 @@ def _batch_norm(context: Context, call: LiftCall) -> Any:
 
 
 @operators("LayerNormalization")
-def _layer_norm(context: Context, call: LiftCall) -> Any:
+def _layer_norm(call: LiftCall) -> Any:
     rank = len(call.x.axes)
     dimensions = rank - call.attributes.get("axis", -1) % rank
     scale, offset = optional(call, 1), optional(call, 2)
@@ -49,7 +41,6 @@ def _layer_norm(context: Context, call: LiftCall) -> Any:
 
 
 def _pads(call: LiftCall, sizes: Sequence[int], strides: Sequence[int], dilations: Sequence[int]) -> list[Pads]:
-    """Return the padding of each axis of the windows."""
     auto, count = call.attributes.get("auto_pad", "NOTSET"), len(sizes)
     given = call.attributes.get("pads", [0] * 2 * count) if auto == "NOTSET" else [0] * 2 * count
     pads = list(zip(given[:count], given[count:], strict=True))
@@ -62,33 +53,32 @@ def _pads(call: LiftCall, sizes: Sequence[int], strides: Sequence[int], dilation
     return pads
 
 
-def _windows(context: Context, call: LiftCall, sizes: Sequence[int]) -> Windows:
+def _windows(call: LiftCall, sizes: Sequence[int]) -> Windows:
     count, given = len(sizes), call.attributes
     strides, dilations = (list(given.get(name, [1] * count)) for name in ("strides", "dilations"))
-    weight = call.x.axes[1:2] != ("",)
-    if weight:
+    if call.x.axes[1:2] != ("",):
         raise ImportRefused(f"has {call.x.describe(1)} as its channels; is the order of the axes another? axes=")
 
     def apply(array: Array, pads: Sequence[Pads]) -> Array:
         numbers = [before for before, _ in pads] + [after for _, after in pads]
-        return on_array(context, call, array, pads=numbers, auto_pad="NOTSET")
+        return on_array(call, array, pads=numbers, auto_pad="NOTSET")
 
     return Windows(sizes, strides, dilations, _pads(call, sizes, strides, dilations), apply, given.get("group", 1))
 
 
 @operators("Conv")
-def _convolution(context: Context, call: LiftCall) -> Any:
+def _convolution(call: LiftCall) -> Any:
     if call.signals[0] is None:
         raise ImportRefused("takes its weights from the data")
     weights = constant(call, 1)
-    return convolution(call.x, weights, optional(call, 2), _windows(context, call, weights.shape[2:]))
+    return convolution(call.x, weights, optional(call, 2), _windows(call, weights.shape[2:]))
 
 
 @operators("MaxPool", "AveragePool")
-def _pool(context: Context, call: LiftCall) -> Any:
+def _pool(call: LiftCall) -> Any:
     if call.attributes.get("ceil_mode"):
         raise ImportRefused("is a pooling with ceil_mode; no layer does that")
-    window = _windows(context, call, call.attributes["kernel_shape"])
+    window = _windows(call, call.attributes["kernel_shape"])
     is_max = call.node.op_type == "MaxPool"
     y = pooling(call.x, window, is_max, bool(call.attributes.get("count_include_pad")))
     return [y, ImportRefused("reads the positions of the largest numbers")]
@@ -122,7 +112,7 @@ def _activations(call: LiftCall, directions: int) -> list[str]:
 
 
 @operators("LSTM", "GRU", "RNN")
-def _recurrent(context: Context, call: LiftCall) -> Any:
+def _recurrent(call: LiftCall) -> Any:
     op, given = call.node.op_type, call.attributes
     direction = given.get("direction", "forward")
     if direction == "reverse":
@@ -134,7 +124,7 @@ def _recurrent(context: Context, call: LiftCall) -> Any:
         raise ImportRefused(f"has peepholes, for which there is no layer; {ADD_STATES}")
     if call.signals[0] is None or any(x is not None for x in call.signals[1:4]):
         raise ImportRefused("takes its weights from the data")
-    _check_lengths(context, call)
+    _check_lengths(call)
     W, R = constant(call, 1), constant(call, 2)
     directions, units = len(W), R.shape[2]
     bias = constant(call, 3) if call.has(3) else np.zeros((directions, 2 * W.shape[1]))
@@ -143,18 +133,18 @@ def _recurrent(context: Context, call: LiftCall) -> Any:
     after = bool(given.get("linear_before_reset"))
     apart = op == "GRU" and after and bool(bias[:, -units:].any())
     arrays = [_weights(op, W[i], R[i], bias[i], apart) for i in range(directions)]
-    starts = _starts(context, call, "hc" if op == "LSTM" else "h", units)
+    starts = _starts(call, "hc" if op == "LSTM" else "h", units)
     layer = _layer(op, units, activations, arrays[0], bool(starts), after)
     y, h = recurrent(call.x, layer, [array | starts for array in arrays], 0)
     y = y.with_(axes=("T", "", y.axes[1], ""), index=y.index.reshape(1, directions, 1, units))
     return [y, h, cell_state(h)]
 
 
-def _check_lengths(context: Context, call: LiftCall) -> None:
+def _check_lengths(call: LiftCall) -> None:
     """Check that the lengths of the rows, if there are any, are those of an input, or that all rows are whole."""
     if not call.has(4):
         return
-    foreign = context.foreign.get(call.node.input[4])
+    foreign = call.foreign.get(call.node.input[4])
     numbers, other = call.numbers[4], call.others[4]
     if foreign is not None and foreign.lengths and foreign.as_given:
         return
@@ -165,16 +155,15 @@ def _check_lengths(context: Context, call: LiftCall) -> None:
         )
 
 
-def _starts(context: Context, call: LiftCall, kinds: str, units: int) -> dict[str, Array]:
+def _starts(call: LiftCall, kinds: str, units: int) -> dict[str, Array]:
     """Return the start states; nothing where all are zero or carried by hand."""
-    found = {f"initial_{kind}": initial_state(call, 5 + i, context.foreign) for i, kind in enumerate(kinds)}
+    found = {f"initial_{kind}": initial_state(call, 5 + i) for i, kind in enumerate(kinds)}
     if all(start is None for start in found.values()):
         return {}
     return {name: np.zeros(units) if start is None else start[0] for name, start in found.items()}
 
 
 def _weights(op: str, W: Array, R: Array, bias: Array, apart: bool) -> dict[str, Array]:
-    """Return the weights of one direction, their rows in the order of a layer."""
     first, second = np.split(bias, 2)
     if op == "RNN":
         return {"input_weights": W, "recurrent_weights": R, "bias": first + second}

@@ -8,13 +8,11 @@ import numpy as np
 from onnx import NodeProto, numpy_helper
 
 from seq2onnx.errors import ImportRefused
-from seq2onnx.importing.equivalence import longest_steps
-from seq2onnx.importing.growth import bends
+from seq2onnx.importing.equivalence import bends, longest_steps
 from seq2onnx.importing.onnx.graph import open_session, run
 from seq2onnx.importing.onnx.graph_parts import Array, depends_on_numbers, place, reads, remove_unused
-from seq2onnx.importing.onnx.node_calls import NodeRefused, call_of
+from seq2onnx.importing.onnx.node_calls import NO_END, NodeRefused, axis_slices, call_of
 from seq2onnx.importing.onnx.size_limits import check_sizes
-from seq2onnx.importing.onnx.slices import NO_END, axis_slices
 from seq2onnx.importing.onnx.tracing import Trace, dtype_of, other_inputs, without_sizes
 
 MOST_COMPARED = 64
@@ -24,13 +22,9 @@ REMEDY = "Longer sequences would give other results than the file; cut them befo
 
 
 def check_limits(trace: Trace) -> bool:
-    """Check that nothing in a graph is a bound on the number of steps.
+    """Refuse a bound on the number of steps.
 
-    Returns:
-        Whether the graph calculates the same with every length; otherwise only numbers can show it.
-
-    Raises:
-        ImportRefused: a number is a bound; the message names the node.
+    Returns whether the graph calculates the same with every length; otherwise only numbers can show it.
     """
     if not trace.free_steps:
         return False
@@ -72,7 +66,7 @@ def _bounds_of_slices(trace: Trace) -> Iterator[tuple[NodeProto, int]]:
     for node in trace.model.graph.node:
         if node.op_type != "Slice" or trace.others is None:
             continue
-        for each in axis_slices(call_of(trace, node, {}), trace):
+        for each in axis_slices(call_of(trace, node, {})):
             least = min(each.size, each.other_size or 0)
             if each.size != each.other_size:
                 bounds = (each.same_start_from_end, each.same_stop)
@@ -136,7 +130,6 @@ def _behind(sizes: Mapping[str, NodeProto], names: set[str]) -> set[str]:
 
 
 def _constants(trace: Trace, node: NodeProto) -> list[int]:
-    """Return the whole numbers that a node has."""
     stored = {tensor.name: tensor for tensor in trace.model.graph.initializer}
     arrays = [numpy_helper.to_array(stored[name]) for name in node.input if name in stored]
     return [int(n) for array in arrays if array.dtype.kind in "iuf" and array.size <= 8 for n in array.ravel()]

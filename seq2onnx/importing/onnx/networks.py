@@ -115,7 +115,6 @@ def _confirms_axes(module: SequenceModule) -> bool:
 def _lifted(
     model: ModelProto, data: str, axes: str, name: str, chosen: bool, features: int | None, draw: Draw
 ) -> SequenceModule:
-    """Lift the graph with its input read in this order of axes."""
     trace = next(traces(model, data, axes, features, draw))
     try:
         walked = walk(trace)
@@ -141,7 +140,6 @@ def _lifted(
 
 
 def _answers(trace: Trace, walked: Walked, chosen: bool) -> dict[str, TracedTensor]:
-    """Return the outputs of the file that are answers."""
     named = [entry.name for entry in trace.model.graph.output]
     found = [name for name in named if name in walked.values and (chosen or name not in walked.finals)]
     found = found or [name for name in named if name in walked.values][:1]

@@ -4,67 +4,70 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Mapping, Sequence
-from typing import Any, Generic, Protocol, TypeVar
+from typing import Any, Generic, TypeVar
 
 import numpy as np
 from onnx import NodeProto
 
 from seq2onnx.errors import ImportRefused
 from seq2onnx.importing.axes import Axes
+from seq2onnx.importing.lifting.traced import TracedTensor
 from seq2onnx.importing.onnx.graph import opset
 from seq2onnx.importing.onnx.graph_parts import Array, attributes
 from seq2onnx.importing.onnx.tracing import Trace
 
+NO_END = 2**31 - 1
+"""The least bound of a slice that exporters write where they mean the end of any axis."""
+
 
 class NodeRefused(ImportRefused):
-    """A node that cannot be followed.
-
-    Attributes:
-        reached: how many nodes before it could be followed.
-    """
+    """A node that cannot be followed; `reached` is how many nodes before it could be."""
 
     def __init__(self, message: str, reached: int) -> None:
         super().__init__(message)
         self.reached = reached
 
 
-class Followed(Protocol):
-    """A tensor whose axes are known."""
-
-    @property
-    def axes(self) -> tuple[str, ...]:
-        """For each axis "B", "T", "BT" or "TB", or "" for features."""
-        ...
-
-    def describe(self, axis: int) -> str:
-        """Name an axis for people."""
-        ...
+X = TypeVar("X", bound=Axes | TracedTensor)
 
 
-X = TypeVar("X", bound=Followed)
+@dataclasses.dataclass(frozen=True)
+class SideInput:
+    """A tensor that depends on another input alone: lengths of the rows, or a state carried by hand.
+
+    `lengths`: the input is whole numbers. `as_given`: nothing was computed.
+    """
+
+    name: str
+    lengths: bool
+    as_given: bool = True
 
 
 @dataclasses.dataclass(frozen=True)
 class NodeCall(Generic[X]):
-    """A node, with what is known of its inputs.
+    """A node of a traced run, with what is known of its inputs.
 
     Attributes:
-        node: the node.
-        attributes: its attributes.
-        opset: the version of the operators.
         signals: for each input its signal, or None if it carries no data.
         numbers: for each input its numbers, or None if it carries data or is left out.
         others: the same in a run with other sizes; None for each input if the sizes are fixed.
         shapes: the shapes of its outputs.
+        foreign: the tensors that come from other inputs than the sequences.
     """
 
+    trace: Trace
     node: NodeProto
     attributes: Mapping[str, Any]
-    opset: int
     signals: Sequence[X | None]
     numbers: Sequence[Array | None]
     others: Sequence[Array | None]
     shapes: Sequence[tuple[int, ...]]
+    foreign: Mapping[str, SideInput]
+
+    @property
+    def opset(self) -> int:
+        """The version of the operators."""
+        return opset(self.trace.model)
 
     @property
     def x(self) -> X:
@@ -118,21 +121,20 @@ class NodeCall(Generic[X]):
 Call = NodeCall[Axes]
 
 
-def call_of(trace: Trace, node: NodeProto, signals: Mapping[str, X]) -> NodeCall[X]:
+def call_of(
+    trace: Trace, node: NodeProto, signals: Mapping[str, X], foreign: Mapping[str, SideInput] | None = None
+) -> NodeCall[X]:
     """Return a node of a traced graph with what is known of its inputs."""
 
     def constants(values: Mapping[str, Array] | None) -> list[Array | None]:
         return [None if values is None or name in signals else values.get(name) for name in node.input]
 
-    return NodeCall(
-        node,
-        attributes(node),
-        opset(trace.model),
-        [signals.get(name) for name in node.input],
-        constants(trace.values),
-        constants(trace.others),
-        [trace.values[name].shape for name in node.output if name in trace.values],  # sequences of tensors have none
-    )
+    known, others = constants(trace.values), constants(trace.others)
+    shapes = [
+        trace.values[name].shape for name in node.output if name in trace.values
+    ]  # sequences of tensors have none
+    inputs = [signals.get(name) for name in node.input]
+    return NodeCall(trace, node, attributes(node), inputs, known, others, shapes, foreign or {})
 
 
 def check_features(x: Axes, axes: Sequence[int], what: str) -> None:
@@ -160,3 +162,67 @@ def constant_weights(call: NodeCall[Any]) -> None:
     """Check that all inputs without data are the same in every run."""
     for numbers, other in zip(call.numbers, call.others, strict=True):
         same(numbers, other)
+
+
+@dataclasses.dataclass(frozen=True)
+class AxisSlice:
+    """A slice of one axis, not negative, of this size; `bounds` are start, stop and stride as they are given.
+
+    `other_size` and `other_bounds` (start, stop) are those of a run with other sizes; None: the sizes are fixed.
+    """
+
+    axis: int
+    size: int
+    bounds: tuple[int, int, int]
+    other_size: int | None = None
+    other_bounds: tuple[int, int] = (0, 0)
+
+    @property
+    def is_whole(self) -> bool:
+        """Whether it takes everything."""
+        return slice(*self.bounds).indices(self.size) == (0, self.size, 1)
+
+    @property
+    def cut(self) -> tuple[int, int]:
+        """The numbers of elements before it and after it."""
+        start, stop, _ = slice(*self.bounds).indices(self.size)
+        return start, self.size - stop
+
+    @property
+    def other_cut(self) -> tuple[int, int] | None:
+        """The same in the run with other sizes, without the stride."""
+        if self.other_size is None:
+            return None
+        start, stop, _ = slice(*self.other_bounds).indices(self.other_size)
+        return start, self.other_size - stop
+
+    @property
+    def same_stop(self) -> int | None:
+        """The stop, if it is the same number in both runs and no end of any axis."""
+        same = self.other_size is not None and self.other_bounds[1] == self.bounds[1]
+        return self.bounds[1] if same and 0 <= self.bounds[1] < NO_END else None
+
+    @property
+    def same_start_from_end(self) -> int | None:
+        """The start, counted from the end, if it is the same number in both runs."""
+        same = self.other_size is not None and self.other_bounds[0] == self.bounds[0]
+        return -self.bounds[0] if same and 0 < -self.bounds[0] < NO_END else None
+
+
+def axis_slices(call: NodeCall[Any]) -> list[AxisSlice]:
+    """Return what a Slice takes of each axis."""
+    name, trace = call.node.input[0], call.trace
+    shape, other = trace.values[name].shape, None if trace.others is None else trace.others[name].shape
+    starts, stops = call.get(1, "starts"), call.get(2, "ends")
+    axes = call.get(3, "axes") or range(len(starts))
+    strides = call.get(4, "steps") or [1] * len(starts)
+    found = []
+    for index, (axis, start, stop, stride) in enumerate(zip(axes, starts, stops, strides, strict=True)):
+        axis %= len(shape)
+        one = AxisSlice(axis, shape[axis], (start, stop, stride))
+        if other is not None:
+            given = zip((start, stop), call.others[1:3], strict=True)
+            low, high = (bound if numbers is None else int(numbers.ravel()[index]) for bound, numbers in given)
+            one = dataclasses.replace(one, other_size=other[axis], other_bounds=(low, high))
+        found.append(one)
+    return found

@@ -2,63 +2,27 @@
 
 from __future__ import annotations
 
-import dataclasses
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
 from onnx import helper
 
 from seq2onnx.errors import ImportRefused
-from seq2onnx.importing.lifting.layer_node import Array, Lifting
+from seq2onnx.importing.lifting.layer_node import Array, filling
 from seq2onnx.importing.lifting.traced import TracedTensor
 from seq2onnx.importing.onnx.graph import open_session, run
 from seq2onnx.importing.onnx.graph_parts import DOMAINS
 from seq2onnx.importing.onnx.node_calls import NodeCall, same
-from seq2onnx.importing.onnx.tracing import Trace
 
 ADD_STATES = "add_states keeps the operator, and can give such a file states"
 
 
-@dataclasses.dataclass(frozen=True)
-class SideInput:
-    """A tensor that depends on another input alone: lengths of the rows, or a state carried by hand.
-
-    Attributes:
-        name: the input.
-        lengths: whether the input is lengths: whole numbers.
-        as_given: whether nothing was computed.
-    """
-
-    name: str
-    lengths: bool
-    as_given: bool = True
-
-
-@dataclasses.dataclass(frozen=True)
-class Context:
-    """Facts of the whole run.
-
-    Attributes:
-        trace: the run.
-        lifting: the import.
-        foreign: the tensors that come from other inputs than the sequences.
-    """
-
-    trace: Trace
-    lifting: Lifting
-    foreign: Mapping[str, SideInput]
-
-    def other_shape(self, name: str) -> tuple[int, ...]:
-        """Return the shape of a tensor in the run with other sizes."""
-        assert self.trace.others is not None
-        return self.trace.others[name].shape
-
-
 LiftCall = NodeCall[TracedTensor]
-Handler = Callable[[Context, LiftCall], Any]
+Handler = Callable[[LiftCall], Any]
 OPERATORS: dict[str, Handler] = {}
 """For each operator what it becomes: a TracedTensor, or several."""
+operators = filling(OPERATORS)
 
 REASONS = dict.fromkeys(
     ("Equal", "Greater", "Less", "GreaterOrEqual", "LessOrEqual", "Not", "And", "Or", "Xor", "Where", "IsNaN", "Sign"),
@@ -75,17 +39,7 @@ REASONS |= {
 }
 
 
-def operators(*names: str) -> Callable[[Handler], Handler]:
-    """Register the function for these operators."""
-
-    def register(handler: Handler) -> Handler:
-        OPERATORS.update(dict.fromkeys(names, handler))
-        return handler
-
-    return register
-
-
-def lift(context: Context, call: LiftCall) -> Sequence[Any]:
+def lift(call: LiftCall) -> Sequence[Any]:
     """Return the results of a node."""
     op, domain = call.node.op_type, call.node.domain
     if domain not in DOMAINS:
@@ -94,7 +48,7 @@ def lift(context: Context, call: LiftCall) -> Sequence[Any]:
     if handler is None:
         reason = REASONS.get(op, f"the operator {op} has no layer")
         raise ImportRefused(f"{reason}; {ADD_STATES}, if it acts on each step alone")
-    found = handler(context, call)
+    found = handler(call)
     return found if isinstance(found, list | tuple) else [found]
 
 
@@ -112,7 +66,7 @@ def optional(call: LiftCall, index: int) -> Array | None:
     return constant(call, index) if call.has(index) else None
 
 
-def on_array(context: Context, call: LiftCall, array: Array, **changed: Any) -> Array:
+def on_array(call: LiftCall, array: Array, **changed: Any) -> Array:
     """Run a node on an array in place of its first input, with some attributes changed."""
     names = ["x", *call.node.input[1:]]
     kept = {name: value for name, value in call.attributes.items() if name not in changed} | changed
@@ -124,6 +78,6 @@ def on_array(context: Context, call: LiftCall, array: Array, **changed: Any) -> 
         for name, value in arrays.items()
     ]
     graph = helper.make_graph([node], "one", inputs, [helper.make_tensor_value_info("y", 1, None)])
-    imports = list(context.trace.model.opset_import)
-    model = helper.make_model(graph, opset_imports=imports, ir_version=context.trace.model.ir_version)
+    imports = list(call.trace.model.opset_import)
+    model = helper.make_model(graph, opset_imports=imports, ir_version=call.trace.model.ir_version)
     return run(open_session(model), arrays)["y"]

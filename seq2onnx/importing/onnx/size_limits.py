@@ -31,11 +31,9 @@ SIZED = {"ConstantOfShape": (0,), "Expand": (1,), "Tile": (1,), "Range": (0, 1, 
 
 
 def check_sizes(model: ModelProto, feeds: Mapping[str, Array]) -> None:
-    """Check that no tensor is too large for these inputs.
+    """Refuse tensors that are too large for these inputs, and operators without a limit.
 
-    Raises:
-        ImportRefused: one is, or an operator has no limit.
-        RunFailed: the graph does not run with these inputs.
+    A graph that does not run with these inputs raises RunFailed.
     """
     node: NodeProto
     for node in _nodes(model.graph):

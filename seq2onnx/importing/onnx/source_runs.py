@@ -23,17 +23,10 @@ CHECKED = 100
 
 @dataclasses.dataclass(frozen=True)
 class OnnxSource:
-    """A foreign file that can be asked for its answers.
+    """A foreign file, plain and open, that can be asked for its answers.
 
-    Attributes:
-        model: the plain graph.
-        session: the same, open.
-        data: the input that is the sequence.
-        axes: the letters of its axes.
-        answers: the outputs in question.
-        signals: their axes, by output.
-        states: for each state that is an input the output that continues it.
-        by_step: whether it takes one step at a time.
+    `axes` are the letters of the input `data`, `signals` the axes of the answers by output. For each state that is an
+    input, `states` has the output that continues it. With `by_step`, the file takes one step at a time.
     """
 
     model: ModelProto

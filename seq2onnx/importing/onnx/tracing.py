@@ -38,18 +38,10 @@ RECURRENT = {"LSTM": 2, "GRU": 1, "RNN": 1}
 
 @dataclasses.dataclass(frozen=True)
 class Trace:
-    """A run of a foreign graph for random data.
+    """A run of a foreign graph, without If, for random data: every tensor, and the sizes of batch and time.
 
-    Attributes:
-        model: the plain graph, without If.
-        data: the name of the input that is the sequence.
-        axes: the letters of its axes, B, T and C.
-        rows: the size of the batch in the run.
-        steps: the number of steps in the run.
-        free_rows: whether the graph runs with batches of any size.
-        free_steps: whether it runs with any number of steps.
-        values: every tensor.
-        others: every tensor of a second run with other sizes. None: the sizes are fixed.
+    `axes` are the letters of the input `data`. Where a size is free, the graph runs with others, too; `others` is every
+    tensor of such a run (None: the sizes are fixed).
     """
 
     model: ModelProto
@@ -106,16 +98,8 @@ def traces(
 ) -> Iterator[Trace]:
     """Run a graph with every tensor exposed, first with sizes that it does not name, then with those that it declares.
 
-    Args:
-        model: the plain graph; the branches of If are taken where their condition depends on shapes alone.
-        data: the input that is the sequence.
-        axes: the letters of its axes.
-        features: the size of the axis C, if the file does not say it.
-        draw: draws the data for (generator, shape).
-        long: leave out the runs of a few steps.
-
-    Raises:
-        ImportRefused: onnxruntime does not run the graph at all.
+    The branches of If are taken where their condition depends on shapes alone. `features` is the size of the axis C, if
+    the file does not say it; `long` leaves out the runs of a few steps. If no run succeeds, the graph is refused.
     """
     entry = next(entry for entry in model.graph.input if entry.name == data)
     sizes = declared(entry)
@@ -164,7 +148,7 @@ def _runs(model: ModelProto, data: str, axes: str, sizes: Sequence[Mapping[str, 
         feeds.append({data: x} | other_inputs(model.graph, data, each["B"], each["T"]))
     while node := next((node for node in model.graph.node if node.op_type == "If"), None):
         model = _with_branch(model, node, _more_steps(model, data, axes, feeds) if len(feeds) > 1 else feeds)
-    exposed = without_sizes(without_starts(model), _all_tensors(model.graph))
+    exposed = without_sizes(without_starts(model), [name for node in model.graph.node for name in node.output if name])
     for given in feeds:
         check_sizes(exposed, given)
     session = open_session(exposed, optimized=False)
@@ -236,10 +220,6 @@ def other_inputs(graph: GraphProto, data: str, rows: int, steps: int, states: Co
             is_length = dtype.kind in "iu" and entry.name not in states
             feeds[entry.name] = np.full(shape, steps if is_length else 0, dtype)
     return feeds
-
-
-def _all_tensors(graph: GraphProto) -> list[str]:
-    return [name for node in graph.node for name in node.output if name]
 
 
 def _unnamed_sizes(graph: GraphProto) -> list[int]:

@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Iterator, Mapping
-from typing import Any
+from collections.abc import Mapping
 
 import numpy as np
 from onnx import NodeProto
@@ -15,8 +14,8 @@ from seq2onnx.importing.lifting.traced import TracedTensor
 from seq2onnx.importing.lifting.windows import TooFewSteps
 from seq2onnx.importing.onnx import arithmetic as onnx_arithmetic, layers as onnx_layers, layout as onnx_layout
 from seq2onnx.importing.onnx.graph_parts import place, reads
-from seq2onnx.importing.onnx.node_calls import NodeRefused, call_of
-from seq2onnx.importing.onnx.operators import Context, SideInput, lift
+from seq2onnx.importing.onnx.node_calls import NodeRefused, SideInput, call_of
+from seq2onnx.importing.onnx.operators import lift
 from seq2onnx.importing.onnx.tracing import RECURRENT, Trace, dtype_of
 from seq2onnx.importing.states.walk import KEEPS_FINAL
 from seq2onnx.layers import SequenceInput
@@ -27,13 +26,7 @@ FILLED_BY = (onnx_arithmetic, onnx_layers, onnx_layout)
 
 @dataclasses.dataclass(frozen=True)
 class Walked:
-    """Result of lifting an ONNX graph.
-
-    Attributes:
-        values: each tensor that depends on the sequences, or why it is no layer.
-        foreign: each tensor that depends on other inputs alone.
-        finals: the tensors that are final states of recurrent operators.
-    """
+    """Each tensor that depends on the sequences, or why it is no layer; those of other inputs alone; final states."""
 
     values: Mapping[str, TracedTensor | ImportRefused]
     foreign: Mapping[str, SideInput]
@@ -41,17 +34,12 @@ class Walked:
 
 
 def walk(trace: Trace) -> Walked:
-    """Follow all nodes.
-
-    Raises:
-        TooFewSteps: the run must be repeated with more steps.
-    """
+    """Follow all nodes. TooFewSteps: the run must be repeated with more."""
     graph, lifting = trace.model.graph, Lifting(times={trace.steps})
     values: dict[str, TracedTensor | ImportRefused] = {trace.data: _sequences(trace, lifting)}
     others = [entry for entry in graph.input if entry.name != trace.data]
     foreign = {entry.name: SideInput(entry.name, dtype_of(entry).kind in "iu") for entry in others}
     finals: set[str] = set()
-    context = Context(trace, lifting, foreign)
     for number, node in enumerate(graph.node):
         read = reads(node)
         if node.op_type in ("Shape", "Size") or not read & (values.keys() | foreign.keys()):
@@ -62,7 +50,7 @@ def walk(trace: Trace) -> Walked:
             passed = node.op_type in ("Cast", "Identity")
             foreign |= dict.fromkeys(outputs, found if passed else dataclasses.replace(found, as_given=False))
             continue
-        values |= _results(context, node, values, number)
+        values |= _results(trace, lifting, node, values, foreign, number)
         lifting.times.update(x.steps for x in map(values.get, outputs) if isinstance(x, TracedTensor) and x.has_time)
         if node.op_type in RECURRENT:
             finals.update(node.output[1:])
@@ -72,7 +60,6 @@ def walk(trace: Trace) -> Walked:
 
 
 def _sequences(trace: Trace, lifting: Lifting) -> TracedTensor:
-    """Return the input, in the layout of the file."""
     array = trace.values[trace.data]
     sizes = dict(zip(trace.axes, array.shape, strict=True))
     tokens = array.dtype.kind in "iu"
@@ -87,43 +74,39 @@ def _sequences(trace: Trace, lifting: Lifting) -> TracedTensor:
 
 
 def _results(
-    context: Context, node: NodeProto, values: Mapping[str, TracedTensor | ImportRefused], number: int
+    trace: Trace,
+    lifting: Lifting,
+    node: NodeProto,
+    values: Mapping[str, TracedTensor | ImportRefused],
+    foreign: Mapping[str, SideInput],
+    number: int,
 ) -> dict[str, TracedTensor | ImportRefused]:
     """Lift a node; a refusal is raised only if an answer needs the tensor."""
-    outputs = list(node.output)
-    inputs = {name: values[name] for name in reads(node) if name in values}
-    for x in inputs.values():
+    lifted: dict[str, TracedTensor] = {}
+    for name in filter(values.__contains__, reads(node)):
+        x = values[name]
         if isinstance(x, ImportRefused):
-            return dict.fromkeys(filter(None, outputs), x)
-    named = [name for name in node.input if name in context.foreign and node.op_type not in RECURRENT]
+            return dict.fromkeys(filter(None, node.output), x)
+        lifted[name] = x
+    named = [name for name in node.input if name in foreign and node.op_type not in RECURRENT]
     try:
         if named:
-            raise _beside_the_data(context.foreign[named[0]])
-        lifted = {name: x for name, x in inputs.items() if isinstance(x, TracedTensor)}
-        with context.lifting.at(_path(node)):
-            found = list(lift(context, call_of(context.trace, node, lifted)))
+            raise _beside_the_data(foreign[named[0]])
+        with lifting.at(_path(node)):
+            found = lift(call_of(trace, node, lifted, foreign))
     except TooFewSteps:
         raise
     except Seq2OnnxError as error:
-        found = [NodeRefused(f"{place(node)}: {error}", number)] * len(outputs)
+        found = [error] * len(node.output)
     except Exception as error:  # a file can write an operator in more ways than anybody has thought of
-        text = f"{place(node)}: cannot be followed ({type(error).__name__}: {error})"
-        found = [NodeRefused(text, number)] * len(outputs)
-    return {name: x for name, x in zip(outputs, _checked(context, node, found, number), strict=False) if name}
-
-
-def _checked(
-    context: Context, node: NodeProto, found: list[Any], number: int
-) -> Iterator[TracedTensor | ImportRefused]:
-    """Check that the shapes are those of the run, and name the node where a result is refused."""
-    for name, x in zip(node.output, found, strict=False):
-        if isinstance(x, ImportRefused) and not isinstance(x, NodeRefused):
-            yield NodeRefused(f"{place(node)}: {x}", number)
-        elif isinstance(x, TracedTensor) and name and x.shape != context.trace.values[name].shape:
-            shape = list(context.trace.values[name].shape)
-            yield NodeRefused(f"{place(node)}: gives the shape {shape}, a layer {list(x.shape)}", number)
-        else:
-            yield x
+        found = [ImportRefused(f"cannot be followed ({type(error).__name__}: {error})")] * len(node.output)
+    results = {name: x for name, x in zip(node.output, found, strict=False) if name}
+    for name, x in results.items():
+        if isinstance(x, TracedTensor) and x.shape != (shape := trace.values[name].shape):
+            x = ImportRefused(f"gives the shape {list(shape)}, a layer {list(x.shape)}")
+        if isinstance(x, Seq2OnnxError):
+            results[name] = NodeRefused(f"{place(node)}: {x}", number)
+    return results
 
 
 def _beside_the_data(foreign: SideInput) -> ImportRefused:

@@ -8,8 +8,7 @@ import numpy as np
 
 from seq2onnx.errors import ImportRefused
 from seq2onnx.importing.axes import Axes
-from seq2onnx.importing.onnx.node_calls import Call, check_features
-from seq2onnx.importing.onnx.slices import AxisSlice, axis_slices
+from seq2onnx.importing.onnx.node_calls import AxisSlice, Call, axis_slices, check_features
 from seq2onnx.importing.onnx.tracing import Trace
 from seq2onnx.importing.states.rewriting import FAR, Rewriter
 
@@ -112,7 +111,7 @@ def slice_node(graph: Rewriter, trace: Trace, call: Call) -> list[Axes]:
         raise ImportRefused("takes its bounds from the data")
     x = call.x
     name, out = call.node.input[0], call.node.output[0]
-    slices, kept = axis_slices(call, trace), []
+    slices, kept = axis_slices(call), []
     for each in slices:
         letter, stop = x.letters[each.axis], each.bounds[1]
         if not letter:

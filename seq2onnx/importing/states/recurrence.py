@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Container, Mapping
-from typing import Any, Protocol
+from typing import Any
 
 from seq2onnx.errors import ImportRefused
 from seq2onnx.importing.axes import Axes
@@ -13,23 +12,8 @@ from seq2onnx.importing.onnx.tracing import RECURRENT
 from seq2onnx.importing.states.rewriting import Rewriter, label
 
 
-class Given(Protocol):
-    """A tensor that comes from another input than the data."""
-
-    @property
-    def as_given(self) -> bool:
-        """Whether nothing was computed."""
-        ...
-
-
-def recurrent(graph: Rewriter, call: Call, foreign: Mapping[str, Given]) -> list[Axes]:
-    """Let a recurrent operator read its initial state from an input, and write its final state to an output.
-
-    Args:
-        graph: where the nodes go.
-        call: the node.
-        foreign: tensors that come from other inputs than the data: states that the caller carried by hand.
-    """
+def recurrent(graph: Rewriter, call: Call) -> list[Axes]:
+    """Let a recurrent operator read its initial state from an input, and write its final state to an output."""
     node, x, op = call.node, call.signals[0], call.node.op_type
     if call.attributes.get("layout"):
         raise ImportRefused("has layout=1, which onnxruntime does not run")
@@ -42,7 +26,7 @@ def recurrent(graph: Rewriter, call: Call, foreign: Mapping[str, Given]) -> list
         )
     if x is None or any(signal is not None for signal in call.signals[1:5]):
         raise ImportRefused("takes its weights or lengths from the data")
-    _check_lengths(call, x.shape[0], foreign)
+    _check_lengths(call, x.shape[0])
     if any(x.pads):
         raise ImportRefused("reads padding of time, or steps that are cut off later")
     if x.letters[0] != "T" or x.letters[1] not in ("B", "") or x.letters[2] or (not x.letters[1] and x.shape[1] > 1):
@@ -60,7 +44,7 @@ def recurrent(graph: Rewriter, call: Call, foreign: Mapping[str, Given]) -> list
     kept.input[4] = ""  # lengths of padded rows: the chunks of a stream have none
     layer, later = label(node.name or node.output[0]), []
     for index, kind in enumerate(kinds):
-        start = initial_state(call, 5 + index, foreign)
+        start = initial_state(call, 5 + index)
         old, new = graph.state(layer, kind, [hidden])
         named = None if start is None else graph.constant(start, "float32")
         begin = old if named is None else graph.op("Add", old, named)
@@ -83,23 +67,23 @@ def recurrent(graph: Rewriter, call: Call, foreign: Mapping[str, Given]) -> list
     return [y, *[Axes(("", x.letters[1], ""), (1, rows, hidden))] * len(kinds)]
 
 
-def _check_lengths(call: Call, steps: int, foreign: Mapping[str, Given]) -> None:
+def _check_lengths(call: Call, steps: int) -> None:
     """Check that the lengths of the rows, if there are any, are an input, or that all rows are whole."""
     name = call.node.input[4] if call.has(4) else ""
-    if not name or (name in foreign and foreign[name].as_given):
+    if not name or (name in call.foreign and call.foreign[name].as_given):
         return
     numbers, other = call.numbers[4], call.others[4]
     whole = numbers is not None and (numbers == steps).all()
-    if name in foreign or not whole or (other is not None and (other == steps).any()):
+    if name in call.foreign or not whole or (other is not None and (other == steps).any()):
         raise ImportRefused(
             "has lengths of rows that are calculated, or the same in each run; give the lengths as they are"
         )
 
 
-def initial_state(call: NodeCall[Any], index: int, foreign: Container[str]) -> Array | None:
+def initial_state(call: NodeCall[Any], index: int) -> Array | None:
     """Return the initial state [1, hidden] of every row; None: zeros."""
     name = call.node.input[index] if call.has(index) else ""
-    if not name or name in foreign:  # a state that the caller carried by hand starts at zero
+    if not name or name in call.foreign:  # a state that the caller carried by hand starts at zero
         return None
     if call.signals[index] is not None:
         raise ImportRefused("starts from a state that is computed from the data")

@@ -10,8 +10,8 @@ from seq2onnx.errors import ImportRefused
 from seq2onnx.importing.axes import Axes
 from seq2onnx.importing.onnx.graph import opset
 from seq2onnx.importing.onnx.graph_parts import DOMAINS, place, reads
-from seq2onnx.importing.onnx.node_calls import Call, NodeRefused, call_of
-from seq2onnx.importing.onnx.tracing import RECURRENT, Trace
+from seq2onnx.importing.onnx.node_calls import Call, NodeRefused, SideInput, call_of
+from seq2onnx.importing.onnx.tracing import RECURRENT, Trace, dtype_of
 from seq2onnx.importing.states.layout_nodes import (
     expand_node,
     gather_node,
@@ -33,14 +33,6 @@ KEEPS_FINAL = MOVES | {"Concat", "Cast"}
 LETTERS = {"B": "B", "T": "T", "C": ""}
 
 
-@dataclasses.dataclass(frozen=True)
-class OtherInput:
-    """A tensor that depends on an input beside the data, and on nothing else."""
-
-    name: str
-    as_given: bool = True
-
-
 def give_states(trace: Trace) -> tuple[Rewriter, dict[str, Axes], set[str]]:
     """Rewrite a graph so that its states are inputs and outputs.
 
@@ -57,7 +49,11 @@ def give_states(trace: Trace) -> tuple[Rewriter, dict[str, Axes], set[str]]:
     letters = ["" if letter == "B" and trace.rows == 1 else LETTERS[letter] for letter in trace.axes]
     finals: set[str] = set()
     signals: dict[str, Axes] = {trace.data: Axes(tuple(letters), entry.shape)}
-    foreign = {entry.name: OtherInput(entry.name) for entry in trace.model.graph.input if entry.name != trace.data}
+    foreign = {
+        entry.name: SideInput(entry.name, dtype_of(entry).kind in "iu")
+        for entry in trace.model.graph.input
+        if entry.name != trace.data
+    }
     for node in trace.model.graph.node:
         read = reads(node)
         where = place(node)
@@ -94,7 +90,7 @@ def _has_one_axis_of_features(x: Axes) -> bool:
 
 
 def _visit(
-    graph: Rewriter, trace: Trace, node: Any, signals: Mapping[str, Axes], foreign: Mapping[str, OtherInput]
+    graph: Rewriter, trace: Trace, node: Any, signals: Mapping[str, Axes], foreign: Mapping[str, SideInput]
 ) -> list[Axes]:
     op = node.op_type
     if node.domain not in DOMAINS:
@@ -102,9 +98,9 @@ def _visit(
     for name in (*node.output, *node.input):
         if name and name not in trace.values:
             raise ImportRefused(f"has {name!r}, which is no tensor")
-    call: Call = call_of(trace, node, signals)
+    call: Call = call_of(trace, node, signals, foreign)
     if op in RECURRENT:
-        return recurrent(graph, call, foreign)
+        return recurrent(graph, call)
     if named := [foreign[name].name for name in node.input if name in foreign]:
         raise ImportRefused(
             f"combines the data with the input {named[0]!r}; give it a value, fixed={{{named[0]!r}: …}}, or if it is a "

@@ -8,7 +8,7 @@ import numpy as np
 from torch import Tensor
 
 from seq2onnx.errors import ImportRefused
-from seq2onnx.importing.lifting import functions, layout, operations as lifting, time_axis
+from seq2onnx.importing.lifting import functions, operations as lifting, time_axis
 from seq2onnx.importing.lifting.functions import ONE, ZERO
 from seq2onnx.importing.lifting.layer_node import Array
 from seq2onnx.importing.lifting.operators import OPERATORS
@@ -118,27 +118,17 @@ def _power(op: Operation) -> Any:
 @operators("matmul", "mm", "addmm", "linear", "mv")
 def _matmul(op: Operation) -> Any:
     names = {"linear": ("input", "weight"), "addmm": ("mat1", "mat2"), "mm": ("self", "mat2"), "mv": ("self", "vec")}
-    x, weights = (op[name] for name in names.get(op.name, ("self", "other")))
+    a, b = (op[name] for name in names.get(op.name, ("self", "other")))
     bias = op["bias"] if op.name == "linear" else op["self"] if op.name == "addmm" else None
-    if isinstance(x, TracedTensor) == isinstance(weights, TracedTensor) or isinstance(bias, TracedTensor):
+    if isinstance(a, TracedTensor) == isinstance(b, TracedTensor) or isinstance(bias, TracedTensor):
         raise ImportRefused("multiplies two calculated matrices, as attention does; no layer does that")
     if op.name == "addmm" and (op["alpha"] != 1 or op["beta"] != 1):
         raise ImportRefused("multiplies matrices with factors; use nn.Linear")
-    if isinstance(x, Tensor):  # a matrix times the features of each step
-        return lifting.linear(weights, _matrix(x), None, -2)
-    matrix = array(weights)
-    if matrix.ndim == 1:
-        y = lifting.linear(x, matrix[None], None)
-        return layout.squeeze(y, [-1])
-    return lifting.linear(
-        x, matrix if op.name == "linear" else _matrix(weights).T, None if bias is None else array(bias)
-    )
-
-
-def _matrix(value: Tensor) -> Array:
-    if value.ndim != 2:
-        raise ImportRefused(f"multiplies with a stored tensor {list(value.shape)}; only a matrix can become a layer")
-    return array(value)
+    weights = a if isinstance(a, Tensor) else b
+    if weights.ndim > 2 or (weights is a and weights.ndim < 2):
+        raise ImportRefused(f"multiplies with a stored tensor {list(weights.shape)}; only a matrix can become a layer")
+    b = b.T if op.name == "linear" else b
+    return OPERATORS["MatMul"](_operand(a), _operand(b), None if bias is None else array(bias))
 
 
 @operators("mean", "sum", "amax", "amin", "max", "min")
@@ -215,16 +205,7 @@ def _prelu(op: Operation) -> Any:
     return functions.prelu(x, slopes.reshape(shape))
 
 
-@operators("glu")
-def _glu(op: Operation) -> Any:
-    return lifting.glu(op["self"], op["dim"])
-
-
-@operators("softmax", "_softmax")
-def _softmax(op: Operation) -> Any:
-    return lifting.softmax(op["self"], [op["dim"]])
-
-
-@operators("log_softmax", "_log_softmax")
-def _log_softmax(op: Operation) -> Any:
-    return lifting.log_softmax(op["self"], [op["dim"]], "softmax=True gives the probabilities")
+PROBABILITIES = "softmax=True gives the probabilities"
+operators("glu")(lambda op: lifting.glu(op["self"], op["dim"]))
+operators("softmax", "_softmax")(lambda op: lifting.softmax(op["self"], [op["dim"]]))
+operators("log_softmax", "_log_softmax")(lambda op: lifting.log_softmax(op["self"], [op["dim"]], PROBABILITIES))

@@ -20,8 +20,8 @@ def first_difference(module: nn.Module, one: ModuleTrace, steps: int) -> str:
         other = trace(module, one.arguments, one.rows, steps)
     except Exception:  # the comparison has failed already; this only looks for a better message
         return ""
-    pairs = zip(_calls(one), _calls(other), strict=False)
-    for a, b in pairs:
+    calls = ([node for node in run.program.graph.nodes if node.op == "call_function"] for run in (one, other))
+    for a, b in zip(*calls, strict=False):
         if a.target != b.target:
             return f"{module_of(b)[0]}: calculates otherwise with {steps} steps than with {one.steps}{code_of(b)}"
         for x, y in zip(_numbers(a, one), _numbers(b, other), strict=False):
@@ -31,10 +31,6 @@ def first_difference(module: nn.Module, one: ModuleTrace, steps: int) -> str:
                     f"there are {steps}; a stream does not know their number{code_of(a)}"
                 )
     return ""
-
-
-def _calls(traced: ModuleTrace) -> list[fx.Node]:
-    return [node for node in traced.program.graph.nodes if node.op == "call_function"]
 
 
 def _numbers(node: fx.Node, traced: ModuleTrace) -> list[Any]:

@@ -31,11 +31,7 @@ FILLED_BY = (torch_arithmetic, torch_layers, torch_layout)
 
 
 class Walk:
-    """Follows the operations of a traced module.
-
-    Attributes:
-        finals: final states as recurrent operations return them.
-    """
+    """Follows the operations of a traced module; `finals` are final states as recurrent operations return them."""
 
     def __init__(self, trace: ModuleTrace, layer: SequenceInput) -> None:
         self.trace = trace
@@ -70,7 +66,6 @@ class Walk:
         return torch.utils._pytree.tree_unflatten(list(returned), spec)
 
     def _argument(self, number: int, leaf: Any) -> Any:
-        """Return the value of an argument of the module."""
         trace, found = self.trace, self.trace.arguments
         if number == found.first:
             return self._sequences()
@@ -86,7 +81,6 @@ class Walk:
         return leaf
 
     def _sequences(self) -> TracedTensor:
-        """Return the sequences, in the layout of the module."""
         found, trace = self.trace.arguments, self.trace
         axes = tuple(letter if letter == "T" or (letter == "B" and found.batch) else "" for letter in found.axes)
         features = [letter for letter in "CHW" if letter in found.axes]
@@ -97,16 +91,17 @@ class Walk:
         return TracedTensor((self._input,), axes, index.reshape(shape), trace.rows, trace.steps)
 
     def _operate(self, node: fx.Node) -> Any:
-        arguments: Any = fx.map_arg((node.args, node.kwargs), self._values.__getitem__)
-        if node.target is operator.getitem and not isinstance(arguments[0][0], ImportRefused):
-            return arguments[0][0][arguments[0][1]]
-        for leaf in torch.utils._pytree.tree_leaves(arguments):
+        given: Any = fx.map_arg(node.args, self._values.__getitem__)
+        keywords: Any = fx.map_arg(node.kwargs, self._values.__getitem__)
+        if node.target is operator.getitem and not isinstance(given[0], ImportRefused):
+            return given[0][given[1]]
+        for leaf in torch.utils._pytree.tree_leaves((given, keywords)):
             if isinstance(leaf, ImportRefused):  # it is raised only if an answer needs it
                 return leaf
         module, path = module_of(node)
         try:
             with self._lifting.at(path):
-                found = lift(Operation.of(node, arguments, self.trace.lengths))
+                found = lift(Operation.of(node, given, keywords, self.trace.lengths))
         except TooFewSteps:
             raise
         except Seq2OnnxError as error:
@@ -117,7 +112,7 @@ class Walk:
         for leaf in torch.utils._pytree.tree_leaves(found):
             if isinstance(leaf, TracedTensor) and leaf.has_time:
                 self._lifting.times.add(leaf.steps)
-        self._note_finals(node, arguments[0], found)
+        self._note_finals(node, given, found)
         self._note_mutation(node, found)
         return found
 

@@ -25,9 +25,7 @@ def _optional(value: Tensor | None) -> Array | None:
     return None if value is None else array(value)
 
 
-@operators("embedding")
-def _embedding(op: Operation) -> Any:
-    return lifting.embedding(op["indices"], array(op["weight"]))
+operators("embedding")(lambda op: lifting.embedding(op["indices"], array(op["weight"])))
 
 
 @operators("one_hot")

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import dataclasses
+import functools
 from typing import Any
 
 import numpy as np
@@ -32,37 +32,19 @@ def _convert(op: Operation) -> Any:
     return x
 
 
-@operators("transpose", "swapaxes", "swapdims", "t", "numpy_T", "mT")
+@operators("transpose", "swapaxes", "swapdims", "t", "numpy_T", "mT", "permute", "movedim")
 def _transpose(op: Operation) -> Any:
-    x = op["self"]
-    order = list(range(len(x.axes)))
-    i, j = op.get("dim0", op.get("axis0", -2)), op.get("dim1", op.get("axis1", -1))
-    order[i], order[j] = order[j], order[i]
-    return layout.transpose(x, order)
+    """Reorder the axes as the operator reorders those of a tensor whose sizes are their numbers."""
+    numbered = torch.empty(tuple(range(len(op["self"].axes))), device="meta")
+    return layout.transpose(op["self"], op.target(numbered, *op.positional[1:], **op.keywords).shape)
 
 
-@operators("permute", "movedim")
-def _permute(op: Operation) -> Any:
-    x = op["self"]
-    numbered = torch.empty(tuple(range(len(x.axes))), device="meta")
-    order = numbered.permute(op["dims"]) if op.name == "permute" else numbered.movedim(op["source"], op["destination"])
-    return layout.transpose(x, order.shape)
-
-
-@operators("view", "reshape", "flatten", "_unsafe_view", "unflatten", "view_as", "reshape_as")
-def _reshape(op: Operation) -> Any:
-    return layout.reshape(op["self"], op.shape)
-
-
-@operators("squeeze")
-def _squeeze(op: Operation) -> Any:
-    axes = op.get("dim")
-    return layout.squeeze(op["self"], [axes] if isinstance(axes, int) else axes)
-
-
-@operators("unsqueeze")
-def _unsqueeze(op: Operation) -> Any:
-    return layout.unsqueeze(op["self"], op["dim"])
+operators("squeeze")(lambda op: layout.squeeze(op["self"], op.get("dim")))
+operators("unsqueeze")(lambda op: layout.unsqueeze(op["self"], op["dim"]))
+operators("view", "reshape", "flatten", "_unsafe_view", "unflatten", "view_as", "reshape_as")(
+    lambda op: layout.reshape(op["self"], op.shape)
+)
+operators("flip")(lambda op: functools.reduce(layout.flip, op["dims"], op["self"]))
 
 
 @operators("expand", "expand_as", "repeat", "tile", "broadcast_to")
@@ -77,13 +59,9 @@ def _expand(op: Operation) -> Any:
 @operators("select", "narrow", "slice")
 def _slice(op: Operation) -> Any:
     x, axis = op["self"], (op["dim"] or 0) % len(op["self"].axes)
-    size = x.shape[axis]
     if op.name == "select":
-        index = op["index"]
-        if x.axes[axis] == "T":
-            return time_axis.step(x, axis, index in (-1, size - 1), index in (0, -size), False)
-        return layout.take(x, axis, index)
-    start, stop, step = op.get("start") or 0, op.get("end"), op.get("step", 1)
+        return _step(x, axis, op["index"])
+    size, start, stop, step = x.shape[axis], op.get("start") or 0, op.get("end"), op.get("step", 1)
     if op.name == "narrow":
         stop = start + op["length"]
     low, high, _ = slice(start, stop, step).indices(size)
@@ -100,20 +78,20 @@ def _slice(op: Operation) -> Any:
     return time_axis.pad_time(x, -low, high - size)
 
 
+def _step(x: TracedTensor, axis: int, index: int) -> TracedTensor:
+    """Take one element of an axis, which goes."""
+    if x.axes[axis] != "T":
+        return layout.take(x, axis, index)
+    return time_axis.step(x, axis, index in (-1, x.steps - 1), index in (0, -x.steps), False)
+
+
 @operators("split", "split_with_sizes", "chunk", "unbind", "tensor_split", "unsafe_chunk", "unsafe_split")
 def _split(op: Operation) -> Any:
-    x, axis, at = op["self"], op["dim"] % len(op["self"].axes), 0
-    found: list[TracedTensor] = []
-    for piece in op.result:
-        if op.name == "unbind":
-            found.append(
-                _slice(dataclasses.replace(op, name="select", arguments={**op.arguments, "index": len(found)}))
-            )
-        else:
-            size = piece.shape[axis]
-            found.append(layout.take(x, axis, slice(at, at + size)))
-            at += size
-    return found
+    x, axis = op["self"], op["dim"] % len(op["self"].axes)
+    if op.name == "unbind":
+        return [_step(x, axis, index) for index in range(len(op.result))]
+    ends = np.cumsum([piece.shape[axis] for piece in op.result])
+    return [layout.take(x, axis, slice(end - p.shape[axis], end)) for end, p in zip(ends, op.result, strict=True)]
 
 
 @operators("cat", "concat", "stack")
@@ -135,14 +113,6 @@ def _pad(op: Operation) -> Any:
     for i in range(len(widths) // 2):
         axis, (before, after) = len(x.axes) - 1 - i, widths[2 * i : 2 * i + 2]
         x = time_axis.pad(x, axis, before, after)
-    return x
-
-
-@operators("flip")
-def _flip(op: Operation) -> Any:
-    x = op["self"]
-    for axis in op["dims"]:
-        x = layout.flip(x, axis)
     return x
 
 

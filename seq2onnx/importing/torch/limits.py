@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import dataclasses
 import itertools
-import math
 import traceback
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
@@ -19,7 +18,7 @@ from torch import Tensor, nn
 from torch.overrides import TorchFunctionMode
 from torch.utils import _pytree as pytree
 
-from seq2onnx.importing.growth import bends
+from seq2onnx.importing.equivalence import bends
 from seq2onnx.importing.torch.packing import without_packing
 from seq2onnx.importing.torch.trace import Arguments, as_in_use
 
@@ -45,12 +44,7 @@ REMEDY = (
 
 @dataclasses.dataclass(frozen=True)
 class Limits:
-    """Result of the runs.
-
-    Attributes:
-        reason: describes the first bound on the number of steps, or lengths that are not the caller's; "": none.
-        complete: whether the module calculates the same with every length. Otherwise only numbers can show it.
-    """
+    """The first bound on the number of steps, or wrong lengths ("": none); whether all lengths calculate the same."""
 
     reason: str = ""
     complete: bool = False
@@ -58,13 +52,7 @@ class Limits:
 
 @dataclasses.dataclass(frozen=True)
 class Taken:
-    """A slice of one axis as it is written.
-
-    Attributes:
-        text: how it is written.
-        size: the size of the axis.
-        bounds: start, stop and step as they are written.
-    """
+    """A slice of one axis of this size, as it is written: its text, and its start, stop and step."""
 
     text: str
     size: int
@@ -78,14 +66,9 @@ class Taken:
 
 @dataclasses.dataclass(frozen=True)
 class Call:
-    """A call of torch that gives tensors.
+    """A call of torch: its name, the shapes of its results, the slices that it takes and its numbers.
 
-    Attributes:
-        name: of the function.
-        shapes: the shapes of what it gives.
-        taken: the slices of each axis, if it takes some.
-        numbers: what it calculates with.
-        constants: for each tensor that it combines with the sequences its only number, or all of them.
+    `constants` has for each tensor that it combines with the sequences its only number, or all of them.
     """
 
     name: str
@@ -191,23 +174,13 @@ def _numbers(constant: Tensor) -> float | bytes:
 def _filled(function: Any, name: str, base: str, args: Any, kwargs: Any) -> Tensor:
     """Make a tensor of one number, which takes no memory if it is large."""
     kwargs = {key: value for key, value in kwargs.items() if key != "device"}
-    if name != base and args[0].is_meta:
-        like, rest = args[0], list(args[1:])
-        if name.endswith("_like"):
-            kwargs, shape = {"dtype": like.dtype, **kwargs}, tuple(like.shape)
-        else:
-            kwargs = {"dtype": like.dtype, **kwargs}
-            sizes = [rest.pop(0)] if base == "full" or not isinstance(rest[0], int) else rest
-            shape = tuple(sizes[0]) if not isinstance(sizes[0], int) else tuple(sizes)
-        kwargs.pop("memory_format", None)
-        value = FILLED[base] if base != "full" else rest[0] if rest else kwargs.pop("fill_value")
-        one = torch.full((1,) * len(shape), value, **kwargs)
-        return one.expand(shape) if math.prod(shape) > MOST_FILLED else one.expand(shape).clone()
-    empty: Tensor = function(*args, **kwargs, device="meta")
-    if empty.numel() <= MOST_FILLED:
+    of_meta = name != base and args[0].is_meta
+    empty: Tensor = function(*args, **kwargs, **({} if of_meta else {"device": "meta"}))
+    if not of_meta and empty.numel() <= MOST_FILLED:
         return torch.Tensor.contiguous(function(*args, **kwargs))
-    value = FILLED[base] if base != "full" else args[1] if len(args) > 1 else kwargs["fill_value"]
-    return torch.full((1,) * empty.ndim, value, dtype=empty.dtype).expand(empty.shape)
+    value = FILLED[base] if base != "full" else kwargs["fill_value"] if "fill_value" in kwargs else args[-1]
+    one = torch.full((1,) * empty.ndim, value, dtype=empty.dtype).expand(empty.shape)
+    return one if empty.numel() > MOST_FILLED else one.clone()
 
 
 def _recurrent(x: Tensor, states: Any, *rest: Any) -> tuple[Tensor, ...]:
@@ -237,7 +210,6 @@ def _taken(name: str, args: Sequence[Any], kwargs: dict[str, Any]) -> Iterator[T
 
 
 def _written(entry: Any) -> str:
-    """Write an index as people do."""
     if not isinstance(entry, slice):
         return "..." if entry is Ellipsis else str(entry)
     text = ":".join("" if bound is None else str(bound) for bound in (entry.start, entry.stop))

@@ -8,7 +8,8 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
-from torch import nn
+import torch
+from torch import Tensor, nn
 from torch.utils import _pytree as pytree
 
 from seq2onnx.building import SequenceModule
@@ -23,10 +24,9 @@ from seq2onnx.importing.lifting.windows import TooFewSteps
 from seq2onnx.importing.torch.difference import first_difference
 from seq2onnx.importing.torch.graph import Walk, is_passed_on
 from seq2onnx.importing.torch.limits import find_limits
-from seq2onnx.importing.torch.source import source_runner
 from seq2onnx.importing.torch.trace import Arguments, ModuleTrace, as_in_use, read_arguments, traces
 from seq2onnx.layers import SequenceInput, Softmax, WordEmbedding
-from seq2onnx.layers.parts.normalization import Normalization
+from seq2onnx.layers.parts.normalization import Normalization, normalize
 from seq2onnx.network import Network
 from seq2onnx.texts import unfit_text
 
@@ -83,7 +83,7 @@ def from_torch(
         network, weights = assemble(nodes, name)
         made = as_module(network, weights)
         places = [(place, x.axes) for _, place, x in answers]
-        source = source_runner(module, traced.arguments, layer, places, softmax)
+        source = _source(module, traced.arguments, layer, places, softmax)
         limits = find_limits(module, traced.arguments)
         samples = _samples(network, traced.arguments, layer)
         try:
@@ -121,11 +121,12 @@ def _answers(
 
 
 def _chosen(returned: Any, finals: Sequence[Any], output: int | str | None) -> list[tuple[str, int, TracedTensor]]:
-    """Choose the answers among what the module returns."""
     entries, _ = pytree.tree_flatten_with_path(returned, is_leaf=lambda leaf: leaf is None)
     found = [(_label(path), place, path, leaf) for place, (path, leaf) in enumerate(entries)]
     if output is not None:
-        found = [entry for entry in found if entry[2] and output in (_key(entry[2][0]), _index(entry[2][0]))]
+        found = [
+            entry for entry in found if entry[2] and output in (_key(entry[2][0]), getattr(entry[2][0], "idx", None))
+        ]
         if not found:
             raise SpecError(f"output: the module returns nothing under {output!r}")
     answers = [entry for entry in found if not is_passed_on(entry[3], finals)]
@@ -142,17 +143,12 @@ def _key(entry: Any) -> Any:
     return getattr(entry, "key", getattr(entry, "name", None))
 
 
-def _index(entry: Any) -> Any:
-    return getattr(entry, "idx", None)
-
-
 def _label(path: Sequence[Any]) -> str:
     """Name an answer as the module names it: by the keys of dicts and the names of fields."""
     return "_".join(str(_key(entry)) for entry in path if _key(entry) is not None)
 
 
 def _answer(label: str, x: TracedTensor, softmax: bool) -> LayerNode:
-    """Make the last layer of an answer."""
     scores = time_axis.standing_for(x, "log") if softmax else None
     found = answer(scores or x, f"answer {label}:" if label else "the answer")
     if scores or not softmax:
@@ -183,3 +179,51 @@ def _samples(network: Network, arguments: Arguments, layer: SequenceInput) -> eq
     example = arguments.from_source(arguments.example.detach().cpu())
     own = example.numpy().astype(np.float32 if arguments.step_shape else np.int64)
     return equivalence.Samples(draw, bool(arguments.lengths), [] if known or not own.size else [own])
+
+
+def _source(
+    module: nn.Module,
+    arguments: Arguments,
+    layer: SequenceInput,
+    answers: Sequence[tuple[int, tuple[str, ...]]],
+    softmax: bool,
+) -> equivalence.Source:
+    """Return a function that runs the module: (x [B, T, …], lengths) -> answers [B, T, K] or [B, K]."""
+
+    def once(x: Tensor, lengths: Tensor | None) -> list[Array]:
+        steps = x.shape[1]
+        known = torch.full((len(x),), steps) if lengths is None else lengths
+        leaves = pytree.tree_leaves(module(*arguments.call(x, known)), is_leaf=lambda leaf: leaf is None)
+        return [_canonical(leaves[place], axes, len(x), softmax) for place, axes in answers]
+
+    def run(x: Array, lengths: Array | None) -> list[Array]:
+        data = torch.from_numpy(x)
+        if x.dtype != np.int64:
+            data = normalize(data, layer.label, layer.normalization, layer.statistics, layer.shape)
+        rows = None if lengths is None else torch.from_numpy(lengths)
+        if arguments.batch:
+            return once(data, rows)
+        each = [once(data[i : i + 1], None if rows is None else rows[i : i + 1]) for i in range(len(data))]
+        return [np.concatenate(found) for found in zip(*each, strict=True)]
+
+    return run
+
+
+def _canonical(y: Tensor, axes: tuple[str, ...], rows: int, softmax: bool) -> Array:
+    """Bring an answer with these axes into the layout [B, T, K] or [B, K]."""
+    letters: list[str] = []
+    sizes: list[int] = []
+    for axis, size in zip(axes, y.shape, strict=True):
+        for letter in axis or "-":
+            other = size // rows if len(axis) > 1 else size
+            letters.append(letter)
+            sizes.append(rows if letter == "B" else other)
+    y = y.reshape(sizes)
+    if "B" not in letters:
+        letters.append("B")
+        y = y[..., None]
+    order = sorted(range(len(letters)), key=lambda i: ("BT-".index(letters[i]), i))
+    y = y.permute(order).detach().cpu().float()
+    y = y.flatten(1 + ("T" in letters)) if "-" in letters else y[..., None]
+    found: Array = (y.softmax(-1) if softmax else y).numpy()
+    return found

@@ -12,7 +12,7 @@ from torch import Tensor, fx
 from torch.utils import _pytree as pytree
 
 from seq2onnx.errors import ImportRefused
-from seq2onnx.importing.lifting.layer_node import Array
+from seq2onnx.importing.lifting.layer_node import Array, filling
 from seq2onnx.importing.lifting.traced import TracedTensor
 
 
@@ -25,16 +25,9 @@ class Ragged:
 
 @dataclasses.dataclass(frozen=True)
 class Operation:
-    """A call of an operator.
+    """A call of an operator: its arguments by the names of its schema, with the defaults, and as they were given.
 
-    Attributes:
-        name: of the operator, without its namespace.
-        target: the operator.
-        arguments: its arguments by the names of its schema, with the defaults.
-        positional: the positional arguments as they were given.
-        keywords: the keyword arguments as they were given.
-        result: what it returned in the traced run, as tensors without numbers.
-        lengths: the lengths of the rows.
+    `result` is what it returned in the traced run, as tensors without numbers; `lengths` are those of the rows.
     """
 
     name: str
@@ -46,14 +39,8 @@ class Operation:
     lengths: Tensor
 
     @classmethod
-    def of(
-        cls,
-        node: fx.Node,
-        given: tuple[tuple[Any, ...], dict[str, Any]],
-        lengths: Tensor,
-    ) -> Operation:
-        """Read a node of a graph, with the values of its arguments and keyword arguments."""
-        positional, keywords = given
+    def of(cls, node: fx.Node, positional: tuple[Any, ...], keywords: dict[str, Any], lengths: Tensor) -> Operation:
+        """Read a node of a graph, with the values of its arguments."""
         schema = getattr(node.target, "_schema", None)
         if schema is None:
             raise ImportRefused(f"the operation {node.target} has no layer")
@@ -63,7 +50,6 @@ class Operation:
         return cls(name, node.target, arguments, positional, keywords, node.meta.get("val"), lengths)
 
     def __getitem__(self, name: str) -> Any:
-        """Return an argument."""
         return self.arguments[name]
 
     def get(self, name: str, default: Any = None) -> Any:
@@ -88,6 +74,7 @@ class Operation:
 Handler = Callable[[Operation], Any]
 OPERATORS: dict[str, Handler] = {}
 """For each operator what it becomes: a TracedTensor, or several."""
+operators = filling(OPERATORS)
 
 REASONS = {
     "scaled_dot_product_attention": "is attention over all time, which no layer does",
@@ -108,16 +95,6 @@ REASONS |= dict.fromkeys(
     "compares numbers, for which there is no layer; a mask can only be that of the lengths",
 )
 SHAPE_ONLY = ("zeros_like", "ones_like", "full_like", "empty_like", "new_zeros", "new_ones", "new_full", "new_empty")
-
-
-def operators(*names: str) -> Callable[[Handler], Handler]:
-    """Register the function for these operators of torch."""
-
-    def register(handler: Handler) -> Handler:
-        OPERATORS.update(dict.fromkeys(names, handler))
-        return handler
-
-    return register
 
 
 def lift(op: Operation) -> Any:

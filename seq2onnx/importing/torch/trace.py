@@ -25,16 +25,10 @@ ROWS, STEPS = (5, 7, 11), (13, 67, 307)
 
 @dataclasses.dataclass(frozen=True)
 class Arguments:
-    """The arguments of a module: the sequences, and what else it takes.
+    """The arguments of the example, flattened, and their nesting; the letter of each axis of the sequences.
 
-    Attributes:
-        leaves: all arguments of the example, flattened.
-        structure: their nesting.
-        axes: the letter of each axis of the sequences.
-        first: which leaf the sequences are.
-        lengths: which leaves are lengths; of a list of integers all its leaves.
-        states: which leaves are start states.
-        batch: whether the module runs several sequences at once.
+    `first`, `lengths` and `states` are the leaves that are sequences, lengths (of a list of integers all its leaves)
+    and start states. `batch`: the module runs several sequences at once.
     """
 
     leaves: tuple[Any, ...]
@@ -191,16 +185,7 @@ def silent() -> Iterator[None]:
 
 @dataclasses.dataclass(frozen=True)
 class ModuleTrace:
-    """A module's operations for a run of some size.
-
-    Attributes:
-        program: the graph of operations.
-        arguments: how the module is called; `batch` is False if it runs one sequence at a time.
-        leaves: the arguments of the run, flattened.
-        rows: the batch of the run.
-        steps: the time of the run.
-        lengths: the lengths of the rows.
-    """
+    """A module's operations for a run with these arguments, flattened: its rows, its steps and the lengths of rows."""
 
     program: ExportedProgram
     arguments: Arguments
