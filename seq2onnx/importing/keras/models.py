@@ -12,12 +12,7 @@ import numpy as np
 from seq2onnx.building import SequenceModule
 from seq2onnx.errors import ImportRefused, ModelFileError, Seq2OnnxError, SpecError
 from seq2onnx.importing import equivalence
-from seq2onnx.importing.keras import (
-    layers as keras_layers,
-    recurrent as keras_recurrent,
-    reference_time as keras_reference_time,
-    windows as keras_windows,
-)
+from seq2onnx.importing.keras import layers as keras_layers, recurrent as keras_recurrent, windows as keras_windows
 from seq2onnx.importing.keras.file import read_file
 from seq2onnx.importing.keras.graph import CUSTOM, KerasLayer, KerasModel, Tensor, read_model
 from seq2onnx.importing.keras.reference import evaluate
@@ -29,8 +24,8 @@ from seq2onnx.importing.lifting.traced import TracedTensor
 from seq2onnx.importing.lifting.windows import TooFewSteps
 from seq2onnx.layers import SequenceInput
 
-FILLED_BY = (keras_layers, keras_recurrent, keras_windows, keras_reference_time)
-"""The modules whose import fills the tables of layers."""
+FILLED_BY = (keras_layers, keras_recurrent, keras_windows)
+"""The modules whose import fills the table of layers."""
 
 ROWS, STEPS = 5, (13, 1009, 65521)
 """Sizes of the batch and of time that are followed; the next number of steps where windows leave too few."""
