@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Container, Mapping
-from typing import Any, Protocol
+from typing import Any
 
 from seq2onnx.errors import ImportRefused
 from seq2onnx.importing.axes import Axes
@@ -13,22 +14,18 @@ from seq2onnx.importing.onnx.tracing import RECURRENT
 from seq2onnx.importing.states.rewriting import Rewriter, label
 
 
-class Given(Protocol):
-    """A tensor that comes from another input than the data."""
+@dataclasses.dataclass(frozen=True)
+class OtherInput:
+    """A tensor that depends on an input beside the data, and on nothing else."""
 
-    @property
-    def as_given(self) -> bool:
-        """Whether nothing was computed."""
-        ...
+    name: str
+    as_given: bool = True
 
 
-def recurrent(graph: Rewriter, call: Call, foreign: Mapping[str, Given]) -> list[Axes]:
+def recurrent(graph: Rewriter, call: Call, foreign: Mapping[str, OtherInput]) -> list[Axes]:
     """Let a recurrent operator read its initial state from an input, and write its final state to an output.
 
-    Args:
-        graph: where the nodes go.
-        call: the node.
-        foreign: tensors that come from other inputs than the data: states that the caller carried by hand.
+    `foreign`: tensors that come from other inputs than the data: states that the caller carried by hand.
     """
     node, x, op = call.node, call.signals[0], call.node.op_type
     if call.attributes.get("layout"):
@@ -83,7 +80,7 @@ def recurrent(graph: Rewriter, call: Call, foreign: Mapping[str, Given]) -> list
     return [y, *[Axes(("", x.letters[1], ""), (1, rows, hidden))] * len(kinds)]
 
 
-def _check_lengths(call: Call, steps: int, foreign: Mapping[str, Given]) -> None:
+def _check_lengths(call: Call, steps: int, foreign: Mapping[str, OtherInput]) -> None:
     """Check that the lengths of the rows, if there are any, are an input, or that all rows are whole."""
     name = call.node.input[4] if call.has(4) else ""
     if not name or (name in foreign and foreign[name].as_given):
