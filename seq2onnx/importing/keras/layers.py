@@ -24,24 +24,20 @@ Function = Callable[..., Any]
 
 HARD_SIGMOID = {2: 0.2, 3: 1 / 6}
 """The slope of a hard sigmoid in each version of Keras."""
-FUNCTIONS: dict[str, tuple[str, dict[str, float]]] = {
-    "relu": ("Relu", {}),
-    "sigmoid": ("Sigmoid", {}),
-    "tanh": ("Tanh", {}),
-    "elu": ("Elu", {}),
-    "gelu": ("Gelu", {}),
-    "silu": ("Swish", {}),
-    "swish": ("Swish", {}),
-    "leaky_relu": ("LeakyRelu", {"alpha": 0.2}),
-    "selu": ("Selu", {}),
-    "relu6": ("Clip", {"min": 0, "max": 6}),
-    "hard_silu": ("HardSwish", {}),
-    "hard_swish": ("HardSwish", {}),
+FUNCTIONS = {
+    **{name: name.capitalize() for name in ("relu", "sigmoid", "tanh", "elu", "gelu", "selu")},
+    **dict.fromkeys(("silu", "swish"), "Swish"),
+    **dict.fromkeys(("hard_silu", "hard_swish"), "HardSwish"),
+    "leaky_relu": "LeakyRelu",
+    "relu6": "Clip",
 }
-"""For each activation of Keras the operator of ONNX, and its attributes."""
+"""For each activation of Keras the operator of ONNX."""
+ATTRIBUTES: dict[str, dict[str, float]] = {"leaky_relu": {"alpha": 0.2}, "relu6": {"min": 0, "max": 6}}
+"""The attributes of those that need any."""
 NAMED = "relu, sigmoid, tanh, elu, gelu, silu, swish, leaky_relu, hard_sigmoid, selu, relu6, softmax"
-JOINS = {"Add": "Add", "Multiply": "Mul", "Subtract": "Sub", "Maximum": "Max", "Minimum": "Min"}
-"""For each layer that joins tensors the operator of ONNX."""
+_JOINS = {"Add": "Add", "Multiply": "Mul", "Subtract": "Sub", "Maximum": "Max", "Minimum": "Min"}
+JOINS = {prefix + kind: operator for kind, operator in _JOINS.items() for prefix in ("", "ops.")}
+"""For each layer or function that joins tensors the operator of ONNX."""
 MOST_STEPS = 2**16
 """The most steps of padding, or from one end of a window to the other. A file can name any number."""
 
@@ -53,11 +49,22 @@ LAYERS: dict[str, Function] = {
         ),
         lambda layer, x: x,
     ),
+    **dict.fromkeys(JOINS, lambda layer, *xs: OPERATORS[JOINS[layer.kind]](*xs)),
     "Activation": lambda layer, x: activate(layer, x, layer.config["activation"]),
     "Average": lambda layer, *xs: functions.scaled(OPERATORS["Add"](*xs), 1 / len(xs)),
     "Concatenate": lambda layer, *xs: time_axis.concat(xs, layer.get("axis", -1)),
+    "Dropout": lambda layer, x: (
+        lifting.each_part(x, Dropout(float(layer.get("rate")))) if 0 < float(layer.get("rate", 0)) < 1 else x
+    ),
     "ELU": lambda layer, x: OPERATORS["Elu"](x, float(layer.get("alpha", 1))),
+    # The slope has one name in Keras 3 and another in Keras 2.
+    "LeakyReLU": lambda layer, x: OPERATORS["LeakyRelu"](
+        x, float(layer.get("negative_slope", layer.get("alpha", 0.3)))
+    ),
     "Permute": lambda layer, x: layout.transpose(x, [0, *layer.config["dims"]]),
+    "Rescaling": lambda layer, x: lifting.affine(
+        x, np.asarray(layer.config["scale"], float), np.asarray(layer.get("offset", 0), float)
+    ),
     "Softmax": lambda layer, x: lifting.softmax(x, np.ravel(layer.get("axis", -1)).tolist()),
     "ZeroPadding1D": lambda layer, x: time_axis.pad(x, 1, *_pair(layer.config["padding"])),
 }
@@ -103,8 +110,7 @@ def activate(layer: KerasLayer, x: TracedTensor, function: Any) -> TracedTensor:
     if not isinstance(function, str) or function not in FUNCTIONS:
         name = function.get("config", function) if isinstance(function, dict) else function
         raise ImportRefused(f"has the activation {name!r:.60}, for which there is no layer; use one of {NAMED}")
-    operator, attributes = FUNCTIONS[function]
-    return OPERATORS[operator](x, **attributes)
+    return OPERATORS[FUNCTIONS[function]](x, **ATTRIBUTES.get(function, {}))
 
 
 @keras("ReLU")
@@ -115,18 +121,6 @@ def _relu(layer: KerasLayer, x: TracedTensor) -> TracedTensor:
     if most is not None:
         return OPERATORS["Clip"](x, 0, float(most))
     return OPERATORS["LeakyRelu"](x, float(slope)) if slope else OPERATORS["Relu"](x)
-
-
-@keras("LeakyReLU")
-def _leaky_relu(layer: KerasLayer, x: TracedTensor) -> TracedTensor:
-    slope = layer.get("negative_slope", layer.get("alpha", 0.3))  # Keras 3, Keras 2
-    return OPERATORS["LeakyRelu"](x, float(slope))
-
-
-@keras("Dropout")
-def _dropout(layer: KerasLayer, x: TracedTensor) -> TracedTensor:
-    rate = float(layer.get("rate", 0))
-    return lifting.each_part(x, Dropout(rate)) if 0 < rate < 1 else x
 
 
 @keras("Dense")
@@ -142,11 +136,6 @@ def _dense(layer: KerasLayer, x: TracedTensor) -> TracedTensor:
 def _embedding(layer: KerasLayer, x: TracedTensor) -> TracedTensor:
     check_shapes(layer, embeddings=(layer.config["input_dim"], layer.config["output_dim"]))
     return lifting.embedding(x, layer.weights["embeddings"])
-
-
-@keras("Rescaling")
-def _rescaling(layer: KerasLayer, x: TracedTensor) -> TracedTensor:
-    return lifting.affine(x, np.asarray(layer.config["scale"], float), np.asarray(layer.get("offset", 0), float))
 
 
 @keras("Normalization")
@@ -184,11 +173,6 @@ def _layer_norm(layer: KerasLayer, x: TracedTensor) -> TracedTensor:
     check_shapes(layer, gamma=shape, beta=shape)
     gamma, beta = layer.weights.get("gamma"), layer.weights.get("beta")
     return lifting.layer_norm(x, len(axes), gamma, beta, layer.config["epsilon"])
-
-
-@keras(*JOINS, *(f"ops.{kind}" for kind in JOINS))
-def _join(layer: KerasLayer, *xs: TracedTensor) -> TracedTensor:
-    return OPERATORS[JOINS[layer.kind.removeprefix("ops.")]](*xs)
 
 
 @keras("Flatten")

@@ -23,20 +23,8 @@ Value = tuple[Array, Mask]
 
 SAME = ("ActivityRegularization", "AlphaDropout", "Dropout", "GaussianDropout", "GaussianNoise", "Identity", "Masking")
 JOINS = ("Add", "Multiply", "Subtract", "Maximum", "Minimum")
-KEEPS_MASK = {
-    *(
-        *SAME,
-        *JOINS,
-        "Activation",
-        "Average",
-        "BatchNormalization",
-        "Concatenate",
-        "Dense",
-        "ELU",
-        "LayerNormalization",
-    ),
-    *("LeakyReLU", "Normalization", "ReLU", "Rescaling", "SpatialDropout1D", "TimeDistributed"),
-}
+KEEPS_MASK = {*SAME, *JOINS, "Activation", "Average", "BatchNormalization", "Concatenate", "Dense", "ELU"}
+KEEPS_MASK |= {"LayerNormalization", "LeakyReLU", "Normalization", "ReLU", "Rescaling", "SpatialDropout1D"}
 """Layers that pass their mask on."""
 
 
@@ -102,14 +90,6 @@ def _leaky(x: Array, slope: float = 0.2) -> Array:
     return np.where(x > 0, x, slope * x)
 
 
-def _silu(x: Array) -> Array:
-    return x * _sigmoid(x)
-
-
-def _hard_silu(x: Array) -> Array:
-    return np.asarray(x * np.clip(x + 3, 0, 6) / 6)
-
-
 FUNCTIONS: dict[str, Callable[[Array], Array]] = {
     "linear": lambda x: x,
     "relu": lambda x: np.maximum(x, 0),
@@ -121,11 +101,9 @@ FUNCTIONS: dict[str, Callable[[Array], Array]] = {
     "elu": _elu,
     "selu": lambda x: 1.05070098735548049342 * _elu(x, 1.67326324235437728482),
     "gelu": lambda x: x * (1 + np.vectorize(math.erf, [float])(x / math.sqrt(2))) / 2,
-    "silu": _silu,
-    "swish": _silu,
     "leaky_relu": _leaky,
-    "hard_silu": _hard_silu,
-    "hard_swish": _hard_silu,
+    **dict.fromkeys(("silu", "swish"), lambda x: x * _sigmoid(x)),
+    **dict.fromkeys(("hard_silu", "hard_swish"), lambda x: x * np.clip(x + 3, 0, 6) / 6),
 }
 
 
@@ -160,10 +138,6 @@ def _dense(layer: KerasLayer, x: Array) -> Array:
     return _with_bias(layer, x @ weights["kernel"], weights)
 
 
-def _rescaling(layer: KerasLayer, x: Array) -> Array:
-    return np.asarray(x * np.asarray(layer.config["scale"], float) + np.asarray(layer.get("offset", 0), float))
-
-
 def _normalization(layer: KerasLayer, x: Array) -> Array:
     weights = _weights(layer) or {name: np.asarray(layer.config[name], float) for name in ("mean", "variance")}
     return (x - weights["mean"]) / np.maximum(np.sqrt(weights["variance"]), 1e-7)
@@ -186,10 +160,6 @@ def _layer_normalization(layer: KerasLayer, x: Array) -> Array:
     arrays = {name: _along(x, axis, array) for name, array in _weights(layer).items()}
     y = (x - x.mean(axis, keepdims=True)) / np.sqrt(x.var(axis, keepdims=True) + layer.config["epsilon"])
     return np.asarray(y * arrays.get("gamma", 1) + arrays.get("beta", 0))
-
-
-def _join(layer: KerasLayer, *xs: Array) -> Array:
-    return functools.reduce(getattr(np, layer.kind.removeprefix("ops.").lower()), xs)
 
 
 def _reshape(layer: KerasLayer, x: Array) -> Array:
@@ -265,17 +235,12 @@ def _pooling(layer: KerasLayer, x: Array) -> Array:
     return np.asarray(_windows(x, sizes, strides, ones, padding).sum(inside) / there)
 
 
-def _global_pooling(layer: KerasLayer, x: Array) -> Array:
-    function = np.max if "Max" in layer.kind else np.mean
-    return np.asarray(function(x, tuple(range(1, x.ndim - 1)), keepdims=bool(layer.get("keepdims"))))
+def _global_pooling(function: Callable[..., Array]) -> Callable[..., Array]:
+    return lambda layer, x: function(x, tuple(range(1, x.ndim - 1)), keepdims=bool(layer.get("keepdims")))
 
 
 def _pair(widths: Any) -> Any:
     return (widths, widths) if np.ndim(widths) == 0 else tuple(widths)
-
-
-def _zero_padding(layer: KerasLayer, x: Array) -> Array:
-    return np.pad(x, [(0, 0), _pair(layer.config["padding"]), *[(0, 0)] * (x.ndim - 2)])
 
 
 def _cropping(layer: KerasLayer, x: Array) -> Array:
@@ -290,8 +255,12 @@ REFERENCE: dict[str, Callable[..., Array]] = {
     **dict.fromkeys(("Conv1D", "Conv2D"), _convolution),
     **dict.fromkeys(("DepthwiseConv1D", "SeparableConv1D"), _depthwise),
     **{f"{kind}Pooling{axes}": _pooling for kind in ("Max", "Average") for axes in ("1D", "2D")},
-    **{f"Global{kind}Pooling{axes}": _global_pooling for kind in ("Max", "Average") for axes in ("1D", "2D")},
-    **{f"{prefix}{kind}": _join for kind in JOINS for prefix in ("", "ops.")},
+    **dict.fromkeys(("GlobalMaxPooling1D", "GlobalMaxPooling2D"), _global_pooling(np.max)),
+    **dict.fromkeys(("GlobalAveragePooling1D", "GlobalAveragePooling2D"), _global_pooling(np.mean)),
+    **dict.fromkeys(
+        (*JOINS, *(f"ops.{kind}" for kind in JOINS)),
+        lambda layer, *xs: functools.reduce(getattr(np, layer.kind.removeprefix("ops.").lower()), xs),
+    ),
     "Activation": lambda layer, x: _activated(layer, x),
     "Average": lambda layer, *xs: functools.reduce(np.add, xs) / len(xs),
     "BatchNormalization": _batch_normalization,
@@ -305,10 +274,12 @@ REFERENCE: dict[str, Callable[..., Array]] = {
     "Normalization": _normalization,
     "Permute": lambda layer, x: x.transpose(0, *layer.config["dims"]),
     "ReLU": _relu,
-    "Rescaling": _rescaling,
+    "Rescaling": lambda layer, x: (
+        x * np.asarray(layer.config["scale"], float) + np.asarray(layer.get("offset", 0), float)
+    ),
     "Reshape": _reshape,
     "Softmax": lambda layer, x: _softmax(x, int(np.ravel(layer.get("axis", -1))[0])),
-    "ZeroPadding1D": _zero_padding,
+    "ZeroPadding1D": lambda layer, x: np.pad(x, [(0, 0), _pair(layer.config["padding"]), *[(0, 0)] * (x.ndim - 2)]),
 }
 """The equations of each kind of layer that neither reads its mask nor joins steps by a state: (layer, x, …) -> y."""
 

@@ -36,19 +36,14 @@ def _padding(layer: KerasLayer) -> str:
     return padding
 
 
-def _pads(padding: str, reach: int, stride: int) -> windows.Pads | None:
-    """Return the padding of time; None where it depends on the number of steps."""
-    if padding == "same":
-        return None if stride > 1 else (reach // 2, reach - reach // 2)
-    return (reach if padding == "causal" else 0, 0)
-
-
-def _pads_of_size(padding: str, reach: int, stride: int, size: int) -> windows.Pads:
-    """Return the padding of an axis of known size."""
-    if padding == "same":
-        total = max((-(-size // stride) - 1) * stride + reach + 1 - size, 0)
-        return total // 2, total - total // 2
-    return (reach if padding == "causal" else 0, 0)
+def _pads(padding: str, reach: int, stride: int, size: int | None) -> windows.Pads | None:
+    """Return the padding of an axis; `size` is None for time. None: it depends on the number of steps."""
+    if padding != "same":
+        return (reach if padding == "causal" else 0, 0)
+    if size is None and stride > 1:
+        return None
+    total = reach if size is None else max((-(-size // stride) - 1) * stride + reach + 1 - size, 0)
+    return total // 2, total - total // 2
 
 
 def _channels_first(x: TracedTensor, count: int) -> TracedTensor:
@@ -70,10 +65,8 @@ def _convolve(layer: KerasLayer, x: TracedTensor, weights: Array, bias: Array | 
     if max(reaches) > MOST_STEPS:
         raise ImportRefused(f"has windows of {max(reaches) + 1:,} steps; at most {MOST_STEPS:,}")
     x = _channels_first(x, count)
-    pads = [
-        _pads(padding, reach, stride) if axis == "T" else _pads_of_size(padding, reach, stride, size)
-        for reach, stride, axis, size in zip(reaches, strides, x.axes[-count:], x.shape[-count:], strict=True)
-    ]
+    sizes = [None if x.axes[axis] == "T" else x.shape[axis] for axis in range(-count, 0)]
+    pads = [_pads(padding, *axis) for axis in zip(reaches, strides, sizes, strict=True)]
 
     def apply(a: Array, pads: Sequence[Any]) -> Array:
         a = np.pad(a, [*[(0, 0)] * (a.ndim - count), *pads])
