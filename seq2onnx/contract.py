@@ -8,7 +8,7 @@ import math
 from collections.abc import Callable, Iterable
 from functools import cached_property
 from pathlib import Path
-from typing import Any, Literal, NoReturn
+from typing import Any, Literal, NoReturn, get_args
 
 from seq2onnx.errors import ModelFileError
 from seq2onnx.layer_facts import INPUT_HAS_TIME, TAKES_SAMPLES
@@ -27,7 +27,7 @@ FORMAT_VERSION = 2
 """The newest version of the contract that this seq2onnx reads."""
 MOST_STATES = 100
 """The most states that a file may have: their numbers have two digits."""
-FORMS = ["dynamic", "step", "portable"]
+FORMS = [*get_args(Form)]
 """The forms of graphs that this seq2onnx runs."""
 
 LENGTHS, END = "lengths", "end"
@@ -36,6 +36,12 @@ LENGTHS, END = "lengths", "end"
 _REQUIRED = {"network", "classes", "signature", "states", "min_length"}
 _OPTIONAL = {"closed_loop", "form", "weights", "options", "emission", "channels", "missing", "sample_rate", "answer"}
 _OPTIONAL |= {"quantiles", "steps"} | {"inputs", "outputs", "tokens"}  # of step files; of files without a network
+
+
+def choices(kind: Any) -> str:
+    """Return the values of a Literal of texts in words: 'full', 'sequence' or 'stream'."""
+    *others, last = map(repr, get_args(kind))
+    return f"{', '.join(others)} or {last}"
 
 
 def input_names(layers: Iterable[str]) -> dict[str, str]:
@@ -92,7 +98,7 @@ class Contract:
     Attributes:
         network: the specification, as `Network.from_dict` reads it. None if the file was made from another model.
         classes: the labels of the scores.
-        signature: "full", "sequence" or "stream".
+        signature: the inputs and outputs of the graph, see `export`.
         states: the states, in the order of their tensors.
         min_length: the fewest steps that a sequence may have.
         time_stride: steps of x for each step of y; in step files the steps of x in each run, for which code reads
@@ -102,8 +108,8 @@ class Contract:
         vocabulary: the words of each token input, numbered from 1.
         closed_loop: how many steps the file forecasts in one run. None: it has no closed loop.
         writer: the program that wrote the file, and its version.
-        form: how the graph is written: "dynamic", "step" or "portable".
-        weights: how the weights are stored: "float32", "float16" or "int8".
+        form: how the graph is written.
+        weights: how the weights are stored.
         options: the ExportOptions of the file.
         emission: the version of the emitted nodes; every change of them increases it.
         channels: the names of the features: a list, or for several inputs a dict by layer.
@@ -128,7 +134,7 @@ class Contract:
     vocabulary: dict[str, list[str]] = dataclasses.field(default_factory=dict)
     writer: str = ""
     closed_loop: int | None = None
-    form: str = "dynamic"
+    form: Form = "dynamic"
     weights: Storage = "float32"
     options: dict[str, Any] | None = None
     emission: int | None = None
@@ -320,6 +326,10 @@ def _is_network(value: Any) -> bool:
     )
 
 
+def _one_of(kind: Any) -> tuple[str, Callable[[Any], bool]]:
+    return choices(kind), lambda value: value in get_args(kind)
+
+
 def _is_by_layer(is_right: Callable[[Any], bool]) -> Callable[[Any], bool]:
     return lambda value: type(value) is dict and all(map(is_right, value.values()))
 
@@ -330,19 +340,15 @@ _EXPECTED: dict[str, tuple[str, Callable[[Any], bool]]] = {
         "a list of different texts or whole numbers",
         lambda value: _is_list_of(str, int)(value) and len(set(map(str, value))) == len(value),
     ),
-    "signature": ("'full', 'sequence' or 'stream'", lambda value: value in ("full", "sequence", "stream")),
+    "signature": _one_of(Signature),
     "states": ("a list", lambda value: type(value) is list),
-    "time_stride": ("a whole number from 1", _is_number(1)),
-    "min_length": ("a whole number from 1", _is_number(1)),
-    "delay_steps": ("a whole number from 0", _is_number(0)),
+    **dict.fromkeys(("time_stride", "min_length", "closed_loop", "tokens"), ("a whole number from 1", _is_number(1))),
+    **dict.fromkeys(("delay_steps", "emission"), ("a whole number from 0", _is_number(0))),
+    **dict.fromkeys(("writer", "form", "answer"), ("a text", lambda value: type(value) is str)),
     "data_policy": ("the fields of a PaddingPolicy", lambda value: type(value) is dict),
     "vocabulary": ("a list of words for each input", _is_by_layer(_is_names)),
-    "writer": ("a text", lambda value: type(value) is str),
-    "closed_loop": ("a whole number from 1", _is_number(1)),
-    "form": ("a text", lambda value: type(value) is str),
-    "weights": ("'float32', 'float16' or 'int8'", lambda value: value in ("float32", "float16", "int8")),
+    "weights": _one_of(Storage),
     "options": ("the fields of ExportOptions", lambda value: type(value) is dict),
-    "emission": ("a whole number from 0", _is_number(0)),
     "channels": (
         "a list of names, or one for each input",
         lambda value: _is_names(value) or _is_by_layer(lambda names: names is None or _is_names(names))(value),
@@ -353,10 +359,8 @@ _EXPECTED: dict[str, tuple[str, Callable[[Any], bool]]] = {
         "a list of different names",
         lambda value: _is_names(value) and 0 < len(value) == len(set(value)),
     ),
-    "tokens": ("a whole number from 1", _is_number(1)),
     "sample_rate": ("a number above 0", lambda value: type(value) in (int, float) and value > 0),
     "steps": ("a number of steps for each tensor", _is_by_layer(_is_number(1))),
-    "answer": ("a text", lambda value: type(value) is str),
     "quantiles": (
         "increasing numbers between 0 and 1",
         lambda value: (
@@ -387,9 +391,9 @@ def _read_states(entries: list[dict[str, Any]]) -> tuple[ContractState, ...]:
 
 
 def _write_states(states: tuple[ContractState, ...]) -> list[dict[str, Any]]:
-    entries = []
-    for state, default in zip(states, state_names((state.layer, state.kind) for state in states), strict=True):
-        entry = {"in": state.input, "out": state.output, "shape": [None, *state.shape], "dtype": state.dtype}
-        entry |= {"kind": state.kind, "layer": state.layer}
-        entries.append(entry if state.name == default else entry | {"name": state.name})
-    return entries
+    defaults = state_names((state.layer, state.kind) for state in states)
+    return [
+        {"in": state.input, "out": state.output, "shape": [None, *state.shape], "dtype": state.dtype}
+        | {"kind": state.kind, "layer": state.layer, **({} if state.name == default else {"name": state.name})}
+        for state, default in zip(states, defaults, strict=True)
+    ]

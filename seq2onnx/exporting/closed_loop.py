@@ -11,13 +11,14 @@ states that come out are those after y_{K−1}: the next run's x begins with y_K
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 
 from seq2onnx.exporting.emission import Weights, emit_layers
 from seq2onnx.exporting.options import ExportPlan
 from seq2onnx.layers.graph import END, GraphBuilder
-from seq2onnx.network import Network, NetworkState
+from seq2onnx.network import NetworkState
 
 
 def emit_closed_loop(
@@ -45,7 +46,7 @@ def emit_closed_loop(
     if steps == 1:
         return y, history.new_states
     run = _write_out if graph.portable else _scan
-    y, new_states = run(graph, network, weights, states, y, history.new_states, steps)
+    y, new_states = run(graph, plan, weights, y, history.new_states, steps)
 
     def kept(state: NetworkState, new: str, before: str) -> str:
         axes = graph.ints(*range(1, 1 + len(state.state.shape)))
@@ -55,15 +56,10 @@ def emit_closed_loop(
 
 
 def _scan(
-    graph: GraphBuilder,
-    network: Network,
-    weights: Weights,
-    states: Sequence[NetworkState],
-    first: str,
-    starts: Sequence[str],
-    steps: int,
+    graph: GraphBuilder, plan: ExportPlan, weights: Weights, first: str, starts: Sequence[str], steps: int
 ) -> tuple[str, list[str]]:
     """Add the steps after the first output [batch, 1, …]; return all outputs and the states before the last of them."""
+    network, states = plan.network, plan.loop_states
     (source,), output = network.inputs, network.outputs[0]
     shape = network.signals[output].shape
     body = graph.inner("step/")
@@ -92,16 +88,8 @@ def _scan(
     body.output("step/answer", answer, "float32", ["batch", *shape])
 
     ticks = graph.constant(np.zeros(steps - 1, np.float32))  # a Scan runs once for each entry of its input
-    results = graph.ops(
-        "Scan",
-        first,
-        *first_states,
-        ticks,
-        results=2 + len(first_states),
-        body=body.body(),
-        num_scan_inputs=1,
-        scan_output_axes=[1],
-    )
+    scan: dict[str, Any] = {"body": body.body(), "num_scan_inputs": 1, "scan_output_axes": [1]}
+    results = graph.ops("Scan", first, *first_states, ticks, results=2 + len(first_states), **scan)
     new_states = [
         state if axes is None else graph.op("Squeeze", state, axes)
         for state, axes in zip(results[1:-1], squeezed_axes, strict=True)
@@ -110,20 +98,15 @@ def _scan(
 
 
 def _write_out(
-    graph: GraphBuilder,
-    network: Network,
-    weights: Weights,
-    states: Sequence[NetworkState],
-    first: str,
-    starts: Sequence[str],
-    steps: int,
+    graph: GraphBuilder, plan: ExportPlan, weights: Weights, first: str, starts: Sequence[str], steps: int
 ) -> tuple[str, list[str]]:
     """Add the same as `_scan`, one step after the other."""
+    network = plan.network
     (source,), output = network.inputs, network.outputs[0]
     answers, held = [first], list(starts)
     graph.one_step = True
     for _ in range(steps - 1):
-        carried = list(zip(states, held, strict=True))
+        carried = list(zip(plan.loop_states, held, strict=True))
         emitted = emit_layers(graph, network, weights, network.signals, {source.label: answers[-1]}, None, carried)
         answers.append(emitted.values[output].name)
         held = emitted.new_states

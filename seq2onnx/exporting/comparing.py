@@ -64,11 +64,7 @@ def compare_graphs(actual: onnx.ModelProto, expected: onnx.ModelProto) -> None:
 def _compare(actual: _Tensors, expected: _Tensors, pairs: list[tuple[str, str]], by_place: bool) -> None:
     """Follow pairs of tensors to what computes them, down to inputs and arrays.
 
-    Args:
-        actual: the tensors of the file.
-        expected: the tensors of its network.
-        pairs: tensors that must be the same.
-        by_place: whether the inputs are in the same places, as in the body of a node, instead of having the same names.
+    `by_place`: the inputs are in the same places, as in the body of a node, instead of having the same names.
     """
     seen: set[tuple[str, str]] = set()
     pending = list(pairs)

@@ -46,14 +46,8 @@ def emit_layers(
 ) -> EmittedNetwork:
     """Add the nodes of every layer.
 
-    Args:
-        graph: the graph to add them to.
-        network: the network.
-        weights: arrays by layer and weight.
-        signals: the output of each layer.
-        inputs: name of the data of each input layer.
-        lengths: name of the valid steps of each row. None: every row is valid to its end.
-        states: each state with its name in the graph, in order. None: the file carries no states.
+    `inputs` names the data of each input layer. `lengths` names the valid steps of each row; None: every row is valid
+    to its end. `states` has each state with its name in the graph, in order; None: the file carries no states.
     """
     values: dict[str, Value] = {}
     new_states: list[str] = []

@@ -157,15 +157,9 @@ def describe(plan: ExportPlan, data_info: DataInfo) -> Contract:
         signature=options.signature,
         states=tuple(
             ContractState(
-                entry.input_name,
-                entry.output_name,
-                entry.state.shape,
-                entry.state.dtype,
-                entry.state.kind,
-                entry.layer,
-                entry.state.name,
+                e.input_name, e.output_name, e.state.shape, e.state.dtype, e.state.kind, e.layer, e.state.name
             )
-            for entry in plan.states or ()
+            for e in plan.states or ()
         ),
         time_stride=plan.steps_per_run if is_step else max(clock.stride for clock in clocks),
         min_length=max(layer.fewest_steps for layer in network.inputs),

@@ -31,26 +31,33 @@ def emit_dynamic(plan: ExportPlan, weights: Weights) -> GraphBuilder:
     inputs = {}
     for label, name in input_names(layer.label for layer in network.inputs).items():
         dtype = signals[label].dtype if plan.words is None else "string"
-        inputs[label] = graph.input(name, dtype, _shape(label, signals[label]))
+        inputs[label] = graph.input(name, dtype, _shape(graph, label, signals[label]))
         if plan.words is not None:
             inputs[label] = emit_look_up(graph, label, inputs[label], plan.words)
     lengths = None if options.signature == "stream" else graph.input(LENGTHS, "int32", ["batch"])
     if options.lookahead:
         graph.end = graph.input(END, "int32", ["batch"])
-    for entry in plan.states or ():
-        graph.input(entry.input_name, entry.state.dtype, ["batch", *entry.state.shape])
-    if options.closed_loop is None:
-        new_states = _emit_network(graph, plan, weights, inputs, lengths)
-    else:
-        (x,), output = inputs.values(), network.outputs[0]
-        y, new_states = emit_closed_loop(graph, plan, weights, x, lengths)
-        graph.output("y", y, "float32", ["batch", options.closed_loop, *signals[output].shape])
-    for entry, value in zip(plan.states or (), new_states if plan.states else (), strict=True):
-        graph.output(entry.output_name, value, entry.state.dtype, ["batch", *entry.state.shape])
-    return graph
+    return _emit_network(graph, plan, weights, inputs, lengths)
 
 
 def _emit_network(
+    graph: GraphBuilder, plan: ExportPlan, weights: Weights, inputs: dict[str, str], lengths: str | None
+) -> GraphBuilder:
+    """Add the states, all layers or the closed loop, and the outputs."""
+    for entry in plan.states or ():
+        graph.input(entry.input_name, entry.state.dtype, [_rows(graph), *entry.state.shape])
+    if plan.options.closed_loop is None:
+        new_states = _emit_layers(graph, plan, weights, inputs, lengths)
+    else:
+        (x,), output = inputs.values(), plan.network.outputs[0]
+        y, new_states = emit_closed_loop(graph, plan, weights, x, lengths)
+        graph.output("y", y, "float32", ["batch", plan.options.closed_loop, *plan.signals[output].shape])
+    for entry, value in zip(plan.states or (), new_states if plan.states else (), strict=True):
+        graph.output(entry.output_name, value, entry.state.dtype, [_rows(graph), *entry.state.shape])
+    return graph
+
+
+def _emit_layers(
     graph: GraphBuilder, plan: ExportPlan, weights: Weights, inputs: dict[str, str], lengths: str | None
 ) -> list[str]:
     """Add all layers, and the outputs of the network; return the new states."""
@@ -63,39 +70,33 @@ def _emit_network(
             name = graph.masked(value, steps)
         if plan.options.lookahead and signal.has_time and steps is None:  # as long as x in every row
             steps = graph.op("Expand", graph.cast(graph.steps(value.name), "int32"), graph.rows(value.name))
-        graph.output(output, name, signal.dtype, _shape(label, signal))
+        graph.output(output, name, signal.dtype, _shape(graph, label, signal))
         if signal.has_time and (signal.clock.windows or plan.options.lookahead) and steps:
             graph.output(lengths_name(output), steps, "int32", ["batch"])
     return emitted.new_states
 
 
-def _shape(label: str, signal: Signal) -> list[int | str]:
+def _rows(graph: GraphBuilder) -> int | str:
+    return 1 if graph.is_fixed else "batch"
+
+
+def _shape(graph: GraphBuilder, label: str, signal: Signal) -> list[int | str]:
     """Return the shape of a layer's output. A time axis that differs from that of the inputs has its own name."""
-    time = f"time_{label}" if signal.clock.windows or signal.clock.delay else "time"
-    return ["batch", *([time] if signal.has_time else []), *signal.shape]
+    time: int | str = f"time_{label}" if signal.clock.windows or signal.clock.delay else "time"
+    if graph.is_fixed:
+        time = graph.fixed_steps(signal)
+    return [_rows(graph), *([time] if signal.has_time else []), *signal.shape]
 
 
 def emit_step(plan: ExportPlan, weights: Weights) -> GraphBuilder:
     """Write plain arithmetic on fixed shapes, for one row and the fewest steps that give a result of every layer."""
-    network, signals, steps = plan.network, plan.signals, plan.steps_per_run
-    graph = GraphBuilder(plan.options.opset, steps)
-
-    def shape(label: str) -> list[int | str]:
-        signal = signals[label]
-        return [1, *[graph.fixed_steps(signal)] * signal.has_time, *signal.shape]
-
-    names = input_names(layer.label for layer in network.inputs)
-    inputs = {label: graph.input(name, signals[label].dtype, shape(label)) for label, name in names.items()}
-    states = plan.states or ()
-    for entry in states:
-        graph.input(entry.input_name, entry.state.dtype, [1, *entry.state.shape])
-    held = [(entry, entry.input_name) for entry in states]
-    emitted = emit_layers(graph, network, weights, signals, inputs, None, held)
-    for label, output in plan.output_names:
-        graph.output(output, emitted.values[label].name, signals[label].dtype, shape(label))
-    for entry, value in zip(states, emitted.new_states, strict=True):
-        graph.output(entry.output_name, value, entry.state.dtype, [1, *entry.state.shape])
-    return graph
+    graph = GraphBuilder(plan.options.opset, plan.steps_per_run)
+    names, signals = input_names(layer.label for layer in plan.network.inputs), plan.signals
+    inputs = {
+        label: graph.input(name, signals[label].dtype, _shape(graph, label, signals[label]))
+        for label, name in names.items()
+    }
+    return _emit_network(graph, plan, weights, inputs, None)
 
 
 def emit(plan: ExportPlan, weights: Weights) -> Graph:

@@ -12,15 +12,7 @@ from seq2onnx.layers.nodes import DATA_TYPES, Graph, Node, TensorType
 
 
 def to_model(graph: Graph, opset: int, name: str, properties: dict[str, str], version: str) -> onnx.ModelProto:
-    """Convert a graph to a model, with the IR version that belongs to its opset.
-
-    Args:
-        graph: the graph.
-        opset: version of the ONNX operators.
-        name: of the graph.
-        properties: the metadata of the file.
-        version: of seq2onnx, which the file names as its producer.
-    """
+    """Convert a graph to a model, with the IR version that belongs to its opset; `version` is that of seq2onnx."""
     tensors = [numpy_helper.from_array(array, key) for key, array in graph.initializers.items()]
     opsets = [helper.make_opsetid("", opset)]
     if any(node.domain == ML_DOMAIN for node in graph.nodes):

@@ -5,10 +5,11 @@ from __future__ import annotations
 import dataclasses
 import math
 from collections.abc import Mapping, Sequence
+from typing import get_args
 
 import onnx
 
-from seq2onnx.contract import Contract, Form, Signature, Storage, activation_name, output_names
+from seq2onnx.contract import Contract, Form, Signature, Storage, activation_name, choices, output_names
 from seq2onnx.errors import NotStreamable, SpecError
 from seq2onnx.exporting.words import words_to_look_up
 from seq2onnx.integers import whole_number
@@ -18,21 +19,21 @@ from seq2onnx.network import Network, NetworkState
 OLDEST_OPSET = 17  # the first with LayerNormalization
 OLDEST_OPSET_OF_STEP = 13  # the first whose Squeeze, Unsqueeze and Split take axes and sizes as inputs
 
+_NO_WORDS = "; export without words: the file then takes the numbers of the words, and predict looks them up"
+UNFIT: dict[str, dict[str, str]] = {
+    "step": {
+        "lookahead": '; export with form="dynamic", or use padding="causal" and no layer that reads ahead',
+        "closed_loop": '; feed each y back as the next x, which model.forecast does, or use form="portable"',
+        "words": _NO_WORDS,
+    },
+    "portable": {"words": f", because other runtimes do not take texts{_NO_WORDS}"},
+}
+"""The options that files of a form cannot have, each with the remedy."""
+
 
 @dataclasses.dataclass(frozen=True)
 class ExportOptions:
-    """The choices of an export; see `export`.
-
-    Attributes:
-        signature: None: "full" if the network can stream, else "sequence".
-        opset: version of the ONNX operators.
-        lookahead: whether the file streams with a delay if windows read future steps.
-        activations: names of layers whose results the file also outputs; True: all layers.
-        closed_loop: the number of steps that the file forecasts; None: no closed loop.
-        words: whether x is words, which the file looks up itself.
-        form: how the graph is written, a key of exporting.forms.FORMS; see docs/where-it-runs.md.
-        weights: how the file stores the weights, see exporting.storage.
-    """
+    """The choices of an export; `export` describes each of them."""
 
     signature: Signature | None = None
     opset: int = 17
@@ -44,56 +45,34 @@ class ExportOptions:
     weights: Storage = "float32"
 
     def __post_init__(self) -> None:
-        if self.signature not in (None, "full", "sequence", "stream"):
-            raise SpecError(f"signature: must be 'full', 'sequence' or 'stream', got {self.signature!r}")
+        if self.signature not in (None, *get_args(Signature)):
+            raise SpecError(f"signature: must be {choices(Signature)}, got {self.signature!r}")
         oldest = OLDEST_OPSET_OF_STEP if self.form == "step" else OLDEST_OPSET
         whole_number(self.opset, "opset", oldest, onnx.defs.onnx_opset_version())
-        if self.weights not in ("float32", "float16", "int8"):
-            raise SpecError(f"weights: must be 'float32', 'float16' or 'int8', got {self.weights!r:.60}")
+        if self.weights not in get_args(Storage):
+            raise SpecError(f"weights: must be {choices(Storage)}, got {self.weights!r:.60}")
         if self.closed_loop is not None:
             whole_number(self.closed_loop, "closed_loop")
         if not isinstance(self.words, bool):
-            raise SpecError(
-                f"words: must be True or False, got {self.words!r:.60}; the words themselves belong to the "
-                "WordEmbedding"
-            )
+            received = f"got {self.words!r:.60}; the words themselves belong to the WordEmbedding"
+            raise SpecError(f"words: must be True or False, {received}")
         if self.signature == "sequence" and self.lookahead:
             raise SpecError('lookahead: needs states, which signature "sequence" does not have')
         if isinstance(self.activations, str):
             raise SpecError(f"activations: expected a list of layer names, got the string {self.activations!r}")
-        if self.form == "step":
-            self._check_step()
-        if self.form == "portable":
-            self._check_portable()
-
-    def _check_step(self) -> None:
-        """Raise SpecError if a step file cannot have one of the options."""
-        if self.signature not in (None, "stream"):
+        if self.form == "step" and self.signature not in (None, "stream"):
             raise SpecError(
                 f'form: "step" takes x and states, as signature="stream"; got signature={self.signature!r}. Leave '
                 'signature out, or use form="portable" for whole sequences'
             )
-        remedies = {
-            "lookahead": 'export with form="dynamic", or use padding="causal" and no layer that reads ahead',
-            "closed_loop": 'feed each y back as the next x, which model.forecast does, or use form="portable"',
-            "words": "export without words: the file then takes the numbers of the words, and predict looks them up",
-        }
-        for name, remedy in remedies.items():
-            if getattr(self, name) not in (None, False):
-                raise SpecError(f'{name}: a file with form="step" cannot have it; {remedy}')
-
-    def _check_portable(self) -> None:
-        """Raise SpecError if a portable file cannot have one of the options."""
-        if self.signature == "stream":
+        if self.form == "portable" and self.signature == "stream":
             raise SpecError(
                 'form: "portable" takes lengths; got signature="stream", which does not. Use signature="full", or '
                 'form="step" for one step in each run'
             )
-        if self.words:
-            raise SpecError(
-                'words: a file with form="portable" cannot have it, because other runtimes do not take texts; export '
-                "without words: the file then takes the numbers of the words, and predict looks them up"
-            )
+        for name, remedy in UNFIT.get(self.form, {}).items():
+            if getattr(self, name) not in (None, False):
+                raise SpecError(f'{name}: a file with form="{self.form}" cannot have it{remedy}')
 
     @classmethod
     def of_contract(cls, contract: Contract, has_end: bool) -> ExportOptions:
@@ -200,16 +179,15 @@ def closed_loop_states(network: Network, options: ExportOptions) -> tuple[Networ
     inputs, outputs = [layer.label for layer in network.inputs], list(network.outputs)
     if len(inputs) > 1 or len(outputs) > 1:
         raise SpecError(
-            f"closed_loop: needs one input and one output, because the output is the next input, got "
-            f"{inputs} and {outputs}; "
-            "model.forecast takes known future values of other inputs, and loops outside the file"
+            f"closed_loop: needs one input and one output, because the output is the next input, got {inputs} and "
+            f"{outputs}; model.forecast takes known future values of other inputs, and loops outside the file"
         )
     source, answer = network.signals[inputs[0]], network.signals[outputs[0]]
+    needs_each_step = "the loop needs an output at each step"
     if not answer.has_time:
         raise SpecError(
-            f"closed_loop: {outputs[0]} gives one output per sequence, {answer}; the loop needs an output "
-            "at each step: "
-            'use output_mode="sequence" and no global pooling'
+            f"closed_loop: {outputs[0]} gives one output per sequence, {answer}; {needs_each_step}: use "
+            'output_mode="sequence" and no global pooling'
         )
     if (source.shape, source.dtype) != (answer.shape, answer.dtype):
         raise SpecError(
@@ -218,9 +196,8 @@ def closed_loop_states(network: Network, options: ExportOptions) -> tuple[Networ
         )
     if answer.clock.stride != 1:
         raise SpecError(
-            f"closed_loop: {outputs[0]} gives an output every {answer.clock.stride} steps; the loop needs "
-            "an output at each "
-            "step: use stride=1"
+            f"closed_loop: {outputs[0]} gives an output every {answer.clock.stride} steps; {needs_each_step}: use "
+            "stride=1"
         )
     try:
         states = network.states()
@@ -228,7 +205,7 @@ def closed_loop_states(network: Network, options: ExportOptions) -> tuple[Networ
         raise NotStreamable(f"closed_loop: runs step by step, without lookahead. {error}") from None
     if answer.clock.windows:
         raise SpecError(
-            f"closed_loop: {outputs[0]} gives no output before step {answer.clock.fewest_steps}; the loop needs an "
-            'output at each step: use padding="causal"'
+            f"closed_loop: {outputs[0]} gives no output before step {answer.clock.fewest_steps}; {needs_each_step}: "
+            'use padding="causal"'
         )
     return states

@@ -164,20 +164,17 @@ def _weights(plan: ExportPlan, arrays: dict[str, NDArray[Any]], path: str | Path
     Layers only move the entries of weights about. So the network is emitted with numbered entries; where a number went,
     the file holds its value. No layer needs an inverse.
     """
-    numbered: dict[str, dict[str, NDArray[Any]]] = {}
-    total = 1
-    declared = [
-        math.prod(weight.shape)
-        for layer in plan.network.layers
-        for weight in layer.weights(*plan.network.signals_into(layer.label)).values()
-    ]
-    if sum(declared) > sum(array.size for array in arrays.values()):
-        raise ModelFileError(f"{path}: does not contain all weights of its network")
-    for layer in plan.network.layers:
-        numbered[layer.label] = {}
-        for name, weight in layer.weights(*plan.network.signals_into(layer.label)).items():
-            size = int(np.prod(weight.shape))
-            numbered[layer.label][name] = np.arange(total, total + size, dtype=np.int64).reshape(weight.shape)
+    incomplete = ModelFileError(f"{path}: does not contain all weights of its network")
+    network, total = plan.network, 1
+    declared = {layer.label: layer.weights(*network.signals_into(layer.label)) for layer in network.layers}
+    sizes = [math.prod(weight.shape) for weights in declared.values() for weight in weights.values()]
+    if sum(sizes) > sum(array.size for array in arrays.values()):
+        raise incomplete
+    numbered: dict[str, dict[str, NDArray[Any]]] = {label: {} for label in declared}
+    for label, weights in declared.items():
+        for name, weight in weights.items():
+            size = math.prod(weight.shape)
+            numbered[label][name] = np.arange(total, total + size, dtype=np.int64).reshape(weight.shape)
             total += size
     values = np.zeros(total, np.float32)
     is_set = np.zeros(total, bool)
@@ -191,5 +188,5 @@ def _weights(plan: ExportPlan, arrays: dict[str, NDArray[Any]], path: str | Path
             )
         values[numbers], is_set[numbers] = arrays[name], True
     if not is_set[1:].all():
-        raise ModelFileError(f"{path}: does not contain all weights of its network")
-    return {label: {name: values[numbers] for name, numbers in weights.items()} for label, weights in numbered.items()}
+        raise incomplete
+    return {label: {name: values[numbers] for name, numbers in of.items()} for label, of in numbered.items()}

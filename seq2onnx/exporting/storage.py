@@ -85,11 +85,7 @@ def emit_stored(plan: ExportPlan, weights: Weights) -> Graph:
 
 
 def round_weights(weights: Weights, kind: Storage) -> tuple[Weights, Weights]:
-    """Round weights to numbers that can be stored.
-
-    Args:
-        weights: float32 arrays by layer and weight; axis 0 of a weight is its outputs.
-        kind: how they are stored.
+    """Round weights, float32 with their outputs as axis 0, to numbers that can be stored.
 
     Returns:
         The rounded weights, and an array of the same shape for each weight: the scales of its entries, HALF where they

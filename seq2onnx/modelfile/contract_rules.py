@@ -30,7 +30,11 @@ MOST_ANSWER_BYTES = 2**28
 """The largest answer to a step that a file may declare."""
 
 _DTYPES = {"float32": FLOAT32, "int32": INT32, "int64": INT64}
-_REMEDY = "; use the file that seq2onnx wrote"
+
+
+def _differs(text: str) -> ModelFileError:
+    """Return the error for a file whose graph and metadata do not go together."""
+    return ModelFileError(f"{text}; use the file that seq2onnx wrote")
 
 
 def wrong_text(contract: Contract) -> str | None:
@@ -57,13 +61,12 @@ def check_texts(contract: Contract, file: FileContent) -> None:
         ModelFileError: one of them has characters that it may not have.
     """
     if wrong := wrong_text(contract):
-        raise ModelFileError(f"its metadata has {wrong}{_REMEDY}")
+        raise _differs(f"its metadata has {wrong}")
     tensors = [entry.name.decode(errors="backslashreplace") for entry in (*file.graph.inputs, *file.graph.outputs)]
     name = unfit_name(tensors)
     if name is not None:
-        raise ModelFileError(
+        raise _differs(
             f"the graph has the input or output {name!r:.100}: expected letters, digits and underscores of ASCII"
-            f"{_REMEDY}"
         )
 
 
@@ -75,9 +78,8 @@ def check_classes_key(contract: Contract, file: FileContent) -> None:
     """
     classes = file.metadata.get(CLASSES_KEY)
     if classes is not None and classes != json.dumps(contract.classes) and not _is_json_of(contract.classes, classes):
-        raise ModelFileError(
+        raise _differs(
             f"its metadata has the classes {classes!r:.100} under the key {CLASSES_KEY!r}, and others in the contract"
-            f"{_REMEDY}"
         )
 
 
@@ -107,11 +109,9 @@ def check_contract(contract: Contract, graph: Graph, checked: Checked | None) ->
     promised = {*names.values(), *answers.values()}
     promised |= {tensor for state in contract.states for tensor in (state.input, state.output)}
     if missing := promised - inputs.keys() - outputs.keys():
-        raise ModelFileError(
-            f"its metadata names tensors that the graph does not have: {', '.join(sorted(missing))}{_REMEDY}"
-        )
+        raise _differs(f"its metadata names tensors that the graph does not have: {', '.join(sorted(missing))}")
     if not contract.input_layers or not contract.output_layers or not outputs.keys() >= set(answers.values()):
-        raise ModelFileError(f"its metadata names no inputs, or outputs that are inputs of the graph{_REMEDY}")
+        raise _differs("its metadata names no inputs, or outputs that are inputs of the graph")
     if contract.form == "step":
         _check_steps(contract, {*names.values()}, {*answers.values()} | _activations(contract, outputs))
     _check_inputs(contract, inputs, names)
@@ -148,9 +148,9 @@ def _check_steps(contract: Contract, inputs: set[str], outputs: set[str]) -> Non
         or not steps.keys() <= inputs | outputs
         or any(of_run % count or (name in inputs and count != of_run) for name, count in steps.items())
     ):
-        raise ModelFileError(
+        raise _differs(
             f"is a step file with the signature {contract.signature!r}, the time stride {of_run} and the steps "
-            f"{steps!r:.200}, which do not go together{_REMEDY}"
+            f"{steps!r:.200}, which do not go together"
         )
 
 
@@ -169,9 +169,9 @@ def _check_inputs(contract: Contract, inputs: dict[str, TensorInfo], names: dict
         expected.add(END)
         _check(inputs[END], END, (INT32,), ["batch"])
     if more := inputs.keys() - expected:
-        raise ModelFileError(
+        raise _differs(
             f"the graph reads {sorted(more)!r:.200}, which its metadata does not name for the signature "
-            f"{contract.signature!r}{_REMEDY}"
+            f"{contract.signature!r}"
         )
     for layer, name in names.items():
         kind, fields = contract.layers[layer] if contract.network else _foreign_input(inputs.get(name), name)
@@ -183,13 +183,13 @@ def _check_inputs(contract: Contract, inputs: dict[str, TensorInfo], names: dict
             raise ModelFileError("takes words, but its metadata has no vocabulary; use the original exported file")
         channels = contract.channel_names.get(layer)
         if channels is not None and len(channels) != (shape or [0])[0]:
-            raise ModelFileError(f"its metadata names {len(channels)} channels of {layer} {shape}{_REMEDY}")
+            raise _differs(f"its metadata names {len(channels)} channels of {layer} {shape}")
 
 
 def _foreign_input(entry: TensorInfo | None, name: str) -> tuple[str, dict[str, Any]]:
     """Return an input layer that fits the input of a file without layers."""
     if entry is None or entry.dims is None:
-        raise ModelFileError(f"the graph has no input {name!r:.100} with a shape{_REMEDY}")
+        raise _differs(f"the graph has no input {name!r:.100} with a shape")
     return "sequence_input", {"size": "tokens" if entry.dtype == INT64 else list(entry.dims[2:])}
 
 
@@ -199,41 +199,41 @@ def _step_shape(size: Any) -> list[int] | None:
         return None
     sizes = size if isinstance(size, list) else [size]
     if not sizes or any(type(number) is not int or number < 1 for number in sizes):
-        raise ModelFileError(f"an input layer has the size {size!r:.60}{_REMEDY}")
+        raise _differs(f"an input layer has the size {size!r:.60}")
     return list(sizes)
 
 
 def _check(entry: TensorInfo | None, name: str, dtypes: tuple[int, ...], dims: list[int | str]) -> None:
     """Check an input or output of the graph; text in `dims` is a dynamic dimension."""
     if entry is None:
-        raise ModelFileError(f"the graph has no tensor {name!r:.100}, or has it on the wrong side{_REMEDY}")
+        raise _differs(f"the graph has no tensor {name!r:.100}, or has it on the wrong side")
     declared = entry.dims or ()
     # The first dynamic dimension is the batch in every file; the names of the others differ.
     fits = len(declared) == len(dims) and entry.dtype in dtypes
     if not fits or any(a != b if isinstance(b, int) else not isinstance(a, str) for a, b in zip(declared, dims)):  # noqa: B905
-        raise ModelFileError(
+        raise _differs(
             f"its metadata promises the tensor {name!r:.100} with the shape {dims!r:.100}, the graph declares "
-            f"{list(declared)!r:.100} and the element type {entry.dtype}{_REMEDY}"
+            f"{list(declared)!r:.100} and the element type {entry.dtype}"
         )
 
 
 def _check_states(contract: Contract, inputs: dict[str, TensorInfo], outputs: dict[str, TensorInfo]) -> None:
     if contract.states and contract.signature == "sequence":
-        raise ModelFileError(f"its metadata has states and the signature 'sequence', which has none{_REMEDY}")
+        raise _differs("its metadata has states and the signature 'sequence', which has none")
     total, number = 0, -1
     for state in contract.states:
         number = _number(state.input, number) if contract.form == "step" else number + 1
         stem = f"state_{number:02d}_{state.layer}_{state.kind}"
         if (state.input, state.output) != (stem, f"new_{stem}") or not state.kind:
-            raise ModelFileError(
+            raise _differs(
                 f"state {number} reads {state.input!r:.100} and writes {state.output!r:.100}; the names must be "
-                f"{stem!r:.100} and {'new_' + stem!r:.100}{_REMEDY}"
+                f"{stem!r:.100} and {'new_' + stem!r:.100}"
             )
         unknown = contract.network is not None and state.layer not in contract.layers
         if unknown or state.dtype not in ("float32", "int32", "int64"):
-            raise ModelFileError(
+            raise _differs(
                 f"state {number} belongs to the layer {state.layer!r:.60} and has the type {state.dtype!r:.60}; "
-                f"expected a layer of the network and float32, int32 or int64{_REMEDY}"
+                "expected a layer of the network and float32, int32 or int64"
             )
         for name, entries in ((state.input, inputs), (state.output, outputs)):
             _check(entries.get(name), name, (_DTYPES[state.dtype],), [*_axes(contract, name, False), *state.shape])
@@ -255,33 +255,32 @@ def _check_outputs(
         sizes = [size for size in dims if isinstance(size, int)]
         is_right &= None not in dims and all(isinstance(size, int) for size in dims[2:])
         if not is_right or min(sizes, default=0) < 0 or 4 * math.prod(sizes) > MOST_ANSWER_BYTES:
-            raise ModelFileError(f"the output {name!r:.100} declares the shape {dims!r:.100}{_REMEDY}")
+            raise _differs(f"the output {name!r:.100} declares the shape {dims!r:.100}")
         if outputs[name].dtype not in (FLOAT32, INT64):
-            raise ModelFileError(f"the output {name!r:.100} has the element type {outputs[name].dtype}{_REMEDY}")
+            raise _differs(f"the output {name!r:.100} has the element type {outputs[name].dtype}")
         if lengths_name(name) in outputs:
             _check(outputs[lengths_name(name)], lengths_name(name), (INT32,), ["batch"])
             if len(dims) < 2 or not isinstance(dims[1], str):
-                raise ModelFileError(f"the output {name!r:.100} has lengths but no time axis{_REMEDY}")
+                raise _differs(f"the output {name!r:.100} has lengths but no time axis")
     first = next(iter(answers.values()))
     shape = [size for size in (outputs[first].dims or ())[1:] if isinstance(size, int)]
     if first in (contract.steps or {}):
         shape = shape[1:]
     if contract.closed_loop is not None:
         x, *more = input_names(contract.input_layers).values()
-        step = [size for size in inputs[x].dims or () if isinstance(size, int)]
-        if more or len(answers) > 1 or shape != [contract.closed_loop, *step]:
-            raise ModelFileError(
-                f"its metadata promises a closed loop of {contract.closed_loop} steps, the graph gives {shape}{_REMEDY}"
+        if more or len(answers) > 1 or shape != [contract.closed_loop, *_sizes(inputs[x])]:
+            raise _differs(
+                f"its metadata promises a closed loop of {contract.closed_loop} steps, the graph gives {shape}"
             )
         shape = shape[1:]
-    if contract.classes is not None and len(contract.classes) != math.prod(shape):
-        raise ModelFileError(
-            f"its metadata has {len(contract.classes)} classes, but {first} has {math.prod(shape)} scores{_REMEDY}"
-        )
-    if contract.quantiles is not None and len(contract.quantiles) != math.prod(shape):
-        raise ModelFileError(
-            f"its metadata has {len(contract.quantiles)} quantiles, but {first} has {math.prod(shape)} columns{_REMEDY}"
-        )
+    size = math.prod(shape)
+    for kind, of, columns in (("classes", contract.classes, "scores"), ("quantiles", contract.quantiles, "columns")):
+        if of is not None and len(of) != size:
+            raise _differs(f"its metadata has {len(of)} {kind}, but {first} has {size} {columns}")
+
+
+def _sizes(entry: TensorInfo) -> list[int]:
+    return [size for size in entry.dims or () if isinstance(size, int)]
 
 
 def _check_lengths(contract: Contract, outputs: dict[str, TensorInfo], lookahead: bool, checked: Checked) -> None:
@@ -291,7 +290,7 @@ def _check_lengths(contract: Contract, outputs: dict[str, TensorInfo], lookahead
         has_time = len(dims) > 1 and isinstance(dims[1], str)
         differs = has_time and (lookahead or checked.shapes[name.encode()][1] != STEPS)
         if differs and lengths_name(name) not in outputs:
-            raise ModelFileError(f"the output {name!r:.100} has other steps than x, but no lengths{_REMEDY}")
+            raise _differs(f"the output {name!r:.100} has other steps than x, but no lengths")
 
 
 def _check_policy(contract: Contract, inputs: dict[str, TensorInfo], names: dict[str, str]) -> None:
@@ -299,14 +298,13 @@ def _check_policy(contract: Contract, inputs: dict[str, TensorInfo], names: dict
     try:
         policy = contract.data_info.policy
     except (SpecError, TypeError, ValueError, OverflowError) as error:
-        raise ModelFileError(f"its metadata has a wrong data_policy: {error!r:.300}{_REMEDY}") from None
+        raise _differs(f"its metadata has a wrong data_policy: {error!r:.300}") from None
     steps = policy.sequence_length
     if len(contract.layers) > LAYERS:
         raise ModelFileError(f"its network has {len(contract.layers):,} layers; at most {LAYERS:,} are allowed")
     if policy.mask_padding or not isinstance(steps, int):
         return
-    shapes = ([size for size in inputs[name].dims or () if isinstance(size, int)] for name in names.values())
-    features = sum(map(math.prod, shapes))
+    features = sum(math.prod(_sizes(inputs[name])) for name in names.values())
     if 4 * steps * features > PADDED_BYTES:
         raise ModelFileError(
             f"pads every sequence to {steps:,} steps, {4 * steps * features:,} bytes; at most {PADDED_BYTES:,} "
@@ -318,10 +316,8 @@ def _check_fewest_steps(contract: Contract, inputs: dict[str, TensorInfo], names
     """Check that the fewest steps are those of the input layers, and no more than a sequence that `verify` can make."""
     steps, declared = contract.min_length, [1, *(fields.get("min_length", 1) for _, fields in contract.layers.values())]
     if steps not in declared or any(type(number) is not int or number > steps for number in declared):
-        raise ModelFileError(f"its metadata has the min_length {steps}, its layers have {declared!r:.60}{_REMEDY}")
-    features = sum(
-        math.prod(size for size in inputs[name].dims or () if isinstance(size, int)) for name in names.values()
-    )
+        raise _differs(f"its metadata has the min_length {steps}, its layers have {declared!r:.60}")
+    features = sum(math.prod(_sizes(inputs[name])) for name in names.values())
     if 4 * steps * features > PADDED_BYTES:
         raise ModelFileError(
             f"takes sequences from {steps:,} steps, {4 * steps * features:,} bytes; at most {PADDED_BYTES:,} are "
@@ -336,9 +332,7 @@ def _check_words(contract: Contract) -> None:
         words = fields.get("vocabulary")
         source = (fields.get("inputs") or [before])[0]
         if kind == "word_embedding" and isinstance(words, list) and contract.vocabulary.get(source) != words:
-            raise ModelFileError(
-                f"its metadata numbers the words of {source!r:.60} differently from {layer!r:.60}{_REMEDY}"
-            )
+            raise _differs(f"its metadata numbers the words of {source!r:.60} differently from {layer!r:.60}")
         before = layer
 
 
@@ -346,7 +340,7 @@ def _check_missing(contract: Contract) -> None:
     """Check that values may be missing in x if an input layer says so: NaN would pass as a number elsewhere."""
     declared = any(fields.get("missing") is True for _, fields in contract.layers.values())
     if contract.missing != declared:
-        raise ModelFileError(f"its metadata has missing={contract.missing}, its input layers {declared}{_REMEDY}")
+        raise _differs(f"its metadata has missing={contract.missing}, its input layers {declared}")
 
 
 def _check_delay(contract: Contract, has_end: bool) -> None:
@@ -354,13 +348,13 @@ def _check_delay(contract: Contract, has_end: bool) -> None:
     options = contract.options
     lookahead = has_end if options is None else bool(options.get("lookahead"))  # version 0.1 wrote no options
     if lookahead != has_end or (has_end and (contract.network is None or contract.signature == "sequence")):
-        raise ModelFileError(
+        raise _differs(
             f"its metadata has lookahead={lookahead} and the signature {contract.signature!r}, and the graph has "
-            f"{'an' if has_end else 'no'} input {END!r}, which do not go together{_REMEDY}"
+            f"{'an' if has_end else 'no'} input {END!r}, which do not go together"
         )
     expected = _delay(contract)
     if expected is not None and contract.delay_steps != expected:
-        raise ModelFileError(f"its metadata has the delay_steps {contract.delay_steps}, its layers {expected}{_REMEDY}")
+        raise _differs(f"its metadata has the delay_steps {contract.delay_steps}, its layers {expected}")
 
 
 def _delay(contract: Contract) -> int | None:
@@ -385,22 +379,21 @@ def _check_stream(contract: Contract, checked: Checked) -> None:
         if contract.form == "step" and not reads_state_of_full_chunk(contract.layers[state.layer][0]):
             continue
         if state.input.encode() not in checked.reads[state.output.encode()]:
-            raise ModelFileError(
-                f"{state.output!r:.100} does not depend on {state.input!r:.100}: the states of two layers are "
-                f"swapped{_REMEDY}"
+            raise _differs(
+                f"{state.output!r:.100} does not depend on {state.input!r:.100}: the states of two layers are swapped"
             )
     if contract.signature == "sequence":
         return
     if checked.reads_backward:
-        raise ModelFileError(
+        raise _differs(
             f"has the signature {contract.signature!r}, but reads sequences from their end, which a stream does not "
-            f"know{_REMEDY}"
+            "know"
         )
     keeping = {state.layer for state in contract.states}
     for layer, (kind, fields) in contract.layers.items():
         needed = keeps_state(kind, fields, has_phases=contract.form != "step")
         if needed is None or (needed and layer not in keeping):
-            raise ModelFileError(
+            raise _differs(
                 f"has the signature {contract.signature!r}, but the layer {layer!r:.60} has no state in it: the file "
-                f"gives wrong results in steps{_REMEDY}"
+                "gives wrong results in steps"
             )

@@ -9,15 +9,8 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from seq2onnx.errors import ModelFileError
-from seq2onnx.modelfile.operators import (
-    CHOICES,
-    INITIALIZER_BYTES,
-    ML_DOMAIN,
-    ML_OPERATORS,
-    OPERATORS,
-    OPSETS,
-    Operator,
-)
+from seq2onnx.modelfile import operators
+from seq2onnx.modelfile.operators import ML_DOMAIN, OPERATORS, Operator
 from seq2onnx.modelfile.protos import FileContent, Graph, Node, Tensor, TensorInfo, show
 from seq2onnx.modelfile.shapes import FLOAT16, FLOAT32, INT32, INT64, MOST_KNOWN, Known
 
@@ -55,7 +48,7 @@ def check_values(content: bytes, tensors: Iterable[Tensor]) -> None:
         ModelFileError: one of them does not.
     """
     for tensor in tensors:
-        size = INITIALIZER_BYTES.get(tensor.dtype)
+        size = operators.INITIALIZER_BYTES.get(tensor.dtype)
         if size is None or tensor.raw is None or tensor.typed:
             raise ModelFileError(
                 f"the initializer {show(tensor.name)} has the element type {tensor.dtype}, or values that are not raw "
@@ -67,8 +60,14 @@ def check_values(content: bytes, tensors: Iterable[Tensor]) -> None:
                 f"the initializer {show(tensor.name)} has the shape {list(tensor.dims)} and {stop - start} bytes of "
                 f"values; expected {size * math.prod(tensor.dims)}"
             )
-        if tensor.dtype in _KINDS and not _is_finite(content, start, stop, tensor.dtype):
-            raise ModelFileError(f"the weights {show(tensor.name)} contain NaN or infinity; train and export again")
+        _check_finite(content, tensor)
+
+
+def _check_finite(content: bytes, tensor: Tensor) -> None:
+    """Raise ModelFileError if weights contain NaN or infinity."""
+    kind, (start, stop) = _KINDS.get(tensor.dtype), tensor.raw or (0, 0)
+    if kind and (stop - start) % kind.itemsize == 0 and not _is_finite(content, start, stop, tensor.dtype):
+        raise ModelFileError(f"the weights {show(tensor.name)} contain NaN or infinity; train and export again")
 
 
 def _is_finite(content: bytes, start: int, stop: int, dtype: int) -> bool:
@@ -91,7 +90,7 @@ def check_graph(content: bytes, file: FileContent) -> Checked:
     if file.extras or file.graph.extras:
         raise ModelFileError(f"contains {(file.extras + file.graph.extras)[0]}, which files of seq2onnx do not have")
     for domain, version in file.opsets.items():
-        if version not in OPSETS.get(domain, ()):
+        if version not in operators.OPSETS.get(domain, ()):
             raise ModelFileError(f"uses version {version} of the operators of {show(domain)}")
     if b"" not in file.opsets:
         raise ModelFileError("does not say which version of the operators it uses")
@@ -162,7 +161,7 @@ def _evaluate(graph: Graph, by_name: Tensors, limits: _Limits, words: bool) -> b
     """Add what the nodes compute to `by_name`; return whether a recurrent node reads backward."""
     backward = False
     for node in graph.nodes:
-        table = OPERATORS if not node.domain else ML_OPERATORS if words and node.domain == ML_DOMAIN else {}
+        table = OPERATORS if not node.domain else operators.ML_OPERATORS if words and node.domain == ML_DOMAIN else {}
         rule = table.get(node.op)
         if rule is None:
             raise ModelFileError(f"has the operator {show(node.op)} of {show(node.domain)}, {_NOT_OURS}")
@@ -225,7 +224,7 @@ def _check_node(node: Node, rule: Operator) -> None:
     for name, (kind, value) in attributes.items():
         if rule.attributes.get(name) != kind:
             raise ModelFileError(f"has the attribute {show(name)} of type {kind}")
-        choices = CHOICES.get((node.op, name))
+        choices = operators.CHOICES.get((node.op, name))
         if choices is not None and value not in choices:
             raise ModelFileError(f"has the attribute {show(name)} = {value!r:.60}")
     for name in rule.needs:
@@ -299,8 +298,4 @@ def check_changed(content: bytes, file: FileContent) -> None:
         ModelFileError: they are not.
     """
     for tensor in file.graph.initializers:
-        if tensor.dtype in _KINDS and tensor.raw is not None:
-            start, stop = tensor.raw
-            aligned = (stop - start) % INITIALIZER_BYTES[tensor.dtype] == 0
-            if aligned and not _is_finite(content, start, stop, tensor.dtype):
-                raise ModelFileError(f"the weights {show(tensor.name)} contain NaN or infinity; train and export again")
+        _check_finite(content, tensor)

@@ -49,14 +49,25 @@ _RECURRENT = {
     b"activation_alpha": FLOATS,
     b"activation_beta": FLOATS,
 }
-_REDUCE = Operator(shapes.reduce, 1, 2, attributes={b"axes": INTS, b"keepdims": INT})
+_REDUCE = Operator(shapes.reduce_axes, 1, 2, attributes={b"axes": INTS, b"keepdims": INT})
+_IF = {b"then_branch": GRAPH, b"else_branch": GRAPH}
+_SCAN = {b"body": GRAPH, b"num_scan_inputs": INT, b"scan_output_axes": INTS}
 
 
 def _plain(rule: ShapeRule, inputs: int, heavy: bool = False) -> Operator:
     return Operator(rule, inputs, inputs, heavy=heavy)
 
 
+def _each(names: bytes, operator: Operator) -> dict[bytes, Operator]:
+    return dict.fromkeys(names.split(), operator)
+
+
 OPERATORS: dict[bytes, Operator] = {
+    **_each(b"And Equal Greater GreaterOrEqual Less LessOrEqual Or", _plain(shapes.broadcast(shapes.BOOL), 2)),
+    **_each(b"Abs Ceil Cos Erf Exp Floor HardSwish Log Neg Not", _plain(shapes.like_first, 1)),
+    **_each(b"Reciprocal Relu Round Sigmoid Sign Sin Softplus Softsign Sqrt Tanh", _plain(shapes.like_first, 1)),
+    **_each(b"Elu LeakyRelu", Operator(shapes.like_first, 1, 1, attributes={b"alpha": FLOAT})),
+    **_each(b"ReduceMax ReduceMean ReduceMin ReduceSum", _REDUCE),
     b"Add": _plain(shapes.add, 2),
     b"AveragePool": Operator(
         shapes.pool, 1, 1, attributes={b"count_include_pad": INT, b"kernel_shape": INTS, **_WINDOW}, heavy=True
@@ -67,7 +78,6 @@ OPERATORS: dict[bytes, Operator] = {
     b"Conv": Operator(shapes.conv, 2, 3, attributes={b"dilations": INTS, b"group": INT, **_WINDOW}, heavy=True),
     b"CumSum": Operator(shapes.like_first, 2, 2, attributes={b"exclusive": INT}),
     b"Div": _plain(shapes.divide, 2),
-    b"Equal": _plain(shapes.compared, 2),
     b"Expand": _plain(shapes.expand, 2),
     b"Flatten": _plain(shapes.flatten, 1),
     b"GRU": Operator(
@@ -77,12 +87,12 @@ OPERATORS: dict[bytes, Operator] = {
     b"GatherElements": Operator(shapes.gather_elements, 2, 2, attributes={b"axis": INT}, needs=(b"axis",)),
     b"GatherND": Operator(shapes.gather_nd, 2, 2, attributes={b"batch_dims": INT}, needs=(b"batch_dims",)),
     b"Gemm": Operator(shapes.gemm, 3, 3, attributes={b"transB": INT}, heavy=True),
-    b"Greater": _plain(shapes.compared, 2),
+    b"HardSigmoid": Operator(shapes.like_first, 1, 1, attributes={b"alpha": FLOAT, b"beta": FLOAT}),
     b"Identity": _plain(shapes.same, 1),
-    b"If": Operator(None, 1, 1, 100, {b"then_branch": GRAPH, b"else_branch": GRAPH}, (b"then_branch", b"else_branch")),
+    b"If": Operator(None, 1, 1, 100, _IF, tuple(_IF)),
+    b"IsNaN": _plain(shapes.broadcast(shapes.BOOL), 1),
     b"LSTM": Operator(shapes.recurrent(4, 2, 3), 4, 7, 3, _RECURRENT, heavy=True),
     b"LayerNormalization": Operator(shapes.layer_norm, 3, 3, attributes={b"axis": INT, b"epsilon": FLOAT}),
-    b"Less": _plain(shapes.compared, 2),
     b"MatMul": _plain(shapes.matmul, 2, heavy=True),
     b"Max": Operator(shapes.larger, 2, 100),
     b"MaxPool": Operator(shapes.pool, 1, 1, attributes={b"kernel_shape": INTS, **_WINDOW}, heavy=True),
@@ -90,63 +100,32 @@ OPERATORS: dict[bytes, Operator] = {
     b"Mod": _plain(shapes.remainder, 2),
     b"Mul": _plain(shapes.multiply, 2),
     b"Pad": Operator(shapes.pad, 2, 3),
+    b"Pow": _plain(shapes.broadcast(), 2),
     b"RNN": Operator(shapes.recurrent(1, 1, 1), 4, 6, 2, _RECURRENT, heavy=True),
     b"Range": _plain(shapes.range_of, 3),
-    b"ReduceMax": _REDUCE,
-    b"ReduceMean": _REDUCE,
-    b"ReduceMin": _REDUCE,
-    b"ReduceSum": _REDUCE,
-    b"Relu": _plain(shapes.like_first, 1),
     b"Reshape": Operator(shapes.reshape, 2, 2, attributes={b"allowzero": INT}),
-    b"Scan": Operator(
-        None,
-        2,
-        101,
-        101,
-        {b"body": GRAPH, b"num_scan_inputs": INT, b"scan_output_axes": INTS},
-        (b"body", b"num_scan_inputs", b"scan_output_axes"),
-        heavy=True,
-    ),
+    b"Scan": Operator(None, 2, 101, 101, _SCAN, tuple(_SCAN), heavy=True),
     b"ScatterElements": Operator(shapes.scatter_elements, 3, 3, attributes={b"axis": INT}),
+    b"Selu": Operator(shapes.like_first, 1, 1, attributes={b"alpha": FLOAT, b"gamma": FLOAT}),
     b"Shape": Operator(shapes.shape_of, 1, 1, attributes={b"start": INT, b"end": INT}, needs=(b"start", b"end")),
-    b"Sigmoid": _plain(shapes.like_first, 1),
     b"Slice": _plain(shapes.cut, 4),
     b"Split": Operator(shapes.split, 2, 2, 1000, {b"axis": INT}, (b"axis",)),
     b"Softmax": Operator(shapes.along_axis, 1, 1, attributes={b"axis": INT}),
-    b"Sqrt": _plain(shapes.like_first, 1),
     b"Squeeze": Operator(shapes.squeeze, 1, 2),
     b"Sub": _plain(shapes.subtract, 2),
-    b"Tanh": _plain(shapes.like_first, 1),
     b"Transpose": Operator(shapes.transpose, 1, 1, attributes={b"perm": INTS}, needs=(b"perm",)),
+    b"Trilu": Operator(shapes.like_first, 1, 1, attributes={b"upper": INT}),
     b"Unsqueeze": _plain(shapes.unsqueeze, 2),
     b"Where": _plain(shapes.where, 3),
 }
 """The operators of the default domain."""
 
-OPERATORS |= {
-    name: _plain(shapes.like_first, 1)
-    for name in (
-        *(b"Abs", b"Ceil", b"Cos", b"Erf", b"Exp", b"Floor", b"HardSwish", b"Log", b"Neg", b"Not"),
-        *(b"Reciprocal", b"Round", b"Sign", b"Sin", b"Softplus", b"Softsign"),
-    )
-}
-OPERATORS |= {
-    name: Operator(shapes.like_first, 1, 1, attributes=dict.fromkeys(attributes, FLOAT))
-    for name, attributes in {
-        b"Elu": (b"alpha",),
-        b"HardSigmoid": (b"alpha", b"beta"),
-        b"LeakyRelu": (b"alpha",),
-        b"Selu": (b"alpha", b"gamma"),
-    }.items()
-}
-OPERATORS |= {b"And": _plain(shapes.compared, 2), b"Or": _plain(shapes.compared, 2), b"Pow": _plain(shapes.power, 2)}
-OPERATORS |= {b"Trilu": Operator(shapes.like_first, 1, 1, attributes={b"upper": INT})}
-OPERATORS |= {b"IsNaN": _plain(shapes.is_nan, 1)}
-OPERATORS |= dict.fromkeys((b"GreaterOrEqual", b"LessOrEqual"), _plain(shapes.compared, 2))
-
 ML_OPERATORS: dict[bytes, Operator] = {
     b"LabelEncoder": Operator(
-        shapes.look_up, 1, 1, attributes={b"keys_strings": STRINGS, b"values_int64s": INTS, b"default_int64": INT}
+        shapes.broadcast(shapes.INT64),
+        1,
+        1,
+        attributes={b"keys_strings": STRINGS, b"values_int64s": INTS, b"default_int64": INT},
     ),
 }
 """The operators of ai.onnx.ml."""

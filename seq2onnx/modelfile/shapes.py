@@ -11,6 +11,7 @@ import itertools
 import math
 import operator
 from collections.abc import Callable, Sequence
+from functools import reduce
 from typing import Any, NamedTuple
 
 from seq2onnx.errors import ModelFileError
@@ -42,11 +43,6 @@ Inputs = Sequence[Any]  # of Known; None for an optional input that is left out
 ShapeRule = Callable[[Attributes, Inputs], list[Known]]
 
 
-def fail(reason: str) -> ModelFileError:
-    """Return the error for sizes that do not fit."""
-    return ModelFileError(reason)
-
-
 def _get(attributes: Attributes, name: bytes, default: Any) -> Any:
     attribute = attributes.get(name)
     return default if attribute is None else attribute[1]
@@ -54,13 +50,13 @@ def _get(attributes: Attributes, name: bytes, default: Any) -> Any:
 
 def _sizes(x: Known) -> tuple[int, ...]:
     if x.value is None:
-        raise fail("takes a size that depends on data")
+        raise ModelFileError("takes a size that depends on data")
     return x.value
 
 
 def _axis(axis: int, rank: int) -> int:
     if not -rank <= axis < rank:
-        raise fail(f"has the axis {axis} of {rank} axes")
+        raise ModelFileError(f"has the axis {axis} of {rank} axes")
     return axis % rank
 
 
@@ -77,7 +73,7 @@ def _together(a: tuple[int, ...], b: tuple[int, ...]) -> tuple[int, ...]:
             if result[i] == 1:
                 result[i] = size
             elif size != 1:
-                raise fail(f"reads shapes that do not go together: {list(a)} and {list(b)}")
+                raise ModelFileError(f"reads shapes that do not go together: {list(a)} and {list(b)}")
     return tuple(result)
 
 
@@ -136,7 +132,7 @@ def divided(compute: Callable[[int, int], int]) -> ShapeRule:
     def checked(attributes: Attributes, xs: Inputs) -> list[Known]:
         divisor = xs[1]
         if divisor.dtype not in (FLOAT32, FLOAT64) and (divisor.value is None or min(divisor.value, default=1) < 1):
-            raise fail("divides integers by a number that may be 0")
+            raise ModelFileError("divides integers by a number that may be 0")
         return rule(attributes, xs)
 
     return checked
@@ -147,19 +143,9 @@ def truncated_division(a: int, b: int) -> int:
     return abs(a) // b * (1 if a >= 0 else -1)
 
 
-def compared(attributes: Attributes, xs: Inputs) -> list[Known]:
-    """Equal, Less, Greater."""
-    return [Known(_together(xs[0].shape, xs[1].shape), BOOL)]
-
-
-def power(attributes: Attributes, xs: Inputs) -> list[Known]:
-    """Pow, which calculates no sizes."""
-    return [Known(_together(xs[0].shape, xs[1].shape), xs[0].dtype)]
-
-
-def is_nan(attributes: Attributes, xs: Inputs) -> list[Known]:
-    """IsNaN."""
-    return [Known(xs[0].shape, BOOL)]
+def broadcast(dtype: int | None = None) -> ShapeRule:
+    """One result of all inputs, which calculates no sizes; None: it has the type of the first."""
+    return lambda attributes, xs: [Known(reduce(_together, (x.shape for x in xs)), dtype or xs[0].dtype)]
 
 
 def where(attributes: Attributes, xs: Inputs) -> list[Known]:
@@ -184,7 +170,7 @@ def range_of(attributes: Attributes, xs: Inputs) -> list[Known]:
     """Count from the first number to the second, or to its bound, so that the result is at least as large as it is."""
     (first,), (last,), (step,) = _sizes(xs[0]), xs[1].bound or _sizes(xs[1]), _sizes(xs[2])
     if step < 1:
-        raise fail("counts in steps below 1")
+        raise ModelFileError("counts in steps below 1")
     count = max(0, -((first - last) // step))
     is_known = count <= MOST_KNOWN and xs[1].bound is None
     return [Known((count,), xs[0].dtype, tuple(range(first, last, step)) if is_known else None)]
@@ -197,7 +183,7 @@ def squeeze(attributes: Attributes, xs: Inputs) -> list[Known]:
         return [x._replace(shape=tuple([size for size in x.shape if size != 1]))]
     axes = {_axis(axis, len(x.shape)) for axis in _sizes(xs[1])}
     if any(x.shape[axis] != 1 for axis in axes):
-        raise fail(f"removes axes of {list(x.shape)} that are not 1")
+        raise ModelFileError(f"removes axes of {list(x.shape)} that are not 1")
     return [Known(tuple([size for axis, size in enumerate(x.shape) if axis not in axes]), x.dtype, x.value)]
 
 
@@ -218,7 +204,7 @@ def concat(attributes: Attributes, xs: Inputs) -> list[Known]:
     axis = _axis(_get(attributes, b"axis", 0), len(shape))
     for x in xs[1:]:
         if len(x.shape) != len(shape) or any(a != b for i, (a, b) in enumerate(zip(x.shape, shape)) if i != axis):  # noqa: B905
-            raise fail(f"joins shapes that do not go together: {list(shape)} and {list(x.shape)}")
+            raise ModelFileError(f"joins shapes that do not go together: {list(shape)} and {list(x.shape)}")
         shape[axis] += x.shape[axis]
     values = [x.value for x in xs]
     value = None if len(shape) > 1 or None in values or shape[0] > MOST_KNOWN else sum(values, ())
@@ -230,7 +216,7 @@ def cut(attributes: Attributes, xs: Inputs) -> list[Known]:
     x, starts, ends, axes = xs[0], _sizes(xs[1]), _sizes(xs[2]), _sizes(xs[3])
     shape, value = list(x.shape), x.value
     if not len(starts) == len(ends) == len(axes):
-        raise fail("has starts, ends and axes of different lengths")
+        raise ModelFileError("has starts, ends and axes of different lengths")
     for start, end, axis in zip(starts, ends, axes, strict=True):
         part = slice(start, end)
         axis = _axis(axis, len(shape))
@@ -244,7 +230,7 @@ def split(attributes: Attributes, xs: Inputs) -> list[Known]:
     x, sizes = xs[0], _sizes(xs[1])
     axis = _axis(_get(attributes, b"axis", 0), len(x.shape))
     if min(sizes, default=0) < 1 or sum(sizes) != x.shape[axis]:
-        raise fail(f"cuts {list(x.shape)} into parts of {list(sizes)}")
+        raise ModelFileError(f"cuts {list(x.shape)} into parts of {list(sizes)}")
     return [Known((*x.shape[:axis], size, *x.shape[axis + 1 :]), x.dtype) for size in sizes]
 
 
@@ -253,7 +239,7 @@ def pad(attributes: Attributes, xs: Inputs) -> list[Known]:
     x, pads = xs[0], _sizes(xs[1])
     rank = len(x.shape)
     if len(pads) != 2 * rank or min(pads, default=0) < 0:
-        raise fail(f"has the padding {pads} for {rank} axes")
+        raise ModelFileError(f"has the padding {pads} for {rank} axes")
     return [Known(tuple(map(sum, zip(x.shape, pads[:rank], pads[rank:], strict=True))), x.dtype)]
 
 
@@ -266,24 +252,21 @@ def gather(attributes: Attributes, xs: Inputs) -> list[Known]:
 
 def gather_elements(attributes: Attributes, xs: Inputs) -> list[Known]:
     """Take a number along an axis for each place."""
-    x, indices = xs
-    _check_places(x.shape, indices.shape, _axis(_get(attributes, b"axis", 0), len(x.shape)))
+    (x, indices), shape, places = xs, xs[0].shape, xs[1].shape
+    axis = _axis(_get(attributes, b"axis", 0), len(shape))
+    fits = len(shape) == len(places) and all(b <= a for i, (a, b) in enumerate(zip(shape, places)) if i != axis)  # noqa: B905
+    if not fits:
+        raise ModelFileError(f"has places {list(places)} along axis {axis} of {list(shape)}")
     return [Known(indices.shape, x.dtype)]
 
 
 def scatter_elements(attributes: Attributes, xs: Inputs) -> list[Known]:
     """Put numbers along an axis into places."""
     x, indices, updates = xs
-    _check_places(x.shape, indices.shape, _axis(_get(attributes, b"axis", 0), len(x.shape)))
+    gather_elements(attributes, (x, indices))
     if updates.shape != indices.shape:
-        raise fail(f"puts {list(updates.shape)} into {list(indices.shape)} places")
+        raise ModelFileError(f"puts {list(updates.shape)} into {list(indices.shape)} places")
     return [Known(x.shape, x.dtype)]
-
-
-def _check_places(shape: tuple[int, ...], places: tuple[int, ...], axis: int) -> None:
-    fits = len(shape) == len(places) and all(b <= a for i, (a, b) in enumerate(zip(shape, places)) if i != axis)  # noqa: B905
-    if not fits:
-        raise fail(f"has places {list(places)} along axis {axis} of {list(shape)}")
 
 
 def flatten(attributes: Attributes, xs: Inputs) -> list[Known]:
@@ -295,10 +278,10 @@ def gather_nd(attributes: Attributes, xs: Inputs) -> list[Known]:
     """Take steps by their numbers, in each row."""
     x, indices = xs
     if len(x.shape) < 2 or len(indices.shape) < 2 or x.shape[0] != indices.shape[0]:
-        raise fail(f"takes steps {list(indices.shape)} of {list(x.shape)}")
+        raise ModelFileError(f"takes steps {list(indices.shape)} of {list(x.shape)}")
     depth = indices.shape[-1]
     if not 1 <= depth < len(x.shape):
-        raise fail(f"takes steps by {depth} numbers of {list(x.shape)}")
+        raise ModelFileError(f"takes steps by {depth} numbers of {list(x.shape)}")
     return [Known(indices.shape[:-1] + x.shape[1 + depth :], x.dtype)]
 
 
@@ -314,14 +297,14 @@ def reshape(attributes: Attributes, xs: Inputs) -> list[Known]:
         for i, size in enumerate(sizes):
             if size == 0:
                 if i >= len(x.shape):
-                    raise fail(f"cannot make {sizes} of {list(x.shape)}")
+                    raise ModelFileError(f"cannot make {sizes} of {list(x.shape)}")
                 sizes[i] = x.shape[i]
     count = math.prod(x.shape)
     if -1 in sizes:
         others = -math.prod(sizes)
         sizes[sizes.index(-1)] = count // others if others > 0 else 0
     if math.prod(sizes) != count or min(sizes, default=0) < 0:
-        raise fail(f"cannot make {list(_sizes(xs[1]))} of {list(x.shape)}")
+        raise ModelFileError(f"cannot make {list(_sizes(xs[1]))} of {list(x.shape)}")
     return [Known(tuple(sizes), x.dtype)]
 
 
@@ -329,16 +312,16 @@ def transpose(attributes: Attributes, xs: Inputs) -> list[Known]:
     """Change the order of the axes."""
     x, order = xs[0], _get(attributes, b"perm", ())
     if len(order) != len(x.shape) or sorted(order) != list(range(len(order))):
-        raise fail(f"orders the axes of {list(x.shape)} as {list(order)}")
+        raise ModelFileError(f"orders the axes of {list(x.shape)} as {list(order)}")
     return [Known(tuple([x.shape[axis] for axis in order]), x.dtype)]
 
 
-def reduce(attributes: Attributes, xs: Inputs) -> list[Known]:
+def reduce_axes(attributes: Attributes, xs: Inputs) -> list[Known]:
     """Reduce axes to one number, and remove them or keep them with size 1."""
     x = xs[0]
     axes = _sizes(xs[1]) if len(xs) > 1 else _get(attributes, b"axes", ())
     if not axes:
-        raise fail("reduces no axes")
+        raise ModelFileError("reduces no axes")
     reduced = {_axis(axis, len(x.shape)) for axis in axes}
     kept = [1] if _get(attributes, b"keepdims", 1) else []
     sizes = (kept if axis in reduced else [size] for axis, size in enumerate(x.shape))
@@ -356,7 +339,7 @@ def layer_norm(attributes: Attributes, xs: Inputs) -> list[Known]:
     x, *weights = xs
     axis = _axis(_get(attributes, b"axis", -1), len(x.shape))
     if any(weight.shape != x.shape[axis:] for weight in weights):
-        raise fail(f"has weights {list(weights[0].shape)} for {list(x.shape[axis:])}")
+        raise ModelFileError(f"has weights {list(weights[0].shape)} for {list(x.shape[axis:])}")
     return [Known(x.shape, x.dtype)]
 
 
@@ -364,7 +347,7 @@ def matmul(attributes: Attributes, xs: Inputs) -> list[Known]:
     """Multiply matrices."""
     a, b = xs
     if len(a.shape) < 2 or len(b.shape) < 2 or a.shape[-1] != b.shape[-2]:
-        raise fail(f"multiplies {list(a.shape)} by {list(b.shape)}")
+        raise ModelFileError(f"multiplies {list(a.shape)} by {list(b.shape)}")
     return [Known((*_together(a.shape[:-2], b.shape[:-2]), a.shape[-2], b.shape[-1]), a.dtype)]
 
 
@@ -373,10 +356,10 @@ def gemm(attributes: Attributes, xs: Inputs) -> list[Known]:
     a, b, c = xs
     order = -1 if _get(attributes, b"transB", 0) else 1
     if len(a.shape) != 2 or len(b.shape) != 2 or a.shape[1] != b.shape[::order][0]:
-        raise fail(f"multiplies {list(a.shape)} by {list(b.shape)}{', transposed' if order < 0 else ''}")
+        raise ModelFileError(f"multiplies {list(a.shape)} by {list(b.shape)}{', transposed' if order < 0 else ''}")
     shape = (a.shape[0], b.shape[::order][1])
     if _together(c.shape, shape) != shape:
-        raise fail(f"adds {list(c.shape)} to {list(shape)}")
+        raise ModelFileError(f"adds {list(c.shape)} to {list(shape)}")
     return [Known(shape, a.dtype)]
 
 
@@ -386,14 +369,14 @@ def _windows(attributes: Attributes, x: Known, kernel: tuple[int, ...]) -> tuple
     dilations = _get(attributes, b"dilations", (1,) * axes)
     pads = _get(attributes, b"pads", (0,) * (2 * axes))
     if not axes == len(kernel) == len(strides) == len(dilations) == len(pads) / 2 or axes < 1:
-        raise fail(f"has windows {list(kernel)} over {list(x.shape)}")
+        raise ModelFileError(f"has windows {list(kernel)} over {list(x.shape)}")
     if min(*kernel, *strides, *dilations) < 1 or min(pads) < 0:
-        raise fail(f"has the window {list(kernel)}, stride {list(strides)}, padding {list(pads)}")
+        raise ModelFileError(f"has the window {list(kernel)}, stride {list(strides)}, padding {list(pads)}")
     result = []
     for i, size in enumerate(x.shape[2:]):
         room = size + pads[i] + pads[i + axes] - dilations[i] * (kernel[i] - 1) - 1
         if room < 0:
-            raise fail(f"has a window of {kernel[i]} over {size} steps")
+            raise ModelFileError(f"has a window of {kernel[i]} over {size} steps")
         result.append(room // strides[i] + 1)
     return tuple(result)
 
@@ -404,9 +387,9 @@ def conv(attributes: Attributes, xs: Inputs) -> list[Known]:
     groups = _get(attributes, b"group", 1)
     fits = len(weight.shape) == len(x.shape) > 2 and groups > 0
     if not fits or x.shape[1] != weight.shape[1] * groups or weight.shape[0] % groups:
-        raise fail(f"convolves {list(x.shape)} with {list(weight.shape)} in {groups} groups")
+        raise ModelFileError(f"convolves {list(x.shape)} with {list(weight.shape)} in {groups} groups")
     if any(b.shape != weight.shape[:1] for b in bias):
-        raise fail(f"has a bias {list(bias[0].shape)} for {weight.shape[0]} filters")
+        raise ModelFileError(f"has a bias {list(bias[0].shape)} for {weight.shape[0]} filters")
     return [Known((x.shape[0], weight.shape[0], *_windows(attributes, x, weight.shape[2:])), x.dtype)]
 
 
@@ -416,7 +399,7 @@ def pool(attributes: Attributes, xs: Inputs) -> list[Known]:
     pads = _get(attributes, b"pads", (0,) * (2 * len(kernel)))
     windows = _windows(attributes, x, kernel)
     if any(pad >= kernel[i % len(kernel)] for i, pad in enumerate(pads)):
-        raise fail(f"pads a window of {list(kernel)} by {list(pads)}")
+        raise ModelFileError(f"pads a window of {list(kernel)} by {list(pads)}")
     return [Known((*x.shape[:2], *windows), x.dtype)]
 
 
@@ -430,26 +413,21 @@ def recurrent(gates: int, finals: int, activations: int) -> ShapeRule:
         expected: list[tuple[int, ...]] = [(directions, gates * hidden, size) for size in (x.shape[-1], hidden)]
         expected.append((directions, 2 * gates * hidden))
         if len(x.shape) != 3 or hidden < 1 or [w.shape, r.shape, b.shape] != expected:
-            raise fail(
+            raise ModelFileError(
                 f"reads {list(x.shape)} with weights {list(w.shape)}, {list(r.shape)}, {list(b.shape)} of hidden size "
                 f"{hidden}"
             )
         state = (directions, x.shape[1], hidden)
         if lengths is not None and lengths.shape != x.shape[1:2]:
-            raise fail(f"has lengths {list(lengths.shape)} for {x.shape[1]} rows")
+            raise ModelFileError(f"has lengths {list(lengths.shape)} for {x.shape[1]} rows")
         if any(given is not None and given.shape != state for given in states):
-            raise fail(f"starts from states that do not have the shape {list(state)}")
+            raise ModelFileError(f"starts from states that do not have the shape {list(state)}")
         if len(_get(attributes, b"activations", ())) not in (0, directions * activations):
-            raise fail("has another number of activations than its gates need")
+            raise ModelFileError("has another number of activations than its gates need")
         sequence = Known((x.shape[0], directions, x.shape[1], hidden), x.dtype)
         return [sequence, *[Known(state, x.dtype)] * finals]
 
     return rule
-
-
-def look_up(attributes: Attributes, xs: Inputs) -> list[Known]:
-    """Find the numbers of words."""
-    return [Known(xs[0].shape, INT64)]
 
 
 add, subtract, multiply = arithmetic(operator.add), arithmetic(operator.sub), arithmetic(operator.mul)

@@ -9,6 +9,7 @@ import dataclasses
 import io
 import zipfile
 from collections.abc import Mapping
+from itertools import count, takewhile
 from pathlib import Path
 from typing import Any
 
@@ -117,13 +118,8 @@ def _legacy(file: Any, path: str) -> dict[str, Any]:
         for name in _texts(items[place], "weight_names") if place in items else ():
             if (key := f"{place}/{name}") in stored:
                 ordered[f"{layer}/{name}"] = stored[key]
-    version = _text(file.attrs.get("keras_version", "2"))
-    return {
-        "config": _text(file.attrs["model_config"]),
-        "version": version,
-        "arrays": ordered,
-        "is_legacy": True,
-    }
+    config, version = _text(file.attrs["model_config"]), _text(file.attrs.get("keras_version", "2"))
+    return {"config": config, "version": version, "arrays": ordered, "is_legacy": True}
 
 
 def _text(value: Any) -> str:
@@ -132,14 +128,8 @@ def _text(value: Any) -> str:
 
 def _texts(group: Any, name: str) -> list[str]:
     """Return a list of texts. Keras cuts a long one into name0, name1, and so on."""
-    if name in group.attrs:
-        return [_text(value) for value in group.attrs[name]]
-    found: list[str] = []
-    part = 0
-    while f"{name}{part}" in group.attrs:
-        found += [_text(value) for value in group.attrs[f"{name}{part}"]]
-        part += 1
-    return found
+    parts = takewhile(group.attrs.__contains__, (f"{name}{part}" for part in count()))
+    return [_text(value) for key in ([name] if name in group.attrs else parts) for value in group.attrs[key]]
 
 
 def _items(root: Any, path: str, skipped: set[str]) -> dict[str, Any]:

@@ -53,6 +53,10 @@ class KerasLayer:
         """Return an option."""
         return self.config.get(name, default)
 
+    def described_by(self, option: Mapping[str, Any]) -> KerasLayer:
+        """Return the layer without weights that an option describes, such as an activation."""
+        return KerasLayer(option["class_name"], self.name, option["config"], {}, (), None, self.version)
+
 
 Tensor = tuple[str, int]
 """An output of a layer: the name of the layer, and which of its outputs."""

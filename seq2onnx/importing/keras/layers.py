@@ -1,7 +1,7 @@
 """Layers of Keras, as layers: functions of each number, joins, normalizations, layouts and what reads whole sequences.
 
 A function takes a KerasLayer and the tensors that it reads, and returns the tensor, or the list of tensors, that it
-gives. `keras_windows` and `keras_recurrent` have more of them.
+gives. `windows` and `recurrent` have more of them.
 """
 
 from __future__ import annotations
@@ -21,27 +21,54 @@ from seq2onnx.importing.lifting.traced import TracedTensor
 from seq2onnx.layers import Dropout
 
 Function = Callable[..., Any]
-LAYERS: dict[str, Function] = {}
-"""The function for each kind of layer."""
 
 HARD_SIGMOID = {2: 0.2, 3: 1 / 6}
 """The slope of a hard sigmoid in each version of Keras."""
-FUNCTIONS: dict[str, tuple[str, dict[str, float]]] = {
-    "relu": ("Relu", {}),
-    "sigmoid": ("Sigmoid", {}),
-    "tanh": ("Tanh", {}),
-    "elu": ("Elu", {}),
-    "gelu": ("Gelu", {}),
-    "silu": ("Swish", {}),
-    "swish": ("Swish", {}),
-    "leaky_relu": ("LeakyRelu", {"alpha": 0.2}),
-    "selu": ("Selu", {}),
-    "relu6": ("Clip", {"min": 0, "max": 6}),
-    "hard_silu": ("HardSwish", {}),
-    "hard_swish": ("HardSwish", {}),
+FUNCTIONS = {
+    **{name: name.capitalize() for name in ("relu", "sigmoid", "tanh", "elu", "gelu", "selu")},
+    **dict.fromkeys(("silu", "swish"), "Swish"),
+    **dict.fromkeys(("hard_silu", "hard_swish"), "HardSwish"),
+    "leaky_relu": "LeakyRelu",
+    "relu6": "Clip",
 }
-"""For each activation of Keras the operator of ONNX, and its attributes."""
+"""For each activation of Keras the operator of ONNX."""
+ATTRIBUTES: dict[str, dict[str, float]] = {"leaky_relu": {"alpha": 0.2}, "relu6": {"min": 0, "max": 6}}
+"""The attributes of those that need any."""
 NAMED = "relu, sigmoid, tanh, elu, gelu, silu, swish, leaky_relu, hard_sigmoid, selu, relu6, softmax"
+_JOINS = {"Add": "Add", "Multiply": "Mul", "Subtract": "Sub", "Maximum": "Max", "Minimum": "Min"}
+JOINS = {prefix + kind: operator for kind, operator in _JOINS.items() for prefix in ("", "ops.")}
+"""For each layer or function that joins tensors the operator of ONNX."""
+MOST_STEPS = 2**16
+"""The most steps of padding, or from one end of a window to the other. A file can name any number."""
+
+LAYERS: dict[str, Function] = {
+    **dict.fromkeys(
+        (
+            *("ActivityRegularization", "AlphaDropout", "GaussianDropout", "GaussianNoise", "Identity", "Masking"),
+            *("SpatialDropout1D", "SpatialDropout2D"),
+        ),
+        lambda layer, x: x,
+    ),
+    **dict.fromkeys(JOINS, lambda layer, *xs: OPERATORS[JOINS[layer.kind]](*xs)),
+    "Activation": lambda layer, x: activate(layer, x, layer.config["activation"]),
+    "Average": lambda layer, *xs: functions.scaled(OPERATORS["Add"](*xs), 1 / len(xs)),
+    "Concatenate": lambda layer, *xs: time_axis.concat(xs, layer.get("axis", -1)),
+    "Dropout": lambda layer, x: (
+        lifting.each_part(x, Dropout(float(layer.get("rate")))) if 0 < float(layer.get("rate", 0)) < 1 else x
+    ),
+    "ELU": lambda layer, x: OPERATORS["Elu"](x, float(layer.get("alpha", 1))),
+    # The slope has one name in Keras 3 and another in Keras 2.
+    "LeakyReLU": lambda layer, x: OPERATORS["LeakyRelu"](
+        x, float(layer.get("negative_slope", layer.get("alpha", 0.3)))
+    ),
+    "Permute": lambda layer, x: layout.transpose(x, [0, *layer.config["dims"]]),
+    "Rescaling": lambda layer, x: lifting.affine(
+        x, np.asarray(layer.config["scale"], float), np.asarray(layer.get("offset", 0), float)
+    ),
+    "Softmax": lambda layer, x: lifting.softmax(x, np.ravel(layer.get("axis", -1)).tolist()),
+    "ZeroPadding1D": lambda layer, x: time_axis.pad(x, 1, *_pair(layer.config["padding"])),
+}
+"""The function for each kind of layer."""
 
 
 def keras(*kinds: str) -> Callable[[Function], Function]:
@@ -63,11 +90,16 @@ def check_shapes(layer: KerasLayer, **shapes: tuple[int, ...]) -> None:
             )
 
 
+def check_channels_last(layer: KerasLayer, problem: str, remedy: str) -> None:
+    """Raise ImportRefused if a layer has its channels first; `problem` begins the message."""
+    if layer.get("data_format", "channels_last") != "channels_last":
+        raise ImportRefused(f'{problem} data_format="channels_first"; {remedy}')
+
+
 def activate(layer: KerasLayer, x: TracedTensor, function: Any) -> TracedTensor:
     """Apply an activation: its name, or the configuration of a layer."""
     if isinstance(function, dict) and function.get("class_name") in ("LeakyReLU", "ReLU", "ELU", "Softmax"):
-        kind, config = function["class_name"], function["config"]
-        found: TracedTensor = LAYERS[kind](KerasLayer(kind, layer.name, config, {}, (), None, layer.version), x)
+        found: TracedTensor = LAYERS[function["class_name"]](layer.described_by(function), x)
         return found
     if function in (None, "linear"):
         return x
@@ -78,13 +110,7 @@ def activate(layer: KerasLayer, x: TracedTensor, function: Any) -> TracedTensor:
     if not isinstance(function, str) or function not in FUNCTIONS:
         name = function.get("config", function) if isinstance(function, dict) else function
         raise ImportRefused(f"has the activation {name!r:.60}, for which there is no layer; use one of {NAMED}")
-    operator, attributes = FUNCTIONS[function]
-    return OPERATORS[operator](x, **attributes)
-
-
-@keras("Activation")
-def _activation(layer: KerasLayer, x: TracedTensor) -> TracedTensor:
-    return activate(layer, x, layer.config["activation"])
+    return OPERATORS[FUNCTIONS[function]](x, **ATTRIBUTES.get(function, {}))
 
 
 @keras("ReLU")
@@ -95,33 +121,6 @@ def _relu(layer: KerasLayer, x: TracedTensor) -> TracedTensor:
     if most is not None:
         return OPERATORS["Clip"](x, 0, float(most))
     return OPERATORS["LeakyRelu"](x, float(slope)) if slope else OPERATORS["Relu"](x)
-
-
-@keras("LeakyReLU")
-def _leaky_relu(layer: KerasLayer, x: TracedTensor) -> TracedTensor:
-    slope = layer.get("negative_slope", layer.get("alpha", 0.3))  # Keras 3, Keras 2
-    return OPERATORS["LeakyRelu"](x, float(slope))
-
-
-@keras("ELU")
-def _elu(layer: KerasLayer, x: TracedTensor) -> TracedTensor:
-    return OPERATORS["Elu"](x, float(layer.get("alpha", 1)))
-
-
-@keras("Softmax")
-def _softmax(layer: KerasLayer, x: TracedTensor) -> TracedTensor:
-    return lifting.softmax(x, np.ravel(layer.get("axis", -1)).tolist())
-
-
-@keras("Dropout", "SpatialDropout1D", "SpatialDropout2D", "AlphaDropout", "GaussianDropout")
-def _dropout(layer: KerasLayer, x: TracedTensor) -> TracedTensor:
-    rate = float(layer.get("rate", 0))
-    return lifting.each_part(x, Dropout(rate)) if layer.kind == "Dropout" and 0 < rate < 1 else x
-
-
-@keras("GaussianNoise", "ActivityRegularization", "Identity", "Masking")
-def _same(layer: KerasLayer, x: TracedTensor) -> TracedTensor:
-    return x
 
 
 @keras("Dense")
@@ -137,11 +136,6 @@ def _dense(layer: KerasLayer, x: TracedTensor) -> TracedTensor:
 def _embedding(layer: KerasLayer, x: TracedTensor) -> TracedTensor:
     check_shapes(layer, embeddings=(layer.config["input_dim"], layer.config["output_dim"]))
     return lifting.embedding(x, layer.weights["embeddings"])
-
-
-@keras("Rescaling")
-def _rescaling(layer: KerasLayer, x: TracedTensor) -> TracedTensor:
-    return lifting.affine(x, np.asarray(layer.config["scale"], float), np.asarray(layer.get("offset", 0), float))
 
 
 @keras("Normalization")
@@ -181,29 +175,9 @@ def _layer_norm(layer: KerasLayer, x: TracedTensor) -> TracedTensor:
     return lifting.layer_norm(x, len(axes), gamma, beta, layer.config["epsilon"])
 
 
-JOINS = {"Add": "Add", "Multiply": "Mul", "Subtract": "Sub", "Maximum": "Max", "Minimum": "Min"}
-"""For each layer that joins tensors the operator of ONNX."""
-
-
-@keras(*JOINS, *(f"ops.{kind}" for kind in JOINS))
-def _join(layer: KerasLayer, *xs: TracedTensor) -> TracedTensor:
-    return OPERATORS[JOINS[layer.kind.removeprefix("ops.")]](*xs)
-
-
-@keras("Average")
-def _average(layer: KerasLayer, *xs: TracedTensor) -> TracedTensor:
-    return functions.scaled(OPERATORS["Add"](*xs), 1 / len(xs))
-
-
-@keras("Concatenate")
-def _concatenate(layer: KerasLayer, *xs: TracedTensor) -> TracedTensor:
-    return time_axis.concat(xs, layer.get("axis", -1))
-
-
 @keras("Flatten")
 def _flatten(layer: KerasLayer, x: TracedTensor) -> TracedTensor:
-    if layer.get("data_format", "channels_last") != "channels_last":
-        raise ImportRefused('flattens with data_format="channels_first"; use "channels_last"')
+    check_channels_last(layer, "flattens with", 'use "channels_last"')
     return layout.reshape(x, (x.shape[0], math.prod(x.shape[1:])))
 
 
@@ -222,26 +196,12 @@ def _reshape(layer: KerasLayer, x: TracedTensor) -> TracedTensor:
     return layout.reshape(x, (x.shape[0], *target))
 
 
-@keras("Permute")
-def _permute(layer: KerasLayer, x: TracedTensor) -> TracedTensor:
-    return layout.transpose(x, [0, *layer.config["dims"]])
-
-
-@keras("ZeroPadding1D")
-def _zero_padding(layer: KerasLayer, x: TracedTensor) -> TracedTensor:
-    return time_axis.pad(x, 1, *_pair(layer.config["padding"]))
-
-
 @keras("Cropping1D")
 def _cropping(layer: KerasLayer, x: TracedTensor) -> TracedTensor:
     before, after = _pair(layer.config["cropping"])
     if x.axes[1] == "T":
         return time_axis.pad_time(x, -before, -after)
     return layout.take(x, 1, slice(before, x.shape[1] - after))
-
-
-MOST_STEPS = 2**16
-"""The most steps of padding, or from one end of a window to the other. A file can name any number."""
 
 
 def _pair(value: Any) -> tuple[int, int]:

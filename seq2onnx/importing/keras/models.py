@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import tempfile
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -12,12 +12,7 @@ import numpy as np
 from seq2onnx.building import SequenceModule
 from seq2onnx.errors import ImportRefused, ModelFileError, Seq2OnnxError, SpecError
 from seq2onnx.importing import equivalence
-from seq2onnx.importing.keras import (
-    layers as keras_layers,
-    recurrent as keras_recurrent,
-    reference_time as keras_reference_time,
-    windows as keras_windows,
-)
+from seq2onnx.importing.keras import layers as keras_layers, recurrent as keras_recurrent, windows as keras_windows
 from seq2onnx.importing.keras.file import read_file
 from seq2onnx.importing.keras.graph import CUSTOM, KerasLayer, KerasModel, Tensor, read_model
 from seq2onnx.importing.keras.reference import evaluate
@@ -29,8 +24,8 @@ from seq2onnx.importing.lifting.traced import TracedTensor
 from seq2onnx.importing.lifting.windows import TooFewSteps
 from seq2onnx.layers import SequenceInput
 
-FILLED_BY = (keras_layers, keras_recurrent, keras_windows, keras_reference_time)
-"""The modules whose import fills the tables of layers."""
+FILLED_BY = (keras_layers, keras_recurrent, keras_windows)
+"""The modules whose import fills the table of layers."""
 
 ROWS, STEPS = 5, (13, 1009, 65521)
 """Sizes of the batch and of time that are followed; the next number of steps where windows leave too few."""
@@ -104,12 +99,13 @@ def from_keras(path_or_model: Any, *, masks: str | None = None) -> SequenceModul
 
 def _from_file(path: str | Path, masks: str | None) -> SequenceModule:
     model, name = read_model(read_file(path), path)
-    is_masked = False
-    for layer in _all_layers(model):
-        if layer.kind == "Masking" or (layer.kind == "Embedding" and layer.get("mask_zero")):
-            is_masked = True
-            if masks is None:
-                raise ImportRefused(f"{layer.place}: {MASKED}")
+    masking = [
+        layer
+        for layer in _all_layers(model)
+        if layer.kind == "Masking" or (layer.kind == "Embedding" and layer.get("mask_zero"))
+    ]
+    if masking and masks is None:
+        raise ImportRefused(f"{masking[0].place}: {MASKED}")
     start = _input(model)
     for steps in STEPS:
         try:
@@ -122,10 +118,10 @@ def _from_file(path: str | Path, masks: str | None) -> SequenceModule:
     network, weights = assemble(nodes, name)
     made = as_module(network, weights)
     source = _source(model, [(model.outputs.index(tensor), x.axes) for tensor, x in answers])
-    draw = _Draw(model, start, is_masked)
+    draw = _drawer(model, start, bool(masking))
     more = [] if steps == STEPS[0] else [draw(np.random.default_rng(i), 2, n) for i, n in enumerate((steps, 2 * steps))]
     equivalence.prove(made, source, equivalence.Samples(draw, more=more))
-    if is_masked:
+    if masking:
         equivalence.prove(made, source, equivalence.Samples(draw, lengths=True))
     return made
 
@@ -271,22 +267,21 @@ def _canonical(y: Array, axes: tuple[str, ...]) -> Array:
     return y.reshape(*y.shape[:lead], -1)
 
 
-class _Draw:
-    """Draws inputs for the comparison, near the statistics of a Normalization that reads them."""
+def _drawer(model: KerasModel, start: LayerNode, is_masked: bool) -> Callable[[np.random.Generator, int, int], Array]:
+    """Return what draws inputs for the comparison, near the statistics of a Normalization that reads them."""
+    tables = [layer.weights["embeddings"] for layer in _all_layers(model) if layer.kind == "Embedding"]
+    words = min((len(table) for table in tables), default=0) if start.signal.dtype == "int64" else 0
+    least = 1 if is_masked and words > 1 else 0  # 0 is padding
+    mean, std = np.zeros(1), np.ones(1)
+    for node in model.nodes:
+        if node.layer.kind == "Normalization" and (model.input, 0) in node.reads:
+            known = [node.layer.weights.get(name, node.layer.get(name)) for name in ("mean", "variance")]
+            mean, std = np.ravel(known[0]), np.sqrt(np.ravel(known[1]))
 
-    def __init__(self, model: KerasModel, start: LayerNode, is_masked: bool) -> None:
-        self._shape = start.signal.shape
-        tables = [layer.weights["embeddings"] for layer in _all_layers(model) if layer.kind == "Embedding"]
-        self._words = min((len(table) for table in tables), default=0) if start.signal.dtype == "int64" else 0
-        self._least = 1 if is_masked and self._words > 1 else 0  # 0 is padding
-        self._mean, self._std = np.zeros(1), np.ones(1)
-        for node in model.nodes:
-            if node.layer.kind == "Normalization" and (model.input, 0) in node.reads:
-                known = [node.layer.weights.get(name, node.layer.get(name)) for name in ("mean", "variance")]
-                self._mean, self._std = np.ravel(known[0]), np.sqrt(np.ravel(known[1]))
+    def draw(rng: np.random.Generator, rows: int, steps: int) -> Array:
+        if words:
+            return rng.integers(least, words, (rows, steps))
+        x = np.moveaxis(rng.normal(size=(rows, steps, *start.signal.shape)), 2, -1)
+        return np.moveaxis(mean + std * x, -1, 2).astype(np.float32)
 
-    def __call__(self, rng: np.random.Generator, rows: int, steps: int) -> Array:
-        if self._words:
-            return rng.integers(self._least, self._words, (rows, steps))
-        x = np.moveaxis(rng.normal(size=(rows, steps, *self._shape)), 2, -1)
-        return np.moveaxis(self._mean + self._std * x, -1, 2).astype(np.float32)
+    return draw

@@ -81,12 +81,8 @@ def _run(layer: KerasLayer, x: TracedTensor, directions: Sequence[KerasLayer]) -
     finals = [layout.take(h, 0, i) for i in range(len(directions))]
     if not forward.get("return_sequences"):
         y = layout.concat(finals, -1)
-    states = []
-    for final in finals:
-        states.append(final)
-        if forward.kind == "LSTM":
-            states.append(cell_state(final))
-    return [y, *states]
+    is_lstm = forward.kind == "LSTM"
+    return [y, *(state for h in finals for state in ([h, cell_state(h)] if is_lstm else [h]))]
 
 
 @keras(*GATES)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 import re
 from collections import Counter
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from seq2onnx.errors import ModelFileError
@@ -74,10 +74,11 @@ def named_weights(kind: str, name: str, config: Mapping[str, Any], stored: Store
     """Name the weights of a layer."""
     if kind not in WEIGHTS:
         return {}
-    expected = [weight for weight, there in WEIGHTS[kind](config).items() if there]
+    expected = [weight for weight, option in WEIGHTS[kind].items() if not option or config[option]]
     arrays = stored.own()
-    if kind == "Normalization":
-        arrays = arrays[: len(expected)]  # the number of samples follows
+    if kind == "Normalization":  # its statistics may be options, and the number of samples follows
+        expected = expected if config.get("mean") is None else []
+        arrays = arrays[: len(expected)]
     if len(arrays) != len(expected):
         raise ModelFileError(
             f"{name} ({kind}): expected the weights {', '.join(expected)} in the file, got "
@@ -86,31 +87,15 @@ def named_weights(kind: str, name: str, config: Mapping[str, Any], stored: Store
     return dict(zip(expected, arrays, strict=True))
 
 
-def _recurrent(config: Mapping[str, Any]) -> dict[str, bool]:
-    return {"kernel": True, "recurrent_kernel": True, "bias": config["use_bias"]}
-
-
-def _plain(config: Mapping[str, Any]) -> dict[str, bool]:
-    return {"kernel": True, "bias": config["use_bias"]}
-
-
-WEIGHTS: dict[str, Callable[[Mapping[str, Any]], dict[str, bool]]] = {
-    "Dense": _plain,
-    "Conv1D": _plain,
-    "Conv2D": _plain,
-    "DepthwiseConv1D": lambda config: {"depthwise_kernel": True, "bias": config["use_bias"]},
-    "SeparableConv1D": lambda config: {"depthwise_kernel": True, "pointwise_kernel": True, "bias": config["use_bias"]},
-    "Embedding": lambda config: {"embeddings": True},
-    "LSTM": _recurrent,
-    "GRU": _recurrent,
-    "SimpleRNN": _recurrent,
-    "BatchNormalization": lambda config: {
-        "gamma": config["scale"],
-        "beta": config["center"],
-        "moving_mean": True,
-        "moving_variance": True,
-    },
-    "LayerNormalization": lambda config: {"gamma": config["scale"], "beta": config["center"]},
-    "Normalization": lambda config: dict.fromkeys(("mean", "variance"), config.get("mean") is None),
+_AFFINE = {"gamma": "scale", "beta": "center"}
+WEIGHTS: dict[str, dict[str, str]] = {
+    **{kind: {"kernel": "", "bias": "use_bias"} for kind in ("Dense", "Conv1D", "Conv2D")},
+    **{kind: {"kernel": "", "recurrent_kernel": "", "bias": "use_bias"} for kind in ("LSTM", "GRU", "SimpleRNN")},
+    "DepthwiseConv1D": {"depthwise_kernel": "", "bias": "use_bias"},
+    "SeparableConv1D": {"depthwise_kernel": "", "pointwise_kernel": "", "bias": "use_bias"},
+    "Embedding": {"embeddings": ""},
+    "BatchNormalization": {**_AFFINE, "moving_mean": "", "moving_variance": ""},
+    "LayerNormalization": _AFFINE,
+    "Normalization": {"mean": "", "variance": ""},
 }
-"""The weights of each kind of layer in the order of Keras, and whether a configuration has them."""
+"""The weights of each kind of layer in the order of Keras, each with the option that it depends on."""

@@ -11,12 +11,12 @@ import torch
 
 from seq2onnx.errors import ImportRefused
 from seq2onnx.importing.keras.graph import KerasLayer
-from seq2onnx.importing.keras.layers import MOST_STEPS, activate, check_shapes, keras
+from seq2onnx.importing.keras.layers import MOST_STEPS, activate, check_channels_last, check_shapes, keras
 from seq2onnx.importing.lifting import layout, operations as lifting, time_axis, windows
+from seq2onnx.importing.lifting.convolutions import Windows, convolution, pooling
 from seq2onnx.importing.lifting.layer_node import Array
 from seq2onnx.importing.lifting.traced import TracedTensor
-from seq2onnx.layers import AvgPool1d, AvgPool2d, Conv1d, Conv2d, GlobalAvgPool1d, GlobalMaxPool1d, MaxPool1d, MaxPool2d
-from seq2onnx.layers.base import Layer
+from seq2onnx.layers import AvgPool1d, GlobalAvgPool1d, GlobalMaxPool1d, MaxPool1d
 
 
 def _sizes(layer: KerasLayer, name: str, count: int) -> list[int]:
@@ -29,19 +29,21 @@ def _sizes(layer: KerasLayer, name: str, count: int) -> list[int]:
 
 
 def _padding(layer: KerasLayer) -> str:
-    if layer.get("data_format", "channels_last") != "channels_last":
-        raise ImportRefused('has data_format="channels_first"; build the model with "channels_last"')
+    check_channels_last(layer, "has", 'build the model with "channels_last"')
     padding = str(layer.get("padding", "valid")).lower()
     if padding not in ("valid", "same", "causal"):
         raise ImportRefused(f"has the padding {padding!r:.30}, which is not known")
     return padding
 
 
-def _pads(padding: str, reach: int, stride: int) -> windows.Pads | None:
-    """Return the padding of time; None where it depends on the number of steps."""
-    if padding == "same":
-        return None if stride > 1 else (reach // 2, reach - reach // 2)
-    return (reach if padding == "causal" else 0, 0)
+def _pads(padding: str, reach: int, stride: int, size: int | None) -> windows.Pads | None:
+    """Return the padding of an axis; `size` is None for time. None: it depends on the number of steps."""
+    if padding != "same":
+        return (reach if padding == "causal" else 0, 0)
+    if size is None and stride > 1:
+        return None
+    total = reach if size is None else max((-(-size // stride) - 1) * stride + reach + 1 - size, 0)
+    return total // 2, total - total // 2
 
 
 def _channels_first(x: TracedTensor, count: int) -> TracedTensor:
@@ -54,11 +56,6 @@ def _channels_last(x: TracedTensor, count: int) -> TracedTensor:
     return layout.transpose(x, [*range(lead), *range(lead + 1, len(x.axes)), lead])
 
 
-def _timed(x: TracedTensor, count: int) -> list[int]:
-    """Return the axes among the last ones that are time."""
-    return [axis for axis in range(-count, 0) if x.axes[axis] == "T"]
-
-
 def _convolve(layer: KerasLayer, x: TracedTensor, weights: Array, bias: Array | None, groups: int) -> TracedTensor:
     """Convolution of a tensor whose channels are last; weights [filters, channels / groups, …]."""
     count, padding = weights.ndim - 2, _padding(layer)
@@ -68,45 +65,18 @@ def _convolve(layer: KerasLayer, x: TracedTensor, weights: Array, bias: Array | 
     if max(reaches) > MOST_STEPS:
         raise ImportRefused(f"has windows of {max(reaches) + 1:,} steps; at most {MOST_STEPS:,}")
     x = _channels_first(x, count)
-    timed = _timed(x, count)
+    sizes = [None if x.axes[axis] == "T" else x.shape[axis] for axis in range(-count, 0)]
+    pads = [_pads(padding, *axis) for axis in zip(reaches, strides, sizes, strict=True)]
 
-    def apply(a: Array) -> Array:
-        for axis in range(-count, 0):
-            if axis not in timed:
-                a = _padded(a, axis, padding, reaches[axis], strides[axis])
-        convolution: Any = torch.nn.functional.conv1d if count == 1 else torch.nn.functional.conv2d
+    def apply(a: Array, pads: Sequence[Any]) -> Array:
+        a = np.pad(a, [*[(0, 0)] * (a.ndim - count), *pads])
+        run: Any = torch.nn.functional.conv1d if count == 1 else torch.nn.functional.conv2d
         rest = (None if bias is None else torch.tensor(bias), strides, 0, dilations, groups)
-        found: Array = convolution(torch.tensor(a), torch.tensor(weights), *rest).numpy()
+        found: Array = run(torch.tensor(a), torch.tensor(weights), *rest).numpy()
         return found
 
-    if not timed:
-        image = windows.image_of(x, count + 1)
-        if image is None:
-            return _channels_last(windows.dense(x, count + 1, apply), count)
-        options: Any = {"padding": padding if padding != "valid" else 0, "groups": groups}
-        made: Layer
-        if count == 1:
-            made = Conv1d(len(weights), kernel[0], strides[0], dilations[0], axis="space", **options)
-        else:
-            pairs: Any = [tuple(values) for values in (kernel, strides, dilations)]
-            made = Conv2d(len(weights), *pairs, **options)
-        arrays = {"weights": weights, "bias": np.zeros(len(weights)) if bias is None else bias}
-        return _channels_last(windows.on_image(x, image, made, arrays), count)
-    time = timed[0]
-    options_of_time = (strides[time], dilations[time], _pads(padding, reaches[time], strides[time]))
-    if count == 1:
-        y = windows.conv1d(x, weights, bias, *options_of_time, groups)
-    else:
-        y = windows.dense_over_time(x, time, kernel[time], *options_of_time, apply)
-    return _channels_last(y, count)
-
-
-def _padded(a: Array, axis: int, padding: str, reach: int, stride: int) -> Array:
-    """Pad an axis of known size with zeros."""
-    size = a.shape[axis]
-    total = max((-(-size // stride) - 1) * stride + reach + 1 - size, 0) if padding == "same" else 0
-    before, after = (reach, 0) if padding == "causal" else (total // 2, total - total // 2)
-    return np.pad(a, [(before, after) if i == axis % a.ndim else (0, 0) for i in range(a.ndim)])
+    window = Windows(kernel, strides, dilations, pads, apply, groups, None if padding == "valid" else padding)
+    return _channels_last(convolution(x, weights, bias, window), count)
 
 
 @keras("Conv1D", "Conv2D")
@@ -142,29 +112,20 @@ def _pooling(layer: KerasLayer, x: TracedTensor) -> TracedTensor:
     sizes = _sizes(layer, "pool_size", count)
     strides = sizes if layer.get("strides") is None else _sizes(layer, "strides", count)
     x = _channels_first(x, count)
-    timed = _timed(x, count)
-    image = None if timed else windows.image_of(x, count + 1)
-    pad: Any = "same" if padding == "same" else 0
-    if image or (timed and count == 1):
-        size, stride = (sizes[0], strides[0]) if count == 1 else (tuple(sizes), tuple(strides))
-        kinds = {(True, 1): MaxPool1d, (False, 1): AvgPool1d, (True, 2): MaxPool2d, (False, 2): AvgPool2d}
-        made: Any = kinds[is_max, count](size, stride, pad, **({} if timed or count == 2 else {"axis": "space"}))
-        y = windows.on_image(x, image, made) if image else windows.pool_windows(x, made)
-    elif pad:
+    pad: Any = "same" if padding == "same" else None
+
+    def apply(a: Array, pads: Sequence[Any]) -> Array:
+        run: Any = torch.nn.functional.avg_pool1d if count == 1 else torch.nn.functional.avg_pool2d
+        found: Array = run(torch.tensor(a), sizes, strides).numpy()
+        return found
+
+    window = Windows(sizes, strides, [1] * count, [(0, 0)] * count, apply, padding=pad)
+    if count == 1 and x.axes[-1] == "T":
+        y = windows.pool_windows(x, (MaxPool1d if is_max else AvgPool1d)(sizes[0], strides[0], pad or 0))
+    elif pad and (window.time(x) is not None or not window.image(x)):
         raise ImportRefused('pools joined or cut features with padding="same"; use padding="valid"')
-    elif is_max:
-        y = windows.max_pool(x, sizes, strides, [(0, 0)] * count)
     else:
-        pool: Any = torch.nn.functional.avg_pool1d if count == 1 else torch.nn.functional.avg_pool2d
-
-        def apply(a: Array) -> Array:
-            found: Array = pool(torch.tensor(a), sizes, strides).numpy()
-            return found
-
-        if timed:
-            y = windows.dense_over_time(x, timed[0], sizes[timed[0]], strides[timed[0]], 1, (0, 0), apply)
-        else:
-            y = windows.dense(x, count + 1, apply)
+        y = pooling(x, window, is_max, False)
     return _channels_last(y, count)
 
 

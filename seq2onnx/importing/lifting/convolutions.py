@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Callable, Sequence
+from typing import Any
 
 import numpy as np
 
@@ -21,14 +22,17 @@ class Windows:
     """Windows over the last axes of a tensor [batch, channels, …].
 
     `apply` is the foreign operation with other padding, on an array as the tensor; `groups` are those of the channels.
+    `pads` has None for padding that depends on the number of steps; `padding` is "same" or "causal" where a layer for
+    images has the padding by its name.
     """
 
     sizes: Sequence[int]
     strides: Sequence[int]
     dilations: Sequence[int]
-    pads: Sequence[Pads]
+    pads: Sequence[Any]
     apply: Callable[[Array, Sequence[Pads]], Array]
     groups: int = 1
+    padding: Any = None
 
     def __call__(self, array: Array) -> Array:
         """Run the foreign operation."""
@@ -55,7 +59,8 @@ class Windows:
 
     def image(self, x: TracedTensor) -> bool:
         """Whether a layer for images has such padding."""
-        return len(set(self.pads)) == 1 and windows.image_of(x, len(self.sizes) + 1) is not None
+        is_one = self.padding is not None or len(set(self.pads)) == 1
+        return is_one and windows.image_of(x, len(self.sizes) + 1) is not None
 
 
 def _two(values: Sequence[int]) -> tuple[int, int]:
@@ -82,7 +87,7 @@ def _convolution_in_step(x: TracedTensor, weights: Array, bias: Array | None, wi
     if image is None or not window.image(x):
         return windows.dense(x, count + 1, window)
     pad = window.pads[0]
-    padding = pad[0] if pad[0] == pad[1] else pad
+    padding = window.padding or (pad[0] if pad[0] == pad[1] else pad)
     filters, strides, dilations, groups = len(weights), window.strides, window.dilations, window.groups
     layer: Layer
     if count == 1:
@@ -105,7 +110,8 @@ def pooling(x: TracedTensor, window: Windows, is_max: bool, counts_padding: bool
     if time is None:
         return windows.dense(x, count + 1, window)
     if count == 1:
-        padding = as_padding(*pads[0], sizes[0] - 1)
+        before, after = pads[0]
+        padding = as_padding(before, after, sizes[0] - 1)
         return windows.pool_windows(x, AvgPool1d(sizes[0], strides[0], padding, count_padding=counts_padding))
     if any(pair != (0, 0) for pair in pads):
         raise ImportRefused("averages over time and features with padding, for which there is no layer")
@@ -113,7 +119,7 @@ def pooling(x: TracedTensor, window: Windows, is_max: bool, counts_padding: bool
 
 
 def _pool_of_image(window: Windows, is_max: bool, counted: bool) -> Layer:
-    sizes, strides, pad = window.sizes, window.strides, window.pads[0][0]
+    sizes, strides, pad = window.sizes, window.strides, window.padding or window.pads[0][0]
     if len(sizes) == 1:
         if is_max:
             return MaxPool1d(sizes[0], strides[0], pad, "space")

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -16,16 +16,9 @@ from seq2onnx.importing.onnx.graph import read_graph
 from seq2onnx.importing.onnx.inputs import ORDERS, best_refusal, check_axes, choose_outputs, data_input, drawer, rank_of
 from seq2onnx.importing.onnx.limits import check_limits
 from seq2onnx.importing.onnx.source_runs import OnnxSource
-from seq2onnx.importing.onnx.tracing import Draw, Trace, declared, traces
+from seq2onnx.importing.onnx.tracing import Trace, declared, traces
 from seq2onnx.importing.states.file_runs import compare_file
-from seq2onnx.importing.states.stateful_file import (
-    Body,
-    finish,
-    free_names,
-    read_x,
-    unique_labels,
-    write_answer,
-)
+from seq2onnx.importing.states.stateful_file import Body, finish, free_names, read_x, unique_labels, write_answer
 from seq2onnx.importing.states.step_models import carry_states, check_inputs, check_states
 from seq2onnx.importing.states.walk import give_states
 from seq2onnx.parity import ParityReport
@@ -110,7 +103,8 @@ def _add_states(
     refusals: dict[str, ImportRefused] = {}
     for order in orders:
         try:
-            made[order] = _rewrite(model, data, order, states, outputs is not None, features, draw, old_names)
+            runs = traces(model, data, order, features, draw)
+            made[order] = _rewrite(runs, model, states, outputs is not None, old_names)
             if axes is None and not made[order][0].graph.states:
                 del made[order]
                 raise ImportRefused(
@@ -144,29 +138,19 @@ def _with_old_names(refusal: ImportRefused, old_names: Mapping[str, str]) -> Imp
     return ImportRefused(text)
 
 
-def _rewrite(
-    model: ModelProto,
-    data: str,
-    axes: str,
-    states: Mapping[str, str],
-    chosen: bool,
-    features: int | None,
-    draw: Draw,
-    old_names: Mapping[str, str],
-) -> tuple[Body, bool, OnnxSource, bool]:
-    """Rewrite the graph with its input read in this order of axes, with sizes that are as free as it allows."""
-    refusal: ImportRefused | None = None
-    for found in traces(model, data, axes, features, draw):
+def _rewrite(runs: Iterable[Trace], *of: Any) -> tuple[Body, bool, OnnxSource, bool]:
+    """Rewrite the graph with sizes that are as free as it allows; `runs` of it have fewer and fewer free ones."""
+    refusal = ImportRefused("does not run")
+    for found in runs:
         try:
-            return _rewrite_traced(model, found, states, chosen, old_names)
+            return _rewrite_traced(found, *of)
         except ImportRefused as error:
             refusal = error
-    assert refusal is not None
     raise refusal
 
 
 def _rewrite_traced(
-    source: ModelProto, found: Trace, states: Mapping[str, str], chosen: bool, old_names: Mapping[str, str]
+    found: Trace, source: ModelProto, states: Mapping[str, str], chosen: bool, old_names: Mapping[str, str]
 ) -> tuple[Body, bool, OnnxSource, bool]:
     model, data, axes = found.model, found.data, found.axes
     named = [entry.name for entry in model.graph.output if entry.name not in states.values()]

@@ -9,19 +9,7 @@ from pathlib import Path
 import numpy as np
 
 from seq2onnx.errors import ImportRefused
-from seq2onnx.importing.equivalence import (
-    LENGTHS,
-    LONG,
-    MOST_IN_A_ROW,
-    Answers,
-    Batch,
-    Candidate,
-    compare,
-    halves,
-    longest_steps,
-    rare,
-    sizes_of_chunks,
-)
+from seq2onnx.importing import equivalence
 from seq2onnx.importing.onnx.graph import first_line
 from seq2onnx.importing.onnx.graph_parts import Array
 from seq2onnx.importing.onnx.source_runs import OnnxSource
@@ -41,17 +29,7 @@ Found = dict[str, Array]
 
 
 def compare_file(path: Path, source: OnnxSource, draw: Draw, longest: bool = False, seed: int = 1) -> list[ParityRow]:
-    """Compare a file with its source.
-
-    Args:
-        path: the file.
-        source: the foreign file.
-        draw: draws x for (generator, shape).
-        longest: whether to compare a sequence that is as long as it may be.
-        seed: of the random numbers.
-
-    Returns:
-        The comparisons; all of them hold.
+    """Compare a file with its source, if `longest` also for a sequence that is as long as it may be.
 
     Raises:
         ImportRefused: the answers differ; the message says where first.
@@ -72,13 +50,15 @@ def _compare_file(
     model: Model, source: OnnxSource, draw: Draw, longest: bool, rng: np.random.Generator
 ) -> list[ParityRow]:
     shape, has_time = model.inputs[0].shape, {output.layer: output.has_time for output in model.outputs}
-    allowed = MOST_IN_A_ROW // max(1, math.prod(shape))
+    allowed = equivalence.MOST_IN_A_ROW // max(1, math.prod(shape))
     if source.steps is not None and source.steps > allowed:
         raise ImportRefused(
             f"the input {source.data!r:.100} takes {source.steps:,} steps and no other number; at most {allowed:,} "
             "can be compared. Export the source with fewer steps, or with a dynamic number of steps"
         )
-    lengths = LENGTHS if source.steps is None else sorted({*(n for n in LENGTHS if n < source.steps), source.steps})
+    lengths: Sequence[int] = equivalence.LENGTHS
+    if source.steps is not None:
+        lengths = sorted({*(n for n in lengths if n < source.steps), source.steps})
 
     def short(steps: int) -> Array:
         x = draw(rng, (len(SCALES), steps, *shape))
@@ -91,10 +71,10 @@ def _compare_file(
 
     long: Iterable[int] = ()
     if source.steps is None and not source.by_step:
-        most = longest_steps(math.prod(shape))
-        long = halves(most if longest else min(LONG, most), LENGTHS[-1])
-    made = compare(
-        Candidate(
+        most = equivalence.longest_steps(math.prod(shape))
+        long = equivalence.halves(most if longest else min(equivalence.LONG, most), equivalence.LENGTHS[-1])
+    made = equivalence.compare(
+        equivalence.Candidate(
             "the file with states",
             lambda batches, rng: _runs(model, batches, longest, rng),
             ". Something in it depends on other steps than a state can hold",
@@ -102,7 +82,7 @@ def _compare_file(
         answers,
         rng,
         map(short, lengths),
-        (rare(rng, draw(rng, (len(SCALES), steps, *shape))) for steps in long),
+        (equivalence.rare(rng, draw(rng, (len(SCALES), steps, *shape))) for steps in long),
     )
     if len(set(made.lengths) & {*lengths}) < min(2, len(lengths)):
         raise ImportRefused(f"onnxruntime runs the file with one length only; {'; '.join(made.refusals)}")
@@ -112,17 +92,17 @@ def _compare_file(
 
 
 def _runs(
-    model: Model, batches: Sequence[Batch], longest: bool, rng: np.random.Generator
-) -> Iterator[tuple[Batch, str, Answers]]:
+    model: Model, batches: Sequence[equivalence.Batch], longest: bool, rng: np.random.Generator
+) -> Iterator[tuple[equivalence.Batch, str, equivalence.Answers]]:
     """Run a file whole, in single steps and in chunks; of long sequences only the longest also in chunks."""
     has_time = {output.layer: output.has_time for output in model.outputs}
     for batch, whole in zip(batches, _whole(model, [batch.x for batch in batches]), strict=True):
         runs = [("whole", whole)]
         if not batch.is_long:
-            chunks = _in_chunks(model, batch.x, sizes_of_chunks(rng, batch.steps))
+            chunks = _in_chunks(model, batch.x, equivalence.sizes_of_chunks(rng, batch.steps))
             runs += [("steps", _in_steps(model, batch.x)), ("chunks", chunks)]
         elif longest:
-            chunks = _in_chunks(model, batch.x, sizes_of_chunks(rng, batch.steps, batch.steps // 8))
+            chunks = _in_chunks(model, batch.x, equivalence.sizes_of_chunks(rng, batch.steps, batch.steps // 8))
             runs.append(("chunks", chunks))
         counts = np.full(len(batch.x), batch.steps)
         for check, found in runs:

@@ -35,10 +35,10 @@ def reshape_node(graph: Rewriter, trace: Trace, call: Call) -> list[Axes]:
                 node.input[1] = graph.constant(sizes)
             else:
                 parts = [
-                    graph.size("x", "BT".index(letter)) if letter in ("B", "T") else graph.constant([size or -1])
-                    for letter, size in zip(
-                        y.letters, [0 if len(n) > 1 else s for n, s in zip(y.letters, shape, strict=True)], strict=True
-                    )
+                    graph.size("x", "BT".index(name))
+                    if name in ("B", "T")
+                    else graph.constant([-1 if name else size or -1])
+                    for name, size in zip(y.letters, shape, strict=True)
                 ]
                 node.input[1] = graph.op("Concat", *parts, axis=0)
             graph.nodes.append(node)

@@ -80,18 +80,15 @@ class Rewriter:
         """Return what stands for a tensor of the foreign graph."""
         return self.aliases.get(name, name)
 
-    def squeeze(self, x: str, axes: Sequence[int], output: str | None = None) -> str:
+    def squeeze(self, x: str, axes: Sequence[int], output: str | None = None, op: str = "Squeeze") -> str:
         """Remove axes of size 1."""
-        return self._with_axes("Squeeze", x, axes, output)
-
-    def unsqueeze(self, x: str, axes: Sequence[int], output: str | None = None) -> str:
-        """Insert axes of size 1."""
-        return self._with_axes("Unsqueeze", x, axes, output)
-
-    def _with_axes(self, op: str, x: str, axes: Sequence[int], output: str | None) -> str:
         if self.opset < 13:
             return self.op(op, x, output=output, axes=list(axes))
         return self.op(op, x, self.constant(list(axes)), output=output)
+
+    def unsqueeze(self, x: str, axes: Sequence[int], output: str | None = None) -> str:
+        """Insert axes of size 1."""
+        return self.squeeze(x, axes, output, "Unsqueeze")
 
     def cut(self, x: str, start: int, stop: int, axis: int, output: str | None = None) -> str:
         """Slice along one axis."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 import dataclasses
 from collections.abc import Mapping, Sequence
+from typing import Any
 
 import numpy as np
 from onnx import ModelProto, NodeProto, TensorProto, helper, numpy_helper
@@ -146,13 +147,7 @@ def write_answer(body: Body, trace: Trace, name: str, layer: str, signal: Axes) 
 
 
 def finish(body: Body, source: ModelProto, one_row: bool) -> ModelProto:
-    """Return the file.
-
-    Args:
-        body: the graph.
-        source: the foreign file.
-        one_row: whether the graph runs one row of a batch at a time.
-    """
+    """Return the file; `one_row`: the graph runs one row of a batch at a time."""
     body, last, after = _with_last_answers(body, one_row)
     graph, types = body.graph, body.types()
     tensors = output_names(answer.layer for answer in body.answers)
@@ -171,25 +166,23 @@ def finish(body: Body, source: ModelProto, one_row: bool) -> ModelProto:
     nodes, initializers = guard(nodes, initializers, outputs, kept, empty, elements, graph.opset, after)
     nodes += [helper.make_node("Identity", [name], [state.output], state.output) for name, state in last.items()]
     infos = {name: helper.make_tensor_value_info(name, *of) for name, of in types.items()}
-    whole = helper.make_graph(
-        nodes,
-        source.graph.name or "network",
-        [infos[name] for name in body.inputs],
-        [infos[name] for name in types if name not in body.inputs],
-        initializers,
-    )
+    read, written = ([infos[name] for name in types if (name in body.inputs) == is_read] for is_read in (True, False))
+    whole = helper.make_graph(nodes, source.graph.name or "network", read, written, initializers)
     remove_unused(whole)
     for tensor in tensors_of(whole):
         if not tensor.HasField("raw_data"):  # `load` checks the bytes of all weights
             tensor.CopyFrom(numpy_helper.from_array(numpy_helper.to_array(tensor), tensor.name))
-    model = helper.make_model(
-        whole,
-        opset_imports=list(source.opset_import),
-        ir_version=source.ir_version,
-        producer_name="seq2onnx",
-        producer_version=__version__,
+    version: dict[str, Any] = {"ir_version": source.ir_version, "producer_version": __version__}
+    model = helper.make_model(whole, opset_imports=list(source.opset_import), producer_name="seq2onnx", **version)
+    contract = Contract(
+        inputs=[body.layer],
+        outputs=[answer.layer for answer in body.answers],
+        tokens=body.tokens,
+        signature="stream",
+        states=tuple(graph.states),
+        writer=f"seq2onnx {__version__}",
     )
-    helper.set_model_props(model, _contract(body).properties())
+    helper.set_model_props(model, contract.properties())
     return model
 
 
@@ -222,33 +215,20 @@ def _each_row(
     """Return a Scan over the rows of a batch, for a graph that takes one row."""
     types, row = body.types(), Rewriter(body.graph.opset, f"{MADE}row_")
     names = {name: f"{MADE}one_{name}" for name in body.inputs}
-    inputs, results = [], []
     for name in body.inputs:
         row.unsqueeze(f"{MADE}in_{name}", [0], output=names[name])
-        inputs.append(helper.make_tensor_value_info(f"{MADE}in_{name}", types[name][0], None))
     row.nodes.extend(rename(node, names) for node in nodes)
     for name, inner in outputs.items():
         row.squeeze(inner, [0], output=f"{MADE}out_{name}")
-        results.append(helper.make_tensor_value_info(f"{MADE}out_{name}", types[name][0], None))
+    inputs, results = (
+        [helper.make_tensor_value_info(f"{MADE}{side}_{name}", types[name][0], None) for name in of]
+        for side, of in (("in", body.inputs), ("out", outputs))
+    )
     inner_graph = helper.make_graph(row.nodes, "row", inputs, results, [*initializers, *row.initializers])
     remove_unused(inner_graph)
     after = {name: f"{MADE}all_{name}" for name in outputs}
-    scan = helper.make_node(
-        "Scan", body.inputs, list(after.values()), name="rows", body=inner_graph, num_scan_inputs=len(body.inputs)
-    )
-    return [scan], after
-
-
-def _contract(body: Body) -> Contract:
-    return Contract(
-        network=None,
-        inputs=[body.layer],
-        outputs=[answer.layer for answer in body.answers],
-        tokens=body.tokens,
-        signature="stream",
-        states=tuple(body.graph.states),
-        writer=f"seq2onnx {__version__}",
-    )
+    scan: dict[str, Any] = {"name": "rows", "body": inner_graph, "num_scan_inputs": len(body.inputs)}
+    return [helper.make_node("Scan", body.inputs, list(after.values()), **scan)], after
 
 
 def unique_labels(names: Sequence[str]) -> list[str]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Mapping
+from typing import Any
 
 import numpy as np
 from onnx import ModelProto, helper
@@ -30,12 +31,14 @@ class Carried:
         output: the output that continues it.
         batch: the axis that is the batch. None: it has none.
         shape: its shape without that axis.
+        dtype: the name of its numpy type.
     """
 
     input: str
     output: str
     batch: int | None
     shape: tuple[int, ...]
+    dtype: str
 
 
 def check_states(model: ModelProto, states: Mapping[str, str]) -> None:
@@ -75,12 +78,7 @@ def check_inputs(model: ModelProto, data: str, states: Mapping[str, str]) -> Non
 def carry_states(
     found: Trace, states: Mapping[str, str], names: Mapping[str, str]
 ) -> tuple[Body, bool, dict[str, Axes]]:
-    """Wire states that are inputs and outputs to those of the contract.
-
-    Args:
-        found: a run of the file.
-        states: for each state that is an input the output that continues it.
-        names: the layer of each output that is an answer.
+    """Wire states that are inputs and outputs to those of the contract; `names` has the layer of each answer.
 
     Returns:
         The graph, whether it takes one row of a batch at a time, and the axes of each answer.
@@ -98,7 +96,9 @@ def carry_states(
     graph = Rewriter(opset(found.model))
     body = Body(graph, list(found.model.graph.initializer), width, "")
     for state in carried:
-        old, _ = graph.state(label(state.input), KIND, state.shape, _dtype(found, state))
+        if state.dtype not in ELEMENTS:
+            raise ImportRefused(f"states: {state.input!r} is {state.dtype}; a state is float32, int32 or int64")
+        old, _ = graph.state(label(state.input), KIND, state.shape, state.dtype)
         _to_source(graph, old, state)
     graph.nodes.extend(found.model.graph.node)
     for own, state in zip(graph.states, carried, strict=True):
@@ -111,37 +111,25 @@ def carry_states(
             tensor, answer = graph.squeeze(tensor, [1]), dataclasses.replace(answer, shape=answer.shape[1:])
         body.answers.append(dataclasses.replace(answer, has_time=by_step or answer.has_time))
         body.outputs[tensors[layer]] = tensor
-    if by_step:
-        _each_step(body, found)
-    else:
-        read_x(body, found)
+    (_each_step if by_step else read_x)(body, found)
     return body, one_row, signals
 
 
 def _carried(found: Trace, name: str, new: str, one_row: bool) -> Carried:
     entry = next(entry for entry in found.model.graph.input if entry.name == name)
-    shape, sizes = found.values[name].shape, declared(entry)
+    shape, dtype = found.values[name].shape, str(dtype_of(entry))
     if found.values[new].shape != shape:
         raise ImportRefused(f"states: {name!r} has the shape {list(shape)} and {new!r} {list(found.values[new].shape)}")
-    if one_row:
-        axis = next((axis for axis, size in enumerate(shape) if size == 1), None) if "B" in found.axes else None
-        if axis is None or len(shape) < 2:
-            return Carried(name, new, None, shape or (1,))
-        return Carried(name, new, axis, (*shape[:axis], *shape[axis + 1 :]))
-    batch = [axis for axis, size in enumerate(shape) if size == found.rows]
-    if len(batch) != 1:
+    size = 1 if one_row else found.rows
+    batch = [axis for axis, own in enumerate(shape) if own == size]
+    if one_row and ("B" not in found.axes or not batch or len(shape) < 2):
+        return Carried(name, new, None, shape or (1,), dtype)
+    if not one_row and len(batch) != 1:
         raise ImportRefused(
-            f"states: {name!r} {sizes} has no axis of the batch, or more than one; export it with the batch as its "
-            "only dynamic axis"
+            f"states: {name!r} {declared(entry)} has no axis of the batch, or more than one; export it with the batch "
+            "as its only dynamic axis"
         )
-    return Carried(name, new, batch[0], (*shape[: batch[0]], *shape[batch[0] + 1 :]) or (1,))
-
-
-def _dtype(found: Trace, state: Carried) -> str:
-    name = str(dtype_of(next(entry for entry in found.model.graph.input if entry.name == state.input)))
-    if name not in ELEMENTS:
-        raise ImportRefused(f"states: {state.input!r} is {name}; a state is float32, int32 or int64")
-    return name
+    return Carried(name, new, batch[0], (*shape[: batch[0]], *shape[batch[0] + 1 :]) or (1,), dtype)
 
 
 def _to_source(graph: Rewriter, name: str, state: Carried) -> None:
@@ -200,32 +188,21 @@ def _each_step(body: Body, found: Trace) -> None:
     if found.values[found.data].dtype == np.int32:
         name = step.op("Cast", name, to=ELEMENTS["int32"])
     step.op("Identity", name, output=found.data)
-    renamed = {state.input: f"{MADE}step_{state.input}" for state in graph.states}
-    renamed |= {state.output: f"{MADE}step_{state.output}" for state in graph.states}
-    news = [state.output for state in graph.states]
+    olds, news = [state.input for state in graph.states], [state.output for state in graph.states]
+    renamed = {name: f"{MADE}step_{name}" for name in (*olds, *news)}
     outs = [name for name in body.outputs if name not in news]
     inner = {name: renamed.get(body.outputs[name], body.outputs[name]) for name in (*news, *outs)}
-    inputs = [(renamed[state.input], types[state.input][0]) for state in graph.states] + [(entry, types["x"][0])]
     inner_graph = helper.make_graph(
         [*step.nodes, *(rename(node, renamed) for node in graph.nodes)],
         "step",
-        [helper.make_tensor_value_info(name, element, None) for name, element in inputs],
+        [helper.make_tensor_value_info(f"{MADE}step_{name}", types[name][0], None) for name in (*olds, "x")],
         [helper.make_tensor_value_info(inner[name], types[name][0], None) for name in (*news, *outs)],
         [*body.initializers, *graph.initializers, *step.initializers],
     )
     remove_unused(inner_graph)
-    graph.nodes[:] = [
-        helper.make_node(
-            "Scan",
-            [*(state.input for state in graph.states), "x"],
-            [*news, *(f"{MADE}steps_{name}" for name in outs)],
-            name="each_step",
-            body=inner_graph,
-            num_scan_inputs=1,
-            scan_input_axes=[1],
-            scan_output_axes=[1] * len(outs),
-        )
-    ]
+    body.outputs = {name: name for name in news} | {name: f"{MADE}steps_{name}" for name in outs}
+    scan: dict[str, Any] = {"num_scan_inputs": 1, "scan_input_axes": [1], "scan_output_axes": [1] * len(outs)}
+    read, written = [*olds, "x"], list(body.outputs.values())
+    graph.nodes[:] = [helper.make_node("Scan", read, written, name="each_step", body=inner_graph, **scan)]
     graph.initializers[:] = []
     body.initializers = []
-    body.outputs = {name: name for name in news} | {name: f"{MADE}steps_{name}" for name in outs}

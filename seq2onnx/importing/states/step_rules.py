@@ -57,31 +57,57 @@ def quantize(call: Call) -> list[Axes]:
     return [call.x]
 
 
-def along_axis(call: Call) -> list[Axes]:
-    """Softmax and the like; before opset 13 over all axes from one on."""
-    no_padding(call)
-    x = call.x
-    axis = call.attributes.get("axis", 1 if call.opset < 13 and "Lp" not in call.node.op_type else -1) % len(x.letters)
-    over = range(axis, len(x.letters)) if call.opset < 13 and "max" in call.node.op_type.lower() else [axis]
-    check_features(x, over, "normalizes")
-    return [x]
+def _normalized_axes(call: Call) -> Sequence[int]:
+    """The axes of Softmax and the like; before opset 13 all axes from one on."""
+    rank = len(call.x.letters)
+    axis = call.attributes.get("axis", 1 if call.opset < 13 and "Lp" not in call.node.op_type else -1) % rank
+    return range(axis, rank) if call.opset < 13 and "max" in call.node.op_type.lower() else [axis]
 
 
-def from_axis_on(call: Call) -> list[Axes]:
-    """LayerNormalization and RMSNormalization."""
-    no_padding(call)
-    constant_weights(call)
-    axis = call.attributes.get("axis", -1) % len(call.x.letters)
-    check_features(call.x, range(axis, len(call.x.letters)), "normalizes")
+def _axes_from(call: Call) -> Sequence[int]:
+    rank = len(call.x.letters)
+    return range(call.attributes.get("axis", -1) % rank, rank)
+
+
+def _all_but_first(call: Call) -> Sequence[int]:
+    return range(1, len(call.x.letters))
+
+
+def _axis(call: Call) -> Sequence[int]:
+    return [call.attributes.get("axis", 0) % len(call.x.letters)]
+
+
+def _axis_of_scan(call: Call) -> Sequence[int]:
+    axis = call.get(1, "axis") if call.node.op_type == "CumSum" else call.attributes.get("axis", -1)
+    return [axis[0] if isinstance(axis, list) else axis]
+
+
+def _same_axes(call: Call) -> list[Axes]:
     return [call.x] * len(call.shapes)
 
 
-def from_channels_on(call: Call) -> list[Axes]:
-    """InstanceNormalization and GroupNormalization: all axes but the batch."""
-    no_padding(call)
-    constant_weights(call)
-    check_features(call.x, range(1, len(call.x.letters)), "normalizes")
-    return [call.x]
+def _same_letters(call: Call) -> list[Axes]:
+    return [call.x.with_shape(shape) for shape in call.shapes]
+
+
+def _first_letter(call: Call) -> list[Axes]:
+    shape = call.shapes[0]
+    return [call.x.with_shape(shape, [call.x.letters[0]] + [""] * (len(shape) - 1))]
+
+
+def _over(
+    axes: Callable[[Call], Sequence[int]], verb: str, result: Rule = _same_axes, *, has_weights: bool = False
+) -> Rule:
+    """Make the rule of an operator that calculates over axes, which must be features."""
+
+    def rule(call: Call) -> list[Axes]:
+        no_padding(call)
+        if has_weights:
+            constant_weights(call)
+        check_features(call.x, axes(call), verb)
+        return result(call)
+
+    return rule
 
 
 def batch_normalization(call: Call) -> list[Axes]:
@@ -97,34 +123,16 @@ def batch_normalization(call: Call) -> list[Axes]:
 def reduce(call: Call) -> list[Axes]:
     """ReduceSum, ReduceMean, ReduceMax and the like."""
     no_padding(call)
-    x = call.x
-    every = [] if call.attributes.get("noop_with_empty_axes") else range(len(x.letters))
-    axes = call.axes(default=every)
-    check_features(x, axes, call.node.op_type.removeprefix("Reduce").lower())
-    return [_reduced(x, axes, call)]
+    every = [] if call.attributes.get("noop_with_empty_axes") else range(len(call.x.letters))
+    return _reduced(call, call.axes(default=every), call.node.op_type.removeprefix("Reduce").lower())
 
 
-def arg(call: Call) -> list[Axes]:
-    """ArgMax and ArgMin."""
+def _reduced(call: Call, axes: Sequence[int], verb: str) -> list[Axes]:
     no_padding(call)
-    axis = call.attributes.get("axis", 0) % len(call.x.letters)
-    check_features(call.x, [axis], "chooses")
-    return [_reduced(call.x, [axis], call)]
-
-
-def _reduced(x: Axes, axes: Sequence[int], call: Call) -> Axes:
+    check_features(call.x, axes, verb)
     if call.attributes.get("keepdims", 1):
-        return x.with_shape(call.shapes[0])
-    return x.with_shape(call.shapes[0], [letter for axis, letter in enumerate(x.letters) if axis not in axes])
-
-
-def along_features(call: Call) -> list[Axes]:
-    """CumSum, TopK: along one axis of features."""
-    no_padding(call)
-    default = call.attributes.get("axis", -1)
-    axis = call.get(1, "axis") if call.node.op_type == "CumSum" else default
-    check_features(call.x, [axis[0] if isinstance(axis, list) else axis], "calculates")
-    return [call.x.with_shape(shape) for shape in call.shapes]
+        return _same_letters(call)
+    return [call.x.with_shape(call.shapes[0], [letter for i, letter in enumerate(call.x.letters) if i not in axes])]
 
 
 def matmul(call: Call) -> list[Axes]:
@@ -193,35 +201,9 @@ def concat(call: Call) -> list[Axes]:
 
 def split(call: Call) -> list[Axes]:
     """Split along features."""
-    axis = call.attributes.get("axis", 0) % len(call.x.letters)
-    check_features(call.x, [axis], "cuts")
+    check_features(call.x, _axis(call), "cuts")
     call.get(1, "split")
-    return [call.x.with_shape(shape) for shape in call.shapes]
-
-
-def one_transpose(call: Call) -> list[Axes]:
-    """Transpose."""
-    order = call.attributes.get("perm", range(len(call.x.letters))[::-1])
-    return [call.x.transpose(order)]
-
-
-def one_unsqueeze(call: Call) -> list[Axes]:
-    """Unsqueeze."""
-    return [call.x.unsqueeze(call.get(1, "axes"))]
-
-
-def one_squeeze(call: Call) -> list[Axes]:
-    """Squeeze with axes."""
-    return [call.x.squeeze(call.axes())]
-
-
-def within_steps(call: Call) -> list[Axes]:
-    """Global poolings and other operators over height and width: [batch, channels, …] without time there."""
-    no_padding(call)
-    constant_weights(call)
-    x = call.x
-    check_features(x, range(1, len(x.letters)), "calculates")
-    return [x.with_shape(call.shapes[0], [x.letters[0]] + [""] * (len(call.shapes[0]) - 1))]
+    return _same_letters(call)
 
 
 def _ops(names: str, rule: Rule) -> dict[str, Rule]:
@@ -241,21 +223,28 @@ RULES: dict[str, Rule] = {
         "ReduceLogSumExp",
         reduce,
     ),
-    **_ops("Softmax LogSoftmax Hardmax LpNormalization", along_axis),
-    **_ops("LayerNormalization RMSNormalization", from_axis_on),
-    **_ops("InstanceNormalization GroupNormalization MeanVarianceNormalization", from_channels_on),
-    **_ops("GlobalAveragePool GlobalMaxPool GlobalLpPool ConvTranspose LRN", within_steps),
+    **_ops("Softmax LogSoftmax Hardmax LpNormalization", _over(_normalized_axes, "normalizes")),
+    **_ops("LayerNormalization RMSNormalization", _over(_axes_from, "normalizes", has_weights=True)),
+    **_ops(
+        "InstanceNormalization GroupNormalization MeanVarianceNormalization",
+        _over(_all_but_first, "normalizes", has_weights=True),
+    ),
+    # Operators over height and width: [batch, channels, …] without time there.
+    **_ops(
+        "GlobalAveragePool GlobalMaxPool GlobalLpPool ConvTranspose LRN",
+        _over(_all_but_first, "calculates", _first_letter, has_weights=True),
+    ),
     **_ops("QuantizeLinear DequantizeLinear", quantize),
-    **_ops("ArgMax ArgMin", arg),
-    **_ops("CumSum TopK", along_features),
+    **_ops("ArgMax ArgMin", lambda call: _reduced(call, _axis(call), "chooses")),
+    **_ops("CumSum TopK", _over(_axis_of_scan, "calculates", _same_letters)),
     "BatchNormalization": batch_normalization,
     "Concat": concat,
     "Dropout": in_eval_mode,
     "Gemm": gemm,
     "MatMul": matmul,
     "Split": split,
-    "Squeeze": one_squeeze,
-    "Transpose": one_transpose,
-    "Unsqueeze": one_unsqueeze,
+    "Squeeze": lambda call: [call.x.squeeze(call.axes())],
+    "Transpose": lambda call: [call.x.transpose(call.attributes.get("perm", range(len(call.x.letters))[::-1]))],
+    "Unsqueeze": lambda call: [call.x.unsqueeze(call.get(1, "axes"))],
 }
 """The operators that act on each step alone. `walk` handles those that it has to change."""

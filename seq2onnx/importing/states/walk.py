@@ -12,19 +12,10 @@ from seq2onnx.importing.onnx.graph import opset
 from seq2onnx.importing.onnx.graph_parts import DOMAINS, place, reads
 from seq2onnx.importing.onnx.node_calls import Call, NodeRefused, SideInput, call_of
 from seq2onnx.importing.onnx.tracing import RECURRENT, Trace, dtype_of
-from seq2onnx.importing.states.layout_nodes import (
-    expand_node,
-    gather_node,
-    pad_node,
-    reshape_node,
-    slice_node,
-    squeeze_node,
-    tile_node,
-)
+from seq2onnx.importing.states import layout_nodes, windows
 from seq2onnx.importing.states.recurrence import recurrent
 from seq2onnx.importing.states.rewriting import Rewriter
 from seq2onnx.importing.states.step_rules import RULES, elementwise
-from seq2onnx.importing.states.windows import convolution, pooling
 
 MOVES = {"Transpose", "Reshape", "Squeeze", "Unsqueeze", "Flatten", "Identity"}
 """Operators that give the same numbers. Those of a step stay in their order as long as its features are one axis."""
@@ -56,7 +47,6 @@ def give_states(trace: Trace) -> tuple[Rewriter, dict[str, Axes], set[str]]:
     }
     for node in trace.model.graph.node:
         read = reads(node)
-        where = place(node)
         if not read & signals.keys():
             for name in read & foreign.keys():
                 same = foreign[name].as_given and node.op_type in ("Cast", "Identity")
@@ -69,11 +59,10 @@ def give_states(trace: Trace) -> tuple[Rewriter, dict[str, Axes], set[str]]:
             continue
         try:
             results = _visit(graph, trace, node, signals, foreign)
-        except ImportRefused as error:
-            raise NodeRefused(f"{where}: {error}", len(graph.nodes)) from None
         except Exception as error:  # a file can write an operator in more ways than anybody has thought of
-            text = f"{where}: cannot be followed ({type(error).__name__}: {error})"
-            raise NodeRefused(text, len(graph.nodes)) from None
+            failure = f"cannot be followed ({type(error).__name__}: {error})"
+            reason = str(error) if isinstance(error, ImportRefused) else failure
+            raise NodeRefused(f"{place(node)}: {reason}", len(graph.nodes)) from None
         found = {name: x for name, x in zip(node.output, results, strict=False) if name}
         if node.op_type in RECURRENT:
             finals.update(node.output[1:])
@@ -120,29 +109,21 @@ def _visit(
 
 def _zeros_to_zeros(graph: Rewriter, trace: Trace, call: Call) -> list[Axes]:
     """An activation after padding: of zeros it makes zeros."""
-    x = call.x
-    stays = call.node.op_type == "Identity" or not x.fill
-    results = [x] if stays else elementwise(call)
+    results = [call.x] if call.node.op_type == "Identity" or not call.x.fill else elementwise(call)
     graph.keep(call.node)
     return results
 
 
 HANDLERS = {
-    "AveragePool": lambda graph, trace, call: pooling(graph, call),
-    "Conv": lambda graph, trace, call: convolution(graph, call),
-    "Expand": expand_node,
-    "Flatten": reshape_node,
-    "Gather": gather_node,
-    "Identity": _zeros_to_zeros,
-    "LeakyRelu": _zeros_to_zeros,
-    "LpPool": lambda graph, trace, call: pooling(graph, call),
-    "MaxPool": lambda graph, trace, call: pooling(graph, call),
-    "Pad": pad_node,
-    "Relu": _zeros_to_zeros,
-    "Reshape": reshape_node,
-    "Slice": slice_node,
-    "Squeeze": squeeze_node,
-    "Tanh": _zeros_to_zeros,
-    "Tile": tile_node,
+    **dict.fromkeys(("AveragePool", "LpPool", "MaxPool"), lambda graph, trace, call: windows.pooling(graph, call)),
+    **dict.fromkeys(("Flatten", "Reshape"), layout_nodes.reshape_node),
+    **dict.fromkeys(("Identity", "LeakyRelu", "Relu", "Tanh"), _zeros_to_zeros),
+    "Conv": lambda graph, trace, call: windows.convolution(graph, call),
+    "Expand": layout_nodes.expand_node,
+    "Gather": layout_nodes.gather_node,
+    "Pad": layout_nodes.pad_node,
+    "Slice": layout_nodes.slice_node,
+    "Squeeze": layout_nodes.squeeze_node,
+    "Tile": layout_nodes.tile_node,
 }
 """The operators whose nodes may have to change."""

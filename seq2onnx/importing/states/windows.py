@@ -48,13 +48,10 @@ def convolution(graph: Rewriter, call: Call) -> list[Axes]:
         graph.keep(call.node)
         return [_out(x, call.shapes[0])]
     window = _window(call, list(weights.shape[2:]))
-    if x.fill:
-        raise ImportRefused(f"has padding of {x.fill:g} before it; only zeros can start a stream")
-    if not window.reach:
-        graph.keep(call.node, pads=window.pads, auto_pad=None)
-        return [_out(x, call.shapes[0], (0, window.after))]
-    both = _with_buffer(graph, call, window)
-    graph.keep(call.node, pads=window.pads, auto_pad=None).input[0] = both
+    _check_fill(x)
+    both = _with_buffer(graph, call, window) if window.reach else None
+    node = graph.keep(call.node, pads=window.pads, auto_pad=None)
+    node.input[0] = both or node.input[0]
     return [_out(x, call.shapes[0], (0, window.after))]
 
 
@@ -79,8 +76,8 @@ def pooling(graph: Rewriter, call: Call) -> list[Axes]:
         raise ImportRefused("has padding of its own and of a Pad node; use one of them")
     counts = op == "LpPool" or (op == "AveragePool" and call.attributes.get("count_include_pad"))
     lowest = op == "MaxPool" and (not by_pad or x.fill < -1e30)
-    if x.fill and not lowest:
-        raise ImportRefused(f"has padding of {x.fill:g} before it; only zeros can start a stream")
+    if not lowest:
+        _check_fill(x)
     both = _with_buffer(graph, call, window, masked=lowest)
     y = graph.keep(call.node, pads=window.pads, auto_pad=None)
     y.input[0] = both
@@ -91,6 +88,11 @@ def pooling(graph: Rewriter, call: Call) -> list[Axes]:
     return [_out(x, call.shapes[0], after)]
 
 
+def _check_fill(x: Axes) -> None:
+    if x.fill:
+        raise ImportRefused(f"has padding of {x.fill:g} before it; only zeros can start a stream")
+
+
 def _check_rows(x: Axes) -> None:
     if "T" in x.letters[1]:
         raise ImportRefused("has time as its channels; is the order of the axes another? axes=")
@@ -98,8 +100,6 @@ def _check_rows(x: Axes) -> None:
         raise ImportRefused(f"runs over the batch, in a tensor {list(x.shape)}")
     if x.pads[0] and "T" not in x.letters[2:]:
         raise ImportRefused("reads the padding of time")
-    if x.letters[0] == "T":
-        return  # each step is a row
     if not x.letters[0] and x.shape[0] > 1:
         raise ImportRefused("has features as its batch")
 
