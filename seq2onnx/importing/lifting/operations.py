@@ -13,14 +13,7 @@ import numpy as np
 from seq2onnx.errors import ImportRefused
 from seq2onnx.importing.lifting.layer_node import Array, LayerNode, barred, layer_node
 from seq2onnx.importing.lifting.layout import broadcast, take, transpose, unsqueeze
-from seq2onnx.importing.lifting.reading import (
-    ELEMENTWISE,
-    columns,
-    exact,
-    flat,
-    same_features,
-    source,
-)
+from seq2onnx.importing.lifting.reading import ELEMENTWISE, columns, exact, flat, same_features, source
 from seq2onnx.importing.lifting.traced import TracedTensor, tensor_of
 from seq2onnx.layers import (
     Add,

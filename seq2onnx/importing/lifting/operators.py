@@ -148,10 +148,6 @@ def _selu(x: TracedTensor, alpha: float = 1.6732632423543772, gamma: float = 1.0
     return functions.scaled(each_part(x, ELU(alpha)), gamma)
 
 
-def _celu(x: TracedTensor, alpha: float = 1.0) -> TracedTensor:
-    return functions.scaled(each_part(functions.scaled(x, 1 / alpha), ELU(1.0)), alpha)
-
-
 def _reduction(kind: str) -> Callable[..., TracedTensor]:
     def reduce(x: TracedTensor, axes: Sequence[int], keepdims: int = 1) -> TracedTensor:
         y, rank = x, len(x.axes)
@@ -197,7 +193,7 @@ def concat(operands: Sequence[Operand], axis: int) -> TracedTensor:
 OPERATORS: dict[str, Callable[..., TracedTensor]] = {
     "Abs": lambda x: operations.join(Add(), each_part(x, ReLU()), each_part(functions.negative(x), ReLU())),
     "Add": _add,
-    "Celu": _celu,
+    "Celu": lambda x, alpha=1.0: functions.scaled(each_part(functions.scaled(x, 1 / alpha), ELU(1.0)), alpha),
     "Clip": lambda x, min=None, max=None: functions.clip(x, min, max),
     "Div": _divide,
     "Elu": lambda x, alpha=1.0: each_part(x, ELU(alpha)),

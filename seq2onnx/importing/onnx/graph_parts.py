@@ -153,18 +153,13 @@ def rename(node: NodeProto, names: Mapping[str, str]) -> NodeProto:
     """Return a copy of a node with other tensor names, also in the graphs in it."""
     copy = NodeProto()
     copy.CopyFrom(node)
-    _rename(copy, names)
-    return copy
-
-
-def _rename(node: NodeProto, names: Mapping[str, str]) -> None:
-    replace(node.input, [names.get(name, name) for name in node.input])
-    replace(node.output, [names.get(name, name) for name in node.output])
-    for graph in subgraphs(node):
-        for inner in graph.node:
-            _rename(inner, names)
+    replace(copy.input, [names.get(name, name) for name in node.input])
+    replace(copy.output, [names.get(name, name) for name in node.output])
+    for graph in subgraphs(copy):
+        replace(graph.node, [rename(inner, names) for inner in graph.node])
         for entry in (*graph.input, *graph.output, *graph.initializer):
             entry.name = names.get(entry.name, entry.name)
+    return copy
 
 
 def take_branch(graph: GraphProto, node: NodeProto, condition: bool) -> None:
