@@ -209,7 +209,8 @@ def _change_hdf5(content: bytes, rng: random.Random) -> bytes:
             del file[name]
             file[name] = rng.choice(links)
         elif kind == 2:
-            file.move(name, rng.choice([f"{name}_2", f"deep/{rng.choice(NASTY[:20]).strip('/') or 'x'}"]))
+            with contextlib.suppress(ValueError):  # the file has the new name already
+                file.move(name, rng.choice([f"{name}_2", f"deep/{rng.choice(NASTY[:20]).strip('/') or 'x'}"]))
         elif kind == 3 and any(len(file[n].attrs) for n in ["/", *names]):
             owner = file[rng.choice([n for n in ["/", *names] if len(file[n].attrs)])]
             key = rng.choice(list(owner.attrs))
