@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import importlib
 import io
 import os
 import random
@@ -119,17 +118,13 @@ def in_this_process(monkeypatch):
     from seq2onnx.data.formats import apart, hdf5, mat_variables, parquet
 
     def read(reader, path, *arguments, kind, trusted=False):
-        module, name = reader.split(":")
         pipe = io.BytesIO()
         try:
-            apart._send(pipe, {"value": getattr(importlib.import_module(module), name)(str(path), *arguments)})
-        except (s2o.Seq2OnnxError, OSError) as error:
-            raise s2o.DataError(str(error)) from None
+            apart.send_answer(pipe, reader, str(path), arguments)
         except Exception:  # it would end the process
-            crashed = "the library that reads it crashed on it"
-            raise s2o.DataError(f"{path}: is not {kind}, or is damaged: {crashed}") from None
+            raise s2o.DataError(f"{path}: is not {kind}, or is damaged: {apart.CRASHED}") from None
         pipe.seek(0)
-        return apart._receive(pipe)["value"]
+        return apart.value_of(apart.receive(pipe))
 
     for module in (hdf5, mat_variables, parquet):
         monkeypatch.setattr(module, "read_apart", read)

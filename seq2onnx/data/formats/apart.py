@@ -15,6 +15,7 @@ import subprocess
 import sys
 import threading
 import types
+from collections.abc import Sequence
 from pathlib import Path
 from typing import IO, Any
 
@@ -25,6 +26,7 @@ from seq2onnx.errors import DataError, Seq2OnnxError
 
 _PACKAGE = Path(__file__).resolve().parents[3]
 _PROGRAM = "from seq2onnx.data.formats.apart import main; main()"
+CRASHED = "the library that reads it crashed on it"
 _OUT_OF_TIME = [signal.SIGXCPU] if hasattr(signal, "SIGXCPU") else []
 
 
@@ -60,7 +62,7 @@ def read_apart(reader: str, path: str | Path, *arguments: str, kind: str, truste
     watch.start()
     try:
         with process.stdout as pipe:
-            answer = _receive(pipe)
+            answer = receive(pipe)
     except (ValueError, EOFError, OSError, KeyError, TypeError, RecursionError):
         answer = None
     finally:
@@ -68,13 +70,11 @@ def read_apart(reader: str, path: str | Path, *arguments: str, kind: str, truste
         process.kill()
         process.wait()
     if answer is None or late.is_set():
-        why = "the library that reads it crashed on it"
+        why = CRASHED
         if late.is_set() or -process.returncode in _OUT_OF_TIME:
             why = f"reading took longer than {seconds:.0f} s{limits.TRUST}"
         raise DataError(f"{path}: is not {kind}, or is damaged: {why}")
-    if "error" in answer:
-        raise DataError(answer["error"])
-    return answer["value"]
+    return value_of(answer)
 
 
 def main() -> None:
@@ -88,13 +88,25 @@ def main() -> None:
 
             resource.setrlimit(resource.RLIMIT_AS, (int(memory), int(memory)))
             resource.setrlimit(resource.RLIMIT_CPU, (int(seconds), int(seconds) + 1))
+    send_answer(pipe, reader, path, arguments, int(memory))
+
+
+def send_answer(pipe: IO[bytes], reader: str, path: str, arguments: Sequence[str], memory: int = 0) -> None:
+    """Call the function `reader` and send what it returns, or the text of its error; `memory` is the limit in bytes."""
     module, name = reader.split(":")
     try:
         _send(pipe, {"value": getattr(importlib.import_module(module), name)(path, *arguments)})
     except MemoryError:
-        _send(pipe, {"error": f"{path}: reading needs more than {int(memory) >> 20} MB of memory{limits.TRUST}"})
+        _send(pipe, {"error": f"{path}: reading needs more than {memory >> 20} MB of memory{limits.TRUST}"})
     except (Seq2OnnxError, OSError) as error:
         _send(pipe, {"error": str(error)})
+
+
+def value_of(answer: Any) -> Any:
+    """Return the value of an answer; raise DataError if it is an error."""
+    if "error" in answer:
+        raise DataError(answer["error"])
+    return answer["value"]
 
 
 def _send(pipe: IO[bytes], value: Any) -> None:
@@ -107,7 +119,8 @@ def _send(pipe: IO[bytes], value: Any) -> None:
     pipe.flush()
 
 
-def _receive(pipe: IO[bytes]) -> Any:
+def receive(pipe: IO[bytes]) -> Any:
+    """Read an answer from a pipe."""
     size = int.from_bytes(_exactly(pipe, 8), "little")
     outline = json.loads(_exactly(pipe, size))
     stream: Any = types.SimpleNamespace(read=pipe.read)
