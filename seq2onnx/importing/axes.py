@@ -5,12 +5,8 @@ from __future__ import annotations
 import dataclasses
 import math
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING
 
 from seq2onnx.errors import ImportRefused
-
-if TYPE_CHECKING:
-    from seq2onnx.importing.lifting.traced import TracedTensor
 
 NAMES = {"": "features", "B": "the batch", "T": "time", "BT": "batch and time", "TB": "time and batch"}
 
@@ -125,22 +121,23 @@ def regroup(
     return found
 
 
-def joined_axes(xs: Sequence[Axes | TracedTensor], rank: int) -> tuple[str, ...]:
+def joined_axes(axes: Sequence[Sequence[str]], shapes: Sequence[Sequence[int]], rank: int) -> tuple[str, ...]:
     """Return the letters of tensors that are broadcast: axes at the same place must mean the same."""
-    letters = [""] * rank
-    for x in xs:
-        for back, own in enumerate(reversed(x.axes), 1):
+    letters, shown = [""] * rank, list(map(list, shapes))
+    for each in axes:
+        for back, own in enumerate(reversed(each), 1):
             known = letters[-back]
             if own and known and own != known:
-                raise ImportRefused(f"combines {NAMES[own]} with {NAMES[known]} ({[list(x.shape) for x in xs]})")
+                raise ImportRefused(f"combines {NAMES[own]} with {NAMES[known]} ({shown})")
             letters[-back] = own or known
-    for x in xs:
-        for back, own in enumerate(reversed(x.axes), 1):
-            if letters[-back] and not own and x.shape[-back] > 1:
-                raise ImportRefused(f"combines features with {NAMES[letters[-back]]} ({[list(x.shape) for x in xs]})")
+    for each, shape in zip(axes, shapes, strict=True):
+        for back, own in enumerate(reversed(each), 1):
+            if letters[-back] and not own and shape[-back] > 1:
+                raise ImportRefused(f"combines features with {NAMES[letters[-back]]} ({shown})")
     return tuple(letters)
 
 
 def broadcast(xs: Sequence[Axes], shape: Sequence[int]) -> Axes:
     """Broadcast tensors to the shape of their result."""
-    return xs[0].with_shape(shape, joined_axes(xs, len(shape)))
+    letters = joined_axes([x.letters for x in xs], [x.shape for x in xs], len(shape))
+    return xs[0].with_shape(shape, letters)

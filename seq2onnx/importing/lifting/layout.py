@@ -110,7 +110,7 @@ def concat(xs: Sequence[TracedTensor], axis: int) -> TracedTensor:
 
 def broadcast(a: TracedTensor, b: TracedTensor) -> tuple[TracedTensor, TracedTensor]:
     """Give two tensors the same axes, as an operation on both numbers at each place needs."""
-    axes = joined_axes([a, b], max(len(a.axes), len(b.axes)))
+    axes = joined_axes([a.axes, b.axes], [a.shape, b.shape], max(len(a.axes), len(b.axes)))
     if a.has_time and b.has_time and a.steps != b.steps:
         raise ImportRefused(f"combines tensors of {a.steps} and {b.steps} steps")
     left, right = np.broadcast_arrays(a.index, b.index)
