@@ -9,18 +9,17 @@ import numpy as np
 from seq2onnx.errors import ImportRefused
 from seq2onnx.importing.axes import Axes
 from seq2onnx.importing.onnx.node_calls import AxisSlice, Call, axis_slices, check_features
-from seq2onnx.importing.onnx.tracing import Trace
 from seq2onnx.importing.states.rewriting import FAR, Rewriter
 
 
-def reshape_node(graph: Rewriter, trace: Trace, call: Call) -> list[Axes]:
+def reshape_node(graph: Rewriter, call: Call) -> list[Axes]:
     """Reshape and Flatten; sizes of batch and time that are written as numbers become free."""
     x, shape = call.x, call.shapes[0]
     if call.signals[0] is None or (len(call.signals) > 1 and call.signals[1] is not None):
         raise ImportRefused("takes its shape from the data")
-    y = x.reshape(shape, trace.rows, trace.steps)
+    y = x.reshape(shape, call.trace.rows, call.trace.steps)
     node = graph.keep(call.node)
-    initial = {tensor.name for tensor in trace.model.graph.initializer}
+    initial = {tensor.name for tensor in call.trace.model.graph.initializer}
     if len(call.node.input) > 1 and call.node.input[1] in initial:
         sizes = [int(size) for size in call.numbers[1].ravel()]  # type: ignore[union-attr]
         fixed = [axis for axis, size in enumerate(sizes) if size > 0 and y.letters[axis]]
@@ -45,7 +44,7 @@ def reshape_node(graph: Rewriter, trace: Trace, call: Call) -> list[Axes]:
     return [y]
 
 
-def squeeze_node(graph: Rewriter, trace: Trace, call: Call) -> list[Axes]:
+def squeeze_node(graph: Rewriter, call: Call) -> list[Axes]:
     """Squeeze; without axes it gets them, since it would also remove a time of one step."""
     axes = call.axes() or [axis for axis, size in enumerate(call.x.shape) if size == 1]
     y = call.x.squeeze(axes)
@@ -53,20 +52,20 @@ def squeeze_node(graph: Rewriter, trace: Trace, call: Call) -> list[Axes]:
     return [y]
 
 
-def expand_node(graph: Rewriter, trace: Trace, call: Call) -> list[Axes]:
+def expand_node(graph: Rewriter, call: Call) -> list[Axes]:
     """Expand along features."""
     if call.signals[0] is None:
         raise ImportRefused("takes its shape from the data")
     x, shape = call.x, call.shapes[0]
     axes = [""] * (len(shape) - len(x.letters)) + list(x.letters)
     old = (*[1] * (len(shape) - len(x.letters)), *x.shape)
-    if any(new != size and new in (trace.steps, trace.rows) for size, new in zip(old, shape, strict=True)):
+    if any(new != size and new in (call.trace.steps, call.trace.rows) for size, new in zip(old, shape, strict=True)):
         raise ImportRefused("repeats numbers along time or the batch")
     graph.keep(call.node)
     return [x.with_shape(shape, axes)]
 
 
-def pad_node(graph: Rewriter, trace: Trace, call: Call) -> list[Axes]:
+def pad_node(graph: Rewriter, call: Call) -> list[Axes]:
     """Pad; steps of padding are left to the window that reads them."""
     x, rank = call.x, len(call.x.letters)
     axes = call.axes(3) or list(range(rank))
@@ -105,7 +104,7 @@ def _padded(graph: Rewriter, call: Call, before: int, after: int, fill: float = 
     return dataclasses.replace(x, shape=call.shapes[0], pads=pads, fill=fill)
 
 
-def slice_node(graph: Rewriter, trace: Trace, call: Call) -> list[Axes]:
+def slice_node(graph: Rewriter, call: Call) -> list[Axes]:
     """Slice of features; of time the last step, or what cuts padding off."""
     if call.signals[0] is None:
         raise ImportRefused("takes its bounds from the data")
@@ -157,7 +156,7 @@ def _cut_time(graph: Rewriter, call: Call, each: AxisSlice) -> list[Axes]:
     return [_padded(graph, call, -before, -after)]
 
 
-def gather_node(graph: Rewriter, trace: Trace, call: Call) -> list[Axes]:
+def gather_node(graph: Rewriter, call: Call) -> list[Axes]:
     """Gather: rows of a table by tokens, some features, or the last step."""
     table, indices = (*call.signals, None)[:2]
     axis = call.attributes.get("axis", 0)
@@ -185,8 +184,8 @@ def gather_node(graph: Rewriter, trace: Trace, call: Call) -> list[Axes]:
         raise ImportRefused(f"takes some of {what}; a stream knows only the last step")
     size = table.shape[axis]
     is_last = int(chosen.ravel()[0]) in (-1, size - 1)
-    if other is not None and trace.others is not None:
-        is_last &= int(other.ravel()[0]) in (-1, trace.others[call.node.input[0]].shape[axis] - 1)
+    if other is not None and call.trace.others is not None:
+        is_last &= int(other.ravel()[0]) in (-1, call.trace.others[call.node.input[0]].shape[axis] - 1)
     if not is_last:
         raise ImportRefused(f"takes step {int(chosen.ravel()[0])} alone; a stream knows only the last step")
     y = table.with_shape(call.shapes[0], rest)
@@ -209,7 +208,7 @@ def _take_state(graph: Rewriter, call: Call, y: Axes) -> bool:
     return True
 
 
-def tile_node(graph: Rewriter, trace: Trace, call: Call) -> list[Axes]:
+def tile_node(graph: Rewriter, call: Call) -> list[Axes]:
     """Tile along features."""
     repeats = call.get(1, "repeats")
     check_features(call.x, [axis for axis, count in enumerate(repeats) if count != 1], "repeats")

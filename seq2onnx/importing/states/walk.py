@@ -96,7 +96,7 @@ def _visit(
             f"state, the output that continues it, states={{{named[0]!r}: …}}"
         )
     if op in HANDLERS:
-        return HANDLERS[op](graph, trace, call)
+        return HANDLERS[op](graph, call)
     if op not in RULES:
         raise ImportRefused(
             "is an unsupported operator: it is not known to act on each step alone, so it cannot be given states"
@@ -107,7 +107,7 @@ def _visit(
     return RULES[op](call)
 
 
-def _zeros_to_zeros(graph: Rewriter, trace: Trace, call: Call) -> list[Axes]:
+def _zeros_to_zeros(graph: Rewriter, call: Call) -> list[Axes]:
     """An activation after padding: of zeros it makes zeros."""
     results = [call.x] if call.node.op_type == "Identity" or not call.x.fill else elementwise(call)
     graph.keep(call.node)
@@ -115,10 +115,10 @@ def _zeros_to_zeros(graph: Rewriter, trace: Trace, call: Call) -> list[Axes]:
 
 
 HANDLERS = {
-    **dict.fromkeys(("AveragePool", "LpPool", "MaxPool"), lambda graph, trace, call: windows.pooling(graph, call)),
+    **dict.fromkeys(("AveragePool", "LpPool", "MaxPool"), windows.pooling),
     **dict.fromkeys(("Flatten", "Reshape"), layout_nodes.reshape_node),
     **dict.fromkeys(("Identity", "LeakyRelu", "Relu", "Tanh"), _zeros_to_zeros),
-    "Conv": lambda graph, trace, call: windows.convolution(graph, call),
+    "Conv": windows.convolution,
     "Expand": layout_nodes.expand_node,
     "Gather": layout_nodes.gather_node,
     "Pad": layout_nodes.pad_node,
