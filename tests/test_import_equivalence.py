@@ -5,13 +5,13 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from seq2onnx.importing.equivalence import Batch, Candidate, ProofFailed, compare
+from seq2onnx.importing.equivalence import Candidate, ProofFailed, SourceBatch, compare
 
 
 def compared(change=lambda y: y, source=lambda x: x, short=((3, 4, 2),), long=(), counts=None, lengths=False):
     """Compare the identity, with its answer changed, with a source; return the comparison."""
 
-    def runs(batches: list[Batch], rng):
+    def runs(batches: list[SourceBatch], rng):
         assert batches
         for batch in batches:
             steps = np.full(len(batch.x), batch.steps) if counts is None else np.array(counts)

@@ -59,7 +59,7 @@ class Samples:
 
 
 @dataclasses.dataclass(frozen=True)
-class Batch:
+class SourceBatch:
     """Sequences x [B, T, …], their lengths (None: all rows are whole), and what the source answers to them."""
 
     x: Array
@@ -78,12 +78,12 @@ class Candidate:
     """An imported network that must equal its source; `runs` yields for each batch and way to run it the answers."""
 
     name: str
-    runs: Callable[[Sequence[Batch], np.random.Generator], Iterator[tuple[Batch, str, Answers]]]
+    runs: Callable[[Sequence[SourceBatch], np.random.Generator], Iterator[tuple[SourceBatch, str, Answers]]]
     hint: str = ""
 
 
 @dataclasses.dataclass(frozen=True)
-class Comparison:
+class Equivalence:
     """A comparison that holds, the lengths of its sequences, and which lengths the source refuses, and why."""
 
     rows: list[ParityRow] = dataclasses.field(default_factory=list)
@@ -98,18 +98,18 @@ def compare(
     short: Iterable[Array],
     long: Iterable[Array],
     lengths: bool = False,
-) -> Comparison:
+) -> Equivalence:
     """Compare a candidate with its source, which runs x [B, T, …] and, with `lengths`, the lengths [B] of the rows.
 
     Whatever the source raises is a refusal of this length. All short sequences are compared, and the first of the long
     ones that the source takes. If they differ, ProofFailed says where.
     """
-    made = Comparison()
+    made = Equivalence()
 
-    def asked(x: Array, is_long: bool = False) -> list[Batch]:
+    def asked(x: Array, is_long: bool = False) -> list[SourceBatch]:
         known = _ragged(rng, len(x), x.shape[1]) if lengths else None
         try:
-            batch = Batch(x, known, source(x, known), is_long)
+            batch = SourceBatch(x, known, source(x, known), is_long)
         except Exception as error:  # whatever the source raises for a length that it cannot run
             why = str(error).splitlines()[0] if str(error) else type(error).__name__
             made.refusals.append(f"{x.shape[1]} steps: {why}")
@@ -125,7 +125,7 @@ def compare(
     return made
 
 
-def _compared(candidate: Candidate, batch: Batch, check: str, found: Answers) -> Iterator[ParityRow]:
+def _compared(candidate: Candidate, batch: SourceBatch, check: str, found: Answers) -> Iterator[ParityRow]:
     """Compare each row of a batch by the size of its own numbers."""
     text = f"{candidate.name} differs from the source. First difference: {check}, {batch.steps} steps"
     text += "" if batch.lengths is None else f", lengths {batch.lengths.tolist()}"
@@ -249,8 +249,8 @@ def prove(module: SequenceModule, source: Source, samples: Samples, seed: int = 
 
 
 def _runs(
-    module: SequenceModule, batches: Sequence[Batch], rng: np.random.Generator
-) -> Iterator[tuple[Batch, str, Answers]]:
+    module: SequenceModule, batches: Sequence[SourceBatch], rng: np.random.Generator
+) -> Iterator[tuple[SourceBatch, str, Answers]]:
     """Run a network whole, and if it can stream and all rows are whole, in steps and chunks."""
     import torch
 

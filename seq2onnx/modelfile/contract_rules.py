@@ -20,7 +20,7 @@ from seq2onnx.errors import ModelFileError, SpecError
 from seq2onnx.layer_facts import INPUT_HAS_TIME, keeps_state, may_read_later_steps, reads_state_of_full_chunk
 from seq2onnx.limits import LAYERS, PADDED_BYTES
 from seq2onnx.modelfile.graph_rules import STEPS, Checked
-from seq2onnx.modelfile.protos import FileContent, Graph, TensorInfo
+from seq2onnx.modelfile.protos import FileContent, ParsedGraph, TensorInfo
 from seq2onnx.modelfile.shapes import FLOAT32, INT32, INT64, STRING
 from seq2onnx.texts import unfit_name, unfit_text
 
@@ -90,7 +90,7 @@ def _is_json_of(value: Any, text: str) -> bool:
         return False
 
 
-def check_contract(contract: Contract, graph: Graph, checked: Checked | None) -> None:
+def check_contract(contract: Contract, graph: ParsedGraph, checked: Checked | None) -> None:
     """Check that the graph has what its contract promises.
 
     Args:

@@ -8,7 +8,7 @@ from collections.abc import Iterator
 import numpy as np
 
 from seq2onnx.errors import ModelFileError
-from seq2onnx.modelfile.protos import FileContent, Graph, Node, Tensor, show
+from seq2onnx.modelfile.protos import FileContent, ParsedGraph, ParsedNode, Tensor, show
 
 _OPERATORS = """
 Abs Acos Acosh Add And ArgMax ArgMin Asin Asinh Atan Atanh AveragePool BatchNormalization BitShift BitwiseAnd
@@ -70,7 +70,7 @@ def _has_no_zero(content: bytes, tensor: Tensor) -> bool:
     return tensor.dtype in (6, 7) and bool(np.frombuffer(content[start:stop], f"<i{_BYTES[tensor.dtype]}").all())
 
 
-def _gives_integers(node: Node, integers: set[bytes]) -> bool:
+def _gives_integers(node: ParsedNode, integers: set[bytes]) -> bool:
     """Whether the results of a node may be integers; a division by the integer 0 would end the process."""
     if node.op in (b"Cast", b"CastLike"):
         return node.attributes.get(b"to", (0, 0))[1] not in _FLOATS
@@ -78,7 +78,7 @@ def _gives_integers(node: Node, integers: set[bytes]) -> bool:
     return node.op in always or not integers.isdisjoint(node.inputs[1:3] if node.op == b"Where" else node.inputs[:1])
 
 
-def _check_node(content: bytes, node: Node, depth: int, constants: set[bytes]) -> None:
+def _check_node(content: bytes, node: ParsedNode, depth: int, constants: set[bytes]) -> None:
     """Check a node, and add its results to `constants` if it reads nothing else."""
     if node.domain not in DOMAINS or (node.op not in OPERATORS and node.op != NESTED.get(depth)):
         raise ModelFileError(
@@ -95,11 +95,11 @@ def _check_node(content: bytes, node: Node, depth: int, constants: set[bytes]) -
         constants.update(node.outputs)
 
 
-def _graphs(graph: Graph, depth: int) -> Iterator[tuple[Graph, int]]:
+def _graphs(graph: ParsedGraph, depth: int) -> Iterator[tuple[ParsedGraph, int]]:
     yield graph, depth
     for node in graph.nodes:
         for _, value in node.attributes.values():
-            if isinstance(value, Graph):
+            if isinstance(value, ParsedGraph):
                 if node.op != NESTED.get(depth):
                     raise ModelFileError(f"the node {show(node.name)} ({show(node.op)}) has a graph in it")
                 yield from _graphs(value, depth + 1)

@@ -11,7 +11,7 @@ import numpy as np
 from seq2onnx.errors import ModelFileError
 from seq2onnx.modelfile import operators
 from seq2onnx.modelfile.operators import ML_DOMAIN, OPERATORS, Operator
-from seq2onnx.modelfile.protos import FileContent, Graph, Node, Tensor, TensorInfo, show
+from seq2onnx.modelfile.protos import FileContent, ParsedGraph, ParsedNode, Tensor, TensorInfo, show
 from seq2onnx.modelfile.shapes import FLOAT16, FLOAT32, INT32, INT64, MOST_KNOWN, Known
 
 ROWS, STEPS = 17, 19
@@ -157,7 +157,7 @@ def _of_initializer(content: bytes, tensor: Tensor) -> Known:
     return Known(tensor.dims, tensor.dtype, tuple(values.tolist()))
 
 
-def _evaluate(graph: Graph, by_name: Tensors, limits: _Limits, words: bool) -> bool:
+def _evaluate(graph: ParsedGraph, by_name: Tensors, limits: _Limits, words: bool) -> bool:
     """Add what the nodes compute to `by_name`; return whether a recurrent node reads backward."""
     backward = False
     for node in graph.nodes:
@@ -215,7 +215,7 @@ def _evaluate(graph: Graph, by_name: Tensors, limits: _Limits, words: bool) -> b
 _NOT_OURS = "which files of seq2onnx do not have"
 
 
-def _check_node(node: Node, rule: Operator) -> None:
+def _check_node(node: ParsedNode, rule: Operator) -> None:
     inputs, attributes = node.inputs, node.attributes
     if not rule.required <= len(inputs) <= rule.most or b"" in inputs[: rule.required]:
         raise ModelFileError(f"has {len(inputs)} inputs")
@@ -232,14 +232,14 @@ def _check_node(node: Node, rule: Operator) -> None:
             raise ModelFileError(f"lacks the attribute {show(name)}")
 
 
-def _inner(node: Node, mask: int, by_name: Tensors, limits: _Limits) -> tuple[list[Known], int, bool]:
+def _inner(node: ParsedNode, mask: int, by_name: Tensors, limits: _Limits) -> tuple[list[Known], int, bool]:
     """Return what an If or a Scan computes, the inputs that this depends on, and whether it reads backward."""
-    graphs = [value for kind, value in node.attributes.values() if isinstance(value, Graph)]
+    graphs = [value for kind, value in node.attributes.values() if isinstance(value, ParsedGraph)]
     for graph in graphs:
         if graph.initializers or graph.extras:
             raise ModelFileError("has a graph with initializers or declared types")
         for inner in graph.nodes:
-            if any(isinstance(value, Graph) for _, value in inner.attributes.values()):
+            if any(isinstance(value, ParsedGraph) for _, value in inner.attributes.values()):
                 raise ModelFileError("has graphs in its graphs")
     given = [by_name[name] for name in node.inputs if name]
     results: list[list[Known]] = []
@@ -262,14 +262,14 @@ def _inner(node: Node, mask: int, by_name: Tensors, limits: _Limits) -> tuple[li
     return [Known(known.shape, known.dtype) for known in first], mask, backward
 
 
-def _scan_inputs(node: Node, given: list[tuple[Known, int]]) -> list[Known]:
+def _scan_inputs(node: ParsedNode, given: list[tuple[Known, int]]) -> list[Known]:
     ticks = given[-1][0]
     if node.attributes[b"num_scan_inputs"][1] != 1 or len(ticks.shape) != 1 or given[-1][1]:
         raise ModelFileError("does not count its steps with a constant")
     return [*[Known(known.shape, known.dtype) for known, _ in given[:-1]], Known((), ticks.dtype)]
 
 
-def _scan_results(node: Node, given: list[tuple[Known, int]], results: list[Known]) -> list[Known]:
+def _scan_results(node: ParsedNode, given: list[tuple[Known, int]], results: list[Known]) -> list[Known]:
     *states, answer = results
     if node.attributes[b"scan_output_axes"][1] != (1,) or not answer.shape:
         raise ModelFileError("does not join its answers along the time axis")

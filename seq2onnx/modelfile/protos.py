@@ -42,7 +42,7 @@ class Tensor(NamedTuple):
     typed: tuple[tuple[int, int, int], ...]
 
 
-class Node(NamedTuple):
+class ParsedNode(NamedTuple):
     """A node. `attributes` are by name; an attribute is its type and its value, or None where no rule looks at it."""
 
     op: bytes
@@ -61,10 +61,10 @@ class TensorInfo(NamedTuple):
     dims: tuple[int | str | None, ...] | None
 
 
-class Graph(NamedTuple):
+class ParsedGraph(NamedTuple):
     """A graph. `extras` names the parts that files of seq2onnx do not have."""
 
-    nodes: list[Node]
+    nodes: list[ParsedNode]
     initializers: list[Tensor]
     inputs: list[TensorInfo]
     outputs: list[TensorInfo]
@@ -76,7 +76,7 @@ class FileContent(NamedTuple):
 
     ir_version: int
     opsets: dict[bytes, int]
-    graph: Graph
+    graph: ParsedGraph
     metadata: dict[str, str]
     extras: list[str]
 
@@ -124,11 +124,11 @@ _TEXTS_OF_FILE = {2 << 3 | BYTES, 3 << 3 | BYTES, 4 << 3 | BYTES, 5 << 3 | VARIN
 _FORBIDDEN_IN_FILE = {20 << 3 | BYTES: "information for training", 25 << 3 | BYTES: "functions"}
 
 
-def read_graph(content: bytes, start: int, stop: int, depth: int) -> Graph:
+def read_graph(content: bytes, start: int, stop: int, depth: int) -> ParsedGraph:
     """Read a graph; `depth` is 0 for that of the file."""
     if depth > MOST_NESTED_GRAPHS:
         raise ModelFileError(f"has graphs in graphs, {depth} deep; at most {MOST_NESTED_GRAPHS} are allowed")
-    parts = Graph([], [], [], [], [])
+    parts = ParsedGraph([], [], [], [], [])
     for tag, a, b in fields(content, start, stop, "a graph"):
         if tag == 1 << 3 | BYTES:
             parts.nodes.append(_node(content, a, b, depth))
@@ -155,7 +155,7 @@ def _unknown(tag: int, where: str) -> str:
     }.get(tag, f"a field {tag >> 3} in {where} that seq2onnx does not know")
 
 
-def _node(content: bytes, start: int, stop: int, depth: int) -> Node:
+def _node(content: bytes, start: int, stop: int, depth: int) -> ParsedNode:
     op = name = domain = b""
     inputs: list[bytes] = []
     outputs: list[bytes] = []
@@ -188,7 +188,7 @@ def _node(content: bytes, start: int, stop: int, depth: int) -> Node:
         b = stop + 1
     if b != stop:
         raise ModelFileError(f"a node {show(op)} ends after byte {stop}, where its message ends")
-    return Node(op, inputs, outputs, attributes, name, domain)
+    return ParsedNode(op, inputs, outputs, attributes, name, domain)
 
 
 SHORT = 64

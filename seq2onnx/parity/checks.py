@@ -16,7 +16,7 @@ from seq2onnx.runtime.outputs import unwrap
 from seq2onnx.runtime.random_rows import random_sequences
 from seq2onnx.runtime.scoring import Scoring
 from seq2onnx.runtime.stream import Stream
-from seq2onnx.runtime.whole import Batch, make_batch
+from seq2onnx.runtime.whole import PaddedBatch, make_batch
 from seq2onnx.sequences import MASKED, as_tokens
 
 if TYPE_CHECKING:
@@ -146,7 +146,7 @@ def _evaluating(module: SequenceModule) -> Iterator[None]:
         module.train(was_training)
 
 
-def _tensors(model: Model, module: SequenceModule, batch: Batch) -> tuple[Any, Any]:
+def _tensors(model: Model, module: SequenceModule, batch: PaddedBatch) -> tuple[Any, Any]:
     """Return x and lengths as the module takes them."""
     import torch
 

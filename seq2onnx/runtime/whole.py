@@ -15,7 +15,7 @@ from seq2onnx.runtime.outputs import Lengths, Output, RowResults
 from seq2onnx.sequences import Array, PaddingPolicy
 
 
-class Batch(NamedTuple):
+class PaddedBatch(NamedTuple):
     """Padded sequences.
 
     Attributes:
@@ -61,7 +61,7 @@ def lengths_of(model: Model, rows: Rows) -> Lengths:
     return np.zeros(count, np.int32) if timed is None else np.array([len(x) for x in rows[timed]], np.int32)
 
 
-def make_batch(model: Model, rows: Rows, policy: PaddingPolicy) -> Batch:
+def make_batch(model: Model, rows: Rows, policy: PaddingPolicy) -> PaddedBatch:
     """Pad sequences to one batch."""
     count = len(rows[model.inputs[0].layer])
     finite = np.ones(count, bool)
@@ -78,10 +78,10 @@ def make_batch(model: Model, rows: Rows, policy: PaddingPolicy) -> Batch:
         for array in x.values():
             # onnxruntime's recurrent operators turn NaN into finite numbers, which must not pass for an answer.
             array[~finite] = 0
-    return Batch(x, lengths, finite)
+    return PaddedBatch(x, lengths, finite)
 
 
-def _run_in_chunks(model: Model, batch: Batch, outputs: Sequence[Output], size: int) -> dict[str, RowResults]:
+def _run_in_chunks(model: Model, batch: PaddedBatch, outputs: Sequence[Output], size: int) -> dict[str, RowResults]:
     """Run chunks of `size` steps one after another, carrying the states; the results are those of one run."""
     timed = {entry.layer for entry in model.inputs if entry.has_time}
     states = model.zeros(len(batch.lengths))
@@ -103,7 +103,7 @@ def _run_in_chunks(model: Model, batch: Batch, outputs: Sequence[Output], size: 
 
 
 def _without_padding(
-    model: Model, output: Output, results: RowResults, batch: Batch, rows: Rows, policy: PaddingPolicy
+    model: Model, output: Output, results: RowResults, batch: PaddedBatch, rows: Rows, policy: PaddingPolicy
 ) -> RowResults:
     """Return the steps of each result that belong to data, where padding counted as data in the run."""
     lengths = lengths_of(model, rows)

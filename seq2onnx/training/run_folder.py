@@ -27,7 +27,7 @@ from seq2onnx.errors import ModelFileError, SpecError
 from seq2onnx.files import check_regular_file, locked, remove_left_overs, write_atomically, write_failed
 from seq2onnx.training.history import History
 from seq2onnx.training.options import TrainingOptions
-from seq2onnx.training.run_results import RESULTS, Results, read_results
+from seq2onnx.training.run_results import RESULTS, RunResults, read_results
 
 # The least time between two of them, and the largest share of the training time that they may take.
 SECONDS_BETWEEN_CHECKPOINTS, SHARE_OF_CHECKPOINTS = 5.0, 0.05
@@ -167,7 +167,7 @@ class Checkpoints:
         self.resume = resume
         self.folder = Path(folder)
         self._path = self.folder / "checkpoint.safetensors"
-        self.results = read_results(self.folder) if resume else Results()
+        self.results = read_results(self.folder) if resume else RunResults()
         settings = {name: value for name, value in dataclasses.asdict(options).items() if name not in FREE_TO_CHANGE}
         self._identity = json.loads(json.dumps({"options": settings, "same": same}))  # tuples become lists
         self._checkpoint = _Pace(SECONDS_BETWEEN_CHECKPOINTS, SHARE_OF_CHECKPOINTS, wait=0)  # after the first epoch

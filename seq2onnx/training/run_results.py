@@ -19,7 +19,7 @@ RESULTS = ("weights.safetensors", "metrics.json", "confusion.png", "curve.png", 
 """The files of the results, in the order in which they are written."""
 
 
-class Results(NamedTuple):
+class RunResults(NamedTuple):
     """The epochs of the results in a run folder.
 
     A run that is killed while it writes them leaves new weights with old metrics, or with an old history, which is the
@@ -36,7 +36,7 @@ class Results(NamedTuple):
     kept: float | None = None
 
 
-def read_results(folder: Path) -> Results:
+def read_results(folder: Path) -> RunResults:
     """Read what the results say. A file that is missing or cannot be read counts as not there."""
     rows = len(_read_history(folder))
     try:
@@ -52,7 +52,7 @@ def read_results(folder: Path) -> Results:
         kept = json.loads(read_own(folder / "metrics.json"))["epoch"]
     except (OSError, ValueError, KeyError, TypeError, RecursionError):
         kept = None
-    return Results(epochs, rows, kept)
+    return RunResults(epochs, rows, kept)
 
 
 def load_results(folder: Path, module: SequenceModule) -> History:

@@ -28,7 +28,7 @@ from seq2onnx.training.optimization import frozen_layers
 from seq2onnx.training.options import TrainingOptions
 from seq2onnx.training.processes import Processes
 from seq2onnx.training.run_folder import Checkpoints, locked_run, save_run
-from seq2onnx.training.run_results import Results, load_results
+from seq2onnx.training.run_results import RunResults, load_results
 from seq2onnx.training.task import Task, prepare
 
 _REMEDIES = (
@@ -228,12 +228,12 @@ def _run(
     return learner, learner.rows, metrics
 
 
-def _is_complete(learner: Learner, results: Results) -> bool:
+def _is_complete(learner: Learner, results: RunResults) -> bool:
     """Return whether nothing is left to do: the run folder has the results of this run, or of as many epochs."""
     if results.epochs > len(learner.history):  # there was no room for the last checkpoint
         return learner.has_ended or learner.options.epochs <= results.epochs
     kept = row_of_kept_weights(learner.history, learner.options.keep, learner.task.monitor).get("epoch")
-    return learner.has_ended and results == Results(len(learner.history), len(learner.rows), kept)
+    return learner.has_ended and results == RunResults(len(learner.history), len(learner.rows), kept)
 
 
 def _tell_that_nothing_is_left(learner: Learner, checkpoints: Checkpoints) -> None:

@@ -24,7 +24,7 @@ from seq2onnx.importing.onnx.node_calls import NodeRefused
 from seq2onnx.importing.onnx.source_runs import OnnxSource
 from seq2onnx.importing.onnx.tracing import Draw, Trace, traces, without_sizes
 from seq2onnx.importing.onnx.walk import Walked, walk
-from seq2onnx.importing.states.stateful_file import Answer
+from seq2onnx.importing.states.stateful_file import FileOutput
 
 if TYPE_CHECKING:
     from seq2onnx.building import SequenceModule
@@ -171,7 +171,7 @@ def _compare(
         data.type.tensor_type.shape.dim[trace.axes.index("B")].dim_value = trace.rows
     size.CopyFrom(data)
     outputs = [
-        Answer(name, label, made.network.signals[label].shape, x.has_time, "float32")
+        FileOutput(name, label, made.network.signals[label].shape, x.has_time, "float32")
         for (name, x), label in zip(answers.items(), made.network.outputs, strict=True)
     ]
     signals = {name: Axes(x.axes, x.shape) for name, x in answers.items()}

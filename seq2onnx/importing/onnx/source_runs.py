@@ -15,7 +15,7 @@ from seq2onnx.importing.onnx.graph import RunFailed, open_session, run
 from seq2onnx.importing.onnx.graph_parts import Array
 from seq2onnx.importing.onnx.size_limits import check_sizes
 from seq2onnx.importing.onnx.tracing import declared, other_inputs
-from seq2onnx.importing.states.stateful_file import Answer
+from seq2onnx.importing.states.stateful_file import FileOutput
 
 CHECKED = 100
 """Longer runs than this may need much more memory than the traced ones, so their sizes are checked, too."""
@@ -33,7 +33,7 @@ class OnnxSource:
     session: onnxruntime.InferenceSession
     data: str
     axes: str
-    answers: Sequence[Answer]
+    answers: Sequence[FileOutput]
     signals: Mapping[str, Axes]
     states: Mapping[str, str] = dataclasses.field(default_factory=dict)
     by_step: bool = False
@@ -109,7 +109,7 @@ class OnnxSource:
         dtype = np.int32 if entry.type == "tensor(int32)" else x.dtype
         return np.ascontiguousarray(x.transpose([letters.index(letter) for letter in self.axes]), dtype)
 
-    def _read(self, answer: Answer, y: Array, rows: int) -> Array:
+    def _read(self, answer: FileOutput, y: Array, rows: int) -> Array:
         """Bring an answer of the file to the layout of the contract."""
         signal, steps = self.signals[answer.name], y.size // (rows * math.prod(answer.shape))
         sizes = {"B": rows, "T": steps}

@@ -92,8 +92,8 @@ def _compare_file(
 
 
 def _runs(
-    model: Model, batches: Sequence[equivalence.Batch], longest: bool, rng: np.random.Generator
-) -> Iterator[tuple[equivalence.Batch, str, equivalence.Answers]]:
+    model: Model, batches: Sequence[equivalence.SourceBatch], longest: bool, rng: np.random.Generator
+) -> Iterator[tuple[equivalence.SourceBatch, str, equivalence.Answers]]:
     """Run a file whole, in single steps and in chunks; of long sequences only the longest also in chunks."""
     has_time = {output.layer: output.has_time for output in model.outputs}
     for batch, whole in zip(batches, _whole(model, [batch.x for batch in batches]), strict=True):

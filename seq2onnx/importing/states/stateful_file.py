@@ -25,7 +25,7 @@ ELEMENTS = {"float32": TensorProto.FLOAT, "int64": TensorProto.INT64, "int32": T
 
 
 @dataclasses.dataclass(frozen=True)
-class Answer:
+class FileOutput:
     """An output of the new file.
 
     Attributes:
@@ -61,7 +61,7 @@ class Body:
     initializers: Sequence[TensorProto]
     width: int | None
     layer: str
-    answers: list[Answer] = dataclasses.field(default_factory=list)
+    answers: list[FileOutput] = dataclasses.field(default_factory=list)
     outputs: dict[str, str] = dataclasses.field(default_factory=dict)
     tokens: int | None = None
 
@@ -106,7 +106,7 @@ def read_x(body: Body, trace: Trace) -> None:
     body.graph.initializers += before.initializers
 
 
-def write_answer(body: Body, trace: Trace, name: str, layer: str, signal: Axes) -> tuple[Answer, str]:
+def write_answer(body: Body, trace: Trace, name: str, layer: str, signal: Axes) -> tuple[FileOutput, str]:
     """Bring an output to the layout of the contract; return it and the tensor that holds it."""
     graph, axes, shape = body.graph, list(signal.letters), list(signal.shape)
     if any(signal.pads):
@@ -143,7 +143,7 @@ def write_answer(body: Body, trace: Trace, name: str, layer: str, signal: Axes) 
         found = graph.op("Cast", found, to=ELEMENTS[dtype])
     if found in (trace.data, *body.outputs.values()):
         found = graph.op("Identity", found)  # an output of its own
-    return Answer(name, layer, features, has_time, dtype), found
+    return FileOutput(name, layer, features, has_time, dtype), found
 
 
 def finish(body: Body, source: ModelProto, one_row: bool) -> ModelProto:

@@ -17,7 +17,7 @@ LOWEST = float(np.finfo(np.float32).min)
 
 
 @dataclasses.dataclass(frozen=True)
-class Window:
+class TimeWindow:
     """The window of a convolution or pooling over one axis.
 
     Attributes:
@@ -104,7 +104,7 @@ def _check_rows(x: Axes) -> None:
         raise ImportRefused("has features as its batch")
 
 
-def _window(call: Call, kernel: list[int]) -> Window:
+def _window(call: Call, kernel: list[int]) -> TimeWindow:
     x, attributes = call.x, call.attributes
     axis, count = x.time, len(kernel)
     place = axis - 2
@@ -129,7 +129,7 @@ def _window(call: Call, kernel: list[int]) -> Window:
     if before > reach:
         raise ImportRefused(f"has {before} steps of padding before the first, more than its windows reach ({reach})")
     pads[place] = pads[count + place] = 0
-    return Window(axis, reach, before, after, pads, any(pads))
+    return TimeWindow(axis, reach, before, after, pads, any(pads))
 
 
 def _same_pads(call: Call, kernel: list[int], upper: bool) -> list[int]:
@@ -142,7 +142,7 @@ def _same_pads(call: Call, kernel: list[int], upper: bool) -> list[int]:
     return small + large if upper else large + small
 
 
-def _with_buffer(graph: Rewriter, call: Call, window: Window, masked: bool = False) -> str:
+def _with_buffer(graph: Rewriter, call: Call, window: TimeWindow, masked: bool = False) -> str:
     """Return the input after the last steps of the chunk before it.
 
     `masked`: the window sees the lowest number before the first step, as onnxruntime's own padding does.
@@ -160,7 +160,7 @@ def _with_buffer(graph: Rewriter, call: Call, window: Window, masked: bool = Fal
     return graph.op("Concat", first, source, axis=window.axis)
 
 
-def _phantoms(graph: Rewriter, call: Call, window: Window) -> str:
+def _phantoms(graph: Rewriter, call: Call, window: TimeWindow) -> str:
     """Return whether each step of the buffer is before the first of the sequence, in the rank of the input."""
     layer = label(call.node.name or call.node.output[0])
     old, new = graph.state(layer, "count", (1,), "int32")
@@ -180,7 +180,7 @@ def _phantoms(graph: Rewriter, call: Call, window: Window) -> str:
     return graph.op("Less", seen, needed)
 
 
-def _divide_by_share(graph: Rewriter, call: Call, window: Window, node: NodeProto) -> None:
+def _divide_by_share(graph: Rewriter, call: Call, window: TimeWindow, node: NodeProto) -> None:
     """Divide averages over windows with steps before the first one by the share of real steps."""
     x, y = graph.read(call.node.input[0]), node.output[0]
     real = graph.op("Cast", graph.op("Not", _phantoms(graph, call, window)), to=TensorProto.FLOAT)
