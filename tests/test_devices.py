@@ -17,7 +17,7 @@ from seq2onnx.sequences import PaddingPolicy
 from seq2onnx.training.batch_dataset import Batches
 from seq2onnx.training.processes import Processes
 from tests.clock import HANG
-from tests.command import run as in_this_process
+from tests.command import run as run_here
 from tests.conftest import random_data, small_network
 
 ROOT = Path(__file__).parent.parent
@@ -70,7 +70,7 @@ def test_one_command_trains_in_two_processes_as_in_one(tmp_path, monkeypatch):
         "class_weights=balanced",
     ]:
         command += ["--set", setting]
-    one_out, one_err = in_this_process(*command, "--out", "one")
+    one_out, one_err = run_here(*command, "--out", "one")
     two = run("-m", "tests.command", *command, "--set", "devices=2", "--out", "two", cwd=tmp_path)
     metrics = [json.loads((tmp_path / name / "metrics.json").read_text()) for name in ("one", "two")]
     close(metrics[:1], metrics[1:])

@@ -57,7 +57,6 @@ TUNE = ["tune", "HERE/scores.onnx", "HERE/knocks.npz", "--label", "knock", "--ra
 TUNE += ["--out", "HERE/tuned.onnx"]
 OUTPUTS = {"model.onnx": EXPORT, "data.parquet": CONVERT, "predicted.csv": PREDICT, "report.html": REPORT}
 OUTPUTS |= {"imported.onnx": IMPORT, "tuned.onnx": TUNE}
-QUICK_TWO = ("predicted.csv", "imported.onnx")
 OLD = b"what was there before"
 
 

@@ -254,8 +254,8 @@ def gather_elements(attributes: Attributes, xs: Inputs) -> list[Known]:
     """Take a number along an axis for each place."""
     (x, indices), shape, places = xs, xs[0].shape, xs[1].shape
     axis = _axis(_get(attributes, b"axis", 0), len(shape))
-    fits = len(shape) == len(places) and all(b <= a for i, (a, b) in enumerate(zip(shape, places)) if i != axis)  # noqa: B905
-    if not fits:
+    others = [i for i in range(len(shape)) if i != axis]
+    if len(shape) != len(places) or any(places[i] > shape[i] for i in others):
         raise ModelFileError(f"has places {list(places)} along axis {axis} of {list(shape)}")
     return [Known(indices.shape, x.dtype)]
 

@@ -50,7 +50,7 @@ class StepBatch:
 
 
 def read_step(x: Any, inputs: tuple[Input, ...], where: str) -> tuple[dict[str, Array], bool]:
-    """Convert and check what one stream is given: by layer [time, …], or […] without time; and whether it was one step.
+    """Convert and check the input of one stream: by layer [time, …], or […] without time; and whether it was one step.
 
     Raises:
         ShapeError: a shape does not fit.
@@ -114,7 +114,7 @@ def overflowed(where: str) -> str:
 
 
 def read_steps(x: Any, inputs: tuple[Input, ...], ids: NDArray[np.int64]) -> StepBatch:
-    """Convert and check what several streams are given: one array, or a list with a step or chunk for each."""
+    """Convert and check the input of several streams: one array, or a list with a step or chunk for each."""
     given = by_layer(x, inputs, "step")
     arrays: dict[str, Array | list[Array]] = {}
     count, clocks = len(ids), {}  # of each input with time: (one step?, lengths)

@@ -14,7 +14,7 @@ FILTERS = {1: "gzip", 2: "shuffle", 3: "fletcher32", 32000: "lzf"}
 
 
 def find(group: Any, name: str, path: str | Path) -> Any:
-    """Return what a group has under a name, or None; raise DataError for a link to more than the root of this file."""
+    """Return the entry of a group by name, or None; raise DataError for a link to more than the root of this file."""
     import h5py
 
     link = group.get(name, getlink=True)

@@ -268,7 +268,7 @@ def _canonical(y: Array, axes: tuple[str, ...]) -> Array:
 
 
 def _drawer(model: KerasModel, start: LayerNode, is_masked: bool) -> Callable[[np.random.Generator, int, int], Array]:
-    """Return what draws inputs for the comparison, near the statistics of a Normalization that reads them."""
+    """Return a function that draws inputs for the comparison, near the statistics of a Normalization of them."""
     tables = [layer.weights["embeddings"] for layer in _all_layers(model) if layer.kind == "Embedding"]
     words = min((len(table) for table in tables), default=0) if start.signal.dtype == "int64" else 0
     least = 1 if is_masked and words > 1 else 0  # 0 is padding

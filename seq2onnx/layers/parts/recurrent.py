@@ -110,7 +110,7 @@ def emit_last_step(graph: GraphBuilder, x: str, dimensions: int, lengths: str | 
 
 
 def forwarded(call: ForwardCall, output_mode: OutputMode, y: Tensor, start: Tensor, **finals: Tensor) -> Forwarded:
-    """Return what `Layer.forward` does: y of all steps, or of the last one (`start` if there is none)."""
+    """Return the result of `Layer.forward`: y of all steps, or of the last one (`start` if there is none)."""
     if output_mode == "last":
         return last_step(y, call.row_lengths, start), None, new_states(call, **finals)
     return y, call.row_lengths, new_states(call, **finals)
