@@ -16,6 +16,7 @@ from seq2onnx.errors import ImportRefused, ModelFileError
 from seq2onnx.importing.keras.graph import KerasLayer
 from seq2onnx.importing.lifting import functions, layout, operations as lifting, time_axis
 from seq2onnx.importing.lifting.functions import ONE, ZERO
+from seq2onnx.importing.lifting.layer_node import filling
 from seq2onnx.importing.lifting.operators import OPERATORS
 from seq2onnx.importing.lifting.traced import TracedTensor
 from seq2onnx.layers import Dropout
@@ -69,16 +70,7 @@ LAYERS: dict[str, Function] = {
     "ZeroPadding1D": lambda layer, x: time_axis.pad(x, 1, *_pair(layer.config["padding"])),
 }
 """The function for each kind of layer."""
-
-
-def keras(*kinds: str) -> Callable[[Function], Function]:
-    """Enter a function for these kinds of layers."""
-
-    def enter(function: Function) -> Function:
-        LAYERS.update(dict.fromkeys(kinds, function))
-        return function
-
-    return enter
+keras = filling(LAYERS)
 
 
 def check_shapes(layer: KerasLayer, **shapes: tuple[int, ...]) -> None:
