@@ -10,7 +10,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from seq2onnx.errors import ImportRefused, Seq2OnnxError, require
-from seq2onnx.importing.lifting.layer_node import Array, LayerNode, acts_on_each_step, in_order
+from seq2onnx.importing.lifting.layer_node import Array, LayerNode, acts_on_each_step, in_order, rebuilt
 from seq2onnx.layers import BatchNorm, BiGRU, BiLSTM, LastStep, Rescale
 from seq2onnx.layers.base import Layer
 from seq2onnx.limits import LAYERS
@@ -101,11 +101,10 @@ def _last_of(found: LayerNode, readers: Counter[LayerNode], known: Mapping[Layer
         stops = not one.has_time or readers[one] > 1 or hasattr(one.layer, "output_mode")
         return () if stops or isinstance(one.layer, BatchNorm) or not acts_on_each_step(one) else one.reads
 
-    last: dict[LayerNode, LayerNode | None] = {}
-    for one in in_order([found], reads):
-        before = [last[read] for read in reads(one)]
-        last[one] = _last_step(one, readers, known, [read for read in before if read] if all(before) else [])
-    return last[found]
+    def last(one: LayerNode, before: list[LayerNode | None]) -> LayerNode | None:
+        return _last_step(one, readers, known, [read for read in before if read] if all(before) else [])
+
+    return rebuilt(found, reads, last)
 
 
 def _last_step(
