@@ -122,7 +122,6 @@ def batch_normalization(call: Call) -> list[Axes]:
 
 def reduce(call: Call) -> list[Axes]:
     """ReduceSum, ReduceMean, ReduceMax and the like."""
-    no_padding(call)
     every = [] if call.attributes.get("noop_with_empty_axes") else range(len(call.x.letters))
     return _reduced(call, call.axes(default=every), call.node.op_type.removeprefix("Reduce").lower())
 

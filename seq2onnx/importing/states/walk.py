@@ -101,10 +101,11 @@ def _visit(
         raise ImportRefused(
             "is an unsupported operator: it is not known to act on each step alone, so it cannot be given states"
         )
-    if len(RULES[op](call)) < sum(bool(name) for name in node.output):
+    results = RULES[op](call)
+    if len(results) < sum(bool(name) for name in node.output):
         raise ImportRefused("gives more results than one")
     graph.keep(node)
-    return RULES[op](call)
+    return results
 
 
 def _zeros_to_zeros(graph: Rewriter, call: Call) -> list[Axes]:
