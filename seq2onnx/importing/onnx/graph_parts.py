@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping
+from copy import deepcopy
 from typing import Any
 
 import numpy as np
@@ -90,8 +91,7 @@ def _constant(node: NodeProto) -> TensorProto:
         raise ImportRefused(f"{place(node)}: a Constant with {len(node.attribute)} attributes; expected one")
     (entry,) = node.attribute
     if entry.type == AttributeProto.TENSOR:
-        tensor = TensorProto()
-        tensor.CopyFrom(entry.t)
+        tensor: TensorProto = deepcopy(entry.t)
         tensor.name = node.output[0]
         return tensor
     if entry.name not in _CONSTANTS:
@@ -132,8 +132,7 @@ def fold_constants(model: ModelProto, values: Mapping[str, Array]) -> ModelProto
 
     `load` refuses files that compute other constants: they could be of any size.
     """
-    copy = ModelProto()
-    copy.CopyFrom(model)
+    copy = deepcopy(model)
     constants, kept = {tensor.name for tensor in copy.graph.initializer}, []
     for node in copy.graph.node:
         is_constant = reads(node) <= constants and all(name in values for name in node.output if name)
@@ -151,8 +150,7 @@ def fold_constants(model: ModelProto, values: Mapping[str, Array]) -> ModelProto
 
 def rename(node: NodeProto, names: Mapping[str, str]) -> NodeProto:
     """Return a copy of a node with other tensor names, also in the graphs in it."""
-    copy = NodeProto()
-    copy.CopyFrom(node)
+    copy = deepcopy(node)
     replace(copy.input, [names.get(name, name) for name in node.input])
     replace(copy.output, [names.get(name, name) for name in node.output])
     for graph in subgraphs(copy):

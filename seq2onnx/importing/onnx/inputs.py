@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from copy import deepcopy
 
 import numpy as np
 from onnx import ModelProto
 
 from seq2onnx.errors import ImportRefused, SpecError
-from seq2onnx.importing.onnx.tracing import Draw, declared, dtype_of, prune
+from seq2onnx.importing.onnx.graph_parts import remove_unused, replace
+from seq2onnx.importing.onnx.tracing import Draw, declared, dtype_of
 
 ORDERS = {1: ("C",), 2: ("BT", "TB", "TC"), 3: ("BTC", "TBC", "BCT")}
 """The orders of axes that are tried, by their number."""
@@ -42,7 +44,10 @@ def choose_outputs(model: ModelProto, outputs: Sequence[str], more: Sequence[str
     for name in outputs:
         if name not in known:
             raise ImportRefused(f"outputs: the file has no output {name!r}, only {', '.join(known)}")
-    return prune(model, [*outputs, *more])
+    copy, kept = deepcopy(model), {*outputs, *more}
+    replace(copy.graph.output, [entry for entry in copy.graph.output if entry.name in kept])
+    remove_unused(copy.graph)
+    return copy
 
 
 def data_input(model: ModelProto, states: Mapping[str, str] | None = None) -> str:

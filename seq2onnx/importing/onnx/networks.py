@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from copy import deepcopy
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -164,8 +165,7 @@ def _compare(
     longest: bool,
 ) -> None:
     """Compare the layers with the file, whose declared sizes of batch and time do not matter."""
-    free, shown = without_sizes(model), ModelProto()
-    shown.CopyFrom(model)  # it says the sizes of states
+    free, shown = without_sizes(model), deepcopy(model)  # the second says the sizes of states
     data, size = (next(each for each in part.graph.input if each.name == trace.data) for part in (free, shown))
     if not trace.free_rows and "B" in trace.axes:
         data.type.tensor_type.shape.dim[trace.axes.index("B")].dim_value = trace.rows

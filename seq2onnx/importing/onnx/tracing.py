@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import math
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
+from copy import deepcopy
 from typing import Any
 
 import numpy as np
@@ -68,8 +69,7 @@ def dtype_of(entry: ValueInfoProto) -> np.dtype[Any]:
 
 def without_sizes(model: ModelProto, outputs: Iterable[str] | None = None) -> ModelProto:
     """Return a copy whose inputs and outputs declare no sizes; `outputs` are its outputs, else the same."""
-    copy = ModelProto()
-    copy.CopyFrom(model)
+    copy = deepcopy(model)
     for entry in copy.graph.input:
         for axis, dim in enumerate(entry.type.tensor_type.shape.dim):
             dim.dim_param = f"{entry.name}_{axis}"
@@ -83,8 +83,7 @@ def without_starts(model: ModelProto) -> ModelProto:
 
     Exporters write these numbers for one batch size. Without them, the graph takes any.
     """
-    copy = ModelProto()
-    copy.CopyFrom(model)
+    copy = deepcopy(model)
     data = depends_on_numbers(copy.graph, [entry.name for entry in copy.graph.input])
     for node in copy.graph.node:
         for index in range(5, 5 + RECURRENT.get(node.op_type, 0)):
@@ -196,8 +195,7 @@ def _with_branch(model: ModelProto, node: NodeProto, feeds: Sequence[Mapping[str
                 f"{place(node)}: compares the number of steps or rows{compared}, and calculates otherwise with more; a "
                 "stream does not know it. Cut sequences before the network"
             )
-    taken = ModelProto()
-    taken.CopyFrom(model)
+    taken = deepcopy(model)
     inner = next(each for each in taken.graph.node if each.output == node.output)
     take_branch(taken.graph, inner, conditions[0])
     return taken
@@ -232,13 +230,3 @@ def _unnamed_sizes(graph: GraphProto) -> list[int]:
     for node in graph.node:
         named.update(value for value in attributes(node).values() if isinstance(value, int))
     return [prime for prime in PRIMES if prime not in named][:4] or list(PRIMES[:4])
-
-
-def prune(model: ModelProto, outputs: Iterable[str]) -> ModelProto:
-    """Return a copy with these outputs alone."""
-    copy = ModelProto()
-    copy.CopyFrom(model)
-    chosen = list(outputs)
-    replace(copy.graph.output, [entry for entry in copy.graph.output if entry.name in chosen])
-    remove_unused(copy.graph)
-    return copy
