@@ -78,7 +78,7 @@ def _runs(trace: Trace, names: list[str]) -> dict[int, Mapping[str, Array]]:
     part = without_sizes(trace.model, names)
     remove_unused(part.graph)
     entry = next(entry for entry in trace.model.graph.input if entry.name == trace.data)
-    sizes = dict(zip(trace.axes, trace.values[trace.data].shape, strict=True))
+    sizes = trace.sizes
     session, found = open_session(part, optimized=False), {}
     longest = longest_steps(sizes.get("C", 1) * sizes.get("B", 1))
     lengths, taken = [trace.steps], {entry.name for entry in part.graph.input}

@@ -18,8 +18,8 @@ from seq2onnx.importing.lifting.layer_node import Array
 from seq2onnx.importing.lifting.reading import answer
 from seq2onnx.importing.lifting.traced import TracedTensor
 from seq2onnx.importing.lifting.windows import TooFewSteps
+from seq2onnx.importing.onnx import inputs
 from seq2onnx.importing.onnx.graph import RunFailed, open_session, read_graph
-from seq2onnx.importing.onnx.inputs import ORDERS, best_refusal, check_axes, choose_outputs, data_input, drawer, rank_of
 from seq2onnx.importing.onnx.limits import check_limits
 from seq2onnx.importing.onnx.node_calls import NodeRefused
 from seq2onnx.importing.onnx.source_runs import OnnxSource
@@ -66,34 +66,26 @@ def from_onnx(
         >>> module = from_onnx("network.onnx")
         >>> export(module, "stream.onnx")
     """
-    check_axes(axes)
+    inputs.check_axes(axes)
     model = read_graph(path, fixed)
     try:
         if outputs is not None:
-            model = choose_outputs(model, outputs)
+            model = inputs.choose_outputs(model, outputs)
         return _from_onnx(model, Path(path).stem, axes, outputs is not None, features)
     except ImportRefused as error:
         raise ImportRefused(f"{path}: {error}") from None
 
 
 def _from_onnx(model: ModelProto, name: str, axes: str | None, chosen: bool, features: int | None) -> SequenceModule:
-    data = data_input(model)
-    rank = rank_of(model, data, axes)
-    draw, _ = drawer(model, data)
-    orders = [axes] if axes else [order for order in ORDERS.get(rank, ()) if "T" in order]
+    data = inputs.data_input(model)
+    rank = inputs.rank_of(model, data, axes)
+    draw, _ = inputs.drawer(model, data)
+    orders = [axes] if axes else [order for order in inputs.ORDERS.get(rank, ()) if "T" in order]
     if not orders or any("T" not in order for order in orders):
         raise ImportRefused(
             f"the input {data} has {rank} axes, {axes or ''}; expected time, T, and features or a batch"
         )
-    made: dict[str, SequenceModule] = {}
-    refusals: dict[str, ImportRefused] = {}
-    for order in orders:
-        try:
-            made[order] = _lifted(model, data, order, name, chosen, features, draw)
-        except ImportRefused as error:
-            refusals[order] = error
-    if not made:
-        raise best_refusal(refusals)
+    made = inputs.in_each_order(orders, lambda order: _lifted(model, data, order, name, chosen, features, draw))
     if axes is None and not any(_confirms_axes(module) for module in made.values()):
         raise ImportRefused(
             "nothing in the graph joins steps, or nothing has weights, so that the order of its axes is unknown; give "
@@ -141,13 +133,8 @@ def _lifted(
 
 
 def _answers(trace: Trace, walked: Walked, chosen: bool) -> dict[str, TracedTensor]:
-    named = [entry.name for entry in trace.model.graph.output]
-    found = [name for name in named if name in walked.values and (chosen or name not in walked.finals)]
-    found = found or [name for name in named if name in walked.values][:1]
-    if not found or (chosen and len(found) < len(named)):
-        raise ImportRefused("has an output that does not depend on the sequences")
-    answers = {}
-    for name in found:
+    named, answers = [entry.name for entry in trace.model.graph.output], {}
+    for name in inputs.answers_among(named, walked.values, walked.finals, chosen):
         x = walked.values[name]
         if isinstance(x, ImportRefused):
             raise x

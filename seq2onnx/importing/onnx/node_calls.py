@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping, Sequence, Set
 from typing import Any, Generic, TypeVar
 
 import numpy as np
@@ -13,8 +13,8 @@ from seq2onnx.errors import ImportRefused
 from seq2onnx.importing.axes import Axes
 from seq2onnx.importing.lifting.traced import TracedTensor
 from seq2onnx.importing.onnx.graph import opset
-from seq2onnx.importing.onnx.graph_parts import Array, attributes
-from seq2onnx.importing.onnx.tracing import Trace
+from seq2onnx.importing.onnx.graph_parts import Array, attributes, reads
+from seq2onnx.importing.onnx.tracing import RECURRENT, Trace, dtype_of
 
 NO_END = 2**31 - 1
 """The least bound of a slice that exporters write where they mean the end of any axis."""
@@ -41,6 +41,36 @@ class SideInput:
     name: str
     lengths: bool
     as_given: bool = True
+
+
+def side_inputs(trace: Trace) -> dict[str, SideInput]:
+    """Return the inputs of a graph beside the data."""
+    others = [entry for entry in trace.model.graph.input if entry.name != trace.data]
+    return {entry.name: SideInput(entry.name, dtype_of(entry).kind in "iu") for entry in others}
+
+
+def on_side_inputs(node: NodeProto, foreign: Mapping[str, SideInput]) -> dict[str, SideInput]:
+    """Return what a node makes of tensors that depend on other inputs alone, if it reads any."""
+    found = next((foreign[name] for name in node.input if name in foreign), None)
+    if found is None:
+        return {}
+    as_given = found.as_given and node.op_type in ("Cast", "Identity")
+    return dict.fromkeys(filter(None, node.output), dataclasses.replace(found, as_given=as_given))
+
+
+MOVES = {"Transpose", "Reshape", "Squeeze", "Unsqueeze", "Flatten", "Identity"}
+"""Operators that give the same numbers. Those of a step stay in their order as long as its features are one axis."""
+
+
+def note_finals(node: NodeProto, carried: Set[str], finals: set[str]) -> None:
+    """Enter outputs that are final states of a recurrent operator, or that only move such states about.
+
+    `carried` are the tensors that carry data.
+    """
+    if node.op_type in RECURRENT:
+        finals.update(filter(None, node.output[1:]))
+    elif node.op_type in {*MOVES, "Concat", "Cast"} and reads(node) & carried <= finals:
+        finals.update(filter(None, node.output))
 
 
 @dataclasses.dataclass(frozen=True)

@@ -55,6 +55,25 @@ class Trace:
     values: Mapping[str, Array]
     others: Mapping[str, Array] | None
 
+    @property
+    def letters(self) -> tuple[str, ...]:
+        """What each axis of the input is: "B", "T" or "" (features, and a fixed batch of 1, which looks the same)."""
+        return tuple("" if each == "C" or (each == "B" and self.rows == 1) else each for each in self.axes)
+
+    @property
+    def sizes(self) -> dict[str, int]:
+        """The size of the input along each of its axes."""
+        return dict(zip(self.axes, self.values[self.data].shape, strict=True))
+
+    @property
+    def width(self) -> int | None:
+        """The features of a step of the input. None: tokens."""
+        if self.values[self.data].dtype.kind not in "iu":
+            return self.sizes.get("C", 1)
+        if "C" in self.axes:
+            raise ImportRefused("takes whole numbers with features; tokens are one number a step, axes='BT'")
+        return None
+
 
 def declared(entry: ValueInfoProto) -> list[int | None]:
     """Return the sizes that an input or output declares; None: any."""

@@ -14,10 +14,16 @@ from seq2onnx.importing.lifting.traced import TracedTensor
 from seq2onnx.importing.lifting.windows import TooFewSteps
 from seq2onnx.importing.onnx import arithmetic as onnx_arithmetic, layers as onnx_layers, layout as onnx_layout
 from seq2onnx.importing.onnx.graph_parts import place, reads
-from seq2onnx.importing.onnx.node_calls import NodeRefused, SideInput, call_of
+from seq2onnx.importing.onnx.node_calls import (
+    NodeRefused,
+    SideInput,
+    call_of,
+    note_finals,
+    on_side_inputs,
+    side_inputs,
+)
 from seq2onnx.importing.onnx.operators import lift
-from seq2onnx.importing.onnx.tracing import RECURRENT, Trace, dtype_of
-from seq2onnx.importing.states.walk import KEEPS_FINAL
+from seq2onnx.importing.onnx.tracing import RECURRENT, Trace
 from seq2onnx.layers import SequenceInput
 
 FILLED_BY = (onnx_arithmetic, onnx_layers, onnx_layout)
@@ -37,8 +43,7 @@ def walk(trace: Trace) -> Walked:
     """Follow all nodes. TooFewSteps: the run must be repeated with more."""
     graph, lifting = trace.model.graph, Lifting(times={trace.steps})
     values: dict[str, TracedTensor | ImportRefused] = {trace.data: _sequences(trace, lifting)}
-    others = [entry for entry in graph.input if entry.name != trace.data]
-    foreign = {entry.name: SideInput(entry.name, dtype_of(entry).kind in "iu") for entry in others}
+    foreign = side_inputs(trace)
     finals: set[str] = set()
     for number, node in enumerate(graph.node):
         read = reads(node)
@@ -46,31 +51,18 @@ def walk(trace: Trace) -> Walked:
             continue
         outputs = list(filter(None, node.output))
         if not read & values.keys():
-            found = foreign[next(name for name in node.input if name in foreign)]
-            passed = node.op_type in ("Cast", "Identity")
-            foreign |= dict.fromkeys(outputs, found if passed else dataclasses.replace(found, as_given=False))
+            foreign |= on_side_inputs(node, foreign)
             continue
         values |= _results(trace, lifting, node, values, foreign, number)
         lifting.times.update(x.steps for x in map(values.get, outputs) if isinstance(x, TracedTensor) and x.has_time)
-        if node.op_type in RECURRENT:
-            finals.update(node.output[1:])
-        elif node.op_type in KEEPS_FINAL and read & values.keys() <= finals:
-            finals.update(outputs)
-    return Walked(values, foreign, frozenset(finals - {""}))
+        note_finals(node, values.keys(), finals)
+    return Walked(values, foreign, frozenset(finals))
 
 
 def _sequences(trace: Trace, lifting: Lifting) -> TracedTensor:
-    array = trace.values[trace.data]
-    sizes = dict(zip(trace.axes, array.shape, strict=True))
-    tokens = array.dtype.kind in "iu"
-    if tokens and "C" in trace.axes:
-        raise ImportRefused("takes whole numbers with features; tokens are one number a step, axes='BT'")
-    size = sizes.get("C", 1)
-    part = input_node(SequenceInput("tokens" if tokens else size), lifting)
-    # A batch of one row cannot be told from features of size 1.
-    axes = ["" if letter == "C" or (letter == "B" and trace.rows == 1) else letter for letter in trace.axes]
-    index = np.arange(size).reshape([size if letter == "C" else 1 for letter in trace.axes])
-    return TracedTensor((part,), tuple(axes), index, trace.rows, trace.steps)
+    part = input_node(SequenceInput("tokens" if trace.width is None else trace.width), lifting)
+    index = np.arange(part.size).reshape([part.size if letter == "C" else 1 for letter in trace.axes])
+    return TracedTensor((part,), trace.letters, index, trace.rows, trace.steps)
 
 
 def _results(

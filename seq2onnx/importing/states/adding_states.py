@@ -12,8 +12,8 @@ from onnx import ModelProto
 from seq2onnx.contract import output_names
 from seq2onnx.errors import ImportRefused
 from seq2onnx.files import atomic_file
+from seq2onnx.importing.onnx import inputs
 from seq2onnx.importing.onnx.graph import read_graph
-from seq2onnx.importing.onnx.inputs import ORDERS, best_refusal, check_axes, choose_outputs, data_input, drawer, rank_of
 from seq2onnx.importing.onnx.limits import check_limits
 from seq2onnx.importing.onnx.source_runs import OnnxSource
 from seq2onnx.importing.onnx.tracing import Trace, declared, traces
@@ -68,7 +68,7 @@ def add_states(
         >>> report = add_states("matlab_network.onnx", "stream.onnx")
         >>> stream = load("stream.onnx").stream()
     """
-    check_axes(axes)
+    inputs.check_axes(axes)
     model = read_graph(path, fixed)
     try:
         return _add_states(path, model, Path(out), axes, outputs, dict(states or {}), features)
@@ -87,36 +87,35 @@ def _add_states(
 ) -> ParityReport:
     check_states(model, states)
     if outputs is not None:
-        model = choose_outputs(model, outputs, [*states.values()])
+        model = inputs.choose_outputs(model, outputs, [*states.values()])
     old_names = free_names(model)
     new_names = {old: new for new, old in old_names.items()}
     states = {new_names.get(a, a): new_names.get(b, b) for a, b in states.items()}
-    data = data_input(model, states)
+    data = inputs.data_input(model, states)
     if states:
         check_inputs(model, data, states)
-    rank = rank_of(model, data, axes)
-    draw, tokens = drawer(model, data)
-    orders = (axes,) if axes else (STEP_ORDERS if states else ORDERS).get(rank, ())
+    rank = inputs.rank_of(model, data, axes)
+    draw, tokens = inputs.drawer(model, data)
+    orders = (axes,) if axes else (STEP_ORDERS if states else inputs.ORDERS).get(rank, ())
     if not orders:
         raise ImportRefused(f"the input {data} has {rank} axes; expected batch, time and features")
-    made: dict[str, tuple[Body, bool, OnnxSource, bool]] = {}
-    refusals: dict[str, ImportRefused] = {}
-    for order in orders:
-        try:
-            runs = traces(model, data, order, features, draw)
-            made[order] = _rewrite(runs, model, states, outputs is not None, old_names)
-            if axes is None and not made[order][0].graph.states:
-                del made[order]
-                raise ImportRefused(
-                    "nothing in the graph joins steps, so that the order of its axes is unknown; give axes="
-                )
-        except ImportRefused as error:
-            refusals[order] = error
+
+    def made_in(order: str) -> tuple[Body, bool, OnnxSource, bool]:
+        runs = traces(model, data, order, features, draw)
+        found = _rewrite(runs, model, states, outputs is not None, old_names)
+        if axes is None and not found[0].graph.states:
+            raise ImportRefused(
+                "nothing in the graph joins steps, so that the order of its axes is unknown; give axes="
+            )
+        return found
+
+    try:
+        made = inputs.in_each_order(orders, made_in)
+    except ImportRefused as error:
+        raise _with_old_names(error, old_names) from None
     if len(made) > 1:
         raise ImportRefused(f"its input could have the axes {' or '.join(made)}; give axes=")
-    if not made:
-        raise _with_old_names(best_refusal(refusals), old_names)
-    ((axes, (body, one_row, source, complete)),) = made.items()
+    ((order, (body, one_row, source, complete)),) = made.items()
     body.tokens = tokens
     with atomic_file(out) as temporary:
 
@@ -124,7 +123,7 @@ def _add_states(
             temporary.write_bytes(finish(body, model, by_row).SerializeToString())
             return ParityReport(str(out), compare_file(temporary, source, draw, not complete))
 
-        if one_row and "B" in axes:
+        if one_row and "B" in order:
             # Often only the initial states fix a batch of 1, and they are inputs now. A Scan over rows is slow.
             with contextlib.suppress(ImportRefused):
                 return written(False)
@@ -165,15 +164,8 @@ def _rewrite_traced(
         if "T" not in axes:
             raise ImportRefused("has no axis of time, and states= names no state that it carries itself")
         graph, signals, finals = give_states(found)
-        answers = [name for name in named if name in signals and (chosen or name not in finals)]
-        answers = answers or [name for name in named if name in signals][:1]
-        if not answers or (chosen and len(answers) < len(named)):
-            raise ImportRefused("has an output that does not depend on the data")
-        sizes = dict(zip(axes, found.values[data].shape, strict=True))
-        tokens = found.values[data].dtype.kind in "iu"
-        if tokens and "C" in axes:
-            raise ImportRefused("takes whole numbers with features; tokens are one number a step, axes='BT'")
-        body = Body(graph, list(model.graph.initializer), None if tokens else sizes.get("C", 1), "")
+        answers = inputs.answers_among(named, signals, finals, chosen)
+        body = Body(graph, list(model.graph.initializer), found.width, "")
         tensors = output_names(labels[name] for name in answers)
         for name in answers:
             answer, tensor = write_answer(body, found, name, labels[name], signals[name])

@@ -91,10 +91,8 @@ def carry_states(
         )
     one_row = not (found.free_rows and "B" in found.axes)
     carried = [_carried(found, name, new, one_row) for name, new in states.items()]
-    tokens = found.values[found.data].dtype.kind in "iu"
-    width = None if tokens else dict(zip(found.axes, found.values[found.data].shape, strict=True)).get("C", 1)
     graph = Rewriter(opset(found.model))
-    body = Body(graph, list(found.model.graph.initializer), width, "")
+    body = Body(graph, list(found.model.graph.initializer), found.width, "")
     for state in carried:
         if state.dtype not in ELEMENTS:
             raise ImportRefused(f"states: {state.input!r} is {state.dtype}; a state is float32, int32 or int64")
@@ -155,9 +153,8 @@ def _signal(found: Trace, name: str) -> Axes:
     if found.others is None:
         return Axes(("",) * len(shape), shape)
     other, data = found.others[name].shape, found.others[found.data].shape
-    sizes = {
-        letter: (found.values[found.data].shape[i], data[i]) for i, letter in enumerate(found.axes) if letter != "C"
-    }
+    pairs = zip(found.sizes.items(), data, strict=True)
+    sizes = {letter: (size, after) for (letter, size), after in pairs if letter != "C"}
     axes = []
     for before, after in zip(shape, other, strict=True):
         letters = [letter for letter, pair in sizes.items() if pair == (before, after) and before != after]

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 from collections.abc import Mapping
 from typing import Any
 
@@ -10,18 +9,21 @@ from seq2onnx.errors import ImportRefused
 from seq2onnx.importing.axes import Axes
 from seq2onnx.importing.onnx.graph import opset
 from seq2onnx.importing.onnx.graph_parts import DOMAINS, place, reads
-from seq2onnx.importing.onnx.node_calls import Call, NodeRefused, SideInput, call_of
-from seq2onnx.importing.onnx.tracing import RECURRENT, Trace, dtype_of
+from seq2onnx.importing.onnx.node_calls import (
+    MOVES,
+    Call,
+    NodeRefused,
+    SideInput,
+    call_of,
+    note_finals,
+    on_side_inputs,
+    side_inputs,
+)
+from seq2onnx.importing.onnx.tracing import RECURRENT, Trace
 from seq2onnx.importing.states import layout_nodes, windows
 from seq2onnx.importing.states.recurrence import recurrent
 from seq2onnx.importing.states.rewriting import Rewriter
 from seq2onnx.importing.states.step_rules import RULES, elementwise
-
-MOVES = {"Transpose", "Reshape", "Squeeze", "Unsqueeze", "Flatten", "Identity"}
-"""Operators that give the same numbers. Those of a step stay in their order as long as its features are one axis."""
-KEEPS_FINAL = MOVES | {"Concat", "Cast"}
-"""Operators that only move the final state of a recurrent operator about."""
-LETTERS = {"B": "B", "T": "T", "C": ""}
 
 
 def give_states(trace: Trace) -> tuple[Rewriter, dict[str, Axes], set[str]]:
@@ -35,23 +37,12 @@ def give_states(trace: Trace) -> tuple[Rewriter, dict[str, Axes], set[str]]:
         ImportRefused: a node joins steps in another way than recurrent operators and windows do, or joins rows.
     """
     graph = Rewriter(opset(trace.model))
-    entry = trace.values[trace.data]
-    # A fixed batch of 1 cannot be told from features of size 1.
-    letters = ["" if letter == "B" and trace.rows == 1 else LETTERS[letter] for letter in trace.axes]
     finals: set[str] = set()
-    signals: dict[str, Axes] = {trace.data: Axes(tuple(letters), entry.shape)}
-    foreign = {
-        entry.name: SideInput(entry.name, dtype_of(entry).kind in "iu")
-        for entry in trace.model.graph.input
-        if entry.name != trace.data
-    }
+    signals: dict[str, Axes] = {trace.data: Axes(trace.letters, trace.values[trace.data].shape)}
+    foreign = side_inputs(trace)
     for node in trace.model.graph.node:
-        read = reads(node)
-        if not read & signals.keys():
-            for name in read & foreign.keys():
-                same = foreign[name].as_given and node.op_type in ("Cast", "Identity")
-                other = dataclasses.replace(foreign[name], as_given=same)
-                foreign |= dict.fromkeys(filter(None, node.output), other)
+        if not reads(node) & signals.keys():
+            foreign |= on_side_inputs(node, foreign)
             graph.keep(node)
             continue
         if node.op_type in ("Shape", "Size"):
@@ -64,10 +55,7 @@ def give_states(trace: Trace) -> tuple[Rewriter, dict[str, Axes], set[str]]:
             reason = str(error) if isinstance(error, ImportRefused) else failure
             raise NodeRefused(f"{place(node)}: {reason}", len(graph.nodes)) from None
         found = {name: x for name, x in zip(node.output, results, strict=False) if name}
-        if node.op_type in RECURRENT:
-            finals.update(node.output[1:])
-        elif node.op_type in KEEPS_FINAL and read & signals.keys() <= finals:
-            finals.update(found)
+        note_finals(node, signals.keys(), finals)
         if node.op_type in MOVES and (state := graph.last_steps.get(node.input[0])):
             graph.last_steps |= {name: state for name, x in found.items() if _has_one_axis_of_features(x)}
         signals |= found
