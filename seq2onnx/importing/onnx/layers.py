@@ -13,8 +13,9 @@ from seq2onnx.importing.lifting.convolutions import Windows, convolution, poolin
 from seq2onnx.importing.lifting.layer_node import Array
 from seq2onnx.importing.lifting.recurrence import biases_apart, cell_state, recurrent
 from seq2onnx.importing.lifting.windows import Pads
+from seq2onnx.importing.onnx.node_calls import padding
 from seq2onnx.importing.onnx.operators import ADD_STATES, LiftCall, constant, on_array, operators, optional
-from seq2onnx.importing.states.recurrence import initial_state
+from seq2onnx.importing.states.recurrence import check_lengths, initial_state
 from seq2onnx.layers import GRU, LSTM, RNN
 from seq2onnx.layers.parts import cell_nodes, gates
 
@@ -40,19 +41,6 @@ def _layer_norm(call: LiftCall) -> Any:
     return [y, reason, reason]
 
 
-def _pads(call: LiftCall, sizes: Sequence[int], strides: Sequence[int], dilations: Sequence[int]) -> list[Pads]:
-    auto, count = call.attributes.get("auto_pad", "NOTSET"), len(sizes)
-    given = call.attributes.get("pads", [0] * 2 * count) if auto == "NOTSET" else [0] * 2 * count
-    pads = list(zip(given[:count], given[count:], strict=True))
-    if auto.startswith("SAME"):
-        reaches = [dilation * (size - 1) for dilation, size in zip(dilations, sizes, strict=True)]
-        if any(stride != 1 for stride in strides):
-            raise ImportRefused("has auto_pad and strides; export it with numbers as its padding")
-        pads = [(reach // 2, reach - reach // 2) for reach in reaches]
-        pads = pads if auto == "SAME_UPPER" else [(after, before) for before, after in pads]
-    return pads
-
-
 def _windows(call: LiftCall, sizes: Sequence[int]) -> Windows:
     count, given = len(sizes), call.attributes
     strides, dilations = (list(given.get(name, [1] * count)) for name in ("strides", "dilations"))
@@ -63,7 +51,7 @@ def _windows(call: LiftCall, sizes: Sequence[int]) -> Windows:
         numbers = [before for before, _ in pads] + [after for _, after in pads]
         return on_array(call, array, pads=numbers, auto_pad="NOTSET")
 
-    return Windows(sizes, strides, dilations, _pads(call, sizes, strides, dilations), apply, given.get("group", 1))
+    return Windows(sizes, strides, dilations, padding(call, sizes), apply, given.get("group", 1))
 
 
 @operators("Conv")
@@ -124,7 +112,7 @@ def _recurrent(call: LiftCall) -> Any:
         raise ImportRefused(f"has peepholes, for which there is no layer; {ADD_STATES}")
     if call.signals[0] is None or any(x is not None for x in call.signals[1:4]):
         raise ImportRefused("takes its weights from the data")
-    _check_lengths(call)
+    check_lengths(call, call.x.steps)
     W, R = constant(call, 1), constant(call, 2)
     directions, units = len(W), R.shape[2]
     bias = constant(call, 3) if call.has(3) else np.zeros((directions, 2 * W.shape[1]))
@@ -138,21 +126,6 @@ def _recurrent(call: LiftCall) -> Any:
     y, h = recurrent(call.x, layer, [array | starts for array in arrays], 0)
     y = y.with_(axes=("T", "", y.axes[1], ""), index=y.index.reshape(1, directions, 1, units))
     return [y, h, cell_state(h)]
-
-
-def _check_lengths(call: LiftCall) -> None:
-    """Check that the lengths of the rows, if there are any, are those of an input, or that all rows are whole."""
-    if not call.has(4):
-        return
-    foreign = call.foreign.get(call.node.input[4])
-    numbers, other = call.numbers[4], call.others[4]
-    if foreign is not None and foreign.lengths and foreign.as_given:
-        return
-    whole = numbers is not None and (numbers == call.x.steps).all() and other is not None and (other != numbers).all()
-    if foreign is not None or not whole:
-        raise ImportRefused(
-            "has lengths of rows that are calculated, or the same in each run; give the lengths as they are"
-        )
 
 
 def _starts(call: LiftCall, kinds: str, units: int) -> dict[str, Array]:

@@ -117,6 +117,11 @@ class NodeCall(Generic[X]):
         numbers = self.numbers[index]
         return default if numbers is None else numbers.ravel().tolist()
 
+    def check_only_first(self, what: str) -> None:
+        """Raise ImportRefused unless the data is the first input alone; the others say `what`."""
+        if self.signals[0] is None or any(x is not None for x in self.signals[1:]):
+            raise ImportRefused(f"takes its {what} from the data")
+
     def axes(self, index: int = 1, default: Sequence[int] = ()) -> list[int]:
         """Return the argument `axes`, none negative."""
         return [axis % len(self.x.axes) for axis in self.get(index, "axes") or default]
@@ -167,6 +172,20 @@ def call_of(
     return NodeCall(trace, node, attributes(node), inputs, known, others, shapes, foreign or {})
 
 
+def check_eval_mode(call: NodeCall[Any]) -> None:
+    """Refuse a Dropout that is active."""
+    training = call.get(2, "training_mode")
+    if training and training[0]:
+        raise ImportRefused("draws random numbers; export the network in eval mode")
+
+
+def softmax_axes(call: NodeCall[Any]) -> Sequence[int]:
+    """Return the axes of Softmax and the like: one axis, before version 13 also all later ones."""
+    rank, old = len(call.x.axes), call.opset < 13
+    axis = int(call.attributes.get("axis", 1 if old else -1)) % rank
+    return range(axis, rank) if old else [axis]
+
+
 def check_features(x: Axes, axes: Sequence[int], what: str) -> None:
     """Refuse an operation over axes that are not features."""
     for axis in axes:
@@ -192,6 +211,31 @@ def constant_weights(call: NodeCall[Any]) -> None:
     """Check that all inputs without data are the same in every run."""
     for numbers, other in zip(call.numbers, call.others, strict=True):
         same(numbers, other)
+
+
+def step_taken(call: NodeCall[Any], axis: int) -> tuple[bool, bool]:
+    """Return whether a Gather of one step takes the first one, and whether the last, in every run."""
+    runs = ((call.numbers[1], call.trace.values), (call.others[1], call.trace.others))
+    places = [
+        (int(chosen.ravel()[0]), values[call.node.input[0]].shape[axis])
+        for chosen, values in runs
+        if chosen is not None and values is not None
+    ]
+    return all(at in (0, -size) for at, size in places), all(at in (-1, size - 1) for at, size in places)
+
+
+def padding(call: NodeCall[Any], sizes: Sequence[int]) -> list[tuple[int, int]]:
+    """Return how many elements a convolution or pooling with windows of these sizes adds before and after each axis."""
+    count, auto = len(sizes), call.attributes.get("auto_pad", "NOTSET")
+    strides, dilations = (call.attributes.get(name, [1] * count) for name in ("strides", "dilations"))
+    if not auto.startswith("SAME"):
+        given = call.attributes.get("pads", [0] * 2 * count) if auto == "NOTSET" else [0] * 2 * count
+        return list(zip(given[:count], given[count:], strict=True))
+    if any(stride != 1 for stride in strides):
+        raise ImportRefused("has auto_pad and strides; export it with numbers as its padding")
+    reaches = [dilation * (size - 1) for dilation, size in zip(dilations, sizes, strict=True)]
+    pads = [(reach // 2, reach - reach // 2) for reach in reaches]
+    return pads if auto == "SAME_UPPER" else [(after, before) for before, after in pads]
 
 
 @dataclasses.dataclass(frozen=True)

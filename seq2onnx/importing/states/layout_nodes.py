@@ -8,15 +8,14 @@ import numpy as np
 
 from seq2onnx.errors import ImportRefused
 from seq2onnx.importing.axes import Axes
-from seq2onnx.importing.onnx.node_calls import AxisSlice, Call, axis_slices, check_features
+from seq2onnx.importing.onnx.node_calls import AxisSlice, Call, axis_slices, check_features, step_taken
 from seq2onnx.importing.states.rewriting import FAR, Rewriter
 
 
 def reshape_node(graph: Rewriter, call: Call) -> list[Axes]:
     """Reshape and Flatten; sizes of batch and time that are written as numbers become free."""
+    call.check_only_first("shape")
     x, shape = call.x, call.shapes[0]
-    if call.signals[0] is None or (len(call.signals) > 1 and call.signals[1] is not None):
-        raise ImportRefused("takes its shape from the data")
     y = x.reshape(shape, call.trace.rows, call.trace.steps)
     node = graph.keep(call.node)
     initial = {tensor.name for tensor in call.trace.model.graph.initializer}
@@ -54,8 +53,7 @@ def squeeze_node(graph: Rewriter, call: Call) -> list[Axes]:
 
 def expand_node(graph: Rewriter, call: Call) -> list[Axes]:
     """Expand along features."""
-    if call.signals[0] is None:
-        raise ImportRefused("takes its shape from the data")
+    call.check_only_first("shape")
     x, shape = call.x, call.shapes[0]
     axes = [""] * (len(shape) - len(x.letters)) + list(x.letters)
     old = (*[1] * (len(shape) - len(x.letters)), *x.shape)
@@ -106,8 +104,7 @@ def _padded(graph: Rewriter, call: Call, before: int, after: int, fill: float = 
 
 def slice_node(graph: Rewriter, call: Call) -> list[Axes]:
     """Slice of features; of time the last step, or what cuts padding off."""
-    if call.signals[0] is None:
-        raise ImportRefused("takes its bounds from the data")
+    call.check_only_first("bounds")
     x = call.x
     name, out = call.node.input[0], call.node.output[0]
     slices, kept = axis_slices(call), []
@@ -179,14 +176,10 @@ def gather_node(graph: Rewriter, call: Call) -> list[Axes]:
     if not table.letters[axis]:
         graph.keep(call.node)
         return [table.with_shape(call.shapes[0], rest)]
-    what, other = table.describe(axis), call.others[1]
+    what = table.describe(axis)
     if table.letters[axis] != "T" or chosen.size != 1 or any(table.pads):
         raise ImportRefused(f"takes some of {what}; a stream knows only the last step")
-    size = table.shape[axis]
-    is_last = int(chosen.ravel()[0]) in (-1, size - 1)
-    if other is not None and call.trace.others is not None:
-        is_last &= int(other.ravel()[0]) in (-1, call.trace.others[call.node.input[0]].shape[axis] - 1)
-    if not is_last:
+    if not step_taken(call, axis)[1]:
         raise ImportRefused(f"takes step {int(chosen.ravel()[0])} alone; a stream knows only the last step")
     y = table.with_shape(call.shapes[0], rest)
     if not _take_state(graph, call, y):

@@ -11,7 +11,15 @@ from collections.abc import Callable, Sequence
 
 from seq2onnx.errors import ImportRefused
 from seq2onnx.importing.axes import Axes, broadcast
-from seq2onnx.importing.onnx.node_calls import Call, check_features, constant_weights, no_padding, same
+from seq2onnx.importing.onnx.node_calls import (
+    Call,
+    check_eval_mode,
+    check_features,
+    constant_weights,
+    no_padding,
+    same,
+    softmax_axes,
+)
 
 Rule = Callable[[Call], list[Axes]]
 
@@ -39,29 +47,19 @@ def _joined(xs: Sequence[Axes], shape: Sequence[int]) -> Axes:
 
 def in_eval_mode(call: Call) -> list[Axes]:
     """Dropout."""
-    training = call.get(2, "training_mode")
-    if training and training[0]:
-        raise ImportRefused("draws random numbers; export the network in eval mode")
+    check_eval_mode(call)
     return elementwise(dataclasses.replace(call, signals=call.signals[:1], numbers=call.numbers[:1]))
 
 
 def quantize(call: Call) -> list[Axes]:
     """QuantizeLinear and DequantizeLinear with constants."""
     no_padding(call)
-    if any(x is not None for x in call.signals[1:]) or call.signals[0] is None:
-        raise ImportRefused("takes its scale from the data")
+    call.check_only_first("scale")
     for numbers, other in zip(call.numbers[1:], call.others[1:], strict=True):
         if numbers is not None and numbers.size > 1:
             check_features(call.x, [call.attributes.get("axis", 1)], "has a scale")
         same(numbers, other)
     return [call.x]
-
-
-def _normalized_axes(call: Call) -> Sequence[int]:
-    """The axes of Softmax and the like; before opset 13 all axes from one on."""
-    rank = len(call.x.letters)
-    axis = call.attributes.get("axis", 1 if call.opset < 13 and "Lp" not in call.node.op_type else -1) % rank
-    return range(axis, rank) if call.opset < 13 and "max" in call.node.op_type.lower() else [axis]
 
 
 def _axes_from(call: Call) -> Sequence[int]:
@@ -222,7 +220,8 @@ RULES: dict[str, Rule] = {
         "ReduceLogSumExp",
         reduce,
     ),
-    **_ops("Softmax LogSoftmax Hardmax LpNormalization", _over(_normalized_axes, "normalizes")),
+    **_ops("Softmax LogSoftmax Hardmax", _over(softmax_axes, "normalizes")),
+    "LpNormalization": _over(lambda call: [call.attributes.get("axis", -1)], "normalizes"),
     **_ops("LayerNormalization RMSNormalization", _over(_axes_from, "normalizes", has_weights=True)),
     **_ops(
         "InstanceNormalization GroupNormalization MeanVarianceNormalization",

@@ -9,7 +9,7 @@ from onnx import NodeProto, TensorProto
 
 from seq2onnx.errors import ImportRefused
 from seq2onnx.importing.axes import Axes
-from seq2onnx.importing.onnx.node_calls import Call, constant_weights
+from seq2onnx.importing.onnx.node_calls import Call, constant_weights, padding
 from seq2onnx.importing.states.rewriting import FAR, Rewriter, label
 
 LOWEST = float(np.finfo(np.float32).min)
@@ -26,7 +26,6 @@ class TimeWindow:
         before: steps of padding before the first step, of the operator and of a Pad node.
         after: steps of padding after the last step.
         pads: the attribute `pads` without the padding of time.
-        inner: whether other axes are padded, too.
     """
 
     axis: int
@@ -34,7 +33,6 @@ class TimeWindow:
     before: int
     after: int
     pads: list[int]
-    inner: bool
 
 
 def convolution(graph: Rewriter, call: Call) -> list[Axes]:
@@ -82,7 +80,7 @@ def pooling(graph: Rewriter, call: Call) -> list[Axes]:
     y = graph.keep(call.node, pads=window.pads, auto_pad=None)
     y.input[0] = both
     if op == "AveragePool" and not by_pad and not counts:
-        if window.inner:
+        if any(window.pads):
             raise ImportRefused("averages over padded height or width, too")
         _divide_by_share(graph, call, window, y)
     return [_out(x, call.shapes[0], after)]
@@ -114,13 +112,8 @@ def _window(call: Call, kernel: list[int]) -> TimeWindow:
     if attributes.get("strides", [1] * count)[place] != 1:
         raise ImportRefused("has a stride along time, so that steps go in and none comes out; from_onnx can do that")
     reach = dilation * (kernel[place] - 1)
-    pads = list(attributes.get("pads", [0] * 2 * count))
-    auto = attributes.get("auto_pad", "NOTSET")
-    if auto in ("SAME_UPPER", "SAME_LOWER"):
-        pads = _same_pads(call, kernel, auto == "SAME_UPPER")
-    elif auto == "VALID":
-        pads = [0] * 2 * count
-    before, after = pads[place] + x.pads[0], pads[count + place] + x.pads[1]
+    pads = padding(call, kernel)
+    before, after = (own + of_time for own, of_time in zip(pads[place], x.pads, strict=True))
     if before < reach:
         raise ImportRefused(
             f"has windows of {reach + 1} steps with {before} of padding before the first: they read {reach - before} "
@@ -128,18 +121,8 @@ def _window(call: Call, kernel: list[int]) -> TimeWindow:
         )
     if before > reach:
         raise ImportRefused(f"has {before} steps of padding before the first, more than its windows reach ({reach})")
-    pads[place] = pads[count + place] = 0
-    return TimeWindow(axis, reach, before, after, pads, any(pads))
-
-
-def _same_pads(call: Call, kernel: list[int], upper: bool) -> list[int]:
-    count = len(kernel)
-    strides, dilations = (call.attributes.get(name, [1] * count) for name in ("strides", "dilations"))
-    if any(stride != 1 for stride in strides):
-        raise ImportRefused("has auto_pad and strides; export it with numbers as its padding")
-    totals = [dilation * (size - 1) for dilation, size in zip(dilations, kernel, strict=True)]
-    small, large = [total // 2 for total in totals], [total - total // 2 for total in totals]
-    return small + large if upper else large + small
+    pads[place] = (0, 0)
+    return TimeWindow(axis, reach, before, after, [*(low for low, _ in pads), *(high for _, high in pads)])
 
 
 def _with_buffer(graph: Rewriter, call: Call, window: TimeWindow, masked: bool = False) -> str:
