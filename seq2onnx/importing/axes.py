@@ -5,6 +5,9 @@ from __future__ import annotations
 import dataclasses
 import math
 from collections.abc import Mapping, Sequence
+from typing import Any
+
+from numpy.typing import NDArray
 
 from seq2onnx.errors import ImportRefused
 
@@ -141,3 +144,20 @@ def broadcast(xs: Sequence[Axes], shape: Sequence[int]) -> Axes:
     """Broadcast tensors to the shape of their result."""
     letters = joined_axes([x.letters for x in xs], [x.shape for x in xs], len(shape))
     return xs[0].with_shape(shape, letters)
+
+
+def batch_first(y: NDArray[Any], axes: Sequence[str], shape: Sequence[int], rows: int) -> NDArray[Any]:
+    """Bring an answer with these axes into the layout [B, T, K], or [B, K] without time.
+
+    `shape` is that of y; y may lack some of its axes of size 1. `rows` is the size of the batch.
+    """
+    letters, sizes = [""], [1]  # K, of one number where no axis is features
+    for axis, size in zip(axes, shape, strict=True):
+        letters += axis or [""]
+        sizes += [rows if letter == "B" else size // rows if len(axis) > 1 else size for letter in axis] or [size]
+    if "B" not in letters:
+        letters, sizes = ["B", *letters], [1, *sizes]
+    order = [letters.index(letter) for letter in "BT" if letter in letters]
+    lead = [sizes[axis] for axis in order]
+    order += [axis for axis, letter in enumerate(letters) if not letter]
+    return y.reshape(sizes).transpose(order).reshape(*lead, -1)

@@ -12,6 +12,7 @@ import numpy as np
 from seq2onnx.building import SequenceModule
 from seq2onnx.errors import ImportRefused, ModelFileError, Seq2OnnxError, SpecError
 from seq2onnx.importing import equivalence
+from seq2onnx.importing.axes import batch_first
 from seq2onnx.importing.keras import layers as keras_layers, recurrent as keras_recurrent, windows as keras_windows
 from seq2onnx.importing.keras.file import read_file
 from seq2onnx.importing.keras.graph import CUSTOM, KerasLayer, KerasModel, Tensor, read_model
@@ -253,18 +254,9 @@ def _source(model: KerasModel, answers: Sequence[tuple[int, tuple[str, ...]]]) -
     def run(x: Array, lengths: Array | None) -> list[Array]:
         given = x if x.dtype == np.int64 else np.moveaxis(x.astype(float), 2, -1)
         found = evaluate(model, given, None, lengths)
-        return [_canonical(found[i][0], axes) for i, axes in answers]
+        return [batch_first(found[i][0], axes, found[i][0].shape, len(x)) for i, axes in answers]
 
     return run
-
-
-def _canonical(y: Array, axes: tuple[str, ...]) -> Array:
-    """Bring an answer into the layout [B, T, K] or [B, K]."""
-    letters = [axis or "-" for axis in axes]
-    order = sorted(range(len(letters)), key=lambda i: ("BT-".index(letters[i]), i))
-    lead = 1 + ("T" in letters)
-    y = y.transpose(order)
-    return y.reshape(*y.shape[:lead], -1)
 
 
 def _drawer(model: KerasModel, start: LayerNode, is_masked: bool) -> Callable[[np.random.Generator, int, int], Array]:

@@ -170,8 +170,7 @@ def _compare(
         if x.shape[1] < fewest:  # onnxruntime answers, but its windows read what is not there
             raise RunFailed(f"a window needs {fewest} steps")
         found = source(x, lengths)
-        flat = [found[answer.layer] for answer in outputs]
-        return [y.reshape(*y.shape[: 1 + answer.has_time], -1) for y, answer in zip(flat, outputs, strict=True)]
+        return [found[answer.layer] for answer in outputs]
 
     (entry,) = made.network.inputs
     shape = made.network.signals[entry.label].shape

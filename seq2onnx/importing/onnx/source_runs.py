@@ -10,7 +10,7 @@ import numpy as np
 import onnxruntime
 from onnx import ModelProto
 
-from seq2onnx.importing.axes import Axes
+from seq2onnx.importing.axes import Axes, batch_first
 from seq2onnx.importing.onnx.graph import RunFailed, open_session, run
 from seq2onnx.importing.onnx.graph_parts import Array
 from seq2onnx.importing.onnx.size_limits import check_sizes
@@ -54,7 +54,7 @@ class OnnxSource:
         return None if self.by_step else self._declared("T")
 
     def __call__(self, x: Array, lengths: Array | None = None) -> dict[str, Array]:
-        """Return each answer by its layer, [batch, time, …] or [batch, …], for x [batch, time, …] of the contract.
+        """Return each answer by its layer, [batch, time, K] or [batch, K], for x [batch, time, …] of the contract.
 
         `lengths` [batch] go to the inputs that take them; None: all rows are whole. Answers for the whole sequence are
         left out where the file takes only longer ones.
@@ -96,7 +96,7 @@ class OnnxSource:
         for t in range(x.shape[1]):
             found = run(self.session, state | {self.data: self._arrange(x[:, t : t + 1], "BTC")})
             state = {name: found[new] for name, new in self.states.items()}
-            steps.append({answer.layer: found[answer.name].reshape(len(x), *answer.shape) for answer in self.answers})
+            steps.append({answer.layer: found[answer.name].reshape(len(x), -1) for answer in self.answers})
         return {name: np.stack([step[name] for step in steps], 1) for name in steps[0]}
 
     def _arrange(self, x: Array, letters: str) -> Array:
@@ -110,16 +110,13 @@ class OnnxSource:
         return np.ascontiguousarray(x.transpose([letters.index(letter) for letter in self.axes]), dtype)
 
     def _read(self, answer: FileOutput, y: Array, rows: int) -> Array:
-        """Bring an answer of the file to the layout of the contract."""
-        signal, steps = self.signals[answer.name], y.size // (rows * math.prod(answer.shape))
-        sizes = {"B": rows, "T": steps}
-        axes, shape = [], []
-        for letter, size in zip(signal.letters, signal.shape, strict=True):
-            axes += list(letter) or [""]
-            shape += [sizes[each] for each in letter] or [size]
+        """Bring an answer of the file to the layout [B, T, K] or [B, K]."""
+        signal = self.signals[answer.name]
+        sizes = {"": 1, "B": rows, "T": y.size // (rows * math.prod(answer.shape))}
+        shape = [
+            math.prod(sizes[each] for each in letters) if letters else size
+            for letters, size in zip(signal.letters, signal.shape, strict=True)
+        ]
         if math.prod(shape) != y.size:  # axes of size 1 may be missing, where a Squeeze has removed them
             raise RunFailed(f"{answer.name} has the shape {list(y.shape)}, expected {shape}")
-        front = [axes.index(letter) for letter in "BT" if letter in axes]
-        order = front + [axis for axis, letter in enumerate(axes) if not letter]
-        time = [steps] if answer.has_time else []
-        return y.reshape(shape).transpose(order).reshape(rows, *time, *answer.shape)
+        return batch_first(y, signal.letters, shape, rows)

@@ -15,6 +15,7 @@ from torch.utils import _pytree as pytree
 from seq2onnx.building import SequenceModule
 from seq2onnx.errors import ImportRefused, SpecError
 from seq2onnx.importing import equivalence
+from seq2onnx.importing.axes import batch_first
 from seq2onnx.importing.lifting import time_axis
 from seq2onnx.importing.lifting.assembly import as_module, assemble
 from seq2onnx.importing.lifting.layer_node import Array, LayerNode, layer_node
@@ -194,7 +195,9 @@ def _source(
         steps = x.shape[1]
         known = torch.full((len(x),), steps) if lengths is None else lengths
         leaves = pytree.tree_leaves(module(*arguments.call(x, known)), is_leaf=lambda leaf: leaf is None)
-        return [_canonical(leaves[place], axes, len(x), softmax) for place, axes in answers]
+        found = ((leaves[place].detach().cpu().float(), axes) for place, axes in answers)
+        whole = [torch.from_numpy(batch_first(y.numpy(), axes, y.shape, len(x))) for y, axes in found]
+        return [(y.softmax(-1) if softmax else y).numpy() for y in whole]
 
     def run(x: Array, lengths: Array | None) -> list[Array]:
         data = torch.from_numpy(x)
@@ -207,23 +210,3 @@ def _source(
         return [np.concatenate(found) for found in zip(*each, strict=True)]
 
     return run
-
-
-def _canonical(y: Tensor, axes: tuple[str, ...], rows: int, softmax: bool) -> Array:
-    """Bring an answer with these axes into the layout [B, T, K] or [B, K]."""
-    letters: list[str] = []
-    sizes: list[int] = []
-    for axis, size in zip(axes, y.shape, strict=True):
-        for letter in axis or "-":
-            other = size // rows if len(axis) > 1 else size
-            letters.append(letter)
-            sizes.append(rows if letter == "B" else other)
-    y = y.reshape(sizes)
-    if "B" not in letters:
-        letters.append("B")
-        y = y[..., None]
-    order = sorted(range(len(letters)), key=lambda i: ("BT-".index(letters[i]), i))
-    y = y.permute(order).detach().cpu().float()
-    y = y.flatten(1 + ("T" in letters)) if "-" in letters else y[..., None]
-    found: Array = (y.softmax(-1) if softmax else y).numpy()
-    return found
