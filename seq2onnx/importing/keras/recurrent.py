@@ -12,7 +12,7 @@ from seq2onnx.importing.keras.graph import KerasLayer
 from seq2onnx.importing.keras.layers import check_shapes, keras
 from seq2onnx.importing.lifting import functions, layout, operations as lifting
 from seq2onnx.importing.lifting.layer_node import Array
-from seq2onnx.importing.lifting.recurrence import biases_apart, cell_state, recurrent
+from seq2onnx.importing.lifting.recurrence import cell_state, recurrent, weights_of
 from seq2onnx.importing.lifting.traced import TracedTensor
 from seq2onnx.layers import GRU, LSTM, RNN, Add, Multiply
 from seq2onnx.layers.parts.cells import StateActivation
@@ -44,21 +44,14 @@ def _layer(layer: KerasLayer) -> LSTM | GRU | RNN:
 
 
 def _weights(layer: KerasLayer, features: int) -> dict[str, Array]:
-    """Return the weights of one direction. Keras has columns i f c o, as the rows here, and z r h for r z n."""
+    """Return the weights of one direction; a GRU with reset_after has two biases."""
     kind, units = layer.kind, layer.config["units"]
     columns = GATES[kind] * units
     twice = (2,) if kind == "GRU" and layer.get("reset_after") else ()
     check_shapes(layer, kernel=(features, columns), recurrent_kernel=(units, columns), bias=(*twice, columns))
-    bias = layer.weights.get("bias", np.zeros((*twice, columns)))
-    found = {
-        "input_weights": layer.weights["kernel"].T,
-        "recurrent_weights": layer.weights["recurrent_kernel"].T,
-        "bias": bias.T,
-    }
-    if kind == "GRU":
-        order = np.concatenate([np.arange(units, 2 * units), np.arange(units), np.arange(2 * units, 3 * units)])
-        found = {name: array[order] for name, array in found.items()}
-    return found | biases_apart(*found["bias"].T) if twice else found
+    biases = layer.weights.get("bias", np.zeros((*twice, columns))).reshape(-1, columns)
+    W, R = layer.weights["kernel"].T, layer.weights["recurrent_kernel"].T
+    return weights_of(kind, "keras", W, R, [*biases], bool(twice))
 
 
 def _run(layer: KerasLayer, x: TracedTensor, directions: Sequence[KerasLayer]) -> list[TracedTensor]:

@@ -11,13 +11,13 @@ from seq2onnx.errors import ImportRefused
 from seq2onnx.importing.lifting import operations as lifting
 from seq2onnx.importing.lifting.convolutions import Windows, convolution, pooling
 from seq2onnx.importing.lifting.layer_node import Array
-from seq2onnx.importing.lifting.recurrence import biases_apart, cell_state, recurrent
+from seq2onnx.importing.lifting.recurrence import cell_state, recurrent, weights_of
 from seq2onnx.importing.lifting.windows import Pads
 from seq2onnx.importing.onnx.node_calls import padding
 from seq2onnx.importing.onnx.operators import ADD_STATES, LiftCall, constant, on_array, operators, optional
 from seq2onnx.importing.states.recurrence import check_lengths, initial_state
 from seq2onnx.layers import GRU, LSTM, RNN
-from seq2onnx.layers.parts import cell_nodes, gates
+from seq2onnx.layers.parts import cell_nodes
 
 
 @operators("BatchNormalization")
@@ -120,7 +120,7 @@ def _recurrent(call: LiftCall) -> Any:
     # The reset gate multiplies the recurrent bias of the candidate, too; if that is zero, a layer needs none.
     after = bool(given.get("linear_before_reset"))
     apart = op == "GRU" and after and bool(bias[:, -units:].any())
-    arrays = [_weights(op, W[i], R[i], bias[i], apart) for i in range(directions)]
+    arrays = [weights_of(op, "onnx", W[i], R[i], np.split(bias[i], 2), apart) for i in range(directions)]
     starts = _starts(call, "hc" if op == "LSTM" else "h", units)
     layer = _layer(op, units, activations, arrays[0], bool(starts), after)
     y, h = recurrent(call.x, layer, [array | starts for array in arrays], 0)
@@ -134,16 +134,6 @@ def _starts(call: LiftCall, kinds: str, units: int) -> dict[str, Array]:
     if all(start is None for start in found.values()):
         return {}
     return {name: np.zeros(units) if start is None else start[0] for name, start in found.items()}
-
-
-def _weights(op: str, W: Array, R: Array, bias: Array, apart: bool) -> dict[str, Array]:
-    first, second = np.split(bias, 2)
-    if op == "RNN":
-        return {"input_weights": W, "recurrent_weights": R, "bias": first + second}
-    orders = gates.LSTM if op == "LSTM" else gates.GRU
-    W, R, first, second = (gates.permute(part, orders["onnx"], orders["matlab"]) for part in (W, R, first, second))
-    biases = biases_apart(first, second) if apart else {"bias": first + second}
-    return {"input_weights": W, "recurrent_weights": R, **biases}
 
 
 def _layer(

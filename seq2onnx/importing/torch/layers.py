@@ -13,7 +13,7 @@ from seq2onnx.importing.lifting import operations as lifting
 from seq2onnx.importing.lifting.convolutions import Windows, convolution, pooling
 from seq2onnx.importing.lifting.layer_node import Array
 from seq2onnx.importing.lifting.layout import concat
-from seq2onnx.importing.lifting.recurrence import biases_apart, cell_state, recurrent
+from seq2onnx.importing.lifting.recurrence import cell_state, recurrent, weights_of
 from seq2onnx.importing.lifting.traced import TracedTensor
 from seq2onnx.importing.lifting.windows import Pads
 from seq2onnx.importing.torch.operators import Operation, Ragged, array, operators
@@ -138,7 +138,9 @@ def _recurrent(op: Operation) -> Any:
             start = {name: rows[place] for name, rows in starts.items()}
             if start and projection:  # a state that the projection reduces to the one given
                 start["initial_h"] = np.linalg.pinv(projection[-1]) @ start["initial_h"]
-            arrays.append({**_weights(op.name, weights), **start})
+            W, R, *biases = weights
+            biases = biases or [np.zeros(len(W))] * 2
+            arrays.append({**weights_of(op.name.upper(), "torch", W, R, biases, op.name == "gru"), **start})
         kind = _layer_of(
             op.name, len(arrays[0]["recurrent_weights"]) // GATES[op.name], "learned" if starts else "zeros"
         )
@@ -157,16 +159,6 @@ def _layer_of(name: str, size: int, start: Start) -> LSTM | GRU | RNN:
     if name == "gru":
         return GRU(size, reset_gate_mode="recurrent_bias_after_multiplication", start=start)
     return RNN(size, activation="relu" if name == "rnn_relu" else "tanh", start=start)
-
-
-def _weights(name: str, given: list[Array]) -> dict[str, Array]:
-    """Weights of one direction. torch has the row blocks i f g o and r z n, as here, and two biases that are added."""
-    rows = len(given[0])
-    first, second = given[2:] if len(given) > 2 else (np.zeros(rows), np.zeros(rows))
-    found = {"input_weights": given[0], "recurrent_weights": given[1]}
-    if name != "gru":
-        return {**found, "bias": first + second}
-    return {**found, **biases_apart(first, second)}
 
 
 def _start_states(op: Operation, x: TracedTensor, count: int) -> dict[str, list[Array]]:
