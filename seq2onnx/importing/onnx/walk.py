@@ -12,16 +12,13 @@ from seq2onnx.errors import ImportRefused, Seq2OnnxError
 from seq2onnx.importing.lifting.layer_node import Lifting, input_node
 from seq2onnx.importing.lifting.traced import TracedTensor
 from seq2onnx.importing.lifting.windows import TooFewSteps
-from seq2onnx.importing.onnx import arithmetic as onnx_arithmetic, layers as onnx_layers, layout as onnx_layout
-from seq2onnx.importing.onnx.graph_parts import place, reads
-from seq2onnx.importing.onnx.node_calls import (
-    NodeRefused,
-    SideInput,
-    call_of,
-    note_finals,
-    on_side_inputs,
-    side_inputs,
+from seq2onnx.importing.onnx import (
+    arithmetic as onnx_arithmetic,
+    layers as onnx_layers,
+    layout as onnx_layout,
+    node_calls,
 )
+from seq2onnx.importing.onnx.graph_parts import place, reads
 from seq2onnx.importing.onnx.operators import lift
 from seq2onnx.importing.onnx.tracing import RECURRENT, Trace
 from seq2onnx.layers import SequenceInput
@@ -35,7 +32,7 @@ class Walked:
     """Each tensor that depends on the sequences, or why it is no layer; those of other inputs alone; final states."""
 
     values: Mapping[str, TracedTensor | ImportRefused]
-    foreign: Mapping[str, SideInput]
+    foreign: Mapping[str, node_calls.SideInput]
     finals: frozenset[str]
 
 
@@ -43,7 +40,7 @@ def walk(trace: Trace) -> Walked:
     """Follow all nodes. TooFewSteps: the run must be repeated with more."""
     graph, lifting = trace.model.graph, Lifting(times={trace.steps})
     values: dict[str, TracedTensor | ImportRefused] = {trace.data: _sequences(trace, lifting)}
-    foreign = side_inputs(trace)
+    foreign = node_calls.side_inputs(trace)
     finals: set[str] = set()
     for number, node in enumerate(graph.node):
         read = reads(node)
@@ -51,11 +48,11 @@ def walk(trace: Trace) -> Walked:
             continue
         outputs = list(filter(None, node.output))
         if not read & values.keys():
-            foreign |= on_side_inputs(node, foreign)
+            foreign |= node_calls.on_side_inputs(node, foreign)
             continue
         values |= _results(trace, lifting, node, values, foreign, number)
         lifting.times.update(x.steps for x in map(values.get, outputs) if isinstance(x, TracedTensor) and x.has_time)
-        note_finals(node, values.keys(), finals)
+        node_calls.note_finals(node, values.keys(), finals)
     return Walked(values, foreign, frozenset(finals))
 
 
@@ -70,7 +67,7 @@ def _results(
     lifting: Lifting,
     node: NodeProto,
     values: Mapping[str, TracedTensor | ImportRefused],
-    foreign: Mapping[str, SideInput],
+    foreign: Mapping[str, node_calls.SideInput],
     number: int,
 ) -> dict[str, TracedTensor | ImportRefused]:
     """Lift a node; a refusal is raised only if an answer needs the tensor."""
@@ -85,7 +82,7 @@ def _results(
         if named:
             raise _beside_the_data(foreign[named[0]])
         with lifting.at(_path(node)):
-            found = lift(call_of(trace, node, lifted, foreign))
+            found = lift(node_calls.call_of(trace, node, lifted, foreign))
     except TooFewSteps:
         raise
     except Seq2OnnxError as error:
@@ -97,11 +94,11 @@ def _results(
         if isinstance(x, TracedTensor) and x.shape != (shape := trace.values[name].shape):
             x = ImportRefused(f"gives the shape {list(shape)}, a layer {list(x.shape)}")
         if isinstance(x, Seq2OnnxError):
-            results[name] = NodeRefused(f"{place(node)}: {x}", number)
+            results[name] = node_calls.NodeRefused(f"{place(node)}: {x}", number)
     return results
 
 
-def _beside_the_data(foreign: SideInput) -> ImportRefused:
+def _beside_the_data(foreign: node_calls.SideInput) -> ImportRefused:
     name = repr(foreign.name)
     if foreign.lengths:
         return ImportRefused(

@@ -7,18 +7,9 @@ from typing import Any
 
 from seq2onnx.errors import ImportRefused
 from seq2onnx.importing.axes import Axes
+from seq2onnx.importing.onnx import node_calls
 from seq2onnx.importing.onnx.graph import opset
 from seq2onnx.importing.onnx.graph_parts import DOMAINS, place, reads
-from seq2onnx.importing.onnx.node_calls import (
-    MOVES,
-    Call,
-    NodeRefused,
-    SideInput,
-    call_of,
-    note_finals,
-    on_side_inputs,
-    side_inputs,
-)
 from seq2onnx.importing.onnx.tracing import RECURRENT, Trace
 from seq2onnx.importing.states import layout_nodes, windows
 from seq2onnx.importing.states.recurrence import recurrent
@@ -39,10 +30,10 @@ def give_states(trace: Trace) -> tuple[Rewriter, dict[str, Axes], set[str]]:
     graph = Rewriter(opset(trace.model))
     finals: set[str] = set()
     signals: dict[str, Axes] = {trace.data: Axes(trace.letters, trace.values[trace.data].shape)}
-    foreign = side_inputs(trace)
+    foreign = node_calls.side_inputs(trace)
     for node in trace.model.graph.node:
         if not reads(node) & signals.keys():
-            foreign |= on_side_inputs(node, foreign)
+            foreign |= node_calls.on_side_inputs(node, foreign)
             graph.keep(node)
             continue
         if node.op_type in ("Shape", "Size"):
@@ -53,10 +44,10 @@ def give_states(trace: Trace) -> tuple[Rewriter, dict[str, Axes], set[str]]:
         except Exception as error:  # a file can write an operator in more ways than anybody has thought of
             failure = f"cannot be followed ({type(error).__name__}: {error})"
             reason = str(error) if isinstance(error, ImportRefused) else failure
-            raise NodeRefused(f"{place(node)}: {reason}", len(graph.nodes)) from None
+            raise node_calls.NodeRefused(f"{place(node)}: {reason}", len(graph.nodes)) from None
         found = {name: x for name, x in zip(node.output, results, strict=False) if name}
-        note_finals(node, signals.keys(), finals)
-        if node.op_type in MOVES and (state := graph.last_steps.get(node.input[0])):
+        node_calls.note_finals(node, signals.keys(), finals)
+        if node.op_type in node_calls.MOVES and (state := graph.last_steps.get(node.input[0])):
             graph.last_steps |= {name: state for name, x in found.items() if _has_one_axis_of_features(x)}
         signals |= found
     return graph, signals, finals
@@ -67,7 +58,7 @@ def _has_one_axis_of_features(x: Axes) -> bool:
 
 
 def _visit(
-    graph: Rewriter, trace: Trace, node: Any, signals: Mapping[str, Axes], foreign: Mapping[str, SideInput]
+    graph: Rewriter, trace: Trace, node: Any, signals: Mapping[str, Axes], foreign: Mapping[str, node_calls.SideInput]
 ) -> list[Axes]:
     op = node.op_type
     if node.domain not in DOMAINS:
@@ -75,7 +66,7 @@ def _visit(
     for name in (*node.output, *node.input):
         if name and name not in trace.values:
             raise ImportRefused(f"has {name!r}, which is no tensor")
-    call: Call = call_of(trace, node, signals, foreign)
+    call: node_calls.Call = node_calls.call_of(trace, node, signals, foreign)
     if op in RECURRENT:
         return recurrent(graph, call)
     if named := [foreign[name].name for name in node.input if name in foreign]:
@@ -96,7 +87,7 @@ def _visit(
     return results
 
 
-def _zeros_to_zeros(graph: Rewriter, call: Call) -> list[Axes]:
+def _zeros_to_zeros(graph: Rewriter, call: node_calls.Call) -> list[Axes]:
     """An activation after padding: of zeros it makes zeros."""
     results = [call.x] if call.node.op_type == "Identity" or not call.x.fill else elementwise(call)
     graph.keep(call.node)
