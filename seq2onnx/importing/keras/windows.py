@@ -46,16 +46,6 @@ def _pads(padding: str, reach: int, stride: int, size: int | None) -> windows.Pa
     return total // 2, total - total // 2
 
 
-def _channels_first(x: TracedTensor, count: int) -> TracedTensor:
-    lead = len(x.axes) - count - 1
-    return layout.transpose(x, [*range(lead), len(x.axes) - 1, *range(lead, len(x.axes) - 1)])
-
-
-def _channels_last(x: TracedTensor, count: int) -> TracedTensor:
-    lead = len(x.axes) - count - 1
-    return layout.transpose(x, [*range(lead), *range(lead + 1, len(x.axes)), lead])
-
-
 def _convolve(layer: KerasLayer, x: TracedTensor, weights: Array, bias: Array | None, groups: int) -> TracedTensor:
     """Convolution of a tensor whose channels are last; weights [filters, channels / groups, …]."""
     count, padding = weights.ndim - 2, _padding(layer)
@@ -64,7 +54,7 @@ def _convolve(layer: KerasLayer, x: TracedTensor, weights: Array, bias: Array | 
     reaches = [d * (k - 1) for d, k in zip(dilations, kernel, strict=True)]
     if max(reaches) > MOST_STEPS:
         raise ImportRefused(f"has windows of {max(reaches) + 1:,} steps; at most {MOST_STEPS:,}")
-    x = _channels_first(x, count)
+    x = layout.move(x, -1, -1 - count)  # channels first
     sizes = [None if x.axes[axis] == "T" else x.shape[axis] for axis in range(-count, 0)]
     pads = [_pads(padding, *axis) for axis in zip(reaches, strides, sizes, strict=True)]
 
@@ -76,7 +66,7 @@ def _convolve(layer: KerasLayer, x: TracedTensor, weights: Array, bias: Array | 
         return found
 
     window = Windows(kernel, strides, dilations, pads, apply, groups, None if padding == "valid" else padding)
-    return _channels_last(convolution(x, weights, bias, window), count)
+    return layout.move(convolution(x, weights, bias, window), -1 - count, -1)
 
 
 @keras("Conv1D", "Conv2D")
@@ -111,7 +101,7 @@ def _pooling(layer: KerasLayer, x: TracedTensor) -> TracedTensor:
     is_max, count, padding = layer.kind.startswith("Max"), int(layer.kind[-2]), _padding(layer)
     sizes = _sizes(layer, "pool_size", count)
     strides = sizes if layer.get("strides") is None else _sizes(layer, "strides", count)
-    x = _channels_first(x, count)
+    x = layout.move(x, -1, -1 - count)  # channels first
     pad: Any = "same" if padding == "same" else None
 
     def apply(a: Array, pads: Sequence[Any]) -> Array:
@@ -126,7 +116,7 @@ def _pooling(layer: KerasLayer, x: TracedTensor) -> TracedTensor:
         raise ImportRefused('pools joined or cut features with padding="same"; use padding="valid"')
     else:
         y = pooling(x, window, is_max, False)
-    return _channels_last(y, count)
+    return layout.move(y, -1 - count, -1)
 
 
 @keras("GlobalAveragePooling1D", "GlobalMaxPooling1D", "GlobalAveragePooling2D", "GlobalMaxPooling2D")
@@ -150,7 +140,7 @@ def _over_features(x: TracedTensor, is_max: bool, axes: Sequence[int]) -> Traced
             x = layout.take(lifting.max_features(x, axis, x.shape[axis], 1), axis, 0)
         return x
     lead = (*x.shape[: axes[0]], x.shape[-1])
-    mean = windows.mean_of_image(_channels_first(x, 2)) if len(axes) == 2 else None
+    mean = windows.mean_of_image(layout.move(x, -1, -3)) if len(axes) == 2 else None
     if mean is None:
         count = math.prod(x.shape[axis] for axis in axes)
         mean = windows.dense(x, len(axes) + 1, lambda a: a.reshape(len(a), count, -1).mean(1))

@@ -27,6 +27,13 @@ def transpose(x: TracedTensor, order: Sequence[int]) -> TracedTensor:
     return x.with_(axes=tuple(x.axes[axis] for axis in order), index=x.index.transpose(order))
 
 
+def move(x: TracedTensor, source: int, target: int) -> TracedTensor:
+    """Move one axis to another place."""
+    order = list(range(len(x.axes)))
+    order.insert(target % len(order), order.pop(source))
+    return transpose(x, order)
+
+
 def unsqueeze(x: TracedTensor, *axes: int) -> TracedTensor:
     """Insert axes of size 1, numbered as in the result."""
     rank = len(x.axes) + len(axes)

@@ -12,7 +12,7 @@ import numpy as np
 
 from seq2onnx.errors import ImportRefused
 from seq2onnx.importing.lifting.layer_node import Array, LayerNode, barred, layer_node
-from seq2onnx.importing.lifting.layout import broadcast, take, transpose, unsqueeze
+from seq2onnx.importing.lifting.layout import broadcast, move, take, unsqueeze
 from seq2onnx.importing.lifting.reading import ELEMENTWISE, columns, exact, flat, same_features, source
 from seq2onnx.importing.lifting.traced import TracedTensor, tensor_of
 from seq2onnx.layers import (
@@ -48,8 +48,7 @@ def linear(x: TracedTensor, weights: Array, bias: Array | None = None, axis: int
     """Weighted sums over one axis: weights [k, n], bias [k]."""
     axis %= len(x.axes)
     check_features(x, axis, "has weights")
-    order = [*(i for i in range(len(x.axes)) if i != axis), axis]
-    x = transpose(x, order)
+    x = move(x, axis, -1)
     found, index = source(x)
     groups, k = index.reshape(-1, weights.shape[1]), len(weights)
     if len(groups) * k * found.size > MOST_WEIGHTS:
@@ -58,7 +57,7 @@ def linear(x: TracedTensor, weights: Array, bias: Array | None = None, axis: int
     offsets = np.zeros(len(wide)) if bias is None else np.tile(np.broadcast_to(bias, (k,)), len(groups))
     made = layer_node(FullyConnected(len(wide)), found, weights={"weights": wide, "bias": offsets})
     y = tensor_of(made, x.axes, (*x.index.shape[:-1], k), x.with_(pads=(0, 0)))
-    return transpose(y, np.argsort(order).tolist())
+    return move(y, -1, axis)
 
 
 def each_part(x: TracedTensor, layer: Layer) -> TracedTensor:

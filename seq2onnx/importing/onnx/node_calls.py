@@ -189,9 +189,9 @@ def softmax_axes(call: NodeCall[Any]) -> Sequence[int]:
 def check_features(x: Axes, axes: Sequence[int], what: str) -> None:
     """Refuse an operation over axes that are not features."""
     for axis in axes:
-        if "T" in x.letters[axis]:
+        if "T" in x.axes[axis]:
             raise ImportRefused(f"{what} over time, for which the whole sequence is needed")
-        if "B" in x.letters[axis]:
+        if "B" in x.axes[axis]:
             raise ImportRefused(f"{what} over the batch, so that a row depends on the others")
 
 

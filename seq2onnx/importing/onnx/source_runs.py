@@ -115,8 +115,8 @@ class OnnxSource:
         sizes = {"": 1, "B": rows, "T": y.size // (rows * math.prod(answer.shape))}
         shape = [
             math.prod(sizes[each] for each in letters) if letters else size
-            for letters, size in zip(signal.letters, signal.shape, strict=True)
+            for letters, size in zip(signal.axes, signal.shape, strict=True)
         ]
         if math.prod(shape) != y.size:  # axes of size 1 may be missing, where a Squeeze has removed them
             raise RunFailed(f"{answer.name} has the shape {list(y.shape)}, expected {shape}")
-        return batch_first(y, signal.letters, shape, rows)
+        return batch_first(y, signal.axes, shape, rows)

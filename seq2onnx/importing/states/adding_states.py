@@ -112,7 +112,10 @@ def _add_states(
     try:
         made = inputs.in_each_order(orders, made_in)
     except ImportRefused as error:
-        raise _with_old_names(error, old_names) from None
+        text = str(error)
+        for new, old in old_names.items():
+            text = text.replace(new, old)
+        raise ImportRefused(text) from None
     if len(made) > 1:
         raise ImportRefused(f"its input could have the axes {' or '.join(made)}; give axes=")
     ((order, (body, one_row, source, complete)),) = made.items()
@@ -128,13 +131,6 @@ def _add_states(
             with contextlib.suppress(ImportRefused):
                 return written(False)
         return written(one_row)
-
-
-def _with_old_names(refusal: ImportRefused, old_names: Mapping[str, str]) -> ImportRefused:
-    text = str(refusal)
-    for new, old in old_names.items():
-        text = text.replace(new, old)
-    return ImportRefused(text)
 
 
 def _rewrite(runs: Iterable[Trace], *of: Any) -> tuple[Body, bool, OnnxSource, bool]:

@@ -21,12 +21,12 @@ def reshape_node(graph: Rewriter, call: Call) -> list[Axes]:
     initial = {tensor.name for tensor in call.trace.model.graph.initializer}
     if len(call.node.input) > 1 and call.node.input[1] in initial:
         sizes = [int(size) for size in call.numbers[1].ravel()]  # type: ignore[union-attr]
-        fixed = [axis for axis, size in enumerate(sizes) if size > 0 and y.letters[axis]]
+        fixed = [axis for axis, size in enumerate(sizes) if size > 0 and y.axes[axis]]
         if fixed and len(sizes) == len(shape):
             graph.nodes.pop()
-            same = [axis < len(x.letters) and x.letters[axis] == y.letters[axis] for axis in range(len(shape))]
-            sizes = [0 if same[axis] and y.letters[axis] else shape[axis] for axis in range(len(shape))]
-            left = [axis for axis in range(len(shape)) if y.letters[axis] and not same[axis]]
+            same = [axis < len(x.axes) and x.axes[axis] == y.axes[axis] for axis in range(len(shape))]
+            sizes = [0 if same[axis] and y.axes[axis] else shape[axis] for axis in range(len(shape))]
+            left = [axis for axis in range(len(shape)) if y.axes[axis] and not same[axis]]
             if len(left) < 2:
                 for axis in left:
                     sizes[axis] = -1
@@ -36,7 +36,7 @@ def reshape_node(graph: Rewriter, call: Call) -> list[Axes]:
                     graph.size("x", "BT".index(name))
                     if name in ("B", "T")
                     else graph.constant([-1 if name else size or -1])
-                    for name, size in zip(y.letters, shape, strict=True)
+                    for name, size in zip(y.axes, shape, strict=True)
                 ]
                 node.input[1] = graph.op("Concat", *parts, axis=0)
             graph.nodes.append(node)
@@ -55,8 +55,8 @@ def expand_node(graph: Rewriter, call: Call) -> list[Axes]:
     """Expand along features."""
     call.check_only_first("shape")
     x, shape = call.x, call.shapes[0]
-    axes = [""] * (len(shape) - len(x.letters)) + list(x.letters)
-    old = (*[1] * (len(shape) - len(x.letters)), *x.shape)
+    axes = [""] * (len(shape) - len(x.axes)) + list(x.axes)
+    old = (*[1] * (len(shape) - len(x.axes)), *x.shape)
     if any(new != size and new in (call.trace.steps, call.trace.rows) for size, new in zip(old, shape, strict=True)):
         raise ImportRefused("repeats numbers along time or the batch")
     graph.keep(call.node)
@@ -65,19 +65,19 @@ def expand_node(graph: Rewriter, call: Call) -> list[Axes]:
 
 def pad_node(graph: Rewriter, call: Call) -> list[Axes]:
     """Pad; steps of padding are left to the window that reads them."""
-    x, rank = call.x, len(call.x.letters)
+    x, rank = call.x, len(call.x.axes)
     axes = call.axes(3) or list(range(rank))
     spec = [int(size) for size in call.get(1, "pads")]
     pads = {axis: (spec[i], spec[len(axes) + i]) for i, axis in enumerate(axes)}
     pads = {axis: pair for axis, pair in pads.items() if pair != (0, 0)}
-    if not any(x.letters[axis] for axis in pads):
+    if not any(x.axes[axis] for axis in pads):
         graph.keep(call.node)
         return [x.with_shape(call.shapes[0])]
     value = call.get(2, "value", [0.0])
     fill = float(value[0] if isinstance(value, list) else value)
     if call.attributes.get("mode", "constant") != "constant":
         raise ImportRefused(f"pads time by the mode {call.attributes['mode']!r}; only numbers can start a stream")
-    if any(x.letters[axis] not in ("", "T") for axis in pads):
+    if any(x.axes[axis] not in ("", "T") for axis in pads):
         raise ImportRefused("pads the batch")
     before, after = pads.pop(x.time)
     if x.pads[0] and before and fill != x.fill:
@@ -109,7 +109,7 @@ def slice_node(graph: Rewriter, call: Call) -> list[Axes]:
     name, out = call.node.input[0], call.node.output[0]
     slices, kept = axis_slices(call), []
     for each in slices:
-        letter, stop = x.letters[each.axis], each.bounds[1]
+        letter, stop = x.axes[each.axis], each.bounds[1]
         if not letter:
             kept.append(each)
         elif letter != "T":
@@ -144,7 +144,7 @@ def _cut_time(graph: Rewriter, call: Call, each: AxisSlice) -> list[Axes]:
         if each.other_cut != expected:
             raise ImportRefused("takes or cuts off a number of steps that depends on how many there are")
     if is_last and not any(x.pads):
-        y = x.with_shape(call.shapes[0], ["" if letter == "T" else letter for letter in x.letters])
+        y = x.with_shape(call.shapes[0], ["" if letter == "T" else letter for letter in x.axes])
         if not _take_state(graph, call, y):
             graph.cut(graph.read(call.node.input[0]), -1, FAR, x.time, output=call.node.output[0])
         return [y]
@@ -165,19 +165,19 @@ def gather_node(graph: Rewriter, call: Call) -> list[Axes]:
             raise ImportRefused("has a table that depends on how many steps there are")
         axis %= inner + 1
         graph.keep(call.node)
-        axes = [""] * axis + list(indices.letters) + [""] * (inner - axis)
+        axes = [""] * axis + list(indices.axes) + [""] * (inner - axis)
         return [indices.with_shape(call.shapes[0], axes)]
     if table is None or indices is not None:
         raise ImportRefused("is a Gather with data-dependent indices, which is unsupported")
-    axis %= len(table.letters)
+    axis %= len(table.axes)
     chosen = call.numbers[1]
     assert chosen is not None
-    rest = [*table.letters[:axis], *[""] * chosen.ndim, *table.letters[axis + 1 :]]
-    if not table.letters[axis]:
+    rest = [*table.axes[:axis], *[""] * chosen.ndim, *table.axes[axis + 1 :]]
+    if not table.axes[axis]:
         graph.keep(call.node)
         return [table.with_shape(call.shapes[0], rest)]
     what = table.describe(axis)
-    if table.letters[axis] != "T" or chosen.size != 1 or any(table.pads):
+    if table.axes[axis] != "T" or chosen.size != 1 or any(table.pads):
         raise ImportRefused(f"takes some of {what}; a stream knows only the last step")
     if not step_taken(call, axis)[1]:
         raise ImportRefused(f"takes step {int(chosen.ravel()[0])} alone; a stream knows only the last step")
@@ -189,11 +189,11 @@ def gather_node(graph: Rewriter, call: Call) -> list[Axes]:
 
 def _take_state(graph: Rewriter, call: Call, y: Axes) -> bool:
     """Let a new state stand for the last step, if it is one: it is also there if a chunk has no steps."""
-    axes = [axis for axis, size in enumerate(y.shape) if y.letters[axis] or size > 1]
+    axes = [axis for axis, size in enumerate(y.shape) if y.axes[axis] or size > 1]
     state = graph.last_steps.get(call.node.input[0])
-    if not state or [y.letters[axis] for axis in axes] != ["B", ""]:
+    if not state or [y.axes[axis] for axis in axes] != ["B", ""]:
         return False
-    ones = [axis for axis in range(len(y.letters)) if axis not in axes]
+    ones = [axis for axis in range(len(y.axes)) if axis not in axes]
     if ones:
         graph.unsqueeze(state, ones, output=call.node.output[0])
     else:

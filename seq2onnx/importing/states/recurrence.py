@@ -29,7 +29,7 @@ def recurrent(graph: Rewriter, call: Call) -> list[Axes]:
     check_lengths(call, x.shape[0])
     if any(x.pads):
         raise ImportRefused("reads padding of time, or steps that are cut off later")
-    if x.letters[0] != "T" or x.letters[1] not in ("B", "") or x.letters[2] or (not x.letters[1] and x.shape[1] > 1):
+    if x.axes[0] != "T" or x.axes[1] not in ("B", "") or x.axes[2] or (not x.axes[1] and x.shape[1] > 1):
         raise ImportRefused(
             f"runs along {x.describe(0)} with {x.describe(1)} as its batch; is the order of the axes another? axes="
         )
@@ -63,8 +63,8 @@ def recurrent(graph: Rewriter, call: Call) -> list[Axes]:
     _, named, new = later[0]
     if named is None:
         graph.last_steps[node.output[0]] = new
-    y = Axes(("T", "", x.letters[1], ""), (x.shape[0], 1, rows, hidden))
-    return [y, *[Axes(("", x.letters[1], ""), (1, rows, hidden))] * len(kinds)]
+    y = Axes(("T", "", x.axes[1], ""), (x.shape[0], 1, rows, hidden))
+    return [y, *[Axes(("", x.axes[1], ""), (1, rows, hidden))] * len(kinds)]
 
 
 def check_lengths(call: NodeCall[Any], steps: int) -> None:

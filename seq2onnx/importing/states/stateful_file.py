@@ -108,7 +108,7 @@ def read_x(body: Body, trace: Trace) -> None:
 
 def write_answer(body: Body, trace: Trace, name: str, layer: str, signal: Axes) -> tuple[FileOutput, str]:
     """Bring an output to the layout of the contract; return it and the tensor that holds it."""
-    graph, axes, shape = body.graph, list(signal.letters), list(signal.shape)
+    graph, axes, shape = body.graph, list(signal.axes), list(signal.shape)
     if any(signal.pads):
         before, after = signal.pads
         raise ImportRefused(f"output {name}: has {before} steps before the first and {after} after the last one")

@@ -63,16 +63,16 @@ def quantize(call: Call) -> list[Axes]:
 
 
 def _axes_from(call: Call) -> Sequence[int]:
-    rank = len(call.x.letters)
+    rank = len(call.x.axes)
     return range(call.attributes.get("axis", -1) % rank, rank)
 
 
 def _all_but_first(call: Call) -> Sequence[int]:
-    return range(1, len(call.x.letters))
+    return range(1, len(call.x.axes))
 
 
 def _axis(call: Call) -> Sequence[int]:
-    return [call.attributes.get("axis", 0) % len(call.x.letters)]
+    return [call.attributes.get("axis", 0) % len(call.x.axes)]
 
 
 def _axis_of_scan(call: Call) -> Sequence[int]:
@@ -90,7 +90,7 @@ def _same_letters(call: Call) -> list[Axes]:
 
 def _first_letter(call: Call) -> list[Axes]:
     shape = call.shapes[0]
-    return [call.x.with_shape(shape, [call.x.letters[0]] + [""] * (len(shape) - 1))]
+    return [call.x.with_shape(shape, [call.x.axes[0]] + [""] * (len(shape) - 1))]
 
 
 def _over(
@@ -120,7 +120,7 @@ def batch_normalization(call: Call) -> list[Axes]:
 
 def reduce(call: Call) -> list[Axes]:
     """ReduceSum, ReduceMean, ReduceMax and the like."""
-    every = [] if call.attributes.get("noop_with_empty_axes") else range(len(call.x.letters))
+    every = [] if call.attributes.get("noop_with_empty_axes") else range(len(call.x.axes))
     return _reduced(call, call.axes(default=every), call.node.op_type.removeprefix("Reduce").lower())
 
 
@@ -129,7 +129,7 @@ def _reduced(call: Call, axes: Sequence[int], verb: str) -> list[Axes]:
     check_features(call.x, axes, verb)
     if call.attributes.get("keepdims", 1):
         return _same_letters(call)
-    return [call.x.with_shape(call.shapes[0], [letter for i, letter in enumerate(call.x.letters) if i not in axes])]
+    return [call.x.with_shape(call.shapes[0], [letter for i, letter in enumerate(call.x.axes) if i not in axes])]
 
 
 def matmul(call: Call) -> list[Axes]:
@@ -139,18 +139,18 @@ def matmul(call: Call) -> list[Axes]:
     a, b = call.signals[0], call.signals[1]
     rank = len(call.shapes[0])
     if a is not None and b is not None:
-        check_features(a, [-1, -2][: len(a.letters)], "multiplies each step with each other one (attention),")
-        check_features(b, [-1, -2][: len(b.letters)], "multiplies each step with each other one (attention),")
-        if min(len(a.letters), len(b.letters)) < 3:
+        check_features(a, [-1, -2][: len(a.axes)], "multiplies each step with each other one (attention),")
+        check_features(b, [-1, -2][: len(b.axes)], "multiplies each step with each other one (attention),")
+        if min(len(a.axes), len(b.axes)) < 3:
             raise ImportRefused("multiplies two tensors that come from the data")
-        inside = [x.with_shape(x.shape[:-2], x.letters[:-2]) for x in (a, b)]
+        inside = [x.with_shape(x.shape[:-2], x.axes[:-2]) for x in (a, b)]
         y = _joined(inside, call.shapes[0][:-2])
-        return [y.with_shape(call.shapes[0], [*y.letters, "", ""])]
+        return [y.with_shape(call.shapes[0], [*y.axes, "", ""])]
     x = a or b
     assert x is not None
-    contracted = -1 if x is a or len(x.letters) == 1 else -2
+    contracted = -1 if x is a or len(x.axes) == 1 else -2
     check_features(x, [contracted], "has weights")
-    axes = list(x.letters)
+    axes = list(x.axes)
     if x is a:
         other = call.numbers[1]
         axes = axes[:-1] if other is not None and other.ndim == 1 else [*axes[:-1], ""]
@@ -171,7 +171,7 @@ def gemm(call: Call) -> list[Axes]:
     swapped = bool(call.attributes.get("transA" if x is a else "transB"))
     contracted = (0 if swapped else 1) if x is a else (1 if swapped else 0)
     check_features(x, [contracted], "has weights")
-    kept = x.letters[1 - contracted]
+    kept = x.axes[1 - contracted]
     y = x.with_shape(call.shapes[0], [kept, ""] if x is a else ["", kept])
     if call.has(2):
         call.settled(2, y)
@@ -189,9 +189,9 @@ def concat(call: Call) -> list[Axes]:
     for index, numbers in enumerate(call.numbers):
         if numbers is not None:
             call.settled(index, y)
-            if any(letter and numbers.shape[i] != y.shape[i] for i, letter in enumerate(y.letters)):
+            if any(letter and numbers.shape[i] != y.shape[i] for i, letter in enumerate(y.axes)):
                 raise ImportRefused("is a Concat with a constant of another size")
-            if any(letter for letter in y.letters if "T" in letter) and call.others[index] is None:
+            if any(letter for letter in y.axes if "T" in letter) and call.others[index] is None:
                 raise ImportRefused("is a Concat with a constant of fixed length")
     return [y]
 
@@ -242,7 +242,7 @@ RULES: dict[str, Rule] = {
     "MatMul": matmul,
     "Split": split,
     "Squeeze": lambda call: [call.x.squeeze(call.axes())],
-    "Transpose": lambda call: [call.x.transpose(call.attributes.get("perm", range(len(call.x.letters))[::-1]))],
+    "Transpose": lambda call: [call.x.transpose(call.attributes.get("perm", range(len(call.x.axes))[::-1]))],
     "Unsqueeze": lambda call: [call.x.unsqueeze(call.get(1, "axes"))],
 }
 """The operators that act on each step alone. `walk` handles those that it has to change."""

@@ -54,7 +54,7 @@ def give_states(trace: Trace) -> tuple[Rewriter, dict[str, Axes], set[str]]:
 
 
 def _has_one_axis_of_features(x: Axes) -> bool:
-    return sum(not letter and size > 1 for letter, size in zip(x.letters, x.shape, strict=True)) <= 1
+    return sum(not letter and size > 1 for letter, size in zip(x.axes, x.shape, strict=True)) <= 1
 
 
 def _visit(

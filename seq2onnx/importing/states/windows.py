@@ -42,7 +42,7 @@ def convolution(graph: Rewriter, call: Call) -> list[Axes]:
     if weights is None or x is not call.signals[0]:
         raise ImportRefused("takes its weights from the data")
     _check_rows(x)
-    if "T" not in x.letters[2:]:
+    if "T" not in x.axes[2:]:
         graph.keep(call.node)
         return [_out(x, call.shapes[0])]
     window = _window(call, list(weights.shape[2:]))
@@ -59,7 +59,7 @@ def pooling(graph: Rewriter, call: Call) -> list[Axes]:
     _check_rows(x)
     if len(call.shapes) > 1:
         raise ImportRefused("gives the places of the maxima")
-    if "T" not in x.letters[2:]:
+    if "T" not in x.axes[2:]:
         graph.keep(call.node)
         return [_out(x, call.shapes[0])]
     window = _window(call, call.attributes["kernel_shape"])
@@ -92,13 +92,13 @@ def _check_fill(x: Axes) -> None:
 
 
 def _check_rows(x: Axes) -> None:
-    if "T" in x.letters[1]:
+    if "T" in x.axes[1]:
         raise ImportRefused("has time as its channels; is the order of the axes another? axes=")
-    if "B" in "".join(x.letters[1:]) or "BT" in x.letters[1:]:
+    if "B" in "".join(x.axes[1:]) or "BT" in x.axes[1:]:
         raise ImportRefused(f"runs over the batch, in a tensor {list(x.shape)}")
-    if x.pads[0] and "T" not in x.letters[2:]:
+    if x.pads[0] and "T" not in x.axes[2:]:
         raise ImportRefused("reads the padding of time")
-    if not x.letters[0] and x.shape[0] > 1:
+    if not x.axes[0] and x.shape[0] > 1:
         raise ImportRefused("has features as its batch")
 
 
@@ -106,7 +106,7 @@ def _window(call: Call, kernel: list[int]) -> TimeWindow:
     x, attributes = call.x, call.attributes
     axis, count = x.time, len(kernel)
     place = axis - 2
-    if x.letters[0] not in ("B", ""):
+    if x.axes[0] not in ("B", ""):
         raise ImportRefused(f"has {x.describe(0)} as its batch and time as its width")
     dilation = attributes.get("dilations", [1] * count)[place]
     if attributes.get("strides", [1] * count)[place] != 1:
@@ -147,7 +147,7 @@ def _phantoms(graph: Rewriter, call: Call, window: TimeWindow) -> str:
     """Return whether each step of the buffer is before the first of the sequence, in the rank of the input."""
     layer = label(call.node.name or call.node.output[0])
     old, new = graph.state(layer, "count", (1,), "int32")
-    x, rank, reach = graph.read(call.node.input[0]), len(call.x.letters), window.reach
+    x, rank, reach = graph.read(call.node.input[0]), len(call.x.axes), window.reach
     steps = graph.op("Cast", graph.size(x, window.axis), to=TensorProto.INT32)
     total = graph.op("Add", old, steps)
     limit = graph.constant(reach, np.int32)
@@ -168,15 +168,15 @@ def _divide_by_share(graph: Rewriter, call: Call, window: TimeWindow, node: Node
     x, y = graph.read(call.node.input[0]), node.output[0]
     real = graph.op("Cast", graph.op("Not", _phantoms(graph, call, window)), to=TensorProto.FLOAT)
     data = graph.cut(x, 0, 1, 1)
-    if len(call.x.letters) > 3:
-        other = next(axis for axis in range(2, len(call.x.letters)) if axis != window.axis)
+    if len(call.x.axes) > 3:
+        other = next(axis for axis in range(2, len(call.x.axes)) if axis != window.axis)
         data = graph.cut(data, 0, 1, other)
     # 1 for each step: x == x, or x is not a number.
     ones = graph.op(
         "Cast", graph.op("Or", graph.op("Equal", data, data), graph.op("IsNaN", data)), to=TensorProto.FLOAT
     )
     mask = graph.op("Concat", real, ones, axis=window.axis)
-    kernel = [1] * (len(call.x.letters) - 2)
+    kernel = [1] * (len(call.x.axes) - 2)
     kernel[window.axis - 2] = call.attributes["kernel_shape"][window.axis - 2]
     changed = {"dilations": call.attributes["dilations"]} if "dilations" in call.attributes else {}
     share = graph.op("AveragePool", mask, kernel_shape=kernel, **changed)
@@ -185,4 +185,4 @@ def _divide_by_share(graph: Rewriter, call: Call, window: TimeWindow, node: Node
 
 
 def _out(x: Axes, shape: tuple[int, ...], pads: tuple[int, int] = (0, 0)) -> Axes:
-    return Axes((x.letters[0], "", *x.letters[2:]), shape, pads)
+    return Axes((x.axes[0], "", *x.axes[2:]), shape, pads)
