@@ -195,12 +195,6 @@ def check_features(x: Axes, axes: Sequence[int], what: str) -> None:
             raise ImportRefused(f"{what} over the batch, so that a row depends on the others")
 
 
-def no_padding(call: Call) -> None:
-    """Refuse padding before the first step: an operation on it would give other numbers than zero."""
-    if any(x is not None and x.pads[0] > 0 for x in call.signals):
-        raise ImportRefused("reads the padding of time; put the padding directly before the convolution or pooling")
-
-
 def same(numbers: Array | None, other: Array | None) -> None:
     """Check that numbers do not depend on the sizes of batch and time."""
     if numbers is not None and other is not None and not np.array_equal(numbers, other, equal_nan=True):

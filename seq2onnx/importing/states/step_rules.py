@@ -16,7 +16,6 @@ from seq2onnx.importing.onnx.node_calls import (
     check_eval_mode,
     check_features,
     constant_weights,
-    no_padding,
     same,
     softmax_axes,
 )
@@ -24,9 +23,15 @@ from seq2onnx.importing.onnx.node_calls import (
 Rule = Callable[[Call], list[Axes]]
 
 
+def _no_padding(call: Call) -> None:
+    """Refuse padding before the first step: an operation on it would give other numbers than zero."""
+    if any(x is not None and x.pads[0] > 0 for x in call.signals):
+        raise ImportRefused("reads the padding of time; put the padding directly before the convolution or pooling")
+
+
 def elementwise(call: Call) -> list[Axes]:
     """A function of each number, and of numbers at the same place of other tensors."""
-    no_padding(call)
+    _no_padding(call)
     y = _joined([x for x in call.signals if x is not None], call.shapes[0])
     for index in range(len(call.signals)):
         call.settled(index, y)
@@ -53,7 +58,7 @@ def in_eval_mode(call: Call) -> list[Axes]:
 
 def quantize(call: Call) -> list[Axes]:
     """QuantizeLinear and DequantizeLinear with constants."""
-    no_padding(call)
+    _no_padding(call)
     call.check_only_first("scale")
     for numbers, other in zip(call.numbers[1:], call.others[1:], strict=True):
         if numbers is not None and numbers.size > 1:
@@ -62,7 +67,7 @@ def quantize(call: Call) -> list[Axes]:
     return [call.x]
 
 
-def _axes_from(call: Call) -> Sequence[int]:
+def _last_axes(call: Call) -> Sequence[int]:
     rank = len(call.x.axes)
     return range(call.attributes.get("axis", -1) % rank, rank)
 
@@ -75,42 +80,26 @@ def _axis(call: Call) -> Sequence[int]:
     return [call.attributes.get("axis", 0) % len(call.x.axes)]
 
 
-def _axis_of_scan(call: Call) -> Sequence[int]:
-    axis = call.get(1, "axis") if call.node.op_type == "CumSum" else call.attributes.get("axis", -1)
-    return [axis[0] if isinstance(axis, list) else axis]
-
-
-def _same_axes(call: Call) -> list[Axes]:
-    return [call.x] * len(call.shapes)
-
-
 def _same_letters(call: Call) -> list[Axes]:
     return [call.x.with_shape(shape) for shape in call.shapes]
 
 
-def _first_letter(call: Call) -> list[Axes]:
-    shape = call.shapes[0]
-    return [call.x.with_shape(shape, [call.x.axes[0]] + [""] * (len(shape) - 1))]
-
-
-def _over(
-    axes: Callable[[Call], Sequence[int]], verb: str, result: Rule = _same_axes, *, has_weights: bool = False
-) -> Rule:
+def _over(axes: Callable[[Call], Sequence[int]], verb: str, *, has_weights: bool = False) -> Rule:
     """Make the rule of an operator that calculates over axes, which must be features."""
 
     def rule(call: Call) -> list[Axes]:
-        no_padding(call)
+        _no_padding(call)
         if has_weights:
             constant_weights(call)
         check_features(call.x, axes(call), verb)
-        return result(call)
+        return _same_letters(call)
 
     return rule
 
 
 def batch_normalization(call: Call) -> list[Axes]:
     """BatchNormalization with the statistics of the training."""
-    no_padding(call)
+    _no_padding(call)
     constant_weights(call)
     if call.attributes.get("training_mode") or len(call.node.output) > 1:
         raise ImportRefused("uses the statistics of the batch; export the network in eval mode")
@@ -125,7 +114,7 @@ def reduce(call: Call) -> list[Axes]:
 
 
 def _reduced(call: Call, axes: Sequence[int], verb: str) -> list[Axes]:
-    no_padding(call)
+    _no_padding(call)
     check_features(call.x, axes, verb)
     if call.attributes.get("keepdims", 1):
         return _same_letters(call)
@@ -134,7 +123,7 @@ def _reduced(call: Call, axes: Sequence[int], verb: str) -> list[Axes]:
 
 def matmul(call: Call) -> list[Axes]:
     """MatMul with weights, or of two tensors within each step."""
-    no_padding(call)
+    _no_padding(call)
     constant_weights(call)
     a, b = call.signals[0], call.signals[1]
     rank = len(call.shapes[0])
@@ -161,7 +150,7 @@ def matmul(call: Call) -> list[Axes]:
 
 def gemm(call: Call) -> list[Axes]:
     """Gemm: of a signal with weights."""
-    no_padding(call)
+    _no_padding(call)
     constant_weights(call)
     a, b, c = (*call.signals, None)[:3]
     if (a is None) == (b is None) or c is not None:
@@ -180,7 +169,7 @@ def gemm(call: Call) -> list[Axes]:
 
 def concat(call: Call) -> list[Axes]:
     """Concat along features."""
-    no_padding(call)
+    _no_padding(call)
     axis = call.attributes["axis"] % len(call.shapes[0])
     xs = [x for x in call.signals if x is not None]
     for x in xs:
@@ -222,7 +211,7 @@ RULES: dict[str, Rule] = {
     ),
     **_ops("Softmax LogSoftmax Hardmax", _over(softmax_axes, "normalizes")),
     "LpNormalization": _over(lambda call: [call.attributes.get("axis", -1)], "normalizes"),
-    **_ops("LayerNormalization RMSNormalization", _over(_axes_from, "normalizes", has_weights=True)),
+    **_ops("LayerNormalization RMSNormalization", _over(_last_axes, "normalizes", has_weights=True)),
     **_ops(
         "InstanceNormalization GroupNormalization MeanVarianceNormalization",
         _over(_all_but_first, "normalizes", has_weights=True),
@@ -230,18 +219,18 @@ RULES: dict[str, Rule] = {
     # Operators over height and width: [batch, channels, …] without time there.
     **_ops(
         "GlobalAveragePool GlobalMaxPool GlobalLpPool ConvTranspose LRN",
-        _over(_all_but_first, "calculates", _first_letter, has_weights=True),
+        _over(_all_but_first, "calculates", has_weights=True),
     ),
     **_ops("QuantizeLinear DequantizeLinear", quantize),
     **_ops("ArgMax ArgMin", lambda call: _reduced(call, _axis(call), "chooses")),
-    **_ops("CumSum TopK", _over(_axis_of_scan, "calculates", _same_letters)),
+    "CumSum": _over(lambda call: call.get(1, "axis"), "calculates"),
+    "TopK": _over(lambda call: [call.attributes.get("axis", -1)], "calculates"),
     "BatchNormalization": batch_normalization,
     "Concat": concat,
     "Dropout": in_eval_mode,
     "Gemm": gemm,
     "MatMul": matmul,
     "Split": split,
-    "Squeeze": lambda call: [call.x.squeeze(call.axes())],
     "Transpose": lambda call: [call.x.transpose(call.attributes.get("perm", range(len(call.x.axes))[::-1]))],
     "Unsqueeze": lambda call: [call.x.unsqueeze(call.get(1, "axes"))],
 }
