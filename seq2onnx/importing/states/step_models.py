@@ -6,7 +6,6 @@ import dataclasses
 from collections.abc import Mapping
 from typing import Any
 
-import numpy as np
 from onnx import ModelProto, helper
 
 from seq2onnx.contract import output_names
@@ -16,7 +15,7 @@ from seq2onnx.importing.onnx.graph import opset
 from seq2onnx.importing.onnx.graph_parts import reads, remove_unused, rename
 from seq2onnx.importing.onnx.tracing import Trace, declared, dtype_of
 from seq2onnx.importing.states.rewriting import MADE, Rewriter, label
-from seq2onnx.importing.states.stateful_file import ELEMENTS, Body, read_x, write_answer
+from seq2onnx.importing.states.stateful_file import ELEMENTS, Body, read_x, to_foreign_input, write_answer
 
 KIND = "own"
 """The kind of a state that the foreign file itself reads and writes."""
@@ -170,21 +169,7 @@ def _each_step(body: Body, found: Trace) -> None:
     """Make the nodes the body of a Scan over the steps of x."""
     graph, types = body.graph, body.types()
     step = Rewriter(graph.opset, f"{MADE}step_")
-    letters = "B" if body.width is None or "C" not in found.axes else "BC"
-    entry = f"{MADE}step_x"
-    name = entry
-    if "C" not in found.axes and body.width is not None:
-        name = step.squeeze(name, [1])
-    if "B" not in found.axes:
-        name, letters = step.squeeze(name, [0]), letters[1:]
-    if "T" in found.axes:
-        name, letters = step.unsqueeze(name, [len(letters)]), f"{letters}T"
-    order = [letters.index(letter) for letter in found.axes]
-    if order != sorted(order):
-        name = step.op("Transpose", name, perm=order)
-    if found.values[found.data].dtype == np.int32:
-        name = step.op("Cast", name, to=ELEMENTS["int32"])
-    step.op("Identity", name, output=found.data)
+    to_foreign_input(step, found, f"{MADE}step_x", "B" if body.width is None else "BC")
     olds, news = [state.input for state in graph.states], [state.output for state in graph.states]
     renamed = {name: f"{MADE}step_{name}" for name in (*olds, *news)}
     outs = [name for name in body.outputs if name not in news]
