@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any, get_args
+from typing import get_args
 
 import numpy as np
 
@@ -12,9 +12,9 @@ from seq2onnx.importing.keras.graph import KerasLayer
 from seq2onnx.importing.keras.layers import check_shapes, keras
 from seq2onnx.importing.lifting import functions, layout, operations as lifting
 from seq2onnx.importing.lifting.layer_node import Array
-from seq2onnx.importing.lifting.recurrence import cell_state, recurrent, weights_of
+from seq2onnx.importing.lifting.recurrence import Recurrent, cell_state, layer_of, recurrent, weights_of
 from seq2onnx.importing.lifting.traced import TracedTensor
-from seq2onnx.layers import GRU, LSTM, RNN, Add, Multiply
+from seq2onnx.layers import Add, Multiply
 from seq2onnx.layers.parts.cells import StateActivation
 
 GATES = {"LSTM": 4, "GRU": 3, "SimpleRNN": 1}
@@ -22,25 +22,18 @@ HARD_SIGMOID = {2: "hard_sigmoid", 3: "hard_sigmoid_6"}
 MERGES: dict[str, Add | Multiply] = {"sum": Add(), "ave": Add(), "mul": Multiply()}
 
 
-def _layer(layer: KerasLayer) -> LSTM | GRU | RNN:
+def _layer(layer: KerasLayer) -> Recurrent:
     """Return the layer of one direction."""
     kind, units, state = layer.kind, layer.config["units"], layer.get("activation", "tanh")
     allowed = ("tanh", "relu") if kind == "SimpleRNN" else get_args(StateActivation)
     if state not in allowed:
         raise ImportRefused(f"has the activation {state!r:.60}, for which there is no layer; use {', '.join(allowed)}")
-    if kind == "SimpleRNN":
-        return RNN(units, activation=state)
     gate = layer.get("recurrent_activation", "sigmoid")
-    if gate not in ("sigmoid", "hard_sigmoid"):
+    if kind != "SimpleRNN" and gate not in ("sigmoid", "hard_sigmoid"):
         raise ImportRefused(f"has the recurrent_activation {gate!r:.60}, for which there is no layer; use sigmoid")
-    options: Any = {
-        "state_activation": state,
-        "gate_activation": HARD_SIGMOID[layer.version] if gate == "hard_sigmoid" else gate,
-    }
-    if kind == "LSTM":
-        return LSTM(units, **options)
-    after: Any = "recurrent_bias_after_multiplication" if layer.get("reset_after") else "before_multiplication"
-    return GRU(units, reset_gate_mode=after, **options)
+    gate = HARD_SIGMOID[layer.version] if gate == "hard_sigmoid" else gate
+    mode = "recurrent_bias_after_multiplication" if layer.get("reset_after") else "before_multiplication"
+    return layer_of(kind.removeprefix("Simple"), units, [gate, state], mode)
 
 
 def _weights(layer: KerasLayer, features: int) -> dict[str, Array]:

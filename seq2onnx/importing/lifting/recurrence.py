@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Mapping, Sequence
+from typing import Any
 
 import numpy as np
 
@@ -14,6 +15,7 @@ from seq2onnx.importing.lifting.traced import TracedTensor, tensor_of
 from seq2onnx.layers import GRU, LSTM, RNN, BiGRU, BiLSTM, FullyConnected, LastStep
 from seq2onnx.layers.parts import gates
 
+Recurrent = LSTM | GRU | RNN
 BIDIRECTIONAL = {LSTM: BiLSTM, GRU: BiGRU}
 
 
@@ -43,6 +45,17 @@ def weights_of(
     return found | {"bias": first + added, "recurrent_bias": second[candidate:]}
 
 
+def layer_of(
+    kind: str, units: int, activations: Sequence[Any], reset_gate_mode: Any, start: Any = "zeros"
+) -> Recurrent:
+    """Return an LSTM or GRU with the activations of gates and state, or an RNN with that of the state alone."""
+    *gate, state = activations
+    if kind == "RNN":
+        return RNN(units, activation=state, start=start)
+    options: Any = {"state_activation": state, "gate_activation": gate[0], "start": start}
+    return LSTM(units, **options) if kind == "LSTM" else GRU(units, reset_gate_mode=reset_gate_mode, **options)
+
+
 def cell_state(h: TracedTensor) -> TracedTensor:
     """Return the final cell state of an LSTM beside its final output, which may be carried along but not read."""
     reason = "reads the final cell state of an LSTM, which no layer gives; read its output h"
@@ -51,7 +64,7 @@ def cell_state(h: TracedTensor) -> TracedTensor:
 
 def recurrent(
     x: TracedTensor,
-    layer: LSTM | GRU | RNN,
+    layer: Recurrent,
     directions: Sequence[Mapping[str, Array]],
     time: int,
     projection: Sequence[Array] | None = None,

@@ -11,12 +11,11 @@ from seq2onnx.errors import ImportRefused
 from seq2onnx.importing.lifting import operations as lifting
 from seq2onnx.importing.lifting.convolutions import Windows, convolution, pooling
 from seq2onnx.importing.lifting.layer_node import Array
-from seq2onnx.importing.lifting.recurrence import cell_state, recurrent, weights_of
+from seq2onnx.importing.lifting.recurrence import Recurrent, cell_state, layer_of, recurrent, weights_of
 from seq2onnx.importing.lifting.windows import Pads
 from seq2onnx.importing.onnx.node_calls import padding
 from seq2onnx.importing.onnx.operators import ADD_STATES, LiftCall, constant, on_array, operators, optional
 from seq2onnx.importing.states.recurrence import check_lengths, initial_state
-from seq2onnx.layers import GRU, LSTM, RNN
 from seq2onnx.layers.parts import cell_nodes
 
 
@@ -74,6 +73,9 @@ def _pool(call: LiftCall) -> Any:
 
 NAMES = {(name.lower(), 1 / 6 if key.endswith("6") else 0.2): key for key, name in cell_nodes.ONNX_NAMES.items()}
 """For each activation of a recurrent operator, with its alpha, the name that a layer has for it."""
+GATED = (("sigmoid", "hard_sigmoid", "hard_sigmoid_6"), ("tanh", "softsign", "relu"))
+ALLOWED = {"LSTM": GATED, "GRU": GATED, "RNN": (("tanh", "relu"),)}
+"""The activations that layers have: of the gates and of the state, or of the state alone."""
 PER_DIRECTION = {"LSTM": 3, "GRU": 2, "RNN": 1}
 
 
@@ -138,21 +140,11 @@ def _starts(call: LiftCall, kinds: str, units: int) -> dict[str, Array]:
 
 def _layer(
     op: str, units: int, activations: list[str], arrays: dict[str, Array], starts: bool, after: bool
-) -> LSTM | GRU | RNN:
-    start: Any = "learned" if starts else "zeros"
-    if op == "RNN":
-        return RNN(units, activation=_known(activations[0], "tanh", "relu"), start=start)
-    gate = _known(activations[0], "sigmoid", "hard_sigmoid", "hard_sigmoid_6")
-    state = _known(activations[1], "tanh", "softsign", "relu")
-    if op == "LSTM":
-        return LSTM(units, state_activation=state, gate_activation=gate, start=start)
-    mode: Any = "before_multiplication"
+) -> Recurrent:
+    for name, allowed in zip(activations, ALLOWED[op], strict=False):
+        if name not in allowed:
+            raise ImportRefused(f"has the activation {name}; a layer has {', '.join(allowed)}. {ADD_STATES}")
+    mode = "before_multiplication"
     if after:
         mode = "recurrent_bias_after_multiplication" if "recurrent_bias" in arrays else "after_multiplication"
-    return GRU(units, state_activation=state, gate_activation=gate, reset_gate_mode=mode, start=start)
-
-
-def _known(name: str, *names: str) -> Any:
-    if name not in names:
-        raise ImportRefused(f"has the activation {name}; a layer has {', '.join(names)}. {ADD_STATES}")
-    return name
+    return layer_of(op, units, activations[:2], mode, "learned" if starts else "zeros")
