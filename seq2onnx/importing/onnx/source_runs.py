@@ -11,7 +11,7 @@ import onnxruntime
 from onnx import ModelProto
 
 from seq2onnx.importing.axes import Axes, batch_first
-from seq2onnx.importing.onnx.graph import RunFailed, open_session, run
+from seq2onnx.importing.onnx.graph import RunFailed, run
 from seq2onnx.importing.onnx.graph_parts import Array
 from seq2onnx.importing.onnx.size_limits import check_sizes
 from seq2onnx.importing.onnx.tracing import declared, other_inputs
@@ -37,11 +37,6 @@ class OnnxSource:
     signals: Mapping[str, Axes]
     states: Mapping[str, str] = dataclasses.field(default_factory=dict)
     by_step: bool = False
-
-    @staticmethod
-    def of(model: ModelProto, *arguments: object) -> OnnxSource:
-        """Open a plain graph."""
-        return OnnxSource(model, open_session(model), *arguments)  # type: ignore[arg-type]
 
     def _declared(self, letter: str) -> int | None:
         entry = next(entry for entry in self.model.graph.input if entry.name == self.data)
@@ -79,9 +74,10 @@ class OnnxSource:
         if lengths is not None:
             takes = {name for name, value in feeds.items() if value.dtype.kind in "iu" and name not in self.states}
             feeds |= {name: lengths.astype(feeds[name].dtype) for name in takes}
+        feeds[self.data] = self._arrange(x)
         if x.shape[1] > CHECKED:
-            check_sizes(self.model, feeds | {self.data: self._arrange(x, "BTC")})
-        found = run(self.session, feeds | {self.data: self._arrange(x, "BTC")})
+            check_sizes(self.model, feeds)
+        found = run(self.session, feeds)
         answers = {}
         for answer in self.answers:
             y = self._read(answer, found[answer.name], len(x))
@@ -94,14 +90,14 @@ class OnnxSource:
         state = {name: start[name] for name in self.states}
         steps = []
         for t in range(x.shape[1]):
-            found = run(self.session, state | {self.data: self._arrange(x[:, t : t + 1], "BTC")})
+            found = run(self.session, state | {self.data: self._arrange(x[:, t : t + 1])})
             state = {name: found[new] for name, new in self.states.items()}
             steps.append({answer.layer: found[answer.name].reshape(len(x), -1) for answer in self.answers})
         return {name: np.stack([step[name] for step in steps], 1) for name in steps[0]}
 
-    def _arrange(self, x: Array, letters: str) -> Array:
+    def _arrange(self, x: Array) -> Array:
         """Bring x of the contract to the layout of the file."""
-        letters = letters[: x.ndim]
+        letters = "BTC"[: x.ndim]
         for letter in letters:
             if letter not in self.axes:
                 x, letters = np.squeeze(x, letters.index(letter)), letters.replace(letter, "")

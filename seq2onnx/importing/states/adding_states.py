@@ -13,7 +13,7 @@ from seq2onnx.contract import output_names
 from seq2onnx.errors import ImportRefused
 from seq2onnx.files import atomic_file
 from seq2onnx.importing.onnx import inputs
-from seq2onnx.importing.onnx.graph import read_graph
+from seq2onnx.importing.onnx.graph import open_session, read_graph
 from seq2onnx.importing.onnx.limits import check_limits
 from seq2onnx.importing.onnx.source_runs import OnnxSource
 from seq2onnx.importing.onnx.tracing import Trace, declared, traces
@@ -155,7 +155,7 @@ def _rewrite_traced(
         sizes = dict(zip(axes, declared(next(e for e in source.graph.input if e.name == data)), strict=False))
         # A file that declares one step is compared step by step, so that its states carry something.
         by_step = "T" not in axes or not found.free_steps or sizes.get("T") == 1
-        runs = OnnxSource.of(source, data, axes, body.answers, signals, dict(states), by_step)
+        runs = OnnxSource(source, open_session(source), data, axes, body.answers, signals, dict(states), by_step)
     else:
         if "T" not in axes:
             raise ImportRefused("has no axis of time, and states= names no state that it carries itself")
@@ -169,6 +169,6 @@ def _rewrite_traced(
             body.outputs[tensors[answer.layer]] = tensor
         read_x(body, found)
         one_row = "B" not in axes or found.rows == 1
-        runs = OnnxSource.of(source, data, axes, body.answers, signals)
+        runs = OnnxSource(source, open_session(source), data, axes, body.answers, signals)
     body.layer = unique_labels([old_names.get(data, data)])[0]
     return body, one_row, runs, check_limits(found)

@@ -8,7 +8,7 @@ import numpy as np
 
 from seq2onnx.errors import ImportRefused
 from seq2onnx.importing.axes import Axes
-from seq2onnx.importing.onnx.node_calls import AxisSlice, Call, axis_slices, check_features, step_taken
+from seq2onnx.importing.onnx.node_calls import AxisSlice, Call, axis_slices, check_features, same, step_taken
 from seq2onnx.importing.states.rewriting import FAR, Rewriter
 
 
@@ -17,30 +17,27 @@ def reshape_node(graph: Rewriter, call: Call) -> list[Axes]:
     call.check_only_first("shape")
     x, shape = call.x, call.shapes[0]
     y = x.reshape(shape, call.trace.rows, call.trace.steps)
+    stored = {tensor.name for tensor in call.trace.model.graph.initializer}
+    sizes = call.get(1, "shape") if {*call.node.input[1:]} & stored else []
+    is_fixed = len(sizes) == len(shape) and any(n > 0 and axis for n, axis in zip(sizes, y.axes, strict=True))
+    free = _free_shape(graph, x, y) if is_fixed else None
     node = graph.keep(call.node)
-    initial = {tensor.name for tensor in call.trace.model.graph.initializer}
-    if len(call.node.input) > 1 and call.node.input[1] in initial:
-        sizes = [int(size) for size in call.numbers[1].ravel()]  # type: ignore[union-attr]
-        fixed = [axis for axis, size in enumerate(sizes) if size > 0 and y.axes[axis]]
-        if fixed and len(sizes) == len(shape):
-            graph.nodes.pop()
-            same = [axis < len(x.axes) and x.axes[axis] == y.axes[axis] for axis in range(len(shape))]
-            sizes = [0 if same[axis] and y.axes[axis] else shape[axis] for axis in range(len(shape))]
-            left = [axis for axis in range(len(shape)) if y.axes[axis] and not same[axis]]
-            if len(left) < 2:
-                for axis in left:
-                    sizes[axis] = -1
-                node.input[1] = graph.constant(sizes)
-            else:
-                parts = [
-                    graph.size("x", "BT".index(name))
-                    if name in ("B", "T")
-                    else graph.constant([-1 if name else size or -1])
-                    for name, size in zip(y.axes, shape, strict=True)
-                ]
-                node.input[1] = graph.op("Concat", *parts, axis=0)
-            graph.nodes.append(node)
+    if free is not None:
+        node.input[1] = free
     return [y]
+
+
+def _free_shape(graph: Rewriter, x: Axes, y: Axes) -> str:
+    """Return the shape y, into which x is reshaped, for all sizes of batch and time."""
+    same = [axis < len(x.axes) and x.axes[axis] == letters for axis, letters in enumerate(y.axes)]
+    left = [axis for axis, letters in enumerate(y.axes) if letters and not same[axis]]
+    if len(left) < 2:
+        return graph.constant([-1 if i in left else 0 if y.axes[i] else size for i, size in enumerate(y.shape)])
+    parts = [
+        graph.size("x", "BT".index(name)) if name in ("B", "T") else graph.constant([-1 if name else size or -1])
+        for name, size in zip(y.axes, y.shape, strict=True)
+    ]
+    return graph.op("Concat", *parts, axis=0)
 
 
 def squeeze_node(graph: Rewriter, call: Call) -> list[Axes]:
@@ -161,8 +158,7 @@ def gather_node(graph: Rewriter, call: Call) -> list[Axes]:
         if call.numbers[0] is None:
             raise ImportRefused("is a Gather without a constant table, which is unsupported")
         inner = call.numbers[0].ndim - 1
-        if call.others[0] is not None and not np.array_equal(call.others[0], call.numbers[0]):
-            raise ImportRefused("has a table that depends on how many steps there are")
+        same(call.numbers[0], call.others[0])
         axis %= inner + 1
         graph.keep(call.node)
         axes = [""] * axis + list(indices.axes) + [""] * (inner - axis)
