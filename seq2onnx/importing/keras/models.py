@@ -18,7 +18,7 @@ from seq2onnx.importing.keras.file import read_file
 from seq2onnx.importing.keras.graph import CUSTOM, KerasLayer, KerasModel, Tensor, read_model
 from seq2onnx.importing.keras.reference import evaluate
 from seq2onnx.importing.lifting import layout
-from seq2onnx.importing.lifting.assembly import as_module, assemble
+from seq2onnx.importing.lifting.assembly import assemble
 from seq2onnx.importing.lifting.layer_node import Array, LayerNode, Lifting, input_node
 from seq2onnx.importing.lifting.reading import answer
 from seq2onnx.importing.lifting.traced import TracedTensor
@@ -116,8 +116,7 @@ def _from_file(path: str | Path, masks: str | None) -> SequenceModule:
             if isinstance(error, _Located) or steps == STEPS[-1]:
                 raise ImportRefused(str(error)) from None
     nodes = [(tensor[0] if len(answers) > 1 else "", _answer(tensor, x)) for tensor, x in answers]
-    network, weights = assemble(nodes, name)
-    made = as_module(network, weights)
+    made = assemble(nodes, name)
     source = _source(model, [(model.outputs.index(tensor), x.axes) for tensor, x in answers])
     draw = _drawer(model, start, bool(masking))
     more = [] if steps == STEPS[0] else [draw(np.random.default_rng(i), 2, n) for i, n in enumerate((steps, 2 * steps))]

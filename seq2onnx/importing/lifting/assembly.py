@@ -20,8 +20,8 @@ if TYPE_CHECKING:
     from seq2onnx.building import SequenceModule
 
 
-def assemble(answers: Sequence[tuple[str, LayerNode]], name: str) -> tuple[Network, dict[str, dict[str, Array]]]:
-    """Make a network of nodes, and its weights by layer and name; an answer named "" is named after its last layer."""
+def assemble(answers: Sequence[tuple[str, LayerNode]], name: str) -> SequenceModule:
+    """Make a network of nodes, with their weights; an answer named "" is named after its last layer."""
     ends = _merged([found for _, found in answers])
     ends = _with_early_last_steps(ends)
     for i, end in enumerate(ends):
@@ -40,11 +40,10 @@ def assemble(answers: Sequence[tuple[str, LayerNode]], name: str) -> tuple[Netwo
         network = Network(layers, [names[end] for end in ends], name)
     except Seq2OnnxError as error:
         raise ImportRefused(str(error)) from None
-    return network, {label: dict(found.weights) for found, label in names.items()}
+    return _module(network, {label: found.weights for found, label in names.items()})
 
 
-def as_module(network: Network, weights: Mapping[str, Mapping[str, Array]]) -> SequenceModule:
-    """Build the torch module of a network with these weights."""
+def _module(network: Network, weights: Mapping[str, Mapping[str, Array]]) -> SequenceModule:
     require("torch", extra="train")
     import numpy as np
     import torch

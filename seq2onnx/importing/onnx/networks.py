@@ -13,7 +13,7 @@ from onnx import ModelProto
 from seq2onnx.errors import ImportRefused, MissingExtra, NotStreamable, Seq2OnnxError
 from seq2onnx.importing import equivalence
 from seq2onnx.importing.axes import Axes
-from seq2onnx.importing.lifting.assembly import as_module, assemble
+from seq2onnx.importing.lifting.assembly import assemble
 from seq2onnx.importing.lifting.layer_node import Array
 from seq2onnx.importing.lifting.reading import answer
 from seq2onnx.importing.lifting.traced import TracedTensor
@@ -122,8 +122,7 @@ def _lifted(
                 "with time as a dynamic axis. add_states takes it as it is, if it only looks back"
             )
         nodes = [(label if len(answers) > 1 else "", answer(x, f"output {label}:")) for label, x in answers.items()]
-        network, weights = assemble(nodes, name)
-        made = as_module(network, weights)
+        made = assemble(nodes, name)
         _compare(trace, model, walked, answers, made, draw, not check_limits(trace))
     except MissingExtra:
         raise

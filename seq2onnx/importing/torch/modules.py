@@ -17,7 +17,7 @@ from seq2onnx.errors import ImportRefused, SpecError
 from seq2onnx.importing import equivalence
 from seq2onnx.importing.axes import batch_first
 from seq2onnx.importing.lifting import time_axis
-from seq2onnx.importing.lifting.assembly import as_module, assemble
+from seq2onnx.importing.lifting.assembly import assemble
 from seq2onnx.importing.lifting.layer_node import Array, LayerNode, layer_node
 from seq2onnx.importing.lifting.reading import answer, flat
 from seq2onnx.importing.lifting.traced import TracedTensor
@@ -81,8 +81,8 @@ def from_torch(
         answers, traced = _answers(module, arguments, layer, output)
         name = re.sub(r"(?<=[a-z0-9])(?=[A-Z])", "_", type(module).__name__).lower()
         nodes = [(label, _answer(label, x, softmax)) for label, _, x in answers]
-        network, weights = assemble(nodes, name)
-        made = as_module(network, weights)
+        made = assemble(nodes, name)
+        network = made.network
         places = [(place, x.axes) for _, place, x in answers]
         source = _source(module, traced.arguments, layer, places, softmax)
         limits = find_limits(module, traced.arguments)
