@@ -42,14 +42,26 @@ def subgraphs(node: NodeProto) -> list[GraphProto]:
     return [graph for entry in node.attribute for graph in ([entry.g] if entry.HasField("g") else entry.graphs)]
 
 
+def with_subgraphs(graph: GraphProto) -> Iterator[GraphProto]:
+    """Yield a graph and the graphs in it."""
+    yield graph
+    for node in graph.node:
+        for inner in subgraphs(node):
+            yield from with_subgraphs(inner)
+
+
+def all_nodes(graph: GraphProto) -> list[NodeProto]:
+    """Return the nodes of a graph and of the graphs in it."""
+    return [node for part in with_subgraphs(graph) for node in part.node]
+
+
 def tensors(graph: GraphProto) -> Iterator[TensorProto]:
     """Yield every stored tensor of a graph and of the graphs in it."""
-    yield from graph.initializer
-    for node in graph.node:
+    for part in with_subgraphs(graph):
+        yield from part.initializer
+    for node in all_nodes(graph):
         for entry in node.attribute:
             yield from [entry.t] if entry.HasField("t") else entry.tensors
-        for inner in subgraphs(node):
-            yield from tensors(inner)
 
 
 def reads(node: NodeProto) -> set[str]:
@@ -66,10 +78,9 @@ def reads(node: NodeProto) -> set[str]:
 
 def all_names(graph: GraphProto) -> set[str]:
     """Return the names of all tensors of a graph and of the graphs in it."""
-    found = {entry.name for entry in (*graph.input, *graph.output, *graph.initializer)}
-    for node in graph.node:
-        found.update(node.input, node.output, *map(all_names, subgraphs(node)))
-    return found - {""}
+    parts = with_subgraphs(graph)
+    found = {entry.name for part in parts for entry in (*part.input, *part.output, *part.initializer)}
+    return found.union(*((*node.input, *node.output) for node in all_nodes(graph))) - {""}
 
 
 def take_constants(graph: GraphProto) -> None:

@@ -4,16 +4,16 @@ from __future__ import annotations
 
 import itertools
 import math
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from copy import deepcopy
 
 import numpy as np
 import onnx
-from onnx import GraphProto, ModelProto, NodeProto, TensorProto, ValueInfoProto, helper
+from onnx import ModelProto, NodeProto, TensorProto, ValueInfoProto, helper
 
 from seq2onnx.errors import ImportRefused
 from seq2onnx.importing.onnx.graph import RunFailed, first_line, open_session, run
-from seq2onnx.importing.onnx.graph_parts import Array, place, remove_unused, replace, subgraphs
+from seq2onnx.importing.onnx.graph_parts import Array, all_nodes, place, remove_unused, replace
 from seq2onnx.limits import UNPACKED_PER_BYTE
 
 MOST_COMPUTED = 2**24
@@ -37,7 +37,7 @@ def check_sizes(model: ModelProto, feeds: Mapping[str, Array]) -> None:
     A graph that does not run with these inputs raises RunFailed.
     """
     node: NodeProto
-    for node in _nodes(model.graph):
+    for node in all_nodes(model.graph):
         if node.op_type in RANDOM:
             raise ImportRefused(f"{place(node)}: draws random numbers; export the network in eval mode")
         if node.op_type in UNLIMITED:
@@ -68,7 +68,7 @@ def _check_divisors(probe: ModelProto) -> None:
     """Check that integers are divided by constants other than 0 alone: a division by 0 ends the process."""
     types = {entry.name: entry.type.tensor_type.elem_type for entry in _inferred(probe)}
     constants = {tensor.name: tensor for tensor in probe.graph.initializer}
-    for node in _nodes(probe.graph):
+    for node in all_nodes(probe.graph):
         if node.op_type in ("Div", "Mod") and types.get(node.output[0]) not in FLOATS:
             divisor = constants.get(node.input[1])
             if divisor is None or not onnx.numpy_helper.to_array(divisor).all():
@@ -83,13 +83,6 @@ def _inferred(probe: ModelProto) -> list[ValueInfoProto]:
     except Exception as error:  # InferenceError, and others for broken fields
         raise RunFailed(f"its shapes cannot be inferred: {first_line(error)}") from None
     return [*graph.value_info, *graph.output, *graph.input]
-
-
-def _nodes(graph: GraphProto) -> Iterator[NodeProto]:
-    for node in graph.node:
-        yield node
-        for inner in subgraphs(node):
-            yield from _nodes(inner)
 
 
 def _first_unknown(probe: ModelProto, sizes: dict[str, tuple[int, ...]]) -> tuple[NodeProto, str] | None:

@@ -14,18 +14,9 @@ from onnx import GraphProto, ModelProto, NodeProto, ValueInfoProto, helper, nump
 
 from seq2onnx.errors import ImportRefused
 from seq2onnx.importing.equivalence import longest_steps
+from seq2onnx.importing.onnx import graph_parts
 from seq2onnx.importing.onnx.graph import RunFailed, open_session, run
-from seq2onnx.importing.onnx.graph_parts import (
-    Array,
-    attributes,
-    depends_on_numbers,
-    fold_constants,
-    place,
-    remove_unused,
-    replace,
-    take_branch,
-    tensors,
-)
+from seq2onnx.importing.onnx.graph_parts import Array, depends_on_numbers, place, remove_unused, replace
 from seq2onnx.importing.onnx.size_limits import MOST_COMPUTED, check_sizes
 
 PRIMES = (5, 7, 11, 13, 17, 19, 23, 29, 31, 37, 41, 43, 47, 53, 59, 61, 67, 71, 73, 79, 83, 89, 97)
@@ -148,7 +139,7 @@ def traces(
             failed = failed or str(error)
             continue
         done = True
-        plain = fold_constants(plain, values)
+        plain = graph_parts.fold_constants(plain, values)
         yield Trace(plain, data, axes, b, t, bool(free_rows), bool(free_steps), values, others[0] if others else None)
     if not done:
         raise ImportRefused(f"onnxruntime does not run the file with the input {data} read as {axes}: {failed}")
@@ -216,7 +207,7 @@ def _with_branch(model: ModelProto, node: NodeProto, feeds: Sequence[Mapping[str
             )
     taken = deepcopy(model)
     inner = next(each for each in taken.graph.node if each.output == node.output)
-    take_branch(taken.graph, inner, conditions[0])
+    graph_parts.take_branch(taken.graph, inner, conditions[0])
     return taken
 
 
@@ -242,10 +233,10 @@ def other_inputs(graph: GraphProto, data: str, rows: int, steps: int, states: Co
 def _unnamed_sizes(graph: GraphProto) -> list[int]:
     """Return primes that are no size, and no whole number, anywhere in the graph."""
     named = {size for entry in (*graph.input, *graph.output) for size in declared(entry)}
-    for tensor in tensors(graph):
+    for tensor in graph_parts.tensors(graph):
         named.update(tensor.dims)
         if tensor.data_type == 7 and np.prod(tensor.dims, dtype=int) <= 64:
             named.update(numpy_helper.to_array(tensor).ravel().tolist())
     for node in graph.node:
-        named.update(value for value in attributes(node).values() if isinstance(value, int))
+        named.update(value for value in graph_parts.attributes(node).values() if isinstance(value, int))
     return [prime for prime in PRIMES if prime not in named][:4] or list(PRIMES[:4])
