@@ -135,12 +135,6 @@ def joined_axes(axes: Sequence[Sequence[str]], shapes: Sequence[Sequence[int]], 
     return tuple(letters)
 
 
-def broadcast(xs: Sequence[Axes], shape: Sequence[int]) -> Axes:
-    """Broadcast tensors to the shape of their result."""
-    letters = joined_axes([x.axes for x in xs], [x.shape for x in xs], len(shape))
-    return xs[0].with_shape(shape, letters)
-
-
 def batch_first(y: NDArray[Any], axes: Sequence[str], shape: Sequence[int], rows: int) -> NDArray[Any]:
     """Bring an answer with these axes into the layout [B, T, K], or [B, K] without time.
 

@@ -10,7 +10,7 @@ import dataclasses
 from collections.abc import Callable, Sequence
 
 from seq2onnx.errors import ImportRefused
-from seq2onnx.importing.axes import Axes, broadcast
+from seq2onnx.importing.axes import Axes, joined_axes
 from seq2onnx.importing.onnx.node_calls import (
     Call,
     check_eval_mode,
@@ -40,7 +40,7 @@ def elementwise(call: Call) -> list[Axes]:
 
 def _joined(xs: Sequence[Axes], shape: Sequence[int]) -> Axes:
     """Broadcast tensors that have the same steps."""
-    y = broadcast(xs, shape)
+    y = xs[0].with_shape(shape, joined_axes([x.axes for x in xs], [x.shape for x in xs], len(shape)))
     if len({x.has_time for x in xs}) > 1:
         raise ImportRefused("combines every step with the last one, which a stream does not know before it comes")
     if len({x.pads for x in xs}) > 1:
