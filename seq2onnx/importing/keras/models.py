@@ -19,7 +19,7 @@ from seq2onnx.importing.keras.graph import CUSTOM, KerasLayer, KerasModel, Tenso
 from seq2onnx.importing.keras.reference import evaluate
 from seq2onnx.importing.lifting import layout
 from seq2onnx.importing.lifting.assembly import assemble
-from seq2onnx.importing.lifting.layer_node import Array, LayerNode, Lifting, input_node
+from seq2onnx.importing.lifting.layer_node import Array, LayerNode, Lifting, input_node, reason_of
 from seq2onnx.importing.lifting.reading import answer
 from seq2onnx.importing.lifting.traced import TracedTensor
 from seq2onnx.importing.lifting.windows import TooFewSteps
@@ -210,11 +210,8 @@ def _apply(layer: KerasLayer, given: Sequence[Any]) -> Sequence[Any]:
         return outputs
     except (TooFewSteps, _Located, ModelFileError):
         raise
-    except Seq2OnnxError as error:
-        raise _Located(f"{layer.place}: {error}") from None
     except Exception as error:  # a file can contain anything
-        text = f"{layer.place}: cannot be followed ({type(error).__name__}: {error})"
-        raise _Located(f"{text}; is its configuration as Keras writes it?") from None
+        raise _Located(f"{layer.place}: {reason_of(error, '; is its configuration as Keras writes it?')}") from None
 
 
 def _check_size(xs: Sequence[TracedTensor]) -> None:

@@ -47,7 +47,7 @@ def _weights(layer: KerasLayer, features: int) -> dict[str, Array]:
     return weights_of(kind, "keras", W, R, [*biases], bool(twice))
 
 
-def _run(layer: KerasLayer, x: TracedTensor, directions: Sequence[KerasLayer]) -> list[TracedTensor]:
+def _run(x: TracedTensor, directions: Sequence[KerasLayer]) -> list[TracedTensor]:
     """Return the output and the final states: of each direction h, and of an LSTM c."""
     forward = directions[0]
     if forward.get("go_backwards"):
@@ -73,14 +73,14 @@ def _run(layer: KerasLayer, x: TracedTensor, directions: Sequence[KerasLayer]) -
 
 @keras(*GATES)
 def _recurrent(layer: KerasLayer, x: TracedTensor) -> list[TracedTensor]:
-    return _run(layer, x, [layer])
+    return _run(x, [layer])
 
 
 @keras("Bidirectional")
 def _bidirectional(layer: KerasLayer, x: TracedTensor) -> list[TracedTensor]:
     if any(direction.kind not in GATES for direction in layer.inner):
         raise ImportRefused(f"runs {layer.inner[0].kind} in both directions; use LSTM or GRU")
-    y, *states = _run(layer, x, layer.inner)
+    y, *states = _run(x, layer.inner)
     mode, units = layer.get("merge_mode", "concat"), y.shape[-1] // 2
     halves = [layout.take(y, -1, slice(units)), layout.take(y, -1, slice(units, None))]
     if mode is None:

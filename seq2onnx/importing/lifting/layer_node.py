@@ -33,6 +33,12 @@ def filling(table: dict[str, Handler]) -> Callable[..., Callable[[Handler], Hand
     return operators
 
 
+def reason_of(error: Exception, remedy: str = "") -> str:
+    """Return the text of a refusal; of any other error, that an operation cannot be followed, and the `remedy`."""
+    known = isinstance(error, Seq2OnnxError)
+    return str(error) if known else f"cannot be followed ({type(error).__name__}: {error}){remedy}"
+
+
 @dataclasses.dataclass(eq=False)
 class Lifting:
     """State of one import: the path of what is lifted, after which layers are named, and the sizes of all time axes."""

@@ -8,8 +8,8 @@ from collections.abc import Mapping
 import numpy as np
 from onnx import NodeProto
 
-from seq2onnx.errors import ImportRefused, Seq2OnnxError
-from seq2onnx.importing.lifting.layer_node import Lifting, input_node
+from seq2onnx.errors import ImportRefused
+from seq2onnx.importing.lifting.layer_node import Lifting, input_node, reason_of
 from seq2onnx.importing.lifting.traced import TracedTensor
 from seq2onnx.importing.lifting.windows import TooFewSteps
 from seq2onnx.importing.onnx import (
@@ -85,15 +85,13 @@ def _results(
             found = lift(node_calls.call_of(trace, node, lifted, foreign))
     except TooFewSteps:
         raise
-    except Seq2OnnxError as error:
-        found = [error] * len(node.output)
-    except Exception as error:  # a file can write an operator in more ways than anybody has thought of
-        found = [ImportRefused(f"cannot be followed ({type(error).__name__}: {error})")] * len(node.output)
+    except Exception as error:  # whatever a handler raises for a node that it does not expect
+        found = [ImportRefused(reason_of(error))] * len(node.output)
     results = {name: x for name, x in zip(node.output, found, strict=False) if name}
     for name, x in results.items():
         if isinstance(x, TracedTensor) and x.shape != (shape := trace.values[name].shape):
             x = ImportRefused(f"gives the shape {list(shape)}, a layer {list(x.shape)}")
-        if isinstance(x, Seq2OnnxError):
+        if isinstance(x, ImportRefused):
             results[name] = node_calls.NodeRefused(f"{place(node)}: {x}", number)
     return results
 

@@ -71,13 +71,12 @@ def add_states(
     inputs.check_axes(axes)
     model = read_graph(path, fixed)
     try:
-        return _add_states(path, model, Path(out), axes, outputs, dict(states or {}), features)
+        return _add_states(model, Path(out), axes, outputs, dict(states or {}), features)
     except ImportRefused as error:
         raise ImportRefused(f"{path}: {error}") from None
 
 
 def _add_states(
-    path: str | Path,
     model: ModelProto,
     out: Path,
     axes: str | None,

@@ -7,6 +7,7 @@ from typing import Any
 
 from seq2onnx.errors import ImportRefused
 from seq2onnx.importing.axes import Axes
+from seq2onnx.importing.lifting.layer_node import reason_of
 from seq2onnx.importing.onnx import node_calls
 from seq2onnx.importing.onnx.graph import opset
 from seq2onnx.importing.onnx.graph_parts import DOMAINS, place, reads
@@ -41,10 +42,8 @@ def give_states(trace: Trace) -> tuple[Rewriter, dict[str, Axes], set[str]]:
             continue
         try:
             results = _visit(graph, trace, node, signals, foreign)
-        except Exception as error:  # a file can write an operator in more ways than anybody has thought of
-            failure = f"cannot be followed ({type(error).__name__}: {error})"
-            reason = str(error) if isinstance(error, ImportRefused) else failure
-            raise node_calls.NodeRefused(f"{place(node)}: {reason}", len(graph.nodes)) from None
+        except Exception as error:  # whatever a rule raises for a node that it does not expect
+            raise node_calls.NodeRefused(f"{place(node)}: {reason_of(error)}", len(graph.nodes)) from None
         found = {name: x for name, x in zip(node.output, results, strict=False) if name}
         node_calls.note_finals(node, signals.keys(), finals)
         if node.op_type in node_calls.MOVES and (state := graph.last_steps.get(node.input[0])):
