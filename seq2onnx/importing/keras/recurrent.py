@@ -10,7 +10,7 @@ import numpy as np
 from seq2onnx.errors import ImportRefused
 from seq2onnx.importing.keras.graph import KerasLayer
 from seq2onnx.importing.keras.layers import check_shapes, keras
-from seq2onnx.importing.lifting import functions, layout, operations as lifting
+from seq2onnx.importing.lifting import functions, layout, operations as lifting, time_axis
 from seq2onnx.importing.lifting.layer_node import Array
 from seq2onnx.importing.lifting.recurrence import Recurrent, cell_state, layer_of, recurrent, weights_of
 from seq2onnx.importing.lifting.traced import TracedTensor
@@ -66,7 +66,7 @@ def _run(x: TracedTensor, directions: Sequence[KerasLayer]) -> list[TracedTensor
     y, h = recurrent(x, made[0], [_weights(one, x.shape[-1]) for one in directions], 1)
     finals = [layout.take(h, 0, i) for i in range(len(directions))]
     if not forward.get("return_sequences"):
-        y = layout.concat(finals, -1)
+        y = time_axis.concat(finals, -1)
     is_lstm = forward.kind == "LSTM"
     return [y, *(state for h in finals for state in ([h, cell_state(h)] if is_lstm else [h]))]
 

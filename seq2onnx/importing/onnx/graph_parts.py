@@ -165,10 +165,15 @@ def rename(node: NodeProto, names: Mapping[str, str]) -> NodeProto:
     replace(copy.input, [names.get(name, name) for name in node.input])
     replace(copy.output, [names.get(name, name) for name in node.output])
     for graph in subgraphs(copy):
-        replace(graph.node, [rename(inner, names) for inner in graph.node])
-        for entry in (*graph.input, *graph.output, *graph.initializer):
-            entry.name = names.get(entry.name, entry.name)
+        rename_all(graph, names)
     return copy
+
+
+def rename_all(graph: GraphProto, names: Mapping[str, str]) -> None:
+    """Give tensors of a graph, and of the graphs in it, other names."""
+    replace(graph.node, [rename(inner, names) for inner in graph.node])
+    for entry in (*graph.input, *graph.output, *graph.initializer):
+        entry.name = names.get(entry.name, entry.name)
 
 
 def take_branch(graph: GraphProto, node: NodeProto, condition: bool) -> None:

@@ -14,7 +14,7 @@ from seq2onnx import __version__
 from seq2onnx.contract import Contract, ContractState, output_names
 from seq2onnx.errors import ImportRefused
 from seq2onnx.importing.axes import Axes
-from seq2onnx.importing.onnx.graph_parts import all_names, remove_unused, rename, replace, tensors as tensors_of
+from seq2onnx.importing.onnx.graph_parts import all_names, remove_unused, rename, rename_all, tensors as tensors_of
 from seq2onnx.importing.onnx.tracing import Trace
 from seq2onnx.importing.states.empty_chunks import from_states, guard
 from seq2onnx.importing.states.rewriting import MADE, Rewriter, label
@@ -267,7 +267,5 @@ def free_names(model: ModelProto) -> dict[str, str]:
                 new += "_"
             names[name] = new
             every.add(new)
-    replace(graph.node, [rename(node, names) for node in graph.node])
-    for entry in (*graph.input, *graph.output, *graph.initializer):
-        entry.name = names.get(entry.name, entry.name)
+    rename_all(graph, names)
     return {new: old for old, new in names.items()}

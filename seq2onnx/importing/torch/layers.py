@@ -12,8 +12,8 @@ from seq2onnx.errors import ImportRefused
 from seq2onnx.importing.lifting import operations as lifting
 from seq2onnx.importing.lifting.convolutions import Windows, convolution, pooling
 from seq2onnx.importing.lifting.layer_node import Array
-from seq2onnx.importing.lifting.layout import concat
 from seq2onnx.importing.lifting.recurrence import cell_state, layer_of, recurrent, weights_of
+from seq2onnx.importing.lifting.time_axis import concat
 from seq2onnx.importing.lifting.traced import TracedTensor
 from seq2onnx.importing.lifting.windows import Pads
 from seq2onnx.importing.torch.operators import Operation, Ragged, array, operators
