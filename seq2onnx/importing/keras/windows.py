@@ -12,7 +12,7 @@ import torch
 from seq2onnx.errors import ImportRefused
 from seq2onnx.importing.keras.graph import KerasLayer
 from seq2onnx.importing.keras.layers import MOST_STEPS, activate, check_channels_last, check_shapes, keras
-from seq2onnx.importing.lifting import layout, operations as lifting, time_axis, windows
+from seq2onnx.importing.lifting import functions, layout, operations as lifting, time_axis, windows
 from seq2onnx.importing.lifting.convolutions import Windows, convolution, pooling
 from seq2onnx.importing.lifting.layer_node import Array
 from seq2onnx.importing.lifting.traced import TracedTensor
@@ -137,7 +137,7 @@ def _over_features(x: TracedTensor, is_max: bool, axes: Sequence[int]) -> Traced
         return x
     if is_max:
         for axis in axes[::-1]:
-            x = layout.take(lifting.max_features(x, axis, x.shape[axis], 1), axis, 0)
+            x = layout.take(functions.max_features(x, axis, x.shape[axis], 1), axis, 0)
         return x
     lead = (*x.shape[: axes[0]], x.shape[-1])
     mean = windows.mean_of_image(layout.move(x, -1, -3)) if len(axes) == 2 else None

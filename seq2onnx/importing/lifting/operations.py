@@ -12,27 +12,13 @@ import numpy as np
 
 from seq2onnx.errors import ImportRefused
 from seq2onnx.importing.lifting.layer_node import Array, LayerNode, barred, layer_node
-from seq2onnx.importing.lifting.layout import broadcast, move, take, unsqueeze
+from seq2onnx.importing.lifting.layout import broadcast, move, unsqueeze
 from seq2onnx.importing.lifting.reading import ELEMENTWISE, columns, exact, flat, same_features, source
 from seq2onnx.importing.lifting.traced import TracedTensor, tensor_of
-from seq2onnx.layers import (
-    Add,
-    BatchNorm,
-    FullyConnected,
-    Layer,
-    LayerNorm,
-    Multiply,
-    ReLU,
-    Rescale,
-    Sigmoid,
-    Softmax,
-    WordEmbedding,
-)
+from seq2onnx.layers import Add, BatchNorm, FullyConnected, Layer, LayerNorm, Multiply, Rescale, Softmax, WordEmbedding
 
 MOST_WEIGHTS = 2**24
 """The most numbers of a weight that is written out from a smaller one."""
-MOST_MAXIMUM = 8
-"""The most features of which a maximum is written out as layers."""
 
 
 def check_features(x: TracedTensor, axis: int, what: str) -> None:
@@ -117,32 +103,6 @@ def join(layer: Add | Multiply, a: TracedTensor, b: TracedTensor) -> TracedTenso
         left, right = flat(exact(a, True)), flat(exact(b, True))
         at_left = np.arange(left.size).reshape(a.index.shape)
     return a.with_(parts=(layer_node(layer, left, right),), index=at_left, steps=steps, pads=(0, 0))
-
-
-def maximum(a: TracedTensor, b: TracedTensor) -> TracedTensor:
-    """The larger of two tensors at each place: a + relu(b − a)."""
-    difference = join(Add(), b, affine(a, -np.ones(1), np.zeros(1)))
-    return join(Add(), a, each_part(difference, ReLU()))
-
-
-def max_features(x: TracedTensor, axis: int, size: int, stride: int) -> TracedTensor:
-    """Maximum over windows of an axis of features."""
-    check_features(x, axis, "takes a maximum")
-    if size > MOST_MAXIMUM:
-        raise ImportRefused(
-            f"takes the maximum of {size} features, for which there is no layer; at most {MOST_MAXIMUM}"
-        )
-    count = (x.shape[axis] - size) // stride + 1
-    found = take(x, axis, np.arange(count) * stride)
-    for place in range(1, size):
-        found = maximum(found, take(x, axis, np.arange(count) * stride + place))
-    return found
-
-
-def glu(x: TracedTensor, axis: int) -> TracedTensor:
-    """Half of the features times the sigmoid of the other half."""
-    half = x.shape[axis] // 2
-    return join(Multiply(), take(x, axis, slice(half)), each_part(take(x, axis, slice(half, None)), Sigmoid()))
 
 
 def softmax(x: TracedTensor, axes: Sequence[int]) -> TracedTensor:

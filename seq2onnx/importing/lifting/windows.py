@@ -8,9 +8,10 @@ from typing import Any
 import numpy as np
 
 from seq2onnx.errors import ImportRefused
+from seq2onnx.importing.lifting.functions import max_features
 from seq2onnx.importing.lifting.layer_node import Array, LayerNode, layer_node
 from seq2onnx.importing.lifting.layout import move, reshape
-from seq2onnx.importing.lifting.operations import MOST_WEIGHTS, check_features, linear, max_features
+from seq2onnx.importing.lifting.operations import MOST_WEIGHTS, check_features, linear
 from seq2onnx.importing.lifting.reading import as_padding, columns, exact, flat, pruned, same_features, source
 from seq2onnx.importing.lifting.traced import TracedTensor, tensor_of
 from seq2onnx.layers import AvgPool1d, Conv1d, GlobalAvgPool2d, Layer, MaxPool1d

@@ -201,7 +201,7 @@ def same(numbers: Array | None, other: Array | None) -> None:
         raise ImportRefused("has weights that depend on how many steps or rows there are")
 
 
-def constant_weights(call: NodeCall[Any]) -> None:
+def check_weights(call: NodeCall[Any]) -> None:
     """Check that all inputs without data are the same in every run."""
     for numbers, other in zip(call.numbers, call.others, strict=True):
         same(numbers, other)

@@ -11,14 +11,7 @@ from collections.abc import Callable, Sequence
 
 from seq2onnx.errors import ImportRefused
 from seq2onnx.importing.axes import Axes, joined_axes
-from seq2onnx.importing.onnx.node_calls import (
-    Call,
-    check_eval_mode,
-    check_features,
-    constant_weights,
-    same,
-    softmax_axes,
-)
+from seq2onnx.importing.onnx.node_calls import Call, check_eval_mode, check_features, check_weights, same, softmax_axes
 
 Rule = Callable[[Call], list[Axes]]
 
@@ -90,7 +83,7 @@ def _over(axes: Callable[[Call], Sequence[int]], verb: str, *, has_weights: bool
     def rule(call: Call) -> list[Axes]:
         _no_padding(call)
         if has_weights:
-            constant_weights(call)
+            check_weights(call)
         check_features(call.x, axes(call), verb)
         return _same_letters(call)
 
@@ -100,7 +93,7 @@ def _over(axes: Callable[[Call], Sequence[int]], verb: str, *, has_weights: bool
 def batch_normalization(call: Call) -> list[Axes]:
     """BatchNormalization with the statistics of the training."""
     _no_padding(call)
-    constant_weights(call)
+    check_weights(call)
     if call.attributes.get("training_mode") or len(call.node.output) > 1:
         raise ImportRefused("uses the statistics of the batch; export the network in eval mode")
     check_features(call.x, [1], "has channels")
@@ -124,7 +117,7 @@ def _reduced(call: Call, axes: Sequence[int], verb: str) -> list[Axes]:
 def matmul(call: Call) -> list[Axes]:
     """MatMul with weights, or of two tensors within each step."""
     _no_padding(call)
-    constant_weights(call)
+    check_weights(call)
     a, b = call.signals[0], call.signals[1]
     rank = len(call.shapes[0])
     if a is not None and b is not None:
@@ -151,7 +144,7 @@ def matmul(call: Call) -> list[Axes]:
 def gemm(call: Call) -> list[Axes]:
     """Gemm: of a signal with weights."""
     _no_padding(call)
-    constant_weights(call)
+    check_weights(call)
     a, b, c = (*call.signals, None)[:3]
     if (a is None) == (b is None) or c is not None:
         raise ImportRefused("multiplies two tensors that come from the data")

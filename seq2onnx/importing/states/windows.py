@@ -9,7 +9,7 @@ from onnx import NodeProto, TensorProto
 
 from seq2onnx.errors import ImportRefused
 from seq2onnx.importing.axes import Axes
-from seq2onnx.importing.onnx.node_calls import Call, constant_weights, padding
+from seq2onnx.importing.onnx.node_calls import Call, check_weights, padding
 from seq2onnx.importing.states.rewriting import FAR, Rewriter, label
 
 LOWEST = float(np.finfo(np.float32).min)
@@ -37,7 +37,7 @@ class TimeWindow:
 
 def convolution(graph: Rewriter, call: Call) -> list[Axes]:
     """Conv; where time is no axis of its windows, it acts on each step alone."""
-    constant_weights(call)
+    check_weights(call)
     x, weights = call.x, call.numbers[1]
     if weights is None or x is not call.signals[0]:
         raise ImportRefused("takes its weights from the data")
