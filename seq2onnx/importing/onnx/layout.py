@@ -75,14 +75,13 @@ def _cut(x: TracedTensor, each: AxisSlice) -> TracedTensor:
         )
     if x.axes[axis] != "T" or step != 1:
         raise ImportRefused(f"takes some elements of {x.describe(axis)}; use all steps, the last one, or a stride")
-    other_size, other_cut = each.other_size or size, each.other_cut or cut
-    if (cut, other_cut) == ((size - 1, 0), (other_size - 1, 0)):
-        return time_axis.step(x, axis, True, False, True)
-    if (cut, other_cut) == ((0, size - 1), (0, other_size - 1)):
-        return time_axis.step(x, axis, False, True, True)
+    runs = (each, each.other or each)
+    for is_last in (True, False):
+        if all(run.cut == ((run.size - 1, 0) if is_last else (0, run.size - 1)) for run in runs):
+            return time_axis.step(x, axis, is_last, not is_last, True)
     if size < stop < NO_END:
         raise ImportRefused(f"takes at most {stop} steps; the later ones of a longer sequence are lost")
-    if cut != other_cut:
+    if cut != runs[1].cut:
         raise ImportRefused("takes steps by their number, or a number of them that depends on how many there are")
     return x if each.is_whole else time_axis.pad_time(x, -cut[0], -cut[1])
 

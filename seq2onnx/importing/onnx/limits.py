@@ -67,8 +67,8 @@ def _bounds_of_slices(trace: Trace) -> Iterator[tuple[NodeProto, int]]:
         if node.op_type != "Slice" or trace.others is None:
             continue
         for each in axis_slices(call_of(trace, node, {})):
-            least = min(each.size, each.other_size or 0)
-            if each.size != each.other_size:
+            if each.other is not None and each.size != each.other.size:
+                least = min(each.size, each.other.size)
                 bounds = (each.same_start_from_end, each.same_stop)
                 yield from ((node, bound) for bound in bounds if bound is not None and bound > least)
 

@@ -236,14 +236,13 @@ def padding(call: NodeCall[Any], sizes: Sequence[int]) -> list[tuple[int, int]]:
 class AxisSlice:
     """A slice of one axis, not negative, of this size; `bounds` are start, stop and stride as they are given.
 
-    `other_size` and `other_bounds` (start, stop) are those of a run with other sizes; None: the sizes are fixed.
+    `other` is the same slice in a run with other sizes; None: the sizes are fixed.
     """
 
     axis: int
     size: int
     bounds: tuple[int, int, int]
-    other_size: int | None = None
-    other_bounds: tuple[int, int] = (0, 0)
+    other: AxisSlice | None = None
 
     @property
     def is_whole(self) -> bool:
@@ -257,40 +256,31 @@ class AxisSlice:
         return start, self.size - stop
 
     @property
-    def other_cut(self) -> tuple[int, int] | None:
-        """The same in the run with other sizes, without the stride."""
-        if self.other_size is None:
-            return None
-        start, stop, _ = slice(*self.other_bounds).indices(self.other_size)
-        return start, self.other_size - stop
-
-    @property
     def same_stop(self) -> int | None:
         """The stop, if it is the same number in both runs and no end of any axis."""
-        same = self.other_size is not None and self.other_bounds[1] == self.bounds[1]
+        same = self.other is not None and self.other.bounds[1] == self.bounds[1]
         return self.bounds[1] if same and 0 <= self.bounds[1] < NO_END else None
 
     @property
     def same_start_from_end(self) -> int | None:
         """The start, counted from the end, if it is the same number in both runs."""
-        same = self.other_size is not None and self.other_bounds[0] == self.bounds[0]
+        same = self.other is not None and self.other.bounds[0] == self.bounds[0]
         return -self.bounds[0] if same and 0 < -self.bounds[0] < NO_END else None
 
 
 def axis_slices(call: NodeCall[Any]) -> list[AxisSlice]:
     """Return what a Slice takes of each axis."""
     name, trace = call.node.input[0], call.trace
-    shape, other = trace.values[name].shape, None if trace.others is None else trace.others[name].shape
+    shape, others = trace.values[name].shape, None if trace.others is None else trace.others[name].shape
     starts, stops = call.get(1, "starts"), call.get(2, "ends")
     axes = call.get(3, "axes") or range(len(starts))
     strides = call.get(4, "steps") or [1] * len(starts)
     found = []
     for index, (axis, start, stop, stride) in enumerate(zip(axes, starts, stops, strides, strict=True)):
-        axis %= len(shape)
-        one = AxisSlice(axis, shape[axis], (start, stop, stride))
-        if other is not None:
+        axis, other = axis % len(shape), None
+        if others is not None:
             given = zip((start, stop), call.others[1:3], strict=True)
             low, high = (bound if numbers is None else int(numbers.ravel()[index]) for bound, numbers in given)
-            one = dataclasses.replace(one, other_size=other[axis], other_bounds=(low, high))
-        found.append(one)
+            other = AxisSlice(axis, others[axis], (low, high, stride))
+        found.append(AxisSlice(axis, shape[axis], (start, stop, stride), other))
     return found

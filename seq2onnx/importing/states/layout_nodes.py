@@ -136,9 +136,9 @@ def slice_node(graph: Rewriter, call: Call) -> list[Axes]:
 def _cut_time(graph: Rewriter, call: Call, each: AxisSlice) -> list[Axes]:
     x, (before, after) = call.x, each.cut
     is_last = each.cut == (each.size - 1, 0)
-    if each.other_size is not None:
-        expected = (each.other_size - 1, 0) if is_last else each.cut
-        if each.other_cut != expected:
+    if each.other is not None:
+        expected = (each.other.size - 1, 0) if is_last else each.cut
+        if each.other.cut != expected:
             raise ImportRefused("takes or cuts off a number of steps that depends on how many there are")
     if is_last and not any(x.pads):
         y = x.with_shape(call.shapes[0], ["" if letter == "T" else letter for letter in x.axes])
