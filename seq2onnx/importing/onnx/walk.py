@@ -72,7 +72,7 @@ def _results(
 ) -> dict[str, TracedTensor | ImportRefused]:
     """Lift a node; a refusal is raised only if an answer needs the tensor."""
     lifted: dict[str, TracedTensor] = {}
-    for name in filter(values.__contains__, reads(node)):
+    for name in filter(values.__contains__, node.input):
         x = values[name]
         if isinstance(x, ImportRefused):
             return dict.fromkeys(filter(None, node.output), x)
