@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -100,13 +100,18 @@ def _add_states(
         raise ImportRefused(f"the input {data} has {rank} axes; expected batch, time and features")
 
     def made_in(order: str) -> tuple[Body, bool, OnnxSource, bool]:
-        runs = traces(model, data, order, features, draw)
-        found = _rewrite(runs, model, states, outputs is not None, old_names)
-        if axes is None and not found[0].graph.states:
-            raise ImportRefused(
-                "nothing in the graph joins steps, so that the order of its axes is unknown; give axes="
-            )
-        return found
+        for trace in traces(model, data, order, features, draw):  # with fewer and fewer sizes that are free
+            try:
+                found = _rewrite(trace, model, states, outputs is not None, old_names)
+            except ImportRefused as error:
+                refusal = error
+                continue
+            if axes is None and not found[0].graph.states:
+                raise ImportRefused(
+                    "nothing in the graph joins steps, so that the order of its axes is unknown; give axes="
+                )
+            return found
+        raise refusal
 
     try:
         made = inputs.in_each_order(orders, made_in)
@@ -132,18 +137,7 @@ def _add_states(
         return written(one_row)
 
 
-def _rewrite(runs: Iterable[Trace], *of: Any) -> tuple[Body, bool, OnnxSource, bool]:
-    """Rewrite the graph with sizes that are as free as it allows; `runs` of it have fewer and fewer free ones."""
-    refusal = ImportRefused("does not run")
-    for found in runs:
-        try:
-            return _rewrite_traced(found, *of)
-        except ImportRefused as error:
-            refusal = error
-    raise refusal
-
-
-def _rewrite_traced(
+def _rewrite(
     found: Trace, source: ModelProto, states: Mapping[str, str], chosen: bool, old_names: Mapping[str, str]
 ) -> tuple[Body, bool, OnnxSource, bool]:
     model, data, axes = found.model, found.data, found.axes
