@@ -60,8 +60,8 @@ def _convolve(layer: KerasLayer, x: TracedTensor, weights: Array, bias: Array | 
 
     def apply(a: Array, pads: Sequence[Any]) -> Array:
         a = np.pad(a, [*[(0, 0)] * (a.ndim - count), *pads])
-        run: Any = torch.nn.functional.conv1d if count == 1 else torch.nn.functional.conv2d
         rest = (None if bias is None else torch.tensor(bias), strides, 0, dilations, groups)
+        run = getattr(torch.nn.functional, f"conv{count}d")
         found: Array = run(torch.tensor(a), torch.tensor(weights), *rest).numpy()
         return found
 
@@ -105,8 +105,7 @@ def _pooling(layer: KerasLayer, x: TracedTensor) -> TracedTensor:
     pad: Any = "same" if padding == "same" else None
 
     def apply(a: Array, pads: Sequence[Any]) -> Array:
-        run: Any = torch.nn.functional.avg_pool1d if count == 1 else torch.nn.functional.avg_pool2d
-        found: Array = run(torch.tensor(a), sizes, strides).numpy()
+        found: Array = getattr(torch.nn.functional, f"avg_pool{count}d")(torch.tensor(a), sizes, strides).numpy()
         return found
 
     window = Windows(sizes, strides, [1] * count, [(0, 0)] * count, apply, padding=pad)

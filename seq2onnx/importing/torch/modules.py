@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 import re
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -86,11 +85,9 @@ def from_torch(
         places = [(place, x.axes) for _, place, x in answers]
         source = _source(module, traced.arguments, layer, places, softmax)
         limits = find_limits(module, traced.arguments)
-        samples = _samples(network, traced.arguments, layer)
+        samples = _samples(network, traced.arguments, layer, not (limits.reason or limits.complete))
         try:
-            equivalence.prove(
-                made, source, dataclasses.replace(samples, longest=not (limits.reason or limits.complete))
-            )
+            equivalence.prove(made, source, samples)
         except equivalence.ProofFailed as error:
             # torch.export writes some recurrent layers out for each step: a long run would take minutes.
             short = error.steps <= equivalence.LONG
@@ -159,7 +156,7 @@ def _answer(label: str, x: TracedTensor, softmax: bool) -> LayerNode:
     return layer_node(Softmax(), flat(found), path="")
 
 
-def _samples(network: Network, arguments: Arguments, layer: SequenceInput) -> equivalence.Samples:
+def _samples(network: Network, arguments: Arguments, layer: SequenceInput, longest: bool) -> equivalence.Samples:
     """Inputs for the comparison: random ones in the range of the statistics, and the example."""
     words = max((found.words + 1 for found in network.layers if isinstance(found, WordEmbedding)), default=2)
     known = {name: np.asarray(values) for name, values in (layer.statistics or {}).items()}
@@ -179,7 +176,7 @@ def _samples(network: Network, arguments: Arguments, layer: SequenceInput) -> eq
 
     example = arguments.from_source(arguments.example.detach().cpu())
     own = example.numpy().astype(np.float32 if arguments.step_shape else np.int64)
-    return equivalence.Samples(draw, bool(arguments.lengths), [] if known or not own.size else [own])
+    return equivalence.Samples(draw, bool(arguments.lengths), [] if known or not own.size else [own], longest)
 
 
 def _source(
