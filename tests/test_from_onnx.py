@@ -392,13 +392,12 @@ def test_the_error_names_the_file_the_node_and_what_to_do(tmp_path):
 # Each trap as a mutation that the proof catches
 
 
-def _one_bias(op, W, R, bias, apart):
-    half = len(bias) // 2
-    return TRUE_WEIGHTS(op, W, R, np.concatenate([bias[:half], np.zeros(half)]), apart)
+def _one_bias(kind, framework, W, R, biases, apart):
+    return TRUE_WEIGHTS(kind, framework, W, R, [biases[0], 0 * biases[1]], apart)
 
 
-def _bias_outside(op, W, R, bias, apart):
-    found = TRUE_WEIGHTS(op, W, R, bias, apart)
+def _bias_outside(*given):
+    found = TRUE_WEIGHTS(*given)
     if "recurrent_bias" in found:
         units = len(found["recurrent_bias"])
         found["bias"] = found["bias"] + np.concatenate([np.zeros(2 * units), found["recurrent_bias"]])
@@ -406,12 +405,12 @@ def _bias_outside(op, W, R, bias, apart):
     return found
 
 
-TRUE_WEIGHTS, TRUE_RECURRENT = onnx_layers._weights, onnx_layers.recurrent
+TRUE_WEIGHTS, TRUE_RECURRENT = onnx_layers.weights_of, onnx_layers.recurrent
 TRUE_NORM, TRUE_LAYER_NORM = lifting.batch_norm, lifting.layer_norm
 TRAPS = {
     "the gates i o f c read as i f g o": (gates, "permute", lambda stacked, source, target: stacked),
-    "one of two biases dropped": (onnx_layers, "_weights", _one_bias),
-    "the bias of the candidate outside of the reset gate": (onnx_layers, "_weights", _bias_outside),
+    "one of two biases dropped": (onnx_layers, "weights_of", _one_bias),
+    "the bias of the candidate outside of the reset gate": (onnx_layers, "weights_of", _bias_outside),
     "the epsilon of a BatchNorm": (
         lifting, "batch_norm", lambda x, axis, arrays, epsilon, momentum: TRUE_NORM(x, axis, arrays, 1e-2, momentum),
     ),

@@ -5,6 +5,9 @@ from __future__ import annotations
 import dataclasses
 import math
 from collections.abc import Mapping, Sequence
+from typing import Any
+
+from numpy.typing import NDArray
 
 from seq2onnx.errors import ImportRefused
 
@@ -16,58 +19,53 @@ class Axes:
     """The axes of a tensor that carries data.
 
     Attributes:
-        letters: for each axis "B" (batch), "T" (time), "BT" or "TB" (both, the second fastest) or "" (features).
+        axes: for each axis "B" (batch), "T" (time), "BT" or "TB" (both, the second fastest) or "" (features).
         shape: the shape in the traced run.
         pads: steps of padding that stand before and after the steps of the input.
         fill: the number in these steps.
     """
 
-    letters: tuple[str, ...]
+    axes: tuple[str, ...]
     shape: tuple[int, ...]
     pads: tuple[int, int] = (0, 0)
     fill: float = 0.0
 
     @property
-    def axes(self) -> tuple[str, ...]:
-        """The letters, as a TracedTensor names them."""
-        return self.letters
-
-    @property
     def has_time(self) -> bool:
         """Whether it has a number for each step."""
-        return any("T" in letter for letter in self.letters)
+        return any("T" in letter for letter in self.axes)
 
     @property
     def time(self) -> int:
         """The axis that is time alone."""
-        if "T" not in self.letters:
+        if "T" not in self.axes:
             raise ImportRefused("reads batch and time in one axis, or no time at all")
-        return self.letters.index("T")
+        return self.axes.index("T")
 
     def describe(self, axis: int) -> str:
         """Name an axis for people."""
-        return NAMES[self.letters[axis]]
+        return NAMES[self.axes[axis]]
 
     def with_shape(self, shape: Sequence[int], letters: Sequence[str] | None = None) -> Axes:
         """Return it with another shape, and with other letters; the padding stays."""
-        letters = self.letters if letters is None else letters
+        letters = self.axes if letters is None else letters
         assert len(letters) == len(shape), (letters, shape)
-        return dataclasses.replace(self, letters=tuple(letters), shape=tuple(shape))
+        return dataclasses.replace(self, axes=tuple(letters), shape=tuple(shape))
 
     def transpose(self, order: Sequence[int]) -> Axes:
         """Reorder the axes."""
-        return self.with_shape([self.shape[axis] for axis in order], [self.letters[axis] for axis in order])
+        return self.with_shape([self.shape[axis] for axis in order], [self.axes[axis] for axis in order])
 
     def squeeze(self, axes: Sequence[int]) -> Axes:
         """Remove axes of size 1."""
-        if any(self.letters[axis] for axis in axes):
+        if any(self.axes[axis] for axis in axes):
             raise ImportRefused("removes the batch or time axis; export with another size there than 1")
-        return self.transpose([axis for axis in range(len(self.letters)) if axis not in axes])
+        return self.transpose([axis for axis in range(len(self.axes)) if axis not in axes])
 
     def unsqueeze(self, axes: Sequence[int]) -> Axes:
         """Insert axes of size 1."""
-        count = len(self.letters) + len(axes)
-        letters, shape = list(self.letters), list(self.shape)
+        count = len(self.axes) + len(axes)
+        letters, shape = list(self.axes), list(self.shape)
         for axis in sorted({axis % count for axis in axes}):
             letters.insert(axis, "")
             shape.insert(axis, 1)
@@ -75,7 +73,7 @@ class Axes:
 
     def reshape(self, shape: Sequence[int], rows: int, steps: int) -> Axes:
         """Split and merge axes in row-major order; `rows` and `steps`, without padding, are those of the traced run."""
-        found = regroup(self.letters, self.shape, shape, {"B": rows, "T": steps + sum(self.pads)})
+        found = regroup(self.axes, self.shape, shape, {"B": rows, "T": steps + sum(self.pads)})
         return self.with_shape(shape, [letters for letters, _ in found])
 
 
@@ -137,7 +135,18 @@ def joined_axes(axes: Sequence[Sequence[str]], shapes: Sequence[Sequence[int]], 
     return tuple(letters)
 
 
-def broadcast(xs: Sequence[Axes], shape: Sequence[int]) -> Axes:
-    """Broadcast tensors to the shape of their result."""
-    letters = joined_axes([x.letters for x in xs], [x.shape for x in xs], len(shape))
-    return xs[0].with_shape(shape, letters)
+def batch_first(y: NDArray[Any], axes: Sequence[str], shape: Sequence[int], rows: int) -> NDArray[Any]:
+    """Bring an answer with these axes into the layout [B, T, K], or [B, K] without time.
+
+    `shape` is that of y; y may lack some of its axes of size 1. `rows` is the size of the batch.
+    """
+    letters, sizes = [""], [1]  # K, of one number where no axis is features
+    for axis, size in zip(axes, shape, strict=True):
+        letters += axis or [""]
+        sizes += [rows if letter == "B" else size // rows if len(axis) > 1 else size for letter in axis] or [size]
+    if "B" not in letters:
+        letters, sizes = ["B", *letters], [1, *sizes]
+    order = [letters.index(letter) for letter in "BT" if letter in letters]
+    lead = [sizes[axis] for axis in order]
+    order += [axis for axis, letter in enumerate(letters) if not letter]
+    return y.reshape(sizes).transpose(order).reshape(*lead, -1)

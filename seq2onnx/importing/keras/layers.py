@@ -16,6 +16,7 @@ from seq2onnx.errors import ImportRefused, ModelFileError
 from seq2onnx.importing.keras.graph import KerasLayer
 from seq2onnx.importing.lifting import functions, layout, operations as lifting, time_axis
 from seq2onnx.importing.lifting.functions import ONE, ZERO
+from seq2onnx.importing.lifting.layer_node import filling
 from seq2onnx.importing.lifting.operators import OPERATORS
 from seq2onnx.importing.lifting.traced import TracedTensor
 from seq2onnx.layers import Dropout
@@ -24,16 +25,14 @@ Function = Callable[..., Any]
 
 HARD_SIGMOID = {2: 0.2, 3: 1 / 6}
 """The slope of a hard sigmoid in each version of Keras."""
-FUNCTIONS = {
-    **{name: name.capitalize() for name in ("relu", "sigmoid", "tanh", "elu", "gelu", "selu")},
-    **dict.fromkeys(("silu", "swish"), "Swish"),
-    **dict.fromkeys(("hard_silu", "hard_swish"), "HardSwish"),
-    "leaky_relu": "LeakyRelu",
-    "relu6": "Clip",
+FUNCTIONS: dict[str, tuple[str, dict[str, float]]] = {
+    **{name: (name.capitalize(), {}) for name in ("relu", "sigmoid", "tanh", "elu", "gelu", "selu")},
+    **dict.fromkeys(("silu", "swish"), ("Swish", {})),
+    **dict.fromkeys(("hard_silu", "hard_swish"), ("HardSwish", {})),
+    "leaky_relu": ("LeakyRelu", {"alpha": 0.2}),
+    "relu6": ("Clip", {"min": 0, "max": 6}),
 }
-"""For each activation of Keras the operator of ONNX."""
-ATTRIBUTES: dict[str, dict[str, float]] = {"leaky_relu": {"alpha": 0.2}, "relu6": {"min": 0, "max": 6}}
-"""The attributes of those that need any."""
+"""For each activation of Keras the operator of ONNX, and its attributes."""
 NAMED = "relu, sigmoid, tanh, elu, gelu, silu, swish, leaky_relu, hard_sigmoid, selu, relu6, softmax"
 _JOINS = {"Add": "Add", "Multiply": "Mul", "Subtract": "Sub", "Maximum": "Max", "Minimum": "Min"}
 JOINS = {prefix + kind: operator for kind, operator in _JOINS.items() for prefix in ("", "ops.")}
@@ -69,16 +68,7 @@ LAYERS: dict[str, Function] = {
     "ZeroPadding1D": lambda layer, x: time_axis.pad(x, 1, *_pair(layer.config["padding"])),
 }
 """The function for each kind of layer."""
-
-
-def keras(*kinds: str) -> Callable[[Function], Function]:
-    """Enter a function for these kinds of layers."""
-
-    def enter(function: Function) -> Function:
-        LAYERS.update(dict.fromkeys(kinds, function))
-        return function
-
-    return enter
+keras = filling(LAYERS)
 
 
 def check_shapes(layer: KerasLayer, **shapes: tuple[int, ...]) -> None:
@@ -110,7 +100,8 @@ def activate(layer: KerasLayer, x: TracedTensor, function: Any) -> TracedTensor:
     if not isinstance(function, str) or function not in FUNCTIONS:
         name = function.get("config", function) if isinstance(function, dict) else function
         raise ImportRefused(f"has the activation {name!r:.60}, for which there is no layer; use one of {NAMED}")
-    return OPERATORS[FUNCTIONS[function]](x, **ATTRIBUTES.get(function, {}))
+    operator, attributes = FUNCTIONS[function]
+    return OPERATORS[operator](x, **attributes)
 
 
 @keras("ReLU")

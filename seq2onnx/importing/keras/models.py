@@ -12,13 +12,14 @@ import numpy as np
 from seq2onnx.building import SequenceModule
 from seq2onnx.errors import ImportRefused, ModelFileError, Seq2OnnxError, SpecError
 from seq2onnx.importing import equivalence
+from seq2onnx.importing.axes import batch_first
 from seq2onnx.importing.keras import layers as keras_layers, recurrent as keras_recurrent, windows as keras_windows
 from seq2onnx.importing.keras.file import read_file
 from seq2onnx.importing.keras.graph import CUSTOM, KerasLayer, KerasModel, Tensor, read_model
 from seq2onnx.importing.keras.reference import evaluate
 from seq2onnx.importing.lifting import layout
-from seq2onnx.importing.lifting.assembly import as_module, assemble
-from seq2onnx.importing.lifting.layer_node import Array, LayerNode, Lifting, input_node
+from seq2onnx.importing.lifting.assembly import assemble
+from seq2onnx.importing.lifting.layer_node import Array, LayerNode, Lifting, input_node, reason_of
 from seq2onnx.importing.lifting.reading import answer
 from seq2onnx.importing.lifting.traced import TracedTensor
 from seq2onnx.importing.lifting.windows import TooFewSteps
@@ -115,8 +116,7 @@ def _from_file(path: str | Path, masks: str | None) -> SequenceModule:
             if isinstance(error, _Located) or steps == STEPS[-1]:
                 raise ImportRefused(str(error)) from None
     nodes = [(tensor[0] if len(answers) > 1 else "", _answer(tensor, x)) for tensor, x in answers]
-    network, weights = assemble(nodes, name)
-    made = as_module(network, weights)
+    made = assemble(nodes, name)
     source = _source(model, [(model.outputs.index(tensor), x.axes) for tensor, x in answers])
     draw = _drawer(model, start, bool(masking))
     more = [] if steps == STEPS[0] else [draw(np.random.default_rng(i), 2, n) for i, n in enumerate((steps, 2 * steps))]
@@ -210,11 +210,8 @@ def _apply(layer: KerasLayer, given: Sequence[Any]) -> Sequence[Any]:
         return outputs
     except (TooFewSteps, _Located, ModelFileError):
         raise
-    except Seq2OnnxError as error:
-        raise _Located(f"{layer.place}: {error}") from None
     except Exception as error:  # a file can contain anything
-        text = f"{layer.place}: cannot be followed ({type(error).__name__}: {error})"
-        raise _Located(f"{text}; is its configuration as Keras writes it?") from None
+        raise _Located(f"{layer.place}: {reason_of(error, '; is its configuration as Keras writes it?')}") from None
 
 
 def _check_size(xs: Sequence[TracedTensor]) -> None:
@@ -253,18 +250,9 @@ def _source(model: KerasModel, answers: Sequence[tuple[int, tuple[str, ...]]]) -
     def run(x: Array, lengths: Array | None) -> list[Array]:
         given = x if x.dtype == np.int64 else np.moveaxis(x.astype(float), 2, -1)
         found = evaluate(model, given, None, lengths)
-        return [_canonical(found[i][0], axes) for i, axes in answers]
+        return [batch_first(found[i][0], axes, found[i][0].shape, len(x)) for i, axes in answers]
 
     return run
-
-
-def _canonical(y: Array, axes: tuple[str, ...]) -> Array:
-    """Bring an answer into the layout [B, T, K] or [B, K]."""
-    letters = [axis or "-" for axis in axes]
-    order = sorted(range(len(letters)), key=lambda i: ("BT-".index(letters[i]), i))
-    lead = 1 + ("T" in letters)
-    y = y.transpose(order)
-    return y.reshape(*y.shape[:lead], -1)
 
 
 def _drawer(model: KerasModel, start: LayerNode, is_masked: bool) -> Callable[[np.random.Generator, int, int], Array]:

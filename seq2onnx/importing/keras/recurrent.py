@@ -3,18 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any, get_args
+from typing import get_args
 
 import numpy as np
 
 from seq2onnx.errors import ImportRefused
 from seq2onnx.importing.keras.graph import KerasLayer
 from seq2onnx.importing.keras.layers import check_shapes, keras
-from seq2onnx.importing.lifting import functions, layout, operations as lifting
+from seq2onnx.importing.lifting import functions, layout, operations as lifting, time_axis
 from seq2onnx.importing.lifting.layer_node import Array
-from seq2onnx.importing.lifting.recurrence import biases_apart, cell_state, recurrent
+from seq2onnx.importing.lifting.recurrence import Recurrent, cell_state, layer_of, recurrent, weights_of
 from seq2onnx.importing.lifting.traced import TracedTensor
-from seq2onnx.layers import GRU, LSTM, RNN, Add, Multiply
+from seq2onnx.layers import Add, Multiply
 from seq2onnx.layers.parts.cells import StateActivation
 
 GATES = {"LSTM": 4, "GRU": 3, "SimpleRNN": 1}
@@ -22,46 +22,32 @@ HARD_SIGMOID = {2: "hard_sigmoid", 3: "hard_sigmoid_6"}
 MERGES: dict[str, Add | Multiply] = {"sum": Add(), "ave": Add(), "mul": Multiply()}
 
 
-def _layer(layer: KerasLayer) -> LSTM | GRU | RNN:
+def _layer(layer: KerasLayer) -> Recurrent:
     """Return the layer of one direction."""
     kind, units, state = layer.kind, layer.config["units"], layer.get("activation", "tanh")
     allowed = ("tanh", "relu") if kind == "SimpleRNN" else get_args(StateActivation)
     if state not in allowed:
         raise ImportRefused(f"has the activation {state!r:.60}, for which there is no layer; use {', '.join(allowed)}")
-    if kind == "SimpleRNN":
-        return RNN(units, activation=state)
     gate = layer.get("recurrent_activation", "sigmoid")
-    if gate not in ("sigmoid", "hard_sigmoid"):
+    if kind != "SimpleRNN" and gate not in ("sigmoid", "hard_sigmoid"):
         raise ImportRefused(f"has the recurrent_activation {gate!r:.60}, for which there is no layer; use sigmoid")
-    options: Any = {
-        "state_activation": state,
-        "gate_activation": HARD_SIGMOID[layer.version] if gate == "hard_sigmoid" else gate,
-    }
-    if kind == "LSTM":
-        return LSTM(units, **options)
-    after: Any = "recurrent_bias_after_multiplication" if layer.get("reset_after") else "before_multiplication"
-    return GRU(units, reset_gate_mode=after, **options)
+    gate = HARD_SIGMOID[layer.version] if gate == "hard_sigmoid" else gate
+    mode = "recurrent_bias_after_multiplication" if layer.get("reset_after") else "before_multiplication"
+    return layer_of(kind.removeprefix("Simple"), units, [gate, state], mode)
 
 
 def _weights(layer: KerasLayer, features: int) -> dict[str, Array]:
-    """Return the weights of one direction. Keras has columns i f c o, as the rows here, and z r h for r z n."""
+    """Return the weights of one direction; a GRU with reset_after has two biases."""
     kind, units = layer.kind, layer.config["units"]
     columns = GATES[kind] * units
     twice = (2,) if kind == "GRU" and layer.get("reset_after") else ()
     check_shapes(layer, kernel=(features, columns), recurrent_kernel=(units, columns), bias=(*twice, columns))
-    bias = layer.weights.get("bias", np.zeros((*twice, columns)))
-    found = {
-        "input_weights": layer.weights["kernel"].T,
-        "recurrent_weights": layer.weights["recurrent_kernel"].T,
-        "bias": bias.T,
-    }
-    if kind == "GRU":
-        order = np.concatenate([np.arange(units, 2 * units), np.arange(units), np.arange(2 * units, 3 * units)])
-        found = {name: array[order] for name, array in found.items()}
-    return found | biases_apart(*found["bias"].T) if twice else found
+    biases = layer.weights.get("bias", np.zeros((*twice, columns))).reshape(-1, columns)
+    W, R = layer.weights["kernel"].T, layer.weights["recurrent_kernel"].T
+    return weights_of(kind, "keras", W, R, [*biases], bool(twice))
 
 
-def _run(layer: KerasLayer, x: TracedTensor, directions: Sequence[KerasLayer]) -> list[TracedTensor]:
+def _run(x: TracedTensor, directions: Sequence[KerasLayer]) -> list[TracedTensor]:
     """Return the output and the final states: of each direction h, and of an LSTM c."""
     forward = directions[0]
     if forward.get("go_backwards"):
@@ -80,21 +66,21 @@ def _run(layer: KerasLayer, x: TracedTensor, directions: Sequence[KerasLayer]) -
     y, h = recurrent(x, made[0], [_weights(one, x.shape[-1]) for one in directions], 1)
     finals = [layout.take(h, 0, i) for i in range(len(directions))]
     if not forward.get("return_sequences"):
-        y = layout.concat(finals, -1)
+        y = time_axis.concat(finals, -1)
     is_lstm = forward.kind == "LSTM"
     return [y, *(state for h in finals for state in ([h, cell_state(h)] if is_lstm else [h]))]
 
 
 @keras(*GATES)
 def _recurrent(layer: KerasLayer, x: TracedTensor) -> list[TracedTensor]:
-    return _run(layer, x, [layer])
+    return _run(x, [layer])
 
 
 @keras("Bidirectional")
 def _bidirectional(layer: KerasLayer, x: TracedTensor) -> list[TracedTensor]:
     if any(direction.kind not in GATES for direction in layer.inner):
         raise ImportRefused(f"runs {layer.inner[0].kind} in both directions; use LSTM or GRU")
-    y, *states = _run(layer, x, layer.inner)
+    y, *states = _run(x, layer.inner)
     mode, units = layer.get("merge_mode", "concat"), y.shape[-1] // 2
     halves = [layout.take(y, -1, slice(units)), layout.take(y, -1, slice(units, None))]
     if mode is None:

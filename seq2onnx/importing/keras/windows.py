@@ -12,7 +12,7 @@ import torch
 from seq2onnx.errors import ImportRefused
 from seq2onnx.importing.keras.graph import KerasLayer
 from seq2onnx.importing.keras.layers import MOST_STEPS, activate, check_channels_last, check_shapes, keras
-from seq2onnx.importing.lifting import layout, operations as lifting, time_axis, windows
+from seq2onnx.importing.lifting import functions, layout, operations as lifting, time_axis, windows
 from seq2onnx.importing.lifting.convolutions import Windows, convolution, pooling
 from seq2onnx.importing.lifting.layer_node import Array
 from seq2onnx.importing.lifting.traced import TracedTensor
@@ -46,16 +46,6 @@ def _pads(padding: str, reach: int, stride: int, size: int | None) -> windows.Pa
     return total // 2, total - total // 2
 
 
-def _channels_first(x: TracedTensor, count: int) -> TracedTensor:
-    lead = len(x.axes) - count - 1
-    return layout.transpose(x, [*range(lead), len(x.axes) - 1, *range(lead, len(x.axes) - 1)])
-
-
-def _channels_last(x: TracedTensor, count: int) -> TracedTensor:
-    lead = len(x.axes) - count - 1
-    return layout.transpose(x, [*range(lead), *range(lead + 1, len(x.axes)), lead])
-
-
 def _convolve(layer: KerasLayer, x: TracedTensor, weights: Array, bias: Array | None, groups: int) -> TracedTensor:
     """Convolution of a tensor whose channels are last; weights [filters, channels / groups, …]."""
     count, padding = weights.ndim - 2, _padding(layer)
@@ -64,19 +54,19 @@ def _convolve(layer: KerasLayer, x: TracedTensor, weights: Array, bias: Array | 
     reaches = [d * (k - 1) for d, k in zip(dilations, kernel, strict=True)]
     if max(reaches) > MOST_STEPS:
         raise ImportRefused(f"has windows of {max(reaches) + 1:,} steps; at most {MOST_STEPS:,}")
-    x = _channels_first(x, count)
+    x = layout.move(x, -1, -1 - count)  # channels first
     sizes = [None if x.axes[axis] == "T" else x.shape[axis] for axis in range(-count, 0)]
     pads = [_pads(padding, *axis) for axis in zip(reaches, strides, sizes, strict=True)]
 
     def apply(a: Array, pads: Sequence[Any]) -> Array:
         a = np.pad(a, [*[(0, 0)] * (a.ndim - count), *pads])
-        run: Any = torch.nn.functional.conv1d if count == 1 else torch.nn.functional.conv2d
         rest = (None if bias is None else torch.tensor(bias), strides, 0, dilations, groups)
+        run = getattr(torch.nn.functional, f"conv{count}d")
         found: Array = run(torch.tensor(a), torch.tensor(weights), *rest).numpy()
         return found
 
     window = Windows(kernel, strides, dilations, pads, apply, groups, None if padding == "valid" else padding)
-    return _channels_last(convolution(x, weights, bias, window), count)
+    return layout.move(convolution(x, weights, bias, window), -1 - count, -1)
 
 
 @keras("Conv1D", "Conv2D")
@@ -111,12 +101,11 @@ def _pooling(layer: KerasLayer, x: TracedTensor) -> TracedTensor:
     is_max, count, padding = layer.kind.startswith("Max"), int(layer.kind[-2]), _padding(layer)
     sizes = _sizes(layer, "pool_size", count)
     strides = sizes if layer.get("strides") is None else _sizes(layer, "strides", count)
-    x = _channels_first(x, count)
+    x = layout.move(x, -1, -1 - count)  # channels first
     pad: Any = "same" if padding == "same" else None
 
     def apply(a: Array, pads: Sequence[Any]) -> Array:
-        run: Any = torch.nn.functional.avg_pool1d if count == 1 else torch.nn.functional.avg_pool2d
-        found: Array = run(torch.tensor(a), sizes, strides).numpy()
+        found: Array = getattr(torch.nn.functional, f"avg_pool{count}d")(torch.tensor(a), sizes, strides).numpy()
         return found
 
     window = Windows(sizes, strides, [1] * count, [(0, 0)] * count, apply, padding=pad)
@@ -126,7 +115,7 @@ def _pooling(layer: KerasLayer, x: TracedTensor) -> TracedTensor:
         raise ImportRefused('pools joined or cut features with padding="same"; use padding="valid"')
     else:
         y = pooling(x, window, is_max, False)
-    return _channels_last(y, count)
+    return layout.move(y, -1 - count, -1)
 
 
 @keras("GlobalAveragePooling1D", "GlobalMaxPooling1D", "GlobalAveragePooling2D", "GlobalMaxPooling2D")
@@ -147,10 +136,10 @@ def _over_features(x: TracedTensor, is_max: bool, axes: Sequence[int]) -> Traced
         return x
     if is_max:
         for axis in axes[::-1]:
-            x = layout.take(lifting.max_features(x, axis, x.shape[axis], 1), axis, 0)
+            x = layout.take(functions.max_features(x, axis, x.shape[axis], 1), axis, 0)
         return x
     lead = (*x.shape[: axes[0]], x.shape[-1])
-    mean = windows.mean_of_image(_channels_first(x, 2)) if len(axes) == 2 else None
+    mean = windows.mean_of_image(layout.move(x, -1, -3)) if len(axes) == 2 else None
     if mean is None:
         count = math.prod(x.shape[axis] for axis in axes)
         mean = windows.dense(x, len(axes) + 1, lambda a: a.reshape(len(a), count, -1).mean(1))

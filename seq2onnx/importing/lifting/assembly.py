@@ -10,7 +10,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from seq2onnx.errors import ImportRefused, Seq2OnnxError, require
-from seq2onnx.importing.lifting.layer_node import Array, LayerNode, acts_on_each_step, in_order
+from seq2onnx.importing.lifting.layer_node import Array, LayerNode, acts_on_each_step, in_order, rebuilt
 from seq2onnx.layers import BatchNorm, BiGRU, BiLSTM, LastStep, Rescale
 from seq2onnx.layers.base import Layer
 from seq2onnx.limits import LAYERS
@@ -20,8 +20,8 @@ if TYPE_CHECKING:
     from seq2onnx.building import SequenceModule
 
 
-def assemble(answers: Sequence[tuple[str, LayerNode]], name: str) -> tuple[Network, dict[str, dict[str, Array]]]:
-    """Make a network of nodes, and its weights by layer and name; an answer named "" is named after its last layer."""
+def assemble(answers: Sequence[tuple[str, LayerNode]], name: str) -> SequenceModule:
+    """Make a network of nodes, with their weights; an answer named "" is named after its last layer."""
     ends = _merged([found for _, found in answers])
     ends = _with_early_last_steps(ends)
     for i, end in enumerate(ends):
@@ -40,11 +40,10 @@ def assemble(answers: Sequence[tuple[str, LayerNode]], name: str) -> tuple[Netwo
         network = Network(layers, [names[end] for end in ends], name)
     except Seq2OnnxError as error:
         raise ImportRefused(str(error)) from None
-    return network, {label: dict(found.weights) for found, label in names.items()}
+    return _module(network, {label: found.weights for found, label in names.items()})
 
 
-def as_module(network: Network, weights: Mapping[str, Mapping[str, Array]]) -> SequenceModule:
-    """Build the torch module of a network with these weights."""
+def _module(network: Network, weights: Mapping[str, Mapping[str, Array]]) -> SequenceModule:
     require("torch", extra="train")
     import numpy as np
     import torch
@@ -101,11 +100,10 @@ def _last_of(found: LayerNode, readers: Counter[LayerNode], known: Mapping[Layer
         stops = not one.has_time or readers[one] > 1 or hasattr(one.layer, "output_mode")
         return () if stops or isinstance(one.layer, BatchNorm) or not acts_on_each_step(one) else one.reads
 
-    last: dict[LayerNode, LayerNode | None] = {}
-    for one in in_order([found], reads):
-        before = [last[read] for read in reads(one)]
-        last[one] = _last_step(one, readers, known, [read for read in before if read] if all(before) else [])
-    return last[found]
+    def last(one: LayerNode, before: list[LayerNode | None]) -> LayerNode | None:
+        return _last_step(one, readers, known, [read for read in before if read] if all(before) else [])
+
+    return rebuilt(found, reads, last)
 
 
 def _last_step(

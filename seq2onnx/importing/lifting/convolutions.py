@@ -10,7 +10,7 @@ import numpy as np
 
 from seq2onnx.errors import ImportRefused
 from seq2onnx.importing.lifting import windows
-from seq2onnx.importing.lifting.layer_node import Array
+from seq2onnx.importing.lifting.layer_node import Array, LayerNode
 from seq2onnx.importing.lifting.reading import as_padding
 from seq2onnx.importing.lifting.traced import TracedTensor
 from seq2onnx.importing.lifting.windows import Pads
@@ -57,10 +57,10 @@ class Windows:
             raise ImportRefused(f"has windows over {x.describe(timed[0])}, in a tensor {list(x.shape)}")
         return timed[0]
 
-    def image(self, x: TracedTensor) -> bool:
-        """Whether a layer for images has such padding."""
+    def image(self, x: TracedTensor) -> LayerNode | None:
+        """Return the node whose steps are the images under the windows, if a layer for images has such padding."""
         is_one = self.padding is not None or len(set(self.pads)) == 1
-        return is_one and windows.image_of(x, len(self.sizes) + 1) is not None
+        return windows.image_of(x, len(self.sizes) + 1) if is_one else None
 
 
 def _two(values: Sequence[int]) -> tuple[int, int]:
@@ -82,9 +82,8 @@ def convolution(x: TracedTensor, weights: Array, bias: Array | None, window: Win
 
 
 def _convolution_in_step(x: TracedTensor, weights: Array, bias: Array | None, window: Windows) -> TracedTensor:
-    count = len(window.sizes)
-    image = windows.image_of(x, count + 1)
-    if image is None or not window.image(x):
+    count, image = len(window.sizes), window.image(x)
+    if image is None:
         return windows.dense(x, count + 1, window)
     pad = window.pads[0]
     padding = window.padding or (pad[0] if pad[0] == pad[1] else pad)
@@ -102,8 +101,8 @@ def pooling(x: TracedTensor, window: Windows, is_max: bool, counts_padding: bool
     if any(dilation != 1 for dilation in window.dilations):
         raise ImportRefused("is a pooling with dilation; no layer does that")
     time, count, sizes, strides, pads = window.time(x), len(window.sizes), window.sizes, window.strides, window.pads
-    image = None if time is not None else windows.image_of(x, count + 1)
-    if image and window.image(x) and pads[0][0] == pads[0][1]:
+    image = window.image(x) if time is None else None
+    if image and pads[0][0] == pads[0][1]:
         return windows.on_image(x, image, _pool_of_image(window, is_max, counts_padding))
     if is_max:
         return windows.max_pool(x, sizes, strides, pads)

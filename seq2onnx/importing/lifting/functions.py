@@ -7,11 +7,13 @@ import numpy as np
 from seq2onnx.errors import ImportRefused
 from seq2onnx.importing.lifting import layout, time_axis
 from seq2onnx.importing.lifting.layer_node import Array
-from seq2onnx.importing.lifting.operations import affine, each_part, join, linear, max_features
+from seq2onnx.importing.lifting.operations import affine, check_features, each_part, join, linear
 from seq2onnx.importing.lifting.traced import TracedTensor
-from seq2onnx.layers import Add, GlobalAvgPool1d, GlobalMaxPool1d, HardSigmoid, LeakyReLU, Multiply, ReLU
+from seq2onnx.layers import Add, GlobalAvgPool1d, GlobalMaxPool1d, HardSigmoid, LeakyReLU, Multiply, ReLU, Sigmoid
 
 ONE, ZERO = np.ones(1), np.zeros(1)
+MOST_MAXIMUM = 8
+"""The most features of which a maximum is written out as layers."""
 
 
 def scaled(x: TracedTensor, factor: float) -> TracedTensor:
@@ -58,6 +60,32 @@ def prelu(x: TracedTensor, slopes: Array) -> TracedTensor:
         return each_part(x, LeakyReLU(slopes.item()))
     below = affine(each_part(negative(x), ReLU()), -slopes, np.zeros(slopes.shape))
     return join(Add(), each_part(x, ReLU()), below)
+
+
+def maximum(a: TracedTensor, b: TracedTensor) -> TracedTensor:
+    """The larger of two tensors at each place: a + relu(b − a)."""
+    return join(Add(), a, each_part(join(Add(), b, negative(a)), ReLU()))
+
+
+def max_features(x: TracedTensor, axis: int, size: int, stride: int) -> TracedTensor:
+    """Maximum over windows of an axis of features."""
+    check_features(x, axis, "takes a maximum")
+    if size > MOST_MAXIMUM:
+        raise ImportRefused(
+            f"takes the maximum of {size} features, for which there is no layer; at most {MOST_MAXIMUM}"
+        )
+    count = (x.shape[axis] - size) // stride + 1
+    found = layout.take(x, axis, np.arange(count) * stride)
+    for place in range(1, size):
+        found = maximum(found, layout.take(x, axis, np.arange(count) * stride + place))
+    return found
+
+
+def glu(x: TracedTensor, axis: int) -> TracedTensor:
+    """Half of the features times the sigmoid of the other half."""
+    half = x.shape[axis] // 2
+    first, second = (layout.take(x, axis, part) for part in (slice(half), slice(half, None)))
+    return join(Multiply(), first, each_part(second, Sigmoid()))
 
 
 def reduce_axis(x: TracedTensor, axis: int, kind: str) -> TracedTensor:

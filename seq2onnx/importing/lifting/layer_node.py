@@ -17,6 +17,7 @@ from seq2onnx.layers.signal import Signal
 
 Array = NDArray[Any]
 Handler = TypeVar("Handler", bound=Callable[..., Any])
+Made = TypeVar("Made")
 
 
 def filling(table: dict[str, Handler]) -> Callable[..., Callable[[Handler], Handler]]:
@@ -30,6 +31,12 @@ def filling(table: dict[str, Handler]) -> Callable[..., Callable[[Handler], Hand
         return enter
 
     return operators
+
+
+def reason_of(error: Exception, remedy: str = "") -> str:
+    """Return the text of a refusal; of any other error, that an operation cannot be followed, and the `remedy`."""
+    known = isinstance(error, Seq2OnnxError)
+    return str(error) if known else f"cannot be followed ({type(error).__name__}: {error}){remedy}"
 
 
 @dataclasses.dataclass(eq=False)
@@ -138,6 +145,16 @@ def in_order(
             waiting.append((one, True))
             waiting += [(read, False) for read in reversed(reads(one))]
     return list(found)
+
+
+def rebuilt(
+    found: LayerNode, reads: Callable[[LayerNode], Sequence[LayerNode]], make: Callable[[LayerNode, list[Made]], Made]
+) -> Made:
+    """Make something of a node, given what is made of the nodes that it `reads`, from the first ones on."""
+    made: dict[LayerNode, Made] = {}
+    for one in in_order([found], reads):
+        made[one] = make(one, [made[read] for read in reads(one)])
+    return made[found]
 
 
 def acts_on_each_step(found: LayerNode) -> bool:

@@ -14,7 +14,6 @@ import numpy as np
 
 from seq2onnx.errors import ImportRefused
 from seq2onnx.importing.axes import joined_axes, regroup
-from seq2onnx.importing.lifting.layer_node import LayerNode
 from seq2onnx.importing.lifting.traced import TracedTensor
 
 END = 2**62
@@ -25,6 +24,13 @@ def transpose(x: TracedTensor, order: Sequence[int]) -> TracedTensor:
     """Reorder the axes."""
     order = [axis % len(x.axes) for axis in order]
     return x.with_(axes=tuple(x.axes[axis] for axis in order), index=x.index.transpose(order))
+
+
+def move(x: TracedTensor, source: int, target: int) -> TracedTensor:
+    """Move one axis to another place."""
+    order = list(range(len(x.axes)))
+    order.insert(target % len(order), order.pop(source))
+    return transpose(x, order)
 
 
 def unsqueeze(x: TracedTensor, *axes: int) -> TracedTensor:
@@ -85,27 +91,6 @@ def flip(x: TracedTensor, axis: int) -> TracedTensor:
     if "T" in x.axes[axis]:
         raise ImportRefused("reverses time, which a stream cannot; for a backward direction use bidirectional=True")
     return take(x, axis, slice(None, None, -1))
-
-
-def concat(xs: Sequence[TracedTensor], axis: int) -> TracedTensor:
-    """Join tensors along an axis of features."""
-    axis %= len(xs[0].axes)
-    first = xs[0]
-    if any(x.axes != first.axes for x in xs):
-        raise ImportRefused(f"joins tensors of different layouts: {', '.join(str(list(x.shape)) for x in xs)}")
-    if first.axes[axis]:
-        raise ImportRefused(f"joins tensors along {first.describe(axis)}, which no layer does; join features")
-    if any(x.pads != first.pads or x.steps != first.steps for x in xs):
-        raise ImportRefused(f"joins tensors of different steps: {', '.join(str(x.steps) for x in xs)}")
-    offsets: dict[LayerNode, int] = {}
-    for x in xs:
-        for part in x.parts:
-            offsets.setdefault(part, sum(other.size for other in offsets))
-    moved = []
-    for x in xs:
-        table = np.concatenate([offsets[part] + np.arange(part.size) for part in x.parts])
-        moved.append(np.where(x.index < 0, -1, table[x.index]))
-    return first.with_(parts=tuple(offsets), index=np.concatenate(moved, axis))
 
 
 def broadcast(a: TracedTensor, b: TracedTensor) -> tuple[TracedTensor, TracedTensor]:

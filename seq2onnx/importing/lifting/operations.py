@@ -12,27 +12,13 @@ import numpy as np
 
 from seq2onnx.errors import ImportRefused
 from seq2onnx.importing.lifting.layer_node import Array, LayerNode, barred, layer_node
-from seq2onnx.importing.lifting.layout import broadcast, take, transpose, unsqueeze
+from seq2onnx.importing.lifting.layout import broadcast, move, unsqueeze
 from seq2onnx.importing.lifting.reading import ELEMENTWISE, columns, exact, flat, same_features, source
 from seq2onnx.importing.lifting.traced import TracedTensor, tensor_of
-from seq2onnx.layers import (
-    Add,
-    BatchNorm,
-    FullyConnected,
-    Layer,
-    LayerNorm,
-    Multiply,
-    ReLU,
-    Rescale,
-    Sigmoid,
-    Softmax,
-    WordEmbedding,
-)
+from seq2onnx.layers import Add, BatchNorm, FullyConnected, Layer, LayerNorm, Multiply, Rescale, Softmax, WordEmbedding
 
 MOST_WEIGHTS = 2**24
 """The most numbers of a weight that is written out from a smaller one."""
-MOST_MAXIMUM = 8
-"""The most features of which a maximum is written out as layers."""
 
 
 def check_features(x: TracedTensor, axis: int, what: str) -> None:
@@ -48,8 +34,7 @@ def linear(x: TracedTensor, weights: Array, bias: Array | None = None, axis: int
     """Weighted sums over one axis: weights [k, n], bias [k]."""
     axis %= len(x.axes)
     check_features(x, axis, "has weights")
-    order = [*(i for i in range(len(x.axes)) if i != axis), axis]
-    x = transpose(x, order)
+    x = move(x, axis, -1)
     found, index = source(x)
     groups, k = index.reshape(-1, weights.shape[1]), len(weights)
     if len(groups) * k * found.size > MOST_WEIGHTS:
@@ -58,7 +43,7 @@ def linear(x: TracedTensor, weights: Array, bias: Array | None = None, axis: int
     offsets = np.zeros(len(wide)) if bias is None else np.tile(np.broadcast_to(bias, (k,)), len(groups))
     made = layer_node(FullyConnected(len(wide)), found, weights={"weights": wide, "bias": offsets})
     y = tensor_of(made, x.axes, (*x.index.shape[:-1], k), x.with_(pads=(0, 0)))
-    return transpose(y, np.argsort(order).tolist())
+    return move(y, -1, axis)
 
 
 def each_part(x: TracedTensor, layer: Layer) -> TracedTensor:
@@ -118,32 +103,6 @@ def join(layer: Add | Multiply, a: TracedTensor, b: TracedTensor) -> TracedTenso
         left, right = flat(exact(a, True)), flat(exact(b, True))
         at_left = np.arange(left.size).reshape(a.index.shape)
     return a.with_(parts=(layer_node(layer, left, right),), index=at_left, steps=steps, pads=(0, 0))
-
-
-def maximum(a: TracedTensor, b: TracedTensor) -> TracedTensor:
-    """The larger of two tensors at each place: a + relu(b − a)."""
-    difference = join(Add(), b, affine(a, -np.ones(1), np.zeros(1)))
-    return join(Add(), a, each_part(difference, ReLU()))
-
-
-def max_features(x: TracedTensor, axis: int, size: int, stride: int) -> TracedTensor:
-    """Maximum over windows of an axis of features."""
-    check_features(x, axis, "takes a maximum")
-    if size > MOST_MAXIMUM:
-        raise ImportRefused(
-            f"takes the maximum of {size} features, for which there is no layer; at most {MOST_MAXIMUM}"
-        )
-    count = (x.shape[axis] - size) // stride + 1
-    found = take(x, axis, np.arange(count) * stride)
-    for place in range(1, size):
-        found = maximum(found, take(x, axis, np.arange(count) * stride + place))
-    return found
-
-
-def glu(x: TracedTensor, axis: int) -> TracedTensor:
-    """Half of the features times the sigmoid of the other half."""
-    half = x.shape[axis] // 2
-    return join(Multiply(), take(x, axis, slice(half)), each_part(take(x, axis, slice(half, None)), Sigmoid()))
 
 
 def softmax(x: TracedTensor, axes: Sequence[int]) -> TracedTensor:

@@ -115,7 +115,7 @@ def _matmul(a: Operand, b: Operand, bias: Array | None = None) -> TracedTensor:
 
 
 def _largest(*operands: Operand) -> TracedTensor:
-    found = functools.reduce(operations.maximum, _tensors(operands))
+    found = functools.reduce(functions.maximum, _tensors(operands))
     return functools.reduce(lambda x, bound: functions.clip(x, bound, None), _bounds(operands), found)
 
 

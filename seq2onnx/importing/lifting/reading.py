@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from seq2onnx.errors import ImportRefused
-from seq2onnx.importing.lifting.layer_node import Array, LayerNode, acts_on_each_step, helper, in_order, layer_node
+from seq2onnx.importing.lifting.layer_node import Array, LayerNode, acts_on_each_step, helper, layer_node, rebuilt
 from seq2onnx.importing.lifting.traced import TracedTensor
 from seq2onnx.layers import (
     ELU,
@@ -131,29 +131,22 @@ def narrow(found: LayerNode, chosen: Index) -> LayerNode:
         joins = same and isinstance(one.layer, (*ELEMENTWISE, Add, Multiply))
         return one.reads if joins or isinstance(one.layer, BatchNorm | Rescale) else ()
 
-    narrowed: dict[LayerNode, LayerNode] = {}
-    for one in in_order([found], reads):
-        narrowed[one] = _narrow(one, chosen, [narrowed[read] for read in reads(one)])
-    return narrowed[found]
+    return rebuilt(found, reads, lambda one, narrowed: _narrow(one, chosen, narrowed))
 
 
 def _narrow(found: LayerNode, chosen: Index, reads: Sequence[LayerNode]) -> LayerNode:
     """Choose some features of a node; `reads` are these features of what it reads, if it has each from the same one."""
-    layer, weights = found.layer, found.weights
+    layer = found.layer
     if isinstance(layer, FullyConnected):
-        rows = {name: _rows(array, chosen) for name, array in weights.items()}
-        return layer_node(FullyConnected(len(chosen)), *found.reads, weights=rows, path=found.path)
-    if isinstance(layer, Conv1d) and layer.groups == 1 and layer.axis == "time":
-        rows = {name: _rows(array, chosen) for name, array in weights.items()}
-        return layer_node(dataclasses.replace(layer, filters=len(chosen)), *found.reads, weights=rows, path=found.path)
-    if reads and isinstance(layer, BatchNorm):
-        arrays = {name: array[chosen] for name, array in weights.items()}
-        return layer_node(layer, *reads, weights=arrays, path=found.path)
-    if reads and isinstance(layer, Rescale):
-        fields = {name: _chosen(getattr(layer, name), chosen) for name in ("scale", "offset")}
-        return layer_node(Rescale(**fields), *reads, path=found.path)
+        layer, reads = FullyConnected(len(chosen)), found.reads
+    elif isinstance(layer, Conv1d) and layer.groups == 1 and layer.axis == "time":
+        layer, reads = dataclasses.replace(layer, filters=len(chosen)), found.reads
+    elif reads and isinstance(layer, Rescale):
+        numbers: Any = (layer.scale, layer.offset)
+        layer = Rescale(*(np.asarray(each)[chosen] if np.ndim(each) else each for each in numbers))
     if reads and layer is not None:
-        return layer_node(layer, *reads, path=found.path)
+        rows = {name: _rows(array, chosen) for name, array in found.weights.items()}
+        return layer_node(layer, *reads, weights=rows, path=found.path)
     matrix = np.zeros((len(chosen), found.size))
     matrix[np.flatnonzero(chosen >= 0), chosen[chosen >= 0]] = 1
     return helper(FullyConnected(len(chosen)), found, weights={"weights": matrix, "bias": np.zeros(len(chosen))})
@@ -163,10 +156,6 @@ def _rows(array: Array, chosen: Index) -> Array:
     rows = np.zeros((len(chosen), *array.shape[1:]), array.dtype)
     rows[chosen >= 0] = array[chosen[chosen >= 0]]
     return rows
-
-
-def _chosen(numbers: Any, chosen: Index) -> Any:
-    return np.asarray(numbers)[chosen] if np.ndim(numbers) else numbers
 
 
 def shift(found: LayerNode, before: int, after: int) -> LayerNode:
@@ -196,26 +185,21 @@ def _with_less_padding(found: LayerNode, before: int, after: int) -> LayerNode |
         windowed = _window_over_time(one) is not None
         return () if not one.has_time or windowed or not acts_on_each_step(one) else one.reads
 
-    cut: dict[LayerNode, LayerNode | None] = {}
-    for one in in_order([found], reads):
-        done = [cut[read] for read in reads(one)]
+    def cut(one: LayerNode, done: list[LayerNode | None]) -> LayerNode | None:
         window, layer = _window_over_time(one), one.layer
-        if not one.has_time:
-            cut[one] = one
-        elif layer is None:
-            cut[one] = None
-        elif window is not None:
+        if not one.has_time or layer is None:
+            return None if one.has_time else one
+        shorter = [read for read in done if read]
+        if window is not None:
             if window.stride > 1 or window.pads is None or window.pads[0] < before or window.pads[1] < after:
-                cut[one] = None
-                continue
+                return None
             fields = {"padding": as_padding(window.pads[0] - before, window.pads[1] - after, window.reach)}
-            less = dataclasses.replace(layer, **fields)
-            cut[one] = layer_node(less, *one.reads, weights=one.weights, path=one.path)
-        elif not done or any(read is None for read in done):
-            cut[one] = None
-        else:
-            cut[one] = layer_node(layer, *(read for read in done if read), weights=one.weights, path=one.path)
-    return cut[found]
+            layer, shorter = dataclasses.replace(layer, **fields), [*one.reads]
+        elif not done or len(shorter) < len(done):
+            return None
+        return layer_node(layer, *shorter, weights=one.weights, path=one.path)
+
+    return rebuilt(found, reads, cut)
 
 
 def _window_over_time(found: LayerNode) -> Any:

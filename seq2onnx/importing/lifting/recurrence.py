@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Mapping, Sequence
+from typing import Any
 
 import numpy as np
 
@@ -12,15 +13,47 @@ from seq2onnx.importing.lifting.layer_node import Array, barred, layer_node
 from seq2onnx.importing.lifting.reading import columns, source
 from seq2onnx.importing.lifting.traced import TracedTensor, tensor_of
 from seq2onnx.layers import GRU, LSTM, RNN, BiGRU, BiLSTM, FullyConnected, LastStep
+from seq2onnx.layers.parts import gates
 
+Recurrent = LSTM | GRU | RNN
 BIDIRECTIONAL = {LSTM: BiLSTM, GRU: BiGRU}
 
 
-def biases_apart(first: Array, second: Array) -> dict[str, Array]:
-    """Add the two biases of a GRU with gates r z n, but for that of the candidate which the reset gate multiplies."""
+def weights_of(
+    kind: str, framework: str, W: Array, R: Array, biases: Sequence[Array], apart: bool = False
+) -> dict[str, Array]:
+    """Name the weights of one direction, with the gates in the order of layers; the biases are added.
+
+    Args:
+        kind: LSTM, GRU, or a recurrent layer without gates.
+        framework: whose order of gates the weights have.
+        W: weights of the input, [gates · H, features].
+        R: weights of the state, [gates · H, H].
+        biases: one or two, each [gates · H].
+        apart: the second bias of the candidate of a GRU stays apart, since the reset gate multiplies it.
+    """
+    parts = [W, R, *biases]
+    if orders := {"LSTM": gates.LSTM, "GRU": gates.GRU}.get(kind):
+        parts = [gates.permute(part, orders[framework], orders["matlab"]) for part in parts]
+    W, R, *biases = parts
+    found = {"input_weights": W, "recurrent_weights": R, "bias": np.sum(biases, 0)}
+    if not apart:
+        return found
+    first, second = biases
     candidate = len(second) // 3 * 2
     added = np.concatenate([second[:candidate], np.zeros(len(second) - candidate)])
-    return {"bias": first + added, "recurrent_bias": second[candidate:]}
+    return found | {"bias": first + added, "recurrent_bias": second[candidate:]}
+
+
+def layer_of(
+    kind: str, units: int, activations: Sequence[Any], reset_gate_mode: Any, start: Any = "zeros"
+) -> Recurrent:
+    """Return an LSTM or GRU with the activations of gates and state, or an RNN with that of the state alone."""
+    *gate, state = activations
+    if kind == "RNN":
+        return RNN(units, activation=state, start=start)
+    options: Any = {"state_activation": state, "gate_activation": gate[0], "start": start}
+    return LSTM(units, **options) if kind == "LSTM" else GRU(units, reset_gate_mode=reset_gate_mode, **options)
 
 
 def cell_state(h: TracedTensor) -> TracedTensor:
@@ -31,7 +64,7 @@ def cell_state(h: TracedTensor) -> TracedTensor:
 
 def recurrent(
     x: TracedTensor,
-    layer: LSTM | GRU | RNN,
+    layer: Recurrent,
     directions: Sequence[Mapping[str, Array]],
     time: int,
     projection: Sequence[Array] | None = None,

@@ -25,7 +25,23 @@ def _over_time(x: TracedTensor, axis: int, per_part: dict[LayerNode, LayerNode])
 
 def concat(xs: Sequence[TracedTensor], axis: int) -> TracedTensor:
     """Join tensors along an axis of features, also such that were padded or cut in different ways."""
-    return layout.concat(xs if all(x.pads == xs[0].pads for x in xs) else [_one_part(x) for x in xs], axis)
+    xs = xs if all(x.pads == xs[0].pads for x in xs) else [_one_part(x) for x in xs]
+    first, axis = xs[0], axis % len(xs[0].axes)
+    if any(x.axes != first.axes for x in xs):
+        raise ImportRefused(f"joins tensors of different layouts: {', '.join(str(list(x.shape)) for x in xs)}")
+    if first.axes[axis]:
+        raise ImportRefused(f"joins tensors along {first.describe(axis)}, which no layer does; join features")
+    if any(x.steps != first.steps for x in xs):
+        raise ImportRefused(f"joins tensors of different steps: {', '.join(str(x.steps) for x in xs)}")
+    offsets: dict[LayerNode, int] = {}
+    for x in xs:
+        for part in x.parts:
+            offsets.setdefault(part, sum(other.size for other in offsets))
+    moved = []
+    for x in xs:
+        table = np.concatenate([offsets[part] + np.arange(part.size) for part in x.parts])
+        moved.append(np.where(x.index < 0, -1, table[x.index]))
+    return first.with_(parts=tuple(offsets), index=np.concatenate(moved, axis))
 
 
 def _one_part(x: TracedTensor) -> TracedTensor:

@@ -8,9 +8,10 @@ from typing import Any
 import numpy as np
 
 from seq2onnx.errors import ImportRefused
+from seq2onnx.importing.lifting.functions import max_features
 from seq2onnx.importing.lifting.layer_node import Array, LayerNode, layer_node
-from seq2onnx.importing.lifting.layout import reshape, transpose
-from seq2onnx.importing.lifting.operations import MOST_WEIGHTS, check_features, linear, max_features
+from seq2onnx.importing.lifting.layout import move, reshape
+from seq2onnx.importing.lifting.operations import MOST_WEIGHTS, check_features, linear
 from seq2onnx.importing.lifting.reading import as_padding, columns, exact, flat, pruned, same_features, source
 from seq2onnx.importing.lifting.traced import TracedTensor, tensor_of
 from seq2onnx.layers import AvgPool1d, Conv1d, GlobalAvgPool2d, Layer, MaxPool1d
@@ -142,13 +143,11 @@ def dense_over_time(
     gains = apply(basis.reshape(-1, *inside)) - offset
     weights = np.moveaxis(gains.reshape(span, count, -1), (0, 1, 2), (2, 1, 0))
     shape = list(offset.shape[1:])
-    rest = [-3, -2 if time == -1 else -1]
-    order = [*range(len(x.axes) - 3), *(len(x.axes) + axis for axis in (*rest, time))]
-    moved = transpose(x, order)
+    moved = move(x, time, -1)
     rows = reshape(moved, (*moved.shape[:-3], count, moved.shape[-1]))
     y = conv1d(rows, weights, offset.ravel(), stride, dilation, pads, 1)
-    split = reshape(y, (*y.shape[:-2], shape[0], shape[rest[1]], y.shape[-1]))
-    return transpose(split, np.argsort(order).tolist())
+    split = reshape(y, (*y.shape[:-2], shape[0], shape[-3 - time], y.shape[-1]))
+    return move(split, -1, time)
 
 
 def max_pool(x: TracedTensor, sizes: Sequence[int], strides: Sequence[int], pads: Sequence[Pads]) -> TracedTensor:
@@ -157,9 +156,8 @@ def max_pool(x: TracedTensor, sizes: Sequence[int], strides: Sequence[int], pads
         if (size, stride, pad) == (1, 1, (0, 0)):
             continue
         if x.axes[axis] == "T":
-            order = [i for i in range(len(x.axes)) if i != axis % len(x.axes)] + [axis % len(x.axes)]
-            y = pool_windows(transpose(x, order), MaxPool1d(size, stride, as_padding(*pad, size - 1)))
-            x = transpose(y, np.argsort(order).tolist())
+            y = pool_windows(move(x, axis, -1), MaxPool1d(size, stride, as_padding(*pad, size - 1)))
+            x = move(y, -1, axis)
         elif pad != (0, 0):
             raise ImportRefused("takes the maximum over features with padding, for which there is no layer")
         else:

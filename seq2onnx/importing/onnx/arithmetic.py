@@ -11,6 +11,7 @@ from seq2onnx.importing.lifting import functions, layout, operations as lifting,
 from seq2onnx.importing.lifting.layer_node import Array
 from seq2onnx.importing.lifting.operators import OPERATORS
 from seq2onnx.importing.lifting.traced import TracedTensor
+from seq2onnx.importing.onnx.node_calls import softmax_axes
 from seq2onnx.importing.onnx.operators import LiftCall, constant, operators
 
 
@@ -52,12 +53,9 @@ def _clip(call: LiftCall) -> Any:
 
 @operators("Softmax", "LogSoftmax")
 def _softmax(call: LiftCall) -> Any:
-    rank, old = len(call.x.axes), call.opset < 13
-    axis = int(call.attributes.get("axis", 1 if old else -1)) % rank
-    axes = range(axis, rank) if old else [axis]  # before version 13, it spans all later axes
     if call.node.op_type == "Softmax":
-        return lifting.softmax(call.x, axes)
-    return lifting.log_softmax(call.x, axes, "add_states keeps it")
+        return lifting.softmax(call.x, softmax_axes(call))
+    return lifting.log_softmax(call.x, softmax_axes(call), "add_states keeps it")
 
 
 operators("MatMul")(

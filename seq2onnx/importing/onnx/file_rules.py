@@ -8,16 +8,8 @@ from graphlib import CycleError, TopologicalSorter
 from typing import Any, NamedTuple
 
 import numpy as np
-from onnx import (
-    AttributeProto,
-    FunctionProto,
-    GraphProto,
-    ModelProto,
-    NodeProto,
-    SparseTensorProto,
-    TensorProto,
-    ValueInfoProto,
-)
+import onnx
+from onnx import ModelProto, NodeProto, TensorProto
 
 from seq2onnx.errors import ModelFileError
 from seq2onnx.importing.onnx.graph_parts import DOMAINS, place
@@ -31,7 +23,7 @@ MOST_DEPTH = 32
 """The most levels of functions and inner graphs: onnx and onnxruntime call themselves for each."""
 MOST_ENTRIES = 1000
 """The most numbers or texts in a list that an operator has as an attribute: axes, sizes, activations."""
-NAMED = (AttributeProto, FunctionProto, GraphProto, NodeProto, TensorProto, ValueInfoProto)
+NAMED = (onnx.AttributeProto, onnx.FunctionProto, onnx.GraphProto, NodeProto, TensorProto, onnx.ValueInfoProto)
 
 
 def check_contents(model: ModelProto) -> None:
@@ -41,7 +33,7 @@ def check_contents(model: ModelProto) -> None:
             _check_names(message)
         if isinstance(message, NodeProto) and message.op_type != "Constant" and message.domain in DOMAINS:
             _check_lists(message)
-        if isinstance(message, SparseTensorProto):
+        if isinstance(message, onnx.SparseTensorProto):
             raise ModelFileError("has sparse weights; export it with dense ones")
         if isinstance(message, TensorProto):
             _check_tensor(message)

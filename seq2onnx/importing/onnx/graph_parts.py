@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping
+from copy import deepcopy
 from typing import Any
 
 import numpy as np
@@ -41,14 +42,26 @@ def subgraphs(node: NodeProto) -> list[GraphProto]:
     return [graph for entry in node.attribute for graph in ([entry.g] if entry.HasField("g") else entry.graphs)]
 
 
+def with_subgraphs(graph: GraphProto) -> Iterator[GraphProto]:
+    """Yield a graph and the graphs in it."""
+    yield graph
+    for node in graph.node:
+        for inner in subgraphs(node):
+            yield from with_subgraphs(inner)
+
+
+def all_nodes(graph: GraphProto) -> list[NodeProto]:
+    """Return the nodes of a graph and of the graphs in it."""
+    return [node for part in with_subgraphs(graph) for node in part.node]
+
+
 def tensors(graph: GraphProto) -> Iterator[TensorProto]:
     """Yield every stored tensor of a graph and of the graphs in it."""
-    yield from graph.initializer
-    for node in graph.node:
+    for part in with_subgraphs(graph):
+        yield from part.initializer
+    for node in all_nodes(graph):
         for entry in node.attribute:
             yield from [entry.t] if entry.HasField("t") else entry.tensors
-        for inner in subgraphs(node):
-            yield from tensors(inner)
 
 
 def reads(node: NodeProto) -> set[str]:
@@ -65,10 +78,9 @@ def reads(node: NodeProto) -> set[str]:
 
 def all_names(graph: GraphProto) -> set[str]:
     """Return the names of all tensors of a graph and of the graphs in it."""
-    found = {entry.name for entry in (*graph.input, *graph.output, *graph.initializer)}
-    for node in graph.node:
-        found.update(node.input, node.output, *map(all_names, subgraphs(node)))
-    return found - {""}
+    parts = with_subgraphs(graph)
+    found = {entry.name for part in parts for entry in (*part.input, *part.output, *part.initializer)}
+    return found.union(*((*node.input, *node.output) for node in all_nodes(graph))) - {""}
 
 
 def take_constants(graph: GraphProto) -> None:
@@ -90,8 +102,7 @@ def _constant(node: NodeProto) -> TensorProto:
         raise ImportRefused(f"{place(node)}: a Constant with {len(node.attribute)} attributes; expected one")
     (entry,) = node.attribute
     if entry.type == AttributeProto.TENSOR:
-        tensor = TensorProto()
-        tensor.CopyFrom(entry.t)
+        tensor: TensorProto = deepcopy(entry.t)
         tensor.name = node.output[0]
         return tensor
     if entry.name not in _CONSTANTS:
@@ -132,8 +143,7 @@ def fold_constants(model: ModelProto, values: Mapping[str, Array]) -> ModelProto
 
     `load` refuses files that compute other constants: they could be of any size.
     """
-    copy = ModelProto()
-    copy.CopyFrom(model)
+    copy = deepcopy(model)
     constants, kept = {tensor.name for tensor in copy.graph.initializer}, []
     for node in copy.graph.node:
         is_constant = reads(node) <= constants and all(name in values for name in node.output if name)
@@ -151,15 +161,19 @@ def fold_constants(model: ModelProto, values: Mapping[str, Array]) -> ModelProto
 
 def rename(node: NodeProto, names: Mapping[str, str]) -> NodeProto:
     """Return a copy of a node with other tensor names, also in the graphs in it."""
-    copy = NodeProto()
-    copy.CopyFrom(node)
+    copy = deepcopy(node)
     replace(copy.input, [names.get(name, name) for name in node.input])
     replace(copy.output, [names.get(name, name) for name in node.output])
     for graph in subgraphs(copy):
-        replace(graph.node, [rename(inner, names) for inner in graph.node])
-        for entry in (*graph.input, *graph.output, *graph.initializer):
-            entry.name = names.get(entry.name, entry.name)
+        rename_all(graph, names)
     return copy
+
+
+def rename_all(graph: GraphProto, names: Mapping[str, str]) -> None:
+    """Give tensors of a graph, and of the graphs in it, other names."""
+    replace(graph.node, [rename(inner, names) for inner in graph.node])
+    for entry in (*graph.input, *graph.output, *graph.initializer):
+        entry.name = names.get(entry.name, entry.name)
 
 
 def take_branch(graph: GraphProto, node: NodeProto, condition: bool) -> None:

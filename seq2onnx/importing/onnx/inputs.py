@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Container, Mapping, Sequence
+from copy import deepcopy
+from typing import TypeVar
 
 import numpy as np
 from onnx import ModelProto
 
 from seq2onnx.errors import ImportRefused, SpecError
-from seq2onnx.importing.onnx.tracing import Draw, declared, dtype_of, prune
+from seq2onnx.importing.onnx.graph_parts import remove_unused, replace
+from seq2onnx.importing.onnx.tracing import Draw, declared, dtype_of
+
+Made = TypeVar("Made")
 
 ORDERS = {1: ("C",), 2: ("BT", "TB", "TC"), 3: ("BTC", "TBC", "BCT")}
 """The orders of axes that are tried, by their number."""
@@ -27,11 +32,29 @@ def rank_of(model: ModelProto, data: str, axes: str | None) -> int:
     return len(declared(entry)) if entry.type.tensor_type.HasField("shape") else len(axes or "BTC")
 
 
-def best_refusal(refusals: Mapping[str, ImportRefused]) -> ImportRefused:
-    """Return the refusal of the order of axes that came furthest."""
+def in_each_order(orders: Sequence[str], make: Callable[[str], Made]) -> dict[str, Made]:
+    """Make something with each order of axes that allows it; if none does, raise the refusal that came furthest."""
+    made: dict[str, Made] = {}
+    refusals: dict[str, ImportRefused] = {}
+    for order in orders:
+        try:
+            made[order] = make(order)
+        except ImportRefused as error:
+            refusals[order] = error
+    if made:
+        return made
     order = max(refusals, key=lambda order: getattr(refusals[order], "reached", -1))
     hint = f" (the axes of its input read as {order}; give axes= if they are others)" if len(refusals) > 1 else ""
-    return ImportRefused(f"{refusals[order]}{hint}")
+    raise ImportRefused(f"{refusals[order]}{hint}")
+
+
+def answers_among(named: Sequence[str], known: Container[str], finals: Container[str], chosen: bool) -> list[str]:
+    """Return the outputs that answer: those that are `known`, and no final state unless the user has `chosen` them."""
+    found = [name for name in named if name in known and (chosen or name not in finals)]
+    found = found or [name for name in named if name in known][:1]
+    if not found or (chosen and len(found) < len(named)):
+        raise ImportRefused("has an output that does not depend on the data")
+    return found
 
 
 def choose_outputs(model: ModelProto, outputs: Sequence[str], more: Sequence[str] = ()) -> ModelProto:
@@ -42,7 +65,10 @@ def choose_outputs(model: ModelProto, outputs: Sequence[str], more: Sequence[str
     for name in outputs:
         if name not in known:
             raise ImportRefused(f"outputs: the file has no output {name!r}, only {', '.join(known)}")
-    return prune(model, [*outputs, *more])
+    copy, kept = deepcopy(model), {*outputs, *more}
+    replace(copy.graph.output, [entry for entry in copy.graph.output if entry.name in kept])
+    remove_unused(copy.graph)
+    return copy
 
 
 def data_input(model: ModelProto, states: Mapping[str, str] | None = None) -> str:

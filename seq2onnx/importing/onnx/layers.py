@@ -11,12 +11,12 @@ from seq2onnx.errors import ImportRefused
 from seq2onnx.importing.lifting import operations as lifting
 from seq2onnx.importing.lifting.convolutions import Windows, convolution, pooling
 from seq2onnx.importing.lifting.layer_node import Array
-from seq2onnx.importing.lifting.recurrence import biases_apart, cell_state, recurrent
+from seq2onnx.importing.lifting.recurrence import Recurrent, cell_state, layer_of, recurrent, weights_of
 from seq2onnx.importing.lifting.windows import Pads
+from seq2onnx.importing.onnx.node_calls import padding
 from seq2onnx.importing.onnx.operators import ADD_STATES, LiftCall, constant, on_array, operators, optional
-from seq2onnx.importing.states.recurrence import initial_state
-from seq2onnx.layers import GRU, LSTM, RNN
-from seq2onnx.layers.parts import cell_nodes, gates
+from seq2onnx.importing.states.recurrence import check_lengths, initial_state
+from seq2onnx.layers.parts import cell_nodes
 
 
 @operators("BatchNormalization")
@@ -40,19 +40,6 @@ def _layer_norm(call: LiftCall) -> Any:
     return [y, reason, reason]
 
 
-def _pads(call: LiftCall, sizes: Sequence[int], strides: Sequence[int], dilations: Sequence[int]) -> list[Pads]:
-    auto, count = call.attributes.get("auto_pad", "NOTSET"), len(sizes)
-    given = call.attributes.get("pads", [0] * 2 * count) if auto == "NOTSET" else [0] * 2 * count
-    pads = list(zip(given[:count], given[count:], strict=True))
-    if auto.startswith("SAME"):
-        reaches = [dilation * (size - 1) for dilation, size in zip(dilations, sizes, strict=True)]
-        if any(stride != 1 for stride in strides):
-            raise ImportRefused("has auto_pad and strides; export it with numbers as its padding")
-        pads = [(reach // 2, reach - reach // 2) for reach in reaches]
-        pads = pads if auto == "SAME_UPPER" else [(after, before) for before, after in pads]
-    return pads
-
-
 def _windows(call: LiftCall, sizes: Sequence[int]) -> Windows:
     count, given = len(sizes), call.attributes
     strides, dilations = (list(given.get(name, [1] * count)) for name in ("strides", "dilations"))
@@ -63,7 +50,7 @@ def _windows(call: LiftCall, sizes: Sequence[int]) -> Windows:
         numbers = [before for before, _ in pads] + [after for _, after in pads]
         return on_array(call, array, pads=numbers, auto_pad="NOTSET")
 
-    return Windows(sizes, strides, dilations, _pads(call, sizes, strides, dilations), apply, given.get("group", 1))
+    return Windows(sizes, strides, dilations, padding(call, sizes), apply, given.get("group", 1))
 
 
 @operators("Conv")
@@ -86,6 +73,9 @@ def _pool(call: LiftCall) -> Any:
 
 NAMES = {(name.lower(), 1 / 6 if key.endswith("6") else 0.2): key for key, name in cell_nodes.ONNX_NAMES.items()}
 """For each activation of a recurrent operator, with its alpha, the name that a layer has for it."""
+GATED = (("sigmoid", "hard_sigmoid", "hard_sigmoid_6"), ("tanh", "softsign", "relu"))
+ALLOWED = {"LSTM": GATED, "GRU": GATED, "RNN": (("tanh", "relu"),)}
+"""The activations that layers have: of the gates and of the state, or of the state alone."""
 PER_DIRECTION = {"LSTM": 3, "GRU": 2, "RNN": 1}
 
 
@@ -124,7 +114,7 @@ def _recurrent(call: LiftCall) -> Any:
         raise ImportRefused(f"has peepholes, for which there is no layer; {ADD_STATES}")
     if call.signals[0] is None or any(x is not None for x in call.signals[1:4]):
         raise ImportRefused("takes its weights from the data")
-    _check_lengths(call)
+    check_lengths(call, call.x.steps)
     W, R = constant(call, 1), constant(call, 2)
     directions, units = len(W), R.shape[2]
     bias = constant(call, 3) if call.has(3) else np.zeros((directions, 2 * W.shape[1]))
@@ -132,27 +122,12 @@ def _recurrent(call: LiftCall) -> Any:
     # The reset gate multiplies the recurrent bias of the candidate, too; if that is zero, a layer needs none.
     after = bool(given.get("linear_before_reset"))
     apart = op == "GRU" and after and bool(bias[:, -units:].any())
-    arrays = [_weights(op, W[i], R[i], bias[i], apart) for i in range(directions)]
+    arrays = [weights_of(op, "onnx", W[i], R[i], np.split(bias[i], 2), apart) for i in range(directions)]
     starts = _starts(call, "hc" if op == "LSTM" else "h", units)
     layer = _layer(op, units, activations, arrays[0], bool(starts), after)
     y, h = recurrent(call.x, layer, [array | starts for array in arrays], 0)
     y = y.with_(axes=("T", "", y.axes[1], ""), index=y.index.reshape(1, directions, 1, units))
     return [y, h, cell_state(h)]
-
-
-def _check_lengths(call: LiftCall) -> None:
-    """Check that the lengths of the rows, if there are any, are those of an input, or that all rows are whole."""
-    if not call.has(4):
-        return
-    foreign = call.foreign.get(call.node.input[4])
-    numbers, other = call.numbers[4], call.others[4]
-    if foreign is not None and foreign.lengths and foreign.as_given:
-        return
-    whole = numbers is not None and (numbers == call.x.steps).all() and other is not None and (other != numbers).all()
-    if foreign is not None or not whole:
-        raise ImportRefused(
-            "has lengths of rows that are calculated, or the same in each run; give the lengths as they are"
-        )
 
 
 def _starts(call: LiftCall, kinds: str, units: int) -> dict[str, Array]:
@@ -163,33 +138,13 @@ def _starts(call: LiftCall, kinds: str, units: int) -> dict[str, Array]:
     return {name: np.zeros(units) if start is None else start[0] for name, start in found.items()}
 
 
-def _weights(op: str, W: Array, R: Array, bias: Array, apart: bool) -> dict[str, Array]:
-    first, second = np.split(bias, 2)
-    if op == "RNN":
-        return {"input_weights": W, "recurrent_weights": R, "bias": first + second}
-    orders = gates.LSTM if op == "LSTM" else gates.GRU
-    W, R, first, second = (gates.permute(part, orders["onnx"], orders["matlab"]) for part in (W, R, first, second))
-    biases = biases_apart(first, second) if apart else {"bias": first + second}
-    return {"input_weights": W, "recurrent_weights": R, **biases}
-
-
 def _layer(
     op: str, units: int, activations: list[str], arrays: dict[str, Array], starts: bool, after: bool
-) -> LSTM | GRU | RNN:
-    start: Any = "learned" if starts else "zeros"
-    if op == "RNN":
-        return RNN(units, activation=_known(activations[0], "tanh", "relu"), start=start)
-    gate = _known(activations[0], "sigmoid", "hard_sigmoid", "hard_sigmoid_6")
-    state = _known(activations[1], "tanh", "softsign", "relu")
-    if op == "LSTM":
-        return LSTM(units, state_activation=state, gate_activation=gate, start=start)
-    mode: Any = "before_multiplication"
+) -> Recurrent:
+    for name, allowed in zip(activations, ALLOWED[op], strict=False):
+        if name not in allowed:
+            raise ImportRefused(f"has the activation {name}; a layer has {', '.join(allowed)}. {ADD_STATES}")
+    mode = "before_multiplication"
     if after:
         mode = "recurrent_bias_after_multiplication" if "recurrent_bias" in arrays else "after_multiplication"
-    return GRU(units, state_activation=state, gate_activation=gate, reset_gate_mode=mode, start=start)
-
-
-def _known(name: str, *names: str) -> Any:
-    if name not in names:
-        raise ImportRefused(f"has the activation {name}; a layer has {', '.join(names)}. {ADD_STATES}")
-    return name
+    return layer_of(op, units, activations[:2], mode, "learned" if starts else "zeros")

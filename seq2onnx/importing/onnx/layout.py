@@ -10,7 +10,7 @@ from seq2onnx.errors import ImportRefused
 from seq2onnx.importing.lifting import layout, operations as lifting, time_axis
 from seq2onnx.importing.lifting.operators import concat
 from seq2onnx.importing.lifting.traced import TracedTensor
-from seq2onnx.importing.onnx.node_calls import NO_END, AxisSlice, axis_slices, same
+from seq2onnx.importing.onnx.node_calls import NO_END, AxisSlice, axis_slices, check_eval_mode, same, step_taken
 from seq2onnx.importing.onnx.operators import OPERATORS, LiftCall, constant, operators
 
 OPERATORS |= {
@@ -22,9 +22,7 @@ OPERATORS |= {
 
 @operators("Dropout")
 def _dropout(call: LiftCall) -> Any:
-    training = call.get(2, "training_mode")
-    if training and training[0]:
-        raise ImportRefused("draws random numbers; export the network in eval mode")
+    check_eval_mode(call)
     return [call.x, ImportRefused("gives the mask of a Dropout")]
 
 
@@ -38,16 +36,14 @@ def _cast(call: LiftCall) -> Any:
 
 @operators("Reshape", "Flatten")
 def _reshape(call: LiftCall) -> Any:
-    if call.signals[0] is None or (len(call.signals) > 1 and call.signals[1] is not None):
-        raise ImportRefused("takes its shape from the data")
+    call.check_only_first("shape")
     return layout.reshape(call.x, call.shapes[0])
 
 
 @operators("Expand", "Tile")
 def _expand(call: LiftCall) -> Any:
+    call.check_only_first("shape")
     x, shape = call.x, call.shapes[0]
-    if call.signals[0] is None:
-        raise ImportRefused("takes its shape from the data")
     old = (*[1] * (len(shape) - len(x.axes)), *x.shape)
     axes = [axis for axis, (before, after) in enumerate(zip(old, shape, strict=True)) if before not in (1, after)]
     if not axes:
@@ -60,9 +56,8 @@ def _expand(call: LiftCall) -> Any:
 
 @operators("Slice")
 def _slice(call: LiftCall) -> Any:
+    call.check_only_first("bounds")
     x = call.x
-    if call.signals[0] is None:
-        raise ImportRefused("takes its bounds from the data")
     for each in axis_slices(call):
         x = _cut(x, each)
     return x
@@ -80,14 +75,13 @@ def _cut(x: TracedTensor, each: AxisSlice) -> TracedTensor:
         )
     if x.axes[axis] != "T" or step != 1:
         raise ImportRefused(f"takes some elements of {x.describe(axis)}; use all steps, the last one, or a stride")
-    other_size, other_cut = each.other_size or size, each.other_cut or cut
-    if (cut, other_cut) == ((size - 1, 0), (other_size - 1, 0)):
-        return time_axis.step(x, axis, True, False, True)
-    if (cut, other_cut) == ((0, size - 1), (0, other_size - 1)):
-        return time_axis.step(x, axis, False, True, True)
+    runs = (each, each.other or each)
+    for is_last in (True, False):
+        if all(run.cut == ((run.size - 1, 0) if is_last else (0, run.size - 1)) for run in runs):
+            return time_axis.step(x, axis, is_last, not is_last, True)
     if size < stop < NO_END:
         raise ImportRefused(f"takes at most {stop} steps; the later ones of a longer sequence are lost")
-    if cut != other_cut:
+    if cut != runs[1].cut:
         raise ImportRefused("takes steps by their number, or a number of them that depends on how many there are")
     return x if each.is_whole else time_axis.pad_time(x, -cut[0], -cut[1])
 
@@ -116,11 +110,7 @@ def _gather(call: LiftCall) -> Any:
         return layout.take(x, axis, int(chosen) if chosen.ndim == 0 else chosen)
     if chosen.size != 1 or x.axes[axis] != "T":
         raise ImportRefused(f"takes some elements of {x.describe(axis)} by number; use the last step, or all steps")
-    places = [(int(chosen.item()), x.shape[axis])]
-    if other is not None and call.trace.others is not None:
-        places.append((int(other.ravel()[0]), call.trace.others[call.node.input[0]].shape[axis]))
-    is_last = all(place in (-1, size - 1) for place, size in places)
-    is_first = all(place in (0, -size) for place, size in places)
+    is_first, is_last = step_taken(call, axis)
     return time_axis.step(x, axis, is_last, is_first, chosen.ndim > 0)
 
 

@@ -67,8 +67,8 @@ def _bounds_of_slices(trace: Trace) -> Iterator[tuple[NodeProto, int]]:
         if node.op_type != "Slice" or trace.others is None:
             continue
         for each in axis_slices(call_of(trace, node, {})):
-            least = min(each.size, each.other_size or 0)
-            if each.size != each.other_size:
+            if each.other is not None and each.size != each.other.size:
+                least = min(each.size, each.other.size)
                 bounds = (each.same_start_from_end, each.same_stop)
                 yield from ((node, bound) for bound in bounds if bound is not None and bound > least)
 
@@ -78,7 +78,7 @@ def _runs(trace: Trace, names: list[str]) -> dict[int, Mapping[str, Array]]:
     part = without_sizes(trace.model, names)
     remove_unused(part.graph)
     entry = next(entry for entry in trace.model.graph.input if entry.name == trace.data)
-    sizes = dict(zip(trace.axes, trace.values[trace.data].shape, strict=True))
+    sizes = trace.sizes
     session, found = open_session(part, optimized=False), {}
     longest = longest_steps(sizes.get("C", 1) * sizes.get("B", 1))
     lengths, taken = [trace.steps], {entry.name for entry in part.graph.input}

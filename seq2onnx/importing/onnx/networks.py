@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from copy import deepcopy
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -12,13 +13,13 @@ from onnx import ModelProto
 from seq2onnx.errors import ImportRefused, MissingExtra, NotStreamable, Seq2OnnxError
 from seq2onnx.importing import equivalence
 from seq2onnx.importing.axes import Axes
-from seq2onnx.importing.lifting.assembly import as_module, assemble
+from seq2onnx.importing.lifting.assembly import assemble
 from seq2onnx.importing.lifting.layer_node import Array
 from seq2onnx.importing.lifting.reading import answer
 from seq2onnx.importing.lifting.traced import TracedTensor
 from seq2onnx.importing.lifting.windows import TooFewSteps
+from seq2onnx.importing.onnx import inputs
 from seq2onnx.importing.onnx.graph import RunFailed, open_session, read_graph
-from seq2onnx.importing.onnx.inputs import ORDERS, best_refusal, check_axes, choose_outputs, data_input, drawer, rank_of
 from seq2onnx.importing.onnx.limits import check_limits
 from seq2onnx.importing.onnx.node_calls import NodeRefused
 from seq2onnx.importing.onnx.source_runs import OnnxSource
@@ -65,34 +66,26 @@ def from_onnx(
         >>> module = from_onnx("network.onnx")
         >>> export(module, "stream.onnx")
     """
-    check_axes(axes)
+    inputs.check_axes(axes)
     model = read_graph(path, fixed)
     try:
         if outputs is not None:
-            model = choose_outputs(model, outputs)
+            model = inputs.choose_outputs(model, outputs)
         return _from_onnx(model, Path(path).stem, axes, outputs is not None, features)
     except ImportRefused as error:
         raise ImportRefused(f"{path}: {error}") from None
 
 
 def _from_onnx(model: ModelProto, name: str, axes: str | None, chosen: bool, features: int | None) -> SequenceModule:
-    data = data_input(model)
-    rank = rank_of(model, data, axes)
-    draw, _ = drawer(model, data)
-    orders = [axes] if axes else [order for order in ORDERS.get(rank, ()) if "T" in order]
+    data = inputs.data_input(model)
+    rank = inputs.rank_of(model, data, axes)
+    draw, _ = inputs.drawer(model, data)
+    orders = [axes] if axes else [order for order in inputs.ORDERS.get(rank, ()) if "T" in order]
     if not orders or any("T" not in order for order in orders):
         raise ImportRefused(
             f"the input {data} has {rank} axes, {axes or ''}; expected time, T, and features or a batch"
         )
-    made: dict[str, SequenceModule] = {}
-    refusals: dict[str, ImportRefused] = {}
-    for order in orders:
-        try:
-            made[order] = _lifted(model, data, order, name, chosen, features, draw)
-        except ImportRefused as error:
-            refusals[order] = error
-    if not made:
-        raise best_refusal(refusals)
+    made = inputs.in_each_order(orders, lambda order: _lifted(model, data, order, name, chosen, features, draw))
     if axes is None and not any(_confirms_axes(module) for module in made.values()):
         raise ImportRefused(
             "nothing in the graph joins steps, or nothing has weights, so that the order of its axes is unknown; give "
@@ -129,8 +122,7 @@ def _lifted(
                 "with time as a dynamic axis. add_states takes it as it is, if it only looks back"
             )
         nodes = [(label if len(answers) > 1 else "", answer(x, f"output {label}:")) for label, x in answers.items()]
-        network, weights = assemble(nodes, name)
-        made = as_module(network, weights)
+        made = assemble(nodes, name)
         _compare(trace, model, walked, answers, made, draw, not check_limits(trace))
     except MissingExtra:
         raise
@@ -140,13 +132,8 @@ def _lifted(
 
 
 def _answers(trace: Trace, walked: Walked, chosen: bool) -> dict[str, TracedTensor]:
-    named = [entry.name for entry in trace.model.graph.output]
-    found = [name for name in named if name in walked.values and (chosen or name not in walked.finals)]
-    found = found or [name for name in named if name in walked.values][:1]
-    if not found or (chosen and len(found) < len(named)):
-        raise ImportRefused("has an output that does not depend on the sequences")
-    answers = {}
-    for name in found:
+    named, answers = [entry.name for entry in trace.model.graph.output], {}
+    for name in inputs.answers_among(named, walked.values, walked.finals, chosen):
         x = walked.values[name]
         if isinstance(x, ImportRefused):
             raise x
@@ -164,8 +151,7 @@ def _compare(
     longest: bool,
 ) -> None:
     """Compare the layers with the file, whose declared sizes of batch and time do not matter."""
-    free, shown = without_sizes(model), ModelProto()
-    shown.CopyFrom(model)  # it says the sizes of states
+    free, shown = without_sizes(model), deepcopy(model)  # the second says the sizes of states
     data, size = (next(each for each in part.graph.input if each.name == trace.data) for part in (free, shown))
     if not trace.free_rows and "B" in trace.axes:
         data.type.tensor_type.shape.dim[trace.axes.index("B")].dim_value = trace.rows
@@ -183,8 +169,7 @@ def _compare(
         if x.shape[1] < fewest:  # onnxruntime answers, but its windows read what is not there
             raise RunFailed(f"a window needs {fewest} steps")
         found = source(x, lengths)
-        flat = [found[answer.layer] for answer in outputs]
-        return [y.reshape(*y.shape[: 1 + answer.has_time], -1) for y, answer in zip(flat, outputs, strict=True)]
+        return [found[answer.layer] for answer in outputs]
 
     (entry,) = made.network.inputs
     shape = made.network.signals[entry.label].shape

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping, Sequence, Set
 from typing import Any, Generic, TypeVar
 
 import numpy as np
@@ -13,8 +13,8 @@ from seq2onnx.errors import ImportRefused
 from seq2onnx.importing.axes import Axes
 from seq2onnx.importing.lifting.traced import TracedTensor
 from seq2onnx.importing.onnx.graph import opset
-from seq2onnx.importing.onnx.graph_parts import Array, attributes
-from seq2onnx.importing.onnx.tracing import Trace
+from seq2onnx.importing.onnx.graph_parts import Array, attributes, reads
+from seq2onnx.importing.onnx.tracing import RECURRENT, Trace, dtype_of
 
 NO_END = 2**31 - 1
 """The least bound of a slice that exporters write where they mean the end of any axis."""
@@ -41,6 +41,36 @@ class SideInput:
     name: str
     lengths: bool
     as_given: bool = True
+
+
+def side_inputs(trace: Trace) -> dict[str, SideInput]:
+    """Return the inputs of a graph beside the data."""
+    others = [entry for entry in trace.model.graph.input if entry.name != trace.data]
+    return {entry.name: SideInput(entry.name, dtype_of(entry).kind in "iu") for entry in others}
+
+
+def on_side_inputs(node: NodeProto, foreign: Mapping[str, SideInput]) -> dict[str, SideInput]:
+    """Return what a node makes of tensors that depend on other inputs alone, if it reads any."""
+    found = next((foreign[name] for name in node.input if name in foreign), None)
+    if found is None:
+        return {}
+    as_given = found.as_given and node.op_type in ("Cast", "Identity")
+    return dict.fromkeys(filter(None, node.output), dataclasses.replace(found, as_given=as_given))
+
+
+MOVES = {"Transpose", "Reshape", "Squeeze", "Unsqueeze", "Flatten", "Identity"}
+"""Operators that give the same numbers. Those of a step stay in their order as long as its features are one axis."""
+
+
+def note_finals(node: NodeProto, carried: Set[str], finals: set[str]) -> None:
+    """Enter outputs that are final states of a recurrent operator, or that only move such states about.
+
+    `carried` are the tensors that carry data.
+    """
+    if node.op_type in RECURRENT:
+        finals.update(filter(None, node.output[1:]))
+    elif node.op_type in {*MOVES, "Concat", "Cast"} and reads(node) & carried <= finals:
+        finals.update(filter(None, node.output))
 
 
 @dataclasses.dataclass(frozen=True)
@@ -86,6 +116,11 @@ class NodeCall(Generic[X]):
             raise ImportRefused(f"takes its {attribute} from the data")
         numbers = self.numbers[index]
         return default if numbers is None else numbers.ravel().tolist()
+
+    def check_only_first(self, what: str) -> None:
+        """Raise ImportRefused unless the data is the first input alone; the others say `what`."""
+        if self.signals[0] is None or any(x is not None for x in self.signals[1:]):
+            raise ImportRefused(f"takes its {what} from the data")
 
     def axes(self, index: int = 1, default: Sequence[int] = ()) -> list[int]:
         """Return the argument `axes`, none negative."""
@@ -137,19 +172,27 @@ def call_of(
     return NodeCall(trace, node, attributes(node), inputs, known, others, shapes, foreign or {})
 
 
+def check_eval_mode(call: NodeCall[Any]) -> None:
+    """Refuse a Dropout that is active."""
+    training = call.get(2, "training_mode")
+    if training and training[0]:
+        raise ImportRefused("draws random numbers; export the network in eval mode")
+
+
+def softmax_axes(call: NodeCall[Any]) -> Sequence[int]:
+    """Return the axes of Softmax and the like: one axis, before version 13 also all later ones."""
+    rank, old = len(call.x.axes), call.opset < 13
+    axis = int(call.attributes.get("axis", 1 if old else -1)) % rank
+    return range(axis, rank) if old else [axis]
+
+
 def check_features(x: Axes, axes: Sequence[int], what: str) -> None:
     """Refuse an operation over axes that are not features."""
     for axis in axes:
-        if "T" in x.letters[axis]:
+        if "T" in x.axes[axis]:
             raise ImportRefused(f"{what} over time, for which the whole sequence is needed")
-        if "B" in x.letters[axis]:
+        if "B" in x.axes[axis]:
             raise ImportRefused(f"{what} over the batch, so that a row depends on the others")
-
-
-def no_padding(call: Call) -> None:
-    """Refuse padding before the first step: an operation on it would give other numbers than zero."""
-    if any(x is not None and x.pads[0] > 0 for x in call.signals):
-        raise ImportRefused("reads the padding of time; put the padding directly before the convolution or pooling")
 
 
 def same(numbers: Array | None, other: Array | None) -> None:
@@ -158,24 +201,48 @@ def same(numbers: Array | None, other: Array | None) -> None:
         raise ImportRefused("has weights that depend on how many steps or rows there are")
 
 
-def constant_weights(call: NodeCall[Any]) -> None:
+def check_weights(call: NodeCall[Any]) -> None:
     """Check that all inputs without data are the same in every run."""
     for numbers, other in zip(call.numbers, call.others, strict=True):
         same(numbers, other)
+
+
+def step_taken(call: NodeCall[Any], axis: int) -> tuple[bool, bool]:
+    """Return whether a Gather of one step takes the first one, and whether the last, in every run."""
+    runs = ((call.numbers[1], call.trace.values), (call.others[1], call.trace.others))
+    places = [
+        (int(chosen.ravel()[0]), values[call.node.input[0]].shape[axis])
+        for chosen, values in runs
+        if chosen is not None and values is not None
+    ]
+    return all(at in (0, -size) for at, size in places), all(at in (-1, size - 1) for at, size in places)
+
+
+def padding(call: NodeCall[Any], sizes: Sequence[int]) -> list[tuple[int, int]]:
+    """Return how many elements a convolution or pooling with windows of these sizes adds before and after each axis."""
+    count, auto = len(sizes), call.attributes.get("auto_pad", "NOTSET")
+    strides, dilations = (call.attributes.get(name, [1] * count) for name in ("strides", "dilations"))
+    if not auto.startswith("SAME"):
+        given = call.attributes.get("pads", [0] * 2 * count) if auto == "NOTSET" else [0] * 2 * count
+        return list(zip(given[:count], given[count:], strict=True))
+    if any(stride != 1 for stride in strides):
+        raise ImportRefused("has auto_pad and strides; export it with numbers as its padding")
+    reaches = [dilation * (size - 1) for dilation, size in zip(dilations, sizes, strict=True)]
+    pads = [(reach // 2, reach - reach // 2) for reach in reaches]
+    return pads if auto == "SAME_UPPER" else [(after, before) for before, after in pads]
 
 
 @dataclasses.dataclass(frozen=True)
 class AxisSlice:
     """A slice of one axis, not negative, of this size; `bounds` are start, stop and stride as they are given.
 
-    `other_size` and `other_bounds` (start, stop) are those of a run with other sizes; None: the sizes are fixed.
+    `other` is the same slice in a run with other sizes; None: the sizes are fixed.
     """
 
     axis: int
     size: int
     bounds: tuple[int, int, int]
-    other_size: int | None = None
-    other_bounds: tuple[int, int] = (0, 0)
+    other: AxisSlice | None = None
 
     @property
     def is_whole(self) -> bool:
@@ -189,40 +256,31 @@ class AxisSlice:
         return start, self.size - stop
 
     @property
-    def other_cut(self) -> tuple[int, int] | None:
-        """The same in the run with other sizes, without the stride."""
-        if self.other_size is None:
-            return None
-        start, stop, _ = slice(*self.other_bounds).indices(self.other_size)
-        return start, self.other_size - stop
-
-    @property
     def same_stop(self) -> int | None:
         """The stop, if it is the same number in both runs and no end of any axis."""
-        same = self.other_size is not None and self.other_bounds[1] == self.bounds[1]
+        same = self.other is not None and self.other.bounds[1] == self.bounds[1]
         return self.bounds[1] if same and 0 <= self.bounds[1] < NO_END else None
 
     @property
     def same_start_from_end(self) -> int | None:
         """The start, counted from the end, if it is the same number in both runs."""
-        same = self.other_size is not None and self.other_bounds[0] == self.bounds[0]
+        same = self.other is not None and self.other.bounds[0] == self.bounds[0]
         return -self.bounds[0] if same and 0 < -self.bounds[0] < NO_END else None
 
 
 def axis_slices(call: NodeCall[Any]) -> list[AxisSlice]:
     """Return what a Slice takes of each axis."""
     name, trace = call.node.input[0], call.trace
-    shape, other = trace.values[name].shape, None if trace.others is None else trace.others[name].shape
+    shape, others = trace.values[name].shape, None if trace.others is None else trace.others[name].shape
     starts, stops = call.get(1, "starts"), call.get(2, "ends")
     axes = call.get(3, "axes") or range(len(starts))
     strides = call.get(4, "steps") or [1] * len(starts)
     found = []
     for index, (axis, start, stop, stride) in enumerate(zip(axes, starts, stops, strides, strict=True)):
-        axis %= len(shape)
-        one = AxisSlice(axis, shape[axis], (start, stop, stride))
-        if other is not None:
+        axis, other = axis % len(shape), None
+        if others is not None:
             given = zip((start, stop), call.others[1:3], strict=True)
             low, high = (bound if numbers is None else int(numbers.ravel()[index]) for bound, numbers in given)
-            one = dataclasses.replace(one, other_size=other[axis], other_bounds=(low, high))
-        found.append(one)
+            other = AxisSlice(axis, others[axis], (low, high, stride))
+        found.append(AxisSlice(axis, shape[axis], (start, stop, stride), other))
     return found

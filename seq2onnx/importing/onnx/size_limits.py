@@ -4,15 +4,16 @@ from __future__ import annotations
 
 import itertools
 import math
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
+from copy import deepcopy
 
 import numpy as np
 import onnx
-from onnx import GraphProto, ModelProto, NodeProto, TensorProto, helper
+from onnx import ModelProto, NodeProto, TensorProto, ValueInfoProto, helper
 
 from seq2onnx.errors import ImportRefused
 from seq2onnx.importing.onnx.graph import RunFailed, first_line, open_session, run
-from seq2onnx.importing.onnx.graph_parts import Array, place, remove_unused, replace, subgraphs
+from seq2onnx.importing.onnx.graph_parts import Array, all_nodes, place, remove_unused, replace
 from seq2onnx.limits import UNPACKED_PER_BYTE
 
 MOST_COMPUTED = 2**24
@@ -36,18 +37,17 @@ def check_sizes(model: ModelProto, feeds: Mapping[str, Array]) -> None:
     A graph that does not run with these inputs raises RunFailed.
     """
     node: NodeProto
-    for node in _nodes(model.graph):
+    for node in all_nodes(model.graph):
         if node.op_type in RANDOM:
             raise ImportRefused(f"{place(node)}: draws random numbers; export the network in eval mode")
         if node.op_type in UNLIMITED:
             raise ImportRefused(f"{place(node)}: how much it computes is not known before it runs")
-    probe = ModelProto()
-    probe.CopyFrom(model)
+    probe = deepcopy(model)
     for entry in probe.graph.input:
         if entry.name in feeds:
             shape = helper.make_tensor_value_info(entry.name, entry.type.tensor_type.elem_type, feeds[entry.name].shape)
             entry.CopyFrom(shape)
-    replace(probe.graph.output, [onnx.ValueInfoProto(name=entry.name) for entry in probe.graph.output])
+    replace(probe.graph.output, [ValueInfoProto(name=entry.name) for entry in probe.graph.output])
     _check_divisors(probe)
     sizes: dict[str, tuple[int, ...]] = {}
     for number in itertools.count():
@@ -66,38 +66,32 @@ def check_sizes(model: ModelProto, feeds: Mapping[str, Array]) -> None:
 
 def _check_divisors(probe: ModelProto) -> None:
     """Check that integers are divided by constants other than 0 alone: a division by 0 ends the process."""
-    try:
-        inferred = onnx.shape_inference.infer_shapes(probe).graph
-    except Exception as error:  # InferenceError, and others for broken fields
-        raise RunFailed(f"its types cannot be inferred: {first_line(error)}") from None
-    entries = (*inferred.value_info, *inferred.output, *inferred.input)
-    types = {entry.name: entry.type.tensor_type.elem_type for entry in entries}
+    types = {entry.name: entry.type.tensor_type.elem_type for entry in _inferred(probe)}
     constants = {tensor.name: tensor for tensor in probe.graph.initializer}
-    for node in _nodes(probe.graph):
+    for node in all_nodes(probe.graph):
         if node.op_type in ("Div", "Mod") and types.get(node.output[0]) not in FLOATS:
             divisor = constants.get(node.input[1])
             if divisor is None or not onnx.numpy_helper.to_array(divisor).all():
                 raise ImportRefused(f"{place(node)}: divides integers by a number that may be 0")
 
 
-def _nodes(graph: GraphProto) -> Iterator[NodeProto]:
-    for node in graph.node:
-        yield node
-        for inner in subgraphs(node):
-            yield from _nodes(inner)
+def _inferred(probe: ModelProto) -> list[ValueInfoProto]:
+    """Return the type and, as far as it does not depend on numbers, the shape of each tensor."""
+    try:
+        # data_prop=True would infer more, but it takes any amount of memory itself.
+        graph = onnx.shape_inference.infer_shapes(probe).graph
+    except Exception as error:  # InferenceError, and others for broken fields
+        raise RunFailed(f"its shapes cannot be inferred: {first_line(error)}") from None
+    return [*graph.value_info, *graph.output, *graph.input]
 
 
 def _first_unknown(probe: ModelProto, sizes: dict[str, tuple[int, ...]]) -> tuple[NodeProto, str] | None:
     """Infer all shapes and check them, up to the first node whose shape is computed by others."""
-    given = [helper.make_tensor_value_info(name, _element(probe, name), shape) for name, shape in sizes.items()]
+    types = {entry.name: entry.type.tensor_type.elem_type for entry in probe.graph.input}  # 0: unknown
+    given = [helper.make_tensor_value_info(name, types.get(name, 0), shape) for name, shape in sizes.items()]
     replace(probe.graph.value_info, given)
-    try:
-        # data_prop=True would infer more, but it takes any amount of memory itself.
-        inferred = onnx.shape_inference.infer_shapes(probe).graph
-    except Exception as error:  # InferenceError, and others for broken fields
-        raise RunFailed(f"its shapes cannot be inferred: {first_line(error)}") from None
     found = dict(sizes)
-    for entry in (*inferred.value_info, *inferred.output, *inferred.input):
+    for entry in _inferred(probe):
         dims = entry.type.tensor_type.shape.dim
         if entry.type.tensor_type.HasField("shape") and all(dim.HasField("dim_value") for dim in dims):
             found[entry.name] = tuple(dim.dim_value for dim in dims)
@@ -117,20 +111,14 @@ def _first_unknown(probe: ModelProto, sizes: dict[str, tuple[int, ...]]) -> tupl
     return None
 
 
-def _element(probe: ModelProto, name: str) -> int:
-    """Return the element type of a tensor whose shape is given; 0, unknown, of what nodes compute."""
-    return next((entry.type.tensor_type.elem_type for entry in probe.graph.input if entry.name == name), 0)
-
-
 def _evaluate(probe: ModelProto, names: list[str], feeds: Mapping[str, Array]) -> list[Array]:
     """Compute the numbers that say a size; what they depend on has been checked."""
-    part = ModelProto()
-    part.CopyFrom(probe)
+    part = deepcopy(probe)
     constants = {
         tensor.name: onnx.numpy_helper.to_array(tensor) for tensor in part.graph.initializer if tensor.name in names
     }
     computed = [name for name in names if name not in constants]
-    replace(part.graph.output, [onnx.ValueInfoProto(name=name) for name in computed])
+    replace(part.graph.output, [ValueInfoProto(name=name) for name in computed])
     replace(part.graph.value_info, [])
     remove_unused(part.graph)
     values = constants | (run(open_session(part, optimized=False), feeds) if computed else {})

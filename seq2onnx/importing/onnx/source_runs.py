@@ -10,8 +10,8 @@ import numpy as np
 import onnxruntime
 from onnx import ModelProto
 
-from seq2onnx.importing.axes import Axes
-from seq2onnx.importing.onnx.graph import RunFailed, open_session, run
+from seq2onnx.importing.axes import Axes, batch_first
+from seq2onnx.importing.onnx.graph import RunFailed, run
 from seq2onnx.importing.onnx.graph_parts import Array
 from seq2onnx.importing.onnx.size_limits import check_sizes
 from seq2onnx.importing.onnx.tracing import declared, other_inputs
@@ -38,11 +38,6 @@ class OnnxSource:
     states: Mapping[str, str] = dataclasses.field(default_factory=dict)
     by_step: bool = False
 
-    @staticmethod
-    def of(model: ModelProto, *arguments: object) -> OnnxSource:
-        """Open a plain graph."""
-        return OnnxSource(model, open_session(model), *arguments)  # type: ignore[arg-type]
-
     def _declared(self, letter: str) -> int | None:
         entry = next(entry for entry in self.model.graph.input if entry.name == self.data)
         sizes = declared(entry) or [None] * len(self.axes)
@@ -54,7 +49,7 @@ class OnnxSource:
         return None if self.by_step else self._declared("T")
 
     def __call__(self, x: Array, lengths: Array | None = None) -> dict[str, Array]:
-        """Return each answer by its layer, [batch, time, …] or [batch, …], for x [batch, time, …] of the contract.
+        """Return each answer by its layer, [batch, time, K] or [batch, K], for x [batch, time, …] of the contract.
 
         `lengths` [batch] go to the inputs that take them; None: all rows are whole. Answers for the whole sequence are
         left out where the file takes only longer ones.
@@ -79,9 +74,10 @@ class OnnxSource:
         if lengths is not None:
             takes = {name for name, value in feeds.items() if value.dtype.kind in "iu" and name not in self.states}
             feeds |= {name: lengths.astype(feeds[name].dtype) for name in takes}
+        feeds[self.data] = self._arrange(x)
         if x.shape[1] > CHECKED:
-            check_sizes(self.model, feeds | {self.data: self._arrange(x, "BTC")})
-        found = run(self.session, feeds | {self.data: self._arrange(x, "BTC")})
+            check_sizes(self.model, feeds)
+        found = run(self.session, feeds)
         answers = {}
         for answer in self.answers:
             y = self._read(answer, found[answer.name], len(x))
@@ -94,14 +90,14 @@ class OnnxSource:
         state = {name: start[name] for name in self.states}
         steps = []
         for t in range(x.shape[1]):
-            found = run(self.session, state | {self.data: self._arrange(x[:, t : t + 1], "BTC")})
+            found = run(self.session, state | {self.data: self._arrange(x[:, t : t + 1])})
             state = {name: found[new] for name, new in self.states.items()}
-            steps.append({answer.layer: found[answer.name].reshape(len(x), *answer.shape) for answer in self.answers})
+            steps.append({answer.layer: found[answer.name].reshape(len(x), -1) for answer in self.answers})
         return {name: np.stack([step[name] for step in steps], 1) for name in steps[0]}
 
-    def _arrange(self, x: Array, letters: str) -> Array:
+    def _arrange(self, x: Array) -> Array:
         """Bring x of the contract to the layout of the file."""
-        letters = letters[: x.ndim]
+        letters = "BTC"[: x.ndim]
         for letter in letters:
             if letter not in self.axes:
                 x, letters = np.squeeze(x, letters.index(letter)), letters.replace(letter, "")
@@ -110,16 +106,13 @@ class OnnxSource:
         return np.ascontiguousarray(x.transpose([letters.index(letter) for letter in self.axes]), dtype)
 
     def _read(self, answer: FileOutput, y: Array, rows: int) -> Array:
-        """Bring an answer of the file to the layout of the contract."""
-        signal, steps = self.signals[answer.name], y.size // (rows * math.prod(answer.shape))
-        sizes = {"B": rows, "T": steps}
-        axes, shape = [], []
-        for letter, size in zip(signal.letters, signal.shape, strict=True):
-            axes += list(letter) or [""]
-            shape += [sizes[each] for each in letter] or [size]
+        """Bring an answer of the file to the layout [B, T, K] or [B, K]."""
+        signal = self.signals[answer.name]
+        sizes = {"": 1, "B": rows, "T": y.size // (rows * math.prod(answer.shape))}
+        shape = [
+            math.prod(sizes[each] for each in letters) if letters else size
+            for letters, size in zip(signal.axes, signal.shape, strict=True)
+        ]
         if math.prod(shape) != y.size:  # axes of size 1 may be missing, where a Squeeze has removed them
             raise RunFailed(f"{answer.name} has the shape {list(y.shape)}, expected {shape}")
-        front = [axes.index(letter) for letter in "BT" if letter in axes]
-        order = front + [axis for axis, letter in enumerate(axes) if not letter]
-        time = [steps] if answer.has_time else []
-        return y.reshape(shape).transpose(order).reshape(rows, *time, *answer.shape)
+        return batch_first(y, signal.axes, shape, rows)

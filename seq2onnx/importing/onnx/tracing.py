@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import math
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
+from copy import deepcopy
 from typing import Any
 
 import numpy as np
@@ -13,18 +14,9 @@ from onnx import GraphProto, ModelProto, NodeProto, ValueInfoProto, helper, nump
 
 from seq2onnx.errors import ImportRefused
 from seq2onnx.importing.equivalence import longest_steps
+from seq2onnx.importing.onnx import graph_parts
 from seq2onnx.importing.onnx.graph import RunFailed, open_session, run
-from seq2onnx.importing.onnx.graph_parts import (
-    Array,
-    attributes,
-    depends_on_numbers,
-    fold_constants,
-    place,
-    remove_unused,
-    replace,
-    take_branch,
-    tensors,
-)
+from seq2onnx.importing.onnx.graph_parts import Array, depends_on_numbers, place, remove_unused, replace
 from seq2onnx.importing.onnx.size_limits import MOST_COMPUTED, check_sizes
 
 PRIMES = (5, 7, 11, 13, 17, 19, 23, 29, 31, 37, 41, 43, 47, 53, 59, 61, 67, 71, 73, 79, 83, 89, 97)
@@ -54,6 +46,25 @@ class Trace:
     values: Mapping[str, Array]
     others: Mapping[str, Array] | None
 
+    @property
+    def letters(self) -> tuple[str, ...]:
+        """What each axis of the input is: "B", "T" or "" (features, and a fixed batch of 1, which looks the same)."""
+        return tuple("" if each == "C" or (each == "B" and self.rows == 1) else each for each in self.axes)
+
+    @property
+    def sizes(self) -> dict[str, int]:
+        """The size of the input along each of its axes."""
+        return dict(zip(self.axes, self.values[self.data].shape, strict=True))
+
+    @property
+    def width(self) -> int | None:
+        """The features of a step of the input. None: tokens."""
+        if self.values[self.data].dtype.kind not in "iu":
+            return self.sizes.get("C", 1)
+        if "C" in self.axes:
+            raise ImportRefused("takes whole numbers with features; tokens are one number a step, axes='BT'")
+        return None
+
 
 def declared(entry: ValueInfoProto) -> list[int | None]:
     """Return the sizes that an input or output declares; None: any."""
@@ -68,8 +79,7 @@ def dtype_of(entry: ValueInfoProto) -> np.dtype[Any]:
 
 def without_sizes(model: ModelProto, outputs: Iterable[str] | None = None) -> ModelProto:
     """Return a copy whose inputs and outputs declare no sizes; `outputs` are its outputs, else the same."""
-    copy = ModelProto()
-    copy.CopyFrom(model)
+    copy = deepcopy(model)
     for entry in copy.graph.input:
         for axis, dim in enumerate(entry.type.tensor_type.shape.dim):
             dim.dim_param = f"{entry.name}_{axis}"
@@ -83,8 +93,7 @@ def without_starts(model: ModelProto) -> ModelProto:
 
     Exporters write these numbers for one batch size. Without them, the graph takes any.
     """
-    copy = ModelProto()
-    copy.CopyFrom(model)
+    copy = deepcopy(model)
     data = depends_on_numbers(copy.graph, [entry.name for entry in copy.graph.input])
     for node in copy.graph.node:
         for index in range(5, 5 + RECURRENT.get(node.op_type, 0)):
@@ -130,7 +139,7 @@ def traces(
             failed = failed or str(error)
             continue
         done = True
-        plain = fold_constants(plain, values)
+        plain = graph_parts.fold_constants(plain, values)
         yield Trace(plain, data, axes, b, t, bool(free_rows), bool(free_steps), values, others[0] if others else None)
     if not done:
         raise ImportRefused(f"onnxruntime does not run the file with the input {data} read as {axes}: {failed}")
@@ -196,10 +205,9 @@ def _with_branch(model: ModelProto, node: NodeProto, feeds: Sequence[Mapping[str
                 f"{place(node)}: compares the number of steps or rows{compared}, and calculates otherwise with more; a "
                 "stream does not know it. Cut sequences before the network"
             )
-    taken = ModelProto()
-    taken.CopyFrom(model)
+    taken = deepcopy(model)
     inner = next(each for each in taken.graph.node if each.output == node.output)
-    take_branch(taken.graph, inner, conditions[0])
+    graph_parts.take_branch(taken.graph, inner, conditions[0])
     return taken
 
 
@@ -225,20 +233,10 @@ def other_inputs(graph: GraphProto, data: str, rows: int, steps: int, states: Co
 def _unnamed_sizes(graph: GraphProto) -> list[int]:
     """Return primes that are no size, and no whole number, anywhere in the graph."""
     named = {size for entry in (*graph.input, *graph.output) for size in declared(entry)}
-    for tensor in tensors(graph):
+    for tensor in graph_parts.tensors(graph):
         named.update(tensor.dims)
         if tensor.data_type == 7 and np.prod(tensor.dims, dtype=int) <= 64:
             named.update(numpy_helper.to_array(tensor).ravel().tolist())
     for node in graph.node:
-        named.update(value for value in attributes(node).values() if isinstance(value, int))
+        named.update(value for value in graph_parts.attributes(node).values() if isinstance(value, int))
     return [prime for prime in PRIMES if prime not in named][:4] or list(PRIMES[:4])
-
-
-def prune(model: ModelProto, outputs: Iterable[str]) -> ModelProto:
-    """Return a copy with these outputs alone."""
-    copy = ModelProto()
-    copy.CopyFrom(model)
-    chosen = list(outputs)
-    replace(copy.graph.output, [entry for entry in copy.graph.output if entry.name in chosen])
-    remove_unused(copy.graph)
-    return copy

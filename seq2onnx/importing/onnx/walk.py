@@ -8,16 +8,19 @@ from collections.abc import Mapping
 import numpy as np
 from onnx import NodeProto
 
-from seq2onnx.errors import ImportRefused, Seq2OnnxError
-from seq2onnx.importing.lifting.layer_node import Lifting, input_node
+from seq2onnx.errors import ImportRefused
+from seq2onnx.importing.lifting.layer_node import Lifting, input_node, reason_of
 from seq2onnx.importing.lifting.traced import TracedTensor
 from seq2onnx.importing.lifting.windows import TooFewSteps
-from seq2onnx.importing.onnx import arithmetic as onnx_arithmetic, layers as onnx_layers, layout as onnx_layout
+from seq2onnx.importing.onnx import (
+    arithmetic as onnx_arithmetic,
+    layers as onnx_layers,
+    layout as onnx_layout,
+    node_calls,
+)
 from seq2onnx.importing.onnx.graph_parts import place, reads
-from seq2onnx.importing.onnx.node_calls import NodeRefused, SideInput, call_of
 from seq2onnx.importing.onnx.operators import lift
-from seq2onnx.importing.onnx.tracing import RECURRENT, Trace, dtype_of
-from seq2onnx.importing.states.walk import KEEPS_FINAL
+from seq2onnx.importing.onnx.tracing import RECURRENT, Trace
 from seq2onnx.layers import SequenceInput
 
 FILLED_BY = (onnx_arithmetic, onnx_layers, onnx_layout)
@@ -29,7 +32,7 @@ class Walked:
     """Each tensor that depends on the sequences, or why it is no layer; those of other inputs alone; final states."""
 
     values: Mapping[str, TracedTensor | ImportRefused]
-    foreign: Mapping[str, SideInput]
+    foreign: Mapping[str, node_calls.SideInput]
     finals: frozenset[str]
 
 
@@ -37,8 +40,7 @@ def walk(trace: Trace) -> Walked:
     """Follow all nodes. TooFewSteps: the run must be repeated with more."""
     graph, lifting = trace.model.graph, Lifting(times={trace.steps})
     values: dict[str, TracedTensor | ImportRefused] = {trace.data: _sequences(trace, lifting)}
-    others = [entry for entry in graph.input if entry.name != trace.data]
-    foreign = {entry.name: SideInput(entry.name, dtype_of(entry).kind in "iu") for entry in others}
+    foreign = node_calls.side_inputs(trace)
     finals: set[str] = set()
     for number, node in enumerate(graph.node):
         read = reads(node)
@@ -46,31 +48,18 @@ def walk(trace: Trace) -> Walked:
             continue
         outputs = list(filter(None, node.output))
         if not read & values.keys():
-            found = foreign[next(name for name in node.input if name in foreign)]
-            passed = node.op_type in ("Cast", "Identity")
-            foreign |= dict.fromkeys(outputs, found if passed else dataclasses.replace(found, as_given=False))
+            foreign |= node_calls.on_side_inputs(node, foreign)
             continue
         values |= _results(trace, lifting, node, values, foreign, number)
         lifting.times.update(x.steps for x in map(values.get, outputs) if isinstance(x, TracedTensor) and x.has_time)
-        if node.op_type in RECURRENT:
-            finals.update(node.output[1:])
-        elif node.op_type in KEEPS_FINAL and read & values.keys() <= finals:
-            finals.update(outputs)
-    return Walked(values, foreign, frozenset(finals - {""}))
+        node_calls.note_finals(node, values.keys(), finals)
+    return Walked(values, foreign, frozenset(finals))
 
 
 def _sequences(trace: Trace, lifting: Lifting) -> TracedTensor:
-    array = trace.values[trace.data]
-    sizes = dict(zip(trace.axes, array.shape, strict=True))
-    tokens = array.dtype.kind in "iu"
-    if tokens and "C" in trace.axes:
-        raise ImportRefused("takes whole numbers with features; tokens are one number a step, axes='BT'")
-    size = sizes.get("C", 1)
-    part = input_node(SequenceInput("tokens" if tokens else size), lifting)
-    # A batch of one row cannot be told from features of size 1.
-    axes = ["" if letter == "C" or (letter == "B" and trace.rows == 1) else letter for letter in trace.axes]
-    index = np.arange(size).reshape([size if letter == "C" else 1 for letter in trace.axes])
-    return TracedTensor((part,), tuple(axes), index, trace.rows, trace.steps)
+    part = input_node(SequenceInput("tokens" if trace.width is None else trace.width), lifting)
+    index = np.arange(part.size).reshape([part.size if letter == "C" else 1 for letter in trace.axes])
+    return TracedTensor((part,), trace.letters, index, trace.rows, trace.steps)
 
 
 def _results(
@@ -78,12 +67,12 @@ def _results(
     lifting: Lifting,
     node: NodeProto,
     values: Mapping[str, TracedTensor | ImportRefused],
-    foreign: Mapping[str, SideInput],
+    foreign: Mapping[str, node_calls.SideInput],
     number: int,
 ) -> dict[str, TracedTensor | ImportRefused]:
     """Lift a node; a refusal is raised only if an answer needs the tensor."""
     lifted: dict[str, TracedTensor] = {}
-    for name in filter(values.__contains__, reads(node)):
+    for name in filter(values.__contains__, node.input):
         x = values[name]
         if isinstance(x, ImportRefused):
             return dict.fromkeys(filter(None, node.output), x)
@@ -93,23 +82,21 @@ def _results(
         if named:
             raise _beside_the_data(foreign[named[0]])
         with lifting.at(_path(node)):
-            found = lift(call_of(trace, node, lifted, foreign))
+            found = lift(node_calls.call_of(trace, node, lifted, foreign))
     except TooFewSteps:
         raise
-    except Seq2OnnxError as error:
-        found = [error] * len(node.output)
-    except Exception as error:  # a file can write an operator in more ways than anybody has thought of
-        found = [ImportRefused(f"cannot be followed ({type(error).__name__}: {error})")] * len(node.output)
+    except Exception as error:  # whatever a handler raises for a node that it does not expect
+        found = [ImportRefused(reason_of(error))] * len(node.output)
     results = {name: x for name, x in zip(node.output, found, strict=False) if name}
     for name, x in results.items():
         if isinstance(x, TracedTensor) and x.shape != (shape := trace.values[name].shape):
             x = ImportRefused(f"gives the shape {list(shape)}, a layer {list(x.shape)}")
-        if isinstance(x, Seq2OnnxError):
-            results[name] = NodeRefused(f"{place(node)}: {x}", number)
+        if isinstance(x, ImportRefused):
+            results[name] = node_calls.NodeRefused(f"{place(node)}: {x}", number)
     return results
 
 
-def _beside_the_data(foreign: SideInput) -> ImportRefused:
+def _beside_the_data(foreign: node_calls.SideInput) -> ImportRefused:
     name = repr(foreign.name)
     if foreign.lengths:
         return ImportRefused(

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -12,8 +12,8 @@ from onnx import ModelProto
 from seq2onnx.contract import output_names
 from seq2onnx.errors import ImportRefused
 from seq2onnx.files import atomic_file
-from seq2onnx.importing.onnx.graph import read_graph
-from seq2onnx.importing.onnx.inputs import ORDERS, best_refusal, check_axes, choose_outputs, data_input, drawer, rank_of
+from seq2onnx.importing.onnx import inputs
+from seq2onnx.importing.onnx.graph import open_session, read_graph
 from seq2onnx.importing.onnx.limits import check_limits
 from seq2onnx.importing.onnx.source_runs import OnnxSource
 from seq2onnx.importing.onnx.tracing import Trace, declared, traces
@@ -68,16 +68,15 @@ def add_states(
         >>> report = add_states("matlab_network.onnx", "stream.onnx")
         >>> stream = load("stream.onnx").stream()
     """
-    check_axes(axes)
+    inputs.check_axes(axes)
     model = read_graph(path, fixed)
     try:
-        return _add_states(path, model, Path(out), axes, outputs, dict(states or {}), features)
+        return _add_states(model, Path(out), axes, outputs, dict(states or {}), features)
     except ImportRefused as error:
         raise ImportRefused(f"{path}: {error}") from None
 
 
 def _add_states(
-    path: str | Path,
     model: ModelProto,
     out: Path,
     axes: str | None,
@@ -87,36 +86,43 @@ def _add_states(
 ) -> ParityReport:
     check_states(model, states)
     if outputs is not None:
-        model = choose_outputs(model, outputs, [*states.values()])
+        model = inputs.choose_outputs(model, outputs, [*states.values()])
     old_names = free_names(model)
     new_names = {old: new for new, old in old_names.items()}
     states = {new_names.get(a, a): new_names.get(b, b) for a, b in states.items()}
-    data = data_input(model, states)
+    data = inputs.data_input(model, states)
     if states:
         check_inputs(model, data, states)
-    rank = rank_of(model, data, axes)
-    draw, tokens = drawer(model, data)
-    orders = (axes,) if axes else (STEP_ORDERS if states else ORDERS).get(rank, ())
+    rank = inputs.rank_of(model, data, axes)
+    draw, tokens = inputs.drawer(model, data)
+    orders = (axes,) if axes else (STEP_ORDERS if states else inputs.ORDERS).get(rank, ())
     if not orders:
         raise ImportRefused(f"the input {data} has {rank} axes; expected batch, time and features")
-    made: dict[str, tuple[Body, bool, OnnxSource, bool]] = {}
-    refusals: dict[str, ImportRefused] = {}
-    for order in orders:
-        try:
-            runs = traces(model, data, order, features, draw)
-            made[order] = _rewrite(runs, model, states, outputs is not None, old_names)
-            if axes is None and not made[order][0].graph.states:
-                del made[order]
+
+    def made_in(order: str) -> tuple[Body, bool, OnnxSource, bool]:
+        for trace in traces(model, data, order, features, draw):  # with fewer and fewer sizes that are free
+            try:
+                found = _rewrite(trace, model, states, outputs is not None, old_names)
+            except ImportRefused as error:
+                refusal = error
+                continue
+            if axes is None and not found[0].graph.states:
                 raise ImportRefused(
                     "nothing in the graph joins steps, so that the order of its axes is unknown; give axes="
                 )
-        except ImportRefused as error:
-            refusals[order] = error
+            return found
+        raise refusal
+
+    try:
+        made = inputs.in_each_order(orders, made_in)
+    except ImportRefused as error:
+        text = str(error)
+        for new, old in old_names.items():
+            text = text.replace(new, old)
+        raise ImportRefused(text) from None
     if len(made) > 1:
         raise ImportRefused(f"its input could have the axes {' or '.join(made)}; give axes=")
-    if not made:
-        raise _with_old_names(best_refusal(refusals), old_names)
-    ((axes, (body, one_row, source, complete)),) = made.items()
+    ((order, (body, one_row, source, complete)),) = made.items()
     body.tokens = tokens
     with atomic_file(out) as temporary:
 
@@ -124,32 +130,14 @@ def _add_states(
             temporary.write_bytes(finish(body, model, by_row).SerializeToString())
             return ParityReport(str(out), compare_file(temporary, source, draw, not complete))
 
-        if one_row and "B" in axes:
+        if one_row and "B" in order:
             # Often only the initial states fix a batch of 1, and they are inputs now. A Scan over rows is slow.
             with contextlib.suppress(ImportRefused):
                 return written(False)
         return written(one_row)
 
 
-def _with_old_names(refusal: ImportRefused, old_names: Mapping[str, str]) -> ImportRefused:
-    text = str(refusal)
-    for new, old in old_names.items():
-        text = text.replace(new, old)
-    return ImportRefused(text)
-
-
-def _rewrite(runs: Iterable[Trace], *of: Any) -> tuple[Body, bool, OnnxSource, bool]:
-    """Rewrite the graph with sizes that are as free as it allows; `runs` of it have fewer and fewer free ones."""
-    refusal = ImportRefused("does not run")
-    for found in runs:
-        try:
-            return _rewrite_traced(found, *of)
-        except ImportRefused as error:
-            refusal = error
-    raise refusal
-
-
-def _rewrite_traced(
+def _rewrite(
     found: Trace, source: ModelProto, states: Mapping[str, str], chosen: bool, old_names: Mapping[str, str]
 ) -> tuple[Body, bool, OnnxSource, bool]:
     model, data, axes = found.model, found.data, found.axes
@@ -160,20 +148,13 @@ def _rewrite_traced(
         sizes = dict(zip(axes, declared(next(e for e in source.graph.input if e.name == data)), strict=False))
         # A file that declares one step is compared step by step, so that its states carry something.
         by_step = "T" not in axes or not found.free_steps or sizes.get("T") == 1
-        runs = OnnxSource.of(source, data, axes, body.answers, signals, dict(states), by_step)
+        runs = OnnxSource(source, open_session(source), data, axes, body.answers, signals, dict(states), by_step)
     else:
         if "T" not in axes:
             raise ImportRefused("has no axis of time, and states= names no state that it carries itself")
         graph, signals, finals = give_states(found)
-        answers = [name for name in named if name in signals and (chosen or name not in finals)]
-        answers = answers or [name for name in named if name in signals][:1]
-        if not answers or (chosen and len(answers) < len(named)):
-            raise ImportRefused("has an output that does not depend on the data")
-        sizes = dict(zip(axes, found.values[data].shape, strict=True))
-        tokens = found.values[data].dtype.kind in "iu"
-        if tokens and "C" in axes:
-            raise ImportRefused("takes whole numbers with features; tokens are one number a step, axes='BT'")
-        body = Body(graph, list(model.graph.initializer), None if tokens else sizes.get("C", 1), "")
+        answers = inputs.answers_among(named, signals, finals, chosen)
+        body = Body(graph, list(model.graph.initializer), found.width, "")
         tensors = output_names(labels[name] for name in answers)
         for name in answers:
             answer, tensor = write_answer(body, found, name, labels[name], signals[name])
@@ -181,6 +162,6 @@ def _rewrite_traced(
             body.outputs[tensors[answer.layer]] = tensor
         read_x(body, found)
         one_row = "B" not in axes or found.rows == 1
-        runs = OnnxSource.of(source, data, axes, body.answers, signals)
+        runs = OnnxSource(source, open_session(source), data, axes, body.answers, signals)
     body.layer = unique_labels([old_names.get(data, data)])[0]
     return body, one_row, runs, check_limits(found)

@@ -49,7 +49,7 @@ def compare_file(path: Path, source: OnnxSource, draw: Draw, longest: bool = Fal
 def _compare_file(
     model: Model, source: OnnxSource, draw: Draw, longest: bool, rng: np.random.Generator
 ) -> list[ParityRow]:
-    shape, has_time = model.inputs[0].shape, {output.layer: output.has_time for output in model.outputs}
+    shape = model.inputs[0].shape
     allowed = equivalence.MOST_IN_A_ROW // max(1, math.prod(shape))
     if source.steps is not None and source.steps > allowed:
         raise ImportRefused(
@@ -66,9 +66,6 @@ def _compare_file(
             x *= np.array(SCALES, np.float32).reshape(-1, *[1] * (x.ndim - 1))
         return x
 
-    def answers(x: Array, known: Array | None) -> Found:
-        return {name: _flat(y, has_time[name]) for name, y in source(x, known).items()}
-
     long: Iterable[int] = ()
     if source.steps is None and not source.by_step:
         most = equivalence.longest_steps(math.prod(shape))
@@ -79,7 +76,7 @@ def _compare_file(
             lambda batches, rng: _runs(model, batches, longest, rng),
             ". Something in it depends on other steps than a state can hold",
         ),
-        answers,
+        source,
         rng,
         map(short, lengths),
         (equivalence.rare(rng, draw(rng, (len(SCALES), steps, *shape))) for steps in long),
@@ -106,15 +103,8 @@ def _runs(
             runs.append(("chunks", chunks))
         counts = np.full(len(batch.x), batch.steps)
         for check, found in runs:
-            yield (
-                batch,
-                check,
-                {name: (_flat(y, has_time[name]), counts if has_time[name] else None) for name, y in found.items()},
-            )
-
-
-def _flat(y: Array, has_time: bool) -> Array:
-    return y.reshape(*y.shape[: 1 + has_time], -1)
+            flat = {name: y.reshape(*y.shape[: 1 + has_time[name]], -1) for name, y in found.items()}
+            yield batch, check, {name: (y, counts if has_time[name] else None) for name, y in flat.items()}
 
 
 def _whole(model: Model, batches: Sequence[Array]) -> list[Found]:

@@ -8,40 +8,36 @@ import numpy as np
 
 from seq2onnx.errors import ImportRefused
 from seq2onnx.importing.axes import Axes
-from seq2onnx.importing.onnx.node_calls import AxisSlice, Call, axis_slices, check_features
+from seq2onnx.importing.onnx.node_calls import AxisSlice, Call, axis_slices, check_features, same, step_taken
 from seq2onnx.importing.states.rewriting import FAR, Rewriter
 
 
 def reshape_node(graph: Rewriter, call: Call) -> list[Axes]:
     """Reshape and Flatten; sizes of batch and time that are written as numbers become free."""
+    call.check_only_first("shape")
     x, shape = call.x, call.shapes[0]
-    if call.signals[0] is None or (len(call.signals) > 1 and call.signals[1] is not None):
-        raise ImportRefused("takes its shape from the data")
     y = x.reshape(shape, call.trace.rows, call.trace.steps)
+    stored = {tensor.name for tensor in call.trace.model.graph.initializer}
+    sizes = call.get(1, "shape") if {*call.node.input[1:]} & stored else []
+    is_fixed = len(sizes) == len(shape) and any(n > 0 and axis for n, axis in zip(sizes, y.axes, strict=True))
+    free = _free_shape(graph, x, y) if is_fixed else None
     node = graph.keep(call.node)
-    initial = {tensor.name for tensor in call.trace.model.graph.initializer}
-    if len(call.node.input) > 1 and call.node.input[1] in initial:
-        sizes = [int(size) for size in call.numbers[1].ravel()]  # type: ignore[union-attr]
-        fixed = [axis for axis, size in enumerate(sizes) if size > 0 and y.letters[axis]]
-        if fixed and len(sizes) == len(shape):
-            graph.nodes.pop()
-            same = [axis < len(x.letters) and x.letters[axis] == y.letters[axis] for axis in range(len(shape))]
-            sizes = [0 if same[axis] and y.letters[axis] else shape[axis] for axis in range(len(shape))]
-            left = [axis for axis in range(len(shape)) if y.letters[axis] and not same[axis]]
-            if len(left) < 2:
-                for axis in left:
-                    sizes[axis] = -1
-                node.input[1] = graph.constant(sizes)
-            else:
-                parts = [
-                    graph.size("x", "BT".index(name))
-                    if name in ("B", "T")
-                    else graph.constant([-1 if name else size or -1])
-                    for name, size in zip(y.letters, shape, strict=True)
-                ]
-                node.input[1] = graph.op("Concat", *parts, axis=0)
-            graph.nodes.append(node)
+    if free is not None:
+        node.input[1] = free
     return [y]
+
+
+def _free_shape(graph: Rewriter, x: Axes, y: Axes) -> str:
+    """Return the shape y, into which x is reshaped, for all sizes of batch and time."""
+    same = [axis < len(x.axes) and x.axes[axis] == letters for axis, letters in enumerate(y.axes)]
+    left = [axis for axis, letters in enumerate(y.axes) if letters and not same[axis]]
+    if len(left) < 2:
+        return graph.constant([-1 if i in left else 0 if y.axes[i] else size for i, size in enumerate(y.shape)])
+    parts = [
+        graph.size("x", "BT".index(name)) if name in ("B", "T") else graph.constant([-1 if name else size or -1])
+        for name, size in zip(y.axes, y.shape, strict=True)
+    ]
+    return graph.op("Concat", *parts, axis=0)
 
 
 def squeeze_node(graph: Rewriter, call: Call) -> list[Axes]:
@@ -54,11 +50,10 @@ def squeeze_node(graph: Rewriter, call: Call) -> list[Axes]:
 
 def expand_node(graph: Rewriter, call: Call) -> list[Axes]:
     """Expand along features."""
-    if call.signals[0] is None:
-        raise ImportRefused("takes its shape from the data")
+    call.check_only_first("shape")
     x, shape = call.x, call.shapes[0]
-    axes = [""] * (len(shape) - len(x.letters)) + list(x.letters)
-    old = (*[1] * (len(shape) - len(x.letters)), *x.shape)
+    axes = [""] * (len(shape) - len(x.axes)) + list(x.axes)
+    old = (*[1] * (len(shape) - len(x.axes)), *x.shape)
     if any(new != size and new in (call.trace.steps, call.trace.rows) for size, new in zip(old, shape, strict=True)):
         raise ImportRefused("repeats numbers along time or the batch")
     graph.keep(call.node)
@@ -67,19 +62,19 @@ def expand_node(graph: Rewriter, call: Call) -> list[Axes]:
 
 def pad_node(graph: Rewriter, call: Call) -> list[Axes]:
     """Pad; steps of padding are left to the window that reads them."""
-    x, rank = call.x, len(call.x.letters)
+    x, rank = call.x, len(call.x.axes)
     axes = call.axes(3) or list(range(rank))
     spec = [int(size) for size in call.get(1, "pads")]
     pads = {axis: (spec[i], spec[len(axes) + i]) for i, axis in enumerate(axes)}
     pads = {axis: pair for axis, pair in pads.items() if pair != (0, 0)}
-    if not any(x.letters[axis] for axis in pads):
+    if not any(x.axes[axis] for axis in pads):
         graph.keep(call.node)
         return [x.with_shape(call.shapes[0])]
     value = call.get(2, "value", [0.0])
     fill = float(value[0] if isinstance(value, list) else value)
     if call.attributes.get("mode", "constant") != "constant":
         raise ImportRefused(f"pads time by the mode {call.attributes['mode']!r}; only numbers can start a stream")
-    if any(x.letters[axis] not in ("", "T") for axis in pads):
+    if any(x.axes[axis] not in ("", "T") for axis in pads):
         raise ImportRefused("pads the batch")
     before, after = pads.pop(x.time)
     if x.pads[0] and before and fill != x.fill:
@@ -106,13 +101,12 @@ def _padded(graph: Rewriter, call: Call, before: int, after: int, fill: float = 
 
 def slice_node(graph: Rewriter, call: Call) -> list[Axes]:
     """Slice of features; of time the last step, or what cuts padding off."""
-    if call.signals[0] is None:
-        raise ImportRefused("takes its bounds from the data")
+    call.check_only_first("bounds")
     x = call.x
     name, out = call.node.input[0], call.node.output[0]
     slices, kept = axis_slices(call), []
     for each in slices:
-        letter, stop = x.letters[each.axis], each.bounds[1]
+        letter, stop = x.axes[each.axis], each.bounds[1]
         if not letter:
             kept.append(each)
         elif letter != "T":
@@ -142,12 +136,12 @@ def slice_node(graph: Rewriter, call: Call) -> list[Axes]:
 def _cut_time(graph: Rewriter, call: Call, each: AxisSlice) -> list[Axes]:
     x, (before, after) = call.x, each.cut
     is_last = each.cut == (each.size - 1, 0)
-    if each.other_size is not None:
-        expected = (each.other_size - 1, 0) if is_last else each.cut
-        if each.other_cut != expected:
+    if each.other is not None:
+        expected = (each.other.size - 1, 0) if is_last else each.cut
+        if each.other.cut != expected:
             raise ImportRefused("takes or cuts off a number of steps that depends on how many there are")
     if is_last and not any(x.pads):
-        y = x.with_shape(call.shapes[0], ["" if letter == "T" else letter for letter in x.letters])
+        y = x.with_shape(call.shapes[0], ["" if letter == "T" else letter for letter in x.axes])
         if not _take_state(graph, call, y):
             graph.cut(graph.read(call.node.input[0]), -1, FAR, x.time, output=call.node.output[0])
         return [y]
@@ -164,29 +158,24 @@ def gather_node(graph: Rewriter, call: Call) -> list[Axes]:
         if call.numbers[0] is None:
             raise ImportRefused("is a Gather without a constant table, which is unsupported")
         inner = call.numbers[0].ndim - 1
-        if call.others[0] is not None and not np.array_equal(call.others[0], call.numbers[0]):
-            raise ImportRefused("has a table that depends on how many steps there are")
+        same(call.numbers[0], call.others[0])
         axis %= inner + 1
         graph.keep(call.node)
-        axes = [""] * axis + list(indices.letters) + [""] * (inner - axis)
+        axes = [""] * axis + list(indices.axes) + [""] * (inner - axis)
         return [indices.with_shape(call.shapes[0], axes)]
     if table is None or indices is not None:
         raise ImportRefused("is a Gather with data-dependent indices, which is unsupported")
-    axis %= len(table.letters)
+    axis %= len(table.axes)
     chosen = call.numbers[1]
     assert chosen is not None
-    rest = [*table.letters[:axis], *[""] * chosen.ndim, *table.letters[axis + 1 :]]
-    if not table.letters[axis]:
+    rest = [*table.axes[:axis], *[""] * chosen.ndim, *table.axes[axis + 1 :]]
+    if not table.axes[axis]:
         graph.keep(call.node)
         return [table.with_shape(call.shapes[0], rest)]
-    what, other = table.describe(axis), call.others[1]
-    if table.letters[axis] != "T" or chosen.size != 1 or any(table.pads):
+    what = table.describe(axis)
+    if table.axes[axis] != "T" or chosen.size != 1 or any(table.pads):
         raise ImportRefused(f"takes some of {what}; a stream knows only the last step")
-    size = table.shape[axis]
-    is_last = int(chosen.ravel()[0]) in (-1, size - 1)
-    if other is not None and call.trace.others is not None:
-        is_last &= int(other.ravel()[0]) in (-1, call.trace.others[call.node.input[0]].shape[axis] - 1)
-    if not is_last:
+    if not step_taken(call, axis)[1]:
         raise ImportRefused(f"takes step {int(chosen.ravel()[0])} alone; a stream knows only the last step")
     y = table.with_shape(call.shapes[0], rest)
     if not _take_state(graph, call, y):
@@ -196,11 +185,11 @@ def gather_node(graph: Rewriter, call: Call) -> list[Axes]:
 
 def _take_state(graph: Rewriter, call: Call, y: Axes) -> bool:
     """Let a new state stand for the last step, if it is one: it is also there if a chunk has no steps."""
-    axes = [axis for axis, size in enumerate(y.shape) if y.letters[axis] or size > 1]
+    axes = [axis for axis, size in enumerate(y.shape) if y.axes[axis] or size > 1]
     state = graph.last_steps.get(call.node.input[0])
-    if not state or [y.letters[axis] for axis in axes] != ["B", ""]:
+    if not state or [y.axes[axis] for axis in axes] != ["B", ""]:
         return False
-    ones = [axis for axis in range(len(y.letters)) if axis not in axes]
+    ones = [axis for axis in range(len(y.axes)) if axis not in axes]
     if ones:
         graph.unsqueeze(state, ones, output=call.node.output[0])
     else:

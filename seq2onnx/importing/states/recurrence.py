@@ -26,10 +26,10 @@ def recurrent(graph: Rewriter, call: Call) -> list[Axes]:
         )
     if x is None or any(signal is not None for signal in call.signals[1:5]):
         raise ImportRefused("takes its weights or lengths from the data")
-    _check_lengths(call, x.shape[0])
+    check_lengths(call, x.shape[0])
     if any(x.pads):
         raise ImportRefused("reads padding of time, or steps that are cut off later")
-    if x.letters[0] != "T" or x.letters[1] not in ("B", "") or x.letters[2] or (not x.letters[1] and x.shape[1] > 1):
+    if x.axes[0] != "T" or x.axes[1] not in ("B", "") or x.axes[2] or (not x.axes[1] and x.shape[1] > 1):
         raise ImportRefused(
             f"runs along {x.describe(0)} with {x.describe(1)} as its batch; is the order of the axes another? axes="
         )
@@ -63,18 +63,20 @@ def recurrent(graph: Rewriter, call: Call) -> list[Axes]:
     _, named, new = later[0]
     if named is None:
         graph.last_steps[node.output[0]] = new
-    y = Axes(("T", "", x.letters[1], ""), (x.shape[0], 1, rows, hidden))
-    return [y, *[Axes(("", x.letters[1], ""), (1, rows, hidden))] * len(kinds)]
+    y = Axes(("T", "", x.axes[1], ""), (x.shape[0], 1, rows, hidden))
+    return [y, *[Axes(("", x.axes[1], ""), (1, rows, hidden))] * len(kinds)]
 
 
-def _check_lengths(call: Call, steps: int) -> None:
+def check_lengths(call: NodeCall[Any], steps: int) -> None:
     """Check that the lengths of the rows, if there are any, are an input, or that all rows are whole."""
-    name = call.node.input[4] if call.has(4) else ""
-    if not name or (name in call.foreign and call.foreign[name].as_given):
+    if not call.has(4):
+        return
+    foreign = call.foreign.get(call.node.input[4])
+    if foreign is not None and foreign.lengths and foreign.as_given:
         return
     numbers, other = call.numbers[4], call.others[4]
     whole = numbers is not None and (numbers == steps).all()
-    if name in call.foreign or not whole or (other is not None and (other == steps).any()):
+    if foreign is not None or not whole or (other is not None and (other == steps).any()):
         raise ImportRefused(
             "has lengths of rows that are calculated, or the same in each run; give the lengths as they are"
         )

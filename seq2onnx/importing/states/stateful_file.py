@@ -14,7 +14,7 @@ from seq2onnx import __version__
 from seq2onnx.contract import Contract, ContractState, output_names
 from seq2onnx.errors import ImportRefused
 from seq2onnx.importing.axes import Axes
-from seq2onnx.importing.onnx.graph_parts import all_names, remove_unused, rename, replace, tensors as tensors_of
+from seq2onnx.importing.onnx.graph_parts import all_names, remove_unused, rename, rename_all, tensors as tensors_of
 from seq2onnx.importing.onnx.tracing import Trace
 from seq2onnx.importing.states.empty_chunks import from_states, guard
 from seq2onnx.importing.states.rewriting import MADE, Rewriter, label
@@ -88,27 +88,34 @@ class Body:
 def read_x(body: Body, trace: Trace) -> None:
     """Put nodes before all others that bring x of the contract to the layout of the foreign input."""
     before = Rewriter(body.graph.opset, f"{MADE}before_")
-    letters, name = "BTC", "x"
-    if "C" not in trace.axes:
-        letters = "BT"
-        if body.width is not None:
-            name = before.squeeze(name, [2], output=f"{MADE}x_{letters}")
-    if "B" not in trace.axes:
-        letters = letters[1:]
-        name = before.squeeze(name, [0], output=f"{MADE}x_{letters}")
-    order = [letters.index(letter) for letter in trace.axes]
-    if order != sorted(order):
-        name = before.op("Transpose", name, output=f"{MADE}x_{trace.axes}", perm=order)
-    if trace.values[trace.data].dtype == np.int32:
-        name = before.op("Cast", name, output=f"{MADE}x_int32", to=TensorProto.INT32)
-    before.op("Identity", name, output=trace.data)
+    to_foreign_input(before, trace, "x", "BT" if body.width is None else "BTC", f"{MADE}x_")
     body.graph.nodes[:0] = before.nodes
     body.graph.initializers += before.initializers
 
 
+def to_foreign_input(graph: Rewriter, trace: Trace, name: str, letters: str, stem: str = "") -> None:
+    """Bring a tensor with these axes to the layout of the foreign input; `stem` begins the names of what is added."""
+
+    def named(what: str) -> str | None:
+        return f"{stem}{what}" if stem else None
+
+    for letter in "CB":
+        if letter in letters and letter not in trace.axes:
+            at, letters = letters.index(letter), letters.replace(letter, "")
+            name = graph.squeeze(name, [at], output=named(letters))
+    if "T" in trace.axes and "T" not in letters:
+        name, letters = graph.unsqueeze(name, [len(letters)]), f"{letters}T"
+    order = [letters.index(letter) for letter in trace.axes]
+    if order != sorted(order):
+        name = graph.op("Transpose", name, output=named(trace.axes), perm=order)
+    if trace.values[trace.data].dtype == np.int32:
+        name = graph.op("Cast", name, output=named("int32"), to=TensorProto.INT32)
+    graph.op("Identity", name, output=trace.data)
+
+
 def write_answer(body: Body, trace: Trace, name: str, layer: str, signal: Axes) -> tuple[FileOutput, str]:
     """Bring an output to the layout of the contract; return it and the tensor that holds it."""
-    graph, axes, shape = body.graph, list(signal.letters), list(signal.shape)
+    graph, axes, shape = body.graph, list(signal.axes), list(signal.shape)
     if any(signal.pads):
         before, after = signal.pads
         raise ImportRefused(f"output {name}: has {before} steps before the first and {after} after the last one")
@@ -260,7 +267,5 @@ def free_names(model: ModelProto) -> dict[str, str]:
                 new += "_"
             names[name] = new
             every.add(new)
-    replace(graph.node, [rename(node, names) for node in graph.node])
-    for entry in (*graph.input, *graph.output, *graph.initializer):
-        entry.name = names.get(entry.name, entry.name)
+    rename_all(graph, names)
     return {new: old for old, new in names.items()}

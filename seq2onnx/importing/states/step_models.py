@@ -6,7 +6,6 @@ import dataclasses
 from collections.abc import Mapping
 from typing import Any
 
-import numpy as np
 from onnx import ModelProto, helper
 
 from seq2onnx.contract import output_names
@@ -16,7 +15,7 @@ from seq2onnx.importing.onnx.graph import opset
 from seq2onnx.importing.onnx.graph_parts import reads, remove_unused, rename
 from seq2onnx.importing.onnx.tracing import Trace, declared, dtype_of
 from seq2onnx.importing.states.rewriting import MADE, Rewriter, label
-from seq2onnx.importing.states.stateful_file import ELEMENTS, Body, read_x, write_answer
+from seq2onnx.importing.states.stateful_file import ELEMENTS, Body, read_x, to_foreign_input, write_answer
 
 KIND = "own"
 """The kind of a state that the foreign file itself reads and writes."""
@@ -91,10 +90,8 @@ def carry_states(
         )
     one_row = not (found.free_rows and "B" in found.axes)
     carried = [_carried(found, name, new, one_row) for name, new in states.items()]
-    tokens = found.values[found.data].dtype.kind in "iu"
-    width = None if tokens else dict(zip(found.axes, found.values[found.data].shape, strict=True)).get("C", 1)
     graph = Rewriter(opset(found.model))
-    body = Body(graph, list(found.model.graph.initializer), width, "")
+    body = Body(graph, list(found.model.graph.initializer), found.width, "")
     for state in carried:
         if state.dtype not in ELEMENTS:
             raise ImportRefused(f"states: {state.input!r} is {state.dtype}; a state is float32, int32 or int64")
@@ -155,9 +152,8 @@ def _signal(found: Trace, name: str) -> Axes:
     if found.others is None:
         return Axes(("",) * len(shape), shape)
     other, data = found.others[name].shape, found.others[found.data].shape
-    sizes = {
-        letter: (found.values[found.data].shape[i], data[i]) for i, letter in enumerate(found.axes) if letter != "C"
-    }
+    pairs = zip(found.sizes.items(), data, strict=True)
+    sizes = {letter: (size, after) for (letter, size), after in pairs if letter != "C"}
     axes = []
     for before, after in zip(shape, other, strict=True):
         letters = [letter for letter, pair in sizes.items() if pair == (before, after) and before != after]
@@ -173,21 +169,7 @@ def _each_step(body: Body, found: Trace) -> None:
     """Make the nodes the body of a Scan over the steps of x."""
     graph, types = body.graph, body.types()
     step = Rewriter(graph.opset, f"{MADE}step_")
-    letters = "B" if body.width is None or "C" not in found.axes else "BC"
-    entry = f"{MADE}step_x"
-    name = entry
-    if "C" not in found.axes and body.width is not None:
-        name = step.squeeze(name, [1])
-    if "B" not in found.axes:
-        name, letters = step.squeeze(name, [0]), letters[1:]
-    if "T" in found.axes:
-        name, letters = step.unsqueeze(name, [len(letters)]), f"{letters}T"
-    order = [letters.index(letter) for letter in found.axes]
-    if order != sorted(order):
-        name = step.op("Transpose", name, perm=order)
-    if found.values[found.data].dtype == np.int32:
-        name = step.op("Cast", name, to=ELEMENTS["int32"])
-    step.op("Identity", name, output=found.data)
+    to_foreign_input(step, found, f"{MADE}step_x", "B" if body.width is None else "BC")
     olds, news = [state.input for state in graph.states], [state.output for state in graph.states]
     renamed = {name: f"{MADE}step_{name}" for name in (*olds, *news)}
     outs = [name for name in body.outputs if name not in news]

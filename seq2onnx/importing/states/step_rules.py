@@ -10,15 +10,21 @@ import dataclasses
 from collections.abc import Callable, Sequence
 
 from seq2onnx.errors import ImportRefused
-from seq2onnx.importing.axes import Axes, broadcast
-from seq2onnx.importing.onnx.node_calls import Call, check_features, constant_weights, no_padding, same
+from seq2onnx.importing.axes import Axes, joined_axes
+from seq2onnx.importing.onnx.node_calls import Call, check_eval_mode, check_features, check_weights, same, softmax_axes
 
 Rule = Callable[[Call], list[Axes]]
 
 
+def _no_padding(call: Call) -> None:
+    """Refuse padding before the first step: an operation on it would give other numbers than zero."""
+    if any(x is not None and x.pads[0] > 0 for x in call.signals):
+        raise ImportRefused("reads the padding of time; put the padding directly before the convolution or pooling")
+
+
 def elementwise(call: Call) -> list[Axes]:
     """A function of each number, and of numbers at the same place of other tensors."""
-    no_padding(call)
+    _no_padding(call)
     y = _joined([x for x in call.signals if x is not None], call.shapes[0])
     for index in range(len(call.signals)):
         call.settled(index, y)
@@ -27,7 +33,7 @@ def elementwise(call: Call) -> list[Axes]:
 
 def _joined(xs: Sequence[Axes], shape: Sequence[int]) -> Axes:
     """Broadcast tensors that have the same steps."""
-    y = broadcast(xs, shape)
+    y = xs[0].with_shape(shape, joined_axes([x.axes for x in xs], [x.shape for x in xs], len(shape)))
     if len({x.has_time for x in xs}) > 1:
         raise ImportRefused("combines every step with the last one, which a stream does not know before it comes")
     if len({x.pads for x in xs}) > 1:
@@ -39,17 +45,14 @@ def _joined(xs: Sequence[Axes], shape: Sequence[int]) -> Axes:
 
 def in_eval_mode(call: Call) -> list[Axes]:
     """Dropout."""
-    training = call.get(2, "training_mode")
-    if training and training[0]:
-        raise ImportRefused("draws random numbers; export the network in eval mode")
+    check_eval_mode(call)
     return elementwise(dataclasses.replace(call, signals=call.signals[:1], numbers=call.numbers[:1]))
 
 
 def quantize(call: Call) -> list[Axes]:
     """QuantizeLinear and DequantizeLinear with constants."""
-    no_padding(call)
-    if any(x is not None for x in call.signals[1:]) or call.signals[0] is None:
-        raise ImportRefused("takes its scale from the data")
+    _no_padding(call)
+    call.check_only_first("scale")
     for numbers, other in zip(call.numbers[1:], call.others[1:], strict=True):
         if numbers is not None and numbers.size > 1:
             check_features(call.x, [call.attributes.get("axis", 1)], "has a scale")
@@ -57,63 +60,40 @@ def quantize(call: Call) -> list[Axes]:
     return [call.x]
 
 
-def _normalized_axes(call: Call) -> Sequence[int]:
-    """The axes of Softmax and the like; before opset 13 all axes from one on."""
-    rank = len(call.x.letters)
-    axis = call.attributes.get("axis", 1 if call.opset < 13 and "Lp" not in call.node.op_type else -1) % rank
-    return range(axis, rank) if call.opset < 13 and "max" in call.node.op_type.lower() else [axis]
-
-
-def _axes_from(call: Call) -> Sequence[int]:
-    rank = len(call.x.letters)
+def _last_axes(call: Call) -> Sequence[int]:
+    rank = len(call.x.axes)
     return range(call.attributes.get("axis", -1) % rank, rank)
 
 
 def _all_but_first(call: Call) -> Sequence[int]:
-    return range(1, len(call.x.letters))
+    return range(1, len(call.x.axes))
 
 
 def _axis(call: Call) -> Sequence[int]:
-    return [call.attributes.get("axis", 0) % len(call.x.letters)]
-
-
-def _axis_of_scan(call: Call) -> Sequence[int]:
-    axis = call.get(1, "axis") if call.node.op_type == "CumSum" else call.attributes.get("axis", -1)
-    return [axis[0] if isinstance(axis, list) else axis]
-
-
-def _same_axes(call: Call) -> list[Axes]:
-    return [call.x] * len(call.shapes)
+    return [call.attributes.get("axis", 0) % len(call.x.axes)]
 
 
 def _same_letters(call: Call) -> list[Axes]:
     return [call.x.with_shape(shape) for shape in call.shapes]
 
 
-def _first_letter(call: Call) -> list[Axes]:
-    shape = call.shapes[0]
-    return [call.x.with_shape(shape, [call.x.letters[0]] + [""] * (len(shape) - 1))]
-
-
-def _over(
-    axes: Callable[[Call], Sequence[int]], verb: str, result: Rule = _same_axes, *, has_weights: bool = False
-) -> Rule:
+def _over(axes: Callable[[Call], Sequence[int]], verb: str, *, has_weights: bool = False) -> Rule:
     """Make the rule of an operator that calculates over axes, which must be features."""
 
     def rule(call: Call) -> list[Axes]:
-        no_padding(call)
+        _no_padding(call)
         if has_weights:
-            constant_weights(call)
+            check_weights(call)
         check_features(call.x, axes(call), verb)
-        return result(call)
+        return _same_letters(call)
 
     return rule
 
 
 def batch_normalization(call: Call) -> list[Axes]:
     """BatchNormalization with the statistics of the training."""
-    no_padding(call)
-    constant_weights(call)
+    _no_padding(call)
+    check_weights(call)
     if call.attributes.get("training_mode") or len(call.node.output) > 1:
         raise ImportRefused("uses the statistics of the batch; export the network in eval mode")
     check_features(call.x, [1], "has channels")
@@ -122,38 +102,37 @@ def batch_normalization(call: Call) -> list[Axes]:
 
 def reduce(call: Call) -> list[Axes]:
     """ReduceSum, ReduceMean, ReduceMax and the like."""
-    no_padding(call)
-    every = [] if call.attributes.get("noop_with_empty_axes") else range(len(call.x.letters))
+    every = [] if call.attributes.get("noop_with_empty_axes") else range(len(call.x.axes))
     return _reduced(call, call.axes(default=every), call.node.op_type.removeprefix("Reduce").lower())
 
 
 def _reduced(call: Call, axes: Sequence[int], verb: str) -> list[Axes]:
-    no_padding(call)
+    _no_padding(call)
     check_features(call.x, axes, verb)
     if call.attributes.get("keepdims", 1):
         return _same_letters(call)
-    return [call.x.with_shape(call.shapes[0], [letter for i, letter in enumerate(call.x.letters) if i not in axes])]
+    return [call.x.with_shape(call.shapes[0], [letter for i, letter in enumerate(call.x.axes) if i not in axes])]
 
 
 def matmul(call: Call) -> list[Axes]:
     """MatMul with weights, or of two tensors within each step."""
-    no_padding(call)
-    constant_weights(call)
+    _no_padding(call)
+    check_weights(call)
     a, b = call.signals[0], call.signals[1]
     rank = len(call.shapes[0])
     if a is not None and b is not None:
-        check_features(a, [-1, -2][: len(a.letters)], "multiplies each step with each other one (attention),")
-        check_features(b, [-1, -2][: len(b.letters)], "multiplies each step with each other one (attention),")
-        if min(len(a.letters), len(b.letters)) < 3:
+        check_features(a, [-1, -2][: len(a.axes)], "multiplies each step with each other one (attention),")
+        check_features(b, [-1, -2][: len(b.axes)], "multiplies each step with each other one (attention),")
+        if min(len(a.axes), len(b.axes)) < 3:
             raise ImportRefused("multiplies two tensors that come from the data")
-        inside = [x.with_shape(x.shape[:-2], x.letters[:-2]) for x in (a, b)]
+        inside = [x.with_shape(x.shape[:-2], x.axes[:-2]) for x in (a, b)]
         y = _joined(inside, call.shapes[0][:-2])
-        return [y.with_shape(call.shapes[0], [*y.letters, "", ""])]
+        return [y.with_shape(call.shapes[0], [*y.axes, "", ""])]
     x = a or b
     assert x is not None
-    contracted = -1 if x is a or len(x.letters) == 1 else -2
+    contracted = -1 if x is a or len(x.axes) == 1 else -2
     check_features(x, [contracted], "has weights")
-    axes = list(x.letters)
+    axes = list(x.axes)
     if x is a:
         other = call.numbers[1]
         axes = axes[:-1] if other is not None and other.ndim == 1 else [*axes[:-1], ""]
@@ -164,8 +143,8 @@ def matmul(call: Call) -> list[Axes]:
 
 def gemm(call: Call) -> list[Axes]:
     """Gemm: of a signal with weights."""
-    no_padding(call)
-    constant_weights(call)
+    _no_padding(call)
+    check_weights(call)
     a, b, c = (*call.signals, None)[:3]
     if (a is None) == (b is None) or c is not None:
         raise ImportRefused("multiplies two tensors that come from the data")
@@ -174,7 +153,7 @@ def gemm(call: Call) -> list[Axes]:
     swapped = bool(call.attributes.get("transA" if x is a else "transB"))
     contracted = (0 if swapped else 1) if x is a else (1 if swapped else 0)
     check_features(x, [contracted], "has weights")
-    kept = x.letters[1 - contracted]
+    kept = x.axes[1 - contracted]
     y = x.with_shape(call.shapes[0], [kept, ""] if x is a else ["", kept])
     if call.has(2):
         call.settled(2, y)
@@ -183,7 +162,7 @@ def gemm(call: Call) -> list[Axes]:
 
 def concat(call: Call) -> list[Axes]:
     """Concat along features."""
-    no_padding(call)
+    _no_padding(call)
     axis = call.attributes["axis"] % len(call.shapes[0])
     xs = [x for x in call.signals if x is not None]
     for x in xs:
@@ -192,9 +171,9 @@ def concat(call: Call) -> list[Axes]:
     for index, numbers in enumerate(call.numbers):
         if numbers is not None:
             call.settled(index, y)
-            if any(letter and numbers.shape[i] != y.shape[i] for i, letter in enumerate(y.letters)):
+            if any(letter and numbers.shape[i] != y.shape[i] for i, letter in enumerate(y.axes)):
                 raise ImportRefused("is a Concat with a constant of another size")
-            if any(letter for letter in y.letters if "T" in letter) and call.others[index] is None:
+            if any(letter for letter in y.axes if "T" in letter) and call.others[index] is None:
                 raise ImportRefused("is a Concat with a constant of fixed length")
     return [y]
 
@@ -223,8 +202,9 @@ RULES: dict[str, Rule] = {
         "ReduceLogSumExp",
         reduce,
     ),
-    **_ops("Softmax LogSoftmax Hardmax LpNormalization", _over(_normalized_axes, "normalizes")),
-    **_ops("LayerNormalization RMSNormalization", _over(_axes_from, "normalizes", has_weights=True)),
+    **_ops("Softmax LogSoftmax Hardmax", _over(softmax_axes, "normalizes")),
+    "LpNormalization": _over(lambda call: [call.attributes.get("axis", -1)], "normalizes"),
+    **_ops("LayerNormalization RMSNormalization", _over(_last_axes, "normalizes", has_weights=True)),
     **_ops(
         "InstanceNormalization GroupNormalization MeanVarianceNormalization",
         _over(_all_but_first, "normalizes", has_weights=True),
@@ -232,19 +212,19 @@ RULES: dict[str, Rule] = {
     # Operators over height and width: [batch, channels, …] without time there.
     **_ops(
         "GlobalAveragePool GlobalMaxPool GlobalLpPool ConvTranspose LRN",
-        _over(_all_but_first, "calculates", _first_letter, has_weights=True),
+        _over(_all_but_first, "calculates", has_weights=True),
     ),
     **_ops("QuantizeLinear DequantizeLinear", quantize),
     **_ops("ArgMax ArgMin", lambda call: _reduced(call, _axis(call), "chooses")),
-    **_ops("CumSum TopK", _over(_axis_of_scan, "calculates", _same_letters)),
+    "CumSum": _over(lambda call: call.get(1, "axis"), "calculates"),
+    "TopK": _over(lambda call: [call.attributes.get("axis", -1)], "calculates"),
     "BatchNormalization": batch_normalization,
     "Concat": concat,
     "Dropout": in_eval_mode,
     "Gemm": gemm,
     "MatMul": matmul,
     "Split": split,
-    "Squeeze": lambda call: [call.x.squeeze(call.axes())],
-    "Transpose": lambda call: [call.x.transpose(call.attributes.get("perm", range(len(call.x.letters))[::-1]))],
+    "Transpose": lambda call: [call.x.transpose(call.attributes.get("perm", range(len(call.x.axes))[::-1]))],
     "Unsqueeze": lambda call: [call.x.unsqueeze(call.get(1, "axes"))],
 }
 """The operators that act on each step alone. `walk` handles those that it has to change."""

@@ -2,26 +2,20 @@
 
 from __future__ import annotations
 
-import dataclasses
 from collections.abc import Mapping
 from typing import Any
 
 from seq2onnx.errors import ImportRefused
 from seq2onnx.importing.axes import Axes
+from seq2onnx.importing.lifting.layer_node import reason_of
+from seq2onnx.importing.onnx import node_calls
 from seq2onnx.importing.onnx.graph import opset
 from seq2onnx.importing.onnx.graph_parts import DOMAINS, place, reads
-from seq2onnx.importing.onnx.node_calls import Call, NodeRefused, SideInput, call_of
-from seq2onnx.importing.onnx.tracing import RECURRENT, Trace, dtype_of
+from seq2onnx.importing.onnx.tracing import RECURRENT, Trace
 from seq2onnx.importing.states import layout_nodes, windows
 from seq2onnx.importing.states.recurrence import recurrent
 from seq2onnx.importing.states.rewriting import Rewriter
 from seq2onnx.importing.states.step_rules import RULES, elementwise
-
-MOVES = {"Transpose", "Reshape", "Squeeze", "Unsqueeze", "Flatten", "Identity"}
-"""Operators that give the same numbers. Those of a step stay in their order as long as its features are one axis."""
-KEEPS_FINAL = MOVES | {"Concat", "Cast"}
-"""Operators that only move the final state of a recurrent operator about."""
-LETTERS = {"B": "B", "T": "T", "C": ""}
 
 
 def give_states(trace: Trace) -> tuple[Rewriter, dict[str, Axes], set[str]]:
@@ -35,23 +29,12 @@ def give_states(trace: Trace) -> tuple[Rewriter, dict[str, Axes], set[str]]:
         ImportRefused: a node joins steps in another way than recurrent operators and windows do, or joins rows.
     """
     graph = Rewriter(opset(trace.model))
-    entry = trace.values[trace.data]
-    # A fixed batch of 1 cannot be told from features of size 1.
-    letters = ["" if letter == "B" and trace.rows == 1 else LETTERS[letter] for letter in trace.axes]
     finals: set[str] = set()
-    signals: dict[str, Axes] = {trace.data: Axes(tuple(letters), entry.shape)}
-    foreign = {
-        entry.name: SideInput(entry.name, dtype_of(entry).kind in "iu")
-        for entry in trace.model.graph.input
-        if entry.name != trace.data
-    }
+    signals: dict[str, Axes] = {trace.data: Axes(trace.letters, trace.values[trace.data].shape)}
+    foreign = node_calls.side_inputs(trace)
     for node in trace.model.graph.node:
-        read = reads(node)
-        if not read & signals.keys():
-            for name in read & foreign.keys():
-                same = foreign[name].as_given and node.op_type in ("Cast", "Identity")
-                other = dataclasses.replace(foreign[name], as_given=same)
-                foreign |= dict.fromkeys(filter(None, node.output), other)
+        if not reads(node) & signals.keys():
+            foreign |= node_calls.on_side_inputs(node, foreign)
             graph.keep(node)
             continue
         if node.op_type in ("Shape", "Size"):
@@ -59,27 +42,22 @@ def give_states(trace: Trace) -> tuple[Rewriter, dict[str, Axes], set[str]]:
             continue
         try:
             results = _visit(graph, trace, node, signals, foreign)
-        except Exception as error:  # a file can write an operator in more ways than anybody has thought of
-            failure = f"cannot be followed ({type(error).__name__}: {error})"
-            reason = str(error) if isinstance(error, ImportRefused) else failure
-            raise NodeRefused(f"{place(node)}: {reason}", len(graph.nodes)) from None
+        except Exception as error:  # whatever a rule raises for a node that it does not expect
+            raise node_calls.NodeRefused(f"{place(node)}: {reason_of(error)}", len(graph.nodes)) from None
         found = {name: x for name, x in zip(node.output, results, strict=False) if name}
-        if node.op_type in RECURRENT:
-            finals.update(node.output[1:])
-        elif node.op_type in KEEPS_FINAL and read & signals.keys() <= finals:
-            finals.update(found)
-        if node.op_type in MOVES and (state := graph.last_steps.get(node.input[0])):
+        node_calls.note_finals(node, signals.keys(), finals)
+        if node.op_type in node_calls.MOVES and (state := graph.last_steps.get(node.input[0])):
             graph.last_steps |= {name: state for name, x in found.items() if _has_one_axis_of_features(x)}
         signals |= found
     return graph, signals, finals
 
 
 def _has_one_axis_of_features(x: Axes) -> bool:
-    return sum(not letter and size > 1 for letter, size in zip(x.letters, x.shape, strict=True)) <= 1
+    return sum(not letter and size > 1 for letter, size in zip(x.axes, x.shape, strict=True)) <= 1
 
 
 def _visit(
-    graph: Rewriter, trace: Trace, node: Any, signals: Mapping[str, Axes], foreign: Mapping[str, SideInput]
+    graph: Rewriter, trace: Trace, node: Any, signals: Mapping[str, Axes], foreign: Mapping[str, node_calls.SideInput]
 ) -> list[Axes]:
     op = node.op_type
     if node.domain not in DOMAINS:
@@ -87,7 +65,7 @@ def _visit(
     for name in (*node.output, *node.input):
         if name and name not in trace.values:
             raise ImportRefused(f"has {name!r}, which is no tensor")
-    call: Call = call_of(trace, node, signals, foreign)
+    call: node_calls.Call = node_calls.call_of(trace, node, signals, foreign)
     if op in RECURRENT:
         return recurrent(graph, call)
     if named := [foreign[name].name for name in node.input if name in foreign]:
@@ -101,13 +79,14 @@ def _visit(
         raise ImportRefused(
             "is an unsupported operator: it is not known to act on each step alone, so it cannot be given states"
         )
-    if len(RULES[op](call)) < sum(bool(name) for name in node.output):
+    results = RULES[op](call)
+    if len(results) < sum(bool(name) for name in node.output):
         raise ImportRefused("gives more results than one")
     graph.keep(node)
-    return RULES[op](call)
+    return results
 
 
-def _zeros_to_zeros(graph: Rewriter, call: Call) -> list[Axes]:
+def _zeros_to_zeros(graph: Rewriter, call: node_calls.Call) -> list[Axes]:
     """An activation after padding: of zeros it makes zeros."""
     results = [call.x] if call.node.op_type == "Identity" or not call.x.fill else elementwise(call)
     graph.keep(call.node)

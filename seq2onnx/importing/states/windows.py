@@ -9,7 +9,7 @@ from onnx import NodeProto, TensorProto
 
 from seq2onnx.errors import ImportRefused
 from seq2onnx.importing.axes import Axes
-from seq2onnx.importing.onnx.node_calls import Call, constant_weights
+from seq2onnx.importing.onnx.node_calls import Call, check_weights, padding
 from seq2onnx.importing.states.rewriting import FAR, Rewriter, label
 
 LOWEST = float(np.finfo(np.float32).min)
@@ -26,7 +26,6 @@ class TimeWindow:
         before: steps of padding before the first step, of the operator and of a Pad node.
         after: steps of padding after the last step.
         pads: the attribute `pads` without the padding of time.
-        inner: whether other axes are padded, too.
     """
 
     axis: int
@@ -34,17 +33,16 @@ class TimeWindow:
     before: int
     after: int
     pads: list[int]
-    inner: bool
 
 
 def convolution(graph: Rewriter, call: Call) -> list[Axes]:
     """Conv; where time is no axis of its windows, it acts on each step alone."""
-    constant_weights(call)
+    check_weights(call)
     x, weights = call.x, call.numbers[1]
     if weights is None or x is not call.signals[0]:
         raise ImportRefused("takes its weights from the data")
     _check_rows(x)
-    if "T" not in x.letters[2:]:
+    if "T" not in x.axes[2:]:
         graph.keep(call.node)
         return [_out(x, call.shapes[0])]
     window = _window(call, list(weights.shape[2:]))
@@ -61,7 +59,7 @@ def pooling(graph: Rewriter, call: Call) -> list[Axes]:
     _check_rows(x)
     if len(call.shapes) > 1:
         raise ImportRefused("gives the places of the maxima")
-    if "T" not in x.letters[2:]:
+    if "T" not in x.axes[2:]:
         graph.keep(call.node)
         return [_out(x, call.shapes[0])]
     window = _window(call, call.attributes["kernel_shape"])
@@ -82,7 +80,7 @@ def pooling(graph: Rewriter, call: Call) -> list[Axes]:
     y = graph.keep(call.node, pads=window.pads, auto_pad=None)
     y.input[0] = both
     if op == "AveragePool" and not by_pad and not counts:
-        if window.inner:
+        if any(window.pads):
             raise ImportRefused("averages over padded height or width, too")
         _divide_by_share(graph, call, window, y)
     return [_out(x, call.shapes[0], after)]
@@ -94,13 +92,13 @@ def _check_fill(x: Axes) -> None:
 
 
 def _check_rows(x: Axes) -> None:
-    if "T" in x.letters[1]:
+    if "T" in x.axes[1]:
         raise ImportRefused("has time as its channels; is the order of the axes another? axes=")
-    if "B" in "".join(x.letters[1:]) or "BT" in x.letters[1:]:
+    if "B" in "".join(x.axes[1:]) or "BT" in x.axes[1:]:
         raise ImportRefused(f"runs over the batch, in a tensor {list(x.shape)}")
-    if x.pads[0] and "T" not in x.letters[2:]:
+    if x.pads[0] and "T" not in x.axes[2:]:
         raise ImportRefused("reads the padding of time")
-    if not x.letters[0] and x.shape[0] > 1:
+    if not x.axes[0] and x.shape[0] > 1:
         raise ImportRefused("has features as its batch")
 
 
@@ -108,19 +106,14 @@ def _window(call: Call, kernel: list[int]) -> TimeWindow:
     x, attributes = call.x, call.attributes
     axis, count = x.time, len(kernel)
     place = axis - 2
-    if x.letters[0] not in ("B", ""):
+    if x.axes[0] not in ("B", ""):
         raise ImportRefused(f"has {x.describe(0)} as its batch and time as its width")
     dilation = attributes.get("dilations", [1] * count)[place]
     if attributes.get("strides", [1] * count)[place] != 1:
         raise ImportRefused("has a stride along time, so that steps go in and none comes out; from_onnx can do that")
     reach = dilation * (kernel[place] - 1)
-    pads = list(attributes.get("pads", [0] * 2 * count))
-    auto = attributes.get("auto_pad", "NOTSET")
-    if auto in ("SAME_UPPER", "SAME_LOWER"):
-        pads = _same_pads(call, kernel, auto == "SAME_UPPER")
-    elif auto == "VALID":
-        pads = [0] * 2 * count
-    before, after = pads[place] + x.pads[0], pads[count + place] + x.pads[1]
+    pads = padding(call, kernel)
+    before, after = (own + of_time for own, of_time in zip(pads[place], x.pads, strict=True))
     if before < reach:
         raise ImportRefused(
             f"has windows of {reach + 1} steps with {before} of padding before the first: they read {reach - before} "
@@ -128,18 +121,8 @@ def _window(call: Call, kernel: list[int]) -> TimeWindow:
         )
     if before > reach:
         raise ImportRefused(f"has {before} steps of padding before the first, more than its windows reach ({reach})")
-    pads[place] = pads[count + place] = 0
-    return TimeWindow(axis, reach, before, after, pads, any(pads))
-
-
-def _same_pads(call: Call, kernel: list[int], upper: bool) -> list[int]:
-    count = len(kernel)
-    strides, dilations = (call.attributes.get(name, [1] * count) for name in ("strides", "dilations"))
-    if any(stride != 1 for stride in strides):
-        raise ImportRefused("has auto_pad and strides; export it with numbers as its padding")
-    totals = [dilation * (size - 1) for dilation, size in zip(dilations, kernel, strict=True)]
-    small, large = [total // 2 for total in totals], [total - total // 2 for total in totals]
-    return small + large if upper else large + small
+    pads[place] = (0, 0)
+    return TimeWindow(axis, reach, before, after, [*(low for low, _ in pads), *(high for _, high in pads)])
 
 
 def _with_buffer(graph: Rewriter, call: Call, window: TimeWindow, masked: bool = False) -> str:
@@ -164,7 +147,7 @@ def _phantoms(graph: Rewriter, call: Call, window: TimeWindow) -> str:
     """Return whether each step of the buffer is before the first of the sequence, in the rank of the input."""
     layer = label(call.node.name or call.node.output[0])
     old, new = graph.state(layer, "count", (1,), "int32")
-    x, rank, reach = graph.read(call.node.input[0]), len(call.x.letters), window.reach
+    x, rank, reach = graph.read(call.node.input[0]), len(call.x.axes), window.reach
     steps = graph.op("Cast", graph.size(x, window.axis), to=TensorProto.INT32)
     total = graph.op("Add", old, steps)
     limit = graph.constant(reach, np.int32)
@@ -185,15 +168,15 @@ def _divide_by_share(graph: Rewriter, call: Call, window: TimeWindow, node: Node
     x, y = graph.read(call.node.input[0]), node.output[0]
     real = graph.op("Cast", graph.op("Not", _phantoms(graph, call, window)), to=TensorProto.FLOAT)
     data = graph.cut(x, 0, 1, 1)
-    if len(call.x.letters) > 3:
-        other = next(axis for axis in range(2, len(call.x.letters)) if axis != window.axis)
+    if len(call.x.axes) > 3:
+        other = next(axis for axis in range(2, len(call.x.axes)) if axis != window.axis)
         data = graph.cut(data, 0, 1, other)
     # 1 for each step: x == x, or x is not a number.
     ones = graph.op(
         "Cast", graph.op("Or", graph.op("Equal", data, data), graph.op("IsNaN", data)), to=TensorProto.FLOAT
     )
     mask = graph.op("Concat", real, ones, axis=window.axis)
-    kernel = [1] * (len(call.x.letters) - 2)
+    kernel = [1] * (len(call.x.axes) - 2)
     kernel[window.axis - 2] = call.attributes["kernel_shape"][window.axis - 2]
     changed = {"dilations": call.attributes["dilations"]} if "dilations" in call.attributes else {}
     share = graph.op("AveragePool", mask, kernel_shape=kernel, **changed)
@@ -202,4 +185,4 @@ def _divide_by_share(graph: Rewriter, call: Call, window: TimeWindow, node: Node
 
 
 def _out(x: Axes, shape: tuple[int, ...], pads: tuple[int, int] = (0, 0)) -> Axes:
-    return Axes((x.letters[0], "", *x.letters[2:]), shape, pads)
+    return Axes((x.axes[0], "", *x.axes[2:]), shape, pads)

@@ -206,6 +206,6 @@ def _prelu(op: Operation) -> Any:
 
 
 PROBABILITIES = "softmax=True gives the probabilities"
-operators("glu")(lambda op: lifting.glu(op["self"], op["dim"]))
+operators("glu")(lambda op: functions.glu(op["self"], op["dim"]))
 operators("softmax", "_softmax")(lambda op: lifting.softmax(op["self"], [op["dim"]]))
 operators("log_softmax", "_log_softmax")(lambda op: lifting.log_softmax(op["self"], [op["dim"]], PROBABILITIES))

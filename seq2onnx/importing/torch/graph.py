@@ -11,8 +11,8 @@ import numpy as np
 import torch
 from torch import Tensor, fx
 
-from seq2onnx.errors import ImportRefused, Seq2OnnxError
-from seq2onnx.importing.lifting.layer_node import Lifting, barred, input_node
+from seq2onnx.errors import ImportRefused
+from seq2onnx.importing.lifting.layer_node import Lifting, barred, input_node, reason_of
 from seq2onnx.importing.lifting.traced import TracedTensor
 from seq2onnx.importing.lifting.windows import TooFewSteps
 from seq2onnx.importing.torch import arithmetic as torch_arithmetic, layers as torch_layers, layout as torch_layout
@@ -104,11 +104,8 @@ class Walk:
                 found = lift(Operation.of(node, given, keywords, self.trace.lengths))
         except TooFewSteps:
             raise
-        except Seq2OnnxError as error:
-            found = ImportRefused(f"{module}: {error}{code_of(node)}")
-        except Exception as error:  # an operator can be called in more ways than anybody has thought of
-            text = f"{module}: cannot be followed ({type(error).__name__}: {error}); write it in another way"
-            found = ImportRefused(f"{text}{code_of(node)}")
+        except Exception as error:  # whatever a handler raises for arguments that it does not expect
+            found = ImportRefused(f"{module}: {reason_of(error, '; write it in another way')}{code_of(node)}")
         for leaf in torch.utils._pytree.tree_leaves(found):
             if isinstance(leaf, TracedTensor) and leaf.has_time:
                 self._lifting.times.add(leaf.steps)
@@ -119,7 +116,7 @@ class Walk:
     def _note_finals(self, node: fx.Node, arguments: Sequence[Any], found: Any) -> None:
         """Remember final states, and those of several layers put together, which a module returns beside its answer."""
         name = str(node.target).split(".")[1]
-        if isinstance(found, tuple) and name in torch_layers.GATES:
+        if isinstance(found, tuple) and name in torch_layers.RECURRENT:
             self.finals += found[1:]
         joins = isinstance(found, TracedTensor) and name in ("cat", "stack")
         if joins and all(any(part is final for final in self.finals) for part in arguments[0]):

@@ -12,13 +12,12 @@ from seq2onnx.errors import ImportRefused
 from seq2onnx.importing.lifting import operations as lifting
 from seq2onnx.importing.lifting.convolutions import Windows, convolution, pooling
 from seq2onnx.importing.lifting.layer_node import Array
-from seq2onnx.importing.lifting.layout import concat
-from seq2onnx.importing.lifting.recurrence import biases_apart, cell_state, recurrent
+from seq2onnx.importing.lifting.recurrence import cell_state, layer_of, recurrent, weights_of
+from seq2onnx.importing.lifting.time_axis import concat
 from seq2onnx.importing.lifting.traced import TracedTensor
 from seq2onnx.importing.lifting.windows import Pads
 from seq2onnx.importing.torch.operators import Operation, Ragged, array, operators
-from seq2onnx.layers import GRU, LSTM, RNN, Dropout
-from seq2onnx.layers.parts.recurrent import Start
+from seq2onnx.layers import Dropout
 
 
 def _optional(value: Tensor | None) -> Array | None:
@@ -112,10 +111,10 @@ def _pool(op: Operation) -> Any:
     return (y, ImportRefused("reads the positions of the largest numbers")) if "indices" in op.name else y
 
 
-GATES = {"lstm": 4, "gru": 3, "rnn_tanh": 1, "rnn_relu": 1}
+RECURRENT = ("lstm", "gru", "rnn_tanh", "rnn_relu")
 
 
-@operators(*GATES)
+@operators(*RECURRENT)
 def _recurrent(op: Operation) -> Any:
     x, params, layers = op["input"], list(op["params"]), op["num_layers"]
     if op.get("batch_sizes") is not None:
@@ -124,7 +123,9 @@ def _recurrent(op: Operation) -> Any:
         raise ImportRefused("drops random numbers in eval mode, too")
     both = 2 if op["bidirectional"] else 1
     count = len(params) // (layers * both)
-    starts = _start_states(op, x, layers * both)
+    starts = _start_states(op)
+    kind, _, function = op.name.upper().partition("_")
+    activations = [function.lower()] if function else ["sigmoid", "tanh"]
     path, finals = x.lifting.place, []
     for layer in range(layers):
         arrays = []
@@ -132,44 +133,27 @@ def _recurrent(op: Operation) -> Any:
         for direction in range(both):
             place = layer * both + direction
             weights = [array(p) for p in params[place * count : (place + 1) * count]]
-            if op.name == "lstm" and count in (3, 5):  # proj_size: the last matrix reduces the output
+            if kind == "LSTM" and count in (3, 5):  # proj_size: the last matrix reduces the output
                 projection.append(weights.pop())
                 weights[1] = weights[1] @ projection[-1]
             start = {name: rows[place] for name, rows in starts.items()}
             if start and projection:  # a state that the projection reduces to the one given
                 start["initial_h"] = np.linalg.pinv(projection[-1]) @ start["initial_h"]
-            arrays.append({**_weights(op.name, weights), **start})
-        kind = _layer_of(
-            op.name, len(arrays[0]["recurrent_weights"]) // GATES[op.name], "learned" if starts else "zeros"
-        )
+            W, R, *biases = weights
+            biases = biases or [np.zeros(len(W))] * 2
+            arrays.append(weights_of(kind, "torch", W, R, biases, kind == "GRU") | start)
+        units, start_mode = arrays[0]["recurrent_weights"].shape[1], "learned" if starts else "zeros"
+        made = layer_of(kind, units, activations, "recurrent_bias_after_multiplication", start_mode)
         label = path if layers == 1 else f"{path}.l{layer}"
-        x, final = recurrent(x, kind, arrays, 1 if op["batch_first"] else 0, projection or None, label)
+        x, final = recurrent(x, made, arrays, 1 if op["batch_first"] else 0, projection or None, label)
         finals.append(final)
         if op["dropout"] and layer < layers - 1:
             x = lifting.each_part(x, Dropout(op["dropout"]))
     h = concat(finals, 0)
-    return (x, h, cell_state(h)) if op.name == "lstm" else (x, h)
+    return (x, h, cell_state(h)) if kind == "LSTM" else (x, h)
 
 
-def _layer_of(name: str, size: int, start: Start) -> LSTM | GRU | RNN:
-    if name == "lstm":
-        return LSTM(size, start=start)
-    if name == "gru":
-        return GRU(size, reset_gate_mode="recurrent_bias_after_multiplication", start=start)
-    return RNN(size, activation="relu" if name == "rnn_relu" else "tanh", start=start)
-
-
-def _weights(name: str, given: list[Array]) -> dict[str, Array]:
-    """Weights of one direction. torch has the row blocks i f g o and r z n, as here, and two biases that are added."""
-    rows = len(given[0])
-    first, second = given[2:] if len(given) > 2 else (np.zeros(rows), np.zeros(rows))
-    found = {"input_weights": given[0], "recurrent_weights": given[1]}
-    if name != "gru":
-        return {**found, "bias": first + second}
-    return {**found, **biases_apart(first, second)}
-
-
-def _start_states(op: Operation, x: TracedTensor, count: int) -> dict[str, list[Array]]:
+def _start_states(op: Operation) -> dict[str, list[Array]]:
     """Return the constant start states, each [layers · directions] of [H]; nothing where they are zero or passed in."""
     given = op["hx"] if isinstance(op["hx"], list | tuple) else [op["hx"]]
     found = {}

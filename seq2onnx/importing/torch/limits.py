@@ -19,6 +19,7 @@ from torch.overrides import TorchFunctionMode
 from torch.utils import _pytree as pytree
 
 from seq2onnx.importing.equivalence import bends
+from seq2onnx.importing.torch.layers import RECURRENT
 from seq2onnx.importing.torch.packing import without_packing
 from seq2onnx.importing.torch.trace import Arguments, as_in_use
 
@@ -29,7 +30,6 @@ COPIES = {
     *("requires_grad_", "squeeze", "to", "type", "view"),
 }
 """Operators whose result has the numbers of their argument."""
-RECURRENT = ("lstm", "gru", "rnn_tanh", "rnn_relu")
 FILLED: dict[str, Any] = {"zeros": 0, "ones": 1, "empty": 0, "full": None}
 """Operators whose result is a tensor of one number. None: the number is an argument."""
 MOST_FILLED = 2**20

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 import re
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -15,8 +14,9 @@ from torch.utils import _pytree as pytree
 from seq2onnx.building import SequenceModule
 from seq2onnx.errors import ImportRefused, SpecError
 from seq2onnx.importing import equivalence
+from seq2onnx.importing.axes import batch_first
 from seq2onnx.importing.lifting import time_axis
-from seq2onnx.importing.lifting.assembly import as_module, assemble
+from seq2onnx.importing.lifting.assembly import assemble
 from seq2onnx.importing.lifting.layer_node import Array, LayerNode, layer_node
 from seq2onnx.importing.lifting.reading import answer, flat
 from seq2onnx.importing.lifting.traced import TracedTensor
@@ -80,16 +80,14 @@ def from_torch(
         answers, traced = _answers(module, arguments, layer, output)
         name = re.sub(r"(?<=[a-z0-9])(?=[A-Z])", "_", type(module).__name__).lower()
         nodes = [(label, _answer(label, x, softmax)) for label, _, x in answers]
-        network, weights = assemble(nodes, name)
-        made = as_module(network, weights)
+        made = assemble(nodes, name)
+        network = made.network
         places = [(place, x.axes) for _, place, x in answers]
         source = _source(module, traced.arguments, layer, places, softmax)
         limits = find_limits(module, traced.arguments)
-        samples = _samples(network, traced.arguments, layer)
+        samples = _samples(network, traced.arguments, layer, not (limits.reason or limits.complete))
         try:
-            equivalence.prove(
-                made, source, dataclasses.replace(samples, longest=not (limits.reason or limits.complete))
-            )
+            equivalence.prove(made, source, samples)
         except equivalence.ProofFailed as error:
             # torch.export writes some recurrent layers out for each step: a long run would take minutes.
             short = error.steps <= equivalence.LONG
@@ -158,7 +156,7 @@ def _answer(label: str, x: TracedTensor, softmax: bool) -> LayerNode:
     return layer_node(Softmax(), flat(found), path="")
 
 
-def _samples(network: Network, arguments: Arguments, layer: SequenceInput) -> equivalence.Samples:
+def _samples(network: Network, arguments: Arguments, layer: SequenceInput, longest: bool) -> equivalence.Samples:
     """Inputs for the comparison: random ones in the range of the statistics, and the example."""
     words = max((found.words + 1 for found in network.layers if isinstance(found, WordEmbedding)), default=2)
     known = {name: np.asarray(values) for name, values in (layer.statistics or {}).items()}
@@ -178,7 +176,7 @@ def _samples(network: Network, arguments: Arguments, layer: SequenceInput) -> eq
 
     example = arguments.from_source(arguments.example.detach().cpu())
     own = example.numpy().astype(np.float32 if arguments.step_shape else np.int64)
-    return equivalence.Samples(draw, bool(arguments.lengths), [] if known or not own.size else [own])
+    return equivalence.Samples(draw, bool(arguments.lengths), [] if known or not own.size else [own], longest)
 
 
 def _source(
@@ -194,7 +192,9 @@ def _source(
         steps = x.shape[1]
         known = torch.full((len(x),), steps) if lengths is None else lengths
         leaves = pytree.tree_leaves(module(*arguments.call(x, known)), is_leaf=lambda leaf: leaf is None)
-        return [_canonical(leaves[place], axes, len(x), softmax) for place, axes in answers]
+        found = ((leaves[place].detach().cpu().float(), axes) for place, axes in answers)
+        whole = [torch.from_numpy(batch_first(y.numpy(), axes, y.shape, len(x))) for y, axes in found]
+        return [(y.softmax(-1) if softmax else y).numpy() for y in whole]
 
     def run(x: Array, lengths: Array | None) -> list[Array]:
         data = torch.from_numpy(x)
@@ -207,23 +207,3 @@ def _source(
         return [np.concatenate(found) for found in zip(*each, strict=True)]
 
     return run
-
-
-def _canonical(y: Tensor, axes: tuple[str, ...], rows: int, softmax: bool) -> Array:
-    """Bring an answer with these axes into the layout [B, T, K] or [B, K]."""
-    letters: list[str] = []
-    sizes: list[int] = []
-    for axis, size in zip(axes, y.shape, strict=True):
-        for letter in axis or "-":
-            other = size // rows if len(axis) > 1 else size
-            letters.append(letter)
-            sizes.append(rows if letter == "B" else other)
-    y = y.reshape(sizes)
-    if "B" not in letters:
-        letters.append("B")
-        y = y[..., None]
-    order = sorted(range(len(letters)), key=lambda i: ("BT-".index(letters[i]), i))
-    y = y.permute(order).detach().cpu().float()
-    y = y.flatten(1 + ("T" in letters)) if "-" in letters else y[..., None]
-    found: Array = (y.softmax(-1) if softmax else y).numpy()
-    return found

@@ -62,15 +62,11 @@ class Arguments:
         if self.lengths and lengths is not None:
             if isinstance(leaves[self.lengths[0]], Tensor):
                 leaves[self.lengths[0]] = lengths.to(leaves[self.lengths[0]])
-            else:
-                return self._with_listed_lengths(leaves, lengths)
+            else:  # a list of lengths changes its number of elements, and so the nesting
+                flat = pytree.tree_unflatten(leaves, self.structure)
+                return tuple(lengths.tolist() if _is_list_of_lengths(a, self._example_rows) else a for a in flat)
         arguments: tuple[Any, ...] = pytree.tree_unflatten(leaves, self.structure)
         return arguments
-
-    def _with_listed_lengths(self, leaves: list[Any], lengths: Tensor) -> tuple[Any, ...]:
-        """A list of lengths changes its number of elements, and so the nesting."""
-        flat = pytree.tree_unflatten(leaves, self.structure)
-        return tuple(lengths.tolist() if _is_list_of_lengths(a, self._example_rows) else a for a in flat)
 
     @property
     def _example_rows(self) -> int:
