@@ -33,13 +33,13 @@ DATA = {
 }
 
 
-@pytest.fixture(params=DATA)
-def long(request) -> np.ndarray:
-    """Ten million steps of one channel."""
-    return np.ascontiguousarray(DATA[request.param](STEPS)[:, None])
+@pytest.fixture(scope="module")
+def long() -> np.ndarray:
+    """Ten million steps, a channel of each kind of data."""
+    return np.stack([make(STEPS) for make in DATA.values()], 1)
 
 
-def averaging(channels: int = 1) -> s2o.Network:
+def averaging(channels: int) -> s2o.Network:
     return s2o.Network([s2o.SequenceInput(channels), s2o.GlobalAvgPool1d()])
 
 
@@ -49,7 +49,7 @@ def mean(x: np.ndarray) -> np.ndarray:
 
 @pytest.mark.parametrize("signature", ["full", "stream"])
 def test_the_mean_of_ten_million_steps_is_exact_as_a_whole_and_in_chunks(tmp_path, long, signature):
-    model, _ = exported(tmp_path, averaging(), signature=signature)
+    model, _ = exported(tmp_path, averaging(len(DATA)), signature=signature)
     whole = model.predict([long])[0]
     close(whole, mean(long), SAME, "whole")
     stream = model.stream()
@@ -60,12 +60,12 @@ def test_the_mean_of_ten_million_steps_is_exact_as_a_whole_and_in_chunks(tmp_pat
 
 
 def test_a_file_without_states_gives_the_mean_of_ten_million_steps(tmp_path, long):
-    model, _ = exported(tmp_path, averaging(), signature="sequence")
+    model, _ = exported(tmp_path, averaging(len(DATA)), signature="sequence")
     close(model.predict([long])[0], mean(long), SAME, "whole")
 
 
 def test_torch_gives_the_mean_of_ten_million_steps(long):
-    module, state = s2o.build(averaging()).eval(), None
+    module, state = s2o.build(averaging(len(DATA))).eval(), None
     with torch.no_grad():
         y, _, _ = module(torch.from_numpy(long)[None])
         close(y[0].numpy(), mean(long), SAME, "whole")
@@ -77,7 +77,7 @@ def test_torch_gives_the_mean_of_ten_million_steps(long):
 @pytest.mark.parametrize("signature", ["full", "stream"])
 def test_single_steps_still_count_after_ten_million(tmp_path, signature):
     """A sum in float32 takes nothing more when it is 2^24 times as large as a step."""
-    model, _ = exported(tmp_path, averaging(), signature=signature)
+    model, _ = exported(tmp_path, averaging(1), signature=signature)
     stream, before, after = model.stream(), np.full((STEPS, 1), 1.1, "f"), noise(50_000)[:, None]
     stream.step(before)
     for x in after:
@@ -87,13 +87,12 @@ def test_single_steps_still_count_after_ten_million(tmp_path, signature):
 
 @pytest.mark.slow
 @pytest.mark.parametrize("signature", ["full", "stream"])
-def test_the_mean_of_ten_million_single_steps_is_exact(tmp_path, signature):
+def test_the_mean_of_ten_million_single_steps_is_exact(tmp_path, long, signature):
     model, _ = exported(tmp_path, averaging(len(DATA)), signature=signature)
-    x = np.stack([make(STEPS) for make in DATA.values()], 1)
     stream = model.stream()
-    for step in x:
+    for step in long:
         y = stream.step(step)
-    close(y, mean(x), SAME, "one by one")
+    close(y, mean(long), SAME, "one by one")
 
 
 def test_chunks_of_any_lengths_give_the_mean_of_the_whole(tmp_path):
@@ -135,7 +134,7 @@ def test_the_counter_of_global_pooling_stops_at_two_to_the_thirty(tmp_path, pool
 
 
 def test_a_mean_over_more_steps_forgets_slowly(tmp_path):
-    model, module = exported(tmp_path, averaging())
+    model, module = exported(tmp_path, averaging(1))
     stream = model.stream()
     names = list(stream.state)
     stream.state = {names[0]: np.ones((1, 1), "f"), names[1]: np.zeros((1, 1), "f"), names[2]: [[COUNTED]]}
@@ -170,7 +169,7 @@ def test_a_chunk_without_steps_changes_no_mean(tmp_path, signature):
 
 
 def test_the_mean_of_large_numbers_does_not_overflow(tmp_path):
-    model, module = exported(tmp_path, averaging())
+    model, module = exported(tmp_path, averaging(1))
     x = np.full((1000, 1), 1e38, "f")
     close(model.predict([x])[0], [1e38], SAME, "whole")
     stream = model.stream()
