@@ -36,14 +36,14 @@ def test_mae_and_huber_are_the_documented_losses():
     np.testing.assert_allclose(LOSSES["mae"].function(column, torch.tensor([1.0, 1.0])), [1, 2])
 
 
-@pytest.mark.parametrize("loss", ["mae", "huber"])
-def test_outliers_count_less_with_mae_and_huber_than_with_mse(loss):
+def test_outliers_count_less_with_mae_and_huber_than_with_mse():
     data, validation = numbers(60, outliers=6), numbers(30, seed=1)
-    settings = options(epochs=40, learning_rate=0.02, batch_size=20)
-    found = s2o.train(regressor(), data, validation, loss, options=settings).history[-1]
-    squares = s2o.train(regressor(), data, validation, "mse", options=settings).history[-1]
-    assert found["validation_mae"] < 0.7 < 2 < squares["validation_mae"]
-    assert {"validation_rmse", "validation_r2"} < found.keys()
+    settings = options(epochs=15, learning_rate=0.04, batch_size=20)
+    mae, huber, squares = (
+        s2o.train(regressor(), data, validation, loss, options=settings).history[-1] for loss in ("mae", "huber", "mse")
+    )
+    assert max(mae["validation_mae"], huber["validation_mae"]) < 0.7 < 2 < squares["validation_mae"]
+    assert {"validation_rmse", "validation_r2"} < mae.keys()
 
 
 def test_metrics_by_name_equal_those_by_hand():
