@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import warnings
 from collections.abc import Sequence
 from pathlib import Path
@@ -49,15 +50,14 @@ def read(
     if labels:
         if per_step:
             raise DataError("per_step: a file of labels has one target for each sequence; leave per_step out")
-        return _with(found, read_labels(labels, id or "file", targets, found.ids or []))
-    if id is not None:
+        of_files: Any = read_labels(labels, id or "file", targets, found.ids or [])
+    elif id is not None:
         raise DataError(f"{path}: in a folder, id names the column of the file names in labels; leave it out")
-    parents = None if targets is not None else labels_of_folders(files, folder, ".csv")
-    return found if parents is None else _with(found, parents)
-
-
-def _with(found: Contents, targets: Any) -> Contents:
-    return Contents(found.sequences, targets, per_step=False, channels=found.channels, ids=found.ids)
+    elif targets is not None:
+        return found
+    else:
+        of_files = labels_of_folders(files, folder, ".csv")
+    return dataclasses.replace(found, targets=of_files, per_step=False)
 
 
 def read_files(
@@ -101,7 +101,7 @@ def read_files(
         check_features(known, others, str(named[0].path))
         values = [_values(table, _feature_places(table, known, others, channels is None)) for table in tables]
     found = None if not target_names else _targets(tables, target_names, per_step)
-    return Contents(values, found, per_step=None if found is None else per_step, channels=known, ids=ids)
+    return Contents(values, found, per_step=per_step, channels=known, ids=ids)
 
 
 def _warn_of_counted_names(tables: Sequence[CsvTable]) -> None:

@@ -58,7 +58,7 @@ def read(
         steps = [column[indices] for indices in rows.values()]
         found = steps if per_step else one_each(steps, [f"{path}, {id} {key}" for key in rows], target_names)
     sequences = [values[indices] for indices in rows.values()]
-    return Contents(sequences, found, per_step=None if found is None else per_step, channels=names, ids=list(rows))
+    return Contents(sequences, found, per_step=per_step, channels=names, ids=list(rows))
 
 
 def _rows_by_id(table: CsvTable, id: str, time: str | None) -> dict[str, list[int]]:
