@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 import functools
 from collections.abc import Sequence
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from seq2onnx.errors import SpecError
 from seq2onnx.tables import text_table
 
+E = TypeVar("E")
 QUANTILES = (0.05, 0.5, 0.95)
 """The quantiles of the loss "quantile" if none are given: a band of 90 % and the median."""
 
@@ -130,15 +131,13 @@ class QuantileEvaluation:
 
     def of(self, sequences: Sequence[int]) -> QuantileEvaluation | None:
         """The evaluation of some sequences; None if none of them has both a target and a prediction."""
-        part: QuantileEvaluation | None = of_sequences(self, sequences)
-        return part
+        return of_rows(self, np.isin(self.sequences, sequences))
 
 
-def of_sequences(found: Any, sequences: Sequence[int]) -> Any:
-    """Return an evaluation with the rows of some sequences; None if there are none."""
-    rows = np.isin(found.sequences, sequences)
+def of_rows(found: E, rows: NDArray[np.bool_], **changes: Any) -> E | None:
+    """Return an evaluation with some of its rows [n], and other changes; None if there are no such rows."""
     kept = {name: getattr(found, name)[rows] for name in ("truth", "predicted", "sequences")}
-    return dataclasses.replace(found, **kept) if rows.any() else None
+    return dataclasses.replace(found, **kept, **changes) if rows.any() else None  # type: ignore[type-var]
 
 
 def check_quantiles(quantiles: Any) -> tuple[float, ...]:
