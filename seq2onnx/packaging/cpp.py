@@ -5,7 +5,6 @@ from __future__ import annotations
 import shutil
 from pathlib import Path
 
-from seq2onnx.errors import SpecError
 from seq2onnx.packaging.source import Source
 from seq2onnx.texts import cpp_string, fill, markdown
 
@@ -18,9 +17,7 @@ def write_cpp(source: Source, folder: Path) -> None:
     Raises:
         SpecError: the file has several inputs or outputs, steps that are no vectors, words, or lookahead.
     """
-    source.check_vectors("the header runs one input and one output")
-    if source.model.lookahead:
-        raise SpecError(f"{source.path}: has lookahead, which the header does not run; export it without")
+    source.check_runs_in("the header")
     for name in ("seq2onnx.hpp", "CMakeLists.txt"):
         shutil.copyfile(_FILES / name, folder / name)
     example = (_FILES / "main.cpp").read_text(encoding="utf-8")

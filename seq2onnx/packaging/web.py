@@ -29,10 +29,8 @@ def write_web(source: Source, folder: Path) -> None:
             or the runtime folder lacks a file.
         MissingExtra: npm is not there, or cannot download onnxruntime-web.
     """
-    source.check_vectors("the page runs one input and one output")
     model = source.model
-    if model.lookahead:
-        raise SpecError(f"{source.path}: has lookahead, which the page does not run; export it without")
+    source.check_runs_in("the page")
     source.check_streams()
     for file in _FILES.iterdir():
         shutil.copyfile(file, folder / file.name)
