@@ -11,8 +11,8 @@ from seq2onnx.texts import cpp_string, fill, markdown
 _FILES = Path(__file__).with_name("cpp_files")
 
 
-def write_cpp(source: Source, folder: Path) -> None:
-    """Write seq2onnx.hpp, model.onnx, an example with its CMakeLists.txt, a sample with its result, and README.md.
+def write_cpp(source: Source, folder: Path) -> str:
+    """Write seq2onnx.hpp, model.onnx, an example with CMakeLists.txt, and a sample with its result; return README.md.
 
     Raises:
         SpecError: the file has several inputs or outputs, steps that are no vectors, words, or lookahead.
@@ -26,7 +26,7 @@ def write_cpp(source: Source, folder: Path) -> None:
     (folder / "main.cpp").write_text(example, encoding="utf-8")
     shutil.copyfile(source.path, folder / "model.onnx")
     source.write_sample(folder)
-    (folder / "README.md").write_text(_readme(source), encoding="utf-8")
+    return _readme(source)
 
 
 def _readme(source: Source) -> str:

@@ -26,8 +26,8 @@ _TYPES = {
 }
 
 
-def write_triton(source: Source, folder: Path) -> None:
-    """Write NAME/config.pbtxt, NAME/1/model.onnx, the labels, a sample request with its response, and README.md.
+def write_triton(source: Source, folder: Path) -> str:
+    """Write NAME/config.pbtxt, NAME/1/model.onnx, the labels, and a request with its response; return README.md.
 
     Raises:
         SpecError: the file needs `end`, or a batch of exactly one row.
@@ -48,7 +48,7 @@ def write_triton(source: Source, folder: Path) -> None:
     request, response = _exchange(source)
     (folder / "request.json").write_text(request, encoding="utf-8")
     (folder / "response.json").write_text(response, encoding="utf-8")
-    (folder / "README.md").write_text(_readme(source), encoding="utf-8")
+    return _readme(source)
 
 
 def _config(source: Source) -> str:

@@ -21,8 +21,8 @@ RUNTIME = {"ort.wasm.bundle.min.mjs": "ort.js", "ort-wasm-simd-threaded.wasm": "
 NPM_SECONDS = 300
 
 
-def write_web(source: Source, folder: Path) -> None:
-    """Write the page, seq2onnx.js, model.onnx, onnxruntime-web, a sample with its result, and README.md.
+def write_web(source: Source, folder: Path) -> str:
+    """Write the page, seq2onnx.js, model.onnx, onnxruntime-web, and a sample with its result; return README.md.
 
     Raises:
         SpecError: the file has several inputs or outputs, results that are no vectors, words, lookahead or no states;
@@ -55,7 +55,7 @@ def write_web(source: Source, folder: Path) -> None:
         for name, new_name in RUNTIME.items():
             shutil.copyfile(files / name, folder / new_name)
         version = json.loads((files.parent / "package.json").read_text(encoding="utf-8"))["version"]
-    (folder / "README.md").write_text(_readme(source, version), encoding="utf-8")
+    return _readme(source, version)
 
 
 @contextmanager
