@@ -77,20 +77,16 @@ def measure_coverage(predicted: Any, truth: Any, quantiles: Sequence[float]) -> 
     y = np.asarray(predicted, np.float64)
     error = np.asarray(truth, np.float64).reshape(-1, 1) - y
     levels = np.asarray(quantiles)
-    pairs = [(k, len(levels) - 1 - k) for k in range(len(levels) // 2)]
-    bands = tuple(
-        Band(
-            float(levels[low]),
-            float(levels[high]),
-            float(np.mean((error[:, low] >= 0) & (error[:, high] <= 0))),
-            float(np.mean(y[:, high] - y[:, low])),
-        )
-        for low, high in pairs
-    )
+    bands = []
+    for low in range(len(levels) // 2):
+        high = len(levels) - 1 - low
+        covered = np.mean((error[:, low] >= 0) & (error[:, high] <= 0))
+        width = np.mean(y[:, high] - y[:, low])
+        bands.append(Band(*map(float, (levels[low], levels[high], covered, width))))
     return Coverage(
         quantiles=tuple(levels.tolist()),
         below=tuple((error <= 0).mean(0).tolist()),
-        bands=bands,
+        bands=tuple(bands),
         crossings=float((np.diff(y) < 0).any(1).mean()),
         loss=float(np.maximum(levels * error, (levels - 1) * error).mean()),
         count=len(y),

@@ -193,10 +193,16 @@ def evaluate(model: Predictor, data: SequenceDataset, predictions: Any = None) -
     return _evaluate_classes(model, data.with_classes(model.classes), predictions, model.classes)
 
 
-def _pairs(model: Predictor, data: SequenceDataset, predictions: Any) -> tuple[list[NDArray[Any]], list[Numbers]]:
-    """Targets [n] or [n, k] and predictions [n, k] of each sequence; if there is one per sequence, all in one array."""
+def _pairs(
+    model: Predictor, data: SequenceDataset, predictions: Any
+) -> tuple[list[NDArray[Any]], list[Numbers], NDArray[np.int64]]:
+    """Targets [n] or [n, k] and predictions [n, k] of each sequence, and the index of the sequence of each row.
+
+    If there is one target per sequence, all are in one array.
+    """
+    indices = np.arange(len(data))
     if not data.per_step:
-        return [np.asarray(data.targets)], [_as_rows(predictions)]
+        return [np.asarray(data.targets)], [_as_rows(predictions)], indices
     targets = []
     assert isinstance(data.targets, Column)
     for index, (target, prediction) in enumerate(zip(data.targets.take(range(len(data))), predictions, strict=True)):
@@ -208,12 +214,8 @@ def _pairs(model: Predictor, data: SequenceDataset, predictions: Any) -> tuple[l
                 f"targets of sequence {index}: expected {count}, one for each predicted step, got {len(target)}"
             )
         targets.append(np.asarray(target))
-    return targets, [_as_rows(prediction) for prediction in predictions]
-
-
-def _indices(data: SequenceDataset, predicted: list[Numbers]) -> NDArray[np.int64]:
-    indices = np.arange(len(data))
-    return np.repeat(indices, [len(rows) for rows in predicted]) if data.per_step else indices
+    predicted = [_as_rows(prediction) for prediction in predictions]
+    return targets, predicted, np.repeat(indices, [len(rows) for rows in predicted])
 
 
 def _as_rows(values: Any) -> Numbers:
@@ -225,20 +227,20 @@ def _as_rows(values: Any) -> Numbers:
 def _evaluate_classes(
     model: Predictor, data: SequenceDataset, predictions: Any, classes: Sequence[str | int]
 ) -> ClassEvaluation | str:
-    targets, predicted = _pairs(model, data, predictions)
+    targets, predicted, sequences = _pairs(model, data, predictions)
     truth, scores = np.concatenate(targets), np.concatenate(predicted)
     first = (targets[0], predicted[0]) if data.per_step else None
-    found = ClassEvaluation(list(classes), truth, scores.argmax(1), _indices(data, predicted), 0, first)
+    found = ClassEvaluation(list(classes), truth, scores.argmax(1), sequences, 0, first)
     return _comparable(found, truth >= 0, np.all(~np.isnan(scores), axis=1))
 
 
 def _evaluate_numbers(
     model: Predictor, data: SequenceDataset, predictions: Any
 ) -> NumberEvaluation | QuantileEvaluation | str:
-    targets, predicted = _pairs(model, data, predictions)
+    targets, predicted, sequences = _pairs(model, data, predictions)
     rows = [_as_rows(target) for target in targets]
     width, expected = rows[0].shape[1], predicted[0].shape[1]
-    truth, y, sequences = np.concatenate(rows), np.concatenate(predicted), _indices(data, predicted)
+    truth, y = np.concatenate(rows), np.concatenate(predicted)
     found: NumberEvaluation | QuantileEvaluation
     if model.quantiles is not None:
         if width != 1:
