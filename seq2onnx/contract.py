@@ -8,7 +8,7 @@ import math
 from collections.abc import Callable, Iterable
 from functools import cached_property
 from pathlib import Path
-from typing import Any, Literal, NoReturn, get_args
+from typing import Any, Literal, get_args
 
 from seq2onnx.errors import ModelFileError
 from seq2onnx.layer_facts import INPUT_HAS_TIME, TAKES_SAMPLES
@@ -284,20 +284,18 @@ def state_names(kinds: Iterable[tuple[str, str]]) -> list[str]:
 
 def _read_json(text: str) -> Any:
     """Read JSON without NaN and infinity, and without texts that UTF-8 cannot hold."""
-    data = json.loads(text, parse_constant=_refuse, parse_float=_finite)
+    data = json.loads(text, parse_constant=finite_number, parse_float=finite_number)
     # The text itself is UTF-8, so only an escape can be half of a character.
     if "\\" in text and ("\\ud" in text or "\\uD" in text) and not is_unicode(json.dumps(data, ensure_ascii=False)):
         raise ValueError("it contains a lone surrogate, which UTF-8 cannot hold")
     return data
 
 
-def _finite(number: str) -> float:
-    value = float(number)
-    return value if math.isfinite(value) else _refuse(number)
-
-
-def _refuse(number: str) -> NoReturn:
-    raise ValueError(f"it contains a number that is not finite: {number:.100}")
+def finite_number(text: str) -> float:
+    """Read a number of JSON; raise ValueError if it is NaN, infinite or too large."""
+    if not math.isfinite(number := float(text)):
+        raise ValueError(f"it contains a number that is not finite: {text:.100}")
+    return number
 
 
 def _is_number(least: int) -> Callable[[Any], bool]:

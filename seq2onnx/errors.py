@@ -31,13 +31,10 @@ SPACES = "\n\u00a0\u3000"
 
 def plain(text: str, most: int | None = MOST_CHARACTERS) -> str:
     """Return a text, which may quote a file, with control characters escaped, which a terminal would obey, and cut."""
-    if most is not None and len(text) > most:
-        text = f"{text[: most - 1]}…"
-    if not text.isprintable():
-        text = "".join(c if c.isprintable() or c in SPACES else repr(c)[1:-1] for c in text)
-        if most is not None and len(text) > most:
-            text = f"{text[: most - 1]}…"
-    return text
+    shown = text if most is None else text[: most + 1]  # an escape is never shorter
+    if not shown.isprintable():
+        shown = "".join(c if c.isprintable() or c in SPACES else repr(c)[1:-1] for c in shown)
+    return shown if most is None or len(shown) <= most else f"{shown[: most - 1]}…"
 
 
 class Seq2OnnxError(Exception):

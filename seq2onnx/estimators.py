@@ -12,14 +12,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from seq2onnx.building.matching import check_sequences, encode_words
-from seq2onnx.data import SequenceDataset
+from seq2onnx.data import SequenceDataset, batch_indices
 from seq2onnx.data.targets import target_rows
 from seq2onnx.errors import DataError, SpecError
 from seq2onnx.layers import LSTM, FullyConnected, Layer, SequenceInput, Softmax
 from seq2onnx.network import Network
-from seq2onnx.sequences import chunk, is_frame
+from seq2onnx.sequences import is_frame
 from seq2onnx.training import SequenceModule, TrainingOptions, train
-from seq2onnx.training.batch_dataset import Batches
+from seq2onnx.training.batch_dataset import Batches, order_of
 from seq2onnx.training.history import History
 from seq2onnx.training.losses import LossFunction, find_loss
 
@@ -148,15 +148,13 @@ class _Estimator:
             sequences = SequenceDataset(sequences, channels=module.channels if _has_frames(sequences) else None)
         data = encode_words(module.network, sequences.with_channels(module.channels))
         check_sequences(module.network, data)
-        # Where the result depends on the rows of a batch, batches are those of the given order.
-        is_fixed = not module.policy.mask_padding or module.policy.sequence_length == "shortest"
-        order = np.arange(len(data)) if is_fixed else np.argsort(data.lengths, kind="stable")
+        drawn = batch_indices(data.lengths, BATCH_SIZE, order_of(module.policy), np.random.default_rng(0))
         batches, outputs = Batches(data, module.policy), []
         with torch.no_grad():
-            for indices in chunk(order, BATCH_SIZE):
+            for indices in drawn:
                 batch = batches[0, indices.tolist()]
                 outputs.append(module(batch.x, batch.lengths, return_state=False)[0].numpy())
-        y: NDArray[np.float32] = np.concatenate(outputs)[np.argsort(order)]
+        y: NDArray[np.float32] = np.concatenate(outputs)[np.argsort(np.concatenate(drawn))]
         return y
 
     def _check_network(self) -> None:

@@ -12,17 +12,11 @@ from pydantic import ValidationError
 # What a value must be, by pydantic's type of mistake.
 RULES = {
     "literal_error": "must be {expected}",
-    "int_type": "must be a whole number",
-    "int_parsing": "must be a whole number",
-    "int_from_float": "must be a whole number",
-    "float_type": "must be a number",
-    "float_parsing": "must be a number",
-    "bool_type": "must be true or false",
-    "bool_parsing": "must be true or false",
+    **dict.fromkeys(("int_type", "int_parsing", "int_from_float"), "must be a whole number"),
+    **dict.fromkeys(("float_type", "float_parsing"), "must be a number"),
+    **dict.fromkeys(("bool_type", "bool_parsing"), "must be true or false"),
     "string_type": "must be text",
-    "tuple_type": "must be a list",
-    "list_type": "must be a list",
-    "is_instance_of": "must be a list",
+    **dict.fromkeys(("tuple_type", "list_type", "is_instance_of"), "must be a list"),
     "dict_type": "must be a mapping",
     "callable_type": "must be a function",
 }

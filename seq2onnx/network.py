@@ -67,11 +67,8 @@ class Network:
             raise SpecError(f"name: must be text, got {name!r}")
         if name is not None and not is_unicode(name):
             raise SpecError(f"name: contains a lone surrogate, which UTF-8 cannot hold, got {name!r:.100}")
-        if isinstance(outputs, str):
-            raise SpecError(f"outputs: expected a list of layer names, got the text {outputs!r}")
-        if outputs is not None and (
-            not isinstance(outputs, Sequence) or not all(isinstance(output, str) for output in outputs)
-        ):
+        is_list = isinstance(outputs, Sequence) and not isinstance(outputs, str)
+        if outputs is not None and not (is_list and all(isinstance(output, str) for output in outputs)):
             raise SpecError(f"outputs: expected a list of layer names, got {outputs!r}")
         if not layers:
             raise SpecError("layers: a network needs at least one layer, got an empty list")

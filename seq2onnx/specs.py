@@ -5,7 +5,6 @@ from __future__ import annotations
 import collections
 import dataclasses
 import json
-import math
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
@@ -13,6 +12,7 @@ from typing import Any
 import yaml
 
 from seq2onnx import limits
+from seq2onnx.contract import finite_number
 from seq2onnx.errors import SpecError
 from seq2onnx.files import check_regular_file, write_atomically
 from seq2onnx.layers import KINDS, Layer
@@ -48,7 +48,8 @@ def parse_spec(content: bytes, where: str, kind: str = "YAML", trusted: bool = F
     try:
         text = content.decode()
         if kind == "JSON":
-            return json.loads(text, parse_constant=float if nan else _finite, parse_float=_finite, parse_int=_whole)
+            constant = float if nan else finite_number
+            return json.loads(text, parse_constant=constant, parse_float=finite_number, parse_int=_whole)
         if not trusted:
             _check_size(yaml.parse(text, _Loader), where)
         return yaml.load(text, Loader=_Loader)
@@ -58,12 +59,6 @@ def parse_spec(content: bytes, where: str, kind: str = "YAML", trusted: bool = F
         raise SpecError(f"{where}: is not {kind} that can be read: it is nested too deep") from None
     except Exception as error:  # noqa: BLE001 (values such as `!!int x` raise many types)
         raise SpecError(f"{where}: is not {kind}: {error}") from None
-
-
-def _finite(text: str) -> float:
-    if not math.isfinite(number := float(text)):
-        raise ValueError(f"{text:.40} is too large for a number")
-    return number
 
 
 def _whole(text: str) -> int:

@@ -13,6 +13,7 @@ import torch
 import seq2onnx as s2o
 from seq2onnx.data import batch_indices, read
 from seq2onnx.data.columns import Column
+from seq2onnx.data.contents import Contents
 from seq2onnx.data.formats import parquet, parquet_column
 from tests.conftest import CLASSES, random_data
 
@@ -205,7 +206,7 @@ def test_a_failed_write_leaves_no_file(tmp_path):
         raise OSError("disk full")
 
     with pytest.raises(OSError, match="disk full"):
-        parquet.write_row_groups(tmp_path / "data.parquet", row_groups(), None, None, False)
+        parquet.write_row_groups(tmp_path / "data.parquet", row_groups(), Contents({}))
     assert list(tmp_path.iterdir()) == []
 
 

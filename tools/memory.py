@@ -46,6 +46,7 @@ def main() -> None:
 
 def write(path: Path, gigabytes: float) -> None:
     """Write a parquet file of random sequences with labels."""
+    from seq2onnx.data.contents import Contents
     from seq2onnx.data.formats.parquet import write_row_groups
 
     rng = np.random.default_rng(0)
@@ -58,7 +59,7 @@ def write(path: Path, gigabytes: float) -> None:
             written += x.nbytes
             yield {"": np.split(x, np.cumsum(lengths)[:-1])}, rng.integers(0, CLASSES, 3000)
 
-    write_row_groups(path, pieces(), range(CLASSES), None, False)
+    write_row_groups(path, pieces(), Contents({}, classes=range(CLASSES)))
     print(f"{path.stat().st_size / 1e9:.2f} GB of parquet", flush=True)
 
 

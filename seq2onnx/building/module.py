@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from typing import Generic, TypeVar, cast
 
 import torch
@@ -230,6 +231,18 @@ class SequenceModule(nn.Module):
         for entry, tensor in zip(self._states, state, strict=True):
             carried[entry.layer][entry.state.name] = tensor
         return carried
+
+
+@contextmanager
+def evaluating(module: SequenceModule) -> Iterator[None]:
+    """Set a module to evaluation, without gradients, and back."""
+    was_training = module.training
+    module.eval()
+    try:
+        with torch.no_grad():
+            yield
+    finally:
+        module.train(was_training)
 
 
 def build(network: Network, data: SequenceDataset | None = None) -> SequenceModule:

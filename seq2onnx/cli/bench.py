@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import json
 import math
 from collections.abc import Iterator
 from pathlib import Path
@@ -12,9 +11,8 @@ from typing import Annotated, Any
 import typer
 
 from seq2onnx import tables
-from seq2onnx.cli.options import AllowChanged, ModelFile, Quiet, say
+from seq2onnx.cli.options import AllowChanged, ModelFile, Quiet, say, write_json
 from seq2onnx.errors import SpecError
-from seq2onnx.files import write_atomically
 from seq2onnx.reporting.benchmark import Measurement, environment, format_seconds, measure
 
 STEPS = 100
@@ -63,8 +61,7 @@ def bench(
     say("\n".join(_table(about, found, skipped)), quiet)
     if out is not None:
         rows = [dataclasses.asdict(row) for row in found]
-        content = json.dumps(about | {"measurements": rows, "left_out": skipped}, indent=2, ensure_ascii=False)
-        write_atomically(out, f"{content}\n".encode())
+        write_json(out, about | {"measurements": rows, "left_out": skipped})
 
 
 def _read_lengths(text: str | None, least: int) -> tuple[int, int]:

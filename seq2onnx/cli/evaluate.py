@@ -2,25 +2,30 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path, PurePosixPath
 from typing import Annotated
 
 import typer
 
-from seq2onnx.cli.options import AllowChanged, DataOptions, ModelFile, Quiet, show, with_data_options
+from seq2onnx.cli.options import (
+    AllowChanged,
+    DataOptions,
+    DataWithTargets,
+    ModelFile,
+    Quiet,
+    show,
+    with_data_options,
+    write_json,
+)
 from seq2onnx.data import SequenceDataset
 from seq2onnx.data.formats.csv_labels import find_labels, read_labels
 from seq2onnx.errors import DataError, SpecError
-from seq2onnx.files import write_atomically
 
 
 @with_data_options
 def evaluate(
     file: ModelFile,
-    data: Annotated[
-        Path, typer.Argument(metavar="DATA", help="Sequences and targets. Formats: see `seq2onnx data inspect`.")
-    ],
+    data: DataWithTargets,
     by: Annotated[
         str | None,
         typer.Option(
@@ -56,9 +61,8 @@ def evaluate(
         raise DataError(f"{data}: {evaluation}")
     parts = {name: evaluation.of(indices) for name, indices in groups.items()}
     if out is not None:
-        figures = {"model": str(file), "data": str(data), "sequences": len(found)}
-        figures |= evaluation_data(evaluation, parts, by)
-        write_atomically(out, f"{json.dumps(figures, indent=2, ensure_ascii=False)}\n".encode())
+        about = {"model": str(file), "data": str(data), "sequences": len(found)}
+        write_json(out, about | evaluation_data(evaluation, parts, by))
     show(evaluation_text(evaluation, parts, by))
 
 

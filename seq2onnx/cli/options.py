@@ -8,9 +8,11 @@ import dataclasses
 import functools
 import inspect
 import io
+import json
 import sys
+import types
 import typing
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Annotated, Any
@@ -19,10 +21,14 @@ import typer
 
 from seq2onnx.data import SequenceDataset, formats, read
 from seq2onnx.errors import plain
+from seq2onnx.files import write_atomically
 from seq2onnx.sequences import Channels
 
 Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="Print only results and errors.")]
 ModelFile = Annotated[Path, typer.Argument(metavar="FILE", help="An exported ONNX file.")]
+DataWithTargets = Annotated[
+    Path, typer.Argument(metavar="DATA", help="Sequences and targets. Formats: see `seq2onnx data inspect`.")
+]
 AllowChanged = Annotated[
     bool,
     typer.Option(
@@ -47,6 +53,16 @@ def write_data(text: str) -> None:
     """Write data to standard output: as it is to a file or a program, without control characters to a terminal."""
     with _named():
         sys.stdout.write(plain(text, None) if sys.stdout.isatty() else text)
+
+
+def write_row(cells: Iterable[object]) -> None:
+    """Write a line of CSV to standard output, as `write_data` does."""
+    csv.writer(types.SimpleNamespace(write=write_data), lineterminator="\n").writerow(cells)
+
+
+def write_json(path: Path, value: object) -> None:
+    """Write a value to a JSON file that people can read."""
+    write_atomically(path, f"{json.dumps(value, indent=2, ensure_ascii=False)}\n".encode())
 
 
 def flush() -> None:
@@ -127,19 +143,8 @@ class DataOptions:
             channels = next(csv.reader([self.channels]))
         elif not formats.takes(path, "channels"):  # other data is read whole; the model selects its channels
             channels = None
-        return read(
-            path,
-            sequences=_names(self.sequences),
-            targets=_names(self.targets),
-            features_by_time=self.features_by_time,
-            channels=channels,
-            id=self.id,
-            time=self.time,
-            labels=self.labels,
-            per_step=self.per_step,
-            numbers=self.numbers,
-            trusted=self.trusted,
-        )
+        names = {"sequences": _names(self.sequences), "targets": _names(self.targets), "channels": channels}
+        return read(path, **vars(self) | names)
 
 
 def _names(text: str | None) -> str | list[str] | None:

@@ -2,16 +2,14 @@
 
 from __future__ import annotations
 
-import csv
 import sys
-import types
 from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, BinaryIO, Literal
 
 import numpy as np
 
-from seq2onnx.cli.options import show, write_data
+from seq2onnx.cli.options import show, write_row
 from seq2onnx.errors import ShapeError, SpecError
 from seq2onnx.evaluation.predictions import begins, column_names
 from seq2onnx.sequences.rates import check_rate
@@ -113,5 +111,5 @@ class _Results:
             else:
                 labels = scores_to_labels(row[None], self._model.classes).tolist() if self._model.classes else []
                 cells = [*labels, *(f"{score:.7g}" for score in row)]
-            csv.writer(types.SimpleNamespace(write=write_data), lineterminator="\n").writerow([time, *cells])
+            write_row([time, *cells])
         sys.stdout.flush()

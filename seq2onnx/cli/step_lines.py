@@ -6,14 +6,13 @@ import csv
 import dataclasses
 import json
 import math
-import types
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any, BinaryIO
 
 import numpy as np
 
 from seq2onnx import limits
-from seq2onnx.cli.options import write_data
+from seq2onnx.cli.options import write_data, write_row
 from seq2onnx.data.formats.csv_text import is_header
 from seq2onnx.errors import DataError, ShapeError
 from seq2onnx.sequences import positions
@@ -129,26 +128,20 @@ class Line:
 
     def print_events(self, time: dict[str, Any], labels: list[Any]) -> None:
         """Print the time and the labels of the alarms that begin then; in CSV nothing but the id if there is none."""
-        if self.as_json:
-            first = {"id": self.id} if self.has_id else {}
-            write_data(json.dumps(first | time | {"events": labels}) + "\n")
-        else:
-            self._print_cells([*time.values(), *labels] if labels else [])
-
-    def _print_cells(self, cells: list[Any]) -> None:
-        cells = [*([self.id] if self.has_id else []), *cells]  # None is an empty cell
-        csv.writer(types.SimpleNamespace(write=write_data), lineterminator="\n").writerow(cells)
+        self._print(time | {"events": labels}, [*time.values(), *labels] if labels else [])
 
     def print_result(self, labels: list[Any], scores: Any) -> None:
         """Print the result; labels: the label, or empty without classes; scores: empty if there is no result."""
+        y = [None if np.isnan(score) else float(f"{score:.7g}") for score in scores]
+        label = {"label": labels[0]} if labels else {}
+        self._print(label | {"y": y or None}, [*labels, *(f"{score:.7g}" for score in scores)])
+
+    def _print(self, values: dict[str, Any], cells: list[Any]) -> None:
+        """Print values by name as JSON, or cells of CSV; the id is the first."""
         if self.as_json:
-            first = {"id": self.id} if self.has_id else {}
-            if labels:
-                first["label"] = labels[0]
-            y = [None if np.isnan(score) else float(f"{score:.7g}") for score in scores]
-            write_data(json.dumps(first | {"y": y or None}) + "\n")
+            write_data(json.dumps(({"id": self.id} if self.has_id else {}) | values) + "\n")
         else:
-            self._print_cells([*labels, *(f"{score:.7g}" for score in scores)])
+            write_row([*([self.id] if self.has_id else []), *cells])  # None is an empty cell
 
 
 def read_lines(file: BinaryIO) -> Iterator[list[bytes]]:

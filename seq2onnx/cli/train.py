@@ -8,7 +8,7 @@ from typing import Annotated, Any
 
 import typer
 
-from seq2onnx.cli.options import DataOptions, Quiet, say, show, with_data_options
+from seq2onnx.cli.options import DataOptions, DataWithTargets, Quiet, say, show, with_data_options
 from seq2onnx.data import SequenceDataset
 from seq2onnx.errors import SpecError
 from seq2onnx.specs import parse_spec
@@ -17,9 +17,7 @@ from seq2onnx.specs import parse_spec
 @with_data_options
 def train(
     network: Annotated[Path, typer.Argument(metavar="NETWORK", help="The network, a .yaml or .json file.")],
-    data: Annotated[
-        Path, typer.Argument(metavar="DATA", help="Sequences and targets. Formats: see `seq2onnx data inspect`.")
-    ],
+    data: DataWithTargets,
     validation: Annotated[
         str | None, typer.Option(metavar="DATA", help="Validation data: a file, or a fraction of DATA such as 0.2.")
     ] = None,

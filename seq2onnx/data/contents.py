@@ -21,7 +21,7 @@ class Contents:
             each sequence.
         classes: the labels, in the order of the scores.
         ignore: the target that training and metrics leave out.
-        per_step: whether there is a target for each step.
+        per_step: whether there is a target for each step; without targets, it does not count.
         channels: the names of the features, as SequenceDataset takes them.
         ids: the name of each sequence.
         sample_rate: steps per second.

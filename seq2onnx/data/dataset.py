@@ -148,15 +148,7 @@ class SequenceDataset:
             >>> SequenceDataset.from_frame(frame, id="pump", time="hour", targets={"p1": "good", "p2": "worn"})
         """
         sequences, found, channels, ids = read_long_frame(frame, id, time, features, targets, per_step)
-        return cls(
-            sequences,
-            found,
-            classes,
-            ignore=ignore,
-            channels=channels,
-            ids=ids,
-            per_step=None if found is None else per_step,
-        )
+        return cls(sequences, found, classes, ignore=ignore, per_step=per_step, channels=channels, ids=ids)
 
     @classmethod
     def from_items(
@@ -204,8 +196,8 @@ class SequenceDataset:
     def contents(self) -> Contents:
         """Return the arguments that make this data set, without its transform."""
         targets = labels_of(self.targets, self.classes, self.ignore)
-        named = {"channels": self.channels, "ids": self.ids, "sample_rate": self.sample_rate}
-        return Contents(self.parts, targets, self.classes, self.ignore, self.per_step, **named)  # type: ignore[arg-type]
+        about = self.classes, self.ignore, self.per_step, self.channels, self.ids, self.sample_rate
+        return Contents(self.parts, targets, *about)
 
     @property
     def channels(self) -> Names | dict[str, Names | None] | None:

@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 
+from seq2onnx.data.contents import Contents
 from seq2onnx.data.formats import FORMATS, parquet
 from seq2onnx.data.inputs import as_sequence, place, read_like_first
 from seq2onnx.data.targets import Ignore, Label, target_values
@@ -37,8 +38,8 @@ def write_items(
     first = next(row_groups)  # this also finds the channels
     if per_step is None:
         per_step = first[1] is not None and np.ndim(first[1][0]) > 0
-    row_groups = itertools.chain([first], row_groups)
-    parquet.write_row_groups(path, row_groups, classes, ignore, per_step, channels=channels)
+    contents = Contents({}, None, classes, ignore, per_step, channels)
+    parquet.write_row_groups(path, itertools.chain([first], row_groups), contents)
 
 
 def _pairs(items: Any) -> Iterator[Pair]:

@@ -151,28 +151,20 @@ def event_table(model: Predictor, sequences: Any, batch_size: int | None = None,
     source = (model.contract.layers[alarm][1].get("inputs") or [layers[layers.index(alarm) - 1]])[0]
     read = [source] if source in model.model.activations else []
     found = model.predict(sequences, outputs=[alarm, *read], batch_size=batch_size)
-    lengths, steps, places, scores = [], [], [], []
-    for index, y in enumerate(found[alarm]):
-        if np.isnan(y).any():
-            warnings.warn(
-                f"sequence {first + index} contains NaN or infinity, so its alarms are not known", stacklevel=2
-            )
-        at, which = np.nonzero(begins(y, np.zeros(y.shape[1])))
-        lengths.append(len(at))
-        steps.append(at)
-        places.append(which)
-        scores.append(
-            np.stack([found[layer][index][at, which] for layer in read], 1) if read else np.zeros((len(at), 0))
-        )
-    every, names = np.concatenate(steps), np.array(column_names(model), object)
+    for index in [index for index, y in enumerate(found[alarm]) if np.isnan(y).any()]:
+        warnings.warn(f"sequence {first + index} contains NaN or infinity, so its alarms are not known", stacklevel=2)
+    begun = [np.nonzero(begins(y, np.zeros(y.shape[1]))) for y in found[alarm]]  # steps and places
+    steps, places = (np.concatenate(parts) for parts in zip(*begun, strict=True))
+    scores = [np.concatenate([y[at] for y, at in zip(found[layer], begun, strict=True)]) for layer in read]
+    names = np.array(column_names(model), object)
     return Predictions(
         first,
-        lengths,
-        names[np.concatenate(places)],
-        np.concatenate(scores).astype(np.float32),
+        [len(at) for at, _ in begun],
+        names[places],
+        np.array(scores, np.float32).reshape(len(read), len(steps)).T,
         ["score"] * len(read),
         names.tolist(),
         getattr(sequences, "ids", None),
-        every,
-        seconds_of_steps(model.contract, model.model.outputs[0], every),
+        steps,
+        seconds_of_steps(model.contract, model.model.outputs[0], steps),
     )

@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 import functools
 from collections.abc import Sequence
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from seq2onnx.errors import SpecError
 from seq2onnx.tables import text_table
 
+E = TypeVar("E")
 QUANTILES = (0.05, 0.5, 0.95)
 """The quantiles of the loss "quantile" if none are given: a band of 90 % and the median."""
 
@@ -76,20 +77,16 @@ def measure_coverage(predicted: Any, truth: Any, quantiles: Sequence[float]) -> 
     y = np.asarray(predicted, np.float64)
     error = np.asarray(truth, np.float64).reshape(-1, 1) - y
     levels = np.asarray(quantiles)
-    pairs = [(k, len(levels) - 1 - k) for k in range(len(levels) // 2)]
-    bands = tuple(
-        Band(
-            float(levels[low]),
-            float(levels[high]),
-            float(np.mean((error[:, low] >= 0) & (error[:, high] <= 0))),
-            float(np.mean(y[:, high] - y[:, low])),
-        )
-        for low, high in pairs
-    )
+    bands = []
+    for low in range(len(levels) // 2):
+        high = len(levels) - 1 - low
+        covered = np.mean((error[:, low] >= 0) & (error[:, high] <= 0))
+        width = np.mean(y[:, high] - y[:, low])
+        bands.append(Band(*map(float, (levels[low], levels[high], covered, width))))
     return Coverage(
         quantiles=tuple(levels.tolist()),
         below=tuple((error <= 0).mean(0).tolist()),
-        bands=bands,
+        bands=tuple(bands),
         crossings=float((np.diff(y) < 0).any(1).mean()),
         loss=float(np.maximum(levels * error, (levels - 1) * error).mean()),
         count=len(y),
@@ -130,15 +127,13 @@ class QuantileEvaluation:
 
     def of(self, sequences: Sequence[int]) -> QuantileEvaluation | None:
         """The evaluation of some sequences; None if none of them has both a target and a prediction."""
-        part: QuantileEvaluation | None = of_sequences(self, sequences)
-        return part
+        return of_rows(self, np.isin(self.sequences, sequences))
 
 
-def of_sequences(found: Any, sequences: Sequence[int]) -> Any:
-    """Return an evaluation with the rows of some sequences; None if there are none."""
-    rows = np.isin(found.sequences, sequences)
+def of_rows(found: E, rows: NDArray[np.bool_], **changes: Any) -> E | None:
+    """Return an evaluation with some of its rows [n], and other changes; None if there are no such rows."""
     kept = {name: getattr(found, name)[rows] for name in ("truth", "predicted", "sequences")}
-    return dataclasses.replace(found, **kept) if rows.any() else None
+    return dataclasses.replace(found, **kept, **changes) if rows.any() else None  # type: ignore[type-var]
 
 
 def check_quantiles(quantiles: Any) -> tuple[float, ...]:

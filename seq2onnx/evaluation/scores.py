@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from seq2onnx.data import SequenceDataset
 from seq2onnx.data.columns import Column
 from seq2onnx.errors import DataError
-from seq2onnx.evaluation.quantiles import QuantileEvaluation, of_sequences
+from seq2onnx.evaluation.quantiles import E, QuantileEvaluation, of_rows
 
 if TYPE_CHECKING:
     from seq2onnx.runtime import Predictor
@@ -90,8 +90,7 @@ class ClassEvaluation:
 
     def of(self, sequences: Sequence[int]) -> ClassEvaluation | None:
         """The evaluation of some sequences; None if none of them has both a target and a prediction."""
-        part: ClassEvaluation | None = of_sequences(self, sequences)
-        return part
+        return of_rows(self, np.isin(self.sequences, sequences))
 
 
 @dataclasses.dataclass(frozen=True)
@@ -135,8 +134,7 @@ class NumberEvaluation:
 
     def of(self, sequences: Sequence[int]) -> NumberEvaluation | None:
         """The evaluation of some sequences; None if none of them has both a target and a prediction."""
-        part: NumberEvaluation | None = of_sequences(dataclasses.replace(self, forecast=None), sequences)
-        return part
+        return of_rows(self, np.isin(self.sequences, sequences), forecast=None)
 
 
 Evaluation = ClassEvaluation | NumberEvaluation | QuantileEvaluation
@@ -195,10 +193,16 @@ def evaluate(model: Predictor, data: SequenceDataset, predictions: Any = None) -
     return _evaluate_classes(model, data.with_classes(model.classes), predictions, model.classes)
 
 
-def _pairs(model: Predictor, data: SequenceDataset, predictions: Any) -> tuple[list[NDArray[Any]], list[Numbers]]:
-    """Targets [n] or [n, k] and predictions [n, k] of each sequence; if there is one per sequence, all in one array."""
+def _pairs(
+    model: Predictor, data: SequenceDataset, predictions: Any
+) -> tuple[list[NDArray[Any]], list[Numbers], NDArray[np.int64]]:
+    """Targets [n] or [n, k] and predictions [n, k] of each sequence, and the index of the sequence of each row.
+
+    If there is one target per sequence, all are in one array.
+    """
+    indices = np.arange(len(data))
     if not data.per_step:
-        return [np.asarray(data.targets)], [_as_rows(predictions)]
+        return [np.asarray(data.targets)], [_as_rows(predictions)], indices
     targets = []
     assert isinstance(data.targets, Column)
     for index, (target, prediction) in enumerate(zip(data.targets.take(range(len(data))), predictions, strict=True)):
@@ -210,12 +214,8 @@ def _pairs(model: Predictor, data: SequenceDataset, predictions: Any) -> tuple[l
                 f"targets of sequence {index}: expected {count}, one for each predicted step, got {len(target)}"
             )
         targets.append(np.asarray(target))
-    return targets, [_as_rows(prediction) for prediction in predictions]
-
-
-def _indices(data: SequenceDataset, predicted: list[Numbers]) -> NDArray[np.int64]:
-    indices = np.arange(len(data))
-    return np.repeat(indices, [len(rows) for rows in predicted]) if data.per_step else indices
+    predicted = [_as_rows(prediction) for prediction in predictions]
+    return targets, predicted, np.repeat(indices, [len(rows) for rows in predicted])
 
 
 def _as_rows(values: Any) -> Numbers:
@@ -227,51 +227,33 @@ def _as_rows(values: Any) -> Numbers:
 def _evaluate_classes(
     model: Predictor, data: SequenceDataset, predictions: Any, classes: Sequence[str | int]
 ) -> ClassEvaluation | str:
-    targets, predicted = _pairs(model, data, predictions)
-    truth, scores, sequences = np.concatenate(targets), np.concatenate(predicted), _indices(data, predicted)
-    known, is_nan = truth >= 0, np.isnan(scores).any(1)
-    good = known & ~is_nan
-    if not good.any():
-        return NOTHING
+    targets, predicted, sequences = _pairs(model, data, predictions)
+    truth, scores = np.concatenate(targets), np.concatenate(predicted)
     first = (targets[0], predicted[0]) if data.per_step else None
-    left_out = int((known & is_nan).sum())
-    return ClassEvaluation(list(classes), truth[good], scores[good].argmax(1), sequences[good], left_out, first)
+    found = ClassEvaluation(list(classes), truth, scores.argmax(1), sequences, 0, first)
+    return _comparable(found, truth >= 0, np.all(~np.isnan(scores), axis=1))
 
 
 def _evaluate_numbers(
     model: Predictor, data: SequenceDataset, predictions: Any
 ) -> NumberEvaluation | QuantileEvaluation | str:
-    targets, predicted = _pairs(model, data, predictions)
-    truth = [_as_rows(target) for target in targets]
-    width, expected = truth[0].shape[1], predicted[0].shape[1]
+    targets, predicted, sequences = _pairs(model, data, predictions)
+    rows = [_as_rows(target) for target in targets]
+    width, expected = rows[0].shape[1], predicted[0].shape[1]
+    truth, y = np.concatenate(rows), np.concatenate(predicted)
+    found: NumberEvaluation | QuantileEvaluation
     if model.quantiles is not None:
         if width != 1:
             raise DataError(
                 f"targets: expected one number in each target, of which the file predicts quantiles, got {width}"
             )
-        return _evaluate_quantiles(truth, predicted, tuple(model.quantiles), _indices(data, predicted), data.per_step)
-    if width != expected:
+        first = (rows[0][:, 0], predicted[0]) if data.per_step else None
+        found = QuantileEvaluation(tuple(model.quantiles), truth[:, 0], y, sequences, first, 0)
+    elif width != expected:
         raise DataError(f"targets: expected {expected} numbers in each target, as the network predicts, got {width}")
-    first = (truth[0], predicted[0]) if data.per_step else None
-    return _finite(np.concatenate(truth), np.concatenate(predicted), _indices(data, predicted), first)
-
-
-def _evaluate_quantiles(
-    truth: list[Numbers],
-    predicted: list[Numbers],
-    quantiles: tuple[float, ...],
-    sequences: NDArray[np.int64],
-    per_step: bool,
-) -> QuantileEvaluation | str:
-    """Compare the rows with a finite target and finite quantiles."""
-    true, y = np.concatenate(truth)[:, 0], np.concatenate(predicted)
-    known, is_finite = np.isfinite(true), np.isfinite(y).all(1)
-    good = known & is_finite
-    if not good.any():
-        return NOTHING
-    first = (truth[0][:, 0], predicted[0]) if per_step else None
-    left_out = int((known & ~is_finite).sum())
-    return QuantileEvaluation(quantiles, true[good], y[good], sequences[good], first, left_out)
+    else:
+        found = NumberEvaluation(truth, y, sequences, (rows[0], predicted[0]) if data.per_step else None, 0, None)
+    return _comparable(found, *(np.all(np.isfinite(array), axis=1) for array in (truth, y)))
 
 
 def _evaluate_forecast(model: Predictor, data: SequenceDataset, steps: int) -> NumberEvaluation | str:
@@ -289,22 +271,12 @@ def _evaluate_forecast(model: Predictor, data: SequenceDataset, steps: int) -> N
     predicted = np.asarray(predictions, np.float64).reshape(len(truth), -1)
     naive = np.concatenate([np.repeat(row[-steps - 1][None], steps, 0) for row in rows])
     first = (rows[0][-steps:], predicted[:steps])
-    return _finite(truth, predicted, np.repeat(chosen, steps), first, Forecast(steps, rows[0][:-steps], naive))
+    known, usable = (np.all(np.isfinite(array), axis=1) for array in (truth, predicted))
+    forecast = Forecast(steps, rows[0][:-steps], naive[known & usable])
+    found = NumberEvaluation(truth, predicted, np.repeat(chosen, steps), first, 0, forecast)
+    return _comparable(found, known, usable)
 
 
-def _finite(
-    truth: Numbers,
-    predicted: Numbers,
-    sequences: NDArray[np.int64],
-    first: tuple[Numbers, Numbers] | None,
-    forecast: Forecast | None = None,
-) -> NumberEvaluation | str:
-    """Compare the rows with a finite target and a finite prediction."""
-    known, is_finite = (np.isfinite(array).all(1) for array in (truth, predicted))
-    good = known & is_finite
-    if not good.any():
-        return NOTHING
-    if forecast:
-        forecast = dataclasses.replace(forecast, naive=forecast.naive[good])
-    left_out = int((known & ~is_finite).sum())
-    return NumberEvaluation(truth[good], predicted[good], sequences[good], first, left_out, forecast)
+def _comparable(found: E, known: NDArray[np.bool_], usable: NDArray[np.bool_]) -> E | str:
+    """Return an evaluation of the rows with a known target and a usable prediction; count the predictions left out."""
+    return of_rows(found, known & usable, nan_predictions=int((known & ~usable).sum())) or NOTHING

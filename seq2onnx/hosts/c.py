@@ -7,7 +7,7 @@ from pathlib import Path
 
 import numpy as np
 
-from seq2onnx.hosts.cases import Case, Run, Tensors, make_cases
+from seq2onnx.hosts.cases import Case, Results, Run, make_cases
 from seq2onnx.hosts.programs import HostError, need, run_command
 from seq2onnx.runtime.model import Model
 from seq2onnx.texts import fill
@@ -30,7 +30,7 @@ STACK = 2**22
 """The stack that a step may take here: half of what Linux gives a program."""
 
 
-def run_c(model: Model) -> list[tuple[Case, list[Tensors] | str]]:
+def run_c(model: Model) -> list[tuple[Case, Results]]:
     """Make the package, compile it, and run single steps. Only y is compared: the states are not public."""
     from seq2onnx.packaging import Source, package
     from seq2onnx.packaging.c import step_source

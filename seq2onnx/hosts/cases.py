@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -15,6 +15,9 @@ from seq2onnx.runtime.random_rows import random_sequences
 from seq2onnx.sequences import Array
 
 Tensors = dict[str, Array]
+"""Arrays by the name of the tensor."""
+Results = list[Tensors] | str
+"""The results of the runs of a case, or what went wrong."""
 _STEPS = 9
 _TYPES = {"float32": np.float32, "int32": np.int32, "int64": np.int64}
 
@@ -96,19 +99,11 @@ def write_cases(cases: Sequence[Case], folder: Path) -> None:
     the new value of a state.
     """
     lines, content = [], bytearray()
-
-    def line(word: str, name: str, values: Array) -> str:
-        offset = len(content)
-        content.extend(np.ascontiguousarray(values).tobytes())
-        return " ".join([word, name, values.dtype.name, str(offset), *map(str, values.shape)])
-
     for case in cases:
         lines.append(f"case {case.name.replace(' ', '_')}")
-        lines += [line("state", name, values) for name, values in case.states.items()]
+        lines += _tensor_lines("state", case.states, content)
         for run in case.runs:
-            lines.append("run")
-            lines += [line("in", name, values) for name, values in run.inputs.items()]
-            lines += [f"out {name}" for name in run.expected]
+            lines += ["run", *_tensor_lines("in", run.inputs, content), *(f"out {name}" for name in run.expected)]
     (folder / "cases.txt").write_text("\n".join(lines) + "\n", encoding="ascii")
     (folder / "cases.bin").write_bytes(content)
 
@@ -130,7 +125,7 @@ def read_cases(folder: Path) -> list[Case]:
     return cases
 
 
-def write_results(results: Sequence[list[Tensors] | str], folder: Path) -> None:
+def write_results(results: Sequence[Results], folder: Path) -> None:
     """Write results.txt and results.bin, as `read_results` reads them."""
     lines, content = [], bytearray()
     for result in results:
@@ -139,12 +134,16 @@ def write_results(results: Sequence[list[Tensors] | str], folder: Path) -> None:
             lines.append(f"error {result}")
             continue
         for run in result:
-            lines.append("run")
-            for name, values in run.items():
-                lines.append(" ".join(["out", name, values.dtype.name, str(len(content)), *map(str, values.shape)]))
-                content.extend(np.ascontiguousarray(values).tobytes())
+            lines += ["run", *_tensor_lines("out", run, content)]
     (folder / "results.bin").write_bytes(content)
     (folder / "results.txt").write_text("\n".join(lines) + "\n", encoding="utf-8", errors="backslashreplace")
+
+
+def _tensor_lines(word: str, tensors: Tensors, content: bytearray) -> Iterator[str]:
+    """Yield a line for each tensor, and add its numbers to the content of the other file."""
+    for name, values in tensors.items():
+        yield " ".join([word, name, values.dtype.name, str(len(content)), *map(str, values.shape)])
+        content.extend(np.ascontiguousarray(values).tobytes())
 
 
 def _tensor(content: bytes, kind: str, offset: str, *shape: str) -> Array:
@@ -154,13 +153,13 @@ def _tensor(content: bytes, kind: str, offset: str, *shape: str) -> Array:
     return values.reshape(dimensions)
 
 
-def read_results(cases: Sequence[Case], folder: Path) -> list[list[Tensors] | str]:
+def read_results(cases: Sequence[Case], folder: Path) -> list[Results]:
     """Read results.txt and results.bin: for each case the results of its runs, or what went wrong.
 
     A line of results.txt is `case`, `run`, `out NAME TYPE OFFSET DIMENSIONS…` or `error TEXT`.
     """
     content = (folder / "results.bin").read_bytes()
-    results: list[list[Tensors] | str] = []
+    results: list[Results] = []
     for text in (folder / "results.txt").read_text(encoding="utf-8", errors="replace").splitlines():
         word, _, rest = text.partition(" ")
         if word == "case":

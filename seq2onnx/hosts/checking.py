@@ -9,7 +9,7 @@ import numpy as np
 
 from seq2onnx.errors import SpecError
 from seq2onnx.hosts.c import run_c
-from seq2onnx.hosts.cases import Case, Tensors
+from seq2onnx.hosts.cases import Case, Results
 from seq2onnx.hosts.cpp import run_cpp
 from seq2onnx.hosts.node import run_node
 from seq2onnx.hosts.openvino import run_openvino
@@ -21,8 +21,6 @@ from seq2onnx.runtime.session import SessionSettings
 
 TOLERANCE = 1e-4
 """Runtimes differ in the order of additions and in their exp and tanh."""
-
-Found = list[tuple[Case, list[Tensors] | str]]
 
 
 def check_host(path: str | Path, runtime: str) -> ParityReport:
@@ -79,5 +77,10 @@ def _errors(pairs: list[tuple[np.ndarray, np.ndarray | None]]) -> tuple[float, f
     return largest, largest / scale
 
 
-HOSTS: dict[str, Callable[[Model], Found]] = {"openvino": run_openvino, "cpp": run_cpp, "node": run_node, "c": run_c}
+HOSTS: dict[str, Callable[[Model], list[tuple[Case, Results]]]] = {
+    "openvino": run_openvino,
+    "cpp": run_cpp,
+    "node": run_node,
+    "c": run_c,
+}
 """The function that makes the cases of a file and runs them, for each runtime."""

@@ -7,7 +7,7 @@ import tempfile
 from pathlib import Path
 
 from seq2onnx.errors import MissingExtra
-from seq2onnx.hosts.cases import Case, Tensors, make_cases
+from seq2onnx.hosts.cases import Case, Results, make_cases
 from seq2onnx.hosts.programs import SOURCES, need, run_command, run_program
 from seq2onnx.runtime.model import Model
 
@@ -16,7 +16,7 @@ _HEADER = "onnxruntime_cxx_api.h"
 _FOLDERS = ("/usr/include/onnxruntime", "/usr/local/include/onnxruntime", "/usr/local/include")
 
 
-def run_cpp(model: Model) -> list[tuple[Case, list[Tensors] | str]]:
+def run_cpp(model: Model) -> list[tuple[Case, Results]]:
     """Compile a program with the C++ API, and run the cases of a file."""
     return run_program(model, make_cases(model), [str(Path(_built().name, "host"))])
 

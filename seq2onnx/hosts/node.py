@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from seq2onnx.errors import MissingExtra
-from seq2onnx.hosts.cases import Case, Tensors, make_cases
+from seq2onnx.hosts.cases import Case, Results, make_cases
 from seq2onnx.hosts.programs import SOURCES, need, run_program
 from seq2onnx.runtime.model import Model
 
@@ -15,7 +15,7 @@ from seq2onnx.runtime.model import Model
 INSTALL = "npm install --global --ignore-scripts onnxruntime-node"
 
 
-def run_node(model: Model) -> list[tuple[Case, list[Tensors] | str]]:
+def run_node(model: Model) -> list[tuple[Case, Results]]:
     """Run the cases of a file in node, with the onnxruntime-node of NODE_PATH or of the system.
 
     node_modules of the working directory is not read: a folder of a stranger may contain one.

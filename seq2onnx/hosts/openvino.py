@@ -8,7 +8,7 @@ import sys
 from pathlib import Path
 
 from seq2onnx.errors import MissingExtra
-from seq2onnx.hosts.cases import Case, Tensors, make_cases, read_cases, write_results
+from seq2onnx.hosts.cases import Case, Results, make_cases, read_cases, write_results
 from seq2onnx.hosts.programs import run_program
 from seq2onnx.runtime.model import Model
 
@@ -18,7 +18,7 @@ _PACKAGE = Path(__file__).resolve().parents[2]
 _PROGRAM = "from seq2onnx.hosts.openvino import main; main()"
 
 
-def run_openvino(model: Model) -> list[tuple[Case, list[Tensors] | str]]:
+def run_openvino(model: Model) -> list[tuple[Case, Results]]:
     """Run the cases of a file on the CPU."""
     if importlib.util.find_spec("openvino") is None:
         raise MissingExtra("openvino is not installed. Run: pip install openvino")
@@ -35,13 +35,13 @@ def main() -> None:
     try:
         compiled = openvino.Core().compile_model("model.onnx", "CPU", PRECISION)
     except RuntimeError as error:
-        results: list[list[Tensors] | str] = [_last_line(error)] * len(cases)
+        results: list[Results] = [_last_line(error)] * len(cases)
     else:
         results = [_run(compiled, case) for case in cases]
     write_results(results, Path())
 
 
-def _run(compiled: object, case: Case) -> list[Tensors] | str:
+def _run(compiled: object, case: Case) -> Results:
     states, results = case.states, []
     try:
         request = compiled.create_infer_request()  # type: ignore[attr-defined]

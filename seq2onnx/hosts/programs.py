@@ -12,7 +12,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from seq2onnx.errors import MissingExtra, Seq2OnnxError
-from seq2onnx.hosts.cases import Case, Tensors, read_results, write_cases
+from seq2onnx.hosts.cases import Case, Results, read_results, write_cases
 from seq2onnx.runtime.model import Model
 
 SOURCES = Path(__file__).with_name("sources")
@@ -26,7 +26,7 @@ class HostError(Seq2OnnxError):
 
 def run_program(
     model: Model, cases: Sequence[Case], command: Sequence[str], settings: Mapping[str, str] | None = None
-) -> list[tuple[Case, list[Tensors] | str]]:
+) -> list[tuple[Case, Results]]:
     """Run a program on cases; raise HostError if it fails as a whole.
 
     It reads model.onnx, cases.txt and cases.bin in its working directory, and writes results.txt and results.bin.

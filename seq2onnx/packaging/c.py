@@ -18,8 +18,8 @@ _FILES = Path(__file__).with_name("c_files")
 _TYPES = {"float32": "float", "int32": "int32_t", "int64": "int64_t"}
 
 
-def write_c(source: Source, folder: Path) -> None:
-    """Write NAME.h and NAME.c, an example with its Makefile, a sample with its result, and README.md.
+def write_c(source: Source, folder: Path) -> str:
+    """Write NAME.h and NAME.c, an example with its Makefile, and a sample with its result; return README.md.
 
     Raises:
         SpecError: the file has several inputs or outputs, or results that are no vectors, its form cannot be "step", or
@@ -27,10 +27,11 @@ def write_c(source: Source, folder: Path) -> None:
         NotStreamable: the network cannot stream, or the file has no layers.
         MissingExtra: emx-onnx-cgen is not installed.
     """
-    if source.model.lookahead or source.model.closed_loop:
-        option = "lookahead" if source.model.lookahead else "closed_loop"
-        raise SpecError(f"{source.path}: was exported with {option}, which the C code does not run; export it without")
-    source.check_vectors("the C code runs one input and one output")
+    if source.model.closed_loop:
+        raise SpecError(
+            f"{source.path}: was exported with closed_loop, which the C code does not run; export it without"
+        )
+    source.check_runs_in("the C code")
     source.check_streams()
     with step_source(source) as step:
         function = f"{source.name}_run"
@@ -49,7 +50,7 @@ def write_c(source: Source, folder: Path) -> None:
             filled = fill((_FILES / template).read_text(encoding="utf-8"), texts)
             (folder / file).write_text(code + filled if template == "wrapper.c" else filled, encoding="utf-8")
         step.write_sample(folder)
-    (folder / "README.md").write_text(_readme(source, texts), encoding="utf-8")
+    return _readme(source, texts)
 
 
 @contextmanager

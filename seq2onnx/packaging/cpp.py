@@ -5,22 +5,19 @@ from __future__ import annotations
 import shutil
 from pathlib import Path
 
-from seq2onnx.errors import SpecError
 from seq2onnx.packaging.source import Source
 from seq2onnx.texts import cpp_string, fill, markdown
 
 _FILES = Path(__file__).with_name("cpp_files")
 
 
-def write_cpp(source: Source, folder: Path) -> None:
-    """Write seq2onnx.hpp, model.onnx, an example with its CMakeLists.txt, a sample with its result, and README.md.
+def write_cpp(source: Source, folder: Path) -> str:
+    """Write seq2onnx.hpp, model.onnx, an example with CMakeLists.txt, and a sample with its result; return README.md.
 
     Raises:
         SpecError: the file has several inputs or outputs, steps that are no vectors, words, or lookahead.
     """
-    source.check_vectors("the header runs one input and one output")
-    if source.model.lookahead:
-        raise SpecError(f"{source.path}: has lookahead, which the header does not run; export it without")
+    source.check_runs_in("the header")
     for name in ("seq2onnx.hpp", "CMakeLists.txt"):
         shutil.copyfile(_FILES / name, folder / name)
     example = (_FILES / "main.cpp").read_text(encoding="utf-8")
@@ -29,7 +26,7 @@ def write_cpp(source: Source, folder: Path) -> None:
     (folder / "main.cpp").write_text(example, encoding="utf-8")
     shutil.copyfile(source.path, folder / "model.onnx")
     source.write_sample(folder)
-    (folder / "README.md").write_text(_readme(source), encoding="utf-8")
+    return _readme(source)
 
 
 def _readme(source: Source) -> str:

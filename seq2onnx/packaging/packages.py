@@ -58,13 +58,14 @@ def package(
     folder = Path(folder)
     source = Source.open(path, runtime_folder, stack)
     with atomic_folder(folder, may_be_empty=True) as made:
-        TARGETS[target](source, made)
+        readme = TARGETS[target](source, made)
+        (made / "README.md").write_text(readme, encoding="utf-8")
 
 
-TARGETS: dict[str, Callable[[Source, Path], None]] = {
+TARGETS: dict[str, Callable[[Source, Path], str]] = {
     "c": write_c,
     "cpp": write_cpp,
     "triton": write_triton,
     "web": write_web,
 }
-"""The function that fills the folder, for each target."""
+"""The function that fills the folder and returns the text of README.md, for each target."""

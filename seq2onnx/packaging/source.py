@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import csv
 import dataclasses
-import io
-from collections.abc import Iterable
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -75,18 +73,21 @@ class Source:
         """Numbers in a result of the only output."""
         return int(np.prod(self.model.outputs[0].shape, dtype=int))
 
-    def check_vectors(self, reason: str) -> None:
-        """Raise SpecError, with the `reason`, unless one input of numbers and one output of vectors are there."""
+    def check_runs_in(self, target: str) -> None:
+        """Raise SpecError unless what `target` names can run it: one input of numbers, one output of vectors."""
         inputs, outputs = self.model.inputs, self.model.outputs
         names = [entry.layer for entry in inputs] + [output.layer for output in outputs]
         if len(names) > 2 or len(outputs[0].shape) > 1 or not inputs[0].has_time:
             raise SpecError(
-                f"{self.path}: has the inputs and outputs {', '.join(names)}; {reason}, with vectors as results"
+                f"{self.path}: has the inputs and outputs {', '.join(names)}; {target} runs one input and one output, "
+                "with vectors as results"
             )
         if outputs[0].dtype.kind != "f":
             raise SpecError(f"{self.path}: its output {names[-1]} has tokens, not numbers; add a layer that reads them")
         if inputs[0].takes_words:
             raise SpecError(f"{self.path}: takes words; export it without words=True, so that it takes their numbers")
+        if self.model.lookahead:
+            raise SpecError(f"{self.path}: was exported with lookahead, which {target} does not run; export it without")
 
     def check_streams(self) -> None:
         """Raise NotStreamable unless the file streams."""
@@ -96,9 +97,18 @@ class Source:
             )
 
     def write_sample(self, folder: Path) -> None:
-        """Write sample_input.csv and expected_output.csv."""
-        (folder / "sample_input.csv").write_text(self.sample_csv(), encoding="utf-8")
-        (folder / "expected_output.csv").write_text(self.answers_csv(), encoding="utf-8")
+        """Write sample_input.csv, a line for each step of the only input, and expected_output.csv.
+
+        The answers are as `seq2onnx stream` prints them: the label, if any, and the scores.
+        """
+        (x,) = self.sample.values()
+        answers: list[list[Any]] = []
+        for row in self.answers:
+            labels = scores_to_labels(row[None], self.predictor.classes) if self.labels and row.size else ()
+            answers.append([*labels, *(f"{score:.7g}" for score in row)])
+        for name, rows in (("sample_input", [np.ravel(step).tolist() for step in x]), ("expected_output", answers)):
+            with (folder / f"{name}.csv").open("w", encoding="utf-8", newline="") as file:
+                csv.writer(file, lineterminator="\n").writerows(rows)
 
     def labels_text(self) -> str:
         """Return a paragraph with the labels; nothing if there are none."""
@@ -132,23 +142,3 @@ class Source:
             rows = list(np.reshape(stream.step(x[first : first + together]), (-1, self.outputs)))
             answers += [np.empty(0)] * (together - bool(rows)) + rows
         return answers
-
-    def sample_csv(self) -> str:
-        """Return the sample of a network with one input, a line for each step."""
-        (x,) = self.sample.values()
-        return _csv(np.ravel(step).tolist() for step in x)
-
-    def answers_csv(self) -> str:
-        """Return the answers to the sample as `seq2onnx stream` prints them: the label, if any, and the scores."""
-        return _csv(
-            [*(scores_to_labels(row[None], self.predictor.classes) if self.labels else ()), *(f"{v:.7g}" for v in row)]
-            if row.size
-            else []
-            for row in self.answers
-        )
-
-
-def _csv(rows: Iterable[list[Any]]) -> str:
-    text = io.StringIO()
-    csv.writer(text, lineterminator="\n").writerows(rows)
-    return text.getvalue()

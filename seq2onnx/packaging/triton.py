@@ -19,17 +19,15 @@ MAX_STREAMS = 1024
 IDLE_SECONDS = 60  # after which the server forgets a stream
 DELAY_MICROSECONDS = 500  # that a step may wait for those of other streams
 _TYPES = {
-    "tensor(float)": ("TYPE_FP32", "FP32"),
-    "tensor(int32)": ("TYPE_INT32", "INT32"),
-    "tensor(int64)": ("TYPE_INT64", "INT64"),
-    "tensor(string)": ("TYPE_STRING", "BYTES"),
+    "tensor(float)": "TYPE_FP32",
+    "tensor(int32)": "TYPE_INT32",
+    "tensor(int64)": "TYPE_INT64",
+    "tensor(string)": "TYPE_STRING",
 }
 
-_STATE_TYPES = {"float32": "TYPE_FP32", "int32": "TYPE_INT32", "int64": "TYPE_INT64"}
 
-
-def write_triton(source: Source, folder: Path) -> None:
-    """Write NAME/config.pbtxt, NAME/1/model.onnx, the labels, a sample request with its response, and README.md.
+def write_triton(source: Source, folder: Path) -> str:
+    """Write NAME/config.pbtxt, NAME/1/model.onnx, the labels, and a request with its response; return README.md.
 
     Raises:
         SpecError: the file needs `end`, or a batch of exactly one row.
@@ -50,25 +48,22 @@ def write_triton(source: Source, folder: Path) -> None:
     request, response = _exchange(source)
     (folder / "request.json").write_text(request, encoding="utf-8")
     (folder / "response.json").write_text(response, encoding="utf-8")
-    (folder / "README.md").write_text(_readme(source), encoding="utf-8")
+    return _readme(source)
 
 
 def _config(source: Source) -> str:
     model = source.model
-    state_inputs = {state.name for state in model.states}
-    state_outputs = {state.new_name for state in model.states}
     lines = [f"name: {pbtxt_string(source.name)}", 'backend: "onnxruntime"', f"max_batch_size: {MAX_BATCH_SIZE}"]
     scores = model.outputs[0].tensor
-    for kind, tensors, left_out in (
-        ("input", model.session.get_inputs(), state_inputs),
-        ("output", model.session.get_outputs(), state_outputs),
-    ):
+    of_states = {name for state in model.states for name in (state.name, state.new_name)}
+    types: dict[str, str] = {}
+    for kind, tensors in (("input", model.session.get_inputs()), ("output", model.session.get_outputs())):
         for tensor in tensors:
-            if tensor.name not in left_out:
+            types[tensor.name] = f"data_type: {_TYPES[tensor.type]}"
+            if tensor.name not in of_states:
                 labels = 'label_filename: "labels.txt" ' * (tensor.name == scores and bool(source.labels))
-                lines.append(
-                    f"{kind} {{ name: {pbtxt_string(tensor.name)} {_type(tensor)} {_dims(tensor.shape)} {labels}}}"
-                )
+                about = f"{types[tensor.name]} {_dims(tensor.shape)} {labels}"
+                lines.append(f"{kind} {{ name: {pbtxt_string(tensor.name)} {about}}}")
     if model.states:
         lines += [
             "sequence_batching {",
@@ -76,12 +71,11 @@ def _config(source: Source) -> str:
             f"  oldest {{ max_candidate_sequences: {MAX_STREAMS} max_queue_delay_microseconds: {DELAY_MICROSECONDS} }}",
         ]
         for state in model.states:
-            kind = _STATE_TYPES[state.dtype.name]
             name, new_name = pbtxt_string(state.name), pbtxt_string(state.new_name)
-            dims = f"dims: {list(state.shape[1:])}"
+            about = f"{types[state.name]} dims: {list(state.shape[1:])}"
             lines += [
-                f"  state {{ input_name: {name} output_name: {new_name} data_type: {kind} {dims}",
-                f"    initial_state {{ name: {name} data_type: {kind} {dims} zero_data: true }} }}",
+                f"  state {{ input_name: {name} output_name: {new_name} {about}",
+                f"    initial_state {{ name: {name} {about} zero_data: true }} }}",
             ]
         lines.append("}")
     else:
@@ -91,10 +85,6 @@ def _config(source: Source) -> str:
         'parameters { key: "intra_op_thread_count" value { string_value: "1" } }',
     ]
     return "\n".join(lines) + "\n"
-
-
-def _type(tensor: Any) -> str:
-    return f"data_type: {_TYPES[tensor.type][0]}"
 
 
 def _dims(shape: list[Any]) -> str:

@@ -21,18 +21,16 @@ RUNTIME = {"ort.wasm.bundle.min.mjs": "ort.js", "ort-wasm-simd-threaded.wasm": "
 NPM_SECONDS = 300
 
 
-def write_web(source: Source, folder: Path) -> None:
-    """Write the page, seq2onnx.js, model.onnx, onnxruntime-web, a sample with its result, and README.md.
+def write_web(source: Source, folder: Path) -> str:
+    """Write the page, seq2onnx.js, model.onnx, onnxruntime-web, and a sample with its result; return README.md.
 
     Raises:
         SpecError: the file has several inputs or outputs, results that are no vectors, words, lookahead or no states;
             or the runtime folder lacks a file.
         MissingExtra: npm is not there, or cannot download onnxruntime-web.
     """
-    source.check_vectors("the page runs one input and one output")
     model = source.model
-    if model.lookahead:
-        raise SpecError(f"{source.path}: has lookahead, which the page does not run; export it without")
+    source.check_runs_in("the page")
     source.check_streams()
     for file in _FILES.iterdir():
         shutil.copyfile(file, folder / file.name)
@@ -57,7 +55,7 @@ def write_web(source: Source, folder: Path) -> None:
         for name, new_name in RUNTIME.items():
             shutil.copyfile(files / name, folder / new_name)
         version = json.loads((files.parent / "package.json").read_text(encoding="utf-8"))["version"]
-    (folder / "README.md").write_text(_readme(source, version), encoding="utf-8")
+    return _readme(source, version)
 
 
 @contextmanager

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
@@ -42,6 +41,8 @@ def compare_with_torch(
 
     With lookahead, or if the layers had other states in the version that wrote the file, both run from the start.
     """
+    from seq2onnx.building.module import evaluating
+
     rows, check = _first(rows, MAX_TORCH_SEQUENCES), f"torch = onnxruntime, {name}"
     timed = [entry.layer for entry in model.inputs if entry.has_time]
     carries = bool(model.states) and not model.lookahead
@@ -59,7 +60,7 @@ def compare_with_torch(
         rows = {name: [*arrays, arrays[0][:0] if name in timed else arrays[0]] for name, arrays in rows.items()}
     batch = make_batch(model, rows, MASKED)
     state, states = None, None
-    with _evaluating(module):
+    with evaluating(module):
         if carries:
             # A few steps of another row in random order: a state that the network can reach and that is not its
             # start, for the row of no steps, too.
@@ -130,20 +131,6 @@ def _predict(model: Model, rows: Rows) -> Arrays:
     # The default policy, because the numbers of the network matter here and not how batches are padded for it.
     results = Scoring(model, model.outputs, MASKED, None, 1).run_rows(rows)
     return {o.tensor: np.concatenate(results[o.layer]) if o.has_time else results[o.layer] for o in model.outputs}
-
-
-@contextlib.contextmanager
-def _evaluating(module: SequenceModule) -> Iterator[None]:
-    """Set the module to evaluation without gradients, and back."""
-    import torch
-
-    was_training = module.training
-    module.eval()
-    try:
-        with torch.no_grad():
-            yield
-    finally:
-        module.train(was_training)
 
 
 def _tensors(model: Model, module: SequenceModule, batch: PaddedBatch) -> tuple[Any, Any]:

@@ -12,7 +12,7 @@ from matplotlib.ticker import FormatStrFormatter
 from seq2onnx.errors import SpecError
 from seq2onnx.evaluation.alarm_tuning import AlarmTuning, alarm_steps
 from seq2onnx.layers import Alarm
-from seq2onnx.plots.axes import add_legend, new_axes
+from seq2onnx.plots.axes import new_axes, with_grid
 from seq2onnx.plots.series import as_series
 
 
@@ -61,9 +61,7 @@ def alarms_over_time(
             ax.plot(at / seconds, series[at], style, markersize=8, markeredgecolor="black", label=name)
     end = max(len(series) - 1, 1) / seconds
     ax.set(xlabel="step" if steps_per_second is None else "time in seconds", ylabel="score", xlim=(0, end))
-    ax.grid(alpha=0.3)
-    add_legend(ax)
-    return ax
+    return with_grid(ax)
 
 
 def misses_against_false_alarms(tuned: AlarmTuning, ax: Axes | None = None) -> Axes:
@@ -104,6 +102,4 @@ def misses_against_false_alarms(tuned: AlarmTuning, ax: Axes | None = None) -> A
     ax.xaxis.set_major_formatter(FormatStrFormatter("%g"))
     ax.set(xlabel="false alarms an hour", ylabel="missed events in %", ylim=(-3, 103))
     ax.set_xlim(left=0)
-    ax.grid(alpha=0.3)
-    add_legend(ax)
-    return ax
+    return with_grid(ax)

@@ -50,6 +50,15 @@ def add_legend(
         text.set_text(plain_text(label))
 
 
+def with_grid(
+    ax: Axes, lines: Sequence[Any] | None = None, labels: Sequence[object] | None = None, title: str | None = None
+) -> Axes:
+    """Finish a picture of lines or points: add a grid, and the legend of `add_legend`."""
+    ax.grid(alpha=0.3)
+    add_legend(ax, lines, labels, title)
+    return ax
+
+
 def plain_text(label: object) -> str:
     """A label that matplotlib does not read as a formula between two $; half a surrogate pair becomes "?"."""
     return str(label).encode("utf-8", "replace").decode().replace("$", r"\$")

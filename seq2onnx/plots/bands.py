@@ -11,7 +11,7 @@ from matplotlib.ticker import MaxNLocator
 
 from seq2onnx.errors import ShapeError
 from seq2onnx.evaluation.quantiles import check_quantiles
-from seq2onnx.plots.axes import add_legend, new_axes
+from seq2onnx.plots.axes import new_axes, with_grid
 from seq2onnx.plots.series import as_series
 
 
@@ -77,6 +77,4 @@ def bands_over_time(
             ax.plot(steps[chosen], truth[chosen], style, markersize=size, label=name)
     ax.set(xlabel=xlabel, ylabel=unit, title=title, xlim=(0.5, max(len(truth), 2) + 0.5))
     ax.xaxis.set_major_locator(MaxNLocator(integer=True))
-    ax.grid(alpha=0.3)
-    add_legend(ax)
-    return ax
+    return with_grid(ax)

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 from matplotlib.axes import Axes
 
-from seq2onnx.plots.axes import add_legend, new_axes
+from seq2onnx.plots.axes import new_axes, with_grid
 from seq2onnx.plots.series import as_series
 
 # Lines and markers differ too, for black and white. Further forecasts start again with the first style.
@@ -61,7 +61,4 @@ def forecast_chart(
     ax.axvline(begin - 0.5, color="black", linewidth=1)
     ax.set(xlabel="step", ylabel=unit)
     ax.margins(x=0.01)
-    ax.grid(alpha=0.3)
-    labels = ["before", "true", *named]
-    add_legend(ax, lines, labels)
-    return ax
+    return with_grid(ax, lines, ["before", "true", *named])

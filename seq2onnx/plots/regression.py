@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 from matplotlib.axes import Axes
 
-from seq2onnx.plots.axes import add_legend, new_axes
+from seq2onnx.plots.axes import new_axes, with_grid
 from seq2onnx.plots.series import as_series
 
 
@@ -41,9 +41,7 @@ def predicted_against_true(truth: Any, predicted: Any, unit: str = "", ax: Axes 
     ax.plot(truth, predicted, "o", color="C0", markersize=3 if len(truth) > 300 else 5, alpha=alpha, mew=0)
     suffix = f", {unit}" if unit else ""
     ax.set(xlabel=f"true{suffix}", ylabel=f"predicted{suffix}", xlim=limits, ylim=limits, aspect="equal")
-    ax.grid(alpha=0.3)
-    add_legend(ax)
-    return ax
+    return with_grid(ax)
 
 
 def series_over_time(truth: Any, predicted: Any, unit: str = "", title: str = "", ax: Axes | None = None) -> Axes:
@@ -69,6 +67,4 @@ def series_over_time(truth: Any, predicted: Any, unit: str = "", title: str = ""
     ax.plot(steps, truth, "-", color="black", linewidth=2, label="true")
     ax.plot(steps, predicted, "--", color="C1", linewidth=2, label="predicted")
     ax.set(xlabel="step", ylabel=unit, title=title, xlim=(1, max(len(truth), 2)))
-    ax.grid(alpha=0.3)
-    add_legend(ax)
-    return ax
+    return with_grid(ax)

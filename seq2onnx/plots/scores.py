@@ -11,7 +11,7 @@ from matplotlib.ticker import MaxNLocator
 from numpy.typing import NDArray
 
 from seq2onnx.errors import ShapeError
-from seq2onnx.plots.axes import MAX_NAMES, add_legend, new_axes, plain_text
+from seq2onnx.plots.axes import MAX_NAMES, add_legend, new_axes, plain_text, with_grid
 from seq2onnx.plots.series import stretches, thinned
 
 STYLES = ("-", "--", "-.", ":")
@@ -75,10 +75,9 @@ def _lines(ax: Axes, scores: NDArray[np.float64], names: list[Any], known: Stret
         lines += ax.plot(steps, scores[:, index], style, color=f"C{index}", linewidth=2, label=str(name))
     ax.set(xlabel="step", ylabel="score", ylim=(-0.02, 1.02), xlim=(1, max(len(scores), 2)))
     ax.xaxis.set_major_locator(MaxNLocator(integer=True))
-    ax.grid(alpha=0.3)
     if known is not None:
         _band(ax, known, len(scores), {str(name): f"C{index}" for index, name in enumerate(names)})
-    add_legend(ax, lines, names, title="class")
+    with_grid(ax, lines, names, title="class")
 
 
 def _band(ax: Axes, known: Stretches, steps: int, colours: dict[str, str]) -> None:

@@ -10,7 +10,7 @@ from matplotlib.axes import Axes
 from matplotlib.ticker import FuncFormatter, LogLocator, MaxNLocator, NullLocator
 
 from seq2onnx.errors import DataError
-from seq2onnx.plots.axes import add_legend, new_axes
+from seq2onnx.plots.axes import new_axes, with_grid
 
 
 def training_curve(history: Sequence[dict[str, float]], ax: Axes | None = None) -> Axes:
@@ -46,14 +46,12 @@ def training_curve(history: Sequence[dict[str, float]], ax: Axes | None = None) 
         ax.yaxis.set_minor_locator(NullLocator())
     ax.set(xlabel="epoch", ylabel="loss", xlim=(epochs[0], max(epochs[-1], epochs[0] + 1)))
     ax.xaxis.set_major_locator(MaxNLocator(integer=True))
-    ax.grid(alpha=0.3)
     if any("accuracy" in row for row in history):
         right = ax.twinx()
         for name, style in (("accuracy", "C1-."), ("validation_accuracy", "C1:")):
             lines += _draw(right, history, name, style, linewidth=2)
         right.set(ylabel="accuracy", ylim=(0, 1.03))
-    add_legend(ax, lines)
-    return ax
+    return with_grid(ax, lines)
 
 
 def _draw(ax: Axes, history: Sequence[dict[str, float]], name: str, style: str, **options: Any) -> list[Any]:

@@ -29,9 +29,10 @@ def alarms(facts: Facts) -> list[str]:
     names, rate = list(found.classes or ()), facts.model.contract.sample_rate
     hours = None if rate is None else float(facts.data.lengths.sum()) / rate / 3600
     truth = _true_events(facts, names)
-    rows = []
+    rows, cuts = [], np.cumsum(np.array(found.lengths))[:-1]
+    by_sequence = list(zip(np.split(found.steps, cuts), np.split(found.labels, cuts), strict=True))
     for place, name in enumerate(names):
-        of_class = [steps[labels == name] for steps, labels in _by_sequence(found)]
+        of_class = [steps[labels == name] for steps, labels in by_sequence]
         count = sum(map(len, of_class))
         row: list[Any] = [name, f"{count:,}", *([] if hours is None else [f"{count / hours:,.4g}"])]
         if truth is not None:
@@ -50,12 +51,6 @@ def alarms(facts: Facts) -> list[str]:
     if len(found.steps):
         parts.append(_list_of_alarms(found))
     return parts + ([] if truth is None else _picture(facts, found, truth))
-
-
-def _by_sequence(found: Predictions) -> list[tuple[Any, Any]]:
-    """The steps and the labels of the alarms of each sequence."""
-    cuts = np.cumsum(np.array(found.lengths))[:-1]
-    return list(zip(np.split(found.steps, cuts), np.split(found.labels, cuts), strict=True))  # type: ignore[arg-type]
 
 
 def _true_events(facts: Facts, names: list[Any]) -> list[list[Spans]] | None:

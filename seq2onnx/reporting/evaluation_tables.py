@@ -14,6 +14,14 @@ from seq2onnx.evaluation.scores import ClassEvaluation, Evaluation, NumberEvalua
 from seq2onnx.tables import WIDTH, text_table
 
 Groups = Mapping[str, Evaluation | None]
+_HEADS = {
+    ClassEvaluation: ("accuracy", "macro F1", "count"),
+    QuantileEvaluation: ("band", "expected", "found", "mean width", "count"),
+    NumberEvaluation: ("output", "RMSE", "MAE", "R²", "count"),
+}
+"""The columns of `_rows`."""
+_TEXTS = ("band", "output")
+"""Those that hold no numbers."""
 
 
 def evaluation_text(found: Evaluation, groups: Groups, by: str | None) -> str:
@@ -23,17 +31,11 @@ def evaluation_text(found: Evaluation, groups: Groups, by: str | None) -> str:
     elif isinstance(found, QuantileEvaluation):
         parts = [str(found.coverage)]
     else:
-        parts = [_number_table({"": found}, "")]
+        parts = [text_table([_HEADS[NumberEvaluation], *_rows(found)], (1, 2, 3, 4))]
     if found.nan_predictions:
         parts.append(f"{found.nan_predictions:,} predictions are NaN and left out: their input has NaN or infinity.")
-    if by is not None and isinstance(found, ClassEvaluation):
-        rows = [(name, *_summary(part).values()) for name, part in groups.items()]
-        cells = [(name, *map(_decimal, figures), f"{count:,}") for name, *figures, count in rows]
-        parts.append(text_table([(by, "accuracy", "macro F1", "count"), *cells], (1, 2, 3)))
-    elif by is not None and isinstance(found, QuantileEvaluation):
-        parts.append(_band_table(groups, by))
-    elif by is not None:
-        parts.append(_number_table(groups, by))
+    if by is not None:
+        parts.append(_group_table(_HEADS[type(found)], groups, by))
     return "\n\n".join(parts)
 
 
@@ -58,7 +60,7 @@ def _summary(found: Evaluation | None) -> dict[str, Any]:
         coverage = dataclasses.asdict(found.coverage)
         bands = [{"expected": band.expected} | band._asdict() for band in found.coverage.bands]
         return coverage | {"bands": bands}
-    names = _output_names(found)
+    names = output_names(found)
     outputs = [
         {"output": name, "rmse": rmse, "mae": mae, "r2": r2}
         for name, (r2, rmse, mae) in zip(names, found.scores(), strict=True)
@@ -70,20 +72,37 @@ def _plain(figures: Mapping[str, Any]) -> dict[str, Any]:
     return {name: None if isinstance(v, float) and math.isnan(v) else v for name, v in figures.items()}
 
 
-def _band_table(groups: Groups, by: str) -> str:
-    rows: list[tuple[str, ...]] = []
-    for name, found in groups.items():
-        if not isinstance(found, QuantileEvaluation):
-            rows.append((name, "", "–", "–", "–", "0"))
-            continue
-        coverage = found.coverage
-        for band in coverage.bands:
-            figures = (f"{band.expected:.4f}", f"{band.covered:.4f}", f"{band.width:.5g}", f"{coverage.count:,}")
-            rows.append((name, f"{band.low:g} to {band.high:g}", *figures))
-    return text_table([(by, "band", "expected", "found", "mean width", "count"), *rows], (2, 3, 4, 5))
+def _rows(found: Evaluation) -> list[tuple[str, ...]]:
+    """The figures of an evaluation, for quantiles and numbers a row for each band or output."""
+    count = f"{len(found.truth):,}"
+    if isinstance(found, ClassEvaluation):
+        return [(_decimal(found.accuracy), _decimal(found.macro_f1), count)]
+    if isinstance(found, QuantileEvaluation):
+        return [
+            (
+                f"{band.low:g} to {band.high:g}",
+                f"{band.expected:.4f}",
+                f"{band.covered:.4f}",
+                f"{band.width:.5g}",
+                count,
+            )
+            for band in found.coverage.bands
+        ]
+    return [
+        (name, *("–" if math.isnan(value) else f"{value:.5g}" for value in (rmse, mae, r2)), count)
+        for name, (r2, rmse, mae) in zip(output_names(found), found.scores(), strict=True)
+    ]
 
 
-def _output_names(found: NumberEvaluation) -> list[str]:
+def _group_table(head: tuple[str, ...], groups: Groups, by: str) -> str:
+    nothing = tuple("" if name in _TEXTS else "0" if name == "count" else "–" for name in head)
+    rows = [(name, *row) for name, found in groups.items() for row in (_rows(found) if found else [nothing])]
+    numeric = [place for place, name in enumerate(head, 1) if name not in _TEXTS]
+    return text_table([(by, *head), *rows], numeric)
+
+
+def output_names(found: NumberEvaluation) -> list[str]:
+    """The names of the outputs of numbers: y, or y0, y1 and so on if there are several."""
     count = found.truth.shape[1]
     return [f"y{k}" for k in range(count)] if count > 1 else ["y"]
 
@@ -118,17 +137,3 @@ def _confusion_text(found: ClassEvaluation) -> str:
         block = [("", *range(start, stop)), *((name, *cells) for name, cells in zip(rows, counts, strict=True))]
         lines.append(text_table(block, range(1, stop - start + 1)))
     return "\n\n".join(lines[:1]) + "\n" + "\n\n".join(lines[1:])
-
-
-def _number_table(groups: Groups, by: str) -> str:
-    rows: list[tuple[str, ...]] = []
-    for name, found in groups.items():
-        if not isinstance(found, NumberEvaluation):
-            rows.append((name, "", "–", "–", "–", "0"))
-            continue
-        for output, (r2, rmse, mae) in zip(_output_names(found), found.scores(), strict=True):
-            figures = ("–" if math.isnan(value) else f"{value:.5g}" for value in (rmse, mae, r2))
-            rows.append((name, output, *figures, f"{len(found.truth):,}"))
-    head = (by, "output", "RMSE", "MAE", "R²", "count")
-    cells = [head, *rows]
-    return text_table(cells, (2, 3, 4, 5)) if by else text_table([row[1:] for row in cells], (1, 2, 3, 4))

@@ -7,6 +7,7 @@ import math
 
 from seq2onnx.evaluation.quantiles import QuantileEvaluation
 from seq2onnx.evaluation.scores import ClassEvaluation, Evaluation, NumberEvaluation, Scores, regression_scores
+from seq2onnx.reporting.evaluation_tables import output_names
 from seq2onnx.reporting.facts import Facts
 from seq2onnx.reporting.page import paragraph, picture, table
 
@@ -115,7 +116,7 @@ def _of_quantiles(found: QuantileEvaluation) -> list[str]:
 
 def _of_numbers(found: NumberEvaluation) -> list[str]:
     scores, forecast = found.scores(), found.forecast
-    names = [f"y{k}" for k in range(len(scores))] if len(scores) > 1 else ["y"]
+    names = output_names(found)
     head = ["output", "R²", "RMSE", "mean absolute error"]
     rows = [[name, *(_format_number(value, ".5g") for value in row)] for name, row in zip(names, scores, strict=True)]
     parts = []

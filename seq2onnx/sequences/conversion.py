@@ -72,24 +72,23 @@ def as_list(values: Any, dimensions: int = 2) -> list[Any]:
 
     An array with as many `dimensions` as one sequence is refused, because it is one sequence.
     """
-    check_no_table(values, "sequences", "a list of [time, features] arrays")
+    wanted = "a list of [time, features] arrays"
+    check_no_table(values, "sequences", wanted)
     if isinstance(values, np.ndarray) and values.dtype == object and values.ndim == 2 and 1 in values.shape:
         values = values.ravel()  # a cell array, as scipy.io.loadmat returns it
     is_array = isinstance(values, np.ndarray) and values.dtype != object
     if (is_array or hasattr(values, "detach")) and values.ndim == dimensions:
-        raise ShapeError(
-            f"sequences: expected a list of [time, features] arrays, got one array {list(values.shape)}; "
-            "put a single sequence into a list: [x]"
-        )
+        got = f"one array {list(values.shape)}"
+        raise ShapeError(f"sequences: expected {wanted}, got {got}; put a single sequence into a list: [x]")
     if is_frame(values):
         raise DataError(
-            "sequences: expected a list of [time, features] arrays, got one data frame; put the frame of a single "
-            "sequence into a list: [frame]. For a frame with many sequences and a column that tells them apart use "
+            f"sequences: expected {wanted}, got one data frame; put the frame of a single sequence into a list: "
+            "[frame]. For a frame with many sequences and a column that tells them apart use "
             "SequenceDataset.from_frame(frame, id=…)"
         )
     if isinstance(values, str | bytes | Set) or not hasattr(values, "__iter__"):
         remedy = "; a text is one sequence of words: [tokenize(text)]" if isinstance(values, str) else ""
-        raise DataError(f"sequences: expected a list of [time, features] arrays, got {type(values).__name__}{remedy}")
+        raise DataError(f"sequences: expected {wanted}, got {type(values).__name__}{remedy}")
     found = list(values)
     if not found:
         raise DataError("sequences: expected at least one sequence, got none")

@@ -74,7 +74,8 @@ def from_objects(array: NDArray[np.object_], where: str) -> NDArray[Any]:
         return (found.astype(np.float64) if found.dtype == object else found).reshape(array.shape)
     words = [issubclass(kind, str) for kind in kinds]
     if any(words) and any(issubclass(kind, _NUMBERS) for kind in kinds):
-        raise DataError(f"{where}: expected values of one type, got {_listed_kinds(kinds)}")
+        names = sorted(kind.__name__ for kind in kinds)
+        raise DataError(f"{where}: expected values of one type, got {' and '.join(names)}")
     if all(words) and len(present) == len(items):
         return np.array(items, np.str_).reshape(array.shape)
     if all(hasattr(item, "__len__") and not isinstance(item, str | bytes) for item in items):
@@ -119,10 +120,6 @@ def row_names(row: Any) -> list[str] | None:
 
 def _is_foreign(kind: type) -> bool:
     return any(hasattr(kind, name) for name in ("detach", "to_numpy", "to_pylist", "_fields"))
-
-
-def _listed_kinds(kinds: set[type]) -> str:
-    return " and ".join(sorted(kind.__name__ for kind in kinds))
 
 
 def _table_remedy(value: Any) -> str:

@@ -23,6 +23,11 @@ Drawn = tuple[int, list[int]]
 """(epoch, indices of the sequences of a batch)"""
 
 
+def order_of(policy: PaddingPolicy) -> Shuffle:
+    """Return the order of data that is not trained on: by length, or where the rows of a batch count, as given."""
+    return "none" if policy.keeps_order else "sorted"
+
+
 @dataclasses.dataclass
 class Batch:
     """Sequences in one tensor, with their targets.

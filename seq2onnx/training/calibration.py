@@ -11,12 +11,12 @@ from torch import Tensor
 
 from seq2onnx.building.appending import append
 from seq2onnx.building.matching import check_lengths, check_sequences, encode_words
-from seq2onnx.building.module import SequenceModule
-from seq2onnx.data import SequenceDataset, Shuffle
+from seq2onnx.building.module import SequenceModule, evaluating
+from seq2onnx.data import SequenceDataset
 from seq2onnx.data.batches import batch_indices
 from seq2onnx.errors import DataError, SpecError
 from seq2onnx.layers import Rescale
-from seq2onnx.training.batch_dataset import Batches
+from seq2onnx.training.batch_dataset import Batches, order_of
 from seq2onnx.training.forward import forward_whole
 from seq2onnx.training.losses import quantile_loss
 from seq2onnx.training.objective import check_targets, valid_rows
@@ -84,17 +84,12 @@ def _outputs(module: SequenceModule, data: SequenceDataset) -> tuple[NDArray[np.
     check_sequences(network, data)
     check_lengths(network, data, module.policy)
     batches = Batches(data, module.policy, network.signals[network.outputs[0]].clock)
-    order: Shuffle = "none" if module.policy.keeps_order else "sorted"
+    order = order_of(module.policy)
     device = next(module.parameters(), torch.empty(0)).device
     pairs: list[tuple[Tensor, Tensor]] = []
-    was_training = module.training
-    module.eval()
-    try:
-        with torch.no_grad():
-            for indices in batch_indices(data.lengths, BATCH_SIZE, order, np.random.default_rng(0), data.shards):
-                batch = batches[0, indices.tolist()].to(device)
-                pairs.append(valid_rows(*forward_whole(module, batch, logits=False)))
-    finally:
-        module.train(was_training)
+    with evaluating(module):
+        for indices in batch_indices(data.lengths, BATCH_SIZE, order, np.random.default_rng(0), data.shards):
+            batch = batches[0, indices.tolist()].to(device)
+            pairs.append(valid_rows(*forward_whole(module, batch, logits=False)))
     y, target = (torch.cat(parts).cpu().double() for parts in zip(*pairs, strict=True))
     return y.numpy(), target.flatten().numpy()

@@ -145,8 +145,8 @@ def fit(trainer: lightning.Trainer, learner: Learner) -> None:
         end_training(learner.module)
         for _, layer in learner.module.layers.items():
             layer.synchronized = False
-    if learner.history or learner.diverged:
-        learner.write_last_checkpoint()
+    if learner.checkpoints and (learner.history or learner.diverged):
+        learner.checkpoints.write(learner.history, learner.run_state_dict, last=True)
     if learner.interrupted:
         if not learner.history:
             raise KeyboardInterrupt

@@ -17,7 +17,7 @@ from torch.utils.data import DataLoader
 
 from seq2onnx.building.module import SequenceModule
 from seq2onnx.data import SequenceDataset, Shuffle
-from seq2onnx.training.batch_dataset import Batch, Batches, BatchSampler
+from seq2onnx.training.batch_dataset import Batch, Batches, BatchSampler, order_of
 from seq2onnx.training.batch_statistics import refresh_statistics, restart_statistics
 from seq2onnx.training.epoch_progress import Show
 from seq2onnx.training.forward import Outputs, forward_in_chunks, forward_whole
@@ -163,12 +163,7 @@ class Learner(lightning.LightningModule):
     def val_dataloader(self) -> DataLoader[Batch] | list[Any]:
         """Return the batches of the validation data."""
         validation = self.task.validation
-        return [] if validation is None else self.loader(validation, self._order, self.processes)
-
-    @property
-    def _order(self) -> Shuffle:
-        """The order of validation data: by length, or as `predict` does."""
-        return "none" if self.options.padding.keeps_order else "sorted"
+        return [] if validation is None else self.loader(validation, order_of(self.options.padding), self.processes)
 
     @functools.cached_property
     def statistics_loader(self) -> DataLoader[Batch]:
@@ -286,11 +281,6 @@ class Learner(lightning.LightningModule):
         if self.checkpoints:
             self.checkpoints.write(self.history, self.run_state_dict)
 
-    def write_last_checkpoint(self) -> None:
-        """Write the checkpoint of the last epoch that is kept."""
-        if self.checkpoints:
-            self.checkpoints.write(self.history, self.run_state_dict, last=True)
-
     def _weights(self) -> dict[str, Tensor]:
         return {name: tensor.detach().cpu().clone() for name, tensor in self.module.state_dict().items()}
 
@@ -299,6 +289,6 @@ class Learner(lightning.LightningModule):
         """Measure the module as it is now on all rows of a data set."""
         self.module.eval().to(device)
         metrics = Metrics(self.task.objective, keep_outputs=True)
-        for batch in self.loader(data, self._order):
+        for batch in self.loader(data, order_of(self.options.padding)):
             metrics.add(*self._forward(batch.to(device)))
         return metrics

@@ -159,7 +159,10 @@ def train(
             checkpoints = Checkpoints(run_dir, task.options, task.identity(), resume, writes=is_first)
 
         learner, history, metrics = _run(task, trainer, processes, checkpoints)
-        coverage = _coverage(learner) if task.objective.loss.quantiles and learner.history else None
+        coverage = None
+        if task.objective.loss.quantiles and learner.history:
+            measured = task.data if task.validation is None else task.validation
+            coverage = learner.measure(measured, "cpu").coverage()
         if metrics and coverage and task.validation is not None:
             metrics = metrics | {f"validation_coverage_of_{b.low:g}_to_{b.high:g}": b.covered for b in coverage.bands}
             metrics["validation_crossings"] = coverage.crossings
@@ -259,12 +262,6 @@ def _tell_that_it_diverged(learner: Learner) -> None:
         RuntimeWarning,
         stacklevel=4,
     )
-
-
-def _coverage(learner: Learner) -> Coverage | None:
-    """Measure the coverage of the kept weights on the validation data, or without any on the training data."""
-    task = learner.task
-    return learner.measure(task.data if task.validation is None else task.validation, "cpu").coverage()
 
 
 def _save(run_dir: str | Path, result: TrainingResult, metrics: dict[str, float], learner: Learner) -> None:

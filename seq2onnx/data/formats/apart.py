@@ -20,6 +20,7 @@ from pathlib import Path
 from typing import IO, Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from seq2onnx import limits
 from seq2onnx.errors import DataError, Seq2OnnxError
@@ -156,9 +157,12 @@ def _rebuild(outline: Any, read: Any) -> Any:
     items = [_rebuild(item, read) for item in outline["items"]]
     if "names" in outline:
         return dict(zip(outline["names"], items, strict=True))
-    if "cells" not in outline:
-        return items
-    cells = np.empty(tuple(outline["cells"]), object)
+    return cell_array(tuple(outline["cells"]), items) if "cells" in outline else items
+
+
+def cell_array(shape: tuple[int, ...], items: Sequence[Any]) -> NDArray[np.object_]:
+    """Return an array of objects, of which each is an item; numpy would join items that are arrays."""
+    cells = np.empty(shape, object)
     for place, item in enumerate(items):
         cells.flat[place] = item
     return cells

@@ -74,27 +74,21 @@ def from_arrays(arrays: dict[str, Any], path: str | Path) -> Contents:
                 f"{path}: expected targets with a row for each of the {count} sequences or each of the "
                 f"{steps} steps, got {rows}"
             )
-    per_step = None if targets is None else isinstance(targets, list)
-    if "ignore" in arrays and arrays["ignore"].size != 1:
-        raise DataError(f"{path}: ignore: expected one label or number, got {list(arrays['ignore'].shape)}")
-    ignore = arrays["ignore"].item() if "ignore" in arrays else None
+    about: dict[str, Any] = {"classes": arrays.get("classes"), "per_step": isinstance(targets, list)}
+    if "ignore" in arrays:
+        if arrays["ignore"].size != 1:
+            raise DataError(f"{path}: ignore: expected one label or number, got {list(arrays['ignore'].shape)}")
+        about["ignore"] = arrays["ignore"].item()
     for name in ("channels", "ids"):
-        if name in arrays and (arrays[name].ndim != 1 or arrays[name].dtype.kind != "U"):
-            raise DataError(f"{path}: {name}: expected a list of texts, got {arrays[name].dtype}")
-    rate = arrays.get("sample_rate")
-    if rate is not None and (rate.shape != () or rate.dtype.kind not in "fiu"):
-        raise DataError(f"{path}: sample_rate: expected one number, got {rate.dtype} {list(rate.shape)}")
-    channels, ids = (arrays[name].tolist() if name in arrays else None for name in ("channels", "ids"))
-    return Contents(
-        sequences,
-        targets,
-        arrays.get("classes"),
-        ignore,
-        per_step,
-        channels,
-        ids,
-        None if rate is None else float(rate),
-    )
+        if name in arrays:
+            if arrays[name].ndim != 1 or arrays[name].dtype.kind != "U":
+                raise DataError(f"{path}: {name}: expected a list of texts, got {arrays[name].dtype}")
+            about[name] = arrays[name].tolist()
+    if (rate := arrays.get("sample_rate")) is not None:
+        if rate.shape != () or rate.dtype.kind not in "fiu":
+            raise DataError(f"{path}: sample_rate: expected one number, got {rate.dtype} {list(rate.shape)}")
+        about["sample_rate"] = float(rate)
+    return Contents(sequences, targets, **about)
 
 
 def sequence_ends(lengths: Array, rows: int, expected: str) -> NDArray[np.int64]:

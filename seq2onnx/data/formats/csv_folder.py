@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import warnings
 from collections.abc import Sequence
 from pathlib import Path
@@ -49,15 +50,14 @@ def read(
     if labels:
         if per_step:
             raise DataError("per_step: a file of labels has one target for each sequence; leave per_step out")
-        return _with(found, read_labels(labels, id or "file", targets, found.ids or []))
-    if id is not None:
+        of_files: Any = read_labels(labels, id or "file", targets, found.ids or [])
+    elif id is not None:
         raise DataError(f"{path}: in a folder, id names the column of the file names in labels; leave it out")
-    parents = None if targets is not None else labels_of_folders(files, folder, ".csv")
-    return found if parents is None else _with(found, parents)
-
-
-def _with(found: Contents, targets: Any) -> Contents:
-    return Contents(found.sequences, targets, per_step=False, channels=found.channels, ids=found.ids)
+    elif targets is not None:
+        return found
+    else:
+        of_files = labels_of_folders(files, folder, ".csv")
+    return dataclasses.replace(found, targets=of_files, per_step=False)
 
 
 def read_files(
@@ -76,7 +76,7 @@ def read_files(
             raise DataError("features_by_time: time, targets and per_step name columns, which are steps here")
         tables = [read_table(file) for file in files]
         _warn_of_counted_names(tables)
-        return Contents([_values(table, range(len(table.columns))).T for table in tables], channels=channels, ids=ids)
+        return Contents([table.matrix(range(len(table.columns))).T for table in tables], channels=channels, ids=ids)
     known = None if channels is None else check_names(channels, "channels")
     tables = [read_table(file, known) for file in files]
     _warn_of_counted_names(tables)
@@ -94,14 +94,14 @@ def read_files(
         if time is not None:
             table.check_sorted(time)
     if not named:
-        values = [_values(table, range(len(table.columns))) for table in tables]
+        values = [table.matrix(range(len(table.columns))) for table in tables]
     else:
         first = named[0].names or []
         known = known or check_names([name for name in first if name not in others], str(named[0].path))
         check_features(known, others, str(named[0].path))
-        values = [_values(table, _feature_places(table, known, others, channels is None)) for table in tables]
+        values = [table.matrix(_feature_places(table, known, others, channels is None)) for table in tables]
     found = None if not target_names else _targets(tables, target_names, per_step)
-    return Contents(values, found, per_step=None if found is None else per_step, channels=known, ids=ids)
+    return Contents(values, found, per_step=per_step, channels=known, ids=ids)
 
 
 def _warn_of_counted_names(tables: Sequence[CsvTable]) -> None:
@@ -123,10 +123,6 @@ def _begins_with_counted_names(table: CsvTable) -> bool:
     first = first[1:] if first[0] == "" else first  # above the index
     is_counted = len(first) > 1 and first == [str(number) for number in range(len(first))]
     return is_counted and any(not WHOLE_NUMBER.fullmatch(cell) for column in table.columns for cell in column[1:])
-
-
-def _values(table: CsvTable, places: Sequence[int]) -> Array:
-    return np.column_stack([table.numbers(place) for place in places])
 
 
 def _feature_places(table: CsvTable, channels: Names, others: Names, is_whole: bool) -> list[int]:

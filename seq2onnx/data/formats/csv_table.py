@@ -7,8 +7,6 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
 from seq2onnx.data.contents import Contents
 from seq2onnx.data.formats.csv_folder import one_each, read_files
 from seq2onnx.data.formats.csv_labels import find_labels, read_labels
@@ -49,7 +47,7 @@ def read(
     names = check_names(channels, "channels")
     places = positions(table.names or [], names, str(path))
     check_features(names, others, str(path))
-    values = np.column_stack([table.numbers(place) for place in places])
+    values = table.matrix(places)
     found: Any = None
     if labels:
         found = read_labels(find_labels(labels, path), id, targets, list(rows))
@@ -58,7 +56,7 @@ def read(
         steps = [column[indices] for indices in rows.values()]
         found = steps if per_step else one_each(steps, [f"{path}, {id} {key}" for key in rows], target_names)
     sequences = [values[indices] for indices in rows.values()]
-    return Contents(sequences, found, per_step=None if found is None else per_step, channels=names, ids=list(rows))
+    return Contents(sequences, found, per_step=per_step, channels=names, ids=list(rows))
 
 
 def _rows_by_id(table: CsvTable, id: str, time: str | None) -> dict[str, list[int]]:

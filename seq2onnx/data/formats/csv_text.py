@@ -6,7 +6,7 @@ import csv
 import dataclasses
 import datetime
 import re
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -87,6 +87,10 @@ class CsvTable:
                     f"{self.where(place, row)}: expected a number, got {cell!r:.40}; {self._remedy(place, cell)}"
                 ) from None
         return values
+
+    def matrix(self, places: Iterable[int]) -> NDArray[np.float64]:
+        """Return several columns of numbers, [lines, columns]."""
+        return np.column_stack([self.numbers(place) for place in places])
 
     def _remedy(self, place: int, cell: str) -> str:
         if NUMBER_WITH_COMMA.fullmatch(cell):

@@ -114,7 +114,7 @@ class Hdf5Column(Column):
     """
 
     def __init__(self, path: str | Path, trusted: bool = False) -> None:
-        self.path, self._trusted = Path(path).resolve(), trusted
+        self.path = Path(path).resolve()
         self._file: Any = None
         self._process = 0
         check_readable(path, "h5py")

@@ -53,14 +53,10 @@ def check_dataset(dataset: Any, path: str | Path, trusted: bool, kinds: str = "f
         raise DataError(
             f"{path}: {name} has the filter {odd[0]}; expected {', '.join(FILTERS.values())}. Write it with one of them"
         )
-    if dataset.dtype.kind not in kinds or (dataset.dtype.kind == "O" and not _is_text_or_reference(dataset.dtype)):
-        raise DataError(f"{path}: {name}: expected numbers or texts, got the type {dataset.dtype!s:.100}")
+    dtype = dataset.dtype
+    is_known = h5py.check_string_dtype(dtype) is not None or h5py.check_ref_dtype(dtype) is h5py.Reference
+    if dtype.kind not in kinds or (dtype.kind == "O" and not is_known):
+        raise DataError(f"{path}: {name}: expected numbers or texts, got the type {dtype!s:.100}")
     size = Path(path).stat().st_size
     check_unpacked(path, dataset.size * dataset.dtype.itemsize, size, trusted)
     check_unpacked(path, math.prod(dataset.chunks or ()) * dataset.dtype.itemsize, size, trusted)
-
-
-def _is_text_or_reference(dtype: Any) -> bool:
-    import h5py
-
-    return h5py.check_string_dtype(dtype) is not None or h5py.check_ref_dtype(dtype) is h5py.Reference

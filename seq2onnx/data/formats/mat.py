@@ -71,9 +71,7 @@ def read(
     matrices = _matrices(f"{path}: {name}", variables[name], features_by_time)
     if targets is None:
         targets = _find_targets(path, variables, name, len(matrices))
-    if not targets:
-        return Contents(matrices)
-    found = _targets(f"{path}: {targets}", variables[targets], matrices, features_by_time)
+    found = _targets(f"{path}: {targets}", variables[targets], matrices, features_by_time) if targets else None
     return Contents(matrices, found, per_step=isinstance(found, list))
 
 

@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 
-from seq2onnx.data.formats.apart import read_apart
+from seq2onnx.data.formats.apart import cell_array, read_apart
 from seq2onnx.data.formats.hdf5_rules import check_dataset, find
 from seq2onnx.data.formats.parsing import check_readable, parsing
 from seq2onnx.errors import DataError
@@ -71,13 +71,13 @@ def _to_plain(value: Value) -> Any:
     """Return a value without instances of Opaque, for the way between processes."""
     if isinstance(value, Opaque):
         return [value.kind, list(value.shape)]
-    return _cells(value, [_to_plain(cell) for cell in value.flat]) if value.dtype == object else value
+    return cell_array(value.shape, [_to_plain(cell) for cell in value.flat]) if value.dtype == object else value
 
 
 def _from_plain(value: Any) -> Value:
     if isinstance(value, list):
         return Opaque(value[0], tuple(value[1]))
-    return _cells(value, [_from_plain(cell) for cell in value.flat]) if value.dtype == object else value
+    return cell_array(value.shape, [_from_plain(cell) for cell in value.flat]) if value.dtype == object else value
 
 
 def _read_version_5(path: str, *_: str) -> dict[str, Any]:
@@ -124,7 +124,7 @@ def _from_scipy(raw: Any) -> Value:
         kinds = {matlab.MatlabFunction: "function_handle", matlab.MatlabObject: "object"}
         return Opaque(kinds.get(type(raw), "struct"), raw.shape)
     if raw.dtype == object:
-        return _cells(raw, [_from_scipy(cell) for cell in raw.flat])
+        return cell_array(raw.shape, [_from_scipy(cell) for cell in raw.flat])
     return raw
 
 
@@ -155,7 +155,7 @@ def _from_hdf5(file: Any, item: Any, trusted: bool) -> Value:
     check_dataset(item, file.filename, trusted, kinds="fiubOV")
     raw: Array = np.atleast_2d(item[()]).T
     if kind == "cell":
-        return _cells(raw, [_from_hdf5(file, file[reference], trusted) for reference in raw.flat])
+        return cell_array(raw.shape, [_from_hdf5(file, file[reference], trusted) for reference in raw.flat])
     if kind == "char":
         rows = np.ascontiguousarray(raw, "<u2")
         return np.array([row.tobytes().decode("utf-16-le", "replace") for row in rows])
@@ -174,13 +174,6 @@ def _outline(item: Any, attributes: dict[str, Any]) -> Opaque:
     if "MATLAB_object_decode" in attributes or not hasattr(item, "shape"):
         return Opaque(kind)
     return Opaque(kind, tuple(item[()].tolist()) if attributes.get("MATLAB_empty", 0) else item.shape[::-1])
-
-
-def _cells(raw: Array, values: list[Value]) -> Array:
-    cells = np.empty(raw.shape, object)
-    for place, value in enumerate(values):
-        cells.flat[place] = value
-    return cells
 
 
 def _text(value: Any) -> str:

@@ -16,11 +16,11 @@ from seq2onnx.data.formats.apart import read_apart
 from seq2onnx.data.formats.parquet_column import KIND, ParquetColumn, kind_of, numbers, open_parquet
 from seq2onnx.data.formats.parsing import check_readable, parsing
 from seq2onnx.data.inputs import has_time
-from seq2onnx.data.targets import Ignore, Label, Targets, take_rows
+from seq2onnx.data.targets import Targets, take_rows
 from seq2onnx.errors import DataError, require
 from seq2onnx.files import atomic_file
 from seq2onnx.limits import check_unpacked
-from seq2onnx.sequences import Array, Channels, chunk
+from seq2onnx.sequences import Array, chunk
 
 Names = str | Sequence[str]
 RowGroup = tuple[dict[str, list[Array]], Any]
@@ -51,8 +51,7 @@ def read(
     Raises:
         DataError: the columns cannot be used. The message names the file, and the column, row group or row.
     """
-    require("pyarrow", extra="data")
-    check_readable(path)
+    check_readable(path, "pyarrow")
     if not trusted:
         read_apart(f"{__name__}:probe", path, kind=KIND)
     with parsing(path, KIND):
@@ -192,35 +191,16 @@ def write(contents: Contents, path: str | Path) -> None:
         ({name: column.take(indices) for name, column in columns.items()}, take_rows(targets, indices))
         for indices in chunk(np.arange(count), rows)
     )
-    write_row_groups(
-        path,
-        row_groups,
-        contents.classes,
-        contents.ignore,
-        bool(contents.per_step),
-        channels=contents.channels,
-        ids=contents.ids,
-        sample_rate=contents.sample_rate,
-    )
+    write_row_groups(path, row_groups, contents)
 
 
-def write_row_groups(
-    path: str | Path,
-    row_groups: Iterable[RowGroup],
-    classes: Sequence[Label] | None,
-    ignore: Ignore,
-    per_step: bool,
-    *,
-    channels: Channels = None,
-    ids: Sequence[str] | None = None,
-    sample_rate: float | None = None,
-) -> None:
-    """Write a file with the given row groups, of which there is at least one; see SequenceDataset for the rest."""
+def write_row_groups(path: str | Path, row_groups: Iterable[RowGroup], contents: Contents) -> None:
+    """Write a file with the given row groups, of which there is at least one; `contents` has what is not in them."""
     require("pyarrow", extra="data")
     import pyarrow as pa
     import pyarrow.parquet as pq
 
-    names = channels if isinstance(channels, Mapping) else {"": channels}
+    names = contents.channels if isinstance(contents.channels, Mapping) else {"": contents.channels}
     with atomic_file(path) as beside:
         writer, written = None, 0
         for parts, targets in row_groups:
@@ -228,9 +208,9 @@ def write_row_groups(
             timed = next(part for part in parts.values() if has_time(part[0]))
             arrays["length"] = pa.array([len(x) for x in timed], pa.int32())
             if targets is not None:
-                arrays["target"] = _as_arrow([np.asarray(t) for t in targets], per_step)
-            if ids is not None:
-                arrays["id"] = pa.array(ids[written : written + len(timed)], pa.string())
+                arrays["target"] = _as_arrow([np.asarray(t) for t in targets], bool(contents.per_step))
+            if contents.ids is not None:
+                arrays["id"] = pa.array(contents.ids[written : written + len(timed)], pa.string())
                 written += len(timed)
             if writer is None:
                 steps = {name: list(part[0].shape[1:]) if part[0].ndim > 2 else None for name, part in parts.items()}
@@ -239,13 +219,13 @@ def write_row_groups(
                         name: {"column": _column_name(name), "step": step, "channels": names.get(name)}
                         for name, step in steps.items()
                     },
-                    "ids": None if ids is None else "id",
+                    "ids": None if contents.ids is None else "id",
                     "lengths": "length",
                     "targets": None if targets is None else "target",
-                    "per_step": per_step,
-                    "classes": None if classes is None else list(classes),
-                    "ignore": ignore,
-                } | ({} if sample_rate is None else {"sample_rate": sample_rate})
+                    "per_step": bool(contents.per_step),
+                    "classes": None if contents.classes is None else list(contents.classes),
+                    "ignore": contents.ignore,
+                } | ({} if contents.sample_rate is None else {"sample_rate": contents.sample_rate})
                 schema = pa.schema({name: a.type for name, a in arrays.items()}, {KEY: json.dumps(about).encode()})
                 writer = pq.ParquetWriter(beside, schema, use_dictionary=["target"], write_page_checksum=True)
             writer.write_table(pa.table(arrays, schema=writer.schema))

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from seq2onnx.data.columns import BLOCK_BYTES, Block, Column, Indices
 from seq2onnx.data.formats.parsing import check_readable, parsing
 from seq2onnx.data.inputs import word_array
-from seq2onnx.errors import DataError, Seq2OnnxError, require
+from seq2onnx.errors import DataError, Seq2OnnxError
 from seq2onnx.limits import check_unpacked
 from seq2onnx.sequences import Array
 
@@ -245,10 +245,9 @@ class ParquetColumn(Column):
 
 def open_parquet(path: str | Path) -> Any:
     """Open a file with pyarrow; raise DataError if it is not a parquet file."""
-    require("pyarrow", extra="data")
+    check_readable(path, "pyarrow")
     import pyarrow.parquet as pq
 
-    check_readable(path)
     with parsing(path, KIND):
         return pq.ParquetFile(path, memory_map=True, pre_buffer=False, page_checksum_verification=True)
 

@@ -53,5 +53,4 @@ def read(
         found_targets = read_labels(labels, id or "file", targets, ids)
     elif targets is None:
         found_targets = labels_of_folders(files, folder, ".wav")
-    per_step = None if found_targets is None else False
-    return Contents(samples, found_targets, per_step=per_step, channels=channels, ids=ids, sample_rate=rates[0])
+    return Contents(samples, found_targets, per_step=False, channels=channels, ids=ids, sample_rate=rates[0])
