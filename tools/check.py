@@ -27,8 +27,10 @@ from venv_setup import ROOT, newer_python, prepare, prepare_newest, prepare_olde
 WITH_TORCH = ("layers", "export", "forms", "step_form", "portable", "spectra", "parity", "runtime", "tables")
 """The test modules that also run with the oldest versions of what trains and exports."""
 TESTS = ["pytest", "-rs"]
-ON_ALL_CORES = ["-n", "auto", "--dist", "worksteal"]
-"""Neighboring tests share fixtures, and worksteal seldom separates them. It keeps all cores busy until the end."""
+CORES = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+ON_ALL_CORES = ["-n", str(max(2, 3 * CORES // 2)), "--dist", "worksteal"]
+"""Many tests wait for a process of their own, so there are more workers than cores. Neighboring tests share fixtures,
+and worksteal seldom separates them. It keeps all cores busy until the end."""
 
 
 def main() -> int:
