@@ -90,8 +90,7 @@ class BiGRU(Layer):
 
     def emit(self, graph: GraphBuilder, call: EmitCall) -> Emitted:
         attributes = cell_nodes.gru_attributes(self.state_activation, self.gate_activation, self.reset_gate_mode, 2)
-        arrays_of = cell_nodes.gru_arrays
-        return bidirectional.emit(graph, "GRU", call, self.output_mode, self.last, arrays_of, **attributes)
+        return bidirectional.emit(graph, "GRU", call, self.output_mode, self.last, **attributes)
 
     @classmethod
     def examples(cls) -> Sequence[Example]:

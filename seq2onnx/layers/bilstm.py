@@ -90,8 +90,7 @@ class BiLSTM(Layer):
 
     def emit(self, graph: GraphBuilder, call: EmitCall) -> Emitted:
         attributes = cell_nodes.lstm_attributes(self.state_activation, self.gate_activation, 2)
-        arrays_of = cell_nodes.lstm_arrays
-        return bidirectional.emit(graph, "LSTM", call, self.output_mode, self.last, arrays_of, **attributes)
+        return bidirectional.emit(graph, "LSTM", call, self.output_mode, self.last, **attributes)
 
     @classmethod
     def examples(cls) -> Sequence[Example]:

@@ -94,9 +94,8 @@ class GRU(Layer):
         if graph.is_fixed:
             activations = (self.state_activation, self.gate_activation)
             return cell_steps.gru(graph, call, self.output_mode, *activations, self.reset_gate_mode)
-        arrays = cell_nodes.gru_arrays(call.weights)
         attributes = cell_nodes.gru_attributes(self.state_activation, self.gate_activation, self.reset_gate_mode)
-        return recurrent.emit(graph, "GRU", call, self.output_mode, arrays, **attributes)
+        return recurrent.emit(graph, "GRU", call, self.output_mode, **attributes)
 
     @classmethod
     def examples(cls) -> Sequence[Example]:

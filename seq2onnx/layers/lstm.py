@@ -92,9 +92,8 @@ class LSTM(Layer):
     def emit(self, graph: GraphBuilder, call: EmitCall) -> Emitted:
         if graph.is_fixed:
             return cell_steps.lstm(graph, call, self.output_mode, self.state_activation, self.gate_activation)
-        arrays = cell_nodes.lstm_arrays(call.weights)
         attributes = cell_nodes.lstm_attributes(self.state_activation, self.gate_activation)
-        return recurrent.emit(graph, "LSTM", call, self.output_mode, arrays, **attributes)
+        return recurrent.emit(graph, "LSTM", call, self.output_mode, **attributes)
 
     @classmethod
     def examples(cls) -> Sequence[Example]:

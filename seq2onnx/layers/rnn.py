@@ -80,10 +80,10 @@ class RNN(Layer):
     def emit(self, graph: GraphBuilder, call: EmitCall) -> Emitted:
         if graph.is_fixed:
             return cell_steps.rnn(graph, call, self.output_mode, self.activation)
-        arrays, lengths = cell_nodes.rnn_arrays(call.weights), call.lengths
         attributes = {} if self.activation == "tanh" else {"activations": ["Relu"]}
         if graph.one_step:
-            return recurrent.emit(graph, "RNN", call, self.output_mode, arrays, **attributes)
+            return recurrent.emit(graph, "RNN", call, self.output_mode, **attributes)
+        arrays, lengths = cell_nodes.arrays("RNN", call.weights), call.lengths
         starts, learned = recurrent.emit_starts(graph, call)
         start = starts[0] if starts else None
         initial = [graph.op("Unsqueeze", start, graph.ints(0))] if start else []

@@ -6,13 +6,11 @@ from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any, Literal, TypeVar
 
 import numpy as np
-from numpy.typing import NDArray
 
 from seq2onnx.errors import NotStreamable
 from seq2onnx.layers.calls import EmitCall, Emitted, ForwardCall, Forwarded
 from seq2onnx.layers.graph import END, GraphBuilder
-from seq2onnx.layers.parts import recurrent
-from seq2onnx.layers.parts.cell_nodes import Arrays
+from seq2onnx.layers.parts import cell_nodes, recurrent
 from seq2onnx.layers.signal import Weight
 
 if TYPE_CHECKING:
@@ -60,16 +58,10 @@ def forward(
 
 
 def emit(
-    graph: GraphBuilder,
-    op: str,
-    call: EmitCall,
-    output_mode: recurrent.OutputMode,
-    last: Last,
-    arrays_of: Callable[[Arrays], dict[str, NDArray[Any]]],
-    **attributes: Any,
+    graph: GraphBuilder, op: str, call: EmitCall, output_mode: recurrent.OutputMode, last: Last, **attributes: Any
 ) -> Emitted:
-    """Add a bidirectional LSTM or GRU operator. `arrays_of` returns the operator's weights of one direction."""
-    of_both = [arrays_of(_of(call.weights, direction)) for direction in DIRECTIONS]
+    """Add a bidirectional LSTM or GRU operator."""
+    of_both = [cell_nodes.arrays(op, _of(call.weights, direction)) for direction in DIRECTIONS]
     arrays = {name: np.concatenate([of_one[name] for of_one in of_both]) for name in of_both[0]}
     y, h, *_ = recurrent.emit_node(graph, op, call.x, call.lengths, [], arrays, direction="bidirectional", **attributes)
     size = 2 * arrays["R"].shape[2]

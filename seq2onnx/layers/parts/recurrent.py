@@ -13,7 +13,7 @@ from seq2onnx.errors import ShapeError
 from seq2onnx.layers.base import Layer, numeric_input
 from seq2onnx.layers.calls import EmitCall, Emitted, ForwardCall, Forwarded
 from seq2onnx.layers.graph import GraphBuilder
-from seq2onnx.layers.parts import padding_nodes
+from seq2onnx.layers.parts import cell_nodes, padding_nodes
 from seq2onnx.layers.parts.initializers import BiasInitializer, MatrixInitializer, by_name, zeros
 from seq2onnx.layers.signal import Signal, Value, Weight
 
@@ -184,20 +184,14 @@ def emit_new_states(graph: GraphBuilder, call: EmitCall, finals: list[str], lear
     return dict(zip(call.states, finals, strict=True))
 
 
-def emit(
-    graph: GraphBuilder,
-    op: str,
-    call: EmitCall,
-    output_mode: OutputMode,
-    arrays: Mapping[str, NDArray[Any]],
-    **attributes: Any,
-) -> Emitted:
+def emit(graph: GraphBuilder, op: str, call: EmitCall, output_mode: OutputMode, **attributes: Any) -> Emitted:
     """Add an operator of one direction as a whole layer.
 
     onnxruntime's operators return zeros as the state of rows and chunks without steps. The nodes here put the old state
     back.
     """
     x, lengths, first = call.x, call.lengths, graph.ints(0)
+    arrays = cell_nodes.arrays(op, call.weights)
     old, learned = emit_starts(graph, call)
     initial = [graph.op("Unsqueeze", state, first) for state in old]
     y, *finals = emit_node(graph, op, x, lengths, initial, arrays, **attributes)
