@@ -10,6 +10,7 @@ from seq2onnx.layers.calls import EmitCall
 from seq2onnx.layers.graph import GraphBuilder
 from seq2onnx.layers.parts.frame_nodes import Framed, emit_frames
 from seq2onnx.layers.parts.frames import Framing
+from seq2onnx.layers.parts.window_nodes import emit_after_buffer
 from seq2onnx.layers.signal import Value
 
 
@@ -52,11 +53,8 @@ def emit_channel_frames(framing: Framing, graph: GraphBuilder, call: EmitCall) -
 
 def _emit_fixed(framing: Framing, graph: GraphBuilder, x: Value, states: Mapping[str, str]) -> Framed:
     """Take the frames of a run, whose samples are a multiple of the hop, so that the phase is always 0."""
-    samples, new = x.name, {}
+    samples, new = emit_after_buffer(graph, x.name, states, framing.reach)
     steps, channels = graph.fixed_steps(x.signal), x.signal.size
-    if framing.reach:
-        samples = graph.op("Concat", states["buf"], samples, axis=1)
-        new["buf"] = graph.last_steps(samples, framing.reach)
     if channels > 1:
         samples = graph.op("Transpose", samples, perm=[0, 2, 1])
     places = np.arange(framing.need - 1, framing.need - 1 + steps, framing.hop)[:, None] + np.arange(framing.length)

@@ -53,11 +53,16 @@ def emit_frame(
 def _emit_fixed(window: Window, graph: GraphBuilder, x: Value, states: Mapping[str, str] | None) -> Framed:
     """Put the buffer before the steps of a run. They are a multiple of the stride, so the phase is always 0."""
     assert window.is_causal
-    if not window.reach:
-        return x.name, None, None, {}
-    assert states is not None
-    framed = graph.op("Concat", states["buf"], x.name, axis=1)
-    return framed, None, None, {"buf": graph.last_steps(framed, window.reach)}
+    framed, new = emit_after_buffer(graph, x.name, states or {}, window.reach)
+    return framed, None, None, new
+
+
+def emit_after_buffer(graph: GraphBuilder, x: str, states: Mapping[str, str], reach: int) -> tuple[str, dict[str, str]]:
+    """Put the buffer of `reach` steps before x, in which all steps count; return both joined, and the new states."""
+    if not reach:
+        return x, {}
+    joined = graph.op("Concat", states["buf"], x, axis=1)
+    return joined, {"buf": graph.last_steps(joined, reach)}
 
 
 def emit_mean(
