@@ -111,7 +111,7 @@ def _emit_chunk(
     if window.is_causal and stride == 1:
         if reach:
             name = graph.op("Concat", states["buf"], name, axis=1)
-            new["buf"] = _last(graph, name, lengths, reach)
+            new["buf"] = emit_last(graph, name, lengths, reach)
         return graph.pad_steps(name, 0, 1), steps, lengths, new
 
     # New steps of each row, int32 [batch, 1]. Without lengths all rows have the same, as many rows as a state has.
@@ -165,7 +165,7 @@ def _emit_length(window: Window, graph: GraphBuilder, steps: str, make: Callable
     return count
 
 
-def _last(graph: GraphBuilder, x: str, lengths: str | None, reach: int) -> str:
+def emit_last(graph: GraphBuilder, x: str, lengths: str | None, reach: int) -> str:
     """Take the last `reach` steps of each row of x, which is a buffer of `reach` steps and a chunk of `lengths`."""
     if lengths is None:
         return graph.last_steps(x, reach)
