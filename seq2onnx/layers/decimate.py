@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import functools
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from typing import Annotated, ClassVar, final
 
 import numpy as np
@@ -94,8 +94,7 @@ class Decimate(Layer):
 
     def emit(self, graph: GraphBuilder, call: EmitCall) -> Emitted:
         if graph.is_fixed:
-            assert call.states is not None
-            return self._emit_fixed(graph, call, call.states)
+            return self._emit_fixed(graph, call)
         op, ints, number, factor, x = graph.op, graph.ints, graph.number, self.factor, call.x
         steps, reach, channels = graph.steps(x.name), self.framing.reach, x.signal.size
         taps = low_pass(factor).astype(np.float32)
@@ -140,10 +139,10 @@ class Decimate(Layer):
         y = graph.op("Conv", rows, kernel, strides=[self.factor], group=channels)
         return graph.op("Transpose", y, perm=[0, 2, 1])
 
-    def _emit_fixed(self, graph: GraphBuilder, call: EmitCall, states: Mapping[str, str]) -> Emitted:
+    def _emit_fixed(self, graph: GraphBuilder, call: EmitCall) -> Emitted:
         """Filter a run, whose samples are a multiple of the factor, so that the phase is always 0."""
         channels, steps = call.x.signal.size, graph.fixed_steps(call.x.signal) // self.factor
-        samples, new = emit_after_buffer(graph, call.x.name, states, self.framing.reach)
+        samples, new = emit_after_buffer(graph, call.x.name, call.states, self.framing.reach)
         # The first step of y does not reach back to the first factor − 1 samples.
         taps = np.concatenate([np.zeros(self.factor - 1), low_pass(self.factor)]).astype(np.float32)
         if steps == 1:

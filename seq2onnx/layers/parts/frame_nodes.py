@@ -30,7 +30,6 @@ def emit_frames(
     """
     within = np.array(range(framing.length) if places is None else places, np.int32)
     if graph.is_fixed:
-        assert states is not None
         return _emit_fixed(framing, graph, x, states, within)
     if states is not None:
         return _emit_chunk(framing, graph, x, lengths, states, within)
@@ -70,7 +69,9 @@ def _not_below(graph: GraphBuilder, end: str, start: int) -> str:
     return graph.op("Max", end, graph.number(start)) if graph.portable else end
 
 
-def _emit_fixed(framing: Framing, graph: GraphBuilder, x: Value, states: Mapping[str, str], within: Places) -> Framed:
+def _emit_fixed(
+    framing: Framing, graph: GraphBuilder, x: Value, states: Mapping[str, str] | None, within: Places
+) -> Framed:
     """Take the frames of a run, whose samples are a multiple of the hop, so that the phase is always 0."""
     samples, new = emit_after_buffer(graph, x.name, states, framing.reach)
     steps, first = graph.fixed_steps(x.signal), framing.need - 1

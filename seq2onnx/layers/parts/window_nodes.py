@@ -25,7 +25,10 @@ def emit_frame(
         states.
     """
     if graph.is_fixed:
-        return _emit_fixed(window, graph, x, states)
+        # The steps of a run are a multiple of the stride, so the phase is always 0.
+        assert window.is_causal
+        framed, new = emit_after_buffer(graph, x.name, states, window.reach)
+        return framed, None, None, new
     if states is not None:
         return _emit_chunk(window, graph, x, lengths, states)
     stride, reach = window.stride, window.reach
@@ -50,17 +53,13 @@ def emit_frame(
     return framed, _emit_length(window, graph, steps, graph.ints), counted, {}
 
 
-def _emit_fixed(window: Window, graph: GraphBuilder, x: Value, states: Mapping[str, str] | None) -> Framed:
-    """Put the buffer before the steps of a run. They are a multiple of the stride, so the phase is always 0."""
-    assert window.is_causal
-    framed, new = emit_after_buffer(graph, x.name, states or {}, window.reach)
-    return framed, None, None, new
-
-
-def emit_after_buffer(graph: GraphBuilder, x: str, states: Mapping[str, str], reach: int) -> tuple[str, dict[str, str]]:
+def emit_after_buffer(
+    graph: GraphBuilder, x: str, states: Mapping[str, str] | None, reach: int
+) -> tuple[str, dict[str, str]]:
     """Put the buffer of `reach` steps before x, in which all steps count; return both joined, and the new states."""
     if not reach:
         return x, {}
+    assert states is not None
     joined = graph.op("Concat", states["buf"], x, axis=1)
     return joined, {"buf": graph.last_steps(joined, reach)}
 
