@@ -10,16 +10,8 @@ from typing import Generic, TypeVar, cast
 import torch
 from torch import Tensor, nn
 
+from seq2onnx.building import matching
 from seq2onnx.building.layer_module import LayerModule
-from seq2onnx.building.matching import (
-    check_sequences,
-    encode_words,
-    warn_of_channels_last,
-    warn_of_normalized_samples,
-    warn_of_samples,
-    with_statistics,
-    with_vocabularies,
-)
 from seq2onnx.data import SequenceDataset
 from seq2onnx.errors import NotStreamable, ShapeError, SpecError, StateError
 from seq2onnx.layers import Sigmoid, Softmax
@@ -152,7 +144,7 @@ class SequenceModule(nn.Module):
 
     def take_statistics(self, data: SequenceDataset) -> None:
         """Set the statistics that the normalization lacks from `data`; statistics that are set stay."""
-        self.network = with_statistics(self.network, data)
+        self.network = matching.with_statistics(self.network, data)
         for layer in self.network.inputs:
             self.layers[layer.label].layer = layer
 
@@ -263,13 +255,13 @@ def build(network: Network, data: SequenceDataset | None = None) -> SequenceModu
     if not isinstance(network, Network):
         raise SpecError(f"build: expected a Network, got {type(network).__name__}")
     if data is not None:
-        warn_of_channels_last(network)
-        warn_of_normalized_samples(network)
-        warn_of_samples(network, data)
-        network = with_vocabularies(network, data)
-        data = encode_words(network, data)
-        check_sequences(network, data)
-        network = with_statistics(network, data)
+        matching.warn_of_channels_last(network)
+        matching.warn_of_normalized_samples(network)
+        matching.warn_of_samples(network, data)
+        network = matching.with_vocabularies(network, data)
+        data = matching.encode_words(network, data)
+        matching.check_sequences(network, data)
+        network = matching.with_statistics(network, data)
     module = SequenceModule(network)
     if data is not None:
         module.data_info = DataInfo(channels=input_channels(network, data.channels))

@@ -8,7 +8,7 @@ import onnx
 from onnx import helper, numpy_helper
 
 from seq2onnx.exporting.words import ML_DOMAIN, ML_OPSET
-from seq2onnx.layers.nodes import DATA_TYPES, Graph, Node, TensorType
+from seq2onnx.layers.nodes import DATA_TYPES, Graph, Node
 
 
 def to_model(graph: Graph, opset: int, name: str, properties: dict[str, str], version: str) -> onnx.ModelProto:
@@ -25,7 +25,10 @@ def to_model(graph: Graph, opset: int, name: str, properties: dict[str, str], ve
 
 
 def _graph(graph: Graph, name: str, tensors: list[onnx.TensorProto]) -> onnx.GraphProto:
-    inputs, outputs = ([_tensor_type(entry) for entry in entries] for entries in (graph.inputs, graph.outputs))
+    inputs, outputs = (
+        [helper.make_tensor_value_info(entry.name, DATA_TYPES[entry.dtype], entry.shape) for entry in entries]
+        for entries in (graph.inputs, graph.outputs)
+    )
     return helper.make_graph([_node(node) for node in graph.nodes], name, inputs, outputs, tensors)
 
 
@@ -36,7 +39,3 @@ def _node(node: Node) -> onnx.NodeProto:
     }
     domain = {"domain": node.domain} if node.domain else {}
     return helper.make_node(node.op, node.inputs, node.outputs, name=node.name or None, **domain, **attributes)
-
-
-def _tensor_type(tensor: TensorType) -> onnx.ValueInfoProto:
-    return helper.make_tensor_value_info(tensor.name, DATA_TYPES[tensor.dtype], tensor.shape)

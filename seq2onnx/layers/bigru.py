@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, ClassVar, final
+from collections.abc import Sequence
+from functools import partial
+from typing import ClassVar, final
 
 from seq2onnx.layers.base import Example, Layer, PositiveInt, layer
 from seq2onnx.layers.calls import EmitCall, Emitted, ForwardCall, Forwarded
@@ -12,9 +13,6 @@ from seq2onnx.layers.gru import ResetGateMode, gru_weights
 from seq2onnx.layers.parts import bidirectional, cell_nodes, cells, recurrent
 from seq2onnx.layers.parts.initializers import MatrixInitializer
 from seq2onnx.layers.signal import Signal, State, Weight
-
-if TYPE_CHECKING:
-    from torch import Tensor
 
 
 @final
@@ -82,16 +80,12 @@ class BiGRU(Layer):
 
     def forward(self, call: ForwardCall) -> Forwarded:
         activations = (self.state_activation, self.gate_activation)
-
-        def run(x: Tensor, zeros: Tensor, weights: Mapping[str, Tensor]) -> Tensor:
-            return cells.gru(x, None, (zeros,), weights, activations, self.reset_gate_mode)[0]
-
-        return bidirectional.forward(call, run, self.hidden_size, self.output_mode, self.last)
+        run = partial(cells.gru, activations=activations, mode=self.reset_gate_mode)
+        return bidirectional.forward(call, run, self.hidden_size, 1, self.output_mode, self.last)
 
     def emit(self, graph: GraphBuilder, call: EmitCall) -> Emitted:
         attributes = cell_nodes.gru_attributes(self.state_activation, self.gate_activation, self.reset_gate_mode, 2)
-        arrays_of = cell_nodes.gru_arrays
-        return bidirectional.emit(graph, "GRU", call, self.output_mode, self.last, arrays_of, **attributes)
+        return bidirectional.emit(graph, "GRU", call, self.output_mode, self.last, **attributes)
 
     @classmethod
     def examples(cls) -> Sequence[Example]:

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, ClassVar, final
+from collections.abc import Sequence
+from functools import partial
+from typing import ClassVar, final
 
 from seq2onnx.layers.base import Example, Layer, PositiveInt, layer
 from seq2onnx.layers.calls import EmitCall, Emitted, ForwardCall, Forwarded
@@ -11,9 +12,6 @@ from seq2onnx.layers.graph import GraphBuilder
 from seq2onnx.layers.parts import bidirectional, cell_nodes, cells, recurrent
 from seq2onnx.layers.parts.initializers import BiasInitializer, MatrixInitializer
 from seq2onnx.layers.signal import Signal, State, Weight
-
-if TYPE_CHECKING:
-    from torch import Tensor
 
 
 @final
@@ -81,17 +79,12 @@ class BiLSTM(Layer):
         raise bidirectional.cannot_stream(self.label, "an LSTM")
 
     def forward(self, call: ForwardCall) -> Forwarded:
-        activations = (self.state_activation, self.gate_activation)
-
-        def run(x: Tensor, zeros: Tensor, weights: Mapping[str, Tensor]) -> Tensor:
-            return cells.lstm(x, None, (zeros, zeros), weights, activations, call.training)[0]
-
-        return bidirectional.forward(call, run, self.hidden_size, self.output_mode, self.last)
+        run = partial(cells.lstm, activations=(self.state_activation, self.gate_activation), training=call.training)
+        return bidirectional.forward(call, run, self.hidden_size, 2, self.output_mode, self.last)
 
     def emit(self, graph: GraphBuilder, call: EmitCall) -> Emitted:
         attributes = cell_nodes.lstm_attributes(self.state_activation, self.gate_activation, 2)
-        arrays_of = cell_nodes.lstm_arrays
-        return bidirectional.emit(graph, "LSTM", call, self.output_mode, self.last, arrays_of, **attributes)
+        return bidirectional.emit(graph, "LSTM", call, self.output_mode, self.last, **attributes)
 
     @classmethod
     def examples(cls) -> Sequence[Example]:

@@ -9,11 +9,11 @@ from typing import ClassVar, final
 from pydantic import model_validator
 
 from seq2onnx.errors import ShapeError
-from seq2onnx.layers.base import Example, Layer, PositiveInt, layer, single_input
+from seq2onnx.layers.base import Example, Layer, PositiveInt, layer
 from seq2onnx.layers.calls import EmitCall, Emitted, ForwardCall, Forwarded
 from seq2onnx.layers.graph import GraphBuilder
 from seq2onnx.layers.parts.initializers import glorot, zeros
-from seq2onnx.layers.parts.window import Axis, Padding, Window, check_axis
+from seq2onnx.layers.parts.window import Axis, Padding, Window, within_steps
 from seq2onnx.layers.parts.window_nodes import emit_frame
 from seq2onnx.layers.signal import Signal, State, Weight
 
@@ -82,13 +82,10 @@ class Conv1d(Layer):
         return Window(self.kernel_size, self.stride, self.dilation, self.padding)
 
     def infer(self, *signals: Signal) -> Signal:
-        x = single_input(self, signals)
-        check_axis(self, x, self.axis)
+        x = self.window.infer(self, signals, self.axis)
         if x.shape[0] % self.groups:
-            raise ShapeError(f"{self.label}: groups {self.groups} must divide the channels of x {x}")
-        if self.axis == "time":
-            return dataclasses.replace(x, shape=(self.filters,), clock=self.window.clock(x.clock))
-        return dataclasses.replace(x, shape=(self.filters, self.window.width(self, x)))
+            raise ShapeError(f"{self.label}: groups {self.groups} must divide the channels of x {signals[0]}")
+        return dataclasses.replace(x, shape=(self.filters, *x.shape[1:]))
 
     def weights(self, *signals: Signal) -> dict[str, Weight]:
         shape = (self.filters, signals[0].shape[0] // self.groups, self.kernel_size)
@@ -98,13 +95,13 @@ class Conv1d(Layer):
         return self.window.states(self.label, signals[0], signals[0].shape[0]) if self.axis == "time" else ()
 
     def forward(self, call: ForwardCall) -> Forwarded:
-        from torch.nn.functional import conv1d, pad
+        from torch.nn.functional import conv1d
 
         x, weights, bias = call.x, call.weights["weights"], call.weights["bias"]
         settings = (self.stride, 0, self.dilation, self.groups)
         if self.axis == "space":
-            y = conv1d(pad(x.flatten(0, 1), self.window.width_pads(x.shape[3])), weights, bias, *settings)
-            return y.reshape(*x.shape[:2], *y.shape[1:]), call.lengths, {}
+            y = within_steps(x, [self.window], lambda steps: conv1d(steps, weights, bias, *settings))
+            return y, call.lengths, {}
         framed, count, windows, new_states = self.window.frame(x, call.row_lengths, call.states)
         y = conv1d(framed.transpose(1, 2), weights, bias, *settings).transpose(1, 2)
         return y[:, :count], windows, new_states
@@ -114,7 +111,7 @@ class Conv1d(Layer):
         settings = {"strides": [self.stride], "dilations": [self.dilation], "group": self.groups}
         if self.axis == "space":
             pads = list(self.window.width_pads(x.signal.shape[1]))
-            shape = (self.filters, self.window.width(self, x.signal))
+            shape = self.infer(x.signal).shape
             y = graph.per_step(x, lambda folded: graph.op("Conv", folded, *names, pads=pads, **settings), shape)
             return y, call.lengths, {}
         framed, count, windows, new_states = emit_frame(self.window, graph, x, call.lengths, call.states)

@@ -14,6 +14,7 @@ from seq2onnx.layers.calls import EmitCall, Emitted, ForwardCall, Forwarded
 from seq2onnx.layers.graph import GraphBuilder
 from seq2onnx.layers.parts import images
 from seq2onnx.layers.parts.initializers import glorot, zeros
+from seq2onnx.layers.parts.window import within_steps
 from seq2onnx.layers.signal import Signal, Weight
 
 
@@ -85,14 +86,12 @@ class Conv2d(Layer):
         return {"weights": Weight(shape, glorot), "bias": Weight((self.filters,), zeros, decay=False)}
 
     def forward(self, call: ForwardCall) -> Forwarded:
-        from torch.nn.functional import conv2d, pad
+        from torch.nn.functional import conv2d
 
-        x = call.x
-        top, left, bottom, right = images.pads(self.windows, tuple(x.shape[-3:]))
-        folded = pad(x.flatten(0, -4), (left, right, top, bottom))
+        weights, bias = call.weights["weights"], call.weights["bias"]
         settings = (images.pair(self.stride), 0, images.pair(self.dilation), self.groups)
-        y = conv2d(folded, call.weights["weights"], call.weights["bias"], *settings)
-        return y.reshape(*x.shape[:-3], *y.shape[1:]), call.lengths, {}
+        y = within_steps(call.x, self.windows, lambda steps: conv2d(steps, weights, bias, *settings))
+        return y, call.lengths, {}
 
     def emit(self, graph: GraphBuilder, call: EmitCall) -> Emitted:
         x, names = call.x, [graph.weight(name, call.weights[name]) for name in ("weights", "bias")]

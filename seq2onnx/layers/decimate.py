@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import functools
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from typing import Annotated, ClassVar, final
 
 import numpy as np
@@ -15,6 +15,7 @@ from seq2onnx.layers.calls import EmitCall, Emitted, ForwardCall, Forwarded
 from seq2onnx.layers.graph import GraphBuilder
 from seq2onnx.layers.parts.frames import Framing
 from seq2onnx.layers.parts.window import mask
+from seq2onnx.layers.parts.window_nodes import emit_after_buffer
 from seq2onnx.layers.signal import Signal, State
 
 WIDTH = 10
@@ -93,15 +94,15 @@ class Decimate(Layer):
 
     def emit(self, graph: GraphBuilder, call: EmitCall) -> Emitted:
         if graph.is_fixed:
-            assert call.states is not None
-            return self._emit_fixed(graph, call, call.states)
+            return self._emit_fixed(graph, call)
         op, ints, number, factor, x = graph.op, graph.ints, graph.number, self.factor, call.x
         steps, reach, channels = graph.steps(x.name), self.framing.reach, x.signal.size
+        taps = low_pass(factor).astype(np.float32)
         if call.states is None:
             # Room for a step more, since Conv refuses chunks that are shorter than its window.
             padded = graph.pad_steps(graph.masked(x, call.lengths), reach + 1 - factor, factor)
             rows = op("Transpose", padded, perm=[0, 2, 1])
-            y = graph.first_steps(self._emit_conv(graph, rows, channels), op("Div", steps, ints(factor)))
+            y = graph.first_steps(self._emit_conv(graph, rows, channels, taps), op("Div", steps, ints(factor)))
             return y, None if call.lengths is None else op("Div", call.lengths, number(factor)), {}
         phase, lengths = call.states["phase"], call.lengths
         samples = op("Concat", call.states["buf"], x.name, axis=1)
@@ -126,30 +127,28 @@ class Decimate(Layer):
         windows = op("Div", seen, number(factor))
         count = op("Div", op("Add", steps, ints(factor - 1)), ints(factor))
         room = op("Add", op("Mul", op("Max", count, ints(1)), ints(factor)), ints(reach))
-        y = self._emit_conv(graph, from_offset(op("Sub", number(factor - 1), phase), room), channels)
+        y = self._emit_conv(graph, from_offset(op("Sub", number(factor - 1), phase), room), channels, taps)
         if not graph.end:  # as many steps as the row that has most, as emit_frames gives
             count = op("Min", graph.cast(graph.reduce("ReduceMax", windows, 0), "int64"), count)
         y = op("Gather", y, graph.range(count), axis=1)
         return y, op("Squeeze", windows, ints(1)), {"buf": kept, "phase": op("Mod", seen, number(factor))}
 
-    def _emit_conv(self, graph: GraphBuilder, rows: str, channels: int) -> str:
+    def _emit_conv(self, graph: GraphBuilder, rows: str, channels: int, taps: NDArray[np.float32]) -> str:
         """Filter rows [batch, channels, time] whose first step of y begins at 0: [batch, n, channels]."""
-        taps = np.tile(low_pass(self.factor).astype(np.float32), (channels, 1, 1))
-        y = graph.op("Conv", rows, graph.constant(taps), strides=[self.factor], group=channels)
+        kernel = graph.constant(np.tile(taps, (channels, 1, 1)))
+        y = graph.op("Conv", rows, kernel, strides=[self.factor], group=channels)
         return graph.op("Transpose", y, perm=[0, 2, 1])
 
-    def _emit_fixed(self, graph: GraphBuilder, call: EmitCall, states: Mapping[str, str]) -> Emitted:
+    def _emit_fixed(self, graph: GraphBuilder, call: EmitCall) -> Emitted:
         """Filter a run, whose samples are a multiple of the factor, so that the phase is always 0."""
         channels, steps = call.x.signal.size, graph.fixed_steps(call.x.signal) // self.factor
-        samples = graph.op("Concat", states["buf"], call.x.name, axis=1)
-        new = {"buf": graph.last_steps(samples, self.framing.reach)}
+        samples, new = emit_after_buffer(graph, call.x.name, call.states, self.framing.reach)
         # The first step of y does not reach back to the first factor − 1 samples.
         taps = np.concatenate([np.zeros(self.factor - 1), low_pass(self.factor)]).astype(np.float32)
         if steps == 1:
             return graph.op("MatMul", graph.constant(taps[None, None]), samples), None, new
-        rows, kernel = graph.op("Transpose", samples, perm=[0, 2, 1]), graph.constant(np.tile(taps, (channels, 1, 1)))
-        y = graph.op("Conv", rows, kernel, strides=[self.factor], group=channels)
-        return graph.op("Transpose", y, perm=[0, 2, 1]), None, new
+        rows = graph.op("Transpose", samples, perm=[0, 2, 1])
+        return self._emit_conv(graph, rows, channels, taps), None, new
 
     @classmethod
     def examples(cls) -> Sequence[Example]:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, ClassVar, final
 
 import numpy as np
 
-from seq2onnx.layers.base import Example, Layer, layer, single_input
+from seq2onnx.layers.base import Example, Layer, layer
 from seq2onnx.layers.calls import EmitCall, Emitted, ForwardCall, Forwarded
 from seq2onnx.layers.graph import GraphBuilder
 from seq2onnx.layers.parts.window import Axis, check_axis, mask
@@ -199,8 +199,7 @@ class GlobalAvgPool1d(Layer):
 
 
 def _infer(layer: GlobalMaxPool1d | GlobalAvgPool1d, signals: tuple[Signal, ...]) -> Signal:
-    x = single_input(layer, signals)
-    check_axis(layer, x, layer.axis)
+    x = check_axis(layer, signals, layer.axis)
     if layer.axis == "space":
         return dataclasses.replace(x, shape=x.shape[:1])
     return dataclasses.replace(x, has_time=False)

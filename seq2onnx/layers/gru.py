@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import partial
 from typing import ClassVar, Literal, final
 
 from seq2onnx.layers.base import Example, Layer, PositiveInt, layer
@@ -84,19 +85,16 @@ class GRU(Layer):
         return (State("h", (self.hidden_size,)),)
 
     def forward(self, call: ForwardCall) -> Forwarded:
-        x, lengths = call.x.flatten(2), call.row_lengths if call.states else None
-        (start,) = recurrent.starts(call, self.hidden_size, "h")
         activations = (self.state_activation, self.gate_activation)
-        y, (h,) = cells.gru(x, lengths, (start,), call.weights, activations, self.reset_gate_mode)
-        return recurrent.forwarded(call, self.output_mode, y, start, h=h)
+        run = partial(cells.gru, activations=activations, mode=self.reset_gate_mode)
+        return recurrent.forward(call, run, self.hidden_size, self.output_mode, "h")
 
     def emit(self, graph: GraphBuilder, call: EmitCall) -> Emitted:
         if graph.is_fixed:
             activations = (self.state_activation, self.gate_activation)
             return cell_steps.gru(graph, call, self.output_mode, *activations, self.reset_gate_mode)
-        arrays = cell_nodes.gru_arrays(call.weights)
         attributes = cell_nodes.gru_attributes(self.state_activation, self.gate_activation, self.reset_gate_mode)
-        return recurrent.emit(graph, "GRU", call, self.output_mode, arrays, **attributes)
+        return recurrent.emit(graph, "GRU", call, self.output_mode, **attributes)
 
     @classmethod
     def examples(cls) -> Sequence[Example]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import partial
 from typing import ClassVar, final
 
 from seq2onnx.layers.base import Example, Layer, PositiveInt, layer
@@ -82,19 +83,14 @@ class LSTM(Layer):
         return State("h", (self.hidden_size,)), State("c", (self.hidden_size,))
 
     def forward(self, call: ForwardCall) -> Forwarded:
-        x, lengths = call.x.flatten(2), call.row_lengths if call.states else None
-        start = recurrent.starts(call, self.hidden_size, "h", "c")
-        activations = (self.state_activation, self.gate_activation)
-        # Padding on the right follows all valid steps: without states a plain run is exact.
-        y, (h, c) = cells.lstm(x, lengths, start, call.weights, activations, call.training)
-        return recurrent.forwarded(call, self.output_mode, y, start[0], h=h, c=c)
+        run = partial(cells.lstm, activations=(self.state_activation, self.gate_activation), training=call.training)
+        return recurrent.forward(call, run, self.hidden_size, self.output_mode, "h", "c")
 
     def emit(self, graph: GraphBuilder, call: EmitCall) -> Emitted:
         if graph.is_fixed:
             return cell_steps.lstm(graph, call, self.output_mode, self.state_activation, self.gate_activation)
-        arrays = cell_nodes.lstm_arrays(call.weights)
         attributes = cell_nodes.lstm_attributes(self.state_activation, self.gate_activation)
-        return recurrent.emit(graph, "LSTM", call, self.output_mode, arrays, **attributes)
+        return recurrent.emit(graph, "LSTM", call, self.output_mode, **attributes)
 
     @classmethod
     def examples(cls) -> Sequence[Example]:

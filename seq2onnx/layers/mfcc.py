@@ -7,18 +7,8 @@ from dataclasses import KW_ONLY
 from typing import ClassVar, final
 
 from seq2onnx.layers.base import Example, PositiveInt, layer
+from seq2onnx.layers.parts import spectra
 from seq2onnx.layers.parts.frames import FramePadding
-from seq2onnx.layers.parts.spectra import (
-    BandCount,
-    FftSize,
-    Log,
-    MelScale,
-    NotNegative,
-    Positive,
-    Power,
-    Share,
-    WindowName,
-)
 from seq2onnx.layers.parts.spectrum_layer import EXAMPLE, SpectrumLayer
 from seq2onnx.layers.signal import Signal
 
@@ -76,27 +66,27 @@ class MFCC(SpectrumLayer):
         Davis & Mermelstein 1980
     """
 
-    rate: Positive
+    rate: spectra.Positive
     length: PositiveInt
     hop: PositiveInt
-    bands: BandCount
+    bands: spectra.BandCount
     coefficients: PositiveInt = 13
-    lifter: NotNegative = 0.0
-    fft: FftSize | None = None
-    low: NotNegative = 0.0
-    high: Positive | None = None
-    scale: MelScale = "htk"
+    lifter: spectra.NotNegative = 0.0
+    fft: spectra.FftSize | None = None
+    low: spectra.NotNegative = 0.0
+    high: spectra.Positive | None = None
+    scale: spectra.MelScale = "htk"
     area: bool = False
-    log: Log = "natural"
-    floor: Positive = 1e-6
+    log: spectra.Log = "natural"
+    floor: spectra.Positive = 1e-6
     _: KW_ONLY
-    window: WindowName = "hann"
+    window: spectra.WindowName = "hann"
     periodic: bool = True
-    power: Power = 2
+    power: spectra.Power = 2
     padding: FramePadding = "causal"
     remove_mean: bool = False
-    preemphasis: Share = 0.0
-    gain: Positive = 1.0
+    preemphasis: spectra.Share = 0.0
+    gain: spectra.Positive = 1.0
 
     kind: ClassVar[str] = "mfcc"
 

@@ -9,10 +9,10 @@ from typing import TYPE_CHECKING, ClassVar, final
 import numpy as np
 from pydantic import model_validator
 
-from seq2onnx.layers.base import Example, Layer, PositiveInt, layer, single_input
+from seq2onnx.layers.base import Example, Layer, PositiveInt, layer
 from seq2onnx.layers.calls import EmitCall, Emitted, ForwardCall, Forwarded
 from seq2onnx.layers.graph import END, GraphBuilder
-from seq2onnx.layers.parts.window import Axis, Padding, Window, check_axis, check_pool_padding
+from seq2onnx.layers.parts.window import Axis, Padding, Window, check_pool_padding, mean_within_steps, within_steps
 from seq2onnx.layers.parts.window_nodes import emit_frame, emit_mean, emit_pool
 from seq2onnx.layers.signal import Signal, State, Value
 
@@ -61,10 +61,7 @@ class MaxPool1d(Layer):
 
     kind: ClassVar[str] = "max_pool1d"
 
-    @model_validator(mode="after")
-    def _check(self) -> MaxPool1d:
-        check_pool_padding(self.pool_size, self.padding)
-        return self
+    _check = model_validator(mode="after")(check_pool_padding)
 
     @property
     def window(self) -> Window:
@@ -72,20 +69,19 @@ class MaxPool1d(Layer):
         return Window(self.pool_size, self.stride, 1, self.padding)
 
     def infer(self, *signals: Signal) -> Signal:
-        return _infer(self, signals)
+        return self.window.infer(self, signals, self.axis)
 
     def states(self, *signals: Signal) -> tuple[State, ...]:
         return self.window.states(self.label, signals[0], signals[0].shape[0] + 1) if self.axis == "time" else ()
 
     def forward(self, call: ForwardCall) -> Forwarded:
         import torch
-        from torch.nn.functional import max_pool1d, pad
+        from torch.nn.functional import max_pool1d
 
         x = call.x
         if self.axis == "space":
-            padded = pad(x.flatten(0, 1), self.window.width_pads(x.shape[3]), value=-torch.inf)
-            y = max_pool1d(padded, self.pool_size, self.stride)
-            return y.reshape(*x.shape[:2], *y.shape[1:]), call.lengths, {}
+            y = within_steps(x, [self.window], lambda steps: max_pool1d(steps, self.pool_size, self.stride), -torch.inf)
+            return y, call.lengths, {}
         framed, count, windows, new_states = self.window.frame(_marked(x), call.row_lengths, call.states)
         lowest = torch.finfo(x.dtype).min
         values = torch.where(framed[:, :, -1:] > 0, framed[:, :, :-1], lowest)
@@ -98,7 +94,7 @@ class MaxPool1d(Layer):
         settings = {"kernel_shape": [self.pool_size], "strides": [self.stride]}
         if self.axis == "space":
             pads = list(self.window.width_pads(x.signal.shape[1]))
-            shape = (x.signal.shape[0], self.window.width(self, x.signal))
+            shape = self.infer(x.signal).shape
             return emit_pool(graph, "MaxPool", x, shape, pads=pads, **settings), call.lengths, {}
         marked = _emit_marked(graph, x)
         framed, count, windows, new_states = emit_frame(self.window, graph, marked, call.lengths, call.states)
@@ -169,10 +165,7 @@ class AvgPool1d(Layer):
 
     kind: ClassVar[str] = "avg_pool1d"
 
-    @model_validator(mode="after")
-    def _check(self) -> AvgPool1d:
-        check_pool_padding(self.pool_size, self.padding)
-        return self
+    _check = model_validator(mode="after")(check_pool_padding)
 
     @property
     def window(self) -> Window:
@@ -180,23 +173,18 @@ class AvgPool1d(Layer):
         return Window(self.pool_size, self.stride, 1, self.padding)
 
     def infer(self, *signals: Signal) -> Signal:
-        return _infer(self, signals)
+        return self.window.infer(self, signals, self.axis)
 
     def states(self, *signals: Signal) -> tuple[State, ...]:
         channels = signals[0].shape[0] + (not self.count_padding)
         return self.window.states(self.label, signals[0], channels) if self.axis == "time" else ()
 
     def forward(self, call: ForwardCall) -> Forwarded:
-        import torch
-        from torch.nn.functional import avg_pool1d, pad
+        from torch.nn.functional import avg_pool1d
 
         x = call.x
         if self.axis == "space":
-            pads, folded = self.window.width_pads(x.shape[3]), x.flatten(0, 1)
-            y = avg_pool1d(pad(folded, pads), self.pool_size, self.stride)
-            if not self.count_padding:
-                y = y / avg_pool1d(pad(torch.ones_like(folded), pads), self.pool_size, self.stride)
-            return y.reshape(*x.shape[:2], *y.shape[1:]), call.lengths, {}
+            return mean_within_steps(x, [self.window], self.count_padding, avg_pool1d), call.lengths, {}
         x = x if self.count_padding else _marked(x)
         framed, count, windows, new_states = self.window.frame(x, call.row_lengths, call.states)
         y = avg_pool1d(framed.transpose(1, 2), self.pool_size, self.stride).transpose(1, 2)[:, :count]
@@ -214,7 +202,7 @@ class AvgPool1d(Layer):
                 "strides": [self.stride],
                 "pads": list(self.window.width_pads(x.signal.shape[1])),
             }
-            shape = (x.signal.shape[0], self.window.width(self, x.signal))
+            shape = self.infer(x.signal).shape
             return emit_mean(graph, x, shape, self.count_padding, **settings), call.lengths, {}
         x = x if self.count_padding else _emit_marked(graph, x)
         framed, count, windows, new_states = emit_frame(self.window, graph, x, call.lengths, call.states)
@@ -245,14 +233,6 @@ class AvgPool1d(Layer):
             Example(cls(3, 2, 1, "space"), (image,)),
             Example(cls(3, 3, "same", "space", True), (image,)),
         ]
-
-
-def _infer(layer: MaxPool1d | AvgPool1d, signals: tuple[Signal, ...]) -> Signal:
-    x = single_input(layer, signals)
-    check_axis(layer, x, layer.axis)
-    if layer.axis == "time":
-        return dataclasses.replace(x, clock=layer.window.clock(x.clock))
-    return dataclasses.replace(x, shape=(x.shape[0], layer.window.width(layer, x)))
 
 
 def _marked(x: Tensor) -> Tensor:

@@ -12,7 +12,7 @@ from seq2onnx.layers.base import Example, Layer, layer
 from seq2onnx.layers.calls import EmitCall, Emitted, ForwardCall, Forwarded
 from seq2onnx.layers.graph import GraphBuilder
 from seq2onnx.layers.parts import images
-from seq2onnx.layers.parts.window import check_pool_padding
+from seq2onnx.layers.parts.window import check_pool_padding, mean_within_steps, within_steps
 from seq2onnx.layers.parts.window_nodes import emit_mean, emit_pool
 from seq2onnx.layers.signal import Signal
 
@@ -54,10 +54,7 @@ class MaxPool2d(Layer):
 
     kind: ClassVar[str] = "max_pool2d"
 
-    @model_validator(mode="after")
-    def _check(self) -> MaxPool2d:
-        check_pool_padding(min(images.pair(self.pool_size)), self.padding)
-        return self
+    _check = model_validator(mode="after")(check_pool_padding)
 
     @property
     def windows(self) -> images.Windows:
@@ -69,13 +66,11 @@ class MaxPool2d(Layer):
 
     def forward(self, call: ForwardCall) -> Forwarded:
         import torch
-        from torch.nn.functional import max_pool2d, pad
+        from torch.nn.functional import max_pool2d
 
-        x = call.x
-        top, left, bottom, right = images.pads(self.windows, tuple(x.shape[-3:]))
-        padded = pad(x.flatten(0, -4), (left, right, top, bottom), value=-torch.inf)
-        y = max_pool2d(padded, images.pair(self.pool_size), images.pair(self.stride))
-        return y.reshape(*x.shape[:-3], *y.shape[1:]), call.lengths, {}
+        settings = (images.pair(self.pool_size), images.pair(self.stride))
+        y = within_steps(call.x, self.windows, lambda steps: max_pool2d(steps, *settings), -torch.inf)
+        return y, call.lengths, {}
 
     def emit(self, graph: GraphBuilder, call: EmitCall) -> Emitted:
         x, settings = call.x, _settings(self, call.x.signal)
@@ -131,10 +126,7 @@ class AvgPool2d(Layer):
 
     kind: ClassVar[str] = "avg_pool2d"
 
-    @model_validator(mode="after")
-    def _check(self) -> AvgPool2d:
-        check_pool_padding(min(images.pair(self.pool_size)), self.padding)
-        return self
+    _check = model_validator(mode="after")(check_pool_padding)
 
     @property
     def windows(self) -> images.Windows:
@@ -145,17 +137,9 @@ class AvgPool2d(Layer):
         return images.infer(self, signals, self.windows)
 
     def forward(self, call: ForwardCall) -> Forwarded:
-        import torch
-        from torch.nn.functional import avg_pool2d, pad
+        from torch.nn.functional import avg_pool2d
 
-        x = call.x
-        top, left, bottom, right = images.pads(self.windows, tuple(x.shape[-3:]))
-        folded, sides = x.flatten(0, -4), (left, right, top, bottom)
-        settings = (images.pair(self.pool_size), images.pair(self.stride))
-        y = avg_pool2d(pad(folded, sides), *settings)
-        if not self.count_padding:
-            y = y / avg_pool2d(pad(torch.ones_like(folded), sides), *settings)
-        return y.reshape(*x.shape[:-3], *y.shape[1:]), call.lengths, {}
+        return mean_within_steps(call.x, self.windows, self.count_padding, avg_pool2d), call.lengths, {}
 
     def emit(self, graph: GraphBuilder, call: EmitCall) -> Emitted:
         x, settings = call.x, _settings(self, call.x.signal)

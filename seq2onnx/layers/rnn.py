@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import partial
 from typing import ClassVar, Literal, final
 
 from seq2onnx.layers.base import Example, Layer, PositiveInt, layer
@@ -72,18 +73,16 @@ class RNN(Layer):
         return (State("h", (self.hidden_size,)),)
 
     def forward(self, call: ForwardCall) -> Forwarded:
-        x, lengths = call.x.flatten(2), call.row_lengths if call.states else None
-        (start,) = recurrent.starts(call, self.hidden_size, "h")
-        y, (h,) = cells.rnn(x, lengths, (start,), call.weights, self.activation, call.training)
-        return recurrent.forwarded(call, self.output_mode, y, start, h=h)
+        run = partial(cells.rnn, activation=self.activation, training=call.training)
+        return recurrent.forward(call, run, self.hidden_size, self.output_mode, "h")
 
     def emit(self, graph: GraphBuilder, call: EmitCall) -> Emitted:
         if graph.is_fixed:
             return cell_steps.rnn(graph, call, self.output_mode, self.activation)
-        arrays, lengths = cell_nodes.rnn_arrays(call.weights), call.lengths
         attributes = {} if self.activation == "tanh" else {"activations": ["Relu"]}
         if graph.one_step:
-            return recurrent.emit(graph, "RNN", call, self.output_mode, arrays, **attributes)
+            return recurrent.emit(graph, "RNN", call, self.output_mode, **attributes)
+        arrays, lengths = cell_nodes.arrays("RNN", call.weights), call.lengths
         starts, learned = recurrent.emit_starts(graph, call)
         start = starts[0] if starts else None
         initial = [graph.op("Unsqueeze", start, graph.ints(0))] if start else []

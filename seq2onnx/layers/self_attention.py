@@ -2,17 +2,16 @@
 
 from __future__ import annotations
 
-import dataclasses
 import math
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Annotated, ClassVar, final
 
 from pydantic import Field
 
-from seq2onnx.errors import ShapeError
-from seq2onnx.layers.base import Example, Layer, PositiveInt, layer, numeric_input
+from seq2onnx.layers.base import Example, Layer, PositiveInt, layer
 from seq2onnx.layers.calls import EmitCall, Emitted, ForwardCall, Forwarded
 from seq2onnx.layers.graph import GraphBuilder
+from seq2onnx.layers.parts import recurrent
 from seq2onnx.layers.parts.attention_nodes import MOST_IN_BLOCK, NEVER, emit_attention
 from seq2onnx.layers.parts.initializers import glorot, zeros
 from seq2onnx.layers.parts.window import gather_steps, mask, pad_steps
@@ -81,13 +80,7 @@ class SelfAttention(Layer):
         return min(self.context, MOST_IN_BLOCK)
 
     def infer(self, *signals: Signal) -> Signal:
-        x = numeric_input(self, signals)
-        if not x.has_time:
-            raise ShapeError(
-                f"{self.label}: expected x [batch, time, features], got {x}, which has no time axis; use "
-                'output_mode="sequence" in the layer before'
-            )
-        return dataclasses.replace(x, shape=(self.width,))
+        return recurrent.infer(self, signals, self.width, "sequence")
 
     def weights(self, *signals: Signal) -> dict[str, Weight]:
         width = self.width

@@ -304,12 +304,14 @@ def _check_policy(contract: Contract, inputs: dict[str, TensorInfo], names: dict
         raise ModelFileError(f"its network has {len(contract.layers):,} layers; at most {LAYERS:,} are allowed")
     if policy.mask_padding or not isinstance(steps, int):
         return
-    features = sum(math.prod(_sizes(inputs[name])) for name in names.values())
-    if 4 * steps * features > PADDED_BYTES:
-        raise ModelFileError(
-            f"pads every sequence to {steps:,} steps, {4 * steps * features:,} bytes; at most {PADDED_BYTES:,} "
-            "are allowed"
-        )
+    _check_bytes(f"pads every sequence to {steps:,} steps", steps, inputs, names)
+
+
+def _check_bytes(what: str, steps: int, inputs: dict[str, TensorInfo], names: dict[str, str]) -> None:
+    """Check that a sequence of so many steps fits in memory; `what` says what has as many."""
+    size = 4 * steps * sum(math.prod(_sizes(inputs[name])) for name in names.values())
+    if size > PADDED_BYTES:
+        raise ModelFileError(f"{what}, {size:,} bytes; at most {PADDED_BYTES:,} are allowed")
 
 
 def _check_fewest_steps(contract: Contract, inputs: dict[str, TensorInfo], names: dict[str, str]) -> None:
@@ -317,12 +319,7 @@ def _check_fewest_steps(contract: Contract, inputs: dict[str, TensorInfo], names
     steps, declared = contract.min_length, [1, *(fields.get("min_length", 1) for _, fields in contract.layers.values())]
     if steps not in declared or any(type(number) is not int or number > steps for number in declared):
         raise _differs(f"its metadata has the min_length {steps}, its layers have {declared!r:.60}")
-    features = sum(math.prod(_sizes(inputs[name])) for name in names.values())
-    if 4 * steps * features > PADDED_BYTES:
-        raise ModelFileError(
-            f"takes sequences from {steps:,} steps, {4 * steps * features:,} bytes; at most {PADDED_BYTES:,} are "
-            "allowed"
-        )
+    _check_bytes(f"takes sequences from {steps:,} steps", steps, inputs, names)
 
 
 def _check_words(contract: Contract) -> None:

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Iterator
 
 import numpy as np
 
 from seq2onnx.errors import ModelFileError
+from seq2onnx.modelfile.graph_rules import check_size
 from seq2onnx.modelfile.protos import FileContent, ParsedGraph, ParsedNode, Tensor, show
 
 _OPERATORS = """
@@ -106,16 +106,7 @@ def _graphs(graph: ParsedGraph, depth: int) -> Iterator[tuple[ParsedGraph, int]]
 
 
 def _check_tensor(content: bytes, tensor: Tensor) -> None:
-    size = _BYTES.get(tensor.dtype)
-    if size is None or tensor.raw is None or tensor.typed:
-        raise ModelFileError(
-            f"the weights {show(tensor.name)} have the element type {tensor.dtype}, or values that are not raw bytes"
-        )
-    start, stop = tensor.raw
-    if stop - start != size * math.prod(tensor.dims):
-        raise ModelFileError(
-            f"the weights {show(tensor.name)} have the shape {list(tensor.dims)} and {stop - start} bytes of values; "
-            f"expected {size * math.prod(tensor.dims)}"
-        )
+    check_size(tensor, _BYTES, f"the weights {show(tensor.name)} have")
+    start, stop = tensor.raw or (0, 0)
     if tensor.dtype in _FLOATS and np.isnan(np.frombuffer(content[start:stop], _FLOATS[tensor.dtype])).any():
         raise ModelFileError(f"the weights {show(tensor.name)} contain NaN")

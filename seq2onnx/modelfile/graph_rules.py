@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -48,19 +48,25 @@ def check_values(content: bytes, tensors: Iterable[Tensor]) -> None:
         ModelFileError: one of them does not.
     """
     for tensor in tensors:
-        size = operators.INITIALIZER_BYTES.get(tensor.dtype)
-        if size is None or tensor.raw is None or tensor.typed:
-            raise ModelFileError(
-                f"the initializer {show(tensor.name)} has the element type {tensor.dtype}, or values that are not raw "
-                "bytes; files of seq2onnx do not"
-            )
-        start, stop = tensor.raw
-        if stop - start != size * math.prod(tensor.dims):
-            raise ModelFileError(
-                f"the initializer {show(tensor.name)} has the shape {list(tensor.dims)} and {stop - start} bytes of "
-                f"values; expected {size * math.prod(tensor.dims)}"
-            )
+        start = f"the initializer {show(tensor.name)} has"
+        check_size(tensor, operators.INITIALIZER_BYTES, start, "; files of seq2onnx do not")
         _check_finite(content, tensor)
+
+
+def check_size(tensor: Tensor, sizes: Mapping[int, int], start: str, remedy: str = "") -> None:
+    """Check that a tensor has as many values as it declares; `sizes` are the bytes of each type that it may have.
+
+    `start` and `remedy` begin and end the message of the ModelFileError.
+    """
+    size = sizes.get(tensor.dtype)
+    if size is None or tensor.raw is None or tensor.typed:
+        raise ModelFileError(f"{start} the element type {tensor.dtype}, or values that are not raw bytes{remedy}")
+    begin, end = tensor.raw
+    expected = size * math.prod(tensor.dims)
+    if end - begin != expected:
+        raise ModelFileError(
+            f"{start} the shape {list(tensor.dims)} and {end - begin} bytes of values; expected {expected}"
+        )
 
 
 def _check_finite(content: bytes, tensor: Tensor) -> None:

@@ -13,6 +13,7 @@ import numpy as np
 
 from seq2onnx.layers.calls import EmitCall, Emitted
 from seq2onnx.layers.graph import GraphBuilder
+from seq2onnx.layers.parts.window_nodes import emit_last
 from seq2onnx.layers.signal import Value
 
 NEVER = float(np.finfo(np.float32).min)
@@ -97,9 +98,8 @@ def _emit_new_states(
 ) -> dict[str, str]:
     """Keep the last `before` steps of each row of k and v, which begin with those that were kept before."""
     fresh = graph.number(graph.fixed_steps(x.signal)) if graph.is_fixed else graph.row_steps(x.name, lengths)
-    if lengths is None:
-        new = {"keys": graph.last_steps(k, before), "values": graph.last_steps(v, before)}
-    else:
-        new = {name: graph.gather_steps(z, fresh, graph.ints(before)) for name, z in (("keys", k), ("values", v))}
-    new["count"] = graph.op("Min", graph.op("Add", count, fresh), graph.number(before))
-    return new
+    return {
+        "keys": emit_last(graph, k, lengths, before),
+        "values": emit_last(graph, v, lengths, before),
+        "count": graph.op("Min", graph.op("Add", count, fresh), graph.number(before)),
+    }

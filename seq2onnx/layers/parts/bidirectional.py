@@ -2,21 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
-from typing import TYPE_CHECKING, Any, Literal, TypeVar
+from collections.abc import Mapping
+from typing import Any, Literal, TypeVar
 
 import numpy as np
-from numpy.typing import NDArray
 
 from seq2onnx.errors import NotStreamable
 from seq2onnx.layers.calls import EmitCall, Emitted, ForwardCall, Forwarded
 from seq2onnx.layers.graph import END, GraphBuilder
-from seq2onnx.layers.parts import recurrent
-from seq2onnx.layers.parts.cell_nodes import Arrays
+from seq2onnx.layers.parts import cell_nodes, recurrent
 from seq2onnx.layers.signal import Weight
-
-if TYPE_CHECKING:
-    from torch import Tensor
 
 Array = TypeVar("Array")
 Last = Literal["final_state", "last_step"]
@@ -39,18 +34,19 @@ def cannot_stream(label: str, streamable: str) -> NotStreamable:
 
 def forward(
     call: ForwardCall,
-    run: Callable[[Tensor, Tensor, Mapping[str, Tensor]], Tensor],
+    run: recurrent.Run,
     hidden_size: int,
+    states: int,
     output_mode: recurrent.OutputMode,
     last: Last,
 ) -> Forwarded:
-    """Run both directions in torch. `run` returns y of one direction for x, the start state h, and its weights."""
+    """Run both directions in torch. `states`: how many states one direction has."""
     import torch
 
     x, lengths = call.x.flatten(2), call.row_lengths
     zeros = x.new_zeros(len(x), hidden_size)
-    forward = run(x, zeros, _of(call.weights, "forward"))
-    backward = run(recurrent.reverse(x, lengths), zeros, _of(call.weights, "backward"))
+    forward, _ = run(x, None, (zeros,) * states, _of(call.weights, "forward"))
+    backward, _ = run(recurrent.reverse(x, lengths), None, (zeros,) * states, _of(call.weights, "backward"))
     if output_mode == "last" and last == "final_state":
         return torch.cat([recurrent.last_step(y, lengths, zeros) for y in (forward, backward)], 1), None, {}
     y = torch.cat([forward, recurrent.reverse(backward, lengths)], 2)
@@ -60,16 +56,10 @@ def forward(
 
 
 def emit(
-    graph: GraphBuilder,
-    op: str,
-    call: EmitCall,
-    output_mode: recurrent.OutputMode,
-    last: Last,
-    arrays_of: Callable[[Arrays], dict[str, NDArray[Any]]],
-    **attributes: Any,
+    graph: GraphBuilder, op: str, call: EmitCall, output_mode: recurrent.OutputMode, last: Last, **attributes: Any
 ) -> Emitted:
-    """Add a bidirectional LSTM or GRU operator. `arrays_of` returns the operator's weights of one direction."""
-    of_both = [arrays_of(_of(call.weights, direction)) for direction in DIRECTIONS]
+    """Add a bidirectional LSTM or GRU operator."""
+    of_both = [cell_nodes.arrays(op, _of(call.weights, direction)) for direction in DIRECTIONS]
     arrays = {name: np.concatenate([of_one[name] for of_one in of_both]) for name in of_both[0]}
     y, h, *_ = recurrent.emit_node(graph, op, call.x, call.lengths, [], arrays, direction="bidirectional", **attributes)
     size = 2 * arrays["R"].shape[2]

@@ -15,6 +15,9 @@ from seq2onnx.layers.parts import gates
 
 Arrays = Mapping[str, NDArray[Any]]
 
+NAMES = ("input_weights", "recurrent_weights", "bias")
+"""The weights of one direction that each layer has."""
+
 ONNX_NAMES = {
     "tanh": "Tanh",
     "softsign": "Softsign",
@@ -25,30 +28,22 @@ ONNX_NAMES = {
 }
 
 
-def lstm_arrays(weights: Arrays) -> dict[str, NDArray[Any]]:
-    """Return W, R and B of an LSTM operator."""
-    W, R, b = _permuted(weights, gates.LSTM)
-    return {"W": W, "R": R, "B": np.concatenate([b, np.zeros_like(b)], 1)}
-
-
-def gru_arrays(weights: Arrays) -> dict[str, NDArray[Any]]:
-    """Return W, R and B of a GRU operator."""
-    W, R, b = _permuted(weights, gates.GRU)
+def arrays(op: str, weights: Arrays) -> dict[str, NDArray[Any]]:
+    """Return W, R and B of an operator."""
+    W, R, b = (array[None] for array in ordered(op, weights))
     recurrent_bias = np.zeros_like(b)
     if "recurrent_bias" in weights:
         recurrent_bias[0, -R.shape[2] :] = weights["recurrent_bias"]
     return {"W": W, "R": R, "B": np.concatenate([b, recurrent_bias], 1)}
 
 
-def rnn_arrays(weights: Arrays) -> dict[str, NDArray[Any]]:
-    """Return W, R and B of an RNN operator."""
-    W, R, b = (weights[name][None] for name in ("input_weights", "recurrent_weights", "bias"))
-    return {"W": W, "R": R, "B": np.concatenate([b, np.zeros_like(b)], 1)}
-
-
-def _permuted(weights: Arrays, orders: Mapping[str, str]) -> list[NDArray[Any]]:
-    names = ("input_weights", "recurrent_weights", "bias")
-    return [gates.permute(weights[name], orders["matlab"], orders["onnx"])[None] for name in names]
+def ordered(op: str, weights: Arrays) -> list[NDArray[Any]]:
+    """Return the weights of x and h and the bias, with their gates in the order of ONNX."""
+    found = [weights[name] for name in NAMES]
+    if op == "RNN":  # has no gates
+        return found
+    orders = {"LSTM": gates.LSTM, "GRU": gates.GRU}[op]
+    return [gates.permute(array, orders["matlab"], orders["onnx"]) for array in found]
 
 
 def lstm_attributes(state: str, gate: str, directions: int = 1) -> dict[str, Any]:

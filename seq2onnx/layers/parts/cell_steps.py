@@ -14,8 +14,8 @@ from numpy.typing import NDArray
 
 from seq2onnx.layers.calls import EmitCall, Emitted
 from seq2onnx.layers.graph import GraphBuilder
-from seq2onnx.layers.parts import gates, recurrent
-from seq2onnx.layers.parts.cell_nodes import ONNX_NAMES
+from seq2onnx.layers.parts import recurrent
+from seq2onnx.layers.parts.cell_nodes import ONNX_NAMES, ordered
 
 MOST_PARTS = 64
 """Parts of one Split: `load` knows the sizes of no more."""
@@ -26,7 +26,7 @@ Cell = Callable[[str, Sequence[str]], Sequence[str]]
 
 def lstm(graph: GraphBuilder, call: EmitCall, output_mode: str, state: str, gate: str) -> Emitted:
     """Add the steps of an LSTM with these activations of state and gates."""
-    W, R, b = (_ordered(call, name, gates.LSTM) for name in ("input_weights", "recurrent_weights", "bias"))
+    W, R, b = ordered("LSTM", call.weights)
     recurrent_weights, size = graph.weight("R", R.T), R.shape[1]
 
     def cell(x: str, states: Sequence[str]) -> Sequence[str]:
@@ -43,7 +43,7 @@ def lstm(graph: GraphBuilder, call: EmitCall, output_mode: str, state: str, gate
 
 def gru(graph: GraphBuilder, call: EmitCall, output_mode: str, state: str, gate: str, reset_gate_mode: str) -> Emitted:
     """Add the steps of a GRU with these activations of state and gates."""
-    W, R, b = (_ordered(call, name, gates.GRU) for name in ("input_weights", "recurrent_weights", "bias"))
+    W, R, b = ordered("GRU", call.weights)
     size, before = R.shape[1], reset_gate_mode == "before_multiplication"
     parts = {"R_zr": R[: 2 * size], "R_n": R[2 * size :]} if before else {"R": R}
     matrices = [graph.weight(name, part.T) for name, part in parts.items()]
@@ -72,7 +72,7 @@ def gru(graph: GraphBuilder, call: EmitCall, output_mode: str, state: str, gate:
 
 def rnn(graph: GraphBuilder, call: EmitCall, output_mode: str, activation: str) -> Emitted:
     """Add the steps of a plain recurrent layer."""
-    W, R, b = (call.weights[name] for name in ("input_weights", "recurrent_weights", "bias"))
+    W, R, b = ordered("RNN", call.weights)
     recurrent_weights = graph.weight("R", R.T)
 
     def cell(x: str, states: Sequence[str]) -> Sequence[str]:
@@ -99,11 +99,6 @@ def _steps(
         return states[0], None, new_states
     y = graph.op("Concat", *ys, axis=0) if steps > 1 else ys[0]
     return graph.reshape(y, 1, steps, call.weights["recurrent_weights"].shape[1]), call.lengths, new_states
-
-
-def _ordered(call: EmitCall, name: str, orders: dict[str, str]) -> NDArray[Any]:
-    """Return a weight with its gates in ONNX's order."""
-    return gates.permute(call.weights[name], orders["matlab"], orders["onnx"])
 
 
 def _rows(graph: GraphBuilder, x: str, count: int) -> list[str]:

@@ -12,6 +12,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Literal
 
+from seq2onnx.layers.parts.cell_nodes import NAMES
 from seq2onnx.layers.parts.recurrent import at_last_step, at_least_one_step
 
 if TYPE_CHECKING:
@@ -19,8 +20,6 @@ if TYPE_CHECKING:
 
     Tensors = tuple[Tensor, ...]
     Weights = Mapping[str, Tensor]
-
-NAMES = ("input_weights", "recurrent_weights", "bias")
 
 StateActivation = Literal["tanh", "softsign", "relu"]
 GateActivation = Literal["sigmoid", "hard_sigmoid", "hard_sigmoid_6"]

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-
 import numpy as np
 
 from seq2onnx.layers.calls import EmitCall
 from seq2onnx.layers.graph import GraphBuilder
 from seq2onnx.layers.parts.frame_nodes import Framed, emit_frames
 from seq2onnx.layers.parts.frames import Framing
+from seq2onnx.layers.parts.window_nodes import emit_after_buffer
 from seq2onnx.layers.signal import Value
 
 
@@ -17,8 +16,7 @@ def emit_channel_frames(framing: Framing, graph: GraphBuilder, call: EmitCall) -
     """Add `Framing.frame_channels` to the graph; the frames are [batch · channels, n, length]."""
     x, lengths, states, channels = call.x, call.lengths, call.states, call.x.signal.size
     if graph.is_fixed:
-        assert states is not None
-        return _emit_fixed(framing, graph, x, states)
+        return _emit_fixed(framing, graph, call)
     if channels == 1:
         return emit_frames(framing, graph, x, lengths, states)
     op, ints = graph.op, graph.ints
@@ -50,13 +48,10 @@ def emit_channel_frames(framing: Framing, graph: GraphBuilder, call: EmitCall) -
     return frames, None if windows is None else first(windows, 0), kept
 
 
-def _emit_fixed(framing: Framing, graph: GraphBuilder, x: Value, states: Mapping[str, str]) -> Framed:
+def _emit_fixed(framing: Framing, graph: GraphBuilder, call: EmitCall) -> Framed:
     """Take the frames of a run, whose samples are a multiple of the hop, so that the phase is always 0."""
-    samples, new = x.name, {}
-    steps, channels = graph.fixed_steps(x.signal), x.signal.size
-    if framing.reach:
-        samples = graph.op("Concat", states["buf"], samples, axis=1)
-        new["buf"] = graph.last_steps(samples, framing.reach)
+    samples, new = emit_after_buffer(graph, call.x.name, call.states, framing.reach)
+    steps, channels = graph.fixed_steps(call.x.signal), call.x.signal.size
     if channels > 1:
         samples = graph.op("Transpose", samples, perm=[0, 2, 1])
     places = np.arange(framing.need - 1, framing.need - 1 + steps, framing.hop)[:, None] + np.arange(framing.length)

@@ -9,6 +9,7 @@ from numpy.typing import NDArray
 
 from seq2onnx.layers.graph import GraphBuilder
 from seq2onnx.layers.parts.frames import Framing
+from seq2onnx.layers.parts.window_nodes import emit_after_buffer
 from seq2onnx.layers.signal import Value
 
 Framed = tuple[str, str | None, Mapping[str, str]]
@@ -29,7 +30,6 @@ def emit_frames(
     """
     within = np.array(range(framing.length) if places is None else places, np.int32)
     if graph.is_fixed:
-        assert states is not None
         return _emit_fixed(framing, graph, x, states, within)
     if states is not None:
         return _emit_chunk(framing, graph, x, lengths, states, within)
@@ -69,13 +69,11 @@ def _not_below(graph: GraphBuilder, end: str, start: int) -> str:
     return graph.op("Max", end, graph.number(start)) if graph.portable else end
 
 
-def _emit_fixed(framing: Framing, graph: GraphBuilder, x: Value, states: Mapping[str, str], within: Places) -> Framed:
+def _emit_fixed(
+    framing: Framing, graph: GraphBuilder, x: Value, states: Mapping[str, str] | None, within: Places
+) -> Framed:
     """Take the frames of a run, whose samples are a multiple of the hop, so that the phase is always 0."""
-    samples = x.name
-    new: dict[str, str] = {}
-    if framing.reach:
-        samples = graph.op("Concat", states["buf"], samples, axis=1)
-        new["buf"] = graph.last_steps(samples, framing.reach)
+    samples, new = emit_after_buffer(graph, x.name, states, framing.reach)
     steps, first = graph.fixed_steps(x.signal), framing.need - 1
     if steps == framing.hop and np.array_equal(within, np.arange(framing.length)):
         part = graph.op("Slice", samples, graph.ints(first), graph.ints(first + framing.length), graph.ints(1))

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
@@ -13,12 +13,15 @@ from seq2onnx.errors import ShapeError
 from seq2onnx.layers.base import Layer, numeric_input
 from seq2onnx.layers.calls import EmitCall, Emitted, ForwardCall, Forwarded
 from seq2onnx.layers.graph import GraphBuilder
-from seq2onnx.layers.parts import padding_nodes
+from seq2onnx.layers.parts import cell_nodes, padding_nodes
 from seq2onnx.layers.parts.initializers import BiasInitializer, MatrixInitializer, by_name, zeros
 from seq2onnx.layers.signal import Signal, Value, Weight
 
 if TYPE_CHECKING:
     from torch import Tensor
+
+    Run = Callable[[Tensor, Tensor | None, tuple[Tensor, ...], Mapping[str, Tensor]], tuple[Tensor, tuple[Tensor, ...]]]
+    """A function of cells.py with its options: from x, lengths, start states and weights to h and the final states."""
 
 OutputMode = Literal["sequence", "last"]
 Start = Literal["zeros", "learned"]
@@ -109,11 +112,15 @@ def emit_last_step(graph: GraphBuilder, x: str, dimensions: int, lengths: str | 
     return graph.op("GatherND", every, index, batch_dims=1)
 
 
-def forwarded(call: ForwardCall, output_mode: OutputMode, y: Tensor, start: Tensor, **finals: Tensor) -> Forwarded:
-    """Return the result of `Layer.forward`: y of all steps, or of the last one (`start` if there is none)."""
+def forward(call: ForwardCall, run: Run, size: int, output_mode: OutputMode, *names: str) -> Forwarded:
+    """Run one direction in torch, with the states `names`, the first of which is h: y of all steps, or of the last."""
+    start = starts(call, size, *names)
+    # Padding on the right follows all valid steps: without states a plain run is exact.
+    y, finals = run(call.x.flatten(2), call.row_lengths if call.states else None, start, call.weights)
+    new = new_states(call, **dict(zip(names, finals, strict=True)))
     if output_mode == "last":
-        return last_step(y, call.row_lengths, start), None, new_states(call, **finals)
-    return y, call.row_lengths, new_states(call, **finals)
+        return last_step(y, call.row_lengths, start[0]), None, new
+    return y, call.row_lengths, new
 
 
 def reverse(x: Tensor, lengths: Tensor) -> Tensor:
@@ -184,20 +191,14 @@ def emit_new_states(graph: GraphBuilder, call: EmitCall, finals: list[str], lear
     return dict(zip(call.states, finals, strict=True))
 
 
-def emit(
-    graph: GraphBuilder,
-    op: str,
-    call: EmitCall,
-    output_mode: OutputMode,
-    arrays: Mapping[str, NDArray[Any]],
-    **attributes: Any,
-) -> Emitted:
+def emit(graph: GraphBuilder, op: str, call: EmitCall, output_mode: OutputMode, **attributes: Any) -> Emitted:
     """Add an operator of one direction as a whole layer.
 
     onnxruntime's operators return zeros as the state of rows and chunks without steps. The nodes here put the old state
     back.
     """
     x, lengths, first = call.x, call.lengths, graph.ints(0)
+    arrays = cell_nodes.arrays(op, call.weights)
     old, learned = emit_starts(graph, call)
     initial = [graph.op("Unsqueeze", state, first) for state in old]
     y, *finals = emit_node(graph, op, x, lengths, initial, arrays, **attributes)

@@ -79,23 +79,15 @@ class Spectrum:
     @classmethod
     def of(cls, layer: Any) -> Spectrum:
         """Return what a layer with these fields calculates; the fields of Mel, and the last two, may be lacking."""
+
+        def fields_of(part: type[Mel | Spectrum]) -> dict[str, Any]:
+            names = [field.name for field in dataclasses.fields(part)]
+            return {name: getattr(layer, name) for name in names if hasattr(layer, name)}
+
         mel = None
         if hasattr(layer, "bands"):
-            high = layer.rate / 2 if layer.high is None else layer.high
-            mel = Mel(layer.rate, layer.bands, layer.low, high, layer.scale, layer.area, layer.log, layer.floor)
-        return cls(
-            layer.length,
-            layer.fft or layer.length,
-            layer.window,
-            layer.periodic,
-            layer.power,
-            layer.remove_mean,
-            layer.preemphasis,
-            layer.gain,
-            mel,
-            getattr(layer, "coefficients", 0),
-            getattr(layer, "lifter", 0.0),
-        )
+            mel = Mel(**fields_of(Mel) | {"high": layer.rate / 2 if layer.high is None else layer.high})
+        return cls(**fields_of(cls) | {"fft": layer.fft or layer.length, "mel": mel})
 
     @property
     def bins(self) -> int:

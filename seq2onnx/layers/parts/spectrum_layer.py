@@ -11,7 +11,7 @@ from seq2onnx.layers.calls import EmitCall, Emitted, ForwardCall, Forwarded
 from seq2onnx.layers.graph import GraphBuilder
 from seq2onnx.layers.parts.frames import FramePadding, Framing
 from seq2onnx.layers.parts.spectra import Spectrum
-from seq2onnx.layers.parts.spectrum_nodes import emit_framed_spectrum, forward_framed_spectrum
+from seq2onnx.layers.parts.spectrum_nodes import emit_framed_spectrum
 from seq2onnx.layers.signal import Signal, State
 
 EXAMPLE: dict[str, Any] = {"window": "hamming", "periodic": False, "power": 1, "padding": "none", "gain": 2}
@@ -57,7 +57,8 @@ class SpectrumLayer(Layer):
         return self.framing.states()
 
     def forward(self, call: ForwardCall) -> Forwarded:
-        return forward_framed_spectrum(self.framing, self.spectrum, call)
+        frames, windows, new_states = self.framing.frame(call.x, call.row_lengths, call.states)
+        return self.spectrum.forward(frames), windows, new_states
 
     def emit(self, graph: GraphBuilder, call: EmitCall) -> Emitted:
         return emit_framed_spectrum(self.framing, self.spectrum, graph, call)

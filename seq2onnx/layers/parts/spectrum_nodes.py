@@ -14,35 +14,19 @@ import dataclasses
 
 import numpy as np
 
-from seq2onnx.layers.calls import EmitCall, Emitted, ForwardCall, Forwarded
+from seq2onnx.layers.calls import EmitCall, Emitted
 from seq2onnx.layers.graph import GraphBuilder
+from seq2onnx.layers.parts import spectra
 from seq2onnx.layers.parts.frame_nodes import emit_frames
 from seq2onnx.layers.parts.frames import Framing
-from seq2onnx.layers.parts.spectra import (
-    DECIBEL,
-    Array,
-    Halves,
-    Spectrum,
-    cosines,
-    exact_zeros,
-    halves,
-    kernel,
-    mel_bank,
-    taper,
-)
+from seq2onnx.layers.parts.spectra import Array, Halves, Spectrum
 from seq2onnx.layers.signal import Value
-
-
-def forward_framed_spectrum(framing: Framing, spectrum: Spectrum, call: ForwardCall) -> Forwarded:
-    """`Layer.forward` of a spectrum of frames."""
-    frames, windows, new_states = framing.frame(call.x, call.row_lengths, call.states)
-    return spectrum.forward(frames), windows, new_states
 
 
 def emit_framed_spectrum(framing: Framing, spectrum: Spectrum, graph: GraphBuilder, call: EmitCall) -> Emitted:
     """`Layer.emit` of a spectrum of frames."""
     in_one = spectrum.stages[0] == 1
-    cut = halves(spectrum) if in_one else None
+    cut = spectra.halves(spectrum) if in_one else None
     places = None if cut is None else cut.places
     frames, windows, new_states = emit_frames(framing, graph, call.x, call.lengths, call.states, places)
     if in_one:
@@ -53,9 +37,9 @@ def emit_framed_spectrum(framing: Framing, spectrum: Spectrum, graph: GraphBuild
     if spectrum.mel is not None and spectrum.mel.log != "none":
         y = graph.op("Log", graph.op("Max", y, graph.constant(np.float32(spectrum.mel.floor))))
         if spectrum.mel.log == "decibel":
-            y = graph.op("Mul", y, graph.constant(np.float32(DECIBEL)))
+            y = graph.op("Mul", y, graph.constant(np.float32(spectra.DECIBEL)))
     if spectrum.coefficients:
-        y = graph.op("MatMul", y, _constant(graph, cosines(spectrum)))
+        y = graph.op("MatMul", y, _constant(graph, spectra.cosines(spectrum)))
     return y, windows, new_states
 
 
@@ -66,7 +50,7 @@ def _constant(graph: GraphBuilder, array: Array) -> str:
 def _emit_matrix(spectrum: Spectrum, graph: GraphBuilder, frames: str, cut: Halves | None) -> str:
     """Compute the energies of bands, or of all frequencies, with one matrix, or one for each part of the transform."""
     op = graph.op
-    bank = None if spectrum.mel is None else mel_bank(spectrum.mel, spectrum.fft)
+    bank = None if spectrum.mel is None else spectra.mel_bank(spectrum.mel, spectrum.fft)
     bins = np.arange(spectrum.bins)
     if bank is not None and bank.any():
         bins = np.flatnonzero(bank.any(1))  # no band reads the others
@@ -80,7 +64,7 @@ def _emit_matrix(spectrum: Spectrum, graph: GraphBuilder, frames: str, cut: Halv
         ]
         y = op("Add", *(op("Mul", part, part) for part in parts))
     else:
-        y = op("MatMul", frames, _constant(graph, kernel(spectrum)[[*bins, *spectrum.bins + bins]].T))
+        y = op("MatMul", frames, _constant(graph, spectra.kernel(spectrum)[[*bins, *spectrum.bins + bins]].T))
         y = op("Mul", y, y)
         if bank is not None and spectrum.power == 2:
             bank = np.concatenate([bank, bank])  # the sum over the bins of a band adds the two parts, too
@@ -101,7 +85,7 @@ def _emit_stages(spectrum: Spectrum, graph: GraphBuilder, x: Value) -> str:
     (first, second), op, frames = spectrum.stages, graph.op, x.name
 
     def constant(array: Array) -> str:
-        return _constant(graph, exact_zeros(array))
+        return _constant(graph, spectra.exact_zeros(array))
 
     if spectrum.remove_mean:
         frames = op("Sub", frames, graph.reduce("ReduceMean", frames, 2, keep=True))
@@ -110,7 +94,7 @@ def _emit_stages(spectrum: Spectrum, graph: GraphBuilder, x: Value) -> str:
         start = op("Slice", frames, graph.ints(0), graph.ints(1), graph.ints(2))
         before = op("Concat", start, before, axis=2)
         frames = op("Sub", frames, op("Mul", before, graph.constant(np.float32(spectrum.preemphasis))))
-    frames = op("Mul", frames, constant(taper(spectrum)))
+    frames = op("Mul", frames, constant(spectra.taper(spectrum)))
     rows = -(-spectrum.length // second)
     if lack := rows * second - spectrum.length:
         if graph.is_fixed:
@@ -148,5 +132,5 @@ def _emit_stages(spectrum: Spectrum, graph: GraphBuilder, x: Value) -> str:
     if spectrum.mel is None:
         return op("Gather", y, graph.ints(*order.tolist()), axis=2)
     bank = np.zeros((first * bins, spectrum.mel.bands))
-    bank[order] = mel_bank(spectrum.mel, spectrum.fft)
+    bank[order] = spectra.mel_bank(spectrum.mel, spectrum.fft)
     return op("MatMul", y, _constant(graph, bank))

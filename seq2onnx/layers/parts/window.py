@@ -20,13 +20,13 @@ In chunks, one row behaves like this (all states are zero at the start):
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Mapping
-from typing import TYPE_CHECKING, Annotated, Literal
+from collections.abc import Callable, Mapping, Sequence
+from typing import TYPE_CHECKING, Annotated, Any, Literal, TypeVar
 
 from pydantic import Field
 
 from seq2onnx.errors import NotStreamable, ShapeError
-from seq2onnx.layers.base import Layer
+from seq2onnx.layers.base import Layer, single_input
 from seq2onnx.layers.signal import Clock, Signal, State
 
 if TYPE_CHECKING:
@@ -37,6 +37,7 @@ if TYPE_CHECKING:
 StepCount = Annotated[int, Field(ge=0, strict=True)]
 Padding = Literal["same", "causal"] | StepCount | tuple[StepCount, StepCount]
 Axis = Literal["time", "space"]
+Pool = TypeVar("Pool", bound=Layer)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -88,15 +89,19 @@ class Window:
         lack = max((self.length(width) - 1) * self.stride + self.reach + 1 - width, 0)
         return lack // 2, lack - lack // 2
 
-    def width(self, layer: Layer, signal: Signal) -> int:
-        """Return the width of the output of a step [channels, width]; raise ShapeError where no window fits."""
-        found = self.length(signal.shape[1])
+    def infer(self, layer: Layer, signals: Sequence[Signal], axis: Axis) -> Signal:
+        """Infer the output of a layer with these windows and as many channels as its input."""
+        x = check_axis(layer, signals, axis)
+        if axis == "time":
+            return dataclasses.replace(x, clock=self.clock(x.clock))
+        channels, width = x.shape
+        found = self.length(width)
         if not found:
             raise ShapeError(
-                f"{layer.label}: a window of {self.reach + 1} does not fit into the width {signal.shape[1]} of x "
-                f"{signal}; use a smaller one, or padding. Steps are [channels, width], channels first"
+                f"{layer.label}: a window of {self.reach + 1} does not fit into the width {width} of x {x}; use a "
+                "smaller one, or padding. Steps are [channels, width], channels first"
             )
-        return found
+        return dataclasses.replace(x, shape=(channels, found))
 
     def states(self, label: str, signal: Signal, channels: int) -> tuple[State, ...]:
         """Return the states of a layer with these windows, whose buffer has `channels` channels."""
@@ -170,20 +175,53 @@ class Window:
         return gather_steps(pad_steps(x, 0, 1), first, room), count, windows.to(lengths.dtype), new
 
 
-def check_axis(layer: Layer, signal: Signal, axis: Axis) -> None:
-    """Raise ShapeError unless the signal has the axis that the layer works along."""
+def check_axis(layer: Layer, signals: Sequence[Signal], axis: Axis) -> Signal:
+    """Return the only input of the layer; raise ShapeError unless it has the axis that the layer works along."""
+    signal = single_input(layer, signals)
     expected = "[batch, time, channels]" if axis == "time" else "[batch, time, channels, width], channels first"
     if not signal.has_time or len(signal.shape) != (1 if axis == "time" else 2) or signal.dtype != "float32":
         raise ShapeError(f'{layer.label}: with axis="{axis}" expected {expected}, got {signal}')
+    return signal
 
 
-def check_pool_padding(pool_size: int, padding: Padding) -> None:
-    """Raise ValueError if a window of pooling could contain only padding."""
+def check_pool_padding(layer: Pool) -> Pool:
+    """Return a layer that pools; raise ValueError if one of its windows could contain only padding."""
+    fields: Any = layer
+    padding, size = fields.padding, fields.pool_size
+    smallest = size if isinstance(size, int) else min(size)
     pads = (padding, padding) if isinstance(padding, int) else padding
-    if isinstance(pads, tuple) and max(pads) >= pool_size:
+    if isinstance(pads, tuple) and max(pads) >= smallest:
         raise ValueError(
-            f"padding {padding} must be less than pool_size {pool_size}; a window would contain only padding"
+            f"padding {padding} must be less than pool_size {smallest}; a window would contain only padding"
         )
+    return layer
+
+
+def within_steps(
+    x: Tensor, windows: Sequence[Window], compute: Callable[[Tensor], Tensor], padding: float = 0
+) -> Tensor:
+    """Apply `compute` within each step of x [batch, time, channels, …], with a window for each axis after the channels.
+
+    It gets all steps as one batch [batch · time, channels, …], padded with the number `padding`.
+    """
+    from torch.nn.functional import pad
+
+    sizes = x.shape[-len(windows) :]
+    sides = [window.width_pads(size) for window, size in zip(windows, sizes, strict=True)]
+    steps = x.flatten(0, -len(windows) - 2)
+    y = compute(pad(steps, [count for side in reversed(sides) for count in side], value=padding))
+    return y.reshape(*x.shape[: -len(windows) - 1], *y.shape[1:])
+
+
+def mean_within_steps(x: Tensor, windows: Sequence[Window], count_padding: bool, pool: Callable[..., Tensor]) -> Tensor:
+    """Take the mean of windows within each step of x. `pool`: avg_pool1d or avg_pool2d of torch."""
+    import torch
+
+    def mean(steps: Tensor) -> Tensor:
+        return pool(steps, [window.kernel for window in windows], [window.stride for window in windows])
+
+    y = within_steps(x, windows, mean)
+    return y if count_padding else y / within_steps(torch.ones_like(x), windows, mean)
 
 
 def mask(x: Tensor, lengths: Tensor) -> Tensor:

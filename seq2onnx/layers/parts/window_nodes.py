@@ -25,7 +25,10 @@ def emit_frame(
         states.
     """
     if graph.is_fixed:
-        return _emit_fixed(window, graph, x, states)
+        # The steps of a run are a multiple of the stride, so the phase is always 0.
+        assert window.is_causal
+        framed, new = emit_after_buffer(graph, x.name, states, window.reach)
+        return framed, None, None, new
     if states is not None:
         return _emit_chunk(window, graph, x, lengths, states)
     stride, reach = window.stride, window.reach
@@ -50,14 +53,15 @@ def emit_frame(
     return framed, _emit_length(window, graph, steps, graph.ints), counted, {}
 
 
-def _emit_fixed(window: Window, graph: GraphBuilder, x: Value, states: Mapping[str, str] | None) -> Framed:
-    """Put the buffer before the steps of a run. They are a multiple of the stride, so the phase is always 0."""
-    assert window.is_causal
-    if not window.reach:
-        return x.name, None, None, {}
+def emit_after_buffer(
+    graph: GraphBuilder, x: str, states: Mapping[str, str] | None, reach: int
+) -> tuple[str, dict[str, str]]:
+    """Put the buffer of `reach` steps before x, in which all steps count; return both joined, and the new states."""
+    if not reach:
+        return x, {}
     assert states is not None
-    framed = graph.op("Concat", states["buf"], x.name, axis=1)
-    return framed, None, None, {"buf": graph.last_steps(framed, window.reach)}
+    joined = graph.op("Concat", states["buf"], x, axis=1)
+    return joined, {"buf": graph.last_steps(joined, reach)}
 
 
 def emit_mean(
@@ -106,7 +110,7 @@ def _emit_chunk(
     if window.is_causal and stride == 1:
         if reach:
             name = graph.op("Concat", states["buf"], name, axis=1)
-            new["buf"] = _last(graph, name, lengths, reach)
+            new["buf"] = emit_last(graph, name, lengths, reach)
         return graph.pad_steps(name, 0, 1), steps, lengths, new
 
     # New steps of each row, int32 [batch, 1]. Without lengths all rows have the same, as many rows as a state has.
@@ -160,7 +164,7 @@ def _emit_length(window: Window, graph: GraphBuilder, steps: str, make: Callable
     return count
 
 
-def _last(graph: GraphBuilder, x: str, lengths: str | None, reach: int) -> str:
+def emit_last(graph: GraphBuilder, x: str, lengths: str | None, reach: int) -> str:
     """Take the last `reach` steps of each row of x, which is a buffer of `reach` steps and a chunk of `lengths`."""
     if lengths is None:
         return graph.last_steps(x, reach)
