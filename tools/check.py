@@ -132,8 +132,9 @@ def passes(name: str, command: list[str], beside: bool) -> bool:
     """Run one check and report its time. If it runs beside others, its output is shown at its end."""
     start = time.monotonic()
     # NO_MKDOCS_2_WARNING turns off an announcement of the theme. With a process on each core, further threads of torch
-    # would only wait for each other.
-    settings = {"NO_MKDOCS_2_WARNING": "1", "OMP_NUM_THREADS": "1"}
+    # would only wait for each other. Containers often forbid Python to keep compiled files. The environments have none
+    # at first, so that each of the many processes would compile torch again, which takes 9 s.
+    settings = {"NO_MKDOCS_2_WARNING": "1", "OMP_NUM_THREADS": "1", "PYTHONDONTWRITEBYTECODE": ""}
     title = f"== {name}: {' '.join(command[2:])}"
     if not beside:
         print(title, flush=True)
