@@ -157,7 +157,7 @@ class Model:
         if self.contract.form == "step":
             before = self.zeros(len(lengths)) if states is None else states
             run = partial(self._run, self.session.run)
-            results = run_steps(run, self, outputs, x, lengths, before)
+            results = run_steps(run, self.contract, self.inputs, outputs, self.states, x, lengths, before)
             return Results(results[0], [] if states is None else results[1])
         rows, steps = len(lengths), next((x[entry.layer].shape[1] for entry in self.inputs if entry.has_time), None)
         if self._needs_steps and not steps:

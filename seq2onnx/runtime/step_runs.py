@@ -3,16 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from typing import TYPE_CHECKING
 
 import numpy as np
 
-from seq2onnx.runtime.inputs import check_chunk
+from seq2onnx.contract import Contract
+from seq2onnx.runtime.inputs import Input, check_chunk
 from seq2onnx.runtime.outputs import Answer, Lengths, Output
+from seq2onnx.runtime.states import StateInfo
 from seq2onnx.sequences import Array
-
-if TYPE_CHECKING:
-    from seq2onnx.runtime.model import Model
 
 Run = Callable[[list[str], dict[str, Array]], list[Array]]
 """onnxruntime: from the names of outputs and the inputs by name to the outputs."""
@@ -20,8 +18,10 @@ Run = Callable[[list[str], dict[str, Array]], list[Array]]
 
 def run_steps(
     run: Run,
-    model: Model,
+    contract: Contract,
+    inputs: Sequence[Input],
     outputs: Sequence[Output],
+    infos: Sequence[StateInfo],
     x: Mapping[str, Array],
     lengths: Lengths,
     states: Sequence[Array],
@@ -31,8 +31,7 @@ def run_steps(
     A row without steps keeps its states. Its answers without time are zeros. A length that is not a multiple of the
     steps of a run is a DataError.
     """
-    inputs, infos = model.inputs, model.states
-    timed, count = any(entry.has_time for entry in inputs), model.contract.chunk_steps
+    timed, count = any(entry.has_time for entry in inputs), contract.chunk_steps
     counts = lengths // count if timed else np.ones_like(lengths)
     most = int(counts.max(initial=0))
     values = {
@@ -44,7 +43,7 @@ def run_steps(
     new_states = [state.copy() for state in states]
     names = [*values, *(info.new_name for info in infos)]
     for row, (length, runs) in enumerate(zip(lengths.tolist(), counts.tolist(), strict=True)):
-        check_chunk(length, model.contract, f"row {row}")
+        check_chunk(length, contract, f"row {row}")
         feeds = {entry.tensor: x[entry.layer][row : row + 1] for entry in inputs}
         held = [state[row : row + 1] for state in states]
         for number in range(runs):
