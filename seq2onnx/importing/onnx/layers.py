@@ -15,7 +15,7 @@ from seq2onnx.importing.lifting.recurrence import Recurrent, cell_state, layer_o
 from seq2onnx.importing.lifting.windows import Pads
 from seq2onnx.importing.onnx.node_calls import padding
 from seq2onnx.importing.onnx.operators import ADD_STATES, LiftCall, constant, on_array, operators, optional
-from seq2onnx.importing.states.recurrence import check_lengths, initial_state
+from seq2onnx.importing.onnx.recurrent_inputs import check_lengths, initial_state
 from seq2onnx.layers.parts import cell_nodes
 
 

@@ -22,10 +22,9 @@ from seq2onnx.importing.onnx import inputs
 from seq2onnx.importing.onnx.graph import RunFailed, open_session, read_graph
 from seq2onnx.importing.onnx.limits import check_limits
 from seq2onnx.importing.onnx.node_calls import NodeRefused
-from seq2onnx.importing.onnx.source_runs import OnnxSource
+from seq2onnx.importing.onnx.source_runs import FileOutput, OnnxSource
 from seq2onnx.importing.onnx.tracing import Draw, Trace, traces, without_sizes
 from seq2onnx.importing.onnx.walk import Walked, walk
-from seq2onnx.importing.states.stateful_file import FileOutput
 
 if TYPE_CHECKING:
     from seq2onnx.building import SequenceModule

@@ -15,10 +15,28 @@ from seq2onnx.importing.onnx.graph import RunFailed, run
 from seq2onnx.importing.onnx.graph_parts import Array
 from seq2onnx.importing.onnx.size_limits import check_sizes
 from seq2onnx.importing.onnx.tracing import declared, other_inputs
-from seq2onnx.importing.states.stateful_file import FileOutput
 
 CHECKED = 100
 """Longer runs than this may need much more memory than the traced ones, so their sizes are checked, too."""
+
+
+@dataclasses.dataclass(frozen=True)
+class FileOutput:
+    """An output of a foreign file that the import keeps.
+
+    Attributes:
+        name: the output of the foreign file.
+        layer: the name of its layer.
+        shape: the shape of one step, or of one row if it has no time.
+        has_time: whether it has a row for each step.
+        dtype: its type, float32 or int64.
+    """
+
+    name: str
+    layer: str
+    shape: tuple[int, ...]
+    has_time: bool
+    dtype: str
 
 
 @dataclasses.dataclass(frozen=True)

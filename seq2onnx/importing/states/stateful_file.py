@@ -15,6 +15,7 @@ from seq2onnx.contract import Contract, ContractState, output_names
 from seq2onnx.errors import ImportRefused
 from seq2onnx.importing.axes import Axes
 from seq2onnx.importing.onnx.graph_parts import all_names, remove_unused, rename, rename_all, tensors as tensors_of
+from seq2onnx.importing.onnx.source_runs import FileOutput
 from seq2onnx.importing.onnx.tracing import Trace
 from seq2onnx.importing.states.empty_chunks import from_states, guard
 from seq2onnx.importing.states.rewriting import MADE, Rewriter, label
@@ -22,25 +23,6 @@ from seq2onnx.importing.states.rewriting import MADE, Rewriter, label
 LAST = "last"
 """The kind of a state that is the last answer."""
 ELEMENTS = {"float32": TensorProto.FLOAT, "int64": TensorProto.INT64, "int32": TensorProto.INT32}
-
-
-@dataclasses.dataclass(frozen=True)
-class FileOutput:
-    """An output of the new file.
-
-    Attributes:
-        name: the output of the foreign file.
-        layer: its name in the new file.
-        shape: the shape of one step, or of one row if it has no time.
-        has_time: whether it has a row for each step.
-        dtype: its type, float32 or int64.
-    """
-
-    name: str
-    layer: str
-    shape: tuple[int, ...]
-    has_time: bool
-    dtype: str
 
 
 @dataclasses.dataclass
