@@ -17,7 +17,7 @@ INPUT_HAS_TIME = {"sequence_input": True, "feature_input": False}
 TAKES_SAMPLES = {"spectrogram", "mel_spectrogram", "mfcc"}
 """The kinds that take samples of a raw signal, in ±1."""
 
-_ALWAYS = {"lstm", "gru", "rnn", "last_step", "alarm"}
+_ALWAYS_STATEFUL = {"lstm", "gru", "rnn", "last_step", "alarm"}
 _REVERSED = {"bilstm", "bigru"}
 _GLOBAL = {"global_max_pool1d", "global_avg_pool1d"}
 _WINDOW_SIZES = {"conv1d": "kernel_size", "max_pool1d": "pool_size", "avg_pool1d": "pool_size"}
@@ -40,7 +40,7 @@ def keeps_state(kind: str, fields: Fields, has_phases: bool = True) -> bool | No
         return fields.get("fill", "hold") == "hold" or fields.get("mark") == "since"
     if kind == "self_attention":
         return fields.get("context") != 1
-    return kind in _ALWAYS or (kind in _GLOBAL and _is_over_time(fields))
+    return kind in _ALWAYS_STATEFUL or (kind in _GLOBAL and _is_over_time(fields))
 
 
 def may_read_later_steps(kind: str, fields: Fields) -> bool:

@@ -104,7 +104,7 @@ def emitted() -> dict[str, dict[str, str]]:
 
 
 def write(kinds: list[str]) -> None:
-    """Write the record, with a line for each layer; of these kinds alone, if there are any."""
+    """Write the record, a line for each kind of layer. If `kinds` are given, the other lines stay as they are."""
     found = emitted()
     if kinds:
         before = json.loads(RECORD.read_text(encoding="utf-8"))["graphs"]

@@ -151,8 +151,9 @@ def event_table(model: Predictor, sequences: Any, batch_size: int | None = None,
     source = (model.contract.layers[alarm][1].get("inputs") or [layers[layers.index(alarm) - 1]])[0]
     read = [source] if source in model.model.activations else []
     found = model.predict(sequences, outputs=[alarm, *read], batch_size=batch_size)
-    for index in [index for index, y in enumerate(found[alarm]) if np.isnan(y).any()]:
-        warnings.warn(f"sequence {first + index} contains NaN or infinity, so its alarms are not known", stacklevel=2)
+    for index, y in enumerate(found[alarm], first):
+        if np.isnan(y).any():
+            warnings.warn(f"sequence {index} contains NaN or infinity, so its alarms are not known", stacklevel=2)
     begun = [np.nonzero(begins(y, np.zeros(y.shape[1]))) for y in found[alarm]]  # steps and places
     steps, places = (np.concatenate(parts) for parts in zip(*begun, strict=True))
     scores = [np.concatenate([y[at] for y, at in zip(found[layer], begun, strict=True)]) for layer in read]
