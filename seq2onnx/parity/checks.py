@@ -114,7 +114,7 @@ def compare_with_streams(model: Model, rows: Rows, rng: np.random.Generator, nam
         return
     some = _first(rows, MAX_STREAMED_SEQUENCES)
     for check, longest in (("steps", 1), ("chunks", 6)):
-        actual = _stream(model, some, rng, longest)
+        actual = run_streams(model, some, rng, longest)
         yield from compare(f"whole = {check}, {name}", actual, _predict(model, some))
 
 
@@ -146,8 +146,11 @@ def _tensors(model: Model, module: SequenceModule, batch: PaddedBatch) -> tuple[
     return unwrap(x), torch.from_numpy(batch.lengths).to(device)
 
 
-def _stream(model: Model, rows: Rows, rng: np.random.Generator, longest: int) -> Arrays:
-    """Run each sequence as a stream, in random chunks of at most `longest` steps, or in single steps if it is 1."""
+def run_streams(model: Model, rows: Rows, rng: np.random.Generator, longest: int) -> Arrays:
+    """Run each sequence as a stream, in random chunks of at most `longest` steps, or in single steps if it is 1.
+
+    Returns for each output all steps of all rows, or all rows.
+    """
     timed = [entry.layer for entry in model.inputs if entry.has_time]
     parts: dict[str, list[NDArray[Any]]] = {output.tensor: [] for output in model.outputs}
     for one in _each(rows):

@@ -16,10 +16,10 @@ from seq2onnx.importing.onnx.source_runs import OnnxSource
 from seq2onnx.importing.onnx.tracing import Draw
 from seq2onnx.modelfile import read_checked
 from seq2onnx.parity import ParityRow
+from seq2onnx.parity.checks import run_streams
 from seq2onnx.runtime.model import Model
 from seq2onnx.runtime.scoring import Scoring
 from seq2onnx.runtime.session import SessionSettings
-from seq2onnx.runtime.stream import Stream
 from seq2onnx.sequences import MASKED
 
 SCALES = (1.0, 0.1, 5.0)
@@ -97,7 +97,7 @@ def _runs(
         runs = [("whole", whole)]
         if not batch.is_long:
             chunks = _in_chunks(model, batch.x, equivalence.sizes_of_chunks(rng, batch.steps))
-            runs += [("steps", _in_steps(model, batch.x)), ("chunks", chunks)]
+            runs += [("steps", _in_steps(model, batch.x, rng)), ("chunks", chunks)]
         elif longest:
             chunks = _in_chunks(model, batch.x, equivalence.sizes_of_chunks(rng, batch.steps, batch.steps // 8))
             runs.append(("chunks", chunks))
@@ -120,16 +120,10 @@ def _whole(model: Model, batches: Sequence[Array]) -> list[Found]:
     ]
 
 
-def _in_steps(model: Model, x: Array) -> Found:
+def _in_steps(model: Model, x: Array, rng: np.random.Generator) -> Found:
     """Run each sequence as a stream of single steps."""
-    parts: dict[str, list[Array]] = {output.layer: [] for output in model.outputs}
-    for sequence in x:
-        stream = Stream(model)
-        answers = [stream.step(step) for step in sequence]
-        for output in model.outputs:
-            mine = [answer[output.layer] if isinstance(answer, dict) else answer for answer in answers]
-            parts[output.layer].append(np.stack(mine) if output.has_time else mine[-1])
-    return {name: np.stack(arrays) for name, arrays in parts.items()}
+    found = run_streams(model, {model.inputs[0].layer: list(x)}, rng, 1)
+    return {o.layer: found[o.tensor].reshape(len(x), *[-1] * o.has_time, *o.shape) for o in model.outputs}
 
 
 def _in_chunks(model: Model, x: Array, sizes: Iterable[int]) -> Found:
