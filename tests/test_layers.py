@@ -116,5 +116,15 @@ def test_examples_use_every_option(kind):
 @pytest.mark.parametrize("kind", sorted(KINDS))
 def test_docstrings_say_what_matters(kind):
     text = KINDS[kind].__doc__ or ""
-    for part in ("Shapes", "State:", "ONNX:", "Example:"):
+    for part in ("Shapes", "ONNX:", "Example:"):
         assert part in text, f"{kind}: its docstring has no {part}"
+    examples = KINDS[kind].examples()
+    assert "Weights:" in text or not any(example.layer.weights(*example.signals) for example in examples)
+    assert "State:" in text or not any(map(keeps_state, examples))
+
+
+def keeps_state(example):
+    try:
+        return bool(example.layer.states(*example.signals))
+    except NotStreamable:
+        return True

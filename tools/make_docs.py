@@ -48,10 +48,7 @@ GROUPS = {
     "Attention": ("SelfAttention",),
     "Weighted sums and shape": ("FullyConnected", "Flatten", "Dropout"),
     "Normalization": ("BatchNorm", "LayerNorm"),
-    "Activations": (
-        *("ReLU", "LeakyReLU", "ELU", "GELU", "SiLU", "Sigmoid", "HardSigmoid", "Tanh"),
-        "Softmax",
-    ),
+    "Activations": (*("ReLU", "LeakyReLU", "ELU", "GELU", "SiLU", "Sigmoid", "HardSigmoid", "Tanh"), "Softmax"),
     "Joins": ("Add", "Multiply", "Concat"),
     "Signals": ("Spectrogram", "MelSpectrogram", "MFCC", "Decimate", "WindowStatistics"),
     "Decisions": ("Alarm",),
@@ -67,7 +64,8 @@ The tables show what each layer computes: x is its input, y its output at the sa
 its fields, shapes and states.
 
 Fields are positional in the order shown. Every layer also takes `name=`, and `inputs=[names]` if it does not read
-the layer before it. In YAML, a layer has the name of its kind, such as `lstm`, which the section of the layer shows.
+the layer before it. In YAML, a layer has the name of its kind, such as `lstm`, which the section of the layer shows. A
+layer whose section has no State or Weights keeps nothing between steps, or learns nothing.
 """
 
 COMMANDS = """## All commands

@@ -34,9 +34,6 @@ class ReLU(Layer):
     Raises:
         ShapeError: the input is tokens.
 
-    State:
-        none
-
     ONNX:
         Relu
 
@@ -72,9 +69,6 @@ class Sigmoid(Layer):
 
     Raises:
         ShapeError: the input is tokens.
-
-    State:
-        none
 
     ONNX:
         Sigmoid
@@ -116,9 +110,6 @@ class HardSigmoid(Layer):
     Raises:
         ShapeError: the input is tokens.
 
-    State:
-        none
-
     ONNX:
         HardSigmoid
 
@@ -157,9 +148,6 @@ class Tanh(Layer):
 
     Raises:
         ShapeError: the input is tokens.
-
-    State:
-        none
 
     ONNX:
         Tanh

@@ -40,9 +40,6 @@ class BatchNorm(Layer):
     Raises:
         ShapeError: the input is tokens.
 
-    State:
-        none
-
     Weights:
         scale γ, offset β [C]; mean μ, variance σ² [C], which are not trained
 

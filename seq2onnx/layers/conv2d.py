@@ -39,9 +39,6 @@ class Conv2d(Layer):
     Raises:
         ShapeError: the input has no images, the window does not fit, or groups does not divide the channels.
 
-    State:
-        none
-
     Weights:
         weights [F, C / groups, k, k], bias [F]
 

@@ -30,9 +30,6 @@ class Dropout(Layer):
     Raises:
         ShapeError: the input is tokens.
 
-    State:
-        none
-
     ONNX:
         no node
 

@@ -74,7 +74,4 @@ class FeatureInput(Layer):
 
     @classmethod
     def examples(cls) -> Sequence[Example]:
-        return [
-            Example(cls(3)),
-            Example(cls(2, "zscore", {"mean": [1, 2], "std": [0.5, 4]})),
-        ]
+        return [Example(cls(3)), Example(cls(2, "zscore", {"mean": [1, 2], "std": [0.5, 4]}))]

@@ -24,9 +24,6 @@ class Flatten(Layer):
     Raises:
         ShapeError: the input is tokens.
 
-    State:
-        none
-
     ONNX:
         Reshape
 

@@ -29,9 +29,6 @@ class FullyConnected(Layer):
     Raises:
         ShapeError: the input is tokens.
 
-    State:
-        none
-
     Weights:
         weights [K, C], bias [K]
 

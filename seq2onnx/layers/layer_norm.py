@@ -31,9 +31,6 @@ class LayerNorm(Layer):
     Raises:
         ShapeError: the input is tokens.
 
-    State:
-        none
-
     Weights:
         scale γ and offset β, of the shape of a step
 

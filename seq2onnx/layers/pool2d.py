@@ -35,9 +35,6 @@ class MaxPool2d(Layer):
     Raises:
         ShapeError: the input has no images, or the window does not fit.
 
-    State:
-        none
-
     ONNX:
         MaxPool, with time folded into the batch
 
@@ -106,9 +103,6 @@ class AvgPool2d(Layer):
     Raises:
         ShapeError: the input has no images, or the window does not fit.
 
-    State:
-        none
-
     ONNX:
         AveragePool, with time folded into the batch; with count_padding and unequal padding Conv
 
@@ -169,9 +163,6 @@ class GlobalAvgPool2d(Layer):
 
     Raises:
         ShapeError: the input has no images.
-
-    State:
-        none
 
     ONNX:
         ReduceMean, with time folded into the batch

@@ -30,9 +30,6 @@ class LeakyReLU(Layer):
     Raises:
         ShapeError: the input is tokens.
 
-    State:
-        none
-
     ONNX:
         LeakyRelu
 
@@ -75,9 +72,6 @@ class ELU(Layer):
 
     Raises:
         ShapeError: the input is tokens.
-
-    State:
-        none
 
     ONNX:
         Elu
@@ -124,9 +118,6 @@ class GELU(Layer):
 
     Raises:
         ShapeError: the input is tokens.
-
-    State:
-        none
 
     ONNX:
         Div, Erf, Add, Mul; with approximate Mul, Add, Tanh. The operator Gelu needs opset 20
@@ -180,9 +171,6 @@ class SiLU(Layer):
 
     Raises:
         ShapeError: the input is tokens.
-
-    State:
-        none
 
     ONNX:
         Sigmoid, Mul

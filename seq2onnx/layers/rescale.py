@@ -44,9 +44,6 @@ class Rescale(Layer):
     Raises:
         ShapeError: there are not as many numbers as channels.
 
-    State:
-        none
-
     ONNX:
         Mul, Add
 

@@ -145,8 +145,4 @@ class SelfAttention(Layer):
     @classmethod
     def examples(cls) -> Sequence[Example]:
         signal = (Signal((3,)),)
-        return [
-            Example(cls(2, 3, 4), signal),
-            Example(cls(1, 2, 1), signal),
-            Example(cls(3, 1, 2), (Signal((2, 2)),)),
-        ]
+        return [Example(cls(2, 3, 4), signal), Example(cls(1, 2, 1), signal), Example(cls(3, 1, 2), (Signal((2, 2)),))]

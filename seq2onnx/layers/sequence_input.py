@@ -45,9 +45,6 @@ class SequenceInput(Layer):
     Raises:
         SpecError: the statistics are not those that the normalization needs, or missing=True with another size than C.
 
-    State:
-        none
-
     ONNX:
         Sub, Div; never folded into the weights that follow
 

@@ -24,9 +24,6 @@ class Softmax(Layer):
     Raises:
         ShapeError: the input is tokens.
 
-    State:
-        none
-
     ONNX:
         Softmax over the last axis
 

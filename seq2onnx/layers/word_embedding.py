@@ -46,9 +46,6 @@ class WordEmbedding(Layer):
     Raises:
         ShapeError: the input is not SequenceInput("tokens").
 
-    State:
-        none
-
     Weights:
         vectors [V + 2, D]; row 0 is padding, the last row is for unknown words
 
