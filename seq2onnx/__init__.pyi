@@ -10,17 +10,8 @@ from seq2onnx import (
     templates as templates,
     training as training,
 )
-from seq2onnx.building import (
-    SequenceModule as SequenceModule,
-    append as append,
-    build as build,
-    without as without,
-)
-from seq2onnx.data import (
-    SequenceDataset as SequenceDataset,
-    Vocabulary as Vocabulary,
-    padding_report as padding_report,
-)
+from seq2onnx.building import SequenceModule as SequenceModule, append as append, build as build, without as without
+from seq2onnx.data import SequenceDataset as SequenceDataset, Vocabulary as Vocabulary, padding_report as padding_report
 from seq2onnx.errors import (
     DataError as DataError,
     ImportRefused as ImportRefused,

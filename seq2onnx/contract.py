@@ -353,10 +353,7 @@ _EXPECTED: dict[str, tuple[str, Callable[[Any], bool]]] = {
     ),
     "missing": ("true or false", lambda value: type(value) is bool),
     "inputs": ("a list of one name", lambda value: _is_names(value) and len(value) == 1),
-    "outputs": (
-        "a list of different names",
-        lambda value: _is_names(value) and 0 < len(value) == len(set(value)),
-    ),
+    "outputs": ("a list of different names", lambda value: _is_names(value) and 0 < len(value) == len(set(value))),
     "sample_rate": ("a number above 0", lambda value: type(value) in (int, float) and value > 0),
     "steps": ("a number of steps for each tensor", _is_by_layer(_is_number(1))),
     "quantiles": (

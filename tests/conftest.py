@@ -19,11 +19,7 @@ with contextlib.suppress(ImportError):  # some tests run where it is not install
 
 # The time of an example depends on what else the machine does, and a random one can fail by chance.
 hypothesis.settings.register_profile(
-    "suite",
-    deadline=None,
-    suppress_health_check=[hypothesis.HealthCheck.too_slow],
-    derandomize=True,
-    database=None,
+    "suite", deadline=None, suppress_health_check=[hypothesis.HealthCheck.too_slow], derandomize=True, database=None
 )
 hypothesis.settings.load_profile("suite")
 

@@ -38,10 +38,7 @@ def call(entry, *reads, times=1, **kwargs):
 def functional(*entries, outputs, inputs=("x",)):
     """A Functional model."""
     entries = [entry if "inbound_nodes" in entry else entry | {"inbound_nodes": []} for entry in entries]
-    ends = {
-        "input_layers": [[name, 0, 0] for name in inputs],
-        "output_layers": [[name, 0, 0] for name in outputs],
-    }
+    ends = {"input_layers": [[name, 0, 0] for name in inputs], "output_layers": [[name, 0, 0] for name in outputs]}
     return {"class_name": "Functional", "config": {"name": "model", "layers": entries, **ends}}
 
 

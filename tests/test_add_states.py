@@ -533,10 +533,7 @@ HARMFUL = {
     "attention": (lambda g, y: g.op("MatMul", _weights(g, y), y), "MatMul.*attention"),
     "differences": (lambda g, y: _difference(g, y), "Slice.*cuts steps off"),
     "rolls": (lambda g, y: _rolled(g, y), "Slice.*cuts steps off"),
-    "the first step": (
-        lambda g, y: g.op("Gather", y, g.const(0, np.int64), axis=1),
-        "Gather.*step 0 alone",
-    ),
+    "the first step": (lambda g, y: g.op("Gather", y, g.const(0, np.int64), axis=1), "Gather.*step 0 alone"),
     "every step minus the last": (
         lambda g, y: g.op("Sub", y, g.op("Slice", y, g.ints(-1), g.ints(2**62), g.ints(1))),
         "Sub.*the last one",
@@ -558,10 +555,7 @@ HARMFUL = {
         lambda g, y: g.op("Transpose", _batch_norm(g, y), perm=[0, 2, 1]),
         "BatchNormalization.*(eval|statistics)",
     ),
-    "at most 1000 steps": (
-        lambda g, y: g.op("Slice", y, g.ints(0), g.ints(1000), g.ints(1)),
-        "at most 1000 steps",
-    ),
+    "at most 1000 steps": (lambda g, y: g.op("Slice", y, g.ints(0), g.ints(1000), g.ints(1)), "at most 1000 steps"),
     "every second step": (
         lambda g, y: g.op("Slice", y, g.ints(0), g.ints(2**62), g.ints(1), g.ints(2)),
         "every 2th step",
@@ -575,16 +569,10 @@ HARMFUL = {
         "Sigmoid.*padding",
     ),
     "noise": (lambda g, y: g.op("RandomNormalLike", y), "RandomNormalLike.*random"),
-    "noise of a fixed size": (
-        lambda g, y: g.op("Add", y, g.op("RandomNormal", shape=[H])),
-        "RandomNormal.*random",
-    ),
+    "noise of a fixed size": (lambda g, y: g.op("Add", y, g.op("RandomNormal", shape=[H])), "RandomNormal.*random"),
     "scale of all numbers": (lambda g, y: g.op("Cast", g.op("DynamicQuantizeLinear", y, outs=3)[0], to=1), "DynamicQ"),
     "largest over time": (lambda g, y: g.op("TopK", y, g.ints(1), outs=2, axis=1)[0], "TopK.*over time"),
-    "bidirectional": (
-        lambda g, y: _one_more_lstm(g, y, direction="bidirectional"),
-        "LSTM.*both directions",
-    ),
+    "bidirectional": (lambda g, y: _one_more_lstm(g, y, direction="bidirectional"), "LSTM.*both directions"),
     "backward": (lambda g, y: _one_more_lstm(g, y, direction="reverse"), "LSTM.*backward"),
     "starts from the data": (
         lambda g, y: _one_more_lstm(g, y, h=lambda y: g.op("Slice", y, g.ints(-1), g.ints(2**62), g.ints(0))),

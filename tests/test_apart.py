@@ -38,10 +38,7 @@ def test_arrays_and_plain_values_come_back(file):
         ("fail", "file: is wrong"),
         ("crash", "file: is not a file, or is damaged: the library that reads it crashed on it"),
         ("mistake", "the library that reads it crashed on it"),
-        (
-            "fill",
-            r"file: reading needs more than 1024 MB of memory; if you trust the file, .*trusted=T",
-        ),
+        ("fill", r"file: reading needs more than 1024 MB of memory; if you trust the file, .*trusted=T"),
     ],
 )
 def test_errors_crashes_and_memory(file, name, message):

@@ -176,10 +176,7 @@ def test_verify_exits_with_1_if_numbers_differ(folder, tmp_path):
         (["verify", "nowhere.onnx"], "nowhere.onnx: there is no such file"),
         (["predict", "{run}/model.onnx", "nowhere.npz"], "nowhere.npz"),
         (["predict", "{run}/model.onnx", "nope"], "nope: no such file or directory"),
-        (
-            ["predict", "{run}/model.onnx", "{net}"],
-            "data is read from .parquet, .npz, .h5, .hdf5",
-        ),
+        (["predict", "{run}/model.onnx", "{net}"], "data is read from .parquet, .npz, .h5, .hdf5"),
         (
             ["predict", "{run}/model.onnx", "{data}", "--out", "x.txt"],
             "x.txt: results are written as .csv, .npz or .parquet",

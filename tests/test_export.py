@@ -164,13 +164,7 @@ def test_each_output_is_a_separate_tensor():
         model = build_model(network, laws.Subject(network).weights, options)
         produced = [name for node in model.graph.node for name in node.output]
         outputs = [o.name for o in model.graph.output]
-        assert outputs == [
-            "y",
-            "act_lstm_1",
-            "act_dropout_1",
-            "new_state_00_lstm_1_h",
-            "new_state_01_lstm_1_c",
-        ]
+        assert outputs == ["y", "act_lstm_1", "act_dropout_1", "new_state_00_lstm_1_h", "new_state_01_lstm_1_c"]
         assert all(produced.count(name) == 1 for name in outputs)
         session = laws.open_session(model)
         binding = session.io_binding()

@@ -451,11 +451,7 @@ LOOPLESS = {
         r"the output of lstm_1, float32 \[batch, time, 1\], is fed back into sequence_input_1, which takes float32 "
         r"\[batch, time, 3\]; in a closed loop the output must have the shape and type of the input",
     ),
-    "tokens": (
-        s2o.Network([s2o.SequenceInput("tokens"), s2o.WordEmbedding(3, 9)]),
-        s2o.SpecError,
-        "which takes int64",
-    ),
+    "tokens": (s2o.Network([s2o.SequenceInput("tokens"), s2o.WordEmbedding(3, 9)]), s2o.SpecError, "which takes int64"),
     "stride": (
         s2o.Network([s2o.SequenceInput(2), s2o.Conv1d(2, 2, stride=2, padding="causal")]),
         s2o.SpecError,

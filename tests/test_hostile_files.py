@@ -337,12 +337,7 @@ def test_a_large_network_that_is_trusted_is_read(tmp_path, monkeypatch):
 @pytest.mark.parametrize(
     ("name", "content", "how", "message"),
     [
-        (
-            "d.ts",
-            b"@classLabel true a b\n@data\n1,2:a\n3,4:c\n",
-            [],
-            "line 4: label 'c' is not among those",
-        ),
+        ("d.ts", b"@classLabel true a b\n@data\n1,2:a\n3,4:c\n", [], "line 4: label 'c' is not among those"),
         ("d.ts", b"@classLabel true a b\n@data\n1,2:\xff\n", [], "is not UTF-8 text"),
         ("d.csv", b"a,label\n1,2\n\xff,3", [], "is not UTF-8 text"),
         ("d.csv", b"a,label\n1,2\n2,99999999999999999999\n", ["--targets", "label", "--per-step"], "labels of 64 bits"),

@@ -248,10 +248,7 @@ GRAPHS = {
     "a start": (lambda g, x, n: sliced(g, x, g.ints(-n), g.ints(2**62)), "Slice_1"),
     "an end": (lambda g, x, n: sliced(g, x, g.ints(0), g.ints(n)), "Slice_1"),
     "Min": (lambda g, x, n: sliced(g, x, g.ints(0), g.op("Min", steps_of(g, x), g.ints(n))), "Min_2"),
-    "Clip": (
-        lambda g, x, n: sliced(g, x, g.ints(0), g.op("Clip", steps_of(g, x), g.const(0), g.const(n))),
-        "Clip_2",
-    ),
+    "Clip": (lambda g, x, n: sliced(g, x, g.ints(0), g.op("Clip", steps_of(g, x), g.const(0), g.const(n))), "Clip_2"),
     "Neg of Min": (
         lambda g, x, n: sliced(g, x, g.op("Neg", g.op("Min", steps_of(g, x), g.ints(n))), g.ints(2**62)),
         "Min_2",

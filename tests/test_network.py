@@ -112,21 +112,12 @@ ENTRY = "- sequence_input: {size: 3}\n"
 @pytest.mark.parametrize(
     ("text", "message"),
     [
-        (
-            "layers:\n- lstm: {hidden_sise: 4}",
-            r"net.yaml: layers\[0\].lstm.hidden_sise: is not a field of LSTM",
-        ),
+        ("layers:\n- lstm: {hidden_sise: 4}", r"net.yaml: layers\[0\].lstm.hidden_sise: is not a field of LSTM"),
         ("layers:\n- lstm: {}", r"layers\[0\].lstm.hidden_size: is missing; LSTM needs it"),
         ("layers:\n- lstm: {hidden_size: '4'}", r"layers\[0\].lstm.hidden_size: must be a whole number; got '4'"),
         ("layers:\n- lstm: {hidden_size: 0}", r"layers\[0\].lstm.hidden_size: .*greater than 0; got 0"),
-        (
-            "layers:\n- lstm: {hidden_size: 4, output_mode: all}",
-            r"output_mode: .*'sequence' or 'last'; got 'all'",
-        ),
-        (
-            "layers:\n- lstn: {hidden_size: 4}",
-            r"layers\[0\].lstn: is not a kind of layer; the kinds are .*lstm",
-        ),
+        ("layers:\n- lstm: {hidden_size: 4, output_mode: all}", r"output_mode: .*'sequence' or 'last'; got 'all'"),
+        ("layers:\n- lstn: {hidden_size: 4}", r"layers\[0\].lstn: is not a kind of layer; the kinds are .*lstm"),
         ("layers:\n- 7", r"layers\[0\]: expected one layer"),
         ("layers:\n- lstm: 7", r"layers\[0\].lstm: expected the layer's fields"),
         ("layers: 7", "layers: must be a list"),
@@ -147,10 +138,7 @@ ENTRY = "- sequence_input: {size: 3}\n"
             f"layers:\n{ENTRY}- softmax: {{name: a, inputs: [b]}}\n- softmax: {{name: b, inputs: [a]}}",
             "a, b: cyclic dependency",
         ),
-        (
-            f"layers:\n{ENTRY}- softmax: {{inputs: [sequence_input_1, sequence_input_1]}}",
-            "softmax_1: reads one layer",
-        ),
+        (f"layers:\n{ENTRY}- softmax: {{inputs: [sequence_input_1, sequence_input_1]}}", "softmax_1: reads one layer"),
         (
             "layers:\n- sequence_input: {size: 3, normalization: zscore, statistics: {mean: [1, 2, 3]}}",
             r"layers\[0\].sequence_input.*takes the statistics \['mean', 'std'\]",

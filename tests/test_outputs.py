@@ -154,10 +154,7 @@ def test_a_closed_pipe_ends_quietly(umlauts):
 
 @pytest.mark.skipif(not os.path.exists("/dev/full"), reason="the system has no full device")  # noqa: PTH110
 def test_a_full_disk_behind_standard_output_is_named(umlauts):
-    for arguments in (
-        ["predict", umlauts / "model.onnx", umlauts / "data.npz"],
-        ["inspect", umlauts / "model.onnx"],
-    ):
+    for arguments in (["predict", umlauts / "model.onnx", umlauts / "data.npz"], ["inspect", umlauts / "model.onnx"]):
         with open("/dev/full", "w") as full, start(*arguments, stdout=full, stderr=subprocess.PIPE) as process:  # noqa: PTH123
             errors = process.communicate()[1]
         assert process.returncode == 2

@@ -232,11 +232,7 @@ def test_the_example_answers_nan_to_a_line_that_is_no_step(tmp_path):
     assert np.isnan(named[1:4]).all()
     assert errors == "".join(
         f"line {line}\n"
-        for line in (
-            "3: expected 5 numbers, got 2",
-            "5: expected a number, got x",
-            "6: contains NaN or infinity",
-        )
+        for line in ("3: expected 5 numbers, got 2", "5: expected a number, got x", "6: contains NaN or infinity")
     )
     _, errors = answers(program, "a,b,c\n1,2,3\n", code=2)
     assert errors == "line 1: has no column d\n"

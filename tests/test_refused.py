@@ -51,12 +51,7 @@ REGRESSOR = [s2o.SequenceInput(4), s2o.LSTM(3, "last"), s2o.FullyConnected(1)]
         (REGRESSOR, np.arange(12), "mse", r"needs numbers as targets, got labels. .* targets.astype\(float\)"),
         ([*REGRESSOR, s2o.Softmax()], np.arange(12), None, "size 12, .* If the targets are numbers, give them as fl"),
         (small_network().layers, np.arange(12.0) % 3, None, r"softmax_1 gives .* of whole numbers targets.astype\(int"),
-        (
-            small_network().layers,
-            np.arange(12.0) % 3,
-            "crossentropy",
-            r"needs labels .*, got numbers. .*astype\(int\)",
-        ),
+        (small_network().layers, np.arange(12.0) % 3, "crossentropy", r"needs labels .*, got numbers. .*astype\(int\)"),
         (
             small_network().layers[:-1],
             np.arange(12.0) % 3,

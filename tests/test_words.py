@@ -411,11 +411,7 @@ def two_inputs() -> s2o.Network:
 @pytest.mark.parametrize(
     ("net", "options", "message"),
     [
-        (
-            lambda: network(vocabulary=5),
-            {},
-            "words: the words of sequence_input_1 are unknown; give WordEmbedding a",
-        ),
+        (lambda: network(vocabulary=5), {}, "words: the words of sequence_input_1 are unknown; give WordEmbedding a"),
         (
             lambda: s2o.Network([s2o.SequenceInput(2), s2o.LSTM(2)]),
             {},

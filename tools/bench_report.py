@@ -39,11 +39,7 @@ class Report:
         modules = (np, onnx, torch)
         self.about = (
             environment()
-            | {
-                "threads": threads,
-                "quick": quick,
-                "load": [round(number, 1) for number in os.getloadavg()],
-            }
+            | {"threads": threads, "quick": quick, "load": [round(number, 1) for number in os.getloadavg()]}
             | {module.__name__: str(module.__version__) for module in modules}
         )
         print(", ".join(f"{name} {value}" for name, value in self.about.items()))

@@ -51,10 +51,7 @@ def spectra() -> None:
     online.accept_waveform(RATE, whole[:400])
     streamed: dict[str, Callable[[], None]] = {"kaldi-native-fbank": by_kaldi}
     at_once: dict[str, Callable[[], None]] = {"kaldi-native-fbank": whole_by_kaldi}
-    layers = {
-        "mel": s2o.MelSpectrogram(RATE, 400, HOP, 80, 512),
-        "kaldi's": s2o.MelSpectrogram.kaldi(padding="causal"),
-    }
+    layers = {"mel": s2o.MelSpectrogram(RATE, 400, HOP, 80, 512), "kaldi's": s2o.MelSpectrogram.kaldi(padding="causal")}
     with tempfile.TemporaryDirectory() as folder:
         for name, layer in layers.items():
             module = s2o.build(s2o.Network([s2o.SequenceInput(1), layer])).eval()

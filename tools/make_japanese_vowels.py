@@ -23,8 +23,7 @@ def main() -> None:
     """Download the package and convert both files."""
     with tempfile.TemporaryDirectory() as folder:
         subprocess.run(
-            [sys.executable, "-m", "pip", "download", "-q", "--no-deps", "-d", folder, "aeon==1.6.0"],
-            check=True,
+            [sys.executable, "-m", "pip", "download", "-q", "--no-deps", "-d", folder, "aeon==1.6.0"], check=True
         )
         (wheel,) = Path(folder).glob("aeon-*.whl")
         with zipfile.ZipFile(wheel) as archive:

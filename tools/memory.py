@@ -95,12 +95,7 @@ def measure(path: Path, in_memory: bool, steps: int) -> None:
     data.statistics()
     print(f"  statistics in {time.perf_counter() - began:.1f} s", flush=True)
     network = s2o.Network(
-        [
-            s2o.SequenceInput(FEATURES, "zscore"),
-            s2o.LSTM(128, "last"),
-            s2o.FullyConnected(CLASSES),
-            s2o.Softmax(),
-        ]
+        [s2o.SequenceInput(FEATURES, "zscore"), s2o.LSTM(128, "last"), s2o.FullyConnected(CLASSES), s2o.Softmax()]
     )
     epochs = -(-steps * BATCH // len(data))
     options = s2o.TrainingOptions(epochs=epochs, batch_size=BATCH, threads=1, progress=False)

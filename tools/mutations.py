@@ -615,11 +615,7 @@ MUTATIONS = (
         _states("strides"),
     ),
     Mutation(
-        "add_states: padding that is no zero",
-        IMPORTING,
-        "    if x.fill:\n",
-        "    if False:\n",
-        _states("another"),
+        "add_states: padding that is no zero", IMPORTING, "    if x.fill:\n", "    if False:\n", _states("another")
     ),
     Mutation(
         "add_states: numbers over time",

@@ -112,8 +112,7 @@ class DataOptions:
         typer.Option(metavar="NAME", help='The variable or column with the targets, or several: a,b. "" for none.'),
     ] = None
     features_by_time: Annotated[
-        bool,
-        typer.Option("--features-by-time", help="A .mat matrix, or a CSV file, has one row per feature."),
+        bool, typer.Option("--features-by-time", help="A .mat matrix, or a CSV file, has one row per feature.")
     ] = False
     channels: Annotated[
         str | None,

@@ -27,8 +27,7 @@ def train(
         typer.Option(help="crossentropy, mse, mae, huber, bce, quantile. Default: crossentropy for labels, else mse."),
     ] = None,
     quantiles: Annotated[
-        str | None,
-        typer.Option(metavar="Q,Q,…", help="The quantiles of --loss quantile. Default: 0.05,0.5,0.95."),
+        str | None, typer.Option(metavar="Q,Q,…", help="The quantiles of --loss quantile. Default: 0.05,0.5,0.95.")
     ] = None,
     normalize_targets: Annotated[
         bool, typer.Option("--normalize-targets", help="Train on targets scaled to mean 0 and standard deviation 1.")

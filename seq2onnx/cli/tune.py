@@ -31,8 +31,7 @@ def tune(
     data: Annotated[
         Path,
         typer.Argument(
-            metavar="DATA",
-            help="Sequences that the network was not trained on. Formats: see `seq2onnx data inspect`.",
+            metavar="DATA", help="Sequences that the network was not trained on. Formats: see `seq2onnx data inspect`."
         ),
     ],
     false_alarms: Annotated[

@@ -122,10 +122,7 @@ def _check_opens(content: bytes, path: Path) -> None:
 
 
 def build_model(
-    network: Network,
-    weights: Weights,
-    options: ExportOptions | None = None,
-    data_info: DataInfo | None = None,
+    network: Network, weights: Weights, options: ExportOptions | None = None, data_info: DataInfo | None = None
 ) -> onnx.ModelProto:
     """Build the ONNX model of a network. It needs no torch.
 

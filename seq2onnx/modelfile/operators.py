@@ -126,7 +126,7 @@ ML_OPERATORS: dict[bytes, Operator] = {
         1,
         1,
         attributes={b"keys_strings": STRINGS, b"values_int64s": INTS, b"default_int64": INT},
-    ),
+    )
 }
 """The operators of ai.onnx.ml."""
 

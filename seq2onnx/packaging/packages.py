@@ -17,12 +17,7 @@ from seq2onnx.packaging.web import write_web
 
 
 def package(
-    path: str | Path,
-    target: str,
-    folder: str | Path,
-    *,
-    runtime_folder: str | Path | None = None,
-    stack: int = STACK,
+    path: str | Path, target: str, folder: str | Path, *, runtime_folder: str | Path | None = None, stack: int = STACK
 ) -> None:
     """Write a folder with an exported file and everything that its target needs.
 

@@ -94,10 +94,7 @@ def refresh_statistics(
 
 @torch.no_grad()
 def set_exact_statistics(
-    module: SequenceModule,
-    batches: Iterable[Batch],
-    frozen: Container[str] = (),
-    processes: Processes = ALONE,
+    module: SequenceModule, batches: Iterable[Batch], frozen: Container[str] = (), processes: Processes = ALONE
 ) -> None:
     """Set the statistics of each BatchNorm layer to the mean and variance of its input over all valid steps.
 

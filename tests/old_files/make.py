@@ -168,9 +168,7 @@ def dilated() -> s2o.Network:
 
 def unpadded() -> s2o.Network:
     """Windows without padding, which need sequences of at least seven steps."""
-    return s2o.Network(
-        [s2o.SequenceInput(3, min_length=7), s2o.Conv1d(4, 5), s2o.MaxPool1d(3), s2o.GlobalAvgPool1d()],
-    )
+    return s2o.Network([s2o.SequenceInput(3, min_length=7), s2o.Conv1d(4, 5), s2o.MaxPool1d(3), s2o.GlobalAvgPool1d()])
 
 
 def other_activations() -> s2o.Network:

@@ -261,10 +261,7 @@ class StateByHand(nn.Module):
 
     def init_hidden(self, batch):
         weight = next(self.parameters()).data
-        return (
-            weight.new(self.num_layers, batch, H).zero_(),
-            weight.new(self.num_layers, batch, H).zero_(),
-        )
+        return (weight.new(self.num_layers, batch, H).zero_(), weight.new(self.num_layers, batch, H).zero_())
 
     def forward(self, x):
         out, hidden = self.lstm(x, self.init_hidden(x.size(0)))

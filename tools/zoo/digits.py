@@ -28,10 +28,7 @@ def _residual_blocks(filters: int) -> list[Any]:
         for _ in range(2):
             layers += [s2o.Conv1d(filters, 3, dilation=dilation, padding="causal"), s2o.ReLU(), s2o.Dropout(0.1)]
         layers[-1] = s2o.Dropout(0.1, name=f"inner_{number}")
-        layers += [
-            s2o.Add(inputs=[f"block_{number - 1}", f"inner_{number}"]),
-            s2o.ReLU(name=f"block_{number}"),
-        ]
+        layers += [s2o.Add(inputs=[f"block_{number - 1}", f"inner_{number}"]), s2o.ReLU(name=f"block_{number}")]
     return layers
 
 

@@ -158,11 +158,9 @@ def latency(recipe: Recipe, folder: Path) -> dict[str, Any]:
     steps = int(np.median(data.lengths))
     (first, *_), _ = measure(model, (steps, steps), SECONDS)
     streams = first.of == "Stream.step"
-    return {
-        "of": "a step" if streams else "a sequence",
-        "steps": 1 if streams else steps,
-        "us": 1e6 * first.p50,
-    } | ({"chunk": recipe.chunk, "chunk_us": _chunk_us(model, data, recipe.chunk)} if recipe.chunk > 1 else {})
+    return {"of": "a step" if streams else "a sequence", "steps": 1 if streams else steps, "us": 1e6 * first.p50} | (
+        {"chunk": recipe.chunk, "chunk_us": _chunk_us(model, data, recipe.chunk)} if recipe.chunk > 1 else {}
+    )
 
 
 def _chunk_us(model: Predictor, data: s2o.SequenceDataset, size: int) -> float:

@@ -12,14 +12,7 @@ import numpy as np
 
 from seq2onnx.data.contents import Contents
 from seq2onnx.data.formats.csv_labels import find_labels, read_labels
-from seq2onnx.data.formats.csv_text import (
-    WHOLE_NUMBER,
-    CsvTable,
-    as_names,
-    check_features,
-    read_table,
-    target_rows,
-)
+from seq2onnx.data.formats.csv_text import WHOLE_NUMBER, CsvTable, as_names, check_features, read_table, target_rows
 from seq2onnx.data.formats.folders import files_in, labels_of_folders
 from seq2onnx.errors import DataError
 from seq2onnx.sequences import Array, Names, check_names, positions

@@ -33,12 +33,7 @@ def cannot_stream(label: str, streamable: str) -> NotStreamable:
 
 
 def forward(
-    call: ForwardCall,
-    run: recurrent.Run,
-    hidden_size: int,
-    states: int,
-    output_mode: recurrent.OutputMode,
-    last: Last,
+    call: ForwardCall, run: recurrent.Run, hidden_size: int, states: int, output_mode: recurrent.OutputMode, last: Last
 ) -> Forwarded:
     """Run both directions in torch. `states`: how many states one direction has."""
     import torch

@@ -84,12 +84,7 @@ def _emit_fixed(
 
 
 def _emit_chunk(
-    framing: Framing,
-    graph: GraphBuilder,
-    x: Value,
-    lengths: str | None,
-    states: Mapping[str, str],
-    within: Places,
+    framing: Framing, graph: GraphBuilder, x: Value, lengths: str | None, states: Mapping[str, str], within: Places
 ) -> Framed:
     hop, need, reach, phase = framing.hop, framing.need, framing.reach, states["phase"]
     op, ints, number = graph.op, graph.ints, graph.number
