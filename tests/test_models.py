@@ -54,7 +54,9 @@ def test_a_shipped_model_predicts_what_its_card_says(name: str):
     assert s2o.Network.load(folder / "network.yaml") == s2o.Network.from_dict(model.metadata["network"])
     # The file with int8 weights is of the size that the card says, and answers as well.
     small = int8(RECIPES[name], folder)
-    assert small == pytest.approx(known["edge"]["int8"], rel=1e-4)
+    # It has the version twice, which may be longer or shorter than that of the card.
+    longer = 2 * (len(s2o.__version__) - len(known["made_with"]["seq2onnx"]))
+    assert small | {"bytes": small["bytes"] - longer} == pytest.approx(known["edge"]["int8"], rel=1e-4)
     assert small["figure"] > next(iter(found.values())) - LARGEST_LOSS
     if known["parameters"] > 25e3:  # smaller networks are mostly graph, or constants of a spectrum
         assert small["bytes"] <= 0.4 * known["bytes"]
