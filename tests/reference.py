@@ -253,6 +253,21 @@ def global_avg_pool1d(layer, weights, xs, states):
     return mean, (mean, exact - mean, np.minimum(count, 2**30))
 
 
+def attention_pool(layer, weights, xs, states):
+    x, *given = xs
+    scores = given[0] if given else x @ weights["weights"].T
+    reference, weight, weight_carry, mean, carry = states or (*[np.zeros(layer.heads)] * 3, *[np.zeros(x.shape[1])] * 2)
+    tops = np.vstack([scores, np.where(weight > 0, reference, -np.inf)]).max(0)
+    new_reference = np.where(np.isfinite(tops), 4 * np.ceil(tops / 4), 0)
+    shares = np.exp(scores - new_reference)
+    kept = np.where(weight > 0, (weight + weight_carry) * np.exp(np.minimum(reference - new_reference, 0)), 0)
+    total, size = kept + shares.sum(0), x.shape[1] // layer.heads
+    sums = (mean + carry) * np.repeat(kept, size) + (np.repeat(shares, size, 1) * x).sum(0)
+    exact = sums / np.repeat(np.where(total > 0, total, 1), size)
+    rounded, y = total.astype(np.float32), exact.astype(np.float32)
+    return y, (new_reference, rounded, total - rounded, y, exact - y)
+
+
 def flatten(layer, weights, xs, states):
     x = xs[0]
     return x.reshape(len(x), math.prod(x.shape[1:])), ()
@@ -589,6 +604,7 @@ REFERENCES = {
     "avg_pool1d": avg_pool1d,
     "global_max_pool1d": global_max_pool1d,
     "global_avg_pool1d": global_avg_pool1d,
+    "attention_pool": attention_pool,
     "flatten": flatten,
     "word_embedding": word_embedding,
     "fully_connected": fully_connected,

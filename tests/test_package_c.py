@@ -44,6 +44,7 @@ NETWORKS = {
     "convolution and mean": lambda: s2o.Network(
         [s2o.SequenceInput(3), s2o.Conv1d(4, 3, padding="causal"), s2o.GlobalAvgPool1d(), s2o.FullyConnected(2)]
     ),
+    "attention": lambda: s2o.Network([s2o.SequenceInput(4), s2o.GRU(4), s2o.AttentionPool(2), s2o.FullyConnected(2)]),
     "strided": strided,
     "words": lambda: s2o.Network([s2o.SequenceInput("tokens"), s2o.WordEmbedding(3, 7), s2o.LSTM(4)]),
     "images": lambda: s2o.Network(

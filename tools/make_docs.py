@@ -45,7 +45,7 @@ GROUPS = {
         *("Conv1d", "Conv2d", "MaxPool1d", "AvgPool1d", "MaxPool2d", "AvgPool2d"),
         *("GlobalMaxPool1d", "GlobalAvgPool1d", "GlobalAvgPool2d"),
     ),
-    "Attention": ("SelfAttention",),
+    "Attention": ("SelfAttention", "AttentionPool"),
     "Weighted sums and shape": ("FullyConnected", "Flatten", "Dropout"),
     "Normalization": ("BatchNorm", "LayerNorm"),
     "Activations": (*("ReLU", "LeakyReLU", "ELU", "GELU", "SiLU", "Sigmoid", "HardSigmoid", "Tanh"), "Softmax"),

@@ -2,6 +2,7 @@
 
 from seq2onnx.layers.activations import HardSigmoid, ReLU, Sigmoid, Tanh
 from seq2onnx.layers.alarm import Alarm
+from seq2onnx.layers.attention_pool import AttentionPool
 from seq2onnx.layers.base import KINDS, Example, Layer, layer
 from seq2onnx.layers.batch_norm import BatchNorm
 from seq2onnx.layers.bigru import BiGRU
@@ -45,6 +46,7 @@ __all__ = [
     "RNN",
     "Add",
     "Alarm",
+    "AttentionPool",
     "AvgPool1d",
     "AvgPool2d",
     "BatchNorm",

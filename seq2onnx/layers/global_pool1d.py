@@ -11,6 +11,7 @@ import numpy as np
 from seq2onnx.layers.base import Example, Layer, layer
 from seq2onnx.layers.calls import EmitCall, Emitted, ForwardCall, Forwarded
 from seq2onnx.layers.graph import GraphBuilder
+from seq2onnx.layers.parts.time_sums import emit_sum_in_blocks
 from seq2onnx.layers.parts.window import Axis, check_axis, mask
 from seq2onnx.layers.signal import Signal, State, Value
 
@@ -19,9 +20,6 @@ if TYPE_CHECKING:
 
 MOST_STEPS = 2**30
 """Where the counters stop, so that a chunk cannot take them past the largest int32."""
-
-BLOCK = 32
-"""The number of steps that the portable form adds before it adds the sums."""
 
 
 @final
@@ -181,7 +179,7 @@ class GlobalAvgPool1d(Layer):
         if states is not None:
             steps = graph.op("Sub", steps, graph.op("Unsqueeze", states["mean"], graph.ints(1)))
         if graph.portable:
-            total = _emit_sum_in_blocks(graph, Value(steps, x.signal), call.lengths)
+            total = emit_sum_in_blocks(graph, Value(steps, x.signal), call.lengths)
         else:
             total = _emit_sum(graph, steps, call.lengths, wide)
         y = graph.op("Div", total, divisor)
@@ -229,21 +227,6 @@ def _emit_sum(graph: GraphBuilder, steps: str, lengths: str | None, wide: str) -
     sums = graph.op("CumSum", padded, graph.number(1), exclusive=1)
     end = graph.cast(graph.op("Unsqueeze", lengths, graph.ints(1)), "int64")
     return graph.op("GatherND", sums, end, batch_dims=1)
-
-
-def _emit_sum_in_blocks(graph: GraphBuilder, x: Value, lengths: str | None) -> str:
-    """Sum the valid steps of each row of x in float32: [batch, channels].
-
-    Some runtimes have no float64. Each number is in at most 62 rounded sums of blocks, and in one more sum for each
-    1,024 steps: for up to 16,384 steps the error of the mean is less than 5e-6 of the largest number.
-    """
-    steps, block = graph.masked(x, lengths), graph.ints(BLOCK)
-    for _ in range(2):
-        blocks = graph.op("Add", graph.op("Div", graph.steps(steps), block), graph.ints(1))
-        whole = graph.first_steps(graph.pad_steps(steps, 0, BLOCK), graph.op("Mul", blocks, block))
-        split = graph.op("Reshape", whole, graph.ints(0, -1, BLOCK, *x.signal.shape))
-        steps = graph.op("ReduceSum", split, graph.ints(2), keepdims=0)
-    return graph.op("ReduceSum", steps, graph.ints(1), keepdims=0)
 
 
 def _kept_count(count: Tensor) -> Tensor:
