@@ -252,7 +252,7 @@ HARMFUL = {
         "dense .Dense.: has weights along time",
     ),
     "over time": (sequential(x, layer("GroupNormalization")), "statistics over time"),
-    "softmax over time": (sequential(x, layer("Softmax", axis=1)), "has a softmax along time"),
+    "softmax over time": (sequential(x, layer("Softmax", axis=1)), "softmax over time"),
     "activation": (sequential(x, layer("Dense", **DENSE | {"activation": "mish"})), "has the activation 'mish'"),
     "state activation": (sequential(x, layer("LSTM", **LSTM | {"activation": "elu"})), "has the activation 'elu'"),
     "last cell": (

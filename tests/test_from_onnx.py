@@ -238,7 +238,7 @@ def test_a_softmax_of_old_operators_spans_all_later_axes(tmp_path):
 
     assert lifted(graph(11, 2), tmp_path).network.layers[-1].kind == "softmax"
     refused(graph(11, 3), tmp_path, "softmax along time")
-    refused(graph(13, 3), tmp_path, "softmax along time")
+    refused(graph(13, 3), tmp_path, "softmax over time")
 
 
 def test_the_number_of_features_is_given_where_the_file_does_not_say_it(tmp_path):
@@ -286,7 +286,8 @@ HARMFUL = {
     "SummedOverTime": "sums over time",
     "SummedSoFar": "sums over all steps so far",
     "Attention": "as attention does",
-    "AttentionPooling": "softmax along time",
+    "AttentionWithAMean": "only the sum over time",
+    "WeightsOfAttention": "softmax over time",
     "FlattenedOverTime": "does not run the file",
     "ViewInsteadOfTranspose": "cuts the batch into pieces",
     "LoopOverSteps": "a single step that is not the last",

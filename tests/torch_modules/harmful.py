@@ -70,17 +70,6 @@ class Attention(Harmful):
         return self.fc(weights @ y)
 
 
-@refused("softmax along time")
-class AttentionPooling(Harmful):
-    def __init__(self):
-        super().__init__()
-        self.score = nn.Linear(H, 1)
-
-    def forward(self, x):
-        y = self.lstm(x)[0]
-        return self.fc((torch.softmax(self.score(y), dim=1) * y).sum(1))
-
-
 @refused("attention with several heads", x(2, 9, 8))
 class Transformer(nn.Module):
     def __init__(self):

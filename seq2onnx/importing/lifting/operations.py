@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 
 from seq2onnx.errors import ImportRefused
+from seq2onnx.importing.lifting import attention
 from seq2onnx.importing.lifting.layer_node import Array, LayerNode, barred, layer_node
 from seq2onnx.importing.lifting.layout import broadcast, move, unsqueeze
 from seq2onnx.importing.lifting.reading import ELEMENTWISE, columns, exact, flat, same_features, source
@@ -106,7 +107,9 @@ def join(layer: Add | Multiply, a: TracedTensor, b: TracedTensor) -> TracedTenso
 
 
 def softmax(x: TracedTensor, axes: Sequence[int]) -> TracedTensor:
-    """Softmax over all features, which are these axes."""
+    """Softmax over all features, which are these axes, or over time."""
+    if [x.axes[axis] for axis in axes] == ["T"]:
+        return attention.softmax_over_time(x)
     for axis in axes:
         check_features(x, axis, "has a softmax")
     check_all_features(x, axes, "a softmax")

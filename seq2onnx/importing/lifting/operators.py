@@ -12,7 +12,8 @@ from collections.abc import Callable, Sequence
 import numpy as np
 
 from seq2onnx.errors import ImportRefused
-from seq2onnx.importing.lifting import formulas, functions, layout, operations, time_axis, windows
+from seq2onnx.importing.axes import joined_axes
+from seq2onnx.importing.lifting import attention, formulas, functions, layout, operations, time_axis, windows
 from seq2onnx.importing.lifting.functions import ONE, ZERO
 from seq2onnx.importing.lifting.layer_node import Array
 from seq2onnx.importing.lifting.operations import each_part
@@ -64,7 +65,7 @@ def _multiply(*operands: Operand) -> TracedTensor:
         if x is found:
             found = power(found, 2)
         else:
-            found = formulas.product(found, x) or operations.join(Multiply(), found, x)
+            found = formulas.product(found, x) or attention.weighted(found, x) or operations.join(Multiply(), found, x)
     return functools.reduce(_times, _numbers(operands), found)
 
 
@@ -102,7 +103,7 @@ def _raise(x: Operand, exponent: Operand) -> TracedTensor:
 
 def _matmul(a: Operand, b: Operand, bias: Array | None = None) -> TracedTensor:
     if isinstance(a, TracedTensor) and isinstance(b, TracedTensor):
-        raise ImportRefused("multiplies two calculated matrices, as attention does; no layer does that")
+        return _product(a, b)
     (x,), (weights,) = _tensors([a, b]), _numbers([a, b])
     if any(n > 1 for n in weights.shape[:-2]):
         raise ImportRefused(f"multiplies with weights {list(weights.shape)}; only a matrix can become a layer")
@@ -112,6 +113,37 @@ def _matmul(a: Operand, b: Operand, bias: Array | None = None) -> TracedTensor:
     if weights.ndim == 1:
         return layout.squeeze(operations.linear(x, weights[None]), [-1])
     return operations.linear(x, weights.T, bias)
+
+
+def _product(a: TracedTensor, b: TracedTensor) -> TracedTensor:
+    """The product of two calculated matrices."""
+    if len(b.axes) < 2:
+        return layout.squeeze(_product(a, layout.unsqueeze(b, 1)), -1)
+    return _sum_of_products(layout.unsqueeze(a, len(a.axes)), layout.unsqueeze(b, len(b.axes) - 2), [-2])
+
+
+def _sum_of_products(a: TracedTensor, b: TracedTensor, axes: Sequence[int]) -> TracedTensor:
+    """Sum a · b over axes of features, or over time where one has the weights of a softmax; the axes go."""
+    rank = max(len(a.axes), len(b.axes))
+    letters = "".join(joined_axes([a.axes, b.axes], [a.shape, b.shape], rank))
+    if letters.count("T") > 1 or letters.count("B") > 1:
+        raise ImportRefused("multiplies each step, or row, with each other, as attention does; no layer does that")
+    if (size := np.broadcast(a.index, b.index).size) ** 2 > operations.MOST_WEIGHTS:
+        raise ImportRefused(f"multiplies two calculated tensors to {size:,} numbers, too many to be written out")
+    return layout.squeeze(_reduction("sum")(_multiply(a, b), sorted(axes)), list(axes))
+
+
+def _einsum(*operands: Operand, equation: str) -> TracedTensor:
+    *terms, out = equation.replace(" ", "").replace("->", ",").split(",")
+    is_simple = "->" in equation and "." not in equation and all(len({*term}) == len(term) for term in (*terms, out))
+    if len(operands) != 2 or not is_simple or len(_tensors(operands)) != 2:
+        raise ImportRefused(f"is the Einsum {equation!r:.60}; write it with a Linear, a product or a sum")
+    order = [*out, *sorted({*"".join(terms)} - {*out})]
+    wide = []
+    for x, term in zip(_tensors(operands), terms, strict=True):
+        x = layout.transpose(x, [term.index(letter) for letter in order if letter in term])
+        wide.append(layout.unsqueeze(x, *(place for place, letter in enumerate(order) if letter not in term)))
+    return _sum_of_products(wide[0], wide[1], range(len(out) - len(order), 0))
 
 
 def _largest(*operands: Operand) -> TracedTensor:
@@ -196,6 +228,7 @@ OPERATORS: dict[str, Callable[..., TracedTensor]] = {
     "Celu": lambda x, alpha=1.0: functions.scaled(each_part(functions.scaled(x, 1 / alpha), ELU(1.0)), alpha),
     "Clip": lambda x, min=None, max=None: functions.clip(x, min, max),
     "Div": _divide,
+    "Einsum": _einsum,
     "Elu": lambda x, alpha=1.0: each_part(x, ELU(alpha)),
     "Erf": formulas.erf,
     "Exp": _exponential,

@@ -116,7 +116,9 @@ def pool_time(x: TracedTensor, axis: int, layer: GlobalAvgPool1d | GlobalMaxPool
 
 
 def sum_time(x: TracedTensor, axis: int) -> TracedTensor:
-    """Sum over time, which only a division by the number of steps makes a layer."""
+    """Sum over time, which only weights of a softmax, or a division by the number of steps, make a layer."""
+    if pooled := standing_for(x, "weighted"):
+        return _over_time(x, axis, dict(zip(x.parts, pooled.parts, strict=True)))
     mean = pool_time(x, axis, GlobalAvgPool1d())
     reason = "sums over time, for which there is no layer; a mean over time is one"
     parts = tuple(barred(reason, part, stands_for=("sum", part)) for part in mean.parts)
@@ -124,7 +126,7 @@ def sum_time(x: TracedTensor, axis: int) -> TracedTensor:
 
 
 def standing_for(x: TracedTensor, operation: str) -> TracedTensor | None:
-    """Return what barred parts become under an operation, "sum" or "log" (see LayerNode), or None."""
+    """Return what barred parts become under an operation (see LayerNode), or None."""
     if all(part.stands_for[0] == operation for part in x.parts):
         return x.with_(parts=tuple(part.stands_for[1] for part in x.parts))
     return None

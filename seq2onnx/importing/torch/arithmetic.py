@@ -115,11 +115,14 @@ def _power(op: Operation) -> Any:
     return functions.power(op["self"], exponent)
 
 
-@operators("matmul", "mm", "addmm", "linear", "mv")
+@operators("matmul", "mm", "bmm", "addmm", "linear", "mv")
 def _matmul(op: Operation) -> Any:
-    names = {"linear": ("input", "weight"), "addmm": ("mat1", "mat2"), "mm": ("self", "mat2"), "mv": ("self", "vec")}
+    names = {"linear": ("input", "weight"), "addmm": ("mat1", "mat2"), "mv": ("self", "vec")}
+    names |= dict.fromkeys(("mm", "bmm"), ("self", "mat2"))
     a, b = (op[name] for name in names.get(op.name, ("self", "other")))
     bias = op["bias"] if op.name == "linear" else op["self"] if op.name == "addmm" else None
+    if bias is None and isinstance(a, TracedTensor) and isinstance(b, TracedTensor):
+        return OPERATORS["MatMul"](a, b)
     if isinstance(a, TracedTensor) == isinstance(b, TracedTensor) or isinstance(bias, TracedTensor):
         raise ImportRefused("multiplies two calculated matrices, as attention does; no layer does that")
     if op.name == "addmm" and (op["alpha"] != 1 or op["beta"] != 1):
@@ -129,6 +132,11 @@ def _matmul(op: Operation) -> Any:
         raise ImportRefused(f"multiplies with a stored tensor {list(weights.shape)}; only a matrix can become a layer")
     b = b.T if op.name == "linear" else b
     return OPERATORS["MatMul"](_operand(a), _operand(b), None if bias is None else array(bias))
+
+
+@operators("einsum")
+def _einsum(op: Operation) -> Any:
+    return OPERATORS["Einsum"](*map(_operand, op["tensors"]), equation=op["equation"])
 
 
 @operators("mean", "sum", "amax", "amin", "max", "min")
