@@ -25,7 +25,7 @@ from tests.test_add_states import source_answer
 from tests.test_from_torch import weights
 from tests.test_package import python
 from tests.torch_modules import LIFTED, REFUSED
-from tests.torch_parity import differences
+from tests.torch_parity import differences, file_differences
 
 # torch's kernels and onnxruntime's sum in another order.
 CLOSE = 1e-6
@@ -64,7 +64,8 @@ def export(case, path, **more):
     [
         "ConvPoolClassifier", "StridedConvolutions", "SpectrogramConvolution", "SeveralHeads", "CentredOverTime",
         "SqueezeExcite", "Differences", "OneHotTimeFirst", "LstmLastStep", "BiLstmEndsOfBoth", "GruTimeFirst",
-        "RnnStacked", "SingleSequence", "OneNumberAStep",
+        "RnnStacked", "SingleSequence", "OneNumberAStep", "AttentionOfASum", "AttentionOfAProduct",
+        "AttentionOfEinsum", "StructuredSelfAttention", "AttentiveMeanOfChannels", "AttentionByTheLastStep",
     ],
 )  # fmt: skip
 def test_what_torch_exports_is_lifted_exactly_and_the_order_of_axes_is_found(name, tmp_path):
@@ -76,6 +77,24 @@ def test_what_torch_exports_is_lifted_exactly_and_the_order_of_axes_is_found(nam
     found = differences(module, case.example, made, tmp_path / "network.onnx", axes)
     assert max(found.values()) <= CLOSE, found
     assert ("steps" in found) == case.streams
+
+
+@pytest.mark.parametrize("name", ["FramesOfASpectrogram", "LastAxisOfOne", "WidthOfEachStep", "ImagesThenLstm"])
+def test_inputs_with_more_axes_come_in_by_every_door(name, tmp_path):
+    case = LIFTED[name]
+    axes, foreign = case.options["axes"], tmp_path / "source.onnx"
+    module = export(case, foreign)
+    made = s2o.from_onnx(foreign, axes=axes)
+    found = differences(module, case.example, made, tmp_path / "network.onnx", axes)
+    assert "steps" in found
+    s2o.add_states(foreign, tmp_path / "states.onnx", axes=axes)
+    found |= {
+        f"{k}, states": v for k, v in file_differences(module, case.example, tmp_path / "states.onnx", axes).items()
+    }
+    assert max(found.values()) <= CLOSE, found
+    for bring in (s2o.from_onnx, lambda path: s2o.add_states(path, tmp_path / "x.onnx")):
+        with pytest.raises(s2o.ImportRefused, match=rf"input x has {len(axes)} axes, .*give axes=: B is the batch"):
+            bring(foreign)
 
 
 def test_it_is_a_network_of_ours_that_can_be_trained_further(tmp_path):
@@ -267,11 +286,11 @@ def test_a_batch_read_as_time_is_refused(tmp_path):
 
 def test_axes_that_are_no_axes(tmp_path):
     path = plain_lstm().save(tmp_path)
-    with pytest.raises(s2o.SpecError, match="letters B, T and C"):
+    with pytest.raises(s2o.SpecError, match="expected the letters B .batch., T .time. and C .features."):
         s2o.from_onnx(path, axes="NTC")
     with pytest.raises(s2o.ImportRefused, match="names 2 axes, the input sound has 3"):
         s2o.from_onnx(path, axes="BT")
-    with pytest.raises(s2o.ImportRefused, match="expected time"):
+    with pytest.raises(s2o.ImportRefused, match="have no time, T"):
         s2o.from_onnx(path, axes="BC")
 
 

@@ -23,7 +23,7 @@ def import_(
         str | None,
         typer.Option(
             help="The axes of the input of an ONNX file, if they are not found: B for the batch, T for time, C for "
-            "features. Examples: BTC, TBC, BT for tokens."
+            "features, of images also H and W. Examples: BTC, TBC, BCTW for [batch, 1, time, features], BT for tokens."
         ),
     ] = None,
     features: Annotated[int | None, typer.Option(help="The features of a step, if an ONNX file does not say.")] = None,

@@ -224,6 +224,32 @@ class WidthOfEachStep(nn.Module):
         return self.lstm(y.view(b, t, -1))[0]
 
 
+@lifted(torch.randn(2, 1, 7, 8), axes="BCTW")
+class FramesOfASpectrogram(nn.Module):
+    """A convolution over time and frequency that looks back only, of [batch, 1, time, frequency]."""
+
+    def __init__(self):
+        super().__init__()
+        self.conv = nn.Conv2d(1, 3, 3)
+        self.gru = nn.GRU(18, H, batch_first=True)
+
+    def forward(self, x):
+        y = F.relu(self.conv(F.pad(x, (0, 0, 2, 0))))
+        return self.gru(y.permute(0, 2, 1, 3).flatten(2))[0]
+
+
+@lifted(torch.randn(2, 7, 8, 1), axes="BTWC")
+class LastAxisOfOne(nn.Module):
+    """Frames as TensorFlow has them, [batch, time, frequency, 1]."""
+
+    def __init__(self):
+        super().__init__()
+        self.lstm = nn.LSTM(8, H, batch_first=True)
+
+    def forward(self, x):
+        return self.lstm(x.squeeze(-1))[0]
+
+
 @lifted(torch.randn(2, 7, 8), streams=False)
 class SpectrogramConvolution(nn.Module):
     """A convolution over time and frequency at once."""

@@ -11,7 +11,7 @@ from onnx import ModelProto
 
 from seq2onnx.errors import ImportRefused, SpecError
 from seq2onnx.importing.onnx.graph_parts import remove_unused, replace
-from seq2onnx.importing.onnx.tracing import Draw, declared, dtype_of
+from seq2onnx.importing.onnx.tracing import FEATURES, Draw, declared, dtype_of
 
 Made = TypeVar("Made")
 
@@ -21,9 +21,22 @@ LAYOUT_OPS = {"Cast", "Identity", "Transpose", "Unsqueeze", "Squeeze", "Reshape"
 
 
 def check_axes(axes: str | None) -> None:
-    """Raise SpecError unless `axes` is None or has letters B, T and C, each at most once."""
-    if axes is not None and (not axes or set(axes) - set("BTC") or len(set(axes)) < len(axes)):
-        raise SpecError(f"axes: expected letters B, T and C, each at most once, got {axes!r}")
+    """Raise SpecError unless `axes` is None or has letters B, T, C, H and W, each at most once."""
+    if axes is not None and (not axes or set(axes) - {*"BT", *FEATURES} or len(set(axes)) < len(axes)):
+        raise SpecError(
+            "axes: expected the letters B (batch), T (time) and C (features), of images also H and W, each at most "
+            f"once, got {axes!r}"
+        )
+
+
+def no_order(data: str, rank: int, axes: str | None = None) -> str:
+    """Return the message for an input whose axes cannot be read as given, or are not tried."""
+    if axes is not None:
+        return f"the axes {axes!r} of the input {data} have no time, T; a sequence has steps"
+    return (
+        f"the input {data} has {rank} axes, whose meaning the file does not say; give axes=: B is the batch, T time, "
+        "C, H and W are features, such as 'BCTW' for [batch, 1, time, features], or 'BTWC' if the 1 is last"
+    )
 
 
 def rank_of(model: ModelProto, data: str, axes: str | None) -> int:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator, Mapping
 
 import numpy as np
@@ -80,7 +81,7 @@ def _runs(trace: Trace, names: list[str]) -> dict[int, Mapping[str, Array]]:
     entry = next(entry for entry in trace.model.graph.input if entry.name == trace.data)
     sizes = trace.sizes
     session, found = open_session(part, optimized=False), {}
-    longest = longest_steps(sizes.get("C", 1) * sizes.get("B", 1))
+    longest = longest_steps(math.prod(size for letter, size in sizes.items() if letter != "T"))
     lengths, taken = [trace.steps], {entry.name for entry in part.graph.input}
     while longest > 2 * trace.steps and len(lengths) == 1:
         for steps in (trace.steps, longest // 3, longest):

@@ -46,9 +46,9 @@ def from_onnx(
 
     Args:
         path: the file.
-        axes: the order of the axes of its input. B is the batch, T time, C features: "BTC", "TBC", "BCT", "TC"; "BT"
-            for tokens, or one number a step. None: the order in which something in the graph joins steps, if there is
-            only one that makes layers of it.
+        axes: the order of the axes of its input. B is the batch, T time, C features: "BTC", "TBC", "BCT", "TC"; of
+            images also H and W, such as "BCTW" for [batch, 1, time, features]; "BT" for tokens, or one number a step.
+            None: the order in which something in the graph joins steps, if there is only one that makes layers of it.
         fixed: inputs that become constants, with their values, such as {"sr": 16000}. Other inputs can be lengths and
             start states, which must go into a recurrent operator; a stream starts them with zeros.
         outputs: the outputs to keep. None: all but the final states of recurrent operators. In each, axes of features
@@ -81,9 +81,7 @@ def _from_onnx(model: ModelProto, name: str, axes: str | None, chosen: bool, fea
     draw, _ = inputs.drawer(model, data)
     orders = [axes] if axes else [order for order in inputs.ORDERS.get(rank, ()) if "T" in order]
     if not orders or any("T" not in order for order in orders):
-        raise ImportRefused(
-            f"the input {data} has {rank} axes, {axes or ''}; expected time, T, and features or a batch"
-        )
+        raise ImportRefused(inputs.no_order(data, rank, axes))
     made = inputs.in_each_order(orders, lambda order: _lifted(model, data, order, name, chosen, features, draw))
     if axes is None and not any(_confirms_axes(module) for module in made.values()):
         raise ImportRefused(

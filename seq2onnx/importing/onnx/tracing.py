@@ -24,6 +24,8 @@ PRIMES = (5, 7, 11, 13, 17, 19, 23, 29, 31, 37, 41, 43, 47, 53, 59, 61, 67, 71, 
 LONG = 1021
 """The length of a traced run where windows without padding need more steps."""
 Draw = Callable[[np.random.Generator, tuple[int, ...]], Array]
+FEATURES = "CHW"
+"""The letters of the axes of a step: features, or the channels, height and width of images."""
 RECURRENT = {"LSTM": 2, "GRU": 1, "RNN": 1}
 """The recurrent operators, and how many states each has."""
 
@@ -49,7 +51,7 @@ class Trace:
     @property
     def letters(self) -> tuple[str, ...]:
         """What each axis of the input is: "B", "T" or "" (features, and a fixed batch of 1, which looks the same)."""
-        return tuple("" if each == "C" or (each == "B" and self.rows == 1) else each for each in self.axes)
+        return tuple("" if each in FEATURES or (each == "B" and self.rows == 1) else each for each in self.axes)
 
     @property
     def sizes(self) -> dict[str, int]:
@@ -57,13 +59,20 @@ class Trace:
         return dict(zip(self.axes, self.values[self.data].shape, strict=True))
 
     @property
-    def width(self) -> int | None:
-        """The features of a step of the input. None: tokens."""
+    def step(self) -> tuple[int, ...] | None:
+        """The shape of a step of the input, the axes C, H and W in this order. None: tokens."""
+        shape = tuple(self.sizes[letter] for letter in FEATURES if letter in self.axes)
         if self.values[self.data].dtype.kind not in "iu":
-            return self.sizes.get("C", 1)
-        if "C" in self.axes:
+            return shape or (1,)
+        if shape:
             raise ImportRefused("takes whole numbers with features; tokens are one number a step, axes='BT'")
         return None
+
+    @property
+    def contract_axes(self) -> str:
+        """The axes of x in the contract: batch, time, and those of a step."""
+        letters = "".join(letter for letter in FEATURES if letter in self.axes)
+        return "BT" if self.step is None else f"BT{letters or 'C'}"
 
 
 def declared(entry: ValueInfoProto) -> list[int | None]:
@@ -108,7 +117,7 @@ def traces(
     """Run a graph with every tensor exposed, first with sizes that it does not name, then with those that it declares.
 
     The branches of If are taken where their condition depends on shapes alone. `features` is the size of the axis C, if
-    the file does not say it; `long` leaves out the runs of a few steps. If no run succeeds, the graph is refused.
+    the file does not say it. `long` leaves out the runs of a few steps. If no run succeeds, the graph is refused.
     """
     entry = next(entry for entry in model.graph.input if entry.name == data)
     sizes = declared(entry)
@@ -117,9 +126,12 @@ def traces(
     free = _unnamed_sizes(model.graph)
     rows, other_rows, steps, other_steps = free[:4]
     of = dict(zip(axes, sizes, strict=True))
-    batch, time, width = of.get("B", 1), of.get("T"), of.get("C", 1) if features is None else features
-    if width is None:
-        raise ImportRefused(f"the input {data} {sizes} does not say how many features a step has; give features=")
+    batch, time = of.get("B", 1), of.get("T")
+    step = {letter: of[letter] for letter in FEATURES if letter in axes}
+    step |= {} if features is None or "C" not in axes else {"C": features}
+    if unknown := [letter for letter, size in step.items() if size is None]:
+        remedy = "give features=" if unknown == ["C"] else f"export it with the size of {', '.join(unknown)}"
+        raise ImportRefused(f"the input {data} {sizes} does not say how many features a step has; {remedy}")
     failed, done = "", False
     for free_rows, free_steps, many in ((1, 1, 0), (1, 1, 1), (0, 1, 0), (0, 1, 1), (1, 0, 0), (0, 0, 0)):
         if (not free_steps and time is None) or (free_rows and "B" not in axes):
@@ -129,10 +141,10 @@ def traces(
         if (many and done) or (long and not many):
             continue
         b, t = rows if free_rows else batch or 1, (LONG if many else steps) if free_steps else time or 1
-        sizes_of_runs = [{"B": b, "T": t, "C": width}]
+        sizes_of_runs: list[dict[str, Any]] = [{"B": b, "T": t, **step}]
         if free_rows or free_steps:
-            other = {"B": other_rows if free_rows else b, "T": t + other_steps - steps if free_steps else t, "C": width}
-            sizes_of_runs.append(other)
+            other = {"B": other_rows if free_rows else b, "T": t + other_steps - steps if free_steps else t}
+            sizes_of_runs.append(other | step)
         try:
             plain, values, *others = _runs(model, data, axes, sizes_of_runs, draw)
         except RunFailed as error:

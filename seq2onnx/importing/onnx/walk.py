@@ -20,7 +20,7 @@ from seq2onnx.importing.onnx import (
 )
 from seq2onnx.importing.onnx.graph_parts import place, reads
 from seq2onnx.importing.onnx.operators import lift
-from seq2onnx.importing.onnx.tracing import RECURRENT, Trace
+from seq2onnx.importing.onnx.tracing import FEATURES, RECURRENT, Trace
 from seq2onnx.layers import SequenceInput
 
 FILLED_BY = (onnx_arithmetic, onnx_layers, onnx_layout)
@@ -57,9 +57,13 @@ def walk(trace: Trace) -> Walked:
 
 
 def _sequences(trace: Trace, lifting: Lifting) -> TracedTensor:
-    part = input_node(SequenceInput("tokens" if trace.width is None else trace.width), lifting)
-    index = np.arange(part.size).reshape([part.size if letter == "C" else 1 for letter in trace.axes])
-    return TracedTensor((part,), trace.letters, index, trace.rows, trace.steps)
+    step = trace.step
+    part = input_node(SequenceInput("tokens" if step is None else step if len(step) > 1 else step[0]), lifting)
+    letters = [letter for letter in FEATURES if letter in trace.axes]
+    index = np.arange(part.size).reshape([trace.sizes[letter] for letter in letters] or [1])
+    index = index.transpose([letters.index(letter) for letter in trace.axes if letter in letters] or [0])
+    shape = [trace.sizes[letter] if letter in letters else 1 for letter in trace.axes]
+    return TracedTensor((part,), trace.letters, index.reshape(shape), trace.rows, trace.steps)
 
 
 def _results(

@@ -47,9 +47,9 @@ def add_states(
     Args:
         path: the foreign file.
         out: the file to write.
-        axes: the order of the axes of its input. B is the batch, T time, C features: "BTC", "TBC", "BCT", "TC"; "BT"
-            for tokens, or one number a step; "BC" if each run is one step. None: the order in which something in the
-            graph joins steps.
+        axes: the order of the axes of its input. B is the batch, T time, C features: "BTC", "TBC", "BCT", "TC"; of
+            images also H and W, such as "BCTW" for [batch, 1, time, features]; "BT" for tokens, or one number a step;
+            "BC" if each run is one step. None: the order in which something in the graph joins steps.
         fixed: inputs that become constants, with their values, such as {"sr": 16000}.
         outputs: the outputs to keep. None: all but the final states of recurrent operators.
         states: for a file whose states are inputs and outputs already, the output that continues each input, such as
@@ -97,7 +97,7 @@ def _add_states(
     draw, tokens = inputs.drawer(model, data)
     orders = (axes,) if axes else (STEP_ORDERS if states else inputs.ORDERS).get(rank, ())
     if not orders:
-        raise ImportRefused(f"the input {data} has {rank} axes; expected batch, time and features")
+        raise ImportRefused(inputs.no_order(old_names.get(data, data), rank))
 
     def made_in(order: str) -> tuple[Body, bool, OnnxSource, bool]:
         for trace in traces(model, data, order, features, draw):  # with fewer and fewer sizes that are free
@@ -154,7 +154,7 @@ def _rewrite(
             raise ImportRefused("has no axis of time, and states= names no state that it carries itself")
         graph, signals, finals = give_states(found)
         answers = inputs.answers_among(named, signals, finals, chosen)
-        body = Body(graph, list(model.graph.initializer), found.width, "")
+        body = Body(graph, list(model.graph.initializer), found.step, "")
         tensors = output_names(labels[name] for name in answers)
         for name in answers:
             answer, tensor = write_answer(body, found, name, labels[name], signals[name])

@@ -32,7 +32,7 @@ class Body:
     Attributes:
         graph: its nodes, added initializers and states.
         initializers: those of the foreign graph.
-        width: the features of a step of x. None: tokens.
+        step: the shape of a step of x. None: tokens.
         layer: the name of the input.
         answers: what it computes.
         outputs: for each output of the contract the tensor that holds it.
@@ -41,7 +41,7 @@ class Body:
 
     graph: Rewriter
     initializers: Sequence[TensorProto]
-    width: int | None
+    step: tuple[int, ...] | None
     layer: str
     answers: list[FileOutput] = dataclasses.field(default_factory=list)
     outputs: dict[str, str] = dataclasses.field(default_factory=dict)
@@ -51,8 +51,8 @@ class Body:
         """Return the element type and the shape of each input and output of the contract."""
         tensors = output_names(answer.layer for answer in self.answers)
         found: dict[str, tuple[int, list[int | str]]] = {"x": (TensorProto.INT64, ["batch", "time"])}
-        if self.width is not None:
-            found["x"] = (TensorProto.FLOAT, ["batch", "time", self.width])
+        if self.step is not None:
+            found["x"] = (TensorProto.FLOAT, ["batch", "time", *self.step])
         for answer in self.answers:
             time = ["time"] if answer.has_time else []
             found[tensors[answer.layer]] = (ELEMENTS[answer.dtype], ["batch", *time, *answer.shape])
@@ -70,7 +70,7 @@ class Body:
 def read_x(body: Body, trace: Trace) -> None:
     """Put nodes before all others that bring x of the contract to the layout of the foreign input."""
     before = Rewriter(body.graph.opset, f"{MADE}before_")
-    to_foreign_input(before, trace, "x", "BT" if body.width is None else "BTC", f"{MADE}x_")
+    to_foreign_input(before, trace, "x", trace.contract_axes, f"{MADE}x_")
     body.graph.nodes[:0] = before.nodes
     body.graph.initializers += before.initializers
 

@@ -13,7 +13,7 @@ from seq2onnx.errors import ImportRefused
 from seq2onnx.importing.axes import Axes
 from seq2onnx.importing.onnx.graph import opset
 from seq2onnx.importing.onnx.graph_parts import reads, remove_unused, rename
-from seq2onnx.importing.onnx.tracing import Trace, declared, dtype_of
+from seq2onnx.importing.onnx.tracing import FEATURES, Trace, declared, dtype_of
 from seq2onnx.importing.states.rewriting import MADE, Rewriter, label
 from seq2onnx.importing.states.stateful_file import ELEMENTS, Body, read_x, to_foreign_input, write_answer
 
@@ -91,7 +91,7 @@ def carry_states(
     one_row = not (found.free_rows and "B" in found.axes)
     carried = [_carried(found, name, new, one_row) for name, new in states.items()]
     graph = Rewriter(opset(found.model))
-    body = Body(graph, list(found.model.graph.initializer), found.width, "")
+    body = Body(graph, list(found.model.graph.initializer), found.step, "")
     for state in carried:
         if state.dtype not in ELEMENTS:
             raise ImportRefused(f"states: {state.input!r} is {state.dtype}; a state is float32, int32 or int64")
@@ -153,7 +153,7 @@ def _signal(found: Trace, name: str) -> Axes:
         return Axes(("",) * len(shape), shape)
     other, data = found.others[name].shape, found.others[found.data].shape
     pairs = zip(found.sizes.items(), data, strict=True)
-    sizes = {letter: (size, after) for (letter, size), after in pairs if letter != "C"}
+    sizes = {letter: (size, after) for (letter, size), after in pairs if letter not in FEATURES}
     axes = []
     for before, after in zip(shape, other, strict=True):
         letters = [letter for letter, pair in sizes.items() if pair == (before, after) and before != after]
@@ -169,7 +169,7 @@ def _each_step(body: Body, found: Trace) -> None:
     """Make the nodes the body of a Scan over the steps of x."""
     graph, types = body.graph, body.types()
     step = Rewriter(graph.opset, f"{MADE}step_")
-    to_foreign_input(step, found, f"{MADE}step_x", "B" if body.width is None else "BC")
+    to_foreign_input(step, found, f"{MADE}step_x", found.contract_axes.replace("T", ""))
     olds, news = [state.input for state in graph.states], [state.output for state in graph.states]
     renamed = {name: f"{MADE}step_{name}" for name in (*olds, *news)}
     outs = [name for name in body.outputs if name not in news]
