@@ -24,7 +24,7 @@ from tests.foreign import C, Graph, H, K, plain_lstm
 from tests.test_add_states import source_answer
 from tests.test_from_torch import weights
 from tests.test_package import python
-from tests.torch_modules import LIFTED, REFUSED
+from tests.torch_modules import LIFTED, REFUSED, convolutional
 from tests.torch_parity import differences, file_differences
 
 # torch's kernels and onnxruntime's sum in another order.
@@ -95,6 +95,51 @@ def test_inputs_with_more_axes_come_in_by_every_door(name, tmp_path):
     for bring in (s2o.from_onnx, lambda path: s2o.add_states(path, tmp_path / "x.onnx")):
         with pytest.raises(s2o.ImportRefused, match=rf"input x has {len(axes)} axes, .*give axes=: B is the batch"):
             bring(foreign)
+
+
+def windowed(module, steps, path, free=None):
+    """Write a module that takes a fixed number of steps, with these axes free."""
+    torch.manual_seed(0)
+    module = weights(module).eval()
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        x = torch.zeros(1, steps, convolutional.C)
+        torch.onnx.export(module, (x,), path, dynamo=False, input_names=["x"], dynamic_axes={"x": free or {}})
+    return module
+
+
+@pytest.mark.parametrize(
+    ("make", "window", "steps", "stride"),
+    [(convolutional.WakeWord, 16, 16, 1), (convolutional.StridedThenFlattened, 7, 15, 2)],
+)
+@pytest.mark.parametrize("free", [{}, {0: "batch"}], ids=["fixed batch", "free batch"])
+def test_a_flattened_window_becomes_a_convolution_that_streams(make, window, steps, stride, free, tmp_path):
+    path = tmp_path / "source.onnx"
+    module = windowed(make(), steps, path, free)
+    made = s2o.from_onnx(path, axes="BTC", window=window)
+    s2o.export(made, tmp_path / "model.onnx", lookahead=True)
+    model, x = s2o.load(tmp_path / "model.onnx"), torch.randn(60, convolutional.C)
+    expected = torch.cat([module(x[None, t : t + steps]) for t in range(0, 61 - steps, stride)]).detach()
+    np.testing.assert_allclose(model.predict([x.numpy()])[0], expected, atol=CLOSE)
+    stream = model.stream()
+    answers = [stream.step(step[None]) for step in x.numpy()]
+    assert not any(len(y) for y in answers[: steps - 1]), "the first answer comes with the last step of a window"
+    np.testing.assert_allclose(np.concatenate(answers), expected, atol=CLOSE)
+
+
+def test_a_window_that_nothing_or_another_number_flattens_is_refused(tmp_path):
+    path = tmp_path / "source.onnx"
+    windowed(convolutional.WakeWord(), 16, path)
+    with pytest.raises(s2o.ImportRefused, match=r"Flatten\): reshapes.* reads the last 16 steps, give window=16"):
+        s2o.from_onnx(path, axes="BTC")
+    with pytest.raises(s2o.ImportRefused, match="flattens 16 steps, not the window=12; give window=16"):
+        s2o.from_onnx(path, axes="BTC", window=12)
+    windowed(convolutional.LstmThenFlattened(), 8, path)
+    with pytest.raises(s2o.ImportRefused, match="Each window must be calculated from its own steps"):
+        s2o.from_onnx(path, axes="BTC", window=8)
+    refused(
+        plain_lstm(), tmp_path, "does not come from steps that are flattened", axes="BTC", window=5
+    )
 
 
 def test_it_is_a_network_of_ours_that_can_be_trained_further(tmp_path):

@@ -27,6 +27,9 @@ def import_(
         ),
     ] = None,
     features: Annotated[int | None, typer.Option(help="The features of a step, if an ONNX file does not say.")] = None,
+    window: Annotated[
+        int | None, typer.Option(min=1, help="The number of steps that the network of an ONNX file flattens.")
+    ] = None,
     outputs: Annotated[
         str | None, typer.Option(metavar="NAMES", help="The outputs of an ONNX file to keep, such as scores,h.")
     ] = None,
@@ -60,7 +63,8 @@ def import_(
     import seq2onnx as s2o
 
     if source.suffix.lower() in KERAS:
-        given = {"axes": axes, "features": features, "outputs": outputs, "fixed": fixed, "states": states}
+        names = ("axes", "features", "window", "outputs", "fixed", "states")
+        given = dict(zip(names, (axes, features, window, outputs, fixed, states), strict=True))
         if named := [f"--{name}" for name, value in given.items() if value] + ["--keep-graph"] * keep_graph:
             raise SpecError(f"{', '.join(named)}: only for ONNX files; {source} is one of Keras")
         _write(s2o.from_keras(source, masks=masks), source, out, quiet)
@@ -74,6 +78,13 @@ def import_(
         "fixed": {name: _value(name, text) for name, text in _pairs("--fixed", fixed).items()},
     }
     reason = "as --keep-graph says" if keep_graph else "its states are inputs and outputs, as --states says"
+    if window:
+        if keep_graph or states:
+            raise SpecError(
+                "--window: only a network of layers answers for each window; leave --keep-graph and --states"
+            )
+        _write(s2o.from_onnx(source, window=window, **options), source, out, quiet, lookahead=True)
+        return
     if not keep_graph and not states:
         try:
             _write(s2o.from_onnx(source, **options), source, out, quiet)
@@ -95,11 +106,11 @@ def import_(
     say(report, quiet)
 
 
-def _write(module: Any, source: Path, out: Path, quiet: bool) -> None:
+def _write(module: Any, source: Path, out: Path, quiet: bool, lookahead: bool = False) -> None:
     """Export a network of layers that equals its source, and print the comparison of the file with it."""
     from seq2onnx import export, verify
 
-    export(module, out)  # the last that may refuse
+    export(module, out, lookahead=lookahead)  # the last that may refuse
     what = f"the network of {source} as layers, which give the same results: whole, in steps and in chunks"
     say(about(out, what), quiet)
     say(module.network.summary(), quiet)

@@ -292,3 +292,34 @@ class Maxout(nn.Module):
     def forward(self, x):
         y = torch.maximum(self.a(x), self.b(x))
         return y.view(*x.shape[:2], 4, 2).amax(-1)
+
+
+class WakeWord(nn.Sequential):
+    """A classifier of the last 16 steps, as wake words have it."""
+
+    def __init__(self):
+        super().__init__(
+            *(nn.Flatten(), nn.Linear(16 * C, H), nn.LayerNorm(H), nn.ReLU(), nn.Linear(H, 1), nn.Sigmoid())
+        )
+
+
+class StridedThenFlattened(nn.Module):
+    """Seven steps of a convolution with a stride are flattened."""
+
+    def __init__(self):
+        super().__init__()
+        self.conv, self.out = nn.Conv1d(C, 4, 3, stride=2), nn.Linear(4 * 7, K)
+
+    def forward(self, x):
+        return self.out(torch.relu(self.conv(x.transpose(1, 2))).flatten(1))
+
+
+class LstmThenFlattened(nn.Module):
+    """An LSTM that starts anew in each window."""
+
+    def __init__(self):
+        super().__init__()
+        self.lstm, self.out = nn.LSTM(C, H, batch_first=True), nn.Linear(8 * H, K)
+
+    def forward(self, x):
+        return self.out(self.lstm(x)[0].reshape(x.shape[0], -1))

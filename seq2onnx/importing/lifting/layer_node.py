@@ -41,10 +41,14 @@ def reason_of(error: Exception, remedy: str = "") -> str:
 
 @dataclasses.dataclass(eq=False)
 class Lifting:
-    """State of one import: the path of what is lifted, after which layers are named, and the sizes of all time axes."""
+    """State of one import: the path of what is lifted, after which layers are named, and the sizes of all time axes.
+
+    `window` is how many steps the network flattens, if the user says that it does.
+    """
 
     place: str = ""
     times: set[int] = dataclasses.field(default_factory=set)
+    window: int | None = None
 
     @contextlib.contextmanager
     def at(self, place: str) -> Iterator[None]:
@@ -62,7 +66,8 @@ class LayerNode:
 
     `barred` says why no layer computes it; it may be carried along as long as nothing reads it. It can stand for a node
     that it becomes under one operation: ("sum", the mean) under a division by the number of steps, ("log", the
-    probabilities) under a softmax, ("softmax", the scores) in a product, ("weighted", the pooled sequence) in a sum.
+    probabilities) under a softmax, ("softmax", the scores) in a product, ("weighted", the pooled sequence) in a sum,
+    ("window", the steps) in a weighted sum.
     `path` is its place in the foreign network.
     """
 

@@ -14,6 +14,7 @@ import numpy as np
 
 from seq2onnx.errors import ImportRefused
 from seq2onnx.importing.axes import joined_axes, regroup
+from seq2onnx.importing.lifting import fixed_window
 from seq2onnx.importing.lifting.traced import TracedTensor
 
 END = 2**62
@@ -52,7 +53,12 @@ def squeeze(x: TracedTensor, axes: Sequence[int] | int | None = None) -> TracedT
 
 
 def reshape(x: TracedTensor, shape: Sequence[int]) -> TracedTensor:
-    """Split and merge axes, in row-major order."""
+    """Split and merge axes, in row-major order; of a fixed window, time may become features."""
+    if x.lifting.window and "T" in x.axes and x.shape != tuple(shape):
+        try:
+            regroup(x.axes, x.shape, shape, {"B": x.rows, "T": x.steps})
+        except ImportRefused:
+            x = fixed_window.unfolded(x)
     found = regroup(x.axes, x.shape, shape, {"B": x.rows, "T": x.steps})
     return x.with_(axes=tuple(letters for letters, _ in found), index=x.index.reshape([size for _, size in found]))
 

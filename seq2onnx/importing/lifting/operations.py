@@ -11,12 +11,23 @@ from typing import Any
 import numpy as np
 
 from seq2onnx.errors import ImportRefused
-from seq2onnx.importing.lifting import attention
+from seq2onnx.importing.lifting import attention, fixed_window
 from seq2onnx.importing.lifting.layer_node import Array, LayerNode, barred, layer_node
 from seq2onnx.importing.lifting.layout import broadcast, move, unsqueeze
 from seq2onnx.importing.lifting.reading import ELEMENTWISE, columns, exact, flat, same_features, source
 from seq2onnx.importing.lifting.traced import TracedTensor, tensor_of
-from seq2onnx.layers import Add, BatchNorm, FullyConnected, Layer, LayerNorm, Multiply, Rescale, Softmax, WordEmbedding
+from seq2onnx.layers import (
+    Add,
+    BatchNorm,
+    Conv1d,
+    FullyConnected,
+    Layer,
+    LayerNorm,
+    Multiply,
+    Rescale,
+    Softmax,
+    WordEmbedding,
+)
 
 MOST_WEIGHTS = 2**24
 """The most numbers of a weight that is written out from a smaller one."""
@@ -42,7 +53,10 @@ def linear(x: TracedTensor, weights: Array, bias: Array | None = None, axis: int
         raise ImportRefused(f"weighted sums of {len(groups)} groups of features, too large to be written out")
     wide = np.concatenate([columns(weights, found, group) for group in groups])
     offsets = np.zeros(len(wide)) if bias is None else np.tile(np.broadcast_to(bias, (k,)), len(groups))
-    made = layer_node(FullyConnected(len(wide)), found, weights={"weights": wide, "bias": offsets})
+    if found.stands_for[0] == "window":
+        made = fixed_window.convolution(found, wide, offsets)
+    else:
+        made = layer_node(FullyConnected(len(wide)), found, weights={"weights": wide, "bias": offsets})
     y = tensor_of(made, x.axes, (*x.index.shape[:-1], k), x.with_(pads=(0, 0)))
     return move(y, -1, axis)
 
@@ -85,7 +99,7 @@ def affine(x: TracedTensor, scale: Array, offset: Array) -> TracedTensor:
 def _rescaled(found: LayerNode, scale: Any, offset: Any) -> LayerNode:
     """Make x · scale + offset; a layer before it that has such weights, and does not use them, gets the numbers."""
     layer, weights = found.layer, dict(found.weights)
-    if isinstance(layer, FullyConnected) and np.all(np.equal(scale, 1)) and not weights["bias"].any():
+    if isinstance(layer, FullyConnected | Conv1d) and np.all(np.equal(scale, 1)) and not weights["bias"].any():
         weights["bias"] = weights["bias"] + offset
     elif isinstance(layer, LayerNorm) and not weights["offset"].any():
         weights |= {"scale": weights["scale"] * scale, "offset": weights["offset"] + offset}

@@ -37,7 +37,16 @@ def _cast(call: LiftCall) -> Any:
 @operators("Reshape", "Flatten")
 def _reshape(call: LiftCall) -> Any:
     call.check_only_first("shape")
-    return layout.reshape(call.x, call.shapes[0])
+    x, shape = call.x, call.shapes[0]
+    try:
+        return layout.reshape(x, shape)
+    except ImportRefused as error:
+        if x.lifting.window or "T" not in x.axes or len(shape) > 2:
+            raise
+        raise ImportRefused(
+            f"{error}. If the network always reads the last {x.steps} steps, give window={x.steps}: it then answers "
+            "for each window"
+        ) from None
 
 
 @operators("Expand", "Tile")

@@ -37,6 +37,7 @@ def from_onnx(
     fixed: Mapping[str, Any] | None = None,
     outputs: Sequence[str] | None = None,
     features: int | None = None,
+    window: int | None = None,
 ) -> SequenceModule:
     """Turn an ONNX file of another program into a network of layers with the same weights.
 
@@ -54,6 +55,9 @@ def from_onnx(
         outputs: the outputs to keep. None: all but the final states of recurrent operators. In each, axes of features
             become one.
         features: the features of a step, where the file does not say.
+        window: for a network that flattens a fixed number of steps, this number. The result takes sequences of any
+            length and answers for each window. Export it with lookahead=True for streams, whose first answer then comes
+            with the last step of the first window.
 
     Raises:
         ImportRefused: the file calculates something that no layer does, its result depends on the number of steps or on
@@ -70,19 +74,21 @@ def from_onnx(
     try:
         if outputs is not None:
             model = inputs.choose_outputs(model, outputs)
-        return _from_onnx(model, Path(path).stem, axes, outputs is not None, features)
+        return _from_onnx(model, Path(path).stem, axes, outputs is not None, features, window)
     except ImportRefused as error:
         raise ImportRefused(f"{path}: {error}") from None
 
 
-def _from_onnx(model: ModelProto, name: str, axes: str | None, chosen: bool, features: int | None) -> SequenceModule:
+def _from_onnx(
+    model: ModelProto, name: str, axes: str | None, chosen: bool, features: int | None, window: int | None
+) -> SequenceModule:
     data = inputs.data_input(model)
     rank = inputs.rank_of(model, data, axes)
     draw, _ = inputs.drawer(model, data)
     orders = [axes] if axes else [order for order in inputs.ORDERS.get(rank, ()) if "T" in order]
     if not orders or any("T" not in order for order in orders):
         raise ImportRefused(inputs.no_order(data, rank, axes))
-    made = inputs.in_each_order(orders, lambda order: _lifted(model, data, order, name, chosen, features, draw))
+    made = inputs.in_each_order(orders, lambda order: _lifted(model, data, order, name, chosen, features, window, draw))
     if axes is None and not any(_confirms_axes(module) for module in made.values()):
         raise ImportRefused(
             "nothing in the graph joins steps, or nothing has weights, so that the order of its axes is unknown; give "
@@ -103,29 +109,53 @@ def _confirms_axes(module: SequenceModule) -> bool:
 
 
 def _lifted(
-    model: ModelProto, data: str, axes: str, name: str, chosen: bool, features: int | None, draw: Draw
+    model: ModelProto,
+    data: str,
+    axes: str,
+    name: str,
+    chosen: bool,
+    features: int | None,
+    window: int | None,
+    draw: Draw,
 ) -> SequenceModule:
-    trace = next(traces(model, data, axes, features, draw))
+    trace = next(traces(model, data, axes, features, draw, window=window))
     try:
-        walked = walk(trace)
+        walked = walk(trace, window)
     except TooFewSteps:
-        trace = next(traces(model, data, axes, features, draw, long=True))
-        walked = walk(trace)
+        trace = next(traces(model, data, axes, features, draw, long=True, window=window))
+        walked = walk(trace, window)
     answers = _answers(trace, walked, chosen)
     try:
-        if not trace.free_steps:
+        if not trace.free_steps and not window:
             raise ImportRefused(
                 f"its operators run with {trace.steps} steps only, and a network of layers takes any number; export it "
                 "with time as a dynamic axis. add_states takes it as it is, if it only looks back"
             )
         nodes = [(label if len(answers) > 1 else "", answer(x, f"output {label}:")) for label, x in answers.items()]
         made = assemble(nodes, name)
-        _compare(trace, model, walked, answers, made, draw, not check_limits(trace))
+        if window:
+            _check_windows(made, answers, window)
+        _compare(trace, model, walked, answers, made, draw, not (window or check_limits(trace)), window is not None)
     except MissingExtra:
         raise
     except Seq2OnnxError as error:  # also that a network has too many states, or that no layer has this size
-        raise NodeRefused(str(error), len(trace.model.graph.node)) from None
+        text = str(error)
+        if window and isinstance(error, equivalence.ProofFailed):
+            text += (
+                ". Each window must be calculated from its own steps; a recurrent layer before the steps are flattened "
+                "goes on from the window before, and padding stands at the start of the sequence alone"
+            )
+        raise NodeRefused(text, len(trace.model.graph.node)) from None
     return made
+
+
+def _check_windows(made: SequenceModule, answers: Mapping[str, TracedTensor], window: int) -> None:
+    """Refuse answers that do not come once for each window."""
+    once = not all(made.network.signals[name].has_time for name in made.network.outputs)
+    if once or any(x.has_time for x in answers.values()):
+        raise ImportRefused(
+            f"window={window}: an output does not come from steps that are flattened; leave window= out"
+        )
 
 
 def _answers(trace: Trace, walked: Walked, chosen: bool) -> dict[str, TracedTensor]:
@@ -146,8 +176,12 @@ def _compare(
     made: SequenceModule,
     draw: Draw,
     longest: bool,
+    in_windows: bool,
 ) -> None:
-    """Compare the layers with the file, whose declared sizes of batch and time do not matter."""
+    """Compare the layers with the file, whose declared sizes of batch and time do not matter.
+
+    `in_windows`: each answer of the layers is that of the file for the steps of a window.
+    """
     free, shown = without_sizes(model), deepcopy(model)  # the second says the sizes of states
     data, size = (next(each for each in part.graph.input if each.name == trace.data) for part in (free, shown))
     if not trace.free_rows and "B" in trace.axes:
@@ -162,9 +196,15 @@ def _compare(
 
     fewest = max(signal.clock.fewest_steps for signal in made.network.signals.values())
 
+    stride = made.network.signals[made.network.outputs[0]].clock.stride
+
     def run(x: Array, lengths: Array | None) -> list[Array]:
         if x.shape[1] < fewest:  # onnxruntime answers, but its windows read what is not there
             raise RunFailed(f"a window needs {fewest} steps")
+        if in_windows:
+            views = np.moveaxis(np.lib.stride_tricks.sliding_window_view(x, trace.steps, 1)[:, ::stride], -1, 2)
+            found = source(views.reshape(-1, *views.shape[2:]))
+            return [found[answer.layer].reshape(*views.shape[:2], -1) for answer in outputs]
         found = source(x, lengths)
         return [found[answer.layer] for answer in outputs]
 
@@ -174,5 +214,7 @@ def _compare(
     def samples(rng: np.random.Generator, rows: int, steps: int) -> Array:
         return draw(rng, (rows, steps, *shape))
 
+    rng = np.random.default_rng(0)
+    more = [samples(rng, equivalence.ROWS, trace.steps + extra * stride) for extra in (0, 5)] if in_windows else []
     for lengths in (False, True) if any(foreign.lengths for foreign in walked.foreign.values()) else (False,):
-        equivalence.prove(made, run, equivalence.Samples(samples, lengths, longest=longest))
+        equivalence.prove(made, run, equivalence.Samples(samples, lengths, more, longest))

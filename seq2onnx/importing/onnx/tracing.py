@@ -112,12 +112,20 @@ def without_starts(model: ModelProto) -> ModelProto:
 
 
 def traces(
-    model: ModelProto, data: str, axes: str, features: int | None, draw: Draw, long: bool = False
+    model: ModelProto,
+    data: str,
+    axes: str,
+    features: int | None,
+    draw: Draw,
+    *,
+    long: bool = False,
+    window: int | None = None,
 ) -> Iterator[Trace]:
     """Run a graph with every tensor exposed, first with sizes that it does not name, then with those that it declares.
 
     The branches of If are taken where their condition depends on shapes alone. `features` is the size of the axis C, if
-    the file does not say it. `long` leaves out the runs of a few steps. If no run succeeds, the graph is refused.
+    the file does not say it. `long` leaves out the runs of a few steps. With a `window`, each run has the steps that
+    the file declares, or so many. If no run succeeds, the graph is refused.
     """
     entry = next(entry for entry in model.graph.input if entry.name == data)
     sizes = declared(entry)
@@ -126,7 +134,7 @@ def traces(
     free = _unnamed_sizes(model.graph)
     rows, other_rows, steps, other_steps = free[:4]
     of = dict(zip(axes, sizes, strict=True))
-    batch, time = of.get("B", 1), of.get("T")
+    batch, time = of.get("B", 1), of.get("T") or window
     step = {letter: of[letter] for letter in FEATURES if letter in axes}
     step |= {} if features is None or "C" not in axes else {"C": features}
     if unknown := [letter for letter, size in step.items() if size is None]:
@@ -134,7 +142,7 @@ def traces(
         raise ImportRefused(f"the input {data} {sizes} does not say how many features a step has; {remedy}")
     failed, done = "", False
     for free_rows, free_steps, many in ((1, 1, 0), (1, 1, 1), (0, 1, 0), (0, 1, 1), (1, 0, 0), (0, 0, 0)):
-        if (not free_steps and time is None) or (free_rows and "B" not in axes):
+        if (free_steps if window else time is None and not free_steps) or (free_rows and "B" not in axes):
             continue
         if not free_rows and batch is None and done:
             continue

@@ -36,9 +36,9 @@ class Walked:
     finals: frozenset[str]
 
 
-def walk(trace: Trace) -> Walked:
-    """Follow all nodes. TooFewSteps: the run must be repeated with more."""
-    graph, lifting = trace.model.graph, Lifting(times={trace.steps})
+def walk(trace: Trace, window: int | None = None) -> Walked:
+    """Follow all nodes; `window` is how many steps they flatten. TooFewSteps: the run must be repeated with more."""
+    graph, lifting = trace.model.graph, Lifting(times={trace.steps}, window=window)
     values: dict[str, TracedTensor | ImportRefused] = {trace.data: _sequences(trace, lifting)}
     foreign = node_calls.side_inputs(trace)
     finals: set[str] = set()
