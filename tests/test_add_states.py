@@ -570,7 +570,10 @@ HARMFUL = {
     ),
     "noise": (lambda g, y: g.op("RandomNormalLike", y), "RandomNormalLike.*random"),
     "noise of a fixed size": (lambda g, y: g.op("Add", y, g.op("RandomNormal", shape=[H])), "RandomNormal.*random"),
-    "scale of all numbers": (lambda g, y: g.op("Cast", g.op("DynamicQuantizeLinear", y, outs=3)[0], to=1), "DynamicQ"),
+    "scale of all numbers": (
+        lambda g, y: g.op("Cast", g.op("DynamicQuantizeLinear", y, outs=3)[0], to=1),
+        "DynamicQ.*float file",
+    ),
     "largest over time": (lambda g, y: g.op("TopK", y, g.ints(1), outs=2, axis=1)[0], "TopK.*over time"),
     "bidirectional": (lambda g, y: _one_more_lstm(g, y, direction="bidirectional"), "LSTM.*both directions"),
     "backward": (lambda g, y: _one_more_lstm(g, y, direction="reverse"), "LSTM.*backward"),

@@ -137,9 +137,7 @@ def test_a_window_that_nothing_or_another_number_flattens_is_refused(tmp_path):
     windowed(convolutional.LstmThenFlattened(), 8, path)
     with pytest.raises(s2o.ImportRefused, match="Each window must be calculated from its own steps"):
         s2o.from_onnx(path, axes="BTC", window=8)
-    refused(
-        plain_lstm(), tmp_path, "does not come from steps that are flattened", axes="BTC", window=5
-    )
+    refused(plain_lstm(), tmp_path, "does not come from steps that are flattened", axes="BTC", window=5)
 
 
 def test_it_is_a_network_of_ours_that_can_be_trained_further(tmp_path):
@@ -393,6 +391,15 @@ def test_options_of_recurrent_operators_without_a_layer(more, match, tmp_path):
     g = Graph()
     g.dense(g.sequence_lstm(g.input("x", ["batch", "time", C]), **more), out=g.output("y"))
     refused(g, tmp_path, match)
+
+
+def test_files_that_quantize_as_they_run_are_refused_by_both_doors(tmp_path):
+    from onnxruntime.quantization import quantize_dynamic
+
+    quantize_dynamic(plain_lstm().save(tmp_path), tmp_path / "int8.onnx")
+    for bring in (s2o.from_onnx, lambda path: s2o.add_states(path, tmp_path / "x.onnx")):
+        with pytest.raises(s2o.ImportRefused, match=r"\(DynamicQuantizeLSTM\): quantizes by.*bring the float file"):
+            bring(tmp_path / "int8.onnx")
 
 
 def test_layout_1_is_refused(tmp_path):

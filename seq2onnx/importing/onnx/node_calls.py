@@ -62,6 +62,19 @@ MOVES = {"Transpose", "Reshape", "Squeeze", "Unsqueeze", "Flatten", "Identity"}
 """Operators that give the same numbers. Those of a step stay in their order as long as its features are one axis."""
 
 
+DYNAMIC = {"DynamicQuantizeLinear", "DynamicQuantizeLSTM", "DynamicQuantizeMatMul", "MatMulInteger", "ConvInteger"}
+"""Operators of files whose activations are quantized as they run."""
+
+
+def check_not_dynamic(node: NodeProto) -> None:
+    """Refuse an operator whose results depend on how a sequence is cut into chunks, and batches into rows."""
+    if node.op_type in DYNAMIC:
+        raise ImportRefused(
+            "quantizes by the smallest and largest number of each run, so that the results depend on the chunk; bring "
+            "the float file, and store its weights in 8 bits by export(weights='int8')"
+        )
+
+
 def note_finals(node: NodeProto, carried: Set[str], finals: set[str]) -> None:
     """Enter outputs that are final states of a recurrent operator, or that only move such states about.
 

@@ -13,7 +13,7 @@ from seq2onnx.importing.lifting.layer_node import Array, filling
 from seq2onnx.importing.lifting.traced import TracedTensor
 from seq2onnx.importing.onnx.graph import open_session, run
 from seq2onnx.importing.onnx.graph_parts import DOMAINS
-from seq2onnx.importing.onnx.node_calls import NodeCall, same
+from seq2onnx.importing.onnx.node_calls import NodeCall, check_not_dynamic, same
 
 ADD_STATES = "add_states keeps the operator, and can give such a file states"
 
@@ -42,6 +42,7 @@ REASONS |= {
 def lift(call: LiftCall) -> Sequence[Any]:
     """Return the results of a node."""
     op, domain = call.node.op_type, call.node.domain
+    check_not_dynamic(call.node)
     if domain not in DOMAINS:
         raise ImportRefused(f"is an operator of {domain}, which has no layer")
     handler = OPERATORS.get(op)

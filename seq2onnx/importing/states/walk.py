@@ -60,6 +60,7 @@ def _visit(
     graph: Rewriter, trace: Trace, node: Any, signals: Mapping[str, Axes], foreign: Mapping[str, node_calls.SideInput]
 ) -> list[Axes]:
     op = node.op_type
+    node_calls.check_not_dynamic(node)
     if node.domain not in DOMAINS:
         raise ImportRefused(f"is an unsupported operator of {node.domain}: it is not known to act on each step alone")
     for name in (*node.output, *node.input):
