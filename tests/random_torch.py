@@ -273,7 +273,7 @@ STAGES = [
     Recurrent, Recurrent, Convolution, Convolution, Dense, Normalization, Function, Function, Layout, Affine, Residual,
     CausalResidual, Gate, Branches, Differences,
 ]  # fmt: skip
-ANSWERS = ["steps", "last", "mean", "max", "both", "narrow"]
+ANSWERS = ["steps", "last", "mean", "max", "both", "narrow", "attention"]
 
 
 class RandomNetwork(nn.Module):
@@ -298,7 +298,7 @@ class RandomNetwork(nn.Module):
         self.last = Recurrent(rng, size, self.ragged) if rng.random() < 0.4 else None
         size = self.last.out if self.last else size
         self.stages = nn.ModuleList(stages)
-        answers = ["steps", "last", "masked"] if self.ragged else ANSWERS
+        answers = ["steps", "last", "masked", "attention"] if self.ragged else ANSWERS
         self.answers = [rng.choice(answers) for _ in range(rng.choice([1, 1, 2]))]
         if self.last:
             self.answers[0] = "state"
@@ -309,6 +309,8 @@ class RandomNetwork(nn.Module):
             nn.Linear(n * (2 if a == "both" else 1), rng.randint(1, 4))
             for n, a in zip(size_of, self.answers, strict=True)
         )
+        self.scores = nn.ModuleList(nn.Linear(n, rng.choice([1, n])) for n in size_of)
+        self.written = rng.choice(["sum", "bmm", "einsum"])
         self.kind = rng.choice(["tuple", "dict"])
 
     def example(self):
@@ -334,13 +336,29 @@ class RandomNetwork(nn.Module):
         state = None
         if self.last:
             x, state = self.last.run(x, lengths)
-        found = [head(self.pick(a, x, state, lengths)) for head, a in zip(self.heads, self.answers, strict=True)]
+        parts = zip(self.heads, self.answers, self.scores, strict=True)
+        found = [head(self.pick(answer, x, state, lengths, scores)) for head, answer, scores in parts]
         if len(found) == 1:
             return found[0]
         return dict(zip("ab", found, strict=True)) if self.kind == "dict" else tuple(found)
 
-    def pick(self, answer, x, state, lengths):
+    def pooled(self, x, scores, lengths):
+        """The mean weighted by a softmax over time."""
+        e = scores(x)
+        if self.ragged:
+            mask = torch.arange(x.shape[1]) < lengths[:, None]
+            e = e.masked_fill(~mask[..., None], float("-inf"))
+        weights = F.softmax(e, 1)
+        if weights.shape[2] > 1 or self.written == "sum":
+            return (weights * x).sum(1)
+        if self.written == "bmm":
+            return torch.bmm(weights.transpose(1, 2), x)[:, 0]
+        return torch.einsum("bt,btc->bc", weights.squeeze(2), x)
+
+    def pick(self, answer, x, state, lengths, scores):
         """What a head reads."""
+        if answer == "attention":
+            return self.pooled(x, scores, lengths)
         if answer == "state":
             return state[-1]
         if answer == "last" and self.ragged:
