@@ -13,7 +13,7 @@ from onnx import ModelProto, NodeProto, TensorProto, ValueInfoProto, helper
 
 from seq2onnx.errors import ImportRefused
 from seq2onnx.importing.onnx.graph import RunFailed, first_line, open_session, run
-from seq2onnx.importing.onnx.graph_parts import Array, all_nodes, place, remove_unused, replace
+from seq2onnx.importing.onnx.graph_parts import DOMAINS, Array, all_nodes, place, remove_unused, replace
 from seq2onnx.limits import UNPACKED_PER_BYTE
 
 MOST_COMPUTED = 2**24
@@ -69,10 +69,22 @@ def _check_divisors(probe: ModelProto) -> None:
     types = {entry.name: entry.type.tensor_type.elem_type for entry in _inferred(probe)}
     constants = {tensor.name: tensor for tensor in probe.graph.initializer}
     for node in all_nodes(probe.graph):
-        if node.op_type in ("Div", "Mod") and types.get(node.output[0]) not in FLOATS:
+        if node.op_type in ("Div", "Mod") and (kind := types.get(node.output[0])) not in FLOATS:
+            if not kind:
+                _refuse_unknown(probe, types)
             divisor = constants.get(node.input[1])
             if divisor is None or not onnx.numpy_helper.to_array(divisor).all():
                 raise ImportRefused(f"{place(node)}: divides integers by a number that may be 0")
+
+
+def _refuse_unknown(probe: ModelProto, types: Mapping[str, int]) -> None:
+    """Refuse the first node whose results have no known type: what follows could be integers."""
+    for node in probe.graph.node:
+        if not all(types.get(name) for name in node.output if name):
+            operator = f"an operator of {node.domain}" if node.domain not in DOMAINS else "used in a way"
+            raise ImportRefused(
+                f"{place(node)}: is {operator} that gives numbers of an unknown type, and is unsupported"
+            )
 
 
 def _inferred(probe: ModelProto) -> list[ValueInfoProto]:

@@ -176,7 +176,7 @@ def _runs(model: ModelProto, data: str, axes: str, sizes: Sequence[Mapping[str, 
         x = draw(np.random.default_rng(0), shape).astype(dtype_of(entry))
         feeds.append({data: x} | other_inputs(model.graph, data, each["B"], each["T"]))
     while node := next((node for node in model.graph.node if node.op_type == "If"), None):
-        model = _with_branch(model, node, _more_steps(model, data, axes, feeds) if len(feeds) > 1 else feeds)
+        model = _with_branch(model, node, data, _more_steps(model, data, axes, feeds) if len(feeds) > 1 else feeds)
     exposed = without_sizes(without_starts(model), [name for node in model.graph.node for name in node.output if name])
     for given in feeds:
         check_sizes(exposed, given)
@@ -197,9 +197,17 @@ def _more_steps(
     return [*feeds, {data: x} | other_inputs(model.graph, data, shape.get("B", 1), shape["T"])]
 
 
-def _with_branch(model: ModelProto, node: NodeProto, feeds: Sequence[Mapping[str, Array]]) -> ModelProto:
+def _with_branch(model: ModelProto, node: NodeProto, data: str, feeds: Sequence[Mapping[str, Array]]) -> ModelProto:
     """Return the graph with one branch of an If in its place, if the condition is the same for all inputs."""
-    if node.input[0] in depends_on_numbers(model.graph, [entry.name for entry in model.graph.input]):
+    names = [
+        entry.name for entry in model.graph.input if node.input[0] in depends_on_numbers(model.graph, [entry.name])
+    ]
+    if names and data not in names:
+        raise ImportRefused(
+            f"{place(node)}: chooses what is computed by the input {names[0]!r}; give it a value, "
+            f"fixed={{{names[0]!r}: …}}"
+        )
+    if names:
         raise ImportRefused(f"{place(node)}: what is computed depends on the data; a stream cannot follow that")
     constants = {tensor.name: tensor for tensor in model.graph.initializer}
     if node.input[0] in constants:
