@@ -309,7 +309,10 @@ class RandomNetwork(nn.Module):
             nn.Linear(n * (2 if a == "both" else 1), rng.randint(1, 4))
             for n, a in zip(size_of, self.answers, strict=True)
         )
-        self.scores = nn.ModuleList(nn.Linear(n, rng.choice([1, n])) for n in size_of)
+        # Scores are bounded, as people have them. With scores in the hundreds, torch's float32 is off by 1e-5 itself.
+        self.scores = nn.ModuleList(
+            nn.Sequential(nn.Linear(n, 5), nn.Tanh(), nn.Linear(5, rng.choice([1, n]))) for n in size_of
+        )
         self.written = rng.choice(["sum", "bmm", "einsum"])
         self.kind = rng.choice(["tuple", "dict"])
 

@@ -402,6 +402,31 @@ def test_files_that_quantize_as_they_run_are_refused_by_both_doors(tmp_path):
             bring(tmp_path / "int8.onnx")
 
 
+def test_the_cause_of_an_unknown_type_is_named_in_place_of_the_division_after_it(tmp_path):
+    g = plain_lstm(lambda g, y: g.op("Div", *[g.op("Gelu", y, domain="com.microsoft")] * 2))
+    g.save(tmp_path, **{"com.microsoft": 1})
+    for bring in (s2o.from_onnx, lambda path: s2o.add_states(path, tmp_path / "x.onnx")):
+        with pytest.raises(s2o.ImportRefused, match=r"\(Gelu\): is an operator of com.microsoft that gives numbers of"):
+            bring(tmp_path / "foreign.onnx")
+
+
+def test_an_if_on_another_input_says_which_value_to_give(tmp_path):
+    g = Graph()
+    y = g.sequence_lstm(g.input("x", ["batch", "time", C]))
+    rate = g.op("Equal", g.input("sr", [], onnx.TensorProto.INT64), g.const(16000, np.int64))
+    branches = {
+        name: onnx.helper.make_graph(
+            [onnx.helper.make_node(op, [y], [name])], name, [], [onnx.helper.make_tensor_value_info(name, 1, None)]
+        )
+        for name, op in (("then", "Tanh"), ("else", "Relu"))
+    }
+    y = g.op("If", rate, then_branch=branches["then"], else_branch=branches["else"])
+    g.dense(y, out=g.output("y"))
+    refused(g, tmp_path, r"\(If\): chooses what is computed by the input 'sr'; give it a value, fixed=\{'sr': …\}")
+    kinds = [layer.kind for layer in lifted(g, tmp_path, fixed={"sr": 16000}).network.layers]
+    assert "tanh" in kinds
+
+
 def test_layout_1_is_refused(tmp_path):
     g = Graph()
     x = g.input("x", ["batch", "time", C])
