@@ -212,6 +212,27 @@ MUTATIONS = (
         "tests/test_self_attention.py",
     ),
     Mutation(
+        "attention pooling rescales its sums the wrong way",
+        LAYERS + "attention_pool.py",
+        'scale = op("Exp", op("Sub", seen, reference))',
+        'scale = op("Exp", op("Sub", reference, seen))',
+        "tests/test_attention_pool.py -k any_lengths",
+    ),
+    Mutation(
+        "an imported head of attention weighs with the score of another",
+        "seq2onnx/importing/lifting",
+        "return places[ends] if",
+        "return places[ends][::-1] if",
+        "tests/test_from_torch.py -k StructuredSelfAttention",
+    ),
+    Mutation(
+        "the weights of a flattened window read from its last step",
+        "seq2onnx/importing/lifting",
+        "found.size).transpose(0, 2, 1)",
+        "found.size).transpose(0, 2, 1)[:, :, ::-1]",
+        "tests/test_from_onnx.py -k flattened_window",
+    ),
+    Mutation(
         "patience of an alarm off by one in torch",
         LAYERS + "alarm.py",
         'above = every["run"][:, 1:] == self.patience',
