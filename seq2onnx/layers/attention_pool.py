@@ -67,8 +67,7 @@ class AttentionPool(Layer):
         >>> AttentionPool(inputs=["lstm_1", "scores"])
 
     Source:
-        Bahdanau et al. 2015; several heads: Lin et al. 2017; a head for each channel: Okabe et al. 2018; the running
-        softmax: Milakov & Gimelshein 2018
+        Bahdanau et al. 2015; Lin et al. 2017 (heads); Okabe et al. 2018 (channels); Milakov & Gimelshein 2018 (streams)
     """
 
     heads: PositiveInt = 1
