@@ -220,14 +220,14 @@ MUTATIONS = (
     ),
     Mutation(
         "an imported head of attention weighs with the score of another",
-        "seq2onnx/importing/lifting",
+        IMPORTING,
         "return places[ends] if",
         "return places[ends][::-1] if",
         "tests/test_from_torch.py -k StructuredSelfAttention",
     ),
     Mutation(
         "the weights of a flattened window read from its last step",
-        "seq2onnx/importing/lifting",
+        IMPORTING,
         "found.size).transpose(0, 2, 1)",
         "found.size).transpose(0, 2, 1)[:, :, ::-1]",
         "tests/test_from_onnx.py -k flattened_window",
@@ -596,8 +596,8 @@ MUTATIONS = (
     Mutation(
         "from_keras: softmax along time",
         IMPORTING,
-        'check_features(x, axis, "has a softmax")',
-        "pass",
+        'return x.with_(parts=tuple(barred(reason, part, stands_for=("softmax", part)) for part in x.parts))',
+        "return x",
         _keras("softmax"),
     ),
     Mutation(

@@ -129,3 +129,11 @@ class WeightsOfAttention(Additive):
     def forward(self, x):
         out, _ = self.lstm(x)
         return torch.softmax(self.attention(out), dim=1)
+
+
+@refused("cuts off or pads the weights of a softmax over time")
+class AttentionOfTheStepBefore(Additive):
+    def forward(self, x):
+        out, _ = self.lstm(x)
+        weights = torch.softmax(self.attention(out), dim=1)
+        return self.fc((weights[:, :-1] * out[:, 1:]).sum(1))
