@@ -134,6 +134,8 @@ def test_a_window_that_nothing_or_another_number_flattens_is_refused(tmp_path):
         s2o.from_onnx(path, axes="BTC")
     with pytest.raises(s2o.ImportRefused, match="flattens 16 steps, not the window=12; give window=16"):
         s2o.from_onnx(path, axes="BTC", window=12)
+    with pytest.raises(s2o.SpecError, match="window"):
+        s2o.from_onnx(path, axes="BTC", window=0)
     windowed(convolutional.LstmThenFlattened(), 8, path)
     with pytest.raises(s2o.ImportRefused, match="Each window must be calculated from its own steps"):
         s2o.from_onnx(path, axes="BTC", window=8)

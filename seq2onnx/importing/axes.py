@@ -12,6 +12,13 @@ from numpy.typing import NDArray
 from seq2onnx.errors import ImportRefused
 
 NAMES = {"": "features", "B": "the batch", "T": "time", "BT": "batch and time", "TB": "time and batch"}
+FEATURES = "CHW"
+"""The letters of the axes of a step in axes=: features, or the channels, height and width of images."""
+
+
+def step_letters(letters: str) -> str:
+    """Return the letters of the axes of a step among those of a whole input, in the order of the contract."""
+    return "".join(letter for letter in FEATURES if letter in letters)
 
 
 @dataclasses.dataclass(frozen=True)

@@ -54,12 +54,14 @@ def squeeze(x: TracedTensor, axes: Sequence[int] | int | None = None) -> TracedT
 
 def reshape(x: TracedTensor, shape: Sequence[int]) -> TracedTensor:
     """Split and merge axes, in row-major order; of a fixed window, time may become features."""
-    if x.lifting.window and "T" in x.axes and x.shape != tuple(shape):
-        try:
-            regroup(x.axes, x.shape, shape, {"B": x.rows, "T": x.steps})
-        except ImportRefused:
-            x = fixed_window.unfolded(x)
-    found = regroup(x.axes, x.shape, shape, {"B": x.rows, "T": x.steps})
+    sizes = {"B": x.rows, "T": x.steps}
+    try:
+        found = regroup(x.axes, x.shape, shape, sizes)
+    except ImportRefused:
+        if not x.lifting.window or "T" not in x.axes:
+            raise
+        x = fixed_window.unfolded(x)
+        found = regroup(x.axes, x.shape, shape, sizes)
     return x.with_(axes=tuple(letters for letters, _ in found), index=x.index.reshape([size for _, size in found]))
 
 

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from seq2onnx.importing.axes import NAMES
+from seq2onnx.importing.axes import NAMES, step_letters
 from seq2onnx.importing.lifting.layer_node import LayerNode, Lifting
 
 
@@ -86,6 +86,18 @@ class Relation:
     of: TracedTensor
     axes: int = 0
     number: float = 0.0
+
+
+def sequences(
+    part: LayerNode, letters: str, axes: Sequence[str], step: Sequence[int], rows: int, steps: int
+) -> TracedTensor:
+    """The input of an import. `letters` is what its user calls the axes, `step` has the sizes of C, H and W."""
+    features = step_letters(letters)
+    sizes = dict(zip(features, step, strict=False))
+    index = np.arange(part.size).reshape(list(sizes.values()) or [1])
+    index = index.transpose([features.index(letter) for letter in letters if letter in features] or [0])
+    shape = [sizes.get(letter, 1) for letter in letters]
+    return TracedTensor((part,), tuple(axes), index.reshape(shape), rows, steps)
 
 
 def tensor_of(part: LayerNode, axes: Sequence[str], shape: Sequence[int], like: TracedTensor) -> TracedTensor:

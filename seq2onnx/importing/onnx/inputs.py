@@ -10,8 +10,9 @@ import numpy as np
 from onnx import ModelProto
 
 from seq2onnx.errors import ImportRefused, SpecError
+from seq2onnx.importing.axes import FEATURES
 from seq2onnx.importing.onnx.graph_parts import remove_unused, replace
-from seq2onnx.importing.onnx.tracing import FEATURES, Draw, declared, dtype_of
+from seq2onnx.importing.onnx.tracing import Draw, declared, dtype_of
 
 Made = TypeVar("Made")
 

@@ -25,6 +25,7 @@ from seq2onnx.importing.onnx.node_calls import NodeRefused
 from seq2onnx.importing.onnx.source_runs import FileOutput, OnnxSource
 from seq2onnx.importing.onnx.tracing import Draw, Trace, traces, without_sizes
 from seq2onnx.importing.onnx.walk import Walked, walk
+from seq2onnx.integers import whole_number
 
 if TYPE_CHECKING:
     from seq2onnx.building import SequenceModule
@@ -70,6 +71,7 @@ def from_onnx(
         >>> export(module, "stream.onnx")
     """
     inputs.check_axes(axes)
+    window = None if window is None else whole_number(window, "window")
     model = read_graph(path, fixed)
     try:
         if outputs is not None:

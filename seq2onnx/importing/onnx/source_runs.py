@@ -10,11 +10,11 @@ import numpy as np
 import onnxruntime
 from onnx import ModelProto
 
-from seq2onnx.importing.axes import Axes, batch_first
+from seq2onnx.importing.axes import Axes, batch_first, step_letters
 from seq2onnx.importing.onnx.graph import RunFailed, run
 from seq2onnx.importing.onnx.graph_parts import Array
 from seq2onnx.importing.onnx.size_limits import check_sizes
-from seq2onnx.importing.onnx.tracing import FEATURES, declared, other_inputs
+from seq2onnx.importing.onnx.tracing import declared, other_inputs
 
 CHECKED = 100
 """Longer runs than this may need much more memory than the traced ones, so their sizes are checked, too."""
@@ -115,7 +115,7 @@ class OnnxSource:
 
     def _arrange(self, x: Array) -> Array:
         """Bring x of the contract to the layout of the file."""
-        letters = "BT" + ("".join(letter for letter in FEATURES if letter in self.axes) or "C"[: x.ndim - 2])
+        letters = f"BT{step_letters(self.axes) or 'C'[: x.ndim - 2]}"
         for letter in letters:
             if letter not in self.axes:
                 x, letters = np.squeeze(x, letters.index(letter)), letters.replace(letter, "")

@@ -13,6 +13,7 @@ import onnxruntime
 from onnx import GraphProto, ModelProto, NodeProto, ValueInfoProto, helper, numpy_helper
 
 from seq2onnx.errors import ImportRefused
+from seq2onnx.importing.axes import FEATURES, step_letters
 from seq2onnx.importing.equivalence import longest_steps
 from seq2onnx.importing.onnx import graph_parts
 from seq2onnx.importing.onnx.graph import RunFailed, open_session, run
@@ -24,8 +25,6 @@ PRIMES = (5, 7, 11, 13, 17, 19, 23, 29, 31, 37, 41, 43, 47, 53, 59, 61, 67, 71, 
 LONG = 1021
 """The length of a traced run where windows without padding need more steps."""
 Draw = Callable[[np.random.Generator, tuple[int, ...]], Array]
-FEATURES = "CHW"
-"""The letters of the axes of a step: features, or the channels, height and width of images."""
 RECURRENT = {"LSTM": 2, "GRU": 1, "RNN": 1}
 """The recurrent operators, and how many states each has."""
 
@@ -61,7 +60,7 @@ class Trace:
     @property
     def step(self) -> tuple[int, ...] | None:
         """The shape of a step of the input, the axes C, H and W in this order. None: tokens."""
-        shape = tuple(self.sizes[letter] for letter in FEATURES if letter in self.axes)
+        shape = tuple(self.sizes[letter] for letter in step_letters(self.axes))
         if self.values[self.data].dtype.kind not in "iu":
             return shape or (1,)
         if shape:
@@ -71,8 +70,7 @@ class Trace:
     @property
     def contract_axes(self) -> str:
         """The axes of x in the contract: batch, time, and those of a step."""
-        letters = "".join(letter for letter in FEATURES if letter in self.axes)
-        return "BT" if self.step is None else f"BT{letters or 'C'}"
+        return "BT" if self.step is None else f"BT{step_letters(self.axes) or 'C'}"
 
 
 def declared(entry: ValueInfoProto) -> list[int | None]:
@@ -135,7 +133,7 @@ def traces(
     rows, other_rows, steps, other_steps = free[:4]
     of = dict(zip(axes, sizes, strict=True))
     batch, time = of.get("B", 1), of.get("T") or window
-    step = {letter: of[letter] for letter in FEATURES if letter in axes}
+    step = {letter: of[letter] for letter in step_letters(axes)}
     step |= {} if features is None or "C" not in axes else {"C": features}
     if unknown := [letter for letter, size in step.items() if size is None]:
         remedy = "give features=" if unknown == ["C"] else f"export it with the size of {', '.join(unknown)}"

@@ -5,12 +5,11 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Mapping
 
-import numpy as np
 from onnx import NodeProto
 
 from seq2onnx.errors import ImportRefused
 from seq2onnx.importing.lifting.layer_node import Lifting, input_node, reason_of
-from seq2onnx.importing.lifting.traced import TracedTensor
+from seq2onnx.importing.lifting.traced import TracedTensor, sequences
 from seq2onnx.importing.lifting.windows import TooFewSteps
 from seq2onnx.importing.onnx import (
     arithmetic as onnx_arithmetic,
@@ -20,7 +19,7 @@ from seq2onnx.importing.onnx import (
 )
 from seq2onnx.importing.onnx.graph_parts import place, reads
 from seq2onnx.importing.onnx.operators import lift
-from seq2onnx.importing.onnx.tracing import FEATURES, RECURRENT, Trace
+from seq2onnx.importing.onnx.tracing import RECURRENT, Trace
 from seq2onnx.layers import SequenceInput
 
 FILLED_BY = (onnx_arithmetic, onnx_layers, onnx_layout)
@@ -59,11 +58,7 @@ def walk(trace: Trace, window: int | None = None) -> Walked:
 def _sequences(trace: Trace, lifting: Lifting) -> TracedTensor:
     step = trace.step
     part = input_node(SequenceInput("tokens" if step is None else step if len(step) > 1 else step[0]), lifting)
-    letters = [letter for letter in FEATURES if letter in trace.axes]
-    index = np.arange(part.size).reshape([trace.sizes[letter] for letter in letters] or [1])
-    index = index.transpose([letters.index(letter) for letter in trace.axes if letter in letters] or [0])
-    shape = [trace.sizes[letter] if letter in letters else 1 for letter in trace.axes]
-    return TracedTensor((part,), trace.letters, index.reshape(shape), trace.rows, trace.steps)
+    return sequences(part, trace.axes, trace.letters, step or (), trace.rows, trace.steps)
 
 
 def _results(

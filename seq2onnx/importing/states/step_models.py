@@ -10,10 +10,10 @@ from onnx import ModelProto, helper
 
 from seq2onnx.contract import output_names
 from seq2onnx.errors import ImportRefused
-from seq2onnx.importing.axes import Axes
+from seq2onnx.importing.axes import FEATURES, Axes
 from seq2onnx.importing.onnx.graph import opset
 from seq2onnx.importing.onnx.graph_parts import reads, remove_unused, rename
-from seq2onnx.importing.onnx.tracing import FEATURES, Trace, declared, dtype_of
+from seq2onnx.importing.onnx.tracing import Trace, declared, dtype_of
 from seq2onnx.importing.states.rewriting import MADE, Rewriter, label
 from seq2onnx.importing.states.stateful_file import ELEMENTS, Body, read_x, to_foreign_input, write_answer
 

@@ -13,7 +13,7 @@ from torch import Tensor, fx
 
 from seq2onnx.errors import ImportRefused
 from seq2onnx.importing.lifting.layer_node import Lifting, barred, input_node, reason_of
-from seq2onnx.importing.lifting.traced import TracedTensor
+from seq2onnx.importing.lifting.traced import TracedTensor, sequences
 from seq2onnx.importing.lifting.windows import TooFewSteps
 from seq2onnx.importing.torch import arithmetic as torch_arithmetic, layers as torch_layers, layout as torch_layout
 from seq2onnx.importing.torch.operators import Operation, Ragged, lift
@@ -83,12 +83,7 @@ class Walk:
     def _sequences(self) -> TracedTensor:
         found, trace = self.trace.arguments, self.trace
         axes = tuple(letter if letter == "T" or (letter == "B" and found.batch) else "" for letter in found.axes)
-        features = [letter for letter in "CHW" if letter in found.axes]
-        sizes = dict(zip(features, found.step_shape, strict=False))
-        index = np.arange(self._input.size).reshape(list(sizes.values()) or [1])
-        index = index.transpose([features.index(letter) for letter in found.axes if letter in features] or [0])
-        shape = [sizes.get(letter, 1) for letter in found.axes]
-        return TracedTensor((self._input,), axes, index.reshape(shape), trace.rows, trace.steps)
+        return sequences(self._input, found.axes, axes, found.step_shape, trace.rows, trace.steps)
 
     def _operate(self, node: fx.Node) -> Any:
         given: Any = fx.map_arg(node.args, self._values.__getitem__)

@@ -17,6 +17,7 @@ from torch.export import ExportedProgram
 from torch.utils import _pytree as pytree
 
 from seq2onnx.errors import ImportRefused, ShapeError, SpecError
+from seq2onnx.importing.axes import FEATURES, step_letters
 from seq2onnx.importing.torch.packing import without_packing
 
 ROWS, STEPS = (5, 7, 11), (13, 67, 307)
@@ -51,7 +52,7 @@ class Arguments:
         if not self.example.is_floating_point():
             return ()
         sizes = dict(zip(self.axes, self.example.shape, strict=True))
-        return tuple(sizes[letter] for letter in "CHW" if letter in sizes) or (1,)
+        return tuple(sizes[letter] for letter in step_letters(self.axes)) or (1,)
 
     def call(self, x: Tensor, lengths: Tensor | None) -> tuple[Any, ...]:
         """Return the arguments for x [B, T, …]."""
@@ -74,7 +75,7 @@ class Arguments:
 
     def to_source(self, x: Tensor) -> Tensor:
         """Bring x [B, T, …] into the layout of the module."""
-        letters = "BT" + "".join(letter for letter in "CHW" if letter in self.axes)
+        letters = f"BT{step_letters(self.axes)}"
         if "C" not in self.axes and x.is_floating_point():
             x, letters = x[..., 0], "BT"
         if "B" not in self.axes:
@@ -102,7 +103,7 @@ def read_arguments(example: Any, axes: str) -> Arguments:
     x = leaves[first]
     letters = set(axes)
     if (
-        letters - set("BTCHW")
+        letters - {*"BT", *FEATURES}
         or len(letters) != len(axes)
         or "T" not in letters
         or ((letters & {"H", "W"}) and "C" not in letters)
