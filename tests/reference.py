@@ -253,6 +253,28 @@ def global_avg_pool1d(layer, weights, xs, states):
     return mean, (mean, exact - mean, np.minimum(count, 2**30))
 
 
+def global_sum_pool1d(layer, weights, xs, states):
+    (x,) = xs
+    total, carry = states or (np.zeros(x.shape[1]),) * 2
+    exact = total + carry + x.sum(0)
+    y = exact.astype(np.float32)
+    return y, (y, exact - y)
+
+
+def global_std_pool1d(layer, weights, xs, states):
+    (x,) = xs
+    mean, carry, variance, variance_carry, n = states or (*(np.zeros(x.shape[1]),) * 4, np.zeros(1))
+    count = n + len(x)
+    total = max(count[0], 1)
+    before = mean + carry
+    exact_mean = (before * n + x.sum(0)) / total if len(x) else before
+    squares = n * (variance + variance_carry + (before - exact_mean) ** 2) + ((x - exact_mean) ** 2).sum(0)
+    exact = squares / total
+    mean, variance = exact_mean.astype(np.float32), exact.astype(np.float32)
+    new = mean, exact_mean - mean, variance, exact - variance, np.minimum(count, 2**30)
+    return np.sqrt(squares / max(total - layer.correction, 1) + layer.epsilon), new
+
+
 def attention_pool(layer, weights, xs, states):
     x, *given = xs
     scores = given[0] if given else x @ weights["weights"].T
@@ -604,6 +626,8 @@ REFERENCES = {
     "avg_pool1d": avg_pool1d,
     "global_max_pool1d": global_max_pool1d,
     "global_avg_pool1d": global_avg_pool1d,
+    "global_sum_pool1d": global_sum_pool1d,
+    "global_std_pool1d": global_std_pool1d,
     "attention_pool": attention_pool,
     "flatten": flatten,
     "word_embedding": word_embedding,

@@ -45,6 +45,15 @@ NETWORKS = {
         [s2o.SequenceInput(3), s2o.Conv1d(4, 3, padding="causal"), s2o.GlobalAvgPool1d(), s2o.FullyConnected(2)]
     ),
     "attention": lambda: s2o.Network([s2o.SequenceInput(4), s2o.GRU(4), s2o.AttentionPool(2), s2o.FullyConnected(2)]),
+    "statistics": lambda: s2o.Network(
+        [
+            s2o.SequenceInput(3, name="x"),
+            s2o.GlobalSumPool1d(name="sum"),
+            s2o.GlobalStdPool1d(1, 1e-5, name="std", inputs=["x"]),
+            s2o.Concat(inputs=["sum", "std"]),
+            s2o.FullyConnected(2),
+        ]
+    ),
     "strided": strided,
     "words": lambda: s2o.Network([s2o.SequenceInput("tokens"), s2o.WordEmbedding(3, 7), s2o.LSTM(4)]),
     "images": lambda: s2o.Network(

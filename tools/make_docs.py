@@ -43,7 +43,7 @@ GROUPS = {
     "Recurrent": ("LSTM", "GRU", "RNN", "BiLSTM", "BiGRU", "LastStep"),
     "Convolution and pooling": (
         *("Conv1d", "Conv2d", "MaxPool1d", "AvgPool1d", "MaxPool2d", "AvgPool2d"),
-        *("GlobalMaxPool1d", "GlobalAvgPool1d", "GlobalAvgPool2d"),
+        *("GlobalMaxPool1d", "GlobalAvgPool1d", "GlobalStdPool1d", "GlobalSumPool1d", "GlobalAvgPool2d"),
     ),
     "Attention": ("SelfAttention", "AttentionPool"),
     "Weighted sums and shape": ("FullyConnected", "Flatten", "Dropout"),

@@ -15,6 +15,7 @@ from seq2onnx.layers.feature_input import FeatureInput
 from seq2onnx.layers.flatten import Flatten
 from seq2onnx.layers.fully_connected import FullyConnected
 from seq2onnx.layers.global_pool1d import GlobalAvgPool1d, GlobalMaxPool1d
+from seq2onnx.layers.global_statistics1d import GlobalStdPool1d, GlobalSumPool1d
 from seq2onnx.layers.gru import GRU
 from seq2onnx.layers.joins import Add, Concat, Multiply
 from seq2onnx.layers.last_step import LastStep
@@ -65,6 +66,8 @@ __all__ = [
     "GlobalAvgPool1d",
     "GlobalAvgPool2d",
     "GlobalMaxPool1d",
+    "GlobalStdPool1d",
+    "GlobalSumPool1d",
     "HardSigmoid",
     "LastStep",
     "Layer",

@@ -15,7 +15,7 @@ from seq2onnx.layers.graph import GraphBuilder
 from seq2onnx.layers.parts import joining
 from seq2onnx.layers.parts.attention_nodes import NEVER
 from seq2onnx.layers.parts.initializers import glorot
-from seq2onnx.layers.parts.time_sums import emit_sum
+from seq2onnx.layers.parts.time_sums import emit_more, emit_sum, split, wide_dtype
 from seq2onnx.layers.parts.window import check_axis, mask
 from seq2onnx.layers.signal import Signal, State, Value, Weight
 
@@ -109,8 +109,7 @@ class AttentionPool(Layer):
             seen = torch.where(states["weight"] > 0, states["reference"], none)
         top = torch.cat([seen[:, None], scores.detach()], 1).amax(1)
         reference = torch.where(top > none, (top / GRAIN).ceil() * GRAIN, 0)
-        # Apple's GPUs have no float64.
-        wide = x.dtype if x.device.type == "mps" else torch.float64
+        wide = wide_dtype(x)
         shares = (scores - reference[:, None]).exp().to(wide)
         weight, mean = shares.sum(1), x.new_zeros(len(x), x.shape[2], dtype=wide)
         if states is not None:
@@ -119,12 +118,11 @@ class AttentionPool(Layer):
         size = x.shape[2] // self.heads
         moved = (shares.repeat_interleave(size, 2) * (x - mean[:, None])).sum(1)
         now = mean + moved / weight.clamp(min=LEAST_WEIGHT).repeat_interleave(size, 1)
-        y = now.to(x.dtype)
+        (y, carry), (rounded, weight_carry) = split(now, x.dtype), split(weight, x.dtype)
         if states is None:
             return y, None, {}
-        rounded = weight.to(x.dtype)
-        new = {"reference": reference, "weight": rounded, "weight_carry": (weight - rounded).to(x.dtype)}
-        return y.clone(), None, new | {"mean": y, "carry": (now - y).to(x.dtype)}
+        new = {"reference": reference, "weight": rounded, "weight_carry": weight_carry}
+        return y.clone(), None, new | {"mean": y, "carry": carry}
 
     def emit(self, graph: GraphBuilder, call: EmitCall) -> Emitted:
         op, states, heads, channels = graph.op, call.states or {}, self.heads, call.x.signal.size
@@ -153,7 +151,7 @@ class AttentionPool(Layer):
         moved = op("Concat", shares, op("Mul", by_channel(shares, 2), centered), axis=2)
         signal = dataclasses.replace(call.x.signal, shape=(heads + channels,))
         weight, moved = graph.ops(
-            "Split", emit_sum(graph, Value(moved, signal)), graph.ints(heads, channels), results=2, axis=1
+            "Split", emit_sum(graph, Value(moved, signal), None), graph.ints(heads, channels), results=2, axis=1
         )
         if states:
             scale = op("Exp", op("Sub", seen, reference))
@@ -165,11 +163,8 @@ class AttentionPool(Layer):
         y = op("Div", moved, by_channel(divisor, 1))
         if not states:
             return y, None, {}
-        change = op("Add", states["carry"], y)
-        mean = op("Add", states["mean"], change)
-        new_states |= {"reference": reference, "weight": weight, "mean": mean}
-        new_states["carry"] = op("Sub", change, op("Sub", mean, states["mean"]))
-        return mean, None, new_states
+        mean, carry = emit_more(graph, states["mean"], states["carry"], y)
+        return mean, None, new_states | {"reference": reference, "weight": weight, "mean": mean, "carry": carry}
 
     def _aligned(self, graph: GraphBuilder, call: EmitCall) -> tuple[list[str], str | None, dict[str, str]]:
         """Return the names of x and of the scores, if they are given, at the same steps; their lengths; new states."""

@@ -4,22 +4,16 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, ClassVar, final
+from typing import ClassVar, final
 
 import numpy as np
 
 from seq2onnx.layers.base import Example, Layer, layer
 from seq2onnx.layers.calls import EmitCall, Emitted, ForwardCall, Forwarded
 from seq2onnx.layers.graph import GraphBuilder
-from seq2onnx.layers.parts.time_sums import emit_sum_in_blocks
+from seq2onnx.layers.parts import time_sums
 from seq2onnx.layers.parts.window import Axis, check_axis, mask
 from seq2onnx.layers.signal import Signal, State, Value
-
-if TYPE_CHECKING:
-    from torch import Tensor
-
-MOST_STEPS = 2**30
-"""Where the counters stop, so that a chunk cannot take them past the largest int32."""
 
 
 @final
@@ -78,7 +72,7 @@ class GlobalMaxPool1d(Layer):
             before = torch.where(states["count"] > 0, states["max"], lowest)[:, None]
             count = count + states["count"]
         y = torch.where(count > 0, torch.cat([before, values], 1).amax(1), 0)
-        return y, None, {} if states is None else {"max": y.clone(), "count": _kept_count(count)}
+        return y, None, {} if states is None else {"max": y.clone(), "count": time_sums.kept_count(count)}
 
     def emit(self, graph: GraphBuilder, call: EmitCall) -> Emitted:
         x, states = call.x, call.states
@@ -89,13 +83,13 @@ class GlobalMaxPool1d(Layer):
         if not (graph.is_fixed or graph.one_step):  # onnxruntime before 1.22 has no maximum of no steps
             values = graph.op("Pad", values, graph.ints(0, 0, 0, 0, 1, 0), graph.constant(lowest))
         largest = graph.reduce("ReduceMax", values, 1)
-        count = _count(graph, call)
+        count = time_sums.emit_count(graph, call)
         seen = None if graph.is_fixed else graph.cast(count, "bool")  # each run has steps
         if states is not None:
             before = graph.op("Where", graph.cast(states["count"], "bool"), states["max"], graph.constant(lowest))
             largest = graph.op("Max", largest, before)
         y = largest if seen is None else graph.op("Where", seen, largest, graph.constant(np.float32(0)))
-        return y, None, {} if states is None else {"max": y, "count": _emit_kept_count(graph, count)}
+        return y, None, {} if states is None else {"max": y, "count": time_sums.emit_kept_count(graph, count)}
 
     @classmethod
     def examples(cls) -> Sequence[Example]:
@@ -158,38 +152,27 @@ class GlobalAvgPool1d(Layer):
         x, states = call.x, call.states
         if self.axis == "space":
             return x.mean(-1), call.lengths, {}
-        # Apple's GPUs have no float64.
-        wide = x.dtype if x.device.type == "mps" else torch.float64
-        total, fresh = mask(x, call.row_lengths).sum(1, dtype=wide), call.row_lengths[:, None]
+        total, fresh = mask(x, call.row_lengths).sum(1, dtype=time_sums.wide_dtype(x)), call.row_lengths[:, None]
         if states is None:
             return (total / fresh.clamp(min=1)).to(x.dtype), None, {}
-        before, count = states["mean"].to(wide) + states["carry"], states["count"] + fresh
+        before, count = states["mean"].to(total.dtype) + states["carry"], states["count"] + fresh
         now = torch.where(fresh > 0, (before * states["count"] + total) / count.clamp(min=1), before)
-        mean = now.to(states["mean"].dtype)
-        return mean.clone(), None, {"mean": mean, "carry": (now - mean).to(mean.dtype), "count": _kept_count(count)}
+        mean, carry = time_sums.split(now, states["mean"].dtype)
+        return mean.clone(), None, {"mean": mean, "carry": carry, "count": time_sums.kept_count(count)}
 
     def emit(self, graph: GraphBuilder, call: EmitCall) -> Emitted:
         x, states = call.x, call.states
         if self.axis == "space":
             return _emit_over_width(graph, x, "ReduceMean"), call.lengths, {}
-        count, steps = _count(graph, call), x.name
-        # A step file sums only the few steps of a run; a portable one sums in blocks.
-        wide = "float32" if graph.is_fixed or graph.portable else "float64"
-        divisor = graph.cast(count if graph.is_fixed else graph.op("Max", count, graph.number(1)), wide)
+        count = time_sums.emit_count(graph, call)
+        divisor, steps = time_sums.emit_divisor(graph, count), x.name
         if states is not None:
             steps = graph.op("Sub", steps, graph.op("Unsqueeze", states["mean"], graph.ints(1)))
-        if graph.portable:
-            total = emit_sum_in_blocks(graph, Value(steps, x.signal), call.lengths)
-        else:
-            total = _emit_sum(graph, steps, call.lengths, wide)
-        y = graph.op("Div", total, divisor)
-        y = y if wide == "float32" else graph.cast(y, "float32")
+        y = time_sums.emit_quotient(graph, Value(steps, x.signal), call.lengths, divisor)
         if states is None:
             return y, None, {}
-        change = graph.op("Add", states["carry"], y)
-        mean = graph.op("Add", states["mean"], change)
-        carry = graph.op("Sub", change, graph.op("Sub", mean, states["mean"]))
-        return mean, None, {"mean": mean, "carry": carry, "count": _emit_kept_count(graph, count)}
+        mean, carry = time_sums.emit_more(graph, states["mean"], states["carry"], y)
+        return mean, None, {"mean": mean, "carry": carry, "count": time_sums.emit_kept_count(graph, count)}
 
     @classmethod
     def examples(cls) -> Sequence[Example]:
@@ -206,34 +189,3 @@ def _infer(layer: GlobalMaxPool1d | GlobalAvgPool1d, signals: tuple[Signal, ...]
 def _emit_over_width(graph: GraphBuilder, x: Value, op: str) -> str:
     # `per_step` sets the shape of the result: onnxruntime before 1.32 leaves an empty array as it is.
     return graph.per_step(x, lambda steps: graph.reduce(op, steps, -1), x.signal.shape[:1])
-
-
-def _count(graph: GraphBuilder, call: EmitCall) -> str:
-    """Count the steps of each row so far, with those of earlier chunks: int32 [batch, 1], or [1] where rows agree."""
-    if graph.is_fixed:
-        steps = graph.number(graph.fixed_steps(call.x.signal))
-    else:
-        steps = graph.row_steps(call.x.name, call.lengths)
-    return steps if call.states is None else graph.op("Add", call.states["count"], steps)
-
-
-def _emit_sum(graph: GraphBuilder, steps: str, lengths: str | None, wide: str) -> str:
-    """Sum the valid steps of each row of [batch, time, channels] in the type `wide`: [batch, channels]."""
-    if lengths is None:
-        steps = steps if wide == "float32" else graph.cast(steps, wide)
-        return graph.op("ReduceSum", steps, graph.ints(1), keepdims=0)
-    # The sum of the first `lengths` steps does not read those after them, so they need no mask: four nodes fewer.
-    padded = graph.cast(graph.pad_steps(steps, 0, 1), "float64")
-    sums = graph.op("CumSum", padded, graph.number(1), exclusive=1)
-    end = graph.cast(graph.op("Unsqueeze", lengths, graph.ints(1)), "int64")
-    return graph.op("GatherND", sums, end, batch_dims=1)
-
-
-def _kept_count(count: Tensor) -> Tensor:
-    import torch
-
-    return count.clamp(max=MOST_STEPS).to(torch.int32)
-
-
-def _emit_kept_count(graph: GraphBuilder, count: str) -> str:
-    return graph.op("Min", count, graph.number(MOST_STEPS))
