@@ -63,7 +63,7 @@ def emit_quotient(graph: GraphBuilder, x: Value, lengths: str | None, divisor: s
 
 
 def emit_sum(graph: GraphBuilder, x: Value, lengths: str | None) -> str:
-    """Sum the valid steps of each row of x [batch, time, features], in float64 if the form has it: [batch, features]."""
+    """Sum the valid steps of each row of x, in float64 if the form has it: [batch, features]."""
     return _narrow(graph, _emit_wide_sum(graph, x, lengths))
 
 
