@@ -18,7 +18,7 @@ from seq2onnx.layers.global_pool1d import GlobalAvgPool1d, GlobalMaxPool1d
 from seq2onnx.layers.gru import GRU
 from seq2onnx.layers.joins import Add, Concat, Multiply
 from seq2onnx.layers.last_step import LastStep
-from seq2onnx.layers.layer_norm import LayerNorm
+from seq2onnx.layers.layer_norm import LayerNorm, RMSNorm
 from seq2onnx.layers.lstm import LSTM
 from seq2onnx.layers.mel_spectrogram import MelSpectrogram
 from seq2onnx.layers.mfcc import MFCC
@@ -43,6 +43,7 @@ __all__ = [
     "KINDS",
     "LSTM",
     "MFCC",
+    "RMSNorm",
     "RNN",
     "Add",
     "Alarm",
