@@ -368,12 +368,22 @@ def batch_norm(layer, weights, xs, states):
 
 
 def layer_norm(layer, weights, xs, states):
-    steps = []
-    for x in xs[0].reshape(-1, *weights["scale"].shape):
-        centered = x - x.mean()
-        normal = centered / math.sqrt((centered**2).mean() + layer.epsilon)
-        steps.append(normal * weights["scale"] + weights["offset"])
-    return np.array(steps).reshape(xs[0].shape), ()
+    return divided(layer, weights, xs[0], centered=True) + weights["offset"], ()
+
+
+def rms_norm(layer, weights, xs, states):
+    return divided(layer, weights, xs[0], centered=False), ()
+
+
+def divided(layer, weights, x, centered):
+    y = np.array(x, float)
+    for step in y.reshape(-1, *weights["scale"].shape):
+        channels = len(step) // layer.groups
+        for first in range(0, len(step), channels):
+            group = step[first : first + channels]
+            group -= group.mean() if centered else 0
+            group /= math.sqrt((group**2).mean() + layer.epsilon)
+    return y * weights["scale"]
 
 
 def gelu(layer, weights, xs, states):
@@ -638,6 +648,7 @@ REFERENCES = {
     "global_avg_pool2d": global_avg_pool2d,
     "batch_norm": batch_norm,
     "layer_norm": layer_norm,
+    "rms_norm": rms_norm,
     "softmax": softmax,
     "dropout": lambda layer, weights, xs, states: (xs[0], ()),
     "relu": lambda layer, weights, xs, states: (np.maximum(xs[0], 0), ()),

@@ -47,7 +47,7 @@ GROUPS = {
     ),
     "Attention": ("SelfAttention", "AttentionPool"),
     "Weighted sums and shape": ("FullyConnected", "Flatten", "Dropout"),
-    "Normalization": ("BatchNorm", "LayerNorm"),
+    "Normalization": ("BatchNorm", "LayerNorm", "RMSNorm"),
     "Activations": (*("ReLU", "LeakyReLU", "ELU", "GELU", "SiLU", "Sigmoid", "HardSigmoid", "Tanh"), "Softmax"),
     "Joins": ("Add", "Multiply", "Concat"),
     "Signals": ("Spectrogram", "MelSpectrogram", "MFCC", "Decimate", "WindowStatistics"),

@@ -19,7 +19,7 @@ from seq2onnx.layers.global_statistics1d import GlobalStdPool1d, GlobalSumPool1d
 from seq2onnx.layers.gru import GRU
 from seq2onnx.layers.joins import Add, Concat, Multiply
 from seq2onnx.layers.last_step import LastStep
-from seq2onnx.layers.layer_norm import LayerNorm
+from seq2onnx.layers.layer_norm import LayerNorm, RMSNorm
 from seq2onnx.layers.lstm import LSTM
 from seq2onnx.layers.mel_spectrogram import MelSpectrogram
 from seq2onnx.layers.mfcc import MFCC
@@ -78,6 +78,7 @@ __all__ = [
     "MelSpectrogram",
     "Missing",
     "Multiply",
+    "RMSNorm",
     "ReLU",
     "Rescale",
     "SelfAttention",

@@ -225,11 +225,13 @@ class GraphBuilder:
 
     def flat(self, x: Value) -> str:
         """Flatten the features of each step of x into one vector."""
-        if len(x.signal.shape) == 1:
-            return x.name
+        return x.name if len(x.signal.shape) == 1 else self.step_shape(x.name, x.signal, x.signal.size)
+
+    def step_shape(self, x: str, signal: Signal, *shape: int) -> str:
+        """Give each step of x, whose steps are those of the signal, another shape."""
         if self.is_fixed:
-            return self.reshape(x.name, 1, *[self.fixed_steps(x.signal)] * x.signal.has_time, x.signal.size)
-        return self.op("Reshape", x.name, self.ints(*[0] * (1 + x.signal.has_time), x.signal.size))
+            return self.reshape(x, 1, *[self.fixed_steps(signal)] * signal.has_time, *shape)
+        return self.op("Reshape", x, self.ints(*[0] * (1 + signal.has_time), *shape))
 
     def per_step(self, x: Value, make: Callable[[str], str], shape: tuple[int, ...]) -> str:
         """Apply `make`, from [batch · time, …] to [batch · time, *shape], to all steps of x as one batch."""

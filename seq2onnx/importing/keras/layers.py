@@ -163,7 +163,7 @@ def _layer_norm(layer: KerasLayer, x: TracedTensor) -> TracedTensor:
     shape = tuple(x.shape[axis] for axis in axes)
     check_shapes(layer, gamma=shape, beta=shape)
     gamma, beta = layer.weights.get("gamma"), layer.weights.get("beta")
-    return lifting.layer_norm(x, len(axes), gamma, beta, layer.config["epsilon"])
+    return lifting.layer_norm(x, axes, gamma, beta, layer.config["epsilon"])
 
 
 @keras("Flatten")

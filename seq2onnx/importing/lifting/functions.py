@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from seq2onnx.errors import ImportRefused
-from seq2onnx.importing.lifting import layout, time_axis
+from seq2onnx.importing.lifting import formulas, layout, time_axis
 from seq2onnx.importing.lifting.layer_node import Array
 from seq2onnx.importing.lifting.operations import affine, check_features, each_part, join, linear
 from seq2onnx.importing.lifting.traced import TracedTensor
@@ -37,9 +37,11 @@ def clip(x: TracedTensor, low: float | None, high: float | None) -> TracedTensor
     bound = high if low is None else low
     if bound is None:
         return x
+    if high is None and (norm := formulas.held_norm(x, "limited to at least", bound)):
+        return norm
     sign = ONE if high is None else -ONE
-    y = each_part(affine(x, sign, -sign * bound), ReLU())
-    return affine(y, sign, ONE * bound)
+    y = affine(each_part(affine(x, sign, -sign * bound), ReLU()), sign, ONE * bound)
+    return formulas.after_limit(y, x, bound) if high is None else y
 
 
 def power(x: TracedTensor, exponent: float) -> TracedTensor:

@@ -67,7 +67,7 @@ class LayerNode:
     `barred` says why no layer computes it; it may be carried along as long as nothing reads it. It can stand for a node
     that it becomes under one operation: ("sum", the mean) under a division by the number of steps, ("log", the
     probabilities) under a softmax, ("softmax", the scores) in a product, ("weighted", the pooled sequence) in a sum,
-    ("window", the steps) in a weighted sum. `path` is its place in the foreign network.
+    ("window", the steps) in a weighted sum, ("norm", a Norm) in a division. `path` is its place in the foreign network.
     """
 
     layer: Layer | None

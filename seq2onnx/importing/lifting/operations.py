@@ -5,7 +5,9 @@ Each function takes the foreign tensor as a TracedTensor and gives that of the r
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import functools
+import math
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
@@ -13,8 +15,8 @@ import numpy as np
 from seq2onnx.errors import ImportRefused
 from seq2onnx.importing.lifting import attention, fixed_window
 from seq2onnx.importing.lifting.layer_node import Array, LayerNode, barred, layer_node
-from seq2onnx.importing.lifting.layout import broadcast, move, unsqueeze
-from seq2onnx.importing.lifting.reading import ELEMENTWISE, columns, exact, flat, same_features, source
+from seq2onnx.importing.lifting.layout import broadcast, move, reshape, unsqueeze
+from seq2onnx.importing.lifting.reading import ELEMENTWISE, columns, exact, flat, narrow, same_features, source
 from seq2onnx.importing.lifting.traced import TracedTensor, tensor_of
 from seq2onnx.layers import (
     Add,
@@ -25,6 +27,7 @@ from seq2onnx.layers import (
     LayerNorm,
     Multiply,
     Rescale,
+    RMSNorm,
     Softmax,
     WordEmbedding,
 )
@@ -103,6 +106,8 @@ def _rescaled(found: LayerNode, scale: Any, offset: Any) -> LayerNode:
         weights["bias"] = weights["bias"] + offset
     elif isinstance(layer, LayerNorm) and not weights["offset"].any():
         weights |= {"scale": weights["scale"] * scale, "offset": weights["offset"] + offset}
+    elif isinstance(layer, RMSNorm) and not np.any(offset):
+        weights["scale"] = weights["scale"] * scale
     else:
         return layer_node(Rescale(scale, offset), found)
     return layer_node(layer, *found.reads, weights=weights, path=found.path)
@@ -169,20 +174,47 @@ def batch_norm(x: TracedTensor, axis: int, arrays: dict[str, Array], epsilon: fl
 
 
 def layer_norm(
-    x: TracedTensor, dimensions: int, scale: Array | None, offset: Array | None, epsilon: float
+    x: TracedTensor, axes: Sequence[int], scale: Array | None, offset: Array | None, epsilon: float
 ) -> TracedTensor:
-    """Normalize each step over its features, which are the last axes."""
-    axes = range(len(x.axes) - dimensions, len(x.axes))
+    """Normalize each step over axes of features; the other ones have groups of features."""
+    arrays = {"scale": np.ones(1) if scale is None else scale, "offset": np.zeros(1) if offset is None else offset}
+    return _normalize(x, axes, arrays, functools.partial(LayerNorm, epsilon))
+
+
+def rms_norm(x: TracedTensor, axes: Sequence[int], scale: Array | None, epsilon: float) -> TracedTensor:
+    """Divide each step by its root mean square over axes of features; the other ones have groups of features."""
+    return _normalize(x, axes, {"scale": np.ones(1) if scale is None else scale}, functools.partial(RMSNorm, epsilon))
+
+
+def group_norm(x: TracedTensor, groups: int, scale: Array | None, offset: Array | None, epsilon: float) -> TracedTensor:
+    """Normalize groups of the channels, which are axis 1, with all axes that follow; scale and offset [channels]."""
+    check_features(x, 1, "has channels")
+    split = (groups, x.shape[1] // groups)
+    wide = (*split, *[1] * (len(x.axes) - 2))
+    numbers = [None if array is None else array.reshape(wide) for array in (scale, offset)]
+    inner = reshape(x, (x.shape[0], *split, *x.shape[2:]))
+    return reshape(layer_norm(inner, range(2, len(inner.axes)), *numbers, epsilon), x.shape)
+
+
+def _normalize(
+    x: TracedTensor, axes: Sequence[int], arrays: dict[str, Array], layer: Callable[[int], Layer]
+) -> TracedTensor:
+    """Make a layer that normalizes groups of features, with arrays that broadcast to x."""
     for axis in axes:
+        if "T" in x.axes[axis]:
+            raise ImportRefused(
+                "normalizes with statistics over time, which are those of the whole sequence: a stream does not know "
+                "them. Use BatchNorm, or a norm of each step, such as LayerNorm"
+            )
         check_features(x, axis, "is normalized")
-    check_all_features(x, axes, "is normalized")
     found, index = same_features(x)
-    weights = {
-        "scale": _in_order(np.ones(1) if scale is None else scale, index),
-        "offset": _in_order(np.zeros(1) if offset is None else offset, index),
-    }
-    made = layer_node(LayerNorm(epsilon=epsilon), flat(found), weights=weights)
-    return x.with_(parts=(made,), index=index, pads=(0, 0))
+    size = math.prod(x.shape[axis] for axis in axes)
+    members = np.moveaxis(index, axes, range(-len(axes), 0)).reshape(-1, size)
+    if (members // size != members[:, :1] // size).any():  # a group of a layer is one range of features
+        found, index = narrow(found, members.ravel()), np.argsort(members, None)[index]
+    found = flat(found) if found.signal.shape[0] % len(members) else found
+    weights = {name: _in_order(array, index) for name, array in arrays.items()}
+    return x.with_(parts=(layer_node(layer(len(members)), found, weights=weights),), index=index, pads=(0, 0))
 
 
 def embedding(x: TracedTensor, table: Array) -> TracedTensor:

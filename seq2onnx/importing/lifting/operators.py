@@ -7,6 +7,7 @@ attributes of ONNX.
 from __future__ import annotations
 
 import functools
+import math
 from collections.abc import Callable, Sequence
 
 import numpy as np
@@ -46,8 +47,10 @@ def plus(x: TracedTensor, numbers: Array) -> TracedTensor:
     number = single(numbers)
     if number == 1 and (found := formulas.one_more(x)):
         return found
+    if number is not None and (found := formulas.held_norm(x, "increased by", number)):
+        return found
     y = operations.affine(x, ONE, numbers)
-    return y if number is None or y is x else formulas.after(y, "sum", x, number)
+    return y if number is None or y is x else formulas.after_sum(y, x, number)
 
 
 def _subtract(a: Operand, b: Operand) -> TracedTensor:
@@ -70,16 +73,21 @@ def _multiply(*operands: Operand) -> TracedTensor:
 
 
 def _times(x: TracedTensor, numbers: Array) -> TracedTensor:
-    y, number = operations.affine(x, numbers, ZERO), single(numbers)
-    return y if number is None or y is x else formulas.after_scale(y, x, number)
+    number = single(numbers)
+    if number is not None and (found := formulas.scaled_norm(x, number)):
+        return found
+    y = operations.affine(x, numbers, ZERO)
+    return y if y is x else formulas.after_scale(y, x, numbers)
 
 
 def _divide(a: Operand, b: Operand) -> TracedTensor:
     if isinstance(a, TracedTensor):
         if not isinstance(b, TracedTensor):
             return _times(a, 1 / b)
-        if found := formulas.normalized(a, b, "deviation"):
+        if found := formulas.normalized(a, b, False):
             return found
+    elif isinstance(b, TracedTensor):
+        return _times(formulas.reciprocal(b), a)
     raise ImportRefused("divides by a calculated tensor, for which there is no layer; multiply instead")
 
 
@@ -91,7 +99,7 @@ def power(x: TracedTensor, exponent: float) -> TracedTensor:
     if exponent == -1:
         return formulas.reciprocal(x)
     y = functions.power(x, exponent)
-    return formulas.after(y, "square", x) if exponent == 2 else y
+    return formulas.after_square(y, x) if exponent == 2 else y
 
 
 def _raise(x: Operand, exponent: Operand) -> TracedTensor:
@@ -182,15 +190,30 @@ def _selu(x: TracedTensor, alpha: float = 1.6732632423543772, gamma: float = 1.0
 
 def _reduction(kind: str) -> Callable[..., TracedTensor]:
     def reduce(x: TracedTensor, axes: Sequence[int], keepdims: int = 1) -> TracedTensor:
-        y, rank = x, len(x.axes)
+        y = x
         for axis in axes:
             y = functions.reduce_axis(y, axis, kind)
         if not keepdims:
-            return layout.squeeze(y, axes)
-        last = sorted(axes) == list(range(rank - len(axes), rank))
-        return formulas.after_mean(y, x, len(axes)) if kind == "mean" and axes and last else y
+            y = layout.squeeze(y, axes)
+        factor = {"mean": 1, "sum": math.prod(x.shape[axis] for axis in axes)}.get(kind)
+        places = [axis % len(x.axes) for axis in axes]
+        return formulas.after_mean(y, x, places, factor) if factor and axes else y
 
     return reduce
+
+
+def _sum_of_squares(x: TracedTensor, axes: Sequence[int], keepdims: int = 1) -> TracedTensor:
+    return _reduction("sum")(power(x, 2), axes, keepdims)
+
+
+def _length(x: TracedTensor, axes: Sequence[int], keepdims: int = 1) -> TracedTensor:
+    return formulas.square_root(_sum_of_squares(x, axes, keepdims))
+
+
+def _to_length_one(x: TracedTensor, axis: int = -1, p: int = 2) -> TracedTensor:
+    if p != 2:
+        raise ImportRefused("divides by a sum of absolute values, for which there is no layer; use p=2")
+    return _divide(x, _length(x, [axis]))
 
 
 def _global_pool(kind: str) -> Callable[..., TracedTensor]:
@@ -239,6 +262,7 @@ OPERATORS: dict[str, Callable[..., TracedTensor]] = {
     "HardSwish": lambda x: operations.join(Multiply(), x, each_part(x, HardSigmoid(1 / 6, 0.5))),
     "Identity": lambda x: x,
     "LeakyRelu": lambda x, alpha=0.01: each_part(x, LeakyReLU(alpha)),
+    "LpNormalization": _to_length_one,
     "MatMul": _matmul,
     "Max": _largest,
     "Min": _smallest,
@@ -247,10 +271,12 @@ OPERATORS: dict[str, Callable[..., TracedTensor]] = {
     "PRelu": functions.prelu,
     "Pow": _raise,
     "Reciprocal": formulas.reciprocal,
+    "ReduceL2": _length,
     "ReduceMax": _reduction("max"),
     "ReduceMean": _reduction("mean"),
     "ReduceMin": _reduction("min"),
     "ReduceSum": _reduction("sum"),
+    "ReduceSumSquare": _sum_of_squares,
     "Relu": lambda x: each_part(x, ReLU()),
     "Selu": _selu,
     "Sigmoid": lambda x: each_part(x, Sigmoid()),

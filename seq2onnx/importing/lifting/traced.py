@@ -76,16 +76,17 @@ class TracedTensor:
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class Relation:
-    """Algebraic relation of a tensor to an earlier one, `of`; `number` is a factor or an epsilon.
+    """Algebraic relation of a tensor to an earlier one, `of`.
 
-    The kinds: "scaled" (number · of), "mean" (over the last axes, so many), "centered" (of − mean), "square" (of
-    centered), "variance", "deviation" (√(variance + number)), "inverse" (1 / deviation), "erf" (erf(of)), "erf + 1".
+    The kinds: "scaled" (number · of), "weighted" (factors · of), "sum" (of + number), "mean" (number · mean over
+    `axes`), "centered" (of − mean), "square", "erf" (erf(of)), "erf + 1".
     """
 
     kind: str
     of: TracedTensor
-    axes: int = 0
+    axes: tuple[int, ...] = ()
     number: float = 0.0
+    factors: Any = None
 
 
 def sequences(

@@ -81,7 +81,7 @@ def _gemm(call: LiftCall) -> Any:
     return OPERATORS["Add"](y, functions.scaled(bias, beta) if bias else constant(call, 2) * beta)
 
 
-@operators("ReduceMean", "ReduceSum", "ReduceMax", "ReduceMin")
+@operators("ReduceMean", "ReduceSum", "ReduceMax", "ReduceMin", "ReduceL2", "ReduceSumSquare")
 def _reduce(call: LiftCall) -> Any:
     rank, given = len(call.x.axes), call.attributes
     axes = call.axes() or ([] if given.get("noop_with_empty_axes") else list(range(rank)))

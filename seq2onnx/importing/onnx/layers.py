@@ -13,7 +13,7 @@ from seq2onnx.importing.lifting.convolutions import Windows, convolution, poolin
 from seq2onnx.importing.lifting.layer_node import Array
 from seq2onnx.importing.lifting.recurrence import Recurrent, cell_state, layer_of, recurrent, weights_of
 from seq2onnx.importing.lifting.windows import Pads
-from seq2onnx.importing.onnx.node_calls import padding
+from seq2onnx.importing.onnx.node_calls import last_axes, padding
 from seq2onnx.importing.onnx.operators import ADD_STATES, LiftCall, constant, on_array, operators, optional
 from seq2onnx.importing.onnx.recurrent_inputs import check_lengths, initial_state
 from seq2onnx.layers.parts import cell_nodes
@@ -32,12 +32,25 @@ def _batch_norm(call: LiftCall) -> Any:
 
 @operators("LayerNormalization")
 def _layer_norm(call: LiftCall) -> Any:
-    rank = len(call.x.axes)
-    dimensions = rank - call.attributes.get("axis", -1) % rank
     scale, offset = optional(call, 1), optional(call, 2)
-    y = lifting.layer_norm(call.x, dimensions, scale, offset, call.attributes.get("epsilon", 1e-5))
+    y = lifting.layer_norm(call.x, last_axes(call), scale, offset, call.attributes.get("epsilon", 1e-5))
     reason = ImportRefused("gives the mean and deviation of a normalization")
     return [y, reason, reason]
+
+
+@operators("RMSNormalization", "SimplifiedLayerNormalization")
+def _rms_norm(call: LiftCall) -> Any:
+    return lifting.rms_norm(call.x, last_axes(call), optional(call, 1), call.attributes.get("epsilon", 1e-5))
+
+
+@operators("GroupNormalization", "InstanceNormalization")
+def _group_norm(call: LiftCall) -> Any:
+    channels = call.x.shape[1]
+    groups = call.attributes.get("num_groups", channels)
+    scale, offset = constant(call, 1), constant(call, 2)
+    if call.node.op_type == "GroupNormalization" and call.opset < 21:  # one number for each group
+        scale, offset = (np.repeat(numbers, channels // groups) for numbers in (scale, offset))
+    return lifting.group_norm(call.x, groups, scale, offset, call.attributes.get("epsilon", 1e-5))
 
 
 def _windows(call: LiftCall, sizes: Sequence[int]) -> Windows:

@@ -192,6 +192,12 @@ def check_eval_mode(call: NodeCall[Any]) -> None:
         raise ImportRefused("draws random numbers; export the network in eval mode")
 
 
+def last_axes(call: NodeCall[Any]) -> range:
+    """Return the axes of LayerNormalization and the like: `axis` and all later ones."""
+    rank = len(call.x.axes)
+    return range(call.attributes.get("axis", -1) % rank, rank)
+
+
 def softmax_axes(call: NodeCall[Any]) -> Sequence[int]:
     """Return the axes of Softmax and the like: one axis, before version 13 also all later ones."""
     rank, old = len(call.x.axes), call.opset < 13

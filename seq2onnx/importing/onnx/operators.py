@@ -33,8 +33,6 @@ REASONS |= {
     "ArgMin": "gives the number of the smallest feature; choose other outputs with outputs=",
     "Attention": "is attention over all time, which no layer does",
     "CumSum": "sums over all steps so far, for which there is no layer",
-    "GroupNormalization": "normalizes groups of channels, or with statistics over time; use LayerNorm",
-    "InstanceNormalization": "normalizes with statistics over time, which a stream does not know; use BatchNorm",
     "ReverseSequence": "reverses time, which a stream cannot; for a backward direction use a bidirectional operator",
 }
 

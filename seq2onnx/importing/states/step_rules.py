@@ -11,7 +11,15 @@ from collections.abc import Callable, Sequence
 
 from seq2onnx.errors import ImportRefused
 from seq2onnx.importing.axes import Axes, joined_axes
-from seq2onnx.importing.onnx.node_calls import Call, check_eval_mode, check_features, check_weights, same, softmax_axes
+from seq2onnx.importing.onnx.node_calls import (
+    Call,
+    check_eval_mode,
+    check_features,
+    check_weights,
+    last_axes,
+    same,
+    softmax_axes,
+)
 
 Rule = Callable[[Call], list[Axes]]
 
@@ -58,11 +66,6 @@ def quantize(call: Call) -> list[Axes]:
             check_features(call.x, [call.attributes.get("axis", 1)], "has a scale")
         same(numbers, other)
     return [call.x]
-
-
-def _last_axes(call: Call) -> Sequence[int]:
-    rank = len(call.x.axes)
-    return range(call.attributes.get("axis", -1) % rank, rank)
 
 
 def _all_but_first(call: Call) -> Sequence[int]:
@@ -204,7 +207,7 @@ RULES: dict[str, Rule] = {
     ),
     **_ops("Softmax LogSoftmax Hardmax", _over(softmax_axes, "normalizes")),
     "LpNormalization": _over(lambda call: [call.attributes.get("axis", -1)], "normalizes"),
-    **_ops("LayerNormalization RMSNormalization", _over(_last_axes, "normalizes", has_weights=True)),
+    **_ops("LayerNormalization RMSNormalization", _over(last_axes, "normalizes", has_weights=True)),
     **_ops(
         "InstanceNormalization GroupNormalization MeanVarianceNormalization",
         _over(_all_but_first, "normalizes", has_weights=True),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 import numpy as np
@@ -9,12 +10,11 @@ from torch import Tensor
 
 from seq2onnx.errors import ImportRefused
 from seq2onnx.importing.lifting import functions, operations as lifting, time_axis
-from seq2onnx.importing.lifting.functions import ONE, ZERO
 from seq2onnx.importing.lifting.layer_node import Array
 from seq2onnx.importing.lifting.operators import OPERATORS
 from seq2onnx.importing.lifting.traced import TracedTensor
 from seq2onnx.importing.torch.operators import Operation, Ragged, array, operators, refuse_random
-from seq2onnx.layers import Add, Dropout
+from seq2onnx.layers import Dropout
 
 
 @operators("dropout")
@@ -26,13 +26,11 @@ def _dropout(op: Operation) -> Any:
 
 @operators("add", "sub", "rsub")
 def _add(op: Operation) -> Any:
-    a, b, alpha = op["self"], op["other"], array(op.get("alpha", 1))
-    gains = {"a": (ONE, alpha), "s": (ONE, -alpha), "r": (-alpha, ONE)}[op.name[0]]
-    if isinstance(a, TracedTensor) and isinstance(b, TracedTensor):
-        a, b = (lifting.affine(x, gain, ZERO) for x, gain in zip((a, b), gains, strict=True))
-        return lifting.join(Add(), a, b)
-    x, constant, gain, other = (a, b, *gains) if isinstance(a, TracedTensor) else (b, a, *gains[::-1])
-    return lifting.affine(x, gain, _constant(constant) * other)
+    a, b, alpha = _operand(op["self"]), _operand(op["other"]), op.get("alpha", 1)
+    a, b = (b, a) if op.name == "rsub" else (a, b)  # other − alpha · self
+    if alpha != 1:
+        b = OPERATORS["Mul"](b, array(alpha)) if isinstance(b, TracedTensor) else b * alpha
+    return OPERATORS["Add" if op.name.startswith("add") else "Sub"](a, b)
 
 
 def _constant(value: Any) -> Array:
@@ -53,14 +51,14 @@ def _multiply(op: Operation) -> Any:
 
 
 def _operand(value: Any) -> TracedTensor | Array:
-    return value if isinstance(value, TracedTensor) else np.asarray(array(value), float)
+    return value if isinstance(value, TracedTensor) else np.asarray(_constant(value), float)
 
 
 @operators("div")
 def _divide(op: Operation) -> Any:
     x, divisor = op["self"], op["other"]
     if isinstance(divisor, TracedTensor):
-        return OPERATORS["Div"](x, divisor)
+        return OPERATORS["Div"](_operand(x), divisor)
     if op.get("rounding_mode"):
         raise ImportRefused("rounds a division, for which there is no layer")
     if isinstance(divisor, Ragged):
@@ -112,7 +110,7 @@ def _power(op: Operation) -> Any:
     exponent = op.get("exponent", 2)
     if not isinstance(op["self"], TracedTensor) or not isinstance(exponent, int | float):
         raise ImportRefused("raises to a calculated power; only squares and cubes can be made of layers")
-    return functions.power(op["self"], exponent)
+    return OPERATORS["Pow"](op["self"], array(exponent))
 
 
 @operators("matmul", "mm", "bmm", "addmm", "linear", "mv")
@@ -141,15 +139,41 @@ def _einsum(op: Operation) -> Any:
 
 @operators("mean", "sum", "amax", "amin", "max", "min")
 def _reduce(op: Operation) -> Any:
-    x, dims = op["self"], op.get("dim")
+    x = op["self"]
     if op.get("other") is not None:
         return _larger(op)
-    dims = range(len(x.axes)) if dims in (None, []) else [dims] if isinstance(dims, int) else dims
-    axes = [axis % len(x.axes) for axis in dims]
+    axes = _axes(x, op.get("dim"))
     y = OPERATORS[f"Reduce{op.name.removeprefix('a').capitalize()}"](x, axes, op.get("keepdim", False))
     if isinstance(op.result, tuple | list):
         return y, ImportRefused("reads the positions of the largest numbers, which no layer gives")
     return y
+
+
+@operators("linalg_vector_norm", "linalg_norm", "norm")
+def _norm(op: Operation) -> Any:
+    order, x = op.get("ord", op.get("p")), op["self"]
+    if order not in (None, 2):
+        raise ImportRefused(f"calculates a norm of the order {order}, for which there is no layer; 2 has one")
+    return OPERATORS["ReduceL2"](x, _axes(x, op["dim"]), op["keepdim"])
+
+
+def _axes(x: TracedTensor, dims: Any) -> list[int]:
+    """Return the axes that `dim` names; without any, all."""
+    dims = range(len(x.axes)) if dims in (None, []) else [dims] if isinstance(dims, int) else dims
+    return [axis % len(x.axes) for axis in dims]
+
+
+@operators("var", "std")
+def _variance(op: Operation) -> Any:
+    x, axes = op["self"], _axes(op["self"], op["dim"])
+    count, correction = math.prod(x.shape[axis] for axis in axes), op.get("correction", op.get("unbiased", True))
+    correction = 1 if correction is None else correction
+    if correction and any("T" in x.axes[axis] for axis in axes):
+        raise ImportRefused("divides by the number of steps - 1, which a stream does not know; use correction=0")
+    centered = OPERATORS["Sub"](x, OPERATORS["ReduceMean"](x, axes))
+    squares = OPERATORS["ReduceMean"](OPERATORS["Pow"](centered, array(2)), axes, op["keepdim"])
+    y = OPERATORS["Mul"](squares, array(count / (count - correction)))
+    return OPERATORS["Sqrt"](y) if op.name == "std" else y
 
 
 @operators("maximum", "minimum", "fmax", "fmin")
@@ -179,11 +203,13 @@ FUNCTIONS: dict[str, tuple[str, dict[str, str | float]]] = {
     "leaky_relu": ("LeakyRelu", {"alpha": "negative_slope"}),
     "neg": ("Neg", {}),
     "negative": ("Neg", {}),
+    "reciprocal": ("Reciprocal", {}),
     "relu": ("Relu", {}),
     "relu6": ("Clip", {"min": 0, "max": 6}),
     "selu": ("Selu", {}),
     "sigmoid": ("Sigmoid", {}),
     "silu": ("Swish", {}),
+    "sqrt": ("Sqrt", {}),
     "tanh": ("Tanh", {}),
 }
 """For each function of torch the operator of ONNX, and for its attributes a number or the name of torch's argument."""
@@ -204,6 +230,9 @@ def _clamp(op: Operation) -> Any:
     if isinstance(low, Tensor | TracedTensor) or isinstance(high, Tensor | TracedTensor):
         raise ImportRefused("clips to calculated numbers, for which there is no layer")
     return functions.clip(op["self"], low, high)
+
+
+operators("rsqrt")(lambda op: OPERATORS["Reciprocal"](OPERATORS["Sqrt"](op["self"])))
 
 
 @operators("prelu", "_prelu_kernel")

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
+import torch
 from torch import Tensor
 
 from seq2onnx.errors import ImportRefused
@@ -49,25 +50,38 @@ def _batch_norm(op: Operation) -> Any:
         "variance": array(variance),
     }
     y = lifting.batch_norm(x, 1, arrays, op["eps"], op["momentum"] or 0.1)
-    return y if op.name == "batch_norm" else (y, None, None)
+    return (y, None, None) if op.name.startswith("_native") else y
 
 
 @operators("layer_norm")
 def _layer_norm(op: Operation) -> Any:
     scale, offset = _optional(op["weight"]), _optional(op["bias"])
-    return lifting.layer_norm(op["input"], len(op["normalized_shape"]), scale, offset, op["eps"])
+    return lifting.layer_norm(op["input"], _last_axes(op), scale, offset, op["eps"])
+
+
+@operators("rms_norm")
+def _rms_norm(op: Operation) -> Any:
+    epsilon = torch.finfo(torch.float32).eps if op["eps"] is None else op["eps"]
+    return lifting.rms_norm(op["input"], _last_axes(op), _optional(op["weight"]), epsilon)
+
+
+def _last_axes(op: Operation) -> range:
+    rank = len(op["input"].axes)
+    return range(rank - len(op["normalized_shape"]), rank)
 
 
 @operators("group_norm")
 def _group_norm(op: Operation) -> Any:
-    x = op["input"]
-    if op["num_groups"] != 1 or any("T" in axis for axis in x.axes[1:]):
-        raise ImportRefused(
-            "normalizes groups of channels, or with statistics over time, which a stream does not know; use LayerNorm"
-        )
-    shape = (-1, *[1] * (len(x.axes) - 2))
-    scale, offset = (None if op[name] is None else array(op[name]).reshape(shape) for name in ("weight", "bias"))
-    return lifting.layer_norm(x, len(x.axes) - 1, scale, offset, op["eps"])
+    scale, offset = _optional(op["weight"]), _optional(op["bias"])
+    return lifting.group_norm(op["input"], op["num_groups"], scale, offset, op["eps"])
+
+
+@operators("instance_norm")
+def _instance_norm(op: Operation) -> Any:
+    if not op["use_input_stats"]:
+        return _batch_norm(op)
+    scale, offset = _optional(op["weight"]), _optional(op["bias"])
+    return lifting.group_norm(op["input"], op["input"].shape[1], scale, offset, op["eps"])
 
 
 def _pair(value: Any, count: int) -> list[int]:

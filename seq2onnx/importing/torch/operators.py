@@ -86,7 +86,6 @@ REASONS = {
     "gru_cell": "runs a cell in a loop of its own; use nn.GRU with the same weights",
     "rnn_tanh_cell": "runs a cell in a loop of its own; use nn.RNN with the same weights",
     "rnn_relu_cell": "runs a cell in a loop of its own; use nn.RNN with the same weights",
-    "instance_norm": "normalizes with statistics over time, which a stream does not know; use BatchNorm or LayerNorm",
     "cumsum": "sums over all steps so far, for which there is no layer",
     "roll": "rotates a tensor; a step would come from the other end",
 }
