@@ -347,7 +347,6 @@ HARMFUL = {
     "PositionAdded": "positions of steps",
     "LearnedPositions": "positions of steps",
     "Flipped": "reverses time",
-    "SummedOverTime": "sums over time",
     "SummedSoFar": "sums over all steps so far",
     "Attention": "as attention does",
     "AttentionWithAMean": "only the sum over time",

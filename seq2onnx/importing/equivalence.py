@@ -101,15 +101,20 @@ def compare(
 ) -> Equivalence:
     """Compare a candidate with its source, which runs x [B, T, …] and, with `lengths`, the lengths [B] of the rows.
 
-    Whatever the source raises is a refusal of this length. All short sequences are compared, and the first of the long
+    Whatever the source raises is a refusal of this length. So is NaN for each sequence of one step, as the unbiased
+    deviation of one number is; lengths then begin at 2. All short sequences are compared, and the first of the long
     ones that the source takes. If they differ, ProofFailed says where.
     """
-    made = Equivalence()
+    made, least = Equivalence(), 1
 
     def asked(x: Array, is_long: bool = False) -> list[SourceBatch]:
-        known = _ragged(rng, len(x), x.shape[1]) if lengths else None
+        nonlocal least
+        known = _ragged(rng, len(x), x.shape[1], least) if lengths else None
         try:
             batch = SourceBatch(x, known, source(x, known), is_long)
+            if batch.steps == 1 and any(_are_nan(answer) for answer in batch.expected.values()):
+                least = 2
+                raise ValueError("the answer to each sequence contains NaN")
         except Exception as error:  # whatever the source raises for a length that it cannot run
             why = str(error).splitlines()[0] if str(error) else type(error).__name__
             made.refusals.append(f"{x.shape[1]} steps: {why}")
@@ -165,9 +170,15 @@ def _first(wrong: Array) -> tuple[int, ...]:
     return tuple(int(i) for i in min(places.tolist(), key=lambda place: (place[1:2] * (len(place) > 2), place)))
 
 
-def _ragged(rng: np.random.Generator, rows: int, steps: int) -> Array:
+def _are_nan(answers: Array) -> bool:
+    """Whether the answer to each row contains NaN."""
+    return bool(np.isnan(answers.reshape(len(answers), -1)).any(1).all())
+
+
+def _ragged(rng: np.random.Generator, rows: int, steps: int, least: int) -> Array:
     """Draw lengths from longest to shortest, as packed sequences want them; the first row is whole."""
-    return np.sort(np.concatenate([[steps], rng.integers(1, steps + 1, rows - 1)]))[::-1].astype(np.int64)
+    drawn = rng.integers(min(least, steps), steps + 1, rows - 1)
+    return np.sort(np.concatenate([[steps], drawn]))[::-1].astype(np.int64)
 
 
 def sizes_of_chunks(rng: np.random.Generator, steps: int, most: int = MOST_STEPS_IN_A_CHUNK) -> Iterator[int]:

@@ -50,12 +50,6 @@ class Flipped(Harmful):
         return self.run(torch.flip(x, [1]))
 
 
-@refused("sums over time")
-class SummedOverTime(Harmful):
-    def forward(self, x):
-        return self.run(x).sum(dim=1)
-
-
 @refused("so far")
 class SummedSoFar(Harmful):
     def forward(self, x):

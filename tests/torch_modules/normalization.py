@@ -227,9 +227,3 @@ class NormOfTheOtherHead(nn.Module):
     def forward(self, x):
         heads = x.unflatten(-1, (2, 2))
         return (heads / heads.norm(dim=-1, keepdim=True).flip(2)).flatten(2)
-
-
-@refused("the number of steps - 1")
-class DeviationOfSteps(Normalized):
-    def norm(self, x):
-        return x * x.std(1, keepdim=True)

@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 
 from seq2onnx.errors import ImportRefused
-from seq2onnx.importing.lifting import layout, operations as lifting
+from seq2onnx.importing.lifting import deviation, layout, operations as lifting
 from seq2onnx.importing.lifting.layer_node import Array, barred
 from seq2onnx.importing.lifting.traced import Relation, TracedTensor
 from seq2onnx.layers import GELU
@@ -73,7 +73,9 @@ def after_sum(y: TracedTensor, x: TracedTensor, number: float) -> TracedTensor:
 
 def after_limit(y: TracedTensor, x: TracedTensor, low: float) -> TracedTensor:
     """Relate y, which is x limited to numbers of at least `low`: a tiny one is as good as added to squares."""
-    return after_sum(y, x, low) if 0 < low <= TINY["limited to at least"] ** 2 else y
+    if 0 < low <= TINY["limited to at least"] ** 2:
+        return after_sum(y, x, low)
+    return y.with_(relation=Relation("limited", x, number=low)) if low > 0 else y
 
 
 def after_square(y: TracedTensor, x: TracedTensor) -> TracedTensor:
@@ -89,8 +91,11 @@ def after_mean(y: TracedTensor, x: TracedTensor, axes: Sequence[int], factor: fl
 def after_difference(y: TracedTensor, a: TracedTensor, b: TracedTensor) -> TracedTensor:
     """Relate y = a − b."""
     mean = _related(b, "mean")
-    is_mean = mean and mean.of is a and mean.number == 1 and len(b.axes) == len(a.axes)
-    return y.with_(relation=Relation("centered", a, mean.axes)) if mean and is_mean else y
+    if mean and mean.of is a and mean.number == 1 and len(b.axes) == len(a.axes):
+        return y.with_(relation=Relation("centered", a, mean.axes))
+    if "T" in a.axes and deviation.is_mean(b, a, time := a.axes.index("T")):
+        return y.with_(relation=Relation("centered", a, (time,)))
+    return y
 
 
 def one_more(x: TracedTensor) -> TracedTensor | None:
@@ -100,7 +105,7 @@ def one_more(x: TracedTensor) -> TracedTensor | None:
 
 
 def square_root(x: TracedTensor) -> TracedTensor:
-    """Return √x, which only a division by it can make part of a layer; of a mean of squares it is a norm."""
+    """Return √x: of a variance a deviation, of a mean of squares a norm, which only a division by it makes a layer."""
     gain, number, inner = 1.0, 0.0, x  # x = gain · inner + number
     while inner.relation and inner.relation.kind in ("scaled", "sum"):
         if inner.relation.kind == "scaled":
@@ -108,6 +113,10 @@ def square_root(x: TracedTensor) -> TracedTensor:
         else:
             number += gain * inner.relation.number
         inner = inner.relation.of
+    if (variance := _related(inner, "variance")) and gain > 0 and number >= 0:
+        return lifting.affine(
+            deviation.changed(variance.of, epsilon=number / gain), np.full(1, math.sqrt(gain)), np.zeros(1)
+        )
     mean = _related(inner, "mean")
     square = _related(mean.of, "square") if mean else None
     if not mean or not square or gain <= 0 or number < 0:

@@ -64,8 +64,8 @@ class Lifting:
 class LayerNode:
     """A layer without name, the nodes that it reads, its weights and its output. Two nodes are never equal.
 
-    `barred` says why no layer computes it; it may be carried along as long as nothing reads it. It can stand for a node
-    that it becomes under one operation: ("sum", the mean) under a division by the number of steps, ("log", the
+    `barred` says why no layer computes it; it may be carried along as long as nothing reads it. A node can stand for
+    one that it becomes under one operation: ("sum", the mean) under a division by the number of steps, ("log", the
     probabilities) under a softmax, ("softmax", the scores) in a product, ("weighted", the pooled sequence) in a sum,
     ("window", the steps) in a weighted sum, ("norm", a Norm) in a division. `path` is its place in the foreign network.
     """

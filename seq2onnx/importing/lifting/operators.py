@@ -14,7 +14,7 @@ import numpy as np
 
 from seq2onnx.errors import ImportRefused
 from seq2onnx.importing.axes import joined_axes
-from seq2onnx.importing.lifting import attention, formulas, functions, layout, operations, time_axis, windows
+from seq2onnx.importing.lifting import attention, deviation, formulas, functions, layout, operations, time_axis, windows
 from seq2onnx.importing.lifting.functions import ONE, ZERO
 from seq2onnx.importing.lifting.layer_node import Array
 from seq2onnx.importing.lifting.operations import each_part
@@ -86,6 +86,8 @@ def _divide(a: Operand, b: Operand) -> TracedTensor:
             return _times(a, 1 / b)
         if found := formulas.normalized(a, b, False):
             return found
+        if a.has_time and not b.has_time:
+            raise ImportRefused(operations.OVER_TIME)
     elif isinstance(b, TracedTensor):
         return _times(formulas.reciprocal(b), a)
     raise ImportRefused("divides by a calculated tensor, for which there is no layer; multiply instead")
@@ -94,12 +96,18 @@ def _divide(a: Operand, b: Operand) -> TracedTensor:
 def power(x: TracedTensor, exponent: float) -> TracedTensor:
     """Raise to a power, ±1/2 and -1 as a part of a formula."""
     if abs(exponent) == 0.5:
-        root = formulas.square_root(x)
+        root = _root(x)
         return root if exponent > 0 else formulas.reciprocal(root)
     if exponent == -1:
         return formulas.reciprocal(x)
     y = functions.power(x, exponent)
     return formulas.after_square(y, x) if exponent == 2 else y
+
+
+def _root(x: TracedTensor) -> TracedTensor:
+    if x.relation and x.relation.kind == "limited":
+        return functions.clip(_root(x.relation.of), math.sqrt(x.relation.number), None)
+    return formulas.square_root(x)
 
 
 def _raise(x: Operand, exponent: Operand) -> TracedTensor:
@@ -190,6 +198,9 @@ def _selu(x: TracedTensor, alpha: float = 1.6732632423543772, gamma: float = 1.0
 
 def _reduction(kind: str) -> Callable[..., TracedTensor]:
     def reduce(x: TracedTensor, axes: Sequence[int], keepdims: int = 1) -> TracedTensor:
+        if kind in ("mean", "sum") and (found := deviation.of_squares(x, axes, keepdims)):
+            variance = deviation.variance(found)
+            return variance if kind == "mean" else deviation.times_steps(variance)
         y = x
         for axis in axes:
             y = functions.reduce_axis(y, axis, kind)
@@ -207,7 +218,7 @@ def _sum_of_squares(x: TracedTensor, axes: Sequence[int], keepdims: int = 1) -> 
 
 
 def _length(x: TracedTensor, axes: Sequence[int], keepdims: int = 1) -> TracedTensor:
-    return formulas.square_root(_sum_of_squares(x, axes, keepdims))
+    return _root(_sum_of_squares(x, axes, keepdims))
 
 
 def _to_length_one(x: TracedTensor, axis: int = -1, p: int = 2) -> TracedTensor:
@@ -280,7 +291,7 @@ OPERATORS: dict[str, Callable[..., TracedTensor]] = {
     "Relu": lambda x: each_part(x, ReLU()),
     "Selu": _selu,
     "Sigmoid": lambda x: each_part(x, Sigmoid()),
-    "Sqrt": formulas.square_root,
+    "Sqrt": _root,
     "Sub": _subtract,
     "Sum": _add,
     "Swish": _swish,

@@ -12,7 +12,7 @@ from seq2onnx.importing.lifting import layout
 from seq2onnx.importing.lifting.layer_node import LayerNode, barred, layer_node
 from seq2onnx.importing.lifting.reading import flat, source
 from seq2onnx.importing.lifting.traced import TracedTensor
-from seq2onnx.layers import BiGRU, BiLSTM, GlobalAvgPool1d, GlobalMaxPool1d, LastStep
+from seq2onnx.layers import BiGRU, BiLSTM, GlobalAvgPool1d, GlobalSumPool1d, LastStep, Layer
 
 
 def _over_time(x: TracedTensor, axis: int, per_part: dict[LayerNode, LayerNode]) -> TracedTensor:
@@ -109,24 +109,26 @@ def single_step(x: TracedTensor, axis: int, is_first: bool) -> TracedTensor:
     return _over_time(moved, axis, {part: part for part in parts})
 
 
-def pool_time(x: TracedTensor, axis: int, layer: GlobalAvgPool1d | GlobalMaxPool1d) -> TracedTensor:
-    """Mean or maximum over the valid steps."""
+def pool_time(x: TracedTensor, axis: int, layer: Layer) -> TracedTensor:
+    """Pool over the valid steps."""
     x = _one_part(x)
     return _over_time(x, axis, {p: layer_node(layer, flat(p)) if p.has_time else p for p in x.parts})
 
 
 def sum_time(x: TracedTensor, axis: int) -> TracedTensor:
-    """Sum over time, which only weights of a softmax, or a division by the number of steps, make a layer."""
+    """Sum over time; divided by the number of steps, it is a mean."""
     if pooled := standing_for(x, "weighted"):
         return _over_time(x, axis, dict(zip(x.parts, pooled.parts, strict=True)))
-    mean = pool_time(x, axis, GlobalAvgPool1d())
-    reason = "sums over time, for which there is no layer; a mean over time is one"
-    parts = tuple(barred(reason, part, stands_for=("sum", part)) for part in mean.parts)
-    return mean.with_(parts=parts)
+    x = _one_part(x)
+    if not all(part.has_time for part in x.parts):
+        raise ImportRefused("sums one vector over all steps, which is this vector times the number of steps")
+    sums, means = (pool_time(x, axis, layer) for layer in (GlobalSumPool1d(), GlobalAvgPool1d()))
+    parts = zip(sums.parts, means.parts, strict=True)
+    return sums.with_(parts=tuple(dataclasses.replace(part, stands_for=("sum", mean)) for part, mean in parts))
 
 
 def standing_for(x: TracedTensor, operation: str) -> TracedTensor | None:
-    """Return what barred parts become under an operation (see LayerNode), or None."""
+    """Return what parts become under an operation (see LayerNode), or None."""
     if all(part.stands_for[0] == operation for part in x.parts):
         return x.with_(parts=tuple(part.stands_for[1] for part in x.parts))
     return None

@@ -78,8 +78,9 @@ class TracedTensor:
 class Relation:
     """Algebraic relation of a tensor to an earlier one, `of`.
 
-    The kinds: "scaled" (number · of), "weighted" (factors · of), "sum" (of + number), "mean" (number · mean over
-    `axes`), "centered" (of − mean), "square", "erf" (erf(of)), "erf + 1".
+    The kinds: "scaled" (number · of), "weighted" (factors · of), "sum" (of + number), "limited" (to at least number),
+    "mean" (number · mean over `axes`), "centered" (of − mean), "square", "variance" (of²), "squares" (of² · number of
+    steps, where of is a deviation over time), "erf" (erf(of)), "erf + 1".
     """
 
     kind: str

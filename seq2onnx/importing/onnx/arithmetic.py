@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 
 from seq2onnx.errors import ImportRefused
-from seq2onnx.importing.lifting import functions, layout, operations as lifting, time_axis
+from seq2onnx.importing.lifting import deviation, functions, layout, operations as lifting
 from seq2onnx.importing.lifting.layer_node import Array
 from seq2onnx.importing.lifting.operators import OPERATORS
 from seq2onnx.importing.lifting.traced import TracedTensor
@@ -30,14 +30,27 @@ def _function(call: LiftCall) -> Any:
     return OPERATORS[call.node.op_type](*operands, **call.attributes)
 
 
+def _is_steps(call: LiftCall, index: int, x: TracedTensor, less: int = 0) -> bool:
+    """Whether an operand is the number of steps − less."""
+    numbers, other = call.numbers[index], call.others[index]
+    return other is not None and bool(np.all(numbers == x.steps - less) and np.all(other != numbers))
+
+
 @operators("Div")
 def _divide(call: LiftCall) -> Any:
     a, b = call.signals
     if a is not None and b is None:
-        numbers, other = call.numbers[1], call.others[1]
-        counts = other is not None and np.all(numbers == a.steps) and np.all(other != numbers)
-        if counts and (mean := time_axis.standing_for(a, "sum")):
-            return mean
+        for less in (0, 1):
+            if _is_steps(call, 1, a, less) and (found := deviation.divided_by_steps(a, less)):
+                return found
+    return _function(call)
+
+
+@operators("Mul")
+def _multiply(call: LiftCall) -> Any:
+    for index, x in enumerate(call.signals):
+        if x is not None and call.signals[1 - index] is None and _is_steps(call, 1 - index, x):
+            return deviation.times_steps(x)
     return _function(call)
 
 

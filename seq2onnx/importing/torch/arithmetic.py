@@ -9,7 +9,7 @@ import numpy as np
 from torch import Tensor
 
 from seq2onnx.errors import ImportRefused
-from seq2onnx.importing.lifting import functions, operations as lifting, time_axis
+from seq2onnx.importing.lifting import deviation, functions, operations as lifting
 from seq2onnx.importing.lifting.layer_node import Array
 from seq2onnx.importing.lifting.operators import OPERATORS
 from seq2onnx.importing.lifting.traced import TracedTensor
@@ -61,21 +61,21 @@ def _divide(op: Operation) -> Any:
         return OPERATORS["Div"](_operand(x), divisor)
     if op.get("rounding_mode"):
         raise ImportRefused("rounds a division, for which there is no layer")
-    if isinstance(divisor, Ragged):
-        mean, lengths = time_axis.standing_for(x, "sum"), array(divisor.value)
-        if mean and lengths.ndim <= len(x.axes) and _is_lengths(op, x, lengths):
-            return mean
-        return _constant(divisor)
-    number = array(divisor)
-    if (mean := time_axis.standing_for(x, "sum")) and (number == x.steps).all():
-        return mean
-    return OPERATORS["Div"](x, number)
+    for less in (0, 1):
+        if _is_steps(op, x, divisor, less) and (found := deviation.divided_by_steps(x, less)):
+            return found
+    return OPERATORS["Div"](x, _constant(divisor))
 
 
-def _is_lengths(op: Operation, x: TracedTensor, numbers: Array) -> bool:
-    """Whether numbers that broadcast to x are the length of each row."""
+def _is_steps(op: Operation, x: TracedTensor, count: Any, less: int) -> bool:
+    """Whether a number, or one for each row, is the number of steps − less."""
+    if not isinstance(count, Ragged):
+        return bool((array(count) == x.steps - less).all())
+    numbers = array(count.value)
+    if numbers.ndim > len(x.axes):
+        return False
     shape = [x.rows if axis == "B" else 1 for axis in x.axes]
-    return bool((np.broadcast_to(numbers, x.shape) == array(op.lengths).reshape(shape)).all())
+    return bool((np.broadcast_to(numbers + less, x.shape) == array(op.lengths).reshape(shape)).all())
 
 
 def _masked(op: Operation, x: TracedTensor, mask: Ragged, keep: int) -> TracedTensor:
@@ -163,17 +163,19 @@ def _axes(x: TracedTensor, dims: Any) -> list[int]:
     return [axis % len(x.axes) for axis in dims]
 
 
-@operators("var", "std")
+@operators("var", "std", "var_mean", "std_mean")
 def _variance(op: Operation) -> Any:
     x, axes = op["self"], _axes(op["self"], op["dim"])
     count, correction = math.prod(x.shape[axis] for axis in axes), op.get("correction", op.get("unbiased", True))
     correction = 1 if correction is None else correction
-    if correction and any("T" in x.axes[axis] for axis in axes):
-        raise ImportRefused("divides by the number of steps - 1, which a stream does not know; use correction=0")
     centered = OPERATORS["Sub"](x, OPERATORS["ReduceMean"](x, axes))
-    squares = OPERATORS["ReduceMean"](OPERATORS["Pow"](centered, array(2)), axes, op["keepdim"])
-    y = OPERATORS["Mul"](squares, array(count / (count - correction)))
-    return OPERATORS["Sqrt"](y) if op.name == "std" else y
+    y = OPERATORS["ReduceMean"](OPERATORS["Pow"](centered, array(2)), axes, op["keepdim"])
+    if correction and any("T" in x.axes[axis] for axis in axes):
+        y = deviation.corrected(y, correction)
+    else:
+        y = OPERATORS["Mul"](y, array(count / (count - correction)))
+    y = OPERATORS["Sqrt"](y) if op.name.startswith("std") else y
+    return (y, OPERATORS["ReduceMean"](x, axes, op["keepdim"])) if op.name.endswith("mean") else y
 
 
 @operators("maximum", "minimum", "fmax", "fmin")
