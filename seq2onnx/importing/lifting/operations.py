@@ -34,6 +34,10 @@ from seq2onnx.layers import (
 
 MOST_WEIGHTS = 2**24
 """The most numbers of a weight that is written out from a smaller one."""
+OVER_TIME = (
+    "normalizes with statistics over time, which are those of the whole sequence: a stream does not know them. Use "
+    "BatchNorm, or a norm of each step, such as LayerNorm"
+)
 
 
 def check_features(x: TracedTensor, axis: int, what: str) -> None:
@@ -202,10 +206,7 @@ def _normalize(
     """Make a layer that normalizes groups of features, with arrays that broadcast to x."""
     for axis in axes:
         if "T" in x.axes[axis]:
-            raise ImportRefused(
-                "normalizes with statistics over time, which are those of the whole sequence: a stream does not know "
-                "them. Use BatchNorm, or a norm of each step, such as LayerNorm"
-            )
+            raise ImportRefused(OVER_TIME)
         check_features(x, axis, "is normalized")
     found, index = same_features(x)
     size = math.prod(x.shape[axis] for axis in axes)
