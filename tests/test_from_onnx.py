@@ -66,6 +66,9 @@ def export(case, path, **more):
         "SqueezeExcite", "Differences", "OneHotTimeFirst", "LstmLastStep", "BiLstmEndsOfBoth", "GruTimeFirst",
         "RnnStacked", "SingleSequence", "OneNumberAStep", "AttentionOfASum", "AttentionOfAProduct",
         "AttentionOfEinsum", "StructuredSelfAttention", "AttentiveMeanOfChannels", "AttentionByTheLastStep",
+        "LengthOne", "LengthOneOfChannelsFirst", "DividedByItsNorm", "DividedByItsNormOfFewerAxes", "ScaledLength",
+        "WrittenRmsNorm", "RootOfALimitedSum", "WrittenLayerNorm", "StandardScores", "NormOfHeads",
+        "GroupsOfEachStep",
     ],
 )  # fmt: skip
 def test_what_torch_exports_is_lifted_exactly_and_the_order_of_axes_is_found(name, tmp_path):
@@ -79,7 +82,13 @@ def test_what_torch_exports_is_lifted_exactly_and_the_order_of_axes_is_found(nam
     assert ("steps" in found) == case.streams
 
 
-@pytest.mark.parametrize("name", ["FramesOfASpectrogram", "LastAxisOfOne", "WidthOfEachStep", "ImagesThenLstm"])
+@pytest.mark.parametrize(
+    "name",
+    [
+        "FramesOfASpectrogram", "LastAxisOfOne", "WidthOfEachStep", "ImagesThenLstm", "GroupsOfImages",
+        "InstancesOfFrames",
+    ],
+)  # fmt: skip
 def test_inputs_with_more_axes_come_in_by_every_door(name, tmp_path):
     case = LIFTED[name]
     axes, foreign = case.options["axes"], tmp_path / "source.onnx"
@@ -292,6 +301,64 @@ def test_functions_that_exporters_write_out_are_one_layer(tmp_path):
     assert made.network.layers[2].epsilon == pytest.approx(1e-3)
 
 
+def _of_steps(norm, *shape):
+    """A norm of all steps as one batch, each of this shape."""
+    return lambda g, y: g.op("Reshape", norm(g, g.op("Reshape", y, g.ints(-1, *shape))), g.op("Shape", y))
+
+
+def _divided(norm):
+    return lambda g, y: g.op("Div", y, norm(g, y))
+
+
+def _number(g, value):
+    return g.const(np.float32(value))
+
+
+def _length(g, y):
+    return g.op("ReduceL2", y, axes=[2])
+
+
+def _weighted(op, count, **more):
+    return lambda g, y: g.op(op, y, g.weight(count), g.weight(count), **more)
+
+
+# GroupNormalization subtracts the squared mean from the mean square, which costs digits where both are almost the same.
+NORMS = {
+    "LpNormalization": (17, lambda g, y: g.op("LpNormalization", y, axis=2)),
+    "limited": (17, _divided(lambda g, y: g.op("Max", _length(g, y), _number(g, 1e-12)))),
+    "expanded": (17, _divided(lambda g, y: g.op("Expand", _length(g, y), g.op("Shape", y)))),
+    "increased": (17, _divided(lambda g, y: g.op("Add", _number(g, 1e-8), _length(g, y)))),
+    "3 / norm": (17, lambda g, y: g.op("Mul", g.op("Div", _number(g, 3), _length(g, y)), y)),
+    "root": (17, _divided(lambda g, y: g.op("Sqrt", g.op("ReduceSumSquare", y, axes=[2])))),
+    "RMSNormalization": (23, lambda g, y: g.op("RMSNormalization", y, g.weight(H), epsilon=0.1)),
+    "RMSNormalization of heads": (23, _of_steps(lambda g, y: g.op("RMSNormalization", y, g.weight(2)), 2, 2)),
+    "GroupNormalization-18": (18, _of_steps(_weighted("GroupNormalization", 2, num_groups=2, epsilon=0.1), H, 1)),
+    "GroupNormalization-21": (21, _of_steps(_weighted("GroupNormalization", H, num_groups=2, epsilon=0.1), H, 1)),
+    "InstanceNormalization": (17, _of_steps(_weighted("InstanceNormalization", 2, epsilon=0.01), 2, 2)),
+}
+
+
+@pytest.mark.parametrize("name", NORMS)
+def test_norms_of_each_step_are_one_layer(name, tmp_path):
+    opset, norm = NORMS[name]
+    made = lifted(plain_lstm(norm, opset), tmp_path)
+    kind = "layer_norm" if name.startswith(("Group", "Instance")) else "rms_norm"
+    assert [layer.kind for layer in made.network.layers] == ["sequence_input", "lstm", kind, "fully_connected"]
+
+
+def test_norms_over_time_are_refused_with_what_to_do(tmp_path):
+    def over_time(norm):
+        return lambda g, y: g.op("Transpose", norm(g, g.op("Transpose", y, perm=[0, 2, 1])), perm=[0, 2, 1])
+
+    for opset, norm in (
+        (17, over_time(_weighted("InstanceNormalization", H))),
+        (21, over_time(_weighted("GroupNormalization", H, num_groups=2))),
+        (17, lambda g, y: g.op("LpNormalization", y, axis=1)),
+    ):
+        refused(plain_lstm(norm, opset), tmp_path, "statistics over time.* Use BatchNorm, or a norm of each step")
+    refused(plain_lstm(lambda g, y: g.op("LpNormalization", y, axis=2, p=1)), tmp_path, "sum of absolute .*use p=2")
+
+
 def test_a_softmax_of_old_operators_spans_all_later_axes(tmp_path):
     def graph(opset, rank):
         g = Graph(opset)
@@ -363,6 +430,14 @@ HARMFUL = {
     "DifferencesOverBatch": "some elements of the batch",
     "MaskOfItsOwn": "compares numbers",
     "BidirectionalRnn": "bidirectional RNN",
+    "GroupNormOverTime": "statistics over time",
+    "LengthOneOverTime": "statistics over time",
+    "WrittenLayerNormOverTime": "statistics over time",
+    "LargeEpsilonAfterTheRoot": "increased by 0.1",
+    "LeastLength": "limited to at least 0.5",
+    "SumsOfAbsoluteValues": "absolute|ReduceL1",
+    "NormAsAFeature": "a norm, which only a division",
+    "NormOfAnother": "divides by a calculated tensor",
 }
 
 

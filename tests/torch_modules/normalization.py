@@ -98,11 +98,11 @@ class NormOfHeads(Normalized):
 
     def __init__(self):
         super().__init__()
-        self.first, self.second = nn.LayerNorm(H // 2), nn.RMSNorm(H // 2)
+        self.first, self.second = nn.LayerNorm(H // 2), nn.LayerNorm(H // 2, 0.1)
 
     def norm(self, x):
-        x = self.first(x.unflatten(-1, (2, H // 2)))
-        return self.second(torch.tanh(x).transpose(2, 3).reshape(*x.shape[:2], H // 2, 2).mT).flatten(2)
+        x = self.first(x.view(*x.shape[:2], 2, H // 2))
+        return self.second(torch.tanh(x).transpose(2, 3).reshape(*x.shape[:2], H // 2, 2).transpose(2, 3)).flatten(2)
 
 
 @lifted()

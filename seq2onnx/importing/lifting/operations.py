@@ -38,6 +38,10 @@ OVER_TIME = (
 )
 MOST_WEIGHTS = 2**24
 """The most numbers of a weight that is written out from a smaller one."""
+OVER_TIME = (
+    "normalizes with statistics over time, which are those of the whole sequence: a stream does not know them. Use "
+    "BatchNorm, or a norm of each step, such as LayerNorm"
+)
 
 
 def check_features(x: TracedTensor, axis: int, what: str) -> None:

@@ -38,7 +38,7 @@ def _layer_norm(call: LiftCall) -> Any:
     return [y, reason, reason]
 
 
-@operators("RMSNormalization", "SimplifiedLayerNormalization")
+@operators("RMSNormalization")
 def _rms_norm(call: LiftCall) -> Any:
     return lifting.rms_norm(call.x, last_axes(call), optional(call, 1), call.attributes.get("epsilon", 1e-5))
 

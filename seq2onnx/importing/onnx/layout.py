@@ -41,6 +41,9 @@ def _reshape(call: LiftCall) -> Any:
     try:
         return layout.reshape(x, shape)
     except ImportRefused as error:
+        readers = {node.op_type for node in call.trace.model.graph.node if call.node.output[0] in node.input}
+        if readers == {"InstanceNormalization"}:  # exporters write GroupNorm so
+            raise ImportRefused(lifting.OVER_TIME) from None
         if x.lifting.window or "T" not in x.axes or len(shape) > 2:
             raise
         raise ImportRefused(
