@@ -377,4 +377,8 @@ class RandomNetwork(nn.Module):
             return x.max(dim=1)[0]
         if answer == "both":
             return torch.cat([x.amax(1), x.sum(1) / x.size(1)], 1)
+        if answer == "statistics":
+            return torch.cat([x.mean(1), torch.sqrt(x.var(1, unbiased=False) + 0.1)], 1)
+        if answer == "sum":
+            return x.sum(1)
         return x[:, 0:] if answer == "narrow" else x

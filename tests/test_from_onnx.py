@@ -68,7 +68,8 @@ def export(case, path, **more):
         "AttentionOfEinsum", "StructuredSelfAttention", "AttentiveMeanOfChannels", "AttentionByTheLastStep",
         "LengthOne", "LengthOneOfChannelsFirst", "DividedByItsNorm", "DividedByItsNormOfFewerAxes", "ScaledLength",
         "WrittenRmsNorm", "RootOfALimitedSum", "WrittenLayerNorm", "StandardScores", "NormOfHeads",
-        "GroupsOfEachStep",
+        "GroupsOfEachStep", "XVector", "StatisticsOfChannelsFirst", "StatisticsByHand", "StatisticsOfSums",
+        "LimitedVariance", "Variances", "MeanAndDeviation", "TimesTheDeviation", "SumOfEvidence",
     ],
 )  # fmt: skip
 def test_what_torch_exports_is_lifted_exactly_and_the_order_of_axes_is_found(name, tmp_path):

@@ -94,7 +94,7 @@ class TimesTheDeviation(Pooled):
 
     def forward(self, x):
         y = self.frames(x.transpose(1, 2))
-        return y * y.std(2, keepdim=True)
+        return (y * y.std(2, keepdim=True)).transpose(1, 2)
 
 
 @lifted()

@@ -174,7 +174,7 @@ def normalized(a: TracedTensor, b: TracedTensor, inverse: bool) -> TracedTensor 
         found = normalized(weighted.of, b, inverse)
         return found and lifting.affine(found, weighted.factors, np.zeros(1))
     norm, centered = _norm_of(b), _related(a, "centered")
-    if norm is None or norm.inverse != inverse or not _same(a, norm.of):
+    if norm is None or norm.inverse != inverse or not same(a, norm.of):
         return None
     groups = [1 if axis in norm.axes else n for axis, n in enumerate(a.index.shape)]
     wide, divisor = layout.broadcast(a, b)
@@ -189,7 +189,7 @@ def normalized(a: TracedTensor, b: TracedTensor, inverse: bool) -> TracedTensor 
     return lifting.affine(y, np.full(1, gain), np.zeros(1))
 
 
-def _same(a: TracedTensor, b: TracedTensor) -> bool:
+def same(a: TracedTensor, b: TracedTensor) -> bool:
     """Whether two tensors are the same, or the same differences from a mean, calculated twice."""
     known, other = _related(a, "centered"), _related(b, "centered")
     return a is b or bool(known and other and known.of is other.of and known.axes == other.axes)

@@ -65,7 +65,7 @@ def _subtract(a: Operand, b: Operand) -> TracedTensor:
 def _multiply(*operands: Operand) -> TracedTensor:
     found, *others = _tensors(operands)
     for x in others:
-        if x is found:
+        if formulas.same(x, found):
             found = power(found, 2)
         else:
             found = formulas.product(found, x) or attention.weighted(found, x) or operations.join(Multiply(), found, x)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import dataclasses
+import functools
 from collections.abc import Mapping, Sequence
 from copy import deepcopy
 from pathlib import Path
@@ -22,7 +24,7 @@ from seq2onnx.importing.onnx import inputs
 from seq2onnx.importing.onnx.graph import RunFailed, open_session, read_graph
 from seq2onnx.importing.onnx.limits import check_limits
 from seq2onnx.importing.onnx.node_calls import NodeRefused
-from seq2onnx.importing.onnx.source_runs import FileOutput, OnnxSource
+from seq2onnx.importing.onnx.source_runs import FileOutput, OnnxSource, with_wide_sums
 from seq2onnx.importing.onnx.tracing import Draw, Trace, traces, without_sizes
 from seq2onnx.importing.onnx.walk import Walked, walk
 from seq2onnx.integers import whole_number
@@ -195,12 +197,13 @@ def _compare(
     ]
     signals = {name: Axes(x.axes, x.shape) for name, x in answers.items()}
     source = OnnxSource(shown, open_session(free), trace.data, trace.axes, outputs, signals)
+    wide = dataclasses.replace(source, session=open_session(with_wide_sums(free, trace.values)))
 
     fewest = max(signal.clock.fewest_steps for signal in made.network.signals.values())
 
     stride = made.network.signals[made.network.outputs[0]].clock.stride
 
-    def run(x: Array, lengths: Array | None) -> list[Array]:
+    def run(x: Array, lengths: Array | None, source: OnnxSource = source) -> list[Array]:
         if x.shape[1] < fewest:  # onnxruntime answers, but its windows read what is not there
             raise RunFailed(f"a window needs {fewest} steps")
         if in_windows:
@@ -219,4 +222,5 @@ def _compare(
     rng = np.random.default_rng(0)
     more = [samples(rng, equivalence.ROWS, trace.steps + extra * stride) for extra in (0, 5)] if in_windows else []
     for lengths in (False, True) if any(foreign.lengths for foreign in walked.foreign.values()) else (False,):
-        equivalence.prove(made, run, equivalence.Samples(samples, lengths, more, longest))
+        drawn = equivalence.Samples(samples, lengths, more, longest)
+        equivalence.prove(made, run, drawn, functools.partial(run, source=wide))

@@ -8,16 +8,35 @@ from collections.abc import Mapping, Sequence
 
 import numpy as np
 import onnxruntime
-from onnx import ModelProto
+from onnx import ModelProto, TensorProto, helper
 
 from seq2onnx.importing.axes import Axes, batch_first, step_letters
 from seq2onnx.importing.onnx.graph import RunFailed, run
-from seq2onnx.importing.onnx.graph_parts import Array
+from seq2onnx.importing.onnx.graph_parts import Array, replace
 from seq2onnx.importing.onnx.size_limits import check_sizes
 from seq2onnx.importing.onnx.tracing import declared, other_inputs
 
 CHECKED = 100
 """Longer runs than this may need much more memory than the traced ones, so their sizes are checked, too."""
+
+
+SUMS = ("ReduceMean", "ReduceSum", "ReduceSumSquare", "ReduceL2")
+
+
+def with_wide_sums(model: ModelProto, values: Mapping[str, Array]) -> ModelProto:
+    """Return the graph with its float32 sums over axes calculated in float64; `values` has its tensors in some run."""
+    wide = ModelProto()
+    wide.CopyFrom(model)
+    nodes = []
+    for node in wide.graph.node:
+        nodes.append(node)
+        if node.op_type in SUMS and getattr(values.get(node.input[0]), "dtype", "") == np.float32:
+            x, (y,) = f"{node.output[0]}_wide_x", node.output
+            nodes.insert(-1, helper.make_node("Cast", [node.input[0]], [x], to=TensorProto.DOUBLE))
+            node.input[0], node.output[0] = x, f"{y}_wide"
+            nodes.append(helper.make_node("Cast", [node.output[0]], [y], to=TensorProto.FLOAT))
+    replace(wide.graph.node, nodes)
+    return wide
 
 
 @dataclasses.dataclass(frozen=True)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import re
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -83,11 +84,18 @@ def from_torch(
         made = assemble(nodes, name)
         network = made.network
         places = [(place, x.axes) for _, place, x in answers]
-        source = _source(module, traced.arguments, layer, places, softmax)
+
+        def source(x: Array, lengths: Array | None) -> list[Array]:
+            return _run(module, traced.arguments, layer, places, softmax, x, lengths)
+
+        def wide(x: Array, lengths: Array | None) -> list[Array]:
+            exact = copy.deepcopy(module).double()
+            return _run(exact, traced.arguments.in_float64(), layer, places, softmax, x.astype(np.float64), lengths)
+
         limits = find_limits(module, traced.arguments)
         samples = _samples(network, traced.arguments, layer, not (limits.reason or limits.complete))
         try:
-            equivalence.prove(made, source, samples)
+            equivalence.prove(made, source, samples, wide if traced.arguments.step_shape else None)
         except equivalence.ProofFailed as error:
             # torch.export writes some recurrent layers out for each step: a long run would take minutes.
             short = error.steps <= equivalence.LONG
@@ -179,31 +187,31 @@ def _samples(network: Network, arguments: Arguments, layer: SequenceInput, longe
     return equivalence.Samples(draw, bool(arguments.lengths), [] if known or not own.size else [own], longest)
 
 
-def _source(
+def _run(
     module: nn.Module,
     arguments: Arguments,
     layer: SequenceInput,
     answers: Sequence[tuple[int, tuple[str, ...]]],
     softmax: bool,
-) -> equivalence.Source:
-    """Return a function that runs the module: (x [B, T, …], lengths) -> answers [B, T, K] or [B, K]."""
+    x: Array,
+    lengths: Array | None,
+) -> list[Array]:
+    """Run the module on x [B, T, …]: answers [B, T, K] or [B, K]."""
 
     def once(x: Tensor, lengths: Tensor | None) -> list[Array]:
         steps = x.shape[1]
         known = torch.full((len(x),), steps) if lengths is None else lengths
         leaves = pytree.tree_leaves(module(*arguments.call(x, known)), is_leaf=lambda leaf: leaf is None)
-        found = ((leaves[place].detach().cpu().float(), axes) for place, axes in answers)
-        whole = [torch.from_numpy(batch_first(y.numpy(), axes, y.shape, len(x))) for y, axes in found]
+        found = ((leaves[place].detach().cpu(), axes) for place, axes in answers)
+        exact = ((y.to(torch.promote_types(y.dtype, torch.float32)), axes) for y, axes in found)
+        whole = [torch.from_numpy(batch_first(y.numpy(), axes, y.shape, len(x))) for y, axes in exact]
         return [(y.softmax(-1) if softmax else y).numpy() for y in whole]
 
-    def run(x: Array, lengths: Array | None) -> list[Array]:
-        data = torch.from_numpy(x)
-        if x.dtype != np.int64:
-            data = normalize(data, layer.label, layer.normalization, layer.statistics, layer.shape)
-        rows = None if lengths is None else torch.from_numpy(lengths)
-        if arguments.batch:
-            return once(data, rows)
-        each = [once(data[i : i + 1], None if rows is None else rows[i : i + 1]) for i in range(len(data))]
-        return [np.concatenate(found) for found in zip(*each, strict=True)]
-
-    return run
+    data = torch.from_numpy(x)
+    if x.dtype != np.int64:
+        data = normalize(data, layer.label, layer.normalization, layer.statistics, layer.shape)
+    rows = None if lengths is None else torch.from_numpy(lengths)
+    if arguments.batch:
+        return once(data, rows)
+    each = [once(data[i : i + 1], None if rows is None else rows[i : i + 1]) for i in range(len(data))]
+    return [np.concatenate(found) for found in zip(*each, strict=True)]

@@ -54,6 +54,11 @@ class Arguments:
         sizes = dict(zip(self.axes, self.example.shape, strict=True))
         return tuple(sizes[letter] for letter in step_letters(self.axes)) or (1,)
 
+    def in_float64(self) -> Arguments:
+        """Return the arguments of the same module in float64."""
+        wide = (x.double() if isinstance(x, Tensor) and x.is_floating_point() else x for x in self.leaves)
+        return dataclasses.replace(self, leaves=tuple(wide))
+
     def call(self, x: Tensor, lengths: Tensor | None) -> tuple[Any, ...]:
         """Return the arguments for x [B, T, …]."""
         leaves, rows = list(self.leaves), len(x)
