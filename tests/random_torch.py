@@ -273,7 +273,7 @@ STAGES = [
     Recurrent, Recurrent, Convolution, Convolution, Dense, Normalization, Function, Function, Layout, Affine, Residual,
     CausalResidual, Gate, Branches, Differences,
 ]  # fmt: skip
-ANSWERS = ["steps", "last", "mean", "max", "both", "narrow", "attention"]
+ANSWERS = ["steps", "last", "mean", "max", "both", "narrow", "attention", "statistics", "sum"]
 
 
 class RandomNetwork(nn.Module):
@@ -306,13 +306,11 @@ class RandomNetwork(nn.Module):
         else:
             size_of = [size] * len(self.answers)
         self.heads = nn.ModuleList(
-            nn.Linear(n * (2 if a == "both" else 1), rng.randint(1, 4))
+            nn.Linear(n * (2 if a in ("both", "statistics") else 1), rng.randint(1, 4))
             for n, a in zip(size_of, self.answers, strict=True)
         )
-        # Scores are bounded, as people have them. With scores in the hundreds, torch's float32 is off by 1e-5 itself.
-        self.scores = nn.ModuleList(
-            nn.Sequential(nn.Linear(n, 5), nn.Tanh(), nn.Linear(5, rng.choice([1, n]))) for n in size_of
-        )
+        # Scores may be in the hundreds, where torch's float32 is off by 1e-5 itself.
+        self.scores = nn.ModuleList(nn.Linear(n, rng.choice([1, n])) for n in size_of)
         self.written = rng.choice(["sum", "bmm", "einsum"])
         self.kind = rng.choice(["tuple", "dict"])
 

@@ -89,13 +89,18 @@ def from_torch(
             return _run(module, traced.arguments, layer, places, softmax, x, lengths)
 
         def wide(x: Array, lengths: Array | None) -> list[Array]:
-            exact = copy.deepcopy(module).double()
-            return _run(exact, traced.arguments.in_float64(), layer, places, softmax, x.astype(np.float64), lengths)
+            exact, x = copy.deepcopy(module).double(), x if x.dtype == np.int64 else x.astype(np.float64)
+            before = torch.get_default_dtype()
+            torch.set_default_dtype(torch.float64)  # of the zeros that a module starts from
+            try:
+                return _run(exact, traced.arguments.in_float64(), layer, places, softmax, x, lengths)
+            finally:
+                torch.set_default_dtype(before)
 
         limits = find_limits(module, traced.arguments)
         samples = _samples(network, traced.arguments, layer, not (limits.reason or limits.complete))
         try:
-            equivalence.prove(made, source, samples, wide if traced.arguments.step_shape else None)
+            equivalence.prove(made, source, samples, wide)
         except equivalence.ProofFailed as error:
             # torch.export writes some recurrent layers out for each step: a long run would take minutes.
             short = error.steps <= equivalence.LONG
