@@ -288,3 +288,23 @@ def test_random_networks(tmp_path):
         made = s2o.from_torch(network, network.example(), axes=axes)
         found = differences(network, network.example(), made, tmp_path / "network.onnx", axes, double=True)
         assert max(found.values()) <= CLOSE, (number, found)
+
+
+def test_the_source_in_float64_is_the_module_in_float64(monkeypatch):
+    """Also where the module makes its own start state, in torch's default type."""
+    from seq2onnx.importing.torch import modules
+
+    class OwnStart(LstmPerStep):
+        def forward(self, x):
+            start = torch.zeros(1, len(x), self.lstm.hidden_size)
+            return torch.sigmoid(self.linear(self.lstm(x, (start, start))[0]))
+
+    asked = []
+    monkeypatch.setattr(modules.equivalence, "prove", lambda made, source, samples, wide: asked.append(wide))
+    module, sequences = weights(OwnStart()).eval(), x(3, 11)
+    s2o.from_torch(module, x())
+    (found,) = asked[0](sequences.numpy(), None)
+    with torch.no_grad():
+        expected = weights(LstmPerStep()).eval().double()(sequences.double())[0].numpy()
+    assert np.abs(found - expected).max() < 1e-14
+    assert torch.get_default_dtype() == torch.float32

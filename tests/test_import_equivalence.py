@@ -101,3 +101,45 @@ def test_a_source_that_takes_no_length_is_compared_with_nothing():
     made = compared(source=source, long=[(3, 40, 2)])
     assert not made.rows
     assert made.refusals == ["4 steps: ValueError", "40 steps: ValueError"]
+
+
+def wide(answers):
+    """Compare a source that rounds by 1e-4, whose answers in float64 are these, with a network that does not round."""
+    rng = np.random.default_rng(0)
+
+    def runs(batches, rng):
+        for batch in batches:
+            yield batch, "whole", {"y": (batch.x, np.full(len(batch.x), batch.steps))}
+
+    x = rng.normal(size=(3, 4, 2)).astype(np.float32)
+    candidate = Candidate("the network", runs, wide=lambda x, known: {"y": answers(x.astype(np.float64))})
+    return compare(candidate, lambda x, known: {"y": x + np.float32(1e-4)}, rng, [x], [])
+
+
+def test_where_they_differ_the_source_in_float64_decides():
+    assert wide(lambda x: x).rows[0].max_abs == 0
+
+
+@pytest.mark.parametrize("answers", [lambda x: x + 2e-5, lambda x: x * np.nan, lambda x: x[:, :1], lambda x: x.upper()])
+def test_a_source_that_also_differs_or_fails_in_float64_is_refused_with_its_own_answers(answers):
+    with pytest.raises(ProofFailed, match=r"y, sequence 0, step 0, number 0: 0\.12573, the source gives 0\.12583"):
+        wide(answers)
+
+
+def test_a_source_that_is_undefined_for_a_single_step_is_compared_from_two_on():
+    drawn = []
+
+    def source(x, known):
+        drawn.append(known)
+        return {"y": x * (np.nan if x.shape[1] == 1 else 1)}
+
+    def runs(batches, rng):
+        for batch in batches:
+            yield batch, "whole", {"y": (batch.x, batch.lengths)}
+
+    rng = np.random.default_rng(0)
+    x = [rng.normal(size=(3, steps, 2)).astype(np.float32) for steps in (1, 2, 2, 2, 3, 3)]
+    made = compare(Candidate("the network", runs), source, rng, x, [], lengths=True)
+    assert made.lengths == [2, 2, 2, 3, 3]
+    assert made.refusals == ["1 steps: the answer to each sequence contains NaN"]
+    assert all(lengths.min() >= 2 for lengths in drawn[1:])
