@@ -200,14 +200,19 @@ def group_norm(x: TracedTensor, groups: int, scale: Array | None, offset: Array 
     return reshape(layer_norm(inner, range(2, len(inner.axes)), *numbers, epsilon), x.shape)
 
 
-def _normalize(
-    x: TracedTensor, axes: Sequence[int], arrays: dict[str, Array], layer: Callable[[int], Layer]
-) -> TracedTensor:
-    """Make a layer that normalizes groups of features, with arrays that broadcast to x."""
+def check_within_step(x: TracedTensor, axes: Sequence[int]) -> None:
+    """Raise ImportRefused unless the axes that a norm is over are features."""
     for axis in axes:
         if "T" in x.axes[axis]:
             raise ImportRefused(OVER_TIME)
         check_features(x, axis, "is normalized")
+
+
+def _normalize(
+    x: TracedTensor, axes: Sequence[int], arrays: dict[str, Array], layer: Callable[[int], Layer]
+) -> TracedTensor:
+    """Make a layer that normalizes groups of features, with arrays that broadcast to x."""
+    check_within_step(x, axes)
     found, index = same_features(x)
     size = math.prod(x.shape[axis] for axis in axes)
     members = np.moveaxis(index, axes, range(-len(axes), 0)).reshape(-1, size)
