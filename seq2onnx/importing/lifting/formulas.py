@@ -89,8 +89,13 @@ def after_mean(y: TracedTensor, x: TracedTensor, axes: Sequence[int], factor: fl
 def after_difference(y: TracedTensor, a: TracedTensor, b: TracedTensor) -> TracedTensor:
     """Relate y = a − b."""
     mean = _related(b, "mean")
-    is_mean = mean and mean.of is a and mean.number == 1 and len(b.axes) == len(a.axes)
-    return y.with_(relation=Relation("centered", a, mean.axes)) if mean and is_mean else y
+    if mean is None or mean.of is not a or mean.number != 1:
+        return y
+    expected = [
+        ("", 1) if axis in mean.axes else kept for axis, kept in enumerate(zip(a.axes, a.index.shape, strict=True))
+    ]
+    in_place = list(zip(b.axes, b.index.shape, strict=True)) == expected
+    return y.with_(relation=Relation("centered", a, mean.axes)) if in_place else y
 
 
 def one_more(x: TracedTensor) -> TracedTensor | None:

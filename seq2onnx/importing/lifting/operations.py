@@ -100,21 +100,24 @@ def affine(x: TracedTensor, scale: Array, offset: Array) -> TracedTensor:
         return x.with_(parts=(_rescaled(found, factor, number),), index=index, pads=(0, 0))
     found, index = same_features(x)
     fields = [_in_order(array, index) for array in numbers]
-    return x.with_(parts=(_rescaled(flat(found), *fields),), index=index, pads=(0, 0))
+    return x.with_(parts=(_rescaled(found, *fields),), index=index, pads=(0, 0))
 
 
 def _rescaled(found: LayerNode, scale: Any, offset: Any) -> LayerNode:
     """Make x · scale + offset; a layer before it that has such weights, and does not use them, gets the numbers."""
     layer, weights = found.layer, dict(found.weights)
+    is_free = isinstance(layer, LayerNorm) and not weights["offset"].any()
+    if is_free or (isinstance(layer, RMSNorm) and not np.any(offset)):
+        numbers = [np.reshape(array, found.signal.shape) if np.ndim(array) else array for array in (scale, offset)]
+        weights["scale"] = weights["scale"] * numbers[0]
+        weights |= {"offset": weights["offset"] + numbers[1]} if is_free else {}
+        return layer_node(layer, *found.reads, weights=weights, path=found.path)
+    found = flat(found) if np.ndim(scale) or np.ndim(offset) else found
+    layer = found.layer
     if isinstance(layer, FullyConnected | Conv1d) and np.all(np.equal(scale, 1)) and not weights["bias"].any():
         weights["bias"] = weights["bias"] + offset
-    elif isinstance(layer, LayerNorm) and not weights["offset"].any():
-        weights |= {"scale": weights["scale"] * scale, "offset": weights["offset"] + offset}
-    elif isinstance(layer, RMSNorm) and not np.any(offset):
-        weights["scale"] = weights["scale"] * scale
-    else:
-        return layer_node(Rescale(scale, offset), found)
-    return layer_node(layer, *found.reads, weights=weights, path=found.path)
+        return layer_node(layer, *found.reads, weights=weights, path=found.path)
+    return layer_node(Rescale(scale, offset), found)
 
 
 def join(layer: Add | Multiply, a: TracedTensor, b: TracedTensor) -> TracedTensor:
