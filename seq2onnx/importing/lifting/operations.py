@@ -107,15 +107,15 @@ def _rescaled(found: LayerNode, scale: Any, offset: Any) -> LayerNode:
     """Make x · scale + offset; a layer before it that has such weights, and does not use them, gets the numbers."""
     layer, weights = found.layer, dict(found.weights)
     is_free = isinstance(layer, LayerNorm) and not weights["offset"].any()
-    if is_free or (isinstance(layer, RMSNorm) and not np.any(offset)):
+    if isinstance(layer, LayerNorm | RMSNorm) and (is_free or not np.any(offset)):
         numbers = [np.reshape(array, found.signal.shape) if np.ndim(array) else array for array in (scale, offset)]
-        weights["scale"] = weights["scale"] * numbers[0]
+        weights = {name: array * numbers[0] for name, array in weights.items()}
         weights |= {"offset": weights["offset"] + numbers[1]} if is_free else {}
         return layer_node(layer, *found.reads, weights=weights, path=found.path)
     found = flat(found) if np.ndim(scale) or np.ndim(offset) else found
     layer = found.layer
-    if isinstance(layer, FullyConnected | Conv1d) and np.all(np.equal(scale, 1)) and not weights["bias"].any():
-        weights["bias"] = weights["bias"] + offset
+    if isinstance(layer, FullyConnected | Conv1d) and np.all(np.equal(scale, 1)) and not found.weights["bias"].any():
+        weights = {**found.weights, "bias": found.weights["bias"] + offset}
         return layer_node(layer, *found.reads, weights=weights, path=found.path)
     return layer_node(Rescale(scale, offset), found)
 
@@ -198,9 +198,9 @@ def group_norm(x: TracedTensor, groups: int, scale: Array | None, offset: Array 
     check_features(x, 1, "has channels")
     split = (groups, x.shape[1] // groups)
     wide = (*split, *[1] * (len(x.axes) - 2))
-    numbers = [None if array is None else array.reshape(wide) for array in (scale, offset)]
+    scale, offset = (None if array is None else array.reshape(wide) for array in (scale, offset))
     inner = reshape(x, (x.shape[0], *split, *x.shape[2:]))
-    return reshape(layer_norm(inner, range(2, len(inner.axes)), *numbers, epsilon), x.shape)
+    return reshape(layer_norm(inner, range(2, len(inner.axes)), scale, offset, epsilon), x.shape)
 
 
 def check_within_step(x: TracedTensor, axes: Sequence[int]) -> None:
