@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import random
 
 import torch
@@ -130,24 +131,40 @@ class Dense(Stage):
         return self.linear(x)
 
 
+def _rms_norm(epsilon, x):
+    return x * torch.rsqrt(x.pow(2).mean(-1, keepdim=True) + epsilon)
+
+
+def _length_one(rng):
+    return rng.choice([lambda x: F.normalize(x, dim=-1), lambda x: x / (x.norm(dim=-1, keepdim=True) + 1e-8)])
+
+
 class Normalization(Stage):
     def __init__(self, rng, size, ragged):
         super().__init__(rng, size, ragged)
-        self.style = rng.choice(["batch", "folded", "layer"])
-        epsilon = rng.choice([1e-5, 1e-3])
+        self.style = rng.choice(["batch", "folded", "layer", "rms", "written", "groups"] + ["length"] * (size > 1))
+        epsilon, affine = rng.choice([1e-5, 1e-3]), rng.random() < 0.7
         if self.style == "layer":
-            self.norm = nn.LayerNorm(size, epsilon, elementwise_affine=rng.random() < 0.7)
+            self.norm = nn.LayerNorm(size, epsilon, elementwise_affine=affine)
+        elif self.style == "rms":
+            self.norm = nn.RMSNorm(size, epsilon, elementwise_affine=affine)
+        elif self.style == "groups":
+            count = rng.choice([n for n in range(1, size + 1) if size % n == 0])
+            # Few features that hardly differ are divided by a tiny number, and rounding with them.
+            self.norm = nn.GroupNorm(count, size, 0.1, affine=affine)
+        elif self.style in ("written", "length"):
+            self.norm = functools.partial(_rms_norm, epsilon) if self.style == "written" else _length_one(rng)
         else:
             self.norm = nn.BatchNorm1d(size, epsilon, affine=rng.random() < 0.7)
             self.norm.running_mean.normal_()
             self.norm.running_var.uniform_(0.5, 2)
-        for weight in self.norm.parameters():
+        for weight in self.parameters():
             nn.init.normal_(weight)
 
     def forward(self, x, lengths):
         if self.style == "batch":
             return self.norm(x.transpose(1, 2)).transpose(1, 2)
-        if self.style == "folded":
+        if self.style in ("folded", "groups"):
             return self.norm(x.flatten(0, 1)).reshape(x.shape)
         return self.norm(x)
 

@@ -8,7 +8,7 @@ import numpy as np
 import onnx
 import pytest
 import torch
-from onnx import TensorProto
+from onnx import TensorProto, helper
 
 import seq2onnx as s2o
 from seq2onnx.importing.lifting import assembly, operations as lifting, time_axis
@@ -319,6 +319,18 @@ def _length(g, y):
     return g.op("ReduceL2", y, axes=[2])
 
 
+def _ones(g, y):
+    return g.op("ConstantOfShape", g.op("Shape", y), value=helper.make_tensor("one", TensorProto.FLOAT, [1], [1]))
+
+
+def _written(g, y):
+    """RMSNorm as a newer exporter writes it: without the axis, which a Reshape adds, and of the right shape."""
+    mean = g.op("ReduceMean", g.op("Mul", y, y), axes=[2], keepdims=0)
+    shape = g.op("Concat", g.op("Shape", mean), g.ints(1), axis=0)
+    spread = g.op("Sqrt", g.op("Add", g.op("Expand", g.op("Reshape", mean, shape), shape), _number(g, 0.01)))
+    return g.op("Div", y, spread)
+
+
 def _weighted(op, count, **more):
     return lambda g, y: g.op(op, y, g.weight(count), g.weight(count), **more)
 
@@ -331,7 +343,9 @@ NORMS = {
     "increased": (17, _divided(lambda g, y: g.op("Add", _number(g, 1e-8), _length(g, y)))),
     "3 / norm": (17, lambda g, y: g.op("Mul", g.op("Div", _number(g, 3), _length(g, y)), y)),
     "root": (17, _divided(lambda g, y: g.op("Sqrt", g.op("ReduceSumSquare", y, axes=[2])))),
+    "written out": (17, _written),
     "RMSNormalization": (23, lambda g, y: g.op("RMSNormalization", y, g.weight(H), epsilon=0.1)),
+    "RMSNormalization of ones": (23, lambda g, y: g.op("RMSNormalization", y, _ones(g, y))),
     "RMSNormalization of heads": (23, _of_steps(lambda g, y: g.op("RMSNormalization", y, g.weight(2)), 2, 2)),
     "GroupNormalization-18": (18, _of_steps(_weighted("GroupNormalization", 2, num_groups=2, epsilon=0.1), H, 1)),
     "GroupNormalization-21": (21, _of_steps(_weighted("GroupNormalization", H, num_groups=2, epsilon=0.1), H, 1)),

@@ -101,6 +101,29 @@ def test_layers_are_named_as_in_the_module_and_nothing_is_lifted_that_no_answer_
     assert made.network.name == "network"
 
 
+NORMS = {
+    "LengthOne": ("rms_norm", 1e-24 / 10, 1, ["fully_connected", "rms_norm", "gru"]),
+    "ScaledLength": ("rms_norm", 1e-16, 1, ["fully_connected", "rms_norm", "gru"]),
+    "RootOfALimitedSum": ("rms_norm", 1e-12 / 10, 1, ["fully_connected", "rms_norm", "gru"]),
+    "WrittenLayerNorm": ("layer_norm", 0.01, 1, ["fully_connected", "layer_norm", "gru"]),
+    "NormOfHeads": ("layer_norm", 1e-5, 2, ["fully_connected", "layer_norm", "fully_connected", "tanh", "layer_norm"]),
+    "GroupsOfImages": ("layer_norm", 1e-5, 2, ["conv2d", "layer_norm", "relu", "conv2d", "layer_norm", "relu"]),
+    "InstancesOfFrames": ("layer_norm", 1e-5, 4, ["conv1d", "layer_norm", "relu"]),
+}
+
+
+@pytest.mark.parametrize("name", NORMS)
+def test_a_norm_is_one_layer_however_it_is_written(name, monkeypatch):
+    monkeypatch.setattr(proof, "prove", lambda *_: 0.0)  # other tests compare the numbers
+    case = LIFTED[name]
+    network = s2o.from_torch(case.make(), case.example, **case.options).network
+    kind, epsilon, groups, kinds = NORMS[name]
+    assert [layer.kind for layer in network.layers][1 : len(kinds) + 1] == kinds
+    norm = next(layer for layer in network.layers if layer.kind == kind)
+    assert norm.epsilon == pytest.approx(epsilon, rel=1e-6, abs=0)
+    assert norm.groups == groups
+
+
 def test_hundreds_of_modules_in_a_row_become_layers(monkeypatch):
     monkeypatch.setattr(proof, "prove", lambda *_: 0.0)
     module = nn.Sequential(nn.Linear(6, 2), *(nn.Tanh() for _ in range(600)))

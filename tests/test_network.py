@@ -292,6 +292,9 @@ def test_layers_that_cannot_stream_say_why_and_what_to_do(layer, message):
         ([s2o.FeatureInput(3), s2o.LastStep()], "last_step_1: expected x .* has no time axis; remove it"),
         ([s2o.SequenceInput("tokens"), s2o.LastStep()], "last_step_1: expected numbers, got tokens"),
         ([s2o.SequenceInput(3), s2o.Conv1d(2, 3, groups=2)], "groups 2 must divide the channels"),
+        ([s2o.SequenceInput(3), s2o.LayerNorm(groups=2)], "layer_norm_1: groups 2 must divide the channels, got x"),
+        ([s2o.SequenceInput((3, 4)), s2o.RMSNorm(groups=2)], "rms_norm_1: groups 2 must divide the channels, got x"),
+        ([s2o.SequenceInput("tokens"), s2o.RMSNorm()], "rms_norm_1: expected numbers, got tokens"),
         ([s2o.SequenceInput(3), s2o.Rescale([1, 2])], r"rescale_1: scale has 2 numbers, x .* has 3 channels"),
     ],
 )

@@ -166,7 +166,7 @@ class RMSNorm(Layer):
 def _infer(layer: LayerNorm | RMSNorm, signals: Sequence[Signal]) -> Signal:
     x = numeric_input(layer, signals)
     if x.shape[0] % layer.groups:
-        raise ShapeError(f"{layer.label}: expected channels that groups={layer.groups} divides, got x {x}")
+        raise ShapeError(f"{layer.label}: groups {layer.groups} must divide the channels, got x {x}")
     return x
 
 

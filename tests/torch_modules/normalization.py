@@ -101,8 +101,8 @@ class NormOfHeads(Normalized):
         self.first, self.second = nn.LayerNorm(H // 2), nn.LayerNorm(H // 2, 0.1)
 
     def norm(self, x):
-        x = self.first(x.view(*x.shape[:2], 2, H // 2))
-        return self.second(torch.tanh(x).transpose(2, 3).reshape(*x.shape[:2], H // 2, 2).transpose(2, 3)).flatten(2)
+        x = torch.tanh(self.first(x.view(*x.shape[:2], 2, H // 2)))
+        return self.second(x.flatten(2).view(*x.shape[:2], H // 2, 2).transpose(2, 3)).flatten(2)
 
 
 @lifted()

@@ -37,6 +37,8 @@ NAMED = "relu, sigmoid, tanh, elu, gelu, silu, swish, leaky_relu, hard_sigmoid, 
 _JOINS = {"Add": "Add", "Multiply": "Mul", "Subtract": "Sub", "Maximum": "Max", "Minimum": "Min"}
 JOINS = {prefix + kind: operator for kind, operator in _JOINS.items() for prefix in ("", "ops.")}
 """For each layer or function that joins tensors the operator of ONNX."""
+UNIT_EPSILON = 1e-12
+"""The least length by which UnitNormalization divides; Keras before 3.15 has 1e-6."""
 MOST_STEPS = 2**16
 """The most steps of padding, or from one end of a window to the other. A file can name any number."""
 
@@ -157,13 +159,52 @@ def _batch_norm(layer: KerasLayer, x: TracedTensor) -> TracedTensor:
 
 @keras("LayerNormalization")
 def _layer_norm(layer: KerasLayer, x: TracedTensor) -> TracedTensor:
-    axes = sorted(axis % len(x.axes) for axis in np.ravel(layer.config["axis"]).tolist())
-    if layer.get("rms_scaling") or axes != list(range(axes[0], len(x.axes))):
-        raise ImportRefused("normalizes without a mean, or over other axes than the last ones; no layer does that")
-    shape = tuple(x.shape[axis] for axis in axes)
-    check_shapes(layer, gamma=shape, beta=shape)
+    if layer.get("rms_scaling"):
+        raise ImportRefused(
+            "divides by the deviation from the mean and keeps the mean (rms_scaling), for which there is no layer; use "
+            "RMSNormalization"
+        )
+    axes = _last_axes(layer, x, "gamma", "beta")
     gamma, beta = layer.weights.get("gamma"), layer.weights.get("beta")
     return lifting.layer_norm(x, axes, gamma, beta, layer.config["epsilon"])
+
+
+@keras("RMSNormalization")
+def _rms_norm(layer: KerasLayer, x: TracedTensor) -> TracedTensor:
+    return lifting.rms_norm(x, _last_axes(layer, x, "scale"), layer.weights["scale"], layer.config["epsilon"])
+
+
+def _axes(layer: KerasLayer, x: TracedTensor) -> list[int]:
+    return sorted(axis % len(x.axes) for axis in np.ravel(layer.config["axis"]).tolist())
+
+
+def _last_axes(layer: KerasLayer, x: TracedTensor, *names: str) -> list[int]:
+    """Return the axes that a layer normalizes with these weights, which must be the last ones."""
+    axes = _axes(layer, x)
+    if axes != list(range(axes[0], len(x.axes))):
+        raise ImportRefused("normalizes over other axes than the last ones, for which there is no layer")
+    check_shapes(layer, **dict.fromkeys(names, tuple(x.shape[axis] for axis in axes)))
+    return axes
+
+
+@keras("UnitNormalization")
+def _unit_norm(layer: KerasLayer, x: TracedTensor) -> TracedTensor:
+    length = OPERATORS["Max"](OPERATORS["ReduceL2"](x, _axes(layer, x)), ONE * UNIT_EPSILON)
+    return OPERATORS["Div"](x, length)
+
+
+@keras("GroupNormalization")
+def _group_norm(layer: KerasLayer, x: TracedTensor) -> TracedTensor:
+    (axis,), groups = _axes(layer, x), layer.config["groups"]
+    lifting.check_features(x, axis, "has channels")
+    count = x.shape[axis]
+    groups = count if groups == -1 else groups
+    check_shapes(layer, gamma=(count,), beta=(count,))
+    if not isinstance(groups, int) or groups < 1 or count % groups:
+        raise ModelFileError(f"{layer.place}: splits {count} channels into {groups!r:.60} groups")
+    gamma, beta = layer.weights.get("gamma"), layer.weights.get("beta")
+    y = lifting.group_norm(layout.move(x, axis, 1), groups, gamma, beta, layer.config["epsilon"])
+    return layout.move(y, 1, axis)
 
 
 @keras("Flatten")

@@ -49,7 +49,6 @@ REASONS = {
         ("TextVectorization", "StringLookup", "IntegerLookup", "Hashing", "CategoryEncoding"),
         "prepares data before the network; save the model without it, and prepare the data as before",
     ),
-    "GroupNormalization": "normalizes with statistics over time, which a stream does not know; use LayerNormalization",
 }
 
 

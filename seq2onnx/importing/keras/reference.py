@@ -25,6 +25,7 @@ SAME = ("ActivityRegularization", "AlphaDropout", "Dropout", "GaussianDropout", 
 JOINS = ("Add", "Multiply", "Subtract", "Maximum", "Minimum")
 KEEPS_MASK = {*SAME, *JOINS, "Activation", "Average", "BatchNormalization", "Concatenate", "Dense", "ELU"}
 KEEPS_MASK |= {"LayerNormalization", "LeakyReLU", "Normalization", "ReLU", "Rescaling", "SpatialDropout1D"}
+KEEPS_MASK |= {"GroupNormalization", "UnitNormalization"}
 """Layers that pass their mask on."""
 
 
@@ -156,10 +157,32 @@ def _batch_normalization(layer: KerasLayer, x: Array) -> Array:
 
 
 def _layer_normalization(layer: KerasLayer, x: Array) -> Array:
-    axis = tuple(np.ravel(layer.config["axis"]).tolist())
+    axis = _axes(layer)
     arrays = {name: _along(x, axis, array) for name, array in _weights(layer).items()}
     y = (x - x.mean(axis, keepdims=True)) / np.sqrt(x.var(axis, keepdims=True) + layer.config["epsilon"])
     return np.asarray(y * arrays.get("gamma", 1) + arrays.get("beta", 0))
+
+
+def _axes(layer: KerasLayer) -> tuple[int, ...]:
+    return tuple(np.ravel(layer.config["axis"]).tolist())
+
+
+def _rms_normalization(layer: KerasLayer, x: Array) -> Array:
+    squares = np.mean(x**2, _axes(layer), keepdims=True)
+    return np.asarray(x / np.sqrt(squares + layer.config["epsilon"]) * _weights(layer)["scale"])
+
+
+def _unit_normalization(layer: KerasLayer, x: Array) -> Array:
+    return np.asarray(x / np.maximum(np.sqrt(np.sum(x**2, _axes(layer), keepdims=True)), 1e-12))
+
+
+def _group_normalization(layer: KerasLayer, x: Array) -> Array:
+    axis, groups = layer.config["axis"], layer.config["groups"]
+    y = np.moveaxis(x, axis, 1)
+    parts = y.reshape(len(y), y.shape[1] if groups == -1 else groups, -1)
+    parts = (parts - parts.mean(2, keepdims=True)) / np.sqrt(parts.var(2, keepdims=True) + layer.config["epsilon"])
+    arrays = {name: _along(x, axis, array) for name, array in _weights(layer).items()}
+    return np.asarray(np.moveaxis(parts.reshape(y.shape), 1, axis) * arrays.get("gamma", 1) + arrays.get("beta", 0))
 
 
 def _reshape(layer: KerasLayer, x: Array) -> Array:
@@ -269,16 +292,19 @@ REFERENCE: dict[str, Callable[..., Array]] = {
     "Dense": _dense,
     "ELU": lambda layer, x: _elu(x, layer.get("alpha", 1.0)),
     "Flatten": lambda layer, x: x.reshape(len(x), -1),
+    "GroupNormalization": _group_normalization,
     "LayerNormalization": _layer_normalization,
     "LeakyReLU": lambda layer, x: _leaky(x, layer.config["alpha" if layer.version == 2 else "negative_slope"]),
     "Normalization": _normalization,
     "Permute": lambda layer, x: x.transpose(0, *layer.config["dims"]),
+    "RMSNormalization": _rms_normalization,
     "ReLU": _relu,
     "Rescaling": lambda layer, x: (
         x * np.asarray(layer.config["scale"], float) + np.asarray(layer.get("offset", 0), float)
     ),
     "Reshape": _reshape,
     "Softmax": lambda layer, x: _softmax(x, int(np.ravel(layer.get("axis", -1))[0])),
+    "UnitNormalization": _unit_normalization,
     "ZeroPadding1D": lambda layer, x: np.pad(x, [(0, 0), _pair(layer.config["padding"]), *[(0, 0)] * (x.ndim - 2)]),
 }
 """The equations of each kind of layer that neither reads its mask nor joins steps by a state: (layer, x, …) -> y."""

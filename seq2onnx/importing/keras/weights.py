@@ -95,7 +95,9 @@ WEIGHTS: dict[str, dict[str, str]] = {
     "SeparableConv1D": {"depthwise_kernel": "", "pointwise_kernel": "", "bias": "use_bias"},
     "Embedding": {"embeddings": ""},
     "BatchNormalization": {**_AFFINE, "moving_mean": "", "moving_variance": ""},
+    "GroupNormalization": _AFFINE,
     "LayerNormalization": _AFFINE,
+    "RMSNormalization": {"scale": ""},
     "Normalization": {"mean": "", "variance": ""},
 }
 """The weights of each kind of layer in the order of Keras, each with the option that it depends on."""

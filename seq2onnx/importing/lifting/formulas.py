@@ -91,8 +91,12 @@ def after_mean(y: TracedTensor, x: TracedTensor, axes: Sequence[int], factor: fl
 def after_difference(y: TracedTensor, a: TracedTensor, b: TracedTensor) -> TracedTensor:
     """Relate y = a − b."""
     mean = _related(b, "mean")
-    if mean and mean.of is a and mean.number == 1 and len(b.axes) == len(a.axes):
-        return y.with_(relation=Relation("centered", a, mean.axes))
+    if mean and mean.of is a and mean.number == 1:
+        expected = [
+            ("", 1) if axis in mean.axes else kept for axis, kept in enumerate(zip(a.axes, a.index.shape, strict=True))
+        ]
+        in_place = list(zip(b.axes, b.index.shape, strict=True)) == expected
+        return y.with_(relation=Relation("centered", a, mean.axes)) if in_place else y
     if "T" in a.axes and deviation.is_mean(b, a, time := a.axes.index("T")):
         return y.with_(relation=Relation("centered", a, (time,)))
     return y

@@ -15,7 +15,7 @@ import numpy as np
 from seq2onnx.errors import ImportRefused
 from seq2onnx.importing.axes import joined_axes, regroup
 from seq2onnx.importing.lifting import fixed_window
-from seq2onnx.importing.lifting.traced import TracedTensor
+from seq2onnx.importing.lifting.traced import Relation, TracedTensor
 
 END = 2**62
 """A stop beyond any axis: what slices without a stop have."""
@@ -36,10 +36,15 @@ def move(x: TracedTensor, source: int, target: int) -> TracedTensor:
 
 def unsqueeze(x: TracedTensor, *axes: int) -> TracedTensor:
     """Insert axes of size 1, numbered as in the result."""
-    rank = len(x.axes) + len(axes)
+    rank, relation = len(x.axes) + len(axes), _same_order(x)
     for axis in sorted(axis % rank for axis in axes):
-        x = x.with_(axes=(*x.axes[:axis], "", *x.axes[axis:]), index=np.expand_dims(x.index, axis))
+        x = x.with_(axes=(*x.axes[:axis], "", *x.axes[axis:]), index=np.expand_dims(x.index, axis), relation=relation)
     return x
+
+
+def _same_order(x: TracedTensor) -> Relation | None:
+    """Return the relation that a tensor keeps when its axes change and the order of its elements does not."""
+    return x.relation if x.relation and x.relation.kind == "mean" else None
 
 
 def squeeze(x: TracedTensor, axes: Sequence[int] | int | None = None) -> TracedTensor:
@@ -62,7 +67,8 @@ def reshape(x: TracedTensor, shape: Sequence[int]) -> TracedTensor:
             raise
         x = fixed_window.unfolded(x)
         found = regroup(x.axes, x.shape, shape, sizes)
-    return x.with_(axes=tuple(letters for letters, _ in found), index=x.index.reshape([size for _, size in found]))
+    axes, index = tuple(letters for letters, _ in found), x.index.reshape([size for _, size in found])
+    return x.with_(axes=axes, index=index, relation=_same_order(x))
 
 
 def expand(x: TracedTensor, shape: Sequence[int]) -> TracedTensor:
@@ -78,7 +84,8 @@ def expand(x: TracedTensor, shape: Sequence[int]) -> TracedTensor:
             axes[i] = "B"
         else:
             sizes[i] = new
-    return x.with_(axes=tuple(axes), index=np.broadcast_to(x.index, sizes), steps=steps)
+    relation = _same_order(x) if list(x.index.shape) == sizes else None
+    return x.with_(axes=tuple(axes), index=np.broadcast_to(x.index, sizes), steps=steps, relation=relation)
 
 
 def take(x: TracedTensor, axis: int, chosen: Any) -> TracedTensor:

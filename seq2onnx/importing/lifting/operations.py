@@ -104,21 +104,24 @@ def affine(x: TracedTensor, scale: Array, offset: Array) -> TracedTensor:
         return x.with_(parts=(_rescaled(found, factor, number),), index=index, pads=(0, 0))
     found, index = same_features(x)
     fields = [_in_order(array, index) for array in numbers]
-    return x.with_(parts=(_rescaled(flat(found), *fields),), index=index, pads=(0, 0))
+    return x.with_(parts=(_rescaled(found, *fields),), index=index, pads=(0, 0))
 
 
 def _rescaled(found: LayerNode, scale: Any, offset: Any) -> LayerNode:
     """Make x · scale + offset; a layer before it that has such weights, and does not use them, gets the numbers."""
     layer, weights = found.layer, dict(found.weights)
-    if isinstance(layer, FullyConnected | Conv1d) and np.all(np.equal(scale, 1)) and not weights["bias"].any():
-        weights["bias"] = weights["bias"] + offset
-    elif isinstance(layer, LayerNorm) and not weights["offset"].any():
-        weights |= {"scale": weights["scale"] * scale, "offset": weights["offset"] + offset}
-    elif isinstance(layer, RMSNorm) and not np.any(offset):
-        weights["scale"] = weights["scale"] * scale
-    else:
-        return layer_node(Rescale(scale, offset), found)
-    return layer_node(layer, *found.reads, weights=weights, path=found.path)
+    is_free = isinstance(layer, LayerNorm) and not weights["offset"].any()
+    if isinstance(layer, LayerNorm | RMSNorm) and (is_free or not np.any(offset)):
+        numbers = [np.reshape(array, found.signal.shape) if np.ndim(array) else array for array in (scale, offset)]
+        weights = {name: array * numbers[0] for name, array in weights.items()}
+        weights |= {"offset": weights["offset"] + numbers[1]} if is_free else {}
+        return layer_node(layer, *found.reads, weights=weights, path=found.path)
+    found = flat(found) if np.ndim(scale) or np.ndim(offset) else found
+    layer = found.layer
+    if isinstance(layer, FullyConnected | Conv1d) and np.all(np.equal(scale, 1)) and not found.weights["bias"].any():
+        weights = {**found.weights, "bias": found.weights["bias"] + offset}
+        return layer_node(layer, *found.reads, weights=weights, path=found.path)
+    return layer_node(Rescale(scale, offset), found)
 
 
 def join(layer: Add | Multiply, a: TracedTensor, b: TracedTensor) -> TracedTensor:
@@ -199,19 +202,24 @@ def group_norm(x: TracedTensor, groups: int, scale: Array | None, offset: Array 
     check_features(x, 1, "has channels")
     split = (groups, x.shape[1] // groups)
     wide = (*split, *[1] * (len(x.axes) - 2))
-    numbers = [None if array is None else array.reshape(wide) for array in (scale, offset)]
+    scale, offset = (None if array is None else array.reshape(wide) for array in (scale, offset))
     inner = reshape(x, (x.shape[0], *split, *x.shape[2:]))
-    return reshape(layer_norm(inner, range(2, len(inner.axes)), *numbers, epsilon), x.shape)
+    return reshape(layer_norm(inner, range(2, len(inner.axes)), scale, offset, epsilon), x.shape)
+
+
+def check_within_step(x: TracedTensor, axes: Sequence[int]) -> None:
+    """Raise ImportRefused unless the axes that a norm is over are features."""
+    for axis in axes:
+        if "T" in x.axes[axis]:
+            raise ImportRefused(OVER_TIME)
+        check_features(x, axis, "is normalized")
 
 
 def _normalize(
     x: TracedTensor, axes: Sequence[int], arrays: dict[str, Array], layer: Callable[[int], Layer]
 ) -> TracedTensor:
     """Make a layer that normalizes groups of features, with arrays that broadcast to x."""
-    for axis in axes:
-        if "T" in x.axes[axis]:
-            raise ImportRefused(OVER_TIME)
-        check_features(x, axis, "is normalized")
+    check_within_step(x, axes)
     found, index = same_features(x)
     size = math.prod(x.shape[axis] for axis in axes)
     members = np.moveaxis(index, axes, range(-len(axes), 0)).reshape(-1, size)

@@ -218,6 +218,7 @@ def _sum_of_squares(x: TracedTensor, axes: Sequence[int], keepdims: int = 1) -> 
 
 
 def _length(x: TracedTensor, axes: Sequence[int], keepdims: int = 1) -> TracedTensor:
+    operations.check_within_step(x, axes)
     return _root(_sum_of_squares(x, axes, keepdims))
 
 

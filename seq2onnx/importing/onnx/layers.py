@@ -40,7 +40,9 @@ def _layer_norm(call: LiftCall) -> Any:
 
 @operators("RMSNormalization")
 def _rms_norm(call: LiftCall) -> Any:
-    return lifting.rms_norm(call.x, last_axes(call), optional(call, 1), call.attributes.get("epsilon", 1e-5))
+    # Where a norm has no scale, exporters give it ones of the shape of the data.
+    scale = None if np.all(call.numbers[1] == 1) else constant(call, 1)
+    return lifting.rms_norm(call.x, last_axes(call), scale, call.attributes.get("epsilon", 1e-5))
 
 
 @operators("GroupNormalization", "InstanceNormalization")

@@ -117,6 +117,21 @@ def normalized():
     return K.Sequential([sequence(), *layers, L.BatchNormalization(epsilon=0.01, center=False)])
 
 
+def norms():
+    x = L.Input((None, 6, 4))
+    images = [L.GroupNormalization(2), L.Conv1D(6, 3), L.GroupNormalization(-1, epsilon=0.1, center=False)]
+    y = x
+    for layer in [
+        *images,
+        L.Flatten(),
+        L.Dense(6),
+        L.GroupNormalization(3, epsilon=0.1, scale=False),
+        L.UnitNormalization(),
+    ]:
+        y = L.TimeDistributed(layer)(y)
+    return K.Model(x, L.RMSNormalization(epsilon=0.01)(L.GRU(3, return_sequences=True)(y)))
+
+
 def tokens():
     return K.Sequential([L.Input((None,)), L.Embedding(11, 4), L.GRU(3, return_sequences=True), L.Dense(5)])
 
@@ -247,6 +262,7 @@ MODELS += [
     cells,
     spectrogram,
 ]
+MODELS += [norms] if IS_3 else []  # Keras 2 has no RMSNormalization
 
 
 def with_random_weights(model, rng):
