@@ -18,6 +18,7 @@ from tests.command import run
 from tests.foreign import C, Graph, H, plain_lstm
 from tests.keras_files import DENSE, LSTM, archive, call, functional, layer, lstm, sequential, start, weights, write
 
+ROOT = Path(__file__).parents[1]
 LAYERS, STATES, KERAS = "As layers (from_onnx)", "With states (add_states)", "As layers (from_keras)"
 
 
@@ -306,3 +307,17 @@ def test_a_model_of_a_class_of_its_own_says_so():
     write("odd.keras", sequential() | {"class_name": "Mine", "config": 3})
     _, err = run("import", "odd.keras", "--explain", code=2)
     assert "is not as Keras writes it" in err
+
+
+def test_the_guide_quotes_messages_as_they_are():
+    guide = (ROOT / "docs/bring-your-network.md").read_text(encoding="utf-8")
+    rows = re.findall(
+        r"^\|[^|]+\|([^|]*)\|[^|]+\|$", guide[guide.index("| you have") : guide.index("### How far")], re.M
+    )
+    quoted = [text for row in rows for text in re.findall("`([^`]+ [^`]+)`", row)]
+    assert len(quoted) > 12
+    sources = "".join(path.read_text(encoding="utf-8") for path in (ROOT / "seq2onnx/importing").rglob("*.py"))
+    joined = re.sub(r'"\n\s*f?"', "", sources)
+    for text in quoted:
+        pattern = re.sub(r"(…|\b\d+\b|'\w+')", "@", text)
+        assert re.search(re.escape(pattern).replace("@", r"(\{[^{}]*\})"), joined), text
