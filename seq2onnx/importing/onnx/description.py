@@ -16,6 +16,8 @@ from seq2onnx.importing.onnx.tracing import declared, dtype_of
 
 LETTERS = {"batch": "B", "time": "T", "seq": "T", "step": "T", "frame": "T", "len": "T", "feat": "C", "channel": "C"}
 """What the name of a size says about its axis, by a part of the name."""
+MOST_ENTRIES = 100
+"""The most inputs and outputs that are compared with each other: the file decides how many there are."""
 
 
 def writer(model: ModelProto) -> str:
@@ -51,15 +53,15 @@ def axis_letters(entry: ValueInfoProto) -> list[str]:
 def state_pairs(model: ModelProto) -> dict[str, str]:
     """Pair inputs with outputs of the same type and shape: states that a file takes and gives.
 
-    The first input without such an output is the data, else the first. Of several outputs, that with the most similar
-    name continues an input.
+    The first input of two or more axes without such an output is the data, else the first of all. Of several outputs,
+    that with the most similar name continues an input.
     """
-    entries, free = data_inputs(model), list(model.graph.output)
+    entries, free = data_inputs(model)[:MOST_ENTRIES], model.graph.output[:MOST_ENTRIES]
     fitting = {entry.name: [output for output in free if _fits(entry, output)] for entry in entries}
-    entries = [entry for entry in entries if entry.type.tensor_type.shape.dim]
-    data = next((entry for entry in entries if not fitting[entry.name]), next(iter(entries), None))
+    wide = [entry for entry in entries if len(entry.type.tensor_type.shape.dim) > 1]
+    data = next((entry for entry in wide if not fitting[entry.name]), next(iter(wide), None))
     pairs: dict[str, str] = {}
-    for entry in entries:
+    for entry in wide:
         found = [output.name for output in fitting[entry.name] if output.name not in pairs.values()]
         if entry is not data and found:
             similar = [difflib.SequenceMatcher(None, entry.name[:100], name[:100]).ratio() for name in found]
@@ -81,7 +83,7 @@ def compared_with(model: ModelProto, data: str) -> dict[str, list[Any]]:
     constants = [node for node in all_nodes(graph) if node.op_type == "Constant"]
     known |= {node.output[0]: entry.t for node in constants for entry in node.attribute if entry.HasField("t")}
     found: dict[str, list[Any]] = {}
-    for entry in data_inputs(model):
+    for entry in data_inputs(model)[:MOST_ENTRIES]:
         shape = [size or 2 for size in declared(entry)]
         if entry.name == data or np.prod(shape) > 1:
             continue
