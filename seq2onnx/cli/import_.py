@@ -9,8 +9,8 @@ from typing import Annotated, Any
 
 import typer
 
-from seq2onnx.cli.options import Quiet, say
-from seq2onnx.errors import ImportRefused, Seq2OnnxError, SpecError, WriteFailed
+from seq2onnx.cli.options import Quiet, say, show
+from seq2onnx.errors import ImportRefused, Seq2OnnxError, SpecError, WriteFailed, require
 from seq2onnx.tables import about
 
 KERAS = (".keras", ".h5", ".hdf5")
@@ -18,7 +18,7 @@ KERAS = (".keras", ".h5", ".hdf5")
 
 def import_(
     source: Annotated[Path, typer.Argument(metavar="SOURCE", help="A file of another program: .onnx, .keras or .h5.")],
-    out: Annotated[Path, typer.Option(metavar="FILE", help="The ONNX file to write.")],
+    out: Annotated[Path | None, typer.Option(metavar="FILE", help="The ONNX file to write.")] = None,
     axes: Annotated[
         str | None,
         typer.Option(
@@ -52,24 +52,30 @@ def import_(
     keep_graph: Annotated[
         bool, typer.Option("--keep-graph", help="Add states to the graph of an ONNX file, and make no layers.")
     ] = False,
+    explain: Annotated[
+        bool,
+        typer.Option(
+            "--explain",
+            help="Write no file: show what SOURCE is, in which way it comes in, and what stands in the way.",
+        ),
+    ] = False,
     quiet: Quiet = False,
 ) -> None:
     """Write a network that was trained elsewhere as a file with explicit states, and compare it with its source.
 
     Where every operation is one of a layer, the network becomes layers. `train` and `restore` in Python can continue
     with it. An ONNX file whose operations are others keeps its graph, to which only states are added. If neither gives
-    the same results as the source, no file is written.
+    the same results as the source, no file is written. With --explain, the exit code is 1 if neither does.
     """
     import seq2onnx as s2o
 
-    if source.suffix.lower() in KERAS:
+    is_keras = source.suffix.lower() in KERAS
+    if is_keras:
         names = ("axes", "features", "window", "outputs", "fixed", "states")
         given = dict(zip(names, (axes, features, window, outputs, fixed, states), strict=True))
         if named := [f"--{name}" for name, value in given.items() if value] + ["--keep-graph"] * keep_graph:
             raise SpecError(f"{', '.join(named)}: only for ONNX files; {source} is one of Keras")
-        _write(s2o.from_keras(source, masks=masks), source, out, quiet)
-        return
-    if masks:
+    elif masks:
         raise SpecError(f"--masks: only for files of Keras (.keras, .h5), not for {source}")
     options: dict[str, Any] = {
         "axes": axes,
@@ -77,6 +83,16 @@ def import_(
         "outputs": next(csv.reader([outputs])) if outputs else None,
         "fixed": {name: _value(name, text) for name, text in _pairs("--fixed", fixed).items()},
     }
+    continued = _pairs("--states", states)
+    if explain:
+        more = {"window": window, "states": continued}
+        _explain(source, out, {"masks": masks} if is_keras else options | more, is_keras, keep_graph)
+        return
+    if out is None:
+        raise SpecError("--out: expected the ONNX file to write; only --explain writes none")
+    if is_keras:
+        _write(s2o.from_keras(source, masks=masks), source, out, quiet)
+        return
     reason = "as --keep-graph says" if keep_graph else "its states are inputs and outputs, as --states says"
     if window:
         if keep_graph or states:
@@ -94,7 +110,7 @@ def import_(
         except Seq2OnnxError as error:
             reason = str(error).removeprefix(f"{source}: ")
     try:
-        report = s2o.add_states(source, out, states=_pairs("--states", states), **options)
+        report = s2o.add_states(source, out, states=continued, **options)
     except ImportRefused as error:
         text = str(error).removeprefix(f"{source}: ")
         if keep_graph or states or text == reason:
@@ -104,6 +120,18 @@ def import_(
         ) from None
     say(about(out, f"the graph of {source} with states. It does not become layers: {reason}"), quiet)
     say(report, quiet)
+
+
+def _explain(source: Path, out: Path | None, options: dict[str, Any], is_keras: bool, keep_graph: bool) -> None:
+    """Print what a file is, and what came of each way in; exit with 1 if there is none."""
+    require("onnx", extra="train")
+    from seq2onnx.importing.explaining import explain_keras, explain_onnx
+
+    out = out or Path(f"{source.stem}_stream.onnx")
+    found = explain_keras(source, out, **options) if is_keras else explain_onnx(source, out, options, keep_graph)
+    show(found)
+    if not found.works:
+        raise typer.Exit(1)
 
 
 def _write(module: Any, source: Path, out: Path, quiet: bool, lookahead: bool = False) -> None:

@@ -15,7 +15,7 @@ from seq2onnx.importing import equivalence
 from seq2onnx.importing.axes import batch_first
 from seq2onnx.importing.keras import layers as keras_layers, recurrent as keras_recurrent, windows as keras_windows
 from seq2onnx.importing.keras.file import read_file
-from seq2onnx.importing.keras.graph import CUSTOM, KerasLayer, KerasModel, Tensor, read_model
+from seq2onnx.importing.keras.graph import CUSTOM, KerasLayer, KerasModel, LayerCall, Tensor, read_model
 from seq2onnx.importing.keras.reference import evaluate
 from seq2onnx.importing.lifting import layout
 from seq2onnx.importing.lifting.assembly import assemble
@@ -23,6 +23,7 @@ from seq2onnx.importing.lifting.layer_node import Array, LayerNode, Lifting, inp
 from seq2onnx.importing.lifting.reading import answer
 from seq2onnx.importing.lifting.traced import TracedTensor
 from seq2onnx.importing.lifting.windows import TooFewSteps
+from seq2onnx.importing.refusals import OptionNeeded
 from seq2onnx.layers import SequenceInput
 
 FILLED_BY = (keras_layers, keras_recurrent, keras_windows)
@@ -53,7 +54,9 @@ REASONS = {
 
 
 class _Located(ImportRefused):
-    """A refusal that names its layer already."""
+    """A refusal that names its layer already; `behind` is how many layers need its result, and how many there are."""
+
+    behind: tuple[int, int] | None = None
 
 
 class _Mask:
@@ -105,7 +108,7 @@ def _from_file(path: str | Path, masks: str | None) -> SequenceModule:
         if layer.kind == "Masking" or (layer.kind == "Embedding" and layer.get("mask_zero"))
     ]
     if masking and masks is None:
-        raise ImportRefused(f"{masking[0].place}: {MASKED}")
+        raise OptionNeeded(f"{masking[0].place}: {MASKED}", masks=["lengths"])
     start = _input(model)
     for steps in STEPS:
         try:
@@ -176,9 +179,22 @@ def _run(model: KerasModel, x: TracedTensor) -> dict[Tensor, Any]:
         given = [_known(values, tensor, node.layer) for tensor in node.reads]
         if not all(isinstance(_known(values, tensor, node.layer), _Mask) for tensor in node.masks):
             raise ImportRefused(f"{node.layer.place}: has a mask that is calculated in the model; {MASKED}")
-        for i, found in enumerate(_apply(node.layer, given)):
-            values[node.name, i] = found
+        try:
+            outputs = _apply(node.layer, given)
+        except _Located as error:
+            error.behind = _behind(model, node), len(model.nodes)
+            raise
+        values |= {(node.name, i): found for i, found in enumerate(outputs)}
     return values
+
+
+def _behind(model: KerasModel, node: LayerCall) -> int:
+    """Return how many layers need the results of one."""
+    found = {node.name}
+    for each in model.nodes:
+        if any(name in found for name, _ in each.reads):
+            found.add(each.name)
+    return len(found) - 1
 
 
 def _known(values: dict[Tensor, Any], tensor: Tensor, layer: KerasLayer) -> Any:

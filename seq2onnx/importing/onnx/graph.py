@@ -28,7 +28,7 @@ def read_graph(path: str | Path, fixed: Mapping[str, Any] | None = None) -> Mode
     Inputs are data alone, but for those that `fixed` makes constants, and no node is unused. Files that are damaged or
     have their weights in others raise ModelFileError; files of seq2onnx, and `fixed` that does not fit, ImportRefused.
     """
-    model = _parse(Path(path))
+    model = parse(path)
     if any(entry.key == KEY for entry in model.metadata_props):
         raise ImportRefused(f"{path}: was written by seq2onnx; open it with load, or with restore to train it further")
     try:
@@ -65,8 +65,9 @@ def read_graph(path: str | Path, fixed: Mapping[str, Any] | None = None) -> Mode
     return model
 
 
-def _parse(path: Path) -> ModelProto:
-    content = read_bytes(path)
+def parse(path: str | Path) -> ModelProto:
+    """Read a foreign ONNX file as it is, or raise ModelFileError if it is damaged or has its weights in others."""
+    content = read_bytes(Path(path))
     try:
         model = onnx.load_model_from_string(content)
     except Exception as error:  # protobuf's DecodeError, whose module differs between its implementations

@@ -76,6 +76,16 @@ def reads(node: NodeProto) -> set[str]:
     return found
 
 
+def nodes_behind(graph: GraphProto, node: NodeProto) -> tuple[int, int]:
+    """Return how many nodes need what a node gives, and how many nodes the graph has."""
+    found, count = set(filter(None, node.output)), 0
+    for each in graph.node:
+        if reads(each) & found:
+            found.update(filter(None, each.output))
+            count += 1
+    return count, len(graph.node)
+
+
 def all_names(graph: GraphProto) -> set[str]:
     """Return the names of all tensors of a graph and of the graphs in it."""
     parts = with_subgraphs(graph)

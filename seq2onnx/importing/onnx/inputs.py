@@ -13,6 +13,7 @@ from seq2onnx.errors import ImportRefused, SpecError
 from seq2onnx.importing.axes import FEATURES
 from seq2onnx.importing.onnx.graph_parts import remove_unused, replace
 from seq2onnx.importing.onnx.tracing import Draw, declared, dtype_of
+from seq2onnx.importing.refusals import OptionNeeded
 
 Made = TypeVar("Made")
 
@@ -30,13 +31,28 @@ def check_axes(axes: str | None) -> None:
         )
 
 
-def no_order(data: str, rank: int, axes: str | None = None) -> str:
-    """Return the message for an input whose axes cannot be read as given, or are not tried."""
+def no_order(data: str, rank: int, axes: str | None = None) -> ImportRefused:
+    """Return the refusal of an input whose axes cannot be read as given, or are not tried."""
     if axes is not None:
-        return f"the axes {axes!r} of the input {data} have no time, T; a sequence has steps"
-    return (
+        return ImportRefused(f"the axes {axes!r} of the input {data} have no time, T; a sequence has steps")
+    return OptionNeeded(
         f"the input {data} has {rank} axes, whose meaning the file does not say; give axes=: B is the batch, T time, "
-        "C, H and W are features, such as 'BCTW' for [batch, 1, time, features], or 'BTWC' if the 1 is last"
+        "C, H and W are features, such as 'BCTW' for [batch, 1, time, features], or 'BTWC' if the 1 is last",
+        axes=[axes for axes in ("BCTW", "BTWC") if len(axes) == rank],
+    )
+
+
+def several_orders(made: Sequence[str]) -> ImportRefused:
+    """Return the refusal of an input that can have its axes in more than one order."""
+    return OptionNeeded(f"its input could have the axes {' or '.join(made)}; give axes=", axes=made)
+
+
+def unknown_order(made: Sequence[str]) -> ImportRefused:
+    """Return the refusal of an input of which nothing shows the order of its axes."""
+    return OptionNeeded(
+        "nothing in the graph joins steps, or nothing has weights, so that the order of its axes is unknown; give "
+        f"axes=, such as {made[0]!r}",
+        axes=made,
     )
 
 
@@ -59,7 +75,7 @@ def in_each_order(orders: Sequence[str], make: Callable[[str], Made]) -> dict[st
         return made
     order = max(refusals, key=lambda order: getattr(refusals[order], "reached", -1))
     hint = f" (the axes of its input read as {order}; give axes= if they are others)" if len(refusals) > 1 else ""
-    raise ImportRefused(f"{refusals[order]}{hint}")
+    raise ImportRefused(f"{refusals[order]}{hint}") from refusals[order]
 
 
 def answers_among(named: Sequence[str], known: Container[str], finals: Container[str], chosen: bool) -> list[str]:

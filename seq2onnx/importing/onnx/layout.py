@@ -12,6 +12,7 @@ from seq2onnx.importing.lifting.operators import concat
 from seq2onnx.importing.lifting.traced import TracedTensor
 from seq2onnx.importing.onnx.node_calls import NO_END, AxisSlice, axis_slices, check_eval_mode, same, step_taken
 from seq2onnx.importing.onnx.operators import OPERATORS, LiftCall, constant, operators
+from seq2onnx.importing.refusals import OptionNeeded
 
 OPERATORS |= {
     "Squeeze": lambda call: layout.squeeze(call.x, call.axes() or None),
@@ -46,9 +47,10 @@ def _reshape(call: LiftCall) -> Any:
             raise ImportRefused(lifting.OVER_TIME) from None
         if x.lifting.window or "T" not in x.axes or len(shape) > 2:
             raise
-        raise ImportRefused(
+        raise OptionNeeded(
             f"{error}. If the network always reads the last {x.steps} steps, give window={x.steps}: it then answers "
-            "for each window"
+            "for each window",
+            window=[x.steps],
         ) from None
 
 

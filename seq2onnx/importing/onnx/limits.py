@@ -11,10 +11,11 @@ from onnx import NodeProto, numpy_helper
 from seq2onnx.errors import ImportRefused
 from seq2onnx.importing.equivalence import bends, longest_steps
 from seq2onnx.importing.onnx.graph import open_session, run
-from seq2onnx.importing.onnx.graph_parts import Array, depends_on_numbers, place, reads, remove_unused
-from seq2onnx.importing.onnx.node_calls import NO_END, NodeRefused, axis_slices, call_of
+from seq2onnx.importing.onnx.graph_parts import Array, depends_on_numbers, nodes_behind, place, reads, remove_unused
+from seq2onnx.importing.onnx.node_calls import NO_END, axis_slices, call_of
 from seq2onnx.importing.onnx.size_limits import check_sizes
 from seq2onnx.importing.onnx.tracing import Trace, dtype_of, other_inputs, without_sizes
+from seq2onnx.importing.refusals import NodeRefused
 
 MOST_COMPARED = 64
 """Tensors with more numbers have some for each step."""
@@ -59,7 +60,8 @@ def check_limits(trace: Trace) -> bool:
 
 def _refusal(trace: Trace, node: NodeProto, number: int) -> ImportRefused:
     text = f"{place(node)}: {number} is a bound on the number of steps. {REMEDY}"
-    return NodeRefused(text, len(trace.model.graph.node))
+    graph = trace.model.graph
+    return NodeRefused(text, len(graph.node), nodes_behind(graph, node))
 
 
 def _bounds_of_slices(trace: Trace) -> Iterator[tuple[NodeProto, int]]:

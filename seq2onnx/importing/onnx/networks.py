@@ -23,10 +23,10 @@ from seq2onnx.importing.lifting.windows import TooFewSteps
 from seq2onnx.importing.onnx import inputs
 from seq2onnx.importing.onnx.graph import RunFailed, open_session, read_graph
 from seq2onnx.importing.onnx.limits import check_limits
-from seq2onnx.importing.onnx.node_calls import NodeRefused
 from seq2onnx.importing.onnx.source_runs import FileOutput, OnnxSource, with_wide_sums
 from seq2onnx.importing.onnx.tracing import Draw, Trace, traces, without_sizes
 from seq2onnx.importing.onnx.walk import Walked, walk
+from seq2onnx.importing.refusals import NodeRefused
 from seq2onnx.integers import whole_number
 
 if TYPE_CHECKING:
@@ -72,6 +72,18 @@ def from_onnx(
         >>> module = from_onnx("network.onnx")
         >>> export(module, "stream.onnx")
     """
+    return import_layers(path, axes, fixed, outputs, features, window)[1]
+
+
+def import_layers(
+    path: str | Path,
+    axes: str | None = None,
+    fixed: Mapping[str, Any] | None = None,
+    outputs: Sequence[str] | None = None,
+    features: int | None = None,
+    window: int | None = None,
+) -> tuple[str, SequenceModule]:
+    """Return the axes of the input as they were read, and the network of `from_onnx`."""
     inputs.check_axes(axes)
     window = None if window is None else whole_number(window, "window")
     model = read_graph(path, fixed)
@@ -85,22 +97,19 @@ def from_onnx(
 
 def _from_onnx(
     model: ModelProto, name: str, axes: str | None, chosen: bool, features: int | None, window: int | None
-) -> SequenceModule:
+) -> tuple[str, SequenceModule]:
     data = inputs.data_input(model)
     rank = inputs.rank_of(model, data, axes)
     draw, _ = inputs.drawer(model, data)
     orders = [axes] if axes else [order for order in inputs.ORDERS.get(rank, ()) if "T" in order]
     if not orders or any("T" not in order for order in orders):
-        raise ImportRefused(inputs.no_order(data, rank, axes))
+        raise inputs.no_order(data, rank, axes)
     made = inputs.in_each_order(orders, lambda order: _lifted(model, data, order, name, chosen, features, window, draw))
     if axes is None and not any(_confirms_axes(module) for module in made.values()):
-        raise ImportRefused(
-            "nothing in the graph joins steps, or nothing has weights, so that the order of its axes is unknown; give "
-            f"axes=, such as {next(iter(made))!r}"
-        )
+        raise inputs.unknown_order([*made])
     if len(made) > 1:
-        raise ImportRefused(f"its input could have the axes {' or '.join(made)}; give axes=")
-    return next(iter(made.values()))
+        raise inputs.several_orders([*made])
+    return next(iter(made.items()))
 
 
 def _confirms_axes(module: SequenceModule) -> bool:

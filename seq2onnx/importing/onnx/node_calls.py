@@ -20,14 +20,6 @@ NO_END = 2**31 - 1
 """The least bound of a slice that exporters write where they mean the end of any axis."""
 
 
-class NodeRefused(ImportRefused):
-    """A node that cannot be followed; `reached` is how many nodes before it could be."""
-
-    def __init__(self, message: str, reached: int) -> None:
-        super().__init__(message)
-        self.reached = reached
-
-
 X = TypeVar("X", bound=Axes | TracedTensor)
 
 

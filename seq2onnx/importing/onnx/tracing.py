@@ -17,8 +17,9 @@ from seq2onnx.importing.axes import FEATURES, step_letters
 from seq2onnx.importing.equivalence import longest_steps
 from seq2onnx.importing.onnx import graph_parts
 from seq2onnx.importing.onnx.graph import RunFailed, open_session, run
-from seq2onnx.importing.onnx.graph_parts import Array, depends_on_numbers, place, remove_unused, replace
+from seq2onnx.importing.onnx.graph_parts import Array, depends_on_numbers, nodes_behind, place, remove_unused, replace
 from seq2onnx.importing.onnx.size_limits import MOST_COMPUTED, check_sizes
+from seq2onnx.importing.refusals import NodeRefused
 
 PRIMES = (5, 7, 11, 13, 17, 19, 23, 29, 31, 37, 41, 43, 47, 53, 59, 61, 67, 71, 73, 79, 83, 89, 97)
 """Sizes of batch and time: those that are a size of nothing else in the file are taken."""
@@ -197,16 +198,16 @@ def _more_steps(
 
 def _with_branch(model: ModelProto, node: NodeProto, data: str, feeds: Sequence[Mapping[str, Array]]) -> ModelProto:
     """Return the graph with one branch of an If in its place, if the condition is the same for all inputs."""
+    behind = nodes_behind(model.graph, node)
     names = [
         entry.name for entry in model.graph.input if node.input[0] in depends_on_numbers(model.graph, [entry.name])
     ]
     if names and data not in names:
-        raise ImportRefused(
-            f"{place(node)}: chooses what is computed by the input {names[0]!r}; give it a value, "
-            f"fixed={{{names[0]!r}: …}}"
-        )
+        text = f"chooses what is computed by the input {names[0]!r}; give it a value, fixed={{{names[0]!r}: …}}"
+        raise NodeRefused(f"{place(node)}: {text}", 0, behind)
     if names:
-        raise ImportRefused(f"{place(node)}: what is computed depends on the data; a stream cannot follow that")
+        text = "what is computed depends on the data; a stream cannot follow that"
+        raise NodeRefused(f"{place(node)}: {text}", 0, behind)
     constants = {tensor.name: tensor for tensor in model.graph.initializer}
     if node.input[0] in constants:
         conditions = [bool(numpy_helper.to_array(constants[node.input[0]]).ravel()[0])]
@@ -227,9 +228,11 @@ def _with_branch(model: ModelProto, node: NodeProto, data: str, feeds: Sequence[
             numbers = [numpy_helper.to_array(tensor) for tensor in part.graph.initializer]
             known = sorted({int(n) for array in numbers if array.size == 1 for n in array.ravel() if n > 1})
             compared = f" with {', '.join(map(str, known))}" if known else ""
-            raise ImportRefused(
+            raise NodeRefused(
                 f"{place(node)}: compares the number of steps or rows{compared}, and calculates otherwise with more; a "
-                "stream does not know it. Cut sequences before the network"
+                "stream does not know it. Cut sequences before the network",
+                0,
+                behind,
             )
     taken = deepcopy(model)
     inner = next(each for each in taken.graph.node if each.output == node.output)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Mapping
+from typing import Any
 
 from onnx import NodeProto
 
@@ -17,9 +18,10 @@ from seq2onnx.importing.onnx import (
     layout as onnx_layout,
     node_calls,
 )
-from seq2onnx.importing.onnx.graph_parts import place, reads
+from seq2onnx.importing.onnx.graph_parts import nodes_behind, place, reads
 from seq2onnx.importing.onnx.operators import lift
 from seq2onnx.importing.onnx.tracing import RECURRENT, Trace
+from seq2onnx.importing.refusals import NodeRefused
 from seq2onnx.layers import SequenceInput
 
 FILLED_BY = (onnx_arithmetic, onnx_layers, onnx_layout)
@@ -85,13 +87,15 @@ def _results(
     except TooFewSteps:
         raise
     except Exception as error:  # whatever a handler raises for a node that it does not expect
-        found = [ImportRefused(reason_of(error))] * len(node.output)
-    results = {name: x for name, x in zip(node.output, found, strict=False) if name}
+        found = [error] * len(node.output)
+    results: dict[str, Any] = {name: x for name, x in zip(node.output, found, strict=False) if name}
     for name, x in results.items():
         if isinstance(x, TracedTensor) and x.shape != (shape := trace.values[name].shape):
             x = ImportRefused(f"gives the shape {list(shape)}, a layer {list(x.shape)}")
-        if isinstance(x, ImportRefused):
-            results[name] = node_calls.NodeRefused(f"{place(node)}: {x}", number)
+        if isinstance(x, Exception):
+            behind = nodes_behind(trace.model.graph, node)
+            results[name] = NodeRefused(f"{place(node)}: {reason_of(x)}", number, behind)
+            results[name].__cause__ = x
     return results
 
 

@@ -68,6 +68,19 @@ def add_states(
         >>> report = add_states("matlab_network.onnx", "stream.onnx")
         >>> stream = load("stream.onnx").stream()
     """
+    return write_states(path, out, axes, fixed, outputs, states, features)[1]
+
+
+def write_states(
+    path: str | Path,
+    out: str | Path,
+    axes: str | None = None,
+    fixed: Mapping[str, Any] | None = None,
+    outputs: Sequence[str] | None = None,
+    states: Mapping[str, str] | None = None,
+    features: int | None = None,
+) -> tuple[str, ParityReport]:
+    """Return the axes of the input as they were read, and the report of `add_states`."""
     inputs.check_axes(axes)
     model = read_graph(path, fixed)
     try:
@@ -83,7 +96,7 @@ def _add_states(
     outputs: Sequence[str] | None,
     states: dict[str, str],
     features: int | None,
-) -> ParityReport:
+) -> tuple[str, ParityReport]:
     check_states(model, states)
     if outputs is not None:
         model = inputs.choose_outputs(model, outputs, [*states.values()])
@@ -97,7 +110,7 @@ def _add_states(
     draw, tokens = inputs.drawer(model, data)
     orders = (axes,) if axes else (STEP_ORDERS if states else inputs.ORDERS).get(rank, ())
     if not orders:
-        raise ImportRefused(inputs.no_order(old_names.get(data, data), rank))
+        raise inputs.no_order(old_names.get(data, data), rank)
 
     def made_in(order: str) -> tuple[Body, bool, OnnxSource, bool]:
         for trace in traces(model, data, order, features, draw):  # with fewer and fewer sizes that are free
@@ -106,10 +119,6 @@ def _add_states(
             except ImportRefused as error:
                 refusal = error
                 continue
-            if axes is None and not found[0].graph.states:
-                raise ImportRefused(
-                    "nothing in the graph joins steps, so that the order of its axes is unknown; give axes="
-                )
             return found
         raise refusal
 
@@ -120,8 +129,11 @@ def _add_states(
         for new, old in old_names.items():
             text = text.replace(new, old)
         raise ImportRefused(text) from None
-    if len(made) > 1:
-        raise ImportRefused(f"its input could have the axes {' or '.join(made)}; give axes=")
+    if axes is None:
+        joining = {order: found for order, found in made.items() if found[0].graph.states}
+        if len(joining) != 1:
+            raise inputs.several_orders([*joining]) if joining else inputs.unknown_order([*made])
+        made = joining
     ((order, (body, one_row, source, complete)),) = made.items()
     body.tokens = tokens
     with atomic_file(out) as temporary:
@@ -133,8 +145,8 @@ def _add_states(
         if one_row and "B" in order:
             # Often only the initial states fix a batch of 1, and they are inputs now. A Scan over rows is slow.
             with contextlib.suppress(ImportRefused):
-                return written(False)
-        return written(one_row)
+                return order, written(False)
+        return order, written(one_row)
 
 
 def _rewrite(

@@ -10,8 +10,9 @@ from seq2onnx.importing.axes import Axes
 from seq2onnx.importing.lifting.layer_node import reason_of
 from seq2onnx.importing.onnx import node_calls
 from seq2onnx.importing.onnx.graph import opset
-from seq2onnx.importing.onnx.graph_parts import DOMAINS, place, reads
+from seq2onnx.importing.onnx.graph_parts import DOMAINS, nodes_behind, place, reads
 from seq2onnx.importing.onnx.tracing import RECURRENT, Trace
+from seq2onnx.importing.refusals import NodeRefused
 from seq2onnx.importing.states import layout_nodes, windows
 from seq2onnx.importing.states.recurrence import recurrent
 from seq2onnx.importing.states.rewriting import Rewriter
@@ -43,7 +44,8 @@ def give_states(trace: Trace) -> tuple[Rewriter, dict[str, Axes], set[str]]:
         try:
             results = _visit(graph, trace, node, signals, foreign)
         except Exception as error:  # whatever a rule raises for a node that it does not expect
-            raise node_calls.NodeRefused(f"{place(node)}: {reason_of(error)}", len(graph.nodes)) from None
+            behind = nodes_behind(trace.model.graph, node)
+            raise NodeRefused(f"{place(node)}: {reason_of(error)}", len(graph.nodes), behind) from None
         found = {name: x for name, x in zip(node.output, results, strict=False) if name}
         node_calls.note_finals(node, signals.keys(), finals)
         if node.op_type in node_calls.MOVES and (state := graph.last_steps.get(node.input[0])):
