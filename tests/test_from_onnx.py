@@ -324,8 +324,8 @@ def _ones(g, y):
 
 
 def _written(g, y):
-    """RMSNorm as a newer exporter writes it: without the axis, which a Reshape adds, and of the right shape."""
-    mean = g.op("ReduceMean", g.op("Mul", y, y), axes=[2], keepdims=0)
+    """A norm as a newer exporter writes it: without the axis, which a Reshape adds, and times a factor."""
+    mean = g.op("Mul", g.op("ReduceMean", g.op("Mul", y, y), axes=[2], keepdims=0), _number(g, 1.25))
     shape = g.op("Concat", g.op("Shape", mean), g.ints(1), axis=0)
     spread = g.op("Sqrt", g.op("Add", g.op("Expand", g.op("Reshape", mean, shape), shape), _number(g, 0.01)))
     return g.op("Div", y, spread)

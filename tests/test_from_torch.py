@@ -124,6 +124,30 @@ def test_a_norm_is_one_layer_however_it_is_written(name, monkeypatch):
     assert norm.groups == groups
 
 
+def test_vectors_of_every_length_become_one_long(tmp_path):
+    """Squares of 1e19 overflow float32, those of 1e-9 are still far from its end, and zeros stay zeros."""
+
+    class Lengths(nn.Module):
+        def forward(self, x):
+            return nn.functional.normalize(x, dim=-1)
+
+    made = s2o.from_torch(Lengths(), x())
+    scales = np.concatenate([[0], 10.0 ** np.arange(-9, 19)])[:, None]
+    steps = (scales * np.random.default_rng(0).normal(size=(len(scales), 6))).astype("f")
+    exact = steps.astype(float)
+    exact /= np.maximum(np.linalg.norm(exact, axis=-1, keepdims=True), 1e-12)
+    s2o.export(made, tmp_path / "model.onnx")
+    s2o.export(made, tmp_path / "step.onnx", form="step")
+    found = {"whole": s2o.load(tmp_path / "model.onnx").predict([steps])[0]}
+    for form in ("model", "step"):
+        stream = s2o.load(tmp_path / f"{form}.onnx").stream()
+        found[form] = np.stack([np.ravel(stream.step(step)) for step in steps])
+    with torch.no_grad():
+        found["torch"] = made(torch.from_numpy(steps)[None], torch.tensor([len(steps)]))[0][0].numpy()
+    for form, y in found.items():
+        assert np.abs(y - exact).max() <= CLOSE, form
+
+
 def test_hundreds_of_modules_in_a_row_become_layers(monkeypatch):
     monkeypatch.setattr(proof, "prove", lambda *_: 0.0)
     module = nn.Sequential(nn.Linear(6, 2), *(nn.Tanh() for _ in range(600)))

@@ -41,6 +41,11 @@ def _related(x: TracedTensor, kind: str) -> Relation | None:
     return x.relation if x.relation and x.relation.kind == kind else None
 
 
+def _mean_of_squares(x: TracedTensor) -> Relation | None:
+    mean = _related(x, "mean")
+    return mean if mean and _related(mean.of, "square") else None
+
+
 def _no_layer(x: TracedTensor, what: str) -> TracedTensor:
     reason = f"calculates {what}, for which there is no layer"
     return x.with_(parts=tuple(barred(reason, part) for part in x.parts))
@@ -62,7 +67,7 @@ def after_scale(y: TracedTensor, x: TracedTensor, factors: Array) -> TracedTenso
     if np.ptp(factors):
         return y.with_(relation=Relation("weighted", x, factors=factors))
     factor = float(factors.flat[0])
-    known = _related(x, "scaled") or Relation("scaled", x, number=1.0)
+    known = _mean_of_squares(x) or _related(x, "scaled") or Relation("scaled", x, number=1.0)
     return y.with_(relation=dataclasses.replace(known, number=factor * known.number))
 
 
@@ -121,12 +126,12 @@ def square_root(x: TracedTensor) -> TracedTensor:
         return lifting.affine(
             deviation.changed(variance.of, epsilon=number / gain), np.full(1, math.sqrt(gain)), np.zeros(1)
         )
-    mean = _related(inner, "mean")
-    square = _related(mean.of, "square") if mean else None
-    if not mean or not square or gain <= 0 or number < 0:
+    mean = _mean_of_squares(inner)
+    if mean is None or gain * mean.number <= 0 or number < 0:
         return _no_layer(x, "a square root")
     gain *= mean.number
-    norm = Norm(square.of, mean.axes, number / gain, math.sqrt(gain))
+    assert mean.of.relation is not None
+    norm = Norm(mean.of.relation.of, mean.axes, number / gain, math.sqrt(gain))
     like, index = x.parts[0], np.arange(x.index.size).reshape(x.index.shape)
     signal = dataclasses.replace(like.signal, shape=(index.size,))
     reason = "calculates a norm, which only a division of what it is the norm of can make a layer"
