@@ -18,7 +18,7 @@ from seq2onnx.importing.lifting.layer_node import Array
 from seq2onnx.importing.lifting.reading import answer
 from seq2onnx.importing.lifting.traced import TracedTensor
 from seq2onnx.importing.lifting.windows import TooFewSteps
-from seq2onnx.importing.onnx import inputs
+from seq2onnx.importing.onnx import carried_states, inputs
 from seq2onnx.importing.onnx.graph import RunFailed, open_session, read_graph
 from seq2onnx.importing.onnx.limits import check_limits
 from seq2onnx.importing.onnx.node_calls import NodeRefused
@@ -78,7 +78,12 @@ def from_onnx(
             model = inputs.choose_outputs(model, outputs)
         return _from_onnx(model, Path(path).stem, axes, outputs is not None, features, window)
     except ImportRefused as error:
-        raise ImportRefused(f"{path}: {error}") from None
+        proposed = carried_states.proposed(model, features)
+        if not proposed or carried_states.are_only_starts(model):
+            raise ImportRefused(f"{path}: {error}") from None
+        raise ImportRefused(
+            f"{path}: {error}. The file seems to carry its states itself; try add_states with {proposed}"
+        ) from None
 
 
 def _from_onnx(
