@@ -153,7 +153,9 @@ def as_in_use(module: nn.Module) -> Iterator[None]:
     before = [
         (part, {k: dict(v) if type(v) is dict else v for k, v in vars(part).items()}) for part in module.modules()
     ]
-    buffers = [(buffer, buffer.clone()) for buffer in module.buffers()]
+    plain = (value for _, attributes in before for name, value in attributes.items() if not name.startswith("_"))
+    tensors = [*module.buffers(), *(leaf for leaf in pytree.tree_leaves([*plain]) if isinstance(leaf, Tensor))]
+    buffers = [(buffer, buffer.clone()) for buffer in tensors]
     try:
         module.eval()
         with torch.no_grad(), warnings.catch_warnings():
