@@ -115,6 +115,10 @@ def lift(op: Operation) -> Any:
         lambda leaf: leaf.value if isinstance(leaf, Ragged) else leaf, (op.positional, op.keywords)
     )
     found = op.target(*positional, **keywords)
+    if ragged and isinstance(found, int | float):
+        raise ImportRefused(
+            "makes a size, or a number of Python, of the lengths of the sequences; only lengths.max() can be one"
+        )
     return pytree.tree_map(lambda leaf: Ragged(leaf) if isinstance(leaf, Tensor) else leaf, found) if ragged else found
 
 
