@@ -95,7 +95,11 @@ def _from_onnx(
     orders = [axes] if axes else [order for order in inputs.ORDERS.get(rank, ()) if "T" in order]
     if not orders or any("T" not in order for order in orders):
         raise ImportRefused(inputs.no_order(data, rank, axes))
-    made = inputs.in_each_order(orders, lambda order: _lifted(model, data, order, name, chosen, features, window, draw))
+    made = inputs.in_each_order(
+        orders,
+        lambda order: _lifted(model, data, order, name, chosen, features, window, draw),
+        lambda order: traces(model, data, order, features, draw, window=window),
+    )
     if axes is None and not any(_confirms_axes(module) for module in made.values()):
         raise ImportRefused(
             "nothing in the graph joins steps, or nothing has weights, so that the order of its axes is unknown; give "

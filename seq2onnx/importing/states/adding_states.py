@@ -116,7 +116,7 @@ def _add_states(
         raise refusal
 
     try:
-        made = inputs.in_each_order(orders, made_in)
+        made = inputs.in_each_order(orders, made_in, lambda order: traces(model, data, order, features, draw))
     except ImportRefused as error:
         text = str(error)
         for new, old in old_names.items():
