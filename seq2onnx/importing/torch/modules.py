@@ -25,6 +25,7 @@ from seq2onnx.importing.torch.difference import first_difference
 from seq2onnx.importing.torch.graph import Walk, is_passed_on
 from seq2onnx.importing.torch.kept_states import kept_state
 from seq2onnx.importing.torch.limits import find_limits
+from seq2onnx.importing.torch.other_arguments import about_arguments
 from seq2onnx.importing.torch.trace import Arguments, ModuleTrace, as_in_use, read_arguments, traces
 from seq2onnx.layers import SequenceInput, Softmax, WordEmbedding
 from seq2onnx.layers.parts.normalization import Normalization, normalize
@@ -79,9 +80,11 @@ def from_torch(
     layer = SequenceInput(size, normalization, statistics=statistics)
     try:
         made = _from_torch(module, arguments, layer, output, softmax)
-    except ImportRefused:
+    except ImportRefused as error:
         if kept := kept_state(module, arguments):
             raise ImportRefused(f"{type(module).__name__}: {kept}") from None
+        if about := about_arguments(module, arguments, str(error)):
+            raise ImportRefused(f"{error}. {about}") from None
         raise
     if classes is not None:
         size = made.network.signals[made.network.outputs[0]].size
