@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import ast
+import re
+
 import numpy as np
 import onnx
 import onnxruntime
@@ -713,6 +716,64 @@ def test_wrong_pairs_of_states_are_found_by_the_proof(tmp_path):
     # Crossed states are what the caller says, and the source is run in the same way.
     s2o.add_states(path, tmp_path / "x.onnx", states={"h": "cn", "c": "hn"}, fixed={"sr": 16000})
     assert len(kinds_of_states(tmp_path / "x.onnx")) == 2
+
+
+def voice_model(old: str, new: str, batch="batch", features=C) -> Graph:
+    """One step of a network whose GRU starts from half of a state and returns it doubled, as no recurrent operator."""
+    g = Graph()
+    x = g.input("chunk", [batch, features])
+    h = g.op("Mul", g.input(old, [1, batch, H]), g.const(np.float32(0.5)))
+    y, hn = g.lstm(g.op("Unsqueeze", x, g.ints(0)), op="GRU", h=h)
+    g.dense(g.squeeze(g.squeeze(y, 0), 0), out=g.output("speech"))
+    g.op("Mul", hn, g.const(np.float32(2)), out=new)
+    g.outputs.append(helper.make_tensor_value_info(new, TensorProto.FLOAT, [1, batch, H]))
+    return g
+
+
+NAMES_OF_STATES = [
+    ("state", "stateN"),
+    ("h", "hn"),
+    ("h0", "h_n"),
+    ("state_in", "state_out"),
+    ("cache", "new_cache"),
+    ("prevState", "nextState"),
+    ("past.0.key", "present.0.key"),
+]
+
+
+@pytest.mark.parametrize(("old", "new"), NAMES_OF_STATES)
+def test_the_states_of_a_file_are_proposed_by_their_names(tmp_path, old, new):
+    """The refusal has the argument that brings the file in."""
+    path = voice_model(old, new).save(tmp_path)
+    for door in (lambda: s2o.add_states(path, tmp_path / "x.onnx"), lambda: s2o.from_onnx(path)):
+        with pytest.raises(s2o.ImportRefused) as refusal:
+            door()
+        proposal = re.search(r"carry its states itself; try (?:add_states with )?states=(\{.*?\})$", str(refusal.value))
+        assert ast.literal_eval(proposal[1]) == {old: new}
+    s2o.add_states(path, tmp_path / "x.onnx", states=ast.literal_eval(proposal[1]))
+
+
+def test_a_proposal_has_every_argument_that_is_missing(tmp_path):
+    path = step_model().save(tmp_path)
+    whole = r"states=\{'h': 'hn', 'c': 'cn'\}, fixed=\{'sr': 16000\}$"
+    for given in ({}, {"states": {"h": "hn"}}):
+        with pytest.raises(s2o.ImportRefused, match=whole):
+            s2o.add_states(path, tmp_path / "x.onnx", **given)
+    path = voice_model("a", "b", features="samples").save(tmp_path)  # names say nothing, shapes do
+    with pytest.raises(s2o.ImportRefused, match=r"states=\{'a': 'b'\}, features=…"):
+        s2o.add_states(path, tmp_path / "x.onnx")
+    with pytest.raises(s2o.ImportRefused, match=r"states=\{'a': 'b'\}$"):
+        s2o.add_states(path, tmp_path / "x.onnx", features=C)
+
+
+def test_no_states_are_proposed_where_none_are_carried(tmp_path):
+    g = Graph()
+    x = g.input("input", ["batch", "time", C])
+    g.op("CumSum", x, g.const(np.int64(1)), out=g.output("output"))
+    refused(g, tmp_path, r"for which the whole sequence is needed$", axes="BTC")
+    with pytest.raises(s2o.ImportRefused) as refusal:
+        s2o.from_onnx(tmp_path / "foreign.onnx", axes="BTC")
+    assert "states=" not in str(refusal.value)
 
 
 # The proof

@@ -102,6 +102,68 @@ class Pooled(nn.Module):
         return nn.functional.max_pool1d(z, 4, 1).transpose(1, 2)
 
 
+class Between(nn.Module):
+    """An LSTM, something that acts on each step, and a linear layer."""
+
+    def __init__(self, between):
+        super().__init__()
+        self.rnn, self.head = nn.LSTM(C, H, batch_first=True), nn.Linear(H, K)
+        self.between = between
+
+    def forward(self, x):
+        return self.head(self.between(self.rnn(x)[0]))
+
+
+ON_EACH_STEP = {
+    "a logarithm": lambda y: torch.log(y.abs() + 1),
+    "an exponential": torch.exp,
+    "a sine": torch.sin,
+    "a floor": lambda y: torch.floor(4 * y),
+    "a quotient": lambda y: y / (1 + y.abs()),
+    "softplus": nn.functional.softplus,
+    "a power": lambda y: y.abs() ** 1.7,
+    "a comparison": lambda y: torch.where(y > 0, y, 0.2 * y.flip(-1)),
+    "bounds of each feature": lambda y: torch.maximum(y, torch.linspace(-0.3, 0.1, H)),
+    "the largest feature": lambda y: y + y.argmax(-1, keepdim=True),
+    "the two largest features": lambda y: torch.cat([y.topk(2, -1).values, y[..., 2:]], -1),
+    "a sum of the features so far": lambda y: y.cumsum(-1),
+}
+
+
+@pytest.mark.parametrize("name", ON_EACH_STEP)
+def test_a_module_without_layers_is_sent_to_add_states_which_keeps_it(tmp_path, name):
+    torch.manual_seed(0)
+    module = Between(ON_EACH_STEP[name]).eval()
+    with pytest.raises(s2o.ImportRefused, match=r"torch\.onnx\.export and give the file to add_states"):
+        s2o.from_torch(module, torch.randn(2, 9, C))
+    export(module, tmp_path / "foreign.onnx", EXAMPLE, BATCH_TIME)
+    s2o.add_states(tmp_path / "foreign.onnx", tmp_path / "stream.onnx")
+
+
+OVER_STEPS = {
+    "a sum of all steps so far": lambda y: y.cumsum(1),
+    "the step with the largest number": lambda y: y + y.argmax(1, keepdim=True),
+    "a quotient by the mean of all steps": lambda y: y / y.mean(1, keepdim=True),
+    "a comparison with the last step": lambda y: torch.where(y > y[:, -1:], y, -y),
+    "a sort": lambda y: y.sort(1).values,
+}
+
+
+@pytest.mark.parametrize("name", OVER_STEPS)
+def test_a_module_that_joins_steps_is_not_sent_to_add_states(tmp_path, name):
+    torch.manual_seed(0)
+    module = Between(OVER_STEPS[name]).eval()
+    with pytest.raises(s2o.ImportRefused) as refusal:
+        s2o.from_torch(module, torch.randn(2, 9, C))
+    assert "add_states" not in str(refusal.value)
+    export(module, tmp_path / "foreign.onnx", EXAMPLE, BATCH_TIME)
+    with pytest.raises(s2o.ImportRefused):
+        s2o.add_states(tmp_path / "foreign.onnx", tmp_path / "stream.onnx")
+    with pytest.raises(s2o.ImportRefused) as refusal:
+        s2o.from_onnx(tmp_path / "foreign.onnx")
+    assert "add_states" not in str(refusal.value)
+
+
 class Bidirectional(nn.Module):
     def __init__(self):
         super().__init__()

@@ -268,9 +268,42 @@ def test_what_is_no_trained_network_is_refused(capfd):
         def forward(self, x):
             return self.run(x) if x.sum() > 0 else x
 
-    with pytest.raises(s2o.ImportRefused, match="DependsOnNumbers: does not run, or cannot be traced"):
+    with pytest.raises(s2o.ImportRefused, match="DependsOnNumbers: does not run, or cannot be traced") as caught:
         s2o.from_torch(DependsOnNumbers(), x())
+    assert "a branch depends on the numbers of a tensor" in str(caught.value)
+    assert str(caught.value).endswith("[code: return self.run(x) if x.sum() > 0 else x]")
     assert capfd.readouterr() == ("", "")
+
+
+STEPS_OF_LENGTHS = {
+    "the shortest": lambda n: n.min(),
+    "the second": lambda n: n[1],
+    "a sum": lambda n: torch.arange(n.min()).sum(),  # in most batches more than the longest
+}
+
+
+@pytest.mark.parametrize("name", STEPS_OF_LENGTHS)
+def test_a_cut_to_another_length_than_the_longest_is_refused(name):
+    class Network(Harmful):
+        def forward(self, x, lengths):
+            return self.run(x)[:, : STEPS_OF_LENGTHS[name](lengths)]
+
+    with pytest.raises(s2o.ImportRefused, match=r"makes a size.*of the lengths.*lengths\.max\(\).*\[code: return self"):
+        s2o.from_torch(Network(), (x(), torch.tensor([9, 4])))
+
+
+def test_a_cut_by_a_list_of_lengths_is_compared_with_all_steps_of_the_source():
+    class Network(Harmful):
+        def __init__(self, steps):
+            super().__init__()
+            self.steps = steps
+
+        def forward(self, x, lengths):
+            return self.run(x)[:, : self.steps(lengths)]
+
+    s2o.from_torch(Network(max), (x(), [9, 4]))
+    with pytest.raises(s2o.ImportRefused, match="has the shape .* the source gives"):
+        s2o.from_torch(Network(lambda lengths: sum(range(min(lengths)))), (x(), [9, 4]))
 
 
 def test_bidirectional_layers_with_start_states_are_refused():

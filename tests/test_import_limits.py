@@ -79,6 +79,13 @@ def test_a_bound_in_a_module_is_refused_by_its_name_and_number(cut, bound):
     assert re.search(says.format(n=bound), text), text
 
 
+def test_a_bound_on_the_longest_row_is_refused():
+    torch.manual_seed(0)
+    network = Limited(lambda x, n, lengths: x[:, : min(n, int(lengths.max()))], 1500)
+    with pytest.raises(s2o.ImportRefused, match=r"x\[:, :1500\] takes at most 1500 steps"):
+        s2o.from_torch(network.eval(), (torch.randn(2, 9, 3), torch.tensor([9, 4])))
+
+
 @pytest.mark.parametrize("width", WIDTHS)
 @pytest.mark.parametrize("bound", BOUNDS)
 def test_a_bound_is_found_for_every_length_and_width(bound, width):

@@ -83,7 +83,9 @@ def without(module: SequenceModule, names: str | Sequence[str]) -> SequenceModul
             raise SpecError(f"without: {name} has weights, or does not read exactly one layer; it cannot be removed")
 
     def source(name: str) -> str:
-        return source(network.reads[name][0]) if name in removed else name
+        while name in removed:
+            name = network.reads[name][0]
+        return name
 
     layers = [
         dataclasses.replace(layer, inputs=[*map(source, network.reads[layer.label])])

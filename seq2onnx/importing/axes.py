@@ -16,6 +16,14 @@ FEATURES = "CHW"
 """The letters of the axes of a step in axes=: features, or the channels, height and width of images."""
 
 
+class AxesRefused(ImportRefused):
+    """A refusal that shows that the axes of the input are others, such as weights over time."""
+
+
+class RowsJoined(ImportRefused):
+    """A refusal of an operator that joins rows of the batch, which few networks do: the axes may be others."""
+
+
 def step_letters(letters: str) -> str:
     """Return the letters of the axes of a step among those of a whole input, in the order of the contract."""
     return "".join(letter for letter in FEATURES if letter in letters)

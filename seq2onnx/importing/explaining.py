@@ -15,8 +15,9 @@ from typing import Any
 from onnx import ModelProto, ValueInfoProto
 
 from seq2onnx.errors import NotStreamable
-from seq2onnx.importing.onnx import description
+from seq2onnx.importing.onnx import carried_states, description
 from seq2onnx.importing.onnx.graph import parse
+from seq2onnx.importing.onnx.graph_parts import data_inputs
 from seq2onnx.importing.onnx.inputs import check_axes
 from seq2onnx.importing.trying import Door, Options, Way
 from seq2onnx.tables import WIDTH, about, text_table
@@ -98,11 +99,11 @@ def explain_onnx(path: str | Path, out: str | Path, given: Options, keep_graph: 
     check_axes(given.get("axes"))
     model = parse(path)
     given = {name: value for name, value in given.items() if value}
-    entries = description.data_inputs(model)
-    pairs = given.get("states") or description.state_pairs(model)
+    entries = data_inputs(model)
+    pairs = given.get("states") or carried_states.state_pairs(model)
     known = {**pairs, **given.get("fixed", {})}
     data = next((each for each in entries if each.name not in known), ValueInfoProto())
-    compared = description.compared_with(model, data.name)
+    compared = carried_states.compared_with(model, data.name)
     fixed = {name: values[0] for name, values in compared.items()} | given.get("fixed", {})
     options = given | ({"fixed": fixed} if fixed else {})
     outputs = [each.name for each in model.graph.output if "outputs" not in given and each.name not in pairs.values()]
@@ -135,7 +136,7 @@ def _about(path: str | Path, text: str) -> str:
 
 
 def _tables(model: ModelProto, roles: Mapping[str, str]) -> list[Table]:
-    inputs = description.data_inputs(model)
+    inputs = data_inputs(model)
     return [
         [
             ("input", "type", "shape", "axes"),

@@ -238,7 +238,7 @@ class LstmOverFeatures(nn.Module):
         return self.lstm(x.reshape(b * t, c, 1))[0][:, -1].reshape(b, t, H)
 
 
-@refused("differs")
+@refused(r"keeps self\.h from call to call")
 class KeepsItsState(Harmful):
     """The module remembers its state from call to call."""
 

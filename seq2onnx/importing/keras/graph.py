@@ -258,14 +258,33 @@ def _node(layer: KerasLayer, name: str, calls: Any) -> LayerCall:
             f"{layer.place}: is called with {unknown[0]}, which no layer takes; start states must be zeros, and masks "
             "those of a Masking layer or of mask_zero"
         )
-    if others and layer.kind != "ops.NotEqual":
+    if layer.kind == "ops.GetItem":
+        layer = dataclasses.replace(layer, config={**layer.config, "index": _index(call["args"][1])})
+    elif others and layer.kind != "ops.NotEqual":
         raise ImportRefused(f"{layer.place}: calculates with {others[0]!r:.60}; use layers, such as Rescaling")
     return LayerCall(name, layer, reads, _references(masks))
 
 
+def _index(key: Any) -> tuple[Any, ...]:
+    """Return the index of a tensor, as Python has it."""
+    found: list[Any] = []
+    for entry in key if isinstance(key, list) else [key]:
+        is_slice = isinstance(entry, dict) and entry["class_name"] == "__slice__"
+        parts = [entry["config"][name] for name in ("start", "stop", "step")] if is_slice else [entry]
+        if is_slice and all(part is None or isinstance(part, int) for part in parts):
+            found.append(slice(*parts))
+        elif isinstance(entry, dict) and entry["class_name"] == "__ellipsis__":
+            found.append(Ellipsis)
+        elif entry is None or isinstance(entry, int):
+            found.append(entry)
+        else:
+            raise ImportRefused(f"an index of a tensor is {entry!r:.60}; use numbers and slices")
+    return tuple(found)
+
+
 def _references(found: Any) -> list[Tensor]:
     """Return the tensors among the arguments of a call."""
-    if isinstance(found, dict):
+    if isinstance(found, dict) and "keras_history" in found.get("config", ()):
         name, _, index = found["config"]["keras_history"]
         return [_tensor(name, index)]
     if isinstance(found, list):

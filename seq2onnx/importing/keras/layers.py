@@ -207,6 +207,67 @@ def _group_norm(layer: KerasLayer, x: TracedTensor) -> TracedTensor:
     return layout.move(y, 1, axis)
 
 
+@keras("ops.GetItem")
+def _get_item(layer: KerasLayer, x: TracedTensor) -> TracedTensor:
+    index = list(layer.config["index"])
+    if Ellipsis in index:
+        at, used = index.index(Ellipsis), sum(entry is not None and entry is not Ellipsis for entry in index)
+        index[at : at + 1] = [slice(None)] * (len(x.axes) - used)
+    axis = 0
+    for entry in index:
+        if entry is None:
+            x = layout.unsqueeze(x, axis)
+        elif x.axes[axis] == "T":
+            x = _steps(x, axis, entry)
+        elif entry != slice(None):
+            x = layout.take(x, axis, entry)
+        axis += not isinstance(entry, int)
+    return x
+
+
+def _steps(x: TracedTensor, axis: int, chosen: int | slice) -> TracedTensor:
+    """Take the last step, the first one, or all but some at the ends."""
+    if isinstance(chosen, int):
+        return time_axis.step(x, axis, chosen == -1, chosen == 0, False)
+    start, stop = chosen.start or 0, chosen.stop
+    if chosen.step not in (None, 1) or (start < 0 and (start, stop) != (-1, None)) or (stop is not None and stop >= 0):
+        raise ImportRefused(
+            f"takes the steps {start}:{'' if stop is None else stop}:{chosen.step or 1} by their number, or by their "
+            "distance from the end; use all steps, the last one, or a stride of a convolution or pooling"
+        )
+    return time_axis.step(x, axis, True, False, True) if start < 0 else time_axis.pad_time(x, -start, stop or 0)
+
+
+@keras("Dot")
+def _dot(layer: KerasLayer, *xs: TracedTensor) -> TracedTensor:
+    if layer.get("normalize"):
+        raise ImportRefused("normalizes the tensors that it multiplies, for which there is no layer")
+    axes = layer.config["axes"]
+    axes = [axis % len(x.axes) for axis, x in zip([axes] * 2 if isinstance(axes, int) else axes, xs, strict=True)]
+    terms = [list("acd")[: len(xs[0].axes)], list("aef")[: len(xs[1].axes)]]
+    for term, axis in zip(terms, axes, strict=True):
+        term[axis] = "z"
+    left, right = ("".join(term) for term in terms)
+    y = OPERATORS["Einsum"](*xs, equation=f"{left},{right}->{(left + right[1:]).replace('z', '')}")
+    return y if len(y.axes) > 1 else layout.unsqueeze(y, 1)
+
+
+def _reduced(layer: KerasLayer, x: TracedTensor) -> TracedTensor:
+    axis = layer.get("axis")
+    axes = range(len(x.axes)) if axis is None else [each % len(x.axes) for each in np.ravel(axis).tolist()]
+    return OPERATORS[f"Reduce{layer.kind.removeprefix('ops.')}"](x, list(axes), bool(layer.get("keepdims")))
+
+
+LAYERS |= {
+    **dict.fromkeys(("ops.Sum", "ops.Mean", "ops.Max", "ops.Min"), _reduced),
+    "ops.ExpandDims": lambda layer, x: layout.unsqueeze(x, *np.ravel(layer.config["axis"]).tolist()),
+    "ops.Matmul": lambda layer, *xs: OPERATORS["MatMul"](*xs),
+    "ops.Softmax": lambda layer, x: lifting.softmax(x, np.ravel(layer.get("axis", -1)).tolist()),
+    "ops.Squeeze": lambda layer, x: layout.squeeze(x, layer.get("axis")),
+    "ops.Transpose": lambda layer, x: layout.transpose(x, layer.get("axes") or range(len(x.axes))[::-1]),
+}
+
+
 @keras("Flatten")
 def _flatten(layer: KerasLayer, x: TracedTensor) -> TracedTensor:
     check_channels_last(layer, "flattens with", 'use "channels_last"')

@@ -273,6 +273,18 @@ def _cropping(layer: KerasLayer, x: Array) -> Array:
     return x[:, before : x.shape[1] - after]
 
 
+def _dot(layer: KerasLayer, a: Array, b: Array) -> Array:
+    first, second = (layer.config["axes"],) * 2 if np.ndim(layer.config["axes"]) == 0 else layer.config["axes"]
+    a, b = np.moveaxis(a, first, -1), np.moveaxis(b, second, -1)
+    y = np.stack([np.tensordot(row, other, (-1, -1)) for row, other in zip(a, b, strict=True)])
+    return y if y.ndim > 1 else y[:, None]
+
+
+def _operation_axes(layer: KerasLayer, name: str = "axis") -> Any:
+    axis = layer.get(name)
+    return tuple(axis) if isinstance(axis, list) else axis
+
+
 REFERENCE: dict[str, Callable[..., Array]] = {
     **dict.fromkeys((*SAME, "SpatialDropout1D", "SpatialDropout2D"), lambda layer, x: x),
     **dict.fromkeys(("Conv1D", "Conv2D"), _convolution),
@@ -304,6 +316,19 @@ REFERENCE: dict[str, Callable[..., Array]] = {
     ),
     "Reshape": _reshape,
     "Softmax": lambda layer, x: _softmax(x, int(np.ravel(layer.get("axis", -1))[0])),
+    **{
+        f"ops.{name}": lambda layer, x, function=function: function(
+            x, _operation_axes(layer), keepdims=bool(layer.get("keepdims"))
+        )
+        for name, function in (("Sum", np.sum), ("Mean", np.mean), ("Max", np.max), ("Min", np.min))
+    },
+    "Dot": _dot,
+    "ops.ExpandDims": lambda layer, x: np.expand_dims(x, _operation_axes(layer)),
+    "ops.GetItem": lambda layer, x: x[layer.config["index"]],
+    "ops.Matmul": lambda layer, a, b: a @ b,
+    "ops.Softmax": lambda layer, x: _softmax(x, int(layer.get("axis", -1))),
+    "ops.Squeeze": lambda layer, x: np.squeeze(x, _operation_axes(layer)),
+    "ops.Transpose": lambda layer, x: np.transpose(x, _operation_axes(layer, "axes")),
     "UnitNormalization": _unit_normalization,
     "ZeroPadding1D": lambda layer, x: np.pad(x, [(0, 0), _pair(layer.config["padding"]), *[(0, 0)] * (x.ndim - 2)]),
 }

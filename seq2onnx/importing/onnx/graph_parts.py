@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from onnx import AttributeProto, GraphProto, ModelProto, NodeProto, TensorProto, helper, numpy_helper
+from onnx import AttributeProto, GraphProto, ModelProto, NodeProto, TensorProto, ValueInfoProto, helper, numpy_helper
 
 from seq2onnx.errors import ImportRefused
 
@@ -48,6 +48,12 @@ def with_subgraphs(graph: GraphProto) -> Iterator[GraphProto]:
     for node in graph.node:
         for inner in subgraphs(node):
             yield from with_subgraphs(inner)
+
+
+def data_inputs(model: ModelProto) -> list[ValueInfoProto]:
+    """Return the inputs that are no weights; in old files, weights are inputs, too."""
+    weights = {tensor.name for tensor in model.graph.initializer}
+    return [entry for entry in model.graph.input if entry.name not in weights]
 
 
 def all_nodes(graph: GraphProto) -> list[NodeProto]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Container, Mapping, Sequence
+from collections.abc import Callable, Container, Iterator, Mapping, Sequence
 from copy import deepcopy
 from typing import TypeVar
 
@@ -12,8 +12,9 @@ from onnx import ModelProto
 from seq2onnx.errors import ImportRefused, SpecError
 from seq2onnx.importing.axes import FEATURES
 from seq2onnx.importing.onnx.graph_parts import remove_unused, replace
-from seq2onnx.importing.onnx.tracing import Draw, declared, dtype_of
+from seq2onnx.importing.onnx.tracing import Draw, Trace, declared, dtype_of
 from seq2onnx.importing.refusals import OptionNeeded
+from seq2onnx.importing.states.walk import doubts
 
 Made = TypeVar("Made")
 
@@ -62,8 +63,13 @@ def rank_of(model: ModelProto, data: str, axes: str | None) -> int:
     return len(declared(entry)) if entry.type.tensor_type.HasField("shape") else len(axes or "BTC")
 
 
-def in_each_order(orders: Sequence[str], make: Callable[[str], Made]) -> dict[str, Made]:
-    """Make something with each order of axes that allows it; if none does, raise the refusal that came furthest."""
+def in_each_order(
+    orders: Sequence[str], make: Callable[[str], Made], traces_in: Callable[[str], Iterator[Trace]]
+) -> dict[str, Made]:
+    """Make something with each order of axes that allows it.
+
+    If none does, raise the refusal that came furthest, of an order that no operator contradicts if there is one.
+    """
     made: dict[str, Made] = {}
     refusals: dict[str, ImportRefused] = {}
     for order in orders:
@@ -73,7 +79,15 @@ def in_each_order(orders: Sequence[str], make: Callable[[str], Made]) -> dict[st
             refusals[order] = error
     if made:
         return made
-    order = max(refusals, key=lambda order: getattr(refusals[order], "reached", -1))
+
+    def doubts_in(order: str) -> tuple[bool, bool, int]:
+        try:
+            contradicted, joined = doubts(next(traces_in(order)))
+        except ImportRefused:
+            contradicted = joined = True
+        return contradicted, joined, -getattr(refusals[order], "reached", -1)
+
+    order = min(refusals, key=doubts_in) if len(refusals) > 1 else next(iter(refusals))
     hint = f" (the axes of its input read as {order}; give axes= if they are others)" if len(refusals) > 1 else ""
     raise ImportRefused(f"{refusals[order]}{hint}") from refusals[order]
 

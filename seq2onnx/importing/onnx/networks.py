@@ -20,7 +20,7 @@ from seq2onnx.importing.lifting.layer_node import Array
 from seq2onnx.importing.lifting.reading import answer
 from seq2onnx.importing.lifting.traced import TracedTensor
 from seq2onnx.importing.lifting.windows import TooFewSteps
-from seq2onnx.importing.onnx import inputs
+from seq2onnx.importing.onnx import carried_states, inputs
 from seq2onnx.importing.onnx.graph import RunFailed, open_session, read_graph
 from seq2onnx.importing.onnx.limits import check_limits
 from seq2onnx.importing.onnx.source_runs import FileOutput, OnnxSource, with_wide_sums
@@ -92,7 +92,12 @@ def import_layers(
             model = inputs.choose_outputs(model, outputs)
         return _from_onnx(model, Path(path).stem, axes, outputs is not None, features, window)
     except ImportRefused as error:
-        raise ImportRefused(f"{path}: {error}") from None
+        proposed = carried_states.proposed(model, features)
+        if not proposed or carried_states.are_only_starts(model):
+            raise ImportRefused(f"{path}: {error}") from None
+        raise ImportRefused(
+            f"{path}: {error}. The file seems to carry its states itself; try add_states with {proposed}"
+        ) from None
 
 
 def _from_onnx(
@@ -104,7 +109,11 @@ def _from_onnx(
     orders = [axes] if axes else [order for order in inputs.ORDERS.get(rank, ()) if "T" in order]
     if not orders or any("T" not in order for order in orders):
         raise inputs.no_order(data, rank, axes)
-    made = inputs.in_each_order(orders, lambda order: _lifted(model, data, order, name, chosen, features, window, draw))
+    made = inputs.in_each_order(
+        orders,
+        lambda order: _lifted(model, data, order, name, chosen, features, window, draw),
+        lambda order: traces(model, data, order, features, draw, window=window),
+    )
     if axes is None and not any(_confirms_axes(module) for module in made.values()):
         raise inputs.unknown_order([*made])
     if len(made) > 1:

@@ -10,7 +10,7 @@ import numpy as np
 from onnx import NodeProto
 
 from seq2onnx.errors import ImportRefused
-from seq2onnx.importing.axes import Axes
+from seq2onnx.importing.axes import Axes, AxesRefused, RowsJoined
 from seq2onnx.importing.lifting.traced import TracedTensor
 from seq2onnx.importing.onnx.graph import opset
 from seq2onnx.importing.onnx.graph_parts import Array, attributes, reads
@@ -201,9 +201,10 @@ def check_features(x: Axes, axes: Sequence[int], what: str) -> None:
     """Refuse an operation over axes that are not features."""
     for axis in axes:
         if "T" in x.axes[axis]:
-            raise ImportRefused(f"{what} over time, for which the whole sequence is needed")
+            refused = AxesRefused if what.startswith("has ") else ImportRefused  # weights and channels are features
+            raise refused(f"{what} over time, for which the whole sequence is needed")
         if "B" in x.axes[axis]:
-            raise ImportRefused(f"{what} over the batch, so that a row depends on the others")
+            raise RowsJoined(f"{what} over the batch, so that a row depends on the others")
 
 
 def same(numbers: Array | None, other: Array | None) -> None:

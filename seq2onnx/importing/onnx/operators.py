@@ -9,11 +9,13 @@ import numpy as np
 from onnx import helper
 
 from seq2onnx.errors import ImportRefused
+from seq2onnx.importing.axes import Axes
 from seq2onnx.importing.lifting.layer_node import Array, filling
 from seq2onnx.importing.lifting.traced import TracedTensor
 from seq2onnx.importing.onnx.graph import open_session, run
 from seq2onnx.importing.onnx.graph_parts import DOMAINS
 from seq2onnx.importing.onnx.node_calls import NodeCall, check_not_dynamic, same
+from seq2onnx.importing.states.step_rules import RULES
 
 ADD_STATES = "add_states keeps the operator, and can give such a file states"
 
@@ -46,9 +48,21 @@ def lift(call: LiftCall) -> Sequence[Any]:
     handler = OPERATORS.get(op)
     if handler is None:
         reason = REASONS.get(op, f"the operator {op} has no layer")
-        raise ImportRefused(f"{reason}; {ADD_STATES}, if it acts on each step alone")
+        raise ImportRefused(f"{reason}; {ADD_STATES}" if _acts_on_each_step(call) else reason)
     found = handler(call)
     return found if isinstance(found, list | tuple) else [found]
+
+
+def _acts_on_each_step(call: LiftCall) -> bool:
+    """Whether add_states keeps the operator."""
+    signals = [x and Axes(x.axes, x.shape, x.pads) for x in call.signals]
+    if call.foreign.keys() & {*call.node.input} or call.node.op_type not in RULES:
+        return False
+    try:
+        RULES[call.node.op_type](NodeCall(**vars(call) | {"signals": signals}))
+    except Exception:  # whatever a rule raises for a node that it does not expect
+        return False
+    return True
 
 
 def constant(call: LiftCall, index: int) -> Array:

@@ -12,7 +12,7 @@ from onnx import ModelProto
 from seq2onnx.contract import output_names
 from seq2onnx.errors import ImportRefused
 from seq2onnx.files import atomic_file
-from seq2onnx.importing.onnx import inputs
+from seq2onnx.importing.onnx import carried_states, inputs
 from seq2onnx.importing.onnx.graph import open_session, read_graph
 from seq2onnx.importing.onnx.limits import check_limits
 from seq2onnx.importing.onnx.source_runs import OnnxSource
@@ -83,10 +83,12 @@ def write_states(
     """Return the axes of the input as they were read, and the report of `add_states`."""
     inputs.check_axes(axes)
     model = read_graph(path, fixed)
+    proposed = carried_states.proposed(model, features, states)
     try:
         return _add_states(model, Path(out), axes, outputs, dict(states or {}), features)
     except ImportRefused as error:
-        raise ImportRefused(f"{path}: {error}") from None
+        hint = f". The file seems to carry its states itself; try {proposed}" if proposed else ""
+        raise ImportRefused(f"{path}: {error}{hint}") from None
 
 
 def _add_states(
@@ -123,7 +125,7 @@ def _add_states(
         raise refusal
 
     try:
-        made = inputs.in_each_order(orders, made_in)
+        made = inputs.in_each_order(orders, made_in, lambda order: traces(model, data, order, features, draw))
     except ImportRefused as error:
         text = str(error)
         for new, old in old_names.items():

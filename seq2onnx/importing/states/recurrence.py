@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from seq2onnx.errors import ImportRefused
-from seq2onnx.importing.axes import Axes
+from seq2onnx.importing.axes import Axes, AxesRefused
 from seq2onnx.importing.onnx.node_calls import Call, same
 from seq2onnx.importing.onnx.recurrent_inputs import check_lengths, initial_state
 from seq2onnx.importing.onnx.tracing import RECURRENT
@@ -28,7 +28,7 @@ def recurrent(graph: Rewriter, call: Call) -> list[Axes]:
     if any(x.pads):
         raise ImportRefused("reads padding of time, or steps that are cut off later")
     if x.axes[0] != "T" or x.axes[1] not in ("B", "") or x.axes[2] or (not x.axes[1] and x.shape[1] > 1):
-        raise ImportRefused(
+        raise AxesRefused(
             f"runs along {x.describe(0)} with {x.describe(1)} as its batch; is the order of the axes another? axes="
         )
     for numbers, other in zip(call.numbers[1:4], call.others[1:4], strict=True):

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
+from onnx import NodeProto
+
 from seq2onnx.errors import ImportRefused
-from seq2onnx.importing.axes import Axes
+from seq2onnx.importing.axes import Axes, AxesRefused, RowsJoined
 from seq2onnx.importing.lifting.layer_node import reason_of
 from seq2onnx.importing.onnx import node_calls
 from seq2onnx.importing.onnx.graph import opset
@@ -29,6 +31,28 @@ def give_states(trace: Trace) -> tuple[Rewriter, dict[str, Axes], set[str]]:
     Raises:
         ImportRefused: a node joins steps in another way than recurrent operators and windows do, or joins rows.
     """
+
+    def refuse(error: Exception, node: NodeProto, graph: Rewriter) -> None:
+        behind = nodes_behind(trace.model.graph, node)
+        raise NodeRefused(f"{place(node)}: {reason_of(error)}", len(graph.nodes), behind) from None
+
+    return _walk(trace, refuse)
+
+
+def doubts(trace: Trace) -> tuple[bool, bool]:
+    """Return whether any node of a graph shows that the axes of its input are others, and whether any joins rows.
+
+    After a node that is refused for another reason, tensors of the same shape are taken to have the same axes.
+    """
+    found: list[Exception] = []
+    _walk(trace, lambda error, node, graph: found.append(error))
+    contradicted, joined = (any(isinstance(error, kind) for error in found) for kind in (AxesRefused, RowsJoined))
+    return contradicted, joined
+
+
+def _walk(
+    trace: Trace, refuse: Callable[[Exception, NodeProto, Rewriter], None]
+) -> tuple[Rewriter, dict[str, Axes], set[str]]:
     graph = Rewriter(opset(trace.model))
     finals: set[str] = set()
     signals: dict[str, Axes] = {trace.data: Axes(trace.letters, trace.values[trace.data].shape)}
@@ -42,11 +66,13 @@ def give_states(trace: Trace) -> tuple[Rewriter, dict[str, Axes], set[str]]:
             graph.keep(node)
             continue
         try:
-            results = _visit(graph, trace, node, signals, foreign)
+            results: Sequence[Axes | None] = _visit(graph, trace, node, signals, foreign)
         except Exception as error:  # whatever a rule raises for a node that it does not expect
-            behind = nodes_behind(trace.model.graph, node)
-            raise NodeRefused(f"{place(node)}: {reason_of(error)}", len(graph.nodes), behind) from None
-        found = {name: x for name, x in zip(node.output, results, strict=False) if name}
+            refuse(error, node, graph)
+            read = [signals[name] for name in node.input if name in signals]
+            shapes = [getattr(trace.values.get(name), "shape", None) for name in node.output]
+            results = [next((x for x in read if x.shape == shape), None) for shape in shapes]
+        found = {name: x for name, x in zip(node.output, results, strict=False) if name and x}
         node_calls.note_finals(node, signals.keys(), finals)
         if node.op_type in node_calls.MOVES and (state := graph.last_steps.get(node.input[0])):
             graph.last_steps |= {name: state for name, x in found.items() if _has_one_axis_of_features(x)}

@@ -8,7 +8,7 @@ import numpy as np
 from onnx import NodeProto, TensorProto
 
 from seq2onnx.errors import ImportRefused
-from seq2onnx.importing.axes import Axes
+from seq2onnx.importing.axes import Axes, AxesRefused, RowsJoined
 from seq2onnx.importing.onnx.node_calls import Call, check_weights, padding
 from seq2onnx.importing.states.rewriting import FAR, Rewriter, label
 
@@ -93,9 +93,9 @@ def _check_fill(x: Axes) -> None:
 
 def _check_rows(x: Axes) -> None:
     if "T" in x.axes[1]:
-        raise ImportRefused("has time as its channels; is the order of the axes another? axes=")
+        raise AxesRefused("has time as its channels; is the order of the axes another? axes=")
     if "B" in "".join(x.axes[1:]) or "BT" in x.axes[1:]:
-        raise ImportRefused(f"runs over the batch, in a tensor {list(x.shape)}")
+        raise RowsJoined(f"runs over the batch, in a tensor {list(x.shape)}")
     if x.pads[0] and "T" not in x.axes[2:]:
         raise ImportRefused("reads the padding of time")
     if not x.axes[0] and x.shape[0] > 1:

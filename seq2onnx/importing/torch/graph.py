@@ -110,7 +110,7 @@ class Walk:
 
     def _note_finals(self, node: fx.Node, arguments: Sequence[Any], found: Any) -> None:
         """Remember final states, and those of several layers put together, which a module returns beside its answer."""
-        name = str(node.target).split(".")[1]
+        name = str(node.target).partition(".")[2].partition(".")[0]  # "" for a function of Python
         if isinstance(found, tuple) and name in torch_layers.RECURRENT:
             self.finals += found[1:]
         joins = isinstance(found, TracedTensor) and name in ("cat", "stack")

@@ -20,16 +20,12 @@ from torch.utils import _pytree as pytree
 
 from seq2onnx.importing.equivalence import bends
 from seq2onnx.importing.torch.layers import RECURRENT
+from seq2onnx.importing.torch.longest_row import COPIES
 from seq2onnx.importing.torch.packing import without_packing
 from seq2onnx.importing.torch.trace import Arguments, as_in_use
 
 LENGTHS, ROWS = (31, 1009, 20_011, 2**20 + 7), 2
 """The lengths of the runs. A module that refuses the long ones is looked at with the others."""
-COPIES = {
-    *("as_tensor", "clone", "contiguous", "cpu", "cuda", "detach", "flatten", "int", "long", "reshape"),
-    *("requires_grad_", "squeeze", "to", "type", "view"),
-}
-"""Operators whose result has the numbers of their argument."""
 FILLED: dict[str, Any] = {"zeros": 0, "ones": 1, "empty": 0, "full": None}
 """Operators whose result is a tensor of one number. None: the number is an argument."""
 MOST_FILLED = 2**20

@@ -24,7 +24,9 @@ from seq2onnx.importing.lifting.traced import TracedTensor
 from seq2onnx.importing.lifting.windows import TooFewSteps
 from seq2onnx.importing.torch.difference import first_difference
 from seq2onnx.importing.torch.graph import Walk, is_passed_on
+from seq2onnx.importing.torch.kept_states import kept_state
 from seq2onnx.importing.torch.limits import find_limits
+from seq2onnx.importing.torch.other_arguments import about_arguments
 from seq2onnx.importing.torch.trace import Arguments, ModuleTrace, as_in_use, read_arguments, traces
 from seq2onnx.layers import SequenceInput, Softmax, WordEmbedding
 from seq2onnx.layers.parts.normalization import Normalization, normalize
@@ -77,6 +79,27 @@ def from_torch(
     shape = arguments.step_shape
     size: Any = "tokens" if not shape else shape[0] if len(shape) == 1 else shape
     layer = SequenceInput(size, normalization, statistics=statistics)
+    try:
+        made = _from_torch(module, arguments, layer, output, softmax)
+    except ImportRefused as error:
+        if kept := kept_state(module, arguments):
+            raise ImportRefused(f"{type(module).__name__}: {kept}") from None
+        if about := about_arguments(module, arguments, str(error)):
+            raise ImportRefused(f"{error}. {about}") from None
+        raise
+    if classes is not None:
+        size = made.network.signals[made.network.outputs[0]].size
+        if len(classes) != size:
+            raise SpecError(f"classes: {made.network.outputs[0]} gives {size} scores, got {len(classes)} classes")
+        if wrong := unfit_text(classes):
+            raise SpecError(f"classes: {wrong}; rename it")
+        made.classes = list(classes)
+    return made
+
+
+def _from_torch(
+    module: nn.Module, arguments: Arguments, layer: SequenceInput, output: int | str | None, softmax: bool
+) -> SequenceModule:
     with as_in_use(module):
         answers, traced = _answers(module, arguments, layer, output)
         name = re.sub(r"(?<=[a-z0-9])(?=[A-Z])", "_", type(module).__name__).lower()
@@ -108,13 +131,6 @@ def from_torch(
             raise ImportRefused(f"{error}. The cause: {cause}" if cause else str(error)) from None
         if limits.reason:
             raise ImportRefused(f"{type(module).__name__}: {limits.reason}")
-    if classes is not None:
-        size = network.signals[network.outputs[0]].size
-        if len(classes) != size:
-            raise SpecError(f"classes: {network.outputs[0]} gives {size} scores, got {len(classes)} classes")
-        if wrong := unfit_text(classes):
-            raise SpecError(f"classes: {wrong}; rename it")
-        made.classes = list(classes)
     return made
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
@@ -14,6 +14,7 @@ from torch.utils import _pytree as pytree
 from seq2onnx.errors import ImportRefused
 from seq2onnx.importing.lifting.layer_node import Array, filling
 from seq2onnx.importing.lifting.traced import TracedTensor
+from seq2onnx.importing.lifting.windows import TooFewSteps
 
 
 @dataclasses.dataclass(frozen=True)
@@ -96,6 +97,26 @@ REASONS |= dict.fromkeys(
 SHAPE_ONLY = ("zeros_like", "ones_like", "full_like", "empty_like", "new_zeros", "new_ones", "new_full", "new_empty")
 
 
+ADD_STATES = "; or export the module with torch.onnx.export and give the file to add_states, which keeps the operator"
+ON_FEATURES = {"argmax", "argmin", "cumsum", "logsumexp", "prod", "topk"}
+"""Operators over axes `dim` that add_states keeps where these are features; it keeps all functions of each number."""
+
+
+def _acts_on_each_step(op: Operation, leaves: Sequence[Any]) -> bool:
+    """Whether add_states keeps an operator, if nothing else in the network joins steps."""
+    xs = [leaf for leaf in leaves if isinstance(leaf, TracedTensor)]
+    whole = all(x.has_time == xs[0].has_time and not any(x.pads) for x in xs)
+    if not whole or any(isinstance(leaf, Ragged) for leaf in leaves):
+        return False
+    if torch.Tag.pointwise in getattr(op.target, "tags", ()):
+        letters = xs[0].axes[::-1]
+        constants = [leaf.shape[::-1] for leaf in leaves if isinstance(leaf, Tensor)]
+        return all(size == 1 or not letter for shape in constants for size, letter in zip(shape, letters, strict=False))
+    dims = op.get("dim")
+    dims = [dims] if isinstance(dims, int) else dims
+    return op.name in ON_FEATURES and bool(dims) and not any(xs[0].axes[dim] for dim in dims)
+
+
 def lift(op: Operation) -> Any:
     """Return the results of an operation: TracedTensor where they depend on the sequences, otherwise torch's own."""
     leaves = pytree.tree_leaves((op.positional, op.keywords))
@@ -103,10 +124,15 @@ def lift(op: Operation) -> Any:
         if op.name in SHAPE_ONLY:
             return op.target(torch.zeros(op["self"].shape), *op.positional[1:], **op.keywords)
         handler = OPERATORS.get(op.name) or OPERATORS.get(op.name.rstrip("_"))
-        if handler is None:
-            reason = REASONS.get(op.name, f"the operation {op.name} has no layer")
-            raise ImportRefused(f"{reason}; see the list of layers, or choose other answers with output=")
-        return handler(op)
+        try:
+            if handler is None:
+                reason = REASONS.get(op.name, f"the operation {op.name} has no layer")
+                raise ImportRefused(f"{reason}; see the list of layers, or choose other answers with output=")
+            return handler(op)
+        except TooFewSteps:
+            raise
+        except ImportRefused as error:
+            raise ImportRefused(f"{error}{ADD_STATES if _acts_on_each_step(op, leaves) else ''}") from None
     if torch.Tag.nondeterministic_seeded in getattr(op.target, "tags", ()):
         raise ImportRefused(f"draws random numbers in each call ({op.name}); use zeros, or a stored tensor")
     ragged = any(isinstance(leaf, Ragged) for leaf in leaves)
@@ -114,6 +140,10 @@ def lift(op: Operation) -> Any:
         lambda leaf: leaf.value if isinstance(leaf, Ragged) else leaf, (op.positional, op.keywords)
     )
     found = op.target(*positional, **keywords)
+    if ragged and isinstance(found, int | float):
+        raise ImportRefused(
+            "makes a size, or a number of Python, of the lengths of the sequences; only lengths.max() can be one"
+        )
     return pytree.tree_map(lambda leaf: Ragged(leaf) if isinstance(leaf, Tensor) else leaf, found) if ragged else found
 
 

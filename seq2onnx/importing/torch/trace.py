@@ -6,6 +6,7 @@ import contextlib
 import dataclasses
 import io
 import logging
+import traceback
 import warnings
 from collections.abc import Iterator, Sequence
 from typing import Any
@@ -18,6 +19,7 @@ from torch.utils import _pytree as pytree
 
 from seq2onnx.errors import ImportRefused, ShapeError, SpecError
 from seq2onnx.importing.axes import FEATURES, step_letters
+from seq2onnx.importing.torch.longest_row import longest_row
 from seq2onnx.importing.torch.packing import without_packing
 
 ROWS, STEPS = (5, 7, 11), (13, 67, 307)
@@ -158,7 +160,9 @@ def as_in_use(module: nn.Module) -> Iterator[None]:
     before = [
         (part, {k: dict(v) if type(v) is dict else v for k, v in vars(part).items()}) for part in module.modules()
     ]
-    buffers = [(buffer, buffer.clone()) for buffer in module.buffers()]
+    plain = (value for _, attributes in before for name, value in attributes.items() if not name.startswith("_"))
+    tensors = [*module.buffers(), *(leaf for leaf in pytree.tree_leaves([*plain]) if isinstance(leaf, Tensor))]
+    buffers = [(buffer, buffer.clone()) for buffer in tensors]
     try:
         module.eval()
         with torch.no_grad(), warnings.catch_warnings():
@@ -216,12 +220,22 @@ def traces(module: nn.Module, arguments: Arguments) -> Iterator[ModuleTrace]:
                 raise
             except Exception as raised:  # whatever the module raises for this size, or torch.export for the module
                 error = error or raised
-    text = str(error).strip().splitlines() or [type(error).__name__]
+    assert error is not None
+    text = (str(error).strip().splitlines() or [type(error).__name__])[0]
+    if "data-dependent expression" in text:
+        text = "a size or a branch depends on the numbers of a tensor, and only lengths.max() may be one"
     raise ImportRefused(
         f"{type(module).__name__}: does not run, or cannot be traced by torch.export, with {rows} sequences of "
-        f"{STEPS[0]} steps: {text[0]}. A network of layers takes every batch and length: remove what fixes them, and "
-        "what depends on the numbers of a tensor"
+        f"{STEPS[0]} steps: {text}. A network of layers takes every batch and length: remove what fixes them, and "
+        f"what depends on the numbers of a tensor{_code_of(error)}"
     )
+
+
+def _code_of(error: Exception) -> str:
+    """Return the line of the user's code in which an error was raised."""
+    frames = [(frame.filename.replace("\\", "/"), frame.line) for frame in traceback.extract_tb(error.__traceback__)]
+    own = [line for name, line in frames if line and "/torch/" not in name and "/seq2onnx/importing/" not in name]
+    return f" [code: {own[-1]}]" if own else ""
 
 
 def trace(module: nn.Module, arguments: Arguments, rows: int, steps: int) -> ModuleTrace:
@@ -233,6 +247,6 @@ def trace(module: nn.Module, arguments: Arguments, rows: int, steps: int) -> Mod
     lengths = torch.tensor([max(1, steps - 2 * i - i * i) for i in range(rows)])
     call = arguments.call(x, lengths)
     module(*arguments.call(x, lengths))  # torch.export prints what the module raises; here it is only raised
-    with without_packing(), silent():
+    with without_packing(), silent(), longest_row(module, arguments.lengths, steps):
         program = torch.export.export(module, call, strict=False)
     return ModuleTrace(program, arguments, pytree.tree_leaves(call), rows, steps, lengths)

@@ -1,0 +1,87 @@
+"""from_torch says what an argument that it cannot take seems to be, and what to do with it."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+from torch import nn
+
+import seq2onnx as s2o
+
+C, H = 3, 4
+X = torch.zeros(2, 6, C)
+
+
+class Network(nn.Module):
+    """An LSTM that combines each step with another argument."""
+
+    def __init__(self, combine):
+        super().__init__()
+        self.rnn, self.table, self.wide = nn.LSTM(C, H, batch_first=True), nn.Embedding(5, H), nn.Linear(5, H)
+        self.combine = combine
+
+    def forward(self, x, other):
+        return self.combine(self, self.rnn(x)[0], other)
+
+
+ARGUMENTS = {
+    "another sequence": (
+        lambda self, y, z: torch.cat([y, z], -1),
+        torch.zeros(2, 6, 7),
+        r"other \[2, 6, 7\] seems to be another sequence; join it to the features of the first one",
+    ),
+    "a mask of booleans": (
+        lambda self, y, mask: y.masked_fill(~mask[..., None], 0),
+        torch.ones(2, 6, dtype=torch.bool),
+        r"other \[2, 6\] seems to be a mask; leave it out, since layers take lengths",
+    ),
+    "a mask of numbers": (
+        lambda self, y, mask: y * mask[..., None],
+        torch.tensor([[1.0] * 6, [1.0] * 4 + [0.0] * 2]),
+        r"other \[2, 6\] seems to be a mask",
+    ),
+    "a vector of each sequence": (
+        lambda self, y, z: y + self.wide(z)[:, None],
+        torch.zeros(2, 5),
+        r"other \[2, 5\] seems to be numbers for each sequence; repeat them over the steps",
+    ),
+    "a speaker of each sequence": (
+        lambda self, y, speaker: y + self.table(speaker)[:, None],
+        torch.tensor([4, 1]),
+        r"other \[2\] is taken for lengths; if they are not",
+    ),
+    "a matrix": (
+        lambda self, y, weights: y @ weights,
+        torch.zeros(H, H),
+        rf"other \[{H}, {H}\] seems to be numbers that no sequence has; make them an attribute",
+    ),
+}
+
+
+@pytest.mark.parametrize("name", ARGUMENTS)
+def test_an_argument_is_named_with_what_it_seems_to_be(name):
+    combine, other, says = ARGUMENTS[name]
+    with pytest.raises(s2o.ImportRefused, match=f"start states that go into a recurrent layer unchanged.*{says}"):
+        s2o.from_torch(Network(combine), (X, other))
+
+
+@pytest.mark.parametrize("other", [torch.tensor([6, 4]), True, None])
+def test_lengths_and_options_are_not_blamed_for_another_refusal(other):
+    with pytest.raises(s2o.ImportRefused) as refusal:
+        s2o.from_torch(Network(lambda self, y, _: y.cumsum(1)), (X, other))
+    assert "seems to be" not in str(refusal.value)
+    assert "taken for lengths" not in str(refusal.value)
+
+
+def test_a_start_state_is_not_blamed_for_another_refusal():
+    class Started(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.rnn = nn.GRU(C, H, batch_first=True)
+
+        def forward(self, x, start):
+            return self.rnn(x, start)[0].cumsum(1)
+
+    with pytest.raises(s2o.ImportRefused) as refusal:
+        s2o.from_torch(Started(), (X, torch.zeros(1, 2, H)))
+    assert "seems to be" not in str(refusal.value)
