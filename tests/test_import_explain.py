@@ -13,7 +13,7 @@ from onnx import TensorProto, helper
 
 import seq2onnx as s2o
 from seq2onnx.importing.explaining import explain_keras, explain_onnx
-from seq2onnx.importing.onnx import description
+from seq2onnx.importing.onnx import carried_states, description
 from tests.command import run
 from tests.foreign import C, Graph, H, plain_lstm
 from tests.keras_files import DENSE, LSTM, archive, call, functional, layer, lstm, sequential, start, weights, write
@@ -193,7 +193,7 @@ def test_states_are_inputs_that_outputs_continue(inputs, outputs, pairs):
         [helper.make_tensor_value_info(name, TensorProto.FLOAT, shape) for name, shape in part.items()]
         for part in (inputs, outputs)
     ]
-    assert description.state_pairs(helper.make_model(helper.make_graph([], "g", *entries))) == pairs
+    assert carried_states.state_pairs(helper.make_model(helper.make_graph([], "g", *entries))) == pairs
 
 
 def test_tables_count_operators_and_stored_numbers():
