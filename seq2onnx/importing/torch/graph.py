@@ -111,7 +111,7 @@ class Walk:
     def _note_finals(self, node: fx.Node, arguments: Sequence[Any], found: Any) -> None:
         """Remember final states, and those of several layers put together, which a module returns beside its answer."""
         name = str(node.target).split(".")[1]
-        if isinstance(found, tuple) and name in torch_layers.RECURRENT:
+        if isinstance(found, tuple) and name in (*torch_layers.RECURRENT, "lstm_cell"):
             self.finals += found[1:]
         joins = isinstance(found, TracedTensor) and name in ("cat", "stack")
         if joins and all(any(part is final for final in self.finals) for part in arguments[0]):
