@@ -17,7 +17,10 @@ from seq2onnx.layers import GRU, LSTM, RNN, BiGRU, BiLSTM, FullyConnected, LastS
 from seq2onnx.layers.parts import gates
 
 Recurrent = LSTM | GRU | RNN
-CELL_STATE = "reads the final cell state of an LSTM, which no layer gives; read its output h"
+CELL_STATE = (
+    "reads the final cell state of an LSTM, which no layer gives; read its output h, or export the network to ONNX and "
+    "use add_states, which keeps it"
+)
 BIDIRECTIONAL = {LSTM: BiLSTM, GRU: BiGRU}
 
 
