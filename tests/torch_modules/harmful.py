@@ -213,6 +213,9 @@ class LoopOfTwoCellsInTurn(HarmfulLoop):
     def step(self, t, x, h):
         return (self.other if t % 2 else self.cell)(x, h)
 
+    def end(self, x, found):
+        return found[-1]
+
 
 @refused("not the last")
 class LoopThatReadsItsInputTwiceLate(HarmfulLoop):
