@@ -68,10 +68,43 @@ def test_a_refusal_names_the_module_the_code_and_what_to_do():
     with pytest.raises(s2o.ImportRefused) as caught:
         s2o.from_torch(Outer(), x())
     assert "encoder.fc (Linear): reads the final cell state" in str(caught.value)
-    assert "read its output h" in str(caught.value)
+    assert "read its output h, or export the network to ONNX and use add_states" in str(caught.value)
     assert "[code: return self.fc(c[-1])]" in str(caught.value)
     assert isinstance(caught.value, ValueError)
     assert isinstance(caught.value, s2o.errors.Seq2OnnxError)
+
+
+class TwoSequencesAndAVector(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.lstm, self.fc = nn.LSTM(5, 4, batch_first=True), nn.Linear(6, 3)
+
+    def forward(self, a, b, vector):
+        h = self.lstm(torch.cat((a, b), -1))[0][:, -1]
+        return self.fc(torch.cat((h, vector), -1))
+
+
+def test_several_inputs_are_refused_and_come_over_joined_as_the_refusal_says(tmp_path):
+    class Joined(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.module = TwoSequencesAndAVector()
+
+        def forward(self, x):
+            return self.module(x[..., :3], x[..., 3:5], x[:, -1, 5:])
+
+    class OneSequence(TwoSequencesAndAVector):
+        def forward(self, x, vector):
+            return super().forward(x[..., :3], x[..., 3:], vector)
+
+    a, b, vector = torch.randn(2, 9, 3), torch.randn(2, 9, 2), torch.randn(2, 2)
+    with pytest.raises(s2o.ImportRefused, match=r"argument 2 \[2, 9, 2\].*a second sequence.*x\[\.\.\., n:\]"):
+        s2o.from_torch(TwoSequencesAndAVector(), (a, b, vector))
+    with pytest.raises(s2o.ImportRefused, match=r"only start states.*x\[:, -1, n:\] for one vector"):
+        s2o.from_torch(OneSequence(), (torch.cat((a, b), -1), vector))
+    joined, example = weights(Joined()), x(features=7)
+    made = s2o.from_torch(joined, example)
+    assert max(differences(joined, example, made, tmp_path / "network.onnx").values()) <= CLOSE
 
 
 def test_a_number_that_is_the_length_is_named_with_its_code():

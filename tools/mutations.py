@@ -247,6 +247,27 @@ MUTATIONS = (
         _torch("one_layer"),
     ),
     Mutation(
+        "a cell of a loop takes the states of another cell",
+        "seq2onnx/importing/lifting/recurrence.py",
+        "if before and y.parts[0] is not before[0]:",
+        "if False:",
+        _torch("LoopOfTwoCellsInTurn"),
+    ),
+    Mutation(
+        "steps of a loop may be joined in any order",
+        "seq2onnx/importing/lifting/time_axis.py",
+        'if kind == "step" and what[1] != number:',
+        "if False:",
+        _torch("StepsOfALoopInReverse"),
+    ),
+    Mutation(
+        "a loop may leave steps out",
+        "seq2onnx/importing/torch/limits.py",
+        "is_cut = bends(list(runs), list(counts.values()))",
+        "is_cut = False",
+        _torch("LoopOverTheLastSteps"),
+    ),
+    Mutation(
         "an imported head of attention weighs with the score of another",
         IMPORTING,
         "return places[ends] if",

@@ -129,17 +129,146 @@ class BatchFirstForgotten(nn.Module):
 
 @refused("LSTMCell")
 class LoopOverSteps(nn.Module):
+    """A decoder, whose output is a part of its next input."""
+
     def __init__(self):
         super().__init__()
-        self.cell = nn.LSTMCell(C, H)
+        self.cell, self.fc = nn.LSTMCell(C + K, H), nn.Linear(H, K)
 
     def forward(self, x):
         h = c = torch.zeros(x.size(0), H)
-        found = []
+        y, found = torch.zeros(x.size(0), K), []
         for t in range(x.size(1)):
-            h, c = self.cell(x[:, t], (h, c))
-            found.append(h)
+            h, c = self.cell(torch.cat((x[:, t], y), 1), (h, c))
+            y = self.fc(h)
+            found.append(y)
         return torch.stack(found, 1)
+
+
+class HarmfulLoop(nn.Module):
+    """A loop over steps of a cell, of which the other classes change one thing."""
+
+    def __init__(self):
+        super().__init__()
+        self.cell, self.other, self.lstm = nn.RNNCell(C, C), nn.RNNCell(C, C), nn.LSTM(C, C, batch_first=True)
+
+    def steps(self, x):
+        return x.unbind(1)
+
+    def start(self, x):
+        return torch.zeros(x.size(0), C)
+
+    def step(self, t, x, h):
+        return self.cell(x, h)
+
+    def end(self, x, found):
+        return torch.stack(found, 1)
+
+    def forward(self, x):
+        h, found = self.start(x), []
+        for t, step in enumerate(self.steps(x)):
+            h = self.step(t, step, h)
+            found.append(h)
+        return self.end(x, found)
+
+
+@refused("not the last")
+class LoopInReverse(HarmfulLoop):
+    def steps(self, x):
+        return x.unbind(1)[::-1]
+
+
+@refused("not the last")
+class LoopOfEverySecondStep(HarmfulLoop):
+    def steps(self, x):
+        return x.unbind(1)[::2]
+
+
+@refused("not the last")
+class LoopWithoutTheFirstStep(HarmfulLoop):
+    def steps(self, x):
+        return x.unbind(1)[1:]
+
+
+@refused("not the last")
+class LoopThatChangesTheState(HarmfulLoop):
+    def step(self, t, x, h):
+        return torch.relu(self.cell(x, h))
+
+
+@refused("calculated")
+class LoopThatSwapsUnits(HarmfulLoop):
+    def step(self, t, x, h):
+        return self.cell(x, h.flip(1))
+
+
+@refused("not the last")
+class LoopOfTwoCellsInTurn(HarmfulLoop):
+    def step(self, t, x, h):
+        return (self.other if t % 2 else self.cell)(x, h)
+
+    def end(self, x, found):
+        return found[-1]
+
+
+@refused("not the last")
+class LoopThatReadsItsInputTwiceLate(HarmfulLoop):
+    """The second cell reads the step before."""
+
+    def end(self, x, found):
+        h, late = self.start(x), []
+        for step in (found[0], *found[:-1]):
+            h = self.other(step, h)
+            late.append(h)
+        return torch.stack(late, 1)
+
+
+@refused("calculated")
+class LoopFromAnEncoder(HarmfulLoop):
+    def start(self, x):
+        return self.lstm(x)[0][:, -1]
+
+
+@refused("calculated")
+class LstmFromAStepOfALoop(HarmfulLoop):
+    def end(self, x, found):
+        h = found[3][None]
+        return self.lstm(x, (h, torch.zeros_like(h)))[0]
+
+
+@refused("time and features")
+class StepsOfALoopAsFeatures(HarmfulLoop):
+    def end(self, x, found):
+        return torch.stack(found, 2).flatten(1)
+
+
+@refused("not the last")
+class StepsOfALoopInReverse(HarmfulLoop):
+    def end(self, x, found):
+        return torch.stack(found[::-1], 1)
+
+
+@refused("x[:, :2000] takes at most 2000 steps".replace("[", r"\["))
+class LoopOverTheFirstSteps(HarmfulLoop):
+    def steps(self, x):
+        return x[:, :2000].unbind(1)
+
+
+@refused("does not run over all of 5,003 steps")
+class LoopOverTheLastSteps(HarmfulLoop):
+    """A cell forgets, so the comparison does not notice."""
+
+    def steps(self, x):
+        return [x[:, t] for t in range(max(0, x.shape[1] - 1500), x.shape[1])]
+
+    def end(self, x, found):
+        return found[-1]
+
+
+@refused("takes at most 1500 steps")
+class LoopOfWhichLastStepsAreRead(HarmfulLoop):
+    def end(self, x, found):
+        return torch.stack(found, 1)[:, -1500:]
 
 
 @refused("calculated")

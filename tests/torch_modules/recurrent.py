@@ -335,3 +335,67 @@ class OneNumberAStep(nn.Module):
     def forward(self, x):
         y, _ = self.gru(x.unsqueeze(-1))
         return self.fc(y[:, -1]).squeeze(-1)
+
+
+@lifted()
+class LoopOfCells(nn.Module):
+    """Cells upon cells, with layers between them and after them in the loop."""
+
+    def __init__(self):
+        super().__init__()
+        self.before, self.lstm, self.gru = nn.Linear(C, H), nn.LSTMCell(H, H), nn.GRUCell(H + C, K)
+
+    def forward(self, x):
+        h, c, g = x.new_zeros(x.size(0), H), torch.zeros(x.size(0), H), torch.zeros(x.size(0), K)
+        found = []
+        for t in range(x.size(1)):
+            h, c = self.lstm(self.before(x[:, t]), (h, c))
+            g = self.gru(torch.cat((x[:, t], h), 1), g)
+            found.append(torch.sigmoid(g))
+        return torch.stack(found, 1)
+
+
+@lifted()
+class LoopForTheLastState(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.cell, self.fc = nn.LSTMCell(C, H, bias=False), nn.Linear(H, K)
+
+    def forward(self, x):
+        state = None
+        for step in x.unbind(1):
+            state = self.cell(step, state)
+        return self.fc(state[0]), state
+
+
+@lifted(example=x().transpose(0, 1), axes="TBC")
+class LoopFromALearnedStart(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.start, self.cell = nn.Parameter(torch.randn(1, H)), nn.RNNCell(C, H, nonlinearity="relu")
+
+    def forward(self, x):
+        h, found = self.start.expand(x.size(1), -1), []
+        for t in range(len(x)):
+            h = self.cell(x[t], h)
+            found.append(h[None] * 2 + 1)
+        return torch.cat(found), h
+
+
+@lifted(streams=False)
+class LoopsBesideALayer(nn.Module):
+    """Loops without cells, before and after a layer in both directions."""
+
+    def __init__(self):
+        super().__init__()
+        self.conv, self.lstm = nn.Conv1d(C, H, 3, padding=2), nn.LSTM(H, H, batch_first=True, bidirectional=True)
+        self.fc, self.cell = nn.Linear(H, H), nn.RNNCell(2 * H, K)
+
+    def forward(self, x):
+        x = self.conv(x.transpose(1, 2))[:, :, :-2].transpose(1, 2)
+        x = torch.stack([self.fc(x[:, t]) for t in range(x.size(1))], 1)
+        y, _ = self.lstm(x)
+        h = torch.zeros(x.size(0), K)
+        for t in range(x.size(1)):
+            h = self.cell(y[:, t], h)
+        return h

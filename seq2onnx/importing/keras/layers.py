@@ -228,14 +228,14 @@ def _get_item(layer: KerasLayer, x: TracedTensor) -> TracedTensor:
 def _steps(x: TracedTensor, axis: int, chosen: int | slice) -> TracedTensor:
     """Take the last step, the first one, or all but some at the ends."""
     if isinstance(chosen, int):
-        return time_axis.step(x, axis, chosen == -1, chosen == 0, False)
+        return time_axis.step(x, axis, x.steps - 1 if chosen == -1 else 0 if chosen == 0 else -1, False)
     start, stop = chosen.start or 0, chosen.stop
     if chosen.step not in (None, 1) or (start < 0 and (start, stop) != (-1, None)) or (stop is not None and stop >= 0):
         raise ImportRefused(
             f"takes the steps {start}:{'' if stop is None else stop}:{chosen.step or 1} by their number, or by their "
             "distance from the end; use all steps, the last one, or a stride of a convolution or pooling"
         )
-    return time_axis.step(x, axis, True, False, True) if start < 0 else time_axis.pad_time(x, -start, stop or 0)
+    return time_axis.step(x, axis, x.steps - 1, True) if start < 0 else time_axis.pad_time(x, -start, stop or 0)
 
 
 @keras("Dot")

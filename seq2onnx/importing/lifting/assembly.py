@@ -1,4 +1,4 @@
-"""From nodes to a network: equal nodes become one, layers answer with their last step, and all get names."""
+"""From nodes to a network: layers answer with their last step, and all get names."""
 
 from __future__ import annotations
 
@@ -22,8 +22,7 @@ if TYPE_CHECKING:
 
 def assemble(answers: Sequence[tuple[str, LayerNode]], name: str) -> SequenceModule:
     """Make a network of nodes, with their weights; an answer named "" is named after its last layer."""
-    ends = _merged([found for _, found in answers])
-    ends = _with_early_last_steps(ends)
+    ends = _with_early_last_steps([found for _, found in answers])
     for i, end in enumerate(ends):
         if end in ends[:i] or not end.reads:  # an answer of its own needs a layer of its own
             ends[i] = dataclasses.replace(end, layer=Rescale(1.0), reads=(end,), weights={})
@@ -65,18 +64,6 @@ def _layer(found: LayerNode) -> Layer:
     if found.layer is None:
         raise ImportRefused(found.barred)
     return found.layer
-
-
-def _merged(ends: Sequence[LayerNode]) -> list[LayerNode]:
-    """Replace nodes of the same layer, inputs and weights by one."""
-    merged: dict[tuple[object, ...], LayerNode] = {}
-    known: dict[LayerNode, LayerNode] = {}
-    for found in in_order(ends):
-        reads = tuple(known[read] for read in found.reads)
-        arrays = tuple((name, array.tobytes()) for name, array in sorted(found.weights.items()))
-        key = (repr(_layer(found)), reads, arrays)
-        known[found] = merged.setdefault(key, dataclasses.replace(found, reads=reads))
-    return [known[end] for end in ends]
 
 
 def _with_early_last_steps(ends: Sequence[LayerNode]) -> list[LayerNode]:

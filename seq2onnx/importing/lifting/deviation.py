@@ -10,7 +10,7 @@ from seq2onnx.errors import ImportRefused
 from seq2onnx.importing.lifting import layout, operations, time_axis
 from seq2onnx.importing.lifting.layer_node import barred, layer_node
 from seq2onnx.importing.lifting.traced import Relation, TracedTensor
-from seq2onnx.layers import GlobalAvgPool1d, GlobalStdPool1d, Multiply
+from seq2onnx.layers import GlobalAvgPool1d, GlobalStdPool1d, GlobalSumPool1d, Multiply
 
 
 def is_mean(b: TracedTensor, a: TracedTensor, axis: int) -> bool:
@@ -67,4 +67,6 @@ def divided_by_steps(x: TracedTensor, less: int) -> TracedTensor | None:
     """Return x / (steps − less) for the sum over time x, where it is a mean or a variance; `less` is 0 or 1."""
     if x.relation and x.relation.kind == "squares":
         return corrected(x, less)
-    return None if less else time_axis.standing_for(x, "sum")
+    if less or not all(isinstance(part.layer, GlobalSumPool1d) for part in x.parts):
+        return None
+    return x.with_(parts=tuple(layer_node(GlobalAvgPool1d(), *part.reads) for part in x.parts))

@@ -6,18 +6,25 @@ import contextlib
 import dataclasses
 import functools
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from hashlib import sha256
 from typing import Any, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
 
 from seq2onnx.errors import ImportRefused, NotStreamable, Seq2OnnxError
-from seq2onnx.layers import Layer, SequenceInput
+from seq2onnx.layers import LastStep, Layer, SequenceInput
 from seq2onnx.layers.signal import Signal
 
 Array = NDArray[Any]
 Handler = TypeVar("Handler", bound=Callable[..., Any])
 Made = TypeVar("Made")
+
+NOT_LAST = (
+    "reads a single step that is not the last. A loop over steps becomes layers if it begins with zeros and reads all "
+    "steps in order, and only an nn.LSTMCell, nn.GRUCell or nn.RNNCell carries numbers from step to step; use nn.LSTM, "
+    "nn.GRU or nn.RNN with the same weights"
+)
 
 
 def filling(table: dict[str, Handler]) -> Callable[..., Callable[[Handler], Handler]]:
@@ -43,12 +50,15 @@ def reason_of(error: Exception, remedy: str = "") -> str:
 class Lifting:
     """State of one import: the path of what is lifted, after which layers are named, and the sizes of all time axes.
 
-    `window` is how many steps the network flattens, if the user says that it does.
+    `window` is how many steps the network flattens, if the user says that it does. Nodes of the same layer, inputs and
+    weights are one node, of `made`. `steps` has the single steps of sequences that were read, by their number.
     """
 
     place: str = ""
     times: set[int] = dataclasses.field(default_factory=set)
     window: int | None = None
+    made: dict[tuple[Any, ...], LayerNode] = dataclasses.field(default_factory=dict)
+    steps: dict[tuple[LayerNode, int], LayerNode] = dataclasses.field(default_factory=dict)
 
     @contextlib.contextmanager
     def at(self, place: str) -> Iterator[None]:
@@ -65,9 +75,9 @@ class LayerNode:
     """A layer without name, the nodes that it reads, its weights and its output. Two nodes are never equal.
 
     `barred` says why no layer computes it; it may be carried along as long as nothing reads it. A node can stand for
-    one that it becomes under one operation: ("sum", the mean) under a division by the number of steps, ("log", the
-    probabilities) under a softmax, ("softmax", the scores) in a product, ("weighted", the pooled sequence) in a sum,
-    ("window", the steps) in a weighted sum, ("norm", a Norm) in a division. `path` is its place in the foreign network.
+    one that it becomes under one operation: ("log", the probabilities) under a softmax, ("softmax", the scores) in a
+    product, ("weighted", the pooled sequence) in a sum, ("window", the steps) in a weighted sum, ("norm", a Norm) in a
+    division; ("step", the sequence and the number of the step) and ("cell", the LSTM and this number) in a loop over all steps. `path` is its place in the foreign network.
     """
 
     layer: Layer | None
@@ -107,6 +117,8 @@ def layer_node(
     layer: Layer, *reads: LayerNode, weights: Mapping[str, Array] | None = None, path: str | None = None
 ) -> LayerNode:
     """Make the node of a layer, named after `path` (None: the place of the foreign operation), if it can read these."""
+    if step := _step_of_result(layer, reads, weights, path):
+        return step
     for read in reads:
         if read.barred:
             raise ImportRefused(read.barred)
@@ -119,7 +131,31 @@ def layer_node(
     arrays = {name: np.asarray(array, np.float32).reshape(expected[name]) for name, array in (weights or {}).items()}
     assert set(arrays) == set(expected), f"{layer.label}: weights {sorted(arrays)}, expected {sorted(expected)}"
     lifting = reads[0].lifting
-    return LayerNode(layer, reads, arrays, signal, lifting, lifting.place if path is None else path)
+    found = LayerNode(layer, reads, arrays, signal, lifting, lifting.place if path is None else path)
+    digests = [(name, sha256(array.tobytes()).digest()) for name, array in sorted(arrays.items())]
+    return lifting.made.setdefault((repr(layer), reads, *digests), found)
+
+
+def single_step(found: LayerNode, number: int, is_last: bool) -> LayerNode:
+    """Make the node of one step of a sequence. Only the last one can be read, and in loops over all steps each."""
+    signal = dataclasses.replace(found.signal, has_time=False)
+    node, stands_for = barred(NOT_LAST, found, signal), ("step", (found, number))
+    if is_last:
+        node = layer_node(LastStep(), found)
+    return found.lifting.steps.setdefault((found, number), dataclasses.replace(node, stands_for=stands_for))
+
+
+def _step_of_result(
+    layer: Layer, reads: Sequence[LayerNode], weights: Mapping[str, Array] | None, path: str | None
+) -> LayerNode | None:
+    """In a loop over steps, what a layer makes of one step is that step of what it makes of the sequence."""
+    steps = [read.stands_for[1] for read in reads if read.stands_for[0] == "step"]
+    if len({number for _, number in steps}) != 1:
+        return None
+    sequences = [read.stands_for[1][0] if read.stands_for[0] == "step" else read for read in reads]
+    found = layer_node(layer, *sequences, weights=weights, path=path)
+    is_last = not any(read.barred for read in reads)
+    return single_step(found, steps[0][1], is_last) if acts_on_each_step(found) else None
 
 
 def helper(layer: Layer, *reads: LayerNode, weights: Mapping[str, Array] | None = None) -> LayerNode:

@@ -16,7 +16,7 @@ from seq2onnx.errors import ImportRefused
 from seq2onnx.importing.lifting import attention, fixed_window
 from seq2onnx.importing.lifting.layer_node import Array, LayerNode, barred, layer_node
 from seq2onnx.importing.lifting.layout import broadcast, move, reshape, unsqueeze
-from seq2onnx.importing.lifting.reading import ELEMENTWISE, columns, exact, flat, narrow, same_features, source
+from seq2onnx.importing.lifting.reading import ELEMENTWISE, columns, exact, flat, narrow, pruned, same_features, source
 from seq2onnx.importing.lifting.traced import TracedTensor, tensor_of
 from seq2onnx.layers import (
     Add,
@@ -74,6 +74,7 @@ def linear(x: TracedTensor, weights: Array, bias: Array | None = None, axis: int
 
 def each_part(x: TracedTensor, layer: Layer) -> TracedTensor:
     """Apply a layer without weights to all features."""
+    x = pruned(x)
     if (x.index < 0).any() or any(pad > 0 for pad in x.pads) or not isinstance(layer, ELEMENTWISE):
         found, index = same_features(x)
         return x.with_(parts=(layer_node(layer, found),), index=index, pads=(0, 0))

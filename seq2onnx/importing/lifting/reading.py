@@ -48,20 +48,23 @@ def pruned(x: TracedTensor) -> TracedTensor:
     for part in x.parts:
         here = (x.index >= start) & (x.index < start + part.size)
         if here.any():
-            used = _forward_half(part, x.index[here] - start)
+            used = _one_direction(part, x.index[here] - start)
             offset = offsets.setdefault(used, sum(other.size for other in offsets))
             index[here] = x.index[here] - start + offset
         start += part.size
     return x.with_(parts=tuple(offsets), index=index)
 
 
-def _forward_half(part: LayerNode, used: Index) -> LayerNode:
-    """At the last step of both directions the forward one has its final state; reading only that saves a copy."""
-    if isinstance(part.layer, LastStep) and isinstance(part.reads[0].layer, BiLSTM | BiGRU):
-        both = part.reads[0]
-        if used.max() < both.size // 2:
-            return both.final_state
-    return part
+def _one_direction(part: LayerNode, used: Index) -> LayerNode:
+    """At the last step the forward direction has its final state, which saves a copy; at the first the backward one."""
+    kind, what = part.stands_for
+    if isinstance(part.layer, LastStep) and not kind:
+        both, is_final = part.reads[0], used.max() < part.size // 2
+    elif kind == "step":
+        both, is_final = what[0], what[1] == 0 and used.min() >= part.size // 2
+    else:
+        return part
+    return both.final_state if is_final and isinstance(both.layer, BiLSTM | BiGRU) else part
 
 
 def source(x: TracedTensor, joined: bool = False) -> tuple[LayerNode, Index]:

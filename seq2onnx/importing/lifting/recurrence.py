@@ -9,13 +9,18 @@ from typing import Any
 import numpy as np
 
 from seq2onnx.errors import ImportRefused
-from seq2onnx.importing.lifting.layer_node import Array, barred, layer_node
+from seq2onnx.importing.lifting import layout, time_axis
+from seq2onnx.importing.lifting.layer_node import NOT_LAST, Array, LayerNode, barred, layer_node
 from seq2onnx.importing.lifting.reading import columns, source
 from seq2onnx.importing.lifting.traced import TracedTensor, tensor_of
 from seq2onnx.layers import GRU, LSTM, RNN, BiGRU, BiLSTM, FullyConnected, LastStep
 from seq2onnx.layers.parts import gates
 
 Recurrent = LSTM | GRU | RNN
+CELL_STATE = (
+    "reads the final cell state of an LSTM, which no layer gives; read its output h, or export the network to ONNX and "
+    "use add_states, which keeps it"
+)
 BIDIRECTIONAL = {LSTM: BiLSTM, GRU: BiGRU}
 
 
@@ -58,8 +63,40 @@ def layer_of(
 
 def cell_state(h: TracedTensor) -> TracedTensor:
     """Return the final cell state of an LSTM beside its final output, which may be carried along but not read."""
-    reason = "reads the final cell state of an LSTM, which no layer gives; read its output h"
-    return h.with_(parts=(barred(reason, h.parts[0]),), index=np.zeros(h.index.shape, int))
+    return h.with_(parts=(barred(CELL_STATE, h.parts[0]),), index=np.zeros(h.index.shape, int))
+
+
+def cell_before(states: Sequence[Any]) -> tuple[LayerNode, int] | None:
+    """Return the layer and the number of the step that end in these states; None of start states."""
+    found = [_stands_for(state) for state in states]
+    if not any(kind in ("step", "cell") for kind, _ in found):
+        return None
+    before: tuple[LayerNode, int] = found[0][1]
+    if found != [("step", before), ("cell", before)][: len(found)]:
+        raise ImportRefused(NOT_LAST)
+    return before
+
+
+def _stands_for(state: Any) -> tuple[str, Any]:
+    is_whole = isinstance(state, TracedTensor) and np.array_equal(state.index.ravel(), np.arange(state.parts[0].size))
+    return state.parts[0].stands_for if is_whole else ("", None)
+
+
+def cell(
+    x: TracedTensor, layer: Recurrent, weights: Mapping[str, Array], before: tuple[LayerNode, int] | None
+) -> tuple[TracedTensor, TracedTensor]:
+    """Run a cell for one step x [batch, features] of a sequence, in a loop over steps; `before` is as `cell_before`.
+
+    Returns:
+        h, the same step of the output of the layer, and for an LSTM c, which only the cell of the next step can read.
+    """
+    number = before[1] + 1 if before else 0
+    y, _ = recurrent(time_axis.sequence_of(layout.unsqueeze(x, 0), number, 0), layer, [weights], 0)
+    if before and y.parts[0] is not before[0]:
+        raise ImportRefused(NOT_LAST)
+    h = time_axis.step(y, 0, number, False)
+    c = barred(CELL_STATE, h.parts[0], stands_for=("cell", (y.parts[0], number)))
+    return h, h.with_(parts=(c,))
 
 
 def recurrent(

@@ -2,17 +2,16 @@
 
 from __future__ import annotations
 
-import dataclasses
 from collections.abc import Sequence
 
 import numpy as np
 
 from seq2onnx.errors import ImportRefused
 from seq2onnx.importing.lifting import layout
-from seq2onnx.importing.lifting.layer_node import LayerNode, barred, layer_node
-from seq2onnx.importing.lifting.reading import flat, source
+from seq2onnx.importing.lifting.layer_node import NOT_LAST, LayerNode, layer_node, single_step
+from seq2onnx.importing.lifting.reading import flat, pruned, source
 from seq2onnx.importing.lifting.traced import TracedTensor
-from seq2onnx.layers import BiGRU, BiLSTM, GlobalAvgPool1d, GlobalSumPool1d, LastStep, Layer
+from seq2onnx.layers import GlobalSumPool1d, LastStep, Layer
 
 
 def _over_time(x: TracedTensor, axis: int, per_part: dict[LayerNode, LayerNode]) -> TracedTensor:
@@ -29,6 +28,8 @@ def concat(xs: Sequence[TracedTensor], axis: int) -> TracedTensor:
     first, axis = xs[0], axis % len(xs[0].axes)
     if any(x.axes != first.axes for x in xs):
         raise ImportRefused(f"joins tensors of different layouts: {', '.join(str(list(x.shape)) for x in xs)}")
+    if sequence := _all_steps(xs, axis):
+        return sequence
     if first.axes[axis]:
         raise ImportRefused(f"joins tensors along {first.describe(axis)}, which no layer does; join features")
     if any(x.steps != first.steps for x in xs):
@@ -73,9 +74,17 @@ def pad(x: TracedTensor, axis: int, before: int, after: int) -> TracedTensor:
     return x.with_(index=np.pad(x.index, widths, constant_values=-1))
 
 
-def step(x: TracedTensor, axis: int, is_last: bool, is_first: bool, keepdims: bool) -> TracedTensor:
-    """Take one step."""
-    found = last_step(x, axis) if is_last else single_step(x, axis, is_first)
+def step(x: TracedTensor, axis: int, number: int, keepdims: bool) -> TracedTensor:
+    """Take one step, of which the traced run has the number. -1: another one than the first and the last."""
+    x = _one_part(x)
+
+    def step_of(part: LayerNode) -> LayerNode:
+        is_last = number == x.steps - 1
+        if not part.has_time or (is_last and (part, number - 1) not in x.lifting.steps):
+            return layer_node(LastStep(), part) if part.has_time else part
+        return single_step(part, number, is_last)
+
+    found = _over_time(x, axis, {part: step_of(part) for part in x.parts})
     return layout.unsqueeze(found, axis) if keepdims else found
 
 
@@ -85,28 +94,25 @@ def last_step(x: TracedTensor, axis: int) -> TracedTensor:
     return _over_time(x, axis, {p: layer_node(LastStep(), p) if p.has_time else p for p in x.parts})
 
 
-def single_step(x: TracedTensor, axis: int, is_first: bool) -> TracedTensor:
-    """Take a step that is not the last. Only a backward direction has one: at the first step, its final state."""
-    x, parts, index = _one_part(x), [], np.full(x.index.shape, -1)
-    reason = (
-        "reads a single step that is not the last, as a loop over steps does (LSTMCell and the like); use nn.LSTM, "
-        "nn.GRU or nn.RNN with the same weights"
-    )
-    start = size = 0
+def sequence_of(x: TracedTensor, number: int, axis: int) -> TracedTensor:
+    """Return the sequence of which a tensor is the step of this number; time is an axis of size 1 in it."""
+    parts = []
     for part in x.parts:
-        gone = dataclasses.replace(part.signal, has_time=False)
-        halves = [barred(reason, part, gone)]
-        if is_first and isinstance(part.layer, BiLSTM | BiGRU) and part.has_time:
-            halves.append(part.final_state)
-        for half in halves:
-            low = part.size // 2 if half is halves[-1] and len(halves) > 1 else 0
-            here = (x.index >= start + low) & (x.index < start + part.size)
-            index[here] = x.index[here] - start + size
-            parts.append(half)
-            size += half.size
-        start += part.size
-    moved = x.with_(parts=tuple(parts), index=index)
-    return _over_time(moved, axis, {part: part for part in parts})
+        kind, what = part.stands_for
+        if kind == "step" and what[1] != number:
+            raise ImportRefused(part.barred or NOT_LAST)
+        parts.append(what[0] if kind == "step" else part)
+    return x.with_(parts=tuple(parts), axes=(*x.axes[:axis], "T", *x.axes[axis + 1 :]))
+
+
+def _all_steps(xs: Sequence[TracedTensor], axis: int) -> TracedTensor | None:
+    """Join the steps of a sequence, in order, to this sequence."""
+    is_loop = any(part.stands_for[0] == "step" for part in xs[0].parts)
+    if not is_loop or len(xs) != xs[0].steps or any(x.index.shape[axis] > 1 for x in xs):
+        return None
+    first, *others = (sequence_of(pruned(x), number, axis) for number, x in enumerate(xs))
+    same = all(x.parts == first.parts and np.array_equal(x.index, first.index) for x in others)
+    return first if same else None
 
 
 def pool_time(x: TracedTensor, axis: int, layer: Layer) -> TracedTensor:
@@ -116,19 +122,17 @@ def pool_time(x: TracedTensor, axis: int, layer: Layer) -> TracedTensor:
 
 
 def sum_time(x: TracedTensor, axis: int) -> TracedTensor:
-    """Sum over time; divided by the number of steps, it is a mean."""
+    """Sum over time."""
     if pooled := standing_for(x, "weighted"):
         return _over_time(x, axis, dict(zip(x.parts, pooled.parts, strict=True)))
     x = _one_part(x)
     if not all(part.has_time for part in x.parts):
         raise ImportRefused("sums one vector over all steps, which is this vector times the number of steps")
-    sums, means = (pool_time(x, axis, layer) for layer in (GlobalSumPool1d(), GlobalAvgPool1d()))
-    parts = zip(sums.parts, means.parts, strict=True)
-    return sums.with_(parts=tuple(dataclasses.replace(part, stands_for=("sum", mean)) for part, mean in parts))
+    return pool_time(x, axis, GlobalSumPool1d())
 
 
 def standing_for(x: TracedTensor, operation: str) -> TracedTensor | None:
-    """Return what parts become under an operation (see LayerNode), or None."""
+    """Return what barred parts become under an operation (see LayerNode), or None."""
     if all(part.stands_for[0] == operation for part in x.parts):
         return x.with_(parts=tuple(part.stands_for[1] for part in x.parts))
     return None

@@ -92,7 +92,7 @@ def _cut(x: TracedTensor, each: AxisSlice) -> TracedTensor:
     runs = (each, each.other or each)
     for is_last in (True, False):
         if all(run.cut == ((run.size - 1, 0) if is_last else (0, run.size - 1)) for run in runs):
-            return time_axis.step(x, axis, is_last, not is_last, True)
+            return time_axis.step(x, axis, x.steps - 1 if is_last else 0, True)
     if size < stop < NO_END:
         raise ImportRefused(f"takes at most {stop} steps; the later ones of a longer sequence are lost")
     if cut != runs[1].cut:
@@ -125,7 +125,7 @@ def _gather(call: LiftCall) -> Any:
     if chosen.size != 1 or x.axes[axis] != "T":
         raise ImportRefused(f"takes some elements of {x.describe(axis)} by number; use the last step, or all steps")
     is_first, is_last = step_taken(call, axis)
-    return time_axis.step(x, axis, is_last, is_first, chosen.ndim > 0)
+    return time_axis.step(x, axis, x.steps - 1 if is_last else 0 if is_first else -1, chosen.ndim > 0)
 
 
 @operators("Split")

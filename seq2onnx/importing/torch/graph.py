@@ -17,13 +17,13 @@ from seq2onnx.importing.lifting.traced import TracedTensor, sequences
 from seq2onnx.importing.lifting.windows import TooFewSteps
 from seq2onnx.importing.torch import arithmetic as torch_arithmetic, layers as torch_layers, layout as torch_layout
 from seq2onnx.importing.torch.operators import Operation, Ragged, lift
-from seq2onnx.importing.torch.trace import ModuleTrace
+from seq2onnx.importing.torch.trace import JOIN, ModuleTrace
 from seq2onnx.layers import SequenceInput
 from seq2onnx.layers.signal import Signal
 
 STATE = (
     "reads an argument that is neither the sequences nor their lengths; apart from these, only start states that go "
-    "into a recurrent layer unchanged can be passed in"
+    f"into a recurrent layer unchanged can be passed in. {JOIN}"
 )
 
 FILLED_BY = (torch_arithmetic, torch_layers, torch_layout)
@@ -111,7 +111,7 @@ class Walk:
     def _note_finals(self, node: fx.Node, arguments: Sequence[Any], found: Any) -> None:
         """Remember final states, and those of several layers put together, which a module returns beside its answer."""
         name = str(node.target).partition(".")[2].partition(".")[0]  # "" for a function of Python
-        if isinstance(found, tuple) and name in torch_layers.RECURRENT:
+        if isinstance(found, tuple) and name in (*torch_layers.RECURRENT, "lstm_cell"):
             self.finals += found[1:]
         joins = isinstance(found, TracedTensor) and name in ("cat", "stack")
         if joins and all(any(part is final for final in self.finals) for part in arguments[0]):

@@ -13,7 +13,15 @@ from seq2onnx.errors import ImportRefused
 from seq2onnx.importing.lifting import operations as lifting
 from seq2onnx.importing.lifting.convolutions import Windows, convolution, pooling
 from seq2onnx.importing.lifting.layer_node import Array
-from seq2onnx.importing.lifting.recurrence import cell_state, layer_of, recurrent, weights_of
+from seq2onnx.importing.lifting.recurrence import (
+    Recurrent,
+    cell,
+    cell_before,
+    cell_state,
+    layer_of,
+    recurrent,
+    weights_of,
+)
 from seq2onnx.importing.lifting.time_axis import concat
 from seq2onnx.importing.lifting.traced import TracedTensor
 from seq2onnx.importing.lifting.windows import Pads
@@ -126,6 +134,7 @@ def _pool(op: Operation) -> Any:
 
 
 RECURRENT = ("lstm", "gru", "rnn_tanh", "rnn_relu")
+CELLS = tuple(f"{name}_cell" for name in RECURRENT)
 
 
 @operators(*RECURRENT)
@@ -137,9 +146,8 @@ def _recurrent(op: Operation) -> Any:
         raise ImportRefused("drops random numbers in eval mode, too")
     both = 2 if op["bidirectional"] else 1
     count = len(params) // (layers * both)
-    starts = _start_states(op)
+    starts = _start_states(_states(op))
     kind, _, function = op.name.upper().partition("_")
-    activations = [function.lower()] if function else ["sigmoid", "tanh"]
     path, finals = x.lifting.place, []
     for layer in range(layers):
         arrays = []
@@ -156,8 +164,7 @@ def _recurrent(op: Operation) -> Any:
             W, R, *biases = weights
             biases = biases or [np.zeros(len(W))] * 2
             arrays.append(weights_of(kind, "torch", W, R, biases, kind == "GRU") | start)
-        units, start_mode = arrays[0]["recurrent_weights"].shape[1], "learned" if starts else "zeros"
-        made = layer_of(kind, units, activations, "recurrent_bias_after_multiplication", start_mode)
+        made = _layer(kind, arrays[0]["recurrent_weights"].shape[1], function, bool(starts))
         label = path if layers == 1 else f"{path}.l{layer}"
         x, final = recurrent(x, made, arrays, 1 if op["batch_first"] else 0, projection or None, label)
         finals.append(final)
@@ -167,14 +174,41 @@ def _recurrent(op: Operation) -> Any:
     return (x, h, cell_state(h)) if kind == "LSTM" else (x, h)
 
 
-def _start_states(op: Operation) -> dict[str, list[Array]]:
+@operators(*CELLS)
+def _cell(op: Operation) -> Any:
+    kind, _, function = op.name.removesuffix("_cell").upper().partition("_")
+    states = _states(op)
+    before = cell_before(states)
+    if before:
+        starts = {name: array for name, array in before[0].weights.items() if name.startswith("initial_")}
+    else:
+        tall = [state[None] if isinstance(state, Tensor) else state for state in states]
+        starts = {name: rows[0] for name, rows in _start_states(tall).items()}
+    W, R = array(op["w_ih"]), array(op["w_hh"])
+    biases = [np.zeros(len(W)) if op[name] is None else array(op[name]) for name in ("b_ih", "b_hh")]
+    layer = _layer(kind, R.shape[1], function, bool(starts))
+    h, c = cell(op["input"], layer, weights_of(kind, "torch", W, R, biases, kind == "GRU") | starts, before)
+    return (h, c) if kind == "LSTM" else h
+
+
+def _layer(kind: str, units: int, function: str, starts: bool) -> Recurrent:
+    activations = [function.lower()] if function else ["sigmoid", "tanh"]
+    start = "learned" if starts else "zeros"
+    return layer_of(kind, units, activations, "recurrent_bias_after_multiplication", start)
+
+
+def _states(op: Operation) -> Sequence[Any]:
+    return op["hx"] if isinstance(op["hx"], list | tuple) else [op["hx"]]
+
+
+def _start_states(given: Sequence[Any]) -> dict[str, list[Array]]:
     """Return the constant start states, each [layers · directions] of [H]; nothing where they are zero or passed in."""
-    given = op["hx"] if isinstance(op["hx"], list | tuple) else [op["hx"]]
     found = {}
     for name, state in zip(("initial_h", "initial_c"), given, strict=False):
         if isinstance(state, TracedTensor):
             whole = np.arange(state.parts[0].size).reshape(state.index.shape)
-            if not state.parts[0].barred or len(state.parts) > 1 or not np.array_equal(state.index, whole):
+            part = state.parts[0]
+            if not part.barred or part.stands_for[0] or len(state.parts) > 1 or not np.array_equal(state.index, whole):
                 raise ImportRefused(
                     "starts from a state that is calculated, as a decoder after an encoder does; no layer does that"
                 )

@@ -69,8 +69,8 @@ def _slice(op: Operation) -> Any:
         return x
     if x.axes[axis] != "T":
         return layout.take(x, axis, slice(low, high, step))
-    if step == 1 and (low, high) in ((size - 1, size), (0, 1)):
-        return time_axis.step(x, axis, high == size, True, True)
+    if step == 1 and high == low + 1 and size > 1:
+        return time_axis.step(x, axis, low, True)
     if step != 1 or start < 0 or (stop is not None and size < stop < END // 2):
         raise ImportRefused(
             "takes steps by their number or by their distance from the end; use all steps, the last one, or a stride"
@@ -82,7 +82,7 @@ def _step(x: TracedTensor, axis: int, index: int) -> TracedTensor:
     """Take one element of an axis, which goes."""
     if x.axes[axis] != "T":
         return layout.take(x, axis, index)
-    return time_axis.step(x, axis, index in (-1, x.steps - 1), index in (0, -x.steps), False)
+    return time_axis.step(x, axis, index % x.steps, False)
 
 
 @operators("split", "split_with_sizes", "chunk", "unbind", "tensor_split", "unsafe_chunk", "unsafe_split")

@@ -10,7 +10,7 @@ from __future__ import annotations
 import dataclasses
 import itertools
 import traceback
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 import torch
@@ -19,13 +19,15 @@ from torch.overrides import TorchFunctionMode
 from torch.utils import _pytree as pytree
 
 from seq2onnx.importing.equivalence import bends
-from seq2onnx.importing.torch.layers import RECURRENT
+from seq2onnx.importing.torch.layers import CELLS, RECURRENT
 from seq2onnx.importing.torch.longest_row import COPIES
 from seq2onnx.importing.torch.packing import without_packing
 from seq2onnx.importing.torch.trace import Arguments, as_in_use
 
 LENGTHS, ROWS = (31, 1009, 20_011, 2**20 + 7), 2
 """The lengths of the runs. A module that refuses the long ones is looked at with the others."""
+LONG_LOOP = 5003
+"""The length of the last run of a loop over steps, which takes seconds."""
 FILLED: dict[str, Any] = {"zeros": 0, "ones": 1, "empty": 0, "full": None}
 """Operators whose result is a tensor of one number. None: the number is an argument."""
 MOST_FILLED = 2**20
@@ -40,10 +42,14 @@ REMEDY = (
 
 @dataclasses.dataclass(frozen=True)
 class Limits:
-    """The first bound on the number of steps, or wrong lengths ("": none); whether all lengths calculate the same."""
+    """The first bound on the number of steps, or wrong lengths ("": none); whether all lengths calculate the same.
+
+    Of a loop over steps, only the comparison with the source shows a bound.
+    """
 
     reason: str = ""
     complete: bool = False
+    is_loop: bool = False
 
 
 @dataclasses.dataclass(frozen=True)
@@ -118,6 +124,9 @@ class _Recorder(TorchFunctionMode):
             return function(*args, **kwargs)
         if name in RECURRENT:
             return _recurrent(*args)
+        if name in CELLS:
+            states = pytree.tree_map(lambda state: torch.empty(state.shape, dtype=state.dtype, device="meta"), args[1])
+            return tuple(states) if isinstance(states, list | tuple) else states
         if name in ("cpu", "cuda"):
             return args[0]
         if name == "to":
@@ -223,12 +232,15 @@ def _code() -> str:
 def find_limits(module: nn.Module, arguments: Arguments) -> Limits:
     """Run a module with sequences of several lengths, and look for a bound on them."""
     runs: dict[int, list[Call]] = {}
-    for steps in LENGTHS:
+    for length in LENGTHS:
+        steps = LONG_LOOP if _has_loop(runs) else length
         found = _run(module, arguments, steps)
         if found is not None and found.refusal:
             return Limits(found.refusal)
         if found is not None:
             runs[steps] = found.calls
+        if steps == LONG_LOOP:
+            break
     if len(runs) < 2:
         return Limits()
 
@@ -236,7 +248,32 @@ def find_limits(module: nn.Module, arguments: Arguments) -> Limits:
         found = _run(module, arguments, max(runs), at)
         return found.code if found is not None else ""
 
-    return _compared(runs, code_of)
+    return _limits_of_loop(runs, code_of) if _has_loop(runs) else _compared(runs, code_of)
+
+
+def _has_loop(runs: Mapping[int, Sequence[Call]]) -> bool:
+    """Whether each further step of the second run makes further calls."""
+    (short, few), (long, more) = [*runs.items(), (0, ()), (0, ())][:2]
+    return long > 0 and len(more) - len(few) >= long - short
+
+
+def _limits_of_loop(runs: Mapping[int, list[Call]], code_of: Callable[[int], str]) -> Limits:
+    """Look for a bound in the number of calls, and in those before and after the loop."""
+    longest, counts = max(runs), {steps: len(calls) for steps, calls in runs.items()}
+    least = min(counts.values())
+    head = _alike(runs.values(), range(least))
+    tail = _alike(runs.values(), range(-1, head - least - 1, -1))
+    ends = {steps: calls[:head] + calls[len(calls) - tail :] for steps, calls in runs.items()}
+    found = _compared(ends, lambda at: code_of(at if at < head else at - head - tail + counts[longest]))
+    is_cut = bends(list(runs), list(counts.values()))
+    reason = f"a loop does not run over all of {longest:,} steps. {REMEDY}" if is_cut else ""
+    return Limits(found.reason or reason, is_loop=True)
+
+
+def _alike(runs: Iterable[list[Call]], places: Iterable[int]) -> int:
+    """Count at how many of these places, from the first on, all runs have the same call."""
+    same = (len({(calls[at].name, len(calls[at].shapes)) for calls in runs}) == 1 for at in places)
+    return sum(itertools.takewhile(bool, same))
 
 
 def _run(module: nn.Module, arguments: Arguments, steps: int, code_at: int | None = None) -> _Recorder | None:

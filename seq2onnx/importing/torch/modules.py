@@ -125,8 +125,8 @@ def _from_torch(
         try:
             equivalence.prove(made, source, samples, wide)
         except equivalence.ProofFailed as error:
-            # torch.export writes some recurrent layers out for each step: a long run would take minutes.
-            short = error.steps <= equivalence.LONG
+            # torch.export writes loops and some recurrent layers out for each step: a long run would take minutes.
+            short = error.steps <= equivalence.LONG and not limits.is_loop
             cause = limits.reason or (first_difference(module, traced, error.steps) if short else "")
             raise ImportRefused(f"{error}. The cause: {cause}" if cause else str(error)) from None
         if limits.reason:

@@ -83,10 +83,6 @@ REASONS = {
     "_transformer_encoder_layer_fwd": "is attention over all time, which no layer does",
     "bmm": "multiplies two calculated matrices, as attention does",
     "matmul": "multiplies two calculated matrices, as attention does",
-    "lstm_cell": "runs a cell in a loop of its own; use nn.LSTM with the same weights",
-    "gru_cell": "runs a cell in a loop of its own; use nn.GRU with the same weights",
-    "rnn_tanh_cell": "runs a cell in a loop of its own; use nn.RNN with the same weights",
-    "rnn_relu_cell": "runs a cell in a loop of its own; use nn.RNN with the same weights",
     "cumsum": "sums over all steps so far, for which there is no layer",
     "roll": "rotates a tensor; a step would come from the other end",
 }
