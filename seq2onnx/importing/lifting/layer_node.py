@@ -77,7 +77,8 @@ class LayerNode:
     `barred` says why no layer computes it; it may be carried along as long as nothing reads it. A node can stand for
     one that it becomes under one operation: ("log", the probabilities) under a softmax, ("softmax", the scores) in a
     product, ("weighted", the pooled sequence) in a sum, ("window", the steps) in a weighted sum, ("norm", a Norm) in a
-    division; ("step", the sequence and the number of the step) and ("cell", the LSTM and this number) in a loop over all steps. `path` is its place in the foreign network.
+    division; ("step", the sequence and the number of the step) and ("cell", the LSTM and this number) in a loop over
+    all steps. `path` is its place in the foreign network.
     """
 
     layer: Layer | None
