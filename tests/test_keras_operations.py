@@ -169,10 +169,9 @@ def test_reductions_over_features_and_time(tmp_path, kind):
         check(imported(tmp_path, over_time, last="pooled"), tmp_path, lambda h, _: REDUCED[kind](h, 1))
 
 
-def test_a_product_of_sequences_over_time_is_refused(tmp_path):
+def test_a_product_of_sequences_over_time_sums_their_products(tmp_path):
     dot = call(layer("Dot", "dot", axes=1), "lstm", "lstm")
-    with pytest.raises(s2o.ImportRefused, match=r"dot \(Dot\)|sums over time"):
-        imported(tmp_path, dot, last="dot")
+    check(imported(tmp_path, dot, last="dot"), tmp_path, lambda h, _: h.transpose(0, 2, 1) @ h)
     dot = call(layer("Dot", "dot", axes=2, normalize=True), "lstm", "lstm")
     with pytest.raises(s2o.ImportRefused, match="normalizes the tensors that it multiplies"):
         imported(tmp_path, dot, last="dot")

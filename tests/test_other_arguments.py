@@ -28,7 +28,7 @@ ARGUMENTS = {
     "another sequence": (
         lambda self, y, z: torch.cat([y, z], -1),
         torch.zeros(2, 6, 7),
-        r"other \[2, 6, 7\] seems to be another sequence; join it to the features of the first one",
+        r"other \[2, 6, 7\] seems to be another sequence; make one input of all data",
     ),
     "a mask of booleans": (
         lambda self, y, mask: y.masked_fill(~mask[..., None], 0),
@@ -43,7 +43,7 @@ ARGUMENTS = {
     "a vector of each sequence": (
         lambda self, y, z: y + self.wide(z)[:, None],
         torch.zeros(2, 5),
-        r"other \[2, 5\] seems to be numbers for each sequence; repeat them over the steps",
+        r"other \[2, 5\] seems to be numbers for each sequence; make one input.*x\[:, -1, n:\]",
     ),
     "a speaker of each sequence": (
         lambda self, y, speaker: y + self.table(speaker)[:, None],

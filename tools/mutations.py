@@ -195,13 +195,8 @@ MUTATIONS = (
     Mutation(
         "the mean of a stream forgets how many steps it has",
         LAYERS + "global_pool1d.py",
-        '"count": _kept_count(count)}\n\n    def emit(self, graph: GraphBuilder, call: EmitCall) -> Emitted:\n'
-        "        x, states = call.x, call.states\n"
-        '        if self.axis == "space":\n            return _emit_over_width(graph, x, "ReduceMean")',
-        '"count": _kept_count(call.row_lengths[:, None])}\n\n'
-        "    def emit(self, graph: GraphBuilder, call: EmitCall) -> Emitted:\n"
-        "        x, states = call.x, call.states\n"
-        '        if self.axis == "space":\n            return _emit_over_width(graph, x, "ReduceMean")',
+        '"carry": carry, "count": time_sums.kept_count(count)}',
+        '"carry": carry, "count": time_sums.kept_count(call.row_lengths[:, None])}',
         _layers("chunks and global_avg"),
     ),
     Mutation(
@@ -603,8 +598,8 @@ MUTATIONS = (
     Mutation(
         "imports are not compared with their source",
         IMPORTING,
-        "error <= TOLERANCE * limit",
-        "error <= 1e8 * TOLERANCE * limit",
+        "error <= TOLERANCE * unit",
+        "error <= 1e8 * TOLERANCE * unit",
         _torch("wrong_weight"),
     ),
     Mutation(

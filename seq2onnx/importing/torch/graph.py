@@ -17,13 +17,13 @@ from seq2onnx.importing.lifting.traced import TracedTensor, sequences
 from seq2onnx.importing.lifting.windows import TooFewSteps
 from seq2onnx.importing.torch import arithmetic as torch_arithmetic, layers as torch_layers, layout as torch_layout
 from seq2onnx.importing.torch.operators import Operation, Ragged, lift
-from seq2onnx.importing.torch.trace import JOIN, ModuleTrace
+from seq2onnx.importing.torch.trace import ModuleTrace
 from seq2onnx.layers import SequenceInput
 from seq2onnx.layers.signal import Signal
 
 STATE = (
     "reads an argument that is neither the sequences nor their lengths; apart from these, only start states that go "
-    f"into a recurrent layer unchanged can be passed in. {JOIN}"
+    "into a recurrent layer unchanged can be passed in"
 )
 
 FILLED_BY = (torch_arithmetic, torch_layers, torch_layout)

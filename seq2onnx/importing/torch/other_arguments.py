@@ -15,10 +15,14 @@ ALLOWED = (
     "Arguments can be the sequences, their lengths (whole numbers [batch]) and start states that go into a recurrent "
     "layer unchanged: "
 )
+JOIN = (
+    "make one input of all data, by a module around this one, whose x has the features of all, and which passes on "
+    "x[..., :n] and x[..., n:], or x[:, -1, n:] for numbers of the whole sequence"
+)
 REMEDIES = {
     "a mask": "leave it out, since layers take lengths in its place",
-    "another sequence": "join it to the features of the first one before the module",
-    "numbers for each sequence": "repeat them over the steps, and join them to the features before the module",
+    "another sequence": JOIN,
+    "numbers for each sequence": JOIN,
     "numbers that no sequence has": "make them an attribute of the module if they are always the same",
     "lengths": "if they are not, give the module other numbers, such as the features of each step",
 }

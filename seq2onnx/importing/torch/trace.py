@@ -24,10 +24,6 @@ from seq2onnx.importing.torch.packing import without_packing
 
 ROWS, STEPS = (5, 7, 11), (13, 67, 307)
 """Sizes of the traced run, in the order in which they are tried: few modules have such a number of features."""
-JOIN = (
-    "Make one input of all data: write a module around this one, whose x has the features of all, and which passes on "
-    "x[..., :n] and x[..., n:], or x[:, -1, n:] for one vector a sequence"
-)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -142,23 +138,7 @@ def read_arguments(example: Any, axes: str) -> Arguments:
     if listed and not lengths:
         lengths = [i for i, leaf in enumerate(leaves) if isinstance(leaf, int) and not isinstance(leaf, bool)]
     states = [i for i, leaf in enumerate(leaves) if i > first and isinstance(leaf, Tensor) and leaf.is_floating_point()]
-    for i in states:
-        if _is_sequence(leaves[i], x, axes, rows):
-            raise ImportRefused(
-                f"example: argument {i + 1} {list(leaves[i].shape)} has the batch and time of {list(x.shape)}, so "
-                f"it is a second sequence, and from_torch takes one. {JOIN}"
-            )
     return Arguments(tuple(leaves), structure, axes, first, tuple(lengths), tuple(states), "B" in axes)
-
-
-def _is_sequence(leaf: Tensor, x: Tensor, axes: str, rows: int) -> bool:
-    """Whether an argument has the batch and time of the sequences, and is no start state [layers, batch, H]."""
-    is_state = leaf.ndim == 3 and leaf.shape[1] == rows
-    return (
-        leaf.ndim == x.ndim > 2
-        and not is_state
-        and all(leaf.shape[axes.index(a)] == x.shape[axes.index(a)] for a in "BT" if a in axes)
-    )
 
 
 def _is_list_of_lengths(argument: Any, rows: int) -> bool:
