@@ -200,6 +200,20 @@ MUTATIONS = (
         _layers("chunks and global_avg"),
     ),
     Mutation(
+        "a deviation over time forgets that its mean moves",
+        LAYERS + "global_statistics1d.py",
+        'moved = op("Add", variance, op("Mul", op("Mul", change, change), share))',
+        "moved = variance",
+        "tests/test_global_statistics.py -k any_lengths",
+    ),
+    Mutation(
+        "a sum over time loses what its additions round away",
+        LAYERS + "global_statistics1d.py",
+        'time_sums.emit_more(graph, y, call.states["carry"], lost)',
+        'time_sums.emit_more(graph, y, call.states["carry"], op("Sub", lost, lost))',
+        "tests/test_global_statistics.py -k single_steps",
+    ),
+    Mutation(
         "attention sees one step more",
         LAYERS + "self_attention.py",
         "shape = (self.context - 1, self.width)",
@@ -595,6 +609,27 @@ MUTATIONS = (
         "tests/test_package_c.py -k expected_output",
     ),
     # Imports: rules that refuse, and proofs
+    Mutation(
+        "an imported deviation over time is never unbiased",
+        IMPORTING,
+        "correction=int(correction)",
+        "correction=0",
+        _torch("XVector"),
+    ),
+    Mutation(
+        "the source in float64 decides even where it differs, too",
+        IMPORTING,
+        "made = made if other.wrong.any() else other",
+        "made = other",
+        "tests/test_import_equivalence.py -k float64",
+    ),
+    Mutation(
+        "rows of one step are compared though the source is undefined for them",
+        IMPORTING,
+        "least = 2",
+        "least = 1",
+        "tests/test_import_equivalence.py -k single_step",
+    ),
     Mutation(
         "imports are not compared with their source",
         IMPORTING,
