@@ -10,6 +10,7 @@ from torch import nn
 import seq2onnx as s2o
 from seq2onnx.importing import equivalence as proof
 from tests.torch_modules import LIFTED, REFUSED, Case, x
+from tests.torch_modules.cases import C
 from tests.torch_modules.convolutional import CnnLstm
 from tests.torch_modules.harmful import CellStateRead, DividedByTime, Harmful
 from tests.torch_modules.mixed import LegacyWeightNorm
@@ -421,3 +422,60 @@ def test_the_source_in_float64_is_the_module_in_float64(monkeypatch):
         expected = weights(LstmPerStep()).eval().double()(sequences.double())[0].numpy()
     assert np.abs(found - expected).max() < 1e-14
     assert torch.get_default_dtype() == torch.float32
+
+
+class OneStep(nn.Module):
+    """One step of two cells, as people write it for a stream: x [B, C] and states in, the answer and states out."""
+
+    def __init__(self):
+        super().__init__()
+        self.up, self.lstm, self.gru = nn.Linear(C, 5), nn.LSTMCell(5, 4), nn.GRUCell(4, 3)
+        self.fc = nn.Linear(3, 2)
+
+    def forward(self, x, h, state):
+        hx, cx = self.lstm(nn.functional.dropout(torch.relu(self.up(x)), 0.5, self.training), state)
+        h = self.gru(hx, h)
+        return self.fc(h), h, (hx, cx)
+
+
+ONE_STEP = (torch.randn(2, C), torch.randn(2, 3), (torch.randn(2, 4), torch.randn(2, 4)))
+
+
+def test_a_module_of_one_step_becomes_a_network_of_sequences(tmp_path):
+    module = weights(OneStep())
+    made = s2o.from_torch(module, ONE_STEP, axes="BC")
+    assert module.training
+    assert made.network.name == "one_step"
+    assert [layer.label for layer in made.network.layers][1:] == ["up", "relu_1", "dropout_1", "lstm", "gru", "fc"]
+    s2o.export(made, tmp_path / "network.onnx")
+    stream, steps = s2o.load(tmp_path / "network.onnx").stream(), x(1, 40)[0]
+    h, state = torch.zeros(1, 3), (torch.zeros(1, 4), torch.zeros(1, 4))
+    module.eval()
+    for step in steps:
+        with torch.no_grad():
+            y, h, state = module(step[None], h, state)
+        assert np.abs(stream.step(step.numpy()) - y[0].numpy()).max() <= CLOSE
+
+
+def test_a_cell_and_a_module_without_states_are_modules_of_one_step():
+    made = s2o.from_torch(nn.GRUCell(C, 4), (torch.randn(2, C), torch.randn(2, 4)), axes="BC")
+    assert [layer.kind for layer in made.network.layers] == ["sequence_input", "gru"]
+    made = s2o.from_torch(nn.Sequential(nn.Linear(C, 4), nn.Tanh()), torch.randn(2, C), axes="BC")
+    assert [layer.kind for layer in made.network.layers] == ["sequence_input", "fully_connected", "tanh"]
+
+
+def test_a_module_of_one_step_that_does_not_return_its_states_is_refused():
+    class Swapped(OneStep):
+        def forward(self, x, h, state):
+            y, h, state = super().forward(x, h, state)
+            return h, state, y
+
+    class Forgotten(OneStep):
+        def forward(self, x, h, state):
+            return super().forward(x, h, state)[0]
+
+    for kind in (Swapped, Forgotten):
+        with pytest.raises(s2o.ImportRefused, match="must return its answer and then its new states, in the order"):
+            s2o.from_torch(kind(), ONE_STEP, axes="BC")
+    with pytest.raises(s2o.SpecError, match="'CB' has no T, so the module takes one step; .*the batch first"):
+        s2o.from_torch(OneStep(), ONE_STEP, axes="CB")

@@ -27,6 +27,7 @@ from seq2onnx.importing.torch.graph import Walk, is_passed_on
 from seq2onnx.importing.torch.kept_states import kept_state
 from seq2onnx.importing.torch.limits import find_limits
 from seq2onnx.importing.torch.other_arguments import about_arguments
+from seq2onnx.importing.torch.steps import over_steps
 from seq2onnx.importing.torch.trace import Arguments, ModuleTrace, as_in_use, read_arguments, traces
 from seq2onnx.layers import SequenceInput, Softmax, WordEmbedding
 from seq2onnx.layers.parts.normalization import Normalization, normalize
@@ -56,7 +57,9 @@ def from_torch(
             arguments can be lengths (integers [batch], as for packed sequences) and start states, which must go into a
             recurrent layer; a stream starts them with zeros.
         axes: what each axis of the sequences is: B (batch), T (time), C (features); of images also H and W. "TBC" for
-            time first, "BT" for tokens or for one number a step, "TC" for a single sequence.
+            time first, "BT" for tokens or for one number a step, "TC" for a single sequence. "BC", without T, for a
+            module that takes one step and its states, (x, *states), and returns its answer, then the new states in the
+            same order: the network runs it over sequences, from states of zeros.
         output: the index or key of one of several answers. None: all of them, in order. Final states are no answers. In
             each answer, axes of features become one.
         classes: the labels of the scores.
@@ -75,6 +78,8 @@ def from_torch(
     """
     if not isinstance(module, nn.Module):
         raise SpecError(f"from_torch: expected a torch.nn.Module, got {type(module).__name__}")
+    if "T" not in axes and "B" in axes:
+        module, example, axes = over_steps(module, example, axes)
     arguments = read_arguments(example, axes)
     shape = arguments.step_shape
     size: Any = "tokens" if not shape else shape[0] if len(shape) == 1 else shape

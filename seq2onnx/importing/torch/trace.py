@@ -66,7 +66,7 @@ class Arguments:
         leaves, rows = list(self.leaves), len(x)
         leaves[self.first] = self.to_source(x)
         for place in self.states:
-            leaves[place] = torch.zeros(_with_rows(leaves[place], self._example_rows, rows)).to(leaves[place])
+            leaves[place] = torch.zeros(with_rows(leaves[place], self._example_rows, rows)).to(leaves[place])
         if self.lengths and lengths is not None:
             if isinstance(leaves[self.lengths[0]], Tensor):
                 leaves[self.lengths[0]] = lengths.to(leaves[self.lengths[0]])
@@ -145,7 +145,7 @@ def _is_list_of_lengths(argument: Any, rows: int) -> bool:
     return isinstance(argument, list) and len(argument) == rows and all(type(n) is int for n in argument)
 
 
-def _with_rows(state: Tensor, old: int, new: int) -> list[int]:
+def with_rows(state: Tensor, old: int, new: int) -> list[int]:
     """Return the shape of a start state for another number of rows: [layers, batch, H] or [batch, H]."""
     shape = list(state.shape)
     axis = 1 if state.ndim == 3 else 0
