@@ -80,32 +80,64 @@ class TwoSequencesAndAVector(nn.Module):
         super().__init__()
         self.lstm, self.fc = nn.LSTM(5, 4, batch_first=True), nn.Linear(6, 3)
 
-    def forward(self, a, b, vector):
-        h = self.lstm(torch.cat((a, b), -1))[0][:, -1]
-        return self.fc(torch.cat((h, vector), -1))
+    def forward(self, fast, slow, machine):
+        h = self.lstm(torch.cat((fast, slow), -1))[0][:, -1]
+        return self.fc(torch.cat((h, machine), -1))
 
 
-def test_several_inputs_are_refused_and_come_over_joined_as_the_refusal_says(tmp_path):
-    class Joined(nn.Module):
+class TwoBranches(nn.Module):
+    """Each input has a layer of its own, and the vector goes to each step; time comes first."""
+
+    def __init__(self):
+        super().__init__()
+        self.a, self.b, self.fc = nn.GRU(3, 4), nn.Conv1d(2, 5, 1), nn.Linear(11, 2)
+
+    def forward(self, fast, machine, slow):
+        wide = machine.expand(fast.shape[0], -1, -1)
+        return self.fc(torch.cat((self.a(fast)[0], self.b(slow.permute(1, 2, 0)).permute(2, 0, 1), wide), 2))
+
+
+@pytest.mark.parametrize("make", [TwoSequencesAndAVector, TwoBranches])
+def test_several_inputs_are_inputs_of_the_network_with_their_names(make, tmp_path):
+    module, rng = weights(make()).eval(), torch.Generator().manual_seed(0)
+    fast, slow, machine = (torch.randn(shape, generator=rng) for shape in ((2, 9, 3), (2, 9, 2), (2, 2)))
+    is_time_first = make is TwoBranches
+    arguments = (fast.transpose(0, 1), machine, slow.transpose(0, 1)) if is_time_first else (fast, slow, machine)
+    made = s2o.from_torch(module, arguments, axes="TBC" if is_time_first else "BTC")
+    assert {layer.label: layer.kind for layer in made.network.inputs} == {
+        "fast": "sequence_input",
+        "slow": "sequence_input",
+        "machine": "feature_input",
+    }
+    s2o.export(made, tmp_path / "network.onnx")
+    model = s2o.load(tmp_path / "network.onnx")
+    with torch.no_grad():
+        expected = module(*arguments).numpy()
+    expected = expected.swapaxes(0, 1) if is_time_first else expected
+    data = {"fast": list(fast.numpy()), "slow": list(slow.numpy()), "machine": list(machine.numpy())}
+    assert np.abs(np.stack(model.predict(data)) - expected).max() <= CLOSE
+    stream, found = model.stream(), []
+    for a, b in zip(fast[0].numpy(), slow[0].numpy(), strict=True):
+        found.append(stream.step({"fast": a, "slow": b, "machine": machine[0].numpy()}))
+    assert np.abs((np.stack(found) if is_time_first else found[-1]) - expected[0]).max() <= CLOSE
+
+
+def test_several_inputs_beside_lengths_and_start_states():
+    class Both(nn.Module):
         def __init__(self):
             super().__init__()
-            self.module = TwoSequencesAndAVector()
+            self.gru, self.fc = nn.GRU(5, 4, batch_first=True), nn.Linear(6, 3)
 
-        def forward(self, x):
-            return self.module(x[..., :3], x[..., 3:5], x[:, -1, 5:])
+        def forward(self, fast, lengths, slow, machine, start):
+            packed = nn.utils.rnn.pack_padded_sequence(torch.cat((fast, slow), 2), lengths, True, False)
+            return self.fc(torch.cat((self.gru(packed, start)[1][-1], machine), 1))
 
-    class OneSequence(TwoSequencesAndAVector):
-        def forward(self, x, vector):
-            return super().forward(x[..., :3], x[..., 3:], vector)
-
-    a, b, vector = torch.randn(2, 9, 3), torch.randn(2, 9, 2), torch.randn(2, 2)
-    with pytest.raises(s2o.ImportRefused, match=r"b \[2, 9, 2\] seems to be another sequence.*x\[\.\.\., n:\]"):
-        s2o.from_torch(TwoSequencesAndAVector(), (a, b, vector))
-    with pytest.raises(s2o.ImportRefused, match=r"only start states.*x\[:, -1, n:\] for numbers"):
-        s2o.from_torch(OneSequence(), (torch.cat((a, b), -1), vector))
-    joined, example = weights(Joined()), x(features=7)
-    made = s2o.from_torch(joined, example)
-    assert max(differences(joined, example, made, tmp_path / "network.onnx").values()) <= CLOSE
+    arguments = torch.randn(3, 9, 3), torch.tensor([9, 4, 2]), torch.randn(3, 9, 2), torch.randn(3, 2)
+    arguments = *arguments, torch.randn(1, 3, 4)
+    made = s2o.from_torch(weights(Both()), arguments)
+    assert {layer.label for layer in made.network.inputs} == {"fast", "slow", "machine"}
+    with pytest.raises(s2o.SpecError, match="normalization: the module has 2 inputs"):
+        s2o.from_torch(Both(), arguments, normalization="zscore", statistics={"mean": [0.0], "std": [1.0]})
 
 
 def test_a_number_that_is_the_length_is_named_with_its_code():

@@ -25,11 +25,6 @@ class Network(nn.Module):
 
 
 ARGUMENTS = {
-    "another sequence": (
-        lambda self, y, z: torch.cat([y, z], -1),
-        torch.zeros(2, 6, 7),
-        r"other \[2, 6, 7\] seems to be another sequence; make one input of all data",
-    ),
     "a mask of booleans": (
         lambda self, y, mask: y.masked_fill(~mask[..., None], 0),
         torch.ones(2, 6, dtype=torch.bool),
@@ -39,11 +34,6 @@ ARGUMENTS = {
         lambda self, y, mask: y * mask[..., None],
         torch.tensor([[1.0] * 6, [1.0] * 4 + [0.0] * 2]),
         r"other \[2, 6\] seems to be a mask",
-    ),
-    "a vector of each sequence": (
-        lambda self, y, z: y + self.wide(z)[:, None],
-        torch.zeros(2, 5),
-        r"other \[2, 5\] seems to be numbers for each sequence; make one input.*x\[:, -1, n:\]",
     ),
     "a speaker of each sequence": (
         lambda self, y, speaker: y + self.table(speaker)[:, None],
@@ -85,3 +75,16 @@ def test_a_start_state_is_not_blamed_for_another_refusal():
     with pytest.raises(s2o.ImportRefused) as refusal:
         s2o.from_torch(Started(), (X, torch.zeros(1, 2, H)))
     assert "seems to be" not in str(refusal.value)
+
+
+def test_another_sequence_without_an_axis_of_features_is_named():
+    class Numbers(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.rnn = nn.GRU(2, H, batch_first=True)
+
+        def forward(self, x, other):
+            return self.rnn(torch.stack((x, other), 2))[0]
+
+    with pytest.raises(s2o.ImportRefused, match=r"other \[2, 6\] seems to be another sequence; give both their axes"):
+        s2o.from_torch(Numbers(), (torch.randn(2, 6), torch.randn(2, 6)), axes="BT")

@@ -23,6 +23,8 @@ Answers = Mapping[str, tuple[Array, Array | None]]
 """For each output its numbers and how many steps of each row have a meaning: [B, T, K] and [B], or [B, K] and None."""
 Source = Callable[[Array, Array | None], list[Array]]
 """Runs the source on x [B, T, …] and lengths [B] (None: all rows are whole). Each answer is [B, T, K] or [B, K]."""
+Entering = Callable[[Any, Any], Any]
+"""Makes of a chunk [B, T, …], and of the whole sequences that it is part of, what enters a network."""
 
 # TOLERANCE: both sides calculate in float32 and round in other places. Random networks differ by at most 1e-6. Trained
 # ones with hundreds of units sum more products; a mistake in a gate, bias or epsilon shows as 1e-4 or more.
@@ -259,7 +261,14 @@ def rare(rng: np.random.Generator, x: Array) -> Array:
     return x
 
 
-def prove(module: SequenceModule, source: Source, samples: Samples, wide: Source | None = None, seed: int = 0) -> None:
+def prove(
+    module: SequenceModule,
+    source: Source,
+    samples: Samples,
+    wide: Source | None = None,
+    entering: Entering | None = None,
+    seed: int = 0,
+) -> None:
     """Compare a lifted network with its source: whole sequences of several lengths, single steps, random chunks.
 
     Lengths that the source itself refuses are left out, unless it runs with none of the longer ones: ImportRefused.
@@ -277,7 +286,7 @@ def prove(module: SequenceModule, source: Source, samples: Samples, wide: Source
     made = compare(
         Candidate(
             "the lifted network",
-            lambda batches, rng: _runs(module, batches, rng),
+            lambda batches, rng: _runs(module, batches, rng, entering or (lambda chunk, _: chunk)),
             wide=wide and functools.partial(named, wide),
         ),
         functools.partial(named, source),
@@ -294,7 +303,7 @@ def prove(module: SequenceModule, source: Source, samples: Samples, wide: Source
 
 
 def _runs(
-    module: SequenceModule, batches: Sequence[SourceBatch], rng: np.random.Generator
+    module: SequenceModule, batches: Sequence[SourceBatch], rng: np.random.Generator, entering: Entering
 ) -> Iterator[tuple[SourceBatch, str, Answers]]:
     """Run a network whole, and if it can stream and all rows are whole, in steps and chunks."""
     import torch
@@ -303,7 +312,7 @@ def _runs(
         for batch in batches:
             x = torch.from_numpy(batch.x)
             lengths = None if batch.lengths is None else torch.from_numpy(batch.lengths)
-            yield batch, "whole", _answers(module, module(x, lengths, return_state=False))
+            yield batch, "whole", _answers(module, module(entering(x, x), lengths, return_state=False))
             try:
                 module.network.states()
             except NotStreamable:
@@ -313,7 +322,7 @@ def _runs(
             for check in ("steps", "chunks"):
                 state, pieces, at = None, [], 0
                 for size in [1] * batch.steps if check == "steps" else sizes_of_chunks(rng, batch.steps):
-                    result = module(x[:, at : at + size], None, state)
+                    result = module(entering(x[:, at : at + size], x), None, state)
                     pieces.append(_answers(module, result))
                     state, at = result[2], at + size
                 yield batch, check, {name: _concatenated([piece[name] for piece in pieces]) for name in pieces[0]}

@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from seq2onnx.errors import ImportRefused, NotStreamable, Seq2OnnxError
-from seq2onnx.layers import LastStep, Layer, SequenceInput
+from seq2onnx.layers import FeatureInput, LastStep, Layer, SequenceInput
 from seq2onnx.layers.signal import Signal
 
 Array = NDArray[Any]
@@ -109,9 +109,9 @@ class LayerNode:
         return layer_node(layer, *self.reads, weights=self.weights, path=f"{self.path}.final")
 
 
-def input_node(layer: SequenceInput, lifting: Lifting) -> LayerNode:
-    """Make the node of the input of an import."""
-    return LayerNode(layer, (), {}, layer.infer(), lifting, "input")
+def input_node(layer: SequenceInput | FeatureInput, lifting: Lifting) -> LayerNode:
+    """Make the node of an input of an import."""
+    return LayerNode(layer, (), {}, layer.infer(), lifting, layer.name or "input")
 
 
 def layer_node(

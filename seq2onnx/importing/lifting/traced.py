@@ -91,15 +91,15 @@ class Relation:
 
 
 def sequences(
-    part: LayerNode, letters: str, axes: Sequence[str], step: Sequence[int], rows: int, steps: int
+    parts: Sequence[LayerNode], letters: str, axes: Sequence[str], step: Sequence[int], rows: int, steps: int
 ) -> TracedTensor:
-    """The input of an import. `letters` is what its user calls the axes, `step` has the sizes of C, H and W."""
+    """The features of all inputs of an import. `letters` is what its user calls the axes, `step` has C, H, W."""
     features = step_letters(letters)
     sizes = dict(zip(features, step, strict=False))
-    index = np.arange(part.size).reshape(list(sizes.values()) or [1])
+    index = np.arange(sum(part.size for part in parts)).reshape(list(sizes.values()) or [1])
     index = index.transpose([features.index(letter) for letter in letters if letter in features] or [0])
     shape = [sizes.get(letter, 1) for letter in letters]
-    return TracedTensor((part,), tuple(axes), index.reshape(shape), rows, steps)
+    return TracedTensor(tuple(parts), tuple(axes), index.reshape(shape), rows, steps)
 
 
 def tensor_of(part: LayerNode, axes: Sequence[str], shape: Sequence[int], like: TracedTensor) -> TracedTensor:

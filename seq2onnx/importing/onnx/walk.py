@@ -60,7 +60,7 @@ def walk(trace: Trace, window: int | None = None) -> Walked:
 def _sequences(trace: Trace, lifting: Lifting) -> TracedTensor:
     step = trace.step
     part = input_node(SequenceInput("tokens" if step is None else step if len(step) > 1 else step[0]), lifting)
-    return sequences(part, trace.axes, trace.letters, step or (), trace.rows, trace.steps)
+    return sequences([part], trace.axes, trace.letters, step or (), trace.rows, trace.steps)
 
 
 def _results(

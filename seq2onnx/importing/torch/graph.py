@@ -18,7 +18,7 @@ from seq2onnx.importing.lifting.windows import TooFewSteps
 from seq2onnx.importing.torch import arithmetic as torch_arithmetic, layers as torch_layers, layout as torch_layout
 from seq2onnx.importing.torch.operators import Operation, Ragged, lift
 from seq2onnx.importing.torch.trace import ModuleTrace
-from seq2onnx.layers import SequenceInput
+from seq2onnx.layers import FeatureInput, SequenceInput
 from seq2onnx.layers.signal import Signal
 
 STATE = (
@@ -33,12 +33,12 @@ FILLED_BY = (torch_arithmetic, torch_layers, torch_layout)
 class Walk:
     """Follows the operations of a traced module; `finals` are final states as recurrent operations return them."""
 
-    def __init__(self, trace: ModuleTrace, layer: SequenceInput) -> None:
+    def __init__(self, trace: ModuleTrace, layers: Sequence[SequenceInput | FeatureInput]) -> None:
         self.trace = trace
         self.finals: list[Any] = []
         self._values: dict[fx.Node, Any] = {}
         self._lifting = Lifting(times={trace.steps})
-        self._input = input_node(layer, self._lifting)
+        self._inputs = [input_node(layer, self._lifting) for layer in layers]
 
     def run(self) -> Any:
         """Return what the module returns, nested as there, with a TracedTensor or a refusal in place of each tensor."""
@@ -76,14 +76,14 @@ class Walk:
             batch = 1 if leaf.ndim == 3 else 0
             axes = ["B" if i == batch and n == trace.rows > 1 else "" for i, n in enumerate(shape)]
             sizes = [1 if axis else n for axis, n in zip(axes, shape, strict=True)]
-            part = barred(STATE, self._input, Signal((int(np.prod(sizes)),), has_time=False))
+            part = barred(STATE, self._inputs[0], Signal((int(np.prod(sizes)),), has_time=False))
             return TracedTensor((part,), tuple(axes), np.arange(part.size).reshape(sizes), trace.rows, trace.steps)
         return leaf
 
     def _sequences(self) -> TracedTensor:
         found, trace = self.trace.arguments, self.trace
         axes = tuple(letter if letter == "T" or (letter == "B" and found.batch) else "" for letter in found.axes)
-        return sequences(self._input, found.axes, axes, found.step_shape, trace.rows, trace.steps)
+        return sequences(self._inputs, found.axes, axes, found.step_shape, trace.rows, trace.steps)
 
     def _operate(self, node: fx.Node) -> Any:
         given: Any = fx.map_arg(node.args, self._values.__getitem__)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import functools
 import re
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -23,13 +24,13 @@ from seq2onnx.importing.lifting.reading import answer, flat
 from seq2onnx.importing.lifting.traced import TracedTensor
 from seq2onnx.importing.lifting.windows import TooFewSteps
 from seq2onnx.importing.torch.difference import first_difference
-from seq2onnx.importing.torch.graph import Walk, is_passed_on
+from seq2onnx.importing.torch.graph import STATE, Walk, is_passed_on
 from seq2onnx.importing.torch.kept_states import kept_state
 from seq2onnx.importing.torch.limits import find_limits
 from seq2onnx.importing.torch.other_arguments import about_arguments
-from seq2onnx.importing.torch.steps import over_steps
 from seq2onnx.importing.torch.trace import Arguments, ModuleTrace, as_in_use, read_arguments, traces
-from seq2onnx.layers import SequenceInput, Softmax, WordEmbedding
+from seq2onnx.importing.torch.wrapping import Input, Joined, entering, one_input, over_steps
+from seq2onnx.layers import FeatureInput, SequenceInput, Softmax, WordEmbedding
 from seq2onnx.layers.parts.normalization import Normalization, normalize
 from seq2onnx.network import Network
 from seq2onnx.texts import unfit_text
@@ -54,8 +55,9 @@ def from_torch(
     Args:
         module: the torch module. In training mode it is taken as in eval mode; it stays as it is.
         example: sequences as the module takes them (integers for tokens), or the tuple of its arguments. Further
-            arguments can be lengths (integers [batch], as for packed sequences) and start states, which must go into a
-            recurrent layer; a stream starts them with zeros.
+            arguments can be lengths (integers [batch], as for packed sequences), start states, which must go into a
+            recurrent layer and which a stream starts with zeros, other sequences of as many steps, and vectors [batch,
+            features] of whole sequences.
         axes: what each axis of the sequences is: B (batch), T (time), C (features); of images also H and W. "TBC" for
             time first, "BT" for tokens or for one number a step, "TC" for a single sequence. "BC", without T, for a
             module that takes one step and its states, (x, *states), and returns its answer, then the new states in the
@@ -80,18 +82,13 @@ def from_torch(
         raise SpecError(f"from_torch: expected a torch.nn.Module, got {type(module).__name__}")
     if "T" not in axes and "B" in axes:
         module, example, axes = over_steps(module, example, axes)
-    arguments = read_arguments(example, axes)
-    shape = arguments.step_shape
-    size: Any = "tokens" if not shape else shape[0] if len(shape) == 1 else shape
-    layer = SequenceInput(size, normalization, statistics=statistics)
+    options = normalization, statistics, output, softmax
     try:
-        made = _from_torch(module, arguments, layer, output, softmax)
+        made = _from_arguments(module, example, axes, None, *options)
     except ImportRefused as error:
-        if kept := kept_state(module, arguments):
-            raise ImportRefused(f"{type(module).__name__}: {kept}") from None
-        if about := about_arguments(module, arguments, str(error)):
-            raise ImportRefused(f"{error}. {about}") from None
-        raise
+        if STATE not in str(error) or not (joined := one_input(module, example, axes, vectors=True)):
+            raise
+        made = _from_arguments(module, example, axes, joined, *options)
     if classes is not None:
         size = made.network.signals[made.network.outputs[0]].size
         if len(classes) != size:
@@ -102,11 +99,46 @@ def from_torch(
     return made
 
 
+def _from_arguments(
+    module: nn.Module,
+    example: Any,
+    axes: str,
+    joined: Joined | None,
+    normalization: Normalization,
+    statistics: Mapping[str, Any] | None,
+    output: int | str | None,
+    softmax: bool,
+) -> SequenceModule:
+    """Import a module of one input, or of several, whose sequences and vectors are `joined`; None: its sequences."""
+    joined = joined or one_input(module, example, axes)
+    module, example, inputs = joined or (module, example, ())
+    if inputs and normalization != "none":
+        raise SpecError(f"normalization: the module has {len(inputs)} inputs; normalize what they are given")
+    arguments = read_arguments(example, axes)
+    shape = arguments.step_shape
+    size: Any = "tokens" if not shape else shape[0] if len(shape) == 1 else shape
+    layer = SequenceInput(size, normalization, statistics=statistics)
+    try:
+        return _from_torch(module, arguments, layer, inputs, output, softmax)
+    except ImportRefused as error:
+        if kept := kept_state(module, arguments):
+            raise ImportRefused(f"{type(module).__name__}: {kept}") from None
+        if about := about_arguments(module, arguments, str(error)):
+            raise ImportRefused(f"{error}. {about}") from None
+        raise
+
+
 def _from_torch(
-    module: nn.Module, arguments: Arguments, layer: SequenceInput, output: int | str | None, softmax: bool
+    module: nn.Module,
+    arguments: Arguments,
+    layer: SequenceInput,
+    inputs: Sequence[Input],
+    output: int | str | None,
+    softmax: bool,
 ) -> SequenceModule:
     with as_in_use(module):
-        answers, traced = _answers(module, arguments, layer, output)
+        layers = [each.layer for each in inputs] or [layer]
+        answers, traced = _answers(module, arguments, layers, output)
         name = re.sub(r"(?<=[a-z0-9])(?=[A-Z])", "_", type(module).__name__).lower()
         nodes = [(label, _answer(label, x, softmax)) for label, _, x in answers]
         made = assemble(nodes, name)
@@ -126,9 +158,9 @@ def _from_torch(
                 torch.set_default_dtype(before)
 
         limits = find_limits(module, traced.arguments)
-        samples = _samples(network, traced.arguments, layer, not (limits.reason or limits.complete))
+        samples = _samples(network, traced.arguments, layer, inputs, not (limits.reason or limits.complete))
         try:
-            equivalence.prove(made, source, samples, wide)
+            equivalence.prove(made, source, samples, wide, functools.partial(entering, network, inputs))
         except equivalence.ProofFailed as error:
             # torch.export writes loops and some recurrent layers out for each step: a long run would take minutes.
             short = error.steps <= equivalence.LONG and not limits.is_loop
@@ -140,12 +172,12 @@ def _from_torch(
 
 
 def _answers(
-    module: nn.Module, arguments: Arguments, layer: SequenceInput, output: int | str | None
+    module: nn.Module, arguments: Arguments, layers: Sequence[SequenceInput | FeatureInput], output: int | str | None
 ) -> tuple[list[tuple[str, int, TracedTensor]], ModuleTrace]:
     """Trace a module and lift its answers: the name, the place among all that the module returns, and the tensor."""
     for trace in traces(module, arguments):
         try:
-            walk = Walk(trace, layer)
+            walk = Walk(trace, layers)
             return _chosen(walk.run(), walk.finals, output), trace
         except TooFewSteps as error:
             refusal = error
@@ -190,7 +222,9 @@ def _answer(label: str, x: TracedTensor, softmax: bool) -> LayerNode:
     return layer_node(Softmax(), flat(found), path="")
 
 
-def _samples(network: Network, arguments: Arguments, layer: SequenceInput, longest: bool) -> equivalence.Samples:
+def _samples(
+    network: Network, arguments: Arguments, layer: SequenceInput, inputs: Sequence[Input], longest: bool
+) -> equivalence.Samples:
     """Inputs for the comparison: random ones in the range of the statistics, and the example."""
     words = max((found.words + 1 for found in network.layers if isinstance(found, WordEmbedding)), default=2)
     known = {name: np.asarray(values) for name, values in (layer.statistics or {}).items()}
@@ -206,6 +240,10 @@ def _samples(network: Network, arguments: Arguments, layer: SequenceInput, longe
         elif known:
             mean, std = known["mean"], known.get("std", np.ones(1))
             x = mean.reshape(trailing) + std.reshape(trailing) * x
+        at = 0
+        for each in inputs:  # the vector of a sequence is the same at each of its steps
+            at += each.size
+            x[..., at - each.size : at] = x[:, slice(None) if each.has_time else slice(-1, None), at - each.size : at]
         return x.astype(np.float32)
 
     example = arguments.from_source(arguments.example.detach().cpu())

@@ -12,17 +12,13 @@ from seq2onnx.importing.torch.graph import STATE
 from seq2onnx.importing.torch.trace import Arguments
 
 ALLOWED = (
-    "Arguments can be the sequences, their lengths (whole numbers [batch]) and start states that go into a recurrent "
-    "layer unchanged: "
-)
-JOIN = (
-    "make one input of all data, by a module around this one, whose x has the features of all, and which passes on "
-    "x[..., :n] and x[..., n:], or x[:, -1, n:] for numbers of the whole sequence"
+    "Arguments can be sequences [batch, time, features], their lengths (whole numbers [batch]), vectors [batch, "
+    "features], and start states that go into a recurrent layer unchanged: "
 )
 REMEDIES = {
     "a mask": "leave it out, since layers take lengths in its place",
-    "another sequence": JOIN,
-    "numbers for each sequence": JOIN,
+    "another sequence": "give both their axes of features, [batch, time, features]",
+    "numbers for each sequence": "give them as a tensor of floats [batch, features]",
     "numbers that no sequence has": "make them an attribute of the module if they are always the same",
     "lengths": "if they are not, give the module other numbers, such as the features of each step",
 }
