@@ -336,3 +336,54 @@ def test_hundreds_of_layers_in_a_row_become_layers(tmp_path, at_hand, monkeypatc
     model = sequential(start(None, 3), layer("Dense", **DENSE), *chain)
     made = s2o.from_keras(write(tmp_path / "model.keras", model, weights("dense", (3, 2), (2,))))
     assert len(made.network.layers) == 602
+
+
+def several_inputs(*shapes):
+    """A model whose LSTM reads two sequences, and whose Dense reads also a vector of the whole sequence."""
+    names = ("fast", "slow", "machine")
+    starts = [layer("InputLayer", name, batch_shape=[None, *shape]) for name, shape in zip(names, shapes, strict=True)]
+    return functional(
+        *starts,
+        call(layer("Concatenate", "both", axis=-1), "slow", "fast"),
+        call(layer("LSTM", **LSTM | {"units": 4, "return_sequences": False}), "both"),
+        call(layer("Concatenate", "all", axis=-1), "lstm", "machine"),
+        call(layer("Dense", **DENSE), "all"),
+        outputs=["dense"],
+        inputs=names,
+    )
+
+
+def test_several_inputs_are_inputs_of_the_network_with_their_names(tmp_path):
+    arrays = lstm(5, 4) | weights("dense", (6, 2), (2,), seed=3)
+    made = s2o.from_keras(write(tmp_path / "model.keras", several_inputs((None, 3), (None, 2), (2,)), arrays))
+    assert {entry.label: entry.kind for entry in made.network.inputs} == {
+        "fast": "sequence_input",
+        "slow": "sequence_input",
+        "machine": "feature_input",
+    }
+    rng = np.random.default_rng(0)
+    fast, slow, machine = (rng.normal(size=shape).astype("f") for shape in ((2, 9, 3), (2, 9, 2), (2, 2)))
+    kernel, recurrent, bias = (torch.from_numpy(arrays[f"layers/lstm/cell/vars/{i}"]) for i in range(3))
+    own = torch.nn.LSTM(5, 4, batch_first=True)  # its gates have the order of Keras
+    own.load_state_dict(
+        {"weight_ih_l0": kernel.T, "weight_hh_l0": recurrent.T, "bias_ih_l0": bias, "bias_hh_l0": bias * 0}
+    )
+    with torch.no_grad():
+        h = own(torch.from_numpy(np.concatenate([slow, fast], 2)))[0][:, -1].numpy()
+        found = made({name: torch.from_numpy(x) for name, x in (("fast", fast), ("slow", slow), ("machine", machine))})
+    dense, offset = (arrays[f"layers/dense/vars/{i}"] for i in range(2))
+    expected = np.concatenate([h, machine], 1) @ dense + offset
+    np.testing.assert_allclose(found[0].numpy(), expected, rtol=0, atol=CLOSE)
+
+
+@pytest.mark.parametrize(
+    ("shapes", "match"),
+    [
+        (((None, 3), (None, 2, 4), (2,)), "the input slow has the shape .*of several inputs, each must be"),
+        (((3,), (2,), (2,)), "none of its inputs has a time axis"),
+    ],
+)
+def test_several_inputs_that_are_no_sequences_and_vectors_are_refused(shapes, match, tmp_path):
+    arrays = lstm(5, 4) | weights("dense", (6, 2), (2,))
+    with pytest.raises(s2o.ImportRefused, match=match):
+        s2o.from_keras(write(tmp_path / "model.keras", several_inputs(*shapes), arrays))

@@ -9,6 +9,7 @@ from graphlib import CycleError, TopologicalSorter
 from typing import Any
 
 from seq2onnx.errors import ImportRefused, ModelFileError, Seq2OnnxError, plain
+from seq2onnx.importing.joined_inputs import Input, features
 from seq2onnx.importing.keras.file import KerasFile
 from seq2onnx.importing.keras.weights import Stored, named_weights
 from seq2onnx.importing.lifting.layer_node import Array
@@ -81,12 +82,14 @@ class KerasModel:
         input: the name of its only input.
         shape: the shape of its input without the batch; None where any size fits.
         outputs: what it gives.
+        parts: the inputs of the model that are parts of its only one; none if it has one itself.
     """
 
     nodes: Sequence[LayerCall]
     input: str
     shape: Sequence[int | None] | None
     outputs: Sequence[Tensor]
+    parts: Sequence[Input] = ()
 
 
 def read_model(file: KerasFile, path: object) -> tuple[KerasModel, str]:
@@ -143,10 +146,13 @@ class _Builder:
         ]
         inputs, outputs = (_tensors(config[key]) for key in ("input_layers", "output_layers"))
         where = prefix.rstrip(".") or "the model"
-        if len(inputs) != 1:
-            raise ImportRefused(f"{where}: has {len(inputs)} inputs; a network with one input can be brought over")
         by_name = dict(zip([name for _, name in names], layers, strict=True))
-        return KerasModel(_ordered(nodes, where), inputs[0][0], _shape(by_name[inputs[0][0]].config), outputs)
+        shapes = {name: _shape(by_name[name].config) for name, _ in inputs}
+        if len(inputs) != 1:
+            if not inputs or prefix:
+                raise ImportRefused(f"{where}: has {len(inputs)} inputs; only the whole model may have several")
+            return _joined(nodes, shapes, outputs, self._version)
+        return KerasModel(_ordered(nodes, where), inputs[0][0], shapes[inputs[0][0]], outputs)
 
     def layer(self, entry: Any, stored: Stored, prefix: str) -> KerasLayer:
         kind, config = entry["class_name"], dict(entry["config"])
@@ -181,6 +187,32 @@ class _Builder:
                 for i, (role, part) in enumerate((("forward", forward), ("backward", backward)))
             )
         return KerasLayer(kind, name, config, named_weights(kind, name, config, stored), inner, model, self._version)
+
+
+def _joined(
+    nodes: Sequence[LayerCall],
+    shapes: Mapping[str, Sequence[int | None] | None],
+    outputs: Sequence[Tensor],
+    version: int,
+) -> KerasModel:
+    """Make a model of one input, whose features are those of all, out of one of several."""
+    parts: list[Input] = []
+    for name, shape in shapes.items():
+        if not shape or len(shape) > 2 or not isinstance(shape[-1], int):
+            raise ImportRefused(
+                f"the input {name} has the shape {[None, *(shape or ())]}; of several inputs, each must be "
+                "[batch, time, features] or [batch, features]"
+            )
+        parts.append(Input(name, shape[-1], len(shape) == 2))
+    if not any(part.has_time for part in parts):
+        raise ImportRefused("none of its inputs has a time axis; expected [batch, time, features]")
+    joined, slices = "joined inputs", []
+    for part, place in features(parts):
+        index = (Ellipsis, place) if part.has_time else (slice(None), -1, place)
+        layer = KerasLayer("ops.GetItem", part.name, {"index": index}, {}, (), None, version)
+        slices.append(LayerCall(part.name, layer, [(joined, 0)]))
+    whole = [None, sum(part.size for part in parts)]
+    return KerasModel(_ordered([*slices, *nodes], "the model"), joined, whole, outputs, parts)
 
 
 def _is_operation(entry: Any) -> bool:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import tempfile
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
@@ -13,6 +14,7 @@ from seq2onnx.building import SequenceModule
 from seq2onnx.errors import ImportRefused, ModelFileError, Seq2OnnxError, SpecError
 from seq2onnx.importing import equivalence
 from seq2onnx.importing.axes import batch_first
+from seq2onnx.importing.joined_inputs import entering, features, hold_vectors
 from seq2onnx.importing.keras import layers as keras_layers, recurrent as keras_recurrent, windows as keras_windows
 from seq2onnx.importing.keras.file import read_file
 from seq2onnx.importing.keras.graph import CUSTOM, KerasLayer, KerasModel, LayerCall, Tensor, read_model
@@ -73,8 +75,9 @@ def from_keras(path_or_model: Any, *, masks: str | None = None) -> SequenceModul
 
     Args:
         path_or_model: a .keras or .h5 file of Keras 2 or 3, or a model, which is saved to a temporary file. Sequential
-            and Functional models with one input are read: [batch, time, features], tokens [batch, time], or images
-            [batch, time, height, width, channels]. The network takes images with their channels first.
+            and Functional models are read. An input is [batch, time, features], tokens [batch, time], or images
+            [batch, time, height, width, channels]; the network takes images with their channels first. Of several
+            inputs, each is [batch, time, features], or a vector [batch, features] of whole sequences.
         masks: "lengths" if a Masking layer, or mask_zero of an Embedding, marks padding behind the sequences and
             nothing else. None: a model with masks is refused.
 
@@ -109,7 +112,7 @@ def _from_file(path: str | Path, masks: str | None) -> SequenceModule:
     ]
     if masking and masks is None:
         raise OptionNeeded(f"{masking[0].place}: {MASKED}", masks=["lengths"])
-    start = _input(model)
+    start = _inputs(model)
     for steps in STEPS:
         try:
             answers = _answers(model, _run(model, _sequences(start, steps)))
@@ -122,9 +125,10 @@ def _from_file(path: str | Path, masks: str | None) -> SequenceModule:
     source = _source(model, [(model.outputs.index(tensor), x.axes) for tensor, x in answers])
     draw = _drawer(model, start, bool(masking))
     more = [] if steps == STEPS[0] else [draw(np.random.default_rng(i), 2, n) for i, n in enumerate((steps, 2 * steps))]
-    equivalence.prove(made, source, equivalence.Samples(draw, more=more))
+    enter = functools.partial(entering, made.network, model.parts)
+    equivalence.prove(made, source, equivalence.Samples(draw, more=more), entering=enter)
     if masking:
-        equivalence.prove(made, source, equivalence.Samples(draw, lengths=True))
+        equivalence.prove(made, source, equivalence.Samples(draw, lengths=True), entering=enter)
     return made
 
 
@@ -138,9 +142,9 @@ def _all_layers(model: KerasModel) -> Iterator[KerasLayer]:
         waiting += [node.layer for node in layer.model.nodes] if layer.model else []
 
 
-def _input(model: KerasModel) -> LayerNode:
-    """Make the input of the network."""
-    shape = model.shape
+def _inputs(model: KerasModel) -> list[LayerNode]:
+    """Make the inputs of the network."""
+    lifting, shape = Lifting(), model.shape
     if shape is None:
         raise ImportRefused(
             "the model was saved before it knew its input; call it once, or give it an Input, and save it"
@@ -151,25 +155,32 @@ def _input(model: KerasModel) -> LayerNode:
             f"the input has the shape {[None, *shape]}; expected [batch, time, features] or images of a known "
             f"size, and at most {MOST_FEATURES:,} features"
         )
+    if model.parts:
+        return [input_node(part.layer, lifting) for part in model.parts]
     if sizes:
-        return input_node(SequenceInput(sizes[0] if len(sizes) == 1 else (sizes[-1], *sizes[:-1])), Lifting())
+        return [input_node(SequenceInput(sizes[0] if len(sizes) == 1 else (sizes[-1], *sizes[:-1])), lifting)]
     if not shape or not any(layer.kind == "Embedding" for layer in _all_layers(model)):
         raise ImportRefused(
             f"the input has the shape {[None, *shape]}, without a time axis; expected [batch, time, features], "
             "or tokens [batch, time] for an Embedding"
         )
-    return input_node(SequenceInput("tokens"), Lifting())
+    return [input_node(SequenceInput("tokens"), lifting)]
 
 
-def _sequences(start: LayerNode, steps: int) -> TracedTensor:
+def _sequences(start: Sequence[LayerNode], steps: int) -> TracedTensor:
     """Return the input as Keras has it: channels last."""
-    index = np.arange(start.size)
-    shape: tuple[int, ...] = start.signal.shape if start.signal.dtype != "int64" else ()
+    index, shape = np.arange(sum(part.size for part in start)), _step(start)
     if shape:
         index = np.moveaxis(index.reshape(shape), 0, -1)
     return TracedTensor(
-        (start,), ("B", "T", *[""] * len(shape)), index.reshape(1, 1, *index.shape[: len(shape)]), ROWS, steps
+        tuple(start), ("B", "T", *[""] * len(shape)), index.reshape(1, 1, *index.shape[: len(shape)]), ROWS, steps
     )
+
+
+def _step(start: Sequence[LayerNode]) -> tuple[int, ...]:
+    """Return the shape of a step of all inputs together; () of tokens."""
+    first = start[0].signal
+    return (sum(part.size for part in start),) if len(start) > 1 else first.shape if first.dtype != "int64" else ()
 
 
 def _run(model: KerasModel, x: TracedTensor) -> dict[Tensor, Any]:
@@ -270,21 +281,28 @@ def _source(model: KerasModel, answers: Sequence[tuple[int, tuple[str, ...]]]) -
     return run
 
 
-def _drawer(model: KerasModel, start: LayerNode, is_masked: bool) -> Callable[[np.random.Generator, int, int], Array]:
+def _drawer(
+    model: KerasModel, start: Sequence[LayerNode], is_masked: bool
+) -> Callable[[np.random.Generator, int, int], Array]:
     """Return a function that draws inputs for the comparison, near the statistics of a Normalization of them."""
     tables = [layer.weights["embeddings"] for layer in _all_layers(model) if layer.kind == "Embedding"]
-    words = min((len(table) for table in tables), default=0) if start.signal.dtype == "int64" else 0
+    shape = _step(start)
+    words = 0 if shape else min((len(table) for table in tables), default=0)
     least = 1 if is_masked and words > 1 else 0  # 0 is padding
-    mean, std = np.zeros(1), np.ones(1)
+    mean, std = np.zeros(shape[:1]), np.ones(shape[:1])
+    places = {each.name: place for each, place in features(model.parts)} or {model.input: slice(None)}
     for node in model.nodes:
-        if node.layer.kind == "Normalization" and (model.input, 0) in node.reads:
+        if node.layer.kind == "Normalization" and node.reads[0][0] in places:
             known = [node.layer.weights.get(name, node.layer.get(name)) for name in ("mean", "variance")]
-            mean, std = np.ravel(known[0]), np.sqrt(np.ravel(known[1]))
+            place = places[node.reads[0][0]]
+            mean[place], std[place] = np.ravel(known[0]), np.sqrt(np.ravel(known[1]))
 
     def draw(rng: np.random.Generator, rows: int, steps: int) -> Array:
         if words:
             return rng.integers(least, words, (rows, steps))
-        x = np.moveaxis(rng.normal(size=(rows, steps, *start.signal.shape)), 2, -1)
-        return np.moveaxis(mean + std * x, -1, 2).astype(np.float32)
+        x = np.moveaxis(rng.normal(size=(rows, steps, *shape)), 2, -1)
+        x = np.moveaxis(mean + std * x, -1, 2).astype(np.float32)
+        hold_vectors(x, model.parts)
+        return x
 
     return draw

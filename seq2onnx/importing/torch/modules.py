@@ -17,6 +17,7 @@ from seq2onnx.building import SequenceModule
 from seq2onnx.errors import ImportRefused, SpecError
 from seq2onnx.importing import equivalence
 from seq2onnx.importing.axes import batch_first
+from seq2onnx.importing.joined_inputs import Input, entering, hold_vectors
 from seq2onnx.importing.lifting import time_axis
 from seq2onnx.importing.lifting.assembly import assemble
 from seq2onnx.importing.lifting.layer_node import Array, LayerNode, layer_node
@@ -29,7 +30,7 @@ from seq2onnx.importing.torch.kept_states import kept_state
 from seq2onnx.importing.torch.limits import find_limits
 from seq2onnx.importing.torch.other_arguments import about_arguments
 from seq2onnx.importing.torch.trace import Arguments, ModuleTrace, as_in_use, read_arguments, traces
-from seq2onnx.importing.torch.wrapping import Input, Joined, entering, one_input, over_steps
+from seq2onnx.importing.torch.wrapping import Joined, one_input, over_steps
 from seq2onnx.layers import FeatureInput, SequenceInput, Softmax, WordEmbedding
 from seq2onnx.layers.parts.normalization import Normalization, normalize
 from seq2onnx.network import Network
@@ -240,10 +241,7 @@ def _samples(
         elif known:
             mean, std = known["mean"], known.get("std", np.ones(1))
             x = mean.reshape(trailing) + std.reshape(trailing) * x
-        at = 0
-        for each in inputs:  # the vector of a sequence is the same at each of its steps
-            at += each.size
-            x[..., at - each.size : at] = x[:, slice(None) if each.has_time else slice(-1, None), at - each.size : at]
+        hold_vectors(x, inputs)
         return x.astype(np.float32)
 
     example = arguments.from_source(arguments.example.detach().cpu())

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 import inspect
 from collections.abc import Sequence
 from typing import Any
@@ -12,9 +11,8 @@ from torch import Tensor, nn
 from torch.utils import _pytree as pytree
 
 from seq2onnx.errors import ImportRefused, SpecError
+from seq2onnx.importing.joined_inputs import Input
 from seq2onnx.importing.torch.trace import with_rows
-from seq2onnx.layers import FeatureInput, SequenceInput
-from seq2onnx.network import Network
 
 STEPS = 3
 """The steps of the example that a module of sequences gets."""
@@ -87,22 +85,6 @@ def over_steps(module: nn.Module, example: Any, axes: str) -> tuple[nn.Module, A
     return wrapped, torch.stack([x] * STEPS, 1), axes.replace("B", "BT")
 
 
-@dataclasses.dataclass(frozen=True)
-class Input:
-    """A part of the features of x that is an input of its own; without time, its numbers are those of the last step."""
-
-    name: str
-    size: int
-    has_time: bool
-    place: int
-
-    @property
-    def layer(self) -> SequenceInput | FeatureInput:
-        """The layer of the input."""
-        kind = SequenceInput if self.has_time else FeatureInput
-        return kind(self.size, name=self.name)
-
-
 Joined = tuple[nn.Module, Any, Sequence[Input]]
 """A module of one input, an example of its arguments, and the inputs of the module that are parts of this one."""
 
@@ -120,17 +102,6 @@ class _OneInput(_Wrapper):
         for each, part in zip(self.inputs, torch.split(x, sizes, self.features), strict=True):
             arguments.insert(each.place, part if each.has_time else part.select(self.time, -1))
         return self.call(*arguments)
-
-
-def entering(network: Network, inputs: Sequence[Input], x: Tensor, whole: Tensor) -> Any:
-    """Return what enters a network for the steps x [batch, time, features] of whole sequences."""
-    used, at = {layer.label for layer in network.inputs}, 0
-    found: dict[str, Tensor] = {}
-    for each in inputs:
-        at += each.size
-        part = (x if each.has_time else whole[:, -1])[..., at - each.size : at]
-        found |= {each.name: part} if each.name in used else {}
-    return found if len(found) > 1 else next(iter(found.values()), x)
 
 
 def one_input(module: nn.Module, example: Any, axes: str, vectors: bool = False) -> Joined | None:
