@@ -22,7 +22,7 @@ from seq2onnx.importing.onnx import (
 from seq2onnx.layers.parts import gates
 from tests.foreign import C, Graph, H, K, plain_lstm
 from tests.test_add_states import source_answer
-from tests.test_from_torch import weights
+from tests.test_from_torch import TwoBranches, TwoSequencesAndAVector, weights
 from tests.test_package import python
 from tests.torch_modules import LIFTED, REFUSED, convolutional
 from tests.torch_parity import differences, file_differences
@@ -727,7 +727,7 @@ def test_sums_of_a_tensor_with_itself_take_no_more_time_than_they_have_nodes(cut
 
 
 def test_chains_of_any_length_are_followed(tmp_path, monkeypatch):
-    monkeypatch.setattr(onnx_networks.equivalence, "prove", lambda *_: 0.0)
+    monkeypatch.setattr(onnx_networks.equivalence, "prove", lambda *_, **__: 0.0)
 
     def chain(g: Graph, y: str) -> str:
         for _ in range(600):
@@ -761,3 +761,33 @@ def test_every_operator_that_is_lifted_is_one_that_onnx_has():
     assert set(onnx_operators.OPERATORS) <= known | {"Swish"}
     assert set(onnx_operators.REASONS) <= known | {"Attention"}
     assert not set(onnx_operators.OPERATORS) & set(onnx_operators.REASONS)
+
+
+@pytest.mark.parametrize("make", [TwoSequencesAndAVector, TwoBranches])
+def test_several_inputs_are_inputs_of_the_network_with_their_names(make, tmp_path):
+    module, rng = weights(make()).eval(), torch.Generator().manual_seed(0)
+    fast, slow, machine = (torch.randn(shape, generator=rng) for shape in ((2, 9, 3), (2, 9, 2), (2, 2)))
+    names, letters, arguments = ("fast", "slow", "machine"), "BT", (fast, slow, machine)
+    if make is TwoBranches:
+        names, letters, arguments = (
+            ("fast", "machine", "slow"),
+            "TB",
+            (fast.transpose(0, 1), machine, slow.transpose(0, 1)),
+        )
+    free = {name: {0: "B"} if name == "machine" else dict(enumerate(letters)) for name in names}
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        torch.onnx.export(module, arguments, tmp_path / "x.onnx", dynamo=False, input_names=names, dynamic_axes=free)
+    made = s2o.from_onnx(tmp_path / "x.onnx")
+    assert {layer.label for layer in made.network.inputs} == {*names}
+    with torch.no_grad():
+        expected = module(*arguments)
+        found = made({"fast": fast, "slow": slow, "machine": machine}, return_state=False)[0]
+    assert (found - (expected.transpose(0, 1) if letters == "TB" else expected)).abs().max() <= CLOSE
+
+
+def test_an_input_that_is_a_start_state_or_has_no_known_features_is_no_further_sequence(tmp_path):
+    g = Graph()
+    y = g.sequence_lstm(g.input("x", ["batch", "time", C]))
+    g.op("Add", y, g.input("h", ["batch", None, None]), out=g.output("y"))
+    refused(g, tmp_path, "'h'.*no layer does that|combines.*'h'|calculates with the input 'h'", axes="BTC")

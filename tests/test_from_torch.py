@@ -180,7 +180,7 @@ NORMS = {
 
 @pytest.mark.parametrize("name", NORMS)
 def test_a_norm_is_one_layer_however_it_is_written(name, monkeypatch):
-    monkeypatch.setattr(proof, "prove", lambda *_: 0.0)  # other tests compare the numbers
+    monkeypatch.setattr(proof, "prove", lambda *_, **__: 0.0)  # other tests compare the numbers
     case = LIFTED[name]
     network = s2o.from_torch(case.make(), case.example, **case.options).network
     kind, epsilon, groups, kinds = NORMS[name]
@@ -215,7 +215,7 @@ def test_vectors_of_every_length_become_one_long(tmp_path):
 
 
 def test_hundreds_of_modules_in_a_row_become_layers(monkeypatch):
-    monkeypatch.setattr(proof, "prove", lambda *_: 0.0)
+    monkeypatch.setattr(proof, "prove", lambda *_, **__: 0.0)
     module = nn.Sequential(nn.Linear(6, 2), *(nn.Tanh() for _ in range(600)))
     assert len(s2o.from_torch(module, x()).network.layers) == 602
 
@@ -446,7 +446,7 @@ def test_the_source_in_float64_is_the_module_in_float64(monkeypatch):
             return torch.sigmoid(self.linear(self.lstm(x, (start, start))[0]))
 
     asked = []
-    monkeypatch.setattr(modules.equivalence, "prove", lambda made, source, samples, wide: asked.append(wide))
+    monkeypatch.setattr(modules.equivalence, "prove", lambda made, source, samples, wide, *_: asked.append(wide))
     module, sequences = weights(OwnStart()).eval(), x(3, 11)
     s2o.from_torch(module, x())
     (found,) = asked[0](sequences.numpy(), None)

@@ -26,7 +26,7 @@ def assemble(answers: Sequence[tuple[str, LayerNode]], name: str) -> SequenceMod
     for i, end in enumerate(ends):
         if end in ends[:i] or not end.reads:  # an answer of its own needs a layer of its own
             ends[i] = dataclasses.replace(end, layer=Rescale(1.0), reads=(end,), weights={})
-    wanted = {end: _legal(label) for (label, _), end in zip(answers, ends, strict=True) if label}
+    wanted = {end: legal(label) for (label, _), end in zip(answers, ends, strict=True) if label}
     nodes = in_order(ends)
     if len(nodes) > LAYERS:
         raise ImportRefused(f"has {len(nodes):,} layers; a network has at most {LAYERS:,}")
@@ -117,7 +117,8 @@ def _last_step(
     return dataclasses.replace(found, reads=tuple(reads), signal=signal)
 
 
-def _legal(name: str) -> str:
+def legal(name: str) -> str:
+    """Return a name that a layer may have."""
     legal = re.sub(r"[^A-Za-z0-9_]+", "_", name).strip("_")
     return legal + "_" if legal.endswith("_lengths") else legal
 
@@ -126,7 +127,7 @@ def _names(nodes: Sequence[LayerNode], wanted: Mapping[LayerNode, str]) -> dict[
     names: dict[LayerNode, str] = {}
     taken = set(wanted.values())
     for found in nodes:
-        labels = _labels(_legal(found.path), _layer(found).kind)
+        labels = _labels(legal(found.path), _layer(found).kind)
         names[found] = wanted.get(found) or next(label for label in labels if label not in taken)
         taken.add(names[found])
     return names

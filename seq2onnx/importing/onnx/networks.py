@@ -15,6 +15,7 @@ from onnx import ModelProto
 from seq2onnx.errors import ImportRefused, MissingExtra, NotStreamable, Seq2OnnxError
 from seq2onnx.importing import equivalence
 from seq2onnx.importing.axes import Axes
+from seq2onnx.importing.joined_inputs import Input, entering, hold_vectors
 from seq2onnx.importing.lifting.assembly import assemble
 from seq2onnx.importing.lifting.layer_node import Array
 from seq2onnx.importing.lifting.reading import answer
@@ -22,6 +23,7 @@ from seq2onnx.importing.lifting.traced import TracedTensor
 from seq2onnx.importing.lifting.windows import TooFewSteps
 from seq2onnx.importing.onnx import carried_states, inputs
 from seq2onnx.importing.onnx.graph import RunFailed, open_session, read_graph
+from seq2onnx.importing.onnx.joining import JOINED, join_inputs
 from seq2onnx.importing.onnx.limits import check_limits
 from seq2onnx.importing.onnx.source_runs import FileOutput, OnnxSource, with_wide_sums
 from seq2onnx.importing.onnx.tracing import Draw, Trace, traces, without_sizes
@@ -112,7 +114,7 @@ def _from_onnx(
     made = inputs.in_each_order(
         orders,
         lambda order: _lifted(model, data, order, name, chosen, features, window, draw),
-        lambda order: traces(model, data, order, features, draw, window=window),
+        lambda order: traces(*_one_input(model, data, order)[:2], order, features, draw, window=window),
     )
     if axes is None and not any(_confirms_axes(module) for module in made.values()):
         raise inputs.unknown_order([*made])
@@ -140,12 +142,13 @@ def _lifted(
     window: int | None,
     draw: Draw,
 ) -> SequenceModule:
+    model, data, parts = _one_input(model, data, axes)
     trace = next(traces(model, data, axes, features, draw, window=window))
     try:
-        walked = walk(trace, window)
+        walked = walk(trace, window, parts)
     except TooFewSteps:
         trace = next(traces(model, data, axes, features, draw, long=True, window=window))
-        walked = walk(trace, window)
+        walked = walk(trace, window, parts)
     answers = _answers(trace, walked, chosen)
     try:
         if not trace.free_steps and not window:
@@ -157,7 +160,8 @@ def _lifted(
         made = assemble(nodes, name)
         if window:
             _check_windows(made, answers, window)
-        _compare(trace, model, walked, answers, made, draw, not (window or check_limits(trace)), window is not None)
+        longest = not (window or check_limits(trace))
+        _compare(trace, model, walked, answers, made, draw, longest, window is not None, parts)
     except MissingExtra:
         raise
     except Seq2OnnxError as error:  # also that a network has too many states, or that no layer has this size
@@ -169,6 +173,12 @@ def _lifted(
             )
         raise NodeRefused(text, len(trace.model.graph.node)) from None
     return made
+
+
+def _one_input(model: ModelProto, data: str, axes: str) -> tuple[ModelProto, str, list[Input]]:
+    """Return a graph of one input, the name of this input, and the inputs that are parts of it; none if it is one."""
+    joined, parts = join_inputs(model, data, axes)
+    return joined, JOINED if parts else data, parts
 
 
 def _check_windows(made: SequenceModule, answers: Mapping[str, TracedTensor], window: int) -> None:
@@ -199,6 +209,7 @@ def _compare(
     draw: Draw,
     longest: bool,
     in_windows: bool,
+    parts: Sequence[Input],
 ) -> None:
     """Compare the layers with the file, whose declared sizes of batch and time do not matter.
 
@@ -231,14 +242,16 @@ def _compare(
         found = source(x, lengths)
         return [found[answer.layer] for answer in outputs]
 
-    (entry,) = made.network.inputs
-    shape = made.network.signals[entry.label].shape
+    shape = trace.step or ()
 
     def samples(rng: np.random.Generator, rows: int, steps: int) -> Array:
-        return draw(rng, (rows, steps, *shape))
+        x = draw(rng, (rows, steps, *shape))
+        hold_vectors(x, parts)
+        return x
 
     rng = np.random.default_rng(0)
     more = [samples(rng, equivalence.ROWS, trace.steps + extra * stride) for extra in (0, 5)] if in_windows else []
     for lengths in (False, True) if any(foreign.lengths for foreign in walked.foreign.values()) else (False,):
         drawn = equivalence.Samples(samples, lengths, more, longest)
-        equivalence.prove(made, run, drawn, functools.partial(run, source=wide))
+        enter = functools.partial(entering, made.network, parts)
+        equivalence.prove(made, run, drawn, functools.partial(run, source=wide), enter)

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from onnx import NodeProto
 
 from seq2onnx.errors import ImportRefused
+from seq2onnx.importing.joined_inputs import Input
 from seq2onnx.importing.lifting.layer_node import Lifting, input_node, reason_of
 from seq2onnx.importing.lifting.traced import TracedTensor, sequences
 from seq2onnx.importing.lifting.windows import TooFewSteps
@@ -37,10 +38,10 @@ class Walked:
     finals: frozenset[str]
 
 
-def walk(trace: Trace, window: int | None = None) -> Walked:
+def walk(trace: Trace, window: int | None = None, inputs: Sequence[Input] = ()) -> Walked:
     """Follow all nodes; `window` is how many steps they flatten. TooFewSteps: the run must be repeated with more."""
     graph, lifting = trace.model.graph, Lifting(times={trace.steps}, window=window)
-    values: dict[str, TracedTensor | ImportRefused] = {trace.data: _sequences(trace, lifting)}
+    values: dict[str, TracedTensor | ImportRefused] = {trace.data: _sequences(trace, lifting, inputs)}
     foreign = node_calls.side_inputs(trace)
     finals: set[str] = set()
     for number, node in enumerate(graph.node):
@@ -57,10 +58,11 @@ def walk(trace: Trace, window: int | None = None) -> Walked:
     return Walked(values, foreign, frozenset(finals))
 
 
-def _sequences(trace: Trace, lifting: Lifting) -> TracedTensor:
+def _sequences(trace: Trace, lifting: Lifting, inputs: Sequence[Input]) -> TracedTensor:
     step = trace.step
-    part = input_node(SequenceInput("tokens" if step is None else step if len(step) > 1 else step[0]), lifting)
-    return sequences([part], trace.axes, trace.letters, step or (), trace.rows, trace.steps)
+    whole = SequenceInput("tokens" if step is None else step if len(step) > 1 else step[0])
+    parts = [input_node(layer, lifting) for layer in [each.layer for each in inputs] or [whole]]
+    return sequences(parts, trace.axes, trace.letters, step or (), trace.rows, trace.steps)
 
 
 def _results(
