@@ -777,7 +777,7 @@ def test_several_inputs_are_inputs_of_the_network_with_their_names(make, tmp_pat
     free = {name: {0: "B"} if name == "machine" else dict(enumerate(letters)) for name in names}
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
-        torch.onnx.export(module, arguments, tmp_path / "x.onnx", dynamo=False, input_names=names, dynamic_axes=free)
+        torch.onnx.export(module, arguments, tmp_path / "x.onnx", dynamo=False, input_names=[*names], dynamic_axes=free)
     made = s2o.from_onnx(tmp_path / "x.onnx")
     assert {layer.label for layer in made.network.inputs} == {*names}
     with torch.no_grad():
