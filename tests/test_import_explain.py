@@ -15,7 +15,7 @@ import seq2onnx as s2o
 from seq2onnx.importing.explaining import explain_keras, explain_onnx
 from seq2onnx.importing.onnx import carried_states, description
 from tests.command import run
-from tests.foreign import C, Graph, H, plain_lstm
+from tests.foreign import C, Graph, H, K, plain_lstm
 from tests.keras_files import DENSE, LSTM, archive, call, functional, layer, lstm, sequential, start, weights, write
 
 ROOT = Path(__file__).parents[1]
@@ -322,3 +322,19 @@ def test_the_guide_quotes_messages_as_they_are():
     for text in quoted:
         pattern = re.sub(r"(…|\b\d+\b|'\w+')", "@", text)
         assert re.search(re.escape(pattern).replace("@", r"(\{[^{}]*\})"), joined), text
+
+
+def test_further_inputs_are_named_as_what_they_become():
+    g = Graph()
+    both = g.op("Concat", g.input("x", ["b", "t", C]), g.input("z", ["b", "t", 2]), axis=2)
+    g.dense(g.sequence_lstm(both, size=C + 2), out=g.output("y"))
+    g.op("Add", "y", g.op("Unsqueeze", g.input("machine", ["b", K]), g.ints(1)), out=g.output("moved"))
+    found, doors = explained(g)
+    assert doors[LAYERS].works
+    text = str(found)
+    for line in (
+        "x        float32  [b, t, 3]  B T C",
+        "z        float32  [b, t, 2]  a sequence",
+        "machine  float32  [b, 2]     a vector of the sequence",
+    ):
+        assert line in text

@@ -19,6 +19,7 @@ from seq2onnx.importing.onnx import carried_states, description
 from seq2onnx.importing.onnx.graph import parse
 from seq2onnx.importing.onnx.graph_parts import data_inputs
 from seq2onnx.importing.onnx.inputs import check_axes
+from seq2onnx.importing.onnx.joining import join_inputs
 from seq2onnx.importing.trying import Door, Options, Way
 from seq2onnx.tables import WIDTH, about, text_table
 
@@ -121,6 +122,9 @@ def explain_onnx(path: str | Path, out: str | Path, given: Options, keep_graph: 
     roles = {each.name: "one number" for each in entries if not each.type.tensor_type.shape.dim}
     roles |= {name: f"one number, compared with {', '.join(map(str, values))}" for name, values in compared.items()}
     roles |= {name: f"a state that {output} continues" for name, output in pairs.items()}
+    if doors[0].name == LAYERS and doors[0].works:
+        _, parts = join_inputs(model, data.name, axes)
+        roles |= {part.name: "a sequence" if part.has_time else "a vector of the sequence" for part in parts}
     roles[data.name] = " ".join(axes or letters) if {*(axes or letters)} - {"?"} else "not known"
     return Explanation(
         str(path), _about(path, description.writer(model)), _tables(model, roles), doors, given, str(out)
@@ -172,7 +176,7 @@ def _as_layers(path: str | Path, options: Options) -> tuple[Options, str]:
 
 def _described(network: Any, lookahead: bool = False) -> str:
     """Return how many layers a network has, and whether it runs step by step."""
-    text = f"{len(network.layers) - 1:,} layers, which give the same results"
+    text = f"{len(network.layers) - len(network.inputs):,} layers, which give the same results"
     try:
         return f"{text}, also step by step (states: {len(network.states(lookahead)):,})"
     except NotStreamable as error:

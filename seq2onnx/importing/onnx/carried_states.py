@@ -56,8 +56,13 @@ def are_only_starts(model: ModelProto) -> bool:
 
 
 def state_pairs(model: ModelProto) -> dict[str, str]:
-    """Return each input that an output seems to continue, with this output: by name, or as the only one of a shape."""
+    """Return each input that an output seems to continue, with this output: by name, or as the only one of a shape.
+
+    An input whose sizes before the features have the names of those of the data is a sequence beside it.
+    """
     entries, pairs = data_inputs(model)[:MOST_ENTRIES], dict[str, str]()
+    data, names = next(iter(entries), ValueInfoProto()), _names_of_sizes
+    entries = [entry for entry in entries if entry is data or len(names(entry)) < 2 or names(entry) != names(data)]
     for key in (_stem, _sizes):
         old = [entry for entry in entries if entry.name not in pairs]
         new = [entry for entry in model.graph.output[:MOST_ENTRIES] if entry.name not in pairs.values()]
@@ -66,6 +71,11 @@ def state_pairs(model: ModelProto) -> dict[str, str]:
     if len(pairs) == len(entries) > 0:
         del pairs[entries[0].name]
     return {entry.name: pairs[entry.name] for entry in entries if entry.name in pairs}
+
+
+def _names_of_sizes(entry: ValueInfoProto) -> list[str]:
+    names = [dim.dim_param for dim in entry.type.tensor_type.shape.dim][:-1]
+    return names if all(names) else []
 
 
 def _single(entries: Iterable[ValueInfoProto], key: Callable[[ValueInfoProto], Any]) -> dict[Any, ValueInfoProto]:

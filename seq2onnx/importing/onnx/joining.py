@@ -29,7 +29,7 @@ def join_inputs(model: ModelProto, data: str, axes: str) -> tuple[ModelProto, li
         return model, []
     copy, time, channels = ModelProto(), axes.index("T"), axes.index("C")
     copy.CopyFrom(model)
-    others = _others(model, data, time)
+    others = _others(model, data)
     entries = [entry for entry in copy.graph.input if entry.name == data or entry.name in others]
     sizes = [declared(entry)[channels if len(declared(entry)) == 3 else 1] for entry in entries]
     if len(entries) == 1 or None in sizes:
@@ -59,18 +59,12 @@ def join_inputs(model: ModelProto, data: str, axes: str) -> tuple[ModelProto, li
     return copy, parts
 
 
-def _others(model: ModelProto, data: str, time: int) -> list[str]:
-    """Return the inputs of numbers beside the data that are no states: these have no size with the name of the time."""
-    steps = next(entry for entry in model.graph.input if entry.name == data).type.tensor_type.shape.dim[time].dim_param
+def _others(model: ModelProto, data: str) -> list[str]:
+    """Return the inputs of numbers beside the data that are no states."""
     states = carried_states.state_pairs(model)
     numbers = [entry for entry in model.graph.input if dtype_of(entry) == np.float32 and len(declared(entry)) in (2, 3)]
-    return [
-        entry.name
-        for entry in numbers
-        if entry.name != data
-        and (entry.name not in states or steps in [dim.dim_param or None for dim in entry.type.tensor_type.shape.dim])
-        and not _is_start(model.graph, entry.name)
-    ]
+    known = {data, *states}
+    return [entry.name for entry in numbers if entry.name not in known and not _is_start(model.graph, entry.name)]
 
 
 def _is_start(graph: GraphProto, name: str) -> bool:

@@ -67,10 +67,10 @@ def check_inputs(model: ModelProto, data: str, states: Mapping[str, str]) -> Non
     for entry in model.graph.input:
         if entry.name in read - states.keys() - {data}:
             free = [each.name for each in model.graph.output if each.name not in states.values()]
-            name = repr(entry.name)
+            name, one_of = repr(entry.name), f", one of {', '.join(free)}" if free else ""
             raise ImportRefused(
                 f"the input {name} is neither the data nor a state; give it a value, fixed={{{name}: …}}, or the "
-                f"output that continues it, states={{{name}: …}}, one of {', '.join(free)}"
+                f"output that continues it, states={{{name}: …}}{one_of}"
             )
 
 
