@@ -6,6 +6,7 @@ import warnings
 
 import numpy as np
 import onnx
+import onnxruntime
 import pytest
 import torch
 from onnx import TensorProto, helper
@@ -120,7 +121,11 @@ def windowed(module, steps, path, free=None):
 
 @pytest.mark.parametrize(
     ("make", "window", "steps", "stride"),
-    [(convolutional.WakeWord, 16, 16, 1), (convolutional.StridedThenFlattened, 7, 15, 2)],
+    [
+        (convolutional.WakeWord, 16, 16, 1),
+        (convolutional.StridedThenFlattened, 7, 15, 2),
+        (convolutional.DownToOneStep, 1, 10, 2),
+    ],
 )
 @pytest.mark.parametrize("free", [{}, {0: "batch"}], ids=["fixed batch", "free batch"])
 def test_a_flattened_window_becomes_a_convolution_that_streams(make, window, steps, stride, free, tmp_path):
@@ -137,6 +142,47 @@ def test_a_flattened_window_becomes_a_convolution_that_streams(make, window, ste
     np.testing.assert_allclose(np.concatenate(answers), expected, atol=CLOSE)
 
 
+def down_to_one_step() -> Graph:
+    """Windows with a stride leave one of 10 steps, a number that is written in the graph; x [batch, 10, C, 1]."""
+    g = Graph()
+    x = g.op("Reshape", g.input("x", ["batch", 10, C, 1]), g.ints(-1, 1, 10, C))
+    x = g.op("Relu", g.op("Conv", x, g.weight(4, 1, 3, 3), g.weight(4), pads=[0, 1, 0, 1]))
+    x = g.op("Conv", g.op("MaxPool", x, kernel_shape=[2, 1], strides=[2, 1]), g.weight(K, 4, 4, C))
+    g.op("Reshape", x, g.ints(-1, 1, 1, K), out=g.output("y"))
+    return g
+
+
+def test_a_file_whose_windows_leave_one_step_answers_for_each_window(tmp_path):
+    graph = down_to_one_step()
+    refused(graph, tmp_path, r"leaves 1 of 4 steps. If the network always reads 10 steps .*window=1", axes="BTWC")
+    made = lifted(graph, tmp_path, axes="BTWC", window=1)
+    s2o.export(made, tmp_path / "model.onnx", lookahead=True)
+    x = np.random.default_rng(1).normal(size=(40, 1, C)).astype("f")
+    own = onnxruntime.InferenceSession(tmp_path / "foreign.onnx")
+    expected = [own.run(None, {"x": x[None, t : t + 10].swapaxes(2, 3)})[0].ravel() for t in range(0, 31, 2)]
+    stream = s2o.load(tmp_path / "model.onnx").stream()
+    answers = [stream.step(step[None]) for step in x]
+    assert [len(y) for y in answers[:12]] == [0] * 9 + [1, 0, 1]
+    np.testing.assert_allclose(np.concatenate(answers), expected, atol=CLOSE)
+
+
+def test_a_window_of_one_step_is_no_time_for_what_follows(tmp_path):
+    graph = down_to_one_step()
+    graph.outputs.clear()
+    y = graph.squeeze(graph.nodes.pop().input[0], 2)  # [batch, K, 1]
+    graph.op("MaxPool", graph.op("Transpose", y, perm=[0, 2, 1]), kernel_shape=[K], out=graph.output("y"))
+    made = lifted(graph, tmp_path, axes="BTWC", window=1)
+    assert made.network.signals[made.network.outputs[0]].shape == (1,)
+
+
+def test_windows_longer_than_the_first_run_are_traced_in_a_longer_one(tmp_path):
+    graph = Graph()
+    x = graph.op("Unsqueeze", graph.input("x", ["batch", "time"]), graph.ints(1))
+    graph.op("Conv", x, graph.weight(K, 1, 512), strides=[160], out=graph.output("y"))
+    made = lifted(graph, tmp_path, axes="BT")
+    assert made.network.signals[made.network.outputs[0]].clock.stride == 160
+
+
 def test_a_window_that_nothing_or_another_number_flattens_is_refused(tmp_path):
     path = tmp_path / "source.onnx"
     windowed(convolutional.WakeWord(), 16, path)
@@ -146,6 +192,13 @@ def test_a_window_that_nothing_or_another_number_flattens_is_refused(tmp_path):
         s2o.from_onnx(path, axes="BTC", window=12)
     with pytest.raises(s2o.SpecError, match="window"):
         s2o.from_onnx(path, axes="BTC", window=0)
+    refused(down_to_one_step(), tmp_path, "leaves 1 of 4 steps", axes="BTWC", window=4)
+    windowed(convolutional.DownToOneStep(), 10, path)
+    with pytest.raises(s2o.ImportRefused, match=r"what follows exists for one length only.*over time$"):
+        s2o.from_onnx(path, axes="BTC")
+    windowed(convolutional.StridedThenFlattened(), 15, path)
+    with pytest.raises(s2o.ImportRefused, match="flattens 7 steps, not the window=1; give window=7"):
+        s2o.from_onnx(path, axes="BTC", window=1)
     windowed(convolutional.LstmThenFlattened(), 8, path)
     with pytest.raises(s2o.ImportRefused, match="Each window must be calculated from its own steps"):
         s2o.from_onnx(path, axes="BTC", window=8)

@@ -19,19 +19,20 @@ sys.path.insert(0, str(ROOT / "tools"))
 
 import train_models  # noqa: E402
 from zoo import RECIPES  # noqa: E402
-from zoo.card import write_card, write_guest_card, write_index  # noqa: E402
+from zoo.card import write_card, write_guest_card, write_index, write_night_card  # noqa: E402
 from zoo.edge import int8  # noqa: E402
 from zoo.guests import GUESTS, LARGEST, speech_in_noise  # noqa: E402
 from zoo.making import read_figures  # noqa: E402
+from zoo.nights import NIGHTS, share  # noqa: E402
 
 LARGEST_LOSS = 0.005  # of the first figure, with int8 weights
 
 
 def test_each_recipe_has_its_folder_and_row():
     folders = sorted(path.name for path in MODELS.iterdir() if path.is_dir())
-    assert folders == sorted([*RECIPES, *GUESTS])
+    assert folders == sorted([*RECIPES, *GUESTS, *NIGHTS])
     index = (MODELS / "README.md").read_text(encoding="utf-8")
-    assert re.findall(r"\]\((\w+)/card\.md\)", index) == [*RECIPES, *GUESTS]
+    assert re.findall(r"\]\((\w+)/card\.md\)", index) == [*RECIPES, *GUESTS, *NIGHTS]
 
 
 def test_all_of_them_are_small():
@@ -124,11 +125,36 @@ def test_a_guest_answers_as_its_own_file_does(name: str, tmp_path: Path):
     assert (tmp_path / "card.md").read_text(encoding="utf-8") == (folder / "card.md").read_text(encoding="utf-8")
 
 
+@pytest.mark.parametrize("name", NIGHTS)
+def test_a_whole_night_has_the_scores_of_its_own_package(name: str, tmp_path: Path):
+    night, folder, known = NIGHTS[name], MODELS / name, read_figures(MODELS / name)
+    with np.load(folder / "test_slice.npz") as kept:
+        nights = np.split(kept["features"], np.cumsum(kept["lengths"])[:-1])
+        own = kept["answers"]
+    assert s2o.verify(folder / "model.onnx", data=nights).ok
+    model = s2o.load(folder / "model.onnx")
+    assert (model.signature, tuple(model.classes)) == ("sequence", night.classes)
+    assert [len(rows) for rows in nights] == known["steps"]
+    answers = np.concatenate(model.predict(nights))  # two lengths in a batch: padding must not count
+    np.testing.assert_allclose(answers, own, rtol=0, atol=LARGEST)
+    assert share(answers, own) == known["figures"]
+    assert known["difference"] <= LARGEST
+    labels = [night.classes[at] for at in own.argmax(1)]
+    assert np.concatenate(model.classify(nights)).tolist() == labels
+    assert len(set(labels)) > 1
+    # No step is one that the network would skip, and so reads differently from Keras.
+    assert not any((rows == -1).all(1).any() for rows in nights)
+    assert "BSD 3-Clause License" in (folder / "LICENSE").read_text(encoding="utf-8")
+    shutil.copy(folder / "figures.json", tmp_path)
+    write_night_card(night, tmp_path)
+    assert (tmp_path / "card.md").read_text(encoding="utf-8") == (folder / "card.md").read_text(encoding="utf-8")
+
+
 def test_the_table_of_all_models_agrees_with_the_cards(tmp_path: Path):
-    for name in (*RECIPES, *GUESTS):
+    for name in (*RECIPES, *GUESTS, *NIGHTS):
         (tmp_path / name).mkdir()
         shutil.copy(MODELS / name / "figures.json", tmp_path / name)
-    write_index(list(RECIPES.values()), list(GUESTS.values()), tmp_path)
+    write_index(list(RECIPES.values()), [*GUESTS.values(), *NIGHTS.values()], tmp_path)
     assert (tmp_path / "README.md").read_text(encoding="utf-8") == (MODELS / "README.md").read_text(encoding="utf-8")
     assert (tmp_path / "accuracy_against_latency.png").stat().st_size > 1000
 

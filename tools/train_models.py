@@ -10,7 +10,8 @@ downloaded: latencies, sizes and figures with int8 weights, and the C code, are 
 and the cards are written again. Nothing else should run then. With --peers, plain torch is trained again, too, which
 takes most of the time; without, its figures stay. The data are downloaded by pip, or simulated. Needs
 seq2onnx[cpu,train,data,edge], gcc and make. The network keyword and the guests also need apt-get download, and keyword
-needs the programs espeak-ng and flite: `apt-get install espeak-ng flite`.
+needs the programs espeak-ng and flite: `apt-get install espeak-ng flite`. The guest sleepecg needs its package and
+Keras: `pip install sleepecg==0.6.0 keras==3.15.0`.
 """
 
 from __future__ import annotations
@@ -23,13 +24,14 @@ import sys
 from pathlib import Path
 
 from zoo import RECIPES
-from zoo.card import write_card, write_guest_card, write_index
+from zoo.card import write_card, write_guest_card, write_index, write_night_card
 from zoo.edge import edge
 from zoo.guests import GUESTS, make as bring
 from zoo.making import again, draw_again, latency, make, read_figures, write_figures
+from zoo.nights import NIGHTS, make as bring_night
 
 ROOT = Path(__file__).resolve().parents[1]
-KNOWN = (*RECIPES, *GUESTS)
+KNOWN = (*RECIPES, *GUESTS, *NIGHTS)
 # Started first, so that none runs alone at the end.
 LONG = ("keyword", "video", "films", "spotting", "digits_lstm", "turbofan")
 
@@ -59,12 +61,15 @@ def main() -> int:
     chosen = arguments.names or KNOWN
     names = sorted((name for name in chosen if name in RECIPES), key=lambda name: name not in LONG)
     guests = [name for name in chosen if name in GUESTS]
+    nights = [name for name in chosen if name in NIGHTS]
     if arguments.pictures:
         for name in names:
             draw_again(RECIPES[name], arguments.out / name)
             write_card(RECIPES[name], arguments.out / name)
         for name in guests:
             write_guest_card(GUESTS[name], arguments.out / name)
+        for name in nights:
+            write_night_card(NIGHTS[name], arguments.out / name)
         return 0
     if arguments.measure:
         for name in names:
@@ -84,6 +89,9 @@ def main() -> int:
     for name in guests:
         bring(GUESTS[name], arguments.out)
         write_guest_card(GUESTS[name], arguments.out / name)
+    for name in nights:
+        bring_night(NIGHTS[name], arguments.out)
+        write_night_card(NIGHTS[name], arguments.out / name)
     _write_index(arguments.out)
     return 0
 
@@ -98,7 +106,7 @@ def _finish(name: str, folder: Path) -> None:
 def _write_index(out: Path) -> None:
     """Write the page of all networks, if all are there."""
     if all((out / name / "card.md").exists() for name in KNOWN):
-        write_index(list(RECIPES.values()), list(GUESTS.values()), out)
+        write_index(list(RECIPES.values()), [*GUESTS.values(), *NIGHTS.values()], out)
 
 
 def _work(name: str, seed: int | None, out: Path, peers: bool) -> bool:

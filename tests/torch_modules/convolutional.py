@@ -314,6 +314,17 @@ class StridedThenFlattened(nn.Module):
         return self.out(torch.relu(self.conv(x.transpose(1, 2))).flatten(1))
 
 
+class DownToOneStep(nn.Module):
+    """Windows over time and features leave one step of ten, as networks for embeddings of sounds do."""
+
+    def __init__(self):
+        super().__init__()
+        self.conv, self.out = nn.Conv2d(1, 4, 3, padding=(0, 1)), nn.Conv2d(4, K, (4, C // 2))
+
+    def forward(self, x):
+        return self.out(torch.max_pool2d(torch.relu(self.conv(x.unsqueeze(1))), 2)).flatten(1)
+
+
 class LstmThenFlattened(nn.Module):
     """An LSTM that starts anew in each window."""
 

@@ -10,6 +10,7 @@ from seq2onnx.files import write_atomically
 from seq2onnx.texts import markdown
 from zoo.guests import SPEECH, Guest
 from zoo.making import read_figures
+from zoo.nights import RECORDING, SAME, Night
 from zoo.pictures import save
 from zoo.recipe import Recipe
 
@@ -130,57 +131,87 @@ def _edge(found: dict[str, Any]) -> dict[str, str]:
 def write_guest_card(guest: Guest, folder: Path) -> None:
     """Write card.md into a folder that `make` of guests.py created."""
     found = read_figures(folder)
-    made, us, own = found["made_with"], found["latency"]["us"], found["latency"]["own_us"]
+    us, own = found["latency"]["us"], found["latency"]["own_us"]
     facts = {
-        "from": guest.source,
-        "licence": guest.licence,
         "recording": SPEECH,
-        "network": f"[model.onnx](model.onnx), {found['bytes'] / 1e6:.2f} MB",
+        "network": _file(found),
         "latency": f"median {us:.0f} µs for a step with `Stream.step`, and {own:.0f} µs in its own file with "
-        f"`session.run`, states carried by hand ({us / own:.2f}); one thread of an {made['processor']} with "
-        f"{made['cores']} cores, onnxruntime {made['onnxruntime']}",
-        "limits": guest.limits,
+        f"`session.run`, states carried by hand ({us / own:.2f}); {_machine(found)}",
     }
-    lines = [
+    first, *_ = found["figures"]
+    lines = _guest_facts(guest, "add_states", facts)
+    lines += ["", "## Figures", "", "Measured with a stream of the file on the noisy recording.", ""]
+    lines += ["| | |", "|---|---|"]
+    lines += [f"| {markdown(name)} | {_number(value)} |" for name, value in found["figures"].items()]
+    lines += ["", f"| instead of this network | {markdown(first)} |", "|---|---|"]
+    lines += [f"| {markdown(baseline)} | {_number(value)} |" for baseline, value in found["baselines"].items()]
+    lines += _guest_parity(
+        found,
+        f"The largest difference between the stream and its own file in onnxruntime, over the {found['steps']:,} steps "
+        f"of the recording, is {found['difference']:.1e}, of values up to {found['largest']:.2g}.",
+        "add_states has compared both with random data:",
+    )
+    lines += _run_it(
+        guest,
+        "the sentences and answers of the own file",
+        f'stream = s2o.load("models/{guest.name}/model.onnx").stream()',
+        f"print(stream.step(np.zeros({guest.width}, np.float32))[:5])",
+    )
+    write_atomically(folder / "card.md", ("\n".join(lines) + "\n").encode())
+
+
+def write_night_card(night: Night, folder: Path) -> None:
+    """Write card.md into a folder that `make` of nights.py created."""
+    found = read_figures(folder)
+    facts = {
+        "recording": RECORDING,
+        "network": _file(found),
+        "latency": f"median {found['latency']['us'] / 1000:.1f} ms for {found['latency']['of']} with `predict`; "
+        + _machine(found),
+    }
+    lines = _guest_facts(night, "from_keras", facts)
+    lines += _guest_parity(
+        found,
+        f"The largest difference between the scores of this file and those of `stage` of the package, over the "
+        f"{sum(found['steps']):,} steps of both nights, is {found['difference']:.1e}, of values up to "
+        f"{found['largest']:.2g}. {found['figures'][SAME]:.0%} of the steps have the stage that the package gives.",
+        "verify has compared the file with its layers in torch:",
+    )
+    lines += _run_it(
+        night,
+        "the features of both nights and the scores of the package",
+        f'kept, model = np.load("models/{night.name}/test_slice.npz"), s2o.load("models/{night.name}/model.onnx")',
+        'print(model.classify([kept["features"][: kept["lengths"][0]]]))',
+    )
+    write_atomically(folder / "card.md", ("\n".join(lines) + "\n").encode())
+
+
+def _guest_facts(guest: Guest | Night, way: str, facts: dict[str, str]) -> list[str]:
+    facts = {"from": guest.source, "licence": guest.licence} | facts | {"limits": guest.limits}
+    return [
         f"# {guest.title}",
         "",
         guest.task,
         "",
-        "Others have trained this network. `add_states` brought it over.",
-        "",
-    ]
-    lines += ["| | |", "|---|---|", *(f"| {key} | {text} |" for key, text in facts.items())]
-    first, *_ = found["figures"]
-    lines += [
-        "",
-        "## Figures",
-        "",
-        "Measured with a stream of the file on the noisy recording.",
+        f"Others have trained this network. `{way}` brought it over.",
         "",
         "| | |",
         "|---|---|",
+        *(f"| {key} | {text} |" for key, text in facts.items()),
     ]
-    lines += [f"| {markdown(name)} | {_number(value)} |" for name, value in found["figures"].items()]
-    lines += ["", f"| instead of this network | {markdown(first)} |", "|---|---|"]
-    lines += [f"| {markdown(baseline)} | {_number(value)} |" for baseline, value in found["baselines"].items()]
-    lines += [
-        "",
-        "## Parity",
-        "",
-        f"The largest difference between the stream and its own file in onnxruntime, over the {found['steps']:,} steps "
-        f"of the recording, is {found['difference']:.1e}, of values up to {found['largest']:.2g}.",
-        "",
-        "add_states has compared both with random data:",
-        "",
-        "| check | tensor | largest difference |",
-        "|---|---|---|",
-    ]
-    lines += _parity(found["parity"])
-    lines += [
+
+
+def _guest_parity(found: dict[str, Any], own: str, random: str) -> list[str]:
+    head = ["| check | tensor | largest difference |", "|---|---|---|"]
+    return ["", "## Parity", "", own, "", random, "", *head, *_parity(found["parity"])]
+
+
+def _run_it(guest: Guest | Night, kept: str, *code: str) -> list[str]:
+    return [
         "",
         "## Run it",
         "",
-        "[test_slice.npz](test_slice.npz) has the sentences and answers of the own file, and "
+        f"[test_slice.npz](test_slice.npz) has {kept}, and "
         f"`python tools/train_models.py {guest.name}` makes this folder again. Run "
         '`pip install ".[cpu]"` and this in the root of a clone:',
         "",
@@ -189,14 +220,21 @@ def write_guest_card(guest: Guest, folder: Path) -> None:
         "",
         "import seq2onnx as s2o",
         "",
-        f'stream = s2o.load("models/{guest.name}/model.onnx").stream()',
-        f"print(stream.step(np.zeros({guest.width}, np.float32))[:5])",
+        *code,
         "```",
     ]
-    write_atomically(folder / "card.md", ("\n".join(lines) + "\n").encode())
 
 
-def write_index(recipes: list[Recipe], guests: list[Guest], out: Path) -> None:
+def _file(found: dict[str, Any]) -> str:
+    return f"[model.onnx](model.onnx), {_size(found):.2f} MB"
+
+
+def _machine(found: dict[str, Any]) -> str:
+    made = found["made_with"]
+    return f"one thread of an {made['processor']} with {made['cores']} cores, onnxruntime {made['onnxruntime']}"
+
+
+def write_index(recipes: list[Recipe], guests: list[Guest | Night], out: Path) -> None:
     """Write README.md with one row for each model, and the picture that compares the networks of one task."""
     found = {recipe.name: read_figures(out / recipe.name) for recipe in recipes}
     rows = [
@@ -247,8 +285,8 @@ def write_index(recipes: list[Recipe], guests: list[Guest], out: Path) -> None:
         "",
         "## Guests",
         "",
-        "Others have trained these networks. `add_states` brought them over from packages on PyPI, with the same "
-        "results as in their own files. Their licences apply.",
+        "Others have trained these networks. `add_states` and `from_keras` brought them over from packages on PyPI, "
+        "with the same results as there. Their licences apply.",
         "",
         "| model | task | result on a recording | latency | file |",
         "|---|---|---|---|---|",
@@ -258,7 +296,7 @@ def write_index(recipes: list[Recipe], guests: list[Guest], out: Path) -> None:
         figure, value = next(iter(one["figures"].items()))
         lines.append(
             f"| [{guest.name}]({guest.name}/card.md) | {guest.title} | {figure} {_number(value)} "
-            f"| {one['latency']['us']:.0f} µs for a step | {_size(one):.2f} MB |"
+            f"| {one['latency']['us']:.0f} µs for {one['latency'].get('of', 'a step')} | {_size(one):.2f} MB |"
         )
     write_atomically(out / "README.md", ("\n".join(lines) + "\n").encode())
 

@@ -25,12 +25,21 @@ class TooFewSteps(ImportRefused):
     """The traced run is too short: it must be repeated with more steps."""
 
 
-def windowed_steps(steps: int, pads: Pads | None, reach: int, stride: int) -> int:
+def windowed_steps(steps: int, pads: Pads | None, reach: int, stride: int, least: int = 2) -> int:
     """Return the number of windows over the steps of the traced run; without `pads`, padding is "same"."""
     found = -(-steps // stride) if pads is None else (steps + sum(pads) - reach - 1) // stride + 1
-    if found < 2:
+    if found < least:
         raise TooFewSteps(f"leaves {found} of {steps} steps")
     return found
+
+
+def _in_windows(x: TracedTensor, y: TracedTensor, pads: Pads | None, reach: int, stride: int) -> TracedTensor:
+    """Give y the steps of windows over x. The only step that an import with window=1 leaves is no time any more."""
+    of_window = x.lifting.window == 1
+    y = y.with_(steps=windowed_steps(x.steps, pads, reach, stride, 1 if of_window else 2))
+    if of_window and y.steps == 1:
+        y = y.with_(axes=tuple("" if letter == "T" else letter for letter in y.axes))
+    return y
 
 
 def conv1d(
@@ -49,13 +58,13 @@ def conv1d(
     else:
         found, wide = exact(x), weights
     reach, filters = dilation * (weights.shape[2] - 1), len(weights)
-    steps = windowed_steps(x.steps, pads, reach, stride)
     padding: Any = as_padding(*pads, reach) if pads else "same"
     layer = Conv1d(filters, weights.shape[2], stride, dilation, padding, groups)
     made = layer_node(
         layer, flat(found), weights={"weights": wide, "bias": np.zeros(filters) if bias is None else bias}
     )
-    return tensor_of(made, x.axes, (*[1] * (len(x.axes) - 2), filters, 1), x).with_(steps=steps)
+    y = tensor_of(made, x.axes, (*[1] * (len(x.axes) - 2), filters, 1), x)
+    return _in_windows(x, y, pads, reach, stride)
 
 
 def _join_padding(x: TracedTensor, pads: Pads) -> tuple[Pads, TracedTensor]:
@@ -69,8 +78,8 @@ def pool_windows(x: TracedTensor, layer: MaxPool1d | AvgPool1d) -> TracedTensor:
     """Pooling over the last axis, which is time."""
     found, index = source(x) if (x.index >= 0).all() else same_features(x)
     window = layer.window
-    steps = windowed_steps(x.steps, window.pads, window.reach, window.stride)
-    return x.with_(parts=(layer_node(layer, flat(found)),), index=index, pads=(0, 0), steps=steps)
+    y = x.with_(parts=(layer_node(layer, flat(found)),), index=index, pads=(0, 0))
+    return _in_windows(x, y, window.pads, window.reach, window.stride)
 
 
 def image_of(x: TracedTensor, axes: int) -> LayerNode | None:

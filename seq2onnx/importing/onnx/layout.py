@@ -45,7 +45,7 @@ def _reshape(call: LiftCall) -> Any:
         readers = {node.op_type for node in call.trace.model.graph.node if call.node.output[0] in node.input}
         if readers == {"InstanceNormalization"}:  # exporters write GroupNorm so
             raise ImportRefused(lifting.OVER_TIME) from None
-        if x.lifting.window or "T" not in x.axes or len(shape) > 2:
+        if x.lifting.window or "T" not in x.axes or len(shape) > 2 or call.trace.free_steps:
             raise
         raise OptionNeeded(
             f"{error}. If the network always reads the last {x.steps} steps, give window={x.steps}: it then answers "

@@ -28,7 +28,7 @@ from seq2onnx.importing.onnx.limits import check_limits
 from seq2onnx.importing.onnx.source_runs import FileOutput, OnnxSource, with_wide_sums
 from seq2onnx.importing.onnx.tracing import Draw, Trace, traces, without_sizes
 from seq2onnx.importing.onnx.walk import Walked, walk
-from seq2onnx.importing.refusals import NodeRefused
+from seq2onnx.importing.refusals import NodeRefused, OptionNeeded
 from seq2onnx.integers import whole_number
 
 if TYPE_CHECKING:
@@ -60,9 +60,9 @@ def from_onnx(
         outputs: the outputs to keep. None: all but the final states of recurrent operators. In each, axes of features
             become one.
         features: the features of a step, where the file does not say.
-        window: for a network that flattens a fixed number of steps, this number. The result takes sequences of any
-            length and answers for each window. Export it with lookahead=True for streams, whose first answer then comes
-            with the last step of the first window.
+        window: for a network that flattens a fixed number of steps, this number; 1 where its convolutions and poolings
+            leave one step. The result takes sequences of any length and answers for each window. Export it with
+            lookahead=True for streams, whose first answer then comes with the last step of the first window.
 
     Raises:
         ImportRefused: the file calculates something that no layer does, its result depends on the number of steps or on
@@ -146,7 +146,9 @@ def _lifted(
     trace = next(traces(model, data, axes, features, draw, window=window))
     try:
         walked = walk(trace, window, parts)
-    except TooFewSteps:
+    except TooFewSteps as error:
+        if window or not trace.free_steps:
+            raise _fixed_window(error, trace.steps, window) from None
         trace = next(traces(model, data, axes, features, draw, long=True, window=window))
         walked = walk(trace, window, parts)
     answers = _answers(trace, walked, chosen)
@@ -179,6 +181,17 @@ def _one_input(model: ModelProto, data: str, axes: str) -> tuple[ModelProto, str
     """Return a graph of one input, the name of this input, and the inputs that are parts of it; none if it is one."""
     joined, parts = join_inputs(model, data, axes)
     return joined, JOINED if parts else data, parts
+
+
+def _fixed_window(error: TooFewSteps, steps: int, window: int | None) -> ImportRefused:
+    """Return the refusal of a file whose windows leave too few of the only steps that it takes."""
+    if window == 1:
+        return ImportRefused(f"window=1: a convolution or pooling {error}")
+    return OptionNeeded(
+        f"a convolution or pooling {error}. If the network always reads {steps} steps and gives one answer, give "
+        "window=1: it then answers for each window",
+        window=[1],
+    )
 
 
 def _check_windows(made: SequenceModule, answers: Mapping[str, TracedTensor], window: int) -> None:
@@ -250,7 +263,9 @@ def _compare(
         return x
 
     rng = np.random.default_rng(0)
-    more = [samples(rng, equivalence.ROWS, trace.steps + extra * stride) for extra in (0, 5)] if in_windows else []
+    first = trace.steps if in_windows else fewest
+    needed = in_windows or first > equivalence.LENGTHS[-1]
+    more = [samples(rng, equivalence.ROWS, first + extra * stride) for extra in (0, 5)] if needed else []
     for lengths in (False, True) if any(foreign.lengths for foreign in walked.foreign.values()) else (False,):
         drawn = equivalence.Samples(samples, lengths, more, longest)
         enter = functools.partial(entering, made.network, parts)

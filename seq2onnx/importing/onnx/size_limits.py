@@ -158,7 +158,9 @@ def _shape(node: NodeProto, numbers: list[Array], sizes: Mapping[str, tuple[int,
 
 
 def _check(node: NodeProto, shape: tuple[int, ...]) -> None:
-    if math.prod(shape) > MOST_COMPUTED or any(size < 0 for size in shape):
+    if any(size < 0 for size in shape):
+        raise RunFailed(f"{place(node)}: its windows are longer than what they read")
+    if math.prod(shape) > MOST_COMPUTED:
         raise ImportRefused(
             f"{place(node)}: computes a tensor of the shape {list(shape)!r:.100}; at most {MOST_COMPUTED:,} numbers "
             "are allowed"
