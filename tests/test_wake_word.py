@@ -14,8 +14,8 @@ import seq2onnx as s2o
 
 sys.path.insert(0, str(Path(__file__).parent.parent / "tools"))
 
-import wake_word  # noqa: E402
-from real_data import download  # noqa: E402
+import wake_word
+from real_data import download
 
 LARGEST = 1e-5  # times the largest value, as in the comparisons of from_onnx: both sum in another order
 

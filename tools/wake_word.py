@@ -101,8 +101,8 @@ def main() -> None:
         found = np.concatenate([stream.step(frames[at : at + 8]) for at in range(0, len(frames), 8)])
     difference, largest = np.abs(found - own).max(), np.abs(own).max()
     print(
-        f"{arguments.out}: before the sigmoid, {len(found)} scores of 10 s of noise differ by up to {difference:.1e}, of "
-        f"values up to {largest:.3g}"
+        f"{arguments.out}: before the sigmoid, {len(found)} scores of 10 s of noise differ by up to {difference:.1e}, "
+        f"of values up to {largest:.3g}"
     )
 
 
