@@ -554,6 +554,15 @@ def test_the_cause_of_an_unknown_type_is_named_in_place_of_the_division_after_it
             bring(tmp_path / "foreign.onnx")
 
 
+def test_a_fixed_window_before_a_division_is_named_and_not_the_division(tmp_path):
+    g = Graph()
+    y = g.op("Gemm", g.op("Flatten", g.input("x", [1, 4, C])), g.weight(4 * C, H))
+    squares = g.op("ReduceMean", g.op("Mul", y, y), axes=[1])
+    g.op("Div", y, g.op("Sqrt", g.op("Add", squares, g.const(0.1, np.float32))), out=g.output("y"))
+    refused(g, tmp_path, "Flatten.*window=4")
+    assert lifted(g, tmp_path, window=4).network.layers[-1].kind == "rms_norm"
+
+
 def test_an_if_on_another_input_says_which_value_to_give(tmp_path):
     g = Graph()
     y = g.sequence_lstm(g.input("x", ["batch", "time", C]))

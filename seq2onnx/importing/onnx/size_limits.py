@@ -81,7 +81,9 @@ def _refuse_unknown(probe: ModelProto, types: Mapping[str, int]) -> None:
     """Refuse the first node whose results have no known type: what follows could be integers."""
     for node in probe.graph.node:
         if not all(types.get(name) for name in node.output if name):
-            operator = f"an operator of {node.domain}" if node.domain not in DOMAINS else "used in a way"
+            if node.domain in DOMAINS:  # its shapes do not fit, as of a file with a fixed number of steps
+                raise RunFailed(f"{place(node)}: the type and shape of its result cannot be inferred")
+            operator = f"an operator of {node.domain}"
             raise ImportRefused(
                 f"{place(node)}: is {operator} that gives numbers of an unknown type, and is unsupported"
             )
