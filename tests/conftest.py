@@ -12,7 +12,6 @@ import numpy as np
 import pytest
 
 import seq2onnx as s2o
-from tests.c_templates import keep_templates
 
 with contextlib.suppress(ImportError):  # some tests run where it is not installed
     import torch
@@ -47,15 +46,6 @@ def seed_all() -> None:
     np.random.seed(0)
     if "torch" in globals():
         torch.manual_seed(0)
-
-
-@pytest.fixture(scope="session", autouse=True)
-def templates_of_c_code():
-    """emx-onnx-cgen compiles all its templates for each network, which takes most of the time of a package for C."""
-    with pytest.MonkeyPatch.context() as patch:
-        with contextlib.suppress(ImportError):
-            keep_templates(patch)
-        yield
 
 
 def small_network(output_mode="last", normalization="zscore") -> s2o.Network:

@@ -128,8 +128,7 @@ def open_packages(path: Path) -> str:
 
 
 def _run_c(folder: Path) -> None:
-    (code,) = [path.name for path in folder.glob("*.c") if path.name != "main.c"]
-    command = ["gcc", *FLAGS, "main.c", code, "-o", "program", "-lm"]
+    command = ["gcc", *FLAGS, *sorted(path.name for path in folder.glob("*.c")), "-o", "program", "-lm"]
     made = subprocess.run(command, cwd=folder, capture_output=True, text=True)
     assert made.returncode == 0, f"gcc: {made.stderr[:300]}"
     text = (folder / "sample_input.csv").read_text()

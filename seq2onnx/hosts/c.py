@@ -7,7 +7,7 @@ from pathlib import Path
 
 import numpy as np
 
-from seq2onnx.hosts.cases import Case, Results, Run, make_cases
+from seq2onnx.hosts.cases import Case, Results, Run, Tensors, make_cases
 from seq2onnx.hosts.programs import HostError, need, run_command
 from seq2onnx.runtime.model import Model
 from seq2onnx.texts import fill
@@ -17,11 +17,11 @@ MAIN = """\
 #include "@NAME@.h"
 int main(void) {
     static @NAME@_stream stream;
-    static float x[@MACRO@_STEPS * @MACRO@_FEATURES], y[@MACRO@_RESULTS * @MACRO@_OUTPUTS];
+@ARRAYS@
     @NAME@_reset(&stream);
-    while (fread(x, sizeof x, 1, stdin) == 1) {
-        @NAME@_step(&stream, x, y);
-        fwrite(y, sizeof y, 1, stdout);
+    while (@READ@) {
+        @NAME@_step(&stream, @PASSED@);
+@WRITE@
     }
     return 0;
 }
@@ -31,30 +31,40 @@ STACK = 2**22
 
 
 def run_c(model: Model) -> list[tuple[Case, Results]]:
-    """Make the package, compile it, and run single steps. Only y is compared: the states are not public."""
+    """Make the package, compile it, and run single steps. The outputs are compared: the states are not public."""
     from seq2onnx.packaging import Source, package
-    from seq2onnx.packaging.c import step_source
+    from seq2onnx.packaging.c import ports_of, step_source
 
     compiler = need("cc", "apt-get install gcc")
     source = Source.open(model.path)
     with tempfile.TemporaryDirectory() as name, step_source(source) as step:
-        (case,) = make_cases(step.model)
-        y = step.model.outputs[0].tensor
+        (case,) = make_cases(step.model, only_steps=True)
+        inputs, outputs = ports_of(step)
         # A folder of its own, since the files of the package have the name of the network.
         folder, package_folder = Path(name), Path(name, "package")
         package(model.path, "c", package_folder, stack=STACK)
-        (folder / "host.c").write_text(
-            fill(MAIN, {"NAME": source.name, "MACRO": source.name.upper()}), encoding="utf-8"
-        )
+        names = [port.name for port in (*inputs, *outputs)]
+        texts = {
+            "NAME": source.name,
+            "ARRAYS": "\n".join(f"    static {p.c_type} {p.name}[{p.numbers}];" for p in (*inputs, *outputs)),
+            "READ": " && ".join(f"fread({p.name}, sizeof {p.name}, 1, stdin) == 1" for p in inputs),
+            "PASSED": ", ".join(names),
+            "WRITE": "\n".join(f"        fwrite({p.name}, sizeof {p.name}, 1, stdout);" for p in outputs),
+        }
+        (folder / "host.c").write_text(fill(MAIN, texts), encoding="utf-8")
         code = ["-iquote", "package", "host.c", f"package/{source.name}.c"]
         run_command([compiler, "-std=c99", "-O2", *code, "-o", "host", "-lm"], folder)
-        x = step.model.inputs[0].tensor
-        sent = b"".join(run.inputs[x].astype(np.float32).tobytes() for run in case.runs)
+        sent = b"".join(run.inputs[p.tensor].astype(p.dtype).tobytes() for run in case.runs for p in inputs)
         found = run_command([folder / "host"], folder, sent)
-    shape = case.runs[0].expected[y].shape
-    try:
-        rows = np.frombuffer(found, np.float32).reshape(len(case.runs), *shape)
-    except ValueError:
-        raise HostError(f"the program gave {len(found):,} bytes for {len(case.runs)} results {shape}") from None
-    only_y = Case(case.name, {}, [Run(run.inputs, {y: run.expected[y]}) for run in case.runs])
-    return [(only_y, [{y: row} for row in rows])]
+    size = sum(port.numbers * np.dtype(port.dtype).itemsize for port in outputs)
+    if len(found) != size * len(case.runs):
+        raise HostError(f"the program gave {len(found):,} bytes for {len(case.runs)} calls of {size}")
+    wanted = [Run(run.inputs, {p.tensor: run.expected[p.tensor] for p in outputs}) for run in case.runs]
+    results, at = list[Tensors](), 0
+    for run in wanted:
+        results.append({})
+        for port in outputs:
+            values = np.frombuffer(found, port.dtype, port.numbers, at)
+            results[-1][port.tensor] = values.reshape(run.expected[port.tensor].shape)
+            at += values.nbytes
+    return [(Case(case.name, {}, wanted), results)]

@@ -39,11 +39,14 @@ class Case:
     runs: list[Run]
 
 
-def make_cases(model: Model) -> list[Case]:
-    """Make cases: one row, a ragged batch with NaN as padding, single steps, and chunks, one without steps."""
+def make_cases(model: Model, only_steps: bool = False) -> list[Case]:
+    """Make cases: one row, a ragged batch with NaN as padding, single steps, and chunks, one without steps.
+
+    With `only_steps`, a single stream runs step by step, as it does in a step file.
+    """
     if any(entry.takes_words for entry in model.inputs):
         raise SpecError(f"{model.path}: takes words; hosts run files that take their numbers (export without words)")
-    if model.contract.form == "step":
+    if only_steps or model.contract.form == "step":
         return [_case(model, "steps", [[model.contract.chunk_steps]] * 5)]
     steps = max(_STEPS * model.contract.time_stride, model.contract.min_length)
     cases = [_case(model, "one row", [[steps]])]

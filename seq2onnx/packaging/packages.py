@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from pathlib import Path
+from typing import Literal
 
 from seq2onnx.errors import SpecError
 from seq2onnx.files import atomic_folder
@@ -17,7 +18,13 @@ from seq2onnx.packaging.web import write_web
 
 
 def package(
-    path: str | Path, target: str, folder: str | Path, *, runtime_folder: str | Path | None = None, stack: int = STACK
+    path: str | Path,
+    target: str,
+    folder: str | Path,
+    *,
+    runtime_folder: str | Path | None = None,
+    weights: Literal["float32", "int8"] | None = None,
+    stack: int = STACK,
 ) -> None:
     """Write a folder with an exported file and everything that its target needs.
 
@@ -31,6 +38,8 @@ def package(
             module.
         folder: the new folder, which may be there if it is empty.
         runtime_folder: for target "web" the folder with onnxruntime-web. None: npm downloads it.
+        weights: for target "c" how the code has the weights: "float32"; "int8", with a scale for each output; None: as
+            the file stores them, float16 as float32.
         stack: for target "c" how many bytes of stack a step may take. The header says how many it takes.
 
     Raises:
@@ -50,8 +59,14 @@ def package(
     stack = whole_number(stack, "stack")
     if stack != STACK and target != "c":
         raise SpecError(f'stack: is for target "c" only, got target {target!r}')
+    if weights is not None and target != "c":
+        raise SpecError(
+            f'weights: is for target "c" only, got target {target!r}; export writes files with other weights'
+        )
+    if weights not in (None, "float32", "int8"):
+        raise SpecError(f"weights: must be float32 or int8, got {weights!r:.60}")
     folder = Path(folder)
-    source = Source.open(path, runtime_folder, stack)
+    source = Source.open(path, runtime_folder, stack, weights)
     with atomic_folder(folder, may_be_empty=True) as made:
         readme = TARGETS[target](source, made)
         (made / "README.md").write_text(readme, encoding="utf-8")

@@ -6,7 +6,7 @@ import csv
 import dataclasses
 from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -31,17 +31,25 @@ class Source:
         predictor: the file, open in onnxruntime.
         runtime_folder: where the runtime of the target is, for "web".
         stack: how many bytes of stack a step may take, for "c".
+        weights: how the code of "c" has the weights; None: as the file stores them.
     """
 
     path: Path
     predictor: Predictor
     runtime_folder: Path | None = None
     stack: int = STACK
+    weights: Literal["float32", "int8"] | None = None
 
     @classmethod
-    def open(cls, path: str | Path, runtime_folder: str | Path | None = None, stack: int = STACK) -> Source:
+    def open(
+        cls,
+        path: str | Path,
+        runtime_folder: str | Path | None = None,
+        stack: int = STACK,
+        weights: Literal["float32", "int8"] | None = None,
+    ) -> Source:
         """Open a file that `export` or `add_states` wrote."""
-        return cls(Path(path), load(path), None if runtime_folder is None else Path(runtime_folder), stack)
+        return cls(Path(path), load(path), None if runtime_folder is None else Path(runtime_folder), stack, weights)
 
     @property
     def model(self) -> Model:
@@ -84,7 +92,11 @@ class Source:
             )
         if outputs[0].dtype.kind != "f":
             raise SpecError(f"{self.path}: its output {names[-1]} has tokens, not numbers; add a layer that reads them")
-        if inputs[0].takes_words:
+        self.check_has_numbers(target)
+
+    def check_has_numbers(self, target: str) -> None:
+        """Raise SpecError if the file takes words, or gives results later than its steps."""
+        if any(entry.takes_words for entry in self.model.inputs):
             raise SpecError(f"{self.path}: takes words; export it without words=True, so that it takes their numbers")
         if self.model.lookahead:
             raise SpecError(f"{self.path}: was exported with lookahead, which {target} does not run; export it without")

@@ -54,12 +54,9 @@ EXPRESSIONS = {
     "Where": "{0} ? {1} : {2}",
     "Xor": "{0} != {1}",
 }
-"""C code by operator: {0}, {1}, {2} are the operands, {a}, {b} those of a call, {f} the ending of float's names, {t} that of the type's helpers."""
-_OF_INTEGERS = {
-    "Abs": "{0} < 0 ? -{0} : {0}",
-    "Mod": "remainder_of{t}({a}, {b})",
-    "Relu": "larger{t}({a}, 0)",
-}
+"""C code by operator. {0}, {1}, {2} are the operands, and {a}, {b} those of a call; {f} is the ending of the names for
+float, {t} that of the functions of a type."""
+_OF_INTEGERS = {"Abs": "{0} < 0 ? -{0} : {0}", "Mod": "remainder_of{t}({a}, {b})", "Relu": "larger{t}({a}, 0)"}
 _DEFAULTS: dict[str, dict[str, float]] = {
     "Elu": {"alpha": 1.0},
     "HardSigmoid": {"alpha": 0.2, "beta": 0.5},
@@ -70,9 +67,7 @@ _ENDINGS = {"float32": "", "float64": "_double", "int32": "_int32", "int64": "_i
 OPERATORS = EXPRESSIONS.keys() | _OF_INTEGERS.keys()
 
 
-def expression(
-    op: str, operands: Sequence[str], attributes: Mapping[str, Any], read: str, made: str
-) -> str:
+def expression(op: str, operands: Sequence[str], attributes: Mapping[str, Any], read: str, made: str) -> str:
     """Return an operator as C code.
 
     Args:

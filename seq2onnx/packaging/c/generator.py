@@ -7,18 +7,20 @@ import math
 import re
 from collections.abc import Callable, Mapping
 from pathlib import Path
+from typing import Literal
 
 import onnx
 
 from seq2onnx.errors import SpecError
 from seq2onnx.packaging.c import operators, plan, products
 from seq2onnx.packaging.c.elementwise import OPERATORS
-from seq2onnx.packaging.c.graph import Graph, Node
-from seq2onnx.packaging.c.memory import C_TYPES, Buffer, Lines, View, copied, indented
-from seq2onnx.packaging.c.program import Field, Program, layer_of
+from seq2onnx.packaging.c.graph import Array, Graph, Node
+from seq2onnx.packaging.c.memory import C_TYPES, Buffer, Lines, View, copied
+from seq2onnx.packaging.c.program import Field, Program, StatePlace, layer_of
 from seq2onnx.packaging.c.text import Names
 
 FILES = Path(__file__).with_name("files")
+Storage = Literal["float32", "int8"]
 Writer = Callable[[Program, Node], None]
 WRITERS: dict[str, Writer] = {
     **dict.fromkeys(plan.VIEWS, operators.write_view),
@@ -47,6 +49,7 @@ class Code:
         functions: what the step calls.
         arrays: the weights.
         fields: of the stream.
+        states: where each state is, in the order of the file.
         body: the lines of a step before the check.
         check: C code that is 0 if the step is refused.
         commits: the lines after the check.
@@ -56,42 +59,56 @@ class Code:
     functions: str
     arrays: str
     fields: list[Field]
+    states: list[StatePlace]
     body: Lines
     check: str
     commits: Lines
     work: int
 
 
-def generate(
-    model: onnx.ModelProto,
-    sizes: Mapping[str, tuple[int, ...]],
-    arguments: dict[str, str],
-    states: dict[str, str],
-    checked: list[str],
-    eight_bits: bool = False,
-) -> Code:
-    """Return the C code of one step.
+@dataclasses.dataclass(frozen=True)
+class StepModel:
+    """A model of one row, with what its names mean.
 
-    Args:
-        model: a graph without batch: one row, a fixed number of steps.
+    Attributes:
+        proto: the model.
         sizes: the shape of each input.
+        given: inputs that are the same in each step.
         arguments: how C names the inputs and outputs that are no states.
         states: the name of each new state by that of the state.
         checked: the inputs that must be finite.
-        eight_bits: whether matrices become whole numbers of 8 bits; else they are as the file stores them.
+    """
+
+    proto: onnx.ModelProto
+    sizes: Mapping[str, tuple[int, ...]]
+    given: Mapping[str, Array]
+    arguments: dict[str, str]
+    states: dict[str, str]
+    checked: list[str]
+
+
+def generate(model: StepModel, storage: Storage | None = None) -> Code:
+    """Return the C code of one step.
+
+    Args:
+        model: the model.
+        storage: how the code has the matrices; None: as the file stores them.
 
     Raises:
         SpecError: the graph has an operator that C code does not have, or a size that only a step knows.
     """
-    graph = Graph(model, sizes)
+    outputs = {*model.arguments, *model.states.values()}
+    graph = Graph(model.proto, model.sizes, outputs, model.given)
+    if storage == "float32":
+        graph.stored.clear()
     unknown = sorted({node.op for node in graph.nodes} - WRITERS.keys() - OPERATORS)
     if unknown:
         raise SpecError(f"C code does not have the operators {', '.join(unknown)}")
     plan.move_splits(graph)
     library = _library()
-    names = Names({*library, *RESERVED, *arguments.values()})
-    program = Program(graph, names, arguments, states, eight_bits)
-    for name in checked:
+    names = Names({*library, *RESERVED, *model.arguments.values()})
+    program = Program(graph, names, model.arguments, model.states, storage == "int8")
+    for name in model.checked:
         program.check_finite(program.view(name))
     _put_states(program)
     plan.put_windows(program)
@@ -118,6 +135,7 @@ def generate(
         functions="\n\n".join([*functions, *kernels]),
         arrays="\n".join(program.arrays.values()),
         fields=program.fields,
+        states=[program.state_places[state] for state in model.states],
         body=body,
         check=" && ".join(program.checks) or "1",
         commits=program.commits,
@@ -132,7 +150,9 @@ RESERVED = ("stream", "work", *(f"work_{dtype}" for dtype in C_TYPES), *"ijklmnp
 def _library() -> dict[str, str]:
     """Return the small functions that expressions call, by name."""
     text = (FILES / "library.c").read_text(encoding="utf-8")
-    return {re.findall(r"^(?:INLINE|static).*?(\w+)\(", part, re.MULTILINE)[0]: part for part in text.strip().split("\n\n")}
+    return {
+        re.findall(r"^(?:INLINE|static).*?(\w+)\(", part, re.MULTILINE)[0]: part for part in text.strip().split("\n\n")
+    }
 
 
 def _put_states(program: Program) -> None:
@@ -146,6 +166,7 @@ def _put_states(program: Program) -> None:
             program.fields.append(Field(field, dtype, math.prod(shape), " × ".join(map(str, shape))))
             buffer = Buffer(f"stream->{field}", "stream", math.prod(shape), dtype)
             program.views[state] = View.whole(buffer, shape)
+            program.state_places[state] = StatePlace(buffer.name, buffer.name, math.prod(shape), dtype)
 
 
 def _finish(program: Program) -> None:
@@ -153,7 +174,7 @@ def _finish(program: Program) -> None:
     graph, news = program.graph, {new: state for state, new in program.states.items()}
     for name in graph.outputs:
         if name not in news:
-            to = View.whole(Buffer(program.arguments[name], "argument", math.prod(graph.shape(name)), graph.dtype(name)), graph.shape(name))
+            to = program.argument(name)
             if program.view(name).buffer.name != to.buffer.name:
                 program.copy(program.view(name), to)
             continue
@@ -165,8 +186,3 @@ def _finish(program: Program) -> None:
         program.check_finite(view)
         program.keep(view)
         program.commits += copied(view, to)
-
-
-def text_of(code: Code) -> str:
-    """Return the lines of a step, indented."""
-    return "\n".join(indented(code.body))

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 from collections import deque
-from collections.abc import Mapping
+from collections.abc import Container, Mapping
 from functools import cached_property
 from typing import Any, NamedTuple
 
@@ -56,8 +56,20 @@ class Graph:
         tensors: what each tensor is.
     """
 
-    def __init__(self, model: onnx.ModelProto, sizes: Mapping[str, tuple[int, ...]]) -> None:
-        """Read a model; `sizes` has the shapes of its inputs.
+    def __init__(
+        self,
+        model: onnx.ModelProto,
+        sizes: Mapping[str, tuple[int, ...]],
+        outputs: Container[str],
+        given: Mapping[str, Array],
+    ) -> None:
+        """Read a model.
+
+        Args:
+            model: the file.
+            sizes: the shapes of its inputs.
+            outputs: those of its outputs that are wanted.
+            given: inputs that are the same in each step.
 
         Raises:
             SpecError: a shape depends on numbers that only a step knows, or an operator is not known.
@@ -71,8 +83,10 @@ class Graph:
         self.nodes: list[Node] = []
         for entry in model.graph.initializer:
             self.add_constant(entry.name, numpy_helper.to_array(entry))
+        for name, array in given.items():
+            self.add_constant(name, array)
         self.inputs = [entry.name for entry in model.graph.input if entry.name not in self.constants]
-        self.outputs = [entry.name for entry in model.graph.output]
+        self.outputs = [entry.name for entry in model.graph.output if entry.name in outputs]
         for entry in model.graph.input:
             if entry.name in self.inputs:
                 dtype = helper.tensor_dtype_to_np_dtype(entry.type.tensor_type.elem_type)
@@ -110,18 +124,20 @@ class Graph:
 
     def _read(self, node: NodeProto) -> list[NodeProto]:
         """Take in a node, or return the nodes that stand for it."""
+        if node.op_type in LOWERED and (made := LOWERED[node.op_type](self, node)) is not None:
+            return made
         known = all(name in self.constants for name in node.input if name)
         if node.op_type == "Constant":
             (value,) = node.attribute
-            array = numpy_helper.to_array(value.t) if value.HasField("t") else np.array(helper.get_attribute_value(value))
-            self.add_constant(node.output[0], array.astype(np.float32) if array.dtype == np.float64 and not value.HasField("t") else array)
+            given = helper.get_attribute_value(value)
+            real = np.float32 if value.name.startswith("value_float") else np.int64
+            array = numpy_helper.to_array(given) if value.name == "value" else np.array(given, real)
+            self.add_constant(node.output[0], array)
         elif node.op_type in ("Shape", "Size"):
             sizes = np.array(self.shape(node.input[0]), np.int64)
             attributes = _attributes(node)
             part = sizes[attributes.get("start", 0) : attributes.get("end", len(sizes))]
             self.add_constant(node.output[0], part if node.op_type == "Shape" else np.array(sizes.prod()))
-        elif node.op_type in LOWERED:
-            return LOWERED[node.op_type](self, node)
         elif known and node.domain in ("", "ai.onnx"):
             self._calculate(node)
         else:

@@ -21,6 +21,10 @@ MOST_STEPS = 64
 """Steps of a recurrent operator or a Scan in one call: each is written out."""
 
 
+_Values = Mapping[str, Any]
+"""The weights of one direction: w [inputs, gates], r [hidden, gates], b [2 · gates]."""
+
+
 class _Nodes(list[NodeProto]):
     """Nodes that stand for one, with names of their own."""
 
@@ -42,8 +46,16 @@ class _Nodes(list[NodeProto]):
 
     def split(self, whole: str, count: int, size: int) -> list[str]:
         outputs = [f"{self.name()}.{k}" for k in range(count)]
-        self.append(helper.make_node("Split", [whole, self.constant([size] * count)], outputs, axis=1))
+        if self.graph.opset < 13:
+            self.append(helper.make_node("Split", [whole], outputs, axis=1, split=[size] * count))
+        else:
+            self.append(helper.make_node("Split", [whole, self.constant([size] * count)], outputs, axis=1))
         return outputs
+
+    def with_axes(self, x: str, axes: list[int]) -> str:
+        if self.graph.opset < 13:
+            return self.add("Unsqueeze", x, axes=axes)
+        return self.add("Unsqueeze", x, self.constant(axes))
 
 
 def recurrent(graph: Graph, node: NodeProto) -> list[NodeProto]:
@@ -51,7 +63,9 @@ def recurrent(graph: Graph, node: NodeProto) -> list[NodeProto]:
     nodes, attributes = _Nodes(graph, node), _attributes(node)
     x, weights, matrix, bias, lengths, start_h, start_c, peephole = [*node.input, *[""] * 8][:8]
     if attributes.get("layout", 0) or attributes.get("clip") or attributes.get("input_forget") or peephole:
-        raise SpecError(f"a node {node.op_type} has layout, clip, input_forget or peepholes, which C code does not have")
+        raise SpecError(
+            f"a node {node.op_type} has layout, clip, input_forget or peepholes, which C code does not have"
+        )
     for name in filter(None, (weights, matrix, bias)):
         if name not in graph.constants:
             raise SpecError(f"the weights {name} of a node {node.op_type} are no constants")
@@ -67,6 +81,7 @@ def recurrent(graph: Graph, node: NodeProto) -> list[NodeProto]:
     if set(functions) - {"Sigmoid", "Tanh", "Relu"} or attributes.get("activation_alpha"):
         raise SpecError(f"a node {node.op_type} has the activations {', '.join(functions)}, which C code does not have")
     per = len(functions) // (2 if direction == "bidirectional" else 1)
+    late = bool(attributes.get("linear_before_reset", 0))
     made: list[list[str]] = []  # of each direction: the results of its steps, in time
     ends: list[list[str]] = []
     for d in range(graph.shape(weights)[0]):
@@ -81,21 +96,18 @@ def recurrent(graph: Graph, node: NodeProto) -> list[NodeProto]:
         results: list[str] = []
         for t in reversed(range(steps)) if backward else range(steps):
             row = nodes.add("Gather", x, nodes.constant(np.array(t)), axis=0)
-            state = _EQUATIONS[node.op_type](nodes, row, state, values, functions[d * per : (d + 1) * per], attributes)
+            state = _EQUATIONS[node.op_type](nodes, row, state, values, functions[d * per : (d + 1) * per], late)
             results.append(state[0])
         made.append(results[::-1] if backward else results)
         ends.append(state)
     outputs = [*node.output, "", ""]
-    axes = nodes.constant([0, 1])
     if outputs[0]:
-        time = [
-            [nodes.add("Unsqueeze", results[t], axes) for results in made] for t in range(steps)
-        ]
+        time = [[nodes.with_axes(results[t], [0, 1]) for results in made] for t in range(steps)]
         rows_of_time = [nodes.add("Concat", *parts, axis=1) for parts in time]
         nodes.add("Concat", *rows_of_time, to=outputs[0], axis=0)
     for k, output in enumerate(outputs[1:3]):
         if output:
-            last = [nodes.add("Unsqueeze", end[k], nodes.constant([0])) for end in ends]
+            last = [nodes.with_axes(end[k], [0]) for end in ends]
             nodes.add("Concat", *last, to=output, axis=0)
     return nodes
 
@@ -107,9 +119,7 @@ def _part(nodes: _Nodes, start: str, direction: int, rows: int, size: int) -> st
     return nodes.add("Gather", start, nodes.constant(np.array(direction)), axis=0)
 
 
-def _lstm(
-    nodes: _Nodes, x: str, state: list[str], values: Mapping[str, Any], functions: list[str], attributes: Mapping[str, Any]
-) -> list[str]:
+def _lstm(nodes: _Nodes, x: str, state: list[str], values: _Values, functions: list[str], late: bool) -> list[str]:
     h, c = state
     size = len(values["r"])
     both = nodes.constant(values["b"][: 4 * size] + values["b"][4 * size :])
@@ -121,12 +131,9 @@ def _lstm(
     return [nodes.add("Mul", o, nodes.add(out, c)), c]
 
 
-def _gru(
-    nodes: _Nodes, x: str, state: list[str], values: Mapping[str, Any], functions: list[str], attributes: Mapping[str, Any]
-) -> list[str]:
+def _gru(nodes: _Nodes, x: str, state: list[str], values: _Values, functions: list[str], late: bool) -> list[str]:
     (h,), (size, _), (gate, cell) = state, values["r"].shape, functions
     inner, outer = values["b"][3 * size :], values["b"][: 3 * size]
-    late = attributes.get("linear_before_reset", 0)
     sums = nodes.split(nodes.add("Gemm", x, values["w"], nodes.constant(outer)), 3, size)
     if late:
         own = nodes.split(nodes.add("Gemm", h, nodes.constant(values["r"]), nodes.constant(inner)), 3, size)
@@ -142,9 +149,7 @@ def _gru(
     return [nodes.add("Add", new, nodes.add("Mul", z, nodes.add("Sub", h, new)))]
 
 
-def _rnn(
-    nodes: _Nodes, x: str, state: list[str], values: Mapping[str, Any], functions: list[str], attributes: Mapping[str, Any]
-) -> list[str]:
+def _rnn(nodes: _Nodes, x: str, state: list[str], values: _Values, functions: list[str], late: bool) -> list[str]:
     (h,), (function,), size = state, functions, len(values["r"])
     both = nodes.constant(values["b"][:size] + values["b"][size:])
     return [
@@ -178,7 +183,9 @@ def scan(graph: Graph, node: NodeProto) -> list[NodeProto]:
         raise SpecError("a Scan runs backward, which C code does not have")
     results: list[list[str]] = []
     for t in range(steps):
-        parts = [nodes.add("Gather", x, nodes.constant(np.array(t)), axis=axis) for x, axis in zip(given, axes, strict=True)]
+        parts = [
+            nodes.add("Gather", x, nodes.constant(np.array(t)), axis=axis) for x, axis in zip(given, axes, strict=True)
+        ]
         outputs = [nodes.name() + f".{k}" for k in range(len(body.output))]
         entries = dict(zip((entry.name for entry in body.input), [*carried, *parts], strict=True))
         nodes += _inlined(graph, body, entries, outputs, f"{nodes.stem}/{t}")
@@ -188,8 +195,26 @@ def scan(graph: Graph, node: NodeProto) -> list[NodeProto]:
         nodes.add("Identity", name, to=output)
     out_axes = attributes.get("scan_output_axes", [0] * len(results[0]))
     for k, output in enumerate(node.output[len(carried) :]):
-        axis = nodes.constant([out_axes[k]])
-        nodes.add("Concat", *(nodes.add("Unsqueeze", row[k], axis) for row in results), to=output, axis=out_axes[k])
+        rows = [nodes.with_axes(row[k], [out_axes[k]]) for row in results]
+        nodes.add("Concat", *rows, to=output, axis=out_axes[k])
+    return nodes
+
+
+def pad(graph: Graph, node: NodeProto) -> list[NodeProto] | None:
+    """Return a Pad that repeats or mirrors numbers as Gathers; None: it adds the same number everywhere."""
+    attributes = _attributes(node)
+    mode = attributes.get("mode", b"constant").decode()
+    if mode == "constant":
+        return None
+    nodes, x, sizes = _Nodes(graph, node), node.input[0], graph.shape(node.input[0])
+    amounts = graph.values(node.input[1]) if len(node.input) > 1 else list(attributes["pads"])
+    if mode not in ("reflect", "edge") or len(amounts) != 2 * len(sizes):
+        raise SpecError(f"a Pad has the mode {mode} or only some axes, which C code does not have")
+    for axis, size in enumerate(sizes):
+        if any(amounts[axis :: len(sizes)]):
+            places = np.pad(np.arange(size), tuple(amounts[axis :: len(sizes)]), mode=mode)
+            x = nodes.add("Gather", x, nodes.constant(places), axis=axis)
+    nodes.add("Identity", x, to=node.output[0])
     return nodes
 
 
@@ -230,11 +255,12 @@ def _attributes(node: NodeProto) -> dict[str, Any]:
     return {attribute.name: helper.get_attribute_value(attribute) for attribute in node.attribute}
 
 
-LOWERED: dict[str, Callable[[Graph, NodeProto], list[NodeProto]]] = {
+LOWERED: dict[str, Callable[[Graph, NodeProto], list[NodeProto] | None]] = {
     "LSTM": recurrent,
     "GRU": recurrent,
     "RNN": recurrent,
     "If": branch,
+    "Pad": pad,
     "Scan": scan,
 }
-"""What stands for each of these operators."""
+"""What stands for each of these operators; None where a node stays as it is."""

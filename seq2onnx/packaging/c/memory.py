@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import math
 from collections.abc import Callable, Iterable, Sequence
+from itertools import pairwise
 from typing import Literal
 
 import numpy as np
@@ -68,6 +69,10 @@ class View:
             for size, stride, wanted in zip(self.shape, self.strides, dense(self.shape), strict=True)
         )
 
+    def inner(self, axis: int) -> View:
+        """Return the first row: what the axes from one on have."""
+        return View(self.buffer, self.offset, self.shape[axis:], self.strides[axis:])
+
     @property
     def pointer(self) -> str:
         """C code of a pointer to the first number."""
@@ -107,7 +112,7 @@ class View:
     def _joined(self, shape: Shape) -> View | None:
         """Return another shape of numbers that lie at equal distances."""
         old = [(n, s) for n, s in zip(self.shape, self.strides, strict=True) if n > 1]
-        if all(a == m * b for (_, a), (m, b) in zip(old, old[1:], strict=False)):
+        if all(a == m * b for (_, a), (m, b) in pairwise(old)):
             return View(self.buffer, self.offset, shape, tuple(step * old[-1][1] for step in dense(shape)))
         return None
 

@@ -80,7 +80,7 @@ def write_view(program: Program, node: Node) -> None:
             size = graph.shape(output)[axis]
             program.views[output] = x.cut(axis, at, size)
             at += size
-        return
+        return None
     (output,) = node.outputs
     shape = graph.shape(output)
     view: View | None
@@ -145,10 +145,14 @@ def _gather(program: Program, node: Node, x: View) -> None:
         program.checks.append(allowed)
         places = dataclasses.replace(places, buffer=checked.buffer, offset=0)
         places = dataclasses.replace(places, strides=(*[0] * len(before), *checked.strides, *[0] * len(after)))
-    lines = loop(
-        shape, [to, places, source], lambda at: [f"{at[0]} = {at[2][:-1]} + {x.strides[axis]} * {at[1]}];"]
-    )
+    lines = loop(shape, [to, places, source], lambda at: [f"{at[0]} = {_at(at[2], x.strides[axis], at[1])};"])
     program.say(lines, [x, index, places], [to])
+
+
+def _at(source: str, stride: int, place: str) -> str:
+    """Return the number of an array that lies some strides behind another."""
+    start = "" if source.endswith("[0]") else f"{source[source.index('[') + 1 : -1]} + "
+    return f"{source[: source.index('[')]}[{start}{place if stride == 1 else f'{stride} * {place}'}]"
 
 
 def write_concat(program: Program, node: Node) -> None:
@@ -243,13 +247,13 @@ def write_layer_normalization(program: Program, node: Node) -> None:
     x, to = program.view(node.inputs[0]), program.result(node.outputs[0])
     axis = node.attributes.get("axis", -1) % len(x.shape)
     count = math.prod(x.shape[axis:])
-    if not dataclasses.replace(x, shape=x.shape[axis:], strides=x.strides[axis:]).is_dense:
+    if not x.inner(axis).is_dense:
         x = program.kept(x, f"{node.outputs[0]}/copy")
     scale = program.view(node.inputs[1])
     bias = program.view(node.inputs[2]).pointer if len(node.inputs) > 2 and node.inputs[2] else "NULL"
     rows = (*x.shape[:axis], *[1] * (len(x.shape) - axis))
     epsilon = number(node.attributes.get("epsilon", 1e-5), "float32")
-    if math.prod(scale.shape) != count or not dataclasses.replace(to, shape=to.shape[axis:], strides=to.strides[axis:]).is_dense:
+    if math.prod(scale.shape) != count or not to.inner(axis).is_dense:
         raise SpecError("a LayerNormalization has scales of another shape than its rows, which C code does not have")
     call = f"normalize(&{{0}}, {count}, {epsilon}, {scale.pointer}, {bias}, &{{1}});"
     views = [dataclasses.replace(view, shape=rows) for view in (x, to)]
@@ -268,13 +272,9 @@ def write_pool(program: Program, node: Node) -> None:
     x = padded(program, node, x, pads, -math.inf if is_largest else 0.0)
     taps = tuple(kernel)
     shape = (*to.shape, *taps)
-    source = View(
-        x.buffer,
-        x.offset,
-        shape,
-        (*x.strides[:2], *(s * step for s, step in zip(x.strides[2:], strides, strict=True)))
-        + tuple(s * step for s, step in zip(x.strides[2:], dilations, strict=True)),
-    )
+    moves = [s * step for s, step in zip(x.strides[2:], strides, strict=True)]
+    inner = [s * step for s, step in zip(x.strides[2:], dilations, strict=True)]
+    source = View(x.buffer, x.offset, shape, (*x.strides[:2], *moves, *inner))
     wide = View(to.buffer, to.offset, shape, (*to.strides, *[0] * dims))
     start = "-INFINITY" if is_largest else "0.0f"
     update = "{0} = larger({0}, {1});" if is_largest else "{0} += {1};"
@@ -331,8 +331,6 @@ def padded(program: Program, node: Node, x: View, pads: Sequence[int], value: fl
 
 def write_pad(program: Program, node: Node) -> None:
     """Write numbers around an array."""
-    if node.attributes.get("mode", b"constant") != b"constant":
-        raise SpecError("a Pad repeats or mirrors numbers, which C code does not have")
     x, to = program.view(node.inputs[0]), program.result(node.outputs[0])
     before = program.graph.values(node.inputs[1])[: len(x.shape)]
     inside = to
@@ -340,5 +338,3 @@ def write_pad(program: Program, node: Node) -> None:
         inside = inside.cut(axis, first, x.shape[axis])
     value = _literal(program, node.inputs[2]) if len(node.inputs) > 2 and node.inputs[2] else number(0, x.buffer.dtype)
     program.say(filled(to, value) + copied(x, inside), [x], [to])
-
-

@@ -3,185 +3,253 @@
 from __future__ import annotations
 
 import dataclasses
-import math
+import hashlib
 import tempfile
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
-from seq2onnx.errors import NotStreamable, SpecError
-from seq2onnx.packaging.c_generator import generate, stack_bytes
+import numpy as np
+
+from seq2onnx.contract import LENGTHS
+from seq2onnx.errors import SpecError, require
+from seq2onnx.packaging.c.memory import C_TYPES, indented
+from seq2onnx.packaging.c.ports import Port, ports_of, self_test_texts
 from seq2onnx.packaging.source import Source
 from seq2onnx.texts import c_comment, c_string, fill, markdown
 
-_FILES = Path(__file__).with_name("c_files")
-_TYPES = {"float32": "float", "int32": "int32_t", "int64": "int64_t"}
+FILES = Path(__file__).with_name("files")
+BYTES_OF_FRAMES = 512
+"""Addresses, counters and registers of the functions that are on the stack together, beside the work array."""
 
 
 def write_c(source: Source, folder: Path) -> str:
     """Write NAME.h and NAME.c, an example with its Makefile, and a sample with its result; return README.md.
 
     Raises:
-        SpecError: the file has several inputs or outputs, or results that are no vectors, its form cannot be "step", or
-            a step takes more stack than the source allows.
-        NotStreamable: the network cannot stream, or the file has no layers.
-        MissingExtra: emx-onnx-cgen is not installed.
+        SpecError: the network has an operator that C code does not have, its form cannot be "step", or a step takes
+            more stack than the source allows.
+        NotStreamable: the network cannot stream.
+        MissingExtra: onnx, which reads the file, is not installed.
     """
+    require("onnx", extra="train")
     if source.model.closed_loop:
         raise SpecError(
             f"{source.path}: was exported with closed_loop, which the C code does not run; export it without"
         )
-    source.check_runs_in("the C code")
+    source.check_has_numbers("the C code")
     source.check_streams()
     with step_source(source) as step:
-        function = f"{source.name}_run"
-        code = generate(step.path.read_bytes(), function)
-        run = step.model
-        stack = stack_bytes(code, function) + (8 * run.contract.chunk_steps if run.inputs[0].is_tokens else 0)
-        if stack > source.stack:
-            raise SpecError(
-                f"{source.path}: a step of its C code takes {stack:,} bytes of stack, and stack={source.stack} allows "
-                "fewer; give a larger stack= (--stack) if the device has it, or make the network smaller"
-            )
-        texts = _texts(source, step) | {"STACK": str(stack)}
-        made = {"main.c": "main.c", "Makefile": "Makefile"}
-        made |= {"header.h": f"{source.name}.h", "wrapper.c": f"{source.name}.c"}
+        inputs, outputs = ports_of(step)
+        texts = _texts(source, step, inputs, outputs)
+        made = {"header.h": f"{source.name}.h", "step.c": f"{source.name}.c"}
+        made |= {"self_test.c": f"{source.name}_self_test.c", "Makefile": "Makefile"}
+        is_single = len(inputs) == len(outputs) == 1
+        made |= {"main.c" if is_single else "main_of_several.c": "main.c"}
         for template, file in made.items():
-            filled = fill((_FILES / template).read_text(encoding="utf-8"), texts)
-            (folder / file).write_text(code + filled if template == "wrapper.c" else filled, encoding="utf-8")
-        step.write_sample(folder)
-    return _readme(source, texts)
+            filled = fill((FILES / template).read_text(encoding="utf-8"), texts)
+            (folder / file).write_text(filled, encoding="utf-8")
+        if is_single:
+            step.write_sample(folder)
+    return _readme(source, texts, is_single)
 
 
 @contextmanager
 def step_source(source: Source) -> Iterator[Source]:
-    """Give the file in the form "step"."""
-    with tempfile.TemporaryDirectory() as name:
-        path = Path(name, "step.onnx")
-        path.write_bytes(_step_form(source))
-        yield Source.open(path)
-
-
-def _step_form(source: Source) -> bytes:
-    """Return the file in the form "step", with float32 weights: C code would expand others in each call."""
-    if source.model.contract.form == "step" and source.model.contract.weights == "float32":
-        return source.path.read_bytes()
-    if source.model.contract.network is None:
-        raise NotStreamable(
-            f"{source.path}: was made by add_states and has no layers, which the C code is made of; from_torch, "
-            "from_keras and from_onnx make layers of many networks"
-        )
+    """Give the file in the form "step"; a file that has no layers as it is."""
+    if source.model.contract.form == "step" or source.model.contract.network is None:
+        yield source
+        return
     from seq2onnx.exporting import ExportOptions, build_model
     from seq2onnx.exporting.restorer import read_model
 
     network, weights, contract = read_model(source.path)
     options = ExportOptions.of_contract(contract, False)
-    options = dataclasses.replace(options, signature="stream", form="step", weights="float32", activations=())
-    model = build_model(network, weights, options, contract.data_info)
-    content: bytes = model.SerializeToString()
-    return content
+    options = dataclasses.replace(options, signature="stream", form="step", activations=())
+    content: bytes = build_model(network, weights, options, contract.data_info).SerializeToString()
+    with tempfile.TemporaryDirectory() as name:
+        path = Path(name, "step.onnx")
+        path.write_bytes(content)
+        yield Source.open(path)
 
 
-def _texts(source: Source, step: Source) -> dict[str, str]:
+def _code(source: Source, step: Source, inputs: list[Port], outputs: list[Port]) -> Any:
+    """Return the generated code of the file in its step form."""
+    import onnx
+
+    from seq2onnx.packaging.c.generator import StepModel, generate
+
+    model, steps = step.model, step.model.contract.chunk_steps
+    sizes = {entry.tensor: (1, *([steps] if entry.has_time else []), *entry.shape) for entry in model.inputs}
+    sizes |= {state.name: state.shape for state in model.states}
+    given = {LENGTHS: np.array([steps], np.int32)} if model.takes_lengths else {}
+    arguments = {port.tensor: port.name for port in (*inputs, *outputs)}
+    states = {state.name: state.new_name for state in model.states}
+    checked = [port.tensor for port in inputs if not port.may_lack]
+    proto = onnx.load_from_string(step.path.read_bytes())
+    try:
+        code = generate(StepModel(proto, sizes, given, arguments, states, checked), source.weights)
+    except SpecError as error:
+        raise SpecError(f"{source.path}: {error}") from None
+    if (stack := code.work + BYTES_OF_FRAMES) > source.stack:
+        raise SpecError(
+            f"{source.path}: a step of its C code takes {stack:,} bytes of stack, and stack={source.stack} allows "
+            "fewer; give a larger stack= (--stack) if the device has it, or make the network smaller"
+        )
+    return code
+
+
+def _texts(source: Source, step: Source, inputs: list[Port], outputs: list[Port]) -> dict[str, str]:
     """Return what the templates leave open, by its mark, as text of C."""
-    name, model = source.name, step.model
-    macro = name.upper()
-    entry, output = model.inputs[0], model.outputs[0]
-    steps = model.contract.chunk_steps
-    tensors = [*model.session.get_inputs(), *model.session.get_outputs()]
-    shapes = {tensor.name: tensor.shape for tensor in tensors}
-    results = shapes[output.tensor][1] if output.has_time else 1
-    run, checks = [], []
-    x = "(const void *)x"
-    if entry.is_tokens:
-        x = "(const void *)tokens"
-        run += [
-            f"int64_t tokens[{steps}];",
-            f"for (int32_t i = 0; i < {steps}; ++i) {{",
-            "    tokens[i] = (int64_t)x[i];",
-            "}",
-        ]
-    by_name = {entry.tensor: x, output.tensor: "(void *)y"}
-    by_name |= {state.name: f"(const void *)stream->state[now].{state.name}" for state in model.states}
-    by_name |= {state.new_name: f"(void *)stream->state[next].{state.name}" for state in model.states}
-    run.append(f"{name}_run({', '.join(by_name[tensor.name] for tensor in tensors)});")
-    fields = []
-    for state in model.states:
-        count = math.prod(state.shape)
-        fields.append(f"{_TYPES[state.dtype.name]} {state.name}[{count}];")
-        if state.dtype.kind == "f":
-            checks.append(f"is_finite = is_finite && {name}_is_finite(stream->state[next].{state.name}, {count});")
-    labels = ", ".join(map(c_string, source.labels))
-    declared = f"const char *const {name}_labels[{macro}_OUTPUTS]"
+    name, macro, contract = source.name, source.name.upper(), step.model.contract
+    code = _code(source, step, inputs, outputs)
+    declared = [port.declaration for port in (*inputs, *outputs)]
+    sizes = [line for port in (*inputs, *outputs) for line in port.sizes(macro)]
+    facts = [line for port in inputs for line in port.facts(macro)]
+    if contract.sample_rate is not None:
+        facts.append(f"#define {macro}_SAMPLE_RATE {contract.sample_rate:.9g} /* samples of x a second */")
+    lists = {f"{name}_labels": source.labels if len(outputs) == 1 else []}
+    for port in inputs:
+        lists[f"{name}_{port.of_several}channels"] = list(port.channels or ())
+    names = {c: texts for c, texts in lists.items() if texts}
+    floats, get, put = 0, list[str](), list[str]()
+    for state in code.states:
+        size = f"{state.count} * sizeof({C_TYPES[state.dtype]})"
+        get.append(f"memcpy(state + {floats}, {state.pointer}, {size});")
+        put.append(f"memcpy({state.written}, state + {floats}, {size});")
+        put += [f"stream->{state.turn} = 0;"] if state.turn else []
+        floats += state.count * np.dtype(state.dtype).itemsize // 4
+    if not get:
+        get = put = ["(void)stream;", "(void)state;"]
+    else:
+        put.insert(0, f"{name}_reset(stream);")
+    size = sum(field.bytes for field in code.fields)
+    may_lack = any(port.may_lack for port in inputs)
+    block = len(inputs) == len(outputs) == 1
+    types = {"NAME": name, "MACRO": macro, "TYPE": inputs[0].c_type, "RESULT_TYPE": outputs[0].c_type}
+    texts = {
+        "TITLE": c_comment(source.title),
+        "WRITER": c_comment(contract.writer),
+        "VERSION": c_string(contract.writer),
+        "CHECKSUM": c_string(hashlib.sha256(source.path.read_bytes()).hexdigest()[:16]),
+        "NAME": name,
+        "MACRO": macro,
+        "SIZES": "\n".join(sizes),
+        "FACTS": "\n".join(facts),
+        "STACK": str(code.work + BYTES_OF_FRAMES),
+        "STATE_NUMBERS": str(floats),
+        "STREAM_BYTES": f"{size:,}",
+        "FIELDS": "\n".join(f"    {field.declaration} /* {field.note} */" for field in code.fields),
+        "SHAPES": ", ".join(f"{port.name} [{port.counts}]" for port in (*inputs, *outputs)),
+        "WRONG": "NaN is a missing value. If the state would become infinite"
+        if may_lack
+        else f"If {' or '.join(port.name for port in inputs)} contains NaN or infinity, or makes the state infinite",
+        "REFUSED": "NaN" if all(port.is_real for port in outputs) else "NaN, tokens -1",
+        "DECLARED": ", ".join(declared),
+        "DEFINED": ", ".join(port.definition for port in (*inputs, *outputs)),
+        "FUNCTIONS": fill(code.functions, {"MACRO": macro}),
+        "ARRAYS": code.arrays,
+        "BODY": "\n".join(line.rstrip() for line in indented(code.body)),
+        "CHECK": code.check,
+        "REFUSE": "\n".join(line for port in outputs for line in port.refused()),
+        "COMMITS": "\n".join(indented(code.commits)),
+        "GET_STATE": "\n".join(indented(get)),
+        "SET_STATE": "\n".join(indented(put)),
+        "DECLARED_BLOCK": fill(BLOCK_DECLARED, types) if block else "",
+        "DEFINED_BLOCK": fill(BLOCK, types) if block else "",
+        "DECLARED_NAMES": "".join(
+            f"\n/* As UTF-8. */\nextern const char *const {c}[{len(t)}];\n" for c, t in names.items()
+        ),
+        "DEFINED_NAMES": "".join(
+            f"\nconst char *const {c}[{len(t)}] = {{{', '.join(map(c_string, t))}}};\n" for c, t in names.items()
+        ),
+    }
+    return texts | self_test_texts(step, inputs, outputs, source) | _example_texts(source, inputs, outputs)
+
+
+BLOCK_DECLARED = """
+/* Run many calls of @NAME@_step: x and y have room for all of them. Returns how many were refused. */
+int @NAME@_block(@NAME@_stream *stream, const @TYPE@ *x, int steps, @RESULT_TYPE@ *y);
+"""
+BLOCK = """
+int @NAME@_block(@NAME@_stream *stream, const @TYPE@ *x, int steps, @RESULT_TYPE@ *y) {
+    int refused = 0;
+    for (int i = 0; i < steps; ++i, x += @MACRO@_STEPS * @MACRO@_FEATURES, y += @MACRO@_RESULTS * @MACRO@_OUTPUTS) {
+        refused += @NAME@_step(stream, x, y);
+    }
+    return refused;
+}
+"""
+
+
+def _example_texts(source: Source, inputs: list[Port], outputs: list[Port]) -> dict[str, str]:
+    """Return what main.c needs: the names of the columns, and the cells of the labels."""
+    cells = ", ".join(c_string(_cell(label)) for label in source.labels)
+    macro = source.name.upper()
     best = f"""\
     int best = 0;
     for (int i = 1; i < {macro}_OUTPUTS; ++i) {{
         best = y[i] > y[best] ? i : best;
     }}
     printf("%s,", isnan(y[0]) ? "" : cells_of_labels[best]);"""
-    cells = ", ".join(c_string(_cell(label)) for label in source.labels)
     return {
-        "TITLE": c_comment(source.title),
-        "WRITER": c_comment(model.contract.writer),
-        "NAME": name,
-        "MACRO": macro,
-        "FEATURES": str(source.features),
-        "STEPS": str(steps),
-        "S": "s" * (steps > 1),
-        "RESULTS": str(results),
-        "OUTPUTS": str(source.outputs),
-        "STATE_BYTES": f"{8 * sum(math.prod(state.shape) for state in model.states) + 4:,}",
-        "CHECKED": str(0 if entry.missing else steps * source.features),
-        "X_IS_WRONG": "NaN is a missing value. If x" if entry.missing else "If x contains NaN or infinity, or",
-        "MAY_LACK_VALUES": str(int(entry.missing)),
-        "STATES": _indented(fields or ["int32_t none;"], 8),
-        "RUN": _indented(run, 8),
-        "CHECKS": _indented(checks, 8),
-        "DECLARED_LABELS": f"\n/* The labels of the scores, in order, as UTF-8. */\nextern {declared};\n"
-        if labels
-        else "",
-        "DEFINED_LABELS": f"\n{declared} = {{{labels}}};" if labels else "",
-        "CHANNELS": ", ".join([*map(c_string, entry.channels or ())] or ["NULL"]),
-        "WRITE_LABEL": f"    static const char *const cells_of_labels[] = {{{cells}}};\n{best}" if labels else "",
+        "TYPE": inputs[0].c_type,
+        "RESULT_TYPE": outputs[0].c_type,
+        "MAY_LACK_VALUES": str(int(inputs[0].may_lack)),
+        "REFUSED_VALUE": outputs[0].refused_value,
+        "CHANNELS": ", ".join([*map(c_string, inputs[0].channels or ())] or ["NULL"]),
+        "WRITE_LABEL": f"    static const char *const cells_of_labels[] = {{{cells}}};\n{best}" if cells else "",
     }
-
-
-def _indented(lines: Iterable[str], spaces: int) -> str:
-    return "\n".join(" " * spaces + line for line in lines)
 
 
 def _cell(label: str) -> str:
     return '"' + label.replace('"', '""') + '"' if set(label) & set(',"\r\n') else label
 
 
-def _readme(source: Source, texts: Mapping[str, str]) -> str:
-    name, stack = source.name, int(texts["STACK"])
+def _readme(source: Source, texts: Mapping[str, str], is_single: bool) -> str:
+    name, macro = source.name, source.name.upper()
+    run = "make && ./example < sample_input.csv" if is_single else "make && ./example"
+    does = (
+        "The command prints what is in `expected_output.csv`, up to rounding."
+        if is_single
+        else "The command runs the sample and compares the results."
+    )
+    sample = (
+        "| `main.c`, `Makefile` | the example: one step per line in, its result out, as `seq2onnx stream` does |\n"
+        "| `sample_input.csv`, `expected_output.csv` | a sample, and what the model answers |"
+        if is_single
+        else "| `main.c`, `Makefile` | the example: it runs the sample |"
+    )
     text = f"""\
 # {markdown(source.title)} in C
 
 ```sh
-make && ./example < sample_input.csv
+{run}
 ```
 
-The command prints what is in `expected_output.csv`, up to rounding. It needs make and a compiler for C99.
+{does} It needs make and a compiler for C99.
 
 | file | content |
 |---|---|
-| `{name}.h`, `{name}.c` | `{name}_reset`, `{name}_step`; no heap, no library but libm (and memcpy and memset) |
-| `main.c`, `Makefile` | the example: one step per line in, its result out, as `seq2onnx stream` does |
-| `sample_input.csv`, `expected_output.csv` | a sample, and what the model answers |
+| `{name}.h`, `{name}.c` | the calls; no heap, no library but libm (and memcpy, memmove and memset) |
+| `{name}_self_test.c` | `{name}_self_test()` runs a sample and compares |
+{sample}
 
 ```c
 #include "{name}.h"
 
-static {name}_stream stream; /* {texts["STATE_BYTES"]} bytes */
-float x[{texts["STEPS"]} * {texts["FEATURES"]}], y[{texts["RESULTS"]} * {texts["OUTPUTS"]}];
+static {name}_stream stream; /* {texts["STREAM_BYTES"]} bytes */
 
 {name}_reset(&stream);
-{name}_step(&stream, x, y); /* for every {"step" if texts["STEPS"] == "1" else texts["STEPS"] + " steps"} */
+{name}_step(&stream, {texts["PASSED_NAMES"]}); /* {texts["SHAPES"]} */
 ```
 
-Two streams are two variables. A step takes at most {stack:,} bytes of stack, beside what libm takes.
-Do not compile with `-ffast-math`: it removes the checks for NaN and the exactness of long averages.
+Two streams are two variables. The names and units of the inputs, the sample rate and the checksum of the model are
+macros in `{name}.h`. `{macro}_STACK` says how many bytes of stack a step takes, beside what libm takes.
+
+`make CFLAGS="-O3 -march=native -ffp-contract=fast -std=gnu99"` uses all that this processor has, which is two to three
+times faster. With `-D{macro}_LIBM`, tanh and sigmoid are those of libm; the own ones differ by at most 3.2e-7.
+Never compile with `-ffast-math`: it removes the checks for NaN and the exactness of long averages.
 """
-    return text + source.labels_text()
+    return text + (source.labels_text() if is_single else "")

@@ -4,16 +4,18 @@ from __future__ import annotations
 
 import dataclasses
 import math
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 
 import numpy as np
 
 from seq2onnx.packaging.c.elementwise import OPERATORS
 from seq2onnx.packaging.c.graph import Graph, Node, Tensor
 from seq2onnx.packaging.c.memory import C_TYPES, Buffer, View
-from seq2onnx.packaging.c.program import Field, Program
+from seq2onnx.packaging.c.program import Field, Program, StatePlace
 
-VIEWS = frozenset("Expand Flatten Gather Identity Reshape Slice Split Squeeze Transpose Unsqueeze".split())
+VIEWS = frozenset(
+    ["Expand", "Flatten", "Gather", "Identity", "Reshape", "Slice", "Split", "Squeeze", "Transpose", "Unsqueeze"]
+)
 """Operators that need no code if strides can say what they do."""
 RING = 1024
 """Numbers of a window from which on it is a ring: shorter ones are moved by a step each time."""
@@ -58,14 +60,16 @@ def _move(graph: Graph, node: Node, split: Node) -> None:
             names = [entry] * len(sizes)
         elif entry in graph.constants:
             parts = np.split(graph.constants[entry], np.cumsum(sizes)[:-1], axis)
-            names = [graph.add_constant(f"{output}/{entry}", part) for output, part in zip(split.outputs, parts, strict=True)]
+            names = [
+                graph.add_constant(f"{output}/{entry}", part) for output, part in zip(split.outputs, parts, strict=True)
+            ]
         else:
             names = [f"{output}/{entry}" for output in split.outputs]
             for name, output in zip(names, split.outputs, strict=True):
                 graph.tensors[name] = Tensor(graph.shape(output), graph.dtype(entry))
             made.append(Node("Split", [entry, *split.inputs[1:]], names, split.attributes))
-        for part, name in zip(inputs, names, strict=True):
-            part.append(name)
+        for operands, name in zip(inputs, names, strict=True):
+            operands.append(name)
     made += [Node(node.op, part, [output], node.attributes) for part, output in zip(inputs, split.outputs, strict=True)]
     at = graph.nodes.index(split)
     graph.nodes[at : at + 1] = made
@@ -121,12 +125,12 @@ def find_windows(graph: Graph, states: Mapping[str, str]) -> list[Window]:
 
 def _cuts_end(graph: Graph, node: Node, axis: int, first: int) -> bool:
     """Whether a Slice keeps all rows from `first` on."""
-    if len(node.inputs) < 5:
+    if len(node.inputs) < 4:
         return False
-    starts, _, axes, steps = (graph.values(name) for name in node.inputs[1:])
+    starts, _, axes, *steps = (graph.values(name) for name in node.inputs[1:])
     rank = len(graph.shape(node.inputs[0]))
     rows = graph.shape(node.inputs[0])[axis]
-    return [a % rank for a in axes] == [axis] and starts[0] % rows == first and steps == [1]
+    return [a % rank for a in axes] == [axis] and starts[0] % rows == first and steps in ([], [[1]])
 
 
 def put_windows(program: Program) -> None:
@@ -144,6 +148,7 @@ def put_windows(program: Program) -> None:
             note = f"{kept} earlier and {window.new} new rows of {window.row}"
             program.fields.append(Field(field, dtype, window.rows * window.row, note))
             size = f"{kept * window.row} * sizeof({C_TYPES[dtype]})"
+            program.state_places[window.state] = StatePlace(buffer.name, buffer.name, kept * window.row, dtype)
             if kept:
                 program.commits.append(f"memmove({buffer.name}, {buffer.name} + {window.new * window.row}, {size});")
             program.views[whole] = View.whole(buffer, shape)
@@ -171,6 +176,9 @@ def _ring(program: Program, window: Window, field: str) -> list[View]:
     program.views[whole] = View.whole(Buffer(first, "stream", size, dtype), graph.shape(whole))
     shape = [*graph.shape(whole)]
     shape[window.axis] = window.new
+    program.state_places[window.state] = StatePlace(
+        f"stream->{field} + {new} * (stream->{turn} + 1)", f"stream->{field} + {new}", size - new, dtype, turn
+    )
     both = View.whole(Buffer(after, "stream", size + new, dtype), tuple(shape))
     return [both, dataclasses.replace(both, offset=size)]
 
@@ -195,35 +203,32 @@ def put_places(program: Program) -> None:
             first += graph.shape(part)[axis]
 
 
-def in_order(graph: Graph) -> list[list[Node]]:
-    """Return the nodes in an order in which they can run; neighbours of one shape that can share a loop are together.
+def in_order(graph: Graph) -> Iterator[list[Node]]:
+    """Yield the nodes in an order in which they can run; neighbours of one shape that can share a loop are together.
 
-    Loops wait until nothing else can run, so that they grow.
+    The order is that of the graph, but loops wait until another node needs them, so that they grow.
     """
-    waiting = {id(node): len({n for n in node.inputs if n in graph.makers}) for node in graph.nodes}
-    ready = [node for node in graph.nodes if not waiting[id(node)]]
-    ordered: list[list[Node]] = []
+    waiting: dict[str, Node] = {}  # by their results
 
-    def done(node: Node) -> None:
-        ready.remove(node)
-        for name in node.outputs:
-            for user in graph.users.get(name, []):
-                waiting[id(user)] -= 1
-                if not waiting[id(user)]:
-                    ready.append(user)
+    def loops(target: str) -> Iterator[list[Node]]:
+        """Yield the loops that make a tensor, in order."""
+        while target in waiting:
+            first = waiting[target]
+            while makers := [waiting[name] for name in first.inputs if name in waiting]:
+                first = makers[0]
+            shape, group = graph.shape(first.outputs[0]), list[Node]()
+            for node in list(waiting.values()):  # in the order of the graph: what a node reads comes before it
+                is_ready = not any(name in waiting for name in node.inputs)
+                if is_ready and graph.shape(node.outputs[0]) == shape and len(group) < MOST_IN_LOOP:
+                    group.append(waiting.pop(node.outputs[0]))
+            yield group
 
-    while ready:
-        other = next((node for node in ready if node.op not in OPERATORS), None)
-        if other is not None:
-            ordered.append([other])
-            done(other)
+    for node in graph.nodes:
+        if node.op in OPERATORS:
+            waiting[node.outputs[0]] = node
             continue
-        shape, group = graph.shape(ready[0].outputs[0]), list[Node]()
-        while len(group) < MOST_IN_LOOP:
-            node = next((n for n in ready if n.op in OPERATORS and graph.shape(n.outputs[0]) == shape), None)
-            if node is None:
-                break
-            group.append(node)
-            done(node)
-        ordered.append(group)
-    return ordered
+        for name in node.inputs:
+            yield from loops(name)
+        yield [node]
+    for name in list(waiting):
+        yield from loops(name)

@@ -189,7 +189,9 @@ def write_conv(program: Program, node: Node) -> None:
     inside = ((channels, *kernel), (0, *none), (x.strides[1], *taps), w.strides[1:])
     places = (to.shape[2:], to.strides[2:], steps, none)
     is_wide = math.prod(to.shape[2:]) >= MANY_PLACES  # compilers calculate several numbers of the inner loop at once
-    shape, *found = (a + b + c for a, b, c in zip(outer, *((inside, places) if is_wide else (places, inside)), strict=True))
+    shape, *found = (
+        a + b + c for a, b, c in zip(outer, *((inside, places) if is_wide else (places, inside)), strict=True)
+    )
     views = [View(v.buffer, v.offset, shape, part) for v, part in zip((to, x, w), found, strict=True)]
     if bias is None:
         lines = filled(to, "0.0f")

@@ -26,6 +26,24 @@ class Statement:
 
 
 @dataclasses.dataclass(frozen=True)
+class StatePlace:
+    """Where the numbers of a state are between two steps.
+
+    Attributes:
+        pointer: to the first, in C.
+        written: to the first in a stream that begins with this state.
+        count, dtype: how many they are, and their type.
+        turn: the field that says where a ring begins; "": it is no ring.
+    """
+
+    pointer: str
+    written: str
+    count: int
+    dtype: str
+    turn: str = ""
+
+
+@dataclasses.dataclass(frozen=True)
 class Field:
     """A part of a stream.
 
@@ -46,6 +64,11 @@ class Field:
         """The field in the struct."""
         return f"{C_TYPES[self.dtype]} {self.name}" + (f"[{self.size}];" if self.size else ";")
 
+    @property
+    def bytes(self) -> int:
+        """Its size, without what aligns it."""
+        return max(self.size, 1) * np.dtype(self.dtype).itemsize
+
 
 class Program:
     """What the code of a graph is put together from.
@@ -55,6 +78,7 @@ class Program:
         places: tensors that are written to their part of another: the whole, the axis and the first entry.
         statements: in the order of the code.
         fields: of the stream.
+        state_places: where each state is.
         prologue, commits: lines before the statements, and after the check of the new states.
         checks: C code that is 0 if a number is not finite, or a number of a token is none.
         arrays: definitions of constants by name.
@@ -78,6 +102,7 @@ class Program:
         self.places: dict[str, tuple[str, int, int]] = {}
         self.statements: list[Statement] = []
         self.fields: list[Field] = []
+        self.state_places: dict[str, StatePlace] = {}
         self.prologue: Lines = []
         self.commits: Lines = []
         self.checks: list[str] = []
@@ -86,13 +111,13 @@ class Program:
         self._buffers: list[Buffer] = []
         self.arguments = arguments
         self.layer = ""
-        for name, argument in arguments.items():
-            if name in graph.inputs:
-                self.views[name] = self._argument(name, argument)
+        for name in arguments.keys() & {*graph.inputs}:
+            self.views[name] = self.argument(name)
 
-    def _argument(self, name: str, argument: str) -> View:
+    def argument(self, name: str) -> View:
+        """Return the array of the caller for an input or output."""
         shape = self.graph.shape(name)
-        return View.whole(Buffer(argument, "argument", math.prod(shape), self.graph.dtype(name)), shape)
+        return View.whole(Buffer(self.arguments[name], "argument", math.prod(shape), self.graph.dtype(name)), shape)
 
     # --- where tensors are --------------------------------------------------------------------------------------
 
@@ -112,7 +137,7 @@ class Program:
             whole, axis, first = self.places[name]
             view = self.result(whole).cut(axis, first, shape[axis])
         elif name in self.arguments:
-            view = self._argument(name, self.arguments[name])
+            view = self.argument(name)
         else:
             view = dataclasses.replace(self.room(name, shape, self.graph.dtype(name)), strides=strides or dense(shape))
         self.views[name] = view
@@ -182,8 +207,8 @@ class Program:
             work = "work" if dtype == "float32" else f"work_{dtype}"
             lines.append(f"{C_TYPES[dtype]} {work}[{count}] ALIGNED;")
             for buffer in of_type:
-                at = f"{work} + {buffer.offset}" if buffer.offset else work
-                lines.append(f"{C_TYPES[dtype]} *const {buffer.name} = {at};")
+                start = f"{work} + {buffer.offset}" if buffer.offset else work
+                lines.append(f"{C_TYPES[dtype]} *const {buffer.name} = {start};")
         lines += self.prologue
         layer = ""
         for statement in self.statements:

@@ -8,27 +8,32 @@
 extern "C" {
 #endif
 
-#define @MACRO@_FEATURES @FEATURES@ /* numbers of a step */
-#define @MACRO@_STEPS @STEPS@ /* steps that each call takes */
-#define @MACRO@_RESULTS @RESULTS@ /* results that each call gives */
-#define @MACRO@_OUTPUTS @OUTPUTS@ /* numbers of a result */
+#define @MACRO@_VERSION @VERSION@
+#define @MACRO@_CHECKSUM @CHECKSUM@ /* the first 16 digits of the SHA-256 of the ONNX file */
+@SIZES@
 #define @MACRO@_STACK @STACK@ /* bytes of stack that @NAME@_step takes at most, without those of libm */
-
-/* The state of a stream, @STATE_BYTES@ bytes. Zeros mean the start. */
+#define @MACRO@_STATE @STATE_NUMBERS@ /* floats that @NAME@_get_state writes */
+@FACTS@
+/* A stream, @STREAM_BYTES@ bytes. Zeros mean the start. The fields are private: they may change with the next version. */
 typedef struct {
-    struct {
-@STATES@
-    } state[2]; /* read and written in turn */
-    int32_t turn;
+@FIELDS@
 } @NAME@_stream;
 
 /* Start a stream, or start it again. */
 void @NAME@_reset(@NAME@_stream *stream);
 
-/* Run @STEPS@ step@S@: x [@STEPS@ * @FEATURES@], y [@RESULTS@ * @OUTPUTS@]. Returns 0. @X_IS_WRONG@ makes
-   the state infinite, it returns 1, y is NaN, and the state stays as it was. */
-int @NAME@_step(@NAME@_stream *stream, const float *x, float *y);
-@DECLARED_LABELS@
+/* Run one call of steps: @SHAPES@. The arrays must not overlap. Returns 0. @WRONG@, it
+   returns 1, the results are @REFUSED@, and the stream stays as it was. */
+int @NAME@_step(@NAME@_stream *stream, @DECLARED@);
+@DECLARED_BLOCK@
+/* Read or write the state: all states in the order of the step file. Whole numbers are copied bit by bit; those of 64
+   bits take the place of two floats. */
+void @NAME@_get_state(const @NAME@_stream *stream, float *state);
+void @NAME@_set_state(@NAME@_stream *stream, const float *state);
+
+/* Run the sample in @NAME@_self_test.c. Returns 0 if the results are right, else the number of the first wrong call. */
+int @NAME@_self_test(void);
+@DECLARED_NAMES@
 #ifdef __cplusplus
 }
 #endif

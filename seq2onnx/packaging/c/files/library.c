@@ -1,16 +1,24 @@
 /* tanh: a rational function of x, 9 over 8; its largest error is 3.2e-7. It has no branch, so that compilers calculate
    several at once; NaN stays NaN. */
 INLINE float tangent(float x) {
+#ifdef @MACRO@_LIBM
+    return tanhf(x);
+#else
     x = x < -8.0f ? -8.0f : x;
     x = x > 8.0f ? 8.0f : x;
     const float s = x * x;
-    const float above = (((1.5061874e-08f * s + 2.17732901e-05f) * s + 0.00356415873f) * s + 0.134381933f) * s + 0.99999997f;
-    const float below = (((8.45368751e-07f * s + 0.000339918371f) * s + 0.0261360255f) * s + 0.467715141f) * s + 1.0f;
-    return x * above / below;
+    const float above = (((1.5061874e-08f * s + 2.17732901e-05f) * s + 0.00356415873f) * s + 0.134381933f) * s;
+    const float below = (((8.45368751e-07f * s + 0.000339918371f) * s + 0.0261360255f) * s + 0.467715141f) * s;
+    return x * (above + 0.99999997f) / (below + 1.0f);
+#endif
 }
 
 INLINE float sigmoid(float x) {
+#ifdef @MACRO@_LIBM
+    return 1.0f / (1.0f + expf(-x));
+#else
     return 0.5f + 0.5f * tangent(0.5f * x);
+#endif
 }
 
 INLINE double tangent_double(double x) {

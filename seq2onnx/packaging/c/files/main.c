@@ -72,7 +72,7 @@ static int read_header(char **cells, int count) {
     return 1;
 }
 
-static void write_result(const float *y) {
+static void write_result(const @RESULT_TYPE@ *y) {
 @WRITE_LABEL@
     for (int i = 0; i < @MACRO@_OUTPUTS; ++i) {
         printf("%.7g%s", (double)y[i], i + 1 < @MACRO@_OUTPUTS ? "," : "\n");
@@ -81,7 +81,8 @@ static void write_result(const float *y) {
 
 int main(void) {
     static @NAME@_stream stream;
-    static float x[@MACRO@_STEPS * @MACRO@_FEATURES], y[@MACRO@_RESULTS * @MACRO@_OUTPUTS];
+    static @TYPE@ x[@MACRO@_STEPS * @MACRO@_FEATURES];
+    static @RESULT_TYPE@ y[@MACRO@_RESULTS * @MACRO@_OUTPUTS];
     static char *cells[16 * @MACRO@_FEATURES + 64];
     const int most = (int)(sizeof cells / sizeof *cells);
     int number = 0, code = 0, step = 0;
@@ -111,22 +112,21 @@ int main(void) {
             fprintf(stderr, "line %d: expected %d numbers, got %d\n", number, width, count);
         }
         for (int i = 0; is_step && i < @MACRO@_FEATURES; ++i) {
-            float *value = &x[step * @MACRO@_FEATURES + i];
-            if (MAY_LACK_VALUES && cells[column[i]][0] == '\0') {
-                *value = NAN;
-                continue;
-            }
-            is_step = is_number(cells[column[i]], value);
+            float value = NAN;
+            const int lacks = MAY_LACK_VALUES && cells[column[i]][0] == '\0';
+            is_step = lacks || is_number(cells[column[i]], &value);
             if (!is_step) {
                 fprintf(stderr, "line %d: expected a number, got %s\n", number, cells[column[i]]);
-            } else if (!MAY_LACK_VALUES && !isfinite(*value)) {
+            } else if (!MAY_LACK_VALUES && !isfinite(value)) {
                 is_step = 0;
                 fprintf(stderr, "line %d: contains NaN or infinity\n", number);
+            } else {
+                x[step * @MACRO@_FEATURES + i] = (@TYPE@)value;
             }
         }
         if (!is_step) {
             for (int i = 0; i < @MACRO@_OUTPUTS; ++i) {
-                y[i] = NAN;
+                y[i] = @REFUSED_VALUE@;
             }
             write_result(y);
             code = 2;

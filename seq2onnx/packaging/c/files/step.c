@@ -12,7 +12,7 @@
 #endif
 
 #if defined(__GNUC__) && (defined(__x86_64__) || defined(__aarch64__))
-#define ALIGNED __attribute__((aligned(64)))
+#define ALIGNED __attribute__((aligned(64))) /* for vector units */
 #else
 #define ALIGNED
 #endif
@@ -40,3 +40,12 @@ int @NAME@_step(@NAME@_stream *stream, @DEFINED@) {
 @COMMITS@
     return 0;
 }
+@DEFINED_BLOCK@
+void @NAME@_get_state(const @NAME@_stream *stream, float *state) {
+@GET_STATE@
+}
+
+void @NAME@_set_state(@NAME@_stream *stream, const float *state) {
+@SET_STATE@
+}
+@DEFINED_NAMES@

@@ -1,0 +1,238 @@
+"""The inputs and outputs of a step as C has them, and the sample that the self test runs."""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+import re
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from seq2onnx.contract import LENGTHS
+from seq2onnx.packaging.c.memory import C_TYPES
+from seq2onnx.packaging.c.text import number, rows_of
+from seq2onnx.packaging.source import Source
+from seq2onnx.runtime.random_rows import random_sequences
+from seq2onnx.texts import identifier
+
+SELF_TEST_CALLS = 5
+TOLERANCES = {None: 1e-4, "float32": 1e-4, "int8": 5e-2}
+"""How much a number of the self test may differ, by how the code has the weights."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Port:
+    """An input or output.
+
+    Attributes:
+        tensor: its name in the file.
+        name: of the argument.
+        of_several: what names of its own begin with where there are several inputs or outputs; "" for the only one.
+        steps: how many steps or results a call has.
+        size: numbers of each.
+        dtype: their type, as numpy names it.
+        is_input: whether it is an input.
+        channels: the names of its numbers; None: they have none.
+        may_lack: whether NaN is a missing value.
+        mean, std: of each number in the training data; None: the file does not have them.
+    """
+
+    tensor: str
+    name: str
+    of_several: str
+    steps: int
+    size: int
+    dtype: str
+    is_input: bool
+    channels: tuple[str, ...] | None = None
+    may_lack: bool = False
+    mean: list[float] | None = None
+    std: list[float] | None = None
+
+    @property
+    def is_real(self) -> bool:
+        """Whether its numbers have a fraction."""
+        return self.dtype == "float32"
+
+    @property
+    def c_type(self) -> str:
+        """The type of its numbers in C."""
+        return C_TYPES[self.dtype]
+
+    @property
+    def declaration(self) -> str:
+        """The parameter in the header."""
+        return f"{'const ' * self.is_input}{self.c_type} *{self.name}"
+
+    @property
+    def definition(self) -> str:
+        """The parameter in the definition."""
+        return f"{'const ' * self.is_input}{self.c_type} *restrict {self.name}"
+
+    @property
+    def numbers(self) -> int:
+        """Numbers of a call."""
+        return self.steps * self.size
+
+    @property
+    def counts(self) -> str:
+        """Its sizes in words of C."""
+        return f"{self.steps} * {self.size}" if self.steps > 1 else str(self.size)
+
+    @property
+    def refused_value(self) -> str:
+        """What a step that is refused gives."""
+        return "NAN" if self.is_real else "-1"
+
+    def refused(self) -> list[str]:
+        """Return lines that write what a step that is refused gives."""
+        return [
+            f"        for (int i = 0; i < {self.numbers}; ++i) {{",
+            f"            {self.name}[i] = {self.refused_value};",
+            "        }",
+        ]
+
+    def sizes(self, macro: str) -> list[str]:
+        """Return the macros of its sizes."""
+        macro += f"_{self.of_several}".upper().rstrip("_")
+        if self.is_input:
+            return [
+                f"#define {macro}_FEATURES {self.size} /* numbers of a step */",
+                f"#define {macro}_STEPS {self.steps} /* steps that each call takes */",
+            ]
+        return [
+            f"#define {macro}_RESULTS {self.steps} /* results that each call gives */",
+            f"#define {macro}_OUTPUTS {self.size} /* numbers of a result */",
+        ]
+
+    def facts(self, macro: str) -> list[str]:
+        """Return the names of its numbers, and their mean and deviation in the training data."""
+        macro += f"_{self.of_several}".upper().rstrip("_")
+        lines: list[str] = []
+        if self.channels:
+            names = _unique(self.channels)
+            lines.append("enum { /* the numbers of a step */")
+            lines += [f"    {macro}_IN_{name} = {k}," for k, name in enumerate(names)]
+            lines.append("};")
+        for word, values in (("MEAN", self.mean), ("STD", self.std)):
+            if values is not None:
+                lines.append(f"#define {macro}_{word} {{{', '.join(number(v, 'float32') for v in values)}}}")
+        return lines
+
+
+def _unique(channels: tuple[str, ...]) -> list[str]:
+    """Return channels as parts of identifiers, each once."""
+    made: list[str] = []
+    for channel in channels:
+        stem = name = re.sub(r"\W", "_", channel, flags=re.ASCII) or "_"
+        if name[0].isdigit():
+            stem = name = f"C_{name}"
+        count = 1
+        while name in made:
+            count += 1
+            name = f"{stem}_{count}"
+        made.append(name)
+    return made
+
+
+def ports_of(step: Source) -> tuple[list[Port], list[Port]]:
+    """Return the inputs and outputs of a file of one row, in the order of the contract."""
+    model = step.model
+    steps = model.contract.chunk_steps
+    inputs, outputs = [], []
+    several = len(model.inputs) > 1 or len(model.outputs) > 1
+    for entry in model.inputs:
+        own = identifier(entry.layer)
+        fields = model.contract.layers.get(entry.layer, ("", {}))[1]
+        statistics = fields.get("statistics") or {}
+        inputs.append(
+            Port(
+                entry.tensor,
+                f"x_{own}" if several else "x",
+                f"{own}_" if several else "",
+                steps if entry.has_time else 1,
+                math.prod(entry.shape),
+                "int64" if entry.is_tokens else "float32",
+                True,
+                tuple(entry.channels) if entry.channels else None,
+                entry.missing,
+                _of_channels(statistics.get("mean"), entry.shape),
+                _of_channels(statistics.get("std"), entry.shape),
+            )
+        )
+    shapes = {output.name: output.shape for output in model.session.get_outputs()}
+    for output in model.outputs:
+        own = identifier(output.layer)
+        size = shapes[output.tensor][1] if output.has_time else 1
+        results = size if isinstance(size, int) else steps
+        inputs_of = (f"y_{own}", f"{own}_") if several else ("y", "")
+        outputs.append(Port(output.tensor, *inputs_of, results, math.prod(output.shape), output.dtype.name, False))
+    return inputs, outputs
+
+
+def _of_channels(values: Any, shape: tuple[int, ...]) -> list[float] | None:
+    """Return a number for each channel of a step; None where the file has none."""
+    if values is None or len(shape) != 1 or np.size(values) not in (1, shape[0]):
+        return None
+    return [float(value) for value in np.broadcast_to(np.ravel(values), shape)]
+
+
+def self_test_texts(step: Source, inputs: list[Port], outputs: list[Port], source: Source) -> dict[str, str]:
+    """Return what self_test.c leaves open: some calls with the results of onnxruntime."""
+    given, found = _runs(step)
+    samples, room, comparisons = [], [], []
+    for port, kept in [*((port, given) for port in inputs), *((port, found) for port in outputs)]:
+        values = np.ravel(np.stack([run[port.tensor] for run in kept]))
+        name = f"{'sample' if port.is_input else 'expected'}_{port.name}"
+        samples.append(f"static const {port.c_type} {name}[CALLS][{port.numbers}] = {{\n{_calls(port, values)}}};\n")
+    for port in outputs:
+        room.append(f"    static {port.c_type} {port.name}[{port.numbers}];")
+        comparisons += [
+            f"        for (int i = 0; i < {port.numbers}; ++i) {{",
+            f"            const double expected = (double)expected_{port.name}[call][i];",
+            f"            const double error = fabs((double){port.name}[i] - expected);",
+            "            if (!(error <= TOLERANCE * (fabs(expected) > 1.0 ? fabs(expected) : 1.0))) {",
+            "                return call + 1;",
+            "            }",
+            "        }",
+        ]
+    names = [f"sample_{port.name}[call]" for port in inputs] + [port.name for port in outputs]
+    return {
+        "CALLS": str(SELF_TEST_CALLS),
+        "TOLERANCE": str(TOLERANCES[source.weights if step.model.contract.weights == "float32" else "int8"]),
+        "SAMPLES": "\n".join(samples),
+        "ROOM": "\n".join(room),
+        "PASSED": ", ".join(names),
+        "PASSED_NAMES": ", ".join(port.name for port in (*inputs, *outputs)),
+        "COMPARISONS": "\n".join(comparisons),
+    }
+
+
+def _calls(port: Port, values: NDArray[Any]) -> str:
+    """Return the numbers of each call in braces."""
+    calls = values.reshape(SELF_TEST_CALLS, -1)
+    return "\n".join(f"    {{\n{rows_of(number(value, port.dtype) for value in call)}}}," for call in calls) + "\n"
+
+
+def _runs(step: Source) -> tuple[list[dict[str, NDArray[Any]]], list[dict[str, NDArray[Any]]]]:
+    """Run a stream of random steps in onnxruntime; return what it got and what it gave in each call."""
+    model = step.model
+    steps = model.contract.chunk_steps
+    rows = random_sequences(model, np.random.default_rng(0), [steps * SELF_TEST_CALLS])
+    states = {state.name: state.zeros(1) for state in model.states}
+    names = [output.name for output in model.session.get_outputs()]
+    given, found = [], []
+    for call in range(SELF_TEST_CALLS):
+        feeds = {}
+        for entry in model.inputs:
+            (row,) = rows[entry.layer]
+            part = row[call * steps : (call + 1) * steps] if entry.has_time else row
+            feeds[entry.tensor] = (part.round(4) if part.dtype == np.float32 else part)[None]
+        lengths = {LENGTHS: np.array([steps], np.int32)} if model.takes_lengths else {}
+        results = dict(zip(names, model.session.run(names, feeds | states | lengths), strict=True))
+        states = {state.name: results[state.new_name] for state in model.states}
+        given.append(feeds)
+        found.append(results)
+    return given, found
