@@ -19,6 +19,10 @@ def package(
         Path | None,
         typer.Option(metavar="FOLDER", help="For web: the folder with onnxruntime-web. Default: npm downloads it."),
     ] = None,
+    weights: Annotated[
+        Literal["float32", "int8"] | None,
+        typer.Option(help="For c: how the code has the weights. Default: as the file stores them."),
+    ] = None,
     stack: Annotated[int, typer.Option(metavar="BYTES", help="For c: how much stack a step may take.")] = STACK,
     quiet: Quiet = False,
 ) -> None:
@@ -29,5 +33,5 @@ def package(
     """
     from seq2onnx import package as write
 
-    write(file, target, out, runtime_folder=runtime_folder, stack=stack)
+    write(file, target, out, runtime_folder=runtime_folder, weights=weights, stack=stack)
     say(f"{out}: for {target}; {out / 'README.md'} says how to run it", quiet)

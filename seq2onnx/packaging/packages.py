@@ -39,7 +39,7 @@ def package(
         folder: the new folder, which may be there if it is empty.
         runtime_folder: for target "web" the folder with onnxruntime-web. None: npm downloads it.
         weights: for target "c" how the code has the weights: "float32"; "int8", with a scale for each output; None: as
-            the file stores them, float16 as float32.
+            the file stores them.
         stack: for target "c" how many bytes of stack a step may take. The header says how many it takes.
 
     Raises:

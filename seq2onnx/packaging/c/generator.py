@@ -13,6 +13,7 @@ import onnx
 
 from seq2onnx.errors import SpecError
 from seq2onnx.packaging.c import operators, plan, products
+from seq2onnx.packaging.c.eight_bits import to_eight_bits
 from seq2onnx.packaging.c.elementwise import OPERATORS
 from seq2onnx.packaging.c.graph import Array, Graph, Node
 from seq2onnx.packaging.c.memory import C_TYPES, Buffer, Lines, View, copied
@@ -54,6 +55,8 @@ class Code:
         check: C code that is 0 if the step is refused.
         commits: the lines after the check.
         work: bytes of the work array, which is on the stack.
+        weights: bytes of the weights.
+        rounded: the model with the weights that the code has, if they became 8 bits; None: they are those of the file.
     """
 
     functions: str
@@ -64,6 +67,8 @@ class Code:
     check: str
     commits: Lines
     work: int
+    weights: int
+    rounded: onnx.ModelProto | None
 
 
 @dataclasses.dataclass(frozen=True)
@@ -101,13 +106,16 @@ def generate(model: StepModel, storage: Storage | None = None) -> Code:
     graph = Graph(model.proto, model.sizes, outputs, model.given)
     if storage == "float32":
         graph.stored.clear()
+    if storage == "int8":
+        to_eight_bits(graph)
+    rounded = graph.to_model() if storage == "int8" else None
     unknown = sorted({node.op for node in graph.nodes} - WRITERS.keys() - OPERATORS)
     if unknown:
         raise SpecError(f"C code does not have the operators {', '.join(unknown)}")
     plan.move_splits(graph)
     library = _library()
     names = Names({*library, *RESERVED, *model.arguments.values()})
-    program = Program(graph, names, model.arguments, model.states, storage == "int8")
+    program = Program(graph, names, model.arguments, model.states)
     for name in model.checked:
         program.check_finite(program.view(name))
     _put_states(program)
@@ -140,6 +148,8 @@ def generate(model: StepModel, storage: Storage | None = None) -> Code:
         check=" && ".join(program.checks) or "1",
         commits=program.commits,
         work=work,
+        weights=program.bytes_of_arrays,
+        rounded=rounded,
     )
 
 

@@ -28,9 +28,9 @@ class Tensor(NamedTuple):
 
 
 class Stored(NamedTuple):
-    """A weight as the file has it: `whole` · `scale`, with whole numbers of 8 bits."""
+    """A weight as the file has it: `small`, whole numbers of 8 bits, times `scale`; or float16, times 1."""
 
-    whole: Array
+    small: Array
     scale: Array
 
 
@@ -52,7 +52,7 @@ class Graph:
         outputs: names, new states too.
         nodes: what has to be calculated in each step.
         constants: arrays by name.
-        stored: those of them that the file stores as 8 bits.
+        stored: those of them that the file stores as 8 bits or as float16.
         tensors: what each tensor is.
     """
 
@@ -78,7 +78,6 @@ class Graph:
         self._ir_version = model.ir_version
         self.constants: dict[str, Array] = {}
         self.stored: dict[str, Stored] = {}
-        self._expanded: dict[str, Array] = {}  # constants of 8 bits that a Cast made numbers of
         self.tensors: dict[str, Tensor] = {}
         self.nodes: list[Node] = []
         for entry in model.graph.initializer:
@@ -161,12 +160,12 @@ class Graph:
         self._keep_stored(node)
 
     def _keep_stored(self, node: NodeProto) -> None:
-        """Remember a weight that is a Cast of 8 bits times a scale."""
-        if node.op_type == "Cast" and self.constants[node.input[0]].dtype == np.int8:
-            self._expanded[node.output[0]] = self.constants[node.input[0]]
-        for whole, scale in (node.input, node.input[::-1]) if node.op_type == "Mul" else ():
-            if whole in self._expanded:
-                self.stored[node.output[0]] = Stored(self._expanded[whole], self.constants[scale])
+        """Remember a weight that is a Cast of float16, or of 8 bits times a scale."""
+        if node.op_type == "Cast" and self.constants[node.input[0]].dtype in (np.int8, np.float16):
+            self.stored[node.output[0]] = Stored(self.constants[node.input[0]], np.ones((), np.float32))
+        for small, scale in (node.input, node.input[::-1]) if node.op_type == "Mul" else ():
+            if small in self.stored and self.stored[small].small.dtype == np.int8:
+                self.stored[node.output[0]] = Stored(self.stored[small].small, self.constants[scale])
 
     def _infer(self, node: NodeProto) -> None:
         """Find what the results of a node are."""
@@ -203,6 +202,17 @@ class Graph:
                 needed.update(node.inputs)
         self.nodes = kept[::-1]
 
+    def to_model(self) -> onnx.ModelProto:
+        """Return the graph as a model again, such as one whose constants have changed."""
+        entries = [helper.make_tensor_value_info(name, *_types(self.tensors[name])) for name in self.inputs]
+        results = [helper.make_tensor_value_info(name, *_types(self.tensors[name])) for name in self.outputs]
+        read = {name for node in self.nodes for name in node.inputs} | {*self.outputs}
+        constants = [numpy_helper.from_array(a, name) for name, a in self.constants.items() if name in read]
+        nodes = [helper.make_node(n.op, n.inputs, n.outputs, **n.attributes) for n in self.nodes]
+        graph = helper.make_graph(nodes, "step", entries, results, constants)
+        opsets = [helper.make_opsetid("", self.opset)]
+        return helper.make_model(graph, opset_imports=opsets, ir_version=self._ir_version)
+
     # --- links, as soon as the nodes stay as they are -------------------------------------------------------------
 
     @cached_property
@@ -238,5 +248,9 @@ def _attributes(node: NodeProto) -> dict[str, Any]:
     return {attribute.name: helper.get_attribute_value(attribute) for attribute in node.attribute}
 
 
+def _types(tensor: Tensor) -> tuple[int, tuple[int, ...]]:
+    return helper.np_dtype_to_tensor_dtype(np.dtype(tensor.dtype)), tensor.shape
+
+
 def _type(tensor: Tensor) -> TypeProto:
-    return helper.make_tensor_type_proto(helper.np_dtype_to_tensor_dtype(np.dtype(tensor.dtype)), tensor.shape)
+    return helper.make_tensor_type_proto(*_types(tensor))

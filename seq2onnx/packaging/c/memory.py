@@ -18,6 +18,7 @@ C_TYPES = {
     "float64": "double",
     "int8": "int8_t",
     "int16": "int16_t",
+    "uint16": "uint16_t",
     "int32": "int32_t",
     "int64": "int64_t",
     "bool": "uint8_t",

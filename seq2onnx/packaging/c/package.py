@@ -12,10 +12,10 @@ from typing import Any
 
 import numpy as np
 
-from seq2onnx.contract import LENGTHS
+from seq2onnx.contract import LENGTHS, Storage
 from seq2onnx.errors import SpecError, require
 from seq2onnx.packaging.c.memory import C_TYPES, indented
-from seq2onnx.packaging.c.ports import Port, ports_of, self_test_texts
+from seq2onnx.packaging.c.ports import Port, largest_error, ports_of, self_test_texts
 from seq2onnx.packaging.source import Source
 from seq2onnx.texts import c_comment, c_string, fill, markdown
 
@@ -40,9 +40,9 @@ def write_c(source: Source, folder: Path) -> str:
         )
     source.check_has_numbers("the C code")
     source.check_streams()
-    with step_source(source) as step:
+    with step_source(source) as step, _rounded(source, step) as (step, error):
         inputs, outputs = ports_of(step)
-        texts = _texts(source, step, inputs, outputs)
+        texts = _texts(source, step, inputs, outputs, error)
         made = {"header.h": f"{source.name}.h", "step.c": f"{source.name}.c"}
         made |= {"self_test.c": f"{source.name}_self_test.c", "Makefile": "Makefile"}
         is_single = len(inputs) == len(outputs) == 1
@@ -52,26 +52,51 @@ def write_c(source: Source, folder: Path) -> str:
             (folder / file).write_text(filled, encoding="utf-8")
         if is_single:
             step.write_sample(folder)
-    return _readme(source, texts, is_single)
+    return _readme(source, texts, is_single, error)
 
 
 @contextmanager
-def step_source(source: Source) -> Iterator[Source]:
-    """Give the file in the form "step"; a file that has no layers as it is."""
-    if source.model.contract.form == "step" or source.model.contract.network is None:
+def step_source(source: Source, weights: Storage | None = None) -> Iterator[Source]:
+    """Give the file in the form "step", if asked with other weights; a file that has no layers as it is."""
+    contract = source.model.contract
+    if contract.network is None or (contract.form == "step" and weights in (None, contract.weights)):
         yield source
         return
     from seq2onnx.exporting import ExportOptions, build_model
     from seq2onnx.exporting.restorer import read_model
 
-    network, weights, contract = read_model(source.path)
+    network, arrays, contract = read_model(source.path)
     options = ExportOptions.of_contract(contract, False)
     options = dataclasses.replace(options, signature="stream", form="step", activations=())
-    content: bytes = build_model(network, weights, options, contract.data_info).SerializeToString()
+    if weights is not None:
+        options = dataclasses.replace(options, weights=weights)
+    content: bytes = build_model(network, arrays, options, contract.data_info).SerializeToString()
     with tempfile.TemporaryDirectory() as name:
         path = Path(name, "step.onnx")
         path.write_bytes(content)
         yield Source.open(path)
+
+
+MOST_ERROR = 5e-3
+"""How much results may change if all weights become 8 bits, relative to max(1, result); beyond, those that read few
+numbers, and all of small networks, stay float16, as `export(weights="int8")` does."""
+
+
+@contextmanager
+def _rounded(source: Source, step: Source) -> Iterator[tuple[Source, float | None]]:
+    """Give a step file with the weights of the code, and how much its results differ; None: they do not."""
+    if source.weights != "int8":
+        yield step, None
+        return
+    rounded = _code(source, step, *ports_of(step)).rounded
+    error = largest_error(step, rounded)
+    if error <= MOST_ERROR or source.model.contract.network is None:
+        yield step, error
+        return
+    import onnx
+
+    with step_source(source, "int8") as smaller:
+        yield smaller, largest_error(step, onnx.load_from_string(smaller.path.read_bytes()))
 
 
 def _code(source: Source, step: Source, inputs: list[Port], outputs: list[Port]) -> Any:
@@ -88,8 +113,10 @@ def _code(source: Source, step: Source, inputs: list[Port], outputs: list[Port])
     states = {state.name: state.new_name for state in model.states}
     checked = [port.tensor for port in inputs if not port.may_lack]
     proto = onnx.load_from_string(step.path.read_bytes())
+    is_stored = model.contract.weights == "int8"
     try:
-        code = generate(StepModel(proto, sizes, given, arguments, states, checked), source.weights)
+        step_model = StepModel(proto, sizes, given, arguments, states, checked)
+        code = generate(step_model, None if is_stored and source.weights == "int8" else source.weights)
     except SpecError as error:
         raise SpecError(f"{source.path}: {error}") from None
     if (stack := code.work + BYTES_OF_FRAMES) > source.stack:
@@ -100,7 +127,9 @@ def _code(source: Source, step: Source, inputs: list[Port], outputs: list[Port])
     return code
 
 
-def _texts(source: Source, step: Source, inputs: list[Port], outputs: list[Port]) -> dict[str, str]:
+def _texts(
+    source: Source, step: Source, inputs: list[Port], outputs: list[Port], error: float | None
+) -> dict[str, str]:
     """Return what the templates leave open, by its mark, as text of C."""
     name, macro, contract = source.name, source.name.upper(), step.model.contract
     code = _code(source, step, inputs, outputs)
@@ -140,6 +169,7 @@ def _texts(source: Source, step: Source, inputs: list[Port], outputs: list[Port]
         "STACK": str(code.work + BYTES_OF_FRAMES),
         "STATE_NUMBERS": str(floats),
         "STREAM_BYTES": f"{size:,}",
+        "WEIGHT_BYTES": f"{code.weights:,}",
         "FIELDS": "\n".join(f"    {field.declaration} /* {field.note} */" for field in code.fields),
         "SHAPES": ", ".join(f"{port.name} [{port.counts}]" for port in (*inputs, *outputs)),
         "WRONG": "NaN is a missing value. If the state would become infinite"
@@ -165,7 +195,7 @@ def _texts(source: Source, step: Source, inputs: list[Port], outputs: list[Port]
             f"\nconst char *const {c}[{len(t)}] = {{{', '.join(map(c_string, t))}}};\n" for c, t in names.items()
         ),
     }
-    return texts | self_test_texts(step, inputs, outputs, source) | _example_texts(source, inputs, outputs)
+    return texts | self_test_texts(step, inputs, outputs, error) | _example_texts(source, inputs, outputs)
 
 
 BLOCK_DECLARED = """
@@ -207,11 +237,11 @@ def _cell(label: str) -> str:
     return '"' + label.replace('"', '""') + '"' if set(label) & set(',"\r\n') else label
 
 
-def _readme(source: Source, texts: Mapping[str, str], is_single: bool) -> str:
+def _readme(source: Source, texts: Mapping[str, str], is_single: bool, error: float | None) -> str:
     name, macro = source.name, source.name.upper()
     run = "make && ./example < sample_input.csv" if is_single else "make && ./example"
     does = (
-        "The command prints what is in `expected_output.csv`, up to rounding."
+        f"The command prints what is in `expected_output.csv`, up to rounding{' of the weights' * (error is not None)}."
         if is_single
         else "The command runs the sample and compares the results."
     )
@@ -221,6 +251,12 @@ def _readme(source: Source, texts: Mapping[str, str], is_single: bool) -> str:
         if is_single
         else "| `main.c`, `Makefile` | the example: it runs the sample |"
     )
+    rounding = ""
+    if error is not None:
+        rounding = (
+            "The weights are rounded to 8 bits. On a random sample, results change by at most "
+            f"{error:.1e}, relative to the result or 1.\n\n"
+        )
     text = f"""\
 # {markdown(source.title)} in C
 
@@ -245,9 +281,16 @@ static {name}_stream stream; /* {texts["STREAM_BYTES"]} bytes */
 {name}_step(&stream, {texts["PASSED_NAMES"]}); /* {texts["SHAPES"]} */
 ```
 
-Two streams are two variables. The names and units of the inputs, the sample rate and the checksum of the model are
-macros in `{name}.h`. `{macro}_STACK` says how many bytes of stack a step takes, beside what libm takes.
+Two streams are two variables. The sizes, the names of the inputs, the sample rate and the checksum of the model are in
+`{name}.h`.
 
+| memory | bytes |
+|---|---|
+| flash: weights and tables | {texts["WEIGHT_BYTES"]} |
+| static memory of a stream | {texts["STREAM_BYTES"]} |
+| stack of a step, at most, beside what libm takes | {int(texts["STACK"]):,} |
+
+{rounding}
 `make CFLAGS="-O3 -march=native -ffp-contract=fast -std=gnu99"` uses all that this processor has, which is two to three
 times faster. With `-D{macro}_LIBM`, tanh and sigmoid are those of libm; the own ones differ by at most 3.2e-7.
 Never compile with `-ffast-math`: it removes the checks for NaN and the exactness of long averages.

@@ -9,13 +9,12 @@ from collections.abc import Callable
 import numpy as np
 
 from seq2onnx.errors import SpecError
+from seq2onnx.packaging.c.eight_bits import FEW_WEIGHTS
 from seq2onnx.packaging.c.graph import Array, Graph, Node
 from seq2onnx.packaging.c.memory import View, copied, filled, loop
 from seq2onnx.packaging.c.operators import padded, window_pads
 from seq2onnx.packaging.c.program import Program
 
-FEW_WEIGHTS = 64
-"""Matrices of fewer numbers stay float32: 8 bits would save nothing."""
 FEW_COLUMNS = 4
 """Columns below which numbers that lie apart are read where they are, not copied."""
 MANY_PLACES = 8
@@ -29,12 +28,13 @@ class Matrix:
     Attributes:
         name: of the tensor.
         values: float32.
-        whole, scale: the same as whole numbers of 8 bits times a scale for each column; None: the file has none.
+        small, scale: the same as whole numbers of 8 bits times a scale for each column, or as float16; None: the file
+            has float32.
     """
 
     name: str
     values: Array
-    whole: Array | None = None
+    small: Array | None = None
     scale: Array | None = None
 
     @classmethod
@@ -42,18 +42,10 @@ class Matrix:
         """Return a constant as a matrix; `arranged` gives it the shape [rows, columns]."""
         values, stored = graph.constants[name], graph.stored.get(name)
         if stored is not None:
-            whole, scale = (arranged(np.broadcast_to(array, values.shape)) for array in stored)
+            small, scale = (arranged(np.broadcast_to(array, values.shape)) for array in stored)
             if (scale == scale[:1]).all():
-                return cls(name + part, arranged(values), whole, scale[0])
+                return cls(name + part, arranged(values), small, scale[0])
         return cls(name + part, arranged(values))
-
-    def in_eight_bits(self) -> tuple[Array, Array]:
-        """Return the weights as whole numbers of 8 bits and scales, rounded unless the file has them."""
-        if self.whole is not None and self.scale is not None:
-            return self.whole, self.scale
-        scale = np.abs(self.values).max(0) / np.float32(127)
-        scale[scale == 0] = 1
-        return np.rint(self.values / scale).astype(np.int8), scale
 
 
 Call = Callable[[str, str], str]
@@ -62,17 +54,21 @@ Call = Callable[[str, str], str]
 def product_call(program: Program, matrix: Matrix) -> tuple[Call, list[View]]:
     """Return what makes C code of y += x w from two pointers, and the room that it uses."""
     rows, columns = matrix.values.shape
-    if (program.eight_bits or matrix.whole is not None) and matrix.values.size >= FEW_WEIGHTS:
-        whole, scale = matrix.in_eight_bits()
-        program.kernels["product_int8"] = None
-        w = program.array(f"{matrix.name}/int8", np.ascontiguousarray(whole.T))
-        scales = program.array(f"{matrix.name}/scale", np.ascontiguousarray(scale))
-        room = program.room(f"{matrix.name}/rounded", (-(-rows // 4) * 4,), "int16")
-        call = f"add_product_int8({w.name}, {scales.name}, {{}}, {rows}, {columns}, {{}}, {room.pointer});"
-        return call.format, [room]
-    program.kernels["product"] = None
-    w = program.array(matrix.name, np.ascontiguousarray(matrix.values))
-    return f"add_product({w.name}, {{}}, {rows}, {columns}, {{}});".format, []
+    if matrix.values.size < FEW_WEIGHTS:
+        matrix = Matrix(matrix.name, matrix.values)
+    if matrix.small is None or matrix.scale is None:
+        program.kernels["product"] = None
+        w = program.array(matrix.name, np.ascontiguousarray(matrix.values))
+        return f"add_product({w.name}, {{}}, {rows}, {columns}, {{}});".format, []
+    if matrix.small.dtype == np.float16:
+        program.kernels["product_float16"] = None
+        w = program.array(f"{matrix.name}/float16", np.ascontiguousarray(matrix.small).view(np.uint16))
+        return f"add_product_float16({w.name}, {{}}, {rows}, {columns}, {{}});".format, []
+    program.kernels["product_int8"] = None
+    w = program.array(f"{matrix.name}/int8", np.ascontiguousarray(matrix.small.T))
+    scale = program.array(f"{matrix.name}/scale", np.ascontiguousarray(matrix.scale))
+    room = program.room(f"{matrix.name}/rounded", (-(-rows // 4) * 4,), "int16")
+    return f"add_product_int8({w.name}, {scale.name}, {{}}, {rows}, {columns}, {{}}, {room.pointer});".format, [room]
 
 
 def write_gemm(program: Program, node: Node) -> None:

@@ -85,9 +85,7 @@ class Program:
         kernels: the files of C that the statements call.
     """
 
-    def __init__(
-        self, graph: Graph, names: Names, arguments: dict[str, str], states: dict[str, str], eight_bits: bool = False
-    ) -> None:
+    def __init__(self, graph: Graph, names: Names, arguments: dict[str, str], states: dict[str, str]) -> None:
         """Start without statements.
 
         Args:
@@ -95,9 +93,8 @@ class Program:
             names: for C.
             arguments: how C names the inputs and outputs that are no states.
             states: the name of each new state by that of the state.
-            eight_bits: whether all matrices become whole numbers of 8 bits.
         """
-        self.graph, self.names, self.states, self.eight_bits = graph, names, states, eight_bits
+        self.graph, self.names, self.states = graph, names, states
         self.views: dict[str, View] = {}
         self.places: dict[str, tuple[str, int, int]] = {}
         self.statements: list[Statement] = []
@@ -107,6 +104,7 @@ class Program:
         self.commits: Lines = []
         self.checks: list[str] = []
         self.arrays: dict[str, str] = {}
+        self.bytes_of_arrays = 0
         self.kernels: dict[str, None] = {}
         self._buffers: list[Buffer] = []
         self.arguments = arguments
@@ -157,6 +155,7 @@ class Program:
             texts = rows_of(number(value, dtype) for value in values.flat)
             sizes = " × ".join(map(str, values.shape)) or "1"
             declared = f"static const {C_TYPES[dtype]} {c}[{max(values.size, 1)}]"
+            self.bytes_of_arrays += values.nbytes
             self.arrays[c] = f"{declared} ALIGNED = {{ /* {sizes} */\n{texts or '    0'}}};\n"
         return Buffer(c, "constant", values.size, dtype)
 
