@@ -136,7 +136,7 @@ def versions() -> dict[str, str]:
         "wasm": json.loads((_web().parent / "package.json").read_text())["version"] if shutil.which("npm") else "",
         "openvino": _version("openvino"),
         "tract": _version("tract"),
-        "c": f"(emx-onnx-cgen {_version('emx-onnx-cgen')})",
+        "c": "",
     }
 
 
