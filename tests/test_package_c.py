@@ -74,6 +74,48 @@ def test_the_example_prints_the_expected_output_and_the_sanitizers_find_nothing(
     same(found, rows_of((folder / "expected_output.csv").read_text()))
 
 
+def several():
+    """Two sequences, one of them tokens, a vector, and two outputs."""
+    layers = [
+        s2o.SequenceInput(3, name="motor"),
+        s2o.GRU(8, name="g"),
+        s2o.FeatureInput(2, name="load"),
+        s2o.SequenceInput("tokens", name="code"),
+        s2o.WordEmbedding(4, 9, name="e", inputs=["code"]),
+        s2o.Concat(name="c", inputs=["g", "e", "load"]),
+        s2o.FullyConnected(2, name="speed"),
+        s2o.FullyConnected(3, name="a", inputs=["c"]),
+        s2o.Softmax(name="kind"),
+    ]
+    return s2o.Network(layers, outputs=["speed", "kind"], name="drive")
+
+
+def test_several_inputs_and_outputs_are_arguments_and_the_example_runs_the_sample(tmp_path):
+    exported(tmp_path, several(), channels={"motor": ["ω", "2 x", "2-x"], "load": ["a", "a b"]})
+    folder = packaged(tmp_path / "model.onnx", tmp_path / "package")
+    program = compiled(folder, "main.c", "-O1", *SANITIZERS)
+    result = subprocess.run([program], capture_output=True, text=True)
+    assert (result.returncode, result.stdout) == (0, "the results of the sample are right\n")
+    header = (folder / "drive.h").read_text()
+    for name in ("MOTOR_IN__ = 0", "MOTOR_IN_C_2_x = 1", "MOTOR_IN_C_2_x_2 = 2", "LOAD_IN_a_b = 1"):
+        assert f"DRIVE_{name}," in header
+    assert "const int64_t *x_code" in header
+    (folder / "tokens.c").write_text("""
+#include <math.h>
+#include "drive.h"
+int main(void) {  /* the network takes unknown tokens as one of their own */
+    static drive_stream stream;
+    const float motor[3] = {1, 2, NAN}, fine[3] = {1, 2, 3}, load[2] = {0, 1};
+    const int64_t code[1] = {4};
+    float speed[2], kind[3];
+    drive_reset(&stream);
+    if (drive_step(&stream, motor, load, code, speed, kind) != 1 || !isnan(speed[1]) || !isnan(kind[2])) return 1;
+    return drive_step(&stream, fine, load, code, speed, kind) != 0 || !(fabsf(kind[0] + kind[1] + kind[2] - 1) < 1e-5f);
+}
+""")
+    assert subprocess.run([compiled(folder, "tokens.c", "-O1", *SANITIZERS)]).returncode == 0
+
+
 def test_the_example_takes_gaps(tmp_path):
     exported(tmp_path, gappy())
     folder = packaged(tmp_path / "model.onnx", tmp_path / "package")
@@ -175,6 +217,22 @@ def test_a_file_with_int8_weights_gives_code_that_has_them(form, tmp_path):
     assert "int8" not in (expanded / "model.c").read_text()
     found, _ = answers(compiled(expanded, "main.c", "-O1"), (folder / "sample_input.csv").read_text())
     same(found, rows_of((folder / "expected_output.csv").read_text()))
+
+
+def test_8_bits_are_said_with_their_error(tmp_path):
+    file = MODELS / "vowels_lstm" / "model.onnx"
+    s2o.package(file, "c", tmp_path / "package", weights="int8")
+    readme = (tmp_path / "package" / "README.md").read_text()
+    (error,) = map(float, re.findall(r"results change by at most (\S+),", readme))
+    found, _ = answers(
+        compiled(tmp_path / "package", "main.c", "-O1"), (tmp_path / "package" / "sample_input.csv").read_text()
+    )
+    wanted = rows_of((tmp_path / "package" / "expected_output.csv").read_text())
+    largest = max(np.abs(np.subtract(a[1:], b[1:])).max() for a, b in zip(found, wanted, strict=True))
+    assert 1e-5 < largest < 5 * error < 0.05
+    for options, message in (({"weights": "int4"}, "must be float32 or int8"), ({"target": "web"}, "is for target")):
+        with pytest.raises(s2o.SpecError, match=message):
+            s2o.package(file, **{"target": "c", "folder": tmp_path / "x", "weights": "int8"} | options)
 
 
 def test_two_streams_do_not_mix_and_a_refused_step_changes_nothing(tmp_path):

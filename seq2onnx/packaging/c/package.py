@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import hashlib
+import math
 import tempfile
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -78,8 +79,8 @@ def step_source(source: Source, weights: Storage | None = None) -> Iterator[Sour
 
 
 MOST_ERROR = 5e-3
-"""How much results may change if all weights become 8 bits, relative to max(1, result); beyond, those that read few
-numbers, and all of small networks, stay float16, as `export(weights="int8")` does."""
+"""How much results may change if all weights become 8 bits, relative to max(1, result). Beyond, and in small networks,
+weights are as `export(weights="int8")` stores them: some, or all, as float16."""
 
 
 @contextmanager
@@ -88,13 +89,16 @@ def _rounded(source: Source, step: Source) -> Iterator[tuple[Source, float | Non
     if source.weights != "int8":
         yield step, None
         return
-    rounded = _code(source, step, *ports_of(step)).rounded
-    error = largest_error(step, rounded)
-    if error <= MOST_ERROR or source.model.contract.network is None:
-        yield step, error
-        return
     import onnx
 
+    from seq2onnx.exporting.storage import SMALL_NETWORK
+
+    rounded = _code(source, step, *ports_of(step)).rounded
+    error = largest_error(step, rounded)
+    is_small = sum(math.prod(tensor.dims) for tensor in rounded.graph.initializer) <= SMALL_NETWORK
+    if source.model.contract.network is None or (error <= MOST_ERROR and not is_small):
+        yield step, error
+        return
     with step_source(source, "int8") as smaller:
         yield smaller, largest_error(step, onnx.load_from_string(smaller.path.read_bytes()))
 
@@ -133,11 +137,12 @@ def _texts(
     """Return what the templates leave open, by its mark, as text of C."""
     name, macro, contract = source.name, source.name.upper(), step.model.contract
     code = _code(source, step, inputs, outputs)
-    declared = [port.declaration for port in (*inputs, *outputs)]
-    sizes = [line for port in (*inputs, *outputs) for line in port.sizes(macro)]
+    ports = [*inputs, *outputs]
+    sizes = [line for port in ports for line in port.sizes(macro)]
     facts = [line for port in inputs for line in port.facts(macro)]
     if contract.sample_rate is not None:
         facts.append(f"#define {macro}_SAMPLE_RATE {contract.sample_rate:.9g} /* samples of x a second */")
+    facts = [*facts, ""] if facts else []
     lists = {f"{name}_labels": source.labels if len(outputs) == 1 else []}
     for port in inputs:
         lists[f"{name}_{port.of_several}channels"] = list(port.channels or ())
@@ -171,13 +176,14 @@ def _texts(
         "STREAM_BYTES": f"{size:,}",
         "WEIGHT_BYTES": f"{code.weights:,}",
         "FIELDS": "\n".join(f"    {field.declaration} /* {field.note} */" for field in code.fields),
-        "SHAPES": ", ".join(f"{port.name} [{port.counts}]" for port in (*inputs, *outputs)),
+        "SHAPES": ", ".join(f"{port.name} [{port.counts}]" for port in ports),
         "WRONG": "NaN is a missing value. If the state would become infinite"
         if may_lack
         else f"If {' or '.join(port.name for port in inputs)} contains NaN or infinity, or makes the state infinite",
         "REFUSED": "NaN" if all(port.is_real for port in outputs) else "NaN, tokens -1",
-        "DECLARED": ", ".join(declared),
-        "DEFINED": ", ".join(port.definition for port in (*inputs, *outputs)),
+        "DECLARED": _parameters(name, [port.declaration for port in ports]),
+        "DEFINED": _parameters(name, [port.definition for port in ports]),
+        "SOURCES": f"main.c {name}.c" + ("" if block else f" {name}_self_test.c"),
         "FUNCTIONS": fill(code.functions, {"MACRO": macro}),
         "ARRAYS": code.arrays,
         "BODY": "\n".join(line.rstrip() for line in indented(code.body)),
@@ -198,6 +204,16 @@ def _texts(
     return texts | self_test_texts(step, inputs, outputs, error) | _example_texts(source, inputs, outputs)
 
 
+def _parameters(name: str, parameters: list[str]) -> str:
+    """Return parameters behind the stream: in one line, if they fit."""
+    start = f"int {name}_step("
+    line = ", ".join(parameters)
+    if len(f"{start}{name}_stream *stream, {line}) {{") <= LINE:
+        return line
+    return (",\n" + " " * len(start)).join(parameters)
+
+
+LINE = 120
 BLOCK_DECLARED = """
 /* Run many calls of @NAME@_step: x and y have room for all of them. Returns how many were refused. */
 int @NAME@_block(@NAME@_stream *stream, const @TYPE@ *x, int steps, @RESULT_TYPE@ *y);
@@ -254,7 +270,8 @@ def _readme(source: Source, texts: Mapping[str, str], is_single: bool, error: fl
     rounding = ""
     if error is not None:
         rounding = (
-            "The weights are rounded to 8 bits. On a random sample, results change by at most "
+            "The weights are rounded to 8 bits, or to 16 where results need it. On a random sample, "
+            "results change by at most "
             f"{error:.1e}, relative to the result or 1.\n\n"
         )
     text = f"""\
