@@ -13,12 +13,13 @@ from typing import Any
 
 import numpy as np
 
+from seq2onnx import __version__
 from seq2onnx.contract import LENGTHS, Storage
 from seq2onnx.errors import SpecError, require
 from seq2onnx.packaging.c.memory import C_TYPES, indented
 from seq2onnx.packaging.c.ports import Port, largest_error, ports_of, self_test_texts
 from seq2onnx.packaging.source import Source
-from seq2onnx.texts import c_comment, c_string, fill, markdown
+from seq2onnx.texts import c_string, fill, markdown
 
 FILES = Path(__file__).with_name("files")
 BYTES_OF_FRAMES = 512
@@ -163,8 +164,7 @@ def _texts(
     block = len(inputs) == len(outputs) == 1
     types = {"NAME": name, "MACRO": macro, "TYPE": inputs[0].c_type, "RESULT_TYPE": outputs[0].c_type}
     texts = {
-        "TITLE": c_comment(source.title),
-        "WRITER": c_comment(contract.writer),
+        "WRITER": f"seq2onnx {__version__}",
         "VERSION": c_string(contract.writer),
         "CHECKSUM": c_string(hashlib.sha256(source.path.read_bytes()).hexdigest()[:16]),
         "NAME": name,

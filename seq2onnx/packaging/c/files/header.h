@@ -1,4 +1,4 @@
-/* @TITLE@: one sequence that arrives step by step. C99; needs libm alone. Made by @WRITER@. */
+/* @NAME@: one sequence that arrives step by step. C99; needs libm alone. Made by @WRITER@. */
 #ifndef @MACRO@_H
 #define @MACRO@_H
 

@@ -1,4 +1,4 @@
-/* @TITLE@: a sample with its results, and the comparison. A program that does not call it does not contain it. */
+/* @NAME@: a sample with its results, and the comparison. A program that does not call it does not contain it. */
 
 #include <math.h>
 #include <stddef.h>

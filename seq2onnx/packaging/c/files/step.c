@@ -1,4 +1,4 @@
-/* @TITLE@. Made by @WRITER@. */
+/* @NAME@. Made by @WRITER@. */
 
 #include "@NAME@.h"
 
