@@ -91,11 +91,6 @@ pbtxt_string = cpp_string = c_string
 """The literals of C++ and of protobuf's text format have the same escapes."""
 
 
-def c_comment(text: str) -> str:
-    """Return a text that does not end a comment of C or C++, as one line."""
-    return _line(text).replace("*/", "* /").replace("/*", "/ *")
-
-
 def json_text(value: object) -> str:
     """Return a value as JSON, which JavaScript reads too, in ASCII and without tags of HTML."""
     return json.dumps(value).replace("<", "\\u003c").replace(">", "\\u003e").replace("&", "\\u0026")

@@ -408,7 +408,7 @@ def test_the_header_says_how_much_stack_a_step_takes(kind, tmp_path):
     exported(tmp_path, s2o.Network(STACKS[kind](), name="net"))
     s2o.package(tmp_path / "model.onnx", "c", tmp_path / "package")
     (found,) = re.findall(r"^#define NET_STACK (\d+) ", (tmp_path / "package" / "net.h").read_text(), re.M)
-    assert f"{int(found):,} bytes of stack" in (tmp_path / "package" / "README.md").read_text()
+    assert f"| {int(found):,} |" in (tmp_path / "package" / "README.md").read_text()
     plain = used(tmp_path / "package", "net", "-O0")
     assert plain <= int(found) <= plain + 1600  # alignment, and 1,024 bytes for what other compilers add
     assert used(tmp_path / "package", "net", "-O3") <= int(found)

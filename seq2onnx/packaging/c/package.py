@@ -22,7 +22,7 @@ from seq2onnx.packaging.source import Source
 from seq2onnx.texts import c_string, fill, markdown
 
 FILES = Path(__file__).with_name("files")
-BYTES_OF_FRAMES = 512
+BYTES_OF_FRAMES = 768
 """Addresses, counters and registers of the functions that are on the stack together, beside the work array."""
 
 
