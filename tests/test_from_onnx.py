@@ -64,7 +64,8 @@ def export(case, path, **more):
     "name",
     [
         "ConvPoolClassifier", "StridedConvolutions", "SpectrogramConvolution", "SeveralHeads", "CentredOverTime",
-        "SqueezeExcite", "Differences", "OneHotTimeFirst", "LstmLastStep", "BiLstmEndsOfBoth", "GruTimeFirst",
+        "SqueezeExcite", "Differences", "OneHotTimeFirst", "LstmLastStep", "CellStateRead", "BiLstmEndsOfBoth",
+        "GruTimeFirst",
         "RnnStacked", "SingleSequence", "OneNumberAStep", "AttentionOfASum", "AttentionOfAProduct",
         "AttentionOfEinsum", "StructuredSelfAttention", "AttentiveMeanOfChannels", "AttentionByTheLastStep",
         "LengthOne", "LengthOneOfChannelsFirst", "DividedByItsNorm", "DividedByItsNormOfFewerAxes", "ScaledLength",
@@ -490,7 +491,6 @@ HARMFUL = {
     "ViewInsteadOfTranspose": "cuts the batch into pieces",
     "LoopOverSteps": "a single step that is not the last",
     "EncoderDecoder": "starts from a state that is computed",
-    "CellStateRead": "final cell state",
     "InstanceNorm": "statistics over time",
     "FirstStepOnly": "a single step that is not the last",
     "FirstTenSteps": "number",
@@ -681,9 +681,9 @@ TRAPS = {
 
 
 def _with_last_step(found):
-    y, h = found
+    y, h, *cells = found
     last = time_axis.last_step(y, 0)
-    return y, h.with_(parts=last.parts, index=np.arange(last.index.size).reshape(h.index.shape))
+    return [y, h.with_(parts=last.parts, index=np.arange(last.index.size).reshape(h.index.shape)), *cells]
 
 
 def _every_trap(traps: Graph) -> Graph:

@@ -12,7 +12,7 @@ from seq2onnx.importing import equivalence as proof
 from tests.torch_modules import LIFTED, REFUSED, Case, x
 from tests.torch_modules.cases import C
 from tests.torch_modules.convolutional import CnnLstm
-from tests.torch_modules.harmful import CellStateRead, DividedByTime, Harmful
+from tests.torch_modules.harmful import CellStateOfEachStep, DividedByTime, Harmful
 from tests.torch_modules.mixed import LegacyWeightNorm
 from tests.torch_modules.recurrent import LstmLastHidden, LstmPerStep, TwoLstmsResidual
 from tests.torch_parity import can_stream, differences
@@ -61,16 +61,16 @@ def test_a_refusal_names_the_module_the_code_and_what_to_do():
     class Outer(nn.Module):
         def __init__(self):
             super().__init__()
-            self.encoder = CellStateRead()
+            self.encoder = CellStateOfEachStep()
 
         def forward(self, x):
             return self.encoder(x) * 2
 
     with pytest.raises(s2o.ImportRefused) as caught:
         s2o.from_torch(Outer(), x())
-    assert "encoder.fc (Linear): reads the final cell state" in str(caught.value)
-    assert "read its output h, or export the network to ONNX and use add_states" in str(caught.value)
-    assert "[code: return self.fc(c[-1])]" in str(caught.value)
+    assert "encoder.fc (Linear): reads the cell state of an LSTM at a step that is not the last" in str(caught.value)
+    assert "Read the output h, or the cell state after the loop" in str(caught.value)
+    assert "[code: found.append(self.fc(state[1]))]" in str(caught.value)
     assert isinstance(caught.value, ValueError)
     assert isinstance(caught.value, s2o.errors.Seq2OnnxError)
 

@@ -278,11 +278,18 @@ class EncoderDecoder(Harmful):
         return self.lstm(x, state)[0]
 
 
-@refused("cell state")
-class CellStateRead(Harmful):
+@refused("cell state of an LSTM at a step that is not the last")
+class CellStateOfEachStep(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.cell, self.fc = nn.LSTMCell(C, H), nn.Linear(H, K)
+
     def forward(self, x):
-        _, (_, c) = self.lstm(x)
-        return self.fc(c[-1])
+        state, found = None, []
+        for step in x.unbind(1):
+            state = self.cell(step, state)
+            found.append(self.fc(state[1]))
+        return torch.stack(found, 1)
 
 
 @refused("random numbers in eval mode")

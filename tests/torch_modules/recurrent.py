@@ -51,6 +51,43 @@ class LstmPerStep(nn.Module):
         return torch.sigmoid(self.linear(out)), (hn, cn)
 
 
+@lifted()
+class CellStateRead(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.lstm = nn.LSTM(C, H, num_layers=2, batch_first=True)
+        self.fc = nn.Linear(H, K)
+
+    def forward(self, x):
+        _, (h, c) = self.lstm(x)
+        return self.fc(c[-1])
+
+
+@lifted((x(), torch.tensor([9, 4])))
+class BothStatesOfPackedRows(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.lstm = nn.LSTM(C, H, batch_first=True, proj_size=5)
+        self.fc = nn.Linear(H + 5, K)
+
+    def forward(self, x, lengths):
+        packed = pack_padded_sequence(x, lengths.cpu(), batch_first=True, enforce_sorted=False)
+        _, (h, c) = self.lstm(packed)
+        return self.fc(torch.cat((h.squeeze(0), c.squeeze(0)), dim=1))
+
+
+@lifted((x(), torch.tensor([9, 4])), streams=False)
+class BiLstmCellStates(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.lstm = nn.LSTM(C, H, batch_first=True, bidirectional=True)
+        self.fc = nn.Linear(2 * H, K)
+
+    def forward(self, x, lengths):
+        _, (_, c) = self.lstm(pack_padded_sequence(x, lengths, batch_first=True))
+        return self.fc(torch.cat((c[-2], c[-1]), dim=1))
+
+
 @lifted(streams=False)
 class BiLstmBothEnds(nn.Module):
     def __init__(self):
@@ -366,6 +403,19 @@ class LoopForTheLastState(nn.Module):
         for step in x.unbind(1):
             state = self.cell(step, state)
         return self.fc(state[0]), state
+
+
+@lifted()
+class LoopForTheLastCellState(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.start, self.cell, self.fc = nn.Parameter(torch.randn(1, H)), nn.LSTMCell(C, H), nn.Linear(H, K)
+
+    def forward(self, x):
+        h = c = self.start.expand(x.size(0), -1)
+        for t in range(x.size(1)):
+            h, c = self.cell(x[:, t], (h, c))
+        return self.fc(c)
 
 
 @lifted(example=x().transpose(0, 1), axes="TBC")

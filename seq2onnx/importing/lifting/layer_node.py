@@ -103,10 +103,18 @@ class LayerNode:
     @functools.cached_property
     def final_state(self) -> LayerNode:
         """The states of both directions after the whole sequence, of a bidirectional layer with all steps."""
+        return self._with_output("last", "final")
+
+    @functools.cached_property
+    def cell_state(self) -> LayerNode:
+        """The cell states after the whole sequence, of an LSTM in one or both directions with all steps."""
+        return self._with_output("cell", "cell")
+
+    def _with_output(self, mode: str, label: str) -> LayerNode:
         assert self.layer is not None
-        fields: dict[str, Any] = {"output_mode": "last"}
+        fields: dict[str, Any] = {"output_mode": mode}
         layer = dataclasses.replace(self.layer, **fields)
-        return layer_node(layer, *self.reads, weights=self.weights, path=f"{self.path}.final")
+        return layer_node(layer, *self.reads, weights=self.weights, path=f"{self.path}.{label}")
 
 
 def input_node(layer: SequenceInput | FeatureInput, lifting: Lifting) -> LayerNode:

@@ -13,15 +13,7 @@ from seq2onnx.errors import ImportRefused
 from seq2onnx.importing.lifting import operations as lifting
 from seq2onnx.importing.lifting.convolutions import Windows, convolution, pooling
 from seq2onnx.importing.lifting.layer_node import Array
-from seq2onnx.importing.lifting.recurrence import (
-    Recurrent,
-    cell,
-    cell_before,
-    cell_state,
-    layer_of,
-    recurrent,
-    weights_of,
-)
+from seq2onnx.importing.lifting.recurrence import Recurrent, cell, cell_before, layer_of, recurrent, weights_of
 from seq2onnx.importing.lifting.time_axis import concat
 from seq2onnx.importing.lifting.traced import TracedTensor
 from seq2onnx.importing.lifting.windows import Pads
@@ -148,7 +140,7 @@ def _recurrent(op: Operation) -> Any:
     count = len(params) // (layers * both)
     starts = _start_states(_states(op))
     kind, _, function = op.name.upper().partition("_")
-    path, finals = x.lifting.place, []
+    path, finals = x.lifting.place, list[list[TracedTensor]]()
     for layer in range(layers):
         arrays = []
         projection: list[Array] = []
@@ -166,12 +158,11 @@ def _recurrent(op: Operation) -> Any:
             arrays.append(weights_of(kind, "torch", W, R, biases, kind == "GRU") | start)
         made = _layer(kind, arrays[0]["recurrent_weights"].shape[1], function, bool(starts))
         label = path if layers == 1 else f"{path}.l{layer}"
-        x, final = recurrent(x, made, arrays, 1 if op["batch_first"] else 0, projection or None, label)
+        x, *final = recurrent(x, made, arrays, 1 if op["batch_first"] else 0, projection or None, label)
         finals.append(final)
         if op["dropout"] and layer < layers - 1:
             x = lifting.each_part(x, Dropout(op["dropout"]))
-    h = concat(finals, 0)
-    return (x, h, cell_state(h)) if kind == "LSTM" else (x, h)
+    return (x, *(concat(states, 0) for states in zip(*finals, strict=True)))
 
 
 @operators(*CELLS)
