@@ -30,8 +30,8 @@ ROWS, STEPS = (5, 7, 11), (13, 67, 307)
 class Arguments:
     """The arguments of the example, flattened, and their nesting; the letter of each axis of the sequences.
 
-    `first`, `lengths` and `states` are the leaves that are sequences, lengths (of a list of integers all its leaves)
-    and start states. `batch`: the module runs several sequences at once.
+    `first`, `lengths` and `states` are the leaves that are sequences, lengths (a tensor, or all leaves of a list of
+    integers) and start states. `batch`: the module runs several sequences at once.
     """
 
     leaves: tuple[Any, ...]
@@ -133,7 +133,7 @@ def read_arguments(example: Any, axes: str) -> Arguments:
         i
         for i, leaf in enumerate(leaves)
         if i > first and isinstance(leaf, Tensor) and not leaf.is_floating_point() and tuple(leaf.shape) == (rows,)
-    ]
+    ][:1]
     listed = any(_is_list_of_lengths(argument, rows) for argument in given)
     if listed and not lengths:
         lengths = [i for i, leaf in enumerate(leaves) if isinstance(leaf, int) and not isinstance(leaf, bool)]
