@@ -489,6 +489,25 @@ def test_a_module_of_one_step_becomes_a_network_of_sequences(tmp_path):
         assert np.abs(stream.step(step.numpy()) - y[0].numpy()).max() <= CLOSE
 
 
+def test_a_module_that_calls_layers_for_one_step_becomes_a_network_of_sequences(tmp_path):
+    class StepOfLayers(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.lstm, self.fc = nn.LSTM(C, 4, 2, batch_first=True), nn.Linear(4, 2)
+
+        def forward(self, x, h, c):
+            out, (h, c) = self.lstm(x.unsqueeze(1), (h, c))
+            return self.fc(out[:, -1]), h, c
+
+    module = weights(StepOfLayers()).eval()
+    made = s2o.from_torch(module, (torch.randn(1, C), torch.zeros(2, 1, 4), torch.zeros(2, 1, 4)), axes="BC")
+    assert [layer.label for layer in made.network.layers][1:] == ["lstm_l0", "lstm_l1", "fc"]
+    sequence = x(1, 20)
+    with torch.no_grad():
+        expected = module.fc(module.lstm(sequence)[0])
+        assert torch.allclose(made(sequence)[0], expected, rtol=0, atol=CLOSE)
+
+
 def test_a_cell_and_a_module_without_states_are_modules_of_one_step():
     made = s2o.from_torch(nn.GRUCell(C, 4), (torch.randn(2, C), torch.randn(2, 4)), axes="BC")
     assert [layer.kind for layer in made.network.layers] == ["sequence_input", "gru"]

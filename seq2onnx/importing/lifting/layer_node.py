@@ -22,8 +22,8 @@ Made = TypeVar("Made")
 
 NOT_LAST = (
     "reads a single step that is not the last. A loop over steps becomes layers if it begins with zeros and reads all "
-    "steps in order, and only an nn.LSTMCell, nn.GRUCell or nn.RNNCell carries numbers from step to step; use nn.LSTM, "
-    "nn.GRU or nn.RNN with the same weights"
+    "steps in order, and only nn.LSTM, nn.GRU, nn.RNN and their cells carry numbers from step to step; call nn.LSTM, "
+    "nn.GRU or nn.RNN once with the whole sequence"
 )
 
 

@@ -78,8 +78,12 @@ def _stands_for(state: Any) -> tuple[str, Any]:
 
 
 def cell(
-    x: TracedTensor, layer: Recurrent, weights: Mapping[str, Array], before: tuple[LayerNode, int] | None
-) -> tuple[TracedTensor, TracedTensor]:
+    x: TracedTensor,
+    layer: Recurrent,
+    weights: Mapping[str, Array],
+    before: tuple[LayerNode, int] | None,
+    path: str | None = None,
+) -> list[TracedTensor]:
     """Run a cell for one step x [batch, features] of a sequence, in a loop over steps; `before` is as `cell_before`.
 
     Returns:
@@ -87,14 +91,15 @@ def cell(
         next step can read.
     """
     number = before[1] + 1 if before else 0
-    y, *_ = recurrent(time_axis.sequence_of(layout.unsqueeze(x, 0), number, 0), layer, [weights], 0)
+    y, *_ = recurrent(time_axis.sequence_of(layout.unsqueeze(x, 0), number, 0), layer, [weights], 0, path=path)
     (made,) = y.parts
     if before and made is not before[0]:
         raise ImportRefused(NOT_LAST)
     h = time_axis.step(y, 0, number, False)
-    is_last = isinstance(layer, LSTM) and number == y.steps - 1
-    c = made.cell_state if is_last else barred(CELL_STATE, h.parts[0])
-    return h, h.with_(parts=(dataclasses.replace(c, stands_for=("cell", (made, number))),))
+    if not isinstance(layer, LSTM):
+        return [h]
+    c = made.cell_state if number == y.steps - 1 else barred(CELL_STATE, h.parts[0])
+    return [h, h.with_(parts=(dataclasses.replace(c, stands_for=("cell", (made, number))),))]
 
 
 def recurrent(

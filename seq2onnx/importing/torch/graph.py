@@ -139,8 +139,8 @@ class Walk:
         old = self._values[node.args[0]]
         if isinstance(old, Tensor) and not isinstance(found, Tensor):
             raise ImportRefused(
-                f"{module_of(node)[0]}: fills a tensor piece by piece, as a loop over steps does; use nn.LSTM, nn.GRU "
-                f"or nn.RNN with the same weights, torch.cat or torch.stack{code_of(node)}"
+                f"{module_of(node)[0]}: fills a tensor piece by piece, but not with all steps in order before it is "
+                f"read; use torch.stack, or call nn.LSTM, nn.GRU or nn.RNN once with the whole sequence{code_of(node)}"
             )
         for other, value in self._values.items():
             if value is old:

@@ -19,6 +19,7 @@ from torch.utils import _pytree as pytree
 
 from seq2onnx.errors import ImportRefused, ShapeError, SpecError
 from seq2onnx.importing.axes import FEATURES, step_letters
+from seq2onnx.importing.torch.filled_tensors import join_pieces
 from seq2onnx.importing.torch.longest_row import longest_row
 from seq2onnx.importing.torch.packing import without_packing
 
@@ -249,4 +250,5 @@ def trace(module: nn.Module, arguments: Arguments, rows: int, steps: int) -> Mod
     module(*arguments.call(x, lengths))  # torch.export prints what the module raises; here it is only raised
     with without_packing(), silent(), longest_row(module, arguments.lengths, steps):
         program = torch.export.export(module, call, strict=False)
+    join_pieces(program.graph)
     return ModuleTrace(program, arguments, pytree.tree_leaves(call), rows, steps, lengths)
