@@ -41,6 +41,7 @@ class Recurrent(Stage):
             dropout=rng.choice([0, 0.3]) if self.layers > 1 else 0, bidirectional=self.both, **more,
         )  # fmt: skip
         self.out = more.get("proj_size", self.units)
+        self.reads_cell = kind == "LSTM" and rng.random() < 0.3
         self.size = self.out * (2 if self.both else 1)
         self.start = rng.choice(["none", "zeros", "new_zeros"])
 
@@ -53,7 +54,7 @@ class Recurrent(Stage):
         return (h, make((count, x.size(0), self.units))) if isinstance(self.rnn, nn.LSTM) else h
 
     def run(self, x, lengths):
-        """Every step, and the final state [layers · directions, B, units]."""
+        """Every step, and a final state [layers · directions, B, units]."""
         states = self.states(x)
         if self.ragged:
             x = x if self.batch_first else x.transpose(0, 1)
@@ -63,7 +64,7 @@ class Recurrent(Stage):
         else:
             y, final = self.rnn(x if self.batch_first else x.permute(1, 0, 2), states)
         y = y if self.batch_first else y.transpose(0, 1)
-        return y, final[0] if isinstance(final, tuple) else final
+        return y, final[self.reads_cell] if isinstance(final, tuple) else final
 
     def forward(self, x, lengths):
         return self.run(x, lengths)[0]
@@ -319,7 +320,8 @@ class RandomNetwork(nn.Module):
         self.answers = [rng.choice(answers) for _ in range(rng.choice([1, 1, 2]))]
         if self.last:
             self.answers[0] = "state"
-            size_of = [self.last.out, *[self.last.size] * (len(self.answers) - 1)]
+            state = self.last.units if self.last.reads_cell else self.last.out
+            size_of = [state, *[self.last.size] * (len(self.answers) - 1)]
         else:
             size_of = [size] * len(self.answers)
         self.heads = nn.ModuleList(

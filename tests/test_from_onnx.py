@@ -64,7 +64,8 @@ def export(case, path, **more):
     "name",
     [
         "ConvPoolClassifier", "StridedConvolutions", "SpectrogramConvolution", "SeveralHeads", "CentredOverTime",
-        "SqueezeExcite", "Differences", "OneHotTimeFirst", "LstmLastStep", "BiLstmEndsOfBoth", "GruTimeFirst",
+        "SqueezeExcite", "Differences", "OneHotTimeFirst", "LstmLastStep", "CellStateRead", "BiLstmEndsOfBoth",
+        "GruTimeFirst",
         "RnnStacked", "SingleSequence", "OneNumberAStep", "AttentionOfASum", "AttentionOfAProduct",
         "AttentionOfEinsum", "StructuredSelfAttention", "AttentiveMeanOfChannels", "AttentionByTheLastStep",
         "LengthOne", "LengthOneOfChannelsFirst", "DividedByItsNorm", "DividedByItsNormOfFewerAxes", "ScaledLength",
@@ -303,6 +304,26 @@ def test_states_carried_by_hand_are_dropped_and_lengths_are_lengths(tmp_path):
     assert [layer.kind for layer in made.network.layers] == ["sequence_input", "lstm", "fully_connected"]
 
 
+@pytest.mark.parametrize("direction", ["forward", "bidirectional"])
+def test_cell_states_of_rows_with_lengths_are_read(direction, tmp_path):
+    """The comparison with the file, whose rows have lengths, is part of from_onnx."""
+    g, n = Graph(), 2 if direction == "bidirectional" else 1
+    x, lengths = g.input("x", ["time", "batch", C]), g.input("lengths", ["batch"], TensorProto.INT32)
+    W = [g.weight(n, 4 * H, C), g.weight(n, 4 * H, H), g.weight(n, 8 * H)]
+    _, _, cell = g.op("LSTM", x, *W, lengths, outs=3, hidden_size=H, direction=direction)
+    flat = g.op("Reshape", g.op("Transpose", cell, perm=[1, 0, 2]), g.ints(-1, n * H))
+    g.dense(flat, n * H, out=g.output("y"))
+    made = lifted(g, tmp_path)
+    layer = made.network.layers[1]
+    assert (layer.kind, layer.output_mode) == ("lstm" if n == 1 else "bilstm", "cell")
+    rows = [np.random.default_rng(0).normal(size=(steps, C)).astype("f") for steps in (7, 3)]
+    s2o.export(made, tmp_path / "network.onnx")
+    padded = np.zeros((7, 2, C), np.float32)
+    padded[:, 0], padded[:3, 1] = rows
+    expected = source_answer(tmp_path / "foreign.onnx", padded, lengths=np.array([7, 3], np.int32))
+    np.testing.assert_allclose(s2o.load(tmp_path / "network.onnx").predict(rows), expected, rtol=0, atol=CLOSE)
+
+
 def test_several_outputs_have_the_names_of_the_file_and_can_be_chosen(tmp_path):
     g = plain_lstm()
     y = g.nodes[-2].input[0]
@@ -490,7 +511,6 @@ HARMFUL = {
     "ViewInsteadOfTranspose": "cuts the batch into pieces",
     "LoopOverSteps": "a single step that is not the last",
     "EncoderDecoder": "starts from a state that is computed",
-    "CellStateRead": "final cell state",
     "InstanceNorm": "statistics over time",
     "FirstStepOnly": "a single step that is not the last",
     "FirstTenSteps": "number",
@@ -681,9 +701,9 @@ TRAPS = {
 
 
 def _with_last_step(found):
-    y, h = found
+    y, h, *cells = found
     last = time_axis.last_step(y, 0)
-    return y, h.with_(parts=last.parts, index=np.arange(last.index.size).reshape(h.index.shape))
+    return [y, h.with_(parts=last.parts, index=np.arange(last.index.size).reshape(h.index.shape)), *cells]
 
 
 def _every_trap(traps: Graph) -> Graph:

@@ -12,7 +12,7 @@ from seq2onnx.importing import equivalence as proof
 from tests.torch_modules import LIFTED, REFUSED, Case, x
 from tests.torch_modules.cases import C
 from tests.torch_modules.convolutional import CnnLstm
-from tests.torch_modules.harmful import CellStateRead, DividedByTime, Harmful
+from tests.torch_modules.harmful import CellStateOfEachStep, DividedByTime, Harmful
 from tests.torch_modules.mixed import LegacyWeightNorm
 from tests.torch_modules.recurrent import LstmLastHidden, LstmPerStep, TwoLstmsResidual
 from tests.torch_parity import can_stream, differences
@@ -61,16 +61,16 @@ def test_a_refusal_names_the_module_the_code_and_what_to_do():
     class Outer(nn.Module):
         def __init__(self):
             super().__init__()
-            self.encoder = CellStateRead()
+            self.encoder = CellStateOfEachStep()
 
         def forward(self, x):
             return self.encoder(x) * 2
 
     with pytest.raises(s2o.ImportRefused) as caught:
         s2o.from_torch(Outer(), x())
-    assert "encoder.fc (Linear): reads the final cell state" in str(caught.value)
-    assert "read its output h, or export the network to ONNX and use add_states" in str(caught.value)
-    assert "[code: return self.fc(c[-1])]" in str(caught.value)
+    assert "encoder.fc (Linear): reads the cell state of an LSTM at a step that is not the last" in str(caught.value)
+    assert "Read the output h, or the cell state after the loop" in str(caught.value)
+    assert "[code: found.append(self.fc(state[1]))]" in str(caught.value)
     assert isinstance(caught.value, ValueError)
     assert isinstance(caught.value, s2o.errors.Seq2OnnxError)
 
@@ -487,6 +487,25 @@ def test_a_module_of_one_step_becomes_a_network_of_sequences(tmp_path):
         with torch.no_grad():
             y, h, state = module(step[None], h, state)
         assert np.abs(stream.step(step.numpy()) - y[0].numpy()).max() <= CLOSE
+
+
+def test_a_module_that_calls_layers_for_one_step_becomes_a_network_of_sequences(tmp_path):
+    class StepOfLayers(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.lstm, self.fc = nn.LSTM(C, 4, 2, batch_first=True), nn.Linear(4, 2)
+
+        def forward(self, x, h, c):
+            out, (h, c) = self.lstm(x.unsqueeze(1), (h, c))
+            return self.fc(out[:, -1]), h, c
+
+    module = weights(StepOfLayers()).eval()
+    made = s2o.from_torch(module, (torch.randn(1, C), torch.zeros(2, 1, 4), torch.zeros(2, 1, 4)), axes="BC")
+    assert [layer.label for layer in made.network.layers][1:] == ["lstm_l0", "lstm_l1", "fc"]
+    sequence = x(1, 20)
+    with torch.no_grad():
+        expected = module.fc(module.lstm(sequence)[0])
+        assert torch.allclose(made(sequence)[0], expected, rtol=0, atol=CLOSE)
 
 
 def test_a_cell_and_a_module_without_states_are_modules_of_one_step():

@@ -11,7 +11,7 @@ from seq2onnx.errors import ImportRefused
 from seq2onnx.importing.lifting import operations as lifting
 from seq2onnx.importing.lifting.convolutions import Windows, convolution, pooling
 from seq2onnx.importing.lifting.layer_node import Array
-from seq2onnx.importing.lifting.recurrence import Recurrent, cell_state, layer_of, recurrent, weights_of
+from seq2onnx.importing.lifting.recurrence import Recurrent, layer_of, recurrent, weights_of
 from seq2onnx.importing.lifting.windows import Pads
 from seq2onnx.importing.onnx.node_calls import last_axes, padding
 from seq2onnx.importing.onnx.operators import ADD_STATES, LiftCall, constant, on_array, operators, optional
@@ -140,9 +140,9 @@ def _recurrent(call: LiftCall) -> Any:
     arrays = [weights_of(op, "onnx", W[i], R[i], np.split(bias[i], 2), apart) for i in range(directions)]
     starts = _starts(call, "hc" if op == "LSTM" else "h", units)
     layer = _layer(op, units, activations, arrays[0], bool(starts), after)
-    y, h = recurrent(call.x, layer, [array | starts for array in arrays], 0)
+    y, *finals = recurrent(call.x, layer, [array | starts for array in arrays], 0)
     y = y.with_(axes=("T", "", y.axes[1], ""), index=y.index.reshape(1, directions, 1, units))
-    return [y, h, cell_state(h)]
+    return [y, *finals]
 
 
 def _starts(call: LiftCall, kinds: str, units: int) -> dict[str, Array]:

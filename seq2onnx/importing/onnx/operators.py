@@ -17,7 +17,7 @@ from seq2onnx.importing.onnx.graph_parts import DOMAINS
 from seq2onnx.importing.onnx.node_calls import NodeCall, check_not_dynamic, same
 from seq2onnx.importing.states.step_rules import RULES
 
-ADD_STATES = "add_states keeps the operator, and can give such a file states"
+ADD_STATES = "add_states keeps the operator, and gives the file states if it takes the rest of it"
 
 
 LiftCall = NodeCall[TracedTensor]

@@ -110,14 +110,18 @@ def _window(call: Call, kernel: list[int]) -> TimeWindow:
         raise ImportRefused(f"has {x.describe(0)} as its batch and time as its width")
     dilation = attributes.get("dilations", [1] * count)[place]
     if attributes.get("strides", [1] * count)[place] != 1:
-        raise ImportRefused("has a stride along time, so that steps go in and none comes out; from_onnx can do that")
+        raise ImportRefused(
+            "has a stride along time, so that steps go in and none comes out; from_onnx has strides, if it takes the "
+            "rest of the file"
+        )
     reach = dilation * (kernel[place] - 1)
     pads = padding(call, kernel)
     before, after = (own + of_time for own, of_time in zip(pads[place], x.pads, strict=True))
     if before < reach:
         raise ImportRefused(
             f"has windows of {reach + 1} steps with {before} of padding before the first: they read {reach - before} "
-            f"steps ahead. Only causal padding of {reach} streams without delay; from_onnx has lookahead"
+            f"steps ahead. Only causal padding of {reach} streams without delay; from_onnx has lookahead, if it takes "
+            "the rest of the file"
         )
     if before > reach:
         raise ImportRefused(f"has {before} steps of padding before the first, more than its windows reach ({reach})")
