@@ -186,6 +186,8 @@ def test_outputs_that_are_refused_are_left_out_with_the_reason():
         ({"x": ["b", "n"], "state": [2, "b", 8]}, {"y": ["b", 1], "stateN": ["i", "b", "j"]}, {"state": "stateN"}),
         ({"x": ["b", 3], "h": [1, "b", 4]}, {"y": ["b", 2], "hn": [1, "b", 5]}, {}),
         ({"x": ["b", "t", 3], "lengths": ["b"]}, {"y": ["b", "t", 3]}, {}),
+        ({"x": ["b", "t", 3], "machine": ["b", 2]}, {"y": ["b", 2]}, {}),
+        ({"x": ["b", 1, 3], "old": ["b", 2]}, {"y": ["b", 1, 4], "1": ["b", 2]}, {"old": "1"}),
     ],
 )
 def test_states_are_inputs_that_outputs_continue(inputs, outputs, pairs):

@@ -70,6 +70,13 @@ class WrittenRmsNorm(Normalized):
 
 
 @lifted()
+class NormOfWeightedFeatures(Normalized):
+    def norm(self, x):
+        x = x / self.gain
+        return x * torch.rsqrt(x.pow(2).mean(-1, keepdim=True) + 0.01)
+
+
+@lifted()
 class RootOfALimitedSum(Normalized):
     """As TensorFlow writes l2_normalize."""
 

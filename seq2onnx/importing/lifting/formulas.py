@@ -179,9 +179,8 @@ def product(a: TracedTensor, b: TracedTensor) -> TracedTensor | None:
 
 def normalized(a: TracedTensor, b: TracedTensor, inverse: bool) -> TracedTensor | None:
     """Return a / b, or a · b with `inverse`, if b is the norm of a, or its inverse, at each place."""
-    if weighted := _related(a, "weighted"):
-        found = normalized(weighted.of, b, inverse)
-        return found and lifting.affine(found, weighted.factors, np.zeros(1))
+    if (weighted := _related(a, "weighted")) and (found := normalized(weighted.of, b, inverse)):
+        return lifting.affine(found, weighted.factors, np.zeros(1))
     norm, centered = _norm_of(b), _related(a, "centered")
     if norm is None or norm.inverse != inverse or not same(a, norm.of):
         return None

@@ -14,6 +14,7 @@ from seq2onnx.errors import ImportRefused
 from seq2onnx.files import atomic_file
 from seq2onnx.importing.onnx import carried_states, inputs
 from seq2onnx.importing.onnx.graph import open_session, read_graph
+from seq2onnx.importing.onnx.joining import further_inputs
 from seq2onnx.importing.onnx.limits import check_limits
 from seq2onnx.importing.onnx.source_runs import OnnxSource
 from seq2onnx.importing.onnx.tracing import Trace, declared, traces
@@ -128,6 +129,8 @@ def _add_states(
         made = inputs.in_each_order(orders, made_in, lambda order: traces(model, data, order, features, draw))
     except ImportRefused as error:
         text = str(error)
+        if others := {*further_inputs(model, data)} - {*states}:
+            text += f". add_states takes one sequence; if {', '.join(sorted(others))} is data, too, from_onnx takes it"
         for new, old in old_names.items():
             text = text.replace(new, old)
         raise ImportRefused(text) from None
