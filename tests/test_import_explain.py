@@ -91,7 +91,7 @@ CASES = {
     "lstm": (plain_lstm, {LAYERS: {"axes": "BTC"}, STATES: {"axes": "BTC", "keep_graph": True}}),
     "images": (lambda: image("batch", 1, "frames", 4), {LAYERS: {"axes": "BCTW"}, STATES: {"axes": "BCTW"}}),
     "rate": (by_rate, {STATES: {"fixed": {"sr": 16000}, "states": {"state": "new_state"}, "axes": "BC"}}),
-    "window": (flat, {LAYERS: {"axes": "BTC", "window": 4}}),
+    "window": (flat, {LAYERS: {"axes": "BTC", "window": 4}, STATES: {"window": 4, "keep_graph": True}}),
     "outputs": (two_outputs, {LAYERS: {"outputs": ["scores"]}, STATES: {"outputs": ["scores"]}}),
     "stateless": (stateless, {LAYERS: {"axes": "BTC"}, STATES: {"axes": "BTC"}}),
     "no layers": (lambda: plain_lstm(lambda g, y: g.op("Sin", y)), {STATES: {"axes": "BTC"}}),
