@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import ClassVar
+
 import numpy as np
 import pytest
 import torch
@@ -120,6 +122,26 @@ def test_several_inputs_are_inputs_of_the_network_with_their_names(make, tmp_pat
     for a, b in zip(fast[0].numpy(), slow[0].numpy(), strict=True):
         found.append(stream.step({"fast": a, "slow": b, "machine": machine[0].numpy()}))
     assert np.abs((np.stack(found) if is_time_first else found[-1]) - expected[0]).max() <= CLOSE
+
+
+class StridedAndAVector(nn.Module):
+    """The second sequence has as many features as the batch has rows; the vector comes after a stride."""
+
+    inputs: ClassVar = {"fast": True, "slow": True, "machine": False}
+
+    def __init__(self):
+        super().__init__()
+        self.conv, self.fc = nn.Conv1d(5, 4, 3, stride=2), nn.Linear(6, 3)
+
+    def forward(self, fast, slow, machine):
+        y = self.conv(nn.functional.pad(torch.cat((fast, slow), 1), (2, 0)))
+        return self.fc(torch.cat((y.mean(2), machine), 1))
+
+
+def test_a_vector_is_joined_after_a_stride(tmp_path):
+    module, arguments = weights(StridedAndAVector()), (torch.randn(2, 3, 9), torch.randn(2, 2, 9), torch.randn(2, 2))
+    made = s2o.from_torch(module, arguments, axes="BCT")
+    assert max(differences(module, arguments, made, tmp_path / "network.onnx", "BCT").values()) <= CLOSE
 
 
 def test_several_inputs_beside_lengths_and_start_states():
@@ -426,10 +448,10 @@ def test_the_proof_sees_a_wrong_weight(monkeypatch, weight, change):
 
 def test_random_networks(tmp_path):
     """tools/fuzz_import.py imports many more."""
-    from tests.random_torch import RandomNetwork
+    from tests.random_torch import RandomNetwork, RandomTwoInputs
 
-    for number in range(12):
-        network = RandomNetwork(f"test {number}").eval()
+    for number in range(14):
+        network = (RandomNetwork if number < 12 else RandomTwoInputs)(f"test {number}").eval()
         axes = "BT" if network.axes == "tokens" else network.axes
         made = s2o.from_torch(network, network.example(), axes=axes)
         found = differences(network, network.example(), made, tmp_path / "network.onnx", axes, double=True)

@@ -91,7 +91,7 @@ CASES = {
     "lstm": (plain_lstm, {LAYERS: {"axes": "BTC"}, STATES: {"axes": "BTC", "keep_graph": True}}),
     "images": (lambda: image("batch", 1, "frames", 4), {LAYERS: {"axes": "BCTW"}, STATES: {"axes": "BCTW"}}),
     "rate": (by_rate, {STATES: {"fixed": {"sr": 16000}, "states": {"state": "new_state"}, "axes": "BC"}}),
-    "window": (flat, {LAYERS: {"axes": "BTC", "window": 4}}),
+    "window": (flat, {LAYERS: {"axes": "BTC", "window": 4}, STATES: {"window": 4, "keep_graph": True}}),
     "outputs": (two_outputs, {LAYERS: {"outputs": ["scores"]}, STATES: {"outputs": ["scores"]}}),
     "stateless": (stateless, {LAYERS: {"axes": "BTC"}, STATES: {"axes": "BTC"}}),
     "no layers": (lambda: plain_lstm(lambda g, y: g.op("Sin", y)), {STATES: {"axes": "BTC"}}),
@@ -204,6 +204,8 @@ def test_outputs_that_are_refused_are_left_out_with_the_reason():
         ({"x": ["b", "n"], "state": [2, "b", 8]}, {"y": ["b", 1], "stateN": ["i", "b", "j"]}, {"state": "stateN"}),
         ({"x": ["b", 3], "h": [1, "b", 4]}, {"y": ["b", 2], "hn": [1, "b", 5]}, {}),
         ({"x": ["b", "t", 3], "lengths": ["b"]}, {"y": ["b", "t", 3]}, {}),
+        ({"x": ["b", "t", 3], "machine": ["b", 2]}, {"y": ["b", 2]}, {}),
+        ({"x": ["b", 1, 3], "old": ["b", 2]}, {"y": ["b", 1, 4], "1": ["b", 2]}, {"old": "1"}),
     ],
 )
 def test_states_are_inputs_that_outputs_continue(inputs, outputs, pairs):

@@ -122,8 +122,7 @@ def explain_onnx(path: str | Path, out: str | Path, given: Options, keep_graph: 
     if not keep_graph:
         layers = Way(LAYERS, str(path), lambda chosen: _as_layers(path, chosen), letters)
         doors.append(layers.all_or_some_outputs([_without(options, "states")], outputs))
-    own = _without(options, "window")
-    tries = [own] if "states" in given or not pairs else [own, own | {"states": pairs}]
+    tries = [options] if "states" in given or not pairs else [options, _without(options, "window") | {"states": pairs}]
     states = Way(STATES, str(path), lambda chosen: _with_states(path, chosen), letters)
     doors.append(states.all_or_some_outputs(tries, outputs))
 

@@ -147,18 +147,23 @@ def _with_buffer(graph: Rewriter, call: Call, window: TimeWindow, masked: bool =
     return graph.op("Concat", first, source, axis=window.axis)
 
 
-def _phantoms(graph: Rewriter, call: Call, window: TimeWindow) -> str:
-    """Return whether each step of the buffer is before the first of the sequence, in the rank of the input."""
-    layer = label(call.node.name or call.node.output[0])
+def count_steps(graph: Rewriter, layer: str, x: str, axis: int, most: int) -> str:
+    """Return how many steps came before those of x, up to `most`: a state [batch, 1]."""
     old, new = graph.state(layer, "count", (1,), "int32")
-    x, rank, reach = graph.read(call.node.input[0]), len(call.x.axes), window.reach
-    steps = graph.op("Cast", graph.size(x, window.axis), to=TensorProto.INT32)
+    steps = graph.op("Cast", graph.size(x, axis), to=TensorProto.INT32)
     total = graph.op("Add", old, steps)
-    limit = graph.constant(reach, np.int32)
+    limit = graph.constant(most, np.int32)
     if graph.opset >= 12:
         graph.op("Min", total, limit, output=new)
     else:
         graph.op("Where", graph.op("Less", total, limit), total, limit, output=new)
+    return old
+
+
+def _phantoms(graph: Rewriter, call: Call, window: TimeWindow) -> str:
+    """Return whether each step of the buffer is before the first of the sequence, in the rank of the input."""
+    x, rank, reach = graph.read(call.node.input[0]), len(call.x.axes), window.reach
+    old = count_steps(graph, label(call.node.name or call.node.output[0]), x, window.axis, reach)
     shape = [1] * rank
     shape[window.axis] = reach
     # Step i of the buffer is real if the last reach - i steps are.

@@ -119,7 +119,8 @@ def one_input(module: nn.Module, example: Any, axes: str, vectors: bool = False)
         if not isinstance(leaf, Tensor) or not leaf.is_floating_point():
             continue
         has_time = leaf.ndim == 3 and all(leaf.shape[axis] == x.shape[axis] for axis in (batch, time))
-        if has_time and (place == 0 or leaf.shape[1] != x.shape[batch] or batch == 1):
+        is_state = leaf.ndim == 3 and leaf.shape[1] == x.shape[batch] and time == 1  # [layers, batch, units]
+        if has_time and (place == 0 or not is_state):
             found.append(Input(name, leaf.shape[features], True, place))
             joined.append(leaf)
         elif vectors and leaf.ndim == 2 and len(leaf) == x.shape[batch]:
