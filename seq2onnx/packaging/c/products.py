@@ -54,7 +54,7 @@ Call = Callable[[str, str], str]
 def product_call(program: Program, matrix: Matrix) -> tuple[Call, list[View]]:
     """Return what makes C code of y += x w from two pointers, and the room that it uses."""
     rows, columns = matrix.values.shape
-    if matrix.values.size < FEW_WEIGHTS:
+    if matrix.values.size < FEW_WEIGHTS or (matrix.scale is not None and rows < FEW_ROWS):
         matrix = Matrix(matrix.name, matrix.values)
     if matrix.small is None or matrix.scale is None:
         program.kernels["product"] = None
