@@ -29,8 +29,9 @@ def start(*shape):
 
 
 def call(entry, *reads, times=1, **kwargs):
-    """A layer of a Functional model, called with these."""
-    tensors = [{"class_name": "__keras_tensor__", "config": {"keras_history": [name, 0, 0]}} for name in reads]
+    """A layer of a Functional model, called with these: names of layers, or a name and the number of the output."""
+    ends = [(read, 0) if isinstance(read, str) else read for read in reads]
+    tensors = [{"class_name": "__keras_tensor__", "config": {"keras_history": [name, 0, i]}} for name, i in ends]
     args = tensors if len(tensors) == 1 else [tensors]
     return entry | {"inbound_nodes": [{"args": args, "kwargs": kwargs}] * times}
 

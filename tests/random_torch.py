@@ -41,6 +41,7 @@ class Recurrent(Stage):
             dropout=rng.choice([0, 0.3]) if self.layers > 1 else 0, bidirectional=self.both, **more,
         )  # fmt: skip
         self.out = more.get("proj_size", self.units)
+        self.reads_cell = kind == "LSTM" and rng.random() < 0.3
         self.size = self.out * (2 if self.both else 1)
         self.start = rng.choice(["none", "zeros", "new_zeros"])
 
@@ -53,7 +54,7 @@ class Recurrent(Stage):
         return (h, make((count, x.size(0), self.units))) if isinstance(self.rnn, nn.LSTM) else h
 
     def run(self, x, lengths):
-        """Every step, and the final state [layers · directions, B, units]."""
+        """Every step, and a final state [layers · directions, B, units]."""
         states = self.states(x)
         if self.ragged:
             x = x if self.batch_first else x.transpose(0, 1)
@@ -63,7 +64,7 @@ class Recurrent(Stage):
         else:
             y, final = self.rnn(x if self.batch_first else x.permute(1, 0, 2), states)
         y = y if self.batch_first else y.transpose(0, 1)
-        return y, final[0] if isinstance(final, tuple) else final
+        return y, final[self.reads_cell] if isinstance(final, tuple) else final
 
     def forward(self, x, lengths):
         return self.run(x, lengths)[0]
@@ -286,6 +287,42 @@ class Differences(Stage):
         return x - before
 
 
+class Second(Stage):
+    """What a second input does: a sequence [B, T, count], or a vector [B, count], which may go to the heads."""
+
+    def __init__(self, rng, size, ragged):
+        super().__init__(rng, size, ragged)
+        self.count, self.style = rng.randint(1, 4), rng.choice(["cat", "sum", "gate", "branch", "film", "heads"])
+        self.has_time = self.style == "branch" or (self.style in ("cat", "sum", "gate") and rng.random() < 0.6)
+        if self.style == "branch":
+            self.branch = Recurrent(rng, self.count, ragged)
+            self.size = size + self.branch.size
+        elif self.style == "cat":
+            self.size = size + self.count
+        elif self.style != "heads":
+            self.linear = nn.Linear(self.count, 2 * size if self.style == "film" else size)
+
+    def join(self, x, second):
+        if self.has_time or x.ndim == 2:
+            return torch.cat([x, second], -1)
+        return torch.cat([x, second.unsqueeze(1).expand(-1, x.shape[1], -1)], -1)
+
+    def forward(self, x, second, lengths):
+        if self.style == "heads":
+            return x
+        if self.style == "cat":
+            return self.join(x, second)
+        if self.style == "branch":
+            return torch.cat([self.branch(second, lengths), x], 2)
+        y = self.linear(second) if self.has_time else self.linear(second)[:, None]
+        if self.style == "sum":
+            return x + y
+        if self.style == "gate":
+            return x * torch.sigmoid(y)
+        gain, offset = y.chunk(2, -1)
+        return (1 + gain) * x + offset
+
+
 STAGES = [
     Recurrent, Recurrent, Convolution, Convolution, Dense, Normalization, Function, Function, Layout, Affine, Residual,
     CausalResidual, Gate, Branches, Differences,
@@ -294,9 +331,9 @@ ANSWERS = ["steps", "last", "mean", "max", "both", "narrow", "attention", "stati
 
 
 class RandomNetwork(nn.Module):
-    """Some stages, then one or two heads."""
+    """Some stages, then one or two heads; with `two`, x and a second input go into the first stage, or the heads."""
 
-    def __init__(self, seed: str) -> None:
+    def __init__(self, seed: str, two: bool = False) -> None:
         super().__init__()
         rng = random.Random(seed)
         torch.manual_seed(rng.randrange(2**31))
@@ -304,9 +341,13 @@ class RandomNetwork(nn.Module):
         self.axes = rng.choice(["BTC", "BTC", "TBC", "BCT", "BT", "tokens", "TC"])
         if self.ragged:
             self.axes = rng.choice(["BTC", "tokens"])
+        if two:
+            self.axes = "BTC" if self.ragged else rng.choice(["BTC", "BTC", "TBC", "BCT"])
         size = self.features = 1 if self.axes == "BT" else rng.randint(1, 7)
         if self.axes == "tokens":
             self.embedding = nn.Embedding(12, size)
+        self.second = Second(rng, size, self.ragged) if two else None
+        size = self.second.size if self.second else size
         stages = []
         for _ in range(rng.randint(1, 5)):
             kinds = STAGES + ([Pooling] if not self.ragged else [])
@@ -319,11 +360,13 @@ class RandomNetwork(nn.Module):
         self.answers = [rng.choice(answers) for _ in range(rng.choice([1, 1, 2]))]
         if self.last:
             self.answers[0] = "state"
-            size_of = [self.last.out, *[self.last.size] * (len(self.answers) - 1)]
+            state = self.last.units if self.last.reads_cell else self.last.out
+            size_of = [state, *[self.last.size] * (len(self.answers) - 1)]
         else:
             size_of = [size] * len(self.answers)
+        beside = self.second.count if self.second and self.second.style == "heads" else 0
         self.heads = nn.ModuleList(
-            nn.Linear(n * (2 if a in ("both", "statistics") else 1), rng.randint(1, 4))
+            nn.Linear(n * (2 if a in ("both", "statistics") else 1) + beside, rng.randint(1, 4))
             for n, a in zip(size_of, self.answers, strict=True)
         )
         # Scores may be in the hundreds, where torch's float32 is off by 1e-5 itself.
@@ -338,9 +381,23 @@ class RandomNetwork(nn.Module):
             x = torch.randint(0, 12, (2, 33))
         else:
             x = torch.randn([shape[letter] for letter in self.axes])
-        return (x, torch.tensor([33, 20])) if self.ragged else x
+        arguments = [x]
+        if self.second:
+            shape["C"] = self.second.count
+            arguments.append(torch.randn([shape[letter] for letter in (self.axes if self.second.has_time else "BC")]))
+        if self.ragged:
+            arguments.append(torch.tensor([33, 20]))
+        return tuple(arguments) if len(arguments) > 1 else x
+
+    @property
+    def inputs(self):
+        """For each input whether it is a sequence."""
+        return {"x": True} | ({"more": self.second.has_time} if self.second else {})
 
     def forward(self, x, lengths=None):
+        return self.run(x, None, lengths)
+
+    def run(self, x, second, lengths):
         if self.axes == "tokens":
             x = self.embedding(x)
         elif self.axes == "BT":
@@ -348,14 +405,23 @@ class RandomNetwork(nn.Module):
         elif self.axes == "TC":
             x = x[None]
         elif self.axes != "BTC":
-            x = x.permute(*(self.axes.index(letter) for letter in "BTC"))
+            order = [self.axes.index(letter) for letter in "BTC"]
+            x = x.permute(order)
+            second = second.permute(order) if self.second and self.second.has_time else second
+        if self.second:
+            x = self.second(x, second, lengths)
         for stage in self.stages:
             x = stage(x, lengths)
         state = None
         if self.last:
             x, state = self.last.run(x, lengths)
-        parts = zip(self.heads, self.answers, self.scores, strict=True)
-        found = [head(self.pick(answer, x, state, lengths, scores)) for head, answer, scores in parts]
+        read = [
+            self.pick(answer, x, state, lengths, scores)
+            for answer, scores in zip(self.answers, self.scores, strict=True)
+        ]
+        if self.second and self.second.style == "heads":
+            read = [self.second.join(each, second) for each in read]
+        found = [head(each) for head, each in zip(self.heads, read, strict=True)]
         if len(found) == 1:
             return found[0]
         return dict(zip("ab", found, strict=True)) if self.kind == "dict" else tuple(found)
@@ -397,3 +463,18 @@ class RandomNetwork(nn.Module):
         if answer == "sum":
             return x.sum(1)
         return x[:, 0:] if answer == "narrow" else x
+
+
+class RandomTwoInputs(RandomNetwork):
+    """A random network of two sequences, or of a sequence and a vector."""
+
+    def __init__(self, seed: str) -> None:
+        super().__init__(seed, two=True)
+
+    def forward(self, x, more, lengths=None):
+        return self.run(x, more, lengths)
+
+
+def random_network(seed: str) -> RandomNetwork:
+    """Draw a network; one of ten has two inputs."""
+    return (RandomTwoInputs if random.Random(f"{seed} inputs").random() < 0.1 else RandomNetwork)(seed)

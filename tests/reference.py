@@ -81,19 +81,20 @@ def lstm(layer, weights, xs, states):
     h, c = states or np.zeros((2, layer.hidden_size))
     W, R, b = (weights[name] for name in ("input_weights", "recurrent_weights", "bias"))
     y, h, c = lstm_run(layer, W, R, b, xs[0], h + h0, c + c0)
-    return (h if layer.output_mode == "last" else y), (h - h0, c - c0)
+    return {"sequence": y, "last": h, "cell": c}[layer.output_mode], (h - h0, c - c0)
 
 
 def bilstm(layer, weights, xs, states):
     def run(arrays, x):
         W, R, b = (arrays[part] for part in ("input_weights", "recurrent_weights", "bias"))
-        return lstm_run(layer, W, R, b, x, *np.zeros((2, layer.hidden_size)))[:2]
+        y, h, c = lstm_run(layer, W, R, b, x, *np.zeros((2, layer.hidden_size)))
+        return y, c if layer.output_mode == "cell" else h
 
     return both_ways(layer, weights, xs[0], run)
 
 
 def both_ways(layer, weights, x, run):
-    """A layer of two directions; run(weights of one, x) gives its outputs and its final h."""
+    """A layer of two directions; run(weights of one, x) gives its outputs and the final state that it may return."""
 
     def half(name, x):
         return run({key.split("_", 1)[1]: array for key, array in weights.items() if key.startswith(name)}, x)
@@ -103,7 +104,7 @@ def both_ways(layer, weights, x, run):
     y = np.concatenate([forward, backward[::-1]], 1)
     if layer.output_mode == "sequence":
         return y, ()
-    if layer.last == "final_state":
+    if layer.output_mode == "cell" or layer.last == "final_state":
         return np.concatenate([forward_end, backward_end]), ()
     return y[-1] if len(y) else np.zeros(2 * layer.hidden_size), ()
 

@@ -776,6 +776,16 @@ def test_no_states_are_proposed_where_none_are_carried(tmp_path):
     assert "states=" not in str(refusal.value)
 
 
+def test_a_second_sequence_or_a_vector_is_for_from_onnx(tmp_path):
+    for sizes in (["batch", "time", C], ["batch", C]):
+        g = Graph()
+        x, more = g.input("x", ["batch", "time", C]), g.input("more", sizes)
+        more = more if len(sizes) == 3 else g.op("Unsqueeze", more, g.const([1]))
+        g.op("Identity", g.sequence_lstm(g.op("Add", x, more)), out=g.output("y"))
+        refused(g, tmp_path, "add_states takes one sequence; if more is data, too, from_onnx takes it", axes="BTC")
+        (tmp_path / "foreign.onnx").unlink()
+
+
 # The proof
 
 

@@ -174,10 +174,10 @@ def last_step_for_final_state(monkeypatch):
     found = keras_recurrent.recurrent
 
     def last(x, *arguments):
-        y, _ = found(x, *arguments)
+        y, _, *others = found(x, *arguments)
         end = time_axis.last_step(y, 1)
         halves = layout.reshape(end, (end.shape[0], 2, end.shape[1] // 2))
-        return y, layout.transpose(halves, [1, 0, 2])
+        return [y, layout.transpose(halves, [1, 0, 2]), *others]
 
     monkeypatch.setattr(keras_recurrent, "recurrent", last)
 
@@ -265,11 +265,6 @@ HARMFUL = {
     "softmax over time": (sequential(x, layer("Softmax", axis=1)), "softmax over time"),
     "activation": (sequential(x, layer("Dense", **DENSE | {"activation": "mish"})), "has the activation 'mish'"),
     "state activation": (sequential(x, layer("LSTM", **LSTM | {"activation": "elu"})), "has the activation 'elu'"),
-    "last cell": (
-        functional(x, call(layer("LSTM", **LSTM, return_state=True), "x"), outputs=["lstm"])
-        | {"class_name": "Functional"},
-        "final cell state",
-    ),
     "subclassed": ({"class_name": "MyModel", "config": {}}, "MyModel: is a class of its own, whose code is not"),
     "no time": (sequential(start(3), dense), "without a time axis"),
     "unknown features": (sequential(start(None, None), dense), "the input has the shape"),
@@ -296,7 +291,6 @@ HARMFUL = {
         "has more than 1,048,576 features",
     ),
 }
-HARMFUL["last cell"][0]["config"]["output_layers"] = [["lstm", 0, 2]]
 RECURRENT = lstm(3, 2) | {
     f"layers/bidirectional/{side}_layer/cell/vars/{i}": np.ones(shape, "f")
     for side in ("forward", "backward")
@@ -334,6 +328,16 @@ def test_hundreds_of_layers_in_a_row_become_layers(tmp_path, at_hand, monkeypatc
     assert len(made.network.layers) == 602
 
 
+def lstm_of_torch(arrays, features, units):
+    """The LSTM of a file, whose gates have the order of torch."""
+    kernel, recurrent, bias = (torch.from_numpy(arrays[f"layers/lstm/cell/vars/{i}"]) for i in range(3))
+    found = torch.nn.LSTM(features, units, batch_first=True)
+    found.load_state_dict(
+        {"weight_ih_l0": kernel.T, "weight_hh_l0": recurrent.T, "bias_ih_l0": bias, "bias_hh_l0": bias * 0}
+    )
+    return found
+
+
 def several_inputs(*shapes):
     """A model whose LSTM reads two sequences, and whose Dense reads also a vector of the whole sequence."""
     names = ("fast", "slow", "machine")
@@ -359,17 +363,37 @@ def test_several_inputs_are_inputs_of_the_network_with_their_names(tmp_path):
     }
     rng = np.random.default_rng(0)
     fast, slow, machine = (rng.normal(size=shape).astype("f") for shape in ((2, 9, 3), (2, 9, 2), (2, 2)))
-    kernel, recurrent, bias = (torch.from_numpy(arrays[f"layers/lstm/cell/vars/{i}"]) for i in range(3))
-    own = torch.nn.LSTM(5, 4, batch_first=True)  # its gates have the order of Keras
-    own.load_state_dict(
-        {"weight_ih_l0": kernel.T, "weight_hh_l0": recurrent.T, "bias_ih_l0": bias, "bias_hh_l0": bias * 0}
-    )
     with torch.no_grad():
-        h = own(torch.from_numpy(np.concatenate([slow, fast], 2)))[0][:, -1].numpy()
+        h = lstm_of_torch(arrays, 5, 4)(torch.from_numpy(np.concatenate([slow, fast], 2)))[0][:, -1].numpy()
         found = made({name: torch.from_numpy(x) for name, x in (("fast", fast), ("slow", slow), ("machine", machine))})
     dense, offset = (arrays[f"layers/dense/vars/{i}"] for i in range(2))
     expected = np.concatenate([h, machine], 1) @ dense + offset
     np.testing.assert_allclose(found[0].numpy(), expected, rtol=0, atol=CLOSE)
+
+
+def test_the_cell_state_after_the_last_step_that_is_no_padding(tmp_path):
+    cell = layer("LSTM", **LSTM | {"units": 4, "return_sequences": False, "return_state": True})
+    model = functional(
+        start(None, 3),
+        call(layer("Masking", mask_value=0.0), "x"),
+        call(cell, "masking"),
+        call(layer("Concatenate", "states", axis=-1), ("lstm", 2), ("lstm", 1)),
+        call(layer("Dense", **DENSE), "states"),
+        outputs=["dense"],
+    )
+    arrays = lstm(3, 4) | weights("dense", (8, 2), (2,), seed=3)
+    made = s2o.from_keras(write(tmp_path / "model.keras", model, arrays), masks="lengths")
+    s2o.export(made, tmp_path / "model.onnx")
+    file, rng = s2o.load(tmp_path / "model.onnx"), np.random.default_rng(0)
+    rows = [rng.normal(size=(steps, 3)).astype("f") for steps in (9, 4)]
+    with torch.no_grad():
+        ends = [lstm_of_torch(arrays, 3, 4)(torch.from_numpy(row)[None])[1] for row in rows]
+    states = np.concatenate([torch.cat((c, h), 2)[0].numpy() for h, c in ends])
+    expected = states @ arrays["layers/dense/vars/0"] + arrays["layers/dense/vars/1"]
+    np.testing.assert_allclose(file.predict(rows), expected, rtol=0, atol=CLOSE)
+    stream = file.stream()
+    chunks = [stream.step(rows[0][begin:end]) for begin, end in ((0, 5), (5, 5), (5, 9))]
+    np.testing.assert_allclose(chunks[-1], expected[0], rtol=0, atol=CLOSE)
 
 
 @pytest.mark.parametrize(

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import ClassVar
+
 import numpy as np
 import pytest
 import torch
@@ -12,7 +14,7 @@ from seq2onnx.importing import equivalence as proof
 from tests.torch_modules import LIFTED, REFUSED, Case, x
 from tests.torch_modules.cases import C
 from tests.torch_modules.convolutional import CnnLstm
-from tests.torch_modules.harmful import CellStateRead, DividedByTime, Harmful
+from tests.torch_modules.harmful import CellStateOfEachStep, DividedByTime, Harmful
 from tests.torch_modules.mixed import LegacyWeightNorm
 from tests.torch_modules.recurrent import LstmLastHidden, LstmPerStep, TwoLstmsResidual
 from tests.torch_parity import can_stream, differences
@@ -61,16 +63,16 @@ def test_a_refusal_names_the_module_the_code_and_what_to_do():
     class Outer(nn.Module):
         def __init__(self):
             super().__init__()
-            self.encoder = CellStateRead()
+            self.encoder = CellStateOfEachStep()
 
         def forward(self, x):
             return self.encoder(x) * 2
 
     with pytest.raises(s2o.ImportRefused) as caught:
         s2o.from_torch(Outer(), x())
-    assert "encoder.fc (Linear): reads the final cell state" in str(caught.value)
-    assert "read its output h, or export the network to ONNX and use add_states" in str(caught.value)
-    assert "[code: return self.fc(c[-1])]" in str(caught.value)
+    assert "encoder.fc (Linear): reads the cell state of an LSTM at a step that is not the last" in str(caught.value)
+    assert "Read the output h, or the cell state after the loop" in str(caught.value)
+    assert "[code: found.append(self.fc(state[1]))]" in str(caught.value)
     assert isinstance(caught.value, ValueError)
     assert isinstance(caught.value, s2o.errors.Seq2OnnxError)
 
@@ -120,6 +122,26 @@ def test_several_inputs_are_inputs_of_the_network_with_their_names(make, tmp_pat
     for a, b in zip(fast[0].numpy(), slow[0].numpy(), strict=True):
         found.append(stream.step({"fast": a, "slow": b, "machine": machine[0].numpy()}))
     assert np.abs((np.stack(found) if is_time_first else found[-1]) - expected[0]).max() <= CLOSE
+
+
+class StridedAndAVector(nn.Module):
+    """The second sequence has as many features as the batch has rows; the vector comes after a stride."""
+
+    inputs: ClassVar = {"fast": True, "slow": True, "machine": False}
+
+    def __init__(self):
+        super().__init__()
+        self.conv, self.fc = nn.Conv1d(5, 4, 3, stride=2), nn.Linear(6, 3)
+
+    def forward(self, fast, slow, machine):
+        y = self.conv(nn.functional.pad(torch.cat((fast, slow), 1), (2, 0)))
+        return self.fc(torch.cat((y.mean(2), machine), 1))
+
+
+def test_a_vector_is_joined_after_a_stride(tmp_path):
+    module, arguments = weights(StridedAndAVector()), (torch.randn(2, 3, 9), torch.randn(2, 2, 9), torch.randn(2, 2))
+    made = s2o.from_torch(module, arguments, axes="BCT")
+    assert max(differences(module, arguments, made, tmp_path / "network.onnx", "BCT").values()) <= CLOSE
 
 
 def test_several_inputs_beside_lengths_and_start_states():
@@ -426,10 +448,10 @@ def test_the_proof_sees_a_wrong_weight(monkeypatch, weight, change):
 
 def test_random_networks(tmp_path):
     """tools/fuzz_import.py imports many more."""
-    from tests.random_torch import RandomNetwork
+    from tests.random_torch import RandomNetwork, RandomTwoInputs
 
-    for number in range(12):
-        network = RandomNetwork(f"test {number}").eval()
+    for number in range(14):
+        network = (RandomNetwork if number < 12 else RandomTwoInputs)(f"test {number}").eval()
         axes = "BT" if network.axes == "tokens" else network.axes
         made = s2o.from_torch(network, network.example(), axes=axes)
         found = differences(network, network.example(), made, tmp_path / "network.onnx", axes, double=True)
@@ -487,6 +509,25 @@ def test_a_module_of_one_step_becomes_a_network_of_sequences(tmp_path):
         with torch.no_grad():
             y, h, state = module(step[None], h, state)
         assert np.abs(stream.step(step.numpy()) - y[0].numpy()).max() <= CLOSE
+
+
+def test_a_module_that_calls_layers_for_one_step_becomes_a_network_of_sequences(tmp_path):
+    class StepOfLayers(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.lstm, self.fc = nn.LSTM(C, 4, 2, batch_first=True), nn.Linear(4, 2)
+
+        def forward(self, x, h, c):
+            out, (h, c) = self.lstm(x.unsqueeze(1), (h, c))
+            return self.fc(out[:, -1]), h, c
+
+    module = weights(StepOfLayers()).eval()
+    made = s2o.from_torch(module, (torch.randn(1, C), torch.zeros(2, 1, 4), torch.zeros(2, 1, 4)), axes="BC")
+    assert [layer.label for layer in made.network.layers][1:] == ["lstm_l0", "lstm_l1", "fc"]
+    sequence = x(1, 20)
+    with torch.no_grad():
+        expected = module.fc(module.lstm(sequence)[0])
+        assert torch.allclose(made(sequence)[0], expected, rtol=0, atol=CLOSE)
 
 
 def test_a_cell_and_a_module_without_states_are_modules_of_one_step():

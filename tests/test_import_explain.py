@@ -91,7 +91,7 @@ CASES = {
     "lstm": (plain_lstm, {LAYERS: {"axes": "BTC"}, STATES: {"axes": "BTC", "keep_graph": True}}),
     "images": (lambda: image("batch", 1, "frames", 4), {LAYERS: {"axes": "BCTW"}, STATES: {"axes": "BCTW"}}),
     "rate": (by_rate, {STATES: {"fixed": {"sr": 16000}, "states": {"state": "new_state"}, "axes": "BC"}}),
-    "window": (flat, {LAYERS: {"axes": "BTC", "window": 4}}),
+    "window": (flat, {LAYERS: {"axes": "BTC", "window": 4}, STATES: {"window": 4, "keep_graph": True}}),
     "outputs": (two_outputs, {LAYERS: {"outputs": ["scores"]}, STATES: {"outputs": ["scores"]}}),
     "stateless": (stateless, {LAYERS: {"axes": "BTC"}, STATES: {"axes": "BTC"}}),
     "no layers": (lambda: plain_lstm(lambda g, y: g.op("Sin", y)), {STATES: {"axes": "BTC"}}),
@@ -129,6 +129,24 @@ def test_what_stands_in_the_way_and_how_much_lies_behind_it(tmp_path):
     assert f"Behind it are 2 of {nodes} nodes" in out.replace("\n", " ")
     assert max(map(len, out.splitlines())) <= 80
     assert [path.name for path in tmp_path.iterdir()] == ["foreign.onnx"]
+
+
+def test_two_ways_that_stop_at_different_nodes_are_no_way():
+    """The logarithm of the power of frames: layers have strides and no logarithm, add_states the reverse."""
+    g = Graph()
+    spectrum = g.op("Conv", g.input("sound", ["batch", 1, "samples"]), g.weight(6, 1, 8), strides=[4])
+    power = g.op("Clip", g.op("Mul", spectrum, spectrum), g.const(1e-10, np.float32))
+    g.op("Log", power, out=g.output("y"))
+    found, doors = explained(g, axes="BCT")
+    assert (
+        "the operator Log has no layer; add_states keeps the operator, and gives the file states if"
+        in doors[LAYERS].text
+    )
+    assert "has a stride along time" in doors[STATES].text
+    assert "from_onnx has strides, if it takes the rest of the file" in doors[STATES].text
+    assert "No way takes the file: each way needs the whole file" in " ".join(str(found).split())
+    found, _ = explained(plain_lstm())
+    assert "No way" not in str(found)
 
 
 def test_a_node_of_if_says_what_lies_behind_it():
@@ -186,6 +204,8 @@ def test_outputs_that_are_refused_are_left_out_with_the_reason():
         ({"x": ["b", "n"], "state": [2, "b", 8]}, {"y": ["b", 1], "stateN": ["i", "b", "j"]}, {"state": "stateN"}),
         ({"x": ["b", 3], "h": [1, "b", 4]}, {"y": ["b", 2], "hn": [1, "b", 5]}, {}),
         ({"x": ["b", "t", 3], "lengths": ["b"]}, {"y": ["b", "t", 3]}, {}),
+        ({"x": ["b", "t", 3], "machine": ["b", 2]}, {"y": ["b", 2]}, {}),
+        ({"x": ["b", 1, 3], "old": ["b", 2]}, {"y": ["b", 1, 4], "1": ["b", 2]}, {"old": "1"}),
     ],
 )
 def test_states_are_inputs_that_outputs_continue(inputs, outputs, pairs):
@@ -226,8 +246,10 @@ def test_what_wrote_the_file_is_said():
 def test_a_file_of_this_package_is_refused_by_its_name():
     plain_lstm().save(Path())
     run("import", "foreign.onnx", "--out", "own.onnx")
-    out, _ = run("import", "own.onnx", "--explain", code=1)
-    assert out.count("was written by seq2onnx; open it with load") == 2
+    out, err = run("import", "own.onnx", "--explain", code=2)
+    assert not out
+    assert "was written by seq2onnx; open it with load" in err
+    assert "`seq2onnx inspect` shows what it is" in err
 
 
 def test_long_tables_are_cut():

@@ -9,7 +9,7 @@ import pytest
 import seq2onnx as s2o
 
 MISTAKES = [
-    (lambda: s2o.LSTM(100, "lst"), "lstm.output_mode: must be 'sequence' or 'last'; got 'lst'"),
+    (lambda: s2o.LSTM(100, "lst"), "lstm.output_mode: must be 'sequence', 'last' or 'cell'; got 'lst'"),
     (
         lambda: s2o.SequenceInput(5, "z-score"),
         "sequence_input.normalization: must be 'none', 'zerocenter', 'zscore', 'rescale_symmetric' or "

@@ -116,7 +116,10 @@ ENTRY = "- sequence_input: {size: 3}\n"
         ("layers:\n- lstm: {}", r"layers\[0\].lstm.hidden_size: is missing; LSTM needs it"),
         ("layers:\n- lstm: {hidden_size: '4'}", r"layers\[0\].lstm.hidden_size: must be a whole number; got '4'"),
         ("layers:\n- lstm: {hidden_size: 0}", r"layers\[0\].lstm.hidden_size: .*greater than 0; got 0"),
-        ("layers:\n- lstm: {hidden_size: 4, output_mode: all}", r"output_mode: .*'sequence' or 'last'; got 'all'"),
+        (
+            "layers:\n- lstm: {hidden_size: 4, output_mode: all}",
+            r"output_mode: .*'sequence', 'last' or 'cell'; got 'all'",
+        ),
         ("layers:\n- lstn: {hidden_size: 4}", r"layers\[0\].lstn: is not a kind of layer; the kinds are .*lstm"),
         ("layers:\n- 7", r"layers\[0\]: expected one layer"),
         ("layers:\n- lstm: 7", r"layers\[0\].lstm: expected the layer's fields"),

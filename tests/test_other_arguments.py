@@ -45,6 +45,21 @@ ARGUMENTS = {
         torch.zeros(H, H),
         rf"other \[{H}, {H}\] seems to be numbers that no sequence has; make them an attribute",
     ),
+    "a speaker of all sequences": (
+        lambda self, y, speaker: y + self.table(speaker),
+        torch.tensor(4),
+        r"other \[\] seems to be one number; give a number of Python",
+    ),
+    "booleans of features": (
+        lambda self, y, is_used: y * is_used,
+        torch.tensor([True, False, True, True]),
+        rf"other \[{H}\] seems to be numbers that no sequence has; make them an attribute",
+    ),
+    "tokens of each step": (
+        lambda self, y, tokens: y + self.table(tokens),
+        torch.tensor([[4, 1, 3, 2, 2, 1]] * 2),
+        r"other \[2, 6\] seems to be another sequence of whole numbers; give it as floats",
+    ),
 }
 
 
@@ -61,6 +76,29 @@ def test_lengths_and_options_are_not_blamed_for_another_refusal(other):
         s2o.from_torch(Network(lambda self, y, _: y.cumsum(1)), (X, other))
     assert "seems to be" not in str(refusal.value)
     assert "taken for lengths" not in str(refusal.value)
+
+
+def test_whole_numbers_beside_the_sequences_become_no_constants():
+    """With one sequence in the example, and with lengths, too, they fit every batch."""
+
+    class Speaker(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.rnn, self.table = nn.LSTM(C, H, batch_first=True), nn.Embedding(5, H)
+
+        def forward(self, x, lengths, speaker):
+            return self.rnn(x)[0] + self.table(speaker)[:, None]
+
+    reason = r"^table \(Embedding\): reads an argument of whole numbers or booleans that are not the lengths .*\[code:"
+    about = r"speaker \[1\] seems to be numbers for each sequence; give them as a tensor of floats \[batch, features\]"
+    with pytest.raises(s2o.ImportRefused, match=f"{reason}.*{about}"):
+        s2o.from_torch(Speaker(), (X[:1], torch.tensor([6]), torch.tensor([4])))
+
+
+@pytest.mark.parametrize("other", [torch.tensor(4), torch.tensor([True, False])])
+def test_whole_numbers_that_no_answer_reads_may_be_passed_on(other):
+    made = s2o.from_torch(Network(lambda self, y, other: (y, other)), (X, other))
+    assert [layer.kind for layer in made.network.layers] == ["sequence_input", "lstm"]
 
 
 def test_a_start_state_is_not_blamed_for_another_refusal():

@@ -202,7 +202,11 @@ def test_openvino_gives_the_same_numbers():
     image = s2o.Network([s2o.SequenceInput((1, 6, 5)), s2o.MaxPool2d(2), s2o.LSTM(4, "last", "relu")])
     average = s2o.Network([s2o.SequenceInput(3), s2o.BiGRU(4), s2o.GlobalAvgPool1d()])
     label = s2o.Network([s2o.SequenceInput(3), s2o.BiLSTM(4, "last"), s2o.Softmax()])
-    cases = [(laws.Subject(network), ExportOptions(form="portable")) for network in (image, average, label)]
+    cell = s2o.Network([s2o.SequenceInput(3), s2o.LSTM(4, "cell")])
+    cells = s2o.Network([s2o.SequenceInput(3), s2o.BiLSTM(4, "cell", "relu")])
+    networks = image, average, label, cell, cells
+    cases = [(laws.Subject(network), ExportOptions(form="portable")) for network in networks]
+    cases += [(laws.Subject(cell), ExportOptions("sequence", form="portable"))]
     cases += [(seen, ExportOptions(form="portable")), (seen, ExportOptions(form="portable", closed_loop=4))]
     for subject, options in cases:
         file = build_model(subject.network, subject.weights, options)
@@ -211,7 +215,8 @@ def test_openvino_gives_the_same_numbers():
             core.compile_model(core.read_model(file.SerializeToString()), "CPU", OPENVINO_SETTINGS),
         )
         for lengths, time in (([5, 0, 3, 1, 7], 9), ([2, 2], 2), ([0, 0], 0)):
-            feeds = feeds_of(subject, lengths, time)
+            given = feeds_of(subject, lengths, time)
+            feeds = {entry.name: given[entry.name] for entry in ours.get_inputs()}
             expected, answer = ours.run(None, feeds), theirs(feeds)
             for entry, output, values in zip(ours.get_outputs(), theirs.outputs, expected, strict=True):
                 found = answer[output]

@@ -167,7 +167,7 @@ MUTATIONS = (
     Mutation(
         "an empty row changes its state in torch",
         PARTS + "recurrent.py",
-        "torch.where(seen, final, call.states[name])",
+        "where_seen(final, call.row_lengths, call.states[name])",
         "final",
         _layers("chunks and lstm"),
     ),
@@ -258,9 +258,30 @@ MUTATIONS = (
     Mutation(
         "a cell of a loop takes the states of another cell",
         "seq2onnx/importing/lifting/recurrence.py",
-        "if before and y.parts[0] is not before[0]:",
+        "if before and made is not before[0]:",
         "if False:",
         _torch("LoopOfTwoCellsInTurn"),
+    ),
+    Mutation(
+        "the output in place of the cell state",
+        PARTS + "recurrent.py",
+        'FINALS = {"last": 0, "cell": 1}',
+        'FINALS = {"last": 0, "cell": 0}',
+        _layers("agree and lstm"),
+    ),
+    Mutation(
+        "whole numbers of the example become constants",
+        "seq2onnx/importing/torch/graph.py",
+        "if isinstance(leaf, Tensor):  # its numbers",
+        "if False:  # its numbers",
+        "tests/test_other_arguments.py",
+    ),
+    Mutation(
+        "a loop may fill a tensor but for its first step",
+        "seq2onnx/importing/torch/filled_tensors.py",
+        "for number in range(size)]",
+        "for _, _, number in places]",
+        _torch("FirstStepLeftAtZero"),
     ),
     Mutation(
         "steps of a loop may be joined in any order",

@@ -28,7 +28,8 @@ def import_(
     ] = None,
     features: Annotated[int | None, typer.Option(help="The features of a step, if an ONNX file does not say.")] = None,
     window: Annotated[
-        int | None, typer.Option(min=1, help="The number of steps that the network of an ONNX file flattens.")
+        int | None,
+        typer.Option(min=1, help="The number of steps that an ONNX file flattens, or takes, to answer once."),
     ] = None,
     outputs: Annotated[
         str | None, typer.Option(metavar="NAMES", help="The outputs of an ONNX file to keep, such as scores,h.")
@@ -94,16 +95,10 @@ def import_(
         _write(s2o.from_keras(source, masks=masks), source, out, quiet)
         return
     reason = "as --keep-graph says" if keep_graph else "its states are inputs and outputs, as --states says"
-    if window:
-        if keep_graph or states:
-            raise SpecError(
-                "--window: only a network of layers answers for each window; leave --keep-graph and --states"
-            )
-        _write(s2o.from_onnx(source, window=window, **options), source, out, quiet, lookahead=True)
-        return
+    options |= {"window": window} if window else {}
     if not keep_graph and not states:
         try:
-            _write(s2o.from_onnx(source, **options), source, out, quiet)
+            _write(s2o.from_onnx(source, **options), source, out, quiet, lookahead=bool(window))
             return
         except WriteFailed:
             raise

@@ -59,7 +59,8 @@ def train(
     - mask_padding=true (false: padding is data), padding_value=0
     - validation_every=1, patience=null, keep=last (or best), monitor=loss (or accuracy, f1, rmse, mae, r2,
       training_loss), metrics=[] (such as [precision, recall]), seed=0
-    - batch_norm_statistics=exact (or running), precision=32 (or bf16-mixed, 16-mixed)
+    - batch_norm_statistics=exact (or running), precision=32 (or bf16-mixed, 16-mixed),
+      baseline=true (a linear model beside the network)
     - device=auto (or cpu, cuda), devices=1 (processes per machine), nodes=1 (machines)
     - workers=0 (processes that load data), prefetch=2 (batches loaded ahead by each), threads=null, progress=true
     """

@@ -16,7 +16,7 @@ from onnx import ModelProto, ValueInfoProto
 
 from seq2onnx.errors import NotStreamable
 from seq2onnx.importing.onnx import carried_states, description
-from seq2onnx.importing.onnx.graph import parse
+from seq2onnx.importing.onnx.graph import check_foreign, parse
 from seq2onnx.importing.onnx.graph_parts import data_inputs
 from seq2onnx.importing.onnx.inputs import check_axes
 from seq2onnx.importing.onnx.joining import join_inputs
@@ -29,6 +29,10 @@ MOST_ROWS = 30
 """The most rows of a table: the file decides how many there are."""
 NOT_COMPARED = ("fixed", "states", "masks")
 """Options that no comparison confirms: the source runs with them, too."""
+NO_WAY = (
+    "each way needs the whole file, and each stops at the node that it names. Do what these nodes do before or after "
+    "the network, or write it in another way, and export the network again."
+)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -63,7 +67,10 @@ class Explanation:
     def __str__(self) -> str:
         """Return the tables, and for each door what came of it."""
         parts = [about(self.path, self.about), *(_shown(table) for table in self.tables if len(table) > 1)]
-        return "\n\n".join([*parts, *map(self._outcome, self.doors)])
+        parts += map(self._outcome, self.doors)
+        if len(self.doors) > 1 and not self.works and all(door.behind for door in self.doors):
+            parts.append(about("No way takes the file", NO_WAY))
+        return "\n\n".join(parts)
 
     def _outcome(self, door: Door) -> str:
         if door.works:
@@ -95,10 +102,12 @@ def explain_onnx(path: str | Path, out: str | Path, given: Options, keep_graph: 
         keep_graph: try add_states alone.
 
     Raises:
+        ImportRefused: seq2onnx has written the file.
         ModelFileError: the file is damaged, or has its weights in others.
     """
     check_axes(given.get("axes"))
     model = parse(path)
+    check_foreign(model, path)
     given = {name: value for name, value in given.items() if value}
     entries = data_inputs(model)
     pairs = given.get("states") or carried_states.state_pairs(model)
@@ -113,8 +122,7 @@ def explain_onnx(path: str | Path, out: str | Path, given: Options, keep_graph: 
     if not keep_graph:
         layers = Way(LAYERS, str(path), lambda chosen: _as_layers(path, chosen), letters)
         doors.append(layers.all_or_some_outputs([_without(options, "states")], outputs))
-    own = _without(options, "window")
-    tries = [own] if "states" in given or not pairs else [own, own | {"states": pairs}]
+    tries = [options] if "states" in given or not pairs else [options, _without(options, "window") | {"states": pairs}]
     states = Way(STATES, str(path), lambda chosen: _with_states(path, chosen), letters)
     doors.append(states.all_or_some_outputs(tries, outputs))
 

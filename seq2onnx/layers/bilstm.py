@@ -22,11 +22,11 @@ class BiLSTM(Layer):
         y_t = [h→_t, h←_t]     the equations of LSTM in each direction; backward starts at the last valid step
 
     Shapes (B batch, T time, C features, H hidden_size; float32):
-        x [B, T, C] -> y [B, T, 2H], or [B, 2H] with output_mode="last"
+        x [B, T, C] -> y [B, T, 2H], or [B, 2H] with output_mode="last" or "cell"
 
     Args:
         hidden_size: number of units of each direction, > 0.
-        output_mode: "sequence" or "last".
+        output_mode: "sequence"; "last"; or "cell", the cell state c of each direction after the whole sequence.
         state_activation: replaces tanh, as in LSTM.
         gate_activation: replaces σ, as in LSTM.
         last: what output_mode="last" returns. "final_state": the state of each direction after the whole sequence.
@@ -57,7 +57,7 @@ class BiLSTM(Layer):
     """
 
     hidden_size: PositiveInt
-    output_mode: recurrent.OutputMode = "sequence"
+    output_mode: recurrent.LstmOutputMode = "sequence"
     state_activation: cells.StateActivation = "tanh"
     gate_activation: cells.GateActivation = "sigmoid"
     last: bidirectional.Last = "final_state"
@@ -96,4 +96,5 @@ class BiLSTM(Layer):
             Example(cls(2, "sequence", "softsign", "hard_sigmoid", recurrent_initializer="he"), (signal,)),
             Example(cls(2, "last", "relu", bias_initializer="ones"), (signal,)),
             Example(cls(3, gate_activation="hard_sigmoid_6"), (signal,)),
+            Example(cls(3, "cell"), (signal,)),
         ]

@@ -24,12 +24,12 @@ class LSTM(Layer):
         c = f ⊙ c' + i ⊙ g            h = o ⊙ tanh(c)               (h', c' of the previous step)
 
     Shapes (B batch, T time, C features, H hidden_size; float32):
-        x [B, T, C] -> y [B, T, H]. With output_mode="last" y [B, H], which is h at the last valid step. An image step
-        [C, H, W] is flattened.
+        x [B, T, C] -> y [B, T, H]. With output_mode="last" y [B, H], which is h at the last valid step, and with
+        "cell" c there. An image step [C, H, W] is flattened.
 
     Args:
         hidden_size: number of units, > 0.
-        output_mode: "sequence" or "last".
+        output_mode: "sequence", "last" or "cell".
         state_activation: replaces tanh: "tanh", "softsign" or "relu".
         gate_activation: replaces σ: "sigmoid"; "hard_sigmoid", clip(0.2 x + 0.5, 0, 1), as in Keras 2; or
             "hard_sigmoid_6", clip(x / 6 + 0.5, 0, 1), as in torch and Keras 3.
@@ -59,7 +59,7 @@ class LSTM(Layer):
     """
 
     hidden_size: PositiveInt
-    output_mode: recurrent.OutputMode = "sequence"
+    output_mode: recurrent.LstmOutputMode = "sequence"
     state_activation: cells.StateActivation = "tanh"
     gate_activation: cells.GateActivation = "sigmoid"
     input_initializer: MatrixInitializer = "glorot"
@@ -103,4 +103,6 @@ class LSTM(Layer):
             Example(cls(3, gate_activation="hard_sigmoid_6"), (signal,)),
             Example(cls(3, start="learned"), (signal,)),
             Example(cls(3, "last", start="learned"), (signal,)),
+            Example(cls(4, "cell"), (signal,)),
+            Example(cls(3, "cell", "relu", start="learned"), (Signal((2, 2)),)),
         ]

@@ -46,6 +46,7 @@ class _Options:
     keep: Literal["last", "best"] = "last"
     monitor: str = "loss"
     metrics: tuple[str, ...] = ()
+    baseline: bool = True
     seed: Annotated[int, Field(ge=0, lt=2**63)] = 0
     batch_norm_statistics: Literal["exact", "running"] = "exact"
     precision: Annotated[Literal["32", "bf16-mixed", "16-mixed"], BeforeValidator(str)] = "32"
@@ -97,6 +98,8 @@ class TrainingOptions(_Options):
             the best, and the smallest of the others.
         metrics: more metrics of the validation data, besides those that belong to the loss: "accuracy", "f1",
             "precision" and "recall" (macro) for labels; "rmse", "mae" and "r2" for numbers.
+        baseline: measure a linear model of the same data beside the network, see TrainingResult. It needs validation
+            data, one input of vectors, and one process.
         seed: of weights, order and dropout. A seeded run repeats exactly on the same machine.
         batch_norm_statistics: the statistics of BatchNorm layers. "exact": at the end the mean and variance of the
             training data, which cost one pass over it for each such layer; before each validation nearly these, which

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import dataclasses
+import sys
 import warnings
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager, nullcontext
 from pathlib import Path
+from typing import Any
 
 import pytorch_lightning as lightning
 import torch
@@ -18,12 +20,16 @@ from seq2onnx.errors import SpecError
 from seq2onnx.evaluation.quantiles import Coverage
 from seq2onnx.network import Network
 from seq2onnx.sequences import DataInfo
+from seq2onnx.training.baseline import Baseline, feature_module, fit_baseline, has_baseline
+from seq2onnx.training.batch_dataset import order_of
 from seq2onnx.training.batch_statistics import has_batch_norm, set_exact_statistics
 from seq2onnx.training.epoch_progress import epoch_progress
 from seq2onnx.training.fitting import fit, make_trainer, quiet
+from seq2onnx.training.forward import forward_whole
 from seq2onnx.training.history import History, row_of_kept_weights
 from seq2onnx.training.learner import Learner
 from seq2onnx.training.losses import LossFunction
+from seq2onnx.training.objective import valid_rows
 from seq2onnx.training.optimization import frozen_layers
 from seq2onnx.training.options import TrainingOptions
 from seq2onnx.training.processes import Processes
@@ -49,6 +55,9 @@ class TrainingResult:
             epoch. The module has the weights of the epoch before, or if there is none, those at the start.
         coverage: with loss="quantile", how right the quantiles are for the validation data, or without any for the
             training data, which look better than others. None with other losses.
+        baseline: a linear model of the same data, with its figure beside that of the network. None: there are no
+            validation data, or images, words, several inputs, a network that gives fewer steps than it takes, or a loss
+            of one's own; or the options or several processes leave it out.
     """
 
     module: SequenceModule
@@ -56,6 +65,7 @@ class TrainingResult:
     rank: int = 0
     coverage: Coverage | None = None
     diverged: bool = False
+    baseline: Baseline | None = None
 
     def __repr__(self) -> str:
         last = {name: round(value, 4) for name, value in (self.history[-1] if self.history else {}).items()}
@@ -167,7 +177,15 @@ def train(
             metrics = metrics | {f"validation_coverage_of_{b.low:g}_to_{b.high:g}": b.covered for b in coverage.bands}
             metrics["validation_crossings"] = coverage.crossings
 
-        result = TrainingResult(learner.module, history, processes.rank, coverage, learner.diverged is not None)
+        baseline = None
+        if metrics and task.options.baseline and processes.count == 1 and has_baseline(task):
+            baseline = _baseline(task, processes, metrics)
+            metrics = metrics | {f"baseline_{baseline.metric}": baseline.value}
+            if task.options.progress:
+                print(baseline, file=sys.stderr, flush=True)
+        result = TrainingResult(
+            learner.module, history, processes.rank, coverage, learner.diverged is not None, baseline
+        )
         if run_dir is not None and metrics is not None and is_first:
             _save(run_dir, result, metrics, learner)
     return result
@@ -229,6 +247,22 @@ def _run(
             )
         return learner, learner.rows, None
     return learner, learner.rows, metrics
+
+
+def _baseline(task: Task, processes: Processes, metrics: dict[str, float]) -> Baseline:
+    """Fit the baseline of a task, and measure it as the network was."""
+    task = dataclasses.replace(task, options=dataclasses.replace(task.options, learning_rate_factors={}))
+    with torch.random.fork_rng(), _threads(task.options.threads), quiet():
+        features = feature_module(task)
+        learner = Learner(dataclasses.replace(task, module=features), features, processes, None, lambda row: None)
+        batches = learner.loader(task.data, order_of(task.options.padding))
+        module = fit_baseline(task, features, (valid_rows(*forward_whole(features, batch, False)) for batch in batches))
+        learner = Learner(dataclasses.replace(task, module=module), module, processes, None, lambda row: None)
+        assert task.validation is not None
+        found = learner.measure(task.validation, "cpu").compute()
+    metric = "accuracy" if task.data.classes is not None else "rmse"
+    kind: Any = "ridge" if task.data.classes is None else "logistic regression"
+    return Baseline(kind, metric, found[metric], metrics[f"validation_{metric}"], module.eval())
 
 
 def _is_complete(learner: Learner, results: RunResults) -> bool:

@@ -278,11 +278,103 @@ class EncoderDecoder(Harmful):
         return self.lstm(x, state)[0]
 
 
-@refused("cell state")
-class CellStateRead(Harmful):
+class HarmfulLoopOfLayers(nn.Module):
+    """A layer that is called for each step, whose outputs fill a tensor."""
+
+    def __init__(self, **options):
+        super().__init__()
+        self.gru = nn.GRU(C, C, batch_first=True, **options)
+
     def forward(self, x):
-        _, (_, c) = self.lstm(x)
-        return self.fc(c[-1])
+        state, y = None, torch.zeros(x.size(0), x.size(1), C)
+        for t in range(x.size(1)):
+            state = self.step(x, y, t, state)
+        return y
+
+    def step(self, x, y, t, state):
+        out, state = self.gru(x[:, t : t + 1], state)
+        y[:, t] = out[:, 0]
+        return state
+
+
+@refused("not the last.*call nn.LSTM, nn.GRU or nn.RNN once with the whole sequence")
+class LayerThatForgetsEachStep(HarmfulLoopOfLayers):
+    def step(self, x, y, t, state):
+        super().step(x, y, t, None)
+
+
+@refused("call it once with the whole sequence")
+class LoopOfLayersInBothDirections(HarmfulLoopOfLayers):
+    def __init__(self):
+        super().__init__(bidirectional=True)
+
+    def step(self, x, y, t, state):
+        out, state = self.gru(x[:, t : t + 1], state)
+        y[:, t] = out[:, 0, :C]
+        return state
+
+
+@refused("not the last")
+class LoopThatSwapsTheStatesOfLayers(HarmfulLoopOfLayers):
+    def __init__(self):
+        super().__init__(num_layers=2)
+
+    def step(self, x, y, t, state):
+        return super().step(x, y, t, None if state is None else state.flip(0))
+
+
+@refused("fills a tensor piece by piece, but not with all steps in order.*torch.stack")
+class FirstStepLeftAtZero(HarmfulLoopOfLayers):
+    def step(self, x, y, t, state):
+        return super().step(x, y, t, state) if t else self.gru(x[:, :1], state)[1]
+
+
+@refused("fills a tensor piece by piece")
+class ReadsItsLastAnswer(HarmfulLoopOfLayers):
+    def step(self, x, y, t, state):
+        return super().step(x + y[:, t - 1 : t].sum(1, keepdim=True), y, t, state)
+
+
+@refused("fills a tensor piece by piece")
+class FillsAView(HarmfulLoopOfLayers):
+    def step(self, x, y, t, state):
+        out, state = self.gru(x[:, t : t + 1], state)
+        if t == 0:
+            self.view = y.transpose(0, 1)
+        self.view[t] = out[:, 0]
+        return state
+
+
+@refused("fills a tensor piece by piece")
+class AddsToWhatItFilled(HarmfulLoopOfLayers):
+    def step(self, x, y, t, state):
+        out, state = self.gru(x[:, t : t + 1], state)
+        piece = y[:, t]
+        piece.copy_(out[:, 0])
+        piece.add_(1)
+        return state
+
+
+@refused("fills a tensor piece by piece")
+class RepeatsOneFeature(HarmfulLoopOfLayers):
+    def step(self, x, y, t, state):
+        out, state = self.gru(x[:, t : t + 1], state)
+        y[:, t].copy_(out[:, 0, :1])
+        return state
+
+
+@refused("cell state of an LSTM at a step that is not the last")
+class CellStateOfEachStep(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.cell, self.fc = nn.LSTMCell(C, H), nn.Linear(H, K)
+
+    def forward(self, x):
+        state, found = None, []
+        for step in x.unbind(1):
+            state = self.cell(step, state)
+            found.append(self.fc(state[1]))
+        return torch.stack(found, 1)
 
 
 @refused("random numbers in eval mode")

@@ -70,6 +70,13 @@ class WrittenRmsNorm(Normalized):
 
 
 @lifted()
+class NormOfWeightedFeatures(Normalized):
+    def norm(self, x):
+        x = x / self.gain
+        return x * torch.rsqrt(x.pow(2).mean(-1, keepdim=True) + 0.01)
+
+
+@lifted()
 class RootOfALimitedSum(Normalized):
     """As TensorFlow writes l2_normalize."""
 
@@ -190,10 +197,18 @@ class WrittenLayerNormOverTime(Normalized):
         return (x - x.mean(1, keepdim=True)) / (x.var(1, keepdim=True, unbiased=False) + 1e-5).sqrt()
 
 
-@refused(r"increased by 0\.1, for which there is no layer; at most 1e-07 can be replaced\. Add an epsilon to the mean")
+@refused(r"increased by 0\.1, for which there is no layer: .* at most 1e-07 .* with nn\.LayerNorm .*to add_states")
 class LargeEpsilonAfterTheRoot(Normalized):
     def norm(self, x):
         return x / (x.norm(dim=-1, keepdim=True) + 0.1)
+
+
+@refused(r"a deviation or length that is increased by 1e-06, .*to add_states, which keeps the operator")
+class StandardScoresWithAnAddend(Normalized):
+    """As the first transformers wrote LayerNorm."""
+
+    def norm(self, x):
+        return self.gain * (x - x.mean(-1, keepdim=True)) / (x.std(-1, keepdim=True) + 1e-6) + self.shift
 
 
 @refused("limited to at least 0.5")

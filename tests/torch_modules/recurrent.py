@@ -51,6 +51,43 @@ class LstmPerStep(nn.Module):
         return torch.sigmoid(self.linear(out)), (hn, cn)
 
 
+@lifted()
+class CellStateRead(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.lstm = nn.LSTM(C, H, num_layers=2, batch_first=True)
+        self.fc = nn.Linear(H, K)
+
+    def forward(self, x):
+        _, (h, c) = self.lstm(x)
+        return self.fc(c[-1])
+
+
+@lifted((x(), torch.tensor([9, 4])))
+class BothStatesOfPackedRows(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.lstm = nn.LSTM(C, H, batch_first=True, proj_size=5)
+        self.fc = nn.Linear(H + 5, K)
+
+    def forward(self, x, lengths):
+        packed = pack_padded_sequence(x, lengths.cpu(), batch_first=True, enforce_sorted=False)
+        _, (h, c) = self.lstm(packed)
+        return self.fc(torch.cat((h.squeeze(0), c.squeeze(0)), dim=1))
+
+
+@lifted((x(), torch.tensor([9, 4])), streams=False)
+class BiLstmCellStates(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.lstm = nn.LSTM(C, H, batch_first=True, bidirectional=True)
+        self.fc = nn.Linear(2 * H, K)
+
+    def forward(self, x, lengths):
+        _, (_, c) = self.lstm(pack_padded_sequence(x, lengths, batch_first=True))
+        return self.fc(torch.cat((c[-2], c[-1]), dim=1))
+
+
 @lifted(streams=False)
 class BiLstmBothEnds(nn.Module):
     def __init__(self):
@@ -366,6 +403,76 @@ class LoopForTheLastState(nn.Module):
         for step in x.unbind(1):
             state = self.cell(step, state)
         return self.fc(state[0]), state
+
+
+@lifted()
+class LoopOfLayers(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.before, self.fc = nn.Linear(C, C), nn.Linear(H, K)
+        self.lstm = nn.LSTM(C, H, 2, dropout=0.2, batch_first=True)
+
+    def forward(self, x):
+        h, c = (torch.zeros(2, x.size(0), H) for _ in range(2))
+        outs = []
+        for t in range(x.size(1)):
+            out, (h, c) = self.lstm(torch.relu(self.before(x[:, t : t + 1])), (h, c))
+            outs.append(self.fc(out))
+        return torch.cat(outs, 1), self.fc(c[-1])
+
+
+@lifted()
+class LoopThatFillsItsAnswer(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.gru, self.fc = nn.GRU(C, H), nn.Linear(H, K)
+
+    def forward(self, x):
+        state, y = None, torch.zeros(x.size(0), x.size(1), K)
+        for t in range(x.size(1)):
+            out, state = self.gru(x[:, t].unsqueeze(0), state)
+            y[:, t, :] = self.fc(out.squeeze(0))
+        return F.softmax(y, dim=-1), state
+
+
+@lifted(example=x().transpose(0, 1), axes="TBC")
+class LoopOfLayersFromALearnedStart(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.start, self.rnn = nn.Parameter(torch.randn(1, 1, H)), nn.RNN(C, H)
+
+    def forward(self, x):
+        h, y = self.start.expand(-1, x.size(1), -1).contiguous(), x.new_empty(*x.shape[:2], H)
+        for t in range(len(x)):
+            y[t : t + 1], h = self.rnn(x[t : t + 1], h)
+        return y
+
+
+@lifted()
+class LoopThatFillsTheLastAxis(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.cell, self.conv = nn.LSTMCell(C, H), nn.Conv1d(H, K, 1)
+
+    def forward(self, x):
+        state, y = None, torch.empty(x.size(0), H, x.size(1))
+        for t in range(x.size(1)):
+            state = self.cell(x[:, t], state)
+            y[..., t] = state[0]
+        return self.conv(y).transpose(1, 2)
+
+
+@lifted()
+class LoopForTheLastCellState(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.start, self.cell, self.fc = nn.Parameter(torch.randn(1, H)), nn.LSTMCell(C, H), nn.Linear(H, K)
+
+    def forward(self, x):
+        h = c = self.start.expand(x.size(0), -1)
+        for t in range(x.size(1)):
+            h, c = self.cell(x[:, t], (h, c))
+        return self.fc(c)
 
 
 @lifted(example=x().transpose(0, 1), axes="TBC")

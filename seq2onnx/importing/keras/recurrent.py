@@ -12,7 +12,7 @@ from seq2onnx.importing.keras.graph import KerasLayer
 from seq2onnx.importing.keras.layers import check_shapes, keras
 from seq2onnx.importing.lifting import functions, layout, operations as lifting, time_axis
 from seq2onnx.importing.lifting.layer_node import Array
-from seq2onnx.importing.lifting.recurrence import Recurrent, cell_state, layer_of, recurrent, weights_of
+from seq2onnx.importing.lifting.recurrence import Recurrent, layer_of, recurrent, weights_of
 from seq2onnx.importing.lifting.traced import TracedTensor
 from seq2onnx.layers import Add, Multiply
 from seq2onnx.layers.parts.cells import StateActivation
@@ -63,12 +63,11 @@ def _run(x: TracedTensor, directions: Sequence[KerasLayer]) -> list[TracedTensor
     made = [_layer(direction) for direction in directions]
     if any(one != made[0] or type(one) is not type(made[0]) for one in made):
         raise ImportRefused("has directions of different kinds or sizes, for which there is no layer; use equal ones")
-    y, h = recurrent(x, made[0], [_weights(one, x.shape[-1]) for one in directions], 1)
-    finals = [layout.take(h, 0, i) for i in range(len(directions))]
+    y, *finals = recurrent(x, made[0], [_weights(one, x.shape[-1]) for one in directions], 1)
+    states = [[layout.take(final, 0, i) for final in finals] for i in range(len(directions))]
     if not forward.get("return_sequences"):
-        y = time_axis.concat(finals, -1)
-    is_lstm = forward.kind == "LSTM"
-    return [y, *(state for h in finals for state in ([h, cell_state(h)] if is_lstm else [h]))]
+        y = time_axis.concat([h for h, *_ in states], -1)
+    return [y, *(state for of_one in states for state in of_one)]
 
 
 @keras(*GATES)

@@ -163,8 +163,9 @@ def held_norm(x: TracedTensor, how: str, number: float) -> TracedTensor | None:
         return None
     if not 0 <= number <= TINY[how]:
         raise ImportRefused(
-            f"divides by a norm that is {how} {number}, for which there is no layer; at most {TINY[how]} can be "
-            "replaced. Add an epsilon to the mean of the squares, as RMSNorm does"
+            f"divides by a deviation or length that is {how} {number:.6g}, for which there is no layer: LayerNorm and "
+            "RMSNorm add their epsilon to the mean of the squares, which gives other numbers. Only where it is at most "
+            f"{TINY[how]} do they agree. Train the network with nn.LayerNorm or nn.RMSNorm"
         )
     return _changed(x, norm, epsilon=norm.epsilon + (number / norm.gain) ** 2)
 
@@ -179,9 +180,8 @@ def product(a: TracedTensor, b: TracedTensor) -> TracedTensor | None:
 
 def normalized(a: TracedTensor, b: TracedTensor, inverse: bool) -> TracedTensor | None:
     """Return a / b, or a · b with `inverse`, if b is the norm of a, or its inverse, at each place."""
-    if weighted := _related(a, "weighted"):
-        found = normalized(weighted.of, b, inverse)
-        return found and lifting.affine(found, weighted.factors, np.zeros(1))
+    if (weighted := _related(a, "weighted")) and (found := normalized(weighted.of, b, inverse)):
+        return lifting.affine(found, weighted.factors, np.zeros(1))
     norm, centered = _norm_of(b), _related(a, "centered")
     if norm is None or norm.inverse != inverse or not same(a, norm.of):
         return None

@@ -22,8 +22,8 @@ Made = TypeVar("Made")
 
 NOT_LAST = (
     "reads a single step that is not the last. A loop over steps becomes layers if it begins with zeros and reads all "
-    "steps in order, and only an nn.LSTMCell, nn.GRUCell or nn.RNNCell carries numbers from step to step; use nn.LSTM, "
-    "nn.GRU or nn.RNN with the same weights"
+    "steps in order, and only nn.LSTM, nn.GRU, nn.RNN and their cells carry numbers from step to step; call nn.LSTM, "
+    "nn.GRU or nn.RNN once with the whole sequence"
 )
 
 
@@ -103,10 +103,18 @@ class LayerNode:
     @functools.cached_property
     def final_state(self) -> LayerNode:
         """The states of both directions after the whole sequence, of a bidirectional layer with all steps."""
+        return self._with_output("last", "final")
+
+    @functools.cached_property
+    def cell_state(self) -> LayerNode:
+        """The cell states after the whole sequence, of an LSTM in one or both directions with all steps."""
+        return self._with_output("cell", "cell")
+
+    def _with_output(self, mode: str, label: str) -> LayerNode:
         assert self.layer is not None
-        fields: dict[str, Any] = {"output_mode": "last"}
+        fields: dict[str, Any] = {"output_mode": mode}
         layer = dataclasses.replace(self.layer, **fields)
-        return layer_node(layer, *self.reads, weights=self.weights, path=f"{self.path}.final")
+        return layer_node(layer, *self.reads, weights=self.weights, path=f"{self.path}.{label}")
 
 
 def input_node(layer: SequenceInput | FeatureInput, lifting: Lifting) -> LayerNode:

@@ -18,8 +18,8 @@ from seq2onnx.layers.parts import gates
 
 Recurrent = LSTM | GRU | RNN
 CELL_STATE = (
-    "reads the final cell state of an LSTM, which no layer gives; read its output h, or export the network to ONNX and "
-    "use add_states, which keeps it"
+    "reads the cell state of an LSTM at a step that is not the last; layers give it after the last step alone. Read "
+    "the output h, or the cell state after the loop"
 )
 BIDIRECTIONAL = {LSTM: BiLSTM, GRU: BiGRU}
 
@@ -61,11 +61,6 @@ def layer_of(
     return LSTM(units, **options) if kind == "LSTM" else GRU(units, reset_gate_mode=reset_gate_mode, **options)
 
 
-def cell_state(h: TracedTensor) -> TracedTensor:
-    """Return the final cell state of an LSTM beside its final output, which may be carried along but not read."""
-    return h.with_(parts=(barred(CELL_STATE, h.parts[0]),), index=np.zeros(h.index.shape, int))
-
-
 def cell_before(states: Sequence[Any]) -> tuple[LayerNode, int] | None:
     """Return the layer and the number of the step that end in these states; None of start states."""
     found = [_stands_for(state) for state in states]
@@ -83,20 +78,28 @@ def _stands_for(state: Any) -> tuple[str, Any]:
 
 
 def cell(
-    x: TracedTensor, layer: Recurrent, weights: Mapping[str, Array], before: tuple[LayerNode, int] | None
-) -> tuple[TracedTensor, TracedTensor]:
+    x: TracedTensor,
+    layer: Recurrent,
+    weights: Mapping[str, Array],
+    before: tuple[LayerNode, int] | None,
+    path: str | None = None,
+) -> list[TracedTensor]:
     """Run a cell for one step x [batch, features] of a sequence, in a loop over steps; `before` is as `cell_before`.
 
     Returns:
-        h, the same step of the output of the layer, and for an LSTM c, which only the cell of the next step can read.
+        h, the same step of the output of the layer, and for an LSTM c, which before the last step only the cell of the
+        next step can read.
     """
     number = before[1] + 1 if before else 0
-    y, _ = recurrent(time_axis.sequence_of(layout.unsqueeze(x, 0), number, 0), layer, [weights], 0)
-    if before and y.parts[0] is not before[0]:
+    y, *_ = recurrent(time_axis.sequence_of(layout.unsqueeze(x, 0), number, 0), layer, [weights], 0, path=path)
+    (made,) = y.parts
+    if before and made is not before[0]:
         raise ImportRefused(NOT_LAST)
     h = time_axis.step(y, 0, number, False)
-    c = barred(CELL_STATE, h.parts[0], stands_for=("cell", (y.parts[0], number)))
-    return h, h.with_(parts=(c,))
+    if not isinstance(layer, LSTM):
+        return [h]
+    c = made.cell_state if number == y.steps - 1 else barred(CELL_STATE, h.parts[0])
+    return [h, h.with_(parts=(dataclasses.replace(c, stands_for=("cell", (made, number))),))]
 
 
 def recurrent(
@@ -106,14 +109,14 @@ def recurrent(
     time: int,
     projection: Sequence[Array] | None = None,
     path: str | None = None,
-) -> tuple[TracedTensor, TracedTensor]:
+) -> list[TracedTensor]:
     """Run a recurrent layer along axis `time` of a tensor whose last axis is features.
 
     Each direction has weights named as in `layer`, the layer of one direction, for the features in the order of x, and
     may have a matrix [k, hidden_size] that its output is multiplied with. `path` names the layer.
 
     Returns:
-        y with the features of all directions, and the final state [directions, batch, features].
+        y with the features of all directions, and the final states [directions, batch, features]: h, and of an LSTM c.
     """
     batch, both = 1 - time, len(directions) == 2
     if both and layer.start == "learned":
@@ -136,7 +139,9 @@ def recurrent(
         fields = {f.name: getattr(layer, f.name) for f in dataclasses.fields(layer) if f.name != "start"}
         layer = BIDIRECTIONAL[type(layer)](**fields)
     made = layer_node(layer, found, weights=weights, path=path)
-    final = made.final_state if both else layer_node(LastStep(), made)
+    finals = [made.final_state if both else layer_node(LastStep(), made)]
+    if isinstance(made.layer, LSTM | BiLSTM):
+        finals.append(made.cell_state)
     if projection:
         rows = sum(len(matrix) for matrix in projection)
         block = np.zeros((rows, made.size))
@@ -146,8 +151,10 @@ def recurrent(
             row, column = row + len(matrix), column + matrix.shape[1]
         arrays = {"weights": block, "bias": np.zeros(rows)}
         made = layer_node(FullyConnected(rows), made, weights=arrays)
-        final = layer_node(FullyConnected(rows), final, weights=arrays) if both else layer_node(LastStep(), made)
+        finals[0] = (
+            layer_node(FullyConnected(rows), finals[0], weights=arrays) if both else layer_node(LastStep(), made)
+        )
     plain = x.with_(pads=(0, 0))
     y = tensor_of(made, x.axes, (*[1] * (len(x.axes) - 1), made.size), plain)
-    h = tensor_of(final, ("", x.axes[batch], ""), (len(directions), 1, final.size // len(directions)), plain)
-    return y, h
+    count, axes = len(directions), ("", x.axes[batch], "")
+    return [y, *(tensor_of(final, axes, (count, 1, final.size // count), plain) for final in finals)]

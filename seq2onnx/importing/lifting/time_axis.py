@@ -32,7 +32,7 @@ def concat(xs: Sequence[TracedTensor], axis: int) -> TracedTensor:
         return sequence
     if first.axes[axis]:
         raise ImportRefused(f"joins tensors along {first.describe(axis)}, which no layer does; join features")
-    if any(x.steps != first.steps for x in xs):
+    if first.has_time and any(x.steps != first.steps for x in xs):
         raise ImportRefused(f"joins tensors of different steps: {', '.join(str(x.steps) for x in xs)}")
     offsets: dict[LayerNode, int] = {}
     for x in xs:

@@ -58,7 +58,8 @@ def are_only_starts(model: ModelProto) -> bool:
 def state_pairs(model: ModelProto) -> dict[str, str]:
     """Return each input that an output seems to continue, with this output: by name, or as the only one of a shape.
 
-    An input whose sizes before the features have the names of those of the data is a sequence beside it.
+    An input whose sizes before the features have the names of those of the data is a sequence beside it. A matrix
+    beside data of any number of steps may be a vector for each sequence, so that its shape alone says nothing.
     """
     entries, pairs = data_inputs(model)[:MOST_ENTRIES], dict[str, str]()
     data, names = next(iter(entries), ValueInfoProto()), _names_of_sizes
@@ -66,7 +67,9 @@ def state_pairs(model: ModelProto) -> dict[str, str]:
     for key in (_stem, _sizes):
         old = [entry for entry in entries if entry.name not in pairs]
         new = [entry for entry in model.graph.output[:MOST_ENTRIES] if entry.name not in pairs.values()]
-        before, after = _single(old if key is _stem else old[1:], key), _single(new, key)  # the first is the data
+        if key is _sizes:  # the first is the data
+            old = [entry for entry in old[1:] if len(declared(entry)) != 2 or declared(data).count(None) < 2]
+        before, after = _single(old, key), _single(new, key)
         pairs |= {before[k].name: after[k].name for k in before.keys() & after.keys() if _fit(before[k], after[k])}
     if len(pairs) == len(entries) > 0:
         del pairs[entries[0].name]

@@ -29,8 +29,7 @@ def read_graph(path: str | Path, fixed: Mapping[str, Any] | None = None) -> Mode
     have their weights in others raise ModelFileError; files of seq2onnx, and `fixed` that does not fit, ImportRefused.
     """
     model = parse(path)
-    if any(entry.key == KEY for entry in model.metadata_props):
-        raise ImportRefused(f"{path}: was written by seq2onnx; open it with load, or with restore to train it further")
+    check_foreign(model, path)
     try:
         if model.functions:
             model = onnx.inliner.inline_local_functions(model)
@@ -63,6 +62,15 @@ def read_graph(path: str | Path, fixed: Mapping[str, Any] | None = None) -> Mode
     if not graph.output:
         raise ModelFileError(f"{path}: has no output")
     return model
+
+
+def check_foreign(model: ModelProto, path: str | Path) -> None:
+    """Raise ImportRefused if seq2onnx has written the file."""
+    if any(entry.key == KEY for entry in model.metadata_props):
+        raise ImportRefused(
+            f"{path}: was written by seq2onnx; open it with load, or with restore to train it further. "
+            "`seq2onnx inspect` shows what it is"
+        )
 
 
 def parse(path: str | Path) -> ModelProto:

@@ -29,7 +29,7 @@ def join_inputs(model: ModelProto, data: str, axes: str) -> tuple[ModelProto, li
         return model, []
     copy, time, channels = ModelProto(), axes.index("T"), axes.index("C")
     copy.CopyFrom(model)
-    others = _others(model, data)
+    others = further_inputs(model, data)
     entries = [entry for entry in copy.graph.input if entry.name == data or entry.name in others]
     sizes = [declared(entry)[channels if len(declared(entry)) == 3 else 1] for entry in entries]
     if len(entries) == 1 or None in sizes:
@@ -59,7 +59,7 @@ def join_inputs(model: ModelProto, data: str, axes: str) -> tuple[ModelProto, li
     return copy, parts
 
 
-def _others(model: ModelProto, data: str) -> list[str]:
+def further_inputs(model: ModelProto, data: str) -> list[str]:
     """Return the inputs of numbers beside the data that are no states."""
     states = carried_states.state_pairs(model)
     numbers = [entry for entry in model.graph.input if dtype_of(entry) == np.float32 and len(declared(entry)) in (2, 3)]

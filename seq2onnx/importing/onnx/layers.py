@@ -11,7 +11,8 @@ from seq2onnx.errors import ImportRefused
 from seq2onnx.importing.lifting import operations as lifting
 from seq2onnx.importing.lifting.convolutions import Windows, convolution, pooling
 from seq2onnx.importing.lifting.layer_node import Array
-from seq2onnx.importing.lifting.recurrence import Recurrent, cell_state, layer_of, recurrent, weights_of
+from seq2onnx.importing.lifting.operators import OPERATORS
+from seq2onnx.importing.lifting.recurrence import Recurrent, layer_of, recurrent, weights_of
 from seq2onnx.importing.lifting.windows import Pads
 from seq2onnx.importing.onnx.node_calls import last_axes, padding
 from seq2onnx.importing.onnx.operators import ADD_STATES, LiftCall, constant, on_array, operators, optional
@@ -38,11 +39,27 @@ def _layer_norm(call: LiftCall) -> Any:
     return [y, reason, reason]
 
 
-@operators("RMSNormalization")
+@operators("RMSNormalization", "SimplifiedLayerNormalization")
 def _rms_norm(call: LiftCall) -> Any:
     # Where a norm has no scale, exporters give it ones of the shape of the data.
     scale = None if np.all(call.numbers[1] == 1) else constant(call, 1)
-    return lifting.rms_norm(call.x, last_axes(call), scale, call.attributes.get("epsilon", 1e-5))
+    y = lifting.rms_norm(call.x, last_axes(call), scale, call.attributes.get("epsilon", 1e-5))
+    return [y, ImportRefused("gives the inverse of the root mean square")]
+
+
+@operators("com.microsoft.SkipLayerNormalization", "com.microsoft.SkipSimplifiedLayerNormalization")
+def _norm_of_sum(call: LiftCall) -> Any:
+    """A norm of the sum of two tensors and a bias, which its last output gives; ONNX Runtime fuses them."""
+    is_simple, reason = "Simplified" in call.node.op_type, ImportRefused("gives the statistics of a normalization")
+    summands = [constant(call, i) if x is None else x for i, x in enumerate(call.signals[:2])]
+    scale, offset, bias = constant(call, 2), None if is_simple else optional(call, 3), optional(call, 4 - is_simple)
+    total = OPERATORS["Add"](*summands, *([] if bias is None else [bias]))
+    epsilon, axes = call.attributes.get("epsilon", 1e-12), [len(total.axes) - 1]
+    if is_simple:
+        y = lifting.rms_norm(total, axes, scale, epsilon)
+    else:
+        y = lifting.layer_norm(total, axes, scale, offset, epsilon)
+    return [y, reason, reason, total]
 
 
 @operators("GroupNormalization", "InstanceNormalization")
@@ -140,9 +157,9 @@ def _recurrent(call: LiftCall) -> Any:
     arrays = [weights_of(op, "onnx", W[i], R[i], np.split(bias[i], 2), apart) for i in range(directions)]
     starts = _starts(call, "hc" if op == "LSTM" else "h", units)
     layer = _layer(op, units, activations, arrays[0], bool(starts), after)
-    y, h = recurrent(call.x, layer, [array | starts for array in arrays], 0)
+    y, *finals = recurrent(call.x, layer, [array | starts for array in arrays], 0)
     y = y.with_(axes=("T", "", y.axes[1], ""), index=y.index.reshape(1, directions, 1, units))
-    return [y, h, cell_state(h)]
+    return [y, *finals]
 
 
 def _starts(call: LiftCall, kinds: str, units: int) -> dict[str, Array]:

@@ -171,7 +171,8 @@ def _lifted(
         if window and isinstance(error, equivalence.ProofFailed):
             text += (
                 ". Each window must be calculated from its own steps; a recurrent layer before the steps are flattened "
-                "goes on from the window before, and padding stands at the start of the sequence alone"
+                "goes on from the window before, and padding stands at the start of the sequence alone. add_states "
+                f"with window={trace.steps} runs the file as it is on each window"
             )
         raise NodeRefused(text, len(trace.model.graph.node)) from None
     return made

@@ -17,13 +17,13 @@ from seq2onnx.importing.onnx.graph_parts import DOMAINS
 from seq2onnx.importing.onnx.node_calls import NodeCall, check_not_dynamic, same
 from seq2onnx.importing.states.step_rules import RULES
 
-ADD_STATES = "add_states keeps the operator, and can give such a file states"
+ADD_STATES = "add_states keeps the operator, and gives the file states if it takes the rest of it"
 
 
 LiftCall = NodeCall[TracedTensor]
 Handler = Callable[[LiftCall], Any]
 OPERATORS: dict[str, Handler] = {}
-"""For each operator what it becomes: a TracedTensor, or several."""
+"""For each operator what it becomes: a TracedTensor, or several. Names of other domains than ONNX's begin with them."""
 operators = filling(OPERATORS)
 
 REASONS = dict.fromkeys(
@@ -43,13 +43,18 @@ def lift(call: LiftCall) -> Sequence[Any]:
     """Return the results of a node."""
     op, domain = call.node.op_type, call.node.domain
     check_not_dynamic(call.node)
-    if domain not in DOMAINS:
+    handler = OPERATORS.get(op if domain in DOMAINS else f"{domain}.{op}")
+    if handler is None and domain not in DOMAINS:
         raise ImportRefused(f"is an operator of {domain}, which has no layer")
-    handler = OPERATORS.get(op)
     if handler is None:
         reason = REASONS.get(op, f"the operator {op} has no layer")
         raise ImportRefused(f"{reason}; {ADD_STATES}" if _acts_on_each_step(call) else reason)
-    found = handler(call)
+    try:
+        found = handler(call)
+    except ImportRefused as error:
+        if type(error) is not ImportRefused or ADD_STATES in str(error) or not _acts_on_each_step(call):
+            raise
+        raise ImportRefused(f"{error}; {ADD_STATES}") from None
     return found if isinstance(found, list | tuple) else [found]
 
 

@@ -10,17 +10,21 @@ from typing import Any
 from onnx import ModelProto
 
 from seq2onnx.contract import output_names
-from seq2onnx.errors import ImportRefused
+from seq2onnx.errors import ImportRefused, SpecError
 from seq2onnx.files import atomic_file
 from seq2onnx.importing.onnx import carried_states, inputs
 from seq2onnx.importing.onnx.graph import open_session, read_graph
+from seq2onnx.importing.onnx.joining import further_inputs
 from seq2onnx.importing.onnx.limits import check_limits
 from seq2onnx.importing.onnx.source_runs import OnnxSource
-from seq2onnx.importing.onnx.tracing import Trace, declared, traces
+from seq2onnx.importing.onnx.tracing import Trace, declared, traces, without_sizes
+from seq2onnx.importing.refusals import NodeRefused, OptionNeeded
 from seq2onnx.importing.states.file_runs import compare_file
+from seq2onnx.importing.states.sliding_windows import over_windows
 from seq2onnx.importing.states.stateful_file import Body, finish, free_names, read_x, unique_labels, write_answer
 from seq2onnx.importing.states.step_models import carry_states, check_inputs, check_states
 from seq2onnx.importing.states.walk import give_states
+from seq2onnx.integers import whole_number
 from seq2onnx.parity import ParityReport
 
 STEP_ORDERS = {1: ("C",), 2: ("BC",), 3: ("BTC",)}
@@ -36,6 +40,7 @@ def add_states(
     outputs: Sequence[str] | None = None,
     states: Mapping[str, str] | None = None,
     features: int | None = None,
+    window: int | None = None,
 ) -> ParityReport:
     """Give a foreign ONNX file explicit states, so that it runs step by step; the rest of its graph stays as it is.
 
@@ -55,6 +60,9 @@ def add_states(
         states: for a file whose states are inputs and outputs already, the output that continues each input, such as
             {"h_in": "h_out"}. They start at zero.
         features: the features of a step, where the file does not say.
+        window: for a file that reads a fixed number of steps and answers once, this number. The new file keeps
+            window - 1 earlier steps as its state, and runs the graph for the window that ends with each step. The first
+            window - 1 steps of a sequence have no answer.
 
     Returns:
         The comparisons: `ok`, and `rows` with check, tensor, max_abs, max_rel, tolerance.
@@ -68,7 +76,7 @@ def add_states(
         >>> report = add_states("matlab_network.onnx", "stream.onnx")
         >>> stream = load("stream.onnx").stream()
     """
-    return write_states(path, out, axes, fixed, outputs, states, features)[1]
+    return write_states(path, out, axes, fixed, outputs, states, features, window)[1]
 
 
 def write_states(
@@ -79,13 +87,19 @@ def write_states(
     outputs: Sequence[str] | None = None,
     states: Mapping[str, str] | None = None,
     features: int | None = None,
+    window: int | None = None,
 ) -> tuple[str, ParityReport]:
     """Return the axes of the input as they were read, and the report of `add_states`."""
     inputs.check_axes(axes)
+    window = 0 if window is None else whole_number(window, "window")
+    if window == 1:
+        raise ImportRefused(f"{path}: window=1: one step needs no window; give the number of steps that the file takes")
+    if window and states:
+        raise SpecError("window: a file that carries states= runs step by step, without windows; leave one of them out")
     model = read_graph(path, fixed)
     proposed = carried_states.proposed(model, features, states)
     try:
-        return _add_states(model, Path(out), axes, outputs, dict(states or {}), features)
+        return _add_states(model, Path(out), axes, outputs, dict(states or {}), features, window)
     except ImportRefused as error:
         hint = f". The file seems to carry its states itself; try {proposed}" if proposed else ""
         raise ImportRefused(f"{path}: {error}{hint}") from None
@@ -98,6 +112,7 @@ def _add_states(
     outputs: Sequence[str] | None,
     states: dict[str, str],
     features: int | None,
+    window: int,
 ) -> tuple[str, ParityReport]:
     check_states(model, states)
     if outputs is not None:
@@ -115,19 +130,28 @@ def _add_states(
         raise inputs.no_order(old_names.get(data, data), rank)
 
     def made_in(order: str) -> tuple[Body, bool, OnnxSource, bool]:
-        for trace in traces(model, data, order, features, draw):  # with fewer and fewer sizes that are free
+        # with fewer and fewer sizes that are free
+        for trace in traces(model, data, order, features, draw, window=window or None):
             try:
-                found = _rewrite(trace, model, states, outputs is not None, old_names)
+                found = _rewrite(trace, model, states, outputs is not None, old_names, window)
             except ImportRefused as error:
                 refusal = error
                 continue
             return found
-        raise refusal
+        if window or states or trace.free_steps or trace.steps < 2:
+            raise refusal
+        text = f"{refusal}. If the network always reads {trace.steps} steps and answers once, give window={trace.steps}"
+        reached, behind = getattr(refusal, "reached", -1), getattr(refusal, "behind", None)
+        raise NodeRefused(text, reached, behind) from OptionNeeded(text, window=[trace.steps])
 
     try:
-        made = inputs.in_each_order(orders, made_in, lambda order: traces(model, data, order, features, draw))
+        made = inputs.in_each_order(
+            orders, made_in, lambda order: traces(model, data, order, features, draw, window=window or None)
+        )
     except ImportRefused as error:
         text = str(error)
+        if others := {*further_inputs(model, data)} - {*states}:
+            text += f". add_states takes one sequence; if {', '.join(sorted(others))} is data, too, from_onnx takes it"
         for new, old in old_names.items():
             text = text.replace(new, old)
         raise ImportRefused(text) from None
@@ -142,7 +166,7 @@ def _add_states(
 
         def written(by_row: bool) -> ParityReport:
             temporary.write_bytes(finish(body, model, by_row).SerializeToString())
-            return ParityReport(str(out), compare_file(temporary, source, draw, not complete))
+            return ParityReport(str(out), compare_file(temporary, source, draw, not complete, window))
 
         if one_row and "B" in order:
             # Often only the initial states fix a batch of 1, and they are inputs now. A Scan over rows is slow.
@@ -152,7 +176,7 @@ def _add_states(
 
 
 def _rewrite(
-    found: Trace, source: ModelProto, states: Mapping[str, str], chosen: bool, old_names: Mapping[str, str]
+    found: Trace, source: ModelProto, states: Mapping[str, str], chosen: bool, old_names: Mapping[str, str], window: int
 ) -> tuple[Body, bool, OnnxSource, bool]:
     model, data, axes = found.model, found.data, found.axes
     named = [entry.name for entry in model.graph.output if entry.name not in states.values()]
@@ -163,9 +187,16 @@ def _rewrite(
         # A file that declares one step is compared step by step, so that its states carry something.
         by_step = "T" not in axes or not found.free_steps or sizes.get("T") == 1
         runs = OnnxSource(source, open_session(source), data, axes, body.answers, signals, dict(states), by_step)
+    elif "T" not in axes:
+        raise ImportRefused("has no axis of time, and states= names no state that it carries itself")
+    elif window:
+        layer = unique_labels([old_names.get(data, data)])[0]
+        body, signals = over_windows(found, window, layer, labels)
+        one_row, runs = (
+            False,
+            OnnxSource(source, open_session(without_sizes(source)), data, axes, body.answers, signals),
+        )
     else:
-        if "T" not in axes:
-            raise ImportRefused("has no axis of time, and states= names no state that it carries itself")
         graph, signals, finals = give_states(found)
         answers = inputs.answers_among(named, signals, finals, chosen)
         body = Body(graph, list(model.graph.initializer), found.step, "")

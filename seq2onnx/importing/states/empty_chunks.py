@@ -74,7 +74,7 @@ def guard(
     initializers: Iterable[TensorProto],
     outputs: Mapping[str, str],
     kept: Mapping[str, str],
-    empty: Mapping[str, tuple[int, ...]],
+    empty: Mapping[str, tuple[int, ...] | None],
     types: Mapping[str, int],
     opset: int,
     after: Set[int],
@@ -86,7 +86,8 @@ def guard(
         initializers: what the nodes read.
         outputs: for each output of the file the tensor of the nodes that holds it.
         kept: the outputs that stay what they were, each with the input that holds it.
-        empty: the outputs that have a row for each step, each with the shape of a row.
+        empty: the outputs that have a row for each step, each with the shape of a row; None: a number for each row of
+            the batch, which is the count of such steps.
         types: the element type of each output.
         opset: the version of the operators.
         after: the nodes that compute answers from new states alone, see `from_states`.
@@ -130,7 +131,7 @@ def _inside(nodes: Sequence[NodeProto], results: Set[str]) -> set[int]:
 def _no_steps(
     guarded: Sequence[str],
     kept: Mapping[str, str],
-    empty: Mapping[str, tuple[int, ...]],
+    empty: Mapping[str, tuple[int, ...] | None],
     types: Mapping[str, int],
     opset: int,
 ) -> GraphProto:
@@ -140,7 +141,9 @@ def _no_steps(
         if name in kept:
             found[name] = graph.op("Identity", kept[name])
         else:
-            sizes = [graph.size("x", 0), graph.size("x", 1), graph.constant(empty[name])]
+            shape = empty[name]
+            steps = [] if shape is None else [graph.size("x", 1), graph.constant(shape)]
+            sizes = [graph.size("x", 0), *steps]
             zero = numpy_helper.from_array(np.zeros(1, helper.tensor_dtype_to_np_dtype(types[name])), "zero")
             found[name] = graph.op("ConstantOfShape", graph.op("Concat", *sizes, axis=0), value=zero)
     return helper.make_graph(graph.nodes, "no_steps", [], _infos(types, found), graph.initializers)

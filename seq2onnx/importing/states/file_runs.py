@@ -14,6 +14,7 @@ from seq2onnx.importing.onnx.graph import first_line
 from seq2onnx.importing.onnx.graph_parts import Array
 from seq2onnx.importing.onnx.source_runs import OnnxSource
 from seq2onnx.importing.onnx.tracing import Draw
+from seq2onnx.importing.states.sliding_windows import WindowSource
 from seq2onnx.modelfile import read_checked
 from seq2onnx.parity import ParityRow
 from seq2onnx.parity.checks import run_streams
@@ -28,16 +29,19 @@ SCALES = (1.0, 0.1, 5.0)
 Found = dict[str, Array]
 
 
-def compare_file(path: Path, source: OnnxSource, draw: Draw, longest: bool = False, seed: int = 1) -> list[ParityRow]:
+def compare_file(
+    path: Path, source: OnnxSource, draw: Draw, longest: bool = False, window: int = 0, seed: int = 1
+) -> list[ParityRow]:
     """Compare a file with its source, if `longest` also for a sequence that is as long as it may be.
+
+    With a `window`, the file answers for each one of so many steps.
 
     Raises:
         ImportRefused: the answers differ; the message says where first.
     """
     try:
-        return _compare_file(
-            Model(read_checked(path), SessionSettings()), source, draw, longest, np.random.default_rng(seed)
-        )
+        model, rng = Model(read_checked(path), SessionSettings()), np.random.default_rng(seed)
+        return _compare_file(model, source, draw, longest, window, rng)
     except Exception as error:
         if isinstance(error, ImportRefused) or not type(error).__module__.startswith(("onnxruntime", "seq2onnx")):
             raise
@@ -47,9 +51,9 @@ def compare_file(path: Path, source: OnnxSource, draw: Draw, longest: bool = Fal
 
 
 def _compare_file(
-    model: Model, source: OnnxSource, draw: Draw, longest: bool, rng: np.random.Generator
+    model: Model, source: OnnxSource, draw: Draw, longest: bool, window: int, rng: np.random.Generator
 ) -> list[ParityRow]:
-    shape = model.inputs[0].shape
+    shape, before = model.inputs[0].shape, max(window - 1, 0)
     allowed = equivalence.MOST_IN_A_ROW // max(1, math.prod(shape))
     if source.steps is not None and source.steps > allowed:
         raise ImportRefused(
@@ -57,7 +61,9 @@ def _compare_file(
             "can be compared. Export the source with fewer steps, or with a dynamic number of steps"
         )
     lengths: Sequence[int] = equivalence.LENGTHS
-    if source.steps is not None:
+    if window:
+        lengths = [before + steps for steps in lengths]
+    elif source.steps is not None:
         lengths = sorted({*(n for n in lengths if n < source.steps), source.steps})
 
     def short(steps: int) -> Array:
@@ -67,16 +73,18 @@ def _compare_file(
         return x
 
     long: Iterable[int] = ()
-    if source.steps is None and not source.by_step:
+    if window:
+        long = [before + equivalence.LONG // (1 if window * math.prod(shape) <= equivalence.MOST_NUMBERS else 10)]
+    elif source.steps is None and not source.by_step:
         most = equivalence.longest_steps(math.prod(shape))
         long = equivalence.halves(most if longest else min(equivalence.LONG, most), equivalence.LENGTHS[-1])
     made = equivalence.compare(
         equivalence.Candidate(
             "the file with states",
-            lambda batches, rng: _runs(model, batches, longest, rng),
+            lambda batches, rng: _runs(model, batches, longest, before, rng),
             ". Something in it depends on other steps than a state can hold",
         ),
-        source,
+        WindowSource(source, window) if window else source,
         rng,
         map(short, lengths),
         (equivalence.rare(rng, draw(rng, (len(SCALES), steps, *shape))) for steps in long),
@@ -89,9 +97,12 @@ def _compare_file(
 
 
 def _runs(
-    model: Model, batches: Sequence[equivalence.SourceBatch], longest: bool, rng: np.random.Generator
+    model: Model, batches: Sequence[equivalence.SourceBatch], longest: bool, before: int, rng: np.random.Generator
 ) -> Iterator[tuple[equivalence.SourceBatch, str, equivalence.Answers]]:
-    """Run a file whole, in single steps and in chunks; of long sequences only the longest also in chunks."""
+    """Run a file whole, in single steps and in chunks; of long sequences only the longest also in chunks.
+
+    `before` steps come before the first answer.
+    """
     has_time = {output.layer: output.has_time for output in model.outputs}
     for batch, whole in zip(batches, _whole(model, [batch.x for batch in batches]), strict=True):
         runs = [("whole", whole)]
@@ -101,7 +112,7 @@ def _runs(
         elif longest:
             chunks = _in_chunks(model, batch.x, equivalence.sizes_of_chunks(rng, batch.steps, batch.steps // 8))
             runs.append(("chunks", chunks))
-        counts = np.full(len(batch.x), batch.steps)
+        counts = np.full(len(batch.x), batch.steps - before)
         for check, found in runs:
             flat = {name: y.reshape(*y.shape[: 1 + has_time[name]], -1) for name, y in found.items()}
             yield batch, check, {name: (y, counts if has_time[name] else None) for name, y in flat.items()}
@@ -135,7 +146,8 @@ def _in_chunks(model: Model, x: Array, sizes: Iterable[int]) -> Found:
         lengths = np.full(len(x), size, np.int32)
         answers, states = model.run({entry.layer: x[:, at : at + size]}, lengths, states)
         for output in model.outputs:
-            values = answers[output.layer].values
+            values, valid = answers[output.layer].values, answers[output.layer].lengths[0]
+            values = values[:, :valid] if output.has_time else values
             parts[output.layer] = [*parts[output.layer], values] if output.has_time else [values]
         at += size
     return {output.layer: np.concatenate(parts[output.layer], 1) for output in model.outputs}

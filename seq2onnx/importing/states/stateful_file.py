@@ -11,7 +11,7 @@ import numpy as np
 from onnx import ModelProto, NodeProto, TensorProto, helper, numpy_helper
 
 from seq2onnx import __version__
-from seq2onnx.contract import Contract, ContractState, output_names
+from seq2onnx.contract import Contract, ContractState, lengths_name, output_names
 from seq2onnx.errors import ImportRefused
 from seq2onnx.importing.axes import Axes
 from seq2onnx.importing.onnx.graph_parts import all_names, remove_unused, rename, rename_all, tensors as tensors_of
@@ -35,7 +35,8 @@ class Body:
         step: the shape of a step of x. None: tokens.
         layer: the name of the input.
         answers: what it computes.
-        outputs: for each output of the contract the tensor that holds it.
+        outputs: for each output of the contract the tensor that holds it; where the steps of an answer are not those
+            of x, also of their number.
         tokens: how many different tokens there are.
     """
 
@@ -56,6 +57,8 @@ class Body:
         for answer in self.answers:
             time = ["time"] if answer.has_time else []
             found[tensors[answer.layer]] = (ELEMENTS[answer.dtype], ["batch", *time, *answer.shape])
+            if (lengths := lengths_name(tensors[answer.layer])) in self.outputs:
+                found[lengths] = (TensorProto.INT32, ["batch"])
         for state in self.graph.states:
             for name in (state.input, state.output):
                 found[name] = (ELEMENTS[state.dtype], ["batch", *state.shape])
@@ -150,7 +153,8 @@ def finish(body: Body, source: ModelProto, one_row: bool) -> ModelProto:
         initializers = []
     kept = {state.output: state.input for state in graph.states if state.output in outputs}
     kept |= {name: state.input for name, state in last.items()}
-    empty = {tensors[answer.layer]: answer.shape for answer in body.answers if answer.has_time}
+    empty: dict[str, tuple[int, ...] | None] = dict.fromkeys(map(lengths_name, tensors.values()))
+    empty |= {tensors[answer.layer]: answer.shape for answer in body.answers if answer.has_time}
     elements = {name: element for name, (element, _) in types.items()}
     nodes, initializers = guard(nodes, initializers, outputs, kept, empty, elements, graph.opset, after)
     nodes += [helper.make_node("Identity", [name], [state.output], state.output) for name, state in last.items()]

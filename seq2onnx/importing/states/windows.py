@@ -110,14 +110,18 @@ def _window(call: Call, kernel: list[int]) -> TimeWindow:
         raise ImportRefused(f"has {x.describe(0)} as its batch and time as its width")
     dilation = attributes.get("dilations", [1] * count)[place]
     if attributes.get("strides", [1] * count)[place] != 1:
-        raise ImportRefused("has a stride along time, so that steps go in and none comes out; from_onnx can do that")
+        raise ImportRefused(
+            "has a stride along time, so that steps go in and none comes out; from_onnx has strides, if it takes the "
+            "rest of the file"
+        )
     reach = dilation * (kernel[place] - 1)
     pads = padding(call, kernel)
     before, after = (own + of_time for own, of_time in zip(pads[place], x.pads, strict=True))
     if before < reach:
         raise ImportRefused(
             f"has windows of {reach + 1} steps with {before} of padding before the first: they read {reach - before} "
-            f"steps ahead. Only causal padding of {reach} streams without delay; from_onnx has lookahead"
+            f"steps ahead. Only causal padding of {reach} streams without delay; from_onnx has lookahead, if it takes "
+            "the rest of the file"
         )
     if before > reach:
         raise ImportRefused(f"has {before} steps of padding before the first, more than its windows reach ({reach})")
@@ -143,18 +147,23 @@ def _with_buffer(graph: Rewriter, call: Call, window: TimeWindow, masked: bool =
     return graph.op("Concat", first, source, axis=window.axis)
 
 
-def _phantoms(graph: Rewriter, call: Call, window: TimeWindow) -> str:
-    """Return whether each step of the buffer is before the first of the sequence, in the rank of the input."""
-    layer = label(call.node.name or call.node.output[0])
+def count_steps(graph: Rewriter, layer: str, x: str, axis: int, most: int) -> str:
+    """Return how many steps came before those of x, up to `most`: a state [batch, 1]."""
     old, new = graph.state(layer, "count", (1,), "int32")
-    x, rank, reach = graph.read(call.node.input[0]), len(call.x.axes), window.reach
-    steps = graph.op("Cast", graph.size(x, window.axis), to=TensorProto.INT32)
+    steps = graph.op("Cast", graph.size(x, axis), to=TensorProto.INT32)
     total = graph.op("Add", old, steps)
-    limit = graph.constant(reach, np.int32)
+    limit = graph.constant(most, np.int32)
     if graph.opset >= 12:
         graph.op("Min", total, limit, output=new)
     else:
         graph.op("Where", graph.op("Less", total, limit), total, limit, output=new)
+    return old
+
+
+def _phantoms(graph: Rewriter, call: Call, window: TimeWindow) -> str:
+    """Return whether each step of the buffer is before the first of the sequence, in the rank of the input."""
+    x, rank, reach = graph.read(call.node.input[0]), len(call.x.axes), window.reach
+    old = count_steps(graph, label(call.node.name or call.node.output[0]), x, window.axis, reach)
     shape = [1] * rank
     shape[window.axis] = reach
     # Step i of the buffer is real if the last reach - i steps are.

@@ -25,17 +25,25 @@ STATE = (
     "reads an argument that is neither the sequences nor their lengths; apart from these, only start states that go "
     "into a recurrent layer unchanged can be passed in"
 )
+WHOLE_NUMBERS = (
+    "reads an argument of whole numbers or booleans that are not the lengths of the sequences; a network has no such "
+    "input"
+)
 
 FILLED_BY = (torch_arithmetic, torch_layers, torch_layout)
 """The modules whose import fills the table of operators."""
 
 
 class Walk:
-    """Follows the operations of a traced module; `finals` are final states as recurrent operations return them."""
+    """Follows the operations of a traced module.
+
+    `passed_on` are final states as recurrent operations return them, and arguments that no layer reads: a module may
+    return them beside its answers.
+    """
 
     def __init__(self, trace: ModuleTrace, layers: Sequence[SequenceInput | FeatureInput]) -> None:
         self.trace = trace
-        self.finals: list[Any] = []
+        self.passed_on: list[Any] = []
         self._values: dict[fx.Node, Any] = {}
         self._lifting = Lifting(times={trace.steps})
         self._inputs = [input_node(layer, self._lifting) for layer in layers]
@@ -78,6 +86,8 @@ class Walk:
             sizes = [1 if axis else n for axis, n in zip(axes, shape, strict=True)]
             part = barred(STATE, self._inputs[0], Signal((int(np.prod(sizes)),), has_time=False))
             return TracedTensor((part,), tuple(axes), np.arange(part.size).reshape(sizes), trace.rows, trace.steps)
+        if isinstance(leaf, Tensor):  # its numbers in the example would become constants
+            self.passed_on.append(leaf := ImportRefused(WHOLE_NUMBERS))
         return leaf
 
     def _sequences(self) -> TracedTensor:
@@ -92,7 +102,8 @@ class Walk:
             return given[0][given[1]]
         for leaf in torch.utils._pytree.tree_leaves((given, keywords)):
             if isinstance(leaf, ImportRefused):  # it is raised only if an answer needs it
-                return leaf
+                is_argument = any(leaf is other for other in self.passed_on)
+                return ImportRefused(f"{module_of(node)[0]}: {leaf}{code_of(node)}") if is_argument else leaf
         module, path = module_of(node)
         try:
             with self._lifting.at(path):
@@ -112,10 +123,10 @@ class Walk:
         """Remember final states, and those of several layers put together, which a module returns beside its answer."""
         name = str(node.target).partition(".")[2].partition(".")[0]  # "" for a function of Python
         if isinstance(found, tuple) and name in (*torch_layers.RECURRENT, "lstm_cell"):
-            self.finals += found[1:]
+            self.passed_on += found[1:]
         joins = isinstance(found, TracedTensor) and name in ("cat", "stack")
-        if joins and all(any(part is final for final in self.finals) for part in arguments[0]):
-            self.finals.append(found)
+        if joins and all(any(part is other for other in self.passed_on) for part in arguments[0]):
+            self.passed_on.append(found)
 
     def _note_mutation(self, node: fx.Node, found: Any) -> None:
         """An operation in place changes its first argument, under every name that this has."""
@@ -128,8 +139,8 @@ class Walk:
         old = self._values[node.args[0]]
         if isinstance(old, Tensor) and not isinstance(found, Tensor):
             raise ImportRefused(
-                f"{module_of(node)[0]}: fills a tensor piece by piece, as a loop over steps does; use nn.LSTM, nn.GRU "
-                f"or nn.RNN with the same weights, torch.cat or torch.stack{code_of(node)}"
+                f"{module_of(node)[0]}: fills a tensor piece by piece, but not with all steps in order before it is "
+                f"read; use torch.stack, or call nn.LSTM, nn.GRU or nn.RNN once with the whole sequence{code_of(node)}"
             )
         for other, value in self._values.items():
             if value is old:
@@ -157,8 +168,10 @@ def code_of(node: fx.Node) -> str:
     return f" [code: {own[-1]}]" if own else ""
 
 
-def is_passed_on(value: Any, finals: Sequence[Any]) -> bool:
-    """Whether a returned value is no answer: a final state, a start state, lengths, or no tensor at all."""
+def is_passed_on(value: Any, passed_on: Sequence[Any]) -> bool:
+    """Whether a returned value is no answer: a final state, an argument as it is, or no tensor at all."""
+    if any(value is other for other in passed_on):
+        return True
     if isinstance(value, TracedTensor):
-        return any(value is final for final in finals) or all(part.barred == STATE for part in value.parts)
+        return all(part.barred == STATE for part in value.parts)
     return not isinstance(value, ImportRefused)

@@ -10,18 +10,11 @@ import torch
 from torch import Tensor
 
 from seq2onnx.errors import ImportRefused
-from seq2onnx.importing.lifting import operations as lifting
+from seq2onnx.importing.lifting import layout, operations as lifting
 from seq2onnx.importing.lifting.convolutions import Windows, convolution, pooling
-from seq2onnx.importing.lifting.layer_node import Array
-from seq2onnx.importing.lifting.recurrence import (
-    Recurrent,
-    cell,
-    cell_before,
-    cell_state,
-    layer_of,
-    recurrent,
-    weights_of,
-)
+from seq2onnx.importing.lifting.layer_node import Array, LayerNode
+from seq2onnx.importing.lifting.reading import pruned
+from seq2onnx.importing.lifting.recurrence import Recurrent, cell, cell_before, layer_of, recurrent, weights_of
 from seq2onnx.importing.lifting.time_axis import concat
 from seq2onnx.importing.lifting.traced import TracedTensor
 from seq2onnx.importing.lifting.windows import Pads
@@ -146,9 +139,12 @@ def _recurrent(op: Operation) -> Any:
         raise ImportRefused("drops random numbers in eval mode, too")
     both = 2 if op["bidirectional"] else 1
     count = len(params) // (layers * both)
-    starts = _start_states(_states(op))
+    time, states = 1 if op["batch_first"] else 0, _states(op)
+    in_loop = not x.axes[time] and any(part.stands_for[0] == "step" for part in x.parts)
+    before = [cell_before([_of_layer(s, layer) for s in states]) if in_loop else None for layer in range(layers)]
+    starts = {} if any(before) else _start_states(states)
     kind, _, function = op.name.upper().partition("_")
-    path, finals = x.lifting.place, []
+    path, finals = x.lifting.place, list[list[TracedTensor]]()
     for layer in range(layers):
         arrays = []
         projection: list[Array] = []
@@ -158,20 +154,27 @@ def _recurrent(op: Operation) -> Any:
             if kind == "LSTM" and count in (3, 5):  # proj_size: the last matrix reduces the output
                 projection.append(weights.pop())
                 weights[1] = weights[1] @ projection[-1]
-            start = {name: rows[place] for name, rows in starts.items()}
+            start = _starts_of(before[layer]) or {name: rows[place] for name, rows in starts.items()}
             if start and projection:  # a state that the projection reduces to the one given
                 start["initial_h"] = np.linalg.pinv(projection[-1]) @ start["initial_h"]
             W, R, *biases = weights
             biases = biases or [np.zeros(len(W))] * 2
             arrays.append(weights_of(kind, "torch", W, R, biases, kind == "GRU") | start)
-        made = _layer(kind, arrays[0]["recurrent_weights"].shape[1], function, bool(starts))
+        made = _layer(kind, arrays[0]["recurrent_weights"].shape[1], function, bool(start))
         label = path if layers == 1 else f"{path}.l{layer}"
-        x, final = recurrent(x, made, arrays, 1 if op["batch_first"] else 0, projection or None, label)
+        if in_loop and (both > 1 or projection):
+            raise ImportRefused(
+                "is called for each step, with bidirectional=True or proj_size; call it once with the whole sequence"
+            )
+        if in_loop:
+            final = cell(layout.squeeze(x, time), made, arrays[0], before[layer], label)
+            x, final = layout.unsqueeze(final[0], time), [layout.unsqueeze(state, 0) for state in final]
+        else:
+            x, *final = recurrent(x, made, arrays, time, projection or None, label)
         finals.append(final)
         if op["dropout"] and layer < layers - 1:
             x = lifting.each_part(x, Dropout(op["dropout"]))
-    h = concat(finals, 0)
-    return (x, h, cell_state(h)) if kind == "LSTM" else (x, h)
+    return (x, *(concat(states, 0) for states in zip(*finals, strict=True)))
 
 
 @operators(*CELLS)
@@ -179,16 +182,15 @@ def _cell(op: Operation) -> Any:
     kind, _, function = op.name.removesuffix("_cell").upper().partition("_")
     states = _states(op)
     before = cell_before(states)
-    if before:
-        starts = {name: array for name, array in before[0].weights.items() if name.startswith("initial_")}
-    else:
+    starts = _starts_of(before)
+    if not before:
         tall = [state[None] if isinstance(state, Tensor) else state for state in states]
         starts = {name: rows[0] for name, rows in _start_states(tall).items()}
     W, R = array(op["w_ih"]), array(op["w_hh"])
     biases = [np.zeros(len(W)) if op[name] is None else array(op[name]) for name in ("b_ih", "b_hh")]
     layer = _layer(kind, R.shape[1], function, bool(starts))
-    h, c = cell(op["input"], layer, weights_of(kind, "torch", W, R, biases, kind == "GRU") | starts, before)
-    return (h, c) if kind == "LSTM" else h
+    found = cell(op["input"], layer, weights_of(kind, "torch", W, R, biases, kind == "GRU") | starts, before)
+    return tuple(found) if kind == "LSTM" else found[0]
 
 
 def _layer(kind: str, units: int, function: str, starts: bool) -> Recurrent:
@@ -199,6 +201,17 @@ def _layer(kind: str, units: int, function: str, starts: bool) -> Recurrent:
 
 def _states(op: Operation) -> Sequence[Any]:
     return op["hx"] if isinstance(op["hx"], list | tuple) else [op["hx"]]
+
+
+def _of_layer(state: Any, layer: int) -> Any:
+    """Return the state of one layer of several, [batch, H] of [layers, batch, H]."""
+    return pruned(layout.take(state, 0, layer)) if isinstance(state, TracedTensor) else state[layer]
+
+
+def _starts_of(before: tuple[LayerNode, int] | None) -> dict[str, Array]:
+    """Return the start states of the layer whose step before is known."""
+    weights = before[0].weights if before else {}
+    return {name: array for name, array in weights.items() if name.startswith("initial_")}
 
 
 def _start_states(given: Sequence[Any]) -> dict[str, list[Array]]:

@@ -58,7 +58,7 @@ def from_torch(
         example: sequences as the module takes them (integers for tokens), or the tuple of its arguments. Further
             arguments can be lengths (integers [batch], as for packed sequences), start states, which must go into a
             recurrent layer and which a stream starts with zeros, other sequences of as many steps, and vectors [batch,
-            features] of whole sequences.
+            features] of whole sequences. Numbers of Python, booleans, texts and None stay as they are in the example.
         axes: what each axis of the sequences is: B (batch), T (time), C (features); of images also H and W. "TBC" for
             time first, "BT" for tokens or for one number a step, "TC" for a single sequence. "BC", without T, for a
             module that takes one step and its states, (x, *states), and returns its answer, then the new states in the
@@ -179,13 +179,13 @@ def _answers(
     for trace in traces(module, arguments):
         try:
             walk = Walk(trace, layers)
-            return _chosen(walk.run(), walk.finals, output), trace
+            return _chosen(walk.run(), walk.passed_on, output), trace
         except TooFewSteps as error:
             refusal = error
     raise refusal
 
 
-def _chosen(returned: Any, finals: Sequence[Any], output: int | str | None) -> list[tuple[str, int, TracedTensor]]:
+def _chosen(returned: Any, passed_on: Sequence[Any], output: int | str | None) -> list[tuple[str, int, TracedTensor]]:
     entries, _ = pytree.tree_flatten_with_path(returned, is_leaf=lambda leaf: leaf is None)
     found = [(_label(path), place, path, leaf) for place, (path, leaf) in enumerate(entries)]
     if output is not None:
@@ -194,7 +194,7 @@ def _chosen(returned: Any, finals: Sequence[Any], output: int | str | None) -> l
         ]
         if not found:
             raise SpecError(f"output: the module returns nothing under {output!r}")
-    answers = [entry for entry in found if not is_passed_on(entry[3], finals)]
+    answers = [entry for entry in found if not is_passed_on(entry[3], passed_on)]
     answers = answers or [entry for entry in found if isinstance(entry[3], TracedTensor)]
     if not answers:
         raise ImportRefused("the module returns nothing that depends on the sequences")

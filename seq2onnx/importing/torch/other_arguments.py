@@ -18,8 +18,10 @@ ALLOWED = (
 REMEDIES = {
     "a mask": "leave it out, since layers take lengths in its place",
     "another sequence": "give both their axes of features, [batch, time, features]",
+    "another sequence of whole numbers": "give it as floats [batch, time, features], such as those of one_hot",
     "numbers for each sequence": "give them as a tensor of floats [batch, features]",
     "numbers that no sequence has": "make them an attribute of the module if they are always the same",
+    "one number": "give a number of Python, which stays the same in each run",
     "lengths": "if they are not, give the module other numbers, such as the features of each step",
 }
 
@@ -50,9 +52,11 @@ def _kind(arguments: Arguments, place: int) -> str:
     if leaf.ndim == len(leading) and list(leaf.shape) == leading and (leaf.dtype == torch.bool or _is_mask(leaf)):
         return "a mask"
     if leaf.ndim >= len(leading) and list(leaf.shape[: len(leading)]) == leading:
-        return "another sequence"
+        return "another sequence" if leaf.is_floating_point() else "another sequence of whole numbers"
     if "B" in sizes and leaf.is_floating_point() and leaf.ndim in (2, 3) and leaf.shape[leaf.ndim - 2] == sizes["B"]:
         return "a start state"
+    if not leaf.ndim:
+        return "one number"
     return "numbers for each sequence" if sizes.get("B") in leaf.shape[:1] else "numbers that no sequence has"
 
 

@@ -19,6 +19,7 @@ from torch.utils import _pytree as pytree
 
 from seq2onnx.errors import ImportRefused, ShapeError, SpecError
 from seq2onnx.importing.axes import FEATURES, step_letters
+from seq2onnx.importing.torch.filled_tensors import join_pieces
 from seq2onnx.importing.torch.longest_row import longest_row
 from seq2onnx.importing.torch.packing import without_packing
 
@@ -30,8 +31,8 @@ ROWS, STEPS = (5, 7, 11), (13, 67, 307)
 class Arguments:
     """The arguments of the example, flattened, and their nesting; the letter of each axis of the sequences.
 
-    `first`, `lengths` and `states` are the leaves that are sequences, lengths (of a list of integers all its leaves)
-    and start states. `batch`: the module runs several sequences at once.
+    `first`, `lengths` and `states` are the leaves that are sequences, lengths (a tensor, or all leaves of a list of
+    integers) and start states. `batch`: the module runs several sequences at once.
     """
 
     leaves: tuple[Any, ...]
@@ -133,7 +134,7 @@ def read_arguments(example: Any, axes: str) -> Arguments:
         i
         for i, leaf in enumerate(leaves)
         if i > first and isinstance(leaf, Tensor) and not leaf.is_floating_point() and tuple(leaf.shape) == (rows,)
-    ]
+    ][:1]
     listed = any(_is_list_of_lengths(argument, rows) for argument in given)
     if listed and not lengths:
         lengths = [i for i, leaf in enumerate(leaves) if isinstance(leaf, int) and not isinstance(leaf, bool)]
@@ -249,4 +250,5 @@ def trace(module: nn.Module, arguments: Arguments, rows: int, steps: int) -> Mod
     module(*arguments.call(x, lengths))  # torch.export prints what the module raises; here it is only raised
     with without_packing(), silent(), longest_row(module, arguments.lengths, steps):
         program = torch.export.export(module, call, strict=False)
+    join_pieces(program.graph)
     return ModuleTrace(program, arguments, pytree.tree_leaves(call), rows, steps, lengths)

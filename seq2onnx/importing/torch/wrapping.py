@@ -58,19 +58,19 @@ class _OverSteps(_Wrapper):
         for step in x.unbind(1):
             found = pytree.tree_leaves(self.call(step, *pytree.tree_unflatten(states, self.nesting)))
             answers.append(found[0])
-            states = self._states(found)
+            states = _next_states(states, found)
         return torch.stack(answers, 1)
 
-    def _states(self, found: list[Any]) -> list[Any]:
-        """Return the new states among what the module returns: the last tensors, in the order of the arguments."""
-        count = len(self.leaves)
-        states, expected = found[-count:] if count else [], [list(leaf.shape[1:]) for leaf in self.leaves]
-        if len(found) not in (count, count + 1) or [list(state.shape[1:]) for state in states] != expected:
-            raise ImportRefused(
-                "a module that takes one step must return its answer and then its new states, in the order of the "
-                f"arguments; it returns {[list(each.shape) for each in found]}"
-            )
-        return states
+
+def _next_states(states: list[Tensor], found: list[Any]) -> list[Any]:
+    """Return the new states among what a module returns: the last tensors, in the order of the arguments."""
+    new = found[len(found) - len(states) :]
+    if len(found) - len(states) not in (0, 1) or [each.shape for each in new] != [each.shape for each in states]:
+        raise ImportRefused(
+            "a module that takes one step must return its answer and then its new states, in the order of the "
+            f"arguments; it returns {[list(each.shape) for each in found]}"
+        )
+    return new
 
 
 def over_steps(module: nn.Module, example: Any, axes: str) -> tuple[nn.Module, Any, str]:
@@ -119,7 +119,8 @@ def one_input(module: nn.Module, example: Any, axes: str, vectors: bool = False)
         if not isinstance(leaf, Tensor) or not leaf.is_floating_point():
             continue
         has_time = leaf.ndim == 3 and all(leaf.shape[axis] == x.shape[axis] for axis in (batch, time))
-        if has_time and (place == 0 or leaf.shape[1] != x.shape[batch] or batch == 1):
+        is_state = leaf.ndim == 3 and leaf.shape[1] == x.shape[batch] and time == 1  # [layers, batch, units]
+        if has_time and (place == 0 or not is_state):
             found.append(Input(name, leaf.shape[features], True, place))
             joined.append(leaf)
         elif vectors and leaf.ndim == 2 and len(leaf) == x.shape[batch]:

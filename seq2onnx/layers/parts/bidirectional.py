@@ -33,15 +33,23 @@ def cannot_stream(label: str, streamable: str) -> NotStreamable:
 
 
 def forward(
-    call: ForwardCall, run: recurrent.Run, hidden_size: int, states: int, output_mode: recurrent.OutputMode, last: Last
+    call: ForwardCall,
+    run: recurrent.Run,
+    hidden_size: int,
+    states: int,
+    output_mode: recurrent.LstmOutputMode,
+    last: Last,
 ) -> Forwarded:
     """Run both directions in torch. `states`: how many states one direction has."""
     import torch
 
     x, lengths = call.x.flatten(2), call.row_lengths
     zeros = x.new_zeros(len(x), hidden_size)
-    forward, _ = run(x, None, (zeros,) * states, _of(call.weights, "forward"))
-    backward, _ = run(recurrent.reverse(x, lengths), None, (zeros,) * states, _of(call.weights, "backward"))
+    start, needed = (zeros,) * states, lengths if output_mode == "cell" else None
+    forward, ends = run(x, needed, start, _of(call.weights, "forward"))
+    backward, others = run(recurrent.reverse(x, lengths), needed, start, _of(call.weights, "backward"))
+    if output_mode == "cell":
+        return torch.cat([recurrent.where_seen(c, lengths, zeros) for _, c in (ends, others)], 1), None, {}
     if output_mode == "last" and last == "final_state":
         return torch.cat([recurrent.last_step(y, lengths, zeros) for y in (forward, backward)], 1), None, {}
     y = torch.cat([forward, recurrent.reverse(backward, lengths)], 2)
@@ -51,15 +59,19 @@ def forward(
 
 
 def emit(
-    graph: GraphBuilder, op: str, call: EmitCall, output_mode: recurrent.OutputMode, last: Last, **attributes: Any
+    graph: GraphBuilder, op: str, call: EmitCall, output_mode: recurrent.LstmOutputMode, last: Last, **attributes: Any
 ) -> Emitted:
     """Add a bidirectional LSTM or GRU operator."""
     of_both = [cell_nodes.arrays(op, _of(call.weights, direction)) for direction in DIRECTIONS]
     arrays = {name: np.concatenate([of_one[name] for of_one in of_both]) for name in of_both[0]}
-    y, h, *_ = recurrent.emit_node(graph, op, call.x, call.lengths, [], arrays, direction="bidirectional", **attributes)
+    y, h, *cells = recurrent.emit_node(
+        graph, op, call.x, call.lengths, [], arrays, direction="bidirectional", **attributes
+    )
     size = 2 * arrays["R"].shape[2]
-    if output_mode == "last" and last == "final_state" and not graph.portable:
-        return graph.op("Reshape", graph.op("Transpose", h, perm=[1, 0, 2]), graph.ints(0, size)), None, {}
+    if output_mode == "cell" or (output_mode == "last" and last == "final_state" and not graph.portable):
+        final = cells[0] if output_mode == "cell" else h
+        final = graph.op("Reshape", graph.op("Transpose", final, perm=[1, 0, 2]), graph.ints(0, size))
+        return recurrent.emit_seen(graph, final, call.lengths) if graph.portable else final, None, {}
     y = graph.op("Reshape", graph.op("Transpose", y, perm=[2, 0, 1, 3]), graph.ints(0, 0, size))
     if output_mode == "sequence":
         return y, call.lengths, {}

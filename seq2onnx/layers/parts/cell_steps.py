@@ -95,8 +95,8 @@ def _steps(
         states = list(cell(product, states))
         ys.append(states[0])
     new_states = recurrent.emit_new_states(graph, call, states, learned)
-    if output_mode == "last":
-        return states[0], None, new_states
+    if output_mode != "sequence":
+        return states[recurrent.FINALS[output_mode]], None, new_states
     y = graph.op("Concat", *ys, axis=0) if steps > 1 else ys[0]
     return graph.reshape(y, 1, steps, call.weights["recurrent_weights"].shape[1]), call.lengths, new_states
 

@@ -24,11 +24,15 @@ if TYPE_CHECKING:
     """A function of cells.py with its options: from x, lengths, start states and weights to h and the final states."""
 
 OutputMode = Literal["sequence", "last"]
+LstmOutputMode = Literal["sequence", "last", "cell"]
+FINALS = {"last": 0, "cell": 1}
+"""For each output mode without time, the number of the state that it returns."""
+
 Start = Literal["zeros", "learned"]
 
 
-def infer(layer: Layer, signals: tuple[Signal, ...], size: int, output_mode: OutputMode) -> Signal:
-    """Infer the output: `size` features per step, or per sequence with output_mode "last"."""
+def infer(layer: Layer, signals: tuple[Signal, ...], size: int, output_mode: LstmOutputMode) -> Signal:
+    """Infer the output: `size` features per step, or per sequence where output_mode is not "sequence"."""
     x = numeric_input(layer, signals)
     if not x.has_time:
         raise ShapeError(
@@ -75,13 +79,17 @@ def starts(call: ForwardCall, size: int, *names: str) -> tuple[Tensor, ...]:
 
 def new_states(call: ForwardCall, **finals: Tensor) -> dict[str, Tensor]:
     """Return the new states, if the caller wants any. Rows without steps keep their old state."""
-    import torch
-
     if call.states is None:
         return {}
-    seen = call.row_lengths[:, None] > 0
     relative = {name: final - call.weights.get(f"initial_{name}", 0) for name, final in finals.items()}
-    return {name: torch.where(seen, final, call.states[name]) for name, final in relative.items()}
+    return {name: where_seen(final, call.row_lengths, call.states[name]) for name, final in relative.items()}
+
+
+def where_seen(final: Tensor, lengths: Tensor, start: Tensor) -> Tensor:
+    """Return the final state of each row that has valid steps; `start` of the others."""
+    import torch
+
+    return torch.where(lengths[:, None] > 0, final, start)
 
 
 def at_last_step(sequence: Tensor, lengths: Tensor) -> Tensor:
@@ -92,9 +100,7 @@ def at_last_step(sequence: Tensor, lengths: Tensor) -> Tensor:
 
 def last_step(y: Tensor, lengths: Tensor, start: Tensor) -> Tensor:
     """Take the last valid step of each row of y [batch, time, features]; `start` if none is valid."""
-    import torch
-
-    return torch.where(lengths[:, None] > 0, at_last_step(y, lengths), start) if y.shape[1] else start
+    return where_seen(at_last_step(y, lengths), lengths, start) if y.shape[1] else start
 
 
 def emit_last_step(graph: GraphBuilder, x: str, dimensions: int, lengths: str | None, start: str | None) -> str:
@@ -112,14 +118,17 @@ def emit_last_step(graph: GraphBuilder, x: str, dimensions: int, lengths: str | 
     return graph.op("GatherND", every, index, batch_dims=1)
 
 
-def forward(call: ForwardCall, run: Run, size: int, output_mode: OutputMode, *names: str) -> Forwarded:
-    """Run one direction in torch, with the states `names`, the first of which is h: y of all steps, or of the last."""
+def forward(call: ForwardCall, run: Run, size: int, output_mode: LstmOutputMode, *names: str) -> Forwarded:
+    """Run one direction in torch, with the states `names`, first h: y of all steps, or a final state."""
     start = starts(call, size, *names)
-    # Padding on the right follows all valid steps: without states a plain run is exact.
-    y, finals = run(call.x.flatten(2), call.row_lengths if call.states else None, start, call.weights)
+    # Padding on the right follows all valid steps: a plain run is exact where no final state is needed.
+    lengths = call.row_lengths if call.states or output_mode == "cell" else None
+    y, finals = run(call.x.flatten(2), lengths, start, call.weights)
     new = new_states(call, **dict(zip(names, finals, strict=True)))
     if output_mode == "last":
         return last_step(y, call.row_lengths, start[0]), None, new
+    if output_mode == "cell":
+        return where_seen(finals[1], call.row_lengths, start[1]), None, new
     return y, call.row_lengths, new
 
 
@@ -191,7 +200,7 @@ def emit_new_states(graph: GraphBuilder, call: EmitCall, finals: list[str], lear
     return dict(zip(call.states, finals, strict=True))
 
 
-def emit(graph: GraphBuilder, op: str, call: EmitCall, output_mode: OutputMode, **attributes: Any) -> Emitted:
+def emit(graph: GraphBuilder, op: str, call: EmitCall, output_mode: LstmOutputMode, **attributes: Any) -> Emitted:
     """Add an operator of one direction as a whole layer.
 
     onnxruntime's operators return zeros as the state of rows and chunks without steps. The nodes here put the old state
@@ -220,10 +229,19 @@ def emit(graph: GraphBuilder, op: str, call: EmitCall, output_mode: OutputMode, 
         # Where lengths are ignored, the final h of LSTM is that of a padded step. OpenVINO's final states are those of
         # the run before if there are no steps.
         finals[0] = emit_last_step(graph, batch_first(graph, y), 3, lengths, old[0] if old else None)
+        if output_mode == "cell" and not old:
+            finals[1] = emit_seen(graph, finals[1], lengths)
     states = emit_new_states(graph, call, finals, learned)
-    if output_mode == "last":
-        return finals[0], None, states
+    if output_mode != "sequence":
+        return finals[FINALS[output_mode]], None, states
     return y if graph.one_step else batch_first(graph, y), lengths, states
+
+
+def emit_seen(graph: GraphBuilder, final: str, lengths: str | None) -> str:
+    """Add zeros in place of the final state of rows without steps: OpenVINO leaves it as it was in the run before."""
+    assert lengths is not None
+    some = graph.op("Unsqueeze", graph.cast(lengths, "bool"), graph.ints(1))
+    return graph.op("Where", some, final, graph.constant(np.float32(0)))
 
 
 def batch_first(graph: GraphBuilder, y: str) -> str:

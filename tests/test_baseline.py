@@ -1,0 +1,168 @@
+"""The baseline beside each training: what it is, when there is none, and that its module is one like any other."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import torch
+
+import seq2onnx as s2o
+from seq2onnx.training.baseline import logistic, ridge
+
+OPTIONS = {"epochs": 1, "progress": False}
+
+
+def trained(layers, data, validation=0.3, loss=None, **options):
+    torch.manual_seed(0)
+    return s2o.train(s2o.Network(layers), data, validation, loss, options=s2o.TrainingOptions(**OPTIONS | options))
+
+
+def labelled(count=60, channels=2, names=("calm", "wild")):
+    """Recordings whose deviation tells the classes apart."""
+    rng = np.random.default_rng(0)
+    labels = [names[k % 2] for k in range(count)]
+    sequences = [rng.normal(0, 1 + 2 * (k % 2), (rng.integers(8, 20), channels)) for k in range(count)]
+    return s2o.SequenceDataset(sequences, labels, channels=[f"c{k}" for k in range(channels)])
+
+
+CLASSIFIER = [s2o.SequenceInput(2, "zscore"), s2o.LSTM(4, "last"), s2o.FullyConnected(2), s2o.Softmax()]
+
+
+def test_a_logistic_regression_on_statistics_finds_what_an_untrained_network_does_not(tmp_path, capsys):
+    data = labelled()
+    result = trained(CLASSIFIER, data)
+    baseline = result.baseline
+    assert (baseline.kind, baseline.metric) == ("logistic regression", "accuracy")
+    assert baseline.value > 0.9 > baseline.network_value
+    assert baseline.wins
+    assert baseline.network_value == result.history[-1]["validation_accuracy"]
+    s2o.export(baseline.module, tmp_path / "baseline.onnx")
+    model = s2o.load(tmp_path / "baseline.onnx")
+    assert np.mean(np.array(model.classify(data)) == data.labels) > 0.9
+    assert s2o.verify(tmp_path / "baseline.onnx", baseline.module, data)
+    assert model.model.contract.channels == ["c0", "c1"]
+    assert capsys.readouterr().err == ""
+
+
+def test_training_says_who_is_better(tmp_path, capsys):
+    result = trained(CLASSIFIER, labelled(), progress=True)
+    line = capsys.readouterr().err.splitlines()[-1]
+    assert line == str(result.baseline)
+    assert line.startswith("baseline  logistic regression  accuracy ")
+    assert line.endswith("better than the network: result.baseline.module has it")
+
+
+def test_a_baseline_changes_nothing_of_the_network():
+    with_one, without = (trained(CLASSIFIER, labelled(), baseline=wanted) for wanted in (True, False))
+    assert without.baseline is None
+    for a, b in zip(with_one.module.parameters(), without.module.parameters(), strict=True):
+        assert torch.equal(a, b)
+
+
+def test_the_run_folder_has_the_figure(tmp_path):
+    network = s2o.Network(CLASSIFIER)
+    result = s2o.train(network, labelled(), 0.3, options=s2o.TrainingOptions(**OPTIONS), run_dir=tmp_path / "run")
+    assert f'"baseline_accuracy": {result.baseline.value}' in (tmp_path / "run" / "metrics.json").read_text()
+
+
+def series(channels=1, count=20):
+    """Series in which each step is a known sum of the last three, and noise."""
+    rng = np.random.default_rng(0)
+    made = []
+    for _ in range(count):
+        x = np.zeros((80, channels))
+        for t in range(3, 80):
+            x[t] = 1.2 * x[t - 1] - 0.7 * x[t - 2] + 0.2 * x[t - 3] + rng.normal(0, 0.1, channels)
+        made.append(x.astype(np.float32))
+    return s2o.SequenceDataset.next_step(made)
+
+
+@pytest.mark.parametrize("normalize", [False, True])
+def test_a_ridge_on_the_last_steps_forecasts_as_well_as_the_noise_allows(normalize, tmp_path):
+    data = series()
+    network = s2o.Network([s2o.SequenceInput(1, "zscore"), s2o.LSTM(4), s2o.FullyConnected(1)])
+    result = s2o.train(network, data, 0.3, normalize_targets=normalize, options=s2o.TrainingOptions(**OPTIONS))
+    assert (result.baseline.kind, result.baseline.metric) == ("ridge", "rmse")
+    assert 0.09 < result.baseline.value < 0.11 < result.baseline.network_value
+    assert result.baseline.wins
+    s2o.export(result.baseline.module, tmp_path / "baseline.onnx")
+    assert s2o.verify(tmp_path / "baseline.onnx", result.baseline.module, data)
+
+
+def test_a_ridge_on_statistics_predicts_numbers_of_sequences():
+    rng = np.random.default_rng(0)
+    sequences = [rng.normal(k / 10, 1, (30, 2)).astype(np.float32) for k in range(50)]
+    targets = [float(3 * x[:, 0].mean() - x[:, 1].max() + 5) for x in sequences]
+    layers = [s2o.SequenceInput(2), s2o.GRU(3, "last"), s2o.FullyConnected(1)]
+    result = trained(layers, s2o.SequenceDataset(sequences, targets))
+    assert result.baseline.value < 0.01 * result.baseline.network_value
+
+
+def test_labels_of_steps_have_one_too():
+    rng = np.random.default_rng(0)
+    sequences = [rng.normal(size=(40, 2)).astype(np.float32) for _ in range(30)]
+    targets = [np.where(x[:, 0] + np.roll(x[:, 0], 1) > 0, "up", "down") for x in sequences]
+    layers = [s2o.SequenceInput(2), s2o.GRU(3), s2o.FullyConnected(2), s2o.Softmax()]
+    result = trained(layers, s2o.SequenceDataset(sequences, targets))
+    assert result.baseline.value > 0.95
+
+
+@pytest.mark.parametrize(
+    ("layers", "data"),
+    [
+        (
+            [s2o.SequenceInput((1, 4, 4)), s2o.Conv2d(2, 3), s2o.ReLU(), s2o.LSTM(3, "last"), s2o.FullyConnected(1)],
+            lambda rng: s2o.SequenceDataset([rng.normal(size=(5, 1, 4, 4)) for _ in range(9)], list(range(9, 18))),
+        ),
+        (
+            [s2o.SequenceInput("tokens"), s2o.WordEmbedding(3, 5), s2o.LSTM(3, "last"), s2o.FullyConnected(1)],
+            lambda rng: s2o.SequenceDataset([rng.integers(0, 5, 6) for _ in range(9)], [0.5 * k for k in range(9)]),
+        ),
+        (
+            [s2o.SequenceInput(2), s2o.Conv1d(1, 2, stride=2, padding="causal")],
+            lambda rng: s2o.SequenceDataset(
+                [rng.normal(size=(8, 2)) for _ in range(9)], [rng.normal(size=4) for _ in range(9)], per_step=True
+            ),
+        ),
+    ],
+    ids=["images", "words", "stride"],
+)
+def test_some_networks_have_none(layers, data):
+    data = data(np.random.default_rng(0))
+    if data.targets.dtype.kind == "i":
+        data = s2o.SequenceDataset(data.sequences, [float(k) for k in range(len(data))])
+    assert trained(layers, data).baseline is None
+
+
+def test_without_validation_data_or_with_a_loss_of_ones_own_there_is_none():
+    data = s2o.SequenceDataset([np.ones((4, 2)) * k for k in range(8)], [float(k) for k in range(8)])
+    layers = [s2o.SequenceInput(2), s2o.LSTM(3, "last"), s2o.FullyConnected(1)]
+    assert trained(layers, data, validation=None).baseline is None
+    assert trained(layers, data, loss=lambda y, target: (y[:, 0] - target).abs()).baseline is None
+    assert trained(layers, data, loss="mae").baseline.kind == "ridge"
+
+
+def test_the_fits_are_those_of_scikit_learn():
+    linear_model = pytest.importorskip("sklearn.linear_model")
+    rng = np.random.default_rng(0)
+    x = rng.normal(size=(200, 5)) * [1, 10, 0.1, 1, 1] + [0, 5, 0, 0, 100]
+    x[:, 3] = 7  # a constant
+    labels = (x[:, 0] + 0.2 * x[:, 1] + rng.normal(size=200) > 1).astype(int) + (x[:, 2] > 0.1)
+    z = (x - x.mean(0)) / np.where(x.std(0) > 0, x.std(0), 1)
+    weights, bias = logistic(x, labels, 3)
+    scores = x @ weights + bias
+    other = linear_model.LogisticRegression(C=1.0, max_iter=1000, tol=1e-8).fit(z, labels)
+    probabilities = np.exp(scores - scores.max(1, keepdims=True))
+    probabilities /= probabilities.sum(1, keepdims=True)
+    np.testing.assert_allclose(probabilities, other.predict_proba(z), atol=2e-3)
+    target = x[:, :2] @ [[1.0, 2], [3, 4]] + rng.normal(size=(200, 2))
+    weights, bias = ridge(x, target)
+    chosen = linear_model.RidgeCV(alphas=10.0 ** np.arange(-3, 7)).fit(z, target)
+    np.testing.assert_allclose(x @ weights + bias, chosen.predict(z), atol=0.05)
+
+
+def test_a_ridge_with_more_features_than_rows_does_not_fit_the_noise():
+    rng = np.random.default_rng(0)
+    x, target = rng.normal(size=(20, 100)), rng.normal(size=(20, 1))
+    weights, bias = ridge(x, target)
+    assert np.std(x @ weights + bias) < 0.5 * np.std(target)
