@@ -24,6 +24,7 @@ from typing import Any
 
 import numpy as np
 import torch
+from bench_c import code
 from bench_edge import edge
 from bench_import import imported
 from bench_report import REPORT, lognormal, ratio, table, void
@@ -47,6 +48,7 @@ def main() -> None:
         "graph": graph,
         "portable": portable,
         "edge": edge,
+        "c": code,
         "imported": imported,
         "generator": generator,
         "spectra": spectra,
@@ -62,7 +64,12 @@ def main() -> None:
     )
     parser.add_argument("--quick", action="store_true", help="few rounds, without the parts that train")
     parser.add_argument("--json", type=Path, metavar="FILE", help="write all ratios and their targets to a file")
+    parser.add_argument("--rtneural", type=Path, metavar="FOLDER", help="sources of RTNeural, for the part c")
+    parser.add_argument(
+        "--before", type=Path, metavar="FOLDER", help="packages for C of an earlier version by network, for the part c"
+    )
     arguments = parser.parse_args()
+    REPORT.rtneural, REPORT.before = arguments.rtneural, arguments.before
     torch.set_num_threads(arguments.threads)
     REPORT.begin(arguments.threads, arguments.quick)
     for name, bench in benches.items():

@@ -30,7 +30,7 @@ def edge() -> None:
         stream, step = Path(name, "stream.onnx"), Path(name, "step.onnx")
         s2o.export(module, stream, signature="stream")
         s2o.export(module, step, form="step")
-        runs = {"signature stream, bound": _bound(stream, x), "form step, bound": _bound(step, x)}
+        runs = {"signature stream, bound": bound(stream, x, STEPS), "form step, bound": bound(step, x, STEPS)}
         with c_steps(step, np.tile(x, (STEPS, 1))) as run:
             times = table(runs | {"C code": run}, rounds=101)
         example = build_example(step, Path(name, "package"))
@@ -40,8 +40,8 @@ def edge() -> None:
     REPORT.add("peak resident memory of the C program, MB", memory, 4)
 
 
-def _bound(file: Path, x: Array) -> Callable[[], None]:
-    """Return what runs 1,000 steps in onnxruntime, with buffers that are written in turn."""
+def bound(file: Path, x: Array, steps: int) -> Callable[[], None]:
+    """Return what runs an even number of steps in onnxruntime, with buffers that are written in turn."""
     model = s2o.load(file).model
     y = np.zeros((1, 9), np.float32)
     old, new = ({state.name: state.zeros(1) for state in model.states} for _ in range(2))
@@ -51,7 +51,7 @@ def _bound(file: Path, x: Array) -> Callable[[], None]:
     )
 
     def run() -> None:
-        for _ in range(STEPS // 2):
+        for _ in range(steps // 2):
             model.session.run_with_iobinding(there)
             model.session.run_with_iobinding(back)
 

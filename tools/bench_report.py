@@ -24,11 +24,13 @@ Times = dict[str, list[float]]  # seconds of each round, by name
 
 @dataclasses.dataclass
 class Report:
-    """All measurements of a run; `part` is the part that is running."""
+    """All measurements of a run; `part` is the part that is running, the folders are for `c`."""
 
     threads: int = 1
     quick: bool = False
     part: str = ""
+    rtneural: Path | None = None
+    before: Path | None = None
     about: dict[str, Any] = dataclasses.field(default_factory=dict)
     figures: list[dict[str, Any]] = dataclasses.field(default_factory=list)
     times: list[dict[str, Any]] = dataclasses.field(default_factory=list)

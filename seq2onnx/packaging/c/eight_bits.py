@@ -8,6 +8,8 @@ from seq2onnx.packaging.c.graph import Graph, Stored
 
 FEW_WEIGHTS = 64
 """Matrices of fewer numbers stay float32: 8 bits would save nothing."""
+FEW_ROWS = 4
+"""Matrices of fewer rows stay float32: their scales take as much flash, and each output takes time."""
 
 
 def to_eight_bits(graph: Graph) -> None:
@@ -22,6 +24,8 @@ def to_eight_bits(graph: Graph) -> None:
         is_row = node.op == "Conv" or bool(node.attributes.get("transB", 0))  # whether an output is an entry of axis 0
         axes = tuple(range(1, values.ndim)) if is_row else (0,)
         scale = np.abs(values).max(axes, keepdims=True) / np.float32(127)
+        if values.size < FEW_ROWS * scale.size:
+            continue
         scale[scale == 0] = 1
         whole = np.rint(values / scale).astype(np.int8)
         graph.stored[name] = Stored(whole, scale)

@@ -9,7 +9,7 @@ from collections.abc import Callable
 import numpy as np
 
 from seq2onnx.errors import SpecError
-from seq2onnx.packaging.c.eight_bits import FEW_WEIGHTS
+from seq2onnx.packaging.c.eight_bits import FEW_ROWS, FEW_WEIGHTS
 from seq2onnx.packaging.c.graph import Array, Graph, Node
 from seq2onnx.packaging.c.memory import View, copied, filled, loop
 from seq2onnx.packaging.c.operators import padded, window_pads
@@ -54,7 +54,8 @@ Call = Callable[[str, str], str]
 def product_call(program: Program, matrix: Matrix) -> tuple[Call, list[View]]:
     """Return what makes C code of y += x w from two pointers, and the room that it uses."""
     rows, columns = matrix.values.shape
-    if matrix.values.size < FEW_WEIGHTS:
+    is_int8 = matrix.small is not None and matrix.small.dtype == np.int8
+    if matrix.values.size < FEW_WEIGHTS or (is_int8 and rows < FEW_ROWS):
         matrix = Matrix(matrix.name, matrix.values)
     if matrix.small is None or matrix.scale is None:
         program.kernels["product"] = None

@@ -1,19 +1,50 @@
-#if defined(__ARM_FEATURE_DSP) && !defined(__ARM_FEATURE_MVE)
+#ifdef __ARM_FEATURE_DSP
 #include <arm_acle.h>
 
-/* The order of four numbers in which two of them meet the even, and then the odd bytes of a word of weights. */
-#define PLACE(r) (((r) & ~3) | (((r) & 1) << 1) | (((r) >> 1) & 1))
+#define PIECE 4
 
-/* sum + four weights times four numbers, which lie as PLACE says. */
-INLINE int32_t add_four(const int8_t *w, int32_t even, int32_t odd, int32_t sum) {
-    uint32_t four;
-    memcpy(&four, w, 4);
-    sum = __smlad(__sxtb16(four), even, sum);
-    return __smlad(__sxtb16(__ror(four, 8)), odd, sum);
+#ifdef __GNUC__
+#define CHANGES(number) __asm__("" : "+r"(number)) /* hides from the compiler that it does not */
+
+INLINE int32_t odd_of(uint32_t four) {
+    int32_t two;
+    __asm__("sxtb16 %0, %1, ror #8" : "=r"(two) : "r"(four));
+    return two;
 }
 #else
-#define PLACE(r) (r)
+#define CHANGES(number)
+#define odd_of(four) __sxtb16(__ror(four, 8))
 #endif
+
+/* sum + four weights times four numbers, of which the second and third have changed places. */
+INLINE int32_t add_piece(const int8_t *w, const int16_t *q, int32_t sum) {
+    uint32_t four;
+    int32_t even, odd;
+    memcpy(&four, w, 4);
+    memcpy(&even, q, 4);
+    memcpy(&odd, q + 2, 4);
+    return __smlad(odd_of(four), odd, __smlad(__sxtb16(four), even, sum));
+}
+#else
+#define PIECE 16
+#define CHANGES(number)
+
+/* sum + sixteen weights times sixteen numbers. */
+INLINE int32_t add_piece(const int8_t *w, const int16_t *q, int32_t sum) {
+    for (int k = 0; k < PIECE; ++k) {
+        sum += w[k] * q[k];
+    }
+    return sum;
+}
+#endif
+
+/* A number below 2^22 as the next whole number: the low bits of a sum in which one bit is 1. */
+INLINE int16_t rounded(float v) {
+    const float sum = v + 12582912.0f;
+    int32_t bits;
+    memcpy(&bits, &sum, 4);
+    return (int16_t)bits;
+}
 
 /* y += x w with w [columns, rows] of 8 bits and a scale for each column. The numbers of x are rounded to 16 bits, or to a
    few less where sums of 32 bits would overflow, with a scale of their own in each call; q has room for them. */
@@ -21,32 +52,41 @@ static void add_product_int8(const int8_t *restrict w, const float *restrict sca
                              int columns, float *restrict y, int16_t *restrict q) {
     const float fits = 16909320.0f / (float)rows; /* 2^31 / 127 / rows */
     const float most = fits < 32767.0f ? fits : 32767.0f;
-    float largest = 1e-30f;
+    int32_t bits = 0x0da24260; /* of 1e-30: the bits of larger numbers are larger */
     for (int r = 0; r < rows; ++r) {
-        const float size = fabsf(x[r]);
-        largest = size > largest ? size : largest;
+        int32_t size;
+        memcpy(&size, x + r, 4);
+        size &= 0x7fffffff;
+        bits = size > bits ? size : bits;
     }
+    float largest;
+    memcpy(&largest, &bits, 4);
     const float step = largest / most, turned = most / largest;
-    for (int r = 0; r < rows; ++r) {
-        const float v = x[r] * turned;
-        q[PLACE(r)] = (int16_t)(v + (v < 0.0f ? -0.5f : 0.5f));
+    const int whole = rows - rows % PIECE;
+    int c = 0, r = 0;
+#ifdef __ARM_FEATURE_DSP
+    for (; r < whole; r += 4) {
+        q[r] = rounded(x[r] * turned);
+        q[r + 2] = rounded(x[r + 1] * turned);
+        q[r + 1] = rounded(x[r + 2] * turned);
+        q[r + 3] = rounded(x[r + 3] * turned);
     }
-    int c = 0;
-#if defined(__ARM_FEATURE_DSP) && !defined(__ARM_FEATURE_MVE)
+#endif
+    for (; r < rows; ++r) {
+        q[r] = rounded(x[r] * turned);
+    }
     for (; c + 4 <= columns; c += 4, w += 4 * rows) {
-        int32_t s0 = 0, s1 = 0, s2 = 0, s3 = 0;
-        int r = 0;
-        for (; r + 4 <= rows; r += 4) {
-            int32_t even, odd;
-            memcpy(&even, q + r, 4);
-            memcpy(&odd, q + r + 2, 4);
-            s0 = add_four(w + r, even, odd, s0);
-            s1 = add_four(w + rows + r, even, odd, s1);
-            s2 = add_four(w + 2 * rows + r, even, odd, s2);
-            s3 = add_four(w + 3 * rows + r, even, odd, s3);
+        const int8_t *w0 = w, *w1 = w + rows;
+        int32_t s0 = 0, s1 = 0, s2 = 0, s3 = 0, twice = 2 * rows;
+        for (r = 0; r < whole; r += PIECE, w0 += PIECE, w1 += PIECE) {
+            CHANGES(twice); /* or else the compiler uses four pointers, for which there are too few registers */
+            s0 = add_piece(w0, q + r, s0);
+            s1 = add_piece(w1, q + r, s1);
+            s2 = add_piece(w0 + twice, q + r, s2);
+            s3 = add_piece(w1 + twice, q + r, s3);
         }
         for (; r < rows; ++r) {
-            const int32_t one = q[PLACE(r)];
+            const int32_t one = q[r];
             s0 += w[r] * one;
             s1 += w[rows + r] * one;
             s2 += w[2 * rows + r] * one;
@@ -57,17 +97,13 @@ static void add_product_int8(const int8_t *restrict w, const float *restrict sca
         y[c + 2] += scale[c + 2] * step * (float)s2;
         y[c + 3] += scale[c + 3] * step * (float)s3;
     }
-#endif
     for (; c < columns; ++c, w += rows) {
         int32_t sum = 0;
-        int r = 0;
-        for (; r + 16 <= rows; r += 16) {
-            for (int k = 0; k < 16; ++k) {
-                sum += (int32_t)w[r + k] * q[PLACE(r + k)];
-            }
+        for (r = 0; r < whole; r += PIECE) {
+            sum = add_piece(w + r, q + r, sum);
         }
         for (; r < rows; ++r) {
-            sum += (int32_t)w[r] * q[PLACE(r)];
+            sum += w[r] * q[r];
         }
         y[c] += scale[c] * step * (float)sum;
     }
