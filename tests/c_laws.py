@@ -163,7 +163,7 @@ def restored(code: Compiled, stream: Any) -> Any:
 
 def runs_blocks(code: Compiled, feeds: Sequence[Arrays]) -> None:
     """NAME_block gives what its calls of NAME_step give, and says how many were refused."""
-    if f"{code.name}_block" not in code.header:
+    if f" {code.name}_block(" not in code.header:
         assert len(code.model.inputs) + len(code.model.outputs) > 2
         return
     (entry,), (output,) = code.model.inputs, code.model.outputs

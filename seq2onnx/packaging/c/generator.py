@@ -77,6 +77,7 @@ class StepModel:
         arguments: how C names the inputs and outputs that are no states.
         states: the name of each new state by that of the state.
         checked: the inputs that must be finite.
+        name: of the network in C.
     """
 
     proto: onnx.ModelProto
@@ -85,6 +86,7 @@ class StepModel:
     arguments: dict[str, str]
     states: dict[str, str]
     checked: list[str]
+    name: str = "net"
 
 
 def generate(model: StepModel, storage: Storage | None = None) -> Code:
@@ -106,7 +108,7 @@ def generate(model: StepModel, storage: Storage | None = None) -> Code:
         raise SpecError(f"C code does not have the operators {', '.join(unknown)}")
     plan.move_splits(graph)
     library = _library()
-    names = Names({*library, *RESERVED, *model.arguments.values()})
+    names = Names({*library, *RESERVED, *model.arguments.values()}, f"{model.name}_")
     program = Program(graph, names, model.arguments, model.states, storage == "int8")
     for name in model.checked:
         program.check_finite(program.view(name))
@@ -139,7 +141,7 @@ def generate(model: StepModel, storage: Storage | None = None) -> Code:
     )
 
 
-RESERVED = ("stream", "work", *(f"work_{dtype}" for dtype in C_TYPES), *"ijklmnpqrxy", "is_right", "NAN", "INFINITY")
+RESERVED = (*(f"work_{dtype}" for dtype in C_TYPES), "add_product", "add_product_int8", "add_columns", "add_four")
 """Names that the code has of its own."""
 
 

@@ -47,6 +47,7 @@ def write_c(source: Source, folder: Path) -> str:
         made |= {"self_test.c": f"{source.name}_self_test.c", "Makefile": "Makefile"}
         is_single = len(inputs) == len(outputs) == 1
         made |= {"main.c" if is_single else "main_of_several.c": "main.c"}
+        texts["SOURCES"] = f"main.c {source.name}.c" + ("" if is_single else f" {source.name}_self_test.c")
         for template, file in made.items():
             filled = fill((FILES / template).read_text(encoding="utf-8"), texts)
             (folder / file).write_text(filled, encoding="utf-8")
@@ -89,7 +90,7 @@ def _code(source: Source, step: Source, inputs: list[Port], outputs: list[Port])
     checked = [port.tensor for port in inputs if not port.may_lack]
     proto = onnx.load_from_string(step.path.read_bytes())
     try:
-        code = generate(StepModel(proto, sizes, given, arguments, states, checked), source.weights)
+        code = generate(StepModel(proto, sizes, given, arguments, states, checked, source.name), source.weights)
     except SpecError as error:
         raise SpecError(f"{source.path}: {error}") from None
     if (stack := code.work + BYTES_OF_FRAMES) > source.stack:
