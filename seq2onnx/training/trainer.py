@@ -16,10 +16,11 @@ from pytorch_lightning.loggers import Logger
 
 from seq2onnx.building import SequenceModule, build
 from seq2onnx.data import SequenceDataset
-from seq2onnx.errors import SpecError
+from seq2onnx.errors import SpecError, warn
 from seq2onnx.evaluation.quantiles import Coverage
 from seq2onnx.network import Network
 from seq2onnx.sequences import DataInfo
+from seq2onnx.training.advice import advise
 from seq2onnx.training.baseline import Baseline, feature_module, fit_baseline, has_baseline
 from seq2onnx.training.batch_dataset import order_of
 from seq2onnx.training.batch_statistics import has_batch_norm, set_exact_statistics
@@ -188,6 +189,9 @@ def train(
         )
         if run_dir is not None and metrics is not None and is_first:
             _save(run_dir, result, metrics, learner)
+        if metrics and is_first and not result.diverged:
+            for id, text in advise(task, learner.module, learner.history):
+                warn(id, text, stacklevel=3)
     return result
 
 
