@@ -36,7 +36,7 @@ PAGE = Path(__file__).resolve().parents[1] / "docs" / "where-it-runs.md"
 BEGIN, END = "<!-- table: tools/make_microcontroller.py -->", "<!-- end of the microcontroller -->"
 INSTALL = "apt-get install gcc-arm-none-eabi libnewlib-arm-none-eabi qemu-system-arm"
 GCC = "arm-none-eabi-gcc"
-WARNINGS = ["-std=c99", "-Wall", "-Wextra", "-Werror"]
+WARNINGS = ["-std=c99", "-Wall", "-Wextra", "-Werror", "-Wconversion"]
 FLAGS = ["-mthumb", "-mfloat-abi=hard", "-ffunction-sections", "-fdata-sections"]
 LINK = ["-nostdlib", "-Wl,--gc-sections", "-Wl,--undefined=vectors", "-Wl,--entry=main"]
 
