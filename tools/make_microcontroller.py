@@ -201,10 +201,11 @@ def networks() -> Iterator[tuple[str, s2o.Network]]:
 
 def steady_networks() -> Iterator[tuple[str, s2o.Network]]:
     """Give networks of which many steps run: all should take the same time."""
-    last: list[Any] = [s2o.FullyConnected(9), s2o.Softmax()]
-    yield "12 → LSTM 48 → 9", s2o.Network([s2o.SequenceInput(12), s2o.LSTM(48, "last"), *last], name="net")
+    odd: list[Any] = [s2o.FullyConnected(7), s2o.Softmax()]  # sizes for all ends of loops
+    for size in (19, 51):
+        yield f"12 → LSTM {size} → 7", s2o.Network([s2o.SequenceInput(12), s2o.LSTM(size, "last"), *odd], name="net")
     wide = [layer for k in (1, 64) for layer in (s2o.Conv1d(8, 3, padding="causal", dilation=k), s2o.Tanh())]
-    yield "12 → dilated Conv1d 8 → 9", s2o.Network([s2o.SequenceInput(12), *wide, *last], name="net")
+    yield "12 → dilated Conv1d 8 → 7", s2o.Network([s2o.SequenceInput(12), *wide, *odd], name="net")
 
 
 def exported(network: s2o.Network, folder: Path) -> tuple[Path, int]:
