@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import dataclasses
+import shutil
 
 import numpy as np
 import onnx
@@ -13,7 +14,7 @@ from hypothesis import given, settings, strategies as st
 from seq2onnx.errors import NotStreamable
 from seq2onnx.exporting import ExportOptions, build_model
 from seq2onnx.layers import KINDS
-from tests import form_laws, laws, portable_laws, reference, step_laws
+from tests import c_laws, form_laws, laws, portable_laws, reference, step_laws
 from tests.comparison import SAME
 from tests.networks import network_of
 
@@ -90,6 +91,12 @@ def test_a_step_file_gives_the_same_numbers_with_plain_arithmetic(subject, tmp_p
     reason = 'form="step" runs step by step' if subject.states is None else 'form="step" must give one; use padding='
     with pytest.raises(NotStreamable, match=reason):
         step_laws.step_model(subject)
+
+
+@pytest.mark.skipif(shutil.which("gcc") is None, reason="needs gcc; tools/ci_setup.sh installs it")
+def test_c_code_gives_the_same_numbers(subject, tmp_path):
+    if subject.states is not None and not step_laws.is_late(subject):
+        c_laws.all_of_them(subject, tmp_path)
 
 
 def test_a_portable_file_gives_the_same_numbers_and_needs_no_lengths_in_operators(subject, tmp_path):

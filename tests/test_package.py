@@ -11,6 +11,7 @@ import sys
 import tomllib
 import types
 import typing
+import warnings
 from pathlib import Path
 
 import hypothesis
@@ -258,7 +259,9 @@ def test_the_code_of_the_pages_runs(tmp_path, monkeypatch, capsys, page, share):
     if share > 1:
         code = re.sub(r"\bepochs=(\d+)", lambda found: f"epochs={-(-int(found[1]) // share) + 1}", code)
         code = re.sub(r"^assert (?=.*[<>])", "lambda: ", code, flags=re.MULTILINE)
-    exec(code, {})
+    with warnings.catch_warnings():
+        warnings.simplefilter("error", s2o.Seq2OnnxWarning)
+        exec(code, {})
     if page == "docs/data.md":  # what it prints is shown there
         assert capsys.readouterr().out in text
 

@@ -1,7 +1,7 @@
 """Check the laws of tests/laws.py on random networks.
 
     python tools/fuzz.py --networks 2000 --seed 1
-    python tools/fuzz.py --networks 500 --form step
+    python tools/fuzz.py --networks 500 --form step --c
 
 Prints how often each option of each layer was drawn, and the largest error of each comparison, relative to
 max(1, largest number of the reference). The exit code is 1 if a law is broken. Creates .venv if needed.
@@ -22,7 +22,7 @@ from fuzzing import start
 
 def fuzz(arguments: argparse.Namespace, folder: Path) -> int:
     """Check random networks; 1 if a law is broken."""
-    from tests import form_laws, laws
+    from tests import c_laws, form_laws, laws
     from tests.comparison import WORST
     from tests.networks import compose, options_of
 
@@ -41,6 +41,8 @@ def fuzz(arguments: argparse.Namespace, folder: Path) -> int:
             if not form_laws.has_form(subject, form):
                 continue
             form_laws.FORMS[form](subject, splits, folder)
+            if arguments.c:
+                c_laws.all_of_them(subject, folder / f"c_{number}")
         except Exception as error:
             failures += 1
             print(f"BROKEN in network {number}: {type(error).__name__}: {error}\n  {network}\n  {splits}", flush=True)
@@ -64,5 +66,7 @@ FORM = {
     "help": "the form of the files; networks that do not have it are drawn again (default: dynamic)",
 }
 
+C = {"action": "store_true", "help": "check the C code of step files too; needs gcc and --form step"}
+
 if __name__ == "__main__":
-    sys.exit(start(__doc__, fuzz, 200, {"--form": FORM}))
+    sys.exit(start(__doc__, fuzz, 200, {"--form": FORM, "--c": C}))

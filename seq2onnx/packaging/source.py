@@ -113,12 +113,13 @@ class Source:
 
         The answers are as `seq2onnx stream` prints them: the label, if any, and the scores.
         """
-        (x,) = self.sample.values()
+        ((entry, x),) = zip(self.model.inputs, self.sample.values(), strict=True)
         answers: list[list[Any]] = []
         for row in self.answers:
             labels = scores_to_labels(row[None], self.predictor.classes) if self.labels and row.size else ()
             answers.append([*labels, *(f"{score:.7g}" for score in row)])
-        for name, rows in (("sample_input", [np.ravel(step).tolist() for step in x]), ("expected_output", answers)):
+        steps = [np.ravel(step).tolist() for step in (x if entry.has_time else [x])]
+        for name, rows in (("sample_input", steps), ("expected_output", answers)):
             with (folder / f"{name}.csv").open("w", encoding="utf-8", newline="") as file:
                 csv.writer(file, lineterminator="\n").writerows(rows)
 
@@ -148,6 +149,8 @@ class Source:
         if self.model.contract.signature == "sequence":
             return list(np.atleast_2d(self.predictor.predict([x])[0]))
         stream, model = self.predictor.stream(), self.model
+        if not model.inputs[0].has_time:
+            return [np.ravel(stream.step(x))]
         together = model.contract.chunk_steps
         answers: list[NDArray[Any]] = []
         for first in range(0, len(x), together):

@@ -21,7 +21,8 @@ from seq2onnx.building.matching import (
 )
 from seq2onnx.building.module import SequenceModule
 from seq2onnx.data import SequenceDataset
-from seq2onnx.errors import DataError, ShapeError, SpecError
+from seq2onnx.data.leaks import find_leaks
+from seq2onnx.errors import DataError, ShapeError, SpecError, warn
 from seq2onnx.network import Network, input_channels
 from seq2onnx.sequences import Names, PaddingPolicy
 from seq2onnx.training.history import Monitor
@@ -102,6 +103,8 @@ def prepare(
         quantiles = module.quantiles  # each column keeps its quantile
     check_sequences(spec, data)
     check_lengths(spec, data, options.padding)
+    for id, text in find_leaks(data, validation):
+        warn(id, text, stacklevel=4)
     if normalize_targets:
         spec = with_rescale(spec, data, is_trained=module is not None)
     objective = make_objective(spec, data, loss, options.metrics, options.class_weights, normalize_targets, quantiles)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 import math
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import Literal
 
@@ -83,6 +83,7 @@ class StepModel:
         arguments: how C names the inputs and outputs that are no states.
         states: the name of each new state by that of the state.
         checked: the inputs that must be finite.
+        name: of the network in C.
     """
 
     proto: onnx.ModelProto
@@ -91,6 +92,7 @@ class StepModel:
     arguments: dict[str, str]
     states: dict[str, str]
     checked: list[str]
+    name: str = "net"
 
 
 def generate(model: StepModel, storage: Storage | None = None) -> Code:
@@ -115,7 +117,7 @@ def generate(model: StepModel, storage: Storage | None = None) -> Code:
         raise SpecError(f"C code does not have the operators {', '.join(unknown)}")
     plan.move_splits(graph)
     library = _library()
-    names = Names({*library, *RESERVED, *model.arguments.values()})
+    names = Names({*library, *RESERVED, *model.arguments.values()}, f"{model.name}_")
     program = Program(graph, names, model.arguments, model.states)
     for name in model.checked:
         program.check_finite(program.view(name))
@@ -135,11 +137,7 @@ def generate(model: StepModel, storage: Storage | None = None) -> Code:
         program.prologue.append("(void)stream;")
     body, work = program.body()
     kernels = [(FILES / f"{name}.c").read_text(encoding="utf-8") for name in program.kernels]
-    calls = "\n".join([*body, *program.checks, *kernels])
-    functions = [text for name, text in library.items() if re.search(rf"\b{name}\b", calls)]
-    for _ in library:  # functions of functions
-        calls = "\n".join([calls, *functions])
-        functions = [text for name, text in library.items() if re.search(rf"\b{name}\b", calls)]
+    functions = _called(library, [*body, *program.checks, *kernels])
     return Code(
         functions="\n\n".join([*functions, *kernels]),
         arrays="\n".join(program.arrays.values()),
@@ -154,7 +152,7 @@ def generate(model: StepModel, storage: Storage | None = None) -> Code:
     )
 
 
-RESERVED = ("stream", "work", *(f"work_{dtype}" for dtype in C_TYPES), *"ijklmnpqrxy", "is_right", "NAN", "INFINITY")
+RESERVED = (*(f"work_{dtype}" for dtype in C_TYPES), "add_product", "add_product_int8", "add_columns", "add_four")
 """Names that the code has of its own."""
 
 
@@ -164,6 +162,16 @@ def _library() -> dict[str, str]:
     return {
         re.findall(r"^(?:INLINE|static).*?(\w+)\(", part, re.MULTILINE)[0]: part for part in text.strip().split("\n\n")
     }
+
+
+def _called(library: Mapping[str, str], texts: Iterable[str]) -> list[str]:
+    """Return the functions that texts call, and those that these call, in the order of the library."""
+    waiting, called = list(texts), set[str]()
+    while waiting:
+        new = library.keys() & set(re.findall(r"\w+", waiting.pop())) - called
+        called |= new
+        waiting += [library[name] for name in new]
+    return [text for name, text in library.items() if name in called]
 
 
 def _put_states(program: Program) -> None:

@@ -49,6 +49,7 @@ def write_c(source: Source, folder: Path) -> str:
         made |= {"self_test.c": f"{source.name}_self_test.c", "Makefile": "Makefile"}
         is_single = len(inputs) == len(outputs) == 1
         made |= {"main.c" if is_single else "main_of_several.c": "main.c"}
+        texts["SOURCES"] = f"main.c {source.name}.c" + ("" if is_single else f" {source.name}_self_test.c")
         for template, file in made.items():
             filled = fill((FILES / template).read_text(encoding="utf-8"), texts)
             (folder / file).write_text(filled, encoding="utf-8")
@@ -120,7 +121,7 @@ def _code(source: Source, step: Source, inputs: list[Port], outputs: list[Port])
     proto = onnx.load_from_string(step.path.read_bytes())
     is_stored = model.contract.weights == "int8"
     try:
-        step_model = StepModel(proto, sizes, given, arguments, states, checked)
+        step_model = StepModel(proto, sizes, given, arguments, states, checked, source.name)
         code = generate(step_model, None if is_stored and source.weights == "int8" else source.weights)
     except SpecError as error:
         raise SpecError(f"{source.path}: {error}") from None

@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import math
 import re
+from collections.abc import Iterable
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -12,7 +13,7 @@ from numpy.typing import NDArray
 
 from seq2onnx.contract import LENGTHS
 from seq2onnx.packaging.c.memory import C_TYPES
-from seq2onnx.packaging.c.text import number, rows_of
+from seq2onnx.packaging.c.text import number, once, rows_of
 from seq2onnx.packaging.source import Source
 from seq2onnx.runtime.model import Model
 from seq2onnx.runtime.random_rows import random_sequences
@@ -130,14 +131,8 @@ def _unique(channels: tuple[str, ...]) -> list[str]:
     """Return channels as parts of identifiers, each once."""
     made: list[str] = []
     for channel in channels:
-        stem = name = re.sub(r"\W", "_", channel, flags=re.ASCII) or "_"
-        if name[0].isdigit():
-            stem = name = f"C_{name}"
-        count = 1
-        while name in made:
-            count += 1
-            name = f"{stem}_{count}"
-        made.append(name)
+        stem = re.sub(r"\W", "_", channel, flags=re.ASCII) or "_"
+        made.append(once(f"C_{stem}" if stem[0].isdigit() else stem, made))
     return made
 
 
@@ -147,15 +142,16 @@ def ports_of(step: Source) -> tuple[list[Port], list[Port]]:
     steps = model.contract.chunk_steps
     inputs, outputs = [], []
     several = len(model.inputs) > 1 or len(model.outputs) > 1
+    own = _own_names([*(entry.layer for entry in model.inputs), *(output.layer for output in model.outputs)])
     for entry in model.inputs:
-        own = identifier(entry.layer)
+        name = own[entry.layer]
         fields = model.contract.layers.get(entry.layer, ("", {}))[1]
         statistics = fields.get("statistics") or {}
         inputs.append(
             Port(
                 entry.tensor,
-                f"x_{own}" if several else "x",
-                f"{own}_" if several else "",
+                f"x_{name}" if several else "x",
+                f"{name}_" if several else "",
                 steps if entry.has_time else 1,
                 math.prod(entry.shape),
                 "int64" if entry.is_tokens else "float32",
@@ -168,12 +164,21 @@ def ports_of(step: Source) -> tuple[list[Port], list[Port]]:
         )
     shapes = {output.name: output.shape for output in model.session.get_outputs()}
     for output in model.outputs:
-        own = identifier(output.layer)
+        name = own[output.layer]
         size = shapes[output.tensor][1] if output.has_time else 1
         results = size if isinstance(size, int) else steps
-        inputs_of = (f"y_{own}", f"{own}_") if several else ("y", "")
+        inputs_of = (f"y_{name}", f"{name}_") if several else ("y", "")
         outputs.append(Port(output.tensor, *inputs_of, results, math.prod(output.shape), output.dtype.name, False))
     return inputs, outputs
+
+
+def _own_names(layers: Iterable[str]) -> dict[str, str]:
+    """Return a part of identifiers for each layer; macros, in capitals, are different too."""
+    names: dict[str, str] = {}
+    for layer in dict.fromkeys(layers):
+        stem = identifier(layer)
+        names[layer] = stem + once(stem.lower(), [name.lower() for name in names.values()])[len(stem) :]
+    return names
 
 
 def _of_channels(values: Any, shape: tuple[int, ...]) -> list[float] | None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Iterable
+from collections.abc import Container, Iterable
 
 from seq2onnx.texts import identifier
 
@@ -39,11 +39,25 @@ def rows_of(texts: Iterable[str], in_a_line: int = NUMBERS_OF_A_LINE) -> str:
     return "    " + ",\n    ".join(lines)
 
 
+def once(stem: str, taken: Container[str]) -> str:
+    """Return a name, with a number where it is taken."""
+    name, count = stem, 1
+    while name in taken:
+        count += 1
+        name = f"{stem}_{count}"
+    return name
+
+
+_UNSAFE = re.compile(r"[a-zA-Z0-9]+|[A-Z0-9_]+|\w+_t|(str|mem|l?gamma|explicit)\w+")
+"""Names that the headers of a compiler may have, as functions, types or macros."""
+
+
 class Names:
     """Names for C, each given once."""
 
-    def __init__(self, taken: Iterable[str]) -> None:
-        self._taken = set(taken)
+    def __init__(self, taken: Iterable[str], start: str) -> None:
+        """Begin with names that are taken; all that begin with `start` are, too."""
+        self._taken, self._start = set(taken), start
         self._names: dict[str, str] = {}
 
     def __call__(self, text: str) -> str:
@@ -56,10 +70,8 @@ class Names:
         """Return a name that nothing else has."""
         text = _STATE.sub("", text)
         layer, _, node = text.rpartition("/")
-        stem = made = identifier(f"{layer}_{node.lower()}" if layer else node)
-        count = 1
-        while made in self._taken:
-            count += 1
-            made = f"{stem}_{count}"
+        stem = identifier(f"{layer}_{node.lower()}" if layer else node)
+        is_taken = _UNSAFE.fullmatch(stem) or stem.startswith(self._start)
+        made = once(f"{stem}_of_net" if is_taken else stem, self._taken)
         self._taken.add(made)
         return made
