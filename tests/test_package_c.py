@@ -116,6 +116,42 @@ int main(void) {  /* the network takes unknown tokens as one of their own */
     assert subprocess.run([compiled(folder, "tokens.c", "-O1", *SANITIZERS)]).returncode == 0
 
 
+def test_long_windows_turn_and_their_state_moves_to_another_stream(tmp_path):
+    wide = [s2o.Conv1d(24, 3, dilation=24, padding="causal"), s2o.Conv1d(20, 3, dilation=24, padding="causal")]
+    network = s2o.Network([s2o.SequenceInput(3), *wide, s2o.Conv1d(2, 60, padding="causal")])
+    model, _ = exported(tmp_path, network)
+    folder = packaged(tmp_path / "model.onnx", tmp_path / "package")
+    header = (folder / "model.h").read_text()
+    assert "a ring of 49 rows of 24 */" in header
+    assert "a ring of 60 rows of 20, written twice */" in header
+    (folder / "moves.c").write_text("""
+#include <math.h>
+#include <stdio.h>
+#include "model.h"
+int main(void) {
+    static model_stream first, other;
+    static float state[MODEL_STATE], x[3], y[2], z[2];
+    const float bad[3] = {1, NAN, 1};
+    model_reset(&first);
+    for (int step = 0; scanf("%f,%f,%f", x, x + 1, x + 2) == 3; ++step) {
+        if (step % 37 == 0) {
+            model_get_state(&first, state);
+            model_set_state(&other, state);
+        }
+        if (model_step(&first, bad, y) != 1 || model_step(&first, x, y) != 0 || model_step(&other, x, z) != 0) return 1;
+        printf("%.7g,%.7g,%.7g,%.7g\\n", y[0], y[1], z[0], z[1]);
+    }
+    return 0;
+}
+""")
+    x = np.random.default_rng(0).normal(size=(200, 3)).astype(np.float32)
+    text = "".join(",".join(f"{value:.9g}" for value in row) + "\n" for row in x)
+    found, _ = answers(compiled(folder, "moves.c", "-O1", *SANITIZERS), text)
+    stream = model.stream()
+    y = np.array([stream.step(row) for row in x])
+    same(found, np.hstack([y, y]).tolist())
+
+
 def test_the_example_takes_gaps(tmp_path):
     exported(tmp_path, gappy())
     folder = packaged(tmp_path / "model.onnx", tmp_path / "package")

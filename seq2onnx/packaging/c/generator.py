@@ -36,6 +36,7 @@ WRITERS: dict[str, Writer] = {
     "MatMul": products.write_matmul,
     "MaxPool": operators.write_pool,
     "Pad": operators.write_pad,
+    "Rows": operators.write_rows,
     "Softmax": operators.write_softmax,
     "Store": operators.write_store,
 }

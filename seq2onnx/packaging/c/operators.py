@@ -155,6 +155,15 @@ def _at(source: str, stride: int, place: str) -> str:
     return f"{source[: source.index('[')]}[{start}{place if stride == 1 else f'{stride} * {place}'}]"
 
 
+def write_rows(program: Program, node: Node) -> None:
+    """Copy single rows of a ring."""
+    x, to, axis = program.view(node.inputs[0]), program.result(node.outputs[0]), node.attributes["axis"]
+    for i, place in enumerate(node.attributes["from"]):
+        part = to.cut(axis, i, 1)
+        row = View.whole(dataclasses.replace(x.buffer, name=f"({place})"), part.shape)
+        program.say(copied(row, part), [x], [to])
+
+
 def write_concat(program: Program, node: Node) -> None:
     """Copy what is joined and has not been written to its place."""
     whole = program.result(node.outputs[0])

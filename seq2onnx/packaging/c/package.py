@@ -152,7 +152,7 @@ def _texts(
     floats, get, put = 0, list[str](), list[str]()
     for state in code.states:
         size = f"{state.count} * sizeof({C_TYPES[state.dtype]})"
-        get.append(f"memcpy(state + {floats}, {state.pointer}, {size});")
+        get += state.reading(f"state + {floats}")
         put.append(f"memcpy({state.written}, state + {floats}, {size});")
         put += [f"stream->{state.turn} = 0;"] if state.turn else []
         floats += state.count * np.dtype(state.dtype).itemsize // 4

@@ -140,7 +140,10 @@ def put_windows(program: Program) -> None:
         whole = window.concat.outputs[0]
         shape, dtype = graph.shape(whole), graph.dtype(whole)
         field = program.names(window.state)
-        if window.is_ring:
+        reader = _reader_of_rows(graph, window)
+        if window.is_ring and reader is not None:
+            targets = _ring_of_rows(program, window, field, reader)
+        elif window.is_ring:
             targets = _ring(program, window, field)
         else:
             kept = window.rows - window.new
@@ -183,6 +186,46 @@ def _ring(program: Program, window: Window, field: str) -> list[View]:
     return [both, dataclasses.replace(both, offset=size)]
 
 
+MOST_ROWS = 16
+"""Rows of a window that a step reads, up to which each has a line of its own."""
+
+
+def _reader_of_rows(graph: Graph, window: Window) -> Node | None:
+    """Return the node that reads a window if it is one that takes a few of its rows; the window is then no result."""
+    whole = window.concat.outputs[0]
+    readers = [node for node in graph.users[whole] if node is not window.end]
+    if len(readers) != 1 or readers[0].op != "Gather" or whole in graph.outputs or window.new != 1:
+        return None
+    (reader,) = readers
+    index = graph.constants.get(reader.inputs[1])
+    axis = reader.attributes.get("axis", 0) % len(graph.shape(whole))
+    is_few = index is not None and index.ndim == 1 and index.size <= MOST_ROWS
+    return reader if is_few and axis == window.axis and reader.inputs[1] != whole else None
+
+
+def _ring_of_rows(program: Program, window: Window, field: str, reader: Node) -> list[View]:
+    """Let a window be a ring of which single rows are read; return where its new row goes."""
+    graph, row, rows, whole = program.graph, window.row, window.rows, window.concat.outputs[0]
+    dtype, turn = graph.dtype(whole), program.names.new(f"{field}_turn")
+    name = f"stream->{field}"
+    program.fields.append(Field(field, dtype, rows * row, f"a ring of {rows} rows of {row}"))
+    program.fields.append(Field(turn, "int32", 0, f"the place of the new row, 0 to {rows - 1}"))
+    program.commits.append(f"stream->{turn} = (stream->{turn} + 1) % {rows};")
+    program.state_places[window.state] = StatePlace(
+        f"{name} + {row} * (stream->{turn} + 1)", f"{name} + {row}", (rows - 1) * row, dtype, turn, name, row
+    )
+    program.views[whole] = View.whole(Buffer(name, "stream", rows * row, dtype), graph.shape(whole))
+    places = [int(i) % rows for i in graph.values(reader.inputs[1])]
+    reader.op = "Rows"
+    starts = [f"{name} + {row} * ((stream->{turn} + {i + 1}) % {rows})" for i in places]
+    reader.attributes = {"from": starts, "axis": window.axis}
+    shape = [*graph.shape(whole)]
+    shape[window.axis] = 1
+    after = program.names.new(f"{field}_new")
+    program.prologue.append(f"{C_TYPES[dtype]} *const {after} = {name} + {row} * stream->{turn};")
+    return [View.whole(Buffer(after, "stream", row, dtype), tuple(shape))]
+
+
 # --- places and order -------------------------------------------------------------------------------------------------
 
 
@@ -190,9 +233,11 @@ def put_places(program: Program) -> None:
     """Let what a Concat joins be written to its place, if nothing else decides where it is."""
     graph = program.graph
     for node in graph.nodes:
+        whole = node.outputs[0]
         if node.op not in ("Concat", "Store") or len(node.attributes.get("targets", [1])) > 1:
             continue
-        whole = node.outputs[0]
+        if any(user.op == "Rows" for user in graph.users.get(whole, [])):
+            continue
         axis = node.attributes["axis"] % len(graph.shape(whole))
         first = graph.shape(whole)[axis] - sum(graph.shape(part)[axis] for part in node.inputs)
         for part in node.inputs:

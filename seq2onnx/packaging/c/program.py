@@ -34,6 +34,7 @@ class StatePlace:
         written: to the first in a stream that begins with this state.
         count, dtype: how many they are, and their type.
         turn: the field that says where a ring begins; "": it is no ring.
+        ring, row: the ring, and the numbers of a row, if the state goes on at its start.
     """
 
     pointer: str
@@ -41,6 +42,17 @@ class StatePlace:
     count: int
     dtype: str
     turn: str = ""
+    ring: str = ""
+    row: int = 0
+
+    def reading(self, to: str) -> Lines:
+        """Return lines that copy the state."""
+        size = f"sizeof({C_TYPES[self.dtype]})"
+        if not self.ring:
+            return [f"memcpy({to}, {self.pointer}, {self.count} * {size});"]
+        first = f"{self.row} * (size_t)({self.count // self.row} - stream->{self.turn}) * {size}"
+        second = f"{self.row} * (size_t)stream->{self.turn} * {size}"
+        return [f"memcpy({to}, {self.pointer}, {first});", f"memcpy((char *)({to}) + {first}, {self.ring}, {second});"]
 
 
 @dataclasses.dataclass(frozen=True)

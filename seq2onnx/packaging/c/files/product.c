@@ -1,4 +1,5 @@
-#if defined(__SSE2__) || defined(__ARM_NEON) || defined(__ARM_FEATURE_MVE) /* a vector unit: long rows */
+#if (defined(__SSE2__) || defined(__ARM_NEON) || defined(__ARM_FEATURE_MVE)) && !defined(__OPTIMIZE_SIZE__)
+/* A vector unit: long rows. */
 
 /* y += x w with w [rows, columns]: four rows and sixteen columns at once. */
 static void add_product(const float *restrict w, const float *restrict x, int rows, int columns, float *restrict y) {

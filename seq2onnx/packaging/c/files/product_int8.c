@@ -13,7 +13,7 @@ INLINE int32_t odd_of(uint32_t four) {
 }
 #else
 #define CHANGES(number)
-#define odd_of(four) __sxtb16(__ror(four, 8))
+#define odd_of(four) __sxtb16((int32_t)__ror(four, 8))
 #endif
 
 /* sum + four weights times four numbers, of which the second and third have changed places. */
@@ -23,7 +23,7 @@ INLINE int32_t add_piece(const int8_t *w, const int16_t *q, int32_t sum) {
     memcpy(&four, w, 4);
     memcpy(&even, q, 4);
     memcpy(&odd, q + 2, 4);
-    return __smlad(odd_of(four), odd, __smlad(__sxtb16(four), even, sum));
+    return __smlad(odd_of(four), odd, __smlad(__sxtb16((int32_t)four), even, sum));
 }
 #else
 #define PIECE 16
