@@ -21,7 +21,7 @@ from seq2onnx.texts import fill
 from tests.c_laws import FLAGS
 
 pytestmark = pytest.mark.skipif(shutil.which("gcc") is None, reason="needs gcc; tools/ci_setup.sh installs it")
-SANITIZERS = ["-fsanitize=undefined", "-fno-sanitize-recover=all"]
+SANITIZERS = ["-fsanitize=undefined,float-cast-overflow", "-fno-sanitize-recover=all"]
 rng = np.random.default_rng(0)
 
 
@@ -50,15 +50,15 @@ def model_of(nodes, arrays, constants, opset):
     return helper.make_model(graph, opset_imports=[helper.make_opsetid("", opset)], ir_version=8)
 
 
-def code_of(model, arrays):
+def code_of(model, arrays, storage=None):
     names = {f"in{k}": f"x{k}" for k in range(len(arrays))}
     sizes = {f"in{k}": array.shape for k, array in enumerate(arrays)}
-    return generate(StepModel(model, sizes, {}, names | {"y": "y0"}, {}, []))
+    return generate(StepModel(model, sizes, {}, names | {"y": "y0"}, {}, []), storage)
 
 
-def in_c(model, arrays, expected, folder: Path):
+def in_c(model, arrays, expected, folder: Path, storage=None):
     """Return what the C code gives for y."""
-    code = code_of(model, arrays)
+    code = code_of(model, arrays, storage)
     arguments = [f"const {C_TYPES[array.dtype.name]} *x{k}" for k, array in enumerate(arrays)]
     arguments.append(f"{C_TYPES[expected.dtype.name]} *y0")
     none = dict.fromkeys(("TITLE", "WRITER", "DEFINED_BLOCK", "DEFINED_NAMES", "REFUSE"), "")
@@ -77,7 +77,7 @@ def in_c(model, arrays, expected, folder: Path):
     y = np.full(expected.size + 8, 77).astype(expected.dtype)
     passed = [np.ascontiguousarray(array) for array in (*arrays, y)]
     step = ctypes.CDLL(str(folder / "net.so")).net_step
-    assert step(ctypes.create_string_buffer(8), *(a.ctypes.data_as(ctypes.c_void_p) for a in passed)) == 0
+    assert step(ctypes.create_string_buffer(8), *(a.ctypes.data_as(ctypes.c_void_p) for a in passed)) == 0, "refused"
     assert (y[expected.size :] == y[-1]).all(), "wrote behind its result"
     return y[: expected.size].reshape(expected.shape)
 
@@ -186,12 +186,12 @@ def test_recurrent_operators(op, direction, late, tmp_path):
     names = [f"in{k + 1}" for k in range(len(starts))]
     for steps, outputs in ((3, ["y"]), (1, ["", "y"])):
         nodes = [helper.make_node(op, ["in0", "w", "r", "b", "", *names], outputs, **options)]
-        same(nodes, [normal(steps, 1, 2), *starts], weights, tmp_path / str(make(tmp_path, steps)))
+        same(nodes, [normal(steps, 1, 2), *starts], weights, folder_in(tmp_path, str(steps)))
 
 
-def make(folder, steps):
-    (folder / str(steps)).mkdir()
-    return steps
+def folder_in(folder, name):
+    (folder / name).mkdir()
+    return folder / name
 
 
 def graph_of(nodes, outputs, inputs=()):
@@ -213,6 +213,29 @@ def test_a_loop_over_steps(tmp_path):
     body = graph_of(nodes, ["s2", "o"], ["s", "x"])
     scan = helper.make_node("Scan", ["in0", "in1"], ["end", "y"], body=body, num_scan_inputs=1)
     same([scan], [normal(1, 3), normal(4, 1, 3)], {}, tmp_path)
+
+
+@pytest.mark.parametrize("bad", [np.nan, np.inf, -np.inf])
+@pytest.mark.parametrize("place", [0, 7, 15])
+def test_a_number_that_is_not_finite_stays_so_in_a_product_of_8_bits(bad, place, tmp_path):
+    x = normal(1, 16)
+    model = model_of(one("MatMul", "in0", "w"), [x], {"w": normal(16, 8)}, 17)
+    assert np.isfinite(in_c(model, [x], np.zeros((1, 8), "f4"), folder_in(tmp_path, "right"), "int8")).all()
+    x[0, place] = bad
+    assert np.isnan(in_c(model, [x], np.zeros((1, 8), "f4"), folder_in(tmp_path, "wrong"), "int8")).all()
+
+
+def test_the_largest_sum_of_8_bits_fits(tmp_path):
+    x, w = np.ones((1, 960), "f4"), np.ones((960, 2), "f4")
+    model = model_of(one("MatMul", "in0", "w"), [x], {"w": w}, 17)
+    np.testing.assert_allclose(in_c(model, [x], x @ w, tmp_path, "int8"), x @ w, rtol=1e-4)
+
+
+def test_a_place_that_a_table_does_not_have_is_refused(tmp_path):
+    model = model_of(one("Gather", "e", "in0"), [WHOLE[:, :1]], {"e": normal(4, 3)}, 17)
+    for number, place in enumerate((-5, 4, 2**32, -(2**63))):
+        with pytest.raises(AssertionError, match="refused"):
+            in_c(model, [np.array([[place]])], np.zeros((1, 1, 3), "f4"), folder_in(tmp_path, str(number)))
 
 
 x, r, w = normal(2, 1, 2), normal(1, 12, 3), normal(1, 12, 2)

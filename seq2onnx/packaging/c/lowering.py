@@ -222,8 +222,8 @@ def pad(graph: Graph, node: NodeProto) -> list[NodeProto] | None:
         if not np.array_equal(kept, np.arange(size)):
             x = nodes.add("Gather", x, nodes.constant(kept), axis=axis)
     if mode == "constant":
-        amounts = nodes.constant(np.ravel(np.maximum(amounts, 0)))
-        nodes.add("Pad", x, amounts, *filter(None, [value]), to=node.output[0])
+        added = nodes.constant(np.ravel(np.maximum(amounts, 0)))
+        nodes.add("Pad", x, added, *filter(None, [value]), to=node.output[0])
     else:
         nodes.add("Identity", x, to=node.output[0])
     return nodes

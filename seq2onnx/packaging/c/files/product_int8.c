@@ -16,20 +16,22 @@ INLINE int32_t add_four(const int8_t *w, int32_t even, int32_t odd, int32_t sum)
 #endif
 
 /* y += x w with w [columns, rows] of 8 bits and a scale for each column. The numbers of x are rounded to 16 bits, or to a
-   few less where sums of 32 bits would overflow, with a scale of their own in each call; q has room for them. */
+   few less where sums of 32 bits would overflow, with a scale of their own in each call; q has room for them. A number
+   of x that is not finite makes all y NaN. */
 static void add_product_int8(const int8_t *restrict w, const float *restrict scale, const float *restrict x, int rows,
                              int columns, float *restrict y, int16_t *restrict q) {
-    const float fits = 16909320.0f / (float)rows; /* 2^31 / 127 / rows */
+    const float fits = 16777216.0f / (float)rows - 1.0f; /* 2^31 / 128 / rows, rounded */
     const float most = fits < 32767.0f ? fits : 32767.0f;
     float largest = 1e-30f;
     for (int r = 0; r < rows; ++r) {
         const float size = fabsf(x[r]);
-        largest = size > largest ? size : largest;
+        largest = size > largest || size != size ? size : largest; /* NaN stays */
     }
-    const float step = largest / most, turned = most / largest;
+    const int is_right = largest <= 3.4e38f;
+    const float step = is_right ? largest / most : NAN, turned = most / largest;
     for (int r = 0; r < rows; ++r) {
         const float v = x[r] * turned;
-        q[PLACE(r)] = (int16_t)(v + (v < 0.0f ? -0.5f : 0.5f));
+        q[PLACE(r)] = (int16_t)(is_right ? v + (v < 0.0f ? -0.5f : 0.5f) : 0.0f);
     }
     int c = 0;
 #if defined(__ARM_FEATURE_DSP) && !defined(__ARM_FEATURE_MVE)
