@@ -61,3 +61,35 @@ def test_several_inputs_and_outputs_have_names_of_their_own_and_an_example(tmp_p
     has_the_laws(code, inputs_of(code))
     result = subprocess.run("make --quiet && ./example", shell=True, cwd=tmp_path / "package", capture_output=True)
     assert (result.returncode, result.stderr) == (0, b"")
+
+
+BUILDS = {
+    "size": ("gcc", ["-Os", *FLAGS[1:]]),
+    "native": ("gcc", ["-O3", "-march=native", "-ffp-contract=fast", "-std=gnu99", "-Wall", "-Wextra", "-Werror"]),
+    "libm": ("gcc", ["-O2", "-DNET_LIBM", *FLAGS[1:]]),
+    "clang": ("clang", ["-O2", *FLAGS[1:]]),
+}
+
+
+@pytest.mark.parametrize("weights", ["float32", "int8"])
+@pytest.mark.parametrize("build", BUILDS)
+def test_every_compiler_and_flag_gives_the_same_numbers(build, weights, tmp_path):
+    compiler, flags = BUILDS[build]
+    if shutil.which(compiler) is None:
+        pytest.skip(f"needs {compiler}")
+    layers = [s2o.SequenceInput(3), s2o.Conv1d(20, 70, padding="causal"), s2o.LSTM(19), s2o.GRU(17), s2o.GELU()]
+    network = s2o.Network([*layers, s2o.GlobalStdPool1d(), s2o.FullyConnected(2), s2o.Softmax()], name="net")
+    exported(tmp_path, network, form="step")
+    code = Compiled(tmp_path / "model.onnx", tmp_path / "package", flags, compiler, weights=weights)
+    has_the_laws(code, inputs_of(code, 150), 1e-4 if weights == "float32" else 1e-2)
+
+
+def test_the_header_is_one_of_cpp_too(tmp_path):
+    layers = [s2o.SequenceInput(3, "zscore", name="class"), s2o.Conv1d(3, 3, padding="causal", name="new")]
+    network = s2o.Network([*layers, s2o.LSTM(4, name="this"), s2o.FullyConnected(2)], name="template")
+    exported(tmp_path, network, classes=['"', "??/"], channels=["int", "9", "*/"])
+    s2o.package(tmp_path / "model.onnx", "c", tmp_path / "package")
+    (header,) = (tmp_path / "package").glob("*.h")
+    (tmp_path / "package" / "a.cpp").write_text(f'#include "{header.name}"\n')
+    command = ["g++", "-Wall", "-Wextra", "-Werror", "-pedantic-errors", "-c", "a.cpp"]
+    assert subprocess.run(command, cwd=tmp_path / "package", check=False).returncode == 0

@@ -114,7 +114,10 @@ def generate(model: StepModel, storage: Storage | None = None) -> Code:
     rounded = graph.to_model() if storage == "int8" else None
     unknown = sorted({node.op for node in graph.nodes} - WRITERS.keys() - OPERATORS)
     if unknown:
-        raise SpecError(f"C code does not have the operators {', '.join(unknown)}")
+        raise SpecError(
+            f"C code does not have the operators {', '.join(unknown)}; make the model without them, or package it for "
+            "another target"
+        )
     plan.move_splits(graph)
     library = _library()
     names = Names({*library, *RESERVED, *model.arguments.values()}, f"{model.name}_")
@@ -136,6 +139,8 @@ def generate(model: StepModel, storage: Storage | None = None) -> Code:
         program.fields.append(Field("none", "int32", 0, "this network has no states"))
         program.prologue.append("(void)stream;")
     body, work = program.body()
+    words = {*re.findall(r"\w+", "\n".join([*body, *program.checks]))}
+    body += [f"(void){name};" for name in model.arguments.values() if name not in words]
     kernels = [(FILES / f"{name}.c").read_text(encoding="utf-8") for name in program.kernels]
     functions = _called(library, [*body, *program.checks, *kernels])
     return Code(

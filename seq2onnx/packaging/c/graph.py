@@ -75,6 +75,8 @@ class Graph:
             SpecError: a shape depends on numbers that only a step knows, or an operator is not known.
         """
         self.opset = max((entry.version for entry in model.opset_import if entry.domain in ("", "ai.onnx")), default=17)
+        if self.opset < OLDEST:
+            raise SpecError(f"its opset is {self.opset}; C code needs {OLDEST} or later: convert the model")
         self._ir_version = model.ir_version
         self.constants: dict[str, Array] = {}
         self.stored: dict[str, Stored] = {}
@@ -240,6 +242,8 @@ class Graph:
         self.__dict__.pop("makers", None)
 
 
+OLDEST = 11
+"""The opset from which on Slice, Pad and Clip take their numbers as inputs."""
 SHORT = 4096
 """Constants of so many numbers at most may decide about shapes."""
 

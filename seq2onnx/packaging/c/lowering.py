@@ -73,12 +73,12 @@ def recurrent(graph: Graph, node: NodeProto) -> list[NodeProto]:
     if steps > MOST_STEPS:
         raise SpecError(f"a node {node.op_type} has {steps} steps in each call; C code has at most {MOST_STEPS}")
     if lengths and (lengths not in graph.constants or set(graph.values(lengths)) != {steps}):
-        raise SpecError(f"a node {node.op_type} has lengths that only a step knows")
+        raise SpecError(f"a node {node.op_type} has lengths other than its number of steps")
     size = graph.shape(matrix)[-1]
     direction = attributes.get("direction", b"forward").decode()
     functions = [text.decode() for text in attributes.get("activations", ())]
     functions = functions or list(_FUNCTIONS[node.op_type]) * (2 if direction == "bidirectional" else 1)
-    if set(functions) - {"Sigmoid", "Tanh", "Relu"} or attributes.get("activation_alpha"):
+    if set(functions) - {"Sigmoid", "Tanh", "Relu", "HardSigmoid", "Softsign"} or attributes.get("activation_alpha"):
         raise SpecError(f"a node {node.op_type} has the activations {', '.join(functions)}, which C code does not have")
     per = len(functions) // (2 if direction == "bidirectional" else 1)
     late = bool(attributes.get("linear_before_reset", 0))
@@ -201,20 +201,31 @@ def scan(graph: Graph, node: NodeProto) -> list[NodeProto]:
 
 
 def pad(graph: Graph, node: NodeProto) -> list[NodeProto] | None:
-    """Return a Pad that repeats or mirrors numbers as Gathers; None: it adds the same number everywhere."""
-    attributes = _attributes(node)
-    mode = attributes.get("mode", b"constant").decode()
-    if mode == "constant":
-        return None
+    """Return a Pad that repeats, mirrors or cuts off numbers as Gathers; None: it adds the same number everywhere."""
     nodes, x, sizes = _Nodes(graph, node), node.input[0], graph.shape(node.input[0])
-    amounts = graph.values(node.input[1]) if len(node.input) > 1 else list(attributes["pads"])
-    if mode not in ("reflect", "edge") or len(amounts) != 2 * len(sizes):
-        raise SpecError(f"a Pad has the mode {mode} or only some axes, which C code does not have")
+    mode = _attributes(node).get("mode", b"constant").decode()
+    value, axes = [*node.input[2:], "", ""][:2]
+    places = graph.values(axes) if axes else range(len(sizes))
+    if mode not in ("constant", "reflect", "edge") or (value and value not in graph.constants):
+        raise SpecError(f"a Pad has the mode {mode} or a value that only a step knows, which C code does not have")
+    given, amounts = np.reshape(graph.values(node.input[1]), (2, -1)), np.zeros((2, len(sizes)), int)
+    amounts[:, places] = given
+    if mode == "constant" and not axes and (given >= 0).all():
+        return None
     for axis, size in enumerate(sizes):
-        if any(amounts[axis :: len(sizes)]):
-            places = np.pad(np.arange(size), tuple(amounts[axis :: len(sizes)]), mode=mode)
-            x = nodes.add("Gather", x, nodes.constant(places), axis=axis)
-    nodes.add("Identity", x, to=node.output[0])
+        before, after = (int(amount) for amount in amounts[:, axis])
+        kept = np.arange(max(-before, 0), size - max(-after, 0))
+        if mode != "constant":
+            if mode == "reflect" and max(before, after) >= len(kept):
+                raise SpecError("a Pad mirrors more numbers than there are, which C code does not have")
+            kept = np.pad(kept, (max(before, 0), max(after, 0)), mode=mode)
+        if not np.array_equal(kept, np.arange(size)):
+            x = nodes.add("Gather", x, nodes.constant(kept), axis=axis)
+    if mode == "constant":
+        added = nodes.constant(np.ravel(np.maximum(amounts, 0)))
+        nodes.add("Pad", x, added, *filter(None, [value]), to=node.output[0])
+    else:
+        nodes.add("Identity", x, to=node.output[0])
     return nodes
 
 

@@ -242,11 +242,15 @@ def _with_axes(to: View, kept: Sequence[int], axes: set[int]) -> View:
 
 
 def write_softmax(program: Program, node: Node) -> None:
-    """Call the function for each row."""
+    """Call the function for each row; before opset 13, a row is all axes from one on."""
     x, to = program.view(node.inputs[0]), program.result(node.outputs[0])
-    axis = node.attributes.get("axis", -1) % len(x.shape)
-    rows = tuple(1 if k == axis else n for k, n in enumerate(x.shape))
-    call = f"softmax(&{{0}}, {x.strides[axis]}, {x.shape[axis]}, &{{1}}, {to.strides[axis]});"
+    is_old = program.graph.opset < 13
+    axis = node.attributes.get("axis", 1 if is_old else -1) % len(x.shape)
+    axes = range(axis, len(x.shape) if is_old else axis + 1)
+    (x, x_stride), (to, stride) = in_line(program, node, x, axes), in_line(program, node, to, axes)
+    rows = tuple(1 if k in axes else n for k, n in enumerate(x.shape))
+    count = math.prod(x.shape) // math.prod(rows)
+    call = f"softmax(&{{0}}, {x_stride}, {count}, &{{1}}, {stride});"
     views = [dataclasses.replace(view, shape=rows) for view in (x, to)]
     program.say(loop(rows, views, lambda at: [call.format(*at)]), [x], [to])
 

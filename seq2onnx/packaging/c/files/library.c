@@ -1,4 +1,4 @@
-/* tanh: a rational function of x, 9 over 8; its largest error is 3.2e-7. It has no branch, so that compilers calculate
+/* tanh: a rational function of x, 9 over 8; its largest error is 4e-7. It has no branch, so that compilers calculate
    several at once; NaN stays NaN. */
 INLINE float tangent(float x) {
 #ifdef @MACRO@_LIBM

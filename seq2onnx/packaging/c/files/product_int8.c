@@ -47,10 +47,11 @@ INLINE int16_t rounded(float v) {
 }
 
 /* y += x w with w [columns, rows] of 8 bits and a scale for each column. The numbers of x are rounded to 16 bits, or to a
-   few less where sums of 32 bits would overflow, with a scale of their own in each call; q has room for them. */
+   few less where sums of 32 bits would overflow, with a scale of their own in each call; q has room for them. A number
+   of x that is not finite makes all y NaN. */
 static void add_product_int8(const int8_t *restrict w, const float *restrict scale, const float *restrict x, int rows,
                              int columns, float *restrict y, int16_t *restrict q) {
-    const float fits = 16909320.0f / (float)rows; /* 2^31 / 127 / rows */
+    const float fits = 16777216.0f / (float)rows - 1.0f; /* 2^31 / 128 / rows, rounded */
     const float most = fits < 32767.0f ? fits : 32767.0f;
     int32_t bits = 0x0da24260; /* of 1e-30: the bits of larger numbers are larger */
     for (int r = 0; r < rows; ++r) {
@@ -61,7 +62,8 @@ static void add_product_int8(const int8_t *restrict w, const float *restrict sca
     }
     float largest;
     memcpy(&largest, &bits, 4);
-    const float step = largest / most, turned = most / largest;
+    const int is_right = largest <= 3.4e38f;
+    const float step = is_right ? largest / most : NAN, turned = is_right ? most / largest : 0.0f;
     const int whole = rows - rows % PIECE;
     int c = 0, r = 0;
 #ifdef __ARM_FEATURE_DSP
