@@ -19,6 +19,7 @@ from seq2onnx.errors import (
     ModelFileError as ModelFileError,
     NotStreamable as NotStreamable,
     Seq2OnnxError as Seq2OnnxError,
+    Seq2OnnxWarning as Seq2OnnxWarning,
     ShapeError as ShapeError,
     SpecError as SpecError,
     StateError as StateError,

@@ -11,6 +11,8 @@ Seq2OnnxError
 ├── WriteFailed      a file that cannot be written, as on a full disk     (OSError)
 ├── ImportRefused    a foreign network that cannot be imported            (ValueError)
 └── MissingExtra     a package that is not installed                      (ImportError)
+
+Seq2OnnxWarning      data or training that is probably not what was meant (UserWarning)
 """
 
 from __future__ import annotations
@@ -18,6 +20,7 @@ from __future__ import annotations
 import importlib.util
 import os
 import re
+import warnings
 from pathlib import Path
 
 PROJECT = Path(__file__).resolve().parents[1] / "pyproject.toml"  # only in a clone
@@ -92,6 +95,27 @@ class ImportRefused(Seq2OnnxError, ValueError):
 
 class MissingExtra(Seq2OnnxError, ImportError):
     """A package that is not installed."""
+
+
+class Seq2OnnxWarning(UserWarning):
+    """Data or training that is probably not what was meant.
+
+    Each message begins with the id of its kind, such as rates-differ, which `warnings.filterwarnings` tells apart. Each
+    call warns once of each kind. `--quiet` switches these warnings off in the command.
+
+    Example:
+        >>> warnings.filterwarnings("ignore", "holes", seq2onnx.Seq2OnnxWarning)
+    """
+
+    @property
+    def id(self) -> str:
+        """The id of the kind."""
+        return str(self).partition(":")[0]
+
+
+def warn(id: str, text: str, stacklevel: int = 5) -> None:
+    """Warn with a Seq2OnnxWarning of the kind `id`."""
+    warnings.warn(plain(f"{id}: {text}"), Seq2OnnxWarning, stacklevel=stacklevel)
 
 
 def require(*modules: str, extra: str) -> None:

@@ -12,6 +12,7 @@ import json
 import sys
 import types
 import typing
+import warnings
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -19,12 +20,22 @@ from typing import Annotated, Any
 
 import typer
 
-from seq2onnx.data import SequenceDataset, formats, read
-from seq2onnx.errors import plain
+from seq2onnx.data import SequenceDataset, formats
+from seq2onnx.data.reading import read_timed
+from seq2onnx.data.time_steps import TimeSteps
+from seq2onnx.errors import Seq2OnnxWarning, plain
 from seq2onnx.files import write_atomically
 from seq2onnx.sequences import Channels
 
-Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="Print only results and errors.")]
+
+def _silence(quiet: bool) -> bool:
+    """Switch off the warnings of data and training with --quiet."""
+    if quiet:
+        warnings.filterwarnings("ignore", category=Seq2OnnxWarning)
+    return quiet
+
+
+Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="Print only results and errors.", callback=_silence)]
 ModelFile = Annotated[Path, typer.Argument(metavar="FILE", help="An exported ONNX file.")]
 DataWithTargets = Annotated[
     Path, typer.Argument(metavar="DATA", help="Sequences and targets. Formats: see `seq2onnx data inspect`.")
@@ -138,12 +149,16 @@ class DataOptions:
 
     def read(self, path: Path, channels: Channels = None) -> SequenceDataset:
         """Read a data set. `channels`: those of a model, by which CSV is read if the options name none."""
+        return self.read_timed(path, channels)[0]
+
+    def read_timed(self, path: Path, channels: Channels = None) -> tuple[SequenceDataset, list[TimeSteps]]:
+        """Read a data set as `read` does, and the steps between its time stamps."""
         if self.channels is not None:
             channels = next(csv.reader([self.channels]))
         elif not formats.takes(path, "channels"):  # other data is read whole; the model selects its channels
             channels = None
         names = {"sequences": _names(self.sequences), "targets": _names(self.targets), "channels": channels}
-        return read(path, **vars(self) | names)
+        return read_timed(path, **vars(self) | names | {"per_step": self.per_step or None})
 
 
 def _names(text: str | None) -> str | list[str] | None:

@@ -21,6 +21,7 @@ from seq2onnx.data.padded import cut_padding
 from seq2onnx.data.splitting import groups_in_order, split_indices
 from seq2onnx.data.statistics import ChannelStatistics, channel_statistics
 from seq2onnx.data.targets import Label, check_targets, count_labels, labels_of, read_targets, renumber, take_rows
+from seq2onnx.data.timing import timed
 from seq2onnx.data.transforms import Chain, SelectChannels, Transform, select, transform_all
 from seq2onnx.errors import DataError
 from seq2onnx.integers import whole_number
@@ -147,8 +148,11 @@ class SequenceDataset:
         Example:
             >>> SequenceDataset.from_frame(frame, id="pump", time="hour", targets={"p1": "good", "p2": "worn"})
         """
-        sequences, found, channels, ids = read_long_frame(frame, id, time, features, targets, per_step)
-        return cls(sequences, found, classes, ignore=ignore, per_step=per_step, channels=channels, ids=ids)
+        found, _ = timed(read_long_frame(frame, id, time, features, targets, per_step), "from_frame")
+        return cls(
+            found.sequences, found.targets, classes, ignore=ignore, per_step=per_step, channels=found.channels,
+            ids=found.ids,
+        )  # fmt: skip
 
     @classmethod
     def from_items(
@@ -422,4 +426,4 @@ class SequenceDataset:
 def from_contents(contents: Contents, path: str | Path) -> SequenceDataset:
     """Make a data set of what a file contains; raise DataError if that is no data set."""
     with parsing(path, "a data set"):
-        return SequenceDataset(**vars(contents))
+        return SequenceDataset(**{name: value for name, value in vars(contents).items() if name != "times"})

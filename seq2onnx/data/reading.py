@@ -15,6 +15,8 @@ from seq2onnx.data.columns import Column, Mapped
 from seq2onnx.data.contents import Contents
 from seq2onnx.data.dataset import SequenceDataset, from_contents
 from seq2onnx.data.targets import target_rows
+from seq2onnx.data.time_steps import TimeSteps
+from seq2onnx.data.timing import timed
 from seq2onnx.errors import DataError
 from seq2onnx.sequences import Channels
 
@@ -70,8 +72,10 @@ def read(
         >>> read("recordings", labels="labels.csv", time="timestamp")
         >>> read("pumps.csv", id="pump", time="hour", targets="state")
     """
-    contents = formats.read(
+    return read_timed(
         path,
+        channels=channels,
+        numbers=numbers,
         sequences=sequences,
         targets=targets,
         features_by_time=features_by_time,
@@ -80,14 +84,21 @@ def read(
         time=time,
         labels=labels,
         per_step=per_step or None,
-        channels=channels if formats.takes(path, "channels") else None,
-    )
+    )[0]
+
+
+def read_timed(
+    path: str | Path, *, channels: Channels = None, numbers: bool = False, **options: Any
+) -> tuple[SequenceDataset, list[TimeSteps]]:
+    """Return what `read` returns, and the steps between the time stamps of each sequence: none without `time`."""
+    contents = formats.read(path, channels=channels if formats.takes(path, "channels") else None, **options)
     if numbers and contents.targets is not None:
         contents = _with_numbers(contents, path)
+    contents, steps = timed(contents, path)
     data = from_contents(contents, path)
     if channels is not None and data.channels is None:
-        return from_contents(dataclasses.replace(contents, channels=channels), path)
-    return data.with_channels(channels)
+        return from_contents(dataclasses.replace(contents, channels=channels), path), steps
+    return data.with_channels(channels), steps
 
 
 def _with_numbers(contents: Contents, path: str | Path) -> Contents:

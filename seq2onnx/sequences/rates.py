@@ -16,3 +16,13 @@ def check_rate(given: float | None, expected: float | None, where: str) -> None:
         f"{where}: has {given:,g} samples a second, the network takes {expected:,g}. Resample all data in "
         f'the same way, such as with the package soxr: soxr.resample(x, {given:g}, {expected:g}, "HQ")'
     )
+
+
+def differ(a: float, b: float, tolerance: float = 0.01) -> bool:
+    """Return whether two rates, or two steps, differ by more than 1 %, or another part of the smaller one."""
+    return abs(a - b) > tolerance * min(a, b)
+
+
+def rate_text(rate: float) -> str:
+    """Return a rate for people, in Hz."""
+    return f"{rate:.4g} Hz"
