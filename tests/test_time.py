@@ -126,6 +126,106 @@ def test_each_warning_can_be_switched_off_by_its_id(folder):
         read(path, time="time")
 
 
+@pytest.mark.parametrize("unit", ["s", "iso", "epoch", "epoch ms", "time_ms", "nanoseconds"])
+def test_the_rate_is_measured_from_seconds_dates_and_numbers_of_a_known_unit(folder, unit):
+    start, column = 1717156800, unit if "_" in unit or "nano" in unit else "time"
+    makes = {
+        "s": at,
+        "iso": iso,
+        "epoch": lambda rate: at(rate, start=start),
+        "epoch ms": lambda rate: [round(1000 * t) for t in at(rate, start=start)],
+        "time_ms": lambda rate: [1000 * t for t in at(rate)],
+        "nanoseconds": lambda rate: [round(1e9 * t) for t in at(rate, start=55)],
+    }
+    data, found = warned(folder(column, a=makes[unit](25), b=makes[unit](25)), time=column)
+    assert (data.sample_rate, found) == (25, {})
+    frame = pd.concat([pd.read_csv(folder() / f"{n}.csv").assign(n=n) for n in "ab"])
+    if unit == "iso":
+        frame["time"] = pd.to_datetime(frame["time"], format="ISO8601")
+        berlin = frame.assign(time=frame["time"].dt.tz_localize("Europe/Berlin"))
+        assert s2o.SequenceDataset.from_frame(berlin, id="n", time="time").sample_rate == 25
+    assert s2o.SequenceDataset.from_frame(frame, id="n", time=column).sample_rate == 25
+
+
+def test_a_measured_rate_is_rounded_only_where_the_steps_hardly_vary(folder):
+    assert warned(folder(a=(np.arange(500) / 49.98).tolist()))[0].sample_rate == 50
+    steps = np.random.default_rng(0).uniform(0.95, 1.05, 500) / 49.7
+    rate = warned(folder(a=np.cumsum(steps).tolist()))[0].sample_rate
+    assert rate == pytest.approx(1 / steps[1:].mean())
+    assert rate != float(f"{rate:.3g}")
+
+
+def test_no_rate_is_made_up(folder):
+    assert warned(folder(a=list(range(30))))[0].sample_rate is None  # steps that are only counted
+    assert warned(folder(a=np.cumsum(np.random.default_rng(0).exponential(1, 300)).tolist()))[0].sample_rate is None
+    assert warned(folder(a=at(10), b=at(20)))[0].sample_rate is None
+    assert warned(folder(a=at(10), b=at(10)), time=None, channels=["x"])[0].sample_rate is None
+    assert warned(folder("second", a=list(range(30)), b=[0]), time="second")[0].sample_rate == 1
+
+
+def test_a_given_rate_that_differs_from_the_stamps_is_warned_of(folder, tmp_path):
+    path = folder(a=at(10))
+    data, found = warned(path, sample_rate=10.05)
+    assert (data.sample_rate, found) == (10.05, {})
+    data, found = warned(path, sample_rate=20)
+    assert data.sample_rate == 20
+    assert found["rate-differs"].endswith("sample_rate is 20 Hz, but the time stamps have 10 Hz")
+    data.save(tmp_path / "a.npz")
+    assert "but the file has 20 Hz" in warned(tmp_path / "a.npz", time=None, sample_rate=10)[1]["rate-differs"]
+    for wrong in (0, -1, np.nan, "10", True):
+        with pytest.raises(s2o.DataError, match="sample_rate: expected a number above 0"):
+            read(path, sample_rate=wrong)
+
+
+NETWORK = s2o.Network([s2o.SequenceInput(1), s2o.LSTM(3, "last"), s2o.FullyConnected(2), s2o.Softmax()])
+OPTIONS = s2o.TrainingOptions(epochs=1, progress=False, device="cpu")
+
+
+def test_the_rate_reaches_module_file_and_the_module_of_the_file(folder, tmp_path):
+    data = read(folder(a=at(10), b=at(10)), time="time")
+    data = s2o.SequenceDataset(data.sequences, ["no", "yes"], sample_rate=data.sample_rate)
+    assert s2o.build(NETWORK, data).sample_rate == 10
+    result = s2o.train(NETWORK, data, options=OPTIONS, run_dir=tmp_path / "run")
+    assert result.module.sample_rate == 10
+    s2o.export(result.module, tmp_path / "a.onnx")
+    run("export", tmp_path / "run", "--out", tmp_path / "b.onnx")
+    for file in ("a.onnx", "b.onnx"):
+        assert s2o.load(tmp_path / file).contract.sample_rate == 10
+    again = s2o.restore(tmp_path / "a.onnx")
+    assert again.sample_rate == 10
+    # No layer knows the rate: others are warned of beyond 1 %, and never refused.
+    near, far = (s2o.SequenceDataset(data.sequences, data.labels, sample_rate=rate) for rate in (10.09, 20))
+    model = s2o.load(tmp_path / "a.onnx")
+    model.predict(near)
+    s2o.train(again, near, options=OPTIONS)
+    for call in (
+        lambda: model.predict(far),
+        lambda: s2o.train(s2o.restore(tmp_path / "a.onnx"), far, options=OPTIONS),
+        lambda: s2o.train(NETWORK, data, validation=far, options=OPTIONS),
+    ):
+        with pytest.warns(s2o.Seq2OnnxWarning, match=r"^rate-differs: \w+: has 20 Hz, and the training data .* 10 Hz"):
+            call()
+
+
+@pytest.mark.parametrize("call", ["list", "names", "from_frame", "items", "predict"])
+def test_a_datetime_index_that_goes_back_is_refused(call, tmp_path):
+    index = pd.DatetimeIndex(["2024-05-31 12:00:00", "2024-05-31 12:00:02", "2024-05-31 12:00:01"])
+    frame = pd.DataFrame({"x": [1.0, 2.0, 3.0]}, index=index)
+    calls = {
+        "list": lambda frame: s2o.SequenceDataset([frame]),
+        "names": lambda frame: s2o.SequenceDataset([frame], channels=["x"]),
+        "from_frame": lambda frame: s2o.SequenceDataset.from_frame(frame.assign(id=1), id="id"),
+        "items": lambda frame: s2o.SequenceDataset.from_items([frame]),
+    }
+    if call == "predict":
+        s2o.export(s2o.build(NETWORK), tmp_path / "a.onnx", channels=["x"])
+        calls["predict"] = lambda frame: s2o.load(tmp_path / "a.onnx").predict([frame])
+    calls[call](frame.sort_index())
+    message = r"the time 2024-05-31 12:00:01 in the index comes after 2024-05-31 12:00:02; sort the rows"
+    with pytest.raises(s2o.DataError, match=message):
+        calls[call](frame)
+
+
 def test_inspect_shows_the_steps_of_each_file(folder):
     path = folder(a=at(10), b=at(20, 10) + at(20, 10, 3) + [3.45])
     with pytest.warns(s2o.Seq2OnnxWarning):

@@ -143,6 +143,10 @@ class DataOptions:
         False
     )
     numbers: Annotated[bool, typer.Option("--numbers", help="Integers as targets are numbers, not labels.")] = False
+    sample_rate: Annotated[
+        float | None,
+        typer.Option(metavar="HZ", help="Steps per second. Default: as DATA says, or as its time stamps show."),
+    ] = None
     trusted: Annotated[
         bool, typer.Option("--trusted", help="Lift the limits on the time and memory that reading DATA may take.")
     ] = False

@@ -12,7 +12,7 @@ from seq2onnx.data.columns import Indices
 from seq2onnx.data.contents import Contents
 from seq2onnx.data.stamps import Times
 from seq2onnx.errors import DataError
-from seq2onnx.sequences import Array, check_names, frame_names, is_frame, positions, read_frame
+from seq2onnx.sequences import Array, check_names, check_rising_index, frame_names, is_frame, positions, read_frame
 from seq2onnx.sequences.channels import listed
 from seq2onnx.sequences.foreign import is_missing
 
@@ -45,6 +45,8 @@ def read_long_frame(
     if overlap := [name for name in chosen if name in others]:
         raise DataError(f"features: {overlap[0]!r} is the id, the time or the target; leave it out of the features")
     rows, times = _rows_by_id(frame, id, time)
+    if time is None:
+        check_rising_index(frame, "from_frame", rows.values())
     values = read_frame(frame, chosen, "from_frame")
     sequences = [values[indices] for indices in rows.values()]
     if per_step:

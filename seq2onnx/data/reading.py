@@ -34,6 +34,7 @@ def read(
     per_step: bool = False,
     numbers: bool = False,
     trusted: bool = False,
+    sample_rate: float | None = None,
 ) -> SequenceDataset:
     """Read a data set from a file or folder.
 
@@ -53,14 +54,20 @@ def read(
             and others are left out. Data without names gets them. None: the names that the data has.
         id: the column that tells the sequences of a .csv file apart. With `labels`, also the column of the names in
             that file; for a folder it is "file" by default.
-        time: a column of CSV files with the time of each step. It is not a feature. The steps of a .csv file with `id`
-            are sorted by it, and those of other files must be in this order.
+        time: a column of CSV files with the time of each step: dates, or numbers. It is not a feature. The steps of a
+            .csv file with `id` are sorted by it, and those of other files must be in this order. Numbers are seconds,
+            dates in seconds to nanoseconds since 1970, or in a unit with which the name of the column ends (time_ms).
+            A Seq2OnnxWarning names the sequences whose stamps have other rates or units than most (rates-differ,
+            units-differ), holes, equal stamps (duplicates), or stamps that go back before they are sorted
+            (stamps-back).
         labels: a CSV file with the targets, with a line for each sequence. It is in the folder of the data, beside it,
             or at this path.
         per_step: whether the targets in CSV have one for each step. False: all lines of a sequence have the same one.
         numbers: whether integers as targets are numbers. False: they are labels.
         trusted: lift the limits on the time and memory that reading may take. False: a file that would take much more
             memory than it has bytes, or more than a minute, is refused. See docs/security.md.
+        sample_rate: the steps per second. None: as the file says, or as measured from the time stamps, if all sequences
+            have one rate. It is rounded to three digits where the steps vary by less than 1 %.
 
     Raises:
         DataError: the file has other content; the message names the file and the place.
@@ -84,17 +91,23 @@ def read(
         time=time,
         labels=labels,
         per_step=per_step or None,
+        sample_rate=sample_rate,
     )[0]
 
 
 def read_timed(
-    path: str | Path, *, channels: Channels = None, numbers: bool = False, **options: Any
+    path: str | Path,
+    *,
+    channels: Channels = None,
+    numbers: bool = False,
+    sample_rate: float | None = None,
+    **options: Any,
 ) -> tuple[SequenceDataset, list[TimeSteps]]:
     """Return what `read` returns, and the steps between the time stamps of each sequence: none without `time`."""
     contents = formats.read(path, channels=channels if formats.takes(path, "channels") else None, **options)
     if numbers and contents.targets is not None:
         contents = _with_numbers(contents, path)
-    contents, steps = timed(contents, path)
+    contents, steps = timed(contents, path, sample_rate)
     data = from_contents(contents, path)
     if channels is not None and data.channels is None:
         return from_contents(dataclasses.replace(contents, channels=channels), path), steps

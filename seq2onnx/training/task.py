@@ -24,6 +24,7 @@ from seq2onnx.data import SequenceDataset
 from seq2onnx.errors import DataError, ShapeError, SpecError
 from seq2onnx.network import Network, input_channels
 from seq2onnx.sequences import Names, PaddingPolicy
+from seq2onnx.sequences.rates import check_rate
 from seq2onnx.training.history import Monitor
 from seq2onnx.training.losses import METRICS, Loss, LossFunction
 from seq2onnx.training.objective import Objective, check_targets, make_objective
@@ -101,6 +102,8 @@ def prepare(
     if module is not None and quantiles is None and loss == "quantile":
         quantiles = module.quantiles  # each column keeps its quantile
     check_sequences(spec, data)
+    if module is not None:
+        check_rate(data.sample_rate, module.sample_rate, "data", is_fixed=False)
     check_lengths(spec, data, options.padding)
     if normalize_targets:
         spec = with_rescale(spec, data, is_trained=module is not None)
@@ -176,6 +179,7 @@ def _prepare_validation(
             validation = validation.with_classes(data.classes)
         check_targets(loss, network, validation)
         check_sequences(network, validation)
+        check_rate(validation.sample_rate, data.sample_rate, "validation", is_fixed=False)
         check_lengths(network, validation, policy)
     except (DataError, ShapeError) as error:
         raise type(error)(f"validation: {error}") from None
