@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import warnings
 
 import numpy as np
@@ -103,7 +104,7 @@ def test_stamps_that_go_back_are_counted_where_they_are_sorted_and_else_refused(
     assert len(s2o.SequenceDataset.from_frame(shuffled, id="id", time="time")) == 1
 
 
-@pytest.mark.parametrize("jitter", [0, 0.001, 0.05, 0.15])
+@pytest.mark.parametrize("jitter", [0, 0.001, 0.05, 0.15, 0.3])
 @pytest.mark.parametrize("rate", [10, 33, 1000])
 def test_jitter_alone_is_not_warned_of(folder, rate, jitter):
     rng = np.random.default_rng(0)
@@ -224,6 +225,119 @@ def test_a_datetime_index_that_goes_back_is_refused(call, tmp_path):
     message = r"the time 2024-05-31 12:00:01 in the index comes after 2024-05-31 12:00:02; sort the rows"
     with pytest.raises(s2o.DataError, match=message):
         calls[call](frame)
+
+
+# -- resampling --
+
+
+@pytest.mark.parametrize("jitter", [0, 0.2])
+@pytest.mark.parametrize("rate", [10, 20, 33])
+def test_a_resampled_sine_is_within_1_percent_of_the_true_one(tmp_path, rate, jitter):
+    rng, starts = np.random.default_rng(rate), []
+    for name in "ab":
+        times = (np.arange(40 * rate) + rng.uniform(-jitter, jitter, 40 * rate)) / rate
+        rows = [f"{time!r},{math.sin(2 * math.pi * 0.2 * time)!r}" for time in times.tolist()]
+        (tmp_path / f"{name}.csv").write_text("\n".join(["time,x", *rows]))
+        starts.append(times[0])
+    data = read(tmp_path, time="time", rate=25)
+    assert data.sample_rate == 25
+    for x, start in zip(data.sequences, starts, strict=True):
+        assert len(x) == pytest.approx(40 * 25, abs=30)
+        true = np.sin(2 * np.pi * 0.2 * (start + np.arange(len(x)) / 25))
+        np.testing.assert_allclose(x[:, 0], true, rtol=0, atol=0.01)
+
+
+def test_files_of_different_rates_get_one_without_a_warning(folder):
+    data, found = warned(folder(a=at(10), b=at(20), c=iso(50)), rate=10)
+    assert (found, data.sample_rate) == ({}, 10)
+    assert data.lengths.tolist() == [40, 20, 8]
+    np.testing.assert_allclose(data.sequences[1][:, 0], np.sin(np.arange(0, 40, 2)), atol=1e-6)
+    frames = [pd.DataFrame({"t": at(rate), "x": np.sin(np.arange(40)), "id": rate}) for rate in (10, 20)]
+    framed = s2o.SequenceDataset.from_frame(pd.concat(frames), id="id", time="t", rate=10)
+    np.testing.assert_array_equal(framed.sequences[1], data.sequences[1])
+
+
+def test_gaps_longer_than_max_gap_are_nan_and_shorter_ones_are_filled(tmp_path):
+    # Stamps at 0, 0.1 … 0.5, a gap to 0.8, and one to 1.8; y lacks two values at 0.2 and 0.3.
+    times = [0, 0.1, 0.2, 0.3, 0.4, 0.5, 0.8, 1.8, 1.9]
+    rows = [f"{t},{10 * t},{'' if t in (0.2, 0.3) else -t}" for t in times]
+    (tmp_path / "a.csv").write_text("\n".join(["time,x,y", *rows]))
+    true = np.arange(20) / 10
+    (data,) = warned(tmp_path, rate=10, max_gap=0.5)[0].sequences
+    expected = np.where((true > 0.85) & (true < 1.75), np.nan, true)
+    np.testing.assert_allclose(data, np.stack([10 * expected, -expected], 1), atol=1e-6)
+    (data,) = warned(tmp_path, rate=10, max_gap=0.25)[0].sequences
+    x = np.where((true > 0.55) & (true < 0.75), np.nan, 10 * expected)
+    np.testing.assert_allclose(data[:, 0], x, atol=1e-5)
+    assert np.flatnonzero(np.isnan(data[:, 1])).tolist() == [2, 3, 6, 7, *range(9, 18)]
+    data, found = warned(tmp_path, rate=10)
+    np.testing.assert_allclose(data.sequences[0], np.stack([10 * true, -true], 1), atol=1e-6)
+    assert "Lines across them are no measurements" in found["holes"]
+
+
+def test_the_label_of_a_step_is_that_of_the_nearest_earlier_stamp(tmp_path):
+    (tmp_path / "a.csv").write_text("time,x,state\n0,1,on\n0.3,2,off\n0.55,3,on\n0.9,4,off\n")
+    data = read(tmp_path, time="time", rate=10, targets="state", per_step=True)
+    assert data.labels[0].tolist() == ["on"] * 3 + ["off"] * 3 + ["on"] * 3 + ["off"]
+
+
+def test_data_with_open_gaps_trains_with_a_layer_missing(folder):
+    times = at(10)
+    data = warned(folder(a=times[:10] + times[20:], b=times), rate=5, max_gap=0.5)[0]
+    data = s2o.SequenceDataset(data.sequences, ["no", "yes"], sample_rate=data.sample_rate)
+    layers = [s2o.SequenceInput(1, missing=True), s2o.Missing("hold"), *NETWORK.layers[1:]]
+    assert s2o.train(s2o.Network(layers), data, options=OPTIONS).module.sample_rate == 5
+
+
+def test_without_time_stamps_nothing_is_resampled(folder, tmp_path):
+    path = folder(a=at(10))
+    for source in (path, tmp_path / "missing.npz"):
+        with pytest.raises(s2o.DataError, match=r"rate: .* no column of times is named. Name it: time="):
+            read(source, rate=10)
+    with pytest.raises(s2o.DataError, match="max_gap: .* give the rate too"):
+        read(path, time="time", max_gap=1)
+    with pytest.raises(s2o.DataError, match="sample_rate: is that of the result"):
+        read(path, time="time", rate=10, sample_rate=10)
+    with pytest.raises(s2o.DataError, match="rate: expected a number above 0, got 0"):
+        read(path, time="time", rate=0)
+    assert "no column of times" in run("data", "inspect", path, "--rate", 10, code=2)[1]
+
+
+def test_resampling_refuses_mixed_units_and_wrong_dates(folder):
+    path = folder(a=at(20), b=[50 * index for index in range(40)], c=at(20))
+    with (
+        pytest.warns(s2o.Seq2OnnxWarning, match="units-differ"),
+        pytest.raises(s2o.DataError, match=r"rate: the steps are b.csv \(50\) beside 0.05, in different units"),
+    ):
+        read(path, time="time", rate=10)
+    path = folder(a=at(20), b=[*iso(20), "2094-01-01 00:00:00"], c=at(20))
+    with (
+        pytest.warns(s2o.Seq2OnnxWarning, match="holes"),
+        pytest.raises(s2o.DataError, match=r"rate: b.csv would have [\d,]+ steps at 10 Hz instead of 41"),
+    ):
+        read(path, time="time", rate=10)
+
+
+def test_sequences_of_one_step_and_with_equal_stamps_are_resampled(folder):
+    data = warned(folder(a=[5], b=[0, 0.1, 0.1, 0.2]), rate=10)[0]
+    np.testing.assert_allclose(data.sequences[0], [[0]])
+    np.testing.assert_allclose(data.sequences[1], np.sin([[0], [2], [3]]), atol=1e-6)
+
+
+def test_commands_resample(folder, tmp_path):
+    path = folder(a=at(10), b=at(20))
+    run("data", "convert", path, tmp_path / "a.npz", "--time", "time", "--rate", 10, "--max-gap", 0.5)
+    saved = read(tmp_path / "a.npz")
+    assert (saved.sample_rate, saved.lengths.tolist()) == (10, [40, 20])
+    assert "rate       10 a second" in run("data", "inspect", path, "--time", "time", "--rate", 10)[0]
+    NETWORK.save(tmp_path / "n.yaml")
+    (tmp_path / "labels.csv").write_text("file,label\na,no\nb,yes\n")
+    run(
+        "train", tmp_path / "n.yaml", path, "--labels", "labels.csv", "--time", "time", "--rate", 10, "--out",
+        tmp_path / "run", "--set", "epochs=1", "--set", "device=cpu", "-q",
+    )  # fmt: skip
+    run("export", tmp_path / "run", "-q")
+    assert s2o.load(tmp_path / "run/model.onnx").contract.sample_rate == 10
 
 
 def test_inspect_shows_the_steps_of_each_file(folder):

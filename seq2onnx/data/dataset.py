@@ -21,7 +21,7 @@ from seq2onnx.data.padded import cut_padding
 from seq2onnx.data.splitting import groups_in_order, split_indices
 from seq2onnx.data.statistics import ChannelStatistics, channel_statistics
 from seq2onnx.data.targets import Label, check_targets, count_labels, labels_of, read_targets, renumber, take_rows
-from seq2onnx.data.timing import timed
+from seq2onnx.data.timing import Timing, timed
 from seq2onnx.data.transforms import Chain, SelectChannels, Transform, select, transform_all
 from seq2onnx.errors import DataError
 from seq2onnx.integers import whole_number
@@ -131,6 +131,8 @@ class SequenceDataset:
         classes: Sequence[Label] | None = None,
         ignore: Label | float | None = None,
         sample_rate: float | None = None,
+        rate: float | None = None,
+        max_gap: float | None = None,
     ) -> SequenceDataset:
         """Read a long table: a data frame of pandas or polars with a row for each step of each sequence.
 
@@ -145,6 +147,8 @@ class SequenceDataset:
             classes: see SequenceDataset.
             ignore: see SequenceDataset.
             sample_rate: the steps per second. None: as measured from the time stamps.
+            rate: resample to this many steps per second; see `seq2onnx.data.read`.
+            max_gap: the longest gap, in seconds, that resampling fills; see `seq2onnx.data.read`.
 
         Raises:
             DataError: a column is missing, or has other content.
@@ -152,7 +156,9 @@ class SequenceDataset:
         Example:
             >>> SequenceDataset.from_frame(frame, id="pump", time="hour", targets={"p1": "good", "p2": "worn"})
         """
-        found, _ = timed(read_long_frame(frame, id, time, features, targets, per_step), "from_frame", sample_rate)
+        timing = Timing(sample_rate, rate, max_gap)
+        timing.check(time)
+        found, _ = timed(read_long_frame(frame, id, time, features, targets, per_step), "from_frame", timing)
         about: dict[str, Any] = {"ignore": ignore, "per_step": per_step, "channels": found.channels, "ids": found.ids}
         return cls(found.sequences, found.targets, classes, **about, sample_rate=found.sample_rate)
 

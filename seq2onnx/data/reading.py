@@ -16,12 +16,12 @@ from seq2onnx.data.contents import Contents
 from seq2onnx.data.dataset import SequenceDataset, from_contents
 from seq2onnx.data.targets import target_rows
 from seq2onnx.data.time_steps import TimeSteps
-from seq2onnx.data.timing import timed
+from seq2onnx.data.timing import Timing, timed
 from seq2onnx.errors import DataError
 from seq2onnx.sequences import Channels
 
 
-def read(
+def read(  # noqa: PLR0913 (a keyword for each option of reading)
     path: str | Path,
     *,
     sequences: str | Sequence[str] | Mapping[str, str | Sequence[str]] | None = None,
@@ -35,6 +35,8 @@ def read(
     numbers: bool = False,
     trusted: bool = False,
     sample_rate: float | None = None,
+    rate: float | None = None,
+    max_gap: float | None = None,
 ) -> SequenceDataset:
     """Read a data set from a file or folder.
 
@@ -68,6 +70,10 @@ def read(
             memory than it has bytes, or more than a minute, is refused. See docs/security.md.
         sample_rate: the steps per second. None: as the file says, or as measured from the time stamps, if all sequences
             have one rate. It is rounded to three digits where the steps vary by less than 1 %.
+        rate: resample each sequence to this many steps per second, by its time stamps: values are on lines between
+            their neighbours in time, and a target of a step is that of the nearest earlier stamp. There is no filter.
+        max_gap: in resampling, steps between values that are further apart, in seconds, are NaN, which a layer Missing
+            takes. None: every gap is filled.
 
     Raises:
         DataError: the file has other content; the message names the file and the place.
@@ -78,6 +84,7 @@ def read(
         >>> read("data.mat", sequences="XTrain", targets="TTrain", features_by_time=True)
         >>> read("recordings", labels="labels.csv", time="timestamp")
         >>> read("pumps.csv", id="pump", time="hour", targets="state")
+        >>> read("recordings", time="timestamp", rate=10, max_gap=0.5)
     """
     return read_timed(
         path,
@@ -91,23 +98,19 @@ def read(
         time=time,
         labels=labels,
         per_step=per_step or None,
-        sample_rate=sample_rate,
+        timing=Timing(sample_rate, rate, max_gap, trusted),
     )[0]
 
 
 def read_timed(
-    path: str | Path,
-    *,
-    channels: Channels = None,
-    numbers: bool = False,
-    sample_rate: float | None = None,
-    **options: Any,
+    path: str | Path, *, channels: Channels = None, numbers: bool = False, timing: Timing, **options: Any
 ) -> tuple[SequenceDataset, list[TimeSteps]]:
     """Return what `read` returns, and the steps between the time stamps of each sequence: none without `time`."""
+    timing.check(options.get("time"))
     contents = formats.read(path, channels=channels if formats.takes(path, "channels") else None, **options)
     if numbers and contents.targets is not None:
         contents = _with_numbers(contents, path)
-    contents, steps = timed(contents, path, sample_rate)
+    contents, steps = timed(contents, path, timing)
     data = from_contents(contents, path)
     if channels is not None and data.channels is None:
         return from_contents(dataclasses.replace(contents, channels=channels), path), steps

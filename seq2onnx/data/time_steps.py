@@ -54,11 +54,6 @@ class TimeSteps:
     duplicates: int
     back: int
 
-    @property
-    def uncertainty(self) -> float:
-        """How far the mean may be from that of more steps of the same source, in parts of it."""
-        return 3 * self.deviation / self.mean / math.sqrt(max(self.count, 1))
-
 
 def measure(stamps: Stamps, name: str, back: int = 0) -> TimeSteps:
     """Measure the steps of one sequence."""
@@ -175,11 +170,18 @@ def _apart(timed: Sequence[TimeSteps]) -> dict[str, list[TimeSteps]]:
         "rates": [
             steps
             for steps, far in zip(timed, is_far, strict=True)
-            if not far
-            and steps.is_regular
-            and differ(steps.mean, common.mean, 0.01 + steps.uncertainty + common.uncertainty)
+            if not far and steps.is_regular and differ(steps.mean, common.mean, 0.01 + _uncertainty(steps, common))
         ],
     }
+
+
+def _uncertainty(a: TimeSteps, b: TimeSteps) -> float:
+    """Return how far the means of two sequences with the same rate may be apart, in parts of a step.
+
+    A short sequence shows little of its jitter, so both are taken to have that of the one with more.
+    """
+    jitter = max(a.deviation / a.mean, b.deviation / b.mean)
+    return 3 * jitter * (1 / math.sqrt(a.count) + 1 / math.sqrt(b.count))
 
 
 def _commonest(timed: Sequence[TimeSteps]) -> TimeSteps:
