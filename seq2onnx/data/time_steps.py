@@ -117,7 +117,7 @@ def warn_of_time_steps(found: Sequence[TimeSteps], where: str, is_resampled: boo
             f"{where}: {len(others):,} of {len(found):,} sequences have time stamps in another unit. Their steps are "
             f"{check_units(found)} s in most. Are these milliseconds beside seconds? Write all in one unit",
         )
-    if others := apart["known units"]:
+    elif others := apart["known units"]:
         units = [(steps, unit_name(steps.unit or 1)) for steps in others]
         warn(
             "units-differ",
@@ -130,7 +130,7 @@ def warn_of_time_steps(found: Sequence[TimeSteps], where: str, is_resampled: boo
         warn(
             "rates-differ",
             f"{where}: {len(others):,} of {len(found):,} sequences have another rate than {rate}: {_named(rates)}. A "
-            f"network cannot know this; give all one rate: rate=… (--rate)",
+            f"network cannot know this; give all one rate: rate={1 / _commonest(timed).mean:.3g} (--rate)",
         )
     if (others := [steps for steps in found if steps.holes and steps.is_regular]) and not has_limit:
         holes = [(steps, f"{steps.holes:,}, the longest {steps.largest:.3g} s") for steps in others]
@@ -161,18 +161,16 @@ def _apart(timed: Sequence[TimeSteps]) -> dict[str, list[TimeSteps]]:
     if not timed:
         return {"units": [], "known units": [], "rates": []}
     common = _commonest(timed)
-    ratios = np.array([steps.mean for steps in timed]) / common.mean
-    is_far = (ratios > _LARGEST_RATIO) | (ratios < 1 / _LARGEST_RATIO)
-    known = [steps for steps in timed if None not in (steps.unit, common.unit) and steps.unit != common.unit]
-    return {
-        "units": [steps for steps, far in zip(timed, is_far, strict=True) if far and steps not in known],
-        "known units": known,
-        "rates": [
-            steps
-            for steps, far in zip(timed, is_far, strict=True)
-            if not far and steps.is_regular and differ(steps.mean, common.mean, 0.01 + _uncertainty(steps, common))
-        ],
-    }
+    found: dict[str, list[TimeSteps]] = {"units": [], "known units": [], "rates": []}
+    for steps in timed:
+        has_other_unit = None not in (steps.unit, common.unit) and steps.unit != common.unit
+        if has_other_unit:
+            found["known units"].append(steps)
+        if differ(steps.mean, common.mean, _LARGEST_RATIO) and not has_other_unit:
+            found["units"].append(steps)
+        elif steps.is_regular and differ(steps.mean, common.mean, 0.01 + _uncertainty(steps, common)):
+            found["rates"].append(steps)
+    return found
 
 
 def _uncertainty(a: TimeSteps, b: TimeSteps) -> float:
