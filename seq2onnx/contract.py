@@ -114,7 +114,7 @@ class Contract:
         emission: the version of the emitted nodes; every change of them increases it.
         channels: the names of the features: a list, or for several inputs a dict by layer.
         missing: whether NaN in x stands for a missing value.
-        sample_rate: samples of x per second.
+        sample_rate: samples of x per second: that of a layer, or else of the training data.
         answer: what y is: "events" or "quantiles". None: scores or values.
         quantiles: which quantiles the columns of y are, if it answers "quantiles".
         steps: in step files the steps of each input and output that has a time axis.
@@ -156,7 +156,12 @@ class Contract:
             SpecError, TypeError: the data policy is wrong. `modelfile` refuses such files.
         """
         quantiles = None if self.quantiles is None else tuple(self.quantiles)
-        return DataInfo(self.classes, quantiles, self.channels, PaddingPolicy(**self.data_policy))
+        return DataInfo(self.classes, quantiles, self.channels, PaddingPolicy(**self.data_policy), self.sample_rate)
+
+    @property
+    def has_fixed_rate(self) -> bool:
+        """Whether a layer needs the sample rate; else it is that of the training data."""
+        return any("rate" in fields for _, fields in self.layers.values())
 
     @property
     def chunk_steps(self) -> int:

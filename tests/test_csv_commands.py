@@ -123,11 +123,11 @@ def test_a_class_may_have_the_name_of_a_column(data, tmp_path):
 
 def test_one_table_of_all_sequences(folder, file, tmp_path):
     data = random_data(30)
-    lines = ["gx,pump,ax,az,ay,hour"]
+    lines = ["gx,pump,ax,az,ay,second"]
     for number, x in enumerate(data.sequences):
         lines += [f"{gx!r},p{number},{ax!r},{az!r},{ay!r},{t}" for t, (ax, ay, az, gx) in enumerate(x.tolist())]
     (tmp_path / "all.csv").write_text("\n".join([lines[0], *lines[:0:-1]]))  # in reverse order, of time too
-    out, _ = run("predict", file, tmp_path / "all.csv", "--id", "pump", "--time", "hour")
+    out, _ = run("predict", file, tmp_path / "all.csv", "--id", "pump", "--time", "second")
     rows = {row["id"]: row for row in csv.DictReader(io.StringIO(out))}
     scores = s2o.load(file).predict(data.sequences)
     found = [[float(rows[f"p{n}"][c]) for c in CLASSES] for n in range(30)]

@@ -25,6 +25,7 @@ from typing import Any
 import numpy as np
 import torch
 from bench_c import code
+from bench_data import resampling
 from bench_edge import edge
 from bench_import import imported
 from bench_report import REPORT, lognormal, ratio, table, void
@@ -56,6 +57,7 @@ def main() -> None:
         "keyword": keyword,
         "cold": cold,
         "storage": storage,
+        "resampling": resampling,
     }
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--only", choices=list(benches), action="append", help="run only this part; repeatable")

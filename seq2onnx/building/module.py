@@ -77,6 +77,8 @@ class SequenceModule(nn.Module):
         channels: the names of the features, if the module was trained on data that has them: a list, or for several
             inputs a dict by layer. `export` writes them.
         policy: how sequences are padded. `export` writes it.
+        sample_rate: the steps per second of the training data, if they are known. `export` writes it, or that of a
+            layer.
 
     Raises:
         ShapeError: x or lengths do not fit the network.
@@ -88,6 +90,7 @@ class SequenceModule(nn.Module):
     quantiles = _InfoField[tuple[float, ...] | None]()
     channels = _InfoField[Names | dict[str, Names | None] | None]()
     policy = _InfoField[PaddingPolicy]()
+    sample_rate = _InfoField[float | None]()
 
     def __init__(self, network: Network, shared: Layers | None = None) -> None:
         super().__init__()
@@ -264,5 +267,5 @@ def build(network: Network, data: SequenceDataset | None = None) -> SequenceModu
         network = matching.with_statistics(network, data)
     module = SequenceModule(network)
     if data is not None:
-        module.data_info = DataInfo(channels=input_channels(network, data.channels))
+        module.data_info = DataInfo(channels=input_channels(network, data.channels), sample_rate=data.sample_rate)
     return module

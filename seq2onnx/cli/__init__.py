@@ -11,7 +11,7 @@ import sys
 import threading
 import warnings
 from contextlib import suppress
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
@@ -33,7 +33,7 @@ from seq2onnx.cli.stream import stream
 from seq2onnx.cli.train import train
 from seq2onnx.cli.tune import tune
 from seq2onnx.cli.verify import verify
-from seq2onnx.errors import Seq2OnnxError, plain
+from seq2onnx.errors import Seq2OnnxError, Seq2OnnxWarning, plain
 
 COMMANDS = (demo, new, train, export, import_, package, verify, predict, evaluate, tune, stream, inspect, bench, report)
 
@@ -100,6 +100,10 @@ def main() -> None:
         else:
             report(args)
 
-    warnings.formatwarning = lambda *args, **more: plain(layout(*args, **more), None)
+    def line(message: Warning | str, category: type[Warning], *args: Any, **more: Any) -> str:
+        is_ours = issubclass(category, Seq2OnnxWarning)
+        return plain(f"seq2onnx: {message}\n" if is_ours else layout(message, category, *args, **more), None)
+
+    warnings.formatwarning = line
     threading.excepthook = hook
     app()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated
 
@@ -13,18 +14,22 @@ from seq2onnx.cli.help import Command, Group
 from seq2onnx.cli.options import DataOptions, Quiet, say, show, with_data_options
 from seq2onnx.data import SequenceDataset, padding_report
 from seq2onnx.data.formats import readable, writable
+from seq2onnx.data.time_steps import TimeSteps
 from seq2onnx.tables import text_table
 
 data = typer.Typer(cls=Group, no_args_is_help=True, help="Describe and convert data files.")
+
+MOST_ROWS = 12
 
 Source = Annotated[Path, typer.Argument(metavar="DATA", help=f"What to read: {readable()}.")]
 
 
 @data.command(cls=Command)
 @with_data_options
-def inspect(source: Source, options: DataOptions) -> None:
-    """Show the number and lengths of the sequences, their channels, labels and gaps."""
-    show(describe(options.read(source)))
+def inspect(source: Source, *, options: DataOptions, quiet: Quiet = False) -> None:
+    """Show the number and lengths of the sequences, their time stamps, channels, labels and gaps."""
+    del quiet  # results are printed with --quiet too
+    show(describe(*options.read_timed(source)))
 
 
 @data.command(cls=Command)
@@ -45,8 +50,8 @@ def convert(
     say(f"{out}: {found}", quiet)
 
 
-def describe(found: SequenceDataset) -> str:
-    """Describe a data set as text."""
+def describe(found: SequenceDataset, steps: Sequence[TimeSteps] = ()) -> str:
+    """Describe a data set, and the steps between its time stamps, as text."""
     lengths = found.lengths
     lines = [
         f"sequences  {len(found):,}, {lengths.sum():,} steps",
@@ -60,6 +65,8 @@ def describe(found: SequenceDataset) -> str:
     if len(found) > 1:
         costs = (f"{padding_report(found, 128, order).wasted:.0%} {order}" for order in ("random", "bucket", "sorted"))
         lines.append(f"padding    in batches of 128, by shuffle: {', '.join(costs)}")
+    if steps:
+        lines += ["", _step_table(steps)]
     for name, part in found.parts.items():
         if part.dtype.kind != "f":
             continue
@@ -84,6 +91,18 @@ def describe(found: SequenceDataset) -> str:
     else:
         lines += ["", "targets    none"]
     return "\n".join(lines)
+
+
+def _step_table(steps: Sequence[TimeSteps]) -> str:
+    """A line for the steps between the time stamps of each sequence; of many, those with most that is wrong."""
+    shown = sorted(steps, key=lambda one: (one.holes + one.duplicates + one.back == 0, one.median))
+    shown = sorted(shown[:MOST_ROWS], key=steps.index)
+    rows: list[tuple[object, ...]] = [("time steps (s)", "median", "smallest", "largest", "holes", "repeated", "back")]
+    for one in shown:
+        figures = (f"{figure:.4g}" for figure in (one.median, one.smallest, one.largest))
+        rows.append((one.name, *figures, *(f"{count:,}" for count in (one.holes, one.duplicates, one.back))))
+    table = text_table(rows, range(1, len(rows[0])))
+    return table if len(shown) == len(steps) else f"{table}\nand {len(steps) - len(shown):,} more"
 
 
 def histogram(lengths: np.ndarray, bins: int = 8, width: int = 40) -> list[str]:

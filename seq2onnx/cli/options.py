@@ -12,6 +12,7 @@ import json
 import sys
 import types
 import typing
+import warnings
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -19,12 +20,23 @@ from typing import Annotated, Any
 
 import typer
 
-from seq2onnx.data import SequenceDataset, formats, read
-from seq2onnx.errors import plain
+from seq2onnx.data import SequenceDataset, formats
+from seq2onnx.data.reading import read_timed
+from seq2onnx.data.time_steps import TimeSteps
+from seq2onnx.data.timing import Timing
+from seq2onnx.errors import Seq2OnnxWarning, plain
 from seq2onnx.files import write_atomically
 from seq2onnx.sequences import Channels
 
-Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="Print only results and errors.")]
+
+def _silence(quiet: bool) -> bool:
+    """Switch off the warnings of data and training with --quiet."""
+    if quiet:
+        warnings.filterwarnings("ignore", category=Seq2OnnxWarning)
+    return quiet
+
+
+Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="Print only results and errors.", callback=_silence)]
 ModelFile = Annotated[Path, typer.Argument(metavar="FILE", help="An exported ONNX file.")]
 DataWithTargets = Annotated[
     Path, typer.Argument(metavar="DATA", help="Sequences and targets. Formats: see `seq2onnx data inspect`.")
@@ -132,18 +144,36 @@ class DataOptions:
         False
     )
     numbers: Annotated[bool, typer.Option("--numbers", help="Integers as targets are numbers, not labels.")] = False
+    sample_rate: Annotated[
+        float | None,
+        typer.Option(metavar="HZ", help="Steps per second. Default: as DATA says, or as its time stamps show."),
+    ] = None
+    rate: Annotated[
+        float | None,
+        typer.Option(metavar="HZ", help="Resample each sequence to this many steps per second, by --time."),
+    ] = None
+    max_gap: Annotated[
+        float | None,
+        typer.Option(metavar="SECONDS", help="With --rate, leave longer gaps open (NaN). Default: fill every gap."),
+    ] = None
     trusted: Annotated[
         bool, typer.Option("--trusted", help="Lift the limits on the time and memory that reading DATA may take.")
     ] = False
 
     def read(self, path: Path, channels: Channels = None) -> SequenceDataset:
         """Read a data set. `channels`: those of a model, by which CSV is read if the options name none."""
+        return self.read_timed(path, channels)[0]
+
+    def read_timed(self, path: Path, channels: Channels = None) -> tuple[SequenceDataset, list[TimeSteps]]:
+        """Read a data set as `read` does, and the steps between its time stamps."""
         if self.channels is not None:
             channels = next(csv.reader([self.channels]))
         elif not formats.takes(path, "channels"):  # other data is read whole; the model selects its channels
             channels = None
         names = {"sequences": _names(self.sequences), "targets": _names(self.targets), "channels": channels}
-        return read(path, **vars(self) | names)
+        given = vars(self) | names | {"per_step": self.per_step or None}
+        timing = Timing(given.pop("sample_rate"), given.pop("rate"), given.pop("max_gap"), self.trusted)
+        return read_timed(path, timing=timing, **given)
 
 
 def _names(text: str | None) -> str | list[str] | None:
@@ -153,16 +183,18 @@ def _names(text: str | None) -> str | list[str] | None:
 
 
 def with_data_options(command: Callable[..., None]) -> Callable[..., None]:
-    """Replace the parameter `options` of a command by the fields of DataOptions."""
+    """Replace the parameter `options` of a command by the fields of DataOptions.
+
+    A command with a rate of its own, as `tune` has, does not resample.
+    """
     hints = typing.get_type_hints(DataOptions, include_extras=True)
-    added = [
-        inspect.Parameter(field.name, inspect.Parameter.KEYWORD_ONLY, default=field.default)
-        for field in dataclasses.fields(DataOptions)
-    ]
+    left_out = {"rate", "max_gap"} if "rate" in inspect.signature(command).parameters else set()
+    fields = [field for field in dataclasses.fields(DataOptions) if field.name not in left_out]
+    added = [inspect.Parameter(field.name, inspect.Parameter.KEYWORD_ONLY, default=field.default) for field in fields]
 
     @functools.wraps(command)
     def run(*args: Any, **arguments: Any) -> None:
-        options = DataOptions(**{field.name: arguments.pop(field.name) for field in dataclasses.fields(DataOptions)})
+        options = DataOptions(**{field.name: arguments.pop(field.name) for field in fields})
         command(*args, options=options, **arguments)
 
     parameters = [
@@ -173,7 +205,7 @@ def with_data_options(command: Callable[..., None]) -> Callable[..., None]:
     parameters[place : place + 1] = added
     own = typing.get_type_hints(command, include_extras=True)
     run.__signature__ = inspect.Signature(  # type: ignore[attr-defined]
-        [parameter.replace(annotation=(own | hints)[parameter.name]) for parameter in parameters]
+        [parameter.replace(annotation=(hints | own)[parameter.name]) for parameter in parameters]
     )
-    run.__annotations__ = {name: kind for name, kind in (own | hints).items() if name != "options"}
+    run.__annotations__ = {name: kind for name, kind in (hints | own).items() if name != "options"}
     return run

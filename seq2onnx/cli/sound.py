@@ -41,7 +41,7 @@ def stream_sound(model: Predictor, wav: Path | None, quiet: bool) -> None:
         from seq2onnx.data.formats.wav import read_samples
 
         samples, found = read_samples(wav)
-        check_rate(found, rate, str(wav))
+        check_rate(found, rate, str(wav), model.contract.has_fixed_rate)
         if samples.shape[1] != channels:
             raise ShapeError(
                 f"{wav}: has {samples.shape[1]} channels, the network takes {channels}; mix or select them, such as "

@@ -6,13 +6,14 @@ import dataclasses
 from collections.abc import Sequence
 from typing import Any
 
+from seq2onnx.data.stamps import Times
 from seq2onnx.data.targets import Ignore, Label
 from seq2onnx.sequences import Channels
 
 
 @dataclasses.dataclass(frozen=True)
 class Contents:
-    """The arguments of SequenceDataset: what a file format reads and writes.
+    """The arguments of SequenceDataset, and time stamps: what a file format reads and writes.
 
     Attributes:
         sequences: the sequences, as SequenceDataset takes them. When a file is written, always a dict with a Column for
@@ -25,6 +26,7 @@ class Contents:
         channels: the names of the features, as SequenceDataset takes them.
         ids: the name of each sequence.
         sample_rate: steps per second.
+        times: the time stamps of a column that was named; no argument of SequenceDataset.
     """
 
     sequences: Any
@@ -35,3 +37,4 @@ class Contents:
     channels: Channels = None
     ids: Sequence[str] | None = None
     sample_rate: float | None = None
+    times: Times | None = None

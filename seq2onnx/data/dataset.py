@@ -21,10 +21,12 @@ from seq2onnx.data.padded import cut_padding
 from seq2onnx.data.splitting import groups_in_order, split_indices
 from seq2onnx.data.statistics import ChannelStatistics, channel_statistics
 from seq2onnx.data.targets import Label, check_targets, count_labels, labels_of, read_targets, renumber, take_rows
+from seq2onnx.data.timing import Timing, timed
 from seq2onnx.data.transforms import Chain, SelectChannels, Transform, select, transform_all
 from seq2onnx.errors import DataError
 from seq2onnx.integers import whole_number
 from seq2onnx.sequences import Array, Channels, Names, as_list, as_tokens
+from seq2onnx.sequences.rates import check_number
 
 
 class SequenceDataset:
@@ -49,7 +51,8 @@ class SequenceDataset:
         lengths: the steps of each sequence, if `sequences` is padded. Padded targets of steps are cut too; give
             per_step for numbers [sequences, time].
         ids: the name of each sequence, such as its file; predictions show it.
-        sample_rate: how many steps there are in a second. It must be that of the network; nothing is resampled.
+        sample_rate: how many steps there are in a second. The trained module and the exported file keep it. If a layer
+            has a rate, such as MelSpectrogram, it must be the same; nothing is resampled.
 
     Attributes:
         parts: a Column of sequences for each input; its key is "" if the input has no name.
@@ -90,8 +93,7 @@ class SequenceDataset:
         self.ids = None if ids is None else [ids] if isinstance(ids, str) else [str(name) for name in ids]
         if self.ids is not None and len(self.ids) != len(self):
             raise DataError(f"ids: expected one for each of {len(self)} sequences, got {len(self.ids)}")
-        if sample_rate is not None and not (isinstance(sample_rate, int | float) and 0 < sample_rate < np.inf):
-            raise DataError(f"sample_rate: expected a number above 0, got {sample_rate!r:.60}")
+        check_number(sample_rate, "sample_rate")
         self.sample_rate = sample_rate
         self._transform: Transform | None = None
         self.batch_transform: Callable[[Any], Any] | None = None
@@ -128,18 +130,25 @@ class SequenceDataset:
         per_step: bool = False,
         classes: Sequence[Label] | None = None,
         ignore: Label | float | None = None,
+        sample_rate: float | None = None,
+        rate: float | None = None,
+        max_gap: float | None = None,
     ) -> SequenceDataset:
         """Read a long table: a data frame of pandas or polars with a row for each step of each sequence.
 
         Args:
             frame: the table.
             id: the column that tells the sequences apart. They keep the order in which they first occur.
-            time: the column that orders the steps of a sequence; it is not a feature. None: the order of the rows.
+            time: the column that orders the steps of a sequence; it is not a feature. See `seq2onnx.data.read` for what
+                is found in it. None: the order of the rows.
             features: the columns with the features. None: all other columns; each must hold numbers.
             targets: a column, which is then not a feature; or a dict or a Series with the target of each id.
             per_step: whether the column has a target for each step. False: all rows of a sequence have the same one.
             classes: see SequenceDataset.
             ignore: see SequenceDataset.
+            sample_rate: the steps per second. None: as measured from the time stamps.
+            rate: resample to this many steps per second; see `seq2onnx.data.read`.
+            max_gap: the longest gap, in seconds, that resampling fills; see `seq2onnx.data.read`.
 
         Raises:
             DataError: a column is missing, or has other content.
@@ -147,8 +156,11 @@ class SequenceDataset:
         Example:
             >>> SequenceDataset.from_frame(frame, id="pump", time="hour", targets={"p1": "good", "p2": "worn"})
         """
-        sequences, found, channels, ids = read_long_frame(frame, id, time, features, targets, per_step)
-        return cls(sequences, found, classes, ignore=ignore, per_step=per_step, channels=channels, ids=ids)
+        timing = Timing(sample_rate, rate, max_gap)
+        timing.check(time)
+        found, _ = timed(read_long_frame(frame, id, time, features, targets, per_step), "from_frame", timing)
+        about: dict[str, Any] = {"ignore": ignore, "per_step": per_step, "channels": found.channels, "ids": found.ids}
+        return cls(found.sequences, found.targets, classes, **about, sample_rate=found.sample_rate)
 
     @classmethod
     def from_items(
@@ -422,4 +434,4 @@ class SequenceDataset:
 def from_contents(contents: Contents, path: str | Path) -> SequenceDataset:
     """Make a data set of what a file contains; raise DataError if that is no data set."""
     with parsing(path, "a data set"):
-        return SequenceDataset(**vars(contents))
+        return SequenceDataset(**{name: value for name, value in vars(contents).items() if name != "times"})

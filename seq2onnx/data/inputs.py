@@ -21,6 +21,7 @@ from seq2onnx.sequences import (
     as_list,
     by_names,
     check_names,
+    check_rising_index,
     frame_names,
     is_frame,
     positions,
@@ -118,6 +119,8 @@ def _read_frames(frames: list[Any], name: str, channels: Names | None) -> tuple[
         got = type(frames[odd[0]]).__name__
         raise DataError(f"{place(odd[0], name)}: expected a data frame, as other sequences are, got {got}")
     if channels is not None:
+        for index, frame in enumerate(frames):
+            check_rising_index(frame, place(index, name))
         return [read_frame(frame, channels, place(index, name)) for index, frame in enumerate(frames)], channels
     names = frame_names(frames[0], place(0, name))
     return [read_like_first(frame, names, place(index, name)) for index, frame in enumerate(frames)], names
@@ -130,6 +133,7 @@ def read_like_first(frame: Any, names: Names | None, where: str) -> Array:
         raise DataError(f"{where}: only some of the data frames have names of columns; name them in all")
     if surplus := [column for column in given or [] if column not in (names or [])]:
         raise DataError(f"{where}: has a column {surplus[0]!r}, which sequence 0 lacks; name the columns: channels=[…]")
+    check_rising_index(frame, where)
     return read_frame(frame, names, where)
 
 

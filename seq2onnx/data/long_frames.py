@@ -9,8 +9,10 @@ from typing import Any
 import numpy as np
 
 from seq2onnx.data.columns import Indices
+from seq2onnx.data.contents import Contents
+from seq2onnx.data.stamps import Times
 from seq2onnx.errors import DataError
-from seq2onnx.sequences import Array, Names, check_names, frame_names, is_frame, positions, read_frame
+from seq2onnx.sequences import Array, check_names, check_rising_index, frame_names, is_frame, positions, read_frame
 from seq2onnx.sequences.channels import listed
 from seq2onnx.sequences.foreign import is_missing
 
@@ -19,8 +21,8 @@ PER_STEP = "needs the targets of the steps in a column of the frame: targets='co
 
 def read_long_frame(
     frame: Any, id: str, time: str | None, features: Sequence[str] | None, targets: Any, per_step: bool
-) -> tuple[list[Array], Any, Names, Names]:
-    """Return the sequences, their targets, the names of the features, and the ids; see SequenceDataset.from_frame."""
+) -> Contents:
+    """Return the sequences, their targets, the names of the features, ids and times; see SequenceDataset.from_frame."""
     if not is_frame(frame):
         raise DataError(f"from_frame: expected a data frame of pandas or polars, got {type(frame).__name__}")
     names = frame_names(frame, "from_frame") or []
@@ -42,7 +44,9 @@ def read_long_frame(
     chosen = check_names(features, "features")
     if overlap := [name for name in chosen if name in others]:
         raise DataError(f"features: {overlap[0]!r} is the id, the time or the target; leave it out of the features")
-    rows = _rows_by_id(frame, id, time)
+    rows, times = _rows_by_id(frame, id, time)
+    if time is None:
+        check_rising_index(frame, "from_frame", rows.values())
     values = read_frame(frame, chosen, "from_frame")
     sequences = [values[indices] for indices in rows.values()]
     if per_step:
@@ -54,23 +58,25 @@ def read_long_frame(
         found = _one_each(_values(frame[targets], f"from_frame, column {targets!r}"), rows, targets)
     else:
         found = None if targets is None else _by_id(targets, rows)
-    return sequences, found, chosen, [str(key) for key in rows]
+    ids = [str(key) for key in rows]
+    return Contents(sequences, found, per_step=per_step, channels=chosen, ids=ids, times=times)
 
 
-def _rows_by_id(frame: Any, id: str, time: str | None) -> dict[Any, Indices]:
-    """Return the rows of each sequence, in the order of their time, by id in the order of the frame."""
+def _rows_by_id(frame: Any, id: str, time: str | None) -> tuple[dict[Any, Indices], Times | None]:
+    """Return the rows of each sequence, sorted by time, by id in the order of the frame; and their times."""
     ids = _values(frame[id], f"from_frame, id column {id!r}")
     uniques, first, numbers = np.unique(ids, return_index=True, return_inverse=True)
-    if time is None:
-        order = np.argsort(numbers, kind="stable")
-    else:
+    order, given, back = np.argsort(numbers, kind="stable"), None, np.zeros(len(uniques), int)
+    if time is not None:
         times = _values(frame[time], f"from_frame, time column {time!r}")
         if times.dtype.kind == "U":
             raise DataError(
                 f"from_frame, time column {time!r}: holds text such as {str(times[0])!r}, which has no order in time; "
                 f"convert it to timestamps, pd.to_datetime(frame[{time!r}]), or to numbers"
             )
-        times = np.unique(times, return_inverse=True)[1] if times.dtype == object else times
+        given, times = times, np.unique(times, return_inverse=True)[1] if times.dtype == object else times
+        unsorted, of = times[order], numbers[order]
+        back = np.bincount(of[1:][(unsorted[1:] < unsorted[:-1]) & (of[1:] == of[:-1])], minlength=len(uniques))
         order = np.lexsort((times, numbers))
         sorted_times, sorted_numbers = times[order], numbers[order]
         same = np.flatnonzero((sorted_times[1:] == sorted_times[:-1]) & (sorted_numbers[1:] == sorted_numbers[:-1]))
@@ -80,7 +86,11 @@ def _rows_by_id(frame: Any, id: str, time: str | None) -> dict[Any, Indices]:
                 "a sequence has one row for each step"
             )
     parts = np.split(order, np.cumsum(np.bincount(numbers))[:-1])
-    return {uniques[number]: parts[number] for number in np.argsort(first, kind="stable").tolist()}
+    numbers_in_order = np.argsort(first, kind="stable").tolist()
+    rows = {uniques[number]: parts[number] for number in numbers_in_order}
+    if time is None or given is None:
+        return rows, None
+    return rows, Times(time, [given[indices] for indices in rows.values()], back[numbers_in_order].tolist())
 
 
 def _values(column: Any, where: str) -> Array:

@@ -20,6 +20,7 @@ from seq2onnx.sequences import (
     as_strings,
     as_tokens,
     by_names,
+    check_rising_index,
     check_steps,
     is_finite,
     is_frame,
@@ -112,6 +113,8 @@ class Input:
         Data frames, rows of pandas and named tuples are read by the names of the channels.
         """
         if is_frame(value):
+            if self.has_time:
+                check_rising_index(value, where)
             value = read_frame(value, self.channels, where)
         elif self.channels is not None and not isinstance(value, np.ndarray):
             if row_names(value):

@@ -160,7 +160,12 @@ class Predictor:
             SpecError: an argument is wrong, or the file does not have an output.
             NotStreamable: sequences are to be split, and the file has no states.
         """
-        check_rate(getattr(sequences, "sample_rate", None), self.contract.sample_rate, "sequences")
+        check_rate(
+            getattr(sequences, "sample_rate", None),
+            self.contract.sample_rate,
+            "sequences",
+            self.contract.has_fixed_rate,
+        )
         chosen = self.model.outputs if outputs is None else self._activations(outputs)
         given = {
             "sequence_length": sequence_length,

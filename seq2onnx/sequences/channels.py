@@ -87,6 +87,26 @@ def read_frame(frame: Any, channels: Sequence[str] | None, where: str) -> NDArra
     return np.column_stack([column_numbers(frame[name], f"{where}, column {name!r}") for name in names])
 
 
+def check_rising_index(frame: Any, where: str, rows: Iterable[NDArray[Any]] | None = None) -> None:
+    """Raise DataError if the index of a data frame of pandas is times that go back.
+
+    Args:
+        frame: the frame, of one sequence.
+        where: begins the error message.
+        rows: the rows of each sequence, if it has several.
+    """
+    index: Any = getattr(frame, "index", None)
+    if type(index).__name__ != "DatetimeIndex":
+        return
+    times = np.asarray(index.astype("int64"))
+    for chosen in [np.arange(len(times))] if rows is None else rows:
+        if (back := np.flatnonzero(times[chosen][1:] < times[chosen][:-1])).size:
+            before, after = index[chosen[back[0]]], index[chosen[back[0] + 1]]
+            raise DataError(
+                f"{where}: the time {after} in the index comes after {before}; sort the rows: frame.sort_index()"
+            )
+
+
 def listed(names: Sequence[Any], limit: int = 12) -> str:
     """Return names for an error message, at most `limit` of them."""
     shown = ", ".join(map(str, names[:limit]))

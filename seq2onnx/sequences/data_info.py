@@ -12,16 +12,19 @@ from seq2onnx.sequences.padding import MASKED, PaddingPolicy
 class DataInfo:
     """What the numbers that a network takes and gives stand for. Training finds it, and exported files keep it.
 
-    What layers know, such as the sample rate and the vocabulary, is in the network instead.
+    What layers know, such as the vocabulary, is in the network instead.
 
     Attributes:
         classes: the labels of the scores, in order. None: the network does not give scores of labels.
         quantiles: which quantiles of the target the columns of the output are. None: it does not give quantiles.
         channels: the names of the features: a list, or for several inputs a dict by layer. None: they have no names.
         policy: how sequences are padded.
+        sample_rate: the steps per second of the training data, if they are known. That of a layer, such as
+            MelSpectrogram, is in the network.
     """
 
     classes: list[str | int] | None = None
     quantiles: tuple[float, ...] | None = None
     channels: Names | dict[str, Names | None] | None = None
     policy: PaddingPolicy = MASKED
+    sample_rate: float | None = None

@@ -193,6 +193,8 @@ class Checkpoints:
         settings: dict[str, Any] = {"loss": loss, "classes": module.classes, "channels": module.channels}
         if module.quantiles is not None:
             settings["quantiles"] = list(module.quantiles)
+        if module.sample_rate is not None:
+            settings["sample_rate"] = float(module.sample_rate)
         settings["options"] = dataclasses.asdict(options)
         write_atomically(self.folder / "options.yaml", yaml.safe_dump(settings, sort_keys=False).encode())
 

@@ -25,6 +25,7 @@ from seq2onnx.data.leaks import find_leaks
 from seq2onnx.errors import DataError, ShapeError, SpecError, warn
 from seq2onnx.network import Network, input_channels
 from seq2onnx.sequences import Names, PaddingPolicy
+from seq2onnx.sequences.rates import check_rate
 from seq2onnx.training.history import Monitor
 from seq2onnx.training.losses import METRICS, Loss, LossFunction
 from seq2onnx.training.objective import Objective, check_targets, make_objective
@@ -102,6 +103,8 @@ def prepare(
     if module is not None and quantiles is None and loss == "quantile":
         quantiles = module.quantiles  # each column keeps its quantile
     check_sequences(spec, data)
+    if module is not None:
+        check_rate(data.sample_rate, module.sample_rate, "data", is_fixed=False)
     check_lengths(spec, data, options.padding)
     for id, text in find_leaks(data, validation):
         warn(id, text, stacklevel=4)
@@ -179,6 +182,7 @@ def _prepare_validation(
             validation = validation.with_classes(data.classes)
         check_targets(loss, network, validation)
         check_sequences(network, validation)
+        check_rate(validation.sample_rate, data.sample_rate, "validation", is_fixed=False)
         check_lengths(network, validation, policy)
     except (DataError, ShapeError) as error:
         raise type(error)(f"validation: {error}") from None

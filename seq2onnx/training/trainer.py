@@ -215,6 +215,7 @@ def _run(
             quantiles=task.objective.loss.quantiles,
             channels=task.channels,
             policy=options.padding,
+            sample_rate=task.data.sample_rate or module.sample_rate,
         )
         learner = Learner(task, module, processes, checkpoints if is_first else None, show)
         if checkpoints and checkpoints.resume:

@@ -14,6 +14,7 @@ from seq2onnx.data.contents import Contents
 from seq2onnx.data.formats.csv_labels import find_labels, read_labels
 from seq2onnx.data.formats.csv_text import WHOLE_NUMBER, CsvTable, as_names, check_features, read_table, target_rows
 from seq2onnx.data.formats.folders import files_in, labels_of_folders
+from seq2onnx.data.stamps import Times
 from seq2onnx.errors import DataError
 from seq2onnx.sequences import Array, Names, check_names, positions
 
@@ -84,8 +85,9 @@ def read_files(
     for table in tables:
         for name in others:
             table.place(name)  # raises if it is missing
-        if time is not None:
-            table.check_sorted(time)
+    times = None
+    if time is not None:
+        times = Times(time, [table.sorted_times(time) for table in tables], [0] * len(tables))
     if not named:
         values = [table.matrix(range(len(table.columns))) for table in tables]
     else:
@@ -94,7 +96,7 @@ def read_files(
         check_features(known, others, str(named[0].path))
         values = [table.matrix(_feature_places(table, known, others, channels is None)) for table in tables]
     found = None if not target_names else _targets(tables, target_names, per_step)
-    return Contents(values, found, per_step=per_step, channels=known, ids=ids)
+    return Contents(values, found, per_step=per_step, channels=known, ids=ids, times=times)
 
 
 def _warn_of_counted_names(tables: Sequence[CsvTable]) -> None:

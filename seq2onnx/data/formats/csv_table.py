@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
-import itertools
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
+
+import numpy as np
 
 from seq2onnx.data.contents import Contents
 from seq2onnx.data.formats.csv_folder import one_each, read_files
 from seq2onnx.data.formats.csv_labels import find_labels, read_labels
 from seq2onnx.data.formats.csv_text import CsvTable, as_names, check_features, read_table, target_rows
+from seq2onnx.data.stamps import Times
 from seq2onnx.errors import DataError
 from seq2onnx.sequences import check_names, positions
 
@@ -39,7 +41,7 @@ def read(
         given = "features_by_time" if features_by_time else "per_step"
         raise DataError(f"{path}: {given} does not apply to a table with id={'' if labels is None else ' and labels'}")
     table = read_table(path, [id])
-    rows = _rows_by_id(table, id, time)
+    rows, times = _rows_by_id(table, id, time)
     target_names = as_names(None if labels else targets)
     others = [id, *([time] if time else []), *target_names]
     if channels is None:
@@ -56,23 +58,26 @@ def read(
         steps = [column[indices] for indices in rows.values()]
         found = steps if per_step else one_each(steps, [f"{path}, {id} {key}" for key in rows], target_names)
     sequences = [values[indices] for indices in rows.values()]
-    return Contents(sequences, found, per_step=per_step, channels=names, ids=list(rows))
+    return Contents(sequences, found, per_step=per_step, channels=names, ids=list(rows), times=times)
 
 
-def _rows_by_id(table: CsvTable, id: str, time: str | None) -> dict[str, list[int]]:
-    """Return the rows of each sequence, in the order of their time, by id in the order of the file."""
+def _rows_by_id(table: CsvTable, id: str, time: str | None) -> tuple[dict[str, list[int]], Times | None]:
+    """Return the rows of each sequence, sorted by time, by id in the order of the file; and their times."""
     rows: dict[str, list[int]] = {}
     for row, key in enumerate(table.text(id)):
         rows.setdefault(key, []).append(row)
     if time is None:
-        return rows
-    times = table.times(time)
+        return rows, None
+    times, back = table.times(time), []
     for key, found in rows.items():
-        found.sort(key=times.__getitem__)
-        same = [a for a, b in itertools.pairwise(found) if times[a] == times[b]]
-        if same:
+        given = times[found]
+        order = np.argsort(given, kind="stable")
+        back.append(int((given[1:] < given[:-1]).sum()))
+        found[:] = np.array(found)[order].tolist()
+        ordered = given[order]
+        if (same := np.flatnonzero(ordered[1:] == ordered[:-1])).size:
             raise DataError(
-                f"{table.path}: {id} {key} has several lines with {time} = {table.text(time)[same[0]]}; a sequence has "
-                "one line for each step"
+                f"{table.path}: {id} {key} has several lines with {time} = {table.text(time)[found[same[0]]]}; a "
+                "sequence has one line for each step"
             )
-    return rows
+    return rows, Times(time, [times[found] for found in rows.values()], back)

@@ -121,8 +121,8 @@ class CsvTable:
                 ) from None
         return np.array(times, "datetime64[us]")
 
-    def check_sorted(self, name: str) -> None:
-        """Raise DataError unless the rows are in the order of their times."""
+    def sorted_times(self, name: str) -> Array:
+        """Return `times`; raise DataError unless the rows are in their order."""
         times = self.times(name)
         if (before := np.flatnonzero(times[1:] < times[:-1])).size:
             row = int(before[0]) + 1
@@ -130,6 +130,7 @@ class CsvTable:
                 f"{self.where(self.place(name), row)}: {self.text(name)[row]} comes after {self.text(name)[row - 1]}; "
                 "sort the lines by time"
             )
+        return times
 
 
 def read_table(path: Path, channels: Sequence[str] | None = None) -> CsvTable:
