@@ -120,6 +120,7 @@ def test_events_at_random_times_are_not_warned_of(folder):
 def test_each_warning_can_be_switched_off_by_its_id(folder):
     path = folder(a=at(10, 30) + at(10, 30, 9), b=at(20))
     with warnings.catch_warnings():
+        warnings.simplefilter("error", s2o.Seq2OnnxWarning)
         warnings.filterwarnings("ignore", "holes", s2o.Seq2OnnxWarning)
         with pytest.raises(s2o.Seq2OnnxWarning, match="^rates-differ"):
             read(path, time="time")
