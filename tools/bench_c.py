@@ -5,6 +5,7 @@ from __future__ import annotations
 import ctypes
 import functools
 import platform
+import re
 import statistics
 import subprocess
 import tempfile
@@ -75,7 +76,11 @@ def code() -> None:
         print(f"  {_said([compiler, '--version'])}")
     print(f"  native: {' '.join(NATIVE)}; floor: {' '.join([*NATIVE, *WIDE])}")
     if REPORT.rtneural:
-        print(f"  RTNeural in {REPORT.rtneural}: {' '.join(RTNEURAL)}, Eigen and xsimd of the system")
+        (version,) = re.findall(r"project\(RTNeural VERSION ([\d.]+)", (REPORT.rtneural / "CMakeLists.txt").read_text())
+        macros = ["g++", *RTNEURAL, "-x", "c++", "-dM", "-E", "-include", "Eigen/Core", "-include", "xsimd/xsimd.hpp"]
+        defined = subprocess.run([*macros, "/dev/null"], capture_output=True, text=True, check=True).stdout
+        parts = sorted(re.findall(r"((?:EIGEN|XSIMD)_(?:\w+_VERSION|VERSION_\w+)) (\d+)$", defined, re.MULTILINE))
+        print(f"  RTNeural {version}, {', '.join(map(' '.join, parts))}: {' '.join(RTNEURAL)}")
     with tempfile.TemporaryDirectory() as name:
         for network, target in FLOORS.items():
             _one(network, Path(name, network), target)
