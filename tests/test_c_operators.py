@@ -145,6 +145,7 @@ CASES = {
     ),
     "Gather from the end": (one("Gather", "e", "in0"), [np.array([[1, -2, 0]], "i4")], {"e": normal(4, 3)}, 17),
     "Gather in any order": (one("Gather", "in0", "i", axis=1), [normal(2, 3, 4)], {"i": np.array([2, 0, 0])}, 17),
+    "Gather from both ends": (one("Gather", "in0", "i", axis=1), [normal(1, 4)], {"i": np.array([-1, 0, 0, -3])}, 17),
     "MatMul of two that change": (one("MatMul", "in0", "in1"), [normal(2, 3, 5), normal(1, 5, 4)], {}, 17),
     "MatMul from the left": (one("MatMul", "w", "in0"), [normal(5, 4)], {"w": normal(3, 5)}, 17),
     "Gemm": (one("Gemm", "in0", "w", "c", transB=1), [normal(2, 3)], {"w": normal(4, 3), "c": normal(2, 1)}, 17),
