@@ -239,6 +239,13 @@ def test_the_largest_sum_of_8_bits_fits(tmp_path):
     np.testing.assert_allclose(in_c(model, [x], x @ w, tmp_path, "int8"), x @ w, rtol=1e-4)
 
 
+@pytest.mark.parametrize("shape", [(100, 1), (1, 100)])
+def test_a_matrix_of_one_row_or_column_is_not_rounded(shape):
+    x = normal(1, shape[0])
+    code = code_of(model_of(one("MatMul", "in0", "w"), [x], {"w": normal(*shape)}, 17), [x], "int8")
+    assert "int8_t" not in code.arrays
+
+
 def test_a_place_that_a_table_does_not_have_is_refused(tmp_path):
     model = model_of(one("Gather", "e", "in0"), [WHOLE[:, :1]], {"e": normal(4, 3)}, 17)
     for number, place in enumerate((-5, 4, 2**32, -(2**63))):

@@ -60,9 +60,14 @@ Call = Callable[[str, str], str]
 
 
 def product_call(program: Program, matrix: Matrix) -> tuple[Call, list[View]]:
-    """Return what makes C code of y += x w from two pointers, and the room that it uses."""
+    """Return what makes C code of y += x w from two pointers, and the room that it uses.
+
+    A matrix of one row or column is only rounded if the file has it so: means are such, and the weights of an only
+    input, whose errors are the largest.
+    """
     rows, columns = matrix.values.shape
-    if (program.eight_bits or matrix.whole is not None) and matrix.values.size >= FEW_WEIGHTS:
+    is_rounded = program.eight_bits and min(rows, columns) > 1
+    if (is_rounded or matrix.whole is not None) and matrix.values.size >= FEW_WEIGHTS:
         whole, scale = matrix.in_eight_bits()
         program.kernels["product_int8"] = None
         w = program.array(f"{matrix.name}/int8", np.ascontiguousarray(whole.T))
