@@ -145,6 +145,7 @@ CASES = {
     ),
     "Gather from the end": (one("Gather", "e", "in0"), [np.array([[1, -2, 0]], "i4")], {"e": normal(4, 3)}, 17),
     "Gather in any order": (one("Gather", "in0", "i", axis=1), [normal(2, 3, 4)], {"i": np.array([2, 0, 0])}, 17),
+    "Gather from both ends": (one("Gather", "in0", "i", axis=1), [normal(1, 4)], {"i": np.array([-1, 0, 0, -3])}, 17),
     "MatMul of two that change": (one("MatMul", "in0", "in1"), [normal(2, 3, 5), normal(1, 5, 4)], {}, 17),
     "MatMul from the left": (one("MatMul", "w", "in0"), [normal(5, 4)], {"w": normal(3, 5)}, 17),
     "Gemm": (one("Gemm", "in0", "w", "c", transB=1), [normal(2, 3)], {"w": normal(4, 3), "c": normal(2, 1)}, 17),
@@ -236,6 +237,13 @@ def test_the_largest_sum_of_8_bits_fits(tmp_path):
     x, w = np.ones((1, 960), "f4"), np.ones((960, 2), "f4")
     model = model_of(one("MatMul", "in0", "w"), [x], {"w": w}, 17)
     np.testing.assert_allclose(in_c(model, [x], x @ w, tmp_path, "int8"), x @ w, rtol=1e-4)
+
+
+@pytest.mark.parametrize("shape", [(100, 1), (1, 100)])
+def test_a_matrix_of_one_row_or_column_is_not_rounded(shape):
+    x = normal(1, shape[0])
+    code = code_of(model_of(one("MatMul", "in0", "w"), [x], {"w": normal(*shape)}, 17), [x], "int8")
+    assert "int8_t" not in code.arrays
 
 
 def test_a_place_that_a_table_does_not_have_is_refused(tmp_path):

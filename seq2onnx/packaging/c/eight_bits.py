@@ -24,7 +24,7 @@ def to_eight_bits(graph: Graph) -> None:
         is_row = node.op == "Conv" or bool(node.attributes.get("transB", 0))  # whether an output is an entry of axis 0
         axes = tuple(range(1, values.ndim)) if is_row else (0,)
         scale = np.abs(values).max(axes, keepdims=True) / np.float32(127)
-        if values.size < FEW_ROWS * scale.size:
+        if values.size < FEW_ROWS * scale.size or scale.size == 1:  # one output, such as a mean, stays exact
             continue
         scale[scale == 0] = 1
         whole = np.rint(values / scale).astype(np.int8)

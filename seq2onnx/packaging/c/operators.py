@@ -123,14 +123,20 @@ def _gathered(program: Program, node: Node, x: View) -> View | None:
 
 def _gather(program: Program, node: Node, x: View) -> None:
     """Copy entries of an axis that an array of places names. Places that a step gives are checked."""
-    to, index = program.result(node.outputs[0]), program.view(node.inputs[1])
-    axis = node.attributes.get("axis", 0) % len(x.shape)
+    to, axis = program.result(node.outputs[0]), node.attributes.get("axis", 0) % len(x.shape)
+    known = program.graph.constants.get(node.inputs[1])
+    if known is None:
+        index = program.view(node.inputs[1])
+    else:
+        entries = np.where(known < 0, known + x.shape[axis], known)
+        dtype = np.int16 if x.shape[axis] < 2**15 else np.int32
+        index = View.whole(program.array(f"{node.outputs[0]}/places", entries.astype(dtype)), known.shape)
     before, after, rank = x.shape[:axis], x.shape[axis + 1 :], len(index.shape)
     shape = (*before, *index.shape, *after)
     places = View(index.buffer, index.offset, shape, (*[0] * len(before), *index.strides, *[0] * len(after)))
     source = View(x.buffer, x.offset, shape, (*x.strides[:axis], *[0] * rank, *x.strides[axis + 1 :]))
-    is_known, size = node.inputs[1] in program.graph.constants, x.shape[axis]
-    if not is_known:
+    size = x.shape[axis]
+    if known is None:
         checked = program.room(f"{node.outputs[0]}/place", index.shape, "int32")
         allowed = program.names.new(f"{node.outputs[0]}/right")
         lines = loop(
