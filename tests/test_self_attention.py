@@ -160,3 +160,16 @@ def test_steps_that_are_not_seen_count_for_nothing_however_large_the_scores_are(
         found.append(np.concatenate([stream.step(part) for part in np.split(x, cuts)]))
     for y in found:
         assert np.abs(y - expected).max() <= FLOAT32 * np.abs(expected).max()
+
+
+def test_several_steps_of_a_call_do_not_see_each_other_with_a_context_of_one(tmp_path):
+    """A step file takes as many steps as a later stride needs."""
+    layers = [s2o.SequenceInput(2), s2o.SelfAttention(2, 3, 1), s2o.Decimate(2)]
+    module = random_module(s2o.Network(layers))
+    x = np.random.default_rng(0).normal(size=(12, 2)).astype("f")
+    for form in ("dynamic", "portable", "step"):
+        s2o.export(module, tmp_path / f"{form}.onnx", form=form)
+        found = s2o.load(tmp_path / f"{form}.onnx").predict([x])[0]
+        with torch.no_grad():
+            expected = module(torch.from_numpy(x)[None])[0][0].numpy()
+        np.testing.assert_allclose(found, expected, atol=1e-5)

@@ -13,7 +13,7 @@ from seq2onnx.layers.graph import GraphBuilder
 from seq2onnx.layers.signal import Value
 from seq2onnx.network import Network, NetworkState
 
-EMISSION = 3
+EMISSION = 4
 """Raise this number with every change of the nodes that a network is exported as: the file records it, and `restore`
 compares graphs only if it is the same."""
 

@@ -78,7 +78,7 @@ def emit_attention(
         return op("Transpose", cut, perm=[*range(axes), *(axes + axis for axis in order)])
 
     scores = op("Add", op("MatMul", by_head(q, 1, 0, 2), by_head(k, 1, 2, 0)), bias)
-    if before:
+    if before or (graph.is_fixed and graph.fixed_steps(x.signal) > 1):  # else a query sees the only step of its block
         early = op("Greater", op("Unsqueeze", first, ints(*range(2, axes + 2))), seen)
         scores = op("Where", op("Unsqueeze", early, ints(axes)), graph.constant(np.float32(NEVER)), scores)
     y = op("MatMul", op("Softmax", scores, axis=-1), by_head(v, 1, 0, 2))
