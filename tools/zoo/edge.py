@@ -55,7 +55,7 @@ def c_code(recipe: Recipe, folder: Path) -> Figures | None:
         subprocess.run(["strip", example], check=True)
         size = example.stat().st_size
     x = np.concatenate([np.reshape(x, (len(x), -1)) for x in shipped(folder).sequences])
-    x = x[: min(STEPS, NUMBERS // x.shape[1])]
+    x = x[: min(STEPS * s2o.load(file).model.contract.time_stride, NUMBERS // x.shape[1])]
     with c_steps(file, x) as run:
         run()  # once before, as `measure` does
         times: list[float] = []
