@@ -46,7 +46,7 @@ def test_a_validation_loss_that_has_risen_again_asks_for_the_best_weights():
 
 
 def test_a_loss_that_still_falls_asks_for_more_epochs():
-    falling = [2.0 * 0.9**k for k in range(20)]
+    falling = [2.0 * 0.9**k for k in range(20)]  # 19 % in the last two epochs
     assert ids(NETWORK, EVEN, falling) == ["still-improving"]
     assert ids(NETWORK, EVEN, FLAT, falling) == ["still-improving"]
     assert ids(NETWORK, EVEN, falling, patience=3) == []
@@ -65,7 +65,7 @@ def test_large_targets_ask_for_normalization():
     assert ids(scaled, targets, FLAT) == []
 
 
-def test_a_network_with_more_weights_than_data_is_named():
+def test_a_network_with_many_more_weights_than_data_is_named():
     large = s2o.Network([s2o.SequenceInput(2), s2o.LSTM(60, "last"), s2o.FullyConnected(2), s2o.Softmax()])
     assert ids(large, EVEN, FLAT) == ["larger-than-its-data"]
 

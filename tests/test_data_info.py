@@ -17,6 +17,7 @@ INFO = DataInfo(
     quantiles=(0.1, 0.5, 0.9),
     channels=["a", "b", "c", "d"],
     policy=s2o.PaddingPolicy(("split", 5), 0.5, "left"),
+    sample_rate=10.0,
 )
 
 

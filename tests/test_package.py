@@ -261,6 +261,8 @@ def test_the_code_of_the_pages_runs(tmp_path, monkeypatch, capsys, page, share):
         code = re.sub(r"^assert (?=.*[<>])", "lambda: ", code, flags=re.MULTILINE)
     with warnings.catch_warnings():
         warnings.simplefilter("error", s2o.Seq2OnnxWarning)
+        # Deserved: on vibration, 12 epochs are enough for the alarm; a doorbell rings in 7 % of the frames.
+        warnings.filterwarnings("ignore", "still-improving|best-was-earlier|rare-classes", s2o.Seq2OnnxWarning)
         exec(code, {})
     if page == "docs/data.md":  # what it prints is shown there
         assert capsys.readouterr().out in text

@@ -15,10 +15,12 @@ FEWEST_EPOCHS = 10
 """Epochs below which a history says nothing."""
 WORSE = 1.1
 """How much larger than the smallest the last validation loss is, where the best epoch was an earlier one."""
-FALL = 0.02
+FALL = 0.1
 """How much of the loss the last tenth of the epochs must have taken away to say that it still falls."""
 RARE = 0.9
 """The share of the most frequent class from which on accuracy hides the others."""
+MOST_FOR_A_NUMBER = 10
+"""Weights for each number of the training data: networks with fewer do well in the tutorials."""
 LARGE_TARGETS = 30.0
 """Mean or deviation of targets from which on they should be normalized."""
 
@@ -35,7 +37,7 @@ def advise(task: Task, module: SequenceModule, history: History) -> Iterator[tup
     yield from _of_targets(task, history)
     weights = sum(parameter.numel() for parameter in module.parameters() if parameter.requires_grad)
     numbers = int(np.sum(task.data.lengths)) * sum(int(np.prod(part.shape)) or 1 for part in task.data.parts.values())
-    if weights > numbers:
+    if weights > MOST_FOR_A_NUMBER * numbers:
         yield (
             "larger-than-its-data",
             f"the network has {weights:,} weights, and the training data {numbers:,} numbers; a smaller network may do "

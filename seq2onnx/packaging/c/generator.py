@@ -12,7 +12,7 @@ from typing import Literal
 import onnx
 
 from seq2onnx.errors import SpecError
-from seq2onnx.packaging.c import operators, plan, products
+from seq2onnx.packaging.c import operators, plan, products, views
 from seq2onnx.packaging.c.eight_bits import to_eight_bits
 from seq2onnx.packaging.c.elementwise import OPERATORS
 from seq2onnx.packaging.c.graph import Array, Graph, Node
@@ -24,21 +24,21 @@ FILES = Path(__file__).with_name("files")
 Storage = Literal["float32", "int8"]
 Writer = Callable[[Program, Node], None]
 WRITERS: dict[str, Writer] = {
-    **dict.fromkeys(plan.VIEWS, operators.write_view),
+    **dict.fromkeys(plan.VIEWS, views.write_view),
     **dict.fromkeys(
         ("ReduceL2", "ReduceMax", "ReduceMean", "ReduceMin", "ReduceSum", "ReduceSumSquare"), operators.write_reduce
     ),
     "AveragePool": operators.write_pool,
-    "Concat": operators.write_concat,
+    "Concat": views.write_concat,
     "Conv": products.write_conv,
     "Gemm": products.write_gemm,
     "LayerNormalization": operators.write_layer_normalization,
     "MatMul": products.write_matmul,
     "MaxPool": operators.write_pool,
     "Pad": operators.write_pad,
-    "Rows": operators.write_rows,
+    "Rows": views.write_rows,
     "Softmax": operators.write_softmax,
-    "Store": operators.write_store,
+    "Store": views.write_store,
 }
 """What writes each operator that is no loop over numbers."""
 
