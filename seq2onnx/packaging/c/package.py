@@ -270,10 +270,9 @@ def _readme(source: Source, texts: Mapping[str, str], is_single: bool, error: fl
     )
     rounding = ""
     if error is not None:
+        change = f"results change by at most {error:.1e}, relative to the result or 1" if error else "no result changes"
         rounding = (
-            "The weights are rounded to 8 bits, or to 16 where results need it. On a random sample, "
-            "results change by at most "
-            f"{error:.1e}, relative to the result or 1.\n\n"
+            f"The weights are rounded to 8 bits, or to 16 where results need it. On a random sample, {change}.\n\n"
         )
     text = f"""\
 # {markdown(source.title)} in C
@@ -308,8 +307,7 @@ Two streams are two variables. The sizes, the names of the inputs, the sample ra
 | static memory of a stream | {texts["STREAM_BYTES"]} |
 | stack of a step, at most, beside what libm takes | {int(texts["STACK"]):,} |
 
-{rounding}
-`make CFLAGS="-O3 -march=native -ffp-contract=fast -std=gnu99"` uses all that this processor has, which is two to three
+{rounding}`make CFLAGS="-O3 -march=native -ffp-contract=fast -std=gnu99"` uses all that this processor has, which is two to three
 times faster. With `-D{macro}_LIBM`, tanh and sigmoid are those of libm; the own ones differ by at most 4e-7.
 Never compile with `-ffast-math`: it removes the checks for NaN and the exactness of long averages.
 """
