@@ -307,8 +307,8 @@ Two streams are two variables. The sizes, the names of the inputs, the sample ra
 | static memory of a stream | {texts["STREAM_BYTES"]} |
 | stack of a step, at most, beside what libm takes | {int(texts["STACK"]):,} |
 
-{rounding}`make CFLAGS="-O3 -march=native -ffp-contract=fast -std=gnu99"` uses all that this processor has, which is two to three
-times faster. With `-D{macro}_LIBM`, tanh and sigmoid are those of libm; the own ones differ by at most 4e-7.
+{rounding}`make CFLAGS="-O3 -march=native -ffp-contract=fast -std=gnu99"` uses all that this processor has, which is two
+to three times faster. With `-D{macro}_LIBM`, tanh and sigmoid are those of libm; the own ones differ by at most 4e-7.
 Never compile with `-ffast-math`: it removes the checks for NaN and the exactness of long averages.
 """
     return text + (source.labels_text() if is_single else "")
