@@ -12,7 +12,7 @@ from typing import Any, Literal, get_args
 
 from seq2onnx.errors import ModelFileError
 from seq2onnx.layer_facts import INPUT_HAS_TIME, TAKES_SAMPLES
-from seq2onnx.sequences import DataInfo, PaddingPolicy
+from seq2onnx.sequences import DataInfo, PaddingPolicy, TrainingStatistics
 from seq2onnx.texts import is_unicode
 
 Signature = Literal["full", "sequence", "stream"]
@@ -35,7 +35,8 @@ LENGTHS, END = "lengths", "end"
 
 _REQUIRED = {"network", "classes", "signature", "states", "min_length"}
 _OPTIONAL = {"closed_loop", "form", "weights", "options", "emission", "channels", "missing", "sample_rate", "answer"}
-_OPTIONAL |= {"quantiles", "steps"} | {"inputs", "outputs", "tokens"}  # of step files; of files without a network
+_OPTIONAL |= {"quantiles", "training", "steps"}
+_OPTIONAL |= {"inputs", "outputs", "tokens"}  # of files without a network
 
 
 def choices(kind: Any) -> str:
@@ -115,6 +116,7 @@ class Contract:
         channels: the names of the features: a list, or for several inputs a dict by layer.
         missing: whether NaN in x stands for a missing value.
         sample_rate: samples of x per second: that of a layer, or else of the training data.
+        training: statistics of the training data, as `TrainingStatistics.from_dict` reads them.
         answer: what y is: "events" or "quantiles". None: scores or values.
         quantiles: which quantiles the columns of y are, if it answers "quantiles".
         steps: in step files the steps of each input and output that has a time axis.
@@ -141,6 +143,7 @@ class Contract:
     channels: Any = None
     missing: bool = False
     sample_rate: float | None = None
+    training: dict[str, Any] | None = None
     answer: str | None = None
     quantiles: list[float] | None = None
     steps: dict[str, int] | None = None
@@ -156,7 +159,9 @@ class Contract:
             SpecError, TypeError: the data policy is wrong. `modelfile` refuses such files.
         """
         quantiles = None if self.quantiles is None else tuple(self.quantiles)
-        return DataInfo(self.classes, quantiles, self.channels, PaddingPolicy(**self.data_policy), self.sample_rate)
+        policy = PaddingPolicy(**self.data_policy)
+        training = None if self.training is None else TrainingStatistics.from_dict(self.training)
+        return DataInfo(self.classes, quantiles, self.channels, policy, self.sample_rate, training)
 
     @property
     def has_fixed_rate(self) -> bool:
@@ -337,6 +342,14 @@ def _is_by_layer(is_right: Callable[[Any], bool]) -> Callable[[Any], bool]:
     return lambda value: type(value) is dict and all(map(is_right, value.values()))
 
 
+def _are_statistics(value: Any) -> bool:
+    try:
+        TrainingStatistics.from_dict(value)
+    except ValueError:
+        return False
+    return True
+
+
 _EXPECTED: dict[str, tuple[str, Callable[[Any], bool]]] = {
     "network": ("layers with different names", _is_network),
     "classes": (
@@ -356,6 +369,7 @@ _EXPECTED: dict[str, tuple[str, Callable[[Any], bool]]] = {
         "a list of names, or one for each input",
         lambda value: _is_names(value) or _is_by_layer(lambda names: names is None or _is_names(names))(value),
     ),
+    "training": ("statistics of training data", _are_statistics),
     "missing": ("true or false", lambda value: type(value) is bool),
     "inputs": ("a list of one name", lambda value: _is_names(value) and len(value) == 1),
     "outputs": ("a list of different names", lambda value: _is_names(value) and 0 < len(value) == len(set(value))),

@@ -9,15 +9,19 @@ import pytest
 import seq2onnx as s2o
 from seq2onnx.packaging.c import step_source
 from seq2onnx.packaging.source import Source
-from seq2onnx.sequences import DataInfo
+from seq2onnx.sequences import DataInfo, InputStatistics, TrainingStatistics
 from tests.conftest import built, random_data, small_network
 
+SOME = InputStatistics(*([(0.5, 1.0, -2.0, 0.0)] * 9))
 INFO = DataInfo(
     classes=["x", "y", "z"],
     quantiles=(0.1, 0.5, 0.9),
     channels=["a", "b", "c", "d"],
     policy=s2o.PaddingPolicy(("split", 5), 0.5, "left"),
     sample_rate=10.0,
+    training_statistics=TrainingStatistics(
+        3, 30, 10.0, {"sequence_input_1": InputStatistics(*([(0.5, 1.0, -2.0, 0.0)] * 9))}
+    ),
 )
 
 

@@ -60,8 +60,9 @@ def test_metadata_says_all_that_running_needs(model_file):
     properties = {p.key: p.value for p in onnx.load(model_file).metadata_props}
     assert json.loads(properties["classes"]) == CLASSES
     metadata = json.loads(properties["seq2onnx"])
-    network = metadata.pop("network")
+    network, training = metadata.pop("network"), metadata.pop("training")
     assert s2o.Network.from_dict(network).layers[0].statistics is not None
+    assert list(training["inputs"]) == ["sequence_input_1"]
     assert metadata == {
         "format_version": 1,
         "classes": CLASSES,

@@ -15,7 +15,7 @@ from seq2onnx.errors import DataError, ShapeError, SpecError
 from seq2onnx.layers import FeatureInput, Layer, Rescale, SequenceInput, WordEmbedding
 from seq2onnx.layers.parts import normalization
 from seq2onnx.network import Network
-from seq2onnx.sequences import PaddingPolicy, warn_of_large_samples
+from seq2onnx.sequences import PaddingPolicy, TrainingStatistics, warn_of_large_samples
 from seq2onnx.sequences.rates import check_rate
 
 
@@ -61,6 +61,15 @@ def with_statistics(network: Network, data: SequenceDataset) -> Network:
             found = data.statistics(name)
             measured[layer] = dataclasses.replace(entry, statistics={key: found[key] for key in needed})
     return network.replace(measured)
+
+
+def training_statistics(network: Network, data: SequenceDataset) -> TrainingStatistics:
+    """Return the statistics of `data`, by input layer."""
+    found = data.training_statistics()
+    names = _part_names(network, data).items()
+    return dataclasses.replace(
+        found, inputs={layer: found.inputs[name] for layer, name in names if name in found.inputs}
+    )
 
 
 def with_rescale(network: Network, data: SequenceDataset, is_trained: bool) -> Network:

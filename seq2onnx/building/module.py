@@ -16,7 +16,7 @@ from seq2onnx.data import SequenceDataset
 from seq2onnx.errors import NotStreamable, ShapeError, SpecError, StateError
 from seq2onnx.layers import Sigmoid, Softmax
 from seq2onnx.network import Network, NetworkState, input_channels
-from seq2onnx.sequences import DataInfo, Names, PaddingPolicy
+from seq2onnx.sequences import DataInfo, Names, PaddingPolicy, TrainingStatistics
 
 Data = Tensor | Mapping[str, Tensor]
 T = TypeVar("T")
@@ -79,6 +79,7 @@ class SequenceModule(nn.Module):
         policy: how sequences are padded. `export` writes it.
         sample_rate: the steps per second of the training data, if they are known. `export` writes it, or that of a
             layer.
+        training_statistics: what the training data was like. `export` writes it.
 
     Raises:
         ShapeError: x or lengths do not fit the network.
@@ -91,6 +92,7 @@ class SequenceModule(nn.Module):
     channels = _InfoField[Names | dict[str, Names | None] | None]()
     policy = _InfoField[PaddingPolicy]()
     sample_rate = _InfoField[float | None]()
+    training_statistics = _InfoField[TrainingStatistics | None]()
 
     def __init__(self, network: Network, shared: Layers | None = None) -> None:
         super().__init__()
@@ -267,5 +269,9 @@ def build(network: Network, data: SequenceDataset | None = None) -> SequenceModu
         network = matching.with_statistics(network, data)
     module = SequenceModule(network)
     if data is not None:
-        module.data_info = DataInfo(channels=input_channels(network, data.channels), sample_rate=data.sample_rate)
+        module.data_info = DataInfo(
+            channels=input_channels(network, data.channels),
+            sample_rate=data.sample_rate,
+            training_statistics=matching.training_statistics(network, data),
+        )
     return module

@@ -19,13 +19,13 @@ from seq2onnx.data.inputs import as_columns, common_lengths, select_channels
 from seq2onnx.data.long_frames import read_long_frame
 from seq2onnx.data.padded import cut_padding
 from seq2onnx.data.splitting import groups_in_order, split_indices
-from seq2onnx.data.statistics import ChannelStatistics, channel_statistics
+from seq2onnx.data.statistics import ChannelStatistics, channel_statistics, input_statistics
 from seq2onnx.data.targets import Label, check_targets, count_labels, labels_of, read_targets, renumber, take_rows
 from seq2onnx.data.timing import Timing, timed
 from seq2onnx.data.transforms import Chain, SelectChannels, Transform, select, transform_all
 from seq2onnx.errors import DataError
 from seq2onnx.integers import whole_number
-from seq2onnx.sequences import Array, Channels, Names, as_list, as_tokens
+from seq2onnx.sequences import Array, Channels, Names, TrainingStatistics, as_list, as_tokens
 from seq2onnx.sequences.rates import check_number
 
 
@@ -416,6 +416,15 @@ class SequenceDataset:
         if not found.count.size or not found.count.all():
             raise DataError(f"{name or 'sequences'}: a channel has no finite values, so its statistics are undefined")
         return found.summary()
+
+    def training_statistics(self) -> TrainingStatistics:
+        """Return statistics of the steps of each input of numbers, and of how much its sequences differ."""
+        inputs = {
+            name: input_statistics(self.channel_statistics(name), self._blocks(name))
+            for name, part in self.parts.items()
+            if part.dtype.kind == "f"
+        }
+        return TrainingStatistics(len(self), int(self.lengths.sum()), self.sample_rate, inputs)
 
     def check_finite(self, missing: Collection[str] = ()) -> None:
         """Raise DataError, naming sequence and step, where a value is NaN or infinite.

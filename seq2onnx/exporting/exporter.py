@@ -172,6 +172,7 @@ def describe(plan: ExportPlan, data_info: DataInfo) -> Contract:
         channels=input_channels(network, data_info.channels),
         missing=any(network.signals[layer.label].missing for layer in network.inputs),
         sample_rate=network.sample_rate or data_info.sample_rate,
+        training=data_info.training_statistics.to_dict() if data_info.training_statistics else None,
         steps=_steps(plan) if is_step else None,
         answer="events" if network[network.outputs[0]].decides else "quantiles" if data_info.quantiles else None,
         quantiles=list(data_info.quantiles) if data_info.quantiles else None,

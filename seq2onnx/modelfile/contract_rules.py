@@ -114,10 +114,10 @@ def check_contract(contract: Contract, graph: ParsedGraph, checked: Checked | No
         raise _differs("its metadata names no inputs, or outputs that are inputs of the graph")
     if contract.form == "step":
         _check_steps(contract, {*names.values()}, {*answers.values()} | _activations(contract, outputs))
+    _check_policy(contract, inputs, names)
     _check_inputs(contract, inputs, names)
     _check_states(contract, inputs, outputs)
     _check_outputs(contract, inputs, outputs, answers)
-    _check_policy(contract, inputs, names)
     _check_fewest_steps(contract, inputs, names)
     _check_words(contract)
     _check_missing(contract)
@@ -184,6 +184,11 @@ def _check_inputs(contract: Contract, inputs: dict[str, TensorInfo], names: dict
         channels = contract.channel_names.get(layer)
         if channels is not None and len(channels) != (shape or [0])[0]:
             raise _differs(f"its metadata names {len(channels)} channels of {layer} {shape}")
+    trained = contract.data_info.training_statistics
+    for layer, found in trained.inputs.items() if trained else ():
+        sizes = _step_shape(contract.layers[layer][1].get("size")) if layer in names and contract.network else None
+        if sizes is None or len(found.mean) != sizes[0]:
+            raise _differs(f"its metadata has statistics of {len(found.mean)} channels of {layer!r:.60}")
 
 
 def _foreign_input(entry: TensorInfo | None, name: str) -> tuple[str, dict[str, Any]]:

@@ -33,6 +33,8 @@ def describe_contract(model: Predictor) -> list[tuple[str, str]]:
         rows.append(("quantiles", ", ".join(f"{quantile:g}" for quantile in model.quantiles)))
     if contract.sample_rate is not None:
         rows.append(("sample rate", f"{contract.sample_rate:g} a second"))
+    if (trained := contract.data_info.training_statistics) is not None:
+        rows.append(("trained on", f"{trained.recordings:,} sequences, {trained.steps:,} steps"))
     rows.append(("min length", str(contract.min_length)))
     rows.append(("time stride", str(contract.time_stride)))
     rows.append(("delay steps", str(contract.delay_steps)))

@@ -17,16 +17,19 @@ from seq2onnx.sequences.foreign import as_array, row_names
 from seq2onnx.sequences.padding import MASKED, PaddingPolicy, SequenceLength, by_size, chunk, pad
 from seq2onnx.sequences.samples import warn_of_large_samples
 from seq2onnx.sequences.text import Text, as_int64, as_strings, as_tokens, tokenize
+from seq2onnx.sequences.training_statistics import InputStatistics, TrainingStatistics
 
 __all__ = [
     "MASKED",
     "Array",
     "Channels",
     "DataInfo",
+    "InputStatistics",
     "Names",
     "PaddingPolicy",
     "SequenceLength",
     "Text",
+    "TrainingStatistics",
     "as_array",
     "as_floats",
     "as_int64",

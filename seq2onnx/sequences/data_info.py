@@ -6,6 +6,7 @@ import dataclasses
 
 from seq2onnx.sequences.channels import Names
 from seq2onnx.sequences.padding import MASKED, PaddingPolicy
+from seq2onnx.sequences.training_statistics import TrainingStatistics
 
 
 @dataclasses.dataclass(frozen=True)
@@ -21,6 +22,7 @@ class DataInfo:
         policy: how sequences are padded.
         sample_rate: the steps per second of the training data, if they are known. That of a layer, such as
             MelSpectrogram, is in the network.
+        training_statistics: what the training data was like. None: unknown.
     """
 
     classes: list[str | int] | None = None
@@ -28,3 +30,4 @@ class DataInfo:
     channels: Names | dict[str, Names | None] | None = None
     policy: PaddingPolicy = MASKED
     sample_rate: float | None = None
+    training_statistics: TrainingStatistics | None = None

@@ -195,6 +195,8 @@ class Checkpoints:
             settings["quantiles"] = list(module.quantiles)
         if module.sample_rate is not None:
             settings["sample_rate"] = float(module.sample_rate)
+        if module.training_statistics is not None:
+            settings["training_statistics"] = module.training_statistics.to_dict()
         settings["options"] = dataclasses.asdict(options)
         write_atomically(self.folder / "options.yaml", yaml.safe_dump(settings, sort_keys=False).encode())
 

@@ -14,6 +14,7 @@ from seq2onnx.errors import ModelFileError
 from seq2onnx.evaluation.quantiles import check_quantiles
 from seq2onnx.files import check_regular_file, read_own
 from seq2onnx.network import Network, input_channels
+from seq2onnx.sequences import TrainingStatistics
 from seq2onnx.sequences.rates import check_number
 from seq2onnx.specs import parse_spec
 from seq2onnx.training.options import TrainingOptions
@@ -54,6 +55,8 @@ def load_run(folder: str | Path) -> SequenceModule:
         module.channels = input_channels(module.network, settings.get("channels"))
         check_number(settings.get("sample_rate"), "sample_rate")
         module.sample_rate = settings.get("sample_rate")
+        if (found := settings.get("training_statistics")) is not None:
+            module.training_statistics = TrainingStatistics.from_dict(found)
         if (quantiles := settings.get("quantiles")) is not None:
             module.quantiles = check_quantiles(quantiles)
             if len(quantiles) != (size := module.network.signals[module.network.outputs[0]].size):

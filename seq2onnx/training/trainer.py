@@ -15,6 +15,7 @@ import torch
 from pytorch_lightning.loggers import Logger
 
 from seq2onnx.building import SequenceModule, build
+from seq2onnx.building.matching import training_statistics
 from seq2onnx.data import SequenceDataset
 from seq2onnx.errors import SpecError, warn
 from seq2onnx.evaluation.quantiles import Coverage
@@ -216,6 +217,7 @@ def _run(
             channels=task.channels,
             policy=options.padding,
             sample_rate=task.data.sample_rate or module.sample_rate,
+            training_statistics=training_statistics(task.network, task.data),
         )
         learner = Learner(task, module, processes, checkpoints if is_first else None, show)
         if checkpoints and checkpoints.resume:

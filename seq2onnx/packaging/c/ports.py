@@ -5,13 +5,13 @@ from __future__ import annotations
 import dataclasses
 import math
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from seq2onnx.contract import LENGTHS
+from seq2onnx.contract import LENGTHS, Contract
 from seq2onnx.packaging.c.memory import C_TYPES
 from seq2onnx.packaging.c.text import number, once, rows_of
 from seq2onnx.packaging.source import Source
@@ -41,7 +41,7 @@ class Port:
         is_input: whether it is an input.
         channels: the names of its numbers; None: they have none.
         may_lack: whether NaN is a missing value.
-        mean, std: of each number in the training data; None: the file does not have them.
+        statistics: mean, std, min and max of each number in the training data, as far as the file has them.
     """
 
     tensor: str
@@ -53,8 +53,7 @@ class Port:
     is_input: bool
     channels: tuple[str, ...] | None = None
     may_lack: bool = False
-    mean: list[float] | None = None
-    std: list[float] | None = None
+    statistics: Mapping[str, Sequence[float]] = dataclasses.field(default_factory=dict)
 
     @property
     def is_real(self) -> bool:
@@ -113,7 +112,7 @@ class Port:
         ]
 
     def facts(self, macro: str) -> list[str]:
-        """Return the names of its numbers, and their mean and deviation in the training data."""
+        """Return the names of its numbers, and what the training data was like."""
         macro += f"_{self.of_several}".upper().rstrip("_")
         lines: list[str] = []
         if self.channels:
@@ -121,9 +120,8 @@ class Port:
             lines.append("enum { /* the numbers of a step */")
             lines += [f"    {macro}_IN_{name} = {k}," for k, name in enumerate(names)]
             lines.append("};")
-        for word, values in (("MEAN", self.mean), ("STD", self.std)):
-            if values is not None:
-                lines.append(f"#define {macro}_{word} {{{', '.join(number(v, 'float32') for v in values)}}}")
+        for word, values in self.statistics.items():
+            lines.append(f"#define {macro}_{word.upper()} {{{', '.join(number(v, 'float32') for v in values)}}}")
         return lines
 
 
@@ -145,8 +143,6 @@ def ports_of(step: Source) -> tuple[list[Port], list[Port]]:
     own = _own_names([*(entry.layer for entry in model.inputs), *(output.layer for output in model.outputs)])
     for entry in model.inputs:
         name = own[entry.layer]
-        fields = model.contract.layers.get(entry.layer, ("", {}))[1]
-        statistics = fields.get("statistics") or {}
         inputs.append(
             Port(
                 entry.tensor,
@@ -158,8 +154,7 @@ def ports_of(step: Source) -> tuple[list[Port], list[Port]]:
                 True,
                 tuple(entry.channels) if entry.channels else None,
                 entry.missing,
-                _of_channels(statistics.get("mean"), entry.shape),
-                _of_channels(statistics.get("std"), entry.shape),
+                _statistics(model.contract, entry.layer, entry.shape),
             )
         )
     shapes = {output.name: output.shape for output in model.session.get_outputs()}
@@ -181,11 +176,19 @@ def _own_names(layers: Iterable[str]) -> dict[str, str]:
     return names
 
 
-def _of_channels(values: Any, shape: tuple[int, ...]) -> list[float] | None:
-    """Return a number for each channel of a step; None where the file has none."""
-    if values is None or len(shape) != 1 or np.size(values) not in (1, shape[0]):
-        return None
-    return [float(value) for value in np.broadcast_to(np.ravel(values), shape)]
+def _statistics(contract: Contract, layer: str, shape: tuple[int, ...]) -> dict[str, list[float]]:
+    """Return what the training data was like: a number for each channel of a step."""
+    if len(shape) != 1:
+        return {}
+    trained = contract.data_info.training_statistics
+    if trained is not None and layer in trained.inputs:
+        found = vars(trained.inputs[layer])
+    else:  # files of older versions have those of the normalization alone
+        found = contract.layers.get(layer, ("", {}))[1].get("statistics") or {}
+    kept = {name: np.ravel(found[name]) for name in ("mean", "std", "min", "max") if name in found}
+    return {
+        name: np.broadcast_to(values, shape).tolist() for name, values in kept.items() if len(values) in (1, *shape)
+    }
 
 
 def self_test_texts(step: Source, inputs: list[Port], outputs: list[Port], error: float | None) -> dict[str, str]:
