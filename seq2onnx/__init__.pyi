@@ -29,6 +29,8 @@ from seq2onnx.errors import (
 from seq2onnx.estimators import SequenceClassifier as SequenceClassifier, SequenceRegressor as SequenceRegressor
 from seq2onnx.evaluation.alarm_tuning import AlarmTuning as AlarmTuning, tune_alarm as tune_alarm
 from seq2onnx.evaluation.comparison import compare_files as compare_files
+from seq2onnx.evaluation.importance import importance as importance
+from seq2onnx.evaluation.scores import evaluate as evaluate
 from seq2onnx.exporting import export as export, restore as restore
 from seq2onnx.importing import (
     add_states as add_states,

@@ -4,9 +4,17 @@ from __future__ import annotations
 
 import textwrap
 from collections.abc import Collection, Sequence
+from html import escape
 
 WIDTH = 80
 LEAST_WIDTH = 8  # of a column whose cells are continued on the next line
+
+
+class ShownAsText:
+    """What prints as text that fits 80 columns, and shows it in notebooks."""
+
+    def _repr_html_(self) -> str:
+        return f'<pre style="line-height: 1.25">{escape(str(self))}</pre>'
 
 
 def text_table(

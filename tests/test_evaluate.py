@@ -161,7 +161,7 @@ def test_undefined_figures_are_left_out_of_the_mean():
 
 
 def test_many_classes_with_long_names_fit_80_columns():
-    from seq2onnx.reporting.evaluation_tables import evaluation_text
+    from seq2onnx.evaluation.tables import evaluation_text
 
     rng = np.random.default_rng(0)
     names = [f"a class with a rather long name that does not end soon, number {k}" for k in range(40)]

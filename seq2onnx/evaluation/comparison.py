@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from seq2onnx.data import SequenceDataset
 from seq2onnx.errors import DataError
 from seq2onnx.evaluation.quantiles import QuantileEvaluation
-from seq2onnx.evaluation.scores import ClassEvaluation, Evaluation, evaluate
+from seq2onnx.evaluation.scores import ClassEvaluation, Evaluation, NothingToCompare, evaluate
 from seq2onnx.tables import about, text_table
 
 LIMITS = {"float32": ((1.0, 1e-5),), "float16": ((1.0, 2e-3),), "int8": ((0.95, 1e-2), (1.0, 5e-2))}
@@ -113,21 +113,25 @@ def compare_files(before: str | Path, after: str | Path, data: Any) -> Compariso
         ComparedFigure("largest score error", 0.0, float(errors.max(initial=0.0))),
         ComparedFigure("mean score error", 0.0, float(errors.mean()) if errors.size else 0.0),
     ]
-    evaluations = [evaluate(model, data, found) for model, found in zip(models, predictions, strict=True)]
-    first, second = (dict(_metrics(found)) for found in evaluations)
-    rows += [ComparedFigure(name, value, second.get(name, np.nan)) for name, value in first.items()]
-    notes = tuple(dict.fromkeys(found for found in evaluations if isinstance(found, str)))
-    return Comparison(str(after), models[1].contract.weights, rows, errors, notes)
+    metrics, notes = list[dict[str, float]](), dict[str, None]()
+    for model, found in zip(models, predictions, strict=True):
+        try:
+            metrics.append(dict(_metrics(evaluate(model, data, found))))
+        except NothingToCompare as error:
+            metrics.append({})
+            notes[str(error)] = None
+    rows += [ComparedFigure(name, value, metrics[1].get(name, np.nan)) for name, value in metrics[0].items()]
+    return Comparison(str(after), models[1].contract.weights, rows, errors, tuple(notes))
 
 
-def _metrics(found: Evaluation | str) -> Iterator[tuple[str, float]]:
-    """Yield the names and values of the metrics; nothing if there is nothing to evaluate."""
+def _metrics(found: Evaluation) -> Iterator[tuple[str, float]]:
+    """Yield the names and values of the metrics."""
     if isinstance(found, ClassEvaluation):
         yield from (("accuracy", found.accuracy), ("macro F1", found.macro_f1))
     elif isinstance(found, QuantileEvaluation):
         yield ("pinball loss", found.coverage.loss)
         yield from ((f"coverage of {b.low:g} to {b.high:g}", b.covered) for b in found.coverage.bands)
-    elif not isinstance(found, str):
+    else:
         scores = found.scores()
         for number, (r2, rmse, mae) in enumerate(scores):
             output = f" y{number}" if len(scores) > 1 else ""

@@ -11,6 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from seq2onnx.errors import SpecError
+from seq2onnx.evaluation.shown import Shown
 from seq2onnx.tables import text_table
 
 E = TypeVar("E")
@@ -93,8 +94,8 @@ def measure_coverage(predicted: Any, truth: Any, quantiles: Sequence[float]) -> 
     )
 
 
-@dataclasses.dataclass(frozen=True)
-class QuantileEvaluation:
+@dataclasses.dataclass(frozen=True, repr=False)
+class QuantileEvaluation(Shown):
     """True numbers and predicted quantiles of n sequences, or of n steps.
 
     Attributes:

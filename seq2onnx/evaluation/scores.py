@@ -13,14 +13,20 @@ from numpy.typing import NDArray
 from seq2onnx.data import SequenceDataset
 from seq2onnx.data.columns import Column
 from seq2onnx.errors import DataError
+from seq2onnx.evaluation.opened import opened
 from seq2onnx.evaluation.quantiles import E, QuantileEvaluation, of_rows
+from seq2onnx.evaluation.shown import Shown
 
 if TYPE_CHECKING:
+    from seq2onnx.evaluation.opened import Trained
     from seq2onnx.runtime import Predictor
 
 Numbers = NDArray[np.float64]
 Scores = tuple[float, float, float]  # R², RMSE, mean absolute error
-NOTHING = "No sequence has both a target and a prediction, so there is nothing to compare."
+
+
+class NothingToCompare(DataError):
+    """There are no predictions that could be compared with targets."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -42,8 +48,8 @@ class ClassFigures:
     f1: float
 
 
-@dataclasses.dataclass(frozen=True)
-class ClassEvaluation:
+@dataclasses.dataclass(frozen=True, repr=False)
+class ClassEvaluation(Shown):
     """True and predicted classes of n sequences, or of n steps.
 
     Attributes:
@@ -108,8 +114,8 @@ class Forecast:
     naive: Numbers
 
 
-@dataclasses.dataclass(frozen=True)
-class NumberEvaluation:
+@dataclasses.dataclass(frozen=True, repr=False)
+class NumberEvaluation(Shown):
     """True and predicted numbers of n sequences, or of n steps.
 
     Attributes:
@@ -148,32 +154,46 @@ def regression_scores(truth: Numbers, predicted: Numbers) -> list[Scores]:
     return list(zip(r2, np.sqrt(squared / len(error)).tolist(), np.abs(error).mean(0).tolist(), strict=True))
 
 
-def evaluate(model: Predictor, data: SequenceDataset, predictions: Any = None) -> Evaluation | str:
-    """Run a model on a data set and pair its predictions with the targets.
+def evaluate(model: Trained, data: SequenceDataset, predictions: Any = None) -> Evaluation:
+    """Run a model on a data set and compare its predictions with the targets; the result prints as a table.
 
     Args:
-        model: the model.
-        data: the data.
+        model: a file that `load` opened, its path, or a module, which is exported and run as a file.
+        data: sequences with targets: labels or numbers, one for each sequence or for each step. Of a file with a closed
+            loop, the last steps of each sequence are forecast from those before, and need no targets.
         predictions: what `predict` returns for the data, if it is known. A file with a closed loop runs in any case.
 
     Returns:
-        The evaluation, or a sentence that says why there is nothing to compare.
+        For labels a ClassEvaluation with accuracy, macro F1 and confusion matrix, for numbers a NumberEvaluation with
+        R², RMSE and mean absolute error, for quantiles a QuantileEvaluation with their coverage.
 
     Raises:
-        DataError: the targets do not fit the model.
+        DataError: the targets do not fit the model, or there are none.
         ShapeError: the sequences do not fit the model.
+
+    Example:
+        >>> print(s2o.evaluate("vowels.onnx", test))
     """
+    with opened(model) as file:
+        return _evaluate(file, data, predictions)
+
+
+def _evaluate(model: Predictor, data: SequenceDataset, predictions: Any) -> Evaluation:
     data = data.with_channels(model.channels)
     if model.contract.answer == "events":
-        return "The file answers events, so its results are not compared with targets; tune_alarm counts missed events."
+        raise NothingToCompare(
+            "The file answers events, so its results are not compared with targets; tune_alarm counts missed events."
+        )
     if model.closed_loop:
         return _evaluate_forecast(model, data, model.closed_loop)
     if predictions is None:
         predictions = model.predict(data)  # raises if the sequences do not fit
     if data.targets is None:
-        return "The data has no targets, so the predictions cannot be compared with anything."
+        raise NothingToCompare("The data has no targets, so the predictions cannot be compared with anything.")
     if isinstance(predictions, dict):
-        return f"The file has several outputs ({', '.join(predictions)}); only those of one output can be compared."
+        raise NothingToCompare(
+            f"The file has several outputs ({', '.join(predictions)}); only those of one output can be compared."
+        )
     if data.per_step != isinstance(predictions, list):
         units = {True: "step", False: "sequence"}
         raise DataError(
@@ -226,7 +246,7 @@ def _as_rows(values: Any) -> Numbers:
 
 def _evaluate_classes(
     model: Predictor, data: SequenceDataset, predictions: Any, classes: Sequence[str | int]
-) -> ClassEvaluation | str:
+) -> ClassEvaluation:
     targets, predicted, sequences = _pairs(model, data, predictions)
     truth, scores = np.concatenate(targets), np.concatenate(predicted)
     first = (targets[0], predicted[0]) if data.per_step else None
@@ -236,7 +256,7 @@ def _evaluate_classes(
 
 def _evaluate_numbers(
     model: Predictor, data: SequenceDataset, predictions: Any
-) -> NumberEvaluation | QuantileEvaluation | str:
+) -> NumberEvaluation | QuantileEvaluation:
     targets, predicted, sequences = _pairs(model, data, predictions)
     rows = [_as_rows(target) for target in targets]
     width, expected = rows[0].shape[1], predicted[0].shape[1]
@@ -256,14 +276,16 @@ def _evaluate_numbers(
     return _comparable(found, *(np.all(np.isfinite(array), axis=1) for array in (truth, y)))
 
 
-def _evaluate_forecast(model: Predictor, data: SequenceDataset, steps: int) -> NumberEvaluation | str:
+def _evaluate_forecast(model: Predictor, data: SequenceDataset, steps: int) -> NumberEvaluation:
     """Forecast the last steps of each sequence from those before."""
     model.predict(data.subset([0]))  # raises if the sequences do not fit
     shortest = steps + max(model.contract.min_length, 1)
     (column,) = data.parts.values()
     chosen = np.flatnonzero(data.lengths >= shortest)
     if not len(chosen):
-        return f"No sequence has the {shortest:,} steps that a forecast of its last {steps:,} steps needs."
+        raise NothingToCompare(
+            f"No sequence has the {shortest:,} steps that a forecast of its last {steps:,} steps needs."
+        )
     series = column.take(chosen)
     predictions = model.predict([array[:-steps] for array in series])
     rows = [_as_rows(array) for array in series]
@@ -277,6 +299,9 @@ def _evaluate_forecast(model: Predictor, data: SequenceDataset, steps: int) -> N
     return _comparable(found, known, usable)
 
 
-def _comparable(found: E, known: NDArray[np.bool_], usable: NDArray[np.bool_]) -> E | str:
+def _comparable(found: E, known: NDArray[np.bool_], usable: NDArray[np.bool_]) -> E:
     """Return an evaluation of the rows with a known target and a usable prediction; count the predictions left out."""
-    return of_rows(found, known & usable, nan_predictions=int((known & ~usable).sum())) or NOTHING
+    kept = of_rows(found, known & usable, nan_predictions=int((known & ~usable).sum()))
+    if kept is None:
+        raise NothingToCompare("No sequence has both a target and a prediction, so there is nothing to compare.")
+    return kept

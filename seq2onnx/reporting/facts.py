@@ -9,7 +9,7 @@ from tempfile import TemporaryDirectory
 import seq2onnx
 from seq2onnx.data import SequenceDataset
 from seq2onnx.errors import DataError, ModelFileError, ShapeError, require
-from seq2onnx.evaluation.scores import evaluate
+from seq2onnx.evaluation.scores import Evaluation, NothingToCompare, evaluate
 from seq2onnx.network import Network
 from seq2onnx.reporting.benchmark import measure
 from seq2onnx.runtime.inputs import Input
@@ -58,8 +58,11 @@ class Facts:
             self.network = Network.from_dict(self.model.contract.network, str(file))
             self.parameters = sum(count for _, _, count, _ in self.network.table())
             self.data = None if path is None else read(path, self.model.channels)
+            self.comparison: Evaluation | str | None = None
             try:
                 self.comparison = None if self.data is None else evaluate(self.model, self.data)
+            except NothingToCompare as error:
+                self.comparison = str(error)
             except (DataError, ShapeError) as error:
                 raise type(error)(f"{path}: {error}") from None
             if self.comparison and not isinstance(self.comparison, str):

@@ -7,7 +7,7 @@ import math
 
 from seq2onnx.evaluation.quantiles import QuantileEvaluation
 from seq2onnx.evaluation.scores import ClassEvaluation, Evaluation, NumberEvaluation, Scores, regression_scores
-from seq2onnx.reporting.evaluation_tables import output_names
+from seq2onnx.evaluation.tables import output_names
 from seq2onnx.reporting.facts import Facts
 from seq2onnx.reporting.page import paragraph, picture, table
 

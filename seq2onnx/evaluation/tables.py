@@ -24,7 +24,14 @@ _TEXTS = ("band", "output")
 """Those that hold no numbers."""
 
 
-def evaluation_text(found: Evaluation, groups: Groups, by: str | None) -> str:
+def evaluation_line(found: Evaluation) -> str:
+    """Return the main figures of an evaluation in one line."""
+    head, (row, *more) = _HEADS[type(found)], _rows(found)
+    figures = [f"{name} {cell}" for name, cell in zip(head, row, strict=True) if name != "output"]
+    return ", ".join(figures) + (f", and {len(more)} more" if more else "")
+
+
+def evaluation_text(found: Evaluation, groups: Groups | None = None, by: str | None = None) -> str:
     """Return the tables of an evaluation; `by` heads that of the groups, None: there are no groups."""
     if isinstance(found, ClassEvaluation):
         parts = _class_parts(found)
@@ -35,7 +42,7 @@ def evaluation_text(found: Evaluation, groups: Groups, by: str | None) -> str:
     if found.nan_predictions:
         parts.append(f"{found.nan_predictions:,} predictions are NaN and left out: their input has NaN or infinity.")
     if by is not None:
-        parts.append(_group_table(_HEADS[type(found)], groups, by))
+        parts.append(_group_table(_HEADS[type(found)], groups or {}, by))
     return "\n\n".join(parts)
 
 
