@@ -53,6 +53,26 @@ def test_a_loss_that_still_falls_asks_for_more_epochs():
     assert ids(NETWORK, EVEN, falling[:10] + [falling[9]] * 10) == []
 
 
+def test_a_loss_that_jumps_asks_for_a_lower_learning_rate():
+    assert ids(NETWORK, EVEN, [1.0, 0.8, 1.2, 0.7, 1.1, 0.9, 1.3, 0.8, 1.2, 1.1]) == ["learning-rate-too-high"]
+    assert ids(NETWORK, EVEN, [1.0, 0.99] * 10) == []  # it stands still
+    assert ids(NETWORK, EVEN, [1.0, 1.3, *FLAT]) == []  # one jump
+
+
+def test_trained_runs_jump_with_a_high_learning_rate_alone():
+    """Ten times the rate that learns best makes the loss jump; those around the best do not."""
+    training, _ = s2o.datasets.japanese_vowels()
+    layers = [s2o.SequenceInput(12, "zscore"), s2o.LSTM(50, "last"), s2o.FullyConnected(9), s2o.Softmax()]
+
+    def advice(rate):
+        options = s2o.TrainingOptions(epochs=20, learning_rate=rate, threads=1, progress=False)
+        with warnings.catch_warnings(action="ignore"):
+            return [id for id, _ in s2o.train(s2o.Network(layers), training, options=options).advice]
+
+    assert "learning-rate-too-high" in advice(3.0)
+    assert all("learning-rate-too-high" not in advice(rate) for rate in (0.001, 0.01, 0.1))
+
+
 def test_rare_classes_are_named():
     assert ids(NETWORK, ["a"] * 38 + ["b"] * 2, FLAT) == ["rare-classes"]
     assert ids(NETWORK, ["a"] * 30 + ["b"] * 10, FLAT) == []

@@ -9,6 +9,7 @@ import pytest
 
 import seq2onnx as s2o
 from seq2onnx.data.leaks import find_leaks
+from tests.command import run
 
 
 def ids(data, validation=None):
@@ -107,6 +108,18 @@ def test_silence_on_both_sides_is_no_overlap():
 )
 def test_targets_from_which_nothing_can_be_learned_are_named(make, id):
     assert ids(make()) == [id]
+
+
+def test_inspect_shows_them_and_the_result_keeps_them(tmp_path):
+    data = s2o.SequenceDataset(recordings(), ["Good", "worn", "good ", "worn"] * 3)
+    data.save(tmp_path / "data.npz")
+    out, _ = run("data", "inspect", tmp_path / "data.npz")
+    assert "\nwarning (labels-alike):\nthe labels 'Good', 'good ' differ by case or blanks alone; join them\n" in out
+    assert max(map(len, out.splitlines())) <= 80
+    network = s2o.Network([s2o.SequenceInput(2), s2o.LSTM(2, "last"), s2o.FullyConnected(3), s2o.Softmax()])
+    with pytest.warns(s2o.Seq2OnnxWarning, match="labels-alike"):
+        result = s2o.train(network, data, options=s2o.TrainingOptions(epochs=1, progress=False))
+    assert [id for id, _ in result.advice] == ["labels-alike"]
 
 
 def test_training_warns_once_and_the_id_switches_it_off():

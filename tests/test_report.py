@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import html.parser
+import json
 import re
 import shutil
 import subprocess
@@ -131,9 +132,8 @@ def test_a_run_and_its_data(folder, tmp_path):
     for name in ("loss", "validation_loss", "validation_accuracy"):
         assert float(figures[name.replace("_", " ")]) == pytest.approx(float(last[name]), rel=1e-4)
     pictures = [base64.b64decode(image["src"].removeprefix("data:image/png;base64,")) for image in page.images]
-    for name in ("curve.png", "confusion.png"):
-        assert (folder / "run" / name).read_bytes() in pictures
-    assert len(pictures) == 3
+    assert (folder / "run" / "curve.png").read_bytes() in pictures
+    assert len(pictures) == 2  # the confusion chart of these data, and no other one
     # Parity and latency.
     checks = page.table("check", "tensor", "max abs", "max rel", "verdict")
     assert {row[0] for row in checks} >= {
@@ -150,6 +150,39 @@ def test_a_run_and_its_data(folder, tmp_path):
 
     assert ["onnxruntime", onnxruntime.__version__] in page.table("environment", "value")
     assert dict(page.table("environment", "value"))["processor"]
+
+
+def test_a_report_shows_the_baseline_and_which_channels_matter(folder, tmp_path):
+    run("report", folder / "run", folder / "data.npz", "--out", tmp_path / "page.html")
+    page = Page(tmp_path / "page.html")
+    metrics = json.loads((folder / "run" / "metrics.json").read_text())
+    assert page.says(
+        f"Of the validation data, a linear model has the accuracy {metrics['baseline_accuracy']:.4g}, and the network "
+        f"{metrics['validation_accuracy']:.4g}."
+    )
+    assert page.says("Training ends after all epochs, and keeps the weights of the last one (keep=last).")
+    falls = s2o.importance(folder / "model.onnx", random_data(30), repeats=3).table
+    assert page.table("channel", "falls", "low", "high") == [
+        [row.channel, *(f"{value:.4f}" for value in row[1:])] for row in falls
+    ]
+
+
+def test_options_with_lists_are_no_changes_and_warnings_are_shown(folder, tmp_path):
+    """Options that equal their defaults are not listed; what training and data warned of is said again."""
+    data = s2o.SequenceDataset(random_data(30).sequences, ["yes", "Yes", "no"] * 10)
+    data.save(tmp_path / "data.npz")
+    options = s2o.TrainingOptions(epochs=2, metrics=(), device="cpu", threads=1, progress=False)
+    s2o.train(small_network(), data, 0.3, options=options, run_dir=tmp_path / "run")
+    (warning,) = json.loads((tmp_path / "run" / "advice.json").read_text())
+    assert warning["id"] == "labels-alike"
+    run("report", tmp_path / "run", tmp_path / "data.npz", "--out", tmp_path / "page.html", "-q")
+    page = Page(tmp_path / "page.html")
+    changed = [row[0] for row in page.table("option", "value", "default")]
+    assert changed == ["loss", "epochs", "device", "threads", "progress"]
+    assert page.raw.count("The labels &#x27;Yes&#x27;, &#x27;yes&#x27; differ by case or blanks alone") == 2
+    (tmp_path / "run" / "advice.json").write_text('[{"text": 3}]')
+    _, err = run("report", tmp_path / "run", "--out", tmp_path / "page.html", "-q", code=2)
+    assert "advice.json: is not what a training run writes: expected a list of texts" in err
 
 
 def test_the_page_is_valid_html_and_loads_nothing(folder, tmp_path):
@@ -503,7 +536,7 @@ def test_a_browser_shows_the_page_without_errors(folder, tmp_path):
     document, console = browsed(path, "--dump-dom")
     assert console == []
     assert "<h1>small</h1>" in document
-    assert document.count("<img ") == 3
+    assert document.count("<img ") == 2
     picture = tmp_path / "page.png"
     _, console = browsed(path, f"--screenshot={picture}", "--window-size=1000,3000")
     assert console == []

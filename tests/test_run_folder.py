@@ -264,7 +264,7 @@ def test_what_ctrl_c_keeps_is_never_replaced_by_older_weights(tmp_path, keep):
     def run(epochs, **more):
         return s2o.train(*training, options=options(epochs=epochs, **settings), **more)
 
-    with pytest.warns(UserWarning, match="training was stopped after 6 epochs, which are kept"):
+    with pytest.warns(UserWarning, match="stopped after 6 of 9 epochs, which are kept; the same call with resume=True"):
         stopped = run(9, run_dir=tmp_path, callbacks=interrupted_after(6))
     assert same_weights(load_run(tmp_path), stopped.module)
     before = contents(tmp_path)
@@ -298,7 +298,7 @@ def test_weights_that_are_newer_than_the_checkpoint_stay(tmp_path, by_version_0_
         assert again.history == newest.history
         assert same_weights(again.module, newest.module)
     with (
-        pytest.warns(UserWarning, match="training was stopped after 3 epochs"),
+        pytest.warns(UserWarning, match="training was stopped after 3 of"),
         pytest.warns(UserWarning, match="still has the results of 5 epochs, as training has come to 3 only"),
     ):
         s2o.train(*training, options=options(epochs=6), run_dir=tmp_path, resume=True, callbacks=interrupted_after(3))

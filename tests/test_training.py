@@ -206,6 +206,7 @@ def test_the_run_folder_holds_the_run(tmp_path):
     result = s2o.train(small_network(), data, options=options(epochs=2), run_dir=tmp_path / "runs" / "one")
     folder = tmp_path / "runs" / "one"
     assert sorted(p.name for p in folder.iterdir() if p.name != "tensorboard") == [
+        "advice.json",
         "checkpoint.safetensors",
         "curve.png",
         "history.csv",
@@ -913,7 +914,7 @@ def test_ctrl_c_keeps_what_was_learned(monkeypatch):
         return measure(self, batch, index)
 
     monkeypatch.setattr(Learner, "training_step", step)
-    with pytest.warns(UserWarning, match="training was stopped after 2 epochs, which are kept"):
+    with pytest.warns(UserWarning, match="training was stopped after 2 of . epochs, which are kept$"):
         result = s2o.train(small_network(), random_data(12), options=options(epochs=9))
     assert len(result.history) == 2
     assert signal.getsignal(signal.SIGINT) is handler

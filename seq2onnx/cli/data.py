@@ -14,8 +14,9 @@ from seq2onnx.cli.help import Command, Group
 from seq2onnx.cli.options import DataOptions, Quiet, say, show, with_data_options
 from seq2onnx.data import SequenceDataset, padding_report
 from seq2onnx.data.formats import readable, writable
+from seq2onnx.data.leaks import find_leaks
 from seq2onnx.data.time_steps import TimeSteps
-from seq2onnx.tables import text_table
+from seq2onnx.tables import about, text_table
 
 data = typer.Typer(cls=Group, no_args_is_help=True, help="Describe and convert data files.")
 
@@ -27,7 +28,10 @@ Source = Annotated[Path, typer.Argument(metavar="DATA", help=f"What to read: {re
 @data.command(cls=Command)
 @with_data_options
 def inspect(source: Source, *, options: DataOptions, quiet: Quiet = False) -> None:
-    """Show the number and lengths of the sequences, their time stamps, channels, labels and gaps."""
+    """Show the number and lengths of the sequences, their time stamps, channels, labels and gaps.
+
+    Below, the command warns of data from which a network learns nothing, or the wrong thing.
+    """
     del quiet  # results are printed with --quiet too
     show(describe(*options.read_timed(source)))
 
@@ -90,6 +94,8 @@ def describe(found: SequenceDataset, steps: Sequence[TimeSteps] = ()) -> str:
         lines += ["", f"targets    numbers, one row per {'step' if found.per_step else 'sequence'}"]
     else:
         lines += ["", "targets    none"]
+    for id, text in find_leaks(found):
+        lines += ["", about(f"warning ({id})", text)]
     return "\n".join(lines)
 
 

@@ -43,8 +43,8 @@ def train(
 ) -> None:
     """Train a network and write a run folder.
 
-    The folder contains network.yaml, options.yaml, weights.safetensors, history.csv, metrics.json, curve.png and a
-    checkpoint. If TensorBoard is installed, it also contains a log for it.
+    The folder contains network.yaml, options.yaml, weights.safetensors, history.csv, metrics.json, advice.json,
+    curve.png and a checkpoint. If TensorBoard is installed, it also contains a log for it.
 
     Options for --set, with their defaults:
 
@@ -71,9 +71,10 @@ def train(
             f"{out}: already contains a run; choose another --out, delete the run, or continue it with --resume"
         )
     training_options = parse_settings(settings or [])
+    spec = Network.load(network, trusted=options.trusted)  # a mistake there shows at once, large data takes a while
     training = options.read(data)
     result = run(
-        Network.load(network, trusted=options.trusted),
+        spec,
         training,
         None if validation is None else _validation(validation, training, options),
         loss,

@@ -2,19 +2,24 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
+import numpy as np
+
 import seq2onnx
 from seq2onnx.data import SequenceDataset
 from seq2onnx.errors import DataError, ModelFileError, ShapeError, require
+from seq2onnx.evaluation.importance import Importance, importance
 from seq2onnx.evaluation.scores import Evaluation, NothingToCompare, evaluate
 from seq2onnx.network import Network
 from seq2onnx.reporting.benchmark import measure
 from seq2onnx.runtime.inputs import Input
 from seq2onnx.sequences import Channels, is_finite
 
+MAX_SEQUENCES, MAX_SECONDS, REPEATS = 1000, 20.0, 3  # for the importance of channels
 SECONDS = 0.5  # for each measurement of latency
 STEPS = 100
 MAX_PARITY_SEQUENCES = 100
@@ -34,6 +39,7 @@ class Facts:
 
     Attributes:
         comparison: predictions and targets, or a sentence that says why there is nothing to compare.
+        importance: which channels matter, a sentence that says why this is not measured, or None.
         sample: the sequences for the parity checks, None if there are none without gaps.
         steps: the length of the sequence that latency was measured on.
     """
@@ -65,12 +71,31 @@ class Facts:
                 self.comparison = str(error)
             except (DataError, ShapeError) as error:
                 raise type(error)(f"{path}: {error}") from None
+            self.importance: Importance | str | None = None
             if self.comparison and not isinstance(self.comparison, str):
                 require("matplotlib", extra="train")  # for the charts; fail before the long checks
+                self.importance = self._importance()
             self.sample = None if self.data is None else _parity_sample(self.data, self.model.inputs)
             self.parity = seq2onnx.verify(file, module, self.sample, allow_changed=allow_changed)
         self.steps = max(STEPS, self.model.contract.min_length)
         self.latency, _ = measure(self.model, (self.steps, self.steps), SECONDS)
+
+    def _importance(self) -> Importance | str | None:
+        """Which channels matter; None for a single channel, a sentence if this would take long."""
+        count = sum(0 if entry.is_tokens else entry.shape[0] for entry in self.model.inputs)
+        if self.data is None or count < 2 or len(self.data) < 2 or self.model.closed_loop:
+            return None
+        some = self.data
+        if len(some) > MAX_SEQUENCES:
+            some = some.subset(np.sort(np.random.default_rng(0).permutation(len(some))[:MAX_SEQUENCES]))
+        start = time.perf_counter()
+        try:
+            evaluate(self.model, some)
+            if (time.perf_counter() - start) * count * REPEATS > MAX_SECONDS:
+                return f"Which of the {count} channels matter takes long: seq2onnx evaluate --importance says it."
+            return importance(self.model, some, repeats=REPEATS)
+        except DataError:  # all targets are equal, or there are too few sequences without gaps
+            return None
 
 
 def _parity_sample(data: SequenceDataset, inputs: Sequence[Input]) -> SequenceDataset | None:

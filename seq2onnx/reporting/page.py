@@ -28,6 +28,11 @@ def paragraph(text: str, style: str = "") -> str:
     return f"<p{_class(style)}>{escape(text)}</p>"
 
 
+def spaced(name: str) -> str:
+    """Return a name of Python as words."""
+    return name.replace("_", " ")
+
+
 def key_figures(figures: Iterable[tuple[str, str]]) -> str:
     """Show pairs of name and value in large type."""
     entries = "\n".join(f"<div><dt>{escape(name)}</dt><dd>{escape(value)}</dd></div>" for name, value in figures)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import functools
 import math
 
+from seq2onnx.data.leaks import find_leaks
 from seq2onnx.evaluation.quantiles import QuantileEvaluation
 from seq2onnx.evaluation.scores import ClassEvaluation, Evaluation, NumberEvaluation, Scores, regression_scores
 from seq2onnx.evaluation.tables import output_names
@@ -36,6 +37,7 @@ def results(facts: Facts) -> list[str]:
     low, high = facts.data.lengths.min(), facts.data.lengths.max()
     steps = f"{low:,} steps" if low == high else f"{low:,} to {high:,} steps"
     found, parts = facts.comparison, [paragraph(f"{facts.path.name}: {len(facts.data):,} sequences of {steps}.")]
+    parts += [paragraph(f"{text[:1].upper()}{text[1:]}.", "bad") for _, text in find_leaks(facts.data)]
     if isinstance(found, str):
         return [*parts, paragraph(found)]
     if found.nan_predictions:

@@ -2,25 +2,19 @@
 
 from __future__ import annotations
 
-import csv
 import dataclasses
-import io
 from collections.abc import Callable
-from math import nan
-from pathlib import Path
 from typing import Any
 
-from seq2onnx.errors import ModelFileError
-from seq2onnx.files import read_own
 from seq2onnx.layers import FeatureInput, SequenceInput
 from seq2onnx.reporting.alarms import alarms
 from seq2onnx.reporting.benchmark import environment, format_seconds
 from seq2onnx.reporting.description import describe_contract
 from seq2onnx.reporting.facts import MAX_PARITY_SEQUENCES, Facts
-from seq2onnx.reporting.page import paragraph, picture, table
+from seq2onnx.reporting.page import paragraph, spaced, table
 from seq2onnx.reporting.results import results
+from seq2onnx.reporting.training import training
 from seq2onnx.sequences import MASKED
-from seq2onnx.specs import parse_spec
 
 MAX_CHANNELS = 24
 MAX_LIST = 6  # longer lists are shown by their number of values
@@ -57,7 +51,7 @@ def contract(facts: Facts) -> list[str]:
     rows += [("first word", repr(next(iter(entry.words)))) for entry in facts.model.inputs if entry.words]
     if facts.model.policy != MASKED:
         fields = dataclasses.asdict(facts.model.policy).items()
-        rows.append(("padding", ", ".join(f"{_spaced(name)} {value}" for name, value in fields)))
+        rows.append(("padding", ", ".join(f"{spaced(name)} {value}" for name, value in fields)))
     parts = [table(["property", "value"], rows)]
     for layer in facts.network.layers:
         if not isinstance(layer, SequenceInput | FeatureInput):
@@ -74,68 +68,6 @@ def contract(facts: Facts) -> list[str]:
         head = ["channel", *layer.statistics]
         parts.append(table(head, shown, range(len(head)), f"{title}, applied inside the file{limit}"))
     return parts
-
-
-def _spaced(name: str) -> str:
-    return name.replace("_", " ")
-
-
-def training(facts: Facts) -> list[str]:
-    """The options, metrics and charts of a run folder."""
-    if not facts.is_run:
-        return []
-    from seq2onnx.training import TrainingOptions
-
-    run = facts.source
-    settings = parse_spec(read_own(run / "options.yaml"), str(run / "options.yaml"))
-    options, defaults = settings["options"], dataclasses.asdict(TrainingOptions())
-    changed = [[name, value, defaults[name]] for name, value in options.items() if value != defaults[name]]
-    others = ", ".join(f"{name} {value}" for name, value in options.items() if value == defaults[name])
-    parts = [
-        table(["option", "value", "default"], [["loss", settings.get("loss", ""), ""], *changed]),
-        paragraph(f"All other options have their defaults: {others}.", "soft"),
-    ]
-    history = _history(run)
-    metrics = _metrics(run / "metrics.json")
-    if metrics:
-        rows = [[_spaced(name), f"{value:.5g}"] for name, value in metrics.items() if name != "epoch"]
-        caption = f"The weights are those of epoch {metrics.get('epoch', nan):g} of {len(history)}." if history else ""
-        parts.append(table(["metric", "value"], rows, [1], caption))
-    curve, confusion = run / "curve.png", run / "confusion.png"
-    if curve.is_file() and history:
-        first, last = history[0], history[-1]
-        changes = "; ".join(
-            f"{_spaced(name)} from {first[name]:.3g} to {last[name]:.3g}"
-            for name in ("loss", "validation_loss", "accuracy", "validation_accuracy")
-            if name in first and name in last
-        )
-        alt = f"Training curve over {len(history)} epochs: {changes}."
-        parts.append(picture(read_own(curve), alt, "Training curve"))
-    if confusion.is_file():
-        alt = "Confusion chart of the validation data: how often each true class was predicted as each class."
-        parts.append(picture(read_own(confusion), alt, "Confusion chart of the validation data"))
-    return parts
-
-
-def _history(run: Path) -> list[dict[str, float]]:
-    """The rows of history.csv; a row has only the metrics that its epoch measured."""
-    path = run / "history.csv"
-    if not path.is_file():
-        return []
-    try:
-        rows = csv.DictReader(io.StringIO(read_own(path).decode(), newline=""))
-        return [{name: float(text) for name, text in row.items() if text} for row in rows]
-    except (ValueError, TypeError, AttributeError, csv.Error) as error:
-        raise ModelFileError(f"{path}: is not what a training run writes: {error}") from None
-
-
-def _metrics(path: Path) -> dict[str, float]:
-    if not path.is_file():
-        return {}
-    found = parse_spec(read_own(path), str(path), "JSON", nan=True)
-    if not isinstance(found, dict) or not all(type(value) in (int, float) for value in found.values()):
-        raise ModelFileError(f"{path}: is not what a training run writes: expected numbers by name")
-    return found
 
 
 def parity(facts: Facts) -> list[str]:
@@ -161,6 +93,26 @@ def parity(facts: Facts) -> list[str]:
         paragraph(f"Checked on {used}.{missing}"),
         *(paragraph(f"Note: {note}.") for note in facts.parity.notes),
         table(["check", "tensor", "max abs", "max rel", "verdict"], rows, [2, 3]),
+    ]
+
+
+def channels(facts: Facts) -> list[str]:
+    """How much worse the results become without a channel."""
+    found = facts.importance
+    if found is None or isinstance(found, str):
+        return [paragraph(found, "soft")] if found else []
+    rows = [[row.channel, *(f"{v:.4f}" for v in (row.fall, row.low, row.high))] for row in found.table[:MAX_CHANNELS]]
+    change = "rises" if found.metric == "pinball loss" else "falls"
+    limit = (
+        f" The {MAX_CHANNELS} most important of {len(found.table)} channels." if len(rows) < len(found.table) else ""
+    )
+    return [
+        paragraph(
+            f"How much the {found.metric} {change} when a channel is replaced by that of another sequence, and the "
+            "interval in which this lies with 95 %. A channel of which others tell the same can be replaced without "
+            f"loss.{limit}"
+        ),
+        table(["channel", change, "low", "high"], rows, [1, 2, 3]),
     ]
 
 
@@ -190,10 +142,11 @@ def latency(facts: Facts) -> list[str]:
 # In the order of the page. A section without content is left out.
 SECTIONS: dict[str, Callable[[Facts], list[str]]] = {
     "Results": results,
+    "Channels": channels,
     "Alarms": alarms,
+    "Training": training,
     "Network": network,
     "Exported file": contract,
-    "Training": training,
-    "Parity": parity,
     "Latency": latency,
+    "Parity": parity,
 }

@@ -151,7 +151,9 @@ def fit(trainer: lightning.Trainer, learner: Learner) -> None:
         if not learner.history:
             raise KeyboardInterrupt
         if trainer.is_global_zero:
-            warnings.warn(f"training was stopped after {len(learner.history)} epochs, which are kept", stacklevel=3)
+            epochs = f"{len(learner.history)} of {learner.options.epochs} epochs"
+            goes_on = "; the same call with resume=True (--resume) goes on" if learner.checkpoints else ""
+            warnings.warn(f"training was stopped after {epochs}, which are kept{goes_on}", stacklevel=3)
 
 
 def _accelerator(options: TrainingOptions) -> str:

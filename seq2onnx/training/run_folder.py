@@ -10,7 +10,7 @@ import json
 import time
 import warnings
 import zlib
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -63,11 +63,12 @@ def save_run(
     history: History,
     metrics: dict[str, float],
     predictions: tuple[list[int], list[int]] | None,
+    advice: Iterable[tuple[str, str]] = (),
 ) -> None:
     """Write the results: weights.safetensors, metrics.json, history.csv and pictures; see `run_results`.
 
     The weights are those after `epochs` epochs; with 0, only the history is written. `predictions` are the true and the
-    predicted class numbers of the validation data, for confusion.png.
+    predicted class numbers of the validation data, for confusion.png, and `advice` is id and text of each warning.
     """
     folder = Path(folder)
     if not epochs:  # the first epoch diverged: there are no weights to use
@@ -76,6 +77,8 @@ def save_run(
     weights = safetensors.torch.save(module.state_dict(), {"epochs": str(epochs)})
     write_atomically(folder / "weights.safetensors", weights)
     write_atomically(folder / "metrics.json", (json.dumps(metrics, indent=2) + "\n").encode())
+    rows = [{"id": id, "text": text} for id, text in advice]
+    write_atomically(folder / "advice.json", (json.dumps(rows, indent=2) + "\n").encode())
     if predictions and module.classes:
         from seq2onnx.plots.confusion import confusion_png
 

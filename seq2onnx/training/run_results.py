@@ -15,7 +15,7 @@ from seq2onnx.files import check_regular_file, read_own
 from seq2onnx.training.history import History
 from seq2onnx.training.run_loading import load_weights, read_weights
 
-RESULTS = ("weights.safetensors", "metrics.json", "confusion.png", "curve.png", "history.csv")
+RESULTS = ("weights.safetensors", "metrics.json", "advice.json", "confusion.png", "curve.png", "history.csv")
 """The files of the results, in the order in which they are written."""
 
 

@@ -45,6 +45,7 @@ class Task:
         objective: what to minimize.
         monitor: which epoch is the best.
         options: how to train.
+        leaks: id and text of what is wrong with the data.
     """
 
     network: Network
@@ -54,6 +55,7 @@ class Task:
     objective: Objective
     monitor: Monitor
     options: TrainingOptions
+    leaks: tuple[tuple[str, str], ...] = ()
 
     @property
     def channels(self) -> Names | dict[str, Names | None] | None:
@@ -106,7 +108,8 @@ def prepare(
     if module is not None:
         check_rate(data.sample_rate, module.sample_rate, "data", is_fixed=False)
     check_lengths(spec, data, options.padding)
-    for id, text in find_leaks(data, validation):
+    leaks = tuple(find_leaks(data, validation))
+    for id, text in leaks:
         warn(id, text, stacklevel=4)
     if normalize_targets:
         spec = with_rescale(spec, data, is_trained=module is not None)
@@ -121,7 +124,7 @@ def prepare(
     else:
         module.take_statistics(data)
         spec = module.network
-    return Task(spec, module, data, validation, objective, monitor, options)
+    return Task(spec, module, data, validation, objective, monitor, options, leaks)
 
 
 def _check_gradients(network: Network | SequenceModule) -> None:

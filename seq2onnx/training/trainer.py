@@ -60,6 +60,7 @@ class TrainingResult:
         baseline: a linear model of the same data, with its figure beside that of the network. None: there are no
             validation data, or images, words, several inputs, a network that gives fewer steps than it takes, or a loss
             of one's own; or the options or several processes leave it out.
+        advice: id and text of each warning about data and training, such as ("one-class", "all targets are 'a' …").
     """
 
     module: SequenceModule
@@ -68,6 +69,7 @@ class TrainingResult:
     coverage: Coverage | None = None
     diverged: bool = False
     baseline: Baseline | None = None
+    advice: tuple[tuple[str, str], ...] = ()
 
     def __repr__(self) -> str:
         last = {name: round(value, 4) for name, value in (self.history[-1] if self.history else {}).items()}
@@ -129,8 +131,8 @@ def train(
             network undoes this, so that module, file and metrics are in the unit of the targets.
         options: how to train.
         run_dir: a folder for network.yaml, options.yaml, weights.safetensors, history.csv, metrics.json, curve.png,
-            confusion.png (with validation labels) and checkpoint.safetensors. Files of another run there are
-            replaced. Checkpoint, history and curve are written during training too. If a checkpoint cannot be
+            advice.json, confusion.png (with validation labels) and checkpoint.safetensors. Files of another run there
+            are replaced. Checkpoint, history and curve are written during training too. If a checkpoint cannot be
             written, for example on a full disk, there is a warning, and the next one is tried later.
         quantiles: with loss="quantile", which quantiles of the target the columns of the output are, increasing numbers
             between 0 and 1. The network has one output for each, and the targets are single numbers. None: those of the
@@ -185,14 +187,16 @@ def train(
             metrics = metrics | {f"baseline_{baseline.metric}": baseline.value}
             if task.options.progress:
                 print(baseline, file=sys.stderr, flush=True)
+        is_right = metrics and learner.diverged is None
+        advice = (*task.leaks, *(advise(task, learner.module, learner.history) if is_right else ()))
         result = TrainingResult(
-            learner.module, history, processes.rank, coverage, learner.diverged is not None, baseline
+            learner.module, history, processes.rank, coverage, learner.diverged is not None, baseline, advice
         )
         if run_dir is not None and metrics is not None and is_first:
             _save(run_dir, result, metrics, learner)
-        if metrics and is_first and not result.diverged:
-            for id, text in advise(task, learner.module, learner.history):
-                warn(id, text, stacklevel=3)
+    if is_first:
+        for id, text in result.advice[len(task.leaks) :]:
+            warn(id, text, stacklevel=3)
     return result
 
 
@@ -310,7 +314,7 @@ def _save(run_dir: str | Path, result: TrainingResult, metrics: dict[str, float]
     if learner.history and validation is not None and learner.task.objective.loss.targets == "labels":
         predictions = learner.measure(validation, "cpu").predicted_classes()
     try:
-        save_run(run_dir, result.module, len(learner.history), result.history, metrics, predictions)
+        save_run(run_dir, result.module, len(learner.history), result.history, metrics, predictions, result.advice)
     except OSError as error:
         raise RunNotSaved(error, result) from error
 
