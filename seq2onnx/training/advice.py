@@ -18,8 +18,8 @@ WORSE = 1.1
 FALL = 0.1
 """How much of the loss the last tenth of the epochs must have taken away to say that it still falls."""
 RISES, CHANGE = 0.5, 0.05
-"""If the training loss has risen half as much as it fell, all epochs together, and changes by more than 5 % from epoch to
-epoch, the learning rate is too high: the rates that learn best have 0 to 0.3."""
+"""If the training loss has risen half as much as it fell, all epochs together, and changes by more than 5 % from epoch
+to epoch, the learning rate is too high: the rates that learn best have 0 to 0.3."""
 RARE = 0.9
 """The share of the most frequent class from which on accuracy hides the others."""
 MOST_FOR_A_NUMBER = 10
@@ -57,8 +57,9 @@ def _of_history(task: Task, history: History) -> Iterator[tuple[str, str]]:
     if rises > RISES * falls and np.median(np.abs(changes)) > CHANGE * np.median(np.abs(trained)):
         yield (
             "learning-rate-too-high",
-            f"the training loss rises and falls: it was {trained[0]:.4g} in the first epoch, {trained.min():.4g} in the "
-            f"best and {trained[-1]:.4g} in the last. Give a lower learning_rate than {task.options.learning_rate:g}",
+            f"the training loss rises and falls: it was {trained[0]:.4g} in the first epoch, {trained.min():.4g} in "
+            f"the best and {trained[-1]:.4g} in the last. Give a lower learning_rate than "
+            f"{task.options.learning_rate:g}",
         )
         return
     measured = [(int(row["epoch"]), row["validation_loss"]) for row in history if "validation_loss" in row]
