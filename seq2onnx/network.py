@@ -14,7 +14,7 @@ from seq2onnx.errors import DataError, NotStreamable, ShapeError, SpecError
 from seq2onnx.layers import Layer, Signal, State
 from seq2onnx.sequences import Channels, Names, check_names
 from seq2onnx.specs import layer_to_dict, read_layer, read_spec, write_spec
-from seq2onnx.tables import text_table
+from seq2onnx.tables import ShownAsText, text_table
 from seq2onnx.texts import is_unicode
 
 
@@ -35,7 +35,7 @@ class NetworkState:
     output_name: str
 
 
-class Network:
+class Network(ShownAsText):
     """A sequence network: its layers by name, and the layers that each of them reads.
 
     A layer reads the one before it in the list unless it names its `inputs`. Layers without a name get one from their
@@ -118,7 +118,11 @@ class Network:
     __hash__ = None  # type: ignore[assignment]
 
     def __repr__(self) -> str:
-        return f"Network({list(self.layers)}, outputs={list(self.outputs)}, name={self.name!r})"
+        name = f"{self.name}: " if self.name else ""
+        return f"Network({name}{', '.join(layer.label for layer in self.layers)})"
+
+    def __str__(self) -> str:
+        return self.summary()
 
     @property
     def inputs(self) -> tuple[Layer, ...]:

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import textwrap
 from collections.abc import Collection, Sequence
-from html import escape
+
+from seq2onnx.texts import html
 
 WIDTH = 80
 LEAST_WIDTH = 8  # of a column whose cells are continued on the next line
@@ -14,7 +15,12 @@ class ShownAsText:
     """What prints as text that fits 80 columns, and shows it in notebooks."""
 
     def _repr_html_(self) -> str:
-        return f'<pre style="line-height: 1.25">{escape(str(self))}</pre>'
+        return as_html(str(self))
+
+
+def as_html(text: str) -> str:
+    """Return text that is in columns as HTML."""
+    return f'<pre style="line-height: 1.25">{html(text)}</pre>'
 
 
 def text_table(

@@ -40,7 +40,7 @@ REVEALED = [
     "seq2onnx.network.Network",
     "int",
     "int",
-    "seq2onnx.training.trainer.TrainingResult",
+    "seq2onnx.training.result.TrainingResult",
     "list[dict[str, float]]",
     "seq2onnx.runtime.predictor.Predictor",
     "seq2onnx.runtime.stream.Stream",

@@ -27,6 +27,7 @@ from seq2onnx.errors import DataError
 from seq2onnx.integers import whole_number
 from seq2onnx.sequences import Array, Channels, Names, TrainingStatistics, as_list, as_tokens
 from seq2onnx.sequences.rates import check_number
+from seq2onnx.tables import as_html
 
 
 class SequenceDataset:
@@ -245,6 +246,11 @@ class SequenceDataset:
         )
         low, high = self.lengths.min(), self.lengths.max()
         return f"SequenceDataset({len(self)} sequences, {low} to {high} steps, features {shapes}{classes})"
+
+    def _repr_html_(self) -> str:
+        from seq2onnx.data.description import describe
+
+        return as_html(describe(self) if self.in_memory else repr(self))  # a large file takes long to read
 
     @property
     def labels(self) -> Any:

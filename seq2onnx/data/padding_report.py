@@ -13,12 +13,13 @@ from seq2onnx.data.columns import Indices
 from seq2onnx.data.dataset import SequenceDataset
 from seq2onnx.errors import DataError
 from seq2onnx.sequences import PaddingPolicy, SequenceLength
+from seq2onnx.tables import ShownAsText
 
 Counts = NDArray[np.int64]
 
 
 @dataclasses.dataclass(frozen=True)
-class PaddingReport:
+class PaddingReport(ShownAsText):
     """How many steps of each sequence are data, padding, and cut.
 
     Attributes:

@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 from seq2onnx.errors import DataError, ShapeError, SpecError
 from seq2onnx.layers import Alarm
 from seq2onnx.sequences import is_finite
+from seq2onnx.tables import ShownAsText
 
 Scores = NDArray[np.float32]
 Event = tuple[int, int]
@@ -22,7 +23,7 @@ CONFIDENCE = 0.95
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
-class AlarmTuning:
+class AlarmTuning(ShownAsText):
     """An alarm, and what it does on the scores that it was tuned on.
 
     Attributes:

@@ -14,7 +14,7 @@ from seq2onnx.data import SequenceDataset
 from seq2onnx.errors import DataError
 from seq2onnx.evaluation.quantiles import QuantileEvaluation
 from seq2onnx.evaluation.scores import ClassEvaluation, Evaluation, NothingToCompare, evaluate
-from seq2onnx.tables import about, text_table
+from seq2onnx.tables import ShownAsText, about, text_table
 
 LIMITS = {"float32": ((1.0, 1e-5),), "float16": ((1.0, 2e-3),), "int8": ((0.95, 1e-2), (1.0, 5e-2))}
 """For each way to store weights, which share of the scores has at most which error."""
@@ -37,7 +37,7 @@ class ComparedFigure:
 
 
 @dataclasses.dataclass(frozen=True)
-class Comparison:
+class Comparison(ShownAsText):
     """The figures of two files; it prints as a table.
 
     Attributes:

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from seq2onnx.errors import SpecError
 from seq2onnx.evaluation.shown import Shown
-from seq2onnx.tables import text_table
+from seq2onnx.tables import ShownAsText, text_table
 
 E = TypeVar("E")
 QUANTILES = (0.05, 0.5, 0.95)
@@ -41,7 +41,7 @@ class Band(NamedTuple):
 
 
 @dataclasses.dataclass(frozen=True)
-class Coverage:
+class Coverage(ShownAsText):
     """How right predicted quantiles are; it prints as a table.
 
     Attributes:

@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from seq2onnx.tables import about, text_table
+from seq2onnx.tables import ShownAsText, about, text_table
 
 # float32 has 7 digits; sums of a few hundred products lose one or two of them.
 TOLERANCE = 1e-5
@@ -38,8 +38,8 @@ class ParityRow:
         return self.max_rel <= self.tolerance
 
 
-@dataclasses.dataclass(frozen=True)
-class ParityReport:
+@dataclasses.dataclass(frozen=True, repr=False)
+class ParityReport(ShownAsText):
     """All comparisons of a file; it prints as a table.
 
     Attributes:
@@ -56,6 +56,10 @@ class ParityReport:
     def ok(self) -> bool:
         """Whether there are rows and all of them hold."""
         return bool(self.rows) and all(row.ok for row in self.rows)
+
+    def __repr__(self) -> str:
+        failed = sum(not row.ok for row in self.rows)
+        return f"ParityReport({self.path!r}, {len(self.rows)} comparisons, {failed} failed)"
 
     def __str__(self) -> str:
         rows = [

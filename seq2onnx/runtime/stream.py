@@ -59,6 +59,9 @@ class Stream:
         if model.can_bind_steps and self._on_device is None:
             self._bind_one_step()
 
+    def __repr__(self) -> str:
+        return f"Stream({str(self._model.path)!r})"
+
     def step(self, x: Any, copy: bool = True) -> Array | Any:
         """Run one more step or chunk. After an error the state has not changed.
 

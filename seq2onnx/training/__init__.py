@@ -17,13 +17,15 @@ from seq2onnx.training.options import TrainingOptions  # noqa: E402
 
 if TYPE_CHECKING:
     from seq2onnx.training.calibration import calibrate_quantiles
+    from seq2onnx.training.result import RunNotSaved, TrainingResult
     from seq2onnx.training.run_loading import load_run
-    from seq2onnx.training.trainer import RunNotSaved, TrainingResult, train
+    from seq2onnx.training.trainer import train
 
-_HOMES = {"RunNotSaved": "trainer", "TrainingResult": "trainer", "load_run": "run_loading", "train": "trainer"}
+_HOMES = {"RunNotSaved": "result", "TrainingResult": "result", "load_run": "run_loading", "train": "trainer"}
 _HOMES |= {"calibrate_quantiles": "calibration"}
 _PACKAGES: dict[str, tuple[str, ...]] = {
     "calibration": ("torchmetrics",),
+    "result": ("pytorch_lightning", "safetensors", "torchmetrics"),
     "run_loading": ("safetensors",),
     "trainer": ("pytorch_lightning", "safetensors", "torchmetrics"),
 }

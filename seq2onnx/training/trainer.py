@@ -18,7 +18,6 @@ from seq2onnx.building import SequenceModule, build
 from seq2onnx.building.matching import training_statistics
 from seq2onnx.data import SequenceDataset
 from seq2onnx.errors import SpecError, warn
-from seq2onnx.evaluation.quantiles import Coverage
 from seq2onnx.network import Network
 from seq2onnx.sequences import DataInfo
 from seq2onnx.training.advice import advise
@@ -35,6 +34,7 @@ from seq2onnx.training.objective import valid_rows
 from seq2onnx.training.optimization import frozen_layers
 from seq2onnx.training.options import TrainingOptions
 from seq2onnx.training.processes import Processes
+from seq2onnx.training.result import RunNotSaved, TrainingResult
 from seq2onnx.training.run_folder import Checkpoints, locked_run, save_run
 from seq2onnx.training.run_results import RunResults, load_results
 from seq2onnx.training.task import Task, prepare
@@ -43,51 +43,6 @@ _REMEDIES = (
     'Try a lower learning_rate, gradient_clip=1, an input with normalization="zscore", or for large targets '
     "normalize_targets"
 )
-
-
-@dataclasses.dataclass(frozen=True)
-class TrainingResult:
-    """The result of `train`.
-
-    Attributes:
-        module: the trained module, in evaluation mode.
-        history: one row for each epoch: epoch, loss and so on; see `train`.
-        rank: the number of this process, from 0.
-        diverged: whether the loss or the weights were not finite after an epoch; the last row of `history` is this
-            epoch. The module has the weights of the epoch before, or if there is none, those at the start.
-        coverage: with loss="quantile", how right the quantiles are for the validation data, or without any for the
-            training data, which look better than others. None with other losses.
-        baseline: a linear model of the same data, with its figure beside that of the network. None: there are no
-            validation data, or images, words, several inputs, a network that gives fewer steps than it takes, or a loss
-            of one's own; or the options or several processes leave it out.
-        advice: id and text of each warning about data and training, such as ("one-class", "all targets are 'a' …").
-    """
-
-    module: SequenceModule
-    history: History
-    rank: int = 0
-    coverage: Coverage | None = None
-    diverged: bool = False
-    baseline: Baseline | None = None
-    advice: tuple[tuple[str, str], ...] = ()
-
-    def __repr__(self) -> str:
-        last = {name: round(value, 4) for name, value in (self.history[-1] if self.history else {}).items()}
-        name, end = self.module.network.name or "network", ", diverged" if self.diverged else ""
-        return f"TrainingResult({name}, {len(self.history)} epochs, last {last}{end})"
-
-
-class RunNotSaved(OSError):
-    """Training has ended, but run_dir cannot be written.
-
-    Attributes:
-        result: the TrainingResult that `train` would have returned.
-    """
-
-    def __init__(self, error: OSError, result: TrainingResult) -> None:
-        reason = f"{error.strerror or error}, so the run is not saved. Make room, then resume from its last checkpoint"
-        super().__init__(error.errno, reason, error.filename)
-        self.result = result
 
 
 def train(
