@@ -63,11 +63,14 @@ def test_several_inputs_and_outputs_have_names_of_their_own_and_an_example(tmp_p
     assert (result.returncode, result.stderr) == (0, b"")
 
 
+NATIVE = ["-O3", "-march=native", "-ffp-contract=fast", "-std=gnu99", "-Wall", "-Wextra", "-Werror"]
 BUILDS = {
     "size": ("gcc", ["-Os", *FLAGS[1:]]),
-    "native": ("gcc", ["-O3", "-march=native", "-ffp-contract=fast", "-std=gnu99", "-Wall", "-Wextra", "-Werror"]),
+    "native": ("gcc", NATIVE),
     "libm": ("gcc", ["-O2", "-DNET_LIBM", *FLAGS[1:]]),
     "clang": ("clang", ["-O2", *FLAGS[1:]]),
+    "clang native": ("clang", NATIVE),
+    "clang traps": ("clang", ["-O2", "-fsanitize=undefined", "-fsanitize-trap=undefined", *FLAGS[1:]]),
 }
 
 

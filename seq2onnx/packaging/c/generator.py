@@ -157,7 +157,10 @@ def generate(model: StepModel, storage: Storage | None = None) -> Code:
     )
 
 
-RESERVED = (*(f"work_{dtype}" for dtype in C_TYPES), "add_product", "add_product_int8", "add_columns", "add_four")
+RESERVED = (
+    *(f"work_{dtype}" for dtype in C_TYPES),
+    *("add_product", "add_product_int8", "add_columns", "add_four", "add_rows"),
+)
 """Names that the code has of its own."""
 
 

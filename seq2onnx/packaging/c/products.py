@@ -59,7 +59,7 @@ def product_call(program: Program, matrix: Matrix) -> tuple[Call, list[View]]:
         matrix = Matrix(matrix.name, matrix.values)
     if matrix.small is None or matrix.scale is None:
         program.kernels["product"] = None
-        w = program.array(matrix.name, np.ascontiguousarray(matrix.values))
+        w = program.array(f"{matrix.name}/blocks", _in_blocks(matrix.values))
         return f"add_product({w.name}, {{}}, {rows}, {columns}, {{}});".format, []
     if matrix.small.dtype == np.float16:
         program.kernels["product_float16"] = None
@@ -70,6 +70,14 @@ def product_call(program: Program, matrix: Matrix) -> tuple[Call, list[View]]:
     scale = program.array(f"{matrix.name}/scale", np.ascontiguousarray(matrix.scale))
     room = program.room(f"{matrix.name}/rounded", (-(-rows // 4) * 4,), "int16")
     return f"add_product_int8({w.name}, {scale.name}, {{}}, {rows}, {columns}, {{}}, {room.pointer});".format, [room]
+
+
+def _in_blocks(w: Array) -> Array:
+    """Return weights in the order of add_product: blocks of 4 rows and 16 columns, then the last columns and rows."""
+    rows, columns = w.shape
+    whole, wide = rows - rows % 4, columns - columns % 16
+    blocks = w[:whole, :wide].reshape(whole // 4, 4, wide // 16, 16).swapaxes(1, 2)
+    return np.concatenate([part.ravel() for part in (blocks, w[:whole, wide:], w[whole:])]).reshape(w.shape)
 
 
 def write_gemm(program: Program, node: Node) -> None:
