@@ -14,6 +14,7 @@ import yaml
 from seq2onnx import limits
 from seq2onnx.contract import finite_number
 from seq2onnx.errors import SpecError
+from seq2onnx.file_kinds import instead
 from seq2onnx.files import check_regular_file, write_atomically
 from seq2onnx.layers import KINDS, Layer
 from seq2onnx.layers.base import FieldErrors
@@ -33,6 +34,8 @@ def write_spec(path: str | Path, data: dict[str, Any]) -> None:
 
 def read_spec(path: str | Path, trusted: bool = False) -> Any:
     """Read a .json file as JSON, any other as YAML; raise SpecError if it is neither, or beyond a limit."""
+    if other := instead(path, "a network"):
+        raise SpecError(other)
     check_regular_file(path)
     kind = "JSON" if Path(path).suffix == ".json" else "YAML"
     if not trusted and (size := Path(path).stat().st_size) > limits.SPEC_BYTES:

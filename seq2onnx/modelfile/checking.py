@@ -8,6 +8,7 @@ from typing import NamedTuple
 
 from seq2onnx.contract import KEY, Contract
 from seq2onnx.errors import ModelFileError
+from seq2onnx.file_kinds import instead
 from seq2onnx.modelfile.contract_rules import check_classes_key, check_contract, check_texts
 from seq2onnx.modelfile.foreign_rules import check_foreign
 from seq2onnx.modelfile.graph_rules import check_changed, check_graph
@@ -65,7 +66,7 @@ def read_bytes(path: Path) -> bytes:
     except (FileNotFoundError, NotADirectoryError, ValueError):
         raise FileNotFoundError(f"{path}: there is no such file") from None
     if stat.S_ISDIR(info.st_mode):
-        raise ModelFileError(f"{path}: is a folder; the model of a run folder is {path / 'model.onnx'}")
+        raise ModelFileError(instead(path, "a model") or f"{path}: is a folder, expected an ONNX file")
     if not stat.S_ISREG(info.st_mode):  # reading a pipe or a device might never end
         raise ModelFileError(f"{path}: is a pipe or a device; copy the model to a file")
     if info.st_size > MOST_BYTES:
@@ -87,7 +88,8 @@ def check_file(content: bytes, path: Path, allow_changed: bool = False) -> Check
     try:
         onnx = read_file(content)
     except ModelFileError as error:
-        raise ModelFileError(f"{path}: onnxruntime cannot open it: {error}; is it the exported file?") from None
+        broken = f"{path}: onnxruntime cannot open it: {error}; is it the exported file?"
+        raise ModelFileError(instead(path, "a model") or broken) from None
     contract = Contract.from_json(onnx.metadata.get(KEY), path)
     try:
         check_texts(contract, onnx)

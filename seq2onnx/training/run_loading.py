@@ -12,6 +12,7 @@ from torch import Tensor
 from seq2onnx.building import SequenceModule, build
 from seq2onnx.errors import ModelFileError
 from seq2onnx.evaluation.quantiles import check_quantiles
+from seq2onnx.file_kinds import instead
 from seq2onnx.files import check_regular_file, read_own
 from seq2onnx.network import Network, input_channels
 from seq2onnx.sequences import TrainingStatistics
@@ -36,6 +37,8 @@ def load_run(folder: str | Path) -> SequenceModule:
     folder = Path(folder)
     missing = [name for name in RESULTS if not (folder / name).is_file()]
     if missing:
+        if folder.is_file() and (other := instead(folder, "a run folder")):
+            raise ModelFileError(other)
         reason = f"has no {missing[0]}" if folder.is_dir() else "is a file" if folder.is_file() else "does not exist"
         raise ModelFileError(f"{folder}: is no finished run, it {reason}. `seq2onnx train` writes a run folder")
     for name in RESULTS:

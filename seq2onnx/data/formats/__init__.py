@@ -16,6 +16,7 @@ from typing import Any
 from seq2onnx.data.contents import Contents
 from seq2onnx.data.formats import csv_folder, csv_table, hdf5, mat, npz, parquet, ts, wav, wav_folder
 from seq2onnx.errors import DataError
+from seq2onnx.file_kinds import instead
 
 FOLDER, SOUNDS = "a folder of .csv files", "a folder of .wav files"
 
@@ -60,6 +61,8 @@ def read(path: str | Path, *, features_by_time: bool = False, trusted: bool = Fa
     kind = _kind(path)
     if not kind and not Path(path).exists():
         raise FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT), str(path))
+    if Path(path).exists() and (other := instead(path, "data")):
+        raise DataError(other)
     if kind not in FORMATS:
         raise DataError(f"{path}: data is read from {readable()}, got {kind!r}")
     given = {name: value for name, value in names.items() if value is not None}

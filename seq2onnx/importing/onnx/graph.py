@@ -14,6 +14,7 @@ from onnx import ModelProto, helper, numpy_helper
 
 from seq2onnx.contract import KEY
 from seq2onnx.errors import ImportRefused, ModelFileError
+from seq2onnx.file_kinds import instead
 from seq2onnx.importing.onnx.file_rules import check_contents
 from seq2onnx.importing.onnx.graph_parts import DOMAINS, Array, remove_unused, replace, take_constants
 from seq2onnx.modelfile import read_bytes
@@ -79,7 +80,8 @@ def parse(path: str | Path) -> ModelProto:
     try:
         model = onnx.load_model_from_string(content)
     except Exception as error:  # protobuf's DecodeError, whose module differs between its implementations
-        raise ModelFileError(f"{path}: is not an ONNX file, or is incomplete: {first_line(error)}") from None
+        broken = f"{path}: is not an ONNX file, or is incomplete: {first_line(error)}"
+        raise ModelFileError(instead(path, "a model") or broken) from None
     model.DiscardUnknownFields()  # onnxruntime may know more of them
     try:
         check_contents(model)
