@@ -149,6 +149,21 @@ CASES = {
     "MatMul of two that change": (one("MatMul", "in0", "in1"), [normal(2, 3, 5), normal(1, 5, 4)], {}, 17),
     "MatMul from the left": (one("MatMul", "w", "in0"), [normal(5, 4)], {"w": normal(3, 5)}, 17),
     "Gemm": (one("Gemm", "in0", "w", "c", transB=1), [normal(2, 3)], {"w": normal(4, 3), "c": normal(2, 1)}, 17),
+    "Gemm with factors": (
+        one("Gemm", "in0", "w", "c", transA=1, alpha=0.5, beta=-2.0),
+        [normal(3, 2)],
+        {"w": normal(3, 4), "c": normal(4)},
+        17,
+    ),
+    "Gemm with a factor and no start": (one("Gemm", "in0", "in1", alpha=3.0), [normal(2, 3), normal(3, 4)], {}, 17),
+    "BatchNormalization": (
+        one("BatchNormalization", "in0", "s", "b", "m", "v", epsilon=0.1),
+        [normal(2, 3, 4)],
+        {"s": normal(3), "b": normal(3), "m": normal(3), "v": np.square(normal(3))},
+        17,
+    ),
+    "GlobalAveragePool": (one("GlobalAveragePool", "in0"), [normal(1, 3, 4, 5)], {}, 17),
+    "GlobalMaxPool": (one("GlobalMaxPool", "in0"), [normal(1, 3, 9)], {}, 17),
     "Conv of groups": (
         one("Conv", "in0", "w", "b", group=2, strides=[2], dilations=[2], pads=[2, 1]),
         [normal(1, 4, 9)],
@@ -270,7 +285,13 @@ REFUSED = {
         "LSTM has layout, clip, input_forget or peepholes",
     ),
     "weights": (one("LSTM", "in0", "in1", "r", hidden_size=3), [x, w], {"r": r}, 17, "the weights in1 of a node LSTM"),
-    "a Gemm": (one("Gemm", "in0", "w", alpha=2.0), [normal(1, 3)], {"w": normal(3, 2)}, 17, "Gemm has transA, alpha"),
+    "statistics": (
+        one("BatchNormalization", "in0", "w", "w", "in1", "w"),
+        [normal(1, 3), normal(3)],
+        {"w": normal(3)},
+        17,
+        "BatchNormalization has statistics",
+    ),
     "a vector": (one("MatMul", "in0", "w"), [normal(3)], {"w": normal(3, 2)}, 17, "MatMul has a vector"),
     "sizes up": (
         one("MaxPool", "in0", kernel_shape=[2], ceil_mode=1),
@@ -285,5 +306,6 @@ REFUSED = {
 @pytest.mark.parametrize("case", REFUSED)
 def test_what_c_code_does_not_have_is_named(case):
     nodes, arrays, constants, opset, message = REFUSED[case]
-    with pytest.raises(s2o.SpecError, match=message):
+    with pytest.raises(s2o.SpecError, match=message) as error:
         code_of(model_of(nodes, arrays, constants, opset), arrays)
+    assert "; " in str(error.value), "says what to do"

@@ -118,7 +118,7 @@ def table(right: Mapping[tuple[str, str], list[bool]]) -> list[str]:
         cells = [right.get((runtime, form)) for form in FORMS]
         if any(cells):
             shown = [f"{sum(cell)} of {len(cell)}" if cell else "–" for cell in cells]
-            lines.append(f"| {title} {versions()[runtime]} | {' | '.join(shown)} |")
+            lines.append(f"| {f'{title} {versions()[runtime]}'.strip()} | {' | '.join(shown)} |")
     date = datetime.datetime.now(datetime.UTC).date()
     return [*lines, "", f"Measured on {date}, against onnxruntime {_version('onnxruntime')} in Python."]
 

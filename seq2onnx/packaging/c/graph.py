@@ -16,6 +16,7 @@ from onnx.reference import ReferenceEvaluator
 
 from seq2onnx.errors import SpecError
 from seq2onnx.packaging.c.lowering import LOWERED
+from seq2onnx.packaging.c.simpler import attributes_of
 
 Array = NDArray[Any]
 
@@ -76,7 +77,9 @@ class Graph:
         """
         self.opset = max((entry.version for entry in model.opset_import if entry.domain in ("", "ai.onnx")), default=17)
         if self.opset < OLDEST:
-            raise SpecError(f"its opset is {self.opset}; C code needs {OLDEST} or later: convert the model")
+            raise SpecError(
+                f"its opset is {self.opset}; C code needs {OLDEST} or later: convert it with onnx.version_converter"
+            )
         self._ir_version = model.ir_version
         self.constants: dict[str, Array] = {}
         self.stored: dict[str, Stored] = {}
@@ -110,7 +113,10 @@ class Graph:
             SpecError: they are no constants.
         """
         if name not in self.constants:
-            raise SpecError(f"the tensor {name} decides about sizes and is known in a step only")
+            raise SpecError(
+                f"the tensor {name} decides about sizes and is known in a step only; C code needs fixed sizes: make it "
+                "a constant of the model, or package it for another target"
+            )
         return [int(value) for value in np.ravel(self.constants[name])]
 
     def shape(self, name: str) -> tuple[int, ...]:
@@ -136,14 +142,14 @@ class Graph:
             self.add_constant(node.output[0], array)
         elif node.op_type in ("Shape", "Size"):
             sizes = np.array(self.shape(node.input[0]), np.int64)
-            attributes = _attributes(node)
+            attributes = attributes_of(node)
             part = sizes[attributes.get("start", 0) : attributes.get("end", len(sizes))]
             self.add_constant(node.output[0], part if node.op_type == "Shape" else np.array(sizes.prod()))
         elif known and node.domain in ("", "ai.onnx"):
             self._calculate(node)
         else:
             self._infer(node)
-            self.nodes.append(Node(node.op_type, list(node.input), list(node.output), _attributes(node)))
+            self.nodes.append(Node(node.op_type, list(node.input), list(node.output), attributes_of(node)))
         return []
 
     def _calculate(self, node: NodeProto) -> None:
@@ -184,13 +190,16 @@ class Graph:
                 schema, node, types, data, opset_imports=opsets, ir_version=self._ir_version
             )
         except (defs.SchemaError, shape_inference.InferenceError, KeyError) as error:
-            raise SpecError(f"the operator {node.op_type} cannot be read: {error!s:.200}") from None
+            raise SpecError(
+                f"the operator {node.op_type} cannot be read: {error!s:.200}; check the model with onnx.checker, or "
+                "package it for another target"
+            ) from None
         for name in filter(None, node.output):
             kind = found[name].tensor_type
             if not kind.HasField("shape") or not all(d.HasField("dim_value") for d in kind.shape.dim):
                 raise SpecError(
                     f"the result {name} of the operator {node.op_type} has a size that depends on the numbers of a "
-                    "step; C code needs fixed sizes"
+                    "step; C code needs fixed sizes: make the model without it, or package it for another target"
                 )
             dtype = helper.tensor_dtype_to_np_dtype(kind.elem_type)
             self.tensors[name] = Tensor(tuple(d.dim_value for d in kind.shape.dim), dtype.name)
@@ -246,10 +255,6 @@ OLDEST = 11
 """The opset from which on Slice, Pad and Clip take their numbers as inputs."""
 SHORT = 4096
 """Constants of so many numbers at most may decide about shapes."""
-
-
-def _attributes(node: NodeProto) -> dict[str, Any]:
-    return {attribute.name: helper.get_attribute_value(attribute) for attribute in node.attribute}
 
 
 def _types(tensor: Tensor) -> tuple[int, tuple[int, ...]]:

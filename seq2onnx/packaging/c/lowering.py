@@ -13,6 +13,8 @@ import numpy as np
 from onnx import GraphProto, NodeProto, helper, numpy_helper
 
 from seq2onnx.errors import SpecError
+from seq2onnx.packaging.c.refusals import not_in_c
+from seq2onnx.packaging.c.simpler import Nodes, attributes_of, batch_normalization, gemm, global_pool, pad
 
 if TYPE_CHECKING:
     from seq2onnx.packaging.c.graph import Graph
@@ -25,61 +27,36 @@ _Values = Mapping[str, Any]
 """The weights of one direction: w [inputs, gates], r [hidden, gates], b [2 · gates]."""
 
 
-class _Nodes(list[NodeProto]):
-    """Nodes that stand for one, with names of their own."""
-
-    def __init__(self, graph: Graph, node: NodeProto) -> None:
-        super().__init__()
-        self.graph, self.stem = graph, node.output[0] or node.name
-
-    def name(self) -> str:
-        return f"{self.stem}/{len(self.graph.tensors)}_{len(self)}"
-
-    def constant(self, values: Any) -> str:
-        array = np.asarray(values)
-        return self.graph.add_constant(self.name(), array.astype(np.int64) if array.dtype.kind == "i" else array)
-
-    def add(self, op: str, *inputs: str, to: str = "", **attributes: Any) -> str:
-        output = to or self.name()
-        self.append(helper.make_node(op, inputs, [output], **attributes))
-        return output
-
-    def split(self, whole: str, count: int, size: int) -> list[str]:
-        outputs = [f"{self.name()}.{k}" for k in range(count)]
-        if self.graph.opset < 13:
-            self.append(helper.make_node("Split", [whole], outputs, axis=1, split=[size] * count))
-        else:
-            self.append(helper.make_node("Split", [whole, self.constant([size] * count)], outputs, axis=1))
-        return outputs
-
-    def with_axes(self, x: str, axes: list[int]) -> str:
-        if self.graph.opset < 13:
-            return self.add("Unsqueeze", x, axes=axes)
-        return self.add("Unsqueeze", x, self.constant(axes))
+def _too_long(node: NodeProto, steps: int) -> str:
+    return (
+        f"a node {node.op_type} has {steps} steps in each call; C code writes out at most {MOST_STEPS}: make the model "
+        "with fewer steps in a call, or package it for another target"
+    )
 
 
 def recurrent(graph: Graph, node: NodeProto) -> list[NodeProto]:
     """Return the equations of an LSTM, a GRU or an RNN, step by step."""
-    nodes, attributes = _Nodes(graph, node), _attributes(node)
+    nodes, attributes = Nodes(graph, node), attributes_of(node)
     x, weights, matrix, bias, lengths, start_h, start_c, peephole = [*node.input, *[""] * 8][:8]
     if attributes.get("layout", 0) or attributes.get("clip") or attributes.get("input_forget") or peephole:
-        raise SpecError(
-            f"a node {node.op_type} has layout, clip, input_forget or peepholes, which C code does not have"
-        )
+        raise not_in_c(f"a node {node.op_type} has layout, clip, input_forget or peepholes")
     for name in filter(None, (weights, matrix, bias)):
         if name not in graph.constants:
-            raise SpecError(f"the weights {name} of a node {node.op_type} are no constants")
+            raise SpecError(
+                f"the weights {name} of a node {node.op_type} are calculated or given in each step; C code needs "
+                "constants: store them in the model"
+            )
     steps, rows, _ = graph.shape(x)
     if steps > MOST_STEPS:
-        raise SpecError(f"a node {node.op_type} has {steps} steps in each call; C code has at most {MOST_STEPS}")
+        raise SpecError(_too_long(node, steps))
     if lengths and (lengths not in graph.constants or set(graph.values(lengths)) != {steps}):
-        raise SpecError(f"a node {node.op_type} has lengths other than its number of steps")
+        raise not_in_c(f"a node {node.op_type} has lengths other than its number of steps")
     size = graph.shape(matrix)[-1]
     direction = attributes.get("direction", b"forward").decode()
     functions = [text.decode() for text in attributes.get("activations", ())]
     functions = functions or list(_FUNCTIONS[node.op_type]) * (2 if direction == "bidirectional" else 1)
     if set(functions) - {"Sigmoid", "Tanh", "Relu", "HardSigmoid", "Softsign"} or attributes.get("activation_alpha"):
-        raise SpecError(f"a node {node.op_type} has the activations {', '.join(functions)}, which C code does not have")
+        raise not_in_c(f"a node {node.op_type} has the activations {', '.join(functions)}")
     per = len(functions) // (2 if direction == "bidirectional" else 1)
     late = bool(attributes.get("linear_before_reset", 0))
     made: list[list[str]] = []  # of each direction: the results of its steps, in time
@@ -112,14 +89,14 @@ def recurrent(graph: Graph, node: NodeProto) -> list[NodeProto]:
     return nodes
 
 
-def _part(nodes: _Nodes, start: str, direction: int, rows: int, size: int) -> str:
+def _part(nodes: Nodes, start: str, direction: int, rows: int, size: int) -> str:
     """Return the start of a direction, zeros where a node has none."""
     if not start:
         return nodes.constant(np.zeros((rows, size), np.float32))
     return nodes.add("Gather", start, nodes.constant(np.array(direction)), axis=0)
 
 
-def _lstm(nodes: _Nodes, x: str, state: list[str], values: _Values, functions: list[str], late: bool) -> list[str]:
+def _lstm(nodes: Nodes, x: str, state: list[str], values: _Values, functions: list[str], late: bool) -> list[str]:
     h, c = state
     size = len(values["r"])
     both = nodes.constant(values["b"][: 4 * size] + values["b"][4 * size :])
@@ -131,7 +108,7 @@ def _lstm(nodes: _Nodes, x: str, state: list[str], values: _Values, functions: l
     return [nodes.add("Mul", o, nodes.add(out, c)), c]
 
 
-def _gru(nodes: _Nodes, x: str, state: list[str], values: _Values, functions: list[str], late: bool) -> list[str]:
+def _gru(nodes: Nodes, x: str, state: list[str], values: _Values, functions: list[str], late: bool) -> list[str]:
     (h,), (size, _), (gate, cell) = state, values["r"].shape, functions
     inner, outer = values["b"][3 * size :], values["b"][: 3 * size]
     sums = nodes.split(nodes.add("Gemm", x, values["w"], nodes.constant(outer)), 3, size)
@@ -149,7 +126,7 @@ def _gru(nodes: _Nodes, x: str, state: list[str], values: _Values, functions: li
     return [nodes.add("Add", new, nodes.add("Mul", z, nodes.add("Sub", h, new)))]
 
 
-def _rnn(nodes: _Nodes, x: str, state: list[str], values: _Values, functions: list[str], late: bool) -> list[str]:
+def _rnn(nodes: Nodes, x: str, state: list[str], values: _Values, functions: list[str], late: bool) -> list[str]:
     (h,), (function,), size = state, functions, len(values["r"])
     both = nodes.constant(values["b"][:size] + values["b"][size:])
     return [
@@ -164,23 +141,23 @@ _EQUATIONS = {"LSTM": _lstm, "GRU": _gru, "RNN": _rnn}
 def branch(graph: Graph, node: NodeProto) -> list[NodeProto]:
     """Return the nodes of the branch that a constant chooses."""
     if node.input[0] not in graph.constants:
-        raise SpecError("an If has a condition that only a step knows; C code has no branches that depend on data")
-    attributes = _attributes(node)
+        raise not_in_c("an If has a condition that only a step knows")
+    attributes = attributes_of(node)
     taken = attributes["then_branch" if bool(np.ravel(graph.constants[node.input[0]])[0]) else "else_branch"]
-    return _inlined(graph, taken, {}, list(node.output), _Nodes(graph, node).name())
+    return _inlined(graph, taken, {}, list(node.output), Nodes(graph, node).name())
 
 
 def scan(graph: Graph, node: NodeProto) -> list[NodeProto]:
     """Return the body of a Scan for each of its steps."""
-    nodes, attributes = _Nodes(graph, node), _attributes(node)
+    nodes, attributes = Nodes(graph, node), attributes_of(node)
     body, count = attributes["body"], attributes["num_scan_inputs"]
     carried, given = list(node.input[:-count]), list(node.input[-count:])
     axes = attributes.get("scan_input_axes", [0] * count)
     steps = graph.shape(given[0])[axes[0]]
     if steps > MOST_STEPS:
-        raise SpecError(f"a Scan has {steps} steps in each call; C code has at most {MOST_STEPS}")
+        raise SpecError(_too_long(node, steps))
     if any(attributes.get("scan_input_directions", ())) or any(attributes.get("scan_output_directions", ())):
-        raise SpecError("a Scan runs backward, which C code does not have")
+        raise not_in_c("a Scan runs backward")
     results: list[list[str]] = []
     for t in range(steps):
         parts = [
@@ -197,35 +174,6 @@ def scan(graph: Graph, node: NodeProto) -> list[NodeProto]:
     for k, output in enumerate(node.output[len(carried) :]):
         rows = [nodes.with_axes(row[k], [out_axes[k]]) for row in results]
         nodes.add("Concat", *rows, to=output, axis=out_axes[k])
-    return nodes
-
-
-def pad(graph: Graph, node: NodeProto) -> list[NodeProto] | None:
-    """Return a Pad that repeats, mirrors or cuts off numbers as Gathers; None: it adds the same number everywhere."""
-    nodes, x, sizes = _Nodes(graph, node), node.input[0], graph.shape(node.input[0])
-    mode = _attributes(node).get("mode", b"constant").decode()
-    value, axes = [*node.input[2:], "", ""][:2]
-    places = graph.values(axes) if axes else range(len(sizes))
-    if mode not in ("constant", "reflect", "edge") or (value and value not in graph.constants):
-        raise SpecError(f"a Pad has the mode {mode} or a value that only a step knows, which C code does not have")
-    given, amounts = np.reshape(graph.values(node.input[1]), (2, -1)), np.zeros((2, len(sizes)), int)
-    amounts[:, places] = given
-    if mode == "constant" and not axes and (given >= 0).all():
-        return None
-    for axis, size in enumerate(sizes):
-        before, after = (int(amount) for amount in amounts[:, axis])
-        kept = np.arange(max(-before, 0), size - max(-after, 0))
-        if mode != "constant":
-            if mode == "reflect" and max(before, after) >= len(kept):
-                raise SpecError("a Pad mirrors more numbers than there are, which C code does not have")
-            kept = np.pad(kept, (max(before, 0), max(after, 0)), mode=mode)
-        if not np.array_equal(kept, np.arange(size)):
-            x = nodes.add("Gather", x, nodes.constant(kept), axis=axis)
-    if mode == "constant":
-        added = nodes.constant(np.ravel(np.maximum(amounts, 0)))
-        nodes.add("Pad", x, added, *filter(None, [value]), to=node.output[0])
-    else:
-        nodes.add("Identity", x, to=node.output[0])
     return nodes
 
 
@@ -262,11 +210,11 @@ def _rename(graph: GraphProto, names: Mapping[str, str]) -> None:
         entry.name = outer.get(entry.name, entry.name)
 
 
-def _attributes(node: NodeProto) -> dict[str, Any]:
-    return {attribute.name: helper.get_attribute_value(attribute) for attribute in node.attribute}
-
-
 LOWERED: dict[str, Callable[[Graph, NodeProto], list[NodeProto] | None]] = {
+    "BatchNormalization": batch_normalization,
+    "Gemm": gemm,
+    "GlobalAveragePool": global_pool,
+    "GlobalMaxPool": global_pool,
     "LSTM": recurrent,
     "GRU": recurrent,
     "RNN": recurrent,

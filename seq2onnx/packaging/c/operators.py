@@ -8,11 +8,11 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from seq2onnx.errors import SpecError
 from seq2onnx.packaging.c.elementwise import expression, repeats
 from seq2onnx.packaging.c.graph import Node
 from seq2onnx.packaging.c.memory import C_TYPES, Lines, View, copied, filled, loop
 from seq2onnx.packaging.c.program import Program
+from seq2onnx.packaging.c.refusals import not_in_c
 from seq2onnx.packaging.c.text import number
 
 LONG_EXPRESSION = 60
@@ -75,7 +75,7 @@ def write_reduce(program: Program, node: Node) -> None:
     if given is None and len(node.inputs) > 1 and node.inputs[1]:
         given = graph.values(node.inputs[1])
     if not given and node.attributes.get("noop_with_empty_axes", 0):
-        raise SpecError(f"a node {node.op} has no axes, which C code does not have")
+        raise not_in_c(f"a node {node.op} has no axes")
     rank = len(x.shape)
     axes = {axis % rank for axis in given} if given else set(range(rank))
     to = program.result(node.outputs[0])
@@ -83,7 +83,7 @@ def write_reduce(program: Program, node: Node) -> None:
     narrow = to if node.attributes.get("keepdims", 1) else _with_axes(to, kept, axes)
     count, dtype = math.prod(x.shape) // math.prod(kept), x.buffer.dtype
     if dtype != "float32":
-        raise SpecError(f"a node {node.op} is of {dtype}, which C code does not have")
+        raise not_in_c(f"a node {node.op} is of {dtype}")
     x, stride = in_line(program, node, x, sorted(axes))
     call = f"{_REDUCERS[node.op]}(&{{1}}, {stride}, {count})"
     call = {"ReduceMean": f"{call} / {number(count, dtype)}", "ReduceL2": f"sqrtf({call})"}.get(node.op, call)
@@ -145,7 +145,7 @@ def write_layer_normalization(program: Program, node: Node) -> None:
     rows = (*x.shape[:axis], *[1] * (len(x.shape) - axis))
     epsilon = number(node.attributes.get("epsilon", 1e-5), "float32")
     if math.prod(scale.shape) != count or not to.inner(axis).is_dense:
-        raise SpecError("a LayerNormalization has scales of another shape than its rows, which C code does not have")
+        raise not_in_c("a LayerNormalization has scales of another shape than its rows")
     call = f"normalize(&{{0}}, {count}, {epsilon}, {scale.pointer}, {bias}, &{{1}});"
     views = [dataclasses.replace(view, shape=rows) for view in (x, to)]
     program.say(loop(rows, views, lambda at: [call.format(*at)]), [x, scale], [to])
@@ -188,7 +188,7 @@ def window_pads(node: Node, kernel: Sequence[int]) -> list[int]:
     """
     attributes = node.attributes
     if attributes.get("ceil_mode", 0) or attributes.get("auto_pad", b"NOTSET") not in (b"NOTSET", b"VALID"):
-        raise SpecError(f"a node {node.op} has ceil_mode or auto_pad, which C code does not have")
+        raise not_in_c(f"a node {node.op} has ceil_mode or auto_pad")
     return list(attributes.get("pads", [0] * 2 * len(kernel)))
 
 

@@ -8,12 +8,12 @@ from collections.abc import Callable
 
 import numpy as np
 
-from seq2onnx.errors import SpecError
 from seq2onnx.packaging.c.eight_bits import FEW_ROWS, FEW_WEIGHTS
 from seq2onnx.packaging.c.graph import Array, Graph, Node
 from seq2onnx.packaging.c.memory import View, copied, filled, loop
 from seq2onnx.packaging.c.operators import padded, window_pads
 from seq2onnx.packaging.c.program import Program
+from seq2onnx.packaging.c.refusals import not_in_c
 
 FEW_COLUMNS = 4
 """Columns below which numbers that lie apart are read where they are, not copied."""
@@ -81,10 +81,11 @@ def _in_blocks(w: Array) -> Array:
 
 
 def write_gemm(program: Program, node: Node) -> None:
-    """Write y = x w + bias. A sum that only the next product goes on adding to is the same array."""
+    """Write y = x w + bias; `simpler.gemm` removed its other attributes.
+
+    A sum that only the next product goes on adding to is the same array.
+    """
     graph, attributes = program.graph, node.attributes
-    if attributes.get("transA", 0) or attributes.get("alpha", 1.0) != 1 or attributes.get("beta", 1.0) != 1:
-        raise SpecError("a Gemm has transA, alpha or beta, which C code does not have")
     is_turned = bool(attributes.get("transB", 0))
     bias = program.view(node.inputs[2]) if len(node.inputs) > 2 and node.inputs[2] else None
     if node.inputs[1] not in graph.constants:
@@ -153,7 +154,7 @@ def _general(program: Program, node: Node, b: View, start: View | None) -> None:
     """Write a product of two arrays that change, as loops."""
     a, to = program.view(node.inputs[0]), program.result(node.outputs[0])
     if len(a.shape) < 2 or len(b.shape) < 2:
-        raise SpecError("a MatMul has a vector as operand, which C code does not have")
+        raise not_in_c("a MatMul has a vector as operand")
     outer, (rows, columns), inner = to.shape[:-2], to.shape[-2:], a.shape[-1]
     shape, rank = (*outer, rows, inner, columns), len(outer)
     first, second = a.repeated((*outer, rows, inner)), b.repeated((*outer, inner, columns))
@@ -171,7 +172,7 @@ def write_conv(program: Program, node: Node) -> None:
     """Write a convolution: over time as products, others as loops."""
     graph, attributes = program.graph, node.attributes
     if node.inputs[1] not in graph.constants:
-        raise SpecError("a Conv has weights that only a step knows, which C code does not have")
+        raise not_in_c("a Conv has weights that only a step knows")
     filters, channels, *kernel = graph.shape(node.inputs[1])
     dims, groups = len(kernel), attributes.get("group", 1)
     strides, dilations = attributes.get("strides", [1] * dims), attributes.get("dilations", [1] * dims)
