@@ -133,8 +133,9 @@ def train(
             replaced. Checkpoint, history and curve are written during training too. If a checkpoint cannot be
             written, for example on a full disk, there is a warning, and the next one is tried later.
         quantiles: with loss="quantile", which quantiles of the target the columns of the output are, increasing numbers
-            between 0 and 1. The network has one output for each, and the targets are single numbers. None: those of the
-            module, or 0.05, 0.5 and 0.95. Before export, `calibrate_quantiles` makes them right for new data.
+            between 0 and 1. The network has one output for each; if a target has several numbers, such as those of a
+            horizon, all quantiles of the first number come first. None: those of the module, or 0.05, 0.5 and 0.95.
+            Before export, `calibrate_quantiles` makes them right for new data.
         resume: continue the run in run_dir from its last checkpoint. The final weights are those of an uninterrupted
             run. They never replace weights of more epochs. If nothing is left to do, a warning says so, the files stay
             as they are, and the result is theirs.
