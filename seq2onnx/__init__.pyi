@@ -28,6 +28,7 @@ from seq2onnx.errors import (
 )
 from seq2onnx.estimators import SequenceClassifier as SequenceClassifier, SequenceRegressor as SequenceRegressor
 from seq2onnx.evaluation.alarm_tuning import AlarmTuning as AlarmTuning, tune_alarm as tune_alarm
+from seq2onnx.evaluation.backtesting import Backtest as Backtest, backtest as backtest
 from seq2onnx.evaluation.comparison import compare_files as compare_files
 from seq2onnx.evaluation.importance import importance as importance
 from seq2onnx.evaluation.scores import evaluate as evaluate

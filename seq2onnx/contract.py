@@ -118,7 +118,7 @@ class Contract:
         sample_rate: samples of x per second: that of a layer, or else of the training data.
         training: statistics of the training data, as `TrainingStatistics.from_dict` reads them.
         answer: what y is: "events" or "quantiles". None: scores or values.
-        quantiles: which quantiles the columns of y are, if it answers "quantiles".
+        quantiles: which quantiles the columns of y are, if it answers "quantiles"; of several numbers, they repeat.
         steps: in step files the steps of each input and output that has a time axis.
         inputs: the names of the inputs, if there is no network.
         outputs: the names of the outputs, if there is no network.

@@ -7,14 +7,15 @@ import pytest
 import torch
 
 import seq2onnx as s2o
-from seq2onnx.training.baseline import logistic, ridge
+from seq2onnx.training.baseline import find_season, logistic, ridge
 
 OPTIONS = {"epochs": 1, "progress": False}
 
 
-def trained(layers, data, validation=0.3, loss=None, **options):
+def trained(layers, data, validation=0.3, loss=None, normalize_targets=False, **options):
     torch.manual_seed(0)
-    return s2o.train(s2o.Network(layers), data, validation, loss, options=s2o.TrainingOptions(**OPTIONS | options))
+    options = s2o.TrainingOptions(**OPTIONS | options)
+    return s2o.train(s2o.Network(layers), data, validation, loss, normalize_targets, options)
 
 
 def labelled(count=60, channels=2, names=("calm", "wild")):
@@ -166,3 +167,53 @@ def test_a_ridge_with_more_features_than_rows_does_not_fit_the_noise():
     x, target = rng.normal(size=(20, 100)), rng.normal(size=(20, 1))
     weights, bias = ridge(x, target)
     assert np.std(x @ weights + bias) < 0.5 * np.std(target)
+
+
+def seasonal(count=12, channels=1, noise=0.1, **options):
+    """Four seasons of 100 steps, which no 32 lags tell: the values of a season are random."""
+    rng = np.random.default_rng(0)
+    shape = rng.normal(size=(100, channels))
+    made = [10 + np.roll(np.tile(shape, (4, 1)), k, 0) + rng.normal(0, noise, (400, channels)) for k in range(count)]
+    return s2o.SequenceDataset.next_step(made, options.pop("lead", 1), **options)
+
+
+@pytest.mark.parametrize(
+    ("channels", "options"),
+    [(1, {}), (2, {}), (1, {"horizon": 24}), (2, {"horizon": 120}), (1, {"lead": 3})],
+    ids=["next step", "two channels", "a day", "more than a season", "the third step"],
+)
+def test_where_a_season_repeats_the_seasonal_naive_forecast_is_the_baseline(channels, options, tmp_path):
+    data = seasonal(channels=channels, sample_rate=2, **options)
+    size = channels * len(data.ahead)
+    layers = [s2o.SequenceInput(channels, "zscore"), s2o.GRU(2), s2o.FullyConnected(size)]
+    result = trained(layers, data, normalize_targets=True)
+    baseline = result.baseline
+    assert (baseline.kind, baseline.metric, baseline.wins) == ("seasonal naive", "rmse", True)
+    assert "baseline  seasonal naive  rmse" in str(baseline)
+    s2o.export(baseline.module, tmp_path / "naive.onnx")
+    assert s2o.verify(tmp_path / "naive.onnx", baseline.module, data)
+    model = s2o.load(tmp_path / "naive.onnx")
+    assert model.contract.sample_rate == 2
+    x = data.sequences[0]
+    y = model.predict([x])[0].reshape(len(x), len(data.ahead), channels)
+    for t in (110, 230):
+        for place, step in enumerate(data.ahead):
+            source = t + step - 100 * -(-step // 100)
+            np.testing.assert_allclose(y[t, place], x[source], rtol=1e-5)
+    np.testing.assert_allclose(y[5, 0], data.statistics()["mean"], atol=0.01)  # no season is known yet
+
+
+def test_the_season_is_that_of_the_training_data_and_short_series_have_one_too():
+    arrays = list(seasonal(noise=0.3).parts[""])
+    assert find_season([a.astype(float) for a in arrays], range(1, 2)) == 100
+    walk = np.cumsum(np.random.default_rng(0).normal(size=(300, 1)), 0)
+    assert find_season([walk], range(1, 25)) == 1  # the last value
+    assert find_season([walk[:3]], range(1, 2)) == 1
+    assert find_season([np.zeros((9, 1))], range(1, 4)) == 1
+
+
+def test_a_forecast_that_no_season_helps_keeps_the_ridge():
+    data = series()
+    assert data.ahead == range(1, 2)
+    result = trained([s2o.SequenceInput(1), s2o.LSTM(4), s2o.FullyConnected(1)], data)
+    assert result.baseline.kind == "ridge"

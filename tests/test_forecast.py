@@ -561,21 +561,100 @@ def test_wrong_data_for_a_forecast_raise_an_error(files, history, steps, known, 
 def test_next_step_data_have_the_following_steps_as_targets():
     rng = np.random.default_rng(0)
     series = [rng.normal(size=(n, 2)).astype("f") for n in (6, 3, 9)]
-    for horizon in (1, 2):
-        data = s2o.SequenceDataset.next_step(series, horizon)
-        assert (data.per_step, data.classes, data.lengths.tolist()) == (True, None, [n - horizon for n in (6, 3, 9)])
+    for lead in (1, 2):
+        data = s2o.SequenceDataset.next_step(series, lead)
+        assert (data.per_step, data.classes, data.lengths.tolist()) == (True, None, [n - lead for n in (6, 3, 9)])
+        assert data.ahead == range(lead, lead + 1)
         for x, y, whole in zip(data.sequences, data.targets, series, strict=True):
-            np.testing.assert_array_equal(x, whole[:-horizon])
-            np.testing.assert_array_equal(y, whole[horizon:])
+            np.testing.assert_array_equal(x, whole[:-lead])
+            np.testing.assert_array_equal(y, whole[lead:])
     # Series of one length are no less per step.
     assert s2o.SequenceDataset.next_step(np.zeros((4, 6, 2))).per_step
     with pytest.raises(s2o.DataError, match="sequence 1: expected more than 3 steps, got 3; leave it out"):
         s2o.SequenceDataset.next_step(series, 3)
-    for horizon in (0, 1.0):
-        with pytest.raises(s2o.SpecError, match=f"horizon: must be a whole number, at least 1, got {horizon}"):
-            s2o.SequenceDataset.next_step(series, horizon)
-    with pytest.raises(s2o.DataError, match="expected a list of"):
-        s2o.SequenceDataset.next_step({"a": series})
+    for wrong in (0, 1.0):
+        with pytest.raises(s2o.SpecError, match=f"lead: must be a whole number, at least 1, got {wrong}"):
+            s2o.SequenceDataset.next_step(series, wrong)
+        with pytest.raises(s2o.SpecError, match=f"horizon: must be a whole number, at least 1, got {wrong}"):
+            s2o.SequenceDataset.next_step(series, horizon=wrong)
+    with pytest.raises(s2o.SpecError, match="got lead=2 and horizon=3"):
+        s2o.SequenceDataset.next_step(series, 2, horizon=3)
+
+
+def test_next_step_takes_a_single_series_words_and_a_data_set_that_knows_its_rate():
+    values = np.arange(6.0)
+    for given in (values, values.astype(int), values[:, None], [values], {"load": values}):
+        data = s2o.SequenceDataset.next_step(given, sample_rate=4)
+        np.testing.assert_array_equal(data.targets[0][:, 0], values[1:])
+        assert data.sample_rate == 4
+    words = s2o.SequenceDataset.next_step([np.array([3, 1, 2])])  # the next word is a label
+    assert words.labels[0].tolist() == [1, 2]
+    recorded = s2o.SequenceDataset([values[:, None]], ["old"], channels=["load"], ids=["plant"], sample_rate=2)
+    data = s2o.SequenceDataset.next_step(recorded)
+    assert (data.channels, data.ids, data.sample_rate, data.classes) == (["load"], ["plant"], 2, None)
+    with pytest.raises(s2o.DataError, match="sample_rate"):
+        s2o.SequenceDataset.next_step(values, sample_rate=-1)
+
+
+def test_what_is_known_of_tomorrow_joins_today():
+    """A load that follows the calendar of the same step exactly: with the calendar one step off, nothing fits."""
+    rng = np.random.default_rng(0)
+    calendar = [rng.normal(size=n + 7) for n in (30, 20)]  # which is known for longer than the load
+    load = [3 * c[:n] + 1 for c, n in zip(calendar, (30, 20), strict=True)]
+    data = s2o.SequenceDataset.next_step({"load": load}, known={"calendar": calendar}, sample_rate=24)
+    assert (list(data.parts), data.sample_rate) == (["load", "calendar"], 24)
+    for known, target in zip(data.sequences["calendar"], data.targets, strict=True):
+        np.testing.assert_allclose(target, 3 * known + 1, rtol=1e-5)
+    part = data.subset([1])
+    assert part.ahead == range(1, 2)
+    np.testing.assert_array_equal(part.sequences["load"][0][:, 0], load[1][:-1].astype("f"))
+
+
+def test_a_horizon_has_all_steps_and_all_that_is_known_of_them():
+    load, calendar = np.arange(20.0).reshape(10, 2), np.arange(100.0, 110)
+    data = s2o.SequenceDataset.next_step({"load": load}, known={"calendar": calendar}, horizon=3)
+    assert data.lengths.tolist() == [7]
+    for t in range(7):
+        np.testing.assert_array_equal(data.targets[0][t], load[t + 1 : t + 4].ravel())
+        np.testing.assert_array_equal(data.sequences["calendar"][0][t], calendar[t + 1 : t + 4])
+    frames = pytest.importorskip("pandas").DataFrame({"hour": calendar, "holiday": calendar % 2})
+    named = s2o.SequenceDataset.next_step({"load": load}, known={"calendar": frames}, horizon=2)
+    assert named.channels == {"load": None, "calendar": ["hour+1", "holiday+1", "hour+2", "holiday+2"]}
+    np.testing.assert_array_equal(named.sequences["calendar"][0][4], [105, 1, 106, 0])
+
+
+@pytest.mark.parametrize(
+    ("series", "known", "message"),
+    [
+        (np.zeros(9), {"plan": np.zeros(9)}, "got no name. Write .* known={.plan.: values}"),
+        ({"load": np.zeros(9), "plan": np.zeros(9)}, None, "expected one input to forecast, .* got load, plan"),
+        ({"load": np.zeros(9)}, {"load": np.zeros(9)}, "with a name of its own, got load"),
+        ({"load": np.zeros(9)}, {"plan": np.zeros(8)}, "plan of sequence 0 has 8 steps, the series 9. Both begin at"),
+        ({"load": [np.zeros(9)] * 2}, {"plan": np.zeros(9)}, "known: expected plan of 2 series, got 1"),
+    ],
+)
+def test_what_is_known_must_belong_to_the_series(series, known, message):
+    with pytest.raises(s2o.DataError, match=message):
+        s2o.SequenceDataset.next_step(series, known=known)
+
+
+def test_a_file_forecasts_with_what_is_known_as_its_docs_say(tmp_path):
+    """A network that answers 3 times the calendar, whatever the load was."""
+    layers = [
+        s2o.SequenceInput(1, name="load"),
+        s2o.SequenceInput(1, name="calendar"),
+        s2o.Concat(inputs=["load", "calendar"]),
+        s2o.FullyConnected(1),
+    ]
+    module = s2o.build(s2o.Network(layers))
+    with torch.no_grad():
+        module.layers["fully_connected_1"].weights.copy_(torch.tensor([[0.0, 3.0]]))
+        module.layers["fully_connected_1"].bias.zero_()
+    s2o.export(module, tmp_path / "load.onnx")
+    calendar, n = np.random.default_rng(0).normal(size=(40, 1)), 30
+    history = {"load": 3 * calendar[:n], "calendar": calendar[1 : n + 1]}
+    found = s2o.load(tmp_path / "load.onnx").forecast(history, 10, {"calendar": calendar[n + 1 :]})
+    np.testing.assert_allclose(found, 3 * calendar[n:], rtol=1e-5)
 
 
 def test_a_trained_network_forecasts_in_the_unit_of_the_data(tmp_path):

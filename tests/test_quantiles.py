@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 import json
+from statistics import NormalDist
 
 import numpy as np
 import pytest
@@ -12,6 +13,7 @@ import torch
 import seq2onnx as s2o
 from seq2onnx.evaluation.quantiles import measure_coverage
 from seq2onnx.evaluation.scores import evaluate
+from seq2onnx.training.calibration import expected_coverage
 from seq2onnx.training.losses import CROSSING, LOSSES, quantile_loss
 from tests.command import run
 from tests.conftest import built
@@ -104,13 +106,115 @@ def test_the_shares_of_the_calibration_data_are_the_quantiles(mode):
     scale, offset = found.network.layers[-1].scale, found.network.layers[-1].offset
     with torch.no_grad():
         y = [module(torch.tensor(x[None], dtype=torch.float32))[0][0].numpy() for x in data.parts[""]]
-    truth = np.concatenate([np.ravel(t) for t in data.targets])
-    known = ~np.isnan(truth)
-    errors = np.sort(truth[known, None] - np.vstack(y)[known].astype(float), 0)
-    n = len(errors)
-    ranks = [int((n + 1) * 0.05), -int(-(n + 1) // 2), -int(-(n + 1) * 0.95 // 1)]
+    truth = [np.atleast_1d(t) for t in data.targets]
+    known = [k for k, t in enumerate(truth) if not np.isnan(t).any()]
+    errors = [truth[k][:, None] - np.reshape(y[k], (-1, 3)).astype(float) for k in known]
     assert scale == 1
-    np.testing.assert_allclose(offset, [errors[rank - 1, k] for k, rank in enumerate(ranks)], atol=1e-5)
+    # Of 60 or 59 sequences, and one more with any errors, each counts once, however many steps it has.
+    counts = len(known) + 1
+    for k, (q, sign) in enumerate(zip(QUANTILES, (-1, 1, 1), strict=True)):
+        level = max(q, 1 - q)
+        reached = [
+            s
+            for s in sign * np.concatenate(errors)[:, k]
+            if sum(np.mean(sign * e[:, k] <= s) for e in errors) >= counts * level - 1e-9
+        ]
+        np.testing.assert_allclose(sign * offset[k], min(reached), atol=1e-5)
+
+
+def engines(count, noise, rng):
+    """Engines whose wear is alike at all of their steps, of which there are 20 to 200."""
+    wear = [rng.normal() + noise * rng.normal(size=(n, 1)) for n in rng.integers(20, 200, count)]
+    return s2o.SequenceDataset([np.zeros((len(y), 2)) for y in wear], wear, per_step=True)
+
+
+@pytest.mark.parametrize(("noise", "most"), [(0.01, 0.925), (0.3, 0.975)])
+def test_20_engines_cover_the_nominal_rate(noise, most, capsys):
+    """On average over 300 draws of 20 engines. If steps counted instead of engines, it would be 85 %."""
+    module = s2o.build(network(2, mode="sequence"))
+    with torch.no_grad():
+        for weights in module.parameters():
+            weights.zero_()
+    module.quantiles = (0.05, 0.95)
+    new = NormalDist(0, np.hypot(1, noise))  # the steps of new engines
+    covered = []
+    for seed in range(300):
+        calibrated = s2o.calibrate_quantiles(module, engines(20, noise, np.random.default_rng(seed)))
+        low, high = calibrated.network.layers[-1].offset
+        covered.append(new.cdf(high) - new.cdf(low))
+    # 90.5 % is promised, and is what steps give that are all alike; the mean of the draws has an error of 0.4 %.
+    assert 0.89 < np.mean(covered) < most
+    assert capsys.readouterr().err.splitlines()[:2] == [
+        "calibrated on 20 sequences, whose steps count together",
+        "  0.05 to 0.95: covers at least 90.5 % on average, 75 to 99 % in 95 % of cases",
+    ]
+    assert np.mean(np.array(covered) > 0.75) > 0.95
+
+
+def test_what_is_said_of_the_coverage_is_what_happens():
+    """Of single numbers, over 20,000 draws: the share of new numbers between two order statistics."""
+    rng = np.random.default_rng(0)
+    drawn = np.sort(rng.uniform(size=(20_000, 60)))
+    covered = drawn[:, 57] - drawn[:, 2]  # ranks 3 and 58 of 61
+    mean, least, most = expected_coverage(0.05, 0.95, 60)
+    assert covered.mean() == pytest.approx(mean, abs=0.002)
+    np.testing.assert_allclose(np.quantile(covered, (0.025, 0.975)), (least, most), atol=0.003)
+
+
+def test_a_single_series_is_calibrated_on_its_steps(capsys):
+    module = built(network(mode="sequence"), series(4, 0))
+    module.quantiles = QUANTILES
+    x = np.random.default_rng(0).normal(size=(500, 2))
+    data = s2o.SequenceDataset([x], [x[:, :1]], per_step=True)
+    found = s2o.calibrate_quantiles(module, data)
+    y = found(torch.tensor(x[None], dtype=torch.float32))[0][0].detach().numpy()
+    np.testing.assert_allclose((x[:, :1] <= y).mean(0), QUANTILES, atol=0.005)
+    assert "how much a band covers of another one is not known" in capsys.readouterr().err
+    s2o.calibrate_quantiles(module, data, progress=False)
+    assert capsys.readouterr().err == ""
+
+
+def test_a_forecast_of_a_day_has_quantiles_for_each_hour(tmp_path, capsys):
+    """The further away, the less is known: of a random walk, bands grow with the root of the steps."""
+    rng = np.random.default_rng(0)
+    walks = [np.cumsum(rng.normal(size=(n, 1)), 0).astype("f") for n in rng.integers(30, 60, 150)]
+    data, unseen, test = (s2o.SequenceDataset.next_step(w, horizon=4) for w in (walks[:60], walks[60:110], walks[110:]))
+    # The last value, and a number for each quantile of each step.
+    layers = [s2o.SequenceInput(1), s2o.FullyConnected(12)]
+    options = s2o.TrainingOptions(epochs=60, batch_size=20, learning_rate=0.05, progress=False, device="cpu", threads=1)
+    result = s2o.train(s2o.Network(layers), data, unseen, "quantile", True, options, quantiles=(0.1, 0.5, 0.9))
+    assert result.coverage.count == 4 * unseen.lengths.sum()
+    module = s2o.calibrate_quantiles(result.module, unseen, progress=False)
+    s2o.export(module, tmp_path / "walk.onnx")
+    model = s2o.load(tmp_path / "walk.onnx")
+    assert (model.quantiles, s2o.restore(tmp_path / "walk.onnx").quantiles) == ([0.1, 0.5, 0.9], (0.1, 0.5, 0.9))
+    y = np.concatenate(model.predict(test)).reshape(-1, 4, 3)
+    truth = np.concatenate(list(test.targets))[..., None]
+    inside = ((y[..., :1] <= truth) & (truth <= y[..., 2:])).mean((0, 2))
+    assert (inside > 0.7).all(), inside
+    assert (inside < 0.9).all(), inside
+    widths = (y[..., 2] - y[..., 0]).mean(0)
+    np.testing.assert_allclose(widths, 2 * 1.2816 * np.sqrt([1, 2, 3, 4]), rtol=0.25)
+    found = evaluate(model, test)
+    np.testing.assert_allclose(found.coverage.bands[0].covered, inside.mean(), atol=1e-6)
+    assert found.of([0]).coverage.count == 4 * test.lengths[0]
+    truth, predicted = found.first_sequence
+    assert (truth.shape, predicted.shape) == ((test.lengths[0],), (test.lengths[0], 3))
+    s2o.plots.bands_over_time(walks[110][9:13, 0], model.predict(test)[0][8].reshape(4, 3), model.quantiles)
+    test.save(tmp_path / "test.npz")
+    table, _ = run("predict", tmp_path / "walk.onnx", tmp_path / "test.npz")
+    assert table.splitlines()[0].split(",")[:6] == ["index", "step", "y0_q0.1", "y0_q0.5", "y0_q0.9", "y1_q0.1"]
+    assert "0.1 to 0.9" in run("evaluate", tmp_path / "walk.onnx", tmp_path / "test.npz")[0]
+    run("report", tmp_path / "walk.onnx", tmp_path / "test.npz", "--out", tmp_path / "report.html")
+    assert "Bands in the first sequence" in (tmp_path / "report.html").read_text()
+
+
+def test_the_loss_of_several_numbers_is_the_mean_of_their_losses():
+    rng = np.random.default_rng(0)
+    y, target = torch.tensor(rng.normal(size=(5, 6))), torch.tensor(rng.normal(size=(5, 2)))
+    loss = LOSSES["quantile"].function
+    each = [loss(y[:, 3 * k : 3 * k + 3], target[:, k]) for k in range(2)]
+    np.testing.assert_allclose(loss(y, target), sum(each) / 2)
 
 
 def test_without_undoes_the_calibration(overfitted, calibrated):
@@ -174,7 +278,10 @@ def test_training_goes_on_with_the_quantiles_of_the_module(overfitted):
         ({"quantiles": 0.5}, "quantiles: expected increasing"),
         ({"quantiles": ()}, "quantiles: expected increasing"),
         ({"quantiles": (0.5,), "loss": "mse"}, "quantiles: belong to loss=\"quantile\", got loss='mse'"),
-        ({"data": s2o.SequenceDataset([np.zeros((3, 2))], np.zeros((1, 2)))}, "needs one number as target of each seq"),
+        (
+            {"data": s2o.SequenceDataset([np.zeros((3, 2))], np.zeros((1, 2)))},
+            "an output of size 6, one for each of the quantiles .* of each of the 2 numbers of a target, got 3",
+        ),
         ({"data": s2o.SequenceDataset([np.zeros((3, 2))], ["a"])}, "needs numbers as targets, got labels"),
         ({"options": s2o.TrainingOptions(metrics=("rmse",))}, "options.metrics: there are none of quantiles"),
     ],
@@ -188,8 +295,12 @@ def test_what_does_not_fit_is_an_error(arguments, message):
 def test_calibration_refuses_other_modules_and_too_few_targets(overfitted):
     with pytest.raises(s2o.SpecError, match='trained with loss="quantile", got another module'):
         s2o.calibrate_quantiles(built(network(), series(4, 0)), series(30, 0))
-    with pytest.raises(s2o.DataError, match="the quantile 0.05 needs at least 19 targets, got 18"):
+    with pytest.raises(s2o.DataError, match="the quantile 0.95 or 0.05 needs at least 19 targets, got 18"):
         s2o.calibrate_quantiles(overfitted.module, series(18, 0))
+    per_step = built(network(mode="sequence"), series(4, 0))
+    per_step.quantiles = QUANTILES
+    with pytest.raises(s2o.DataError, match="needs at least 19 sequences, got 18. Cut long sequences into pieces"):
+        s2o.calibrate_quantiles(per_step, series(18, 0, per_step=True))
     s2o.calibrate_quantiles(overfitted.module, series(19, 0))
     with pytest.raises(s2o.DataError, match="has none"):
         s2o.calibrate_quantiles(overfitted.module, s2o.SequenceDataset(list(series(30, 0).parts[""])))

@@ -93,7 +93,9 @@ def with_rescale(network: Network, data: SequenceDataset, is_trained: bool) -> N
     if not found.count.all():
         raise DataError("normalize_targets: every target is ignored, so there is nothing to learn from")
     spread = np.where(found.low == found.high, 1.0, np.sqrt(found.squares / found.count))
-    end = Rescale(spread.tolist(), found.mean.tolist(), inputs=[output])
+    # Several quantiles of each number of a target follow each other.
+    each = max(1, (network.signals[output].size or 0) // len(spread)) if len(spread) > 1 else 1
+    end = Rescale(np.repeat(spread, each).tolist(), np.repeat(found.mean, each).tolist(), inputs=[output])
     return Network([*network.layers, end], name=network.name)
 
 

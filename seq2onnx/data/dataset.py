@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import copy
 import functools
-from collections.abc import Callable, Collection, Iterable, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from pathlib import Path
-from typing import Any, Self
+from typing import Any, Self, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 from seq2onnx.data import formats, iterables
 from seq2onnx.data.columns import Block, Column, Indices, InMemory, Mapped, read_blocks
 from seq2onnx.data.contents import Contents
+from seq2onnx.data.forecasting import as_series, forecasting_contents, steps_ahead
 from seq2onnx.data.formats.parsing import parsing
 from seq2onnx.data.inputs import as_columns, common_lengths, select_channels
 from seq2onnx.data.long_frames import read_long_frame
@@ -24,10 +25,11 @@ from seq2onnx.data.targets import Label, check_targets, count_labels, labels_of,
 from seq2onnx.data.timing import Timing, timed
 from seq2onnx.data.transforms import Chain, SelectChannels, Transform, select, transform_all
 from seq2onnx.errors import DataError
-from seq2onnx.integers import whole_number
-from seq2onnx.sequences import Array, Channels, Names, TrainingStatistics, as_list, as_tokens
+from seq2onnx.sequences import Array, Channels, Names, TrainingStatistics, as_tokens
 from seq2onnx.sequences.rates import check_number
 from seq2onnx.tables import as_html
+
+D = TypeVar("D", bound="SequenceDataset")
 
 
 class SequenceDataset:
@@ -63,6 +65,7 @@ class SequenceDataset:
         lengths: the steps [sequences] of each sequence.
         ids: the name of each sequence, or None.
         sample_rate: steps per second, or None.
+        ahead: of data that `next_step` made, which later steps are the target of a step, such as range(1, 25); or None.
 
     Raises:
         DataError: data that cannot be used; the message names the sequence.
@@ -96,28 +99,57 @@ class SequenceDataset:
             raise DataError(f"ids: expected one for each of {len(self)} sequences, got {len(self.ids)}")
         check_number(sample_rate, "sample_rate")
         self.sample_rate = sample_rate
+        self.ahead: range | None = None
         self._transform: Transform | None = None
         self.batch_transform: Callable[[Any], Any] | None = None
         self._statistics: dict[str, ChannelStatistics] = {}
 
     @classmethod
-    def next_step(cls, series: Any, horizon: int = 1) -> SequenceDataset:
-        """Make data for forecasting: the target of each step is the step `horizon` later.
+    def next_step(
+        cls,
+        series: Any,
+        lead: int = 1,
+        *,
+        known: Mapping[str, Any] | None = None,
+        horizon: int | None = None,
+        sample_rate: float | None = None,
+    ) -> Self:
+        """Make data for forecasting: the target of each step is the next one, or the next `horizon` ones.
+
+        Series and known values begin at the same step: value t of each belongs to step t. What is known of the steps
+        in a target joins the step before them, so by default y_t and known_{t+1} are the inputs for the target y_{t+1}.
 
         Args:
-            series: a list of [time, features] arrays; their last `horizon` steps are targets only.
-            horizon: how many steps to look ahead.
+            series: what is forecast: a list of [time, features] or [time] arrays, a single one, or a data set, whose
+                targets are replaced. With `known` a dict of this by input layer. The last steps are targets only.
+            lead: how many steps later the target is, if it is a single step.
+            known: what is known in advance, such as the calendar or a plan, by input layer: arrays that are at least as
+                long as the series. With a horizon each step gets the values of all steps in its target, side by
+                side [time, horizon · features].
+            horizon: forecast all of the next `horizon` steps at once. The target of step t is y_{t+1} to y_{t+horizon},
+                side by side [time, horizon · features]: first all features of y_{t+1}.
+            sample_rate: the steps per second. None: that of a data set, or not known.
+
+        Raises:
+            DataError: a series is too short, or known values do not belong to it.
+            SpecError: lead and horizon are given.
 
         Example:
             >>> SequenceDataset.next_step([temperature, another])  # the target of x_t is x_{t+1}
+            >>> SequenceDataset.next_step({"load": load}, known={"calendar": hours}, horizon=24)
         """
-        horizon = whole_number(horizon, "horizon")
-        data = cls(as_list(series))
-        arrays = list(data.parts[""])
-        for index, array in enumerate(arrays):
-            if len(array) <= horizon:
-                raise DataError(f"sequence {index}: expected more than {horizon} steps, got {len(array)}; leave it out")
-        return cls([a[:-horizon] for a in arrays], [a[horizon:] for a in arrays], per_step=True, channels=data.channels)
+        steps = steps_ahead(lead, horizon)
+        data = series if isinstance(series, SequenceDataset) else cls(as_series(series, "series"))
+        if len(data.parts) != 1 or (known and {"", *known} & {*data.parts}):
+            got, name = ", ".join(data.parts) or "no name", next(iter(known)) if known else "calendar"
+            raise DataError(
+                f"next_step: expected one input to forecast, with a name of its own, got {got}. Write "
+                f'{{"series": values}}, and give what is known in advance as known={{"{name}": values}}'
+            )
+        future = None if not known else cls(as_series(known, "known")).contents()
+        made = _of_contents(cls, forecasting_contents(data.contents(), future, steps))
+        check_number(sample_rate, "sample_rate")
+        return made._with(ahead=steps, sample_rate=made.sample_rate if sample_rate is None else sample_rate)
 
     @classmethod
     def from_frame(
@@ -449,4 +481,8 @@ class SequenceDataset:
 def from_contents(contents: Contents, path: str | Path) -> SequenceDataset:
     """Make a data set of what a file contains; raise DataError if that is no data set."""
     with parsing(path, "a data set"):
-        return SequenceDataset(**{name: value for name, value in vars(contents).items() if name != "times"})
+        return _of_contents(SequenceDataset, contents)
+
+
+def _of_contents(cls: type[D], contents: Contents) -> D:
+    return cls(**{name: value for name, value in vars(contents).items() if name != "times"})

@@ -134,7 +134,9 @@ def column_names(model: Predictor) -> list[Any]:
     """Return the names of the columns of the first output: its classes or quantiles, or y0, y1, and so on."""
     shape = model.model.outputs[0].shape
     count = math.prod(shape[1:] if model.closed_loop else shape)  # of one step
-    return model.classes or quantile_names(model.quantiles or ()) or [f"y{k}" for k in range(count)]
+    if names := quantile_names(model.quantiles or ()):
+        return names if count == len(names) else [f"y{k}_{q}" for k in range(count // len(names)) for q in names]
+    return model.classes or [f"y{k}" for k in range(count)]
 
 
 def begins(y: NDArray[Any], before: NDArray[Any]) -> NDArray[np.bool_]:

@@ -74,10 +74,10 @@ class Coverage(ShownAsText):
 
 
 def measure_coverage(predicted: Any, truth: Any, quantiles: Sequence[float]) -> Coverage:
-    """Compare predicted quantiles [n, k], n from 1, with true numbers [n] or [n, 1]."""
-    y = np.asarray(predicted, np.float64)
-    error = np.asarray(truth, np.float64).reshape(-1, 1) - y
+    """Compare predicted quantiles [n, k], n from 1, with true numbers [n] or [n, 1]; or [n, m · k] with [n, m]."""
     levels = np.asarray(quantiles)
+    y = np.asarray(predicted, np.float64).reshape(-1, len(levels))
+    error = np.asarray(truth, np.float64).reshape(-1, 1) - y
     bands = []
     for low in range(len(levels) // 2):
         high = len(levels) - 1 - low
@@ -96,7 +96,7 @@ def measure_coverage(predicted: Any, truth: Any, quantiles: Sequence[float]) -> 
 
 @dataclasses.dataclass(frozen=True, repr=False)
 class QuantileEvaluation(Shown):
-    """True numbers and predicted quantiles of n sequences, or of n steps.
+    """True numbers and predicted quantiles of n sequences, or of n steps; of several numbers of a target all are rows.
 
     Attributes:
         quantiles: which k quantiles were predicted.
@@ -104,7 +104,7 @@ class QuantileEvaluation(Shown):
         predicted: the predicted quantiles [n, k].
         sequences: the index of the sequence of each row [n].
         first_sequence: with one target per step, the true numbers [time] and the quantiles [time, k] of the first
-            sequence.
+            sequence; of several numbers in each target, the first.
         nan_predictions: predictions left out because they are NaN.
     """
 

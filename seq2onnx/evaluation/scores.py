@@ -263,11 +263,14 @@ def _evaluate_numbers(
     truth, y = np.concatenate(rows), np.concatenate(predicted)
     found: NumberEvaluation | QuantileEvaluation
     if model.quantiles is not None:
-        if width != 1:
+        each = len(model.quantiles)
+        if width * each != expected:
             raise DataError(
-                f"targets: expected one number in each target, of which the file predicts quantiles, got {width}"
+                f"targets: expected {expected // each} numbers in each target, of which the file predicts quantiles, "
+                f"got {width}"
             )
-        first = (rows[0][:, 0], predicted[0]) if data.per_step else None
+        first = (rows[0][:, 0], predicted[0][:, :each]) if data.per_step else None
+        truth, y, sequences = truth.reshape(-1, 1), y.reshape(-1, each), np.repeat(sequences, width)
         found = QuantileEvaluation(tuple(model.quantiles), truth[:, 0], y, sequences, first, 0)
     elif width != expected:
         raise DataError(f"targets: expected {expected} numbers in each target, as the network predicts, got {width}")

@@ -17,7 +17,8 @@ class DataInfo:
 
     Attributes:
         classes: the labels of the scores, in order. None: the network does not give scores of labels.
-        quantiles: which quantiles of the target the columns of the output are. None: it does not give quantiles.
+        quantiles: which quantiles of the target the columns of the output are; if a target has several numbers, those
+            of the first number, then those of the next. None: it does not give quantiles.
         channels: the names of the features: a list, or for several inputs a dict by layer. None: they have no names.
         policy: how sequences are padded.
         sample_rate: the steps per second of the training data, if they are known. That of a layer, such as

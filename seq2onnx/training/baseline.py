@@ -35,6 +35,8 @@ MOST_SEQUENCES, MOST_STEPS = 20_000, 1_000_000
 """Rows of features from which a baseline learns, at most."""
 MOST_FEATURES, MOST_LAGS = 512, 32
 """Numbers that it sees for each answer, and the last steps of them."""
+LONGEST_SEASON, MOST_NUMBERS, MOST_WEIGHTS = 400, 100_000, 1_000_000
+"""Steps of a season, numbers in which it is looked for, and weights that repeat it, at most."""
 STRENGTHS = 10.0 ** np.arange(-3, 7)
 """The L2 penalties from which a ridge takes the best, by generalized cross-validation."""
 LOSSES = ("crossentropy", "mse", "mae", "huber")
@@ -45,17 +47,19 @@ class Baseline:
     """A linear model of the training data, measured on the validation data as the network is.
 
     For a target of each sequence it reads mean, deviation, maximum, minimum and mean slope of each channel, and for a
-    target of each step the last steps, up to 32.
+    target of each step the last steps, up to 32. Of data that `SequenceDataset.next_step` made, it is the better one of
+    this and of the seasonal naive forecast, which repeats the last season: the shortest of up to 400 steps whose error
+    in the training data is within 5 % of the smallest.
 
     Attributes:
-        kind: "logistic regression" for labels, "ridge" for numbers.
+        kind: "logistic regression" for labels, "ridge" for numbers, or "seasonal naive" if it is better for forecasts.
         metric: what is compared: "accuracy" or "rmse".
         value: of the baseline.
         network_value: of the network.
         module: the baseline as layers, in evaluation mode. It can be exported like any network.
     """
 
-    kind: Literal["logistic regression", "ridge"]
+    kind: Literal["logistic regression", "ridge", "seasonal naive"]
     metric: str
     value: float
     network_value: float
@@ -156,8 +160,61 @@ def fit_baseline(task: Task, features: SequenceModule, batches: Batches) -> Sequ
         head: Any = module.layers["head"]
         head.weights.copy_(torch.from_numpy(weights.T.copy()).reshape(head.weights.shape))
         head.bias.copy_(torch.from_numpy(bias))
-    module.data_info = DataInfo(classes=classes, channels=task.channels, policy=task.options.padding)
+    module.data_info = _info(task)
     return module
+
+
+def _info(task: Task) -> DataInfo:
+    rate, policy = task.data.sample_rate, task.options.padding
+    return DataInfo(classes=task.data.classes, channels=task.channels, policy=policy, sample_rate=rate)
+
+
+def seasonal_naive(task: Task) -> SequenceModule | None:
+    """Return the layers that repeat the last season; None if the targets are not later steps of the input.
+
+    Of a step before the first one, the answer is the mean.
+    """
+    arrays, numbers = list[Array](), 0
+    for index in range(len(task.data)):
+        ((x,),) = task.data.take([index])[0].values()
+        arrays.append(x.astype(np.float64))
+        if (numbers := numbers + x.size) >= MOST_NUMBERS:
+            break
+    size, ahead = arrays[0].shape[1], task.data.ahead
+    if ahead is None or np.shape(task.data.targets[0])[1:] != (len(ahead) * size,):  # type: ignore[index]
+        return None
+    season = find_season(arrays, ahead, MOST_WEIGHTS // (size * size * len(ahead)))
+    back = [_lag(season, step) - step for step in ahead]
+    head = Conv1d(size * len(ahead), max(back) + 1, padding="causal", name="head")
+    module = build(Network([SequenceInput(size, "zscore", name="x"), head], name="baseline"), task.data).eval()
+    found = task.data.statistics(next(iter(task.data.parts)))
+    layer: Any = module.layers["head"]
+    with torch.no_grad():
+        layer.weights.zero_()
+        for number, steps in enumerate(back):
+            rows = slice(number * size, (number + 1) * size)
+            layer.weights[rows, :, -1 - steps] = torch.diag(torch.from_numpy(found["std"]).to(layer.weights))
+            layer.bias[rows] = torch.from_numpy(found["mean"])
+    module.data_info = _info(task)
+    return module
+
+
+def find_season(arrays: list[Array], ahead: range, most: int = LONGEST_SEASON) -> int:
+    """Return the shortest season that repeats steps `ahead` with an error within 5 % of the smallest."""
+    longest = max(map(len, arrays))
+    most = max(1, min(LONGEST_SEASON, most, longest // 2))
+    scale = _scale(np.concatenate(arrays))
+    errors = np.full(most + ahead[-1] + 1, np.inf)
+    for lag in range(1, min(len(errors), longest)):
+        changes = [np.square((x[lag:] - x[:-lag]) / scale) for x in arrays if len(x) > lag]
+        errors[lag] = np.concatenate(changes).mean()
+    mean = np.array([errors[[_lag(season, step) for step in ahead]].mean() for season in range(1, most + 1)])
+    return 1 + int(np.flatnonzero(mean <= 1.05 * mean.min())[0])
+
+
+def _lag(season: int, step: int) -> int:
+    """Return how many seasons, in steps, lie between a step ahead and the known one that it repeats."""
+    return season * -(-step // season)
 
 
 def ridge(x: Array, target: Array) -> tuple[Array, Array]:

@@ -40,7 +40,8 @@ class Loss:
         target_range: the smallest and the largest target allowed. None: there is no limit.
         correct: counts the correct rows or steps, for the accuracy. None: there is no accuracy.
         metrics: the names in `METRICS` that are always measured on the validation data.
-        quantiles: what the columns of y are, if the loss is that of quantiles. The target has one column.
+        quantiles: what the columns of y are, if the loss is that of quantiles: all of them for the first number of the
+            target, then for the next.
     """
 
     name: str
@@ -98,18 +99,19 @@ def bce(y: Tensor, target: Tensor) -> Tensor:
 
 
 def pinball(y: Tensor, target: Tensor, quantiles: Sequence[float]) -> Tensor:
-    """Pinball loss, averaged over the quantiles, and a cost for quantiles that cross.
+    """Pinball loss, averaged over the quantiles and the numbers of a target, and a cost for quantiles that cross.
 
         max(q · (target − y), (q − 1) · (target − y)) is least where y is the quantile q of the target
 
     Where a quantile is above the next one, the difference costs `CROSSING` times as much. Sorting such quantiles never
     makes the pinball loss larger, so the cost does not move the best y.
     """
-    error = target.reshape(len(y), 1) - y
+    y = y.reshape(len(y), y.shape[1] // len(quantiles), len(quantiles))
+    error = target.reshape(*y.shape[:2], 1) - y
     q = y.new_tensor(quantiles)
     losses = torch.maximum(q * error, (q - 1) * error).sum(-1)
-    crossings = (y[:, :-1] - y[:, 1:]).clamp(min=0).sum(-1)
-    return (losses + CROSSING * crossings) / len(quantiles)
+    crossings = (y[..., :-1] - y[..., 1:]).clamp(min=0).sum(-1)
+    return ((losses + CROSSING * crossings) / len(quantiles)).mean(-1)
 
 
 def quantile_loss(quantiles: Sequence[float] = QUANTILES) -> Loss:

@@ -45,8 +45,9 @@ class Objective:
         """Return the losses."""
         if self.scale is not None:
             scale, offset = (value.to(y) for value in self.scale)
-            shape = y.shape if self.loss.quantiles is None else (len(y), 1)
-            y, target = (y - offset) / scale, (target.reshape(shape) - offset) / scale
+            each = len(self.loss.quantiles or (None,))  # the columns of y for a number of the target
+            target = (target.reshape(len(y), y.shape[1] // each) - offset[::each]) / scale[::each]
+            y = (y - offset) / scale
         losses = self.loss.function(y, target)
         if losses.shape != (len(y),):
             raise ShapeError(
@@ -139,15 +140,13 @@ def check_targets(loss: Loss, network: Network, data: SequenceDataset) -> None:
             f"one-hot rows targets.argmax(-1), of whole numbers targets.astype(int). For numbers, remove {end.label}. "
             "A function as loss takes both as they are"
         )
-    if loss.quantiles and (count := math.prod(np.shape(data.targets[0])[data.per_step :])) != 1:
-        raise ShapeError(
-            f"loss {loss.name!r}: needs one number as target of each {'step' if data.per_step else 'sequence'}, got "
-            f"{count}. Choose one column, and train a network for each column that you need"
-        )
+    count = math.prod(np.shape(data.targets[0])[data.per_step :])
     if loss.quantiles:
         expected, reason = len(loss.quantiles), f"one for each of the quantiles {', '.join(map(str, loss.quantiles))}"
+        if count > 1:
+            expected, reason = count * expected, f"{reason} of each of the {count} numbers of a target"
     elif data.classes is None:
-        expected, reason = math.prod(np.shape(data.targets[0])[data.per_step :]), "one for each number of a target"
+        expected, reason = count, "one for each number of a target"
     else:
         expected, reason = len(data.classes), f"one for each of the classes {data.classes}"
     if (size := network.signals[output].size) != expected:

@@ -62,7 +62,7 @@ def load_run(folder: str | Path) -> SequenceModule:
             module.training_statistics = TrainingStatistics.from_dict(found)
         if (quantiles := settings.get("quantiles")) is not None:
             module.quantiles = check_quantiles(quantiles)
-            if len(quantiles) != (size := module.network.signals[module.network.outputs[0]].size):
+            if not (size := module.network.signals[module.network.outputs[0]].size) or size % len(quantiles):
                 raise ValueError(f"it has {len(quantiles)} quantiles, the network an output of size {size}")
     except (TypeError, KeyError, ValueError, AttributeError) as error:
         raise ModelFileError(f"{place}: is not what a training run writes: {error!r}") from None

@@ -21,7 +21,7 @@ from seq2onnx.errors import SpecError, warn
 from seq2onnx.network import Network
 from seq2onnx.sequences import DataInfo
 from seq2onnx.training.advice import advise
-from seq2onnx.training.baseline import Baseline, feature_module, fit_baseline, has_baseline
+from seq2onnx.training.baseline import Baseline, feature_module, fit_baseline, has_baseline, seasonal_naive
 from seq2onnx.training.batch_dataset import order_of
 from seq2onnx.training.batch_statistics import has_batch_norm, set_exact_statistics
 from seq2onnx.training.epoch_progress import epoch_progress
@@ -90,8 +90,9 @@ def train(
             are replaced. Checkpoint, history and curve are written during training too. If a checkpoint cannot be
             written, for example on a full disk, there is a warning, and the next one is tried later.
         quantiles: with loss="quantile", which quantiles of the target the columns of the output are, increasing numbers
-            between 0 and 1. The network has one output for each, and the targets are single numbers. None: those of the
-            module, or 0.05, 0.5 and 0.95. Before export, `calibrate_quantiles` makes them right for new data.
+            between 0 and 1. The network has one output for each; if a target has several numbers, such as those of a
+            horizon, all quantiles of the first number come first. None: those of the module, or 0.05, 0.5 and 0.95.
+            Before export, `calibrate_quantiles` makes them right for new data.
         resume: continue the run in run_dir from its last checkpoint. The final weights are those of an uninterrupted
             run. They never replace weights of more epochs. If nothing is left to do, a warning says so, the files stay
             as they are, and the result is theirs.
@@ -223,12 +224,17 @@ def _baseline(task: Task, processes: Processes, metrics: dict[str, float]) -> Ba
         learner = Learner(dataclasses.replace(task, module=features), features, processes, None, lambda row: None)
         batches = learner.loader(task.data, order_of(task.options.padding))
         module = fit_baseline(task, features, (valid_rows(*forward_whole(features, batch, False)) for batch in batches))
-        learner = Learner(dataclasses.replace(task, module=module), module, processes, None, lambda row: None)
-        assert task.validation is not None
-        found = learner.measure(task.validation, "cpu").compute()
-    metric = "accuracy" if task.data.classes is not None else "rmse"
-    kind: Any = "ridge" if task.data.classes is None else "logistic regression"
-    return Baseline(kind, metric, found[metric], metrics[f"validation_{metric}"], module.eval())
+        metric = "accuracy" if task.data.classes is not None else "rmse"
+        modules = {"ridge" if task.data.classes is None else "logistic regression": module}
+        if task.data.ahead is not None and (naive := seasonal_naive(task)) is not None:
+            modules["seasonal naive"] = naive
+        values = {}
+        for kind, module in modules.items():
+            learner = Learner(dataclasses.replace(task, module=module), module, processes, None, lambda row: None)
+            assert task.validation is not None
+            values[kind] = learner.measure(task.validation, "cpu").compute()[metric]
+    best: Any = min(values, key=values.__getitem__)  # one, or numbers with an error
+    return Baseline(best, metric, values[best], metrics[f"validation_{metric}"], modules[best].eval())
 
 
 def _is_complete(learner: Learner, results: RunResults) -> bool:
