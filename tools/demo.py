@@ -5,8 +5,8 @@ from __future__ import annotations
 import subprocess
 import sys
 
-from venv_setup import prepare
+from venv_setup import prepare_demo
 
 if __name__ == "__main__":
-    program = prepare() / "seq2onnx"
+    program = prepare_demo() / "seq2onnx"
     sys.exit(subprocess.run([str(program), "demo", *sys.argv[1:]]).returncode)

@@ -13,16 +13,26 @@ from typing import Any
 
 ROOT = Path(__file__).resolve().parent.parent
 EXTRAS = "cpu,train,data,docs,dev"
-LOCK, OLDEST_LOCK, OLDEST_TRAIN_LOCK, NEWEST_LOCK = (
-    ROOT / "requirements" / name for name in ("dev.txt", "oldest.txt", "oldest_train.txt", "newest.txt")
+LOCK, DEMO_LOCK, OLDEST_LOCK, OLDEST_TRAIN_LOCK, NEWEST_LOCK = (
+    ROOT / "requirements" / name for name in ("dev.txt", "demo.txt", "oldest.txt", "oldest_train.txt", "newest.txt")
 )
+# The package comes last and finds all that it needs; without isolation, its build uses the hatchling of the lock.
+PACKAGE = ["--no-deps", "--no-build-isolation", "--editable", str(ROOT)]
 
 
 def prepare() -> Path:
     """Create or update .venv, with the package and all that the tools need; return the folder of its programs."""
-    # The package comes last and finds all that it needs; without isolation, its build uses the hatchling of the lock.
-    package = ["--no-deps", "--no-build-isolation", "--editable", str(ROOT)]
-    return _environment(".venv", [_torch(), _locked(LOCK), package], [LOCK, ROOT / "pyproject.toml"])
+    return _environment(".venv", [_torch(), _locked(LOCK), PACKAGE], [LOCK, ROOT / "pyproject.toml"])
+
+
+def prepare_demo() -> Path:
+    """Create or update .venv-demo, with what training, export and running need; return the folder of its programs.
+
+    If .venv is there, it has all of that: then return its folder.
+    """
+    if (ROOT / ".venv" / "installed").is_file():
+        return prepare()
+    return _environment(".venv-demo", [_torch(), _locked(DEMO_LOCK), PACKAGE], [DEMO_LOCK, ROOT / "pyproject.toml"])
 
 
 def prepare_oldest() -> Path:
@@ -106,7 +116,9 @@ def _environment(name: str, installs: list[list[str]], sources: list[Path], pyth
     stamp.write_text("not yet")
     # Python compiles what it imports; to compile all would take longer than the rest.
     pip = [str(programs / "python"), "-m", "pip", "install", "--no-compile", "--quiet", "--disable-pip-version-check"]
-    for install in installs:
+    for number, install in enumerate(installs, 1):
+        what = Path(install[-1]).name if install[-1].startswith(str(ROOT)) else install[-1]
+        print(f"  {number} of {len(installs)}: pip installs {what}", flush=True)
         subprocess.run([*pip, *install], check=True)
     stamp.write_text(wanted)
     return programs
