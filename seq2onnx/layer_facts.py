@@ -18,7 +18,7 @@ TAKES_SAMPLES = {"spectrogram", "mel_spectrogram", "mfcc"}
 """The kinds that take samples of a raw signal, in ±1."""
 
 _POOLS = {"attention_pool", "global_sum_pool1d", "global_std_pool1d"}
-_ALWAYS_STATEFUL = {"lstm", "gru", "rnn", "last_step", "alarm", *_POOLS}
+_ALWAYS_STATEFUL = {"lstm", "gru", "rnn", "last_step", "alarm", "delay", *_POOLS}
 _REVERSED = {"bilstm", "bigru"}
 _GLOBAL = {"global_max_pool1d", "global_avg_pool1d"}
 _WINDOW_SIZES = {"conv1d": "kernel_size", "max_pool1d": "pool_size", "avg_pool1d": "pool_size"}

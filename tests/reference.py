@@ -402,12 +402,27 @@ def softmax(layer, weights, xs, states):
 def rescale(layer, weights, xs, states):
     x = xs[0]
     y = np.array(x, float)
+    most = math.inf if layer.limit is None else layer.limit
     channels = np.ndim(layer.scale) or np.ndim(layer.offset)
     if not channels:
-        return x * layer.scale + layer.offset, ()
+        return np.clip(x * layer.scale + layer.offset, -most, most), ()
     for c in range(x.shape[1]):
         y[:, c] = x[:, c] * np.broadcast_to(layer.scale, x.shape[1])[c] + np.broadcast_to(layer.offset, x.shape[1])[c]
-    return y, ()
+    return np.clip(y, -most, most), ()
+
+
+def delay(layer, weights, xs, states):
+    before = states[0] if states else np.zeros((layer.steps, xs[0].shape[1]))
+    every = [*before, *xs[0]]
+    return np.array(every[: len(xs[0])]).reshape(xs[0].shape), (np.array(every[len(xs[0]) :]),)
+
+
+def magnitude(layer, weights, xs, states):
+    x = np.atleast_2d(xs[0])
+    y = [
+        [max(abs(v) for v in row) if layer.of == "max" else math.sqrt(sum(v * v for v in row) / len(row))] for row in x
+    ]
+    return np.array(y).reshape(*xs[0].shape[:-1], 1), ()
 
 
 def frames_of(layer, x, states):
@@ -558,6 +573,7 @@ def alarm(layer, weights, xs, states):
     """A plain loop over classes and steps; comparisons are those of float32."""
     x = xs[0].astype(np.float32)
     names = ["run"] * (layer.patience > 1) + ["low"] * (layer.hold > 0) + ["on"]
+    seen = int(states[len(names)][0]) if states and layer.warm_up else 0
     start = dict(zip(names, states or np.zeros((3, x.shape[1])), strict=False))
     y, ends = np.zeros(x.shape), {name: np.zeros(x.shape[1]) for name in names}
     for k in range(x.shape[1]):
@@ -566,9 +582,10 @@ def alarm(layer, weights, xs, states):
         run, low, on = (start.get(name, np.zeros(x.shape[1]))[k] for name in ("run", "low", "on"))
         for t in range(len(x)):
             before = on
+            is_early = seen + t < layer.warm_up
             if threshold is not None:
-                run = run + 1 if x[t, k] >= np.float32(threshold) else 0
-                low = low + 1 if x[t, k] < np.float32(release) else 0
+                run = run + 1 if not is_early and x[t, k] >= np.float32(threshold) else 0
+                low = low + 1 if is_early or x[t, k] < np.float32(release) else 0
                 if run >= layer.patience:
                     on = 1
                 elif low > layer.hold:
@@ -577,7 +594,8 @@ def alarm(layer, weights, xs, states):
         found = {"run": min(run, layer.patience), "low": min(low, layer.hold + 1), "on": on}
         for name in names:
             ends[name][k] = found[name]
-    return y, tuple(ends.values())
+    count = (np.array([min(seen + len(x), layer.warm_up)]),) if layer.warm_up else ()
+    return y, (*ends.values(), *count)
 
 
 def missing(layer, weights, xs, states):
@@ -666,6 +684,8 @@ REFERENCES = {
     "mfcc": mfcc,
     "window_statistics": window_statistics,
     "decimate": decimate,
+    "delay": delay,
+    "magnitude": magnitude,
     "self_attention": self_attention,
     "add": add,
     "multiply": multiply,

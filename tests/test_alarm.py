@@ -16,15 +16,15 @@ from tests.networks import network_of
 SLOWEST = 1e-6  # seconds of the processor for a step of a whole sequence of one score
 
 
-def by_hand(scores, threshold, release=None, patience=1, hold=0, output="event"):
+def by_hand(scores, threshold, release=None, patience=1, hold=0, output="event", warm_up=0):
     """The alarms of one stream [time] by a plain loop, without the layer."""
     release = threshold if release is None else release
     run = low = on = 0
     found = []
-    for score in np.asarray(scores, np.float32):
-        before = on
-        run = run + 1 if score >= np.float32(threshold) else 0
-        low = low + 1 if score < np.float32(release) else 0
+    for step, score in enumerate(np.asarray(scores, np.float32)):
+        before, is_early = on, step < warm_up
+        run = run + 1 if score >= np.float32(threshold) and not is_early else 0
+        low = low + 1 if score < np.float32(release) or is_early else 0
         if run >= patience:
             on = 1
         elif low > hold:
@@ -44,6 +44,7 @@ def drawn(rng):
         "patience": int(rng.integers(1, 5)),
         "hold": int(rng.integers(0, 5)),
         "output": rng.choice(["event", "level"]).item(),
+        "warm_up": int(rng.choice([0, 1, 7])),
     }
     return arguments, lambda *shape: rng.choice([*grid, 0.2, -1.0], shape).astype(np.float32)
 

@@ -34,6 +34,7 @@ def test_every_score_is_tried_and_counted_like_a_plain_loop_counts(seed):
         "release": rng.choice([None, 0.3, 0.6]),
         "patience": int(rng.integers(1, 4)),
         "hold": int(rng.integers(0, 4)),
+        "warm_up": int(rng.integers(0, 6)),
     }
     tuned = s2o.tune_alarm(streams, events, steps_per_second=1, false_alarms_per_hour=10**6, **arguments)
     tried = sorted({float(s) for scores in streams for s in scores if s >= np.float32(arguments["release"] or 0)})

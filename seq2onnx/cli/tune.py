@@ -56,6 +56,7 @@ def tune(
     ] = None,
     patience: Annotated[int, typer.Option(min=1, help="Steps in a row that must be high before an alarm begins.")] = 1,
     hold: Annotated[int, typer.Option(min=0, help="Steps in a row that may be low before the alarm ends.")] = 0,
+    warm_up: Annotated[int, typer.Option(min=0, help="Steps after a start in which no score counts as high.")] = 0,
     rate: Annotated[
         float | None, typer.Option(help="Steps of the sequences per second. Default: the sample rate in FILE.")
     ] = None,
@@ -102,6 +103,7 @@ def tune(
         release=release,
         patience=patience,
         hold=hold,
+        warm_up=warm_up,
         label=named,
         classes=classes if size > 1 else None,
     )

@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 
 from seq2onnx.errors import DataError, ShapeError, SpecError
 from seq2onnx.layers import Alarm
+from seq2onnx.layers.parts.alarm_nodes import LOWEST
 from seq2onnx.sequences import is_finite
 from seq2onnx.tables import ShownAsText
 
@@ -80,6 +81,7 @@ def tune_alarm(
     release: float | None = None,
     patience: int = 1,
     hold: int = 0,
+    warm_up: int = 0,
     label: str | int | None = None,
     classes: Sequence[str | int] | None = None,
 ) -> AlarmTuning:
@@ -101,6 +103,7 @@ def tune_alarm(
         release: see Alarm; thresholds below it are not tried. None: the threshold.
         patience: see Alarm.
         hold: see Alarm.
+        warm_up: see Alarm; the first steps of each stream.
         label: the class of the events, for scores of several classes. The alarm then has no threshold for the others.
         classes: the K labels, such as `model.classes`.
 
@@ -118,7 +121,7 @@ def tune_alarm(
         least = "above 0" if name == "steps_per_second" else "from 0"
         if not isinstance(number, numbers.Real) or not 0 <= number < math.inf or (number == 0 and least == "above 0"):
             raise SpecError(f"{name}: expected a number {least}, got {number!r:.60}")
-    checked = Alarm(0.0 if release is None else release, release, patience, hold)
+    checked = Alarm(0.0 if release is None else release, release, patience, hold, warm_up=warm_up)
     place = _place(label, classes)
     streams, wanted = _read_streams(scores, events, place, None if classes is None else len(classes))
     hours = sum(map(len, streams)) / float(steps_per_second) / 3600
@@ -157,6 +160,8 @@ def on_levels(scores: Scores, alarm: Alarm) -> Scores:
     With the threshold θ, the alarm begins in step t if levels[t] < θ ≤ levels[t + 1]. The alarm's own threshold does
     not count.
     """
+    scores = scores.copy()
+    scores[: alarm.warm_up] = LOWEST
     high = _extreme(scores, alarm.patience, np.minimum, -np.inf)  # a threshold up to it is reached long enough
     if alarm.release is None:
         kept = _extreme(scores, alarm.hold + 1, np.maximum, np.inf)  # with one up to it, the alarm is not over

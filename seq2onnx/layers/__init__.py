@@ -10,6 +10,7 @@ from seq2onnx.layers.bilstm import BiLSTM
 from seq2onnx.layers.conv1d import Conv1d
 from seq2onnx.layers.conv2d import Conv2d
 from seq2onnx.layers.decimate import Decimate
+from seq2onnx.layers.delay import Delay
 from seq2onnx.layers.dropout import Dropout
 from seq2onnx.layers.feature_input import FeatureInput
 from seq2onnx.layers.flatten import Flatten
@@ -21,6 +22,7 @@ from seq2onnx.layers.joins import Add, Concat, Multiply
 from seq2onnx.layers.last_step import LastStep
 from seq2onnx.layers.layer_norm import LayerNorm, RMSNorm
 from seq2onnx.layers.lstm import LSTM
+from seq2onnx.layers.magnitude import Magnitude
 from seq2onnx.layers.mel_spectrogram import MelSpectrogram
 from seq2onnx.layers.mfcc import MFCC
 from seq2onnx.layers.missing import Missing
@@ -58,6 +60,7 @@ __all__ = [
     "Conv1d",
     "Conv2d",
     "Decimate",
+    "Delay",
     "Dropout",
     "Example",
     "FeatureInput",
@@ -73,6 +76,7 @@ __all__ = [
     "Layer",
     "LayerNorm",
     "LeakyReLU",
+    "Magnitude",
     "MaxPool1d",
     "MaxPool2d",
     "MelSpectrogram",

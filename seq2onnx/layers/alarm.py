@@ -14,7 +14,7 @@ from seq2onnx.errors import ShapeError
 from seq2onnx.layers.base import Example, Layer, layer, numeric_input
 from seq2onnx.layers.calls import EmitCall, Emitted, ForwardCall, Forwarded
 from seq2onnx.layers.graph import GraphBuilder
-from seq2onnx.layers.parts.alarm_nodes import Rule, emit_chunk, emit_fixed
+from seq2onnx.layers.parts.alarm_nodes import LOWEST, Rule, emit_chunk, emit_fixed, emit_warm_up
 from seq2onnx.layers.signal import Signal, State
 
 if TYPE_CHECKING:
@@ -60,8 +60,9 @@ class Alarm(Layer):
         on_t = 1 if run_t ≥ patience; 0 if low_t > hold; else on_{t−1}
         y_t = on_t ("level"), or on_t · (1 − on_{t−1}) ("event")
 
-    All comparisons are those of float32. A network with this layer cannot be trained, since decisions have no gradient:
-    `append` adds it to a trained module, and `tune_alarm` finds the threshold.
+    In the first `warm_up` steps of a stream, x_t counts as below threshold and release. All comparisons are those of
+    float32. A network with this layer cannot be trained, since decisions have no gradient: `append` adds it to a
+    trained module, and `tune_alarm` finds the threshold.
 
     Shapes (B batch, T time, K scores; float32):
         x [B, T, K] -> y [B, T, K], zeros and ones; each score has its own alarm
@@ -73,13 +74,16 @@ class Alarm(Layer):
         patience: how many steps in a row the score must be high before an alarm begins.
         hold: how many steps in a row the score may be low before the alarm ends. A step that is not low starts the
             count again. While an alarm lasts, no other begins.
+        warm_up: in how many steps from the start, or from a reset, no score counts as high: layers before the alarm see
+            zeros before the start, and need some steps until their results are right.
         output: "event": 1 only in the step in which an alarm begins. "level": 1 as long as it lasts.
 
     Raises:
         ShapeError: the input is not one vector of scores for each step, or there are not as many thresholds as scores.
 
     State:
-        on [B, K]; with patience > 1 run [B, K], at most patience; with hold > 0 low [B, K], at most hold + 1; all int32
+        on [B, K]; with patience > 1 run [B, K], at most patience; with hold > 0 low [B, K], at most hold + 1; with
+        warm_up > 0 count [B, 1], at most warm_up; all int32
 
     ONNX:
         GreaterOrEqual, Less, CumSum, ScatterElements, Gather; no loop. In step files plain arithmetic
@@ -96,10 +100,12 @@ class Alarm(Layer):
     patience: Patience = 1
     hold: Hold = 0
     output: Literal["event", "level"] = "event"
+    warm_up: Hold = 0
 
     kind: ClassVar[str] = "alarm"
     is_finite_past_end: ClassVar[bool] = True
     decides: ClassVar[bool] = True
+    later_fields: ClassVar[tuple[str, ...]] = ("warm_up",)
 
     @model_validator(mode="after")
     def _check(self) -> Alarm:
@@ -121,7 +127,8 @@ class Alarm(Layer):
 
     def states(self, *signals: Signal) -> tuple[State, ...]:
         names = ["run"] * (self.patience > 1) + ["low"] * (self.hold > 0) + ["on"]
-        return tuple(State(name, signals[0].shape, "int32") for name in names)
+        count = (State("count", (1,), "int32"),) if self.warm_up else ()
+        return (*(State(name, signals[0].shape, "int32") for name in names), *count)
 
     def limits(self) -> tuple[NDArray[Any], NDArray[Any], NDArray[Any] | None]:
         """Return threshold and release, each [] or [K], and which classes can have an alarm; None: all."""
@@ -136,10 +143,16 @@ class Alarm(Layer):
 
         x, states = call.x, call.states
         high, low, can = self.limits()
+        zeros = torch.zeros(len(x), x.shape[2], dtype=torch.int64, device=x.device)
+        new: dict[str, Tensor] = {}
+        if self.warm_up:
+            seen = zeros[:, :1] if states is None else states["count"].long()
+            is_early = seen + torch.arange(x.shape[1], device=x.device) < self.warm_up
+            x = torch.where(is_early[:, :, None], LOWEST, x)
+            new["count"] = (seen + call.row_lengths.long()[:, None]).clamp(max=self.warm_up).to(torch.int32)
         above, below = x >= torch.from_numpy(high).to(x), x < torch.from_numpy(np.asarray(low)).to(x)
         if can is not None:
             above, below = (flags & torch.from_numpy(can).to(x.device) for flags in (above, below))
-        zeros = torch.zeros(len(x), x.shape[2], dtype=torch.int64, device=x.device)
         start = {name: zeros if states is None or name not in states else states[name].long() for name in _NAMES}
         every: dict[str, Tensor] = {}
         if self.patience > 1:
@@ -152,12 +165,14 @@ class Alarm(Layer):
         every["on"] = on = values.gather(1, _last(above | below))
         y = on[:, 1:] * (1 - on[:, :-1]) if self.output == "event" else on[:, 1:]
         ends = call.row_lengths.long()[:, None, None].expand(-1, 1, x.shape[2])
-        kept = {name: every[name].gather(1, ends)[:, 0].to(torch.int32) for name in states or ()}
-        return y.to(x.dtype), call.lengths, kept
+        new |= {name: values.gather(1, ends)[:, 0].to(torch.int32) for name, values in every.items()}
+        return y.to(x.dtype), call.lengths, {name: new[name] for name in states or ()}
 
     def emit(self, graph: GraphBuilder, call: EmitCall) -> Emitted:
         rule = Rule(*self.limits(), self.patience, self.hold, self.output == "event")
+        call, counted = emit_warm_up(graph, call, self.warm_up) if self.warm_up else (call, {})
         y, kept = (emit_fixed if graph.is_fixed else emit_chunk)(graph, call, rule)
+        kept |= counted
         return y, call.lengths, {name: kept[name] for name in call.states or ()}
 
     @classmethod
@@ -167,6 +182,7 @@ class Alarm(Layer):
             Example(cls(0.4, -0.6, 1, 3), (Signal((3,)),)),
             Example(cls(-0.2, -0.6, 2, 2, "level"), (Signal((2,)),)),
             Example(cls([0.1, None, -0.3], None, 3, 1), (Signal((3,)),)),
+            Example(cls(0.1, -0.3, 2, 1, warm_up=3), (Signal((2,)),)),
         ]
 
 

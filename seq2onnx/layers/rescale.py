@@ -7,7 +7,7 @@ from typing import Annotated, Any, ClassVar, final
 
 import numpy as np
 from numpy.typing import NDArray
-from pydantic import BeforeValidator
+from pydantic import BeforeValidator, Field
 
 from seq2onnx.errors import ShapeError
 from seq2onnx.layers.base import Example, Layer, layer, numeric_input
@@ -32,7 +32,7 @@ Numbers = Annotated[Any, BeforeValidator(_plain)]
 class Rescale(Layer):
     """A fixed scale and offset, such as the one that converts a normalized target back to its unit.
 
-        y = x · scale + offset
+        y = x · scale + offset, and with a limit min(max(y, −limit), limit)
 
     Shapes:
         y as x
@@ -40,12 +40,13 @@ class Rescale(Layer):
     Args:
         scale: a number, or one for each channel (the first axis of a step).
         offset: a number, or one for each channel.
+        limit: the largest magnitude of y. None: there is none.
 
     Raises:
         ShapeError: there are not as many numbers as channels.
 
     ONNX:
-        Mul, Add
+        Mul, Add; with a limit Clip
 
     Example:
         >>> Rescale(12.5, 180)
@@ -56,8 +57,10 @@ class Rescale(Layer):
 
     scale: Numbers
     offset: Numbers = 0.0
+    limit: Annotated[float, Field(gt=0, allow_inf_nan=False, strict=True)] | None = None
 
     kind: ClassVar[str] = "rescale"
+    later_fields: ClassVar[tuple[str, ...]] = ("limit",)
 
     def _arrays(self, shape: tuple[int, ...]) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
         def shaped(value: Any) -> NDArray[np.float64]:
@@ -79,17 +82,22 @@ class Rescale(Layer):
 
         x, shape = call.x, tuple(call.x.shape[call.first_feature_axis :])
         scale, offset = (torch.from_numpy(array).to(x) for array in self._arrays(shape))
-        return x * scale + offset, call.lengths, {}
+        y = x * scale + offset
+        return y if self.limit is None else y.clamp(-self.limit, self.limit), call.lengths, {}
 
     def emit(self, graph: GraphBuilder, call: EmitCall) -> Emitted:
         x = call.x
         scale, offset = (graph.constant(a.astype(np.float32)) for a in self._arrays(x.signal.shape))
-        return graph.op("Add", graph.op("Mul", x.name, scale), offset), call.lengths, {}
+        y = graph.op("Add", graph.op("Mul", x.name, scale), offset)
+        if self.limit is not None:
+            y = graph.op("Clip", y, *(graph.constant(np.array(v, np.float32)) for v in (-self.limit, self.limit)))
+        return y, call.lengths, {}
 
     @classmethod
     def examples(cls) -> Sequence[Example]:
         return [
             Example(cls(2, -1.5), (Signal((3,)),)),
             Example(cls([1, -2, 0.5], [3, 2, 1]), (Signal((3, 2)),)),
+            Example(cls(2, 0.5, 1.5), (Signal((3,)),)),
             Example(cls(-3), (Signal((3,), has_time=False, static=True),)),
         ]

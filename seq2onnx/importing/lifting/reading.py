@@ -146,7 +146,8 @@ def _narrow(found: LayerNode, chosen: Index, reads: Sequence[LayerNode]) -> Laye
         layer, reads = dataclasses.replace(layer, filters=len(chosen)), found.reads
     elif reads and isinstance(layer, Rescale):
         numbers: Any = (layer.scale, layer.offset)
-        layer = Rescale(*(np.asarray(each)[chosen] if np.ndim(each) else each for each in numbers))
+        scale, offset = (np.asarray(each)[chosen] if np.ndim(each) else each for each in numbers)
+        layer = Rescale(scale, offset)
     if reads and layer is not None:
         rows = {name: _rows(array, chosen) for name, array in found.weights.items()}
         return layer_node(layer, *reads, weights=rows, path=found.path)

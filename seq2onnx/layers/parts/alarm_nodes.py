@@ -16,6 +16,8 @@ from seq2onnx.layers.calls import EmitCall
 from seq2onnx.layers.graph import END, GraphBuilder
 
 Limits = NDArray[np.float32]
+LOWEST = float(np.finfo(np.float32).min)
+"""Below each threshold and release."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -34,6 +36,22 @@ class Rule:
     patience: int
     hold: int
     is_event: bool
+
+
+def emit_warm_up(graph: GraphBuilder, call: EmitCall, warm_up: int) -> tuple[EmitCall, dict[str, str]]:
+    """Return the call with the lowest number in the first steps of each row, and the new state."""
+    op, number, x = graph.op, graph.number, call.x
+    if graph.is_fixed:
+        steps = graph.fixed_steps(x.signal)
+        places = graph.constant(np.arange(steps, dtype=np.int32)[None])
+        fresh = graph.constant(np.full((1, 1), steps, np.int32))
+    else:
+        places, fresh = graph.range(graph.steps(x.name)), graph.row_steps(x.name, call.lengths)
+    if call.states:
+        places, fresh = (op("Add", call.states["count"], counted) for counted in (places, fresh))
+    is_late = op("Unsqueeze", op("Greater", places, number(warm_up - 1)), graph.ints(-1))
+    quiet = op("Where", is_late, x.name, graph.constant(np.float32(LOWEST)))
+    return call._replace(xs=(dataclasses.replace(x, name=quiet),)), {"count": op("Min", fresh, number(warm_up))}
 
 
 def emit_chunk(graph: GraphBuilder, call: EmitCall, rule: Rule) -> tuple[str, dict[str, str]]:
