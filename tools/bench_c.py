@@ -150,7 +150,7 @@ def _one(network: str, folder: Path, floor: float | None) -> None:
     if REPORT.rtneural and network != "keyword":
         rtneural = {f"RTNeural {b}": _rtneural(network, folder, REPORT.rtneural, b) for b in BACKENDS}
     print(f"  {network}, {count:,} weights:")
-    times = measured(runs | rtneural)
+    times = measured(network, runs | rtneural)
     if floor is not None:
         _ratio(network, "native", "floor", times, floor)
     if "before -O2" in times and network == "LSTM 100":
@@ -166,9 +166,8 @@ def _one(network: str, folder: Path, floor: float | None) -> None:
     if network == "LSTM 100":
         x = np.random.default_rng(0).normal(size=12).astype(np.float32)
         steps = bound(file, x, 1000)
-        pair = measured(
-            {"native": runs["native"], "onnxruntime": lambda n: [steps() for _ in range(-(-n // 1000))]}, 1000
-        )
+        two = {"native": runs["native"], "onnxruntime": lambda n: [steps() for _ in range(-(-n // 1000))]}
+        pair = measured(f"{network} and onnxruntime", two, 1000)
         _ratio(network, "native", "onnxruntime", pair, 0.2)
 
 
@@ -233,8 +232,8 @@ def _call(library: ctypes.CDLL, x: Array, y: Array, steps: int) -> None:
     library.run(steps, ctypes.c_void_p(x.ctypes.data), ctypes.c_void_p(y.ctypes.data))
 
 
-def measured(runs: Mapping[str, Run], least: int = 16, rounds: int = 31) -> Times:
-    """Return the processor time of a step in each round, where all run in turns; print the medians."""
+def measured(network: str, runs: Mapping[str, Run], least: int = 16, rounds: int = 31) -> Times:
+    """Return the processor time of a step in each round, where all run in turns; print and keep the medians."""
     steps, times = dict.fromkeys(runs, least), {name: list[float]() for name in runs}
     for name, run in runs.items():
         while _seconds(run, steps[name]) < SECONDS:
@@ -245,7 +244,7 @@ def measured(runs: Mapping[str, Run], least: int = 16, rounds: int = 31) -> Time
     medians = {name: statistics.median(seconds) for name, seconds in times.items()}
     for name, seconds in medians.items():
         print(f"    {name:<42} {seconds * 1e6:9.3f} µs  {seconds / next(iter(medians.values())):6.3f}", flush=True)
-    REPORT.times.append({"part": REPORT.part, "medians in seconds": medians})
+    REPORT.times.append({"part": f"{REPORT.part}: {network}", "medians in seconds": medians})
     return times
 
 

@@ -34,6 +34,7 @@ PARTS = {
     "graph": "The exported graph in plain onnxruntime, compared with the graph of torch.onnx.export(dynamo=False)",
     "portable": "Japanese Vowels in batches of 27: a portable file in onnxruntime, one thread",
     "edge": "One stream, step by step: forms in onnxruntime, and the C code of `package` (-O3); the network of above",
+    "c": "A step of the C code of `package`, one thread",
     "imported": "One step of files that `add_states` and `from_torch` made, compared with what they were made from",
     "spectra": "Mel spectra of 16 kHz (frames of 400 samples, 80 bands): 10 ms of a stream, and 20 s at once",
     "alarm": "An `Alarm` with all options, 50,000 steps at once",
@@ -125,9 +126,21 @@ NOTES = {
         '"full" and "stream" are the [signatures](onnx-contract.md#inputs-and-outputs) of the seq2onnx file. "torch" '
         "is the file that `torch.onnx.export` writes for the same network."
     ),
+    "edge": (
+        "The C code is that of version 0.3, measured on the AMD EPYC with cores of Zen 5. Earlier versions had another "
+        "generator."
+    ),
     "portable": (
         'A file with `form="portable"` runs in runtimes that ignore the lengths of sequences, and needs more nodes for '
         "that. This is its price in onnxruntime."
+    ),
+    "c": (
+        'gcc 12.4 compiled all of it: "native" with `-O3 -march=native -ffp-contract=fast -std=gnu99`, -O2, -O3 and '
+        '-Os with `-std=c99`. "floor" is a loop that multiplies and adds as many weights, from the first to the last. '
+        '"before" is the package of version 0.2. "RTNeural" is RTNeural 1.0.0 with Eigen or xsimd, built with `-O3 '
+        '-march=native -ffast-math`; the package does without -ffast-math. "onnxruntime" is a loop of its calls from '
+        "Python, with bound buffers. The networks have 12 features and 9 classes; `keyword` is that of models/; the "
+        'amplifier and the dilated stack have one number in and one out. int8 is `weights="int8"`.'
     ),
     "imported": (
         "The source's own run of one step keeps no state. Both sides run in onnxruntime with bound buffers, in one "
@@ -163,7 +176,8 @@ def main() -> None:
     names_in_order = sorted(names, key=lambda key: (list(PARTS).index(key[0]), order[key]))
     ratios = as_png(functools.partial(_against_targets, machines, names_in_order), (9, 0.31 * len(names) + 1.4))
     write_atomically(DOCS / "images" / "performance.png", ratios)
-    step = as_png(functools.partial(_a_step, machines), (7, 0.6 + 2 * len(machines)))
+    stepped = sum("stream" in machine.times for machine in machines.values())
+    step = as_png(functools.partial(_a_step, machines), (7, 0.6 + 2 * stepped))
     write_atomically(DOCS / "images" / "performance_step.png", step)
     about = "\n".join(ABOUT.format(**machine.about) for machine in machines.values())
     page = TEXT.format(machines=about) + "\n".join([*_sections(machines, names_in_order), *_training(machines)])
@@ -184,26 +198,41 @@ def _sections(machines: dict[str, Machine], names: list[tuple[str, str]]) -> Ite
         rows = [key for key in names if key[0] == part]
         if not rows:
             continue
+        measured = {name: machine for name, machine in machines.items() if machine.figures.keys() & {*rows}}
         yield from (
             f"## {title}",
             "",
-            f"| ratio | {' | '.join(machines)} | target |",
-            "|---" * (2 + len(machines)) + "|",
+            f"| ratio | {' | '.join(measured)} | target |",
+            "|---" * (2 + len(measured)) + "|",
         )
         missed = set()
         for key in rows:
-            found = [machine.figures.get(key) for machine in machines.values()]
+            found = [machine.figures.get(key) for machine in measured.values()]
             missed |= {key[1] for row in found if row and not row["met"]}
             target = next(row["target"] for row in found if row)
             yield f"| {key[1]} | {' | '.join(map(_cell, found))} | {target:.3g} |"
         yield ""
         if part == "stream":
             yield from ("![Microseconds for each step, for each way to run it](images/performance_step.png)", "")
+        if part == "c":
+            yield from _steps_in_c(measured)
         if part in NOTES:
             yield from (NOTES[part], "")
         for beginning, why in MISSES.items():
             if any(name.startswith(beginning) for name in missed):
                 yield from (why, "")
+
+
+def _steps_in_c(machines: dict[str, Machine]) -> Iterator[str]:
+    """Give a table of the microseconds of a step of each network."""
+    columns = ("floor", "-O2", "-O3", "-Os", "native", "native int8", "before -O3", "RTNeural EIGEN", "RTNeural XSIMD")
+    for name, machine in machines.items():
+        yield from (f"| {name}, µs | {' | '.join(columns)} |", "|---" * (1 + len(columns)) + "|")
+        for part, times in machine.times.items():
+            if part.startswith("c: ") and "floor" in times:
+                cells = [f"{1e6 * times[key]:.3g}" if key in times else "" for key in columns]
+                yield f"| {part.removeprefix('c: ')} | {' | '.join(cells)} |"
+        yield ""
 
 
 def _cell(row: dict[str, Any] | None) -> str:
