@@ -212,6 +212,18 @@ def test_the_season_is_that_of_the_training_data_and_short_series_have_one_too()
     assert find_season([np.zeros((9, 1))], range(1, 4)) == 1
 
 
+@pytest.mark.parametrize("options", [{}, {"horizon": 5}])
+def test_a_file_of_forecasts_has_it_too(options, tmp_path):
+    seasonal(**options).save(tmp_path / "data.npz")
+    data = s2o.SequenceDataset.load(tmp_path / "data.npz")
+    assert data.ahead is None
+    layers = [s2o.SequenceInput(1, "zscore"), s2o.GRU(2), s2o.FullyConnected(options.get("horizon", 1))]
+    assert trained(layers, data).baseline.kind == "seasonal naive"
+    if not options:  # targets that were shifted by hand
+        by_hand = s2o.SequenceDataset(data.sequences, [y[:, 0] for y in data.targets], per_step=True)
+        assert trained(layers, by_hand).baseline.kind == "seasonal naive"
+
+
 def test_a_forecast_that_no_season_helps_keeps_the_ridge():
     data = series()
     assert data.ahead == range(1, 2)

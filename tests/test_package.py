@@ -252,6 +252,7 @@ def test_the_code_of_the_pages_runs(tmp_path, monkeypatch, capsys, page, share):
     monkeypatch.chdir(tmp_path)
     if page == "docs/coming-from-matlab.md":
         save_as_matlab(tmp_path)
+    (tmp_path / "models").symlink_to(ROOT / "models")  # as in the root of a clone
     text = (ROOT / page).read_text()
     blocks = [block.split("```")[0] for block in text.split("```python\n")[1:]]
     assert blocks

@@ -140,12 +140,6 @@ class SequenceDataset:
         """
         steps = steps_ahead(lead, horizon)
         data = series if isinstance(series, SequenceDataset) else cls(as_series(series, "series"))
-        if len(data.parts) != 1 or (known and {"", *known} & {*data.parts}):
-            got, name = ", ".join(data.parts) or "no name", next(iter(known)) if known else "calendar"
-            raise DataError(
-                f"next_step: expected one input to forecast, with a name of its own, got {got}. Write "
-                f'{{"series": values}}, and give what is known in advance as known={{"{name}": values}}'
-            )
         future = None if not known else cls(as_series(known, "known")).contents()
         made = _of_contents(cls, forecasting_contents(data.contents(), future, steps))
         check_number(sample_rate, "sample_rate")

@@ -45,25 +45,33 @@ def as_series(values: Any, what: str) -> Any:
 
 def forecasting_contents(series: Contents, known: Contents | None, steps: range) -> Contents:
     """Return series with later steps as targets, and with what is known of the same steps."""
-    last = steps[-1]
+    layers = [*(known.sequences if known is not None else ())]
+    _check_names([*series.sequences], layers)
     ((name, column),) = series.sequences.items()
-    arrays = list(column)
+    arrays, last = list(column), steps[-1]
     for index, array in enumerate(arrays):
         if len(array) <= last:
             raise DataError(f"sequence {index}: expected more than {last} steps, got {len(array)}; leave it out")
-    counts = [len(array) - last for array in arrays]
-    parts: dict[str, list[Array]] = {name: [array[:count] for array, count in zip(arrays, counts, strict=True)]}
-    targets = [_later(array, steps, count) for array, count in zip(arrays, counts, strict=True)]
-    names: Any = series.channels
+    parts: dict[str, list[Array]] = {name: [array[:-last] for array in arrays]}
+    targets = [_later(array, steps, len(array) - last) for array in arrays]
+    channels: Any = series.channels
     if known is not None:
-        names = {name: names} if not isinstance(names, dict) else dict(names)
-        for layer, future in known.sequences.items():
-            parts[layer] = _known(layer, list(future), arrays, steps)
-            names[layer] = _later_names(_names_of(known.channels, layer), steps)
-    sequences = parts if known is not None or name else parts[name]
-    return dataclasses.replace(
-        series, sequences=sequences, targets=targets, classes=None, ignore=None, per_step=True, channels=names
-    )
+        channels = dict(channels) if isinstance(channels, dict) else {name: channels}
+        for layer, column in known.sequences.items():
+            parts[layer] = _known(layer, list(column), arrays, steps)
+            channels[layer] = _later_names(known.channels, layer, steps)
+    about: dict[str, Any] = {"classes": None, "ignore": None, "per_step": True, "channels": channels}
+    return dataclasses.replace(series, sequences=parts if name else parts[name], targets=targets, **about)
+
+
+def _check_names(series: list[str], known: list[str]) -> None:
+    """Raise DataError unless there is one input to forecast, whose name is its own."""
+    if len(series) != 1 or (known and {"", *known} & {*series}):
+        got, name = ", ".join(series) or "no name", (*known, "calendar")[0]
+        raise DataError(
+            f"next_step: expected one input to forecast, with a name of its own, got {got}. Write "
+            f'{{"series": values}}, and give what is known in advance as known={{"{name}": values}}'
+        )
 
 
 def _known(layer: str, future: list[Array], arrays: list[Array], steps: range) -> list[Array]:
@@ -86,9 +94,6 @@ def _later(array: Array, steps: range, count: int) -> Array:
     return np.concatenate([array[step : step + count].reshape(count, -1) for step in steps], axis=1)
 
 
-def _names_of(channels: Any, layer: str) -> Names | None:
-    return channels.get(layer) if isinstance(channels, dict) else channels
-
-
-def _later_names(names: Names | None, steps: range) -> Names | None:
+def _later_names(channels: Any, layer: str, steps: range) -> Names | None:
+    names = channels.get(layer) if isinstance(channels, dict) else channels
     return names if names is None or len(steps) == 1 else [f"{name}+{step}" for step in steps for name in names]

@@ -235,6 +235,8 @@ class Predictor:
             known: future values by input layer, in the form of history, from the first step after it. At least
                 `steps` − 1 values are needed, because the last forecast is not fed back. In a closed loop, every input
                 with time needs them except the one that gets the output. In an open loop, this one needs them too.
+                A network trained with `SequenceDataset.next_step(known=…)` reads each value one step early: give
+                values[1 : n + 1] as history of n steps, and values[n + 1 :] here.
             batch_size: series per batch; series of similar length run together.
 
         Returns:

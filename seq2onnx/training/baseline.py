@@ -47,9 +47,9 @@ class Baseline:
     """A linear model of the training data, measured on the validation data as the network is.
 
     For a target of each sequence it reads mean, deviation, maximum, minimum and mean slope of each channel, and for a
-    target of each step the last steps, up to 32. Of data that `SequenceDataset.next_step` made, it is the better one of
-    this and of the seasonal naive forecast, which repeats the last season: the shortest of up to 400 steps whose error
-    in the training data is within 5 % of the smallest.
+    target of each step the last steps, up to 32. If the targets are later steps, it is the better one of this and of
+    the seasonal naive forecast, which repeats the last season: the shortest of up to 400 steps whose error in the
+    training data is within 5 % of the smallest.
 
     Attributes:
         kind: "logistic regression" for labels, "ridge" for numbers, or "seasonal naive" if it is better for forecasts.
@@ -175,13 +175,15 @@ def seasonal_naive(task: Task) -> SequenceModule | None:
     Of a step before the first one, the answer is the mean.
     """
     arrays, numbers = list[Array](), 0
+    if (ahead := task.data.ahead or _found_ahead(*task.data[0])) is None:
+        return None
     for index in range(len(task.data)):
         ((x,),) = task.data.take([index])[0].values()
         arrays.append(x.astype(np.float64))
         if (numbers := numbers + x.size) >= MOST_NUMBERS:
             break
-    size, ahead = arrays[0].shape[1], task.data.ahead
-    if ahead is None or np.shape(task.data.targets[0])[1:] != (len(ahead) * size,):  # type: ignore[index]
+    size = arrays[0].shape[1]
+    if np.size(task.data[0][1]) != len(arrays[0]) * len(ahead) * size:
         return None
     season = find_season(arrays, ahead, MOST_WEIGHTS // (size * size * len(ahead)))
     back = [_lag(season, step) - step for step in ahead]
@@ -210,6 +212,14 @@ def find_season(arrays: list[Array], ahead: range, most: int = LONGEST_SEASON) -
         errors[lag] = np.concatenate(changes).mean()
     mean = np.array([errors[[_lag(season, step) for step in ahead]].mean() for season in range(1, most + 1)])
     return 1 + int(np.flatnonzero(mean <= 1.05 * mean.min())[0])
+
+
+def _found_ahead(x: NDArray[Any], target: NDArray[Any]) -> range | None:
+    """Return how far the steps in a target are ahead, which files do not say; None if they are not the next ones."""
+    target, size = target.reshape(len(x), -1), x.shape[1]
+    ahead = range(1, 1 + target.shape[1] // size)
+    is_later = [np.array_equal(target[:-step, size * (step - 1) : size * step], x[step:]) for step in ahead]
+    return ahead if is_later and all(is_later) and len(x) > len(ahead) else None
 
 
 def _lag(season: int, step: int) -> int:

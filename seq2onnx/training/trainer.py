@@ -226,7 +226,7 @@ def _baseline(task: Task, processes: Processes, metrics: dict[str, float]) -> Ba
         module = fit_baseline(task, features, (valid_rows(*forward_whole(features, batch, False)) for batch in batches))
         metric = "accuracy" if task.data.classes is not None else "rmse"
         modules = {"ridge" if task.data.classes is None else "logistic regression": module}
-        if task.data.ahead is not None and (naive := seasonal_naive(task)) is not None:
+        if task.data.classes is None and task.data.per_step and (naive := seasonal_naive(task)) is not None:
             modules["seasonal naive"] = naive
         values = {}
         for kind, module in modules.items():
