@@ -444,7 +444,7 @@ def test_a_file_that_differs_from_its_run_exits_with_1(folder, tmp_path):
     [
         (["nowhere"], "nowhere: there is no such file"),
         (["{folder}"], "is no finished run, it has no network.yaml"),
-        (["{data}"], "onnxruntime cannot open it"),
+        (["{data}"], "data.npz: is data, not a model"),
         (["{model}", "nowhere.npz"], "nowhere.npz"),
         (["{model}", "{other}"], "other.npz: sequence 0: expected [time, 4], got [5, 3]"),
         (["{model}", "{numbers}"], "numbers.npz: targets: expected labels among"),

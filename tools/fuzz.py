@@ -45,7 +45,8 @@ def fuzz(arguments: argparse.Namespace, folder: Path) -> int:
                 c_laws.all_of_them(subject, folder / f"c_{number}")
         except Exception as error:
             failures += 1
-            print(f"BROKEN in network {number}: {type(error).__name__}: {error}\n  {network}\n  {splits}", flush=True)
+            print(f"BROKEN in network {number}: {type(error).__name__}: {error}")
+            print(f"  {network.to_dict()}\n  {splits}", flush=True)
         drawn.update(option for layer in network.layers for option in options_of(layer))
         checked += 1
         if checked % 250 == 0:

@@ -4,14 +4,17 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from typing import TYPE_CHECKING
 
 import numpy as np
 
-from seq2onnx.data.dataset import SequenceDataset
 from seq2onnx.data.leaks import find_leaks
 from seq2onnx.data.padding_report import padding_report
 from seq2onnx.data.time_steps import TimeSteps
 from seq2onnx.tables import about, text_table
+
+if TYPE_CHECKING:
+    from seq2onnx.data.dataset import SequenceDataset
 
 MOST_ROWS = 12
 """Sequences of which the steps between time stamps are shown."""

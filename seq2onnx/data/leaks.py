@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from seq2onnx.data.dataset import SequenceDataset
+if TYPE_CHECKING:
+    from seq2onnx.data.dataset import SequenceDataset
+
 
 WINDOW = 16
 """Steps that must be equal, bit for bit, to count as the same piece of a recording."""

@@ -3,17 +3,19 @@
 from __future__ import annotations
 
 import dataclasses
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from seq2onnx.data.batches import Shuffle, batch_indices
 from seq2onnx.data.columns import Indices
-from seq2onnx.data.dataset import SequenceDataset
 from seq2onnx.errors import DataError
 from seq2onnx.sequences import PaddingPolicy, SequenceLength
 from seq2onnx.tables import ShownAsText
+
+if TYPE_CHECKING:
+    from seq2onnx.data.dataset import SequenceDataset
 
 Counts = NDArray[np.int64]
 

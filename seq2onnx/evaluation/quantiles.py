@@ -5,13 +5,13 @@ from __future__ import annotations
 import dataclasses
 import functools
 from collections.abc import Sequence
-from typing import Any, NamedTuple, TypeVar
+from typing import Any, ClassVar, NamedTuple, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
 
 from seq2onnx.errors import SpecError
-from seq2onnx.evaluation.shown import Shown
+from seq2onnx.evaluation.tables import Shown
 from seq2onnx.tables import ShownAsText, text_table
 
 E = TypeVar("E")
@@ -115,6 +115,8 @@ class QuantileEvaluation(Shown):
     first_sequence: tuple[NDArray[np.float64], NDArray[np.float64]] | None
     nan_predictions: int
 
+    head: ClassVar = ("band", "expected", "found", "mean width", "count")
+
     @functools.cached_property
     def coverage(self) -> Coverage:
         """How often the true numbers lie below the quantiles, and within their bands."""
@@ -129,6 +131,28 @@ class QuantileEvaluation(Shown):
     def of(self, sequences: Sequence[int]) -> QuantileEvaluation | None:
         """The evaluation of some sequences; None if none of them has both a target and a prediction."""
         return of_rows(self, np.isin(self.sequences, sequences))
+
+    def rows(self) -> list[tuple[str, ...]]:
+        """See Shown."""
+        return [
+            (
+                f"{b.low:g} to {b.high:g}",
+                f"{b.expected:.4f}",
+                f"{b.covered:.4f}",
+                f"{b.width:.5g}",
+                f"{len(self.truth):,}",
+            )
+            for b in self.coverage.bands
+        ]
+
+    def figures(self) -> dict[str, Any]:
+        """See Shown."""
+        bands = [{"expected": band.expected} | band._asdict() for band in self.coverage.bands]
+        return dataclasses.asdict(self.coverage) | {"bands": bands}
+
+    def parts(self) -> list[str]:
+        """Return the table of the quantiles and their bands."""
+        return [str(self.coverage)]
 
 
 def of_rows(found: E, rows: NDArray[np.bool_], **changes: Any) -> E | None:

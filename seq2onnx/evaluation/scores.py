@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 import math
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -15,7 +15,8 @@ from seq2onnx.data.columns import Column
 from seq2onnx.errors import DataError
 from seq2onnx.evaluation.opened import opened
 from seq2onnx.evaluation.quantiles import E, QuantileEvaluation, of_rows
-from seq2onnx.evaluation.shown import Shown
+from seq2onnx.evaluation.tables import Shown, confusion_text, decimal, plain
+from seq2onnx.tables import text_table
 
 if TYPE_CHECKING:
     from seq2onnx.evaluation.opened import Trained
@@ -69,6 +70,8 @@ class ClassEvaluation(Shown):
     nan_predictions: int
     first_sequence: tuple[NDArray[np.int64], Numbers] | None
 
+    head: ClassVar = ("accuracy", "macro F1", "count")
+
     @property
     def accuracy(self) -> float:
         """The fraction of correct predictions."""
@@ -97,6 +100,31 @@ class ClassEvaluation(Shown):
     def of(self, sequences: Sequence[int]) -> ClassEvaluation | None:
         """The evaluation of some sequences; None if none of them has both a target and a prediction."""
         return of_rows(self, np.isin(self.sequences, sequences))
+
+    def rows(self) -> list[tuple[str, ...]]:
+        """See Shown."""
+        return [(decimal(self.accuracy), decimal(self.macro_f1), f"{len(self.truth):,}")]
+
+    def figures(self) -> dict[str, Any]:
+        """See Shown."""
+        return {"accuracy": self.accuracy, "macro_f1": self.macro_f1, "count": len(self.truth)}
+
+    def details(self) -> dict[str, Any]:
+        """Return the figures of each class, and the confusion matrix."""
+        return {"classes": [plain(vars(row)) for row in self.by_class()], "confusion": self.confusion().tolist()}
+
+    def parts(self) -> list[str]:
+        """Return the tables of all classes together, of each class, and of their confusion."""
+        by_class, count = self.by_class(), len(self.truth)
+        baseline = max(row.count for row in by_class) / count
+        most = f"of {count:,} labels; the most frequent class has {baseline:.4f}"
+        figures = [
+            ("accuracy", f"{self.accuracy:.4f}", most),
+            ("macro F1", f"{self.macro_f1:.4f}", "the mean of the classes"),
+        ]
+        rows = [(row.name, *map(decimal, (row.precision, row.recall, row.f1)), f"{row.count:,}") for row in by_class]
+        classes = text_table([("class", "precision", "recall", "F1", "count"), *rows], (1, 2, 3, 4))
+        return [text_table(figures), classes, confusion_text(self.confusion(), self.classes)]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -134,6 +162,14 @@ class NumberEvaluation(Shown):
     nan_predictions: int
     forecast: Forecast | None
 
+    head: ClassVar = ("output", "RMSE", "MAE", "R²", "count")
+
+    @property
+    def outputs(self) -> list[str]:
+        """The names of the k numbers: y, or y0, y1 and so on if there are several."""
+        count = self.truth.shape[1]
+        return [f"y{k}" for k in range(count)] if count > 1 else ["y"]
+
     def scores(self) -> list[Scores]:
         """R², RMSE and mean absolute error of each of the k numbers."""
         return regression_scores(self.truth, self.predicted)
@@ -141,6 +177,21 @@ class NumberEvaluation(Shown):
     def of(self, sequences: Sequence[int]) -> NumberEvaluation | None:
         """The evaluation of some sequences; None if none of them has both a target and a prediction."""
         return of_rows(self, np.isin(self.sequences, sequences), forecast=None)
+
+    def rows(self) -> list[tuple[str, ...]]:
+        """See Shown."""
+        return [
+            (name, *("–" if math.isnan(value) else f"{value:.5g}" for value in (rmse, mae, r2)), f"{len(self.truth):,}")
+            for name, (r2, rmse, mae) in zip(self.outputs, self.scores(), strict=True)
+        ]
+
+    def figures(self) -> dict[str, Any]:
+        """See Shown."""
+        outputs = [
+            plain({"output": name, "rmse": rmse, "mae": mae, "r2": r2})
+            for name, (r2, rmse, mae) in zip(self.outputs, self.scores(), strict=True)
+        ]
+        return {"outputs": outputs, "count": len(self.truth)}
 
 
 Evaluation = ClassEvaluation | NumberEvaluation | QuantileEvaluation

@@ -38,7 +38,7 @@ class Magnitude(Layer):
         ShapeError: a step of the input is not one vector of numbers.
 
     ONNX:
-        Mul, ReduceMean, Max, Sqrt; or Abs, ReduceMax
+        Mul, ReduceMean, Slice, Max, Sqrt; or Abs, ReduceMax, Slice
 
     Example:
         >>> Magnitude("max")
@@ -65,9 +65,15 @@ class Magnitude(Layer):
     def emit(self, graph: GraphBuilder, call: EmitCall) -> Emitted:
         x = call.x.name
         if self.of == "max":
-            return graph.reduce("ReduceMax", graph.op("Abs", x), -1, keep=True), call.lengths, {}
-        mean = graph.reduce("ReduceMean", graph.op("Mul", x, x), -1, keep=True)
+            return self._of_step(graph, "ReduceMax", graph.op("Abs", x)), call.lengths, {}
+        mean = self._of_step(graph, "ReduceMean", graph.op("Mul", x, x))
         return graph.op("Sqrt", graph.op("Max", mean, graph.constant(np.float32(SMALLEST)))), call.lengths, {}
+
+    @staticmethod
+    def _of_step(graph: GraphBuilder, op: str, x: str) -> str:
+        """Reduce the vector of each step. Of no steps, onnxruntime 1.24 returns all channels: take the first."""
+        y = graph.reduce(op, x, -1, keep=True)
+        return y if graph.is_fixed else graph.op("Slice", y, graph.ints(0), graph.ints(1), graph.ints(-1))
 
     @classmethod
     def examples(cls) -> Sequence[Example]:

@@ -8,7 +8,6 @@ import math
 from seq2onnx.data.leaks import find_leaks
 from seq2onnx.evaluation.quantiles import QuantileEvaluation
 from seq2onnx.evaluation.scores import ClassEvaluation, Evaluation, NumberEvaluation, Scores, regression_scores
-from seq2onnx.evaluation.tables import output_names
 from seq2onnx.reporting.facts import Facts
 from seq2onnx.reporting.page import paragraph, picture, table
 
@@ -118,7 +117,7 @@ def _of_quantiles(found: QuantileEvaluation) -> list[str]:
 
 def _of_numbers(found: NumberEvaluation) -> list[str]:
     scores, forecast = found.scores(), found.forecast
-    names = output_names(found)
+    names = found.outputs
     head = ["output", "R²", "RMSE", "mean absolute error"]
     rows = [[name, *(_format_number(value, ".5g") for value in row)] for name, row in zip(names, scores, strict=True)]
     parts = []
