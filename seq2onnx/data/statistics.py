@@ -13,10 +13,9 @@ from numpy.typing import NDArray
 from seq2onnx.data.columns import Block
 from seq2onnx.errors import DataError
 from seq2onnx.sequences import InputStatistics
+from seq2onnx.sequences.training_distance import LEAST_SPREAD, moments_of
 
 Floats = NDArray[np.float64]
-LEAST_SPREAD = 1e-3
-"""The least spread of a sequence, relative to that of all steps: the logarithm of a constant one is finite."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -99,11 +98,13 @@ def merge_moments(a: tuple[Any, Any, Any], b: tuple[Any, Any, Any]) -> tuple[Any
 def input_statistics(found: ChannelStatistics, blocks: Iterable[Block]) -> InputStatistics:
     """Return statistics of the steps of an input, and of how much its sequences differ, in a second pass."""
     summary = found.summary()
-    mean, std = summary["mean"], summary["std"]
+    std = summary["std"]
     known = np.where(std > 0, std, 1)
-    moments = np.concatenate([_sequence_moments(block, mean) for block in blocks], 1)
-    moments[:, :, found.count == 0] = 0
-    means, spreads, distances = moments
+    moments = [moments_of(block.values, block.lengths, summary["mean"]) for block in blocks]
+    means, spreads, distances = (
+        np.where(found.count, np.concatenate([getattr(part, name) for part in moments]), 0)
+        for name in ("mean", "spread", "distance")
+    )
     logs = np.where(std > 0, np.log(np.maximum(spreads, LEAST_SPREAD * known)), 0 * spreads)
     columns = {
         **summary,
@@ -114,22 +115,6 @@ def input_statistics(found: ChannelStatistics, blocks: Iterable[Block]) -> Input
         "distance": np.where(std > 0, np.nanmax(distances, 0) / known, 0),
     }
     return InputStatistics(**{name: tuple(np.where(found.count, v, 0).tolist()) for name, v in columns.items()})
-
-
-def _sequence_moments(block: Block, mean: Floats) -> Floats:
-    """Return mean, spread and mean distance from `mean` [3, sequences, channels]; NaN where no value is finite."""
-    values = block.values.reshape(*block.values.shape[:2], -1).astype(np.float64)
-    finite = np.isfinite(values)
-    starts = np.cumsum(block.lengths) - block.lengths
-
-    def averages(numbers: Floats) -> Floats:
-        sums = np.add.reduceat(np.where(finite, numbers, 0).sum(2), starts)
-        return np.divide(sums, counts, out=np.full_like(sums, np.nan), where=counts > 0)
-
-    counts = np.add.reduceat(finite.sum(2), starts)
-    means = averages(values)
-    centred = values - np.repeat(means, block.lengths, 0)[:, :, None]
-    return np.stack([means, np.sqrt(averages(centred**2)), averages(np.abs(values - mean[:, None]))])
 
 
 def _block_statistics(block: Block) -> ChannelStatistics:

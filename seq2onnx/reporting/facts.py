@@ -17,6 +17,7 @@ from seq2onnx.evaluation.scores import Evaluation, NothingToCompare, evaluate
 from seq2onnx.network import Network
 from seq2onnx.reporting.benchmark import measure
 from seq2onnx.runtime.inputs import Input
+from seq2onnx.runtime.unlike_training import find_unlike
 from seq2onnx.sequences import Channels, is_finite
 
 MAX_SEQUENCES, MAX_SECONDS, REPEATS = 1000, 20.0, 3  # for the importance of channels
@@ -39,6 +40,7 @@ class Facts:
 
     Attributes:
         comparison: predictions and targets, or a sentence that says why there is nothing to compare.
+        unlike: which channels of the data are unlike the training data; None: none is known to be.
         importance: which channels matter, a sentence that says why this is not measured, or None.
         sample: the sequences for the parity checks, None if there are none without gaps.
         steps: the length of the sequence that latency was measured on.
@@ -66,6 +68,7 @@ class Facts:
             self.data = None if path is None else read(path, self.model.channels)
             self.comparison: Evaluation | str | None = None
             try:
+                self.unlike = None if self.data is None else find_unlike(self.model.model, self.data)
                 self.comparison = None if self.data is None else evaluate(self.model, self.data)
             except NothingToCompare as error:
                 self.comparison = str(error)

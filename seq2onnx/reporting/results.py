@@ -36,7 +36,8 @@ def results(facts: Facts) -> list[str]:
     low, high = facts.data.lengths.min(), facts.data.lengths.max()
     steps = f"{low:,} steps" if low == high else f"{low:,} to {high:,} steps"
     found, parts = facts.comparison, [paragraph(f"{facts.path.name}: {len(facts.data):,} sequences of {steps}.")]
-    parts += [paragraph(f"{text[:1].upper()}{text[1:]}.", "bad") for _, text in find_leaks(facts.data)]
+    warned = [text for _, text in find_leaks(facts.data)] + ([facts.unlike] if facts.unlike else [])
+    parts += [paragraph(f"{text[:1].upper()}{text[1:]}.", "bad") for text in warned]
     if isinstance(found, str):
         return [*parts, paragraph(found)]
     if found.nan_predictions:

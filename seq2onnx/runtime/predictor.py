@@ -10,10 +10,11 @@ from pathlib import Path
 from typing import Any
 
 from seq2onnx.contract import KEY
-from seq2onnx.errors import NotStreamable, SpecError
+from seq2onnx.errors import NotStreamable, SpecError, warn
 from seq2onnx.integers import whole_number
 from seq2onnx.modelfile import read_checked
 from seq2onnx.runtime.forecast import forecast
+from seq2onnx.runtime.inputs import read_rows
 from seq2onnx.runtime.labels import scores_to_labels
 from seq2onnx.runtime.model import Model
 from seq2onnx.runtime.outputs import Output, unwrap
@@ -22,6 +23,7 @@ from seq2onnx.runtime.pool import StreamPool
 from seq2onnx.runtime.scoring import Scoring
 from seq2onnx.runtime.session import Device, Optimization, SessionSettings
 from seq2onnx.runtime.stream import Stream
+from seq2onnx.runtime.unlike_training import distances
 from seq2onnx.sequences import Array, SequenceLength
 from seq2onnx.sequences.rates import check_rate
 
@@ -182,7 +184,9 @@ class Predictor:
             )
         if batch_size is not None:
             batch_size = whole_number(batch_size, "batch_size")
-        results = Scoring(self.model, chosen, policy, batch_size, self.threads).run(sequences, progress)
+        results, unlike = Scoring(self.model, chosen, policy, batch_size, self.threads).run(sequences, progress)
+        if unlike is not None:
+            warn("unlike-training", unlike, stacklevel=3)
         return unwrap(results) if outputs is None else results
 
     def classify(
@@ -252,6 +256,31 @@ class Predictor:
             >>> model.forecast([temperature, another], 24)
         """
         return forecast(self.model, history, steps, known, batch_size, self.threads)
+
+    def foreign(self, sequences: Any) -> Array | dict[str, Array]:
+        """Return how far sequences are from the training data, a number for each channel and no decision.
+
+        It is the largest of three, in standard deviations: of the mean of the sequence, of the logarithm of its spread,
+        both among those of the training sequences, and of its steps, as far as their mean distance is beyond that of
+        any training sequence. Fresh data is usually below 5; `predict` warns of sequences above 8.
+
+        Args:
+            sequences: a list of sequences, or a SequenceDataset, as `predict` takes them.
+
+        Returns:
+            [sequences, channels]; with several inputs of numbers, a dict by input layer. NaN if the file does not say
+            what the training data was like, with a warning.
+
+        Raises:
+            SpecError: no input takes numbers.
+            DataError: sequences have wrong values; the message names the sequence.
+            ShapeError: sequences have wrong shapes; the message names the sequence.
+
+        Example:
+            >>> model.foreign(sequences).max(1)
+        """
+        found = distances(self.model, read_rows(sequences, self.model.inputs, self.contract))
+        return found if len(found) > 1 else next(iter(found.values()))
 
     def stream(self) -> Stream:
         """Return a new stream at its start, for inference one step or chunk at a time.

@@ -14,6 +14,7 @@ from seq2onnx.runtime.model import Model
 from seq2onnx.runtime.outputs import Lengths, Output
 from seq2onnx.runtime.parallel import Workers, finish
 from seq2onnx.runtime.progress import Progress
+from seq2onnx.runtime.unlike_training import Sample
 from seq2onnx.runtime.whole import lengths_of, run_batch
 from seq2onnx.sequences import PaddingPolicy, by_size, chunk
 
@@ -47,21 +48,27 @@ class Scoring:
     batch_size: int | None
     threads: int
 
-    def run(self, sequences: Any, progress: bool) -> dict[str, Any]:
-        """Return the results of all sequences in order, by layer; generators and files are read in parts."""
+    def run(self, sequences: Any, progress: bool) -> tuple[dict[str, Any], str | None]:
+        """Return the results of all sequences in order, by layer, and how they are unlike the training data.
+
+        Generators and files are read in parts.
+        """
         parts: list[dict[str, Any]] = []
         indices: list[NDArray[np.intp]] = []
         running: list[Future[object]] = []
         total = None if isinstance(sequences, Iterator) else _count(sequences)
+        sample = Sample(self.model, total)
         with Progress(total, progress) as shown, Workers(self.threads) as workers:
             for rows, part in _read(self.model, sequences, _rows_that_count(self.policy, self.batch_size) or 1):
                 indices.append(part)
+                sample.add(rows, part)
                 results, started = self._start(rows, workers, shown)
                 parts.append(results)
                 finish(running)  # while one part runs the next is read, and no more than that is in memory
                 running = started
             finish(running)
-        return {o.layer: _joined([part.pop(o.layer) for part in parts], indices) for o in self.outputs}
+        answers = {o.layer: _joined([part.pop(o.layer) for part in parts], indices) for o in self.outputs}
+        return answers, sample.unlike()
 
     def run_rows(self, rows: Rows) -> dict[str, Any]:
         """Return the results of rows that have been read, in order, by layer."""

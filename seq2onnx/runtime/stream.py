@@ -20,6 +20,7 @@ from seq2onnx.runtime.outputs import Answer, unwrap
 from seq2onnx.runtime.session import cannot_run
 from seq2onnx.runtime.states import check_state
 from seq2onnx.runtime.steps import check_step_file, not_finite, overflowed, read_step
+from seq2onnx.runtime.unlike_training import RecentSteps
 from seq2onnx.sequences import Array, is_finite
 from seq2onnx.sequences.samples import is_surely_small
 
@@ -45,6 +46,7 @@ class Stream:
         self._model = model
         self._run = model.session.run_with_iobinding
         self._in_use = threading.Lock()
+        self._recent: RecentSteps | None = None
         # Two buffers for each state: one is read and the other written, in turn.
         self._buffers = [model.zeros(1), model.zeros(1)]
         self._turn = 0
@@ -131,12 +133,36 @@ class Stream:
         """Go back to the start of a sequence."""
         with self._locked():
             self._clear()
+            if self._recent is not None:
+                self._recent.clear()
 
     def clone(self) -> Stream:
         """Return an independent copy of this stream."""
         other = Stream(self._model)
         other.state = self.state
         return other
+
+    @property
+    def foreign(self) -> Array | dict[str, Array]:
+        """How far the last steps are from the training data in each channel [channels]; see `Predictor.foreign`.
+
+        It is that of an exponential mean over 1,000 steps. Reading it for the first time begins to measure, which costs
+        some time for each call of `step`; it is NaN until the next step. With several inputs of numbers, a dict.
+
+        Raises:
+            SpecError: no input takes numbers.
+        """
+        if self._recent is None:
+            self._recent = RecentSteps(self._model)
+            self.step = self._measured_step  # type: ignore[method-assign]  # no cost for streams without it
+        found = self._recent.distances()
+        return found if len(found) > 1 else next(iter(found.values()))
+
+    def _measured_step(self, x: Any, copy: bool = True) -> Array | Any:
+        answer = type(self).step(self, x, copy)
+        assert self._recent is not None
+        self._recent.add(read_step(x, self._model.inputs, "step")[0])
+        return answer
 
     @property
     def state(self) -> dict[str, Array]:
