@@ -19,6 +19,7 @@ from seq2onnx.runtime.session import SessionSettings, cannot_run
 from seq2onnx.runtime.states import MOST_COUNT, DeviceStates, StateInfo
 from seq2onnx.runtime.step_runs import run_steps
 from seq2onnx.sequences import Array
+from seq2onnx.sequences.training_distance import Distance
 
 
 class Results(NamedTuple):
@@ -93,6 +94,12 @@ class Model:
             and self.contract.form != "step"
             and not any(entry.takes_words for entry in self.inputs)
         )
+
+    @cached_property
+    def training_distances(self) -> dict[str, Distance]:
+        """How far sequences are from the training data, for each input of numbers; empty if that is not known."""
+        trained = self.contract.data_info.training_statistics
+        return {} if trained is None else {layer: Distance(found) for layer, found in trained.inputs.items()}
 
     @cached_property
     def weights_checksum(self) -> str:

@@ -11,8 +11,8 @@ from numpy.typing import NDArray
 from seq2onnx.errors import SpecError, warn
 from seq2onnx.runtime.inputs import Input, Rows, read_rows
 from seq2onnx.runtime.model import Model
-from seq2onnx.sequences import Array, InputStatistics, by_size
-from seq2onnx.sequences.training_distance import LEAST_SPREAD, Floats, Moments, moments_of, units
+from seq2onnx.sequences import Array, by_size
+from seq2onnx.sequences.training_distance import LEAST_SPREAD, Distance, Floats, Moments
 
 LIMIT = 8
 """A sequence with a channel that is further from the training data, in standard deviations, is unlike it."""
@@ -35,48 +35,47 @@ def distances(model: Model, rows: Rows) -> dict[str, Floats]:
     Raises:
         SpecError: no input takes numbers.
     """
-    known = _statistics(model)
-    return {
-        entry.layer: np.full((len(rows[entry.layer]), entry.shape[0]), np.nan)
-        if trained is None
-        else _moments(entry, rows[entry.layer], trained).distances(trained)
-        for entry, trained in known
-    }
+    entries = _inputs_of_numbers(model)
+    found = {e.layer: np.full((len(rows[e.layer]), e.shape[0]), np.nan) for e in entries}
+    for entry in entries:
+        if distance := model.training_distances.get(entry.layer):
+            steps = [array.reshape(-1, *entry.shape) for array in rows[entry.layer]]
+            found[entry.layer] = distance.of(_moments(distance, steps))
+    return found
 
 
-def _statistics(model: Model) -> list[tuple[Input, InputStatistics | None]]:
-    """Return the inputs of numbers with the statistics of the training data; warn where these are not known."""
+def _inputs_of_numbers(model: Model) -> list[Input]:
+    """Return the inputs of numbers; raise SpecError if there are none, warn if the training data is not known."""
     entries = [entry for entry in model.inputs if not entry.is_tokens and not entry.takes_words]
     if not entries:
         raise SpecError(f"{model.path}: takes tokens; only numbers have a distance from the training data")
-    trained = model.contract.data_info.training_statistics
-    if trained is None:
+    if not model.training_distances:
         warn(
             "no-statistics",
             f"{model.path}: does not say what the training data was like, so distances from it are NaN. Files have its "
             "statistics if build(network, data) or train made the module",
         )
-    return [(entry, None if trained is None else trained.inputs.get(entry.layer)) for entry in entries]
+    return entries
 
 
 class RecentSteps:
     """How far the recent steps of a stream are from the training data: an exponential mean of MEMORY steps."""
 
     def __init__(self, model: Model) -> None:
-        self._known = _statistics(model)
+        self._inputs, self._distances = _inputs_of_numbers(model), model.training_distances
         self.clear()
 
     def clear(self) -> None:
         """Forget all steps."""
-        self._sums = {entry.layer: np.zeros((4, entry.shape[0])) for entry, _ in self._known}
+        self._sums = {entry.layer: np.zeros((4, entry.shape[0])) for entry in self._inputs}
 
     def add(self, arrays: Mapping[str, Array]) -> None:
         """Add the steps of a chunk, by input layer."""
-        for entry, trained in self._known:
-            if trained is None:
+        for entry in self._inputs:
+            if not (distance := self._distances.get(entry.layer)):
                 continue
             steps = np.asarray(arrays[entry.layer], np.float64).reshape(-1, *entry.shape)[-20 * MEMORY :]
-            from_mean = steps.reshape(*steps.shape[:2], -1) - np.asarray(trained.mean)[:, None]
+            from_mean = steps.reshape(*steps.shape[:2], -1) - distance.mean[:, None]
             finite = np.isfinite(from_mean)
             from_mean[~finite] = 0
             weights = (1 - 1 / MEMORY) ** np.arange(len(steps))[::-1]
@@ -86,15 +85,12 @@ class RecentSteps:
 
     def distances(self) -> dict[str, Floats]:
         """Return the distance of each channel [channels], by input layer; NaN before the first step."""
-        found = {}
-        for entry, trained in self._known:
-            count, *sums = self._sums[entry.layer][:, None]
-            if trained is None:
-                found[entry.layer] = np.full(entry.shape[0], np.nan)
-                continue
+        found = {layer: np.full(sums.shape[1], np.nan) for layer, sums in self._sums.items()}
+        for layer, known in self._distances.items():
+            count, *sums = self._sums[layer][:, None]
             mean, square, distance = (np.divide(s, count, out=np.full_like(s, np.nan), where=count > 0) for s in sums)
             spread = np.sqrt(np.maximum(square - mean**2, 0))
-            found[entry.layer] = Moments(count, mean + trained.mean, spread, distance).distances(trained)[0]
+            found[layer] = known.of(Moments(count, mean + known.mean, spread, distance))[0]
         return found
 
 
@@ -116,15 +112,16 @@ class Sample:
 
     def __init__(self, model: Model, total: int | None) -> None:
         trained = model.contract.data_info.training_statistics
-        self._trained = {} if trained is None else trained.inputs
         self._many = trained is not None and trained.recordings >= FEWEST_RECORDINGS
-        self._inputs = [entry for entry in model.inputs if entry.layer in self._trained]
-        self._rows: Rows = {entry.layer: [] for entry in self._inputs}
+        self._known = [
+            (e, model.training_distances[e.layer]) for e in model.inputs if e.layer in model.training_distances
+        ]
+        self._rows: Rows = {entry.layer: [] for entry, _ in self._known}
         self._every = max(-(-(total or 0) // MOST_SEQUENCES), 1)
 
     def add(self, rows: Rows, indices: NDArray[np.intp]) -> None:
         """Look at sequences, whose indices among all are given."""
-        for entry in self._inputs:
+        for entry, _ in self._known:
             taken = self._rows[entry.layer]
             chosen = np.flatnonzero(indices % self._every == 0)[: MOST_SEQUENCES - len(taken)]
             for array in map(rows[entry.layer].__getitem__, chosen.tolist()):
@@ -134,33 +131,28 @@ class Sample:
     def unlike(self) -> str | None:
         """Return which channels are unlike the training data; None: none is known to be."""
         found = []
-        for entry in self._inputs:
-            rows, trained = self._rows[entry.layer], self._trained[entry.layer]
-            if not rows:
+        for entry, known in self._known:
+            if not (rows := self._rows[entry.layer]):
                 continue
-            moments = _moments(entry, rows, trained)
-            far = moments.distances(trained) if self._many else moments.from_steps(trained)
+            moments = _moments(known, rows)
+            far = known.of(moments) if self._many else known.of_steps(moments)
             unlike = far > LIMIT
-            if np.mean(unlike.any(1)) <= USUAL_SHARE:
+            if not unlike.any() or unlike.any(1).mean() <= USUAL_SHARE:
                 continue
             for channel in np.argsort(-unlike.sum(0), kind="stable")[:MOST_NAMED].tolist():
                 chosen = np.flatnonzero(unlike[:, channel])
                 if len(chosen):
                     name = entry.channels[channel] if entry.channels else f"channel {channel} of {entry.layer}"
                     distance, spread = (np.median(values[chosen, channel]) for values in (far, moments.spread))
-                    outside = _share_outside([rows[row][:, channel] for row in chosen], trained, channel)
+                    values = np.concatenate([np.ravel(rows[row][:, channel]) for row in chosen])
+                    low, high = known.low[channel], known.high[channel]
+                    outside = np.mean((values < low) | (values > high))
                     found.append(
                         f"{name} is {distance:,.0f} standard deviations from the training data in {len(chosen):,} of "
-                        f"{len(rows):,} sequences, and {outside} ({_guess(spread / units(trained)[channel])})"
+                        f"{len(rows):,} sequences, and {outside:.0%} of its values there are outside {low:.4g} to "
+                        f"{high:.4g} ({_guess(spread / known.unit[channel])})"
                     )
         return "; ".join(found) or None
-
-
-def _share_outside(arrays: list[Array], trained: InputStatistics, channel: int) -> str:
-    low, high = trained.min[channel], trained.max[channel]
-    values = np.concatenate([np.ravel(array) for array in arrays])
-    values = values[np.isfinite(values)]
-    return f"{np.mean((values < low) | (values > high)):.0%} of its values there are outside {low:.4g} to {high:.4g}"
 
 
 def _guess(factor: float) -> str:
@@ -170,11 +162,12 @@ def _guess(factor: float) -> str:
     return "an offset, or another unit?" if 0.1 < factor < 10 else f"×{factor:.2g}: another unit?"
 
 
-def _moments(entry: Input, rows: list[Array], trained: InputStatistics) -> Moments:
-    sizes = np.array([row.size for row in rows])
+def _moments(known: Distance, rows: list[Array]) -> Moments:
+    """Return the moments of sequences [steps, channels, …]."""
+    if len(rows) == 1:
+        return known.moments(rows[0], np.array([len(rows[0])]))
     parts = []
-    for block in by_size(np.arange(len(rows)), sizes, _VALUES_AT_ONCE):
-        arrays = [rows[index].reshape(-1, *entry.shape) for index in block.tolist()]
-        lengths = np.array([len(array) for array in arrays])
-        parts.append(moments_of(np.concatenate(arrays), lengths, np.asarray(trained.mean)))
+    for block in by_size(np.arange(len(rows)), np.array([row.size for row in rows]), _VALUES_AT_ONCE):
+        arrays = [rows[index] for index in block.tolist()]
+        parts.append(known.moments(np.concatenate(arrays), np.array([len(array) for array in arrays])))
     return Moments(*(np.concatenate([getattr(part, name) for part in parts]) for name in Moments.__annotations__))

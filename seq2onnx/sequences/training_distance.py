@@ -1,4 +1,4 @@
-"""How far recordings are from the training data of a network, by the statistics that its file keeps."""
+"""How far sequences are from the training data of a network, by the statistics that its file keeps."""
 
 from __future__ import annotations
 
@@ -32,53 +32,66 @@ class Moments:
     spread: Floats
     distance: Floats
 
-    def distances(self, trained: InputStatistics) -> Floats:
-        """Return how far each sequence is from the training data in each channel, in standard deviations.
+
+def moments_of(values: NDArray[np.floating], lengths: NDArray[np.integer], mean: Floats) -> Moments:
+    """Return the moments of sequences [all steps, channels, …] that follow each other; `mean` is that of training."""
+    terms: Floats = np.empty((len(values), 3, *values.shape[1:]))
+    difference = np.subtract(values.reshape(*values.shape[:2], -1), mean[:, None], dtype=np.float64)
+    difference = difference.reshape(values.shape)
+    finite = np.isfinite(difference)
+    if is_whole := bool(finite.all()):
+        counts: Floats = np.repeat(lengths[:, None], values.shape[1], 1) * float(np.prod(values.shape[2:]))
+    else:
+        difference[~finite] = 0
+    terms[:, 0] = difference
+    np.square(difference, out=terms[:, 1])
+    np.abs(difference, out=terms[:, 2])
+    starts = np.cumsum(lengths) - lengths
+
+    def sums(of: Floats, axes: int) -> Floats:
+        found: Floats = np.add.reduceat(of, starts)
+        return found.sum(tuple(range(axes, found.ndim))) if found.ndim > axes else found
+
+    if not is_whole:
+        counts = sums(finite.astype(np.float64), 2)
+    total, count = sums(terms, 3), counts[:, None]
+    means = total / count if is_whole else np.divide(total, count, out=np.full_like(total, np.nan), where=count > 0)
+    from_mean, square, distance = means[:, 0], means[:, 1], means[:, 2]
+    return Moments(counts, mean + from_mean, np.sqrt(np.maximum(square - from_mean**2, 0)), distance)
+
+
+class Distance:
+    """How far the sequences of an input are from the training data, in standard deviations for each channel."""
+
+    def __init__(self, trained: InputStatistics) -> None:
+        arrays = {name: np.asarray(column) for name, column in vars(trained).items()}
+        self.mean, self.low, self.high, std = (arrays[name] for name in ("mean", "min", "max", "std"))
+        self.unit: Floats = np.where(std > 0, std, LEAST_UNIT * np.maximum(np.abs(self.mean), 1))
+        self._changed = std > 0
+        self._means, self._spread_of_means = arrays["mean_of_means"], arrays["std_of_means"]
+        self._logs, self._spread_of_logs = arrays["mean_of_log_spreads"], arrays["std_of_log_spreads"]
+        self._distance = arrays["distance"]
+
+    def moments(self, values: NDArray[np.floating], lengths: NDArray[np.integer]) -> Moments:
+        """Return the moments of sequences [all steps, channels, …] that follow each other."""
+        return moments_of(values, lengths, self.mean)
+
+    def of(self, found: Moments) -> Floats:
+        """Return the distance [sequences, channels], NaN where no value is finite.
 
         It is the largest of three: of the mean of the sequence, in deviations of the training sequences' means; of the
         logarithm of its spread, in the same way; and of the mean distance of its steps, beyond that of any training
-        sequence, in deviations of the steps. NaN where no value is finite.
+        sequence, in deviations of the steps.
         """
-        return np.maximum(self.from_recordings(trained), self.from_steps(trained))
+        steps = np.maximum(found.count, 1)
+        of_mean = np.abs(found.mean - self._means) / np.maximum(self._spread_of_means, self.unit / np.sqrt(steps))
+        logs = np.log(np.maximum(found.spread / self.unit, LEAST_SPREAD)) + np.log(self.unit)
+        of_spread = np.abs(logs - self._logs) / np.maximum(self._spread_of_logs, 1 / np.sqrt(2 * steps))
+        of_spread[(found.count < 2) | ~self._changed] = 0
+        largest: Floats = np.maximum(np.maximum(of_mean, of_spread), self.of_steps(found))
+        return largest
 
-    def from_steps(self, trained: InputStatistics) -> Floats:
-        """Return the last of the three, which needs one training sequence."""
-        return self.distance / units(trained) - trained.distance
-
-    def from_recordings(self, trained: InputStatistics) -> Floats:
-        """Return the larger of the first two, which need several training sequences."""
-        unit, steps = units(trained), np.maximum(self.count, 1)
-        of_mean = np.abs(self.mean - trained.mean_of_means)
-        of_mean /= np.maximum(trained.std_of_means, unit / np.sqrt(steps))
-        of_spread = np.abs(self.log_spread(trained) - trained.mean_of_log_spreads)
-        of_spread /= np.maximum(trained.std_of_log_spreads, 1 / np.sqrt(2 * steps))
-        of_spread[self.count < 2] = 0
-        return np.maximum(of_mean, of_spread)
-
-    def log_spread(self, trained: InputStatistics) -> Floats:
-        """Return the logarithm of the spread, as the statistics of training data have it."""
-        std = np.asarray(trained.std)
-        logs: Floats = np.log(np.maximum(self.spread, LEAST_SPREAD * units(trained)))
-        return np.where(std > 0, logs, 0 * logs)
-
-
-def units(trained: InputStatistics) -> Floats:
-    """Return the standard deviation of each channel; a channel that did not change has a small one."""
-    std, mean = np.asarray(trained.std), np.asarray(trained.mean)
-    return np.where(std > 0, std, LEAST_UNIT * np.maximum(np.abs(mean), 1))
-
-
-def moments_of(values: NDArray[np.generic], lengths: NDArray[np.integer], mean: Floats) -> Moments:
-    """Return the moments of sequences [all steps, channels, …] that follow each other; `mean` is that of training."""
-    numbers: Floats = values.reshape(*values.shape[:2], -1).astype(np.float64)
-    finite = np.isfinite(numbers)
-    starts = np.cumsum(lengths) - lengths
-
-    def averages(of: Floats) -> Floats:
-        sums = np.add.reduceat(np.where(finite, of, 0).sum(2), starts)
-        return np.divide(sums, count, out=np.full_like(sums, np.nan), where=count > 0)
-
-    count = np.add.reduceat(finite.sum(2), starts).astype(np.float64)
-    means = averages(numbers)
-    centred = numbers - np.repeat(means, lengths, 0)[:, :, None]
-    return Moments(count, means, np.sqrt(averages(centred**2)), averages(np.abs(numbers - mean[:, None])))
+    def of_steps(self, found: Moments) -> Floats:
+        """Return the last of the three, the only one that a single training sequence says something of."""
+        distance: Floats = found.distance / self.unit - self._distance
+        return distance
